@@ -1,0 +1,1 @@
+"""Reading captions and pictures, and the triples file."""

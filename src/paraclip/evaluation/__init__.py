@@ -1,0 +1,1 @@
+"""Benchmarks, intervals and the report that shows models side by side."""

@@ -1,0 +1,75 @@
+"""Whole files or none: every result is written beside its place and moved there at the end."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from paraclip.errors import UserError
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk, a read-only place or a missing right into a `UserError` that names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(path, "the disk is full", "Free some space and run again.") from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise UserError(path, "may not be written", "Choose another output place.") from error
+        raise
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; it becomes `path` only if the block succeeds.
+
+    Raises:
+        UserError: the disk is full or the place may not be written; nothing half stays behind.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a whole text file or none of it."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def file_hash(path: Path | str) -> str:
+    """SHA-256 of a file, the first 16 hex digits."""
+    with Path(path).open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()[:16]
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a text, the first 16 hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Where things that can be made again are kept: `PARACLIP_CACHE`, else `~/.cache/paraclip`."""
+    named = os.environ.get("PARACLIP_CACHE")
+    root = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(named if named else f"{root}/paraclip").expanduser()
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes on the disk that holds `folder` (which need not exist yet)."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,1 @@
+"""CLIP models: the built-in `mini`, any open_clip model, checkpoints, image features."""

@@ -1,0 +1,102 @@
+"""What the rest of ParaCLIP asks of a CLIP: two encoders, one vector space, one temperature."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What must agree before weights may be loaded into a model; stored in every checkpoint.
+
+    Args:
+        kind: "mini" or "open_clip".
+        name: open_clip's model name, or "mini".
+        embed_dim: width of the shared space.
+        context_length: longest text in tokens, end token included.
+        quick_gelu: whether the towers use QuickGELU; weights trained with one activation give
+            plausible, worse vectors with the other, so a mismatch is refused.
+        causal_text: the text tower reads left to right and its vector at the end token, so
+            cutting a batch to its longest text leaves the vectors unchanged.
+    """
+
+    kind: str
+    name: str
+    embed_dim: int
+    context_length: int
+    quick_gelu: bool
+    causal_text: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of some texts, cut to the longest of them.
+
+    Args:
+        ids: int64 [batch, length], padded at the end.
+        truncated: how many texts were longer than the context and lost their tail (the end
+            token is kept).
+    """
+
+    ids: Tensor
+    truncated: int = 0
+
+
+class DualEncoder(nn.Module, ABC):
+    """An image encoder and a text encoder with one vector space.
+
+    Subclasses set the attributes and write the five methods. The image side has two halves so
+    that the costly one is computed once: `embed_pixels` never changes (its output is cached),
+    `project_images` may be trained by `paraclip align`, and is the identity for CLIP models.
+
+    Attributes:
+        architecture: what this model is.
+        text_tower: everything that `paraclip train` trains, projection included.
+        image_tower: everything on the image side; never trained by `paraclip train`.
+        logit_scale: log of the inverse temperature, a scalar.
+        image_size: side in pixels of the square input picture.
+    """
+
+    architecture: Architecture
+    text_tower: nn.Module
+    image_tower: nn.Module
+    logit_scale: nn.Parameter
+    image_size: int
+
+    @abstractmethod
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Token ids of the texts, cut to the longest; past the context the end token is kept."""
+
+    @abstractmethod
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        """Unit text vectors [batch, embed_dim] of token ids [batch, length]."""
+
+    @abstractmethod
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Pixels [3, image_size, image_size] of an RGB picture of any size."""
+
+    @abstractmethod
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        """Frozen image features [batch, width] of pixels [batch, 3, image_size, image_size]."""
+
+    @abstractmethod
+    def project_images(self, features: Tensor) -> Tensor:
+        """Unit image vectors [batch, embed_dim] of what `embed_pixels` gave."""
+
+    @abstractmethod
+    def image_key(self) -> str:
+        """Hash of the frozen image weights and the preprocessing: the key of cached features."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.logit_scale.device

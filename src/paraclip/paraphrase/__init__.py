@@ -1,0 +1,1 @@
+"""Two-step paraphrases by a large language model: prompts, backends, log, filters."""

@@ -1,0 +1,52 @@
+"""What made a result: versions, machine, settings, time. Goes into every file that is written."""
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import paraclip
+
+PACKAGES = ("torch", "open_clip_torch", "transformers", "timm", "numpy", "pyarrow", "xllamacpp")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of ParaCLIP, Python and the libraries that figures depend on."""
+    found = {"paraclip": paraclip.__version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and operating system; no host or user name."""
+    return {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.system()}
+
+
+def processor_name() -> str:
+    """The processor's trade name where Linux tells it, else the architecture."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":")[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def provenance(**settings: Any) -> dict[str, Any]:
+    """A JSON-able record of how a result was made.
+
+    Args:
+        settings: whatever decides the result: configuration, input hashes, seed, generator.
+    """
+    return {
+        "command": ["paraclip", *sys.argv[1:]],
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": package_versions(),
+        "machine": machine(),
+        **settings,
+    }

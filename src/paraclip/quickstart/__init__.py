@@ -1,0 +1,1 @@
+"""The whole job on a folder of pictures: what `make demo` runs."""

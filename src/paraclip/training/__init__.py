@@ -1,0 +1,1 @@
+"""The three contrastive losses and the loop that trains the text encoder on them."""
