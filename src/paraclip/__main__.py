@@ -1,0 +1,7 @@
+"""`python -m paraclip` is `paraclip`."""
+
+import sys
+
+from paraclip.cli import main
+
+sys.exit(main())

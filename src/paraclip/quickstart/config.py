@@ -1,0 +1,41 @@
+"""Options of `paraclip quickstart`."""
+
+from dataclasses import dataclass
+
+import tyro
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """The whole job: captions and pictures in, a tuned text encoder and a table out."""
+
+    source: tyro.conf.Positional[str | None] = None
+    """Folder of pictures with a .txt beside each, or a captions file. Left out: Debian's Tux Paint
+    stamps (about 840 pictures) are fetched with apt-get into the cache folder; no root needed."""
+
+    out: str = "runs/quickstart"
+    """Folder for everything that is made. A second run reuses what is there."""
+
+    held_out: int = 200
+    """Pictures kept out of alignment and training and used for the scores; at most a third."""
+
+    align_epochs: int = 12
+    """Passes over the training pictures that fit `mini` to them; this gives the base."""
+
+    align_learning_rate: float = 5e-5
+    """Peak learning rate of the text tower while aligning (per step, AdamW)."""
+
+    train_epochs: int = 8
+    """Passes over the triples while tuning."""
+
+    learning_rate: float = 5e-5
+    """Peak learning rate while tuning (per step, AdamW)."""
+
+    batch_size: int = 256
+    """Triples a step."""
+
+    candidates: int = 4
+    """Answers drawn for each caption and step; the best that passes the filters is kept."""
+
+    seed: int = 0
+    """Decides the split, the order and the sampling."""
