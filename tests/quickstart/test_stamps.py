@@ -1,0 +1,75 @@
+"""Fetching the stamps, with a stand-in `apt-get` on the path that packs a real .deb."""
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from paraclip.errors import UserError
+from paraclip.quickstart.stamps import PACKAGE, STAMPS, stamps_folder
+
+NEEDS_DPKG = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+CONTROL = f"Package: {PACKAGE}\nVersion: 1\nArchitecture: all\nMaintainer: a test\nDescription: x\n"
+
+
+def install(folder: Path, name: str, script: str) -> None:
+    place = folder / name
+    place.write_text(f"#!/bin/sh\n{script}\n")
+    place.chmod(place.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in front of the path, and a package tree ready to be packed."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    tree = tmp_path / "tree"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN" / "control").write_text(CONTROL)
+    (tree / STAMPS).mkdir(parents=True)
+    (tree / STAMPS / "duck.txt").write_text("A duck.\n")
+    return folder
+
+
+def packing(tmp_path: Path) -> str:
+    return f"dpkg-deb --build {tmp_path / 'tree'} {PACKAGE}_1_all.deb >/dev/null"
+
+
+@NEEDS_DPKG
+def test_the_package_is_unpacked_once(tools: Path, tmp_path: Path) -> None:
+    install(tools, "apt-get", f"echo call >> {tmp_path / 'calls'}; {packing(tmp_path)}")
+    for _ in range(2):
+        folder = stamps_folder(tmp_path / "cache")
+        assert (folder / "duck.txt").read_text() == "A duck.\n"
+    assert (tmp_path / "calls").read_text() == "call\n"
+
+
+@NEEDS_DPKG
+def test_missing_lists_are_read_anew_without_root(tools: Path, tmp_path: Path) -> None:
+    lists = tmp_path / "lists-are-read"
+    install(
+        tools,
+        "apt-get",
+        f'case "$*" in *Dir::State::lists*update*) touch {lists};; '
+        f"*) test -e {lists} || exit 100; {packing(tmp_path)};; esac",
+    )
+    assert (stamps_folder(tmp_path / "cache") / "duck.txt").exists()
+
+
+@NEEDS_DPKG
+def test_a_refusal_says_what_apt_said_and_what_to_do(tools: Path, tmp_path: Path) -> None:
+    install(tools, "apt-get", "echo 'E: no such package' >&2; exit 100")
+    with pytest.raises(UserError, match=r"E: no such package.*DATA=folder"):
+        stamps_folder(tmp_path / "cache")
+    assert not (tmp_path / "cache" / PACKAGE).exists()
+
+
+def test_without_apt_the_own_folder_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"no apt-get .*DATA=folder"):
+        stamps_folder(tmp_path / "cache")
