@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import fsspec
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from paraclip.errors import UserError
 
@@ -56,7 +56,7 @@ def open_image(reference: str, side: int) -> Image.Image:
 
 def broken(error: Exception) -> str:
     """What is wrong with a picture, in plain words."""
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return f"is not a picture in a known format ({', '.join(FORMATS)})"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return "has more pixels than any honest picture"

@@ -1,0 +1,99 @@
+"""CSV and TSV files with a header line."""
+
+import csv
+from collections.abc import Callable, Iterator
+
+from paraclip.data.config import Columns
+from paraclip.data.lines import bounded_lines, open_source
+from paraclip.data.problems import Problems
+from paraclip.data.record import Record, choose_columns
+from paraclip.errors import UserError
+
+Fields = Iterator[tuple[int, list[str]]]
+
+
+def read_csv(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+    """Records of a comma-separated file, quoted as spreadsheets do; rows count as lines do."""
+    return read_fields(source, columns, problems, csv_fields)
+
+
+def read_tsv(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+    """Records of a tab-separated file: a line is a row, and a quote in a field is a quote.
+
+    A field that is quoted as a whole, as pandas writes it, is unquoted.
+    """
+    return read_fields(source, columns, problems, tsv_fields)
+
+
+def read_fields(
+    source: str,
+    columns: Columns,
+    problems: Problems,
+    split: Callable[[Iterator[tuple[int, str]], str, Problems], Fields],
+) -> Iterator[Record]:
+    """Records from rows of fields, the first of which is the header."""
+    with open_source(source) as stream:
+        lines = (
+            (number, line.decode("utf-8", "surrogateescape"))
+            for number, line in bounded_lines(stream, source, problems)
+        )
+        rows = split(lines, source, problems)
+        _, header = next(rows, (0, []))
+        if not header:
+            raise UserError(source, "is empty", "Its first line must name the columns.")
+        chosen = choose_columns(header, columns, source)
+        names = (chosen.caption, chosen.image, chosen.id, chosen.image_id)
+        places = [header.index(name) if name is not None else None for name in names]
+        for number, fields in rows:
+            if len(fields) != len(header):
+                what = f"has {len(fields)} fields where the header has {len(header)}"
+                problems.add(f"{source}:{number}", what)
+                continue
+            found = [fields[place] if place is not None else None for place in places]
+            yield Record(f"{source}:{number}", number, *found)
+
+
+def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> Fields:
+    """Number of the first line and fields of each row; rows that are not CSV are noted."""
+    last = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal last
+        for number, line in lines:
+            last = number
+            yield line
+
+    reader = csv.reader(counted(), strict=True)
+    while True:
+        before = reader.line_num
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            taken = reader.line_num - before
+            problems.add(f"{source}:{last - taken + 1}", csv_fault(error, taken), rows=taken)
+            continue
+        if fields:
+            yield last - (reader.line_num - before) + 1, fields
+
+
+def csv_fault(error: csv.Error, lines: int) -> str:
+    """What is wrong with a row that is not CSV."""
+    if lines > 1:
+        return f"a quote that opens here is not closed rightly and takes {lines:,} lines with it"
+    return f"is not CSV ({error})"
+
+
+def tsv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> Fields:
+    """Number and fields of each line."""
+    for number, line in lines:
+        yield number, [unquoted(field) for field in line.rstrip("\r\n").split("\t")]
+
+
+def unquoted(field: str) -> str:
+    """The field without the quotes around it, if all that are in it are doubled."""
+    if len(field) < 2 or not (field.startswith('"') and field.endswith('"')):
+        return field
+    inside = field[1:-1].replace('""', "\0")
+    return field if '"' in inside else inside.replace("\0", '"')

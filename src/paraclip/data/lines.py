@@ -1,0 +1,84 @@
+"""Files as lines of bounded length, from disk or any fsspec URL, unpacked where compressed."""
+
+import lzma
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import fsspec
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+
+LONGEST_LINE = 2**20
+UTF8_MARK = b"\xef\xbb\xbf"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@contextmanager
+def open_source(source: str) -> Iterator[IO[bytes]]:
+    """A file for reading bytes; `.gz`, `.bz2` and `.xz` are unpacked on the way.
+
+    Raises:
+        UserError: there is no such file, it may not be read, breaks off, or its kind of URL needs
+            a package that is not there.
+    """
+    try:
+        opened = fsspec.open(source, "rb", compression="infer").open()
+    except FileNotFoundError as error:
+        raise UserError(source, "there is no such file", "Check the name.") from error
+    except (ImportError, ValueError, OSError) as error:
+        raise UserError(source, f"cannot be opened ({error})", "Check name and rights.") from error
+    with opened as stream:
+        try:
+            yield stream
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            what = f"cannot be read to its end ({error})"
+            raise UserError(source, what, "Fetch or make the file again.") from error
+
+
+def is_remote(source: str) -> bool:
+    """Whether it is an fsspec URL; everything else is a path."""
+    return "://" in source or "::" in source
+
+
+def bounded_lines(
+    stream: IO[bytes], source: str, problems: Problems
+) -> Iterator[tuple[int, bytes]]:
+    """Number (from 1) and bytes of each line that is not blank.
+
+    A line over 1 MiB is skipped and noted: no more than that is ever held.
+
+    Raises:
+        UserError: the file is in UTF-16.
+    """
+    number = 0
+    while line := stream.readline(LONGEST_LINE):
+        number += 1
+        if number == 1:
+            line = without_mark(line, source)
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            skip_line(stream)
+            problems.add(f"{source}:{number}", "the line is longer than 1 MiB")
+        elif line.strip():
+            yield number, line
+
+
+def without_mark(line: bytes, source: str) -> bytes:
+    """The first line without its byte order mark."""
+    if line.startswith(UTF16_MARKS):
+        raise UserError(source, "is in UTF-16", "Save it as UTF-8 (iconv -f UTF-16 -t UTF-8).")
+    return line.removeprefix(UTF8_MARK)
+
+
+def skip_line(stream: IO[bytes]) -> None:
+    """Read on past the end of the line."""
+    while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+        pass
+
+
+def folder_of(source: str) -> str:
+    """The folder of a file, path or URL."""
+    return source.rpartition("/")[0] if is_remote(source) else str(Path(source).parent)

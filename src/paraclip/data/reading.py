@@ -1,0 +1,235 @@
+"""Captions from anywhere, one at a time."""
+
+import glob
+import os
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import fsspec
+
+from paraclip.data.captions import Caption
+from paraclip.data.coco import read_coco
+from paraclip.data.config import Columns
+from paraclip.data.delimited import read_csv, read_tsv
+from paraclip.data.folder import read_folder
+from paraclip.data.json_lines import read_json_lines
+from paraclip.data.lines import folder_of, is_remote
+from paraclip.data.parquet import read_parquet
+from paraclip.data.problems import Problems
+from paraclip.data.record import BrokenRow, Record, clean_text, label, plain_text
+from paraclip.data.seen import SeenIds
+from paraclip.data.shards import read_shard
+from paraclip.errors import UserError
+
+READERS = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".parquet": read_parquet,
+    ".pq": read_parquet,
+    ".json": read_coco,
+    ".tar": read_shard,
+}
+PACKED = (".gz", ".bz2", ".xz")
+MOST_FILES = 1_000_000
+
+
+def read_captions(
+    source: str, columns: Columns | None = None, problems: Problems | None = None
+) -> Iterator[Caption]:
+    """Captions of a folder, a file or many files, streamed.
+
+    Memory does not grow with the number of captions, but for 12 to 24 bytes for each id that the
+    source itself gives (see `SeenIds`). Broken rows are skipped and noted in `problems`, which is
+    checked when the last row has been read.
+
+    Args:
+        source: folder of pictures with a `.txt` beside each; `.csv`, `.tsv`, `.jsonl`,
+            `.parquet` (packed `.gz`, `.bz2` or `.xz` where that makes sense), COCO captions
+            `.json`, WebDataset `.tar`. Globs (`*`) and braces (`{00000..00012}`) name several
+            files of one kind; fsspec URLs are read as far as fsspec can.
+        columns: which column holds what.
+        problems: where broken rows are noted; at most 1 % of them by default.
+
+    Raises:
+        UserError: at once, for a file that is not there or of no known kind; while reading, for
+            a missing column, an id that is there twice, or too many broken rows.
+    """
+    columns = columns or Columns()
+    problems = Problems() if problems is None else problems
+    files = find_files(source)
+    return stream_captions(source, files, columns, problems)
+
+
+def count_captions(
+    source: str, columns: Columns | None = None, problems: Problems | None = None
+) -> int:
+    """Read everything once and count: so a long job knows its length and fails before it starts.
+
+    Raises:
+        UserError: as `read_captions`.
+    """
+    return sum(1 for _ in read_captions(source, columns, problems))
+
+
+def stream_captions(
+    source: str, files: list[str], columns: Columns, problems: Problems
+) -> Iterator[Caption]:
+    """Captions of all files, then the check of what was broken."""
+    already = problems.count
+    seen = SeenIds()
+    good = 0
+    for file in files:
+        maker = CaptionMaker(file, columns, seen, several=len(files) > 1)
+        for record in records(file, columns, problems):
+            try:
+                made = maker.captions(record)
+            except BrokenRow as broken:
+                problems.add(record.where, str(broken))
+                continue
+            good += len(made)
+            yield from made
+    problems.check(good + problems.count - already)
+    if not good:
+        raise UserError(source, "holds no captions", "Name a folder or file that has some.")
+
+
+def records(file: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+    """The rows of one folder or file."""
+    if not is_remote(file) and Path(file).is_dir():
+        return read_folder(file, problems)
+    return READERS[kind_of(file)](file, columns, problems)
+
+
+class CaptionMaker:
+    """Turns the records of one file into captions.
+
+    Args:
+        file: the file, for the default place of its pictures.
+        columns: which column holds what.
+        seen: ids so far.
+        several: there are other files, so row numbers alone are no ids.
+    """
+
+    def __init__(self, file: str, columns: Columns, seen: SeenIds, several: bool) -> None:
+        self.seen = seen
+        self.prefix = f"{Path(file).name.partition('.')[0]}:" if several else ""
+        beside = folder_of(file)
+        self.roots = (
+            [columns.images] if columns.images else [beside, os.path.join(beside, "images")]
+        )
+        # Captions of one picture mostly follow each other.
+        self.find = lru_cache(maxsize=8)(self.find_image)
+
+    def captions(self, record: Record) -> list[Caption]:
+        """The captions of a record: one, or as many as its list holds.
+
+        Raises:
+            BrokenRow: there is no caption, or no picture where one is named.
+            UserError: the id was there before.
+        """
+        texts = record.caption if isinstance(record.caption, list) else [record.caption]
+        texts = [clean_text(text) for text in texts]
+        if not texts:
+            raise BrokenRow("the list of captions is empty")
+        image_name = plain_text(record.image, "image name")
+        image = self.find(image_name) if image_name else None
+        name = self.name(record)
+        image_id = plain_text(record.image_id, "image id") or image_name or name
+        if not isinstance(record.caption, list):
+            return [Caption(name, texts[0], image_id, image, record.where)]
+        return [
+            Caption(f"{name}-{number}", text, image_id, image, record.where)
+            for number, text in enumerate(texts, start=1)
+        ]
+
+    def name(self, record: Record) -> str:
+        """The record's own id, else its row number, which needs no check."""
+        if record.id is None:
+            return f"{self.prefix}{record.row}"
+        name = plain_text(record.id, "id")
+        if not name:
+            raise BrokenRow("the id is empty")
+        if not self.seen.add(name):
+            mend = "Give every row an id of its own, or read without the id column."
+            raise UserError(record.where, f"the id {label(name)} is there twice", mend)
+        return name
+
+    def find_image(self, name: str) -> str:
+        """Where the picture of that name is.
+
+        Raises:
+            BrokenRow: there is none; whether a remote one is there shows when it is opened.
+        """
+        if is_remote(name):
+            return name
+        for root in self.roots:
+            path = f"{root}/{name}" if is_remote(root) else os.path.join(root, name)
+            if is_remote(root) or os.path.isfile(path):
+                return path
+        places = " or ".join(label(root or ".") for root in self.roots)
+        raise BrokenRow(f"there is no picture {label(name)} in {places} (--images names another)")
+
+
+def kind_of(file: str) -> str:
+    """The suffix that decides the reader.
+
+    Raises:
+        UserError: no reader knows it.
+    """
+    suffixes = [suffix.lower() for suffix in Path(file).suffixes]
+    if suffixes and suffixes[-1] in PACKED:
+        suffixes.pop()
+    if suffixes and suffixes[-1] in READERS:
+        return suffixes[-1]
+    mend = f"Name a folder, or a file that ends in {', '.join(READERS)}."
+    raise UserError(file, "is of no kind that can be read", mend)
+
+
+def find_files(source: str) -> list[str]:
+    """The files that a path, URL, glob or brace pattern names, in order.
+
+    Raises:
+        UserError: there are none, or one is of no known kind.
+    """
+    if not is_remote(source) and os.path.exists(source):
+        files = [source]
+    else:
+        files = [file for pattern in braces(source) for file in matches(pattern)]
+    if not files:
+        raise UserError(source, "there is no such file or folder", "Check the name.")
+    for file in files:
+        if is_remote(file) or not os.path.isdir(file):
+            kind_of(file)
+    return files
+
+
+def matches(pattern: str) -> list[str]:
+    """Files that match a pattern without braces; a plain URL is taken as it is."""
+    if not is_remote(pattern):
+        return sorted(glob.glob(pattern, recursive=True))
+    if "*" not in pattern:
+        return [pattern]
+    try:
+        return sorted(file.full_name for file in fsspec.open_files(pattern))
+    except (ImportError, ValueError, OSError) as error:
+        raise UserError(pattern, f"cannot be listed ({error})", "Check the URL.") from error
+
+
+def braces(pattern: str) -> list[str]:
+    """All texts that `{00000..00012}` and `{a,b}` stand for, as a shell would give them."""
+    found = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", pattern)
+    if not found:
+        return [pattern]
+    first, last, listed = found.groups()
+    if listed is not None:
+        middles = listed.split(",")
+    else:
+        if int(last) - int(first) >= MOST_FILES:
+            raise UserError(pattern, "names more than a million files", "Name fewer.")
+        middles = [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
+    head, tail = pattern[: found.start()], pattern[found.end() :]
+    return [f"{head}{middle}{rest}" for middle in middles for rest in braces(tail)]

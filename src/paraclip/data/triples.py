@@ -1,0 +1,230 @@
+"""The triples file: a caption and its two paraphrases a row, with provenance.
+
+Parquet is the native form. The paper's JSONL (`index, image_id, caption, paraphrase_1,
+paraphrase_2`) is read and written too; it has no room for scores, and its provenance goes into
+a file beside it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from paraclip.data.images import SUFFIXES
+from paraclip.data.lines import bounded_lines, open_source
+from paraclip.data.problems import Problems
+from paraclip.data.record import BrokenRow, clean_text, json_object, label
+from paraclip.data.seen import SeenIds
+from paraclip.errors import UserError
+from paraclip.files import atomic_path, write_text
+
+TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
+SCORES = ("similarity_1", "similarity_2", "overlap_1", "overlap_2")
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        *(pa.field(name, pa.string(), nullable=False) for name in TEXTS),
+        pa.field("image", pa.string()),
+        *(pa.field(name, pa.float32()) for name in SCORES),
+        pa.field("generator", pa.string()),
+    ]
+)
+PROVENANCE = b"paraclip"
+REMAKE = "Make the triples with `paraclip generate`, or name another file."
+
+
+def write_triples(
+    path: Path | str,
+    rows: pa.Table | Iterable[Mapping[str, Any]],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write triples whole or not at all: Parquet, or the paper's JSONL for a `.jsonl` path.
+
+    Args:
+        path: `.parquet`, or `.jsonl` (provenance then goes to `<path>.provenance.json`).
+        rows: a table, or mappings; what SCHEMA has and they lack becomes null.
+        provenance: JSON-able; how the triples were made.
+
+    Raises:
+        UserError: the place may not be written, or the disk is full.
+    """
+    table = fitted(rows)
+    if str(path).endswith(".jsonl"):
+        write_paper_lines(Path(path), table, provenance)
+        return
+    noted = {PROVENANCE: json.dumps(dict(provenance), ensure_ascii=False).encode()}
+    with atomic_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(noted), temporary, compression="zstd")
+
+
+def fitted(rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:
+    """A table with exactly SCHEMA's columns, in its order."""
+    if not isinstance(rows, pa.Table):
+        return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+    columns = [
+        rows[field.name].cast(field.type)
+        if field.name in rows.column_names
+        else pa.nulls(rows.num_rows, field.type)
+        for field in SCHEMA
+    ]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def write_paper_lines(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
+    """The paper's JSONL; `index` is our id where all ids are whole numbers, else the position."""
+    ids = table["id"].to_pylist()
+    numbers = range(len(ids))
+    if all(name.isascii() and name.isdigit() for name in ids):
+        numbers = [int(name) for name in ids]  # type: ignore[assignment]
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
+        texts = table.select(["image_id", *TEXTS])
+        for index, row in zip(numbers, texts.to_pylist(), strict=True):
+            lines.write(json.dumps({"index": index, **row}, ensure_ascii=False) + "\n")
+    beside = path.with_name(f"{path.name}.provenance.json")
+    write_text(beside, json.dumps(dict(provenance), ensure_ascii=False, indent=1) + "\n")
+
+
+def read_triples(path: Path | str, problems: Problems | None = None) -> pa.Table:
+    """All triples of a file, with SCHEMA's columns; Parquet metadata is kept.
+
+    Args:
+        path: Parquet, or the paper's JSONL.
+        problems: where rows without one of the three texts are noted; they are left out.
+
+    Raises:
+        UserError: no such file, not triples, a column is missing, ids are there twice, or more
+            rows are broken than `problems` puts up with.
+    """
+    problems = Problems() if problems is None else problems
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(path, "there is no such file", REMAKE)
+    if path.suffix in (".jsonl", ".ndjson"):
+        table = read_paper_lines(path, problems)
+    else:
+        table = read_parquet(path, problems)
+    if not table.num_rows:
+        raise UserError(path, "holds no triples", REMAKE)
+    refuse_duplicates(path, table["id"])
+    return table
+
+
+def read_parquet(path: Path, problems: Problems) -> pa.Table:
+    """The triples of a Parquet file whose three texts are all there."""
+    try:
+        found = pq.read_table(path)
+        lacking = [name for name in ("id", *TEXTS) if name not in found.column_names]
+        if lacking:
+            has = ", ".join(found.column_names)
+            raise UserError(path, f"has no column {label(lacking[0])} (it has {has})", REMAKE)
+        if "image_id" not in found.column_names:
+            found = found.append_column("image_id", found["id"])
+        table = fitted(found).replace_schema_metadata(found.schema.metadata)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(path, f"is not a Parquet file of triples ({error})", REMAKE) from error
+    return without_broken(path, table, problems)
+
+
+def without_broken(path: Path, table: pa.Table, problems: Problems) -> pa.Table:
+    """The rows with an id and three texts; the others are noted."""
+    whole = None
+    for name in ("id", *TEXTS):
+        filled = pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(table[name])), 0)
+        filled = pc.fill_null(filled, False)
+        whole = filled if whole is None else pc.and_(whole, filled)
+    for row in pc.indices_nonzero(pc.invert(whole)).to_pylist():
+        problems.add(f"{path}:{row + 1}", "the id, the caption or a paraphrase is empty")
+    problems.check(table.num_rows)
+    table = table.filter(whole)
+    filled_id = pc.coalesce(table["image_id"], table["id"])
+    place = table.schema.get_field_index("image_id")
+    return table.set_column(place, SCHEMA.field("image_id"), filled_id)
+
+
+def read_paper_lines(path: Path, problems: Problems) -> pa.Table:
+    """The triples of a JSONL file in the paper's layout, or with SCHEMA's names."""
+    rows, total = [], 0
+    with open_source(str(path)) as stream:
+        for number, line in bounded_lines(stream, str(path), problems):
+            total += 1
+            try:
+                rows.append(paper_row(json_object(line), number))
+            except BrokenRow as broken:
+                problems.add(f"{path}:{number}", str(broken))
+    problems.check(total)
+    return fitted(rows)
+
+
+def paper_row(found: dict[str, Any], number: int) -> dict[str, Any]:
+    """A row of SCHEMA from an object of the paper's JSONL.
+
+    Raises:
+        BrokenRow: one of the three texts is missing, empty or not text.
+    """
+    row: dict[str, Any] = {}
+    for name in TEXTS:
+        if name not in found:
+            raise BrokenRow(f"has no {label(name)}")
+        row[name] = clean_text(found[name], name)
+    row["id"] = str(found.get("id", found.get("index", number)))
+    row["image_id"] = str(found.get("image_id", row["id"]))
+    optional = {"image": str, "generator": str, **dict.fromkeys(SCORES, float)}
+    for name, kind in optional.items():
+        value = found.get(name)
+        if value is not None and not isinstance(value, kind | int):
+            raise BrokenRow(f"{label(name)} is not a {kind.__name__}")
+        row[name] = None if value is None else kind(value)
+    return row
+
+
+def refuse_duplicates(path: Path, ids: pa.ChunkedArray) -> None:
+    """Raise for the first id that is there twice."""
+    seen = SeenIds()
+    for row, name in enumerate(ids.to_pylist(), start=1):
+        if not seen.add(name):
+            mend = "Give every triple an id of its own."
+            raise UserError(f"{path}:{row}", f"the id {label(name)} is there twice", mend)
+
+
+def read_provenance(path: Path | str) -> dict[str, Any]:
+    """How the triples were made; empty where the file does not tell."""
+    path = Path(path)
+    try:
+        if path.suffix == ".parquet":
+            noted = (pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}")
+        else:
+            noted = path.with_name(f"{path.name}.provenance.json").read_bytes()
+        found = json.loads(noted)
+    except (OSError, ValueError, pa.ArrowException):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
+    """Fill `image` from `image_id` where `folder` has a file of that name.
+
+    Args:
+        table: triples; an `image` that is there already stays.
+        folder: pictures named by image id, with or without the suffix.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
+    named: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES:
+            inside = path.relative_to(folder)
+            for name in (path.stem, path.name, str(inside.with_suffix("")), str(inside)):
+                named.setdefault(name, str(path))
+    pairs = zip(table["image"].to_pylist(), table["image_id"].to_pylist(), strict=True)
+    images = pa.array([image or named.get(name) for image, name in pairs], pa.string())
+    place = table.schema.get_field_index("image")
+    return table.set_column(place, SCHEMA.field("image"), images)
