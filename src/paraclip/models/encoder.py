@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -95,6 +95,16 @@ class DualEncoder(nn.Module, ABC):
     @abstractmethod
     def image_key(self) -> str:
         """Hash of the frozen image weights and the preprocessing: the key of cached features."""
+
+    def header(self) -> dict[str, Any]:
+        """JSON-able facts that a checkpoint needs beside the weights to build the model again."""
+        return {}
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for all but the image side: its norms keep their statistics."""
+        super().train(mode)
+        self.image_tower.eval()
+        return self
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,140 @@
+"""Image features on disk: shards that are written whole, so a killed run loses one at most.
+
+A shard is a safetensors file with the tensor `features` float32 [rows, width] and, in its
+metadata, the identity of each row. The folder's name says which weights, preprocessing and
+precision made them.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from uuid import uuid4
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from paraclip.files import atomic_path
+from paraclip.models.disk import native_disk_errors
+
+ROWS_A_SHARD = 1024
+
+
+def identity(reference: str) -> str:
+    """What a picture's file is: path, size and time of change, as 32 hex digits.
+
+    A picture inside a tar file is known by the tar file and its name in it; another URL by
+    itself alone.
+    """
+    place = reference
+    if reference.startswith("tar://") and "::" in reference:
+        place = reference.split("::", 1)[1]
+    facts = reference
+    if "://" not in place:
+        try:
+            stat = os.stat(place)
+        except OSError:
+            facts = f"missing {reference}"
+        else:
+            whole = reference.replace(place, os.path.abspath(place))
+            facts = f"{whole} {stat.st_size} {stat.st_mtime_ns}"
+    return sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+class FeatureCache:
+    """Feature rows by the identity of their picture, in memory or in a folder of shards.
+
+    Entered as a context it writes what is pending on the way out, whatever ended the block.
+
+    Args:
+        folder: where the shards are, or None to keep the rows in memory only.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.shards: list[Path | Tensor] = []
+        self.places: dict[str, tuple[int, int]] = {}  # identity: shard, row
+        self.pending: list[tuple[list[str], Tensor]] = []
+        for path in sorted(folder.glob("*.safetensors")) if folder and folder.is_dir() else []:
+            self.read_shard(path)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.places
+
+    def __enter__(self) -> "FeatureCache":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.flush()
+
+    def read_shard(self, path: Path) -> None:
+        """Note where the rows of a shard are; a broken shard is passed over and made anew."""
+        try:
+            with safe_open(path, "pt") as shard:
+                keys = json.loads(shard.metadata()["identities"])
+        except (SafetensorError, KeyError, TypeError, ValueError):
+            return
+        self.note(keys, path)
+
+    def note(self, keys: Sequence[str], shard: Path | Tensor) -> None:
+        """The rows of `shard` belong to these identities."""
+        self.places |= {key: (len(self.shards), row) for row, key in enumerate(keys)}
+        self.shards.append(shard)
+
+    def add(self, keys: list[str], features: Tensor) -> None:
+        """Take rows [keys, width]; a full shard goes to disk."""
+        self.pending.append((keys, features))
+        if sum(len(part) for part, _ in self.pending) >= ROWS_A_SHARD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending as one shard.
+
+        Raises:
+            UserError: the disk is full or the place may not be written.
+        """
+        if not self.pending:
+            return
+        keys = [key for part, _ in self.pending for key in part]
+        features = torch.cat([rows for _, rows in self.pending])
+        self.pending = []
+        if self.folder is None:
+            self.note(keys, features)
+            return
+        path = self.folder / f"{uuid4().hex}.safetensors"
+        with atomic_path(path) as temporary, native_disk_errors():
+            save_file({"features": features}, temporary, {"identities": json.dumps(keys)})
+        self.note(keys, path)
+
+    def rows(self, keys: Sequence[str]) -> Tensor | None:
+        """Rows [keys, width], NaN for unknown identities; None when all are unknown."""
+        wanted: dict[int, list[tuple[int, int]]] = {}  # shard: (place in the answer, row)
+        for place, key in enumerate(keys):
+            if key in self.places:
+                shard, row = self.places[key]
+                wanted.setdefault(shard, []).append((place, row))
+        answer: Tensor | None = None
+        for shard, pairs in wanted.items():
+            features = self.load(shard)
+            if answer is None:
+                answer = torch.full((len(keys), features.shape[1]), torch.nan)
+            answer[[place for place, _ in pairs]] = features[[row for _, row in pairs]]
+        return answer
+
+    def load(self, shard: int) -> Tensor:
+        """Features [rows, width] of a shard."""
+        held = self.shards[shard]
+        if isinstance(held, Tensor):
+            return held
+        with safe_open(held, "pt") as stored:
+            features: Tensor = stored.get_tensor("features")
+        return features

@@ -1,0 +1,216 @@
+"""Vectors of many texts and many pictures; what the frozen image tower gives is computed once."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from itertools import islice
+from math import ceil
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from paraclip.data.images import open_image
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.feature_cache import FeatureCache, identity
+from paraclip.progress import bar, track
+
+IMAGES_AT_ONCE = 64
+PREPROCESSORS = 4
+
+Decoded = Tensor | UserError
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def half_precision(model: DualEncoder, precision: str) -> AbstractContextManager[object]:
+    """Autocast to bf16 where `precision` says so.
+
+    Raises:
+        UserError: the precision is neither fp32 nor bf16.
+    """
+    if precision not in ("fp32", "bf16"):
+        raise UserError("precision", f"{precision!r} is unknown", "Choose fp32 or bf16.")
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@torch.no_grad()
+def encode_texts(
+    model: DualEncoder,
+    texts: Sequence[str],
+    batch_size: int = 256,
+    label: str | None = None,
+    precision: str = "fp32",
+) -> Tensor:
+    """Unit vectors float32 [texts, embed_dim] on the CPU, in the order of the texts.
+
+    Texts of like length go together, so that little padding is computed; equal texts are
+    computed once.
+
+    Args:
+        model: its text tower is put into evaluation mode.
+        texts: any number, any length; what is past the context is cut off.
+        batch_size: most texts at once.
+        label: of a progress bar, or None for no bar.
+        precision: fp32 or bf16.
+    """
+    model.eval()
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    by_length = sorted(places, key=len)
+    starts: Iterable[int] = range(0, len(by_length), batch_size)
+    vectors = torch.empty(len(places), model.architecture.embed_dim)
+    if label is not None:
+        starts = track(starts, label, ceil(len(by_length) / batch_size), "batch")
+    for start in starts:
+        batch = by_length[start : start + batch_size]
+        ids = model.tokenize(batch).ids.to(model.device)
+        with half_precision(model, precision):
+            found = model.encode_tokens(ids)
+        vectors[[places[text] for text in batch]] = found.float().cpu()
+    return vectors[[places[text] for text in texts]]
+
+
+def encode_images(
+    model: DualEncoder,
+    references: Sequence[str],
+    cache: Path | None = None,
+    problems: Problems | None = None,
+    precision: str = "fp32",
+    label: str = "image features",
+) -> Tensor:
+    """Unit vectors float32 [references, embed_dim] on the CPU; arguments of `image_features`."""
+    return project(model, image_features(model, references, cache, problems, precision, label))
+
+
+@torch.no_grad()
+def project(model: DualEncoder, features: Tensor, batch_size: int = 4096) -> Tensor:
+    """Unit image vectors float32 [rows, embed_dim] of cached features; NaN rows stay NaN."""
+    model.eval()
+    parts = [
+        model.project_images(part.to(model.device)).cpu()
+        for part in torch.split(features, batch_size)
+    ]
+    return torch.cat(parts) if parts else torch.empty(0, model.architecture.embed_dim)
+
+
+def image_features(
+    model: DualEncoder,
+    references: Sequence[str],
+    cache: Path | None = None,
+    problems: Problems | None = None,
+    precision: str = "fp32",
+    label: str = "image features",
+) -> Tensor:
+    """What the frozen image tower gives, float32 [references, width] on the CPU.
+
+    Each picture is computed once, however often it is named, and with a cache once for all runs:
+    the cache is keyed by the weights, the preprocessing, the precision and the file (path, size,
+    time of change). A killed run goes on from the last shard that it wrote.
+
+    Args:
+        model: its image tower is put into evaluation mode.
+        references: paths or URLs as `open_image` takes them.
+        cache: folder of the cache, or None for none.
+        problems: takes the broken pictures, whose rows are NaN; the caller checks how many.
+        precision: fp32 or bf16 (autocast).
+        label: of the progress bar.
+
+    Raises:
+        UserError: a picture is missing or broken and `problems` is None; the disk is full.
+    """
+    model.eval()
+    unique = list(dict.fromkeys(references))
+    folder = cache / f"{model.image_key()}-{precision}" if cache is not None else None
+    kept = FeatureCache(folder)
+    keys = {name: identity(name) for name in unique}
+    missing = [name for name in unique if keys[name] not in kept]
+    broken = compute(model, missing, keys, kept, precision, label)
+    for name, error in broken.items():
+        if problems is None:
+            raise error
+        problems.add(name, error.what, rows=1)
+    return rows_of(model, references, keys, kept)
+
+
+def compute(
+    model: DualEncoder,
+    names: Sequence[str],
+    keys: dict[str, str],
+    kept: FeatureCache,
+    precision: str,
+    label: str,
+) -> dict[str, UserError]:
+    """Compute the named pictures into the cache; returns those that could not be read."""
+    broken: dict[str, UserError] = {}
+    if not names:
+        return broken
+    with bar(label, len(keys), "image", done=len(keys) - len(names)) as moving, kept:
+        for batch in batches(read_pictures(model, names), IMAGES_AT_ONCE):
+            good = [(name, pixels) for name, pixels in batch if isinstance(pixels, Tensor)]
+            broken |= {name: error for name, error in batch if isinstance(error, UserError)}
+            if good:
+                features = embed(model, torch.stack([pixels for _, pixels in good]), precision)
+                kept.add([keys[name] for name, _ in good], features)
+            moving.update(len(batch))
+    return broken
+
+
+@torch.inference_mode()
+def embed(model: DualEncoder, pixels: Tensor, precision: str) -> Tensor:
+    """Frozen features float32 [batch, width] on the CPU."""
+    with half_precision(model, precision):
+        return model.embed_pixels(pixels.to(model.device)).float().cpu()
+
+
+def rows_of(
+    model: DualEncoder, references: Sequence[str], keys: dict[str, str], kept: FeatureCache
+) -> Tensor:
+    """Rows from the cache in the order of the references; NaN where there is none."""
+    found = kept.rows([keys[name] for name in references])
+    if found is None:  # every picture is broken: only the model knows the width
+        side = model.image_size
+        width = embed(model, torch.zeros(1, 3, side, side), "fp32").shape[1]
+        return torch.full((len(references), width), torch.nan)
+    return found
+
+
+def read_pictures(model: DualEncoder, names: Sequence[str]) -> Iterator[tuple[str, Decoded]]:
+    """Names with pixels [3, side, side] or the error, in order, a few batches ahead of use.
+
+    Threads are enough: Pillow decodes and resizes without holding the interpreter.
+    """
+
+    def read(name: str) -> Decoded:
+        try:
+            return model.preprocess(open_image(name, model.image_size))
+        except UserError as error:
+            return error
+
+    return ahead(read, names, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
+
+
+def ahead(
+    work: Callable[[str], Result], names: Sequence[str], workers: int, most: int
+) -> Iterator[tuple[str, Result]]:
+    """Do the work in threads; at most `most` results wait, so memory stays bounded."""
+    waiting: list[tuple[str, Future[Result]]] = []
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
+    try:
+        for name in names:
+            waiting.append((name, pool.submit(work, name)))
+            if len(waiting) >= most:
+                first, done = waiting.pop(0)
+                yield first, done.result()
+        for first, done in waiting:
+            yield first, done.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of `size` items, the last one shorter."""
+    while batch := list(islice(items, size)):
+        yield batch
