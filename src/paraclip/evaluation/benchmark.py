@@ -1,0 +1,93 @@
+"""What a benchmark is: a name, a pool, and scores for every item of a model."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.evaluation import metrics
+from paraclip.models.encoder import DualEncoder
+
+Float = NDArray[np.floating]
+Integer = NDArray[np.integer]
+
+Statistic = Literal["mean", "spearman", "pearson"]
+VALUES: dict[str, Callable[[Float], float]] = {
+    "mean": metrics.mean,
+    "spearman": metrics.spearman,
+    "pearson": metrics.pearson,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """A figure as what each item gives to it, so that intervals and differences can be made.
+
+    Args:
+        name: with its k, as it stands in the report ("AO@10").
+        items: [items] for a mean, [items, 2] for a correlation (similarity, gold score).
+        statistic: what is made of the items.
+        groups: [items] group numbers, where the figure is the mean over groups (macro).
+        clusters: [items] numbers; items of one cluster are resampled together.
+        headline: stands in the short table and the plot.
+    """
+
+    name: str
+    items: Float
+    statistic: Statistic = "mean"
+    groups: Integer | None = None
+    clusters: Integer | None = None
+    headline: bool = True
+
+    def value(self) -> float:
+        """The figure, 0 to 1 (correlations -1 to 1); NaN where it is not defined."""
+        parts = [VALUES[self.statistic](self.items[members]) for members in self.members()]
+        return float(np.mean(parts))
+
+    def members(self) -> Iterator[Integer]:
+        """Item numbers of each group; of all items where there are no groups."""
+        if self.groups is None:
+            yield np.arange(len(self.items))
+            return
+        for group in np.unique(self.groups):
+            yield np.flatnonzero(self.groups == group)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What one model got in one benchmark.
+
+    Args:
+        metrics: in the order of the report.
+        arrays: more for each item, kept beside the report (rankings for a browser of examples).
+        notes: what a reader of the figures must know ("3 of 100 pictures are broken").
+    """
+
+    metrics: list[Metric]
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class Benchmark(Protocol):
+    """One benchmark on one set of data. The same items in the same order for every model.
+
+    Attributes:
+        name: as the command line calls it.
+        pool: what is searched or compared, with its size, in words.
+        data: JSON-able facts for the report: sources, hashes, sizes.
+    """
+
+    name: str
+    pool: str
+    data: dict[str, Any]
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """Score a model; image features are kept in the folder `cache` where one is given.
+
+        Raises:
+            UserError: the data or the model's vectors cannot be scored.
+        """
+        ...

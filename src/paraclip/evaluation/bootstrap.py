@@ -1,0 +1,158 @@
+"""Percentile bootstrap over items, vectorised, seeded.
+
+A resample is a vector of weights: how often each item was drawn. Means are then products, and a
+rank correlation needs one sort in all, since the rank of a value in a resample is a running sum of
+the weights in sorted order. Two models scored on the same items with the same seed see the same
+draws, so the difference of their resamples is the paired bootstrap.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from paraclip.evaluation.benchmark import Metric
+
+Float = NDArray[np.floating]
+Integer = NDArray[np.integer]
+
+BLOCK = 2_000_000  # weights held at a time
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % interval.
+
+    Args:
+        value: on all items.
+        low: 2.5th percentile of the resamples.
+        high: 97.5th percentile.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def interval(value: float, resampled: Float) -> Interval:
+    """The percentile interval of the resamples; NaN bounds where no resample has a value."""
+    finite = resampled[np.isfinite(resampled)]
+    if not len(finite):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return Interval(value, float(low), float(high))
+
+
+def resample(metric: "Metric", resamples: int, seed: int) -> Float:
+    """The metric on `resamples` draws of its items with replacement [resamples].
+
+    Items of one cluster (captions of one picture) are drawn together; where the metric is a mean
+    over groups, each group is drawn apart and keeps its number of clusters.
+    """
+    parts = [
+        _resample_group(metric, members, resamples, np.random.default_rng([seed, number]))
+        for number, members in enumerate(metric.members())
+    ]
+    averaged: Float = np.mean(parts, axis=0)
+    return averaged
+
+
+def _resample_group(
+    metric: "Metric", members: Integer, resamples: int, random: np.random.Generator
+) -> Float:
+    items = metric.items[members]
+    clusters = np.arange(len(items)) if metric.clusters is None else metric.clusters[members]
+    names, clusters = np.unique(clusters, return_inverse=True)
+    statistic = STATISTICS[metric.statistic](items)
+    drawn = draws(len(names), resamples, random)
+    return np.concatenate([statistic(weights[:, clusters]) for weights in drawn])
+
+
+def draws(units: int, resamples: int, random: np.random.Generator) -> Iterator[Float]:
+    """How often each unit is drawn [some resamples, units], in blocks that bound the memory."""
+    step = max(1, BLOCK // units)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = random.integers(0, units, size=(rows, units))
+        drawn += np.arange(rows)[:, None] * units
+        counted = np.bincount(drawn.ravel(), minlength=rows * units)
+        yield counted.reshape(rows, units).astype(np.float64)
+
+
+class WeightedMean:
+    """Mean of items [items] under weights [resamples, items]."""
+
+    def __init__(self, items: Float) -> None:
+        self.items = items
+
+    def __call__(self, weights: Float) -> Float:
+        mean: Float = (weights @ self.items) / weights.sum(axis=1)
+        return mean
+
+
+class WeightedPearson:
+    """Linear correlation of the two columns of items [items, 2] under weights."""
+
+    def __init__(self, items: Float) -> None:
+        first, second = (items - items.mean(axis=0)).T
+        self.columns = np.stack([first, second, first**2, second**2, first * second], axis=1)
+
+    def __call__(self, weights: Float) -> Float:
+        sums = (weights @ self.columns) / weights.sum(axis=1, keepdims=True)
+        return _ratio(*sums.T)
+
+
+class WeightedSpearman:
+    """Rank correlation (ties share their mean rank) of two columns under whole weights."""
+
+    def __init__(self, items: Float) -> None:
+        self.first, self.second = _Ranks(items[:, 0]), _Ranks(items[:, 1])
+
+    def __call__(self, weights: Float) -> Float:
+        first, second = self.first(weights), self.second(weights)
+        total = weights.sum(axis=1)
+        centre = (total[:, None] + 1) / 2  # the mean of the ranks 1..total
+        first -= centre
+        second -= centre
+        weighted = weights * first
+        sums = (
+            np.einsum("bi,bi->b", weighted, first),
+            np.einsum("bi,bi,bi->b", weights, second, second),
+            np.einsum("bi,bi->b", weighted, second),
+        )
+        zero = np.zeros_like(total)
+        return _ratio(zero, zero, sums[0], sums[1], sums[2])
+
+
+class _Ranks:
+    """Ranks of a column's values in a resample, from one sort of the distinct values."""
+
+    def __init__(self, column: Float) -> None:
+        self.level = np.unique(column, return_inverse=True)[1]
+        self.order = np.argsort(self.level, kind="stable")
+        self.starts = np.searchsorted(self.level[self.order], np.arange(self.level.max() + 1))
+
+    def __call__(self, weights: Float) -> Float:
+        """Mean ranks [resamples, items]; an item that was not drawn has weight 0 anyway."""
+        at_level = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
+        below = np.cumsum(at_level, axis=1) - at_level
+        ranks: Float = (below + (at_level + 1) / 2)[:, self.level]
+        return ranks
+
+
+def _ratio(first: Float, second: Float, square: Float, other: Float, product: Float) -> Float:
+    """Correlation from weighted moments; NaN where a column does not vary."""
+    spread = (square - first**2) * (other - second**2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value: Float = (product - first * second) / np.sqrt(spread)
+    return np.where(spread > 1e-18, value, np.nan)
+
+
+STATISTICS: dict[str, type[WeightedMean | WeightedPearson | WeightedSpearman]] = {
+    "mean": WeightedMean,
+    "pearson": WeightedPearson,
+    "spearman": WeightedSpearman,
+}
