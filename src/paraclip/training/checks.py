@@ -1,0 +1,50 @@
+"""Options out of range are refused before anything is read or written."""
+
+import math
+
+from paraclip.errors import UserError
+from paraclip.training.config import LoopConfig, TrainConfig
+
+RANGES = {
+    "epochs": (1, math.inf),
+    "batch_size": (2, math.inf),
+    "save_every": (1, math.inf),
+    "warmup": (0, 1),
+    "held_out": (0, 0.5),
+    "dropout": (0, 0.95),
+    "weight_decay": (0, math.inf),
+}
+ABOVE_ZERO = ("learning_rate", "head_learning_rate", "clip_norm", "text_temperature")
+
+
+def refuse(option: str, what: str, mend: str) -> None:
+    """Raise for an option, by its name on the command line."""
+    raise UserError(f"--{option.replace('_', '-')}", what, mend)
+
+
+def check_options(config: LoopConfig) -> None:
+    """Check every number of a configuration.
+
+    Raises:
+        UserError: naming the option that is out of range.
+    """
+    for option, (least, most) in RANGES.items():
+        value = getattr(config, option)
+        if value is not None and not least <= value <= most:
+            refuse(option, f"{value} is out of range", f"Give a value from {least} to {most}.")
+    for option in ABOVE_ZERO:
+        value = getattr(config, option, None)
+        if value is not None and not 0 < value < math.inf:
+            refuse(option, f"{value} is not above 0", "Give a number above 0.")
+    if isinstance(config, TrainConfig):
+        check_losses(config)
+
+
+def check_losses(config: TrainConfig) -> None:
+    """Check that some loss is left to learn from."""
+    weights = config.weights
+    if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+        what = f"{' '.join(map(str, weights))} leaves nothing to learn"
+        refuse("weights", what, "Give three weights, none negative, one above 0.")
+    if weights[0] and not config.image_loss_on:
+        refuse("image_loss_on", "names no text", "Name one, or give L1 the weight 0.")

@@ -1,0 +1,153 @@
+"""Options of `paraclip align`, `paraclip train` and `paraclip merge`.
+
+The text under a field is its help on the command line.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import tyro
+
+from paraclip.data.config import ColumnOptions, Columns
+
+TextName = Literal["caption", "paraphrase_1", "paraphrase_2"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """What every run of the training loop decides, whatever it trains."""
+
+    epochs: int = 4
+    """Passes over the rows."""
+
+    batch_size: int = 256
+    """Most rows a step; an epoch is cut into batches of equal size. More rows, more negatives."""
+
+    learning_rate: float = 5e-5
+    """Peak learning rate of the text tower (AdamW, per step)."""
+
+    warmup: float = 0.1
+    """Share of the steps (0 to 1) in which the learning rate rises; then it falls as a cosine."""
+
+    weight_decay: float = 0.01
+    """AdamW weight decay; biases, norms and the temperature have none."""
+
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient; longer ones are scaled down to it."""
+
+    dropout: float | None = None
+    """Dropout probability in the text tower while training. Left out: as the model has it."""
+
+    freeze_temperature: bool = False
+    """Keep the logit scale as the base has it. Otherwise it is trained, and clamped to ln 100."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the text tower. auto: bf16 where the processor multiplies it natively."""
+
+    held_out: float = 0.05
+    """Share of the pictures (0 to 0.5) never trained on; the loss on them chooses the best."""
+
+    choose: Literal["best", "last"] = "best"
+    """Checkpoint that the run hands on: lowest held-out loss, or the last."""
+
+    save_every: int = 100
+    """Steps between two states that a killed run goes on from."""
+
+    seed: int = 0
+    """Decides the order, the held-out rows and the dropout."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+
+    fresh: bool = False
+    """Start anew in a folder that holds another run."""
+
+    def deciding(self) -> dict[str, Any]:
+        """The options that decide the weights: a run goes on only under the same ones."""
+        return {name: value for name, value in asdict(self).items() if name not in PLACES}
+
+
+PLACES = {
+    *("triples", "source", "model", "out", "images", "columns", "device"),
+    *("fresh", "save_every", "max_broken", "choose"),
+}
+"""Options that say where things are or when they are written, and decide no weight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LoopConfig):
+    """Fine-tune the text encoder on triples; the image encoder stays as it is."""
+
+    triples: tyro.conf.Positional[str]
+    """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
+
+    model: str = "mini"
+    """Base: mini, a ParaCLIP checkpoint, or an open_clip name such as
+    ViT-B-32:laion2b_s34b_b79k or ViT-B-32:weights.safetensors."""
+
+    out: str = "runs/train"
+    """Folder of the checkpoints and logs."""
+
+    images: str | None = None
+    """Folder of the pictures, for triples that name them by image_id only."""
+
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (paraphrase_1, paraphrase_2)."""
+
+    image_loss_on: tuple[TextName, ...] = ("paraphrase_2",)
+    """Texts that L1 ties to the picture; of several, the mean of their losses."""
+
+    text_temperature: float | None = None
+    """Fixed temperature of L2 and L3, such as 0.05. Left out: CLIP's own, as in L1."""
+
+    control: bool = False
+    """Train the control instead: as many steps of L1 on the original captions, no paraphrases."""
+
+    max_broken: float = 0.01
+    """Share of broken pictures (0 to 1) to skip before giving up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignConfig(LoopConfig):
+    """Fit the text tower and both heads of `mini` to captions and pictures of your own."""
+
+    source: tyro.conf.Positional[str]
+    """Folder of pictures with a .txt beside each, or a captions file."""
+
+    model: str = "mini"
+    """What to start from: mini, or a checkpoint of it."""
+
+    out: str = "runs/align"
+    """Folder of the checkpoints and logs."""
+
+    columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
+    """Names of the columns."""
+
+    epochs: int = 12
+    """Passes over the captions."""
+
+    batch_size: int = 128
+    """Most captions a step."""
+
+    head_learning_rate: float = 1e-3
+    """Peak learning rate of the two linear heads (AdamW, per step)."""
+
+    max_broken: float = 0.01
+    """Share of broken rows (0 to 1) to skip before giving up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig:
+    """Interpolate the weights of base and tuned (WiSE-FT)."""
+
+    base: tyro.conf.Positional[str]
+    """Model before tuning."""
+
+    tuned: tyro.conf.Positional[str]
+    """Checkpoint after tuning."""
+
+    alpha: float = 0.5
+    """Share of tuned in the mixture: 0 is base, 1 is tuned."""
+
+    out: str = "merged.safetensors"
+    """Checkpoint to write."""

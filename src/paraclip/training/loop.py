@@ -1,0 +1,186 @@
+"""The training loop: one for tuning, for the control and for alignment.
+
+A step, with B rows, T texts a row, K rows that have a picture, D the shared width:
+
+    token chunks --text tower--> texts [T, B, D] ---+
+    cached features [K, F] --projection--> [K, D] --+--> L1, L2, L3 --> gradients --> AdamW
+
+The image tower is not run at all: its features were computed once.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from paraclip.errors import UserError
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.hashing import hash_tensors
+from paraclip.progress import bar
+from paraclip.training.batches import ALL_TEXTS, row_batches
+from paraclip.training.checks import check_options
+from paraclip.training.config import TrainConfig
+from paraclip.training.examples import make_examples
+from paraclip.training.folder import RunFolder, open_run
+from paraclip.training.forward import batch_losses, held_out_losses
+from paraclip.training.keeping import finish, keep_state, write_checkpoint
+from paraclip.training.losses import objective_of, weighted_sum
+from paraclip.training.metrics_log import MetricsLog
+from paraclip.training.optimizer import (
+    Part,
+    frozen_tensors,
+    set_dropout,
+    set_learning_rates,
+    train_only,
+    trained,
+)
+from paraclip.training.run import Run, Task, identity_of, kept_random_state, start
+from paraclip.training.schedule import learning_rate_share
+from paraclip.training.state import notice
+from paraclip.training.tokens import Integers
+
+MOST_SCALE = math.log(100.0)
+
+
+def train(
+    model: DualEncoder,
+    triples: pa.Table,
+    features: Tensor | None,
+    config: TrainConfig,
+    out: Path,
+    facts: Mapping[str, Any] | None = None,
+) -> Path:
+    """Fine-tune the text tower on triples; the image side stays bit for bit as it is.
+
+    Args:
+        model: the base; it is changed in place, and holds the last weights afterwards.
+        triples: columns `caption`, `paraphrase_1`, `paraphrase_2`, `image_id`.
+        features: `embed_pixels` rows float32 [N, F] of the triples' pictures, a row with NaN
+            where there is none; or None where no triple has one (then L1 has nothing to say).
+        config: how; with `config.control` L1 on the original captions only, as many steps.
+        out: folder of checkpoints (`best.safetensors`, `last.safetensors`), logs and states.
+        facts: JSON-able, kept in the checkpoints beside what is known anyway.
+
+    Returns:
+        The checkpoint that `config.choose` names.
+
+    Raises:
+        UserError: nothing to learn from, features of another model, another run in `out`, a
+            loss that is no number, a full disk.
+
+    Source: paper, section 3: L = L1 + L2 + L3.
+    """
+    check_options(config)
+    objective = objective_of(config)
+    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
+    examples = make_examples(
+        model, texts, triples["image_id"].to_pylist(), features, objective.texts
+    )
+    if not examples.has_image.any() and not any(objective.weights[1:]):
+        mend = "Give the folder of the pictures with --images."
+        raise UserError("training rows", "no row has a picture, and L1 needs some", mend)
+    generators = sorted({name for name in triples["generator"].to_pylist() if name})[:20]
+    known = {"generators": generators, **(facts or {})}
+    parts = (Part(model.text_tower, config.learning_rate),)
+    return fit(Task(model, examples, objective, parts, config, known), out)
+
+
+def fit(task: Task, out: Path) -> Path:
+    """Train, or go on training where a killed run stopped; the model is changed in place.
+
+    Args:
+        task: what, on what, towards what.
+        out: folder of checkpoints, logs and states.
+
+    Returns:
+        The checkpoint that `config.choose` names. A finished run returns it at once.
+
+    Raises:
+        UserError: another run lies in `out`; the loss is no number; the disk is full.
+    """
+    config, model = task.config, task.model
+    train_only(model, task.parts, config.freeze_temperature)
+    set_dropout(task.parts, config.dropout)
+    identity = identity_of(task)
+    folder = open_run(out, identity, config.fresh)
+    chosen = folder.best if config.choose == "best" else folder.last
+    if folder.finished():
+        notice(f"{out} is finished already; --fresh would start it anew")
+        return chosen
+    frozen = hash_tensors(frozen_tensors(model))
+    with kept_random_state(model.device):
+        run = start(task, identity, folder.states)
+        run_steps(run, folder)
+    model.eval()
+    if hash_tensors(frozen_tensors(model)) != frozen:
+        raise AssertionError("a frozen weight changed in training")
+    finish(run, folder)
+    return chosen
+
+
+def run_steps(run: Run, folder: RunFolder) -> None:
+    """All steps that are still to be done, with logs, held-out loss and states."""
+    config, total = run.task.config, run.total_steps
+    run.train_mode()
+    batches = row_batches(run.learn, config.batch_size, config.seed, run.step, total)
+    with (
+        MetricsLog(folder.path, run.step) as log,
+        bar("training", total, "step", run.step) as moving,
+    ):
+        for rows in batches:
+            began = time.perf_counter()
+            figures = take_step(run, rows)
+            run.step += 1
+            figures["triples_per_second"] = len(rows) / (time.perf_counter() - began)
+            figures["epoch"] = run.step / run.epoch_steps
+            at_epoch_end = run.step % run.epoch_steps == 0
+            if at_epoch_end and len(run.held_out):
+                figures |= judge(run, folder)
+            log.write(run.step, figures)
+            if at_epoch_end or run.step % config.save_every == 0:
+                keep_state(run, folder)
+            moving.set_postfix(loss=f"{figures['loss']:.3f}", refresh=False)
+            moving.update()
+
+
+def take_step(run: Run, rows: Integers) -> dict[str, float]:
+    """One batch: losses, gradients, AdamW. Returns the figures to log."""
+    task, config = run.task, run.task.config
+    share = learning_rate_share(run.step, run.total_steps, config.warmup)
+    rate = set_learning_rates(run.optimizer, share)
+    batch = task.examples.batch(rows).to(task.model.device)
+    losses = batch_losses(run, batch)
+    loss = weighted_sum(losses, task.objective)
+    loss.backward()  # type: ignore[no-untyped-call]
+    weights = [value for _, value in trained(task.model)]
+    norm = float(torch.nn.utils.clip_grad_norm_(weights, config.clip_norm))
+    figures = {name: float(value.detach()) for name, value in losses.items()}
+    figures |= {"loss": float(loss.detach()), "gradient_norm": norm, "learning_rate": rate}
+    check_finite(run.step + 1, figures)
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    with torch.no_grad():
+        task.model.logit_scale.clamp_(max=MOST_SCALE)
+    return {**figures, "logit_scale": float(task.model.logit_scale.detach())}
+
+
+def judge(run: Run, folder: RunFolder) -> dict[str, float]:
+    """Held-out losses to log; the checkpoint is kept if they are the lowest so far."""
+    losses = held_out_losses(run)
+    if losses["loss"] < run.best_loss:
+        run.best_loss, run.best_step = losses["loss"], run.step
+        write_checkpoint(run, folder.best)
+    return {f"held_out_{name}": value for name, value in losses.items()}
+
+
+def check_finite(step: int, figures: dict[str, float]) -> None:
+    """Stop at the first loss or gradient that is no number."""
+    broken = [name for name, value in figures.items() if not math.isfinite(value)]
+    if broken:
+        what = f"{' and '.join(broken)} became infinite or not a number"
+        raise UserError(f"step {step}", what, "Lower --learning-rate or use --precision fp32.")

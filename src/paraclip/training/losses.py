@@ -1,0 +1,141 @@
+"""The three losses: L = w1·L1(image, text) + w2·L2(caption, paraphrase_1) + w3·L3(paraphrases).
+
+Pure functions of vectors, so that whoever makes the vectors (one pass, chunks, several
+processes) does not matter here.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from paraclip.training.config import TrainConfig
+
+CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
+
+
+def info_nce(a: Tensor, b: Tensor, scale: Tensor, false_negatives: Tensor | None = None) -> Tensor:
+    """Symmetric InfoNCE: a_i must find b_i among all of b, and b_i find a_i among all of a.
+
+    Args:
+        a: unit vectors [N, D].
+        b: unit vectors [N, D]; row i is the positive of row i.
+        scale: inverse temperature, a scalar.
+        false_negatives: bool [N, N], true where b_j is no fair negative of a_i; these pairs leave
+            the denominators. The diagonal must be false. None: every other row is a negative.
+
+    Returns:
+        The mean over both directions and all rows, a scalar in float32 or wider. With fewer than
+        two rows there is nothing to tell apart and it is 0.
+
+    Source: paper, section 3 (the contrastive loss of CLIP, Radford et al. 2021).
+    """
+    if len(a) < 2:
+        return (a.sum() + b.sum()) * 0.0
+    wide = torch.promote_types(a.dtype, torch.float32)
+    with torch.autocast(a.device.type, enabled=False):
+        logits = scale.to(wide) * a.to(wide) @ b.to(wide).T  # [N, N]
+        if false_negatives is not None:
+            logits = logits.masked_fill(false_negatives, -torch.inf)
+        target = torch.arange(len(a), device=a.device)
+        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Which losses are taken, on which texts, how warm.
+
+    Args:
+        weights: of L1, L2, L3; a loss of weight 0 is not computed.
+        image_loss_on: the texts that L1 ties to the picture.
+        text_scale: inverse temperature of L2 and L3, or None for the model's own.
+    """
+
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    image_loss_on: tuple[str, ...] = (PARAPHRASE_2,)
+    text_scale: float | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts that have to go through the tower."""
+        needed = set(self.image_loss_on) if self.weights[0] else set()
+        needed |= {CAPTION, PARAPHRASE_1} if self.weights[1] else set()
+        needed |= {PARAPHRASE_1, PARAPHRASE_2} if self.weights[2] else set()
+        return tuple(name for name in (CAPTION, PARAPHRASE_1, PARAPHRASE_2) if name in needed)
+
+
+CAPTIONS_ONLY = Objective(weights=(1.0, 0.0, 0.0), image_loss_on=(CAPTION,))
+"""L1 on the original captions: what `align` and the control train on."""
+
+
+def objective_of(config: TrainConfig) -> Objective:
+    """The losses that a configuration asks for."""
+    if config.control:
+        return CAPTIONS_ONLY
+    warm = config.text_temperature
+    return Objective(config.weights, config.image_loss_on, 1 / warm if warm else None)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows of a batch take part in what.
+
+    Args:
+        with_image: int64 [K], the rows that have a picture; only they take part in L1.
+        reworded_1: int64 [.], rows whose paraphrase_1 differs from the caption; the others have
+            nothing to learn in L2, their two vectors being one.
+        reworded_2: int64 [.], rows whose paraphrase_2 differs from paraphrase_1, for L3.
+        false_negatives: bool [B, B], true off the diagonal where two rows share the picture or
+            a text; None where no two rows do.
+    """
+
+    with_image: Tensor
+    reworded_1: Tensor
+    reworded_2: Tensor
+    false_negatives: Tensor | None = None
+
+
+def three_losses(
+    images: Tensor, texts: dict[str, Tensor], scale: Tensor, rows: Rows, objective: Objective
+) -> dict[str, Tensor]:
+    """L1, L2 and L3 of a batch, each a scalar, those of weight 0 left out.
+
+    Args:
+        images: unit vectors [K, D] of the rows `rows.with_image`.
+        texts: unit vectors [B, D] under each of `objective.texts`.
+        scale: the model's inverse temperature.
+        rows: which rows take part in which loss.
+        objective: which losses are wanted.
+    """
+    text_scale = scale if objective.text_scale is None else scale.new_tensor(objective.text_scale)
+    losses = {}
+    if objective.weights[0]:
+        of_text = [
+            over_rows(images, texts[name], scale, rows, rows.with_image, a_is_cut=True)
+            for name in objective.image_loss_on
+        ]
+        losses["L1"] = torch.stack(of_text).mean()
+    if objective.weights[1]:
+        a, b = texts[CAPTION], texts[PARAPHRASE_1]  # [B, D] each
+        losses["L2"] = over_rows(a, b, text_scale, rows, rows.reworded_1)
+    if objective.weights[2]:
+        a, b = texts[PARAPHRASE_1], texts[PARAPHRASE_2]  # [B, D] each
+        losses["L3"] = over_rows(a, b, text_scale, rows, rows.reworded_2)
+    return losses
+
+
+def over_rows(
+    a: Tensor, b: Tensor, scale: Tensor, rows: Rows, chosen: Tensor, a_is_cut: bool = False
+) -> Tensor:
+    """`info_nce` among the chosen rows only; `a_is_cut` where `a` holds no other rows."""
+    mask = rows.false_negatives
+    if mask is not None:
+        mask = mask[chosen][:, chosen]
+    return info_nce(a if a_is_cut else a[chosen], b[chosen], scale, mask)
+
+
+def weighted_sum(losses: dict[str, Tensor], objective: Objective) -> Tensor:
+    """w1·L1 + w2·L2 + w3·L3, a scalar."""
+    weight = dict(zip(("L1", "L2", "L3"), objective.weights, strict=True))
+    return torch.stack([weight[name] * loss for name, loss in losses.items()]).sum()

@@ -1,0 +1,66 @@
+"""What a run did, step by step: `metrics.jsonl` and tensorboard."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+
+from paraclip.files import atomic_path, disk_errors
+
+
+class MetricsLog:
+    """Writes each step's figures to `metrics.jsonl` and to tensorboard in the run's folder.
+
+    Args:
+        folder: of the run.
+        after: the step that the run goes on from; what was logged later is dropped, since those
+            steps are taken again.
+    """
+
+    def __init__(self, folder: Path, after: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / "metrics.jsonl"
+        keep_until(self.path, after)
+        self.lines = self.path.open("a", encoding="utf-8")
+        place = str(folder / "tensorboard")
+        self.board = SummaryWriter(place, purge_step=after + 1)  # type: ignore[no-untyped-call]
+
+    def write(self, step: int, figures: dict[str, float]) -> None:
+        """One line, flushed at once, and one point on each of tensorboard's curves."""
+        with disk_errors(self.path):
+            self.lines.write(json.dumps({"step": step, **figures}) + "\n")
+            self.lines.flush()
+        for name, value in figures.items():
+            self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.lines.close()
+        self.board.close()  # type: ignore[no-untyped-call]
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The lines of a `metrics.jsonl`; a last line cut short by a kill is left out."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def keep_until(path: Path, step: int) -> None:
+    """Drop the lines of later steps from a `metrics.jsonl` that may exist."""
+    if not path.exists():
+        return
+    kept = [line for line in read_metrics(path) if line["step"] <= step]
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")

@@ -1,0 +1,118 @@
+"""What is trained at which rate, and the optimizer's tensors to and from a state file."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from paraclip.errors import UserError
+from paraclip.models.encoder import DualEncoder
+from paraclip.training.config import LoopConfig
+
+BETAS = (0.9, 0.98)
+EPSILON = 1e-6
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module of the model that is trained.
+
+    Args:
+        module: with everything below it.
+        learning_rate: its peak.
+    """
+
+    module: nn.Module
+    learning_rate: float
+
+
+def train_only(model: DualEncoder, parts: Sequence[Part], freeze_temperature: bool) -> None:
+    """Let nothing but these parts and, unless frozen, the temperature have gradients."""
+    model.requires_grad_(False)
+    for part in parts:
+        part.module.requires_grad_(True)
+    model.logit_scale.requires_grad_(not freeze_temperature)
+
+
+def trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Names and parameters that have gradients."""
+    return ((name, value) for name, value in model.named_parameters() if value.requires_grad)
+
+
+def frozen_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Everything in the model that training must leave bit for bit as it is."""
+    names = {name for name, _ in trained(model)}
+    return {name: value for name, value in model.state_dict().items() if name not in names}
+
+
+def set_dropout(parts: Sequence[Part], probability: float | None) -> None:
+    """Set every dropout layer of these parts; None leaves them as they are.
+
+    Raises:
+        UserError: there is no such layer: CLIP's own text towers have none.
+    """
+    if probability is None:
+        return
+    layers = [
+        layer for part in parts for layer in part.module.modules() if isinstance(layer, nn.Dropout)
+    ]
+    if not layers and probability > 0:
+        raise UserError("--dropout", "this text tower has no dropout", "Leave the option out.")
+    for layer in layers:
+        layer.p = probability
+
+
+def make_optimizer(model: DualEncoder, parts: Sequence[Part], config: LoopConfig) -> AdamW:
+    """AdamW; biases, norms and the temperature (all below two dimensions) do not decay.
+
+    A parameter that lies in two parts goes with the first, so a head may precede its tower.
+    """
+    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    peaks = {id(model.logit_scale): config.learning_rate}
+    for part in parts:
+        for value in part.module.parameters():
+            peaks.setdefault(id(value), part.learning_rate)
+    for _, value in trained(model):
+        decay = config.weight_decay if value.ndim >= 2 else 0.0
+        members.setdefault((peaks[id(value)], decay), []).append(value)
+    groups = [
+        {"params": values, "peak": peak, "weight_decay": decay}
+        for (peak, decay), values in members.items()
+    ]
+    return AdamW(groups, lr=config.learning_rate, betas=BETAS, eps=EPSILON, fused=True)
+
+
+def set_learning_rates(optimizer: AdamW, share: float) -> float:
+    """Set every group to this share of its peak; returns the highest rate set."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * share
+    return max(float(group["lr"]) for group in optimizer.param_groups)
+
+
+def training_tensors(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
+    """All that the next steps depend on: trained weights, moments, random states."""
+    tensors = {"random.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    for name, value in trained(model):
+        tensors[f"weight.{name}"] = value
+        for moment in MOMENTS if value in optimizer.state else ():
+            tensors[f"{moment}.{name}"] = optimizer.state[value][moment]
+    return tensors
+
+
+@torch.no_grad()
+def restore_training(model: nn.Module, optimizer: AdamW, tensors: dict[str, Tensor]) -> None:
+    """Put back what `training_tensors` took."""
+    for name, value in trained(model):
+        value.copy_(tensors[f"weight.{name}"])
+        if f"step.{name}" in tensors:
+            optimizer.state[value] = {
+                moment: tensors[f"{moment}.{name}"].to(value.device) for moment in MOMENTS
+            }
+    torch.set_rng_state(tensors["random.cpu"])
+    if torch.cuda.is_available() and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"])

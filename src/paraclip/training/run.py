@@ -1,0 +1,139 @@
+"""A run: what it trains, what decides its weights, where it starts."""
+
+import math
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim import AdamW
+
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.hashing import hash_tensors
+from paraclip.training.batches import Examples, split_rows, steps_per_epoch
+from paraclip.training.config import LoopConfig
+from paraclip.training.losses import Objective
+from paraclip.training.optimizer import Part, make_optimizer, restore_training
+from paraclip.training.state import newest_state, notice
+from paraclip.training.tokens import Integers
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained, on what, towards what.
+
+    Args:
+        model: changed in place.
+        examples: all rows, the held-out ones among them.
+        objective: which losses.
+        parts: what is trained; everything else stays bit for bit as it is.
+        config: how.
+        facts: JSON-able, for the checkpoints: where the data came from.
+    """
+
+    model: DualEncoder
+    examples: Examples
+    objective: Objective
+    parts: tuple[Part, ...]
+    config: LoopConfig
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """A task under way.
+
+    Args:
+        task: what is trained.
+        optimizer: of the trained parts.
+        learn: int64, rows that are learned from.
+        held_out: int64, rows that choose the best checkpoint.
+        half: whether the text tower computes in bf16.
+        identity: everything that decides the weights.
+        step: steps done.
+        best_step: the step with the lowest held-out loss so far.
+        best_loss: that loss.
+    """
+
+    task: Task
+    optimizer: AdamW
+    learn: Integers
+    held_out: Integers
+    half: bool
+    identity: dict[str, Any]
+    step: int = 0
+    best_step: int = 0
+    best_loss: float = math.inf
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of one pass over the rows."""
+        return steps_per_epoch(len(self.learn), self.task.config.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.epoch_steps * self.task.config.epochs
+
+    @property
+    def device(self) -> torch.device:
+        """Where the steps are computed."""
+        return self.task.model.device
+
+    def train_mode(self) -> None:
+        """Dropout in the trained parts; the rest of the model stays as in use."""
+        self.task.model.eval()
+        for part in self.task.parts:
+            part.module.train()
+
+
+def identity_of(task: Task) -> dict[str, Any]:
+    """Everything that decides the weights of a run, hashed where it is large."""
+    rows, model = task.examples, task.model
+    data = {
+        "tokens": torch.from_numpy(rows.tokens.flat),
+        "offsets": torch.from_numpy(rows.tokens.offsets),
+        "images": torch.from_numpy(rows.image_keys),
+        "texts": torch.from_numpy(rows.text_keys),
+        "features": rows.features,
+    }
+    return {
+        **task.config.deciding(),
+        "precision": "bf16" if computes_in_half(task.config.precision, model.device) else "fp32",
+        "architecture": model.architecture.as_dict(),
+        "base": hash_tensors(model.state_dict()),
+        "data": hash_tensors(data),
+    }
+
+
+def kept_random_state(device: torch.device) -> AbstractContextManager[None]:
+    """Leave the caller's random state as it was."""
+    devices = [device] if device.type == "cuda" else []
+    return torch.random.fork_rng(devices=devices)  # type: ignore[no-any-return]
+
+
+def computes_in_half(precision: str, device: torch.device) -> bool:
+    """Whether the text tower runs under bf16 autocast; "auto" asks the processor."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return device.type == "cpu" and bool(probe())
+
+
+def start(task: Task, identity: dict[str, Any], states: Path) -> Run:
+    """A run at its first step, or where its newest whole state left it."""
+    config, rows = task.config, task.examples
+    optimizer = make_optimizer(task.model, task.parts, config)
+    learn, held_out = split_rows(rows.image_keys, config.held_out, config.seed)
+    run = Run(task, optimizer, learn, held_out, identity["precision"] == "bf16", identity)
+    torch.manual_seed(config.seed)
+    state = newest_state(states)
+    if state is not None:
+        tensors, place = state
+        restore_training(task.model, optimizer, tensors)
+        run.step, run.best_step, run.best_loss = place["step"], place["best_step"], place["best"]
+        notice(f"going on after step {run.step} of {run.total_steps}")
+    return run

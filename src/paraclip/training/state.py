@@ -1,0 +1,73 @@
+"""The state that a killed run goes on from: tensors in safetensors, numbers as JSON, no pickle."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from paraclip.files import atomic_path
+from paraclip.models.disk import native_disk_errors
+from paraclip.models.hashing import hash_tensors
+
+KEPT = 2
+
+
+def notice(text: str) -> None:
+    """A line for the user beside the progress bar."""
+    print(f"paraclip: {text}", file=sys.stderr)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-able facts as one safetensors file, whole or not at all.
+
+    Raises:
+        UserError: the disk is full or the place may not be written.
+    """
+    apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary, native_disk_errors():
+        save_file(apart, temporary, metadata={"paraclip": json.dumps(facts)})
+
+
+def state_name(step: int) -> str:
+    """File name of the state after so many steps; names sort as steps do."""
+    return f"state-{step:09d}.safetensors"
+
+
+def save_state(folder: Path, step: int, tensors: dict[str, Tensor], place: dict[str, Any]) -> None:
+    """Write the state after `step` steps, then drop all but the newest two."""
+    facts = {"step": step, "place": place, "hash": hash_tensors(tensors)}
+    write_tensors(folder / state_name(step), tensors, facts)
+    for old in sorted(folder.glob("state-*.safetensors"))[:-KEPT]:
+        old.unlink()
+
+
+def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and place of a state file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        with safe_open(path, "pt") as opened:
+            facts = json.loads((opened.metadata() or {})["paraclip"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(str(error)) from error
+    if hash_tensors(tensors) != facts["hash"]:
+        raise ValueError("its content does not match its hash")
+    return tensors, facts["place"]
+
+
+def newest_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The newest state that is whole; damaged ones are named and passed over."""
+    for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
+        try:
+            return load_state(path)
+        except ValueError as error:
+            notice(f"{path} is damaged ({error}); going on from the state before it")
+    return None

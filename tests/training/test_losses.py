@@ -1,0 +1,174 @@
+"""The losses against a slow, obvious NumPy twin."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_model import TinyModel
+from training_rows import make_config
+
+from paraclip.training.losses import (
+    CAPTION,
+    PARAPHRASE_1,
+    PARAPHRASE_2,
+    Objective,
+    Rows,
+    info_nce,
+    objective_of,
+    three_losses,
+    weighted_sum,
+)
+
+NAMES = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
+
+
+def slow_info_nce(a, b, scale, false_negatives, rows):
+    """Symmetric InfoNCE among some rows, one softmax at a time."""
+    rows = list(rows)
+    if len(rows) < 2:
+        return 0.0
+    total = 0.0
+    for i in rows:
+        fair = [j for j in rows if j == i or not false_negatives[i][j]]
+        positive = scale * float(a[i] @ b[i])
+        forth = sum(math.exp(scale * float(a[i] @ b[j]) - positive) for j in fair)
+        back = sum(math.exp(scale * float(a[j] @ b[i]) - positive) for j in fair)
+        total += (math.log(forth) + math.log(back)) / 2
+    return total / len(rows)
+
+
+def unit(seed, *shape):
+    vectors = np.random.default_rng(seed).normal(size=shape)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def random_mask(seed, rows, share):
+    mask = np.triu(np.random.default_rng(seed).random((rows, rows)) < share, 1)
+    return mask | mask.T
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, st.integers(1, 7), st.floats(0.5, 100), st.floats(0, 1))
+def test_info_nce_equals_its_twin(seed, rows, scale, share):
+    a, b = unit(seed, rows, 5), unit(seed + 1, rows, 5)
+    mask = random_mask(seed, rows, share)
+    warm = torch.tensor(scale, dtype=torch.float64)
+    ours = info_nce(*map(torch.from_numpy, (a, b)), warm, torch.from_numpy(mask))
+    assert float(ours) == pytest.approx(slow_info_nce(a, b, scale, mask, range(rows)), abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.integers(2, 7), st.floats(0, 1), st.sets(st.integers(0, 6)), st.booleans())
+def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
+    texts = dict(zip(NAMES, unit(seed, 3, size, 5), strict=True))
+    images = unit(seed + 1, size, 5)
+    mask = random_mask(seed, size, share)
+    with_image = sorted(row for row in chosen if row < size)
+    reworded = list(range(size - 1))
+    objective = Objective((1.0, 0.5, 2.0), (CAPTION, PARAPHRASE_2), 20.0 if apart else None)
+    rows = Rows(
+        torch.tensor(with_image, dtype=torch.int64), torch.arange(size),
+        torch.tensor(reworded), torch.from_numpy(mask),
+    )  # fmt: skip
+    losses = three_losses(
+        torch.from_numpy(images[with_image]), {n: torch.from_numpy(t) for n, t in texts.items()},
+        torch.tensor(7.0, dtype=torch.float64), rows, objective,
+    )  # fmt: skip
+    warm = 20.0 if apart else 7.0
+    slow = [slow_info_nce(images, texts[name], 7.0, mask, with_image)
+            for name in (CAPTION, PARAPHRASE_2)]  # fmt: skip
+    expected = {
+        "L1": sum(slow) / 2,
+        "L2": slow_info_nce(texts[CAPTION], texts[PARAPHRASE_1], warm, mask, range(size)),
+        "L3": slow_info_nce(texts[PARAPHRASE_1], texts[PARAPHRASE_2], warm, mask, reworded),
+    }
+    assert {name: float(value) for name, value in losses.items()} == pytest.approx(expected)
+    total = expected["L1"] + 0.5 * expected["L2"] + 2 * expected["L3"]
+    assert float(weighted_sum(losses, objective)) == pytest.approx(total)
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_info_nce_is_symmetric_and_blind_to_row_order(seed):
+    a, b = torch.from_numpy(unit(seed, 6, 4)), torch.from_numpy(unit(seed + 1, 6, 4))
+    mask = torch.from_numpy(random_mask(seed, 6, 0.3))
+    scale, order = torch.tensor(9.0), torch.randperm(6)
+    one = float(info_nce(a, b, scale, mask))
+    assert float(info_nce(b, a, scale, mask)) == pytest.approx(one)
+    shuffled = info_nce(a[order], b[order], scale, mask[order][:, order])
+    assert float(shuffled) == pytest.approx(one)
+
+
+def test_by_hand_two_rows_at_right_angles():
+    a = torch.eye(2)
+    assert float(info_nce(a, a, torch.tensor(3.0))) == pytest.approx(math.log1p(math.exp(-3)))
+
+
+def test_temperature_sharpens_what_is_right_and_punishes_what_is_wrong():
+    a = torch.eye(3)
+    cold, warm = torch.tensor(50.0), torch.tensor(2.0)
+    assert info_nce(a, a, cold) < info_nce(a, a, warm)
+    assert info_nce(a, a.roll(1, 0), cold) > info_nce(a, a.roll(1, 0), warm)
+
+
+def test_masked_pairs_have_no_gradient():
+    a = torch.eye(3, requires_grad=True)
+    b = torch.roll(torch.eye(3), 1, 1).requires_grad_()
+    everything = ~torch.eye(3, dtype=torch.bool)
+    loss = info_nce(a, b, torch.tensor(5.0), everything)
+    loss.backward()
+    assert float(loss) == 0 and not a.grad.any() and not b.grad.any()
+
+
+def test_gradients_in_double_precision():
+    maker = torch.Generator().manual_seed(1)
+    vectors = torch.randn(4, 5, 3, dtype=torch.float64, generator=maker, requires_grad=True)
+    scale = torch.tensor(4.0, dtype=torch.float64, requires_grad=True)
+    mask = torch.from_numpy(random_mask(3, 5, 0.3))
+    rows = Rows(torch.tensor([0, 2, 3]), torch.arange(5), torch.tensor([1, 2, 4]), mask)
+    objective = Objective((1.0, 2.0, 0.5), NAMES)
+
+    def total(vectors, scale):
+        texts = dict(zip(NAMES, vectors[1:], strict=True))
+        losses = three_losses(vectors[0][rows.with_image], texts, scale, rows, objective)
+        return weighted_sum(losses, objective)
+
+    assert torch.autograd.gradcheck(total, (vectors, scale))
+
+
+def test_half_precision_vectors_are_compared_in_full():
+    a = torch.nn.functional.normalize(torch.randn(4, 8), dim=-1).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = info_nce(a, a, torch.tensor(100.0))
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(float(info_nce(a.float(), a.float(), torch.tensor(100.0))))
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_with_nothing_to_tell_apart_the_loss_is_zero_and_harmless(rows):
+    a = torch.randn(rows, 4, requires_grad=True)
+    loss = info_nce(a, torch.randn(rows, 4), torch.tensor(10.0))
+    loss.backward()
+    assert float(loss) == 0 and not a.grad.any()
+
+
+def test_only_the_texts_that_a_loss_needs_go_through_the_tower():
+    assert Objective().texts == NAMES
+    assert Objective((1, 0, 0)).texts == (PARAPHRASE_2,)
+    assert Objective((0, 1, 0), (PARAPHRASE_2,)).texts == (CAPTION, PARAPHRASE_1)
+    assert Objective((1, 0, 1), (CAPTION,)).texts == NAMES
+    assert objective_of(make_config(control=True)).texts == (CAPTION,)
+    assert objective_of(make_config(text_temperature=0.05)).text_scale == pytest.approx(20)
+
+
+def test_the_model_in_the_tests_is_causal():
+    model = TinyModel()
+    ids = model.tokenize(["cat", "a red kite"]).ids
+    cut = model.encode_tokens(ids[:1, :5])[0]
+    torch.testing.assert_close(model.encode_tokens(ids)[0], cut, rtol=0, atol=1e-6)

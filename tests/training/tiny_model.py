@@ -1,0 +1,82 @@
+"""A dual encoder of a few thousand random weights: the training loop in milliseconds."""
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from paraclip.models.encoder import Architecture, DualEncoder, Tokens
+
+START, END, PAD = 1, 2, 0
+WIDTH, FEATURES, EMBED_DIM, CONTEXT = 16, 12, 8, 12
+
+
+class TinyText(nn.Module):
+    """Causal mean of token vectors read at the end token; dropout before the projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(130, WIDTH)
+        self.place = nn.Parameter(torch.randn(CONTEXT, WIDTH) * 0.1)
+        self.hidden = nn.Linear(WIDTH, WIDTH)
+        self.norm = nn.LayerNorm(WIDTH)
+        self.dropout = nn.Dropout(0.1)
+        self.projection = nn.Linear(WIDTH, EMBED_DIM)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors [batch, EMBED_DIM] of ids [batch, length]."""
+        states = self.embedding(ids) + self.place[: ids.shape[1]]  # [batch, length, WIDTH]
+        steps = torch.arange(1, ids.shape[1] + 1, dtype=states.dtype).unsqueeze(-1)
+        states = self.hidden(states.cumsum(1) / steps).tanh()
+        at_end = states[torch.arange(len(ids)), (ids == END).int().argmax(1)]  # [batch, WIDTH]
+        return self.projection(self.dropout(self.norm(at_end)))
+
+
+class TinyModel(DualEncoder):
+    """One token a character; pictures are 4 x 4 pixels, their features 12 numbers."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.text_tower = TinyText()
+            self.image_tower = nn.ModuleDict(
+                {"backbone": nn.Linear(48, FEATURES), "head": nn.Linear(FEATURES, EMBED_DIM)}
+            )
+        self.logit_scale = nn.Parameter(torch.tensor(2.0))
+        self.architecture = Architecture("mini", "tiny", EMBED_DIM, CONTEXT, False, True)
+        self.image_size = 4
+        self.eval()
+
+    @property
+    def image_head(self) -> nn.Module:
+        return self.image_tower["head"]
+
+    @property
+    def text_head(self) -> nn.Module:
+        return self.text_tower.projection
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        rows = [[START, *(3 + ord(letter) % 127 for letter in text), END] for text in texts]
+        cut = [row if len(row) <= CONTEXT else [*row[: CONTEXT - 1], END] for row in rows]
+        longest = max(len(row) for row in cut)
+        ids = torch.tensor([row + [PAD] * (longest - len(row)) for row in cut])
+        return Tokens(ids, sum(len(row) > CONTEXT for row in rows))
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        return normalize(self.text_tower(ids).to(self.logit_scale.dtype), dim=-1)
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        pixels = torch.tensor(list(image.resize((4, 4)).tobytes())) / 255.0
+        return pixels.view(4, 4, 3).permute(2, 0, 1)
+
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        return self.image_tower["backbone"](pixels.flatten(1))
+
+    def project_images(self, features: Tensor) -> Tensor:
+        return normalize(self.image_head(features.to(self.logit_scale.dtype)), dim=-1)
+
+    def image_key(self) -> str:
+        return "tiny"
