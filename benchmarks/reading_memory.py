@@ -1,0 +1,103 @@
+"""Peak memory and speed of reading 10 thousand and 1 million captions, each in its own process (Linux).
+
+    python benchmarks/reading_memory.py --out runs/reading_memory.json
+
+It writes made-up captions into a temporary folder: CSV, JSONL and Parquet without ids (the row
+number serves) and JSONL with ids of its own, whose check for duplicates costs memory.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from paraclip.files import write_text
+from paraclip.provenance import provenance
+
+SIZES = (10_000, 1_000_000)
+KINDS = ("captions.csv", "captions.jsonl", "captions.parquet", "ids.jsonl")
+# Linux keeps a parent's peak in `ru_maxrss` across exec; VmHWM starts anew.
+READ = """
+import json, sys, time
+from paraclip.data.reading import read_captions
+start = time.perf_counter()
+rows = sum(1 for _ in read_captions(sys.argv[1]))
+seconds = time.perf_counter() - start
+status = open("/proc/self/status").read()
+peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
+print(json.dumps({"rows": rows, "seconds": seconds, "peak_mib": peak}))
+"""
+
+
+def made_up(rows: int) -> Iterator[dict[str, str]]:
+    """Captions about as long as those of the web."""
+    for row in range(rows):
+        text = f"A photo of {row % 97} red kites over the harbour wall at dusk, number {row}"
+        yield {"caption": text, "page": f"https://example.org/{row}"}
+
+
+def write(path: Path, rows: int) -> None:
+    """A captions file of the kind that its name says."""
+    if path.suffix == ".parquet":
+        write_parquet(path, rows)
+        return
+    with path.open("w", encoding="utf-8", newline="") as out:
+        if path.suffix == ".csv":
+            table = csv.DictWriter(out, ["caption", "page"])
+            table.writeheader()
+            table.writerows(made_up(rows))
+            return
+        for number, row in enumerate(made_up(rows)):
+            named = {"id": f"photo-{number:09d}", **row} if path.stem == "ids" else row
+            out.write(json.dumps(named) + "\n")
+
+
+def write_parquet(path: Path, rows: int) -> None:
+    """Row groups of 100,000, as img2dataset and pandas write them."""
+    schema = pa.schema([("caption", pa.string()), ("page", pa.string())])
+    source = made_up(rows)
+    with pq.ParquetWriter(path, schema) as out:
+        while part := list(islice(source, 100_000)):
+            out.write_table(pa.Table.from_pylist(part, schema=schema))
+
+
+def measure(path: Path) -> dict[str, float]:
+    """Rows, seconds and peak resident MiB of a process that reads the file once."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    """Measure every kind at every size; print the table and write it with provenance."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", default="runs/reading_memory.json", help="JSON to write")
+    out = parser.parse_args().out
+    results = []
+    print(f"{'file':<18}{'rows':>10}{'peak MiB':>10}{'rows/s':>10}")
+    for kind in KINDS:
+        for rows in SIZES:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / kind
+                write(path, rows)
+                found = measure(path)
+            found |= {"file": kind, "rows_per_second": found["rows"] / found["seconds"]}
+            results.append(found)
+            speed = f"{found['rows_per_second']:>10,.0f}"
+            print(f"{kind:<18}{found['rows']:>10,}{found['peak_mib']:>10.0f}{speed}", flush=True)
+    record = {"results": results, "provenance": provenance(sizes=SIZES)}
+    write_text(out, json.dumps(record, indent=1) + "\n")
+    print(f"written: {out}")
+
+
+if __name__ == "__main__":
+    main()

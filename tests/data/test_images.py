@@ -1,0 +1,152 @@
+"""Pictures decoded small: sizes, colours, transparency, broken files."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paraclip.data import images
+from paraclip.data.images import open_image
+from paraclip.errors import UserError
+
+RED, BLUE = (200, 30, 30), (20, 40, 220)
+
+
+def saved(path: Path, picture: Image.Image, **options: object) -> str:
+    """The picture's path after saving it."""
+    picture.save(path, **options)
+    return str(path)
+
+
+def colour(picture: Image.Image) -> tuple[int, ...]:
+    """The mean colour, rounded."""
+    return tuple(round(float(value)) for value in np.asarray(picture, float).mean((0, 1)))
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "bmp", "gif", "tif", "ppm"])
+@pytest.mark.parametrize("size", [(900, 400), (400, 900), (64, 64), (40, 10), (1, 1)])
+def test_it_is_rgb_and_no_smaller_than_twice_the_side(
+    tmp_path: Path, ending: str, size: tuple[int, int]
+) -> None:
+    path = saved(tmp_path / f"red.{ending}", Image.new("RGB", size, RED))
+    opened = open_image(path, 32)
+    assert opened.mode == "RGB"
+    assert min(64, *size) <= min(opened.size) < 128
+    assert opened.size[0] / opened.size[1] == pytest.approx(size[0] / size[1], rel=0.05)
+    assert np.abs(np.subtract(colour(opened), RED)).max() <= 4
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "I;16"])
+def test_every_mode_becomes_rgb_of_the_same_look(tmp_path: Path, mode: str) -> None:
+    grey = Image.new("L", (300, 200), 255)
+    if mode == "I;16":
+        picture = Image.fromarray(np.full((200, 300), 65_280, np.uint16))
+    else:
+        picture = grey.convert("RGB").convert(mode)
+    opened = open_image(saved(tmp_path / "white.tif", picture), 32)
+    assert opened.mode == "RGB" and min(colour(opened)) >= 254
+
+
+def test_sixteen_bits_of_grey_keep_their_shade(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.full((50, 50), 100 * 256, np.uint16))
+    assert colour(open_image(saved(tmp_path / "grey.png", picture), 32)) == (100, 100, 100)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_white(tmp_path: Path, mode: str) -> None:
+    # A hidden colour under full transparency must not show.
+    clear = Image.new("RGBA", (300, 300), (0, 0, 0, 0))
+    path = saved(tmp_path / "clear.png", clear.convert(mode) if mode != "P" else clear.quantize(4))
+    assert colour(open_image(path, 32)) == (255, 255, 255)
+
+
+def test_a_transparent_palette_colour_is_white(tmp_path: Path) -> None:
+    picture = Image.new("P", (300, 300), 0)
+    picture.putpalette([10, 20, 30, 200, 30, 30])
+    picture.paste(1, (0, 0, 150, 300))
+    opened = open_image(saved(tmp_path / "half.png", picture, transparency=0), 32)
+    assert opened.getpixel((opened.width - 1, 5)) == (255, 255, 255)
+    assert opened.getpixel((0, 5)) == RED
+
+
+def test_averaging_down_equals_laying_on_white_first(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(3).integers(0, 256, (256, 256, 4), dtype=np.uint8)
+    picture = Image.fromarray(drawn)
+    small = open_image(saved(tmp_path / "noise.png", picture), 32)
+    ground = Image.new("RGBA", picture.size, "white")
+    whole = Image.alpha_composite(ground, picture).convert("RGB").reduce(4)
+    difference = np.asarray(small, float) - np.asarray(whole, float)
+    assert small.size == (64, 64) and np.abs(difference).max() <= 4
+
+
+def test_the_camera_orientation_is_applied(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (200, 100), RED)
+    picture.paste(BLUE, (0, 0, 100, 100))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned a quarter to the right: left becomes top
+    opened = open_image(saved(tmp_path / "turned.jpg", picture, exif=exif, quality=95), 40)
+    assert opened.size == (100, 200)
+    assert np.abs(np.subtract(opened.getpixel((50, 20)), BLUE)).max() < 12
+
+
+def test_a_tar_member_is_read(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (60, 50), RED).save(content, "PNG")
+    shard = tmp_path / "00000.tar"
+    with tarfile.open(shard, "w") as archive:
+        for name in ("a.png", "b.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(content.getvalue())
+            archive.addfile(member, io.BytesIO(content.getvalue()))
+    assert open_image(f"tar://b.png::{shard}", 32).size == (60, 50)
+    with pytest.raises(UserError, match="no such picture"):
+        open_image(f"tar://c.png::{shard}", 32)
+    with pytest.raises(UserError, match="no such picture"):
+        open_image(f"tar://c.png::{tmp_path}/other.tar", 32)
+
+
+def test_a_url_is_read(tmp_path: Path) -> None:
+    path = saved(tmp_path / "red.png", Image.new("RGB", (30, 20), RED))
+    assert open_image(f"file://{path}", 32).size == (30, 20)
+
+
+def test_a_missing_picture_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such picture") as caught:
+        open_image(str(tmp_path / "none.png"), 32)
+    assert caught.value.where == str(tmp_path / "none.png")
+
+
+def test_broken_pictures_are_named(tmp_path: Path) -> None:
+    whole = saved(tmp_path / "noise.png", Image.effect_noise((300, 300), 80))
+    content = Path(whole).read_bytes()
+    broken = {
+        "cut.png": content[: len(content) // 2],
+        "empty.png": b"",
+        "text.jpg": b"no picture at all",
+        "page.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    }
+    for name, piece in broken.items():
+        path = tmp_path / name
+        path.write_bytes(piece)
+        with pytest.raises(UserError, match="is broken|is not a picture") as caught:
+            open_image(str(path), 32)
+        assert caught.value.where == str(path) and "\n" not in str(caught.value)
+
+
+def test_a_picture_of_too_many_pixels_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path / "large.png", Image.new("L", (200, 200)))
+    for limit in (30_000, 1_000):  # Pillow warns above the limit and fails above twice of it
+        monkeypatch.setattr(images.Image, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(UserError, match="more pixels"):
+            open_image(path, 32)
+
+
+def test_an_unknown_kind_of_url_is_named() -> None:
+    with pytest.raises(UserError) as caught:
+        open_image("nowhere://bucket/a.png", 32)
+    assert caught.value.where == "nowhere://bucket/a.png"

@@ -1,0 +1,59 @@
+"""Broken rows: how many are put up with, and what is said about them."""
+
+import pytest
+
+from paraclip.data.problems import MOST_LISTED, Problems
+from paraclip.errors import UserError
+
+
+def noted(count: int, share: float = 0.01) -> Problems:
+    """Problems with `count` rows noted."""
+    problems = Problems(share)
+    for row in range(count):
+        problems.add(f"captions.csv:{row + 2}", "the caption is empty")
+    return problems
+
+
+def test_a_share_up_to_the_limit_passes() -> None:
+    noted(1).check(100)
+    noted(0, share=0.0).check(0)
+
+
+def test_more_than_the_limit_names_the_first_row_and_the_option() -> None:
+    with pytest.raises(UserError) as caught:
+        noted(2).check(100)
+    assert str(caught.value).startswith("captions.csv:2: the caption is empty (2 of 100 rows")
+    assert "--max-broken" in caught.value.mend
+
+
+def test_no_broken_row_passes_at_a_limit_of_none() -> None:
+    with pytest.raises(UserError):
+        noted(1, share=0.0).check(1_000_000)
+
+
+def test_everything_is_counted_and_the_first_thousand_listed() -> None:
+    problems = noted(MOST_LISTED + 5)
+    assert problems.count == MOST_LISTED + 5
+    assert len(problems.listed) == MOST_LISTED
+    assert problems.listed[0] == ("captions.csv:2", "the caption is empty")
+
+
+def test_one_entry_may_stand_for_many_rows() -> None:
+    problems = Problems()
+    problems.add("a.csv:3", "a quote is not closed", rows=40)
+    assert problems.count == 40 and len(problems.listed) == 1
+
+
+def test_summary_shows_five_rows() -> None:
+    assert noted(0).summary() == ""
+    assert noted(1).summary().splitlines()[0] == "1 broken row was skipped:"
+    lines = noted(7).summary().splitlines()
+    assert lines[0] == "7 broken rows were skipped:" and len(lines) == 7 and lines[-1] == "  ..."
+
+
+def test_the_list_is_written_even_with_undecodable_names(tmp_path) -> None:
+    problems = noted(1)
+    problems.add("bad\udcff.png", "is broken")
+    problems.write(tmp_path / "deep" / "problems.tsv")
+    text = (tmp_path / "deep" / "problems.tsv").read_text(encoding="utf-8")
+    assert text == "captions.csv:2\tthe caption is empty\nbad\\udcff.png\tis broken\n"
