@@ -1,4 +1,4 @@
-"""Peak memory and speed of reading 10 thousand and 1 million captions, each in its own process (Linux).
+"""Peak memory and speed of reading 10 thousand and 1 million captions, on Linux.
 
     python benchmarks/reading_memory.py --out runs/reading_memory.json
 

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import fsspec
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from paraclip.data.lines import is_remote, open_source
 from paraclip.errors import UserError
 
 SUFFIXES = frozenset(
@@ -103,37 +104,39 @@ def open_bytes(reference: str) -> BinaryIO:
     """The picture's bytes as a file."""
     if reference.startswith("tar://") and "::" in reference:
         member, shard = reference.removeprefix("tar://").split("::", 1)
-        if "://" not in shard:
-            return io.BytesIO(read_member(shard, member))
-    if "://" not in reference:
+        return io.BytesIO(read_member(shard, member))
+    if not is_remote(reference):
         return Path(reference).open("rb")
-    with fsspec.open(reference, "rb") as remote:
+    with open_source(reference) as remote:
         return io.BytesIO(remote.read(LARGEST_FILE))
 
 
 def read_member(shard: str, member: str) -> bytes:
-    """One member of a tar file on disk."""
-    stat = Path(shard).stat()
-    places = shard_index(shard, stat.st_size, stat.st_mtime_ns)
+    """One member of a tar file; of a remote one, only its bytes are fetched."""
+    places = shard_index(shard, *(() if is_remote(shard) else identity(Path(shard))))
     if member not in places:
         raise FileNotFoundError(member)
     offset, size = places[member]
+    size = min(size, LARGEST_FILE)
+    if is_remote(shard):
+        files, path = fsspec.core.url_to_fs(shard)
+        return bytes(files.cat_file(path, start=offset, end=offset + size))
     with Path(shard).open("rb") as stream:
         stream.seek(offset)
-        return stream.read(min(size, LARGEST_FILE))
+        return stream.read(size)
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Bytes and time of change in nanoseconds: a rewritten shard is a new one."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 @lru_cache(maxsize=16)
-def shard_index(shard: str, size: int, changed: int) -> dict[str, tuple[int, int]]:
-    """Offset and size in bytes of every member; kept for the 16 shards used last.
-
-    Args:
-        shard: path of the tar file.
-        size: its bytes; with `changed` it makes a rewritten shard a new one.
-        changed: its time of change in nanoseconds.
-    """
+def shard_index(shard: str, *_identity: int) -> dict[str, tuple[int, int]]:
+    """Offset and size in bytes of every member; kept for the 16 shards used last."""
     places = {}
-    with tarfile.open(shard, "r:") as archive:
+    with open_source(shard) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
         for entry in archive:
             if entry.isfile():
                 places[entry.name] = (entry.offset_data, entry.size)

@@ -1,0 +1,54 @@
+"""`paraclip captions`, and the options that other commands share with it."""
+
+from pathlib import Path
+
+import pytest
+import tyro
+from source_files import draw, put
+
+from paraclip.data.command import captions_command
+from paraclip.data.config import CaptionsConfig
+from paraclip.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _no_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
+
+
+def show(*arguments: str) -> None:
+    """The command with these options."""
+    captions_command(tyro.cli(CaptionsConfig, args=list(arguments)))
+
+
+def test_it_prints_captions_and_counts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    picture = draw(tmp_path / "far" / "a.png")
+    source = put(tmp_path / "a.csv", "text,file\nAn apple,a.png\nA boat,\nA cat,\n")
+    named = ["--caption-column", "text", "--image-column", "file", "--images", f"{tmp_path}/far"]
+    show(source, *named, "--show", "2")
+    assert capsys.readouterr().out.splitlines() == [
+        f"2\tAn apple\t{picture}",
+        "3\tA boat\t(no picture)",
+        "3 captions, 1 with a picture, 2 without.",
+    ]
+
+
+def test_broken_rows_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    source = put(tmp_path / "a.csv", "caption,n\nAn apple,1\n,2\n")
+    show(source, "--max-broken", "0.5", "--problems", f"{tmp_path}/broken.tsv")
+    assert (
+        f"1 broken row was skipped:\n  {source}:3: the caption is empty" in capsys.readouterr().out
+    )
+    assert (tmp_path / "broken.tsv").read_text() == f"{source}:3\tthe caption is empty\n"
+
+
+def test_too_many_broken_rows_are_an_error_but_still_written(tmp_path: Path) -> None:
+    source = put(tmp_path / "a.csv", "caption,n\nAn apple,1\n,2\n")
+    with pytest.raises(UserError, match="1 of 2 rows are broken"):
+        show(source, "--problems", f"{tmp_path}/broken.tsv")
+    assert (tmp_path / "broken.tsv").exists()
+
+
+def test_none_reads_captions_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    show(put(tmp_path / "a.csv", "caption,image\nAn apple,none.png\n"), "--image-column", "None")
+    assert "1 captions, 0 with a picture" in capsys.readouterr().out

@@ -1,0 +1,325 @@
+"""CSV, TSV, JSONL and Parquet: columns, ids, pictures, broken rows."""
+
+import csv
+import gzip
+import io
+import tracemalloc
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from source_files import draw, json_lines, lenient, put, read, texts
+
+from paraclip.data import lines
+from paraclip.data.config import Columns
+from paraclip.data.delimited import csv_fields, unquoted
+from paraclip.data.lines import bounded_lines
+from paraclip.data.problems import Problems
+from paraclip.data.reading import count_captions, read_captions
+from paraclip.data.record import LONGEST_CAPTION
+from paraclip.errors import UserError
+
+ROWS = [
+    {"text": "A red kite", "file": "kite.png", "key": "k1", "group": "g"},
+    {"text": 'Grüße, "Ahoi" 鳶', "file": "", "key": "k2", "group": "g"},
+]
+NAMED = Columns(caption="text", image="file", id="key", image_id="group")
+
+
+def table(folder: Path, ending: str, rows: list[dict]) -> str:
+    """The same rows as a file of any kind."""
+    path = folder / f"captions.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif ending == "jsonl":
+        json_lines(path, rows)
+    else:
+        content = io.StringIO()
+        separator = {"csv": ",", "tsv": "\t"}[ending]
+        writer = csv.DictWriter(content, list(rows[0]), delimiter=separator)
+        writer.writeheader()
+        writer.writerows(rows)
+        put(path, content.getvalue())
+    return str(path)
+
+
+@pytest.fixture(params=["csv", "tsv", "jsonl", "parquet"])
+def ending(request: pytest.FixtureRequest) -> str:
+    """Each kind of file in turn."""
+    return str(request.param)
+
+
+def test_named_columns_are_read(tmp_path: Path, ending: str) -> None:
+    picture = draw(tmp_path / "kite.png")
+    first, second = read(table(tmp_path, ending, ROWS), NAMED)
+    assert (first.id, first.caption, first.image_id, first.image) == (
+        "k1", "A red kite", "g", picture,
+    )  # fmt: skip
+    assert (second.id, second.caption, second.image) == ("k2", 'Grüße, "Ahoi" 鳶', None)
+
+
+def test_a_missing_column_lists_what_there_is(tmp_path: Path, ending: str) -> None:
+    source = table(tmp_path, ending, ROWS)
+    with pytest.raises(UserError, match="no column 'texte'") as caught:
+        read(source, Columns(caption="texte"))
+    assert caught.value.where == source
+    assert "'file', 'key', 'group'" in caught.value.what
+    assert "--caption-column" in caught.value.mend and "Did you mean text" in caught.value.mend
+    for flag in ("image", "id", "image_id"):
+        with pytest.raises(UserError, match="no column 'other'"):
+            read(source, Columns(caption="text", **{flag: "other"}))
+
+
+def test_without_id_and_picture_the_row_number_serves(tmp_path: Path, ending: str) -> None:
+    source = table(tmp_path, ending, [{"caption": "One"}, {"caption": "Two"}])
+    rows = read(source)
+    first = 2 if ending in ("csv", "tsv") else 1  # the header is a line too
+    assert [row.id for row in rows] == [str(first), str(first + 1)]
+    assert [row.image_id for row in rows] == [row.id for row in rows]
+    assert rows[1].source == f"{source}:{first + 1}"
+
+
+def test_several_captions_share_a_picture(tmp_path: Path, ending: str) -> None:
+    picture = draw(tmp_path / "images" / "sea.png")
+    rows = [{"image": "sea.png", "caption": text} for text in ("The sea", "Water")]
+    found = read(table(tmp_path, ending, rows))
+    assert [row.image for row in found] == [picture] * 2
+    assert [row.image_id for row in found] == ["sea.png"] * 2
+    assert len({row.id for row in found}) == 2
+
+
+def test_the_folder_of_pictures_can_be_named(tmp_path: Path, ending: str) -> None:
+    picture = draw(tmp_path / "far" / "sea.png")
+    source = table(tmp_path, ending, [{"image": "sea.png", "caption": "The sea"}])
+    (row,) = read(source, Columns(images=str(tmp_path / "far")))
+    assert row.image == picture
+    with pytest.raises(UserError, match=r"there is no picture 'sea.png' in .* \(--images"):
+        read(source)
+    assert read(source, Columns(image=None))[0].image is None
+
+
+def test_a_remote_picture_is_not_looked_for(tmp_path: Path, ending: str) -> None:
+    rows = [{"image": "https://example.org/sea.png", "caption": "The sea"}]
+    assert read(table(tmp_path, ending, rows))[0].image == "https://example.org/sea.png"
+
+
+def test_an_id_that_is_there_twice_is_fatal(tmp_path: Path, ending: str) -> None:
+    rows = [{"id": name, "caption": "The sea"} for name in ("a", "b", "a")]
+    source = table(tmp_path, ending, rows)
+    last = 4 if ending in ("csv", "tsv") else 3
+    with pytest.raises(UserError, match="the id 'a' is there twice") as caught:
+        list(read_captions(source, None, Problems(1.0)))
+    assert caught.value.where == f"{source}:{last}"
+
+
+def test_empty_and_overlong_captions_are_skipped(tmp_path: Path, ending: str) -> None:
+    captions = ["good", "", "  \u2003", "x" * (LONGEST_CAPTION + 1), " x" * 5_000]
+    good, problems = lenient(
+        table(tmp_path, ending, [{"caption": text, "n": "1"} for text in captions])
+    )
+    assert good == ["good", (" x" * 5_000).strip()]
+    first = 3 if ending in ("csv", "tsv") else 2
+    assert [where.rpartition(":")[2] for where, _ in problems.listed] == [
+        str(first), str(first + 1), str(first + 2),
+    ]  # fmt: skip
+    assert [what for _, what in problems.listed] == [
+        "the caption is empty",
+        "the caption is empty",
+        "the caption is longer than 10,000 characters",
+    ]
+
+
+def test_only_broken_rows_are_fatal(tmp_path: Path, ending: str) -> None:
+    source = table(tmp_path, ending, [{"caption": "", "n": "1"}] * 3)
+    with pytest.raises(UserError, match="the caption is empty"):
+        list(read_captions(source))
+
+
+def test_up_to_one_in_a_hundred_rows_may_be_broken(tmp_path: Path, ending: str) -> None:
+    rows = [{"caption": f"Kite {row}", "n": "1"} for row in range(99)]
+    source = table(tmp_path, ending, [*rows, {"caption": "", "n": "1"}])
+    assert count_captions(source) == 99
+    with pytest.raises(UserError, match="1 of 100 rows are broken"):
+        count_captions(source, None, Problems(0.009))
+
+
+def test_reading_holds_little_of_a_long_file(tmp_path: Path, ending: str) -> None:
+    rows = [{"caption": f"{row} " + "kite " * 200} for row in range(6_000)]
+    source = table(tmp_path, ending, rows)
+    del rows
+    list(read_captions(source))  # whatever is set up once
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_captions(source)) == 6_000
+        assert tracemalloc.get_traced_memory()[1] < 2_800_000 < 6_000 * 1_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_first_caption_comes_before_the_last_is_read(tmp_path: Path, ending: str) -> None:
+    source = table(tmp_path, ending, [{"id": "same", "caption": "Kite"}] * 2)
+    captions = read_captions(source)
+    assert next(captions).id == "same"
+    with pytest.raises(UserError):
+        next(captions)
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+def test_a_row_that_is_not_utf8_is_skipped(tmp_path: Path, ending: str) -> None:
+    source = Path(table(tmp_path, ending, [{"caption": text} for text in ("One", "Zwölf", "Two")]))
+    latin = source.read_bytes().replace(b"\\u00f6", b"\xf6").replace("ö".encode(), b"\xf6")
+    source.write_bytes(latin)
+    good, problems = lenient(str(source))
+    assert good == ["One", "Two"]
+    assert problems.count == 1 and "not UTF-8" in problems.listed[0][1]
+
+
+def test_a_parquet_text_that_is_not_utf8_is_skipped(tmp_path: Path) -> None:
+    raw = pa.array([b"One", b"Zw\xf6lf", b"Two"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
+    pq.write_table(pa.table({"caption": text}), tmp_path / "a.parquet")
+    good, problems = lenient(str(tmp_path / "a.parquet"))
+    assert good == ["One", "Two"] and problems.listed[0][1] == "the caption is not UTF-8"
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_every_kind_of_parquet_text_is_read(tmp_path: Path, kind: pa.DataType) -> None:
+    column = pa.array(["One", "Zwölf"]).cast(kind)
+    pq.write_table(pa.table({"caption": column, "id": [7, 8]}), tmp_path / "a.parquet")
+    assert [(row.id, row.caption) for row in read(str(tmp_path / "a.parquet"))] == [
+        ("7", "One"), ("8", "Zwölf"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_list_of_captions_gives_one_each(tmp_path: Path, ending: str) -> None:
+    source = table(tmp_path, ending, [{"id": "p", "caption": ["The sea", "Water"]}])
+    rows = read(source)
+    assert [(row.id, row.caption, row.image_id) for row in rows] == [
+        ("p-1", "The sea", "p"), ("p-2", "Water", "p"),
+    ]  # fmt: skip
+
+
+def test_pictures_inside_parquet_are_refused(tmp_path: Path) -> None:
+    rows = [{"caption": "Sea", "image": {"bytes": b"123", "path": None}}]
+    source = table(tmp_path, "parquet", rows)
+    with pytest.raises(UserError, match="holds pictures, not their names"):
+        read(source)
+    assert texts(source, Columns(image=None)) == ["Sea"]
+
+
+def test_a_broken_parquet_file_is_named(tmp_path: Path) -> None:
+    source = put(tmp_path / "a.parquet", b"PAR1 but not really")
+    with pytest.raises(UserError, match="cannot be read as Parquet"):
+        read(source)
+
+
+def test_broken_json_lines_are_skipped(tmp_path: Path) -> None:
+    content = (
+        '{"caption": "One"}\n\n[1]\n{"caption"\n{"text": "x"}\n{"caption": 1.5}\n' + "[" * 9_999
+    )
+    good, problems = lenient(put(tmp_path / "a.jsonl", content))
+    assert good == ["One"]
+    assert [what for _, what in problems.listed] == [
+        "the line is not a JSON object", "the line is not JSON", "has no 'caption'",
+        "the caption is not text", "the line is not JSON",
+    ]  # fmt: skip
+    assert problems.listed[0][0].endswith("a.jsonl:3")
+
+
+def test_half_a_surrogate_pair_is_not_utf8(tmp_path: Path) -> None:
+    good, problems = lenient(
+        put(tmp_path / "a.jsonl", '{"caption": "\\ud83d"}\n{"caption": "One"}')
+    )
+    assert good == ["One"] and problems.listed[0][1] == "the caption is not UTF-8"
+
+
+def test_csv_rows_of_other_lengths_are_skipped(tmp_path: Path) -> None:
+    source = put(tmp_path / "a.csv", "image,caption\n,One\n,two, or three\n\nalone\n,Four\n")
+    good, problems = lenient(source)
+    assert good == ["One", "Four"]
+    assert problems.listed == [
+        (f"{source}:3", "has 3 fields where the header has 2"),
+        (f"{source}:5", "has 1 fields where the header has 2"),
+    ]
+
+
+def test_an_open_quote_counts_all_rows_that_it_takes(tmp_path: Path) -> None:
+    source = put(tmp_path / "a.csv", 'caption,n\nOne,1\n"Two,2\nThree,3\nFour,4\n')
+    good, problems = lenient(source)
+    assert good == ["One"]
+    assert problems.count == 3 and problems.listed[0][0] == f"{source}:3"
+    assert "a quote that opens here" in problems.listed[0][1]
+
+
+def test_a_quoted_line_break_belongs_to_the_caption(tmp_path: Path) -> None:
+    source = put(tmp_path / "a.csv", 'caption\r\n"One\r\nmore"\r\nTwo\r\n')
+    rows = read(source)
+    assert [row.caption for row in rows] == ["One\r\nmore", "Two"]
+    assert [row.id for row in rows] == ["2", "4"]
+
+
+def test_overlong_lines_are_skipped_and_later_rows_keep_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "LONGEST_LINE", 64)
+    for name in ("a.csv", "a.tsv"):
+        source = put(tmp_path / name, "caption\nOne\n" + "x" * 200 + "\nTwo\n")
+        problems = Problems(1.0)
+        assert [row.id for row in read_captions(source, None, problems)] == ["2", "4"]
+        assert problems.listed == [(f"{source}:3", "the line is longer than 1 MiB")]
+
+
+def test_packed_and_marked_files_are_read(tmp_path: Path) -> None:
+    content = "\ufeffcaption\nGrüße\n".encode()
+    assert texts(put(tmp_path / "a.csv", content)) == ["Grüße"]
+    assert texts(put(tmp_path / "a.csv.gz", gzip.compress(content))) == ["Grüße"]
+    with pytest.raises(UserError, match="cannot be read to its end"):
+        texts(put(tmp_path / "cut.csv.gz", gzip.compress(content * 99)[:-30]))
+
+
+def test_utf16_is_named_with_its_mend(tmp_path: Path) -> None:
+    source = put(tmp_path / "a.csv", "caption\nOne\n".encode("utf-16"))
+    with pytest.raises(UserError, match="is in UTF-16") as caught:
+        read(source)
+    assert "iconv" in caught.value.mend
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json"])
+def test_an_empty_file_is_named(tmp_path: Path, name: str) -> None:
+    source = put(tmp_path / name, "")
+    with pytest.raises(UserError) as caught:
+        read(source)
+    assert caught.value.where == source
+
+
+@given(st.lists(st.lists(st.text(), min_size=2, max_size=2).filter(any), min_size=1))
+def test_csv_gives_back_what_was_written(rows: list[list[str]]) -> None:
+    content = io.StringIO()
+    csv.writer(content, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
+    numbered = bounded_lines(
+        io.BytesIO(content.getvalue().encode("utf-8", "replace")), "a", Problems()
+    )
+    found = csv_fields(((number, line.decode()) for number, line in numbered), "a", Problems())
+    clean = [[text.encode("utf-8", "replace").decode() for text in row] for row in rows]
+    assert [fields for _, fields in found] == clean
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ('"said ""Ahoi"""', 'said "Ahoi"'),
+        ('"plain"', "plain"),
+        ('"two" and "three"', '"two" and "three"'),
+        ('"', '"'),
+        ("none", "none"),
+        ('12" disc', '12" disc'),
+    ],
+)
+def test_tsv_quotes(field: str, text: str) -> None:
+    assert unquoted(field) == text
