@@ -90,7 +90,7 @@ def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
     }
     assert {name: float(value) for name, value in losses.items()} == pytest.approx(expected)
     total = expected["L1"] + 0.5 * expected["L2"] + 2 * expected["L3"]
-    assert float(weighted_sum(losses, objective)) == pytest.approx(total)
+    assert weighted_sum(losses, objective).item() == pytest.approx(total)
 
 
 @given(seeds)
@@ -123,7 +123,7 @@ def test_masked_pairs_have_no_gradient():
     everything = ~torch.eye(3, dtype=torch.bool)
     loss = info_nce(a, b, torch.tensor(5.0), everything)
     loss.backward()
-    assert float(loss) == 0 and not a.grad.any() and not b.grad.any()
+    assert loss.item() == 0 and not a.grad.any() and not b.grad.any()
 
 
 def test_gradients_in_double_precision():
@@ -155,7 +155,7 @@ def test_with_nothing_to_tell_apart_the_loss_is_zero_and_harmless(rows):
     a = torch.randn(rows, 4, requires_grad=True)
     loss = info_nce(a, torch.randn(rows, 4), torch.tensor(10.0))
     loss.backward()
-    assert float(loss) == 0 and not a.grad.any()
+    assert loss.item() == 0 and not a.grad.any()
 
 
 def test_only_the_texts_that_a_loss_needs_go_through_the_tower():

@@ -152,7 +152,7 @@ def take_step(run: Run, rows: Integers) -> dict[str, float]:
     """One batch: losses, gradients, AdamW. Returns the figures to log."""
     task, config = run.task, run.task.config
     share = learning_rate_share(run.step, run.total_steps, config.warmup)
-    rate = set_learning_rates(run.optimizer, share)
+    set_learning_rates(run.optimizer, share)
     batch = task.examples.batch(rows).to(task.model.device)
     losses = batch_losses(run, batch)
     loss = weighted_sum(losses, task.objective)
@@ -160,7 +160,8 @@ def take_step(run: Run, rows: Integers) -> dict[str, float]:
     weights = [value for _, value in trained(task.model)]
     norm = float(torch.nn.utils.clip_grad_norm_(weights, config.clip_norm))
     figures = {name: float(value.detach()) for name, value in losses.items()}
-    figures |= {"loss": float(loss.detach()), "gradient_norm": norm, "learning_rate": rate}
+    figures |= {"loss": float(loss.detach()), "gradient_norm": norm}
+    figures["learning_rate"] = config.learning_rate * share
     check_finite(run.step + 1, figures)
     run.optimizer.step()
     run.optimizer.zero_grad()

@@ -85,11 +85,10 @@ def make_optimizer(model: DualEncoder, parts: Sequence[Part], config: LoopConfig
     return AdamW(groups, lr=config.learning_rate, betas=BETAS, eps=EPSILON, fused=True)
 
 
-def set_learning_rates(optimizer: AdamW, share: float) -> float:
-    """Set every group to this share of its peak; returns the highest rate set."""
+def set_learning_rates(optimizer: AdamW, share: float) -> None:
+    """Set every group to this share of its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
-    return max(float(group["lr"]) for group in optimizer.param_groups)
 
 
 def training_tensors(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:

@@ -1,0 +1,133 @@
+"""`paraclip train`, `paraclip align` and `paraclip merge`: read, run, write, print."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from paraclip.data.captions import Caption
+from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
+from paraclip.data.triples import attach_images, read_provenance, read_triples
+from paraclip.errors import UserError
+from paraclip.files import cache_folder, file_hash
+from paraclip.models.checkpoint import save_model
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import image_features
+from paraclip.models.loading import load_model
+from paraclip.models.mini import Mini
+from paraclip.provenance import provenance
+from paraclip.training.align import align
+from paraclip.training.checks import check_options
+from paraclip.training.config import AlignConfig, MergeConfig, TrainConfig
+from paraclip.training.folder import RunFolder
+from paraclip.training.loop import train
+from paraclip.training.merge import merge
+
+
+def train_command(config: TrainConfig) -> None:
+    """Read triples, compute or recall the image features, train, say where the checkpoint is.
+
+    Raises:
+        UserError: anything that the user can mend, as one line.
+    """
+    check_options(config)
+    problems = Problems(config.max_broken)
+    triples = read_triples(config.triples, problems)
+    if config.images is not None:
+        triples = attach_images(triples, config.images)
+    model = load_model(config.model, config.device)
+    features = features_of(model, triples["image"].to_pylist(), problems)
+    say_pictures(triples, features)
+    facts = {
+        "triples": {"sha256": file_hash(config.triples), **read_provenance(config.triples)},
+        "base": config.model,
+    }
+    report(train(model, triples, features, config, Path(config.out), facts), problems)
+
+
+def features_of(
+    model: DualEncoder, references: list[str | None], problems: Problems
+) -> Tensor | None:
+    """`embed_pixels` rows [N, F], NaN where there is no picture; None where nobody has one."""
+    present = [row for row, name in enumerate(references) if name]
+    if not present:
+        return None
+    names = [str(references[row]) for row in present]
+    found = image_features(model, names, cache_folder() / "features", problems)  # [K, F]
+    problems.check(len(references))
+    if len(present) == len(references):
+        return found
+    features = torch.full((len(references), found.shape[1]), torch.nan)
+    features[torch.tensor(present)] = found
+    return features
+
+
+def say_pictures(triples: pa.Table, features: Tensor | None) -> None:
+    """Count the rows that L1 cannot use."""
+    count = len(triples)
+    with_image = 0 if features is None else int((~torch.isnan(features).any(1)).sum())
+    print(f"{count:,} triples, {with_image:,} with a picture.")
+    if with_image < count:
+        print(f"{count - with_image:,} have none and feed L2 and L3 only.")
+
+
+def align_command(config: AlignConfig) -> None:
+    """Read captions with pictures, compute or recall the features, align, say where it is.
+
+    Raises:
+        UserError: anything that the user can mend, as one line.
+    """
+    check_options(config)
+    problems = Problems(config.max_broken)
+    captions = with_pictures(config, problems)
+    model = load_model(config.model, config.device)
+    if not isinstance(model, Mini):
+        what = f"{config.model} is aligned already"
+        raise UserError("--model", what, "Only mini has heads to fit; use `paraclip train`.")
+    features = features_of(model, [row.image for row in captions], problems)
+    if features is None:
+        raise UserError(config.source, "no caption has a picture", "Give pictures with captions.")
+    texts, ids = [row.caption for row in captions], [row.image_id for row in captions]
+    facts = {"source": Path(config.source).name, "base": config.model}
+    report(align(model, texts, features, ids, config, Path(config.out), facts), problems)
+
+
+def with_pictures(config: AlignConfig, problems: Problems) -> list[Caption]:
+    """The captions that have a picture."""
+    every = list(read_captions(config.source, config.columns, problems))
+    captions = [row for row in every if row.image]
+    print(f"{len(every):,} captions, {len(captions):,} with a picture.")
+    return captions
+
+
+def merge_command(config: MergeConfig) -> None:
+    """Mix two models and write the mixture.
+
+    Raises:
+        UserError: they do not belong together.
+    """
+    base, tuned = load_model(config.base, "cpu"), load_model(config.tuned, "cpu")
+    merged = merge(base, tuned, config.alpha)
+    made = {"base": config.base, "tuned": config.tuned, "alpha": config.alpha}
+    save_model(merged, Path(config.out), provenance(merged=made))
+    print(f"{config.alpha:.0%} tuned, {1 - config.alpha:.0%} base: {config.out}")
+
+
+def report(checkpoint: Path, problems: Problems) -> None:
+    """What came out of a run."""
+    folder = RunFolder(checkpoint.parent)
+    summary: dict[str, Any] = json.loads(folder.summary_file.read_text(encoding="utf-8"))
+    if problems.count:
+        print(problems.summary())
+    if summary["texts_cut_to_context"]:
+        print(f"{summary['texts_cut_to_context']:,} texts were cut to the model's context.")
+    best = summary["best_held_out_loss"]
+    judged = f"; held-out loss {best:.4f} after step {summary['best_step']}" if best else ""
+    print(
+        f"{summary['steps']:,} steps on {summary['rows'] - summary['rows_held_out']:,} rows{judged}"
+    )
+    print(f"Checkpoint: {checkpoint}")

@@ -1,0 +1,183 @@
+"""A run that was stopped ends with the same bits as one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from run_tiny import SETTINGS
+from tiny_model import TinyModel
+from training_rows import make_config, make_features, make_triples, weights_of
+
+from paraclip.errors import UserError
+from paraclip.training import loop, state
+from paraclip.training.loop import train
+from paraclip.training.metrics_log import read_metrics
+
+SCRIPT = Path(__file__).with_name("run_tiny.py")
+
+
+class Stop(Exception):
+    """The run is cut off here."""
+
+
+def run(out: Path, stop_before: int | None = None, **changes: object) -> Path:
+    """Train a new tiny model in `out`, up to a step or to the end."""
+    take_step, triples = loop.take_step, make_triples()
+
+    def step_or_stop(under_way, rows):
+        if under_way.step == stop_before:
+            raise Stop
+        return take_step(under_way, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "take_step", step_or_stop)
+        config = make_config(**(SETTINGS | changes))
+        return train(TinyModel(), triples, make_features(triples), config, out)
+
+
+def outcome(out: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], list[object]]:
+    """Weights of best and last, and the metrics without the speed."""
+    steps = [
+        {name: value for name, value in step.items() if name != "triples_per_second"}
+        for step in read_metrics(out / "metrics.jsonl")
+    ]
+    return weights_of(out / "best.safetensors"), weights_of(out / "last.safetensors"), steps
+
+
+def assert_same_outcome(one: Path, other: Path) -> None:
+    for a, b in zip(outcome(one)[:2], outcome(other)[:2], strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    assert outcome(one)[2] == outcome(other)[2]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("whole")
+    run(out)
+    return out
+
+
+@pytest.mark.parametrize("stop_before", [0, 1, 2, 3, 5, 11])
+def test_stopped_and_started_again(tmp_path, uninterrupted, stop_before):
+    with pytest.raises(Stop):
+        run(tmp_path, stop_before)
+    run(tmp_path)
+    assert_same_outcome(tmp_path, uninterrupted)
+
+
+def test_stopped_again_and_again_in_half_precision(tmp_path):
+    run(tmp_path / "whole", precision="bf16")
+    for stop_before in (3, 4, 9):
+        with pytest.raises(Stop):
+            run(tmp_path / "parts", stop_before, precision="bf16")
+    run(tmp_path / "parts", precision="bf16")
+    assert_same_outcome(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_killed_in_the_middle_of_a_step(tmp_path, uninterrupted):
+    command = [sys.executable, str(SCRIPT), str(tmp_path)]
+    environment = os.environ | {"PARACLIP_QUIET": "1"}
+    killed = subprocess.Popen([*command, "0.1"], env=environment)
+    lines = tmp_path / "metrics.jsonl"
+    while not lines.exists() or lines.read_text().count("\n") < 5:
+        assert killed.poll() is None, "it ended before it was killed"
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert not (tmp_path / "last.safetensors").exists()
+    subprocess.run([*command, "0"], env=environment, check=True)
+    assert_same_outcome(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_the_newest_state_is_damaged(tmp_path, uninterrupted, damage, capsys):
+    with pytest.raises(Stop):
+        run(tmp_path, 7)
+    newest = sorted((tmp_path / "states").iterdir())[-1]
+    whole = newest.read_bytes()
+    flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
+    newest.write_bytes({"cut": whole[:-9], "flip": flipped, "empty": b""}[damage])
+    run(tmp_path)
+    assert f"{newest.name} is damaged" in capsys.readouterr().err
+    assert_same_outcome(tmp_path, uninterrupted)
+
+
+def test_a_line_of_the_log_that_was_cut_short_is_written_again(tmp_path, uninterrupted):
+    with pytest.raises(Stop):
+        run(tmp_path, 5)
+    log = tmp_path / "metrics.jsonl"
+    log.write_text(log.read_text()[:-20])
+    run(tmp_path)
+    assert_same_outcome(tmp_path, uninterrupted)
+
+
+def test_a_finished_run_says_so_and_trains_nothing(tmp_path, capsys):
+    path = run(tmp_path)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    assert run(tmp_path, stop_before=0) == path
+    assert "finished already" in capsys.readouterr().err
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == before
+    assert not (tmp_path / "states").exists()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_run_in_the_folder_is_refused_and_fresh_replaces_it(tmp_path, finished):
+    if finished:
+        run(tmp_path)
+    else:
+        with pytest.raises(Stop):
+            run(tmp_path, 5)
+    with pytest.raises(UserError, match=r"seed \(there 0, now 1\).*--fresh"):
+        run(tmp_path, seed=1)
+    (tmp_path / "notes.txt").write_text("mine")
+    run(tmp_path, seed=1, fresh=True)
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 12
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_other_data_or_another_base_in_the_same_folder_is_refused(tmp_path):
+    run(tmp_path)
+    triples = make_triples(23)
+    config = make_config(**SETTINGS)
+    with pytest.raises(UserError, match="data"):
+        train(TinyModel(), triples, make_features(triples), config, tmp_path)
+    triples = make_triples()
+    with pytest.raises(UserError, match="base"):
+        train(TinyModel(seed=1), triples, make_features(triples), config, tmp_path)
+
+
+def test_a_damaged_record_of_the_run_is_named(tmp_path):
+    run(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match=r"run\.json: is not a run's record"):
+        run(tmp_path)
+
+
+def test_only_the_newest_two_states_are_kept(tmp_path):
+    with pytest.raises(Stop):
+        run(tmp_path, 9)
+    names = [path.name for path in sorted((tmp_path / "states").iterdir())]
+    assert names == [state.state_name(8), state.state_name(9)]
+
+
+def test_a_full_disk_is_one_plain_line_and_leaves_the_older_state(tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    write, full = state.save_file, []
+
+    def save_or_fail(tensors, path, metadata):
+        if full:
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+        full.append(True)
+        write(tensors, path, metadata)
+
+    monkeypatch.setattr(state, "save_file", save_or_fail)
+    with pytest.raises(UserError, match="the disk is full"):
+        run(tmp_path)
+    assert [path.name for path in (tmp_path / "states").iterdir()] == [state.state_name(2)]
