@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from paraclip.errors import UserError
 
@@ -21,31 +22,76 @@ NAMES = (
     "vocab.txt",
     "merges.txt",
 )
+OLDER = ("vocab.json", "vocab.txt", "merges.txt")
 MOST_BYTES = 32 * 2**20
 
 TextFiles = dict[str, str]
 """Contents by file name."""
 
 
-def read_text_files(folder: Path) -> TextFiles:
+def read_text_files(folder: Path, needed: str = "config.json") -> TextFiles:
     """Configuration and tokenizer of a Hugging Face folder.
 
     A `tokenizer.json` is the whole tokenizer: the older vocabulary files are left out beside it.
 
     Raises:
-        UserError: there is no `config.json`, or a file is too large to be one of these.
+        UserError: the needed file is not there, or a file is too large to be one of these.
     """
     found = [folder / name for name in NAMES if (folder / name).is_file()]
-    if not (folder / "config.json").is_file():
+    if not (folder / needed).is_file():
         mend = "Give the folder of a Hugging Face model with its config.json and tokenizer."
-        raise UserError(folder, "there is no config.json", mend)
+        raise UserError(folder, f"there is no {needed}", mend)
     if (folder / "tokenizer.json").is_file():
-        found = [path for path in found if path.name not in ("vocab.json", "vocab.txt")]
-        found = [path for path in found if path.name != "merges.txt"]
+        found = [path for path in found if path.name not in OLDER]
     for path in found:
         if path.stat().st_size > MOST_BYTES:
             raise UserError(path, "is too large for a tokenizer", "Give a Hugging Face folder.")
     return {path.name: path.read_text(encoding="utf-8") for path in found}
+
+
+def text_files_of(text_config: dict[str, Any], beside: Path | None) -> TextFiles | None:
+    """The files that a text tower of open_clip's configuration needs, or None if it needs none.
+
+    Looked for in the folder `beside` (or in it under the model's name), then in the cache of the
+    Hugging Face hub, then on the hub itself.
+
+    Raises:
+        UserError: they are nowhere to be had.
+    """
+    found: TextFiles = {}
+    for option, needed in (
+        ("hf_tokenizer_name", "tokenizer_config.json"),
+        ("hf_model_name", "config.json"),
+    ):
+        if name := text_config.get(option):
+            found |= local_files(name, needed, beside) or hub_files(name, needed)
+    return found or None
+
+
+def local_files(name: str, needed: str, beside: Path | None) -> TextFiles | None:
+    """The files from `beside` itself or a folder in it that is called like the model."""
+    places = [beside / name, beside / Path(name).name, beside] if beside else []
+    for place in places:
+        if (place / needed).is_file():
+            return read_text_files(place, needed)
+    return None
+
+
+def hub_files(name: str, needed: str) -> TextFiles:
+    """The files from the Hugging Face hub or its cache on this machine."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    kind = AutoConfig if needed == "config.json" else AutoTokenizer
+    with TemporaryDirectory(prefix="paraclip-text-") as folder:
+        try:
+            kind.from_pretrained(name).save_pretrained(folder)
+        except (OSError, ValueError, ImportError) as error:
+            what = f"its {needed} and tokenizer could not be had from the Hugging Face hub"
+            mend = (
+                f"Put the files of huggingface.co/{name} into a folder {name} beside the weights."
+            )
+            raise UserError(name, what, mend) from error
+        return read_text_files(Path(folder), needed)
 
 
 @contextmanager

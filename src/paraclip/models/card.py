@@ -1,0 +1,49 @@
+"""The model card beside a checkpoint: what it is, what made it, whose terms it carries."""
+
+import json
+from typing import Any
+
+ASIDE = ("text_files", "open_clip")
+TERMS = """\
+Weights carry the terms of what they were made from: the base model, the pictures and captions,
+and the paraphrases of the generator named above. A language model's licence or its vendor's terms
+may bind what is trained on its answers. ParaCLIP itself is Apache-2.0.
+"""
+
+
+def model_card(name: str, header: dict[str, Any]) -> str:
+    """Markdown from a checkpoint's header.
+
+    Args:
+        name: of the file.
+        header: as `checkpoint.read_header` gives it.
+    """
+    architecture = header["architecture"]
+    facts = {key: value for key, value in header.items() if key not in ASIDE}
+    lines = [
+        f"# {name}",
+        "",
+        "An image and a text encoder with one vector space, tuned by ParaCLIP.",
+        "",
+        f"- architecture: {architecture['name']} ({architecture['kind']})",
+        f"- width of the vectors: {architecture['embed_dim']}",
+        f"- QuickGELU: {'yes' if architecture['quick_gelu'] else 'no'}",
+        f"- weights: {header.get('weights', 'unknown')} (SHA-256, first 16 digits)",
+    ]
+    for word in ("base", "data", "triples", "generator", "licence"):
+        lines += [f"- {word}: {value}" for value in sorted(named(facts, word))]
+    lines += ["", "## Terms", "", TERMS, "## Everything in the header", "", "```json"]
+    return "\n".join([*lines, json.dumps(facts, indent=2, default=str), "```", ""])
+
+
+def named(facts: Any, word: str) -> set[str]:
+    """Plain values that stand under `word` anywhere in nested dictionaries."""
+    if not isinstance(facts, dict):
+        return set()
+    found = {str(value) for key, value in facts.items() if key == word and plain(value)}
+    return found.union(*(named(value, word) for value in facts.values()))
+
+
+def plain(value: Any) -> bool:
+    """A text or number that fits in a line."""
+    return isinstance(value, str | int | float) and value != ""

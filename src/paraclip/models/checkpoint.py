@@ -1,0 +1,128 @@
+"""Our checkpoints: one safetensors file that is the complete model, and says what made it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from paraclip.errors import UserError
+from paraclip.files import atomic_path, disk_errors, write_text
+from paraclip.models.card import model_card
+from paraclip.models.disk import native_disk_errors
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.hashing import hash_tensors
+from paraclip.models.mini import Mini
+
+FORMAT = "paraclip-model-1"
+
+
+def save_model(model: DualEncoder, path: Path | str, extra: dict[str, Any] | None = None) -> Path:
+    """Write both towers, the temperature and what builds them; a model card lies beside it.
+
+    Args:
+        model: what to save; weights are written as they are (float32).
+        path: ends in `.safetensors`.
+        extra: JSON-able facts for the header: provenance, configuration, base, generator.
+
+    Raises:
+        UserError: the disk is full or the place may not be written; nothing half is left.
+    """
+    path = Path(path)
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    header = {
+        "format": FORMAT,
+        "architecture": model.architecture.as_dict(),
+        "logit_scale": float(model.logit_scale.detach()),
+        "weights": hash_tensors(tensors),
+        **model.header(),
+        **(extra or {}),
+    }
+    write_tensors(tensors, path, header)
+    write_text(path.with_suffix(".md"), model_card(path.name, header))
+    return path
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
+    """Write a safetensors file whole, the header as JSON under the metadata key `paraclip`."""
+    metadata = {"format": "pt", "paraclip": json.dumps(header, default=str)}
+    with disk_errors(path), atomic_path(path) as temporary, native_disk_errors():
+        save_file(tensors, temporary, metadata)
+
+
+def read_header(path: Path | str) -> dict[str, Any]:
+    """The header of one of our checkpoints; no weight is read.
+
+    Raises:
+        UserError: the file is missing, broken, or not a checkpoint of ours.
+    """
+    header = header_or_none(Path(path))
+    if header is None:
+        what = "holds weights, but not of ParaCLIP: they do not say which architecture they are"
+        raise UserError(path, what, f"Say it before the path, as in ViT-B-32:{path}")
+    return header
+
+
+def header_or_none(path: Path) -> dict[str, Any] | None:
+    """The header, or None for a safetensors file of somebody else.
+
+    Raises:
+        UserError: the file is missing or broken.
+    """
+    if not path.is_file():
+        raise UserError(path, "there is no such file", "Check the path.")
+    try:
+        with safe_open(path, "pt") as stored:
+            text = (stored.metadata() or {}).get("paraclip")
+        header = json.loads(text) if text else None
+    except (SafetensorError, ValueError) as error:
+        raise UserError(path, "is no whole safetensors file", "Write or fetch it again.") from error
+    return header if isinstance(header, dict) and "architecture" in header else None
+
+
+def load_checkpoint(path: Path | str) -> DualEncoder:
+    """The model in one of our checkpoints, on the CPU.
+
+    Raises:
+        UserError: the file is missing, broken, of another format, or holds other weights than
+            its header says.
+    """
+    path = Path(path)
+    header = read_header(path)
+    if header.get("format") != FORMAT:
+        what = f"has the format {header.get('format')}, this version reads {FORMAT}"
+        raise UserError(path, what, "Use the version of ParaCLIP that wrote it.")
+    model = build(path, header)
+    copy_weights(model, path)
+    return model.eval()
+
+
+def build(path: Path, header: dict[str, Any]) -> DualEncoder:
+    """The model that the header describes, with random weights."""
+    from paraclip.models.openclip import OpenClip
+
+    try:
+        if header["architecture"]["kind"] == "mini":
+            return Mini.from_header(header)
+        return OpenClip.from_header(header)
+    except (KeyError, TypeError) as error:
+        what = f"its header lacks {error}"
+        raise UserError(path, what, "Write or fetch the checkpoint again.") from error
+
+
+def copy_weights(model: DualEncoder, path: Path) -> None:
+    """Load the tensors, one at a time."""
+    ours = model.state_dict()
+    try:
+        with safe_open(path, "pt") as stored:
+            same = set(stored.keys()) == set(ours)
+            for name in ours if same else ():
+                ours[name].copy_(stored.get_tensor(name))
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(path, "its weights do not fit its header", "Fetch it again.") from error
+    if not same:
+        raise UserError(path, "its weights do not fit its header", "Fetch it again.")

@@ -1,0 +1,205 @@
+"""Any model of open_clip as an image and a text encoder."""
+
+import json
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from open_clip import HFTokenizer, SimpleTokenizer
+from open_clip.coca_model import CoCa
+from open_clip.hf_model import HFTextEncoder
+from open_clip.model import CustomTextCLIP
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import TextTransformer
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import normalize, pad
+
+from paraclip.models.encoder import Architecture, DualEncoder, Tokens
+from paraclip.models.hashing import hash_tensors
+from paraclip.models.text_files import TextFiles, folder_of
+from paraclip.models.tokenizing import pad_rows
+
+CONTEXT_LENGTH = 77
+TOWERS = {"visual": "image_tower", "text": "text_tower"}
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """All that builds a model of open_clip, without its weights.
+
+    Args:
+        name: as open_clip calls it; weights trained with QuickGELU have `-quickgelu` at the end
+            where open_clip has such a name.
+        config: open_clip's model configuration (`embed_dim`, `vision_cfg`, `text_cfg`, ...).
+        preprocessing: fields of open_clip's `PreprocessCfg` (mean, std, interpolation, ...).
+        text_files: what a Hugging Face text tower or tokenizer needs, else None.
+    """
+
+    name: str
+    config: dict[str, Any]
+    preprocessing: dict[str, Any]
+    text_files: TextFiles | None = None
+
+    @property
+    def custom_text(self) -> bool:
+        """Whether open_clip itself keeps the text tower in a module of its own."""
+        parts = (self.config.get("custom_text"), self.config["text_cfg"].get("hf_model_name"))
+        return any(parts) or "multimodal_cfg" in self.config
+
+
+def build_clip(spec: ClipSpec) -> nn.Module:
+    """The open_clip model with random weights; the text tower is its one child `text`."""
+    config = deepcopy(spec.config)
+    config.pop("custom_text", None)
+    kind = CoCa if "multimodal_cfg" in config else CustomTextCLIP
+    if "timm_model_name" in config["vision_cfg"]:
+        config["vision_cfg"]["timm_model_pretrained"] = False
+    with folder_of(spec.text_files or {}) as folder:
+        if config["text_cfg"].get("hf_model_name"):
+            config["text_cfg"] |= {"hf_model_name": str(folder), "hf_model_pretrained": False}
+        clip: nn.Module = kind(**config)
+    return clip
+
+
+def build_tokenizer(spec: ClipSpec) -> Any:
+    """The tokenizer that belongs to the text tower; nothing is downloaded."""
+    text = spec.config["text_cfg"]
+    options = {
+        "context_length": text.get("context_length", CONTEXT_LENGTH),
+        **(text.get("tokenizer_kwargs") or {}),
+    }
+    if not text.get("hf_tokenizer_name"):
+        return SimpleTokenizer(**options)
+    with folder_of(spec.text_files or {}) as folder:
+        return HFTokenizer(str(folder), tokenizer_mode=text.get("tokenizer_mode"), **options)
+
+
+class OpenClip(DualEncoder):
+    """A model of open_clip. What is beside the two towers (CoCa's decoder) is kept, and unused.
+
+    Args:
+        spec: what built it.
+        clip: the model, `build_clip(spec)` with weights loaded.
+    """
+
+    def __init__(self, spec: ClipSpec, clip: nn.Module) -> None:
+        super().__init__()
+        self.spec = spec
+        for name, child in clip.named_children():
+            self.add_module(TOWERS.get(name, name), child)
+        for name, parameter in clip.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
+        self.tokenizer = build_tokenizer(spec)
+        text = self.text_tower
+        if isinstance(text, TextTransformer) and text.attn_mask is not None:
+            text.transformer.register_forward_pre_hook(cut_mask, with_kwargs=True)
+        size: Any = self.image_tower.image_size
+        self.image_size = int(size[0] if isinstance(size, tuple | list) else size)
+        preprocessing = PreprocessCfg(**{**spec.preprocessing, "size": self.image_size})
+        self.transform = image_transform_v2(preprocessing, is_train=False)
+        self.architecture = Architecture(
+            kind="open_clip",
+            name=spec.name,
+            embed_dim=spec.config["embed_dim"],
+            context_length=self.tokenizer.context_length,
+            quick_gelu=bool(spec.config.get("quick_gelu", False)),
+            causal_text=reads_to_the_end_token(text),
+        )
+        self.eval()
+
+    def header(self) -> dict[str, Any]:
+        """What `from_header` needs."""
+        spec = self.spec
+        return {
+            "open_clip": {"config": spec.config, "preprocessing": spec.preprocessing},
+            "text_files": spec.text_files,
+        }
+
+    @classmethod
+    def from_header(cls, header: dict[str, Any]) -> "OpenClip":
+        """The model that a checkpoint's header describes, with random weights."""
+        parts = header["open_clip"]
+        name, files = header["architecture"]["name"], header["text_files"]
+        spec = ClipSpec(name, parts["config"], parts["preprocessing"], files)
+        return cls(spec, build_clip(spec))
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Ids as open_clip makes them, then cut to the longest text."""
+        context = self.architecture.context_length
+        if isinstance(self.tokenizer, SimpleTokenizer) and self.tokenizer.reduction_fn is None:
+            start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
+            rows = [[start, *self.tokenizer.encode(text), end] for text in texts]
+            return pad_rows(rows, context)
+        # One place more than the context shows which texts would have gone on.
+        longer = self.tokenizer(list(texts), context_length=context + 1)
+        truncated = int((longer[:, -1] != self.pad_id).sum())
+        ids = self.tokenizer(list(texts), context_length=context)
+        filled = (ids != self.pad_id).any(0).nonzero()
+        return Tokens(ids[:, : int(filled.max()) + 1 if len(filled) else 1], truncated)
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills the end of shorter texts."""
+        if isinstance(self.tokenizer, SimpleTokenizer):
+            return 0
+        return int(self.tokenizer.tokenizer.pad_token_id or 0)
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        """Unit text vectors [batch, embed_dim].
+
+        A tower that neither reads left to right nor masks padding (SigLIP, CoCa) sees its whole
+        context, as in its training; for the others padding is left out, which changes nothing.
+        """
+        if not self.architecture.causal_text and not isinstance(self.text_tower, HFTextEncoder):
+            missing = self.architecture.context_length - ids.shape[1]
+            ids = pad(ids, (0, missing), value=self.pad_id)
+        return normalize(first(self.text_tower(ids)).float(), dim=-1)
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Pixels as open_clip prepares them for this model."""
+        pixels: Tensor = self.transform(image)
+        return pixels
+
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        """Image vectors [batch, embed_dim], not yet of unit length."""
+        return first(self.image_tower(pixels)).float()
+
+    def project_images(self, features: Tensor) -> Tensor:
+        """Unit image vectors: the projection lies in the frozen tower already."""
+        return normalize(features.float(), dim=-1)
+
+    def image_key(self) -> str:
+        """Hash of the image tower and the preprocessing."""
+        facts = json.dumps([self.spec.preprocessing, self.image_size], sort_keys=True)
+        weights = self.image_tower.state_dict()
+        # The activation has no weights of its own.
+        facts += f"{self.architecture.quick_gelu}"
+        return f"open_clip-{hash_tensors({**weights, facts: torch.zeros(0)})}"
+
+
+def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """The pooled vector of a tower that may return its token states as well."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def reads_to_the_end_token(text: nn.Module) -> bool:
+    """Whether a text's vector hangs on nothing behind its end token."""
+    return (
+        isinstance(text, TextTransformer)
+        and text.attn_mask is not None
+        and text.cls_emb is None
+        and text.pool_type in ("argmax", "eos")
+    )
+
+
+def cut_mask(
+    module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Cut the causal mask to the length of the texts at hand; open_clip passes the whole one."""
+    mask, length = options.get("attn_mask"), arguments[0].shape[1]
+    if isinstance(mask, Tensor) and mask.ndim == 2:
+        options = {**options, "attn_mask": mask[:length, :length]}
+    return arguments, options

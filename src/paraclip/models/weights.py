@@ -1,0 +1,118 @@
+"""Weights from files, without ever running code that lies in them."""
+
+import zipfile
+from hashlib import file_digest
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from open_clip import get_pretrained_cfg, list_pretrained
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from paraclip.errors import UserError
+
+State = dict[str, Tensor]
+BROKEN = "Download it again, or give another file."
+POSITIONS = "text.transformer.embeddings.position_ids"  # older transformers stored them
+
+
+def read_state(path: Path) -> State:
+    """Tensors by name from .safetensors, or from .pt, .pth and .bin read with `weights_only`.
+
+    Training checkpoints that hold the weights under `state_dict`, and names that begin with
+    `module.`, are understood. OpenAI's own files are TorchScript, which is code: they are read
+    only if their SHA-256 is one that OpenAI published.
+
+    Raises:
+        UserError: the file is missing, broken, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise UserError(path, "there is no such file", "Check the path.")
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else read_torch(path)
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise UserError(path, "is no readable file of weights", BROKEN) from error
+    except UnpicklingError as error:
+        mend = "Convert it to .safetensors where you trust it; ParaCLIP runs no code from files."
+        raise UserError(path, "holds more than tensors", mend) from error
+    return plain_names(state, path)
+
+
+def read_torch(path: Path) -> object:
+    """What is in a file of torch's."""
+    if is_torchscript(path):
+        if not from_openai(path):
+            mend = "Save its state_dict() as .safetensors and give that."
+            raise UserError(path, "is a TorchScript program, not weights", mend)
+        script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        others = ("input_resolution", "context_length", "vocab_size")
+        return {name: value for name, value in script.state_dict().items() if name not in others}
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether the file is a TorchScript archive."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def from_openai(path: Path) -> bool:
+    """Whether the file is one of OpenAI's, by the SHA-256 in the addresses of its files."""
+    with path.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest() in openai_hashes()
+
+
+def openai_hashes() -> set[str]:
+    """SHA-256 of the files that OpenAI published."""
+    addresses = [get_pretrained_cfg(*names).get("url", "") for names in list_pretrained()]
+    return {address.split("/")[-2] for address in addresses if "openaipublic" in address}
+
+
+def plain_names(state: object, path: Path) -> State:
+    """The dictionary of tensors inside, without `module.` before the names."""
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state:
+        raise UserError(path, "holds no weights by name", BROKEN)
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(path, "holds other things between the weights", BROKEN)
+    return {str(name).removeprefix("module."): value for name, value in state.items()}
+
+
+def load_open_clip_state(clip: nn.Module, state: State, path: object, name: str) -> None:
+    """Load weights with open_clip's names into `build_clip`'s model.
+
+    Raises:
+        UserError: they are the weights of another architecture; nothing was loaded.
+    """
+    state = convert_to_custom_text_state_dict(convert_state_dict(clip, state))
+    state.pop(POSITIONS, None)
+    ours = clip.state_dict()
+    if "logit_scale" in state:
+        state["logit_scale"] = state["logit_scale"].reshape(ours["logit_scale"].shape)
+    check_state(ours, state, path, name)
+    clip.load_state_dict(state)
+
+
+def check_state(ours: State, theirs: State, path: object, name: str) -> None:
+    """Refuse weights that do not fit to the last tensor.
+
+    Raises:
+        UserError: it names the first tensor that is missing, superfluous or of another shape.
+    """
+    mend = "Name the architecture that the weights were trained with."
+    for key in ours:
+        if key not in theirs:
+            raise UserError(path, f"does not fit {name}: it has no {key}", mend)
+        if ours[key].shape != theirs[key].shape:
+            shapes = f"{list(theirs[key].shape)}, not {list(ours[key].shape)}"
+            raise UserError(path, f"does not fit {name}: {key} is {shapes}", mend)
+    for key in theirs:
+        if key not in ours:
+            raise UserError(path, f"does not fit {name}: it has {key} besides", mend)
