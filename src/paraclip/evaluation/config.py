@@ -1,0 +1,76 @@
+"""Options of `paraclip evaluate`. The text under a field is its help on the command line."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Score models side by side, with 95 % intervals and paired differences to base and control."""
+
+    models: tyro.conf.Positional[tuple[str, ...]]
+    """Models, each with a label before it if you like: base=mini
+    control=runs/control/best.safetensors tuned=runs/train/best.safetensors. What is labelled base
+    (else the first) is what the others are set against."""
+
+    benchmarks: str | None = None
+    """Some of sts, sugar-crepe-pp, paraphrased-retrieval, image-text-retrieval, with commas
+    between. Left out: all whose data is found; what is missing is said."""
+
+    data: str | None = None
+    """Folder with the benchmarks' data: sts/, sugar_crepe_pp/, flickr8k/. Left out: what the
+    variable PARACLIP_DATA names."""
+
+    pairs: str | None = None
+    """Pairs for paraphrased-retrieval: CSV, TSV, JSONL, JSON or Parquet with two text columns, or
+    a folder of such files. Left out: sugar_crepe_pp/ of the data folder."""
+
+    first_column: str | None = None
+    """Column of the one wording. Left out: caption."""
+
+    second_column: str | None = None
+    """Column of the other wording. Left out: caption2, paraphrase, paraphrase_1 or paraphrase_2,
+    whichever is there first."""
+
+    pool: str | None = None
+    """Pictures to search: a folder, a .txt of picture names (relative to --images), or a .npy of
+    unit vectors [items, width]. Left out: flickr8k/images/ of the data folder."""
+
+    captions: str | None = None
+    """Captions with pictures for image-text-retrieval: anything that `paraclip captions` reads.
+    Left out: flickr8k/captions.csv of the data folder with its 1,000 test pictures."""
+
+    image_names: str | None = None
+    """Text file of picture names, one a line: only these pictures of --captions (a test split)."""
+
+    images: str | None = None
+    """Folder that the picture names of --captions and of a .txt --pool are relative to."""
+
+    k: int = 10
+    """Results looked at in paraphrased-retrieval (AO@k, JS@k)."""
+
+    out: str = "runs/evaluation"
+    """Folder for report.json, report.md, the plots, the contact sheet and items.npz."""
+
+    resamples: int = 1000
+    """Bootstrap resamples for the intervals."""
+
+    seed: int = 0
+    """Decides the resamples."""
+
+    cache: str | None = None
+    """Folder of computed image features. Left out: image_features/ in ParaCLIP's cache folder."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the encoders."""
+
+    batch_size: int = 256
+    """Texts at once."""
+
+    max_broken: float = 0.01
+    """Share of broken pictures or rows (0 to 1) to leave out before giving up."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""

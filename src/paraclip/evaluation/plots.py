@@ -1,0 +1,132 @@
+"""Plots of a report, drawn without a screen."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from paraclip.evaluation.bootstrap import Interval
+from paraclip.evaluation.report import Line, Report, figure
+from paraclip.files import atomic_path
+
+# Okabe and Ito's colours, told apart by the colour-blind too.
+COLOURS = ("#555555", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+MARKERS = "osD^vPX"
+PANELS_A_ROW = 3
+
+
+def plot_scores(report: Report, path: Path | str) -> None:
+    """A panel for each headline figure: a point a model, with its 95 % interval."""
+    lines = [line for section in report.sections for line in section.lines if line.headline]
+    labels = list(report.models)
+    columns = min(PANELS_A_ROW, len(lines))
+    rows = math.ceil(len(lines) / columns)
+    drawing = new_figure(3.6 * columns + 0.6, rows * (0.75 + 0.32 * len(labels)) + 0.5)
+    panels = drawing.subplots(rows, columns, squeeze=False)
+    for place, panel in enumerate(panels.flat):
+        if place < len(lines):
+            draw_panel(panel, lines[place], labels, named=place % columns == 0)
+        else:
+            panel.set_axis_off()
+    drawing.suptitle(
+        "percent, with 95 % bootstrap interval; each panel has its own scale", fontsize=9
+    )
+    save(drawing, path)
+
+
+def draw_panel(panel: Any, line: Line, labels: list[str], named: bool) -> None:
+    """One figure: models from top to bottom, the value written beside its point."""
+    for row, label in enumerate(labels):
+        found = line.values[label]
+        if not math.isfinite(found.value):
+            continue
+        panel.errorbar(
+            found.value, row, xerr=arms(found), fmt=MARKERS[row % 7], color=COLOURS[row % 7],
+            capsize=3, markersize=6,
+        )  # fmt: skip
+        panel.annotate(
+            figure(found.value), (found.value, row), xytext=(0, 6), textcoords="offset points",
+            ha="center", fontsize=8,
+        )  # fmt: skip
+    panel.set_title(line.name, fontsize=10)
+    panel.set_ylim(len(labels) - 0.5, -0.75)
+    panel.set_yticks(range(len(labels)), labels if named else [""] * len(labels))
+    panel.margins(x=0.12)
+    panel.tick_params(labelsize=9)
+    panel.grid(axis="x", alpha=0.3)
+
+
+def arms(found: Interval) -> list[list[float]]:
+    """Lengths of the interval to the left and to the right of the point."""
+    bounds = (found.value - found.low, found.high - found.value)
+    return [[max(0.0, bound) if math.isfinite(bound) else 0.0] for bound in bounds]
+
+
+def plot_trade_off(report: Report, base: str, path: Path | str) -> bool:
+    """Robustness gained (AO@k) against retrieval lost or gained (R@k), each model from base.
+
+    Returns:
+        Whether it could be drawn: it needs both figures and a second model.
+    """
+    gain, price = first_line(report, "AO@"), first_line(report, "T2I R@", last=True)
+    others = [label for label in report.models if label != base]
+    if gain is None or price is None or not others:
+        return False
+    drawing = new_figure(6.4, 4.8)
+    panel = drawing.subplots()
+    panel.axhline(0, color="#999999", linewidth=1)
+    panel.axvline(0, color="#999999", linewidth=1)
+    panel.plot(0, 0, MARKERS[0], color=COLOURS[0], markersize=8)
+    note(panel, base, 0, 0)
+    for place, label in enumerate(report.models):
+        if label != base:
+            draw_change(
+                panel, place, label, *(x.differences[f"{label} - {base}"] for x in (price, gain))
+            )
+    panel.set_xlabel(f"change of {price.name} (points): standard retrieval")
+    panel.set_ylabel(f"change of {gain.name} (points): same results for both wordings")
+    panel.set_title(
+        f"Against {base}, with 95 % paired intervals; up and right is better", fontsize=10
+    )
+    panel.margins(0.15)
+    panel.grid(alpha=0.3)
+    save(drawing, path)
+    return True
+
+
+def draw_change(panel: Any, place: int, label: str, price: Interval, gain: Interval) -> None:
+    """One model's two differences from base."""
+    panel.errorbar(
+        price.value, gain.value, xerr=arms(price), yerr=arms(gain), fmt=MARKERS[place % 7],
+        color=COLOURS[place % 7], capsize=3, markersize=8,
+    )  # fmt: skip
+    note(panel, label, price.value, gain.value)
+
+
+def note(panel: Any, label: str, across: float, up: float) -> None:
+    """Write a model's label beside its point."""
+    panel.annotate(label, (across, up), xytext=(8, 7), textcoords="offset points", fontsize=11)
+
+
+def first_line(report: Report, start: str, last: bool = False) -> Line | None:
+    """The first (or last) figure whose name starts so, in the first benchmark that has one."""
+    for section in report.sections:
+        found = [line for line in section.lines if line.name.startswith(start)]
+        if found:
+            return found[-1] if last else found[0]
+    return None
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A figure of so many inches on the Agg canvas."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(drawing)
+    return drawing
+
+
+def save(drawing: Any, path: Path | str) -> None:
+    """Write it whole, 150 dots an inch."""
+    with atomic_path(path) as temporary:
+        drawing.savefig(temporary, dpi=150, format="png", facecolor="white")

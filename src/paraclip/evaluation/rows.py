@@ -1,0 +1,97 @@
+"""Rows of CSV, TSV, JSONL, JSON and Parquet files as dictionaries, one at a time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from paraclip.data.delimited import csv_fields, tsv_fields
+from paraclip.data.json_stream import JsonStream
+from paraclip.data.lines import bounded_lines, open_source
+from paraclip.data.parquet import ROWS_AT_ONCE, open_parquet, values
+from paraclip.data.problems import Problems
+from paraclip.data.record import BrokenRow, json_object
+from paraclip.errors import UserError
+
+Row = tuple[str, dict[str, Any]]
+"""Where it stands (`pairs.csv:12`), and its values by column."""
+
+
+def read_rows(source: str, problems: Problems) -> Iterator[Row]:
+    """The rows of a table; JSON is an array of objects, or an object of objects.
+
+    Raises:
+        UserError: there is no such file, its kind is unknown, or it is broken as a whole.
+    """
+    suffix = Path(source).suffix.lower()
+    if suffix not in READERS:
+        known = ", ".join(READERS)
+        raise UserError(source, f"is of no known kind ({known})", "Convert it to one of these.")
+    return READERS[suffix](source, problems)
+
+
+def read_delimited(source: str, problems: Problems) -> Iterator[Row]:
+    """Rows of a CSV or TSV file with a header."""
+    split = tsv_fields if Path(source).suffix.lower() == ".tsv" else csv_fields
+    with open_source(source) as stream:
+        lines = (
+            (number, line.decode("utf-8", "surrogateescape"))
+            for number, line in bounded_lines(stream, source, problems)
+        )
+        fields = split(lines, source, problems)
+        _, header = next(fields, (0, []))
+        for number, row in fields:
+            if len(row) == len(header):
+                yield f"{source}:{number}", dict(zip(header, row, strict=True))
+                continue
+            what = f"has {len(row)} fields where the header has {len(header)}"
+            problems.add(f"{source}:{number}", what)
+
+
+def read_json_lines(source: str, problems: Problems) -> Iterator[Row]:
+    """Rows of a JSONL file, an object a line."""
+    with open_source(source) as stream:
+        for number, line in bounded_lines(stream, source, problems):
+            try:
+                yield f"{source}:{number}", json_object(line)
+            except BrokenRow as broken:
+                problems.add(f"{source}:{number}", str(broken))
+
+
+def read_json(source: str, problems: Problems) -> Iterator[Row]:
+    """Rows of a JSON array of objects; of an object, its values."""
+    with open_source(source) as stream:
+        text = JsonStream(stream, source)
+        found = keyed_values(text) if text.peek() == "{" else text.elements()
+        for number, row in enumerate(found, start=1):
+            if isinstance(row, dict):
+                yield f"{source}:{number}", row
+                continue
+            problems.add(f"{source}:{number}", "is not a JSON object")
+
+
+def keyed_values(text: JsonStream) -> Iterator[Any]:
+    """The values of a JSON object."""
+    keys = text.keys()
+    for _ in keys:
+        yield text.value()
+
+
+def read_parquet(source: str, problems: Problems) -> Iterator[Row]:
+    """Rows of a Parquet file."""
+    with open_parquet(source) as file:
+        names = file.schema_arrow.names
+        number = 0
+        for batch in file.iter_batches(ROWS_AT_ONCE):
+            for row in zip(*(values(batch.column(name)) for name in names), strict=True):
+                number += 1
+                yield f"{source}:{number}", dict(zip(names, row, strict=True))
+
+
+READERS = {
+    ".csv": read_delimited,
+    ".tsv": read_delimited,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".json": read_json,
+    ".parquet": read_parquet,
+}

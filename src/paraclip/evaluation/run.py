@@ -1,0 +1,178 @@
+"""Score models side by side and write the report with all that belongs to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
+from paraclip.evaluation.bootstrap import interval, resample
+from paraclip.evaluation.contact_sheet import contact_sheet
+from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.plots import plot_scores, plot_trade_off
+from paraclip.evaluation.report import (
+    Line,
+    Report,
+    Section,
+    compared_with,
+    markdown,
+    write_json,
+)
+from paraclip.files import atomic_path, write_text
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.hashing import hash_tensors
+from paraclip.progress import bar
+from paraclip.provenance import provenance
+
+RESAMPLES = 1000
+
+
+def evaluate(
+    models: dict[str, DualEncoder],
+    benchmarks: list[Benchmark],
+    out: Path | str,
+    settings: Mapping[str, Any],
+) -> Report:
+    """Score every model in every benchmark and write what was found.
+
+    Into `out` go `report.json`, `report.md`, `scores.png`, `items.npz` (every item's scores, for
+    later comparisons), and where they can be made `trade_off.png` and `contact_sheet.png`.
+
+    Args:
+        models: by label; "base" (else the first) and "control" are what others are set against.
+        benchmarks: each on its data.
+        out: folder.
+        settings: `seed` and `resamples` of the bootstrap, `cache` folder of image features; these
+            and all others (precision, sources) go into the provenance.
+
+    Raises:
+        UserError: nothing to do, or the data or a model cannot be scored.
+    """
+    if not models or not benchmarks:
+        what = "no model" if not models else "no benchmark"
+        raise UserError("evaluate", f"{what} is given", "Name at least one.")
+    folder, run = Path(out), Run(list(models), settings)
+    with bar("evaluate", len(models) * len(benchmarks), "score") as moving:
+        for benchmark in benchmarks:
+            scores = {}
+            for label, model in models.items():
+                moving.set_postfix_str(f"{benchmark.name}, {label}")
+                scores[label] = benchmark.score(model, run.cache)
+                moving.update()
+            run.add(benchmark, scores)
+    facts = {label: model_facts(model) for label, model in models.items()}
+    report = Report(facts, run.sections, provenance(**plain_settings(settings)))
+    write_all(report, run, folder)
+    return report
+
+
+def model_facts(model: DualEncoder) -> dict[str, Any]:
+    """What a figure depends on in a model."""
+    weights = hash_tensors(model.state_dict())
+    return {"weights": weights, "architecture": model.architecture.as_dict()}
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with paths as text, for JSON."""
+    defaults = {"seed": 0, "resamples": RESAMPLES, "precision": "fp32"}
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in {**defaults, **settings}.items()
+    }
+
+
+@dataclass
+class Run:
+    """What has been found so far.
+
+    Args:
+        labels: of the models, in order.
+        settings: see `evaluate`.
+    """
+
+    labels: list[str]
+    settings: Mapping[str, Any]
+    sections: list[Section] = field(default_factory=list)
+    items: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    retrieval: tuple[ParaphrasedRetrieval, dict[str, Scores]] | None = None
+
+    @property
+    def cache(self) -> Path | None:
+        """Folder of image features."""
+        named = self.settings.get("cache")
+        return Path(named) if named else None
+
+    def add(self, benchmark: Benchmark, scores: dict[str, Scores]) -> None:
+        """Make figures and intervals of the scores of one benchmark."""
+        columns = zip(*(scores[label].metrics for label in self.labels), strict=True)
+        lines = [self.line(dict(zip(self.labels, column, strict=True))) for column in columns]
+        notes = list(dict.fromkeys(note for found in scores.values() for note in found.notes))
+        self.sections.append(Section(benchmark.name, benchmark.pool, benchmark.data, lines, notes))
+        for label, found in scores.items():
+            arrays = {metric.name: metric.items for metric in found.metrics} | found.arrays
+            place = f"{benchmark.name}/{label}"
+            self.items |= {f"{place}/{name}": array for name, array in arrays.items()}
+        if isinstance(benchmark, ParaphrasedRetrieval) and self.retrieval is None:
+            self.retrieval = benchmark, scores
+
+    def line(self, column: dict[str, Metric]) -> Line:
+        """One figure of all models; all see the same draws, so differences are paired."""
+        seed = int(self.settings.get("seed", 0))
+        resamples = int(self.settings.get("resamples", RESAMPLES))
+        values = {label: 100 * metric.value() for label, metric in column.items()}
+        drawn = {label: 100 * resample(metric, resamples, seed) for label, metric in column.items()}
+        differences = {
+            f"{one} - {other}": interval(values[one] - values[other], drawn[one] - drawn[other])
+            for one, other in self.compared()
+        }
+        first = next(iter(column.values()))
+        found = {label: interval(values[label], drawn[label]) for label in column}
+        return Line(first.name, first.headline, len(first.items), found, differences)
+
+    @property
+    def base(self) -> str:
+        """The model that others are set against."""
+        return compared_with(self.labels)[0]
+
+    def compared(self) -> list[tuple[str, str]]:
+        """Every model against base, and against control; base itself is set against none."""
+        others = [label for label in self.labels if label != self.base]
+        against = compared_with(self.labels)
+        return [(one, other) for other in against for one in others if one != other]
+
+
+def write_all(report: Report, run: Run, folder: Path) -> None:
+    """Write the report's files."""
+    pictures = ["scores.png"]
+    plot_scores(report, folder / "scores.png")
+    if plot_trade_off(report, run.base, folder / "trade_off.png"):
+        pictures.append("trade_off.png")
+    if draw_sheet(run, folder / "contact_sheet.png"):
+        pictures.append("contact_sheet.png")
+    with atomic_path(folder / "items.npz") as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **run.items)  # type: ignore[arg-type]  # names, not options
+    write_text(folder / "report.md", markdown(report, pictures))
+    write_json(report, folder / "report.json")
+
+
+def draw_sheet(run: Run, path: Path) -> bool:
+    """Draw the contact sheet, if there are rankings of two models over a pool of pictures."""
+    if run.retrieval is None or len(run.labels) < 2:
+        return False
+    benchmark, scores = run.retrieval
+    if not benchmark.searched.references:
+        return False
+    tuned = "tuned" if "tuned" in run.labels else run.labels[-1]
+    labels = (run.base, tuned)
+    if run.base == tuned:
+        return False
+    rankings = [
+        (scores[label].arrays["caption_ranking"], scores[label].arrays["paraphrase_ranking"])
+        for label in labels
+    ]
+    texts = list(zip(benchmark.pairs.captions, benchmark.pairs.paraphrases, strict=True))
+    contact_sheet(texts, rankings[0], rankings[1], benchmark.searched.references, path, labels)
+    return True

@@ -1,0 +1,83 @@
+"""Vectors of a model for a benchmark, checked: finite, and broken pictures left out by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import encode_images, encode_texts
+
+Float = NDArray[np.floating]
+Integer = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How vectors are computed.
+
+    Args:
+        precision: fp32 or bf16 (autocast).
+        batch_size: texts at once.
+        max_broken: largest share of broken pictures that is left out instead of an error.
+    """
+
+    precision: str = "fp32"
+    batch_size: int = 256
+    max_broken: float = 0.01
+
+
+def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, label: str) -> Float:
+    """Unit vectors float32 [texts, width].
+
+    Raises:
+        UserError: a vector is not finite.
+    """
+    vectors = encode_texts(model, list(texts), how.batch_size, label, how.precision).numpy()
+    refuse_infinite(vectors, "the model's text vectors")
+    return vectors
+
+
+def image_vectors(
+    model: DualEncoder, references: Sequence[str], cache: Path | None, how: Arithmetic
+) -> tuple[Float, Integer, list[str]]:
+    """Unit vectors of the pictures that can be read.
+
+    Returns:
+        vectors float32 [good, width], the places [good] of these among the references, and notes
+        on the others.
+
+    Raises:
+        UserError: more pictures are broken than `max_broken` allows, or a vector is not finite.
+    """
+    problems = Problems(how.max_broken)
+    vectors = encode_images(model, references, cache, problems, how.precision).numpy()
+    problems.check(len(set(references)))
+    broken = np.isnan(vectors).all(axis=1)
+    if problems.count == 0 and broken.any():
+        refuse_infinite(vectors, "the model's image vectors")
+    good = np.flatnonzero(~broken)
+    kept = vectors[good]
+    refuse_infinite(kept, "the model's image vectors")
+    return kept, good, left_out(problems, len(references))
+
+
+def left_out(problems: Problems, total: int) -> list[str]:
+    """A note on the pictures that could not be read; none if all could."""
+    if not problems.count:
+        return []
+    where, what = problems.listed[0]
+    return [f"{problems.count} of {total:,} pictures left out, the first is {where}: {what}"]
+
+
+def refuse_infinite(vectors: Float, what: str, start: int = 0) -> None:
+    """Raise where a vector holds NaN or infinity; `start` is the number of the first row."""
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        which = f"{len(bad)} of {len(vectors):,} are not finite, the first is number"
+        mend = "The weights or the file are broken; make them anew."
+        raise UserError(what, f"{which} {start + int(bad[0])}", mend)
