@@ -52,3 +52,20 @@ def test_too_many_broken_rows_are_an_error_but_still_written(tmp_path: Path) -> 
 def test_none_reads_captions_alone(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     show(put(tmp_path / "a.csv", "caption,image\nAn apple,none.png\n"), "--image-column", "None")
     assert "1 captions, 0 with a picture" in capsys.readouterr().out
+
+
+def test_broken_pictures_are_found_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    draw(tmp_path / "a.png")
+    put(tmp_path / "b.png", "no picture")
+    rows = "caption,image\nAn apple,a.png\nA boat,b.png\nA ship,b.png\nA cat,\n"
+    source = put(tmp_path / "a.csv", rows)
+    show(source)
+    assert "4 captions, 3 with a picture" in capsys.readouterr().out
+    show(source, "--check-images", "--max-broken", "0.5")
+    out = capsys.readouterr().out
+    assert "2 captions, 1 with a picture, 1 without." in out
+    assert f"{source}:4: the picture {tmp_path}/b.png is not a picture" in out
+    with pytest.raises(UserError, match="2 of 4 rows are broken"):
+        show(source, "--check-images")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from paraclip.data import images
 from paraclip.data.images import open_image
@@ -82,14 +82,25 @@ def test_averaging_down_equals_laying_on_white_first(tmp_path: Path) -> None:
     assert small.size == (64, 64) and np.abs(difference).max() <= 4
 
 
-def test_the_camera_orientation_is_applied(tmp_path: Path) -> None:
-    picture = Image.new("RGB", (200, 100), RED)
-    picture.paste(BLUE, (0, 0, 100, 100))
+@pytest.mark.parametrize("held", range(1, 9))
+def test_the_camera_orientation_is_applied(tmp_path: Path, held: int) -> None:
+    corners = np.array([[RED, BLUE], [(10, 200, 10), (250, 250, 250)]], np.uint8)
+    picture = Image.fromarray(corners.repeat(64, 0).repeat(128, 1))
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned a quarter to the right: left becomes top
-    opened = open_image(saved(tmp_path / "turned.jpg", picture, exif=exif, quality=95), 40)
-    assert opened.size == (100, 200)
-    assert np.abs(np.subtract(opened.getpixel((50, 20)), BLUE)).max() < 12
+    exif[0x0112] = held
+    path = saved(tmp_path / "turned.jpg", picture, exif=exif, quality=95)
+    right = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    opened = open_image(path, 32)
+    assert opened.size == (right.width // 2, right.height // 2)
+    difference = np.asarray(opened, float) - np.asarray(right.reduce(2), float)
+    assert np.abs(difference).mean() < 3
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_broken_note_of_the_camera_is_passed_over(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (30, 20), RED)
+    path = saved(tmp_path / "odd.jpg", picture, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert open_image(path, 32).size == (30, 20)
 
 
 def test_a_tar_member_is_read(tmp_path: Path) -> None:

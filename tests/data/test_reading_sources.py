@@ -13,6 +13,7 @@ from paraclip.data import json_stream
 from paraclip.data.config import Columns
 from paraclip.data.images import open_image
 from paraclip.data.json_stream import JsonStream
+from paraclip.data.problems import Problems
 from paraclip.data.reading import braces, find_files, read_captions
 from paraclip.errors import UserError
 
@@ -42,8 +43,17 @@ def test_a_glob_names_files_in_order(tmp_path: Path) -> None:
     for name in ("b.csv", "a.csv", "c.tsv"):
         put(tmp_path / name, "caption\nOne\n")
     assert find_files(f"{tmp_path}/*.csv") == [f"{tmp_path}/a.csv", f"{tmp_path}/b.csv"]
-    assert [row.id for row in read(f"{tmp_path}/*.csv")] == ["a:2", "b:2"]
+    assert [row.id for row in read(f"{tmp_path}/*.csv")] == ["a.csv:2", "b.csv:2"]
     assert texts(f"{tmp_path}/{{a.csv,c.tsv}}") == ["One", "One"]
+
+
+def test_files_in_the_current_folder_keep_their_whole_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv"):
+        put(Path(name), "caption\nOne\n")
+    assert [row.id for row in read("*.csv")] == ["a.csv:2", "b.csv:2"]
 
 
 def test_a_name_with_brackets_is_a_name_first(tmp_path: Path) -> None:
@@ -284,6 +294,19 @@ def test_the_same_key_in_two_shards_is_fatal(tmp_path: Path) -> None:
 
 
 def test_row_numbers_of_two_files_do_not_meet(tmp_path: Path) -> None:
-    for name in ("a.jsonl", "b.jsonl"):
+    for name in ("x/a.jsonl", "y/a.jsonl", "y/deep/a.jsonl"):
         json_lines(tmp_path / name, [{"caption": "Kite"}, {"caption": "Boat"}])
-    assert len({row.id for row in read(f"{tmp_path}/?.jsonl")}) == 4
+    rows = read(f"{tmp_path}/**/*.jsonl")
+    assert [row.id for row in rows[:3]] == ["x/a.jsonl:1", "x/a.jsonl:2", "y/a.jsonl:1"]
+    assert len({row.id for row in rows}) == 6
+    assert len(read(f"{tmp_path}/x/{{a,a}}.jsonl")) == 2
+
+
+def test_problems_of_others_are_not_counted_as_rows(tmp_path: Path) -> None:
+    problems = Problems(0.3)
+    source = json_lines(tmp_path / "a.jsonl", [{"caption": "Kite"}] * 8 + [{"caption": ""}])
+    captions = read_captions(source, None, problems)
+    for _ in range(2):
+        problems.add(next(captions).source, "the picture is broken")
+    with pytest.raises(UserError, match="3 of 9 rows"):
+        list(captions)

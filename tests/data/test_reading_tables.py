@@ -205,6 +205,23 @@ def test_a_list_of_captions_gives_one_each(tmp_path: Path, ending: str) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_row_without_its_id_is_broken(tmp_path: Path, ending: str) -> None:
+    # Its row number might be the id of another row.
+    rows = [{"id": "2", "caption": "One"}, {"id": None, "caption": "Two"}]
+    good, problems = lenient(table(tmp_path, ending, rows))
+    assert good == ["One"] and problems.listed[0][1] == "the id is empty"
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_made_up_ids_meet_no_given_one(tmp_path: Path, ending: str) -> None:
+    rows = [{"id": "p", "caption": ["One", "Two"]}, {"id": "p-2", "caption": ["Three"]}]
+    assert len(read(table(tmp_path, ending, rows))) == 3
+    rows = [{"id": "p", "caption": ["One"]}, {"id": "p", "caption": ["Two"]}]
+    with pytest.raises(UserError, match="'p-1' is there twice"):
+        read(table(tmp_path, ending, rows))
+
+
 def test_pictures_inside_parquet_are_refused(tmp_path: Path) -> None:
     rows = [{"caption": "Sea", "image": {"bytes": b"123", "path": None}}]
     source = table(tmp_path, "parquet", rows)

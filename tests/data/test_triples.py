@@ -145,6 +145,10 @@ def test_files_that_are_no_triples_are_named(tmp_path: Path) -> None:
     put(tmp_path / "text.parquet", "hello")
     write_triples(tmp_path / "none.parquet", [], {})
     put(tmp_path / "none.jsonl", "")
+    raw = pa.array([b"Zw\xf6lf"], pa.binary())
+    latin = pa.Array.from_buffers(pa.string(), 1, raw.buffers())
+    texts = dict.fromkeys(("id", "caption", "paraphrase_1", "paraphrase_2"), latin)
+    pq.write_table(pa.table(texts), tmp_path / "latin.parquet")
     wrong_type = {**triple("a"), "similarity_1": ["x"]}
     pq.write_table(pa.Table.from_pylist([wrong_type]), tmp_path / "type.parquet")
     for name, what in {
@@ -152,6 +156,7 @@ def test_files_that_are_no_triples_are_named(tmp_path: Path) -> None:
         "half.parquet": r"has no column 'paraphrase_1' \(it has id, caption\)",
         "text.parquet": "is not a Parquet file of triples",
         "type.parquet": "is not a Parquet file of triples",
+        "latin.parquet": "is not a Parquet file of triples",
         "none.parquet": "holds no triples",
         "none.jsonl": "holds no triples",
     }.items():

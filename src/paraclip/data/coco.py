@@ -41,11 +41,10 @@ def read_list(source: str, columns: Columns, problems: Problems) -> Iterator[Rec
                 problems.add(where, "the element is not an object")
                 continue
             chosen = chosen or choose_columns(found, fitting(found, columns), source)
-            names = (chosen.caption, chosen.image, chosen.id, chosen.image_id)
-            caption, image, name, image_id = (found.get(key) if key else None for key in names)
-            if name is None and isinstance(caption, list):
-                name = image_id
-            yield Record(where, row, caption, image, name, image_id)
+            made = chosen.record(where, row, found)
+            if chosen.id is None and isinstance(made.caption, list):
+                made.id = made.image_id
+            yield made
 
 
 def fitting(found: dict[str, Any], columns: Columns) -> Columns:

@@ -1,9 +1,16 @@
 """`paraclip captions`: what is read, and what is broken."""
 
+from collections.abc import Iterable, Iterator
+
+from paraclip.data.captions import Caption
 from paraclip.data.config import CaptionsConfig
+from paraclip.data.images import open_image
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
+from paraclip.errors import UserError
 from paraclip.progress import track
+
+SIDE = 224
 
 
 def captions_command(config: CaptionsConfig) -> None:
@@ -14,17 +21,48 @@ def captions_command(config: CaptionsConfig) -> None:
             problems is written all the same.
     """
     problems = Problems(config.max_broken)
-    captions = read_captions(config.source, config.columns, problems)
-    count, pictures = 0, 0
+    captions: Iterable[Caption] = read_captions(config.source, config.columns, problems)
+    captions = track(captions, "reading", None, "caption")
+    if config.check_images:
+        captions = with_whole_pictures(captions, problems)
     try:
-        for row in track(captions, "reading", None, "caption"):
-            if count < config.show:
-                print(f"{row.id}\t{row.caption}\t{row.image or '(no picture)'}")
-            count += 1
-            pictures += row.image is not None
+        count, pictures = show(captions, config.show)
+        problems.check(count + problems.count)
     finally:
         if config.problems:
             problems.write(config.problems)
     print(f"{count:,} captions, {pictures:,} with a picture, {count - pictures:,} without.")
     if problems.count:
         print(problems.summary())
+
+
+def show(captions: Iterable[Caption], most: int) -> tuple[int, int]:
+    """Print the first `most` captions; count all, and those with a picture."""
+    count, pictures = 0, 0
+    for row in captions:
+        if count < most:
+            print(f"{row.id}\t{row.caption}\t{row.image or '(no picture)'}")
+        count += 1
+        pictures += row.image is not None
+    return count, pictures
+
+
+def with_whole_pictures(captions: Iterable[Caption], problems: Problems) -> Iterator[Caption]:
+    """The captions whose picture can be decoded, or that have none; the others are noted."""
+    last: tuple[str | None, str | None] = (None, None)  # captions of one picture follow each other
+    for row in captions:
+        if row.image is not None and row.image != last[0]:
+            last = (row.image, fault(row.image))
+        if row.image is None or last[1] is None:
+            yield row
+        else:
+            problems.add(row.source, f"the picture {row.image} {last[1]}")
+
+
+def fault(image: str) -> str | None:
+    """What is wrong with a picture; None if nothing is."""
+    try:
+        open_image(image, SIDE)
+    except UserError as error:
+        return error.what
+    return None

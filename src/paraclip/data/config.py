@@ -47,6 +47,9 @@ class CaptionsConfig:
     show: int = 5
     """How many captions to print."""
 
+    check_images: bool = False
+    """Also decode every picture, some hundred a second, to find the broken ones."""
+
     max_broken: float = 0.01
     """Largest share of broken rows that is skipped and counted instead of being an error (0 to
     1)."""

@@ -43,7 +43,7 @@ def walk(folder: Path) -> Iterator[Path]:
         raise UserError(folder, f"cannot be read ({error.strerror})", "Check it.") from error
     for name in names:
         path = folder / name
-        if name.startswith("."):
+        if name.startswith(".") or name.endswith(".txt"):
             continue
         if path.suffix.lower() in SUFFIXES:
             yield path

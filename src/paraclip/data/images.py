@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import fsspec
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from paraclip.data.lines import is_remote, open_source
 from paraclip.errors import UserError
@@ -19,10 +19,22 @@ SUFFIXES = frozenset(
 # Named formats only: Pillow's others include some that start other programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 LARGEST_FILE = 256 * 2**20
+# What undoes each EXIF orientation.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 WHITE = (255, 255, 255)
 
 # Above Pillow's limit (89 million pixels) a picture is refused, not decoded with a warning.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+# What a camera noted matters for the orientation alone.
+warnings.filterwarnings("ignore", message="Corrupt EXIF data", module="PIL")
 
 
 def open_image(reference: str, side: int) -> Image.Image:
@@ -45,7 +57,9 @@ def open_image(reference: str, side: int) -> Image.Image:
     try:
         with open_bytes(reference) as stream, Image.open(stream, formats=FORMATS) as image:
             image.draft("RGB", (2 * side, 2 * side))
-            return on_white(shrink(upright(image), 2 * side))
+            turn = TURNS.get(orientation(image))
+            small = on_white(shrink(image, 2 * side))
+            return small if turn is None else small.transpose(turn)
     except UserError:
         raise
     except FileNotFoundError as error:
@@ -64,12 +78,12 @@ def broken(error: Exception) -> str:
     return f"is broken ({error})"
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Turned as the camera was held."""
-    image.load()
-    if image.getexif().get(0x0112, 1) == 1:
-        return image
-    return ImageOps.exif_transpose(image)
+def orientation(image: Image.Image) -> int:
+    """How the camera was held, as EXIF counts it; 1 where it does not tell."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # a broken note about the picture does not make the picture broken
+        return 1
 
 
 def shrink(image: Image.Image, side: int) -> Image.Image:

@@ -22,6 +22,4 @@ def read_json_lines(source: str, columns: Columns, problems: Problems) -> Iterat
             except BrokenRow as broken:
                 problems.add(where, str(broken))
                 continue
-            names = (chosen.caption, chosen.image, chosen.id, chosen.image_id)
-            values = (found.get(name) if name is not None else None for name in names)
-            yield Record(where, number, *values)
+            yield chosen.record(where, number, found)

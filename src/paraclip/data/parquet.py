@@ -22,14 +22,12 @@ def read_parquet(source: str, columns: Columns, problems: Problems) -> Iterator[
         schema = file.schema_arrow
         chosen = choose_columns(schema.names, columns, source)
         refuse_pictures(schema, chosen, source)
-        names = (chosen.caption, chosen.image, chosen.id, chosen.image_id)
+        names = chosen.names()
         row = 0
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=chosen.names()):
-            read = {name: values(batch.column(name)) for name in chosen.names()}
-            nothing = [None] * batch.num_rows
-            for found in zip(*(read[name] if name else nothing for name in names), strict=True):
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
+            for found in zip(*(values(batch.column(name)) for name in names), strict=True):
                 row += 1
-                yield Record(f"{source}:{row}", row, *found)
+                yield chosen.record(f"{source}:{row}", row, dict(zip(names, found, strict=True)))
 
 
 @contextmanager

@@ -37,6 +37,92 @@ PACKED = (".gz", ".bz2", ".xz")
 MOST_FILES = 1_000_000
 
 
+class CaptionMaker:
+    """Turns the records of one file into captions.
+
+    Args:
+        file: the file, for the default place of its pictures.
+        columns: which column holds what.
+        problems: where broken rows are noted.
+        seen: ids so far.
+        prefix: put before row numbers; where there are other files, they alone are no ids.
+    """
+
+    def __init__(
+        self, file: str, columns: Columns, problems: Problems, seen: SeenIds, prefix: str
+    ) -> None:
+        self.problems, self.seen, self.prefix = problems, seen, prefix
+        beside = folder_of(file)
+        named = columns.images
+        self.roots = [named] if named else [beside, os.path.join(beside, "images")]
+        # Captions of one picture mostly follow each other.
+        self.find = lru_cache(maxsize=8)(self.find_image)
+
+    def captions(self, record: Record) -> list[Caption]:
+        """The captions of a record; none where it is broken, which is noted.
+
+        Raises:
+            UserError: the id was there before.
+        """
+        try:
+            return self.checked(record)
+        except BrokenRow as broken:
+            self.problems.add(record.where, str(broken))
+            return []
+
+    def checked(self, record: Record) -> list[Caption]:
+        """One caption, or as many as the record's list holds.
+
+        Raises:
+            BrokenRow: there is no caption, no id, or no picture where one is named.
+        """
+        listed = isinstance(record.caption, list)
+        texts = [clean_text(text) for text in (record.caption if listed else [record.caption])]
+        if not texts:
+            raise BrokenRow("the list of captions is empty")
+        image_name = plain_text(record.image, "image name")
+        image = self.find(image_name) if image_name else None
+        base = self.base(record)
+        image_id = plain_text(record.image_id, "image id") or image_name or base
+        made = []
+        for number, text in enumerate(texts, start=1):
+            name = f"{base}-{number}" if listed else base
+            if record.id is not None:  # row numbers need no check
+                self.refuse_twice(name, record.where)
+            made.append(Caption(name, text, image_id, image, record.where))
+        return made
+
+    def base(self, record: Record) -> str:
+        """The record's own id, else its row number."""
+        if record.id is None:
+            return f"{self.prefix}{record.row}"
+        name = plain_text(record.id, "id")
+        if not name:
+            raise BrokenRow("the id is empty")
+        return name
+
+    def refuse_twice(self, name: str, where: str) -> None:
+        """Raise if the id was there before."""
+        if not self.seen.add(name):
+            mend = "Give every row an id of its own, or name another --id-column."
+            raise UserError(where, f"the id {label(name)} is there twice", mend)
+
+    def find_image(self, name: str) -> str:
+        """Where the picture of that name is.
+
+        Raises:
+            BrokenRow: there is none; whether a remote one is there shows when it is opened.
+        """
+        if is_remote(name):
+            return name
+        for root in self.roots:
+            path = f"{root}/{name}" if is_remote(root) else os.path.join(root, name)
+            if is_remote(root) or os.path.isfile(path):
+                return path
+        places = " or ".join(label(root or ".") for root in self.roots)
+        raise BrokenRow(f"there is no picture {label(name)} in {places} (--images names another)")
+
+
 def read_captions(
     source: str, columns: Columns | None = None, problems: Problems | None = None
 ) -> Iterator[Caption]:
@@ -79,22 +165,43 @@ def stream_captions(
     source: str, files: list[str], columns: Columns, problems: Problems
 ) -> Iterator[Caption]:
     """Captions of all files, then the check of what was broken."""
-    already = problems.count
     seen = SeenIds()
-    good = 0
-    for file in files:
-        maker = CaptionMaker(file, columns, seen, several=len(files) > 1)
-        for record in records(file, columns, problems):
-            try:
-                made = maker.captions(record)
-            except BrokenRow as broken:
-                problems.add(record.where, str(broken))
-                continue
+    good, broken = 0, 0
+    for file, prefix in zip(files, prefixes(files), strict=True):
+        maker = CaptionMaker(file, columns, problems, seen, prefix)
+        for made, lost in made_captions(maker, records(file, columns, problems)):
             good += len(made)
+            broken += lost
             yield from made
-    problems.check(good + problems.count - already)
+    problems.check(good + broken)
     if not good:
         raise UserError(source, "holds no captions", "Name a folder or file that has some.")
+
+
+def prefixes(files: list[str]) -> list[str]:
+    """What tells the row numbers of several files apart: the path inside their common folder."""
+    if len(files) == 1:
+        return [""]
+    # Cut back to a whole folder; `commonpath` would change URLs.
+    common = len(os.path.commonprefix(files).rpartition("/")[0])  # noqa: RUF071
+    return [f"{file[common:].lstrip('/')}:" for file in files]
+
+
+def made_captions(
+    maker: CaptionMaker, rows: Iterator[Record]
+) -> Iterator[tuple[list[Caption], int]]:
+    """The captions of each row, and how many rows were noted as broken since the row before.
+
+    Whoever takes the captions may note problems of its own meanwhile; those are not counted.
+    """
+    problems = maker.problems
+    while True:
+        before = problems.count
+        record = next(rows, None)
+        made = [] if record is None else maker.captions(record)
+        yield made, problems.count - before
+        if record is None:
+            return
 
 
 def records(file: str, columns: Columns, problems: Problems) -> Iterator[Record]:
@@ -102,76 +209,6 @@ def records(file: str, columns: Columns, problems: Problems) -> Iterator[Record]
     if not is_remote(file) and Path(file).is_dir():
         return read_folder(file, problems)
     return READERS[kind_of(file)](file, columns, problems)
-
-
-class CaptionMaker:
-    """Turns the records of one file into captions.
-
-    Args:
-        file: the file, for the default place of its pictures.
-        columns: which column holds what.
-        seen: ids so far.
-        several: there are other files, so row numbers alone are no ids.
-    """
-
-    def __init__(self, file: str, columns: Columns, seen: SeenIds, several: bool) -> None:
-        self.seen = seen
-        self.prefix = f"{Path(file).name.partition('.')[0]}:" if several else ""
-        beside = folder_of(file)
-        self.roots = (
-            [columns.images] if columns.images else [beside, os.path.join(beside, "images")]
-        )
-        # Captions of one picture mostly follow each other.
-        self.find = lru_cache(maxsize=8)(self.find_image)
-
-    def captions(self, record: Record) -> list[Caption]:
-        """The captions of a record: one, or as many as its list holds.
-
-        Raises:
-            BrokenRow: there is no caption, or no picture where one is named.
-            UserError: the id was there before.
-        """
-        texts = record.caption if isinstance(record.caption, list) else [record.caption]
-        texts = [clean_text(text) for text in texts]
-        if not texts:
-            raise BrokenRow("the list of captions is empty")
-        image_name = plain_text(record.image, "image name")
-        image = self.find(image_name) if image_name else None
-        name = self.name(record)
-        image_id = plain_text(record.image_id, "image id") or image_name or name
-        if not isinstance(record.caption, list):
-            return [Caption(name, texts[0], image_id, image, record.where)]
-        return [
-            Caption(f"{name}-{number}", text, image_id, image, record.where)
-            for number, text in enumerate(texts, start=1)
-        ]
-
-    def name(self, record: Record) -> str:
-        """The record's own id, else its row number, which needs no check."""
-        if record.id is None:
-            return f"{self.prefix}{record.row}"
-        name = plain_text(record.id, "id")
-        if not name:
-            raise BrokenRow("the id is empty")
-        if not self.seen.add(name):
-            mend = "Give every row an id of its own, or read without the id column."
-            raise UserError(record.where, f"the id {label(name)} is there twice", mend)
-        return name
-
-    def find_image(self, name: str) -> str:
-        """Where the picture of that name is.
-
-        Raises:
-            BrokenRow: there is none; whether a remote one is there shows when it is opened.
-        """
-        if is_remote(name):
-            return name
-        for root in self.roots:
-            path = f"{root}/{name}" if is_remote(root) else os.path.join(root, name)
-            if is_remote(root) or os.path.isfile(path):
-                return path
-        places = " or ".join(label(root or ".") for root in self.roots)
-        raise BrokenRow(f"there is no picture {label(name)} in {places} (--images names another)")
 
 
 def kind_of(file: str) -> str:
@@ -199,6 +236,7 @@ def find_files(source: str) -> list[str]:
         files = [source]
     else:
         files = [file for pattern in braces(source) for file in matches(pattern)]
+    files = list(dict.fromkeys(files))
     if not files:
         raise UserError(source, "there is no such file or folder", "Check the name.")
     for file in files:

@@ -1,7 +1,7 @@
 """One row of a captions file as it stands there, and the checks that make it a caption."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ class Record:
         row: number of the row in its file; the id where there is no better one.
         caption: text, UTF-8 bytes, or a list of these; anything else is broken.
         image: what stands in the image column.
-        id: what stands in the id column, None where there is none.
+        id: what stands in the id column, None where there is no such column.
         image_id: what stands in the image id column.
     """
 
@@ -49,6 +49,16 @@ class Chosen:
         """All of them, each once."""
         every = (self.caption, self.image, self.id, self.image_id)
         return list(dict.fromkeys(name for name in every if name is not None))
+
+    def record(self, where: str, row: int, found: Mapping[str, Any]) -> Record:
+        """The record of a row given by column name; an id that should be there is never None."""
+        image = found.get(self.image) if self.image else None
+        name = None
+        if self.id:
+            name = found.get(self.id)
+            name = "" if name is None else name
+        image_id = found.get(self.image_id) if self.image_id else None
+        return Record(where, row, found.get(self.caption), image, name, image_id)
 
 
 def choose_columns(available: Iterable[str], columns: Columns, where: str) -> Chosen:

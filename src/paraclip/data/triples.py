@@ -118,6 +118,7 @@ def read_parquet(path: Path, problems: Problems) -> pa.Table:
     """The triples of a Parquet file whose three texts are all there."""
     try:
         found = pq.read_table(path)
+        found.validate(full=True)  # texts that are not UTF-8, too
         lacking = [name for name in ("id", *TEXTS) if name not in found.column_names]
         if lacking:
             has = ", ".join(found.column_names)
@@ -185,7 +186,8 @@ def paper_row(found: dict[str, Any], number: int) -> dict[str, Any]:
 def refuse_duplicates(path: Path, ids: pa.ChunkedArray) -> None:
     """Raise for the first id that is there twice."""
     seen = SeenIds()
-    for row, name in enumerate(ids.to_pylist(), start=1):
+    names = (name for chunk in ids.chunks for name in chunk.to_pylist())
+    for row, name in enumerate(names, start=1):
         if not seen.add(name):
             mend = "Give every triple an id of its own."
             raise UserError(f"{path}:{row}", f"the id {label(name)} is there twice", mend)

@@ -1,0 +1,49 @@
+"""The research data is read whole: every row, every picture, no broken one."""
+
+import os
+from pathlib import Path
+
+import pytest
+from source_files import read
+
+from paraclip.data.config import Columns
+from paraclip.data.images import open_image
+from paraclip.data.triples import attach_images, read_triples
+
+HERE = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("PARACLIP_DATA", HERE.parent / "shared" / "data"))
+pytestmark = [
+    pytest.mark.shared_data,
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"PARACLIP_DATA names no folder ({DATA})"),
+]
+
+
+def test_flickr8k_has_five_captions_a_picture() -> None:
+    rows = read(str(DATA / "flickr8k" / "captions.csv"))
+    assert len(rows) == 40_455 == 5 * len({row.image_id for row in rows})
+    assert len({row.id for row in rows}) == len(rows)
+    assert open_image(str(rows[0].image), 224).size == (224, 224)
+
+
+def test_coco_is_read_as_it_lies() -> None:
+    rows = read(str(DATA / "coco" / "captions.json"))
+    assert len({row.image for row in rows}) == 337 == len({row.image_id for row in rows})
+    assert len(rows) == 1_686
+
+
+@pytest.mark.parametrize(("name", "count"), [("laion", 9_936), ("cc3m_val", 15_827)])
+def test_web_captions_have_ids_and_no_picture(name: str, count: int) -> None:
+    rows = read(str(DATA / "web_captions" / f"{name}.tsv"))
+    assert len(rows) == count and {row.image for row in rows} == {None}
+    assert all(row.id.startswith(name.partition("_")[0]) for row in rows)
+
+
+def test_captions_without_their_pictures_are_read() -> None:
+    source = str(DATA / "coco" / "karpathy_test_captions.json")
+    assert len({row.image_id for row in read(source, Columns(image=None))}) == 5_000
+
+
+def test_the_papers_layout_finds_its_pictures() -> None:
+    table = read_triples(DATA / "paraphrases" / "flickr8k_train.jsonl")
+    assert table.num_rows == 3_600
+    assert attach_images(table, DATA / "flickr8k" / "images")["image"].null_count == 0
