@@ -1,0 +1,79 @@
+"""Whole files or none, and errors that name the place."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from paraclip.errors import UserError, nearest
+from paraclip.files import atomic_path, cache_folder, file_hash, write_text
+from paraclip.provenance import provenance
+
+
+def test_a_written_file_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    write_text(tmp_path / "deep" / "a.txt", "words")
+    assert (tmp_path / "deep" / "a.txt").read_text() == "words"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.txt"]
+
+
+def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
+    place = tmp_path / "a.txt"
+    place.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic_path(place) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert place.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EROFS, "written")],
+)
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path, number: int, words: str) -> None:
+    with pytest.raises(UserError, match=rf"a\.bin.*{words}"), atomic_path(tmp_path / "a.bin"):
+        raise OSError(number, os.strerror(number))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_really_full_device_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="disk is full"), atomic_path(tmp_path / "a"):
+        Path("/dev/full").write_text("x")
+
+
+def test_other_failures_are_not_hidden(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too many"), atomic_path(tmp_path / "a"):
+        raise OSError(errno.EMFILE, "too many")
+
+
+def test_a_user_error_is_one_line() -> None:
+    assert str(UserError("a.csv:3", "a\nb", "Mend it.")) == "a.csv:3: a b. Mend it."
+
+
+def test_nearest_offers_what_is_close() -> None:
+    assert nearest("opanai", ["openai", "builtin"]) == "Did you mean openai?"
+    assert nearest("zzz", ["openai", "builtin"]) == "Did you mean openai or builtin?"
+
+
+def test_the_cache_folder_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", "/somewhere")
+    assert cache_folder() == Path("/somewhere")
+    monkeypatch.delenv("PARACLIP_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert cache_folder() == Path("/elsewhere/paraclip")
+
+
+def test_equal_bytes_have_equal_hashes(tmp_path: Path) -> None:
+    for name, text in (("a", "x"), ("b", "x"), ("c", "y")):
+        (tmp_path / name).write_text(text)
+    hashes = [file_hash(tmp_path / name) for name in "abc"]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_provenance_tells_versions_and_no_host() -> None:
+    record = provenance(seed=3)
+    assert record["seed"] == 3
+    assert {"paraclip", "python", "torch"} <= set(record["versions"])
+    assert os.uname().nodename not in str(record["machine"])
