@@ -1,0 +1,55 @@
+"""Put the tables that benchmarks wrote into the documents, between their marks.
+
+    python benchmarks/tables.py          # write
+    python benchmarks/tables.py --check  # exit 1 if a document shows other figures
+
+A document marks a place with `<!-- table: NAME -->` and `<!-- end table -->`; the text between is
+what the benchmark wrote to `benchmarks/results/NAME.md`.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from paraclip.files import write_text
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end table -->)", re.DOTALL)
+
+
+def documents() -> list[Path]:
+    """Everything that may show a table."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def filled(text: str) -> str:
+    """The text with every marked place holding the table as it was written."""
+    return MARK.sub(lambda found: found[1] + table(found[2]) + found[3], text)
+
+
+def table(name: str) -> str:
+    """What the benchmark of that name wrote."""
+    return f"\n{(RESULTS / f'{name}.md').read_text(encoding='utf-8').strip()}\n\n"
+
+
+def main() -> int:
+    """Fill all documents, or tell which ones are behind."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--check", action="store_true", help="write nothing; tell what is behind")
+    check = options.parse_args().check
+    behind = 0
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        if filled(text) == text:
+            continue
+        behind += 1
+        print(f"{path.relative_to(ROOT)} shows other figures than the results")
+        if not check:
+            write_text(path, filled(text))
+    return 1 if check and behind else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
