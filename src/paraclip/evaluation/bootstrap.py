@@ -20,6 +20,7 @@ Float = NDArray[np.floating]
 Integer = NDArray[np.integer]
 
 BLOCK = 2_000_000  # weights held at a time
+ROUNDING = 1e-12  # a variance below this share of the mean square is rounding, not spread
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,11 @@ class _Ranks:
 
 def _ratio(first: Float, second: Float, square: Float, other: Float, product: Float) -> Float:
     """Correlation from weighted moments; NaN where a column does not vary."""
-    spread = (square - first**2) * (other - second**2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value: Float = (product - first * second) / np.sqrt(spread)
-    return np.where(spread > 1e-18, value, np.nan)
+    one, two = square - first**2, other - second**2
+    varies = (one > ROUNDING * square) & (two > ROUNDING * other)
+    value = np.full_like(one, np.nan)
+    np.divide(product - first * second, np.sqrt(abs(one * two)), out=value, where=varies)
+    return value
 
 
 STATISTICS: dict[str, type[WeightedMean | WeightedPearson | WeightedSpearman]] = {

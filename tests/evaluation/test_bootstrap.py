@@ -1,0 +1,94 @@
+"""The weighted bootstrap against drawing items one by one, and whether its intervals cover."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraclip.evaluation import bootstrap, metrics
+from paraclip.evaluation.benchmark import Metric
+from paraclip.evaluation.bootstrap import STATISTICS, interval, resample
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    items=st.integers(3, 25),
+    statistic=st.sampled_from(["mean", "pearson", "spearman"]),
+)
+def test_weights_equal_repeating_items(seed: int, items: int, statistic: str) -> None:
+    random = np.random.default_rng(seed)
+    values = random.integers(0, 8, size=(items, 2)).astype(float)
+    values = values[:, 0] if statistic == "mean" else values
+    weights = random.multinomial(items, np.full(items, 1 / items), size=3)
+    plain = {"mean": metrics.mean, "pearson": metrics.pearson, "spearman": metrics.spearman}
+    slow = [plain[statistic](np.repeat(values, row, axis=0)) for row in weights]
+    fast = STATISTICS[statistic](values)(weights.astype(float))
+    assert fast == pytest.approx(slow, abs=1e-9, nan_ok=True)
+
+
+def test_same_seed_same_draws_and_another_seed_others() -> None:
+    metric = Metric("m", np.random.default_rng(0).random(50))
+    assert resample(metric, 40, 1).tolist() == resample(metric, 40, 1).tolist()
+    assert resample(metric, 40, 1).tolist() != resample(metric, 40, 2).tolist()
+
+
+def test_blocks_do_not_change_how_many_come_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "BLOCK", 30)
+    assert resample(Metric("m", np.arange(10.0)), 25, 0).shape == (25,)
+
+
+def test_every_draw_has_as_many_units_as_there_are() -> None:
+    blocks = list(bootstrap.draws(7, 20, np.random.default_rng(0)))
+    assert np.concatenate(blocks).sum(axis=1).tolist() == [7] * 20
+
+
+def test_intervals_of_a_mean_cover_the_truth() -> None:
+    random = np.random.default_rng(11)
+    covered = 0
+    for trial in range(200):
+        metric = Metric("m", (random.random(120) < 0.3).astype(float))
+        found = interval(metric.value(), resample(metric, 400, trial))
+        covered += found.low <= 0.3 <= found.high
+    assert 0.90 <= covered / 200 <= 0.985
+
+
+def test_intervals_of_a_correlation_cover_the_truth() -> None:
+    random = np.random.default_rng(12)
+    covered, truth = 0, 0.5
+    for trial in range(150):
+        first = random.normal(size=150)
+        second = truth * first + np.sqrt(1 - truth**2) * random.normal(size=150)
+        metric = Metric("m", np.stack([first, second], axis=1), "pearson")
+        found = interval(metric.value(), resample(metric, 300, trial))
+        covered += found.low <= truth <= found.high
+    assert 0.88 <= covered / 150 <= 0.99
+
+
+def test_pairing_narrows_the_difference_of_like_models() -> None:
+    hard = np.random.default_rng(0).random(300)
+    one, other = Metric("m", hard), Metric("m", hard + 0.01)
+    paired = resample(other, 200, 0) - resample(one, 200, 0)
+    assert np.ptp(paired) < 1e-9
+    assert np.ptp(resample(other, 200, 0)) > 0.05
+
+
+def test_clusters_are_drawn_together_and_widen_the_interval() -> None:
+    random = np.random.default_rng(4)
+    values = np.repeat((random.random(40) < 0.5).astype(float), 5)
+    clusters = np.repeat(np.arange(40), 5)
+    apart = resample(Metric("m", values), 800, 0).std()
+    together = resample(Metric("m", values, clusters=clusters), 800, 0).std()
+    assert together == pytest.approx(np.sqrt(5) * apart, rel=0.15)
+
+
+def test_groups_keep_their_sizes() -> None:
+    values, groups = np.array([1.0, 1, 1, 0]), np.array([0, 0, 0, 1])
+    metric = Metric("m", values, groups=groups)
+    assert metric.value() == 0.5
+    assert resample(metric, 30, 0).tolist() == [0.5] * 30
+
+
+def test_undefined_resamples_do_not_spoil_the_interval() -> None:
+    found = interval(0.5, np.array([0.0, np.nan, 1.0]))
+    assert (found.low, found.high) == pytest.approx((0.025, 0.975))
+    assert np.isnan(interval(np.nan, np.array([np.nan])).low)

@@ -1,0 +1,110 @@
+"""Metrics against cases worked by hand and slow, obvious twins."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from paraclip.evaluation import metrics
+
+
+def slow_average_overlap(first: list[int], second: list[int]) -> float:
+    depths = range(1, len(first) + 1)
+    return sum(len(set(first[:d]) & set(second[:d])) / d for d in depths) / len(first)
+
+
+def slow_jaccard(first: list[int], second: list[int]) -> float:
+    return len(set(first) & set(second)) / len(set(first) | set(second))
+
+
+@st.composite
+def two_rankings(draw: st.DrawFn) -> tuple[list[int], list[int]]:
+    k = draw(st.integers(1, 12))
+    pool = st.permutations(range(k + draw(st.integers(0, 8))))
+    return draw(pool)[:k], draw(pool)[:k]
+
+
+@given(two_rankings())
+def test_overlaps_equal_their_slow_twins(found: tuple[list[int], list[int]]) -> None:
+    one, other = found
+    first, second = np.array([one]), np.array([other])
+    overlap = metrics.average_overlap(first, second)
+    assert overlap.tolist() == pytest.approx([slow_average_overlap(one, other)])
+    assert metrics.jaccard(first, second).tolist() == pytest.approx([slow_jaccard(one, other)])
+    assert metrics.shared_results(first, second).tolist() == [len(set(one) & set(other))]
+
+
+def test_average_overlap_by_hand() -> None:
+    # A = 1 2 3, B = 2 1 4: shared at depths 1, 2, 3: 0, 2, 2, so (0/1 + 2/2 + 2/3) / 3 = 5/9.
+    first, second = np.array([[1, 2, 3], [7, 8, 9]]), np.array([[2, 1, 4], [7, 8, 9]])
+    assert metrics.average_overlap(first, second) == pytest.approx([5 / 9, 1.0])
+    assert metrics.jaccard(first, second) == pytest.approx([2 / 4, 1.0])
+
+
+def test_nothing_shared_is_zero() -> None:
+    first, second = np.array([[0, 1]]), np.array([[2, 3]])
+    assert metrics.average_overlap(first, second).tolist() == [0.0]
+    assert metrics.jaccard(first, second).tolist() == [0.0]
+
+
+def test_average_overlap_asks_for_the_order_and_jaccard_does_not() -> None:
+    first = np.array([[0, 1, 2, 3]])
+    assert metrics.jaccard(first, first[:, ::-1]).tolist() == [1.0]
+    assert metrics.average_overlap(first, first[:, ::-1])[0] < 1
+
+
+def test_recall_by_hand() -> None:
+    relevant = np.array([[True, False, True], [False, False, True], [False, False, False]])
+    places = metrics.first_relevant(relevant)
+    assert places.tolist() == [0, 2, 3]
+    assert metrics.recall(places, 1).tolist() == [1, 0, 0]
+    assert metrics.recall(places, 3).tolist() == [1, 1, 0]
+
+
+def unit(*rows: list[float]) -> np.ndarray:
+    vectors = np.array(rows, np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_tot_needs_both_comparisons_and_a_tie_is_wrong() -> None:
+    caption = unit([1, 0], [1, 0], [1, 0], [1, 0])
+    paraphrase = unit([1, 0.1], [1, 1], [1, 1], [1, 0])
+    # right; near the caption; near the paraphrase only; equal to both: a tie.
+    negative = unit([0, 1], [1, -0.1], [0.5, 1], [1, 0])
+    right = metrics.text_only_test(caption, paraphrase, negative)
+    assert right.tolist() == [1, 0, 0, 0]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_tot_equals_its_slow_twin(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    one, two, three = (unit(*random.normal(size=(6, 4)).tolist()) for _ in range(3))
+    slow = [
+        float(a @ b > a @ c and a @ b > b @ c)
+        for a, b, c in zip(*(x.astype(np.float64) for x in (one, two, three)), strict=True)
+    ]
+    assert metrics.text_only_test(one, two, three).tolist() == slow
+
+
+def test_spearman_by_hand() -> None:
+    # Ranks 1 2 3 4 against 2 1 4 3: differences of 1 each, 1 - 6 * 4 / (4 * 15) = 0.6.
+    assert metrics.spearman(np.array([[1, 20], [2, 10], [3, 40], [4, 30]])) == pytest.approx(0.6)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 30))
+def test_spearman_is_pearson_of_ranks(seed: int, items: int) -> None:
+    random = np.random.default_rng(seed)
+    pairs = random.integers(0, 6, size=(items, 2)).astype(float)  # with ties
+    if np.ptp(pairs, axis=0).min() == 0:
+        assert np.isnan(metrics.spearman(pairs))
+        return
+    ranks = np.stack([stats.rankdata(column) for column in pairs.T], axis=1)
+    assert metrics.spearman(pairs) == pytest.approx(metrics.pearson(ranks))
+    assert metrics.pearson(pairs) == pytest.approx(np.corrcoef(pairs.T)[0, 1])
+
+
+def test_figures_of_too_few_items_are_not_defined() -> None:
+    assert np.isnan(metrics.mean(np.empty(0)))
+    assert np.isnan(metrics.pearson(np.ones((1, 2))))
+    assert np.isnan(metrics.spearman(np.array([[1.0, 2], [1, 3], [1, 4]])))

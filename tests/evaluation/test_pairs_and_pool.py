@@ -1,0 +1,164 @@
+"""Pairs from every kind of table, pools from folders, lists and vectors, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from colour_encoder import draw_pictures
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.evaluation.pairs import read_pairs
+from paraclip.evaluation.pool import read_pool
+
+ROWS = [
+    {"id": "a", "caption": "a red hat, worn", "caption2": "someone wears a red hat"},
+    {"id": "b", "caption": 'a "blue" door', "caption2": "a door, painted blue"},
+]
+
+
+def write(folder: Path, kind: str, rows: list[dict[str, object]] = ROWS) -> Path:
+    path = folder / f"pairs.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif kind == "json":
+        path.write_text(json.dumps(rows))
+    elif kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    elif kind == "tsv":
+        lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+        path.write_text("\n".join("\t".join(map(str, line)) for line in lines))
+    else:
+        quoted = [['"' + str(value).replace('"', '""') + '"' for value in r.values()] for r in rows]
+        path.write_text("\n".join(",".join(line) for line in [list(rows[0]), *quoted]))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet"])
+def test_every_kind_of_table_gives_the_same_pairs(tmp_path: Path, kind: str) -> None:
+    pairs = read_pairs(write(tmp_path, kind))
+    assert pairs.ids == ("a", "b")
+    assert pairs.captions == tuple(row["caption"] for row in ROWS)
+    assert pairs.paraphrases == tuple(row["caption2"] for row in ROWS)
+    assert "caption and caption2" in pairs.name
+
+
+def test_a_json_object_of_objects_is_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps({"0": ROWS[0], "1": ROWS[1]}))
+    assert read_pairs(path).ids == ("a", "b")
+
+
+def test_a_folder_is_one_set_whose_ids_carry_the_file(tmp_path: Path) -> None:
+    write(tmp_path, "json")
+    write(tmp_path, "jsonl").rename(tmp_path / "other.jsonl")
+    pairs = read_pairs(tmp_path)
+    assert pairs.ids == ("other/a", "other/b", "pairs/a", "pairs/b")
+
+
+def test_triples_give_the_first_step_unless_another_is_named(tmp_path: Path) -> None:
+    row = {"index": 0, "caption": "x", "paraphrase_1": "y", "paraphrase_2": "z"}
+    path = write(tmp_path, "jsonl", [row])
+    assert read_pairs(path).paraphrases == ("y",)
+    named = read_pairs(path, second="paraphrase_2")
+    assert (named.captions, named.paraphrases) == (("x",), ("z",))
+    assert read_pairs(path, "paraphrase_1", "paraphrase_2").captions == ("y",)
+
+
+def test_rows_without_an_id_are_numbered(tmp_path: Path) -> None:
+    rows = [{"caption": "x", "paraphrase": "y"}, {"caption": "x", "paraphrase": "z"}]
+    assert read_pairs(write(tmp_path, "csv", rows)).ids == ("0", "1")
+
+
+def test_broken_rows_are_skipped_while_few(tmp_path: Path) -> None:
+    rows = [{"caption": f"x {n}", "paraphrase": "y"} for n in range(9)]
+    path = write(tmp_path, "jsonl", [*rows, {"caption": "x", "paraphrase": " "}])
+    assert read_pairs(path, problems=Problems(0.1)).skipped == 1
+    with pytest.raises(UserError, match=r"jsonl:10: the paraphrase is empty \(1 of 10"):
+        read_pairs(path)
+
+
+def test_a_row_without_the_second_text_is_broken_not_none(tmp_path: Path) -> None:
+    rows = [{"caption": "x", "paraphrase": "y"}, {"caption": "x", "paraphrase": None}]
+    pairs = read_pairs(write(tmp_path, "jsonl", rows), problems=Problems(0.5))
+    assert pairs.paraphrases == ("y",)
+
+
+def test_what_is_wrong_with_pairs_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such file or folder"):
+        read_pairs(tmp_path / "none.csv")
+    with pytest.raises(UserError, match="holds no file of pairs"):
+        read_pairs(tmp_path)
+    twice = write(tmp_path, "jsonl", [ROWS[0], ROWS[0]])
+    with pytest.raises(UserError, match=r"jsonl:2: id 'a' is there twice \(first at .*jsonl:1\)"):
+        read_pairs(twice)
+    other = write(tmp_path, "csv", [{"caption": "x", "text": "y"}])
+    with pytest.raises(UserError, match=r"has no column 'caption2' .*--second-column"):
+        read_pairs(other)
+    with pytest.raises(UserError, match=r"has no column 'wrong'"):
+        read_pairs(other, "wrong", "text")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(UserError, match="holds no pairs"):
+        read_pairs(tmp_path / "empty.jsonl")
+    (tmp_path / "pairs.xlsx").write_text("")
+    with pytest.raises(UserError, match="is of no known kind"):
+        read_pairs(tmp_path / "pairs.xlsx")
+
+
+def test_a_folder_pool_is_in_the_order_of_names(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "set" / "deep", 2)
+    (tmp_path / "set" / "notes.txt").write_text("no picture")
+    pool = read_pool(tmp_path / "set")
+    assert len(pool) == 8
+    assert list(pool.references) == sorted(pool.references)
+    assert pool.describe().startswith("8 pictures of ")
+
+
+def test_a_list_of_names_keeps_its_order(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "images", 1)
+    listed = tmp_path / "some.txt"
+    listed.write_text("white_0.png\nblue_0.png\n\n")
+    pool = read_pool(listed)
+    assert pool.references[0] == str(tmp_path / "images" / "white_0.png")
+    assert read_pool(listed, tmp_path / "images").references == pool.references
+    listed.write_text("a.png\nb.png\na.png\n")
+    with pytest.raises(UserError, match=r"txt:3: 'a.png' is there twice \(first in line 1\)"):
+        read_pool(listed)
+    listed.write_text("\n")
+    with pytest.raises(UserError, match="names no pictures"):
+        read_pool(listed)
+
+
+def test_vectors_are_mapped_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "pool.npy"
+    vectors = np.eye(4, 3, dtype=np.float32)
+    vectors[3, 0] = 1
+    np.save(path, vectors)
+    pool = read_pool(path)
+    assert isinstance(pool.vectors, np.memmap)
+    assert pool.describe() == "4 cached vectors of pool.npy"
+    for row, value, message in [(2, np.nan, "not finite, the first is number 2"), (1, 3, "npy:1")]:
+        broken = vectors.copy()
+        broken[row, 1] = value
+        np.save(path, broken)
+        with pytest.raises(UserError, match=message):
+            read_pool(path)
+    np.save(path, np.arange(4))
+    with pytest.raises(UserError, match="not vectors"):
+        read_pool(path)
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match=r"is not a .npy file of vectors"):
+        read_pool(path)
+
+
+def test_what_is_no_pool_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such pool"):
+        read_pool(tmp_path / "none")
+    with pytest.raises(UserError, match="holds no pictures"):
+        read_pool(tmp_path)
+    (tmp_path / "pool.csv").write_text("x")
+    with pytest.raises(UserError, match="is no pool"):
+        read_pool(tmp_path / "pool.csv")

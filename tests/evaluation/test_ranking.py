@@ -1,0 +1,74 @@
+"""Blockwise search against sorting everything."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraclip.errors import UserError
+from paraclip.evaluation.ranking import top_k
+
+
+def sorted_search(queries: np.ndarray, pool: np.ndarray, k: int) -> np.ndarray:
+    """The slow twin: every score in float64, stable sort, so ties keep the pool's order."""
+    scores = (queries.astype(np.float64)[:, None, :] * pool[None]).sum(axis=2)
+    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+
+
+def vectors(random: np.random.Generator, rows: int, distinct: int) -> np.ndarray:
+    """Unit vectors; with few distinct ones there are many exact ties."""
+    kinds = random.normal(size=(distinct, 5))
+    kinds /= np.linalg.norm(kinds, axis=1, keepdims=True)
+    return kinds[random.integers(0, distinct, rows)].astype(np.float32)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(1, 40),
+    distinct=st.integers(1, 40),
+    k=st.integers(1, 12),
+    query_block=st.integers(1, 5),
+    pool_block=st.integers(1, 50),
+)
+def test_blocks_and_ties_equal_sorting_everything(
+    seed: int, rows: int, distinct: int, k: int, query_block: int, pool_block: int
+) -> None:
+    random = np.random.default_rng(seed)
+    pool, queries = vectors(random, max(rows, k), distinct), vectors(random, 4, 4)
+    found = top_k(queries, pool, k, query_block, pool_block)
+    assert found.tolist() == sorted_search(queries, pool, k).tolist()
+
+
+def test_ties_break_by_pool_position() -> None:
+    pool = np.tile(np.array([[1.0, 0.0]], np.float32), (9, 1))
+    pool[4] = [0, 1]
+    found = top_k(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), pool, 4, pool_block=2)
+    assert found.tolist() == [[0, 1, 2, 3], [4, 0, 1, 2]]
+
+
+def test_reads_a_memory_map(tmp_path) -> None:
+    pool = vectors(np.random.default_rng(0), 300, 300)
+    np.save(tmp_path / "pool.npy", pool)
+    mapped = np.load(tmp_path / "pool.npy", mmap_mode="r")
+    queries = pool[[7, 250]]
+    assert top_k(queries, mapped, 3, pool_block=64).tolist() == top_k(queries, pool, 3).tolist()
+
+
+def test_near_ties_that_float32_would_confuse() -> None:
+    step = np.float32(3e-7)
+    pool = np.stack([np.full(50, 0.6) + np.arange(50) * step, np.full(50, 0.8)], axis=1)
+    pool = pool.astype(np.float32)
+    query = np.array([[1.0, 0.0]], np.float32)
+    found = top_k(query, pool, 5, pool_block=7)
+    assert found.tolist() == sorted_search(query, pool, 5).tolist()
+
+
+def test_no_query_is_no_result() -> None:
+    assert top_k(np.empty((0, 2)), np.ones((3, 2)), 2).shape == (0, 2)
+
+
+def test_refuses_other_widths_and_small_pools() -> None:
+    with pytest.raises(UserError, match="5 wide and this model's are 4"):
+        top_k(np.ones((1, 4)), np.ones((9, 5)), 1)
+    with pytest.raises(UserError, match="fewer than k = 10"):
+        top_k(np.ones((1, 4)), np.ones((9, 4)), 10)

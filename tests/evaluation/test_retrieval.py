@@ -1,0 +1,161 @@
+"""Paraphrased and image-text retrieval with drawn pictures and a model that knows colours."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from colour_encoder import COLOURS, ColourEncoder, draw_pictures
+
+from paraclip.data.captions import Caption
+from paraclip.errors import UserError
+from paraclip.evaluation.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
+from paraclip.evaluation.pairs import Pairs
+from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.pool import Pool, read_pool
+from paraclip.evaluation.vectors import Arithmetic
+from paraclip.models.features import encode_images, encode_texts
+
+
+def pairs(*texts: tuple[str, str]) -> Pairs:
+    first, second = zip(*texts, strict=True)
+    return Pairs("made here", tuple(map(str, range(len(texts)))), first, second, "0")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    draw_pictures(tmp_path / "pictures")
+    return tmp_path / "pictures"
+
+
+def test_equal_wordings_share_everything_and_other_colours_nothing(pictures: Path) -> None:
+    texts = pairs(("red", "red"), ("red", "blue"))
+    benchmark = ParaphrasedRetrieval(texts, read_pool(pictures), k=3)
+    scores = benchmark.score(ColourEncoder(), None)
+    assert [metric.name for metric in scores.metrics] == ["AO@3", "JS@3"]
+    assert [metric.items.tolist() for metric in scores.metrics] == [[1, 0], [1, 0]]
+    names = np.array([Path(name).stem for name in benchmark.searched.references])
+    assert {name[:3] for name in names[scores.arrays["caption_ranking"][0]]} == {"red"}
+    assert "2 pairs of made here, over 20 pictures of" in benchmark.pool
+
+
+def test_a_steady_model_scores_above_a_brittle_one(pictures: Path) -> None:
+    texts = pairs(*[(f"a {name} thing here", f"some {name} stuff") for name in COLOURS])
+    benchmark = ParaphrasedRetrieval(texts, read_pool(pictures), k=5)
+    steady, brittle = (
+        benchmark.score(ColourEncoder(noise), None).metrics[0].value() for noise in (0.01, 2.0)
+    )
+    assert steady > brittle + 0.2
+
+
+def test_vectors_made_before_give_the_same_scores(pictures: Path, tmp_path: Path) -> None:
+    model, texts = ColourEncoder(), pairs(("a red one", "one red"), ("blue", "a blue"))
+    pool = read_pool(pictures)
+    np.save(tmp_path / "pool.npy", encode_images(model, pool.references).numpy())
+    cached = ParaphrasedRetrieval(texts, read_pool(tmp_path / "pool.npy"), 4)
+    drawn = ParaphrasedRetrieval(texts, pool, 4)
+    one, other = (b.score(model, None).arrays["paraphrase_ranking"] for b in (cached, drawn))
+    assert one.tolist() == other.tolist()
+    with pytest.raises(UserError, match="8 wide and this model's are 6"):
+        cached.score(ColourEncoder(width=6), None)
+
+
+def test_a_pool_smaller_than_k_is_refused(pictures: Path) -> None:
+    with pytest.raises(UserError, match="k = 21 does not fit a pool of 20 pictures"):
+        ParaphrasedRetrieval(pairs(("a", "b")), read_pool(pictures), k=21)
+
+
+def test_broken_pictures_are_left_out_by_name_and_positions_stay(pictures: Path) -> None:
+    (pictures / "blue_0.png").write_bytes(b"no picture")
+    pool, texts = read_pool(pictures), pairs(("red", "red"))
+    with pytest.raises(UserError, match=r"blue_0.png: .*1 of 20 rows are broken"):
+        ParaphrasedRetrieval(texts, pool, 3).score(ColourEncoder(), None)
+    lenient = ParaphrasedRetrieval(texts, pool, 20 - 1, Arithmetic(max_broken=0.1))
+    scores = lenient.score(ColourEncoder(), None)
+    assert scores.notes[0].startswith("1 of 20 pictures left out, the first is ")
+    found = {Path(pool.references[place]).name for place in scores.arrays["caption_ranking"][0]}
+    assert found == {path.name for path in pictures.iterdir()} - {"blue_0.png"}
+
+
+def test_image_weights_that_are_not_finite_are_told(pictures: Path) -> None:
+    model = ColourEncoder()
+    model.image_tower.weight.data[:] = torch.nan
+    with pytest.raises(UserError, match=r"image vectors: .* not finite"):
+        ParaphrasedRetrieval(pairs(("a", "b")), read_pool(pictures), 3).score(model, None)
+
+
+def slow_recall(texts: np.ndarray, images: np.ndarray, owners: list[int], k: int) -> tuple:
+    """The obvious twin: sort everything, look whether the right one is among the first k."""
+    scores = texts.astype(np.float64) @ images.astype(np.float64).T
+    to_image = [
+        owners[row] in np.argsort(-line, kind="stable")[:k] for row, line in enumerate(scores)
+    ]
+    to_text = [
+        any(owners[row] == picture for row in np.argsort(-line, kind="stable")[:k])
+        for picture, line in enumerate(scores.T)
+    ]
+    return np.mean(to_image), np.mean(to_text)
+
+
+def shown(pictures: Path) -> Gallery:
+    """Two or three captions a picture, some misleading."""
+    captions = []
+    for number, path in enumerate(sorted(pictures.iterdir())):
+        colour = path.stem.split("_")[0]
+        others = [f"{colour} thing {number}", f"a {colour} {number % 3}", "some blue and red"]
+        for text in others[: 2 + number % 2]:
+            name = f"{number}-{len(captions)}"
+            captions.append(Caption(name, text, path.name, str(path), f"made:{number}"))
+    return gallery(captions, "made here")
+
+
+def test_recall_both_ways_equals_its_slow_twin(pictures: Path) -> None:
+    model, found = ColourEncoder(), shown(pictures)
+    scores = ImageTextRetrieval(found, (1, 3, 10)).score(model, None)
+    values = {metric.name: metric.value() for metric in scores.metrics}
+    texts = encode_texts(model, found.captions).numpy()
+    images = encode_images(model, found.references).numpy()
+    for k in (1, 3, 10):
+        slow = slow_recall(texts, images, list(found.owners), k)
+        assert (values[f"T2I R@{k}"], values[f"I2T R@{k}"]) == pytest.approx(slow)
+    assert 0 < values["T2I R@1"] < values["T2I R@10"]
+
+
+def test_every_caption_is_a_query_and_every_picture_one(pictures: Path) -> None:
+    found = shown(pictures)
+    benchmark = ImageTextRetrieval(found, (1,))
+    to_image, to_text = benchmark.score(ColourEncoder(), None).metrics
+    assert len(to_image.items) == len(found.captions) == 50
+    assert len(to_text.items) == 20
+    assert to_image.clusters.tolist() == list(found.owners)
+    assert benchmark.pool == "20 pictures and 50 captions of made here"
+
+
+def test_captions_of_a_broken_picture_go_with_it(pictures: Path) -> None:
+    found = shown(pictures)
+    (pictures / "blue_0.png").unlink()
+    scores = ImageTextRetrieval(found, (1,), Arithmetic(max_broken=0.1)).score(
+        ColourEncoder(), None
+    )
+    assert [len(metric.items) for metric in scores.metrics] == [48, 19]
+    assert "blue_0.png: there is no such picture" in scores.notes[0]
+
+
+def test_a_gallery_takes_only_the_named_pictures(pictures: Path) -> None:
+    captions = [
+        Caption("1", "x", "red_0.png", str(pictures / "red_0.png"), "m:1"),
+        Caption("2", "y", "red_1.png", str(pictures / "red_1.png"), "m:2"),
+        Caption("3", "z", "3", None, "m:3"),
+    ]
+    assert gallery(captions, "m").captions == ("x", "y")
+    assert gallery(captions, "m", ["red_1.png"]).captions == ("y",)
+    with pytest.raises(UserError, match=r"no caption for 1 of 2 pictures, such as other.png"):
+        gallery(captions, "m", ["red_1.png", "other.png"])
+    with pytest.raises(UserError, match="holds no caption with a picture"):
+        gallery(captions[2:], "m")
+    with pytest.raises(UserError, match="R@10 does not fit 2 pictures"):
+        ImageTextRetrieval(gallery(captions, "m"))
+
+
+def test_an_empty_pool_counts_its_vectors() -> None:
+    assert len(Pool("p", (), np.eye(3), "0")) == 3

@@ -1,0 +1,124 @@
+"""STS and SugarCrepe++: reading, scores worked by hand, what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colour_encoder import ColourEncoder
+from scipy import stats
+from text_sets import TEXTS, write_sts, write_sugar_crepe_pp
+
+from paraclip.errors import UserError
+from paraclip.evaluation.sts import TASKS, SemanticSimilarity, read_tasks
+from paraclip.evaluation.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
+from paraclip.models.features import encode_texts
+
+
+@pytest.fixture
+def sts(tmp_path: Path) -> Path:
+    return write_sts(tmp_path / "sts")
+
+
+def test_pairs_without_gold_are_skipped_and_subsets_put_together(sts: Path) -> None:
+    tasks = read_tasks(sts)
+    assert [task.name for task in tasks] == list(TASKS)
+    assert [len(task.pairs) for task in tasks] == [25, 15, 30, 25, 25, 5, 5]
+    assert tasks[-1].pairs[0] == TEXTS[0] == tasks[0].pairs[0]
+
+
+def test_sts_scores_equal_scipy_on_the_same_vectors(sts: Path) -> None:
+    model = ColourEncoder()
+    tasks = read_tasks(sts, ["STS-B", "SICK-R"])
+    found = {m.name: m for m in SemanticSimilarity(tasks).score(model, None).metrics}
+    first, second = (encode_texts(model, [row[n] for row in TEXTS]).numpy() for n in (0, 1))
+    cosines, gold = (first * second).sum(axis=1), [row[2] for row in TEXTS]
+    rank, line = stats.spearmanr(cosines, gold)[0], stats.pearsonr(cosines, gold)[0]
+    assert found["STS-B"].value() == pytest.approx(rank, abs=1e-6)
+    assert found["SICK-R, Pearson"].value() == pytest.approx(line, abs=1e-6)
+    assert found["STS mean of 2"].value() == pytest.approx(rank, abs=1e-6)
+    assert [name for name, metric in found.items() if metric.headline] == ["STS mean of 2"]
+
+
+def test_the_all_setting_is_one_correlation_over_the_subsets(sts: Path) -> None:
+    # Gold of one subset is moved up: the mean of the subsets' correlations would not see it.
+    model, place = ColourEncoder(), sts / "STS" / "STS13-en-test" / "STS.gs.OnWN.txt"
+    before = SemanticSimilarity(read_tasks(sts, ["STS13"])).score(model, None).metrics[1].value()
+    scores = [str(score + 5) for *_, score in TEXTS]
+    place.write_text("\n".join([*scores, ""]) + "\n")
+    after = SemanticSimilarity(read_tasks(sts, ["STS13"])).score(model, None).metrics[1].value()
+    assert after < before - 0.1
+
+
+def test_odd_line_breaks_and_quotes_stay_in_their_sentence(tmp_path: Path) -> None:
+    place = tmp_path / "SICK" / "SICK_test_annotated.txt"
+    place.parent.mkdir()
+    rows = [f'{n}\tone "half\u2028and\x0bmore\tother\t{n}\tx\r\n' for n in range(3)]
+    place.write_bytes(("head\r\n" + "".join(rows)).encode())
+    (task,) = read_tasks(tmp_path, ["SICK-R"])
+    assert task.pairs[2] == ('one "half\u2028and\x0bmore', "other", 2.0)
+
+
+def test_what_is_wrong_with_sts_is_said(sts: Path) -> None:
+    gold = sts / "STS" / "STS12-en-test" / "STS.gs.MSRpar.txt"
+    gold.write_text("1\n2\n")
+    with pytest.raises(UserError, match=r"gs.MSRpar.txt: has 2 lines, and .* has 6.*Get the seven"):
+        read_tasks(sts)
+    gold.write_text("1\n2\nnan\n1\n1\n1\n")
+    with pytest.raises(UserError, match=r"MSRpar.txt:3: 'nan' is no gold score"):
+        read_tasks(sts)
+    with pytest.raises(UserError, match=r"no task 'STS17'.*Did you mean"):
+        read_tasks(sts, ["STS17"])
+    bench = sts / "STS" / "STSBenchmark" / "sts-test.csv"
+    bench.write_bytes(b"a\tb\n")
+    with pytest.raises(UserError, match=r"sts-test.csv:1: has 2 columns"):
+        read_tasks(sts, ["STS-B"])
+    bench.write_bytes(b"a\tb\tc\td\t1\tx\ty\nb\xff\n")
+    with pytest.raises(UserError, match=r"sts-test.csv:2: is not UTF-8"):
+        read_tasks(sts, ["STS-B"])
+    bench.unlink()
+    with pytest.raises(UserError, match=r"this file of STS-B is missing. Get the seven"):
+        read_tasks(sts, ["SICK-R", "STS-B"])
+
+
+def test_tot_by_hand(tmp_path: Path) -> None:
+    benchmark = SugarCrepePlusPlus(read_subsets(write_sugar_crepe_pp(tmp_path)))
+    assert "5 rows, text only (replace_att 4, swap_obj 1; without replace_obj" in benchmark.pool
+    scores = benchmark.score(ColourEncoder(noise=0.2), None)
+    found = {metric.name: metric.value() for metric in scores.metrics}
+    assert found == pytest.approx({
+        "TOT": (3 / 4 + 1) / 2, "TOT micro": 4 / 5, "TOT replace_att": 3 / 4, "TOT swap_obj": 1,
+    })  # fmt: skip
+
+
+def test_a_collapsed_model_gets_nothing_and_no_correlation(tmp_path: Path, sts: Path) -> None:
+    model = ColourEncoder(noise=0.1)
+    model.text_tower.weight.data[:] = 1.0
+    tot = SugarCrepePlusPlus(read_subsets(write_sugar_crepe_pp(tmp_path))).score(model, None)
+    assert tot.metrics[0].value() == 0
+    assert np.isnan(SemanticSimilarity(read_tasks(sts)).score(model, None).metrics[0].value())
+
+
+def test_what_is_wrong_with_sugar_crepe_pp_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no SugarCrepe\+\+ file .*Get the JSON files"):
+        read_subsets(tmp_path)
+    row = {"id": 1, "caption": "a", "caption2": "b", "negative_caption": "c"}
+    (tmp_path / "swap_att.json").write_text(json.dumps([row, row]))
+    with pytest.raises(UserError, match=r"swap_att.json:2: id 1 is there twice"):
+        read_subsets(tmp_path)
+    (tmp_path / "swap_att.json").write_text(json.dumps([{"caption": "a", "caption2": "b"}]))
+    with pytest.raises(UserError, match="has no column 'negative_caption'"):
+        read_subsets(tmp_path)
+    (tmp_path / "swap_att.json").write_text("[]")
+    with pytest.raises(UserError, match="holds no rows"):
+        read_subsets(tmp_path)
+    (tmp_path / "swap_att.json").write_text('[{"caption": ')
+    with pytest.raises(UserError, match="is not JSON"):
+        read_subsets(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_told(sts: Path) -> None:
+    model = ColourEncoder()
+    model.text_tower.weight.data[:] = float("nan")
+    with pytest.raises(UserError, match=r"text vectors: .* not finite"):
+        SemanticSimilarity(read_tasks(sts)).score(model, None)
