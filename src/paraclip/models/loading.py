@@ -9,6 +9,7 @@ import torch
 from paraclip.errors import UserError, nearest
 from paraclip.models.checkpoint import header_or_none, load_checkpoint, read_header
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.hub import offline_where_unreachable
 from paraclip.models.mini import Mini
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -201,7 +202,8 @@ def download(name: str, weights: str, tag: dict[str, Any]) -> Path:
     hub = tag.get("hf_hub", "").rstrip("/")
     place = f"https://huggingface.co/{hub}" if hub else tag.get("url", "")
     try:
-        return Path(download_pretrained(tag))
+        with offline_where_unreachable():
+            return Path(download_pretrained(tag))
     except Exception as error:  # each way of downloading has its own errors
         what = f"the weights could not be downloaded from {place}"
         mend = f"Fetch them on another machine and say {name}:FILE"

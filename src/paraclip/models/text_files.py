@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from paraclip.errors import UserError
+from paraclip.models.hub import offline_where_unreachable
 
 NAMES = (
     "config.json",
@@ -84,7 +85,8 @@ def hub_files(name: str, needed: str) -> TextFiles:
     kind = AutoConfig if needed == "config.json" else AutoTokenizer
     with TemporaryDirectory(prefix="paraclip-text-") as folder:
         try:
-            kind.from_pretrained(name).save_pretrained(folder)
+            with offline_where_unreachable():
+                kind.from_pretrained(name).save_pretrained(folder)
         except (OSError, ValueError, ImportError) as error:
             what = f"its {needed} and tokenizer could not be had from the Hugging Face hub"
             mend = (
