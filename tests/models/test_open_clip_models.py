@@ -1,0 +1,151 @@
+import json
+
+import open_clip
+import pytest
+import torch
+from tiny_models import TINY_CLIP, tiny_clip, word_files
+from PIL import Image
+
+from paraclip.models.checkpoint import load_checkpoint, save_model
+from paraclip.models.loading import load_model
+from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+
+TEXTS = ["a dog on a beach", "two cats", "a very small disc of paper"]
+ROBERTA = {
+    **TINY_CLIP,
+    "text_cfg": {
+        "hf_model_name": "tiny-roberta",
+        "hf_tokenizer_name": "tiny-roberta",
+        "hf_pooler_type": "mean_pooler",
+        "context_length": 12,
+    },
+}
+
+
+def uncut(model: OpenClip, texts: list[str]) -> torch.Tensor:
+    """Ids over the whole context, as open_clip's own tokenizer gives them."""
+    return open_clip.SimpleTokenizer(context_length=model.architecture.context_length)(texts)
+
+
+def test_a_causal_tower_reads_the_same_vector_from_a_cut_batch(clip):
+    assert clip.architecture.causal_text
+    tokens = clip.tokenize(TEXTS)
+    assert tokens.ids.shape[1] < clip.architecture.context_length
+    whole = clip.encode_tokens(uncut(clip, TEXTS))
+    torch.testing.assert_close(clip.encode_tokens(tokens.ids), whole, rtol=0, atol=1e-6)
+
+
+def test_the_cut_is_exact_for_gradients_as_well(clip):
+    gradients = []
+    for ids in (clip.tokenize(TEXTS).ids, uncut(clip, TEXTS)):
+        clip.zero_grad()
+        clip.encode_tokens(ids).sum().backward()
+        gradients.append(clip.text_tower.token_embedding.weight.grad.clone())
+    clip.zero_grad()
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_ids_are_those_of_open_clip_and_truncation_keeps_the_end(clip):
+    texts = [*TEXTS, "word " * 40]
+    tokens = clip.tokenize(texts)
+    assert torch.equal(tokens.ids, uncut(clip, texts))
+    assert tokens.truncated == 1
+    assert tokens.ids[-1, -1] == tokens.ids.max()
+
+
+def test_quick_gelu_is_in_the_architecture_and_changes_vectors(clip):
+    quick = tiny_clip(quick_gelu=True)
+    assert quick.architecture.quick_gelu and not clip.architecture.quick_gelu
+    quick.load_state_dict(clip.state_dict())
+    ids = clip.tokenize(TEXTS).ids
+    assert not torch.allclose(quick.encode_tokens(ids), clip.encode_tokens(ids), atol=1e-4)
+    assert quick.image_key() != clip.image_key()
+
+
+def test_images_are_embedded_as_open_clip_does(clip):
+    torch.manual_seed(0)
+    theirs = build_clip(clip.spec).eval()
+    pixels = torch.stack([clip.preprocess(Image.new("RGB", (50, 40), "red"))] * 2)
+    assert list(pixels.shape) == [2, 3, 32, 32]
+    vectors = clip.project_images(clip.embed_pixels(pixels))
+    torch.testing.assert_close(vectors, theirs.encode_image(pixels, normalize=True))
+
+
+def test_a_tower_that_sees_its_padding_keeps_its_whole_context():
+    text = {**TINY_CLIP["text_cfg"], "no_causal_mask": True, "pool_type": "last"}
+    model = tiny_clip(text_cfg=text)
+    assert not model.architecture.causal_text
+    ids = model.tokenize(TEXTS).ids
+    whole = torch.nn.functional.normalize(model.text_tower(uncut(model, TEXTS)), dim=-1)
+    torch.testing.assert_close(model.encode_tokens(ids), whole)
+
+
+def test_coca_keeps_its_decoder():
+    coca = {"multimodal_cfg": {"context_length": 12, "width": 32, "heads": 2, "layers": 1}}
+    vision = {**TINY_CLIP["vision_cfg"], "attentional_pool": True, "attn_pooler_heads": 2}
+    text = {**TINY_CLIP["text_cfg"], "embed_cls": True, "output_tokens": True}
+    model = tiny_clip(
+        vision_cfg={**vision, "output_tokens": True}, text_cfg=text, custom_text=True, **coca
+    )
+    assert any(name.startswith("text_decoder.") for name in model.state_dict())
+    assert list(model.encode_tokens(model.tokenize(TEXTS).ids).shape) == [3, 16]
+    assert list(model.embed_pixels(torch.zeros(1, 3, 32, 32)).shape) == [1, 16]
+
+
+def roberta(tmp_path) -> OpenClip:
+    """A model folder as open_clip lays it out, with a RoBERTa text tower; loaded from there."""
+    for name, text in word_files("roberta").items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    config = {"model_cfg": ROBERTA, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    spec = ClipSpec("roberta", ROBERTA, {}, word_files("roberta"))
+    torch.save(build_clip(spec).state_dict(), tmp_path / "weights.pt")
+    return load_model(f"local-dir:{tmp_path}", "cpu")
+
+
+def test_a_roberta_tower_is_built_and_loaded_without_a_hub(tmp_path):
+    model = roberta(tmp_path)
+    assert model.spec.preprocessing["mean"] == [0.5] * 3
+    tokens = model.tokenize(["a red disc", "a small red square on white paper"])
+    assert tokens.ids.shape[1] == 9
+    vectors = model.encode_tokens(tokens.ids)
+    alone = model.encode_tokens(model.tokenize(["a red disc"]).ids)
+    torch.testing.assert_close(vectors[:1], alone)
+    long = model.tokenize(["red " * 30, "red"])
+    assert long.truncated == 1
+    assert long.ids[0, -1] == 3  # the end token
+
+
+def test_a_checkpoint_of_a_roberta_tower_needs_nothing_beside_it(tmp_path):
+    model = roberta(tmp_path)
+    path = save_model(model, tmp_path / "elsewhere" / "tuned.safetensors")
+    again = load_checkpoint(path)
+    ids = model.tokenize(["a red disc"]).ids
+    assert torch.equal(again.tokenize(["a red disc"]).ids, ids)
+    assert torch.equal(again.encode_tokens(ids), model.encode_tokens(ids))
+
+
+def test_vit_b_32_at_full_size_goes_to_disk_and_comes_back(tmp_path):
+    torch.manual_seed(0)
+    spec = ClipSpec("ViT-B-32", open_clip.get_model_config("ViT-B-32"), {})
+    model = OpenClip(spec, build_clip(spec))
+    assert model.architecture.embed_dim == 512
+    assert model.image_size == 224
+    path = save_model(model, tmp_path / "full.safetensors")
+    again = load_model(str(path), "cpu")
+    ours, theirs = model.state_dict(), again.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    ids = again.tokenize(TEXTS).ids
+    assert torch.equal(again.encode_tokens(ids), model.encode_tokens(ids))
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_training_mode_is_for_the_text_side_only(clip, mode):
+    try:
+        clip.train(mode)
+        assert clip.text_tower.training is mode
+        assert not clip.image_tower.training
+    finally:
+        clip.eval()
