@@ -82,12 +82,13 @@ def parse(arguments: list[str]) -> Any:
     Raises:
         SystemExit: with code 2 for unknown commands or options, 0 after `--help`.
     """
-    choices = [
+    choices = tuple(
         Annotated[command.config, tyro.conf.subcommand(name, description=command.summary)]
         for name, command in COMMANDS.items()
-    ]
+    )
+    any_of: Any = Union[choices]  # noqa: UP007 built from the table
     return tyro.cli(
-        Union[tuple(choices)],  # type: ignore[arg-type]  # noqa: UP007 built from the table
+        any_of,
         prog="paraclip",
         description=str(paraclip.__doc__),
         args=arguments,

@@ -1,8 +1,12 @@
 """Options of `paraclip quickstart`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import tyro
+
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.training.config import AlignConfig, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,36 @@ class QuickstartConfig:
 
     seed: int = 0
     """Decides the split, the order and the sampling."""
+
+    max_broken: float = 0.03
+    """Share of broken rows or pictures (0 to 1) to skip before giving up."""
+
+    def align_config(self, folder: str) -> AlignConfig:
+        """Of the stage that makes the base."""
+        return AlignConfig(
+            source=str(self.source),
+            out=folder,
+            epochs=self.align_epochs,
+            learning_rate=self.align_learning_rate,
+            seed=self.seed,
+            device="cpu",
+        )
+
+    def generate_config(self, folder: Path) -> GenerateConfig:
+        """Of the stage that paraphrases."""
+        return GenerateConfig(source=str(self.source), out=folder, candidates=self.candidates)
+
+    def train_config(self, folder: str, control: bool) -> TrainConfig:
+        """Of the stage that trains: the control differs from the tuned in its texts alone."""
+        return TrainConfig(
+            triples="triples.parquet",
+            out=folder,
+            epochs=self.train_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            control=control,
+            choose="last",
+            held_out=0.0,
+            seed=self.seed,
+            device="cpu",
+        )

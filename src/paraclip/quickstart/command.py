@@ -1,0 +1,132 @@
+"""The whole job, stage by stage. Each stage has a folder of its own and is reused when it is done.
+
+captions and pictures -> base (aligned mini) -> triples -> control, tuned, merged -> report, picture
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from torch import Tensor
+
+from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
+from paraclip.data.triples import read_triples
+from paraclip.evaluation.report import console_table
+from paraclip.models.checkpoint import save_model
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import image_features
+from paraclip.models.loading import load_model
+from paraclip.models.mini import Mini
+from paraclip.paraphrase.run import generate
+from paraclip.quickstart.config import QuickstartConfig
+from paraclip.quickstart.results import score_held_out
+from paraclip.quickstart.split import Split, split_pictures
+from paraclip.quickstart.stamps import stamps_folder
+from paraclip.training.align import align
+from paraclip.training.loop import train
+from paraclip.training.merge import merge
+
+
+def quickstart_command(config: QuickstartConfig) -> None:
+    """Do the whole job and print the table.
+
+    Raises:
+        UserError: the source cannot be used, or a stage of it says why it cannot go on.
+    """
+    job = Job(config, Path(config.out), read_split(config))
+    base = job.align()
+    triples = job.generate()
+    control = job.train("control", triples)
+    tuned = job.train("tuned", triples)
+    models = {
+        "base": base,
+        "control": control,
+        "tuned": tuned,
+        "merged": merge(base, tuned, alpha=0.5),
+    }
+    save_model(models["merged"], job.out / "merged" / "best.safetensors", {"alpha": 0.5})
+    announce(5, "Scoring base, control, tuned and merged on the held-out pictures")
+    report = score_held_out(models, job.split.held_out, triples, job.out, config.seed)
+    print(f"\n{console_table(report)}\n\n{where_things_are(job.out)}")
+
+
+def announce(number: int, what: str) -> None:
+    """Say which stage begins."""
+    print(f"\n[{number}/5] {what}", flush=True)
+
+
+def read_split(config: QuickstartConfig) -> Split:
+    """The captions of the source, split by picture; broken rows are listed in a file."""
+    source = config.source or str(stamps_folder())
+    announce(1, f"Reading captions and pictures of {source}")
+    problems = Problems(config.max_broken)
+    rows = [row for row in read_captions(source, problems=problems) if row.image is not None]
+    split = split_pictures(rows, config.held_out, config.seed)
+    if problems.count:
+        listed = Path(config.out) / "broken.txt"
+        problems.write(listed)
+        print(f"{problems.count} broken rows are skipped; they are listed in {listed}")
+    print(f"{len(split.learn)} captions to learn from, {len(split.held_out)} held out")
+    return split
+
+
+def where_things_are(out: Path) -> str:
+    """What was made, for the last lines."""
+    return (
+        f"Report:        {out / 'report' / 'report.md'}\n"
+        f"Picture:       {out / 'report' / 'contact_sheet.png'}\n"
+        f"Tuned model:   {out / 'tuned' / 'last.safetensors'}\n"
+        f"Triples:       {out / 'triples' / 'triples.parquet'}"
+    )
+
+
+@dataclass(frozen=True)
+class Job:
+    """The stages that leave files behind, each in its own folder below `out`."""
+
+    config: QuickstartConfig
+    out: Path
+    split: Split
+
+    def features(self, model: DualEncoder, images: list[str]) -> Tensor:
+        """Cached image features [images, width]; broken pictures are counted, rows of NaN."""
+        problems = Problems(self.config.max_broken)
+        features = image_features(model, images, self.out / "features", problems)
+        problems.check(len(images))
+        return features
+
+    def align(self) -> DualEncoder:
+        """`mini`, fitted to the learning side: the base."""
+        announce(2, "Fitting mini to the pictures: this is the base")
+        mini = load_model("mini", device="cpu")
+        assert isinstance(mini, Mini)
+        rows, folder = self.split.learn, self.out / "base"
+        made = align(
+            mini,
+            [row.caption for row in rows],
+            self.features(mini, [str(row.image) for row in rows]),
+            [row.image_id for row in rows],
+            self.config.align_config(str(folder)),
+            folder,
+        )
+        return load_model(str(made), device="cpu")
+
+    def generate(self) -> pa.Table:
+        """Triples of both sides, by the built-in LLM; the held-out ones serve the scores only."""
+        announce(3, "Paraphrasing the captions in two steps with the built-in LLM")
+        rows, folder = [*self.split.learn, *self.split.held_out], self.out / "triples"
+        summary = generate(rows, self.config.generate_config(folder), folder, total=len(rows))
+        print(summary.table())
+        return read_triples(folder / "triples.parquet")
+
+    def train(self, name: str, triples: pa.Table) -> DualEncoder:
+        """The control or the tuned model, from the same base on the same rows."""
+        announce(4, f"Training the text encoder: {name}")
+        base = load_model(str(self.out / "base" / "best.safetensors"), device="cpu")
+        ids = pa.array([row.id for row in self.split.learn])
+        mine = triples.filter(pc.is_in(triples["id"], value_set=ids))
+        config = self.config.train_config(str(self.out / name), control=name == "control")
+        features = self.features(base, mine["image"].to_pylist())
+        return load_model(str(train(base, mine, features, config, self.out / name)), device="cpu")

@@ -1,0 +1,73 @@
+"""The last stage: score the models on the held-out pictures and show what was found."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from paraclip.data.captions import Caption
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
+from paraclip.evaluation.pairs import Pairs
+from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.pool import Pool
+from paraclip.evaluation.report import Report
+from paraclip.evaluation.run import evaluate
+from paraclip.files import text_hash
+from paraclip.models.encoder import DualEncoder
+
+K = 10
+
+
+def score_held_out(
+    models: dict[str, DualEncoder],
+    held_out: list[Caption],
+    triples: pa.Table,
+    out: Path,
+    seed: int,
+) -> Report:
+    """Paraphrased retrieval and image-text retrieval over the held-out pictures.
+
+    Args:
+        models: by label.
+        held_out: captions of pictures that neither alignment nor tuning saw.
+        triples: of all captions; those of the held-out ones give the pairs of wordings.
+        out: folder of the whole job; the report goes into `report/`, features are in `features/`.
+        seed: of the bootstrap.
+
+    Raises:
+        UserError: no held-out caption yielded a triple, or the pool is smaller than ten pictures.
+    """
+    benchmarks: list[Benchmark] = [
+        ParaphrasedRetrieval(held_out_pairs(held_out, triples), held_out_pool(held_out), K),
+        ImageTextRetrieval(gallery(held_out, "held-out captions")),
+    ]
+    settings = {"seed": seed, "cache": out / "features"}
+    return evaluate(models, benchmarks, out / "report", settings)
+
+
+def held_out_pool(held_out: list[Caption]) -> Pool:
+    """The held-out pictures, in the order of their ids."""
+    pictures = {row.image_id: str(row.image) for row in held_out}
+    names = sorted(pictures)
+    return Pool(
+        "held-out pictures", tuple(pictures[name] for name in names), None,
+        text_hash("\n".join(names)),
+    )  # fmt: skip
+
+
+def held_out_pairs(held_out: list[Caption], triples: pa.Table) -> Pairs:
+    """Each held-out caption with its second rewording, where the generator gave one."""
+    wanted = {row.id for row in held_out}
+    rows = [row for row in triples.to_pylist() if row["id"] in wanted]
+    if not rows:
+        what = "no held-out caption yielded a paraphrase that passed the filters"
+        raise UserError("triples", what, "Bring more pictures, or draw more --candidates.")
+    texts = [(row["caption"], row["paraphrase_2"]) for row in rows]
+    return Pairs(
+        name="held-out captions (caption and paraphrase_2)",
+        ids=tuple(row["id"] for row in rows),
+        captions=tuple(caption for caption, _ in texts),
+        paraphrases=tuple(other for _, other in texts),
+        hash=text_hash("\n".join("\t".join(pair) for pair in texts)),
+    )
