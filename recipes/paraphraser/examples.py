@@ -1,15 +1,19 @@
 """The rows the paraphraser learns from: strong triples, split by picture, turned into tokens."""
 
+import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PROMPTS = (
-    Path(__file__).resolve().parents[2] / "src/paraclip/paraphrase/adapter/prompts.json"
-)
+from paraclip.paraphrase.config import SMALL
+from paraclip.paraphrase.filters import Judge, Question
+
+HERE = Path(__file__).resolve().parent
+PROMPTS = HERE.parents[1] / "src/paraclip/paraphrase/adapter/prompts.json"
+OWN = (HERE / "own_triples.tsv", HERE / "short_captions.tsv")
 
 
 @dataclass(frozen=True)
@@ -33,19 +37,62 @@ def held_out(image_id: str) -> bool:
 def read_rows(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """Rows of the paper's JSONL: index, image_id, caption, paraphrase_1, paraphrase_2."""
     return [
-        {**json.loads(line), "source": path.stem}
-        for path in paths
-        for line in path.read_text(encoding="utf-8").splitlines()
+        json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()
     ]
 
 
-def pairs_of(row: dict[str, Any]) -> Iterator[Pair]:
-    """Both steps of a triple, and the way back to the caption, a nearer wording for step 2."""
-    caption, first, second = (
-        one_line(row[key]) for key in ("caption", "paraphrase_1", "paraphrase_2")
-    )
-    yield Pair("step_1", caption, first)
-    yield Pair("step_2", first, second)
+def read_own(paths: Iterable[Path] = OWN) -> list[dict[str, Any]]:
+    """The project's own triples: caption, paraphrase_1, paraphrase_2, tab-separated."""
+    rows = []
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as lines:
+            rows += csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    return rows
+
+
+def broad_pairs(rows: Iterable[dict[str, Any]]) -> list[Pair]:
+    """Both steps of every triple: wide in wording, with all that strays in it."""
+    return [pair for row in rows for pair in both_steps(row)]
+
+
+def both_steps(row: dict[str, Any]) -> tuple[Pair, Pair]:
+    caption, first, second = _texts(row)
+    return Pair("step_1", caption, first), Pair("step_2", first, second)
+
+
+def near_pairs(rows: list[dict[str, Any]], own: list[dict[str, Any]]) -> list[Pair]:
+    """Pairs from which a small model learns to add nothing.
+
+    Those of the triples that pass the filters for small generators; the way back from
+    paraphrase_1 to the caption where the two differ enough in wording, as one more step 2
+    (a person's own plain words for the same picture); and the project's own triples.
+    """
+    firsts, seconds = zip(*(both_steps(row) for row in rows), strict=True)
+    back = [Pair("step_2", pair.answer, pair.text) for pair in firsts]
+    judge = Judge(SMALL)
+    kept = _passing(judge, firsts)[::2]  # step 1 is the easier half, and half of it is enough
+    kept += 2 * _passing(judge, seconds, [pair.text for pair in firsts])
+    kept += _passing(judge, back, overlap=0.75)
+    return kept + 3 * [pair for row in own for pair in both_steps(row)]
+
+
+def _passing(
+    judge: Judge, pairs: Sequence[Pair], captions: Sequence[str] = (), overlap: float = 0.9
+) -> list[Pair]:
+    """The pairs that the filters pass and that share no more than `overlap` of their words."""
+    captions = captions or [""] * len(pairs)
+    questions = [
+        Question(pair.text, pair.answer, caption)
+        for pair, caption in zip(pairs, captions, strict=True)
+    ]
+    verdicts = zip(pairs, judge.judge(questions), strict=True)
+    return [pair for pair, said in verdicts if said.reason is None and said.overlap <= overlap]
+
+
+def _texts(row: dict[str, Any]) -> tuple[str, str, str]:
+    return (
+        one_line(row["caption"]), one_line(row["paraphrase_1"]), one_line(row["paraphrase_2"])
+    )  # fmt: skip
 
 
 def tokenize(pairs: Iterable[Pair], tokenizer: Any) -> list[tuple[list[int], int]]:

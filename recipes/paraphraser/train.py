@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from examples import held_out, pairs_of, read_rows, tokenize
+from examples import Pair, broad_pairs, held_out, near_pairs, read_own, read_rows, tokenize
 from lora_gguf import write_adapter
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -50,7 +50,10 @@ def load(path: Path) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def add_lora(model: Any, rank: int) -> Any:
+def add_lora(model: Any, rank: int, start: Path | None = None) -> Any:
+    """The model with LoRA factors to train: new ones, or those of an earlier stage."""
+    if start is not None:
+        return PeftModel.from_pretrained(model, start, is_trainable=True)
     settings = LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules=[*ATTENTION, *FEED_FORWARD], bias="none"
     )
@@ -110,15 +113,29 @@ def train(
             if len(losses) % 20 == 0:
                 recent = sum(losses[-20:]) / 20
                 seconds = time.monotonic() - start
-                print(f"epoch {epoch + 1} batch {len(losses)} loss {recent:.3f} {seconds:.0f} s", flush=True)
+                print(
+                    f"epoch {epoch + 1} batch {len(losses)} loss {recent:.3f} {seconds:.0f} s",
+                    flush=True,
+                )
         yield epoch + 1, sum(losses) / len(losses)
+
+
+def stage_pairs(stage: str, rows: list[dict[str, Any]]) -> tuple[list[Pair], list[Pair]]:
+    """(pairs to learn, pairs of the held-out tenth) of a stage."""
+    learnt = [row for row in rows if not held_out(row["image_id"])]
+    kept_back = [row for row in rows if held_out(row["image_id"])]
+    if stage == "broad":
+        return broad_pairs(learnt), broad_pairs(kept_back)
+    return near_pairs(learnt, read_own()), near_pairs(kept_back, [])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/paraphrases"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--stage", choices=("broad", "near"), default="broad")
+    parser.add_argument("--start", type=Path, help="PEFT folder of the stage before")
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--rank", type=int, default=6)
@@ -126,11 +143,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     rows = read_rows([options.data / "flickr8k_train.jsonl", options.data / "web.jsonl"])
+    learnt, kept_back = stage_pairs(options.stage, rows)
     model, tokenizer = load(weights_path())
-    learnt = [p for row in rows if not held_out(row["image_id"]) for p in pairs_of(row)]
-    kept_back = [p for row in rows if held_out(row["image_id"]) for p in pairs_of(row)]
     examples, tests = tokenize(learnt, tokenizer), tokenize(kept_back, tokenizer)
-    model = add_lora(model, options.rank)
+    model = add_lora(model, options.rank, options.start)
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"{len(examples)} examples, held out {len(tests)}", flush=True)
     settings = {"epochs": options.epochs, "size": options.batch, "rate": options.rate}
