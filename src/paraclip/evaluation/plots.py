@@ -51,6 +51,7 @@ def draw_panel(panel: Any, line: Line, labels: list[str], named: bool) -> None:
     panel.set_ylim(len(labels) - 0.5, -0.75)
     panel.set_yticks(range(len(labels)), labels if named else [""] * len(labels))
     panel.margins(x=0.12)
+    panel.locator_params(axis="x", nbins=5)
     panel.tick_params(labelsize=9)
     panel.grid(axis="x", alpha=0.3)
 

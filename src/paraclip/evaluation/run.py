@@ -1,6 +1,6 @@
 """Score models side by side and write the report with all that belongs to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ RESAMPLES = 1000
 
 def evaluate(
     models: dict[str, DualEncoder],
-    benchmarks: list[Benchmark],
+    benchmarks: Sequence[Benchmark],
     out: Path | str,
     settings: Mapping[str, Any],
 ) -> Report:

@@ -1,0 +1,119 @@
+"""`paraclip evaluate` as a function of its options, with tiny models."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from colour_encoder import ColourEncoder, draw_pictures
+from text_sets import write_sts, write_sugar_crepe_pp
+
+from paraclip.errors import UserError
+from paraclip.evaluation import command
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.report import read_report
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
+    """All benchmarks in a data folder; models `steady` and `brittle` can be loaded."""
+    noises = {"steady": 0.1, "brittle": 1.5}
+    monkeypatch.setattr(command, "load_model", lambda name, device: ColourEncoder(noises[name]))
+    monkeypatch.delenv("PARACLIP_DATA", raising=False)
+    data = tmp_path / "data"
+    write_sts(data / "sts")
+    write_sugar_crepe_pp(data / "sugar_crepe_pp")
+    pictures = draw_pictures(data / "flickr8k" / "images", 3)
+    lines = [f"{p.name},{p.stem.replace('_', ' ')} {n}" for p in pictures for n in range(2)]
+    (data / "flickr8k" / "captions.csv").write_text("\n".join(["image,caption", *lines]))
+    names = [path.name for path in pictures[:10]]
+    (data / "flickr8k" / "test_images.txt").write_text("\n".join(names))
+    return EvaluateConfig(
+        ("base=brittle", "tuned=steady"), data=str(data), out=str(tmp_path / "out"),
+        resamples=20, cache=str(tmp_path / "cache"),
+    )  # fmt: skip
+
+
+def test_all_benchmarks_of_a_data_folder(
+    config: EvaluateConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.evaluate_command(config)
+    printed = capsys.readouterr().out
+    report = read_report(Path(config.out) / "report.json")
+    names = [section.name for section in report.sections]
+    assert names == ["paraphrased-retrieval", "image-text-retrieval", "sugar-crepe-pp", "sts"]
+    assert "10 pictures and 20 captions of captions.csv (test_images.txt)" in printed
+    assert "report.md" in printed
+    assert report.provenance["models"] == {"base": "brittle", "tuned": "steady"}
+    assert any(Path(config.cache or "").iterdir())
+
+
+def test_the_data_folder_may_come_from_the_environment(
+    config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_DATA", str(config.data))
+    (benchmark,) = command.find_benchmarks(replace(config, data=None, benchmarks="sts"))
+    assert benchmark.name == "sts"
+
+
+def test_what_is_missing_is_said_and_the_rest_is_scored(
+    config: EvaluateConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(config.data or "")
+    (data / "sts").rename(data / "elsewhere")
+    (data / "flickr8k" / "captions.csv").unlink()
+    found = command.find_benchmarks(config)
+    assert [benchmark.name for benchmark in found] == ["paraphrased-retrieval", "sugar-crepe-pp"]
+    told = capsys.readouterr().err
+    assert "sts left out: --data: " in told and "Get SentEval's STS and SICK" in told
+    assert "image-text-retrieval left out: --captions: " in told
+
+
+def test_named_benchmarks_must_have_their_data(config: EvaluateConfig) -> None:
+    nothing = replace(config, data=None)
+    with pytest.raises(UserError, match="--pairs: no data folder is named"):
+        command.find_benchmarks(replace(nothing, benchmarks="paraphrased-retrieval"))
+    with pytest.raises(UserError, match="no benchmark has its data"):
+        command.find_benchmarks(nothing)
+    with pytest.raises(UserError, match=r"no such benchmark. Did you mean sts\?"):
+        command.find_benchmarks(replace(config, benchmarks="sst"))
+
+
+def test_ones_own_pairs_pool_and_captions(config: EvaluateConfig, tmp_path: Path) -> None:
+    data = Path(config.data or "") / "flickr8k"
+    (tmp_path / "pairs.csv").write_text("one,two\na red,red one\n")
+    (tmp_path / "pool.txt").write_text("red_0.png\nblue_0.png\n")
+    own = replace(
+        config, data=None, pairs=str(tmp_path / "pairs.csv"), first_column="one",
+        second_column="two", pool=str(tmp_path / "pool.txt"), images=str(data / "images"), k=2,
+        captions=str(data / "captions.csv"),
+    )  # fmt: skip
+    retrieval, both_ways = command.find_benchmarks(own)
+    assert retrieval.pool == "1 pairs of pairs.csv (one and two), over 2 pictures of pool.txt"
+    assert both_ways.pool == "12 pictures and 24 captions of captions.csv"
+
+
+def test_pairs_without_a_pool_are_refused(config: EvaluateConfig, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("caption,paraphrase\na red,red one\n")
+    alone = replace(
+        config, data=None, pairs=str(tmp_path / "pairs.csv"), benchmarks="paraphrased-retrieval"
+    )
+    with pytest.raises(UserError, match=r"--pool: no data folder is named. Name a folder of pict"):
+        command.find_benchmarks(alone)
+
+
+def test_labels() -> None:
+    given = (
+        "base=ViT-B-32:laion2b_s34b_b79k", "mini", "runs/tuned/best.safetensors",
+        "runs/merged.safetensors", "ViT-B-32:/w=1.safetensors",
+    )  # fmt: skip
+    assert command.label_models(given) == {
+        "base": "ViT-B-32:laion2b_s34b_b79k",
+        "mini": "mini",
+        "tuned": "runs/tuned/best.safetensors",
+        "merged": "runs/merged.safetensors",
+        "ViT-B-32:/w=1.safetensors": "ViT-B-32:/w=1.safetensors",
+    }
+    with pytest.raises(UserError, match="label 'mini' is there twice"):
+        command.label_models(("mini", "mini=other"))
+    with pytest.raises(UserError, match="no model is given"):
+        command.label_models(())

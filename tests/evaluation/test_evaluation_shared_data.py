@@ -1,0 +1,65 @@
+"""The research data as it is: row counts that the tasks are known by."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from paraclip.data.reading import read_captions
+from paraclip.evaluation.image_text_retrieval import gallery
+from paraclip.evaluation.pairs import read_pairs
+from paraclip.evaluation.pool import read_names, read_pool
+from paraclip.evaluation.sts import read_tasks
+from paraclip.evaluation.sugar_crepe_pp import read_subsets
+
+DATA = Path(os.environ.get("PARACLIP_DATA") or "../shared/data")
+pytestmark = [
+    pytest.mark.shared_data,
+    pytest.mark.skipif(
+        not (DATA / "sts").is_dir(), reason=f"no research data in {DATA} (set PARACLIP_DATA)"
+    ),
+]
+
+
+def test_sts_tasks_have_the_pairs_that_are_known() -> None:
+    counts = {task.name: len(task.pairs) for task in read_tasks(DATA / "sts")}
+    assert counts == {
+        "STS12": 3108, "STS13": 1500, "STS14": 3750, "STS15": 3000, "STS16": 1186,
+        "STS-B": 1379, "SICK-R": 4927,
+    }  # fmt: skip
+
+
+def test_gold_scores_lie_where_they_should() -> None:
+    for task in read_tasks(DATA / "sts"):
+        scores = [score for _, _, score in task.pairs]
+        low = 1 if task.name == "SICK-R" else 0
+        assert min(scores) >= low and max(scores) == 5
+
+
+def test_sugar_crepe_pp_subsets_have_their_rows() -> None:
+    known = {
+        "replace_att": 788, "replace_obj": 1652, "replace_rel": 1406, "swap_att": 666,
+        "swap_obj": 245,
+    }  # fmt: skip
+    found = {s.name: len(s.rows) for s in read_subsets(DATA / "sugar_crepe_pp")}
+    assert {"replace_att", "replace_obj", "swap_obj"} <= set(found)
+    assert found == {name: known[name] for name in found}
+
+
+def test_sugar_crepe_pp_is_read_as_pairs() -> None:
+    pairs = read_pairs(DATA / "sugar_crepe_pp")
+    assert len(pairs) >= 2685 and pairs.skipped == 0
+
+
+def test_paraphrases_are_read_as_pairs() -> None:
+    assert len(read_pairs(DATA / "paraphrases" / "flickr8k_test.jsonl")) == 500
+    train = read_pairs(DATA / "paraphrases" / "flickr8k_train.jsonl", second="paraphrase_2")
+    assert len(train) == 3600
+
+
+def test_flickr8k_has_a_thousand_test_pictures_with_five_captions_each() -> None:
+    folder = DATA / "flickr8k"
+    names = read_names(folder / "test_images.txt")
+    found = gallery(read_captions(str(folder / "captions.csv")), "test", names)
+    assert (len(found.references), len(found.captions)) == (1000, 5000)
+    assert len(read_pool(folder / "images")) == 8091

@@ -1,0 +1,264 @@
+"""A whole evaluation: files read back, differences, plots, contact sheet."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colour_encoder import COLOURS, ColourEncoder, draw_pictures
+from PIL import Image
+from text_sets import write_sts, write_sugar_crepe_pp
+
+from paraclip.data.captions import Caption
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.bootstrap import Interval, interval, resample
+from paraclip.evaluation.contact_sheet import choose, contact_sheet, wrapped
+from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
+from paraclip.evaluation.pairs import Pairs
+from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.plots import plot_scores, plot_trade_off
+from paraclip.evaluation.pool import read_pool
+from paraclip.evaluation.report import (
+    Line,
+    Report,
+    Section,
+    console_table,
+    figure,
+    markdown,
+    read_report,
+    write_json,
+)
+from paraclip.evaluation.run import evaluate
+from paraclip.evaluation.sts import SemanticSimilarity, read_tasks
+from paraclip.evaluation.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
+
+MODELS = {"control": 1.5, "base": 1.0, "tuned": 0.1}
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
+    """All four benchmarks on drawn pictures and texts of our own."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    paths = draw_pictures(folder / "pictures")
+    texts = [(f"a {name} thing {n}", f"some {name} stuff") for name in COLOURS for n in range(3)]
+    first, second = zip(*texts, strict=True)
+    pairs = Pairs("made | here", tuple(map(str, range(12))), first, second, "0")
+    captions = [Caption(p.stem, p.stem.replace("_", " "), p.name, str(p), "made:1") for p in paths]
+    benchmarks = [
+        ParaphrasedRetrieval(pairs, read_pool(folder / "pictures"), 5),
+        ImageTextRetrieval(gallery(captions, "made here")),
+        SugarCrepePlusPlus(read_subsets(write_sugar_crepe_pp(folder / "scpp"))),
+        SemanticSimilarity(read_tasks(write_sts(folder / "sts"), ["STS-B", "SICK-R"])),
+    ]
+    models = {label: ColourEncoder(noise) for label, noise in MODELS.items()}
+    settings = {"seed": 3, "resamples": 50, "cache": folder / "cache", "pairs": Path("made")}
+    return evaluate(models, benchmarks, folder / "out", settings), folder / "out"
+
+
+def test_the_json_reads_back_as_the_report(evaluated: tuple[Report, Path]) -> None:
+    report, out = evaluated
+    again = read_report(out / "report.json")
+    assert again.models == report.models
+    assert [section.pool for section in again.sections] == [s.pool for s in report.sections]
+    for section, other in zip(report.sections, again.sections, strict=True):
+        for line, read in zip(section.lines, other.lines, strict=True):
+            assert (line.name, line.headline, line.items) == (read.name, read.headline, read.items)
+            for label, found in line.values.items():
+                assert read.values[label].value == pytest.approx(found.value, abs=1e-4)
+            assert set(line.differences) == set(read.differences)
+
+
+def test_the_json_says_how_it_was_made(evaluated: tuple[Report, Path]) -> None:
+    _, out = evaluated
+    content = json.loads((out / "report.json").read_text())
+    made = content["provenance"]
+    assert {"command", "time", "versions", "machine", "cache"} <= set(made)
+    assert (made["seed"], made["resamples"], made["precision"]) == (3, 50, "fp32")
+    weights = {facts["weights"] for facts in content["models"].values()}
+    assert len(weights) == 3 and all(re.fullmatch("[0-9a-f]{16}", found) for found in weights)
+    data = content["benchmarks"][0]["data"]
+    assert (data["pool_size"], data["k"]) == (20, 5)
+
+
+def test_every_model_is_set_against_base_and_control(evaluated: tuple[Report, Path]) -> None:
+    report, _ = evaluated
+    line = report.line("AO@5")
+    assert line is not None
+    assert list(line.differences) == ["control - base", "tuned - base", "tuned - control"]
+    difference = line.differences["tuned - base"]
+    expected = line.values["tuned"].value - line.values["base"].value
+    assert difference.value == pytest.approx(expected)
+    assert difference.low <= difference.value <= difference.high
+    assert difference.value > 0
+    assert report.line("no such figure") is None
+
+
+def test_items_are_kept_and_give_the_figures_again(evaluated: tuple[Report, Path]) -> None:
+    report, out = evaluated
+    with np.load(out / "items.npz", allow_pickle=False) as items:
+        tuned = items["paraphrased-retrieval/tuned/AO@5"]
+        base = items["paraphrased-retrieval/base/AO@5"]
+        assert items["paraphrased-retrieval/base/caption_ranking"].shape == (12, 5)
+        assert items["sts/base/STS-B"].shape == (5, 2)
+    line = report.line("AO@5")
+    assert line is not None
+    assert line.values["tuned"].value == pytest.approx(100 * tuned.mean())
+    drawn = [resample(Metric("m", found), 50, 3) for found in (tuned, base)]
+    again = interval(0.0, 100 * (drawn[0] - drawn[1]))
+    assert line.differences["tuned - base"].low == pytest.approx(again.low)
+
+
+def test_the_markdown_holds_every_figure_and_its_pictures(evaluated: tuple[Report, Path]) -> None:
+    report, out = evaluated
+    text = (out / "report.md").read_text()
+    for section in report.sections:
+        assert f"## {section.name}" in text
+        for line in section.lines:
+            assert f"| {line.name} |" in text
+    shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert shown == ["scores.png", "trade_off.png", "contact_sheet.png"]
+    assert all((out / name).is_file() for name in shown)
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert all(len(re.findall(r"(?<!\\)\|", line)) in (4, 5) for line in tables)
+    assert "made | here" in text
+
+
+def test_the_table_shows_headlines_with_differences(evaluated: tuple[Report, Path]) -> None:
+    report, _ = evaluated
+    lines = console_table(report).splitlines()
+    assert lines[0].split() == ["control", "base", "tuned"]
+    row = next(line for line in lines if line.startswith("AO@5"))
+    assert re.fullmatch(
+        r"AO@5 +\d+\.\d \([+-]\d+\.\d[* ]\) +\d+\.\d +\d+\.\d \(\+\d+\.\d[* ]\)", row
+    )
+    assert not any(line.startswith("TOT micro") for line in lines)
+    assert any("20 pictures" in line for line in lines)
+
+
+def colours_of(path: Path) -> int:
+    with Image.open(path) as image:
+        assert min(image.size) > 300
+        counted = image.convert("RGB").getcolors(2**24)
+    assert counted is not None
+    return len(counted)
+
+
+@pytest.mark.parametrize("name", ["scores.png", "trade_off.png", "contact_sheet.png"])
+def test_pictures_are_drawn(evaluated: tuple[Report, Path], name: str) -> None:
+    path = evaluated[1] / name
+    assert 5_000 < path.stat().st_size < 1_500_000
+    assert colours_of(path) > 20
+
+
+def small_report(*values: float, labels: tuple[str, ...] = ("base",)) -> Report:
+    found = {
+        label: Interval(value, value - 1, value + 1)
+        for label, value in zip(labels, values, strict=True)
+    }
+    section = Section("sts", "5 pairs", {}, [Line("STS mean", True, 5, found, {})])
+    return Report({label: {"weights": "0"} for label in labels}, [section], {"seed": 0})
+
+
+def test_one_model_is_enough_and_an_undefined_figure_is_a_dash(tmp_path: Path) -> None:
+    report = small_report(float("nan"))
+    assert "STS mean     -" in console_table(report)
+    assert "| STS mean | - [-, -] |" in markdown(report, [])
+    write_json(report, tmp_path / "report.json")
+    (line,) = read_report(tmp_path / "report.json").sections[0].lines
+    assert np.isnan(line.values["base"].value)
+    assert "NaN" not in (tmp_path / "report.json").read_text()
+    plot_scores(report, tmp_path / "scores.png")
+    assert not plot_trade_off(report, "base", tmp_path / "trade_off.png")
+    assert not (tmp_path / "trade_off.png").exists()
+
+
+def test_a_plot_moves_with_its_figures(tmp_path: Path) -> None:
+    for name, second in (("one", 60.0), ("other", 70.0)):
+        report = small_report(50.0, second, labels=("base", "tuned"))
+        plot_scores(report, tmp_path / name)
+    one, other = (np.asarray(Image.open(tmp_path / name)) for name in ("one", "other"))
+    assert one.shape != other.shape or (one != other).any()
+
+
+def test_figures_have_one_decimal_and_no_minus_zero() -> None:
+    assert [figure(-0.04), figure(-0.04, True), figure(2.25, True)] == ["0.0", "+0.0", "+2.2"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"format": "other"}', '{"format": "paraclip-report-1"}']
+)
+def test_what_is_no_report_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(UserError, match="is no ParaCLIP report"):
+        read_report(tmp_path / "report.json")
+    with pytest.raises(UserError, match="there is no such report"):
+        read_report(tmp_path / "none.json")
+
+
+class Fixed:
+    """A benchmark with fixed items and a note."""
+
+    name, pool, data = "fixed", "2 items", {}
+
+    def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
+        return Scores([Metric("m", np.array([0.0, 1.0]))], notes=["read this"])
+
+
+def test_any_benchmark_of_the_protocol_will_do(tmp_path: Path) -> None:
+    report = evaluate({"only": ColourEncoder()}, [Fixed()], tmp_path, {"resamples": 20})
+    assert report.sections[0].lines[0].values["only"].value == 50
+    assert report.sections[0].notes == ["read this"]
+    assert "Note: read this." in (tmp_path / "report.md").read_text()
+    assert not (tmp_path / "contact_sheet.png").exists()
+    with pytest.raises(UserError, match="no model is given"):
+        evaluate({}, [Fixed()], tmp_path, {})
+    with pytest.raises(UserError, match="no benchmark is given"):
+        evaluate({"only": ColourEncoder()}, [], tmp_path, {})
+
+
+def rankings(*rows: list[int]) -> np.ndarray:
+    return np.array(rows)
+
+
+def test_the_sheet_shows_gains_the_middle_and_the_loss() -> None:
+    same, other = [0, 1], [2, 3]
+    first = rankings(*[same] * 9)
+    base = first, rankings(*[other] * 8, same)
+    # Pairs 2, 5 and 7 gain (5 half as much), pair 8 loses.
+    tuned = (
+        first,
+        rankings(*[same if n in (2, 7) else [2, 0] if n == 5 else other for n in range(9)]),
+    )
+    chosen = choose(base, tuned)
+    assert chosen[:3] == [(2, "greatest gain"), (7, "greatest gain"), (5, "greatest gain")]
+    assert [kind for _, kind in chosen[3:]] == ["median", "median", "greatest loss"]
+    assert chosen[-1][0] == 8
+
+
+def test_the_sheet_of_one_pair_frames_what_is_shared(tmp_path: Path) -> None:
+    paths = [str(path) for path in draw_pictures(tmp_path / "pictures", 1)]
+    base = rankings([0, 1]), rankings([2, 3])
+    tuned = rankings([0, 1]), rankings([1, 0])
+    for name, models in (("gain", (base, tuned)), ("none", (base, base))):
+        contact_sheet([("a red", "red")], *models, paths, tmp_path / name)
+    blue = [
+        (np.asarray(Image.open(tmp_path / name).convert("RGB")) == (0, 0x72, 0xB2)).all(2).sum()
+        for name in ("gain", "none")
+    ]
+    assert blue[1] == 0 and blue[0] > 4 * 4 * 400
+    with pytest.raises(UserError, match="no pair to draw"):
+        contact_sheet([], base, tuned, paths, tmp_path / "sheet.png")
+
+
+def test_a_picture_that_is_gone_leaves_its_place_grey(tmp_path: Path) -> None:
+    ranked = rankings([0, 1]), rankings([0, 1])
+    contact_sheet([("x", "y")], ranked, ranked, ["gone.png", "lost.png"], tmp_path / "sheet.png")
+    assert colours_of(tmp_path / "sheet.png") > 2
+
+
+def test_long_texts_are_wrapped_and_cut() -> None:
+    text = wrapped("word " * 60)
+    assert len(text.splitlines()) == 5 and text.endswith("…")
+    assert wrapped("short") == "“short”"
