@@ -1,6 +1,12 @@
 """Options of `paraclip generate`; the text under each field is its help."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from paraclip.data.config import ColumnOptions, Columns
 
 
 @dataclass(frozen=True)
@@ -10,7 +16,7 @@ class Limits:
     similarity: float = 0.35
     """Least MiniLM cosine between an answer and its source, -1 to 1."""
     support: float = 0.25
-    """Least support of every new content word by the source's words, cosine of MiniLM's word
+    """Least support of every new content word by the source's words: cosine of MiniLM's word
     vectors in context, -1 to 1."""
     kept: float = 0.25
     """Least share of the source's content words that the answer must carry on, 0 to 1."""
@@ -19,9 +25,131 @@ class Limits:
     words: int = 60
     """Most words of an answer."""
     changed_kind: bool = False
-    """Reject an answer that names another kind of thing than its source does ("pony" as
-    "canine"), by a list of common kinds; worth it for small generators."""
+    """Reject an answer that names another kind of thing than its source does ("canine" for
+    "pony"), by a list of common kinds; worth it for small generators."""
 
 
 STRONG = Limits()
 SMALL = Limits(similarity=0.6, support=0.4, kept=0.6, growth=1.6, words=40, changed_kind=True)
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """Paraphrase captions in two steps with a large language model; writes triples.
+
+    Killed and started again with the same options, it goes on where it was.
+    """
+
+    source: tyro.conf.Positional[str]
+    """Captions: folder of pictures with a .txt beside each; CSV, TSV, JSONL or Parquet file; COCO
+    captions JSON; WebDataset shards."""
+
+    out: Path
+    """Folder for triples.parquet, rejected.jsonl, failed.jsonl, summary.json and the log of all
+    answers, answers.jsonl."""
+
+    columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
+    """Names of the columns."""
+
+    backend: str = "builtin"
+    """builtin: SmolLM2-135M with the paraphrasing adapter that ParaCLIP brings, on this machine.
+    openai: any OpenAI-compatible server (OpenAI, vLLM, llama.cpp, Ollama)."""
+
+    model: str | None = None
+    """Model name of the server. Left out: PARACLIP_MODEL."""
+
+    base_url: str | None = None
+    """Address of the server, such as http://localhost:8000/v1. Left out: OPENAI_BASE_URL, else
+    OpenAI's own. The key comes from OPENAI_API_KEY; local servers need none."""
+
+    style: Literal["auto", "paper", "few-shot", "short"] = "auto"
+    """Prompts. paper: instructions alone, for strong models. few-shot: the same with examples.
+    short: what the built-in adapter was trained on. auto: short for builtin, else paper."""
+
+    candidates: int | None = None
+    """Answers drawn for each question; the best that passes the filters is kept. Left out: 4 for
+    builtin, else 1."""
+
+    asks: int | None = None
+    """How often a question is asked while no answer passes the filters. Left out: 2 for builtin,
+    else 1."""
+
+    temperature: float | None = None
+    """Sampling temperature. Left out: 0.8 for builtin, else 1.0 (as in the paper)."""
+
+    top_p: float | None = None
+    """Nucleus sampling: the probability mass that answers are drawn from, 0 to 1. Left out: 0.9
+    for builtin, else 0.1 (as in the paper)."""
+
+    max_tokens: int = 64
+    """Most tokens of an answer; an answer that was cut off there is rejected."""
+
+    concurrency: int | None = None
+    """Questions under way at once. Left out: 16."""
+
+    timeout: float = 60.0
+    """Seconds to wait for an answer before asking again."""
+
+    max_retries: int = 5
+    """How often a request is repeated after a time-out, a rate limit or a server error."""
+
+    limits: Literal["auto", "strong", "small"] = "auto"
+    """Strictness of the filters. strong trusts the generator's synonyms; small doubts every new
+    word. auto: small for builtin, else strong."""
+
+    min_similarity: float | None = None
+    """Least MiniLM cosine between an answer and its source (-1 to 1), instead of the limits'."""
+
+    min_support: float | None = None
+    """Least support of a new content word (-1 to 1), instead of the limits'."""
+
+    max_broken: float = 0.01
+    """Largest share of broken input rows that is skipped and counted instead of being an error
+    (0 to 1)."""
+
+    jsonl: bool = False
+    """Also write triples.jsonl in the paper's layout."""
+
+    fresh: bool = False
+    """Throw away the answers in the output folder and start anew."""
+
+    @property
+    def builtin(self) -> bool:
+        """Whether the built-in model answers."""
+        return self.backend == "builtin"
+
+    @property
+    def prompt_style(self) -> str:
+        """The style with `auto` resolved."""
+        automatic = "short" if self.builtin else "paper"
+        return automatic if self.style == "auto" else self.style
+
+    @property
+    def sampling(self) -> tuple[float, float]:
+        """Temperature and top_p with the backend's defaults filled in."""
+        temperature, top_p = (0.8, 0.9) if self.builtin else (1.0, 0.1)
+        return (
+            temperature if self.temperature is None else self.temperature,
+            top_p if self.top_p is None else self.top_p,
+        )
+
+    @property
+    def drawn(self) -> int:
+        """Answers for each question."""
+        return self.candidates or (4 if self.builtin else 1)
+
+    @property
+    def most_asks(self) -> int:
+        """How often a question may be asked."""
+        return self.asks or (2 if self.builtin else 1)
+
+    @property
+    def filter_limits(self) -> Limits:
+        """The limits, with those given one by one on top."""
+        small = self.limits == "small" or (self.limits == "auto" and self.builtin)
+        found = SMALL if small else STRONG
+        if self.min_similarity is not None:
+            found = replace(found, similarity=self.min_similarity)
+        if self.min_support is not None:
+            found = replace(found, support=self.min_support)
+        return found

@@ -1,0 +1,59 @@
+"""`paraclip generate`: reads captions, asks, filters, writes, prints what became of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from paraclip.data.captions import Caption
+from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
+from paraclip.data.triples import read_provenance, write_triples
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.outputs import Summary
+from paraclip.paraphrase.run import generate, write_summary
+from paraclip.progress import track
+
+
+def generate_command(config: GenerateConfig) -> Summary:
+    """Do the whole job from the options.
+
+    Raises:
+        UserError: the captions cannot be read, or `generate` raised it.
+    """
+    total = count_captions(config)
+    problems = Problems(config.max_broken)
+    out = Path(config.out)
+    summary = generate(checked(config, problems), config, out, total)
+    if problems.count:
+        summary.broken = problems.count
+        write_summary(out, summary, config)
+        problems.write(out / "problems.txt")
+    triples = out / "triples.parquet"
+    if config.jsonl:
+        write_triples(out / "triples.jsonl", pq.read_table(triples), read_provenance(triples))
+    print(summary.table())
+    print(f"{summary.kept:,} triples in {triples}")
+    if problems.count:
+        print(problems.summary())
+    if summary.failed:
+        print(f"{summary.failed:,} captions got no answer: the same command asks them again.")
+    return summary
+
+
+def count_captions(config: GenerateConfig) -> int:
+    """Read the source once, before anything is asked: its faults show now, and its size.
+
+    Raises:
+        UserError: the source cannot be read or has too many broken rows.
+    """
+    problems = Problems(config.max_broken)
+    captions = read_captions(config.source, config.columns, problems)
+    total = sum(1 for _ in track(captions, "reading captions", None, "caption"))
+    problems.check(total + problems.count)
+    return total
+
+
+def checked(config: GenerateConfig, problems: Problems) -> Iterator[Caption]:
+    """The captions once more, for asking."""
+    yield from read_captions(config.source, config.columns, problems)

@@ -1,0 +1,86 @@
+"""What the generator is asked in step 1 and in step 2.
+
+The paper (arXiv 2402.15120) describes its prompts: step 1 asks to paraphrase the caption concisely
+and keep its meaning, step 2 asks the same and to avoid the words already used. The wording here is
+ours after that description.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+ONLY = "Answer with the paraphrase only, on one line, without quotation marks."
+PAPER = {
+    1: "Paraphrase this image caption concisely in plain language. Keep its meaning: every person, "
+    "thing, number, colour and relation it names, and nothing that it does not. " + ONLY,
+    2: "Paraphrase this image caption concisely, with another sentence structure, and avoid the "
+    "words already used in it where you can. Keep its meaning: every person, thing, number, colour "
+    "and relation it names, and nothing that it does not. " + ONLY,
+}
+EXAMPLES = {
+    1: (
+        ("two kids r eating icecream @ the park!!", "Two children eat ice cream in the park."),
+        ("A grey cat that is asleep on a wooden chair", "A gray cat sleeping on a chair of wood."),
+        ("Man in red jacket fixes his bike by the road", "A man in a red jacket repairs his bike "
+         "at the roadside."),
+        ("vintage oil lamp - brass, 12 inch", "A 12 inch vintage brass oil lamp."),
+    ),
+    2: (
+        ("Two children eat ice cream in the park.", "In a park, a pair of kids enjoy a frozen "
+         "dessert."),
+        ("A gray cat sleeping on a chair of wood.", "On the wooden seat a grey feline naps."),
+        ("A man in a red jacket repairs his bike at the roadside.", "By the street, a guy wearing "
+         "a crimson coat is mending his bicycle."),
+        ("A 12 inch vintage brass oil lamp.", "Antique oil-burning light of brass, twelve inches."),
+    ),
+}  # fmt: skip
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question for the generator.
+
+    Args:
+        messages: a chat, or None where the model completes plain text.
+        text: the plain text to complete, or None for a chat.
+        stop: strings that end the answer.
+    """
+
+    messages: tuple[Message, ...] | None = None
+    text: str | None = None
+    stop: tuple[str, ...] = ()
+
+    def as_text(self) -> str:
+        """One string that differs whenever the question does: what the log's keys are made of."""
+        return json.dumps([self.messages, self.text, self.stop], ensure_ascii=False)
+
+
+@cache
+def adapter_prompts() -> dict[str, Any]:
+    """The prompts that the built-in adapter was trained on; they lie beside it."""
+    place = files("paraclip.paraphrase").joinpath("adapter/prompts.json")
+    found: dict[str, Any] = json.loads(place.read_text("utf-8"))
+    return found
+
+
+def make_prompt(style: str, step: int, text: str) -> Prompt:
+    """The question of one step about one text.
+
+    Args:
+        style: "paper", "few-shot" or "short".
+        step: 1 or 2.
+        text: the caption in step 1, paraphrase_1 in step 2.
+    """
+    text = " ".join(text.split())
+    if style == "short":
+        known = adapter_prompts()
+        return Prompt(text=known[f"step_{step}"].replace("{text}", text), stop=tuple(known["stop"]))
+    messages: list[Message] = [{"role": "system", "content": PAPER[step]}]
+    for asked, answered in EXAMPLES[step] if style == "few-shot" else ():
+        messages.append({"role": "user", "content": asked})
+        messages.append({"role": "assistant", "content": answered})
+    return Prompt(messages=(*messages, {"role": "user", "content": text}))

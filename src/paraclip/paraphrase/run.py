@@ -1,0 +1,158 @@
+"""The two-step run over many captions: bounded concurrency, answers in a log, rows in order."""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from paraclip.data.captions import Caption
+from paraclip.errors import UserError, nearest
+from paraclip.files import text_hash, write_text
+from paraclip.paraphrase.backends import Backend, OpenAIBackend
+from paraclip.paraphrase.builtin import BuiltInBackend, builtin_identity
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.filters import Judge
+from paraclip.paraphrase.judging import JudgingDesk
+from paraclip.paraphrase.log import AnswerLog
+from paraclip.paraphrase.outputs import Summary, open_outputs
+from paraclip.paraphrase.prompts import make_prompt
+from paraclip.paraphrase.steps import Outcome, Paraphraser
+from paraclip.progress import bar
+from paraclip.provenance import provenance
+
+BACKENDS = ("builtin", "openai")
+LABEL = "paraphrasing"
+AHEAD = 8  # captions begun per question under way, so that a slow one holds nobody up
+
+
+def make_backend(config: GenerateConfig) -> Backend:
+    """The backend that the config names.
+
+    Raises:
+        UserError: there is no such backend, or an option for it is missing.
+    """
+    if config.backend not in BACKENDS:
+        mend = nearest(config.backend, list(BACKENDS))
+        raise UserError("--backend", f"there is no backend {config.backend!r}", mend)
+    return BuiltInBackend(config) if config.builtin else OpenAIBackend(config)
+
+
+def generate(
+    captions: Iterable[Caption],
+    config: GenerateConfig,
+    out: Path,
+    total: int | None = None,
+    backend: Backend | None = None,
+    judge: Judge | None = None,
+) -> Summary:
+    """Paraphrase captions in two steps; writes triples and all that was not kept.
+
+    Memory stays flat: a bounded window of captions is under way, results are written in input
+    order, and of old answers the log holds 32 bytes each.
+
+    Args:
+        captions: read once, as far as the window reaches.
+        config: who is asked, how, and how strict the filters are.
+        out: folder of answers.jsonl (the log), triples.parquet, rejected.jsonl, failed.jsonl and
+            summary.json.
+        total: how many captions there are, for the progress bar.
+        backend: who answers, instead of the one the config names.
+        judge: who judges, instead of one with the config's limits.
+
+    Returns:
+        What became of every caption.
+
+    Raises:
+        UserError: the server is down or refuses, the log was made with other settings or
+            captions, a wheel is missing, or the disk is full. The log keeps what was answered.
+    """
+    backend = backend or make_backend(config)
+    judge = judge or Judge(config.filter_limits)
+    log = AnswerLog(out / "answers.jsonl", answer_settings(config, backend), config.fresh)
+    try:
+        summary = asyncio.run(_run(captions, config, out, total, backend, judge, log))
+    finally:
+        log.close()
+    summary.check()
+    write_summary(out, summary, config)
+    return summary
+
+
+async def _run(
+    captions: Iterable[Caption],
+    config: GenerateConfig,
+    out: Path,
+    total: int | None,
+    backend: Backend,
+    judge: Judge,
+    log: AnswerLog,
+) -> Summary:
+    summary = Summary(generator=backend.generator, reused=len(log))
+    noted = provenance(generator=backend.generator, settings=settings_of(config))
+    try:
+        await backend.start()
+        async with JudgingDesk(judge) as desk:
+            work = Paraphraser(config, backend, log, desk)
+            window = AHEAD * (config.concurrency or 16)
+            with (
+                open_outputs(out, noted) as writers,
+                bar("paraphrasing", total, "caption") as moving,
+            ):
+                async for outcome in in_order(captions, work, window):
+                    writers.write(outcome)
+                    summary.count(outcome)
+                    moving.update()
+    finally:
+        await backend.close()
+    return summary
+
+
+async def in_order(
+    captions: Iterable[Caption], work: Paraphraser, window: int
+) -> AsyncGenerator[Outcome, None]:
+    """Outcomes in the order of the captions, with at most `window` captions under way."""
+    under_way: deque[asyncio.Task[Outcome]] = deque()
+    try:
+        for caption in captions:
+            under_way.append(asyncio.create_task(work.outcome(caption)))
+            if len(under_way) >= window:
+                yield await under_way.popleft()
+        while under_way:
+            yield await under_way.popleft()
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+def answer_settings(config: GenerateConfig, backend: Backend) -> dict[str, Any]:
+    """What decides the answers, and so must not change while a log grows.
+
+    The filters' limits are not among it: with other limits the same answers are judged anew.
+    """
+    asked = [make_prompt(config.prompt_style, step, "{text}").as_text() for step in (1, 2)]
+    identity = builtin_identity(config.prompt_style) if config.builtin else {}
+    return {
+        "generator": backend.generator,
+        "style": config.prompt_style,
+        "prompts": text_hash("".join(asked)),
+        "candidates": config.drawn,
+        "max_tokens": config.max_tokens,
+        **identity,
+    }
+
+
+def settings_of(config: GenerateConfig) -> dict[str, Any]:
+    """All options, JSON-able, for the provenance; the key is none of them."""
+    plain = asdict(config) | {"source": str(config.source), "out": str(config.out)}
+    return plain | {"filter_limits": asdict(config.filter_limits)}
+
+
+def write_summary(out: Path, summary: Summary, config: GenerateConfig) -> None:
+    """Write summary.json: the counts and how they came about."""
+    noted = provenance(settings=settings_of(config))
+    text = json.dumps(summary.as_dict() | {"provenance": noted}, ensure_ascii=False, indent=1)
+    write_text(out / "summary.json", text + "\n")
