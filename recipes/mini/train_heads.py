@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from paraclip.files import atomic_path, text_hash
+from paraclip.files import text_hash
+from paraclip.models.disk import save_tensors
 from paraclip.models.features import half_precision, image_features
 from paraclip.models.mini import Mini
 from paraclip.progress import track
@@ -190,8 +191,7 @@ def text_features(model: Mini, texts: list[str], work: Path) -> Tensor:
         ids = model.tokenize([texts[row] for row in rows]).ids
         with half_precision(model, "bf16"):
             found[rows] = model.text_tower.pooled(ids).float()
-    with atomic_path(path) as temporary:
-        save_file({"texts": found}, temporary)
+    save_tensors({"texts": found}, path, {})
     return found
 
 
@@ -200,8 +200,7 @@ def write_heads(heads: Heads, out: Path, facts: dict[str, object]) -> None:
     made = provenance(**facts)
     # How it was called names folders of one machine.
     made["command"] = ["python", "recipes/mini/train_heads.py"]
-    with atomic_path(out) as temporary:
-        save_file(heads.folded(), temporary, {"paraclip": json.dumps(made)})
+    save_tensors(heads.folded(), out, {"paraclip": json.dumps(made)})
 
 
 def main(arguments: list[str] | None = None) -> None:

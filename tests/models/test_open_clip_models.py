@@ -3,8 +3,8 @@ import json
 import open_clip
 import pytest
 import torch
-from tiny_models import TINY_CLIP, tiny_clip, word_files
 from PIL import Image
+from tiny_models import TINY_CLIP, tiny_clip, word_files
 
 from paraclip.models.checkpoint import load_checkpoint, save_model
 from paraclip.models.loading import load_model

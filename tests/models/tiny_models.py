@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 
-from paraclip.models.mini import Mini
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.models.text_files import TextFiles
 

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from paraclip.errors import UserError
-from paraclip.files import atomic_path, disk_errors, write_text
+from paraclip.files import write_text
 from paraclip.models.card import model_card
-from paraclip.models.disk import native_disk_errors
+from paraclip.models.disk import save_tensors
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
 from paraclip.models.mini import Mini
@@ -50,8 +49,7 @@ def save_model(model: DualEncoder, path: Path | str, extra: dict[str, Any] | Non
 def write_tensors(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
     """Write a safetensors file whole, the header as JSON under the metadata key `paraclip`."""
     metadata = {"format": "pt", "paraclip": json.dumps(header, default=str)}
-    with disk_errors(path), atomic_path(path) as temporary, native_disk_errors():
-        save_file(tensors, temporary, metadata)
+    save_tensors(tensors, path, metadata)
 
 
 def read_header(path: Path | str) -> dict[str, Any]:

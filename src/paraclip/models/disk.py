@@ -1,12 +1,30 @@
-"""safetensors reports a full disk in words only; here it becomes the error that Python has."""
+"""Tensors to disk, whole or not at all, with the errors that Python has for a full disk."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from paraclip.files import atomic_path, disk_errors
 
 OS_ERROR = re.compile(r"os error (\d+)")
+READABLE = 0o644  # safetensors makes files that only their owner can read
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file whole or not at all.
+
+    Raises:
+        UserError: the disk is full or the place may not be written.
+    """
+    with disk_errors(path), atomic_path(path) as temporary:
+        with native_disk_errors():
+            save_file(dict(tensors), temporary, metadata)
+        temporary.chmod(READABLE)
 
 
 @contextmanager

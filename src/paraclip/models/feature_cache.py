@@ -15,11 +15,9 @@ from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from paraclip.files import atomic_path
-from paraclip.models.disk import native_disk_errors
+from paraclip.models.disk import save_tensors
 
 ROWS_A_SHARD = 1024
 
@@ -111,8 +109,7 @@ class FeatureCache:
             self.note(keys, features)
             return
         path = self.folder / f"{uuid4().hex}.safetensors"
-        with atomic_path(path) as temporary, native_disk_errors():
-            save_file({"features": features}, temporary, {"identities": json.dumps(keys)})
+        save_tensors({"features": features}, path, {"identities": json.dumps(keys)})
         self.note(keys, path)
 
     def rows(self, keys: Sequence[str]) -> Tensor | None:

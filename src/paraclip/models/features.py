@@ -158,7 +158,7 @@ def compute(
     return broken
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def embed(model: DualEncoder, pixels: Tensor, precision: str) -> Tensor:
     """Frozen features float32 [batch, width] on the CPU."""
     with half_precision(model, precision):

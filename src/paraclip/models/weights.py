@@ -1,5 +1,6 @@
 """Weights from files, without ever running code that lies in them."""
 
+import warnings
 import zipfile
 from hashlib import file_digest
 from pathlib import Path
@@ -51,7 +52,9 @@ def read_torch(path: Path) -> object:
         script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
         others = ("input_resolution", "context_length", "vocab_size")
         return {name: value for name, value in script.state_dict().items() if name not in others}
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickle protocols; errors are told in our words
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def is_torchscript(path: Path) -> bool:

@@ -1,0 +1,54 @@
+import json
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import TINY_CLIP, tiny_clip, word_files
+
+from paraclip.errors import UserError
+from paraclip.models.checkpoint import save_model
+from paraclip.models.command import export_command
+from paraclip.models.config import ExportConfig
+from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+
+TEXTS = ["a red disc", "two cats on a beach"]
+
+
+def export(model, folder, half=False) -> str:
+    path = save_model(model, folder / "ours.safetensors", {"base": "random"})
+    out = str(folder / "exported.safetensors")
+    export_command(ExportConfig(str(path), out, half=half))
+    return out
+
+
+def test_open_clip_itself_loads_what_is_exported(clip, tmp_path, monkeypatch, capsys):
+    out = export(clip, tmp_path)
+    assert f"pretrained='{out}'" in capsys.readouterr().out
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", json.loads(json.dumps(TINY_CLIP)))
+    theirs = open_clip.create_model("tiny", pretrained=out).eval()
+    ids = open_clip.SimpleTokenizer(context_length=12)(TEXTS)
+    vectors = theirs.encode_text(ids, normalize=True)
+    torch.testing.assert_close(vectors, clip.encode_tokens(ids), rtol=0, atol=1e-6)
+    assert "- base: random" in (tmp_path / "exported.md").read_text()
+
+
+def test_a_custom_text_tower_keeps_its_prefix(tmp_path):
+    text = {"hf_model_name": "r", "hf_tokenizer_name": "r", "hf_pooler_type": "mean_pooler"}
+    spec = ClipSpec("roberta", {**TINY_CLIP, "text_cfg": text}, {}, word_files("roberta"))
+    model = OpenClip(spec, build_clip(spec))
+    names = load_file(export(model, tmp_path))
+    assert names.keys() == build_clip(spec).state_dict().keys()
+
+
+def test_mini_keeps_its_names_and_halves(mini, tmp_path):
+    tensors = load_file(export(mini, tmp_path, half=True))
+    assert tensors.keys() == mini.state_dict().keys()
+    assert tensors["text_tower.head.weight"].dtype == torch.float16
+    assert tensors["image_tower.backbone.bn1.num_batches_tracked"].dtype == torch.int64
+
+
+def test_other_endings_are_refused(tmp_path):
+    path = save_model(tiny_clip(), tmp_path / "ours.safetensors")
+    with pytest.raises(UserError, match="End it in"):
+        export_command(ExportConfig(str(path), str(tmp_path / "out.bin")))

@@ -1,0 +1,103 @@
+import os
+import subprocess
+import sys
+import textwrap
+
+import torch
+from tiny_models import draw
+
+from paraclip.models import feature_cache
+from paraclip.models.feature_cache import FeatureCache, identity
+
+
+def test_rows_come_back_by_identity(tmp_path):
+    features = torch.arange(12.0).reshape(4, 3)
+    with FeatureCache(tmp_path) as cache:
+        cache.add(["a", "b"], features[:2])
+        cache.add(["c", "d"], features[2:])
+    again = FeatureCache(tmp_path)
+    assert "c" in again and "e" not in again
+    rows = again.rows(["d", "e", "a"])
+    assert torch.equal(rows[[0, 2]], features[[3, 0]])
+    assert rows[1].isnan().all()
+    assert again.rows(["x"]) is None
+
+
+def test_full_shards_go_to_disk_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "ROWS_A_SHARD", 4)
+    cache = FeatureCache(tmp_path)
+    cache.add(["a", "b", "c"], torch.zeros(3, 2))
+    assert not list(tmp_path.iterdir())
+    cache.add(["d"], torch.zeros(1, 2))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_broken_shard_is_made_anew(tmp_path):
+    with FeatureCache(tmp_path) as cache:
+        cache.add(["a"], torch.zeros(1, 2))
+    shard = next(tmp_path.iterdir())
+    shard.write_bytes(shard.read_bytes()[:20])
+    assert "a" not in FeatureCache(tmp_path)
+
+
+def test_identity_follows_the_file(tmp_path, monkeypatch):
+    name = draw(tmp_path / "a.png", "disc", "red")
+    first = identity(name)
+    monkeypatch.chdir(tmp_path)
+    assert identity("a.png") == first
+    os.utime(name, ns=(0, 12345))
+    assert identity(name) != first
+    assert identity("s3://bucket/a.png") == identity("s3://bucket/a.png")
+
+
+def test_a_member_of_a_tar_file_is_known_by_both(tmp_path):
+    shard = tmp_path / "0.tar"
+    shard.write_bytes(b"first")
+    one, two = (identity(f"tar://{name}::{shard}") for name in ("1.jpg", "2.jpg"))
+    assert one != two
+    shard.write_bytes(b"changed")
+    assert identity(f"tar://1.jpg::{shard}") != one
+
+
+KILLED = """
+    import sys, torch
+    sys.path.insert(0, {tests!r})
+    from tiny_models import tiny_clip
+    from pathlib import Path
+    from paraclip.models import feature_cache, features
+    feature_cache.ROWS_A_SHARD = features.IMAGES_AT_ONCE = 1
+    model, given = tiny_clip(), []
+    whole = model.embed_pixels
+    def slow(pixels):
+        given.append(1)
+        print(len(given), flush=True)
+        if len(given) == 3:
+            import time; time.sleep(60)
+        return whole(pixels)
+    model.embed_pixels = slow
+    features.image_features(model, {names!r}, Path({cache!r}))
+"""
+
+
+def test_killed_in_the_middle_it_goes_on_from_there(clip, pictures, tmp_path, monkeypatch):
+    from paraclip.models.features import image_features
+
+    cache = tmp_path / "cache"
+    facts = {"names": pictures, "cache": str(cache), "tests": os.path.dirname(__file__)}
+    code = textwrap.dedent(KILLED).format(**facts)
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    for line in child.stdout:
+        if line.strip() == "3":
+            break
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    assert len(list(cache.glob("*/*.safetensors"))) == 2
+    computed = []
+    whole = type(clip).embed_pixels
+    monkeypatch.setattr(
+        clip, "embed_pixels", lambda pixels: computed.append(len(pixels)) or whole(clip, pixels)
+    )
+    rows = image_features(clip, pictures, cache)
+    assert sum(computed) == 2
+    torch.testing.assert_close(rows, image_features(clip, pictures), rtol=0, atol=1e-5)

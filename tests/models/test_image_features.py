@@ -1,0 +1,140 @@
+import threading
+
+import pytest
+import torch
+from tiny_models import draw
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.models import features
+from paraclip.models.features import ahead, encode_images, encode_texts, image_features
+
+
+def counted(model, monkeypatch) -> list[int]:
+    """How many pictures the image tower is given, batch by batch."""
+    seen: list[int] = []
+    whole = type(model).embed_pixels
+
+    def embed_pixels(pixels):
+        seen.append(len(pixels))
+        return whole(model, pixels)
+
+    monkeypatch.setattr(model, "embed_pixels", embed_pixels)
+    return seen
+
+
+def test_features_are_those_of_the_tower_in_the_order_asked(clip, pictures):
+    rows = image_features(clip, [pictures[2], pictures[0], pictures[2]])
+    from paraclip.data.images import open_image
+
+    pixels = torch.stack([clip.preprocess(open_image(name, 32)) for name in pictures])
+    expected = clip.embed_pixels(pixels).detach()
+    torch.testing.assert_close(rows, expected[[2, 0, 2]])
+    assert not rows.requires_grad
+
+
+def test_a_second_run_computes_nothing(clip, pictures, tmp_path, monkeypatch):
+    first = image_features(clip, pictures, tmp_path / "cache")
+    seen = counted(clip, monkeypatch)
+    assert torch.equal(image_features(clip, pictures, tmp_path / "cache"), first)
+    assert seen == []
+
+
+def test_only_the_picture_that_changed_is_computed_anew(clip, pictures, tmp_path, monkeypatch):
+    first = image_features(clip, pictures, tmp_path / "cache")
+    draw(tmp_path / "disc-red.png", "disc", "black", size=(41, 30))
+    seen = counted(clip, monkeypatch)
+    again = image_features(clip, pictures, tmp_path / "cache")
+    assert seen == [1]
+    assert torch.equal(again[1:], first[1:])
+    assert not torch.equal(again[0], first[0])
+
+
+def test_other_weights_and_other_precision_have_their_own_rows(clip, mini, pictures, tmp_path):
+    cache = tmp_path / "cache"
+    image_features(clip, pictures, cache)
+    image_features(clip, pictures, cache, precision="bf16")
+    assert image_features(mini, pictures[:1], cache).shape[1] == 1280
+    assert len(list(cache.iterdir())) == 3
+    with pytest.raises(UserError, match="Choose fp32 or bf16"):
+        image_features(clip, pictures, precision="fp8")
+
+
+def test_broken_pictures_are_rows_of_nan_and_counted(clip, pictures, tmp_path):
+    broken, missing = tmp_path / "broken.png", tmp_path / "none.png"
+    broken.write_bytes(b"\x89PNG broken")
+    problems = Problems()
+    names = [str(broken), *pictures, str(missing)]
+    rows = image_features(clip, names, tmp_path / "cache", problems)
+    assert rows.isnan().all(1).tolist() == [True, False, False, False, False, True]
+    assert problems.count == 2
+    assert {where for where, _ in problems.listed} == {str(broken), str(missing)}
+    vectors = encode_images(clip, names, tmp_path / "cache", Problems())
+    assert vectors.isnan().all(1).tolist() == [True, False, False, False, False, True]
+
+
+def test_nothing_but_broken_pictures_keeps_the_width(clip, tmp_path):
+    rows = image_features(clip, [str(tmp_path / "none.png")], problems=Problems())
+    assert list(rows.shape) == [1, 16]
+    assert list(image_features(clip, []).shape) == [0, 16]
+
+
+def test_without_a_list_for_problems_the_first_is_an_error(clip, tmp_path):
+    with pytest.raises(UserError, match="there is no such picture"):
+        image_features(clip, [str(tmp_path / "none.png")])
+
+
+def test_what_was_computed_before_an_interruption_is_kept(clip, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "IMAGES_AT_ONCE", 1)
+    whole = type(clip).embed_pixels
+    calls = []
+
+    def interrupted(pixels):
+        calls.append(len(pixels))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(clip, pixels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clip, "embed_pixels", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            image_features(clip, pictures, tmp_path / "cache")
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
+    seen = counted(clip, monkeypatch)
+    rows = image_features(clip, pictures, tmp_path / "cache")
+    assert sum(seen) == 2
+    assert not rows.isnan().any()
+
+
+def test_pictures_are_read_ahead_but_never_far():
+    begun: list[str] = []
+    names = [str(number) for number in range(50)]
+    results = ahead(lambda name: begun.append(name) or int(name), names, workers=2, most=5)
+    assert next(results) == ("0", 0)
+    assert len(begun) <= 5
+    assert [number for _, number in results] == list(range(1, 50))
+
+
+def test_image_vectors_have_length_one(mini, pictures):
+    vectors = encode_images(mini, pictures)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(4))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_text_vectors_come_in_the_order_of_the_texts(clip, batch_size):
+    texts = ["a small red disc on paper", "a", "red paper", "a", "blue square on white paper"]
+    vectors = encode_texts(clip, texts, batch_size=batch_size)
+    one_by_one = torch.cat([clip.encode_tokens(clip.tokenize([text]).ids) for text in texts])
+    torch.testing.assert_close(vectors, one_by_one.detach(), rtol=0, atol=1e-5)
+    assert torch.equal(vectors[1], vectors[3])
+
+
+def test_encoding_ends_training_mode(mini):
+    mini.train()
+    first = encode_texts(mini, ["a red disc"])
+    assert torch.equal(first, encode_texts(mini, ["a red disc"]))
+    assert not mini.training
+
+
+def test_no_texts_give_no_rows(clip):
+    assert list(encode_texts(clip, [], label="texts").shape) == [0, 16]

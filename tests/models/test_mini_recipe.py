@@ -1,0 +1,89 @@
+"""The recipe of the shipped heads still runs, on pictures drawn here."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from tiny_models import draw
+
+from paraclip.models.mini import Mini, load_heads
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "mini" / "train_heads.py"
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    spec = importlib.util.spec_from_file_location("train_heads", RECIPE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def drawn(tmp_path) -> Path:
+    """A data set in Flickr8k's layout: eight pictures to learn from, four for each score."""
+    (tmp_path / "images").mkdir()
+    kinds = [(s, c) for s in ("disc", "square") for c in ("red", "green", "blue", "black")]
+    names = {"train": kinds, "dev": kinds[:4], "test": kinds[4:]}
+    rows = []
+    for split, members in names.items():
+        files = [f"{split}-{shape}-{colour}.png" for shape, colour in members]
+        (tmp_path / f"{split}_images.txt").write_text("\n".join(files))
+        for name, (shape, colour) in zip(files, members, strict=True):
+            draw(tmp_path / "images" / name, shape, colour)
+            rows += [(name, f"a {colour} {shape} ."), (name, f"{shape} on white paper , {colour}")]
+    with (tmp_path / "captions.csv").open("w", newline="") as lines:
+        csv.writer(lines).writerows([("image", "caption"), *rows])
+    return tmp_path
+
+
+def test_the_recipe_runs_and_its_heads_load(recipe, drawn, mini, monkeypatch):
+    monkeypatch.setattr(Mini, "from_wheels", lambda heads: mini)
+    out = drawn / "heads.safetensors"
+    arguments = ["--data", str(drawn), "--work", str(drawn / "work"), "--out", str(out)]
+    recipe.main([*arguments, "--epochs", "3", "--batch-size", "4"])
+    model = Mini(mini.text_files, embed_dim=8)
+    load_heads(model, out)
+    assert not torch.equal(model.image_head.weight, mini.image_head.weight)
+    with safe_open(out, "pt") as heads:
+        made = json.loads(heads.metadata()["paraclip"])
+    assert made["settings"]["epochs"] == 3
+    assert str(drawn) not in json.dumps(made)
+
+
+def random_pairs(recipe):
+    """Pictures and captions that share hidden facts, so that there is something to learn."""
+    torch.manual_seed(0)
+    hidden = torch.randn(64, 6)
+    images = hidden @ torch.randn(6, 20) + 5.0
+    texts = (hidden @ torch.randn(6, 12))[:, None] + 0.1 * torch.randn(64, 2, 12)
+    return recipe.Pairs(images, texts)
+
+
+def test_the_loss_falls_and_pictures_are_found(recipe):
+    pairs = random_pairs(recipe)
+    settings = recipe.Settings(epochs=30, batch_size=32, dropout=0.0, learning_rate=0.02)
+    heads, losses = recipe.train(pairs, settings, embed_dim=8)
+    assert losses[-1] < 0.5 * losses[0]
+    assert recipe.recall(heads, pairs)["R@5"] > 80
+
+
+def test_folded_heads_are_the_trained_ones(recipe):
+    pairs = random_pairs(recipe)
+    heads, _ = recipe.train(pairs, recipe.Settings(epochs=2, batch_size=32), embed_dim=8)
+    folded = heads.folded()
+    rows = pairs.images @ folded["image.weight"].float().T + folded["image.bias"].float()
+    vectors = torch.nn.functional.normalize(rows, dim=-1)
+    torch.testing.assert_close(vectors, heads("image", pairs.images), rtol=0, atol=5e-3)
+
+
+def test_no_batch_holds_two_captions_of_a_picture(recipe):
+    images = torch.arange(10.0)[:, None]
+    texts = images[:, None] + torch.tensor([0.0, 0.25, 0.5])[:, None]
+    for chosen, captions in recipe.batches(recipe.Pairs(images, texts), size=4):
+        assert len(set(chosen.flatten().tolist())) == 4
+        assert torch.equal(captions.floor(), chosen)

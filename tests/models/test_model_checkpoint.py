@@ -1,0 +1,122 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_models import tiny_clip
+
+from paraclip.errors import UserError
+from paraclip.models import checkpoint
+from paraclip.models.card import model_card
+from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
+
+
+@pytest.mark.parametrize("kind", ["mini", "clip"])
+def test_a_model_comes_back_bit_for_bit(request, kind, tmp_path):
+    model = request.getfixturevalue(kind)
+    again = load_checkpoint(save_model(model, tmp_path / "model.safetensors"))
+    assert again.architecture == model.architecture
+    ours, theirs = model.state_dict(), again.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    ids = model.tokenize(["a red disc", "paper"]).ids
+    assert torch.equal(again.tokenize(["a red disc", "paper"]).ids, ids)
+    assert torch.equal(again.encode_tokens(ids), model.encode_tokens(ids))
+    assert again.image_key() == model.image_key()
+    assert not again.training
+
+
+def test_the_header_tells_what_made_the_weights(mini, tmp_path):
+    path = save_model(mini, tmp_path / "model.safetensors", {"base": "mini", "steps": 3})
+    header = read_header(path)
+    assert header["architecture"]["name"] == "mini"
+    assert header["logit_scale"] == pytest.approx(float(mini.logit_scale.detach()))
+    assert (header["base"], header["steps"]) == ("mini", 3)
+    assert len(header["weights"]) == 16
+
+
+def test_the_hash_of_the_weights_follows_them(mini, clip, tmp_path):
+    first = read_header(save_model(clip, tmp_path / "a.safetensors"))["weights"]
+    assert read_header(save_model(clip, tmp_path / "b.safetensors"))["weights"] == first
+    other = tiny_clip()
+    with torch.no_grad():
+        other.logit_scale.add_(1e-3)
+    assert read_header(save_model(other, tmp_path / "c.safetensors"))["weights"] != first
+
+
+def test_a_card_lies_beside_the_checkpoint(mini, tmp_path):
+    extra = {"training": {"facts": {"generator": "SmolLM2 with adapter", "licence": "Apache-2.0"}}}
+    save_model(mini, tmp_path / "tuned.safetensors", {"base": "mini", **extra})
+    card = (tmp_path / "tuned.md").read_text()
+    for line in ("# tuned", "- base: mini", "- generator: SmolLM2 with adapter", "## Terms"):
+        assert line in card
+    assert "- licence: Apache-2.0" in card
+
+
+def test_the_card_leaves_the_tokenizer_out(mini):
+    header = {"architecture": mini.architecture.as_dict(), "text_files": {"tokenizer.json": "xyz"}}
+    assert "xyz" not in model_card("a", header)
+
+
+def test_a_file_of_others_is_refused_with_the_way_to_name_it(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "plain.safetensors")
+    with pytest.raises(UserError, match=r"ViT-B-32:.*plain\.safetensors"):
+        read_header(tmp_path / "plain.safetensors")
+
+
+def test_a_torn_file_is_refused(clip, tmp_path):
+    path = save_model(clip, tmp_path / "model.safetensors")
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(UserError, match="no whole safetensors file"):
+        load_checkpoint(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="there is no such file"):
+        load_checkpoint(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": "paraclip-model-9"}, "this version reads"),
+        ({"text_files": {}}, "its header lacks"),
+        ({"architecture": {"kind": "mini"}}, "its header lacks"),
+    ],
+)
+def test_a_header_of_another_version_or_without_parts_is_refused(mini, tmp_path, change, words):
+    path = tmp_path / "model.safetensors"
+    header = {"format": checkpoint.FORMAT, "architecture": mini.architecture.as_dict()}
+    checkpoint.write_tensors({}, path, {**header, **mini.header(), **change})
+    with pytest.raises(UserError, match=words):
+        load_checkpoint(path)
+
+
+def test_weights_that_do_not_fit_their_header_are_refused(clip, tmp_path):
+    header = {"format": checkpoint.FORMAT, "architecture": clip.architecture.as_dict()}
+    metadata = {"paraclip": json.dumps({**header, **clip.header()})}
+    tensors = {name: value.clone() for name, value in clip.state_dict().items()}
+    tensors["image_tower.class_embedding"] = torch.zeros(3)
+    save_file(tensors, tmp_path / "shape.safetensors", metadata)
+    del tensors["logit_scale"]
+    save_file(tensors, tmp_path / "fewer.safetensors", metadata)
+    for name in ("shape", "fewer"):
+        with pytest.raises(UserError, match="do not fit its header"):
+            load_checkpoint(tmp_path / f"{name}.safetensors")
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_whole(clip, tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    path = save_model(clip, tmp_path / "model.safetensors")
+    before = path.read_bytes()
+
+    def full(tensors, place, metadata):
+        place.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("paraclip.models.disk.save_file", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        save_model(clip, path)
+    assert path.read_bytes() == before
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["model.md", "model.safetensors"]

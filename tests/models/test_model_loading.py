@@ -1,0 +1,220 @@
+import json
+import pickle
+from hashlib import sha256
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_models import TINY_CLIP, tiny_clip
+
+from paraclip.errors import UserError
+from paraclip.models import loading, weights
+from paraclip.models.checkpoint import save_model
+from paraclip.models.loading import load_model
+from paraclip.models.openclip import build_clip
+
+TEXTS = ["a red disc", "paper"]
+
+
+@pytest.fixture
+def named(tmp_path_factory, monkeypatch):
+    """open_clip knows `tiny` and `tiny-quickgelu`, until the test ends."""
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "tiny.json").write_text(json.dumps(TINY_CLIP))
+    (folder / "tiny-quickgelu.json").write_text(json.dumps({**TINY_CLIP, "quick_gelu": True}))
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIG_PATHS", [folder])
+    configs = {name: json.loads((folder / f"{name}.json").read_text()) for name in NAMES}
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", configs)
+
+
+NAMES = ("tiny", "tiny-quickgelu")
+
+
+def published(monkeypatch, **tags):
+    """open_clip publishes these weights of `tiny`."""
+    monkeypatch.setattr(open_clip.pretrained, "_PRETRAINED", {"tiny": tags})
+
+
+def state(clip) -> dict[str, torch.Tensor]:
+    """Weights with open_clip's names."""
+    torch.manual_seed(0)
+    return build_clip(clip.spec).state_dict()
+
+
+def same(model, clip) -> bool:
+    ids = clip.tokenize(TEXTS).ids
+    return torch.equal(model.encode_tokens(ids), clip.encode_tokens(ids))
+
+
+@pytest.mark.parametrize("layout", ["plain", "wrapped", "module", "open_clip"])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_local_weights_in_their_usual_layouts(named, clip, tmp_path, layout, suffix):
+    found = state(clip)
+    if layout == "open_clip":  # where the text tower is no module of its own
+        found = {name.removeprefix("text."): value for name, value in found.items()}
+    if layout == "module":
+        found = {f"module.{name}": value for name, value in found.items()}
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        save_file(found, path)
+    else:
+        torch.save({"epoch": 3, "state_dict": found} if layout == "wrapped" else found, path)
+    assert same(load_model(f"tiny:{path}", "cpu"), clip)
+
+
+def test_the_name_decides_the_activation_and_a_guess_is_told(named, clip, tmp_path, capsys):
+    path = tmp_path / "weights.safetensors"
+    save_file(state(clip), path)
+    assert not load_model(f"tiny:{path}", "cpu").architecture.quick_gelu
+    assert f"say tiny-quickgelu:{path}" in capsys.readouterr().err
+    quick = load_model(f"tiny-quickgelu:{path}", "cpu")
+    assert quick.architecture.quick_gelu
+    assert quick.architecture.name == "tiny-quickgelu"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_published_file_is_known_by_its_name(named, clip, tmp_path, monkeypatch, capsys):
+    published(
+        monkeypatch,
+        quick={"url": "https://example.org/tiny-quick-123.pt", "quick_gelu": True},
+        plain={"url": "https://example.org/tiny-plain-123.pt"},
+    )
+    for name in ("quick", "plain"):
+        torch.save(state(clip), tmp_path / f"tiny-{name}-123.pt")
+    quick = load_model(f"tiny:{tmp_path}/tiny-quick-123.pt", "cpu")
+    assert quick.architecture.quick_gelu
+    assert quick.architecture.name == "tiny-quickgelu"
+    assert not load_model(f"tiny:{tmp_path}/tiny-plain-123.pt", "cpu").architecture.quick_gelu
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UserError, match="was trained without QuickGELU"):
+        load_model(f"tiny-quickgelu:{tmp_path}/tiny-plain-123.pt")
+
+
+def test_a_tag_decides_the_activation_and_the_preprocessing(named, clip, tmp_path, monkeypatch):
+    save_file(state(clip), tmp_path / "fetched.safetensors")
+    tag = {"quick_gelu": True, "mean": (0.1, 0.2, 0.3), "file": f"{tmp_path}/fetched.safetensors"}
+    published(monkeypatch, openai=tag)
+    monkeypatch.setattr("paraclip.models.hub.reachable", lambda address: True)
+    model = load_model("tiny:openai", "cpu")
+    assert model.architecture.quick_gelu
+    assert model.spec.preprocessing["mean"] == (0.1, 0.2, 0.3)
+
+
+def test_without_a_network_the_mend_is_to_bring_the_file(named, monkeypatch):
+    published(monkeypatch, openai={"url": "", "hf_hub": "someone/tiny/"})
+    monkeypatch.setattr("paraclip.models.hub.reachable", lambda address: False)
+    with pytest.raises(UserError) as caught:
+        load_model("tiny:openai")
+    assert "huggingface.co/someone/tiny" in str(caught.value)
+    assert "say tiny:FILE" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("minni", "Did you mean mini"),
+        ("tiny", "names an architecture but no weights"),
+        ("tini:openai", "Did you mean tiny"),
+        ("tiny:opnai", "Did you mean openai"),
+        ("tiny:/nowhere/weights.pt", "there is no such file"),
+        ("nowhere.safetensors", "there is no such file"),
+        ("local-dir:/nowhere", "no open_clip_config.json"),
+    ],
+)
+def test_unknown_names_are_answered_with_near_ones(named, monkeypatch, name, words):
+    published(monkeypatch, openai={"url": "https://example.org/a.pt"})
+    with pytest.raises(UserError, match=words):
+        load_model(name)
+
+
+def test_weights_of_another_architecture_name_the_first_difference(named, tmp_path):
+    other = tiny_clip(embed_dim=24)
+    save_file(state(other), tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match=r"does not fit tiny: visual.proj is \[32, 24\]"):
+        load_model(f"tiny:{tmp_path}/other.safetensors")
+    found = state(tiny_clip())
+    save_file({**found, "more": torch.zeros(1)}, tmp_path / "more.safetensors")
+    with pytest.raises(UserError, match="it has more besides"):
+        load_model(f"tiny:{tmp_path}/more.safetensors")
+    found.pop("visual.proj")
+    save_file(found, tmp_path / "less.safetensors")
+    with pytest.raises(UserError, match=r"it has no visual.proj"):
+        load_model(f"tiny:{tmp_path}/less.safetensors")
+
+
+def test_a_checkpoint_of_ours_is_refused_under_another_name(named, tmp_path):
+    path = save_model(tiny_clip(), tmp_path / "ours.safetensors")
+    assert load_model(f"tiny:{path}", "cpu").architecture.name == "tiny"
+    with pytest.raises(UserError, match="is a checkpoint of tiny, not of tiny-quickgelu"):
+        load_model(f"tiny-quickgelu:{path}")
+
+
+class Evil:
+    def __reduce__(self):
+        return (open, ("/tmp/never-written", "w"))
+
+
+def test_no_code_in_a_file_is_run(named, tmp_path, monkeypatch):
+    torch.save({"a": Evil()}, tmp_path / "evil.pt")
+    (tmp_path / "evil.bin").write_bytes(pickle.dumps(Evil()))
+    for name in ("evil.pt", "evil.bin"):
+        with pytest.raises(UserError, match=r"more than tensors|no readable file"):
+            load_model(f"tiny:{tmp_path / name}")
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 torn"])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_broken_file_is_one_line(named, tmp_path, content, suffix):
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"broken{suffix}"):
+        load_model(f"tiny:{path}")
+
+
+def test_what_is_no_dictionary_of_tensors_is_refused(named, tmp_path):
+    for name, content in (("number", 3), ("empty", {}), ("mixed", {"a": 1})):
+        torch.save(content, tmp_path / f"{name}.pt")
+        with pytest.raises(UserError, match=f"{name}.pt: holds"):
+            load_model(f"tiny:{tmp_path}/{name}.pt")
+
+
+def fake_archive(path) -> None:
+    """Something that looks like OpenAI's TorchScript archives."""
+    import zipfile
+
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/constants.pkl", b"code")
+
+
+def test_a_torchscript_program_is_refused_unless_openai_published_it(
+    named, clip, tmp_path, monkeypatch
+):
+    path = tmp_path / "script.pt"
+    fake_archive(path)
+    with pytest.raises(UserError, match="is a TorchScript program"):
+        load_model(f"tiny:{path}")
+    digest = sha256(path.read_bytes()).hexdigest()
+    address = f"https://openaipublic.azureedge.net/clip/models/{digest}/tiny.pt"
+    published(monkeypatch, openai={"url": address, "quick_gelu": True})
+    found = {**state(clip), "context_length": torch.tensor(12)}
+    script = torch.nn.Module()
+    monkeypatch.setattr(script, "state_dict", lambda: found, raising=False)
+    monkeypatch.setattr(weights.torch.jit, "load", lambda name, map_location: script)
+    assert load_model(f"tiny:{path}", "cpu").architecture.quick_gelu
+
+
+def test_an_unknown_device_is_named():
+    with pytest.raises(UserError, match="'gpu9' is no device of this machine"):
+        loading.find_device("gpu9")
+    assert str(loading.find_device("cpu")) == "cpu"
+
+
+def test_a_folder_without_weights_or_with_a_broken_configuration(tmp_path):
+    path = tmp_path / "open_clip_config.json"
+    path.write_text(json.dumps({"model_cfg": TINY_CLIP}))
+    with pytest.raises(UserError, match="there are no weights in it"):
+        load_model(str(tmp_path))
+    path.write_text('{"model_cfg": {"embed_dim": 3}}')
+    with pytest.raises(UserError, match="is no open_clip configuration"):
+        load_model(str(tmp_path))
