@@ -51,6 +51,18 @@ def test_a_card_lies_beside_the_checkpoint(mini, tmp_path):
     for line in ("# tuned", "- base: mini", "- generator: SmolLM2 with adapter", "## Terms"):
         assert line in card
     assert "- licence: Apache-2.0" in card
+    assert "- data: not recorded" in card
+
+
+def test_the_card_finds_what_training_recorded(mini):
+    training = {"identity": {"base": "8c1f"}, "facts": {"generators": ["a", "b"], "base": "mini"}}
+    card = model_card("a", {"architecture": mini.architecture.as_dict(), "training": training})
+    lines = card.split("## Terms")[0].splitlines()
+    assert [line for line in lines if line.startswith(("- base", "- generator"))] == [
+        "- base: mini",
+        "- generator: a",
+        "- generator: b",
+    ]
 
 
 def test_the_card_leaves_the_tokenizer_out(mini):

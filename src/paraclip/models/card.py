@@ -4,6 +4,12 @@ import json
 from typing import Any
 
 ASIDE = ("text_files", "open_clip")
+WORDS = {  # line of the card: where its values stand in the header
+    "base": ("base",),
+    "data": ("data", "source"),
+    "generator": ("generator", "generators"),
+    "licence": ("licence", "license"),
+}
 TERMS = """\
 Weights carry the terms of what they were made from: the base model, the pictures and captions,
 and the paraphrases of the generator named above. A language model's licence or its vendor's terms
@@ -30,20 +36,25 @@ def model_card(name: str, header: dict[str, Any]) -> str:
         f"- QuickGELU: {'yes' if architecture['quick_gelu'] else 'no'}",
         f"- weights: {header.get('weights', 'unknown')} (SHA-256, first 16 digits)",
     ]
-    for word in ("base", "data", "triples", "generator", "licence"):
-        lines += [f"- {word}: {value}" for value in sorted(named(facts, word))]
+    for word, places in WORDS.items():
+        found = sorted(set().union(*(named(facts, place) for place in places)))
+        lines += [f"- {word}: {value}" for value in found or ["not recorded"]]
     lines += ["", "## Terms", "", TERMS, "## Everything in the header", "", "```json"]
     return "\n".join([*lines, json.dumps(facts, indent=2, default=str), "```", ""])
 
 
 def named(facts: Any, word: str) -> set[str]:
-    """Plain values that stand under `word` anywhere in nested dictionaries."""
+    """Texts that stand under `word`, alone or in a list, anywhere in nested dictionaries.
+
+    Hashes under `identity` are passed over: they say sameness, not what a thing is.
+    """
     if not isinstance(facts, dict):
         return set()
-    found = {str(value) for key, value in facts.items() if key == word and plain(value)}
-    return found.union(*(named(value, word) for value in facts.values()))
+    held = facts.get(word)
+    found = {text for text in (held if isinstance(held, list) else [held]) if plain(text)}
+    return found.union(*(named(value, word) for key, value in facts.items() if key != "identity"))
 
 
 def plain(value: Any) -> bool:
-    """A text or number that fits in a line."""
-    return isinstance(value, str | int | float) and value != ""
+    """A text that fits in a line."""
+    return isinstance(value, str) and value != ""
