@@ -51,10 +51,6 @@ def named(facts: Any, word: str) -> set[str]:
     if not isinstance(facts, dict):
         return set()
     held = facts.get(word)
-    found = {text for text in (held if isinstance(held, list) else [held]) if plain(text)}
+    values = held if isinstance(held, list) else [held]
+    found = {value for value in values if isinstance(value, str) and value}
     return found.union(*(named(value, word) for key, value in facts.items() if key != "identity"))
-
-
-def plain(value: Any) -> bool:
-    """A text that fits in a line."""
-    return isinstance(value, str) and value != ""
