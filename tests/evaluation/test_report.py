@@ -18,7 +18,7 @@ from paraclip.evaluation.contact_sheet import choose, contact_sheet, wrapped
 from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.plots import plot_scores, plot_trade_off
+from paraclip.evaluation.plots import headlines, plot_scores, plot_trade_off
 from paraclip.evaluation.pool import read_pool
 from paraclip.evaluation.report import (
     Line,
@@ -129,11 +129,11 @@ def test_the_table_shows_headlines_with_differences(evaluated: tuple[Report, Pat
     report, _ = evaluated
     lines = console_table(report).splitlines()
     assert lines[0].split() == ["control", "base", "tuned"]
-    row = next(line for line in lines if line.startswith("AO@5"))
+    row = next(line for line in lines if line.startswith("  AO@5"))
     assert re.fullmatch(
-        r"AO@5 +\d+\.\d \([+-]\d+\.\d[* ]\) +\d+\.\d +\d+\.\d \(\+\d+\.\d[* ]\)", row
+        r"  AO@5 +\d+\.\d \([+-]\d+\.\d[* ]\) +\d+\.\d +\d+\.\d \(\+\d+\.\d[* ]\)", row
     )
-    assert not any(line.startswith("TOT micro") for line in lines)
+    assert not any(line.strip().startswith("TOT micro") for line in lines)
     assert any("20 pictures" in line for line in lines)
 
 
@@ -163,7 +163,7 @@ def small_report(*values: float, labels: tuple[str, ...] = ("base",)) -> Report:
 
 def test_one_model_is_enough_and_an_undefined_figure_is_a_dash(tmp_path: Path) -> None:
     report = small_report(float("nan"))
-    assert "STS mean     -" in console_table(report)
+    assert "  STS mean     -" in console_table(report)
     assert "| STS mean | - [-, -] |" in markdown(report, [])
     write_json(report, tmp_path / "report.json")
     (line,) = read_report(tmp_path / "report.json").sections[0].lines
@@ -216,6 +216,14 @@ def test_any_benchmark_of_the_protocol_will_do(tmp_path: Path) -> None:
         evaluate({}, [Fixed()], tmp_path, {})
     with pytest.raises(UserError, match="no benchmark is given"):
         evaluate({"only": ColourEncoder()}, [], tmp_path, {})
+
+
+def test_the_same_benchmark_on_other_data_is_numbered(tmp_path: Path) -> None:
+    report = evaluate({"only": ColourEncoder()}, [Fixed(), Fixed()], tmp_path, {"resamples": 20})
+    assert [section.name for section in report.sections] == ["fixed", "fixed 2"]
+    with np.load(tmp_path / "items.npz", allow_pickle=False) as items:
+        assert sorted(items) == ["fixed 2/only/m", "fixed/only/m"]
+    assert [title for title, _ in headlines(report)] == ["m, fixed", "m, fixed 2"]
 
 
 def rankings(*rows: list[int]) -> np.ndarray:

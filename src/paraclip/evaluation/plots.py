@@ -1,6 +1,7 @@
 """Plots of a report, drawn without a screen."""
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ PANELS_A_ROW = 3
 
 def plot_scores(report: Report, path: Path | str) -> None:
     """A panel for each headline figure: a point a model, with its 95 % interval."""
-    lines = [line for section in report.sections for line in section.lines if line.headline]
+    lines = headlines(report)
     labels = list(report.models)
     columns = min(PANELS_A_ROW, len(lines))
     rows = math.ceil(len(lines) / columns)
@@ -24,7 +25,8 @@ def plot_scores(report: Report, path: Path | str) -> None:
     panels = drawing.subplots(rows, columns, squeeze=False)
     for place, panel in enumerate(panels.flat):
         if place < len(lines):
-            draw_panel(panel, lines[place], labels, named=place % columns == 0)
+            title, line = lines[place]
+            draw_panel(panel, title, line, labels, named=place % columns == 0)
         else:
             panel.set_axis_off()
     drawing.suptitle(
@@ -33,7 +35,15 @@ def plot_scores(report: Report, path: Path | str) -> None:
     save(drawing, path)
 
 
-def draw_panel(panel: Any, line: Line, labels: list[str], named: bool) -> None:
+def headlines(report: Report) -> list[tuple[str, Line]]:
+    """Headline figures with a title; where a name is there twice the title says the benchmark."""
+    found = [(section.name, line) for section in report.sections for line in section.lines]
+    found = [(name, line) for name, line in found if line.headline]
+    names = Counter(line.name for _, line in found)
+    return [(f"{x.name}, {name}" if names[x.name] > 1 else x.name, x) for name, x in found]
+
+
+def draw_panel(panel: Any, title: str, line: Line, labels: list[str], named: bool) -> None:
     """One figure: models from top to bottom, the value written beside its point."""
     for row, label in enumerate(labels):
         found = line.values[label]
@@ -47,7 +57,7 @@ def draw_panel(panel: Any, line: Line, labels: list[str], named: bool) -> None:
             figure(found.value), (found.value, row), xytext=(0, 6), textcoords="offset points",
             ha="center", fontsize=8,
         )  # fmt: skip
-    panel.set_title(line.name, fontsize=10)
+    panel.set_title(title, fontsize=10)
     panel.set_ylim(len(labels) - 0.5, -0.75)
     panel.set_yticks(range(len(labels)), labels if named else [""] * len(labels))
     panel.margins(x=0.12)

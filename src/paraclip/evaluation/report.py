@@ -173,8 +173,10 @@ def console_table(report: Report) -> str:
     labels = list(report.models)
     base = compared_with(labels)[0]
     rows = [["", *labels]]
-    for line in (line for section in report.sections for line in section.lines if line.headline):
-        rows.append([line.name, *(cell(line, label, base) for label in labels)])
+    for section in report.sections:
+        rows.append([section.name, *("" for _ in labels)])
+        for line in (line for line in section.lines if line.headline):
+            rows.append([f"  {line.name}", *(cell(line, label, base) for label in labels)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     text = ["  ".join(padded(row, widths)).rstrip() for row in rows]
     notes = [f"{section.name}: {section.pool}" for section in report.sections]

@@ -110,13 +110,18 @@ class Run:
         columns = zip(*(scores[label].metrics for label in self.labels), strict=True)
         lines = [self.line(dict(zip(self.labels, column, strict=True))) for column in columns]
         notes = list(dict.fromkeys(note for found in scores.values() for note in found.notes))
-        self.sections.append(Section(benchmark.name, benchmark.pool, benchmark.data, lines, notes))
+        name = self.new_name(benchmark.name)
+        self.sections.append(Section(name, benchmark.pool, benchmark.data, lines, notes))
         for label, found in scores.items():
             arrays = {metric.name: metric.items for metric in found.metrics} | found.arrays
-            place = f"{benchmark.name}/{label}"
-            self.items |= {f"{place}/{name}": array for name, array in arrays.items()}
+            self.items |= {f"{name}/{label}/{of}": array for of, array in arrays.items()}
         if isinstance(benchmark, ParaphrasedRetrieval) and self.retrieval is None:
             self.retrieval = benchmark, scores
+
+    def new_name(self, name: str) -> str:
+        """The benchmark's name; the second of that name (on other data) is numbered."""
+        before = sum(section.name.split(" ")[0] == name for section in self.sections)
+        return f"{name} {before + 1}" if before else name
 
     def line(self, column: dict[str, Metric]) -> Line:
         """One figure of all models; all see the same draws, so differences are paired."""
