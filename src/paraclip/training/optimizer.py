@@ -44,8 +44,8 @@ def trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 def frozen_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Everything in the model that training must leave bit for bit as it is."""
-    names = {name for name, _ in trained(model)}
-    return {name: value for name, value in model.state_dict().items() if name not in names}
+    everything = model.state_dict(keep_vars=True).items()
+    return {name: value for name, value in everything if not value.requires_grad}
 
 
 def set_dropout(parts: Sequence[Part], probability: float | None) -> None:
