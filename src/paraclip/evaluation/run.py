@@ -21,7 +21,7 @@ from paraclip.evaluation.report import (
     markdown,
     write_json,
 )
-from paraclip.files import atomic_path, write_text
+from paraclip.files import atomic_path, disk_errors, write_text
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
 from paraclip.progress import bar
@@ -55,6 +55,8 @@ def evaluate(
         what = "no model" if not models else "no benchmark"
         raise UserError("evaluate", f"{what} is given", "Name at least one.")
     folder, run = Path(out), Run(list(models), settings)
+    with disk_errors(folder):  # at once, not after an hour of scoring
+        folder.mkdir(parents=True, exist_ok=True)
     with bar("evaluate", len(models) * len(benchmarks), "score") as moving:
         for benchmark in benchmarks:
             scores = {}
