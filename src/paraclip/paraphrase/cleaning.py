@@ -13,7 +13,8 @@ WRAPPING = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
-QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`", "«": "»", "*": "*", "_": "_"}
+QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`", "«": "»"}
+EMPHASIS = re.compile(r"(?:\*{1,3}|_{1,3})([^*_]+)(?:\*{1,3}|_{1,3})")
 EDGES = " \t\r\n"
 
 
@@ -32,9 +33,15 @@ def clean(answer: str) -> str:
 
 def _unwrap(text: str) -> str:
     """One layer of wrapping less; the same text when there is none."""
-    text = WRAPPING.sub("", text.strip(EDGES), count=1).strip(EDGES)
+    text = text.strip(EDGES)
+    bare = WRAPPING.sub("", text, count=1).strip(EDGES)
+    if bare != text:
+        return bare
     lines = [line for line in text.splitlines() if line.strip(EDGES)]
     text = " ".join(lines[0].split()) if lines else ""
+    emphasis = EMPHASIS.fullmatch(text)
+    if emphasis:
+        text = emphasis[1]
     if len(text) >= 2 and QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
         text = text[1:-1]
     return text.strip(EDGES)

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,13 @@ class AnswerLog:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab+")
+        try:
+            self._open(settings, fresh)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self, settings: dict[str, Any], fresh: bool) -> None:
         self._lock()
         if fresh:
             self._file.truncate(0)
@@ -61,7 +68,6 @@ class AnswerLog:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            self._file.close()
             mend = "Wait for it, or name another output folder."
             raise UserError(self.path, "another run is writing this log", mend) from error
 
@@ -114,7 +120,7 @@ class AnswerLog:
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(self.path, "is not a log of answers", FRESH) from error
         wanted = json.loads(json.dumps(settings))
-        for name in sorted(known.keys() | wanted.keys()):
+        for name in [*wanted, *(known.keys() - wanted.keys())]:
             if known.get(name) != wanted.get(name):
                 change = f"{name} was {known.get(name)!r} and is {wanted.get(name)!r}"
                 raise UserError(self.path, f"was made with other settings: {change}", FRESH)
@@ -177,7 +183,7 @@ def lookup(keys: np.ndarray, values: np.ndarray, wanted: int) -> int | None:
     return int(values[place]) if place < len(keys) and int(keys[place]) == wanted else None
 
 
-def sorted_pair(keys: Iterable[int], values: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+def sorted_pair(keys: Sequence[int], values: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Two uint64 arrays, ordered by the first; of equal keys the first stays first."""
     first, second = np.array(keys, np.uint64), np.array(values, np.uint64)
     order = np.argsort(first, kind="stable")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.words import word_spans
@@ -58,12 +57,14 @@ class SentenceEncoder:
     """
 
     def __init__(self, batch_size: int = 64) -> None:
+        import torch  # here, so that a run that only asks never waits for it
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
         folder = minilm_folder()
         logging.disable_progress_bar()
         self.batch_size = batch_size
+        self._torch = torch
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._model = AutoModel.from_pretrained(folder).eval().requires_grad_(False)
 
@@ -84,14 +85,14 @@ class SentenceEncoder:
             readings.update(zip(places, batch, strict=True))
         return [readings[place] for place in range(len(texts))]
 
-    @torch.inference_mode()
     def _read_batch(self, texts: list[str]) -> list[Reading]:
         tokens = self._tokenizer(
             texts, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt",
             return_offsets_mapping=True,
         )  # fmt: skip
         offsets = tokens.pop("offset_mapping").numpy()  # [batch, length, 2]
-        states = self._model(**tokens).last_hidden_state  # [batch, length, 384]
+        with self._torch.inference_mode():
+            states = self._model(**tokens).last_hidden_state  # [batch, length, 384]
         mask = tokens["attention_mask"][..., None]
         vectors = unit(((states * mask).sum(1) / mask.sum(1)).numpy())
         return [

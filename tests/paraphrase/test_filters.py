@@ -1,0 +1,139 @@
+"""Each filter names its reason; what keeps the meaning passes."""
+
+import pytest
+from fake_encoder import BagEncoder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraclip.paraphrase.config import SMALL, STRONG, Limits
+from paraclip.paraphrase.filters import REASONS, Judge, Question, plain_reason
+from paraclip.paraphrase.words import words
+
+CAPTION = "Two brown dogs run across a field without a leash."
+
+
+def reason_of(answer: str, source: str = CAPTION, cut: bool = False) -> str | None:
+    return plain_reason(Question(source, answer, cut=cut), answer, STRONG)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("", "empty"),
+        ("None", "empty"),
+        ("...", "empty"),
+        ("I'm sorry, but I can't help with that.", "refusal"),
+        ("As an AI language model I see two brown dogs", "refusal"),
+        ("The caption shows two brown dogs without a leash", "chatter"),
+        ("Two brown dogs run without a leash. Let me know if it helps!", "chatter"),
+        ("two brown dogs run across the field without leash", "copy"),
+        ("Two brown dogs dogs run on a field without a leash", "repetition"),
+        ("Two brown dogs run, dogs run and dogs walk, no leash, dogs", "repetition"),
+        ("Two brown dogs run over a field and over the hill and a road and a lawn and past the "
+         "barn and a gate and a tree without a leash all day long", "growth"),
+        ("Three brown dogs run over a field without a leash.", "number"),
+        ("Brown dogs run over a field without a leash.", "number"),
+        ("Two black dogs run over a field without a leash.", "colour"),
+        ("Two dogs run over a field without a leash.", "colour"),
+        ("Two brown dogs run over a field on a leash.", "negation"),
+        ("Two brown dogs and a man run over a field without a leash.", "gender"),
+        ("A pair of chocolate dogs, leashless, are running over a field.", None),
+        ("2 brown canines race over a meadow with no leash.", None),
+    ],
+)  # fmt: skip
+def test_reasons_without_a_model(answer: str, reason: str | None) -> None:
+    assert reason_of(answer) == reason
+
+
+def test_a_cut_answer_is_too_long() -> None:
+    assert reason_of("2 brown canines race over a meadow with no", cut=True) == "too long"
+
+
+def test_an_endless_answer_is_too_long() -> None:
+    endless = " ".join(f"word{chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(70))
+    assert plain_reason(Question(CAPTION, endless), endless, Limits(growth=99)) == "too long"
+
+
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [
+        ("A woman holds her son's hand.", "A woman has hold of a boy's hand."),
+        ("A person reads his book.", "A man is reading a book."),
+        ("A shirtless boy swims.", "A bare-chested boy is swimming."),
+        ("A couple dances.", "Two people are dancing."),
+        ("Both men wear grey.", "The two men are in gray."),
+    ],
+)
+def test_other_ways_to_claim_the_same(source: str, answer: str) -> None:
+    assert reason_of(answer, source) is None
+
+
+def test_one_of_two_genders_may_not_go() -> None:
+    assert reason_of("A man dances in a hall.", "A man and a woman dance in a hall.") == "gender"
+    assert reason_of("A pair dances in a hall.", "A man and a woman dance in a hall.") != "gender"
+
+
+def test_a_refusal_in_the_caption_is_no_refusal() -> None:
+    assert reason_of("I'm sorry, reads the card", "A card that reads I'm sorry") is None
+
+
+def judge_one(answer: str, source: str, caption: str = "", limits: Limits = SMALL) -> str | None:
+    judge = Judge(limits, BagEncoder())  # type: ignore[arg-type]
+    return judge.judge([Question(source, answer, caption)])[0].reason
+
+
+def test_an_invented_object_is_new_content() -> None:
+    assert judge_one("Dogs with harnesses run in a park", "Dogs run in a park") == "new content"
+
+
+def test_another_kind_is_new_content() -> None:
+    assert judge_one("A canine trots in a park", "A pony trots in a park") == "new content"
+
+
+def test_a_word_for_the_same_kind_is_not() -> None:
+    assert judge_one("A pooch runs in a park", "A dog runs in a park") is None
+    assert judge_one("An animal runs in a park", "A dog runs in a park") is None
+
+
+def test_words_of_the_caption_are_no_new_content_in_step_two() -> None:
+    assert judge_one("Running in a huge park, a dog", "A dog runs in a park") == "new content"
+    assert judge_one("Running in a huge park, a dog", "A dog runs in a park",
+                     "A dog is running around a huge park") is None  # fmt: skip
+
+
+def test_lost_words_are_lost_content() -> None:
+    source = "A waiter carries soup, bread and cheese to the terrace"
+    assert judge_one("The waiter is carrying", source) == "lost content"
+
+
+def test_far_from_the_source_is_drift() -> None:
+    limits = Limits(similarity=0.999, support=-1, kept=0)
+    assert judge_one("In a park runs the dog", "A dog runs in a park", limits=limits) == "drift"
+
+
+def test_verdicts_hold_the_cleaned_text_and_scores() -> None:
+    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+    kept, copied = judge.judge(
+        [Question("A dog runs.", '1. "Running, a dog"'), Question("A dog runs.", "a dog runs")]
+    )
+    assert kept.text == "Running, a dog" and kept.reason is None
+    assert 0 < kept.similarity <= 1.0001 and kept.overlap == 1.0
+    assert copied.reason == "copy" and copied.similarity != copied.similarity  # NaN: not measured
+
+
+PLAIN_WORDS = ["a", "the", "dog", "cat", "red", "two", "without", "man", "runs", "old", "7", "tree"]
+PLAIN = st.lists(st.sampled_from(PLAIN_WORDS), min_size=1, max_size=9).map(" ".join)
+
+
+@given(PLAIN)
+def test_identity_is_always_a_copy(caption: str) -> None:
+    assert reason_of(caption, caption) == "copy"
+    assert reason_of(caption.upper() + "!", caption) == "copy"
+
+
+@given(PLAIN, st.text(max_size=80))
+def test_every_answer_gets_one_known_reason_or_none(source: str, answer: str) -> None:
+    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+    verdict = judge.judge([Question(source, answer)])[0]
+    assert verdict.reason is None or verdict.reason in REASONS
+    assert verdict.reason is not None or words(verdict.text)

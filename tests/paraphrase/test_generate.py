@@ -1,0 +1,214 @@
+"""The two-step run against the fake server: every row is kept, rejected or failed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from fake_encoder import BagEncoder
+from fake_server import FakeServer, Reply, rotate
+from generating import captions, fake_config, name_of
+
+from paraclip.data.captions import Caption
+from paraclip.data.triples import read_provenance, read_triples
+from paraclip.errors import UserError
+from paraclip.paraphrase.command import generate_command
+from paraclip.paraphrase.config import SMALL, GenerateConfig
+from paraclip.paraphrase.filters import Judge
+from paraclip.paraphrase.outputs import Summary
+from paraclip.paraphrase.run import generate
+
+KEY = "sk-secret-key"
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as fake:
+        yield fake
+
+
+def run(url: str, out: Path, count: int = 5, **changed: Any) -> Summary:
+    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+    return generate(captions(count), fake_config(url, out, **changed), out, judge=judge)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_both_steps_make_triples_in_input_order(server: FakeServer, tmp_path: Path) -> None:
+    summary = run(server.url, tmp_path, 20)
+    assert summary.kept == summary.captions == 20
+    table = read_triples(tmp_path / "triples.parquet").to_pylist()
+    assert [row["id"] for row in table] == [f"c{number}" for number in range(20)]
+    for row, caption in zip(table, captions(20), strict=True):
+        assert row["caption"] == caption.caption and row["image_id"] == caption.image_id
+        assert row["paraphrase_1"] == rotate(caption.caption)
+        assert row["paraphrase_2"] == rotate(row["paraphrase_1"])
+        assert 0.5 < row["similarity_1"] <= 1.001 and row["overlap_2"] == 1.0
+        assert row["generator"].startswith("fake temperature=1.0 top_p=0.1")
+
+
+def test_settings_and_counts_are_recorded(server: FakeServer, tmp_path: Path) -> None:
+    run(server.url, tmp_path)
+    noted = read_provenance(tmp_path / "triples.parquet")
+    assert noted["settings"]["model"] == "fake" and noted["settings"]["filter_limits"]["kept"] > 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["captions"] == 5 and summary["kept"] == 5 and summary["rejected"] == {}
+
+
+def test_every_row_is_kept_rejected_or_failed(server: FakeServer, tmp_path: Path) -> None:
+    def behave(prompt: str, count: int) -> Reply:
+        tricks: dict[int, Reply] = {
+            1: "I'm sorry, I cannot help.", 2: prompt, 3: "", 4: 500, 5: [None], 6: b"[]",
+            7: "Here is a paraphrase: " + rotate(prompt), 8: "None",
+        }  # fmt: skip
+        return next((t for n, t in tricks.items() if name_of(n) in prompt), rotate(prompt))
+
+    server.behave = behave
+    summary = run(server.url, tmp_path, 10)
+    assert (summary.captions, summary.kept, summary.failed) == (10, 3, 2)
+    assert summary.rejected == {"step 1: refusal": 1, "step 1: copy": 1, "step 1: empty": 3}
+    rejected = {row["id"]: row for row in lines(tmp_path / "rejected.jsonl")}
+    assert rejected["c2"]["reason"] == "copy" and rejected["c2"]["step"] == 1
+    assert rejected["c1"]["candidates"][0]["text"].startswith("I'm sorry")
+    assert {row["id"] for row in lines(tmp_path / "failed.jsonl")} == {"c4", "c6"}
+    asked = "\n".join(server.asked)
+    assert "None" not in asked  # an empty answer is never fed to step 2
+
+
+def test_a_failed_row_is_asked_again_and_others_are_not(server: FakeServer, tmp_path: Path) -> None:
+    broken = [True]
+    server.behave = lambda prompt, count: (
+        500 if name_of(3) in prompt and broken[0] else rotate(prompt)
+    )
+    assert run(server.url, tmp_path).failed == 1
+    broken[0] = False
+    before = server.asked.total()
+    summary = run(server.url, tmp_path)
+    assert summary.failed == 0 and summary.kept == 5
+    assert server.asked.total() - before == 2
+
+
+def test_a_rejection_in_step_two_says_so(server: FakeServer, tmp_path: Path) -> None:
+    first = {caption.caption for caption in captions(3)}
+    server.behave = lambda prompt, count: rotate(prompt) if prompt in first else "Two elephants"
+    summary = run(server.url, tmp_path, 3)
+    assert summary.rejected == {"step 2: number": 3} and summary.kept == 0
+    assert pq.read_table(tmp_path / "triples.parquet").num_rows == 0
+
+
+def test_other_limits_judge_old_answers_without_asking(server: FakeServer, tmp_path: Path) -> None:
+    run(server.url, tmp_path)
+    before = server.asked.total()
+    out = tmp_path
+    strict = Judge(SMALL.__class__(similarity=1.01), BagEncoder())  # type: ignore[arg-type]
+    summary = generate(captions(5), fake_config(server.url, out), out, judge=strict)
+    assert summary.rejected == {"step 1: drift": 5} and server.asked.total() == before
+
+
+def test_more_captions_go_on_and_changed_ones_are_refused(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    run(server.url, tmp_path, 3)
+    before = server.asked.total()
+    assert run(server.url, tmp_path, 5).kept == 5
+    assert server.asked.total() - before == 4
+    whole = (tmp_path / "triples.parquet").read_bytes()
+    changed = [Caption("c0", "Another text altogether.", "p", None, "captions.csv:2")]
+    with pytest.raises(UserError, match="'c0' had another text"):
+        generate(changed, fake_config(server.url, tmp_path), tmp_path)
+    assert (tmp_path / "triples.parquet").read_bytes() == whole
+
+
+def test_changed_settings_are_refused_and_fresh_starts_anew(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    run(server.url, tmp_path)
+    with pytest.raises(UserError, match=r"generator was 'fake temperature=1\.0"):
+        run(server.url, tmp_path, temperature=0.3)
+    with pytest.raises(UserError, match="style was 'paper' and is 'few-shot'"):
+        run(server.url, tmp_path, style="few-shot")
+    assert run(server.url, tmp_path, temperature=0.3, fresh=True).kept == 5
+
+
+def test_no_more_questions_are_under_way_than_allowed(server: FakeServer, tmp_path: Path) -> None:
+    server.delay = 0.02
+    run(server.url, tmp_path, 24, concurrency=3)
+    assert 2 <= server.most_at_once <= 3
+
+
+def test_captions_are_read_no_further_than_the_window(server: FakeServer, tmp_path: Path) -> None:
+    read: list[str] = []
+    server.behave = lambda prompt, count: 404
+
+    def endless() -> Iterator[Caption]:
+        for caption in captions(10_000):
+            read.append(caption.id)
+            yield caption
+
+    with pytest.raises(UserError, match="no such model"):
+        generate(endless(), fake_config(server.url, tmp_path, concurrency=2), tmp_path)
+    assert len(read) <= 16
+    assert not (tmp_path / "triples.parquet").exists()
+
+
+def test_a_server_that_dies_ends_the_run_but_loses_nothing(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    server.behave = lambda prompt, count: rotate(prompt) if server.asked.total() < 20 else 400
+    with pytest.raises(UserError, match="questions in a row got no answer"):
+        run(server.url, tmp_path, 60)
+    server.behave = lambda prompt, count: rotate(prompt)
+    assert run(server.url, tmp_path, 60).kept == 60
+    assert max(server.answered.values()) == 1
+
+
+def test_a_second_ask_gets_a_second_chance(server: FakeServer, tmp_path: Path) -> None:
+    server.behave = lambda prompt, count: rotate(prompt) if count == 2 else prompt
+    assert run(server.url, tmp_path, 3, asks=1).kept == 0
+    server.asked.clear()
+    assert run(server.url, tmp_path, 3, asks=2, fresh=True).kept == 3
+    assert set(server.asked.values()) == {2}
+
+
+def test_the_key_is_in_no_file(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server.key = KEY
+    server.behave = lambda prompt, count: 400 if name_of(1) in prompt else rotate(prompt)
+    run(server.url, tmp_path)
+    written = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert len(written) == 5
+    assert all(KEY.encode() not in path.read_bytes() for path in written)
+
+
+def test_the_command_reads_counts_and_prints(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "captions.csv"
+    rows = [f"{n},x,{caption.caption}" for n, caption in enumerate(captions(4))]
+    source.write_text("\n".join(["id,note,caption", *rows, "9,x,"]) + "\n")
+    server.behave = lambda prompt, count: prompt  # copies everything: no weights are needed
+    options = fake_config(server.url, tmp_path / "out")
+    fields = {**vars(options), "source": str(source), "max_broken": 0.5, "jsonl": True}
+    summary = generate_command(GenerateConfig(**fields))
+    assert summary.broken == 1 and summary.rejected == {"step 1: copy": 4}
+    printed = capsys.readouterr().out
+    assert "rejected, step 1: copy" in printed and "broken input rows" in printed
+    assert json.loads((tmp_path / "out/summary.json").read_text())["broken"] == 1
+    assert (tmp_path / "out/triples.jsonl").exists()
+
+
+def test_a_lost_row_is_an_error() -> None:
+    with pytest.raises(AssertionError):
+        Summary(captions=2, kept=1).check()

@@ -1,0 +1,131 @@
+"""The log of answers: nothing is lost, nothing is asked twice, nothing is mixed up."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraclip.errors import UserError
+from paraclip.paraphrase.backends import Answer
+from paraclip.paraphrase.log import AnswerLog, lookup, sorted_pair
+
+SETTINGS: dict[str, Any] = {"model": "fake", "temperature": 1.0}
+KEY, OTHER = "00ffee0011223344", "f0ffee0011223344"
+
+
+def opened(folder: Path, **changed: Any) -> AnswerLog:
+    return AnswerLog(folder / "answers.jsonl", SETTINGS | changed)
+
+
+def with_one_answer(folder: Path) -> Path:
+    log = opened(folder)
+    log.add(KEY, "7", 1, "A dog.", [Answer("A pup."), Answer("Hound", cut=True)])
+    log.close()
+    return folder / "answers.jsonl"
+
+
+def test_answers_are_found_again(tmp_path: Path) -> None:
+    with_one_answer(tmp_path)
+    log = opened(tmp_path)
+    assert len(log) == 1
+    assert log.find(KEY) == [Answer("A pup."), Answer("Hound", cut=True)]
+    assert log.find(OTHER) is None
+    log.close()
+
+
+def test_an_answer_is_on_disk_before_the_log_is_closed(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    log.add(KEY, "7", 1, "A dog.", [Answer("A pup.")])
+    lines = (tmp_path / "answers.jsonl").read_text().splitlines()
+    assert json.loads(lines[1])["answers"] == [["A pup.", False]]
+    log.close()
+
+
+def test_reading_between_writes_harms_no_line(tmp_path: Path) -> None:
+    with_one_answer(tmp_path)
+    log = opened(tmp_path)
+    log.find(KEY)
+    log.add(OTHER, "8", 2, "A cat.", [Answer("Kitty")])
+    log.close()
+    again = opened(tmp_path)
+    assert again.find(KEY) is not None and again.find(OTHER) == [Answer("Kitty")]
+    again.close()
+
+
+@pytest.mark.parametrize("kept", [1, 5, 30])
+def test_a_half_written_last_line_is_dropped(tmp_path: Path, kept: int) -> None:
+    path = with_one_answer(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines()[1][:kept])
+    log = opened(tmp_path)
+    assert log.find(KEY) is not None and len(log) == 1
+    log.close()
+    assert path.read_bytes() == whole
+
+
+def test_a_half_written_first_line_is_a_new_log(tmp_path: Path) -> None:
+    (tmp_path / "answers.jsonl").write_bytes(b'{"paraclip": 1, "sett')
+    log = opened(tmp_path)
+    assert len(log) == 0
+    log.close()
+    opened(tmp_path).close()
+
+
+@pytest.mark.parametrize("damaged", [b"\x00\xff\n", b"{}\n", b"[1]\n", b'{"key": "zz"}\n'])
+def test_a_damaged_line_is_asked_again(tmp_path: Path, damaged: bytes) -> None:
+    path = with_one_answer(tmp_path)
+    head, line = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(head + damaged + line)
+    log = opened(tmp_path)
+    assert len(log) == 1 and log.find(KEY) is not None
+    log.close()
+
+
+def test_changed_settings_are_refused_by_name(tmp_path: Path) -> None:
+    with_one_answer(tmp_path)
+    with pytest.raises(UserError, match=r"temperature was 1\.0 and is 0\.5.*--fresh"):
+        opened(tmp_path, temperature=0.5)
+
+
+def test_fresh_throws_old_answers_away(tmp_path: Path) -> None:
+    path = with_one_answer(tmp_path)
+    log = AnswerLog(path, SETTINGS | {"temperature": 0.5}, fresh=True)
+    assert log.find(KEY) is None and len(log) == 0
+    log.close()
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_a_caption_with_another_text_is_refused(tmp_path: Path) -> None:
+    with_one_answer(tmp_path)
+    log = opened(tmp_path)
+    log.check_caption("7", "A dog.")
+    log.check_caption("8", "a new caption")
+    with pytest.raises(UserError, match="'7' had another text"):
+        log.check_caption("7", "A cat.")
+    log.close()
+
+
+def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text("id,caption\n")
+    with pytest.raises(UserError, match="not a log"):
+        opened(tmp_path)
+    assert path.read_text() == "id,caption\n"
+
+
+def test_two_runs_may_not_write_one_log(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    with pytest.raises(UserError, match="another run"):
+        opened(tmp_path)
+    log.close()
+    opened(tmp_path).close()
+
+
+@given(st.dictionaries(st.integers(0, 2**64 - 1), st.integers(0, 2**63)), st.integers(0, 2**64 - 1))
+def test_lookup_is_a_dictionary(pairs: dict[int, int], other: int) -> None:
+    keys, values = sorted_pair(list(pairs), list(pairs.values()))
+    for key in (*pairs, other):
+        assert lookup(keys, values, key) == pairs.get(key)

@@ -1,0 +1,36 @@
+"""The kept candidate is near in meaning first and far in wording second."""
+
+from paraclip.paraphrase.filters import Verdict
+from paraclip.paraphrase.selection import MARGIN, choose, main_reason
+
+
+def verdict(text: str, similarity: float, overlap: float, reason: str | None = None) -> Verdict:
+    return Verdict(text, reason, similarity, overlap)
+
+
+def test_the_nearest_wins_when_others_are_far_in_meaning() -> None:
+    near, far = verdict("near", 0.9, 0.9), verdict("far", 0.9 - 2 * MARGIN, 0.1)
+    assert choose([far, near]) is near
+
+
+def test_of_equally_near_ones_the_farthest_in_wording_wins() -> None:
+    same, other = verdict("same", 0.9, 0.9), verdict("other", 0.9 - MARGIN / 2, 0.1)
+    assert choose([same, other]) is other
+
+
+def test_words_of_the_caption_count_in_step_two() -> None:
+    caption = "A dog runs."
+    back, away = verdict("A dog runs", 0.8, 0.2), verdict("A pup jogs", 0.8, 0.2)
+    assert choose([back, away], (caption,)) is away
+
+
+def test_what_failed_is_never_chosen() -> None:
+    assert choose([verdict("", 0.99, 0.0, "copy")]) is None
+    assert choose([]) is None
+
+
+def test_the_most_frequent_reason_stands_for_all() -> None:
+    failed = [verdict("", 0, 0, reason) for reason in ("copy", "drift", "drift")]
+    assert main_reason(failed) == "drift"
+    assert main_reason(failed[:2]) == "copy"
+    assert main_reason([]) == "empty"
