@@ -16,11 +16,12 @@ from paraclip.paraphrase import lexicon
 from paraclip.paraphrase import words as spoken
 from paraclip.paraphrase.cleaning import clean
 from paraclip.paraphrase.config import STRONG, Limits
+from paraclip.paraphrase.roles import mixed_up
 from paraclip.paraphrase.similarity import Reading, SentenceEncoder
 
 REASONS = (
     "empty", "refusal", "chatter", "copy", "repetition", "too long", "growth", "number", "colour",
-    "negation", "gender", "new content", "lost content", "drift",
+    "negation", "gender", "roles", "new content", "lost content", "drift",
 )  # fmt: skip
 
 NOTHING = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
@@ -148,6 +149,7 @@ def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
         ("colour", not same_colours(asked, said)),
         ("negation", not same_negation(asked, said)),
         ("gender", not same_gender(asked, said)),
+        ("roles", mixed_up(asked, said)),
     )
     return next((reason for reason, failed in checks if failed), None)
 

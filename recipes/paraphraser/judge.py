@@ -1,0 +1,150 @@
+"""Measure the built-in generator: what passes the filters, and whether a reader finds it faithful.
+
+    python recipes/paraphraser/judge.py answer --style short --captions own --out /tmp/judge
+    (fill in 1 or 0 under step_1 and step_2 in the sheet: is the meaning kept, in each step?)
+    python recipes/paraphraser/judge.py count --style short --captions own --out /tmp/judge
+
+`answer` runs `paraclip generate` and writes the figures to results/ and a sheet to read.
+`count` adds the reader's verdicts to the same figures. The sheet of the project's own captions
+lies in judged/; that of the held-out tenth, whose captions are research data, lies in `--out`,
+and only row numbers and verdicts go to judged/.
+"""
+
+import argparse
+import csv
+import json
+import math
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from examples import HERE, held_out, one_line, read_rows
+
+from paraclip.data.captions import Caption
+from paraclip.files import file_hash, write_text
+from paraclip.paraphrase.builtin import adapter_file
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.run import generate
+
+SHEET = ("id", "caption", "paraphrase_1", "paraphrase_2", "step_1", "step_2")
+VERDICTS = ("id", "step_1", "step_2")
+
+
+def captions_of(name: str, data: Path) -> list[Caption]:
+    """The project's own hundred captions, or those of the held-out tenth."""
+    if name == "own":
+        lines = (HERE / "own_captions.txt").read_text(encoding="utf-8").splitlines()
+        return [_caption(str(number), line) for number, line in enumerate(lines, start=1)]
+    return [
+        _caption(f"{name}:{row['index']}", one_line(row["caption"]))
+        for name in ("flickr8k_train", "web")
+        for row in read_rows([data / f"{name}.jsonl"])
+        if held_out(row["image_id"])
+    ]
+
+
+def _caption(name: str, text: str) -> Caption:
+    return Caption(id=name, caption=text, image_id=name, image=None, source=name)
+
+
+def wilson(good: int, total: int, z: float = 1.96) -> list[float]:
+    """95 % interval of a share, in percent (Wilson 1927)."""
+    if not total:
+        return [0.0, 100.0]
+    share, weight = good / total, z * z / total
+    middle = (share + weight / 2) / (1 + weight)
+    half = z * math.sqrt(share * (1 - share) / total + weight / (4 * total)) / (1 + weight)
+    return [round(100 * (middle - half), 1), round(100 * (middle + half), 1)]
+
+
+def share(good: int, total: int) -> dict[str, Any]:
+    percent = round(100 * good / total, 1) if total else None
+    return {"good": good, "of": total, "percent": percent, "interval": wilson(good, total)}
+
+
+def answer(options: argparse.Namespace) -> dict[str, Any]:
+    """Generate, and say what passed, how fast, and how far in wording."""
+    captions = captions_of(options.captions, options.data)
+    config = GenerateConfig(source=options.captions, out=options.out, style=options.style,
+                            limits="small", fresh=True)  # fmt: skip
+    wall, work = time.monotonic(), time.process_time()
+    summary = generate(captions, config, options.out, len(captions))
+    wall, work = time.monotonic() - wall, time.process_time() - work
+    rows = pq.read_table(options.out / "triples.parquet").to_pylist()
+    means = {
+        name: round(sum(row[name] for row in rows) / len(rows), 3)
+        for name in ("similarity_1", "similarity_2", "overlap_1", "overlap_2")
+        if rows
+    }
+    return {
+        "captions": len(captions),
+        "yield": share(summary.kept, len(captions)),
+        "rejected": dict(summary.rejected.most_common()),
+        "wall_seconds": round(wall, 1),
+        "processor_seconds_per_caption": round(work / len(captions), 3),
+        "mean": means,
+        "generator": summary.generator,
+        "adapter": file_hash(adapter_file()) if options.style == "short" else None,
+    }
+
+
+def write_sheet(options: argparse.Namespace) -> None:
+    """A sample of the triples that passed, to be read."""
+    rows = pq.read_table(options.out / "triples.parquet").to_pylist()
+    if len(rows) > options.sample:
+        rows = random.Random(0).sample(rows, options.sample)
+    with sheet_path(options).open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.writer(lines, delimiter="\t", lineterminator="\n")
+        writer.writerow(SHEET)
+        for row in rows:
+            writer.writerow([*(row[name] for name in SHEET[:4]), "", ""])
+
+
+def count(options: argparse.Namespace) -> dict[str, Any]:
+    """The reader's verdicts, counted; of the held-out tenth only they are kept."""
+    with sheet_path(options).open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t"))
+    unread = [row["id"] for row in rows if {row["step_1"], row["step_2"]} - {"0", "1"}]
+    if unread:
+        raise SystemExit(f"{sheet_path(options)}: no verdict of 0 or 1 for {unread[:5]}")
+    if options.captions == "held-out":
+        kept = ["\t".join(VERDICTS), *("\t".join(row[name] for name in VERDICTS) for row in rows)]
+        write_text(HERE / "judged" / f"held-out-{options.style}.tsv", "\n".join(kept) + "\n")
+    good = {step: sum(row[step] == "1" for row in rows) for step in ("step_1", "step_2")}
+    both = sum(row["step_1"] == row["step_2"] == "1" for row in rows)
+    return {
+        "judged": len(rows),
+        "meaning_kept": share(both, len(rows)),
+        **{f"meaning_kept_{step}": share(good[step], len(rows)) for step in good},
+    }
+
+
+def sheet_path(options: argparse.Namespace) -> Path:
+    name = f"{options.captions}-{options.style}.tsv"
+    return (HERE / "judged" if options.captions == "own" else options.out) / name
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("answer", "count"))
+    parser.add_argument("--style", choices=("short", "few-shot", "paper"), default="short")
+    parser.add_argument("--captions", choices=("own", "held-out"), default="own")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/paraphrases"))
+    parser.add_argument("--sample", type=int, default=1000, help="most triples to read")
+    options = parser.parse_args()
+    (HERE / "judged").mkdir(exist_ok=True)
+    results = HERE / "results" / f"{options.captions}-{options.style}.json"
+    if options.what == "answer":
+        found = answer(options)
+        write_sheet(options)
+    else:
+        found = json.loads(results.read_text(encoding="utf-8")) | count(options)
+    write_text(results, json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

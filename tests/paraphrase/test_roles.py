@@ -1,0 +1,50 @@
+"""Who does what, and which adjective belongs to which noun."""
+
+import pytest
+
+from paraclip.paraphrase.roles import mixed_up, rebound, turned
+from paraclip.paraphrase.words import words
+
+
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [
+        ("A dog pulls a child on a sled.", "A child pulls a dog on a sled."),
+        ("A lion chases a zebra.", "A lion is chased by a zebra."),
+        ("A nurse pushes a patient.", "A patient pushes a nurse."),
+        ("A black dog barks at a white horse.", "A white horse is barking at a black dog."),
+    ],
+)
+def test_changed_places_are_found(source: str, answer: str) -> None:
+    assert turned(words(source), words(answer))
+
+
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [
+        ("A dog pulls a child on a sled.", "A child is pulled on a sled by a dog."),
+        ("A dog barks at a horse.", "A dog is barking at a horse by a gate."),
+        ("The boy hides behind his mother.", "Behind his mother, a young boy hides."),
+        ("A man and a dog rest.", "A dog and a man rest."),
+        ("A dog is walked by a man.", "A man walks a dog."),
+        ("A dog runs while a cat sleeps.", "A cat sleeps while a dog runs."),
+        ("A boy chases a boy.", "A boy is chased by a boy."),
+    ],
+)
+def test_a_sentence_turned_around_is_none(source: str, answer: str) -> None:
+    assert not turned(words(source), words(answer))
+
+
+def test_an_adjective_that_moved_is_found() -> None:
+    source = words("A boy in a striped shirt whispers to a girl in a yellow dress.")
+    assert rebound(source, words("A boy in a yellow shirt whispers to a girl in a striped dress."))
+    assert not rebound(source, words("A boy whose shirt is striped and a girl in a yellow dress."))
+
+
+def test_adjectives_in_another_order_have_not_moved() -> None:
+    assert not rebound(words("a little Asian girl"), words("an Asian little girl"))
+
+
+def test_the_same_text_is_never_mixed_up() -> None:
+    for text in ("A big dog bites a small cat.", "", "Two nurses and a patient by a red van"):
+        assert not mixed_up(words(text), words(text))
