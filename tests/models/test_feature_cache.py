@@ -60,44 +60,25 @@ def test_a_member_of_a_tar_file_is_known_by_both(tmp_path):
 
 
 KILLED = """
-    import sys, torch
-    sys.path.insert(0, {tests!r})
-    from tiny_models import tiny_clip
+    import time, torch
     from pathlib import Path
-    from paraclip.models import feature_cache, features
-    feature_cache.ROWS_A_SHARD = features.IMAGES_AT_ONCE = 1
-    model, given = tiny_clip(), []
-    whole = model.embed_pixels
-    def slow(pixels):
-        given.append(1)
-        print(len(given), flush=True)
-        if len(given) == 3:
-            import time; time.sleep(60)
-        return whole(pixels)
-    model.embed_pixels = slow
-    features.image_features(model, {names!r}, Path({cache!r}))
+    from paraclip.models import feature_cache
+    feature_cache.ROWS_A_SHARD = 2
+    with feature_cache.FeatureCache(Path({folder!r})) as cache:
+        for row in range(5):
+            cache.add([str(row)], torch.full((1, 3), float(row)))
+        print("five", flush=True)
+        time.sleep(60)
 """
 
 
-def test_killed_in_the_middle_it_goes_on_from_there(clip, pictures, tmp_path, monkeypatch):
-    from paraclip.models.features import image_features
-
-    cache = tmp_path / "cache"
-    facts = {"names": pictures, "cache": str(cache), "tests": os.path.dirname(__file__)}
-    code = textwrap.dedent(KILLED).format(**facts)
+def test_killed_in_the_middle_it_keeps_every_whole_shard(tmp_path):
+    code = textwrap.dedent(KILLED).format(folder=str(tmp_path / "cache"))
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    for line in child.stdout:
-        if line.strip() == "3":
-            break
+    assert child.stdout.readline() == "five\n"
     child.kill()
     child.wait()
     child.stdout.close()
-    assert len(list(cache.glob("*/*.safetensors"))) == 2
-    computed = []
-    whole = type(clip).embed_pixels
-    monkeypatch.setattr(
-        clip, "embed_pixels", lambda pixels: computed.append(len(pixels)) or whole(clip, pixels)
-    )
-    rows = image_features(clip, pictures, cache)
-    assert sum(computed) == 2
-    torch.testing.assert_close(rows, image_features(clip, pictures), rtol=0, atol=1e-5)
+    kept = FeatureCache(tmp_path / "cache")
+    assert [str(row) in kept for row in range(5)] == [True, True, True, True, False]
+    assert torch.equal(kept.rows(["3", "0"]), torch.tensor([[3.0] * 3, [0.0] * 3]))
