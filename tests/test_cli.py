@@ -71,11 +71,10 @@ def test_an_unknown_command_exits_with_2_and_names_the_commands() -> None:
     [
         ("captions", "nowhere"),
         ("quickstart", "nowhere"),
-        ("generate", "nowhere.csv"),
+        ("generate", "nowhere.csv", "--out", "triples"),
         ("align", "nowhere.csv"),
         ("train", "nowhere.parquet"),
-        ("evaluate", "nowhere.safetensors"),
-        ("export", "nowhere.safetensors"),
+        ("export", "nowhere.safetensors", "copy.safetensors"),
     ],
 )
 def test_a_wrong_path_is_one_line_that_names_it_and_code_2(

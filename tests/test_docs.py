@@ -1,0 +1,80 @@
+"""Documents cannot drift: their commands parse, their tables are what benchmarks wrote."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paraclip.cli import COMMANDS, parse
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+LINK = re.compile(r"\]\((?!http)([^)#]+)")
+
+
+def commands(word: str) -> list[tuple[str, str]]:
+    """Every shell line of the documents that starts with the word, as (document, line)."""
+    return [
+        (path.name, line)
+        for path in DOCUMENTS
+        for block in BLOCK.findall(path.read_text(encoding="utf-8"))
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith(word + " ")
+    ]
+
+
+@pytest.mark.parametrize(("document", "line"), commands("paraclip"))
+def test_every_command_shown_parses(document: str, line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    assert type(parse(words)) is COMMANDS[words[0]].config, document
+
+
+def test_the_readme_shows_commands() -> None:
+    assert len(commands("paraclip")) >= 6
+    assert [line.split()[1] for name, line in commands("make") if name == "README.md"][:2] == [
+        "demo",
+        "test",
+    ]
+
+
+@pytest.mark.parametrize(("document", "line"), commands("make"))
+def test_every_make_target_shown_exists(document: str, line: str) -> None:
+    target = shlex.split(line, comments=True)[1]
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), document
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not [link for link in LINK.findall(text) if not (path.parent / link).exists()]
+
+
+def test_every_table_is_what_its_benchmark_wrote() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "tables.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_changelog_knows_this_version() -> None:
+    import paraclip
+
+    assert f"## {paraclip.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_architecture_names_every_room() -> None:
+    rooms = [
+        path.name for path in (ROOT / "src/paraclip").iterdir() if (path / "__init__.py").exists()
+    ]
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    assert rooms
+    assert not [room for room in rooms if f"src/paraclip/{room}/" not in text]
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    files = [*ROOT.glob("src/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py")]
+    long = {path.name: len(path.read_text().splitlines()) for path in files}
+    assert not {name: count for name, count in long.items() if count > 400}
