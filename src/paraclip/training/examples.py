@@ -13,6 +13,9 @@ from paraclip.training.batches import ALL_TEXTS, Examples
 from paraclip.training.losses import CAPTION
 from paraclip.training.tokens import store_tokens
 
+TEXTS_AT_ONCE = {"cpu": 128}
+"""Smaller chunks hold less padding, larger ones sum up fewer gradients; measured."""
+
 
 def number(texts: Sequence[str], known: dict[str, int]) -> list[int]:
     """A number for each text, the same where texts differ in case and spaces only."""
@@ -50,6 +53,7 @@ def make_examples(
     return Examples(
         tokens, needed, features, has_image, -1 - image_keys.astype(np.int64),
         np.asarray(text_keys, dtype=np.int64),
+        TEXTS_AT_ONCE.get(model.device.type, 1024),
     )  # fmt: skip
 
 
