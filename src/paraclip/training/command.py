@@ -89,8 +89,6 @@ def align_command(config: AlignConfig) -> None:
         what = f"{config.model} is aligned already"
         raise UserError("--model", what, "Only mini has heads to fit; use `paraclip train`.")
     features = features_of(model, [row.image for row in captions], problems)
-    if features is None:
-        raise UserError(config.source, "no caption has a picture", "Give pictures with captions.")
     texts, ids = [row.caption for row in captions], [row.image_id for row in captions]
     facts = {"source": Path(config.source).name, "base": config.model}
     report(align(model, texts, features, ids, config, Path(config.out), facts), problems)
@@ -101,6 +99,8 @@ def with_pictures(config: AlignConfig, problems: Problems) -> list[Caption]:
     every = list(read_captions(config.source, config.columns, problems))
     captions = [row for row in every if row.image]
     print(f"{len(every):,} captions, {len(captions):,} with a picture.")
+    if not captions:
+        raise UserError(config.source, "no caption has a picture", "Give pictures with captions.")
     return captions
 
 

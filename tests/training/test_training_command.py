@@ -1,0 +1,168 @@
+"""The three commands as the command line calls them, on tiny models and drawn pictures."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import draw, tiny_clip, word_files
+
+from paraclip.cli import main
+from paraclip.data.triples import write_triples
+from paraclip.errors import UserError
+from paraclip.models.checkpoint import read_header, save_model
+from paraclip.models.loading import load_model
+from paraclip.models.mini import Mini
+from paraclip.training.command import align_command, merge_command, train_command
+from paraclip.training.config import AlignConfig, MergeConfig, TrainConfig
+from paraclip.training.metrics_log import read_metrics
+
+COLOURS = ("red", "green", "blue")
+PICTURES = [(shape, colour) for shape in ("disc", "square") for colour in COLOURS]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Six drawn pictures with a caption in the .txt beside each."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for shape, colour in PICTURES:
+        draw(folder / f"{colour}_{shape}.png", shape, colour)
+        (folder / f"{colour}_{shape}.txt").write_text(f"a {colour} {shape}")
+    return folder
+
+
+@pytest.fixture
+def triples(tmp_path, pictures) -> Path:
+    """A triple for each picture, and one without a picture."""
+    rows = [
+        {
+            "id": str(place), "image_id": f"{colour}_{shape}", "caption": f"a {colour} {shape}",
+            "paraphrase_1": f"a {shape}, {colour}", "paraphrase_2": f"{shape} in {colour}",
+            "image": str(pictures / f"{colour}_{shape}.png"), "generator": "by hand",
+        }
+        for place, (shape, colour) in enumerate(PICTURES)
+    ]  # fmt: skip
+    texts = {"caption": "nothing", "paraphrase_1": "no thing", "paraphrase_2": "none"}
+    rows.append({"id": "none", "image_id": "none", **texts})
+    path = tmp_path / "triples.parquet"
+    write_triples(path, rows, {"generator": {"model": "by hand", "terms": "free"}})
+    return path
+
+
+@pytest.fixture
+def base(tmp_path) -> str:
+    return str(save_model(tiny_clip(), tmp_path / "base.safetensors", {}))
+
+
+def config_of(triples: Path, base: str, **changes: object) -> TrainConfig:
+    settings = {
+        "triples": str(triples), "model": base, "out": str(triples.parent / "run"), "epochs": 2,
+        "batch_size": 4, "held_out": 0.0, "precision": "fp32",
+    }  # fmt: skip
+    return TrainConfig(**(settings | changes))
+
+
+def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys):
+    train_command(config_of(triples, base))
+    said = capsys.readouterr().out
+    assert "7 triples, 6 with a picture." in said and "1 have none" in said
+    path = triples.parent / "run" / "best.safetensors"
+    assert f"Checkpoint: {path}" in said
+    before, after = load_model(base), load_model(str(path))
+    for name, value in before.image_tower.state_dict().items():
+        assert torch.equal(after.image_tower.state_dict()[name], value)
+    made = read_header(path)["training"]
+    assert made["facts"]["triples"]["generator"]["terms"] == "free"
+    assert made["facts"]["generators"] == ["by hand"]
+    tokens = before.tokenize(["a red disc"]).ids
+    assert not torch.equal(before.encode_tokens(tokens), after.encode_tokens(tokens))
+
+
+def test_train_again_is_finished_and_other_options_are_refused(triples, base, capsys):
+    train_command(config_of(triples, base))
+    train_command(config_of(triples, base))
+    assert "finished already" in capsys.readouterr().err
+    with pytest.raises(UserError, match="epochs"):
+        train_command(config_of(triples, base, epochs=3))
+
+
+def test_pictures_are_found_by_image_id(triples, pictures, base, tmp_path, capsys):
+    lines = tmp_path / "triples.jsonl"
+    from paraclip.data.triples import read_triples
+
+    write_triples(lines, read_triples(triples), {})
+    train_command(config_of(lines, base, images=str(pictures)))
+    assert "7 triples, 6 with a picture." in capsys.readouterr().out
+
+
+def test_a_broken_picture_is_named_or_skipped_and_counted(triples, pictures, base, capsys):
+    broken = pictures / "red_disc.png"
+    broken.write_bytes(b"not a picture")
+    with pytest.raises(UserError, match=r"red_disc\.png.*--max-broken"):
+        train_command(config_of(triples, base))
+    assert not (triples.parent / "run").exists()
+    train_command(config_of(triples, base, max_broken=0.2))
+    said = capsys.readouterr().out
+    assert "5 with a picture" in said and "1 broken row was skipped" in said
+
+
+def test_options_out_of_range_are_told_before_anything_is_read():
+    with pytest.raises(UserError, match="--epochs"):
+        train_command(TrainConfig(triples="nowhere.parquet", epochs=0))
+    with pytest.raises(UserError, match="--head-learning-rate"):
+        align_command(AlignConfig(source="nowhere", head_learning_rate=-1.0))
+
+
+def test_align_fits_mini_to_a_folder(pictures, tmp_path, capsys):
+    torch.manual_seed(0)
+    start = str(
+        save_model(Mini(word_files("bert"), embed_dim=8), tmp_path / "mini.safetensors", {})
+    )
+    config = AlignConfig(
+        source=str(pictures), model=start, out=str(tmp_path / "aligned"), epochs=8, batch_size=6,
+        learning_rate=3e-3, head_learning_rate=3e-2, held_out=0.0, precision="fp32",
+    )  # fmt: skip
+    align_command(config)
+    assert "6 captions, 6 with a picture." in capsys.readouterr().out
+    steps = read_metrics(tmp_path / "aligned" / "metrics.jsonl")
+    assert steps[-1]["L1"] < 0.8 * steps[0]["L1"]
+    before, after = load_model(start), load_model(str(tmp_path / "aligned" / "best.safetensors"))
+    assert before.image_key() == after.image_key()
+    assert not torch.equal(before.image_head.weight, after.image_head.weight)
+
+
+def test_only_mini_is_aligned(pictures, base):
+    with pytest.raises(UserError, match="--model"):
+        align_command(AlignConfig(source=str(pictures), model=base))
+
+
+def test_align_needs_pictures(tmp_path):
+    captions = tmp_path / "captions.csv"
+    captions.write_text("caption,image\none,\ntwo,\n")
+    with pytest.raises(UserError, match="no caption has a picture"):
+        align_command(AlignConfig(source=str(captions), model="mini"))
+
+
+def test_merge_writes_a_model_between_both(triples, base, tmp_path, capsys):
+    train_command(config_of(triples, base))
+    tuned = str(triples.parent / "run" / "last.safetensors")
+    merge_command(MergeConfig(base=base, tuned=tuned, out=str(tmp_path / "mixed.safetensors")))
+    assert "50% tuned" in capsys.readouterr().out
+    models = [load_model(name) for name in (base, tuned, str(tmp_path / "mixed.safetensors"))]
+    first, second, mixed = (model.text_tower.token_embedding.weight for model in models)
+    torch.testing.assert_close(mixed, (first + second) / 2)
+
+
+def test_the_command_line_trains_the_control(triples, base, tmp_path, capsys):
+    words = ["train", str(triples), "--model", base, "--out", str(tmp_path / "control")]
+    more = ["--control", "--epochs", "1", "--batch-size", "4", "--weights", "1", "1", "1"]
+    assert main([*words, *more, "--image-loss-on", "caption", "paraphrase_1"]) == 0
+    assert "L2" not in read_metrics(tmp_path / "control" / "metrics.jsonl")[0]
+    assert main([*words, "--epochs", "2"]) == 2
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert complaint.startswith("paraclip: ") and "--fresh" in complaint
