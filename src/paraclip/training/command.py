@@ -49,13 +49,11 @@ def train_command(config: TrainConfig) -> None:
     report(train(model, triples, features, config, Path(config.out), facts), problems)
 
 
-def features_of(
-    model: DualEncoder, references: list[str | None], problems: Problems
-) -> Tensor | None:
-    """`embed_pixels` rows [N, F], NaN where there is no picture; None where nobody has one."""
+def features_of(model: DualEncoder, references: list[str | None], problems: Problems) -> Tensor:
+    """`embed_pixels` rows [N, F], NaN where there is no picture; [N, 0] where nobody has one."""
     present = [row for row, name in enumerate(references) if name]
     if not present:
-        return None
+        return torch.zeros(len(references), 0)
     names = [str(references[row]) for row in present]
     found = image_features(model, names, cache_folder() / "features", problems)  # [K, F]
     problems.check(len(references))
@@ -66,10 +64,10 @@ def features_of(
     return features
 
 
-def say_pictures(triples: pa.Table, features: Tensor | None) -> None:
+def say_pictures(triples: pa.Table, features: Tensor) -> None:
     """Count the rows that L1 cannot use."""
     count = len(triples)
-    with_image = 0 if features is None else int((~torch.isnan(features).any(1)).sum())
+    with_image = int((features == features).any(1).sum())  # NaN differs from itself
     print(f"{count:,} triples, {with_image:,} with a picture.")
     if with_image < count:
         print(f"{count - with_image:,} have none and feed L2 and L3 only.")
