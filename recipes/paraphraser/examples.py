@@ -73,7 +73,7 @@ def near_pairs(rows: list[dict[str, Any]], own: list[dict[str, Any]]) -> list[Pa
     kept = _passing(judge, firsts)[::2]  # step 1 is the easier half, and half of it is enough
     kept += 2 * _passing(judge, seconds, [pair.text for pair in firsts])
     kept += _passing(judge, back, overlap=0.75)
-    return kept + 3 * [pair for row in own for pair in both_steps(row)]
+    return kept + 2 * [pair for row in own for pair in both_steps(row)]
 
 
 def _passing(

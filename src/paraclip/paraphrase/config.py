@@ -27,10 +27,15 @@ class Limits:
     changed_kind: bool = False
     """Reject an answer that names another kind of thing than its source does ("canine" for
     "pony"), by a list of common kinds; worth it for small generators."""
+    doubtful: bool = False
+    """Reject an answer with other relations ("in" for "under", "him" for "it"), other grammatical
+    number ("couples" for "a couple") or a repeated word; worth it for small generators."""
 
 
 STRONG = Limits()
-SMALL = Limits(similarity=0.6, support=0.4, kept=0.6, growth=1.6, words=40, changed_kind=True)
+SMALL = Limits(
+    similarity=0.7, support=0.76, kept=1.0, growth=1.6, words=40, changed_kind=True, doubtful=True
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class GenerateConfig:
     else 1."""
 
     temperature: float | None = None
-    """Sampling temperature. Left out: 0.8 for builtin, else 1.0 (as in the paper)."""
+    """Sampling temperature. Left out: 0.5 for builtin, else 1.0 (as in the paper)."""
 
     top_p: float | None = None
     """Nucleus sampling: the probability mass that answers are drawn from, 0 to 1. Left out: 0.9
@@ -127,7 +132,7 @@ class GenerateConfig:
     @property
     def sampling(self) -> tuple[float, float]:
         """Temperature and top_p with the backend's defaults filled in."""
-        temperature, top_p = (0.8, 0.9) if self.builtin else (1.0, 0.1)
+        temperature, top_p = (0.5, 0.9) if self.builtin else (1.0, 0.1)
         return (
             temperature if self.temperature is None else self.temperature,
             top_p if self.top_p is None else self.top_p,

@@ -16,15 +16,17 @@ from paraclip.paraphrase import lexicon
 from paraclip.paraphrase import words as spoken
 from paraclip.paraphrase.cleaning import clean
 from paraclip.paraphrase.config import STRONG, Limits
+from paraclip.paraphrase.relations import doubtful_reason
 from paraclip.paraphrase.roles import mixed_up
 from paraclip.paraphrase.similarity import Reading, SentenceEncoder
 
 REASONS = (
     "empty", "refusal", "chatter", "copy", "repetition", "too long", "growth", "number", "colour",
-    "negation", "gender", "roles", "new content", "lost content", "drift",
+    "negation", "gender", "roles", "relation", "new content", "lost content", "drift",
 )  # fmt: skip
 
 NOTHING = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
+CARRIED = 0.65  # cosine at which a word of the source counts as carried on
 REFUSAL = re.compile(
     r"\b(?:as an? (?:ai|artificial|language model)|i(?:'m| am) (?:sorry|unable|not able|afraid)|"
     r"(?:sorry|apologies|unfortunately),? (?:but )?i\b|i (?:cannot|can't|can not|won't|will not|"
@@ -151,7 +153,10 @@ def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
         ("gender", not same_gender(asked, said)),
         ("roles", mixed_up(asked, said)),
     )
-    return next((reason for reason, failed in checks if failed), None)
+    reason = next((reason for reason, failed in checks if failed), None)
+    if reason is None and limits.doubtful:
+        reason = doubtful_reason(source, answer, question.caption)
+    return reason
 
 
 def _bare(found: Sequence[str]) -> list[str]:
@@ -219,7 +224,8 @@ def meaning_reason(
     if min(support(known, said).values(), default=1.0) < limits.support:
         return "new content"
     carried = support([said], source)
-    if carried and np.mean([score >= limits.support for score in carried.values()]) < limits.kept:
+    level = min(limits.support, CARRIED)
+    if carried and np.mean([score >= level for score in carried.values()]) < limits.kept:
         return "lost content"
     return None
 
@@ -232,6 +238,7 @@ def support(known: Sequence[Reading], said: Reading) -> dict[str, float]:
     """
     roots = {spoken.stem(word) for reading in known for word in reading.words}
     kinds = spoken.meant(word for reading in known for word in reading.words)
+    coloured = spoken.may_colour(word for reading in known for word in reading.words)
     rows = [
         vector
         for reading in known
@@ -243,17 +250,19 @@ def support(known: Sequence[Reading], said: Reading) -> dict[str, float]:
     for word, vector in zip(said.words, said.word_vectors, strict=True):
         if spoken.is_content(word):
             sure = spoken.stem(word) in roots or bool(spoken.concepts(word) & kinds)
+            sure = sure or (word in lexicon.YOUNG and "young" in kinds)
+            sure = sure or bool(lexicon.LIKE_COLOUR.get(word, set()) & coloured)
             found[word] = 1.0 if sure or checked_apart(word) else float((table @ vector).max())
     return found
 
 
 def checked_apart(word: str) -> bool:
-    """Whether a check of its own looks at this word: numbers, colours, negation."""
+    """Whether a check of its own looks at this word (numbers, colours, negation), or none needs."""
     return (
         word in lexicon.NUMBERS
         or word in lexicon.COLOUR_OF
-        or word in lexicon.LIKE_COLOUR
         or word in lexicon.NEGATIONS
+        or word in lexicon.FRAME
     )
 
 

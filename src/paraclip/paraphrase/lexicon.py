@@ -28,6 +28,17 @@ STOP_WORDS = listed(
     """
 )
 
+# Words of the frame that a caption hangs in: a picture may always be called one, and what is worn
+# is worn whether it is said or not.
+FRAME = listed(
+    """
+    picture pictures photo photos photograph image images shot stock show shows showing shown
+    wear wears wearing worn dressed clad there here located placed seen view close-up it itself
+    atop doing being has using who named called kind
+    """
+)
+YOUNG = listed("young youthful")  # said of whoever is a child, without being a word for one
+
 IRREGULAR = {
     "men": "man", "women": "woman", "children": "child", "feet": "foot", "teeth": "tooth",
     "geese": "goose", "mice": "mouse", "wolves": "wolf", "leaves": "leaf", "knives": "knife",

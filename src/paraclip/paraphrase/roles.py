@@ -16,6 +16,7 @@ PEOPLE = listed(
     teacher pupil student nurse patient doctor waiter waitress customer driver rider player
     officer tourist musician farmer chef cook worker clown pirate owner skier surfer skater
     swimmer runner climber singer dancer goalkeeper referee barber butcher robot client
+    audience pianist actor sailor pilot guard
     """
 )
 ADJECTIVES = listed(
@@ -89,7 +90,8 @@ def turned(asked: Sequence[str], said: Sequence[str]) -> bool:
 def _turned_around(said: Sequence[str], first: int, second: int, between: Sequence[str]) -> bool:
     """Whether the sentence is built so that the one named second still acts."""
     fronted = bool(PLACING & set(said[max(0, first - REACH) : first]))
-    return fronted or bool(TURNING & set(said[first:second])) or "by" in between
+    turning = (TURNING & set(said[first:second])) - ({"from", "behind"} & set(between))
+    return fronted or bool(turning) or "by" in between
 
 
 def _beings(found: Sequence[str]) -> list[Named]:
@@ -99,6 +101,6 @@ def _beings(found: Sequence[str]) -> list[Named]:
         kinds = spoken.meant([word])
         root = spoken.stem(word)
         person = word in PEOPLE or word.removesuffix("s") in PEOPLE
-        if person or (kinds & {"person", "animal"} and root not in lexicon.STOP_WORDS):
+        if person or (kinds & {"person", "animal"} and word not in ADJECTIVES):
             beings.append((place, frozenset({root} | (kinds - {"person", "animal", "adult"}))))
     return beings
