@@ -51,7 +51,7 @@ WHO = ["a man", "two women", "a small child", "an old fisherman", "three hikers"
 DOES = ["holds", "carries", "looks at", "sits beside", "runs past", "photographs", "waits near"]
 WHAT = ["a wooden boat", "a red bicycle", "the market stall", "a stone bridge", "an open window",
         "a pile of oranges", "a sleeping cat", "the old tram", "a tall fence"]  # fmt: skip
-WHERE = ["", "in the rain", "at night", "on a crowded beach", "under a row of trees",
+WHERE = ["", "", "in the rain", "at night", "on a crowded beach", "under a row of trees",
          "in front of a brick house with green shutters",
          "while others watch from a balcony"]  # fmt: skip
 
@@ -81,7 +81,7 @@ def make_data(rows: int) -> Data:
         found[caption] = {
             "image_id": str(len(found)),
             "caption": caption,
-            "paraphrase_1": " ".join(f"a picture of {who}: {does} {what} {where}".split()),
+            "paraphrase_1": " ".join(f"{who}: {does} {what}, {where}".split()),
             "paraphrase_2": " ".join(f"{where} there is {what} that {who} {does}".split()),
         }
     maker = torch.Generator().manual_seed(0)
