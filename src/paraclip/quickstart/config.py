@@ -35,8 +35,11 @@ class QuickstartConfig:
     learning_rate: float = 5e-5
     """Peak learning rate while tuning (per step, AdamW)."""
 
-    batch_size: int = 256
+    batch_size: int = 128
     """Triples a step."""
+
+    text_temperature: float = 0.2
+    """Temperature of the two losses between texts; higher draws wordings closer together."""
 
     candidates: int = 4
     """Answers drawn for each caption and step; the best that passes the filters is kept."""
@@ -54,6 +57,7 @@ class QuickstartConfig:
             out=folder,
             epochs=self.align_epochs,
             learning_rate=self.align_learning_rate,
+            dropout=0.0,
             seed=self.seed,
             device="cpu",
         )
@@ -70,6 +74,9 @@ class QuickstartConfig:
             epochs=self.train_epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            dropout=0.0,
+            image_loss_on=("caption", "paraphrase_1", "paraphrase_2"),
+            text_temperature=self.text_temperature,
             control=control,
             choose="last",
             held_out=0.0,

@@ -1,0 +1,199 @@
+"""What tuning on paraphrases gains: base, control, tuned and merged `mini` on Flickr8k.
+
+    PARACLIP_DATA=../shared/data python benchmarks/flickr8k.py
+
+Makes everything from the data alone and prints the table: image features, base (`mini` aligned on
+the training set), then for each seed the control (as many steps on the original captions), the
+tuned and the merged model, then the figures with their intervals. A stage that is done is not
+done again. Under an hour on 2 cores.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from paraclip.data.captions import Caption
+from paraclip.data.reading import read_captions
+from paraclip.data.triples import attach_images, read_triples
+from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
+from paraclip.evaluation.pairs import read_pairs
+from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.plots import plot_scores
+from paraclip.evaluation.pool import read_names, read_pool
+from paraclip.evaluation.report import Report, console_table, read_report
+from paraclip.evaluation.run import evaluate
+from paraclip.evaluation.sts import SemanticSimilarity, read_tasks
+from paraclip.evaluation.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
+from paraclip.evaluation.vectors import Arithmetic
+from paraclip.files import cache_folder, write_text
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import image_features
+from paraclip.models.loading import load_model
+from paraclip.models.mini import Mini
+from paraclip.provenance import provenance
+from paraclip.training.align import align
+from paraclip.training.config import AlignConfig, TrainConfig
+from paraclip.training.loop import train
+from paraclip.training.merge import merge
+
+BASE = AlignConfig(
+    source="flickr8k", epochs=3, batch_size=256, learning_rate=1e-4, head_learning_rate=5e-4,
+    dropout=0.0, held_out=0.0, choose="last",
+)  # fmt: skip
+TUNED = TrainConfig(
+    triples="flickr8k_train.jsonl", epochs=4, batch_size=256, learning_rate=5e-5, dropout=0.0,
+    image_loss_on=("caption", "paraphrase_1", "paraphrase_2"), text_temperature=0.2,
+    held_out=0.0, choose="last",
+)  # fmt: skip
+ALPHA = 0.5
+HOW = Arithmetic("bf16")
+FIGURES = {
+    "AO@10": "AO@10", "JS@10": "JS@10", "TOT": "TOT", "STS": "STS mean of 7", "R@10": "T2I R@10",
+}  # fmt: skip
+
+
+def main() -> None:
+    """All stages in order."""
+    options = parser().parse_args()
+    torch.manual_seed(0)
+    data, out = Path(options.data), Path(options.out)
+    base = make_base(data, out / "base")
+    for seed in options.seeds:
+        models = {"base": load_model(str(base))}
+        models["control"] = make_tuned(data, base, out / f"control-{seed}", seed, control=True)
+        models["tuned"] = make_tuned(data, base, out / f"tuned-{seed}", seed, control=False)
+        models["merged"] = merge(models["base"], models["tuned"], ALPHA)
+        score(models, data, out / f"scores-{seed}", seed)
+    reports = {seed: read_report(out / f"scores-{seed}" / "report.json") for seed in options.seeds}
+    write_results(reports, options)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
+    made.add_argument("--out", default="runs/flickr8k", help="folder of models and reports")
+    made.add_argument("--results", default="benchmarks/results/flickr8k.json")
+    made.add_argument("--plot", default="docs/images/flickr8k.png")
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    return made
+
+
+def feature_cache() -> Path:
+    """Where all stages keep image features."""
+    return cache_folder() / "image_features"
+
+
+def make_base(data: Path, out: Path) -> Path:
+    """Align `mini` on the training captions of Flickr8k."""
+    model = load_model("mini")
+    assert isinstance(model, Mini)
+    rows = training_captions(data)
+    features = image_features(model, [str(row.image) for row in rows], feature_cache())
+    texts, pictures = [row.caption for row in rows], [row.image_id for row in rows]
+    return align(model, texts, features, pictures, BASE, out)
+
+
+def training_captions(data: Path) -> list[Caption]:
+    """Captions whose picture is in the training split."""
+    wanted = set(read_names(data / "flickr8k" / "train_images.txt"))
+    every: Iterable[Caption] = read_captions(str(data / "flickr8k" / "captions.csv"))
+    return [row for row in every if Path(row.image or "").name in wanted]
+
+
+def make_tuned(data: Path, base: Path, out: Path, seed: int, control: bool) -> DualEncoder:
+    """Tune the base on the triples, or train the control on their captions."""
+    triples = read_triples(data / "paraphrases" / "flickr8k_train.jsonl")
+    triples = attach_images(triples, data / "flickr8k" / "images")
+    model = load_model(str(base))
+    features = image_features(model, triples["image"].to_pylist(), feature_cache())
+    config = replace(TUNED, seed=seed, control=control, model="base")
+    return load_model(str(train(model, triples, features, config, out)))
+
+
+def benchmarks(data: Path) -> list[Benchmark]:
+    """The four benchmarks, and the pairs of Flickr8k's own test captions."""
+    pool = read_pool(data / "flickr8k" / "images")
+    own = read_pairs(data / "paraphrases" / "flickr8k_test.jsonl")
+    split = read_names(data / "flickr8k" / "test_images.txt")
+    captions = read_captions(str(data / "flickr8k" / "captions.csv"))
+    return [
+        ParaphrasedRetrieval(read_pairs(data / "sugar_crepe_pp"), pool, how=HOW),
+        SugarCrepePlusPlus(read_subsets(data / "sugar_crepe_pp"), HOW),
+        SemanticSimilarity(read_tasks(data / "sts"), HOW),
+        ImageTextRetrieval(gallery(captions, "Flickr8k test", split), how=HOW),
+        ParaphrasedRetrieval(own, pool, how=HOW),
+    ]
+
+
+def score(models: dict[str, DualEncoder], data: Path, out: Path, seed: int) -> None:
+    """Evaluate all models of a seed, unless that is done."""
+    if not (out / "report.json").exists():
+        evaluate(models, benchmarks(data), out, {"seed": seed, "cache": feature_cache()})
+
+
+def write_results(reports: dict[int, Report], options: argparse.Namespace) -> None:
+    """Write the figures of all seeds and the plot of the first; print tables."""
+    first = reports[options.seeds[0]]
+    print(console_table(first))
+    table = {name: over_seeds(list(reports.values()), line) for name, line in FIGURES.items()}
+    print(markdown(table))
+    write_text(Path(options.results).with_suffix(".md"), markdown(table) + "\n")
+    settings = {"base": asdict(BASE), "tuned": asdict(TUNED), "alpha": ALPHA}
+    result = {
+        "over_seeds": table,
+        "seeds": {seed: figures(report) for seed, report in reports.items()},
+        "provenance": provenance(settings=settings, seeds=options.seeds),
+    }
+    write_text(options.results, json.dumps(result, indent=1) + "\n")
+    plot_scores(first, options.plot)
+
+
+def over_seeds(reports: list[Report], name: str) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation over the seeds of one figure, by model."""
+    found: dict[str, dict[str, float]] = {}
+    for label in reports[0].models:
+        values = [line.values[label].value for report in reports if (line := report.line(name))]
+        spread = stdev(values) if len(values) > 1 else 0.0
+        found[label] = {"mean": round(mean(values), 2), "deviation": round(spread, 2)}
+    return found
+
+
+def figures(report: Report) -> list[dict[str, Any]]:
+    """Every figure of a report with its intervals, section by section."""
+    return [
+        {"benchmark": section.name, "pool": section.pool, **asdict(line)}
+        for section in report.sections
+        for line in section.lines
+    ]
+
+
+GAINS = (("tuned", "base"), ("tuned", "control"), ("merged", "base"), ("merged", "control"))
+
+
+def markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
+    """The table of the README: a model a row, mean over the seeds; then the differences."""
+    rows = [f"| | {' | '.join(table)} |", f"|---|{'---:|' * len(table)}"]
+    for label in next(iter(table.values())):
+        rows.append(row(label, [f"{by_label[label]['mean']:.1f}" for by_label in table.values()]))
+    for one, other in GAINS:
+        gains = [by[one]["mean"] - by[other]["mean"] for by in table.values()]
+        rows.append(row(f"{one} − {other}", [f"{gain:+.1f}" for gain in gains]))
+    return "\n".join(rows)
+
+
+def row(label: str, cells: list[str]) -> str:
+    """A line of a Markdown table."""
+    return f"| {label} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
