@@ -2,7 +2,7 @@
 
 import pytest
 
-from paraclip.paraphrase.roles import mixed_up, rebound, turned
+from paraclip.paraphrase.roles import mixed_up, rebound, turned, undergone
 from paraclip.paraphrase.words import words
 
 
@@ -43,6 +43,13 @@ def test_an_adjective_that_moved_is_found() -> None:
 
 def test_adjectives_in_another_order_have_not_moved() -> None:
     assert not rebound(words("a little Asian girl"), words("an Asian little girl"))
+
+
+def test_who_acts_must_not_suffer_the_deed() -> None:
+    source = words("A woman hands bread to a man.")
+    assert undergone(source, words("A woman is handed bread to a man."))
+    assert not undergone(source, words("Bread is handed to a man by a woman."))
+    assert not undergone(words("A dog is covered in mud."), words("Covered in mud is a dog."))
 
 
 def test_the_same_text_is_never_mixed_up() -> None:

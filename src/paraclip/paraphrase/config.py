@@ -72,7 +72,7 @@ class GenerateConfig:
     short: what the built-in adapter was trained on. auto: short for builtin, else paper."""
 
     candidates: int | None = None
-    """Answers drawn for each question; the best that passes the filters is kept. Left out: 4 for
+    """Answers drawn for each question; the best that passes the filters is kept. Left out: 6 for
     builtin, else 1."""
 
     asks: int | None = None
@@ -80,7 +80,7 @@ class GenerateConfig:
     else 1."""
 
     temperature: float | None = None
-    """Sampling temperature. Left out: 0.5 for builtin, else 1.0 (as in the paper)."""
+    """Sampling temperature. Left out: 0.7 for builtin, else 1.0 (as in the paper)."""
 
     top_p: float | None = None
     """Nucleus sampling: the probability mass that answers are drawn from, 0 to 1. Left out: 0.9
@@ -132,7 +132,7 @@ class GenerateConfig:
     @property
     def sampling(self) -> tuple[float, float]:
         """Temperature and top_p with the backend's defaults filled in."""
-        temperature, top_p = (0.5, 0.9) if self.builtin else (1.0, 0.1)
+        temperature, top_p = (0.7, 0.9) if self.builtin else (1.0, 0.1)
         return (
             temperature if self.temperature is None else self.temperature,
             top_p if self.top_p is None else self.top_p,
@@ -141,7 +141,7 @@ class GenerateConfig:
     @property
     def drawn(self) -> int:
         """Answers for each question."""
-        return self.candidates or (4 if self.builtin else 1)
+        return self.candidates or (6 if self.builtin else 1)
 
     @property
     def most_asks(self) -> int:

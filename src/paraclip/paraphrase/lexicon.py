@@ -32,8 +32,8 @@ STOP_WORDS = listed(
 # is worn whether it is said or not.
 FRAME = listed(
     """
-    picture pictures photo photos photograph image images shot stock show shows showing shown
-    wear wears wearing worn dressed clad there here located placed seen view close-up it itself
+    picture pictures photo photos photograph image images shot stock show shows showing
+    wear wears wearing worn dressed clad there here located placed seen view it itself
     atop doing being has using who named called kind
     """
 )

@@ -6,6 +6,7 @@ texts share stand plainly the other way round.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from paraclip.paraphrase import lexicon
 from paraclip.paraphrase import words as spoken
@@ -33,6 +34,7 @@ PLACING = listed(
     """
 )
 TURNING = listed("by while as and with whose from behind")
+BEING = listed("is are was were be been being gets")
 REACH = 3  # words before a name in which a preposition makes it an object
 
 Named = tuple[int, frozenset[str]]  # place in the text, what the name stands for
@@ -40,7 +42,27 @@ Named = tuple[int, frozenset[str]]  # place in the text, what the name stands fo
 
 def mixed_up(asked: Sequence[str], said: Sequence[str]) -> bool:
     """Whether the answer gives a description or a deed of one to another."""
-    return rebound(asked, said) or turned(asked, said)
+    return rebound(asked, said) or turned(asked, said) or undergone(asked, said)
+
+
+def undergone(asked: Sequence[str], said: Sequence[str]) -> bool:
+    """Whether a deed became one suffered, with nobody named who does it.
+
+    "A woman hands bread to a man" does not make "A woman is handed bread to a man".
+    """
+    deeds = {
+        spoken.stem(word)
+        for before, word in pairwise(["", *asked])
+        if before not in BEING or word.endswith("ing")
+    }
+    return any(
+        before in BEING
+        and word.endswith(("ed", "en"))
+        and word not in asked
+        and spoken.stem(word) in deeds
+        and "by" not in said[place:]
+        for place, (before, word) in enumerate(pairwise(said))
+    )
 
 
 def rebound(asked: Sequence[str], said: Sequence[str]) -> bool:
