@@ -4,7 +4,8 @@
     (fill in 1 or 0 under step_1 and step_2 in the sheet: is the meaning kept, in each step?)
     python recipes/paraphraser/judge.py count --style short --captions own --out /tmp/judge
 
-`answer` runs `paraclip generate` and writes the figures to results/ and a sheet to read.
+`answer` runs `paraclip generate` and writes the figures to results/ and a sheet to read; run
+again, it judges the answers in the log with the filters as they are now.
 `count` adds the reader's verdicts to the same figures. The sheet of the project's own captions
 lies in judged/; that of the held-out tenth, whose captions are research data, lies in `--out`,
 and only row numbers and verdicts go to judged/.
@@ -32,8 +33,8 @@ SHEET = ("id", "caption", "paraphrase_1", "paraphrase_2", "step_1", "step_2")
 VERDICTS = ("id", "step_1", "step_2")
 
 
-def captions_of(name: str, data: Path) -> list[Caption]:
-    """The project's own hundred captions, or those of the held-out tenth."""
+def captions_of(name: str, data: Path, thin: int = 1) -> list[Caption]:
+    """The project's own hundred captions, or every `thin`th of the held-out tenth."""
     if name == "own":
         lines = (HERE / "own_captions.txt").read_text(encoding="utf-8").splitlines()
         return [_caption(str(number), line) for number, line in enumerate(lines, start=1)]
@@ -42,7 +43,7 @@ def captions_of(name: str, data: Path) -> list[Caption]:
         for name in ("flickr8k_train", "web")
         for row in read_rows([data / f"{name}.jsonl"])
         if held_out(row["image_id"])
-    ]
+    ][::thin]
 
 
 def _caption(name: str, text: str) -> Caption:
@@ -66,9 +67,9 @@ def share(good: int, total: int) -> dict[str, Any]:
 
 def answer(options: argparse.Namespace) -> dict[str, Any]:
     """Generate, and say what passed, how fast, and how far in wording."""
-    captions = captions_of(options.captions, options.data)
+    captions = captions_of(options.captions, options.data, options.thin)
     config = GenerateConfig(source=options.captions, out=options.out, style=options.style,
-                            limits="small", fresh=True)  # fmt: skip
+                            limits="small")  # fmt: skip
     wall, work = time.monotonic(), time.process_time()
     summary = generate(captions, config, options.out, len(captions))
     wall, work = time.monotonic() - wall, time.process_time() - work
@@ -78,12 +79,13 @@ def answer(options: argparse.Namespace) -> dict[str, Any]:
         for name in ("similarity_1", "similarity_2", "overlap_1", "overlap_2")
         if rows
     }
+    speed = {"wall_seconds": round(wall, 1),
+             "processor_seconds_per_caption": round(work / len(captions), 3)}  # fmt: skip
     return {
         "captions": len(captions),
         "yield": share(summary.kept, len(captions)),
         "rejected": dict(summary.rejected.most_common()),
-        "wall_seconds": round(wall, 1),
-        "processor_seconds_per_caption": round(work / len(captions), 3),
+        **({} if summary.reused else speed),  # of answers in the log no time is known
         "mean": means,
         "generator": summary.generator,
         "adapter": file_hash(adapter_file()) if options.style == "short" else None,
@@ -133,6 +135,7 @@ def main() -> None:
     parser.add_argument("--captions", choices=("own", "held-out"), default="own")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/paraphrases"))
+    parser.add_argument("--thin", type=int, default=1, help="every n-th held-out caption")
     parser.add_argument("--sample", type=int, default=1000, help="most triples to read")
     options = parser.parse_args()
     (HERE / "judged").mkdir(exist_ok=True)
