@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paraclip.paraphrase.config import SMALL
+from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters import Judge, Question
+from paraclip.paraphrase.similarity import SentenceEncoder
 
 HERE = Path(__file__).resolve().parent
 PROMPTS = HERE.parents[1] / "src/paraclip/paraphrase/adapter/prompts.json"
+NEAR = Limits(
+    similarity=0.7, support=0.62, kept=0.8, growth=1.6, words=40, changed_kind=True
+)  # stricter would leave few second steps to learn from
 OWN = (HERE / "own_triples.tsv", HERE / "short_captions.tsv")
 
 
@@ -50,9 +54,19 @@ def read_own(paths: Iterable[Path] = OWN) -> list[dict[str, Any]]:
     return rows
 
 
-def broad_pairs(rows: Iterable[dict[str, Any]]) -> list[Pair]:
-    """Both steps of every triple: wide in wording, with all that strays in it."""
-    return [pair for row in rows for pair in both_steps(row)]
+def broad_pairs(rows: list[dict[str, Any]]) -> list[Pair]:
+    """Both steps of the triples where MiniLM finds them alike; alt-texts, which are few, twice."""
+    firsts, seconds = zip(*(both_steps(row) for row in rows), strict=True)
+    encoder = SentenceEncoder()
+    vectors = [encoder.encode([pair.text for pair in pairs]) for pairs in (firsts, seconds)]
+    last = encoder.encode([pair.answer for pair in seconds])
+    alike_1, alike_2 = (vectors[0] * vectors[1]).sum(1), (vectors[1] * last).sum(1)
+    kept: list[Pair] = []
+    for row, first, second, one, two in zip(rows, firsts, seconds, alike_1, alike_2, strict=True):
+        alt_text = row["image_id"].startswith("laion")
+        pairs = [first] * (one >= (0.7 if alt_text else 0.85)) + [second] * (two >= 0.55)
+        kept += pairs * (2 if alt_text else 1)
+    return kept
 
 
 def both_steps(row: dict[str, Any]) -> tuple[Pair, Pair]:
@@ -63,13 +77,13 @@ def both_steps(row: dict[str, Any]) -> tuple[Pair, Pair]:
 def near_pairs(rows: list[dict[str, Any]], own: list[dict[str, Any]]) -> list[Pair]:
     """Pairs from which a small model learns to add nothing.
 
-    Those of the triples that pass the filters for small generators; the way back from
+    Those of the triples that pass strict filters (`NEAR`); the way back from
     paraphrase_1 to the caption where the two differ enough in wording, as one more step 2
     (a person's own plain words for the same picture); and the project's own triples.
     """
     firsts, seconds = zip(*(both_steps(row) for row in rows), strict=True)
     back = [Pair("step_2", pair.answer, pair.text) for pair in firsts]
-    judge = Judge(SMALL)
+    judge = Judge(NEAR)
     kept = _passing(judge, firsts)[::2]  # step 1 is the easier half, and half of it is enough
     kept += 2 * _passing(judge, seconds, [pair.text for pair in firsts])
     kept += _passing(judge, back, overlap=0.75)
