@@ -64,7 +64,7 @@ def broad_pairs(rows: list[dict[str, Any]]) -> list[Pair]:
     kept: list[Pair] = []
     for row, first, second, one, two in zip(rows, firsts, seconds, alike_1, alike_2, strict=True):
         alt_text = row["image_id"].startswith("laion")
-        pairs = [first] * (one >= (0.7 if alt_text else 0.85)) + [second] * (two >= 0.55)
+        pairs = [first] * bool(one >= (0.7 if alt_text else 0.85)) + [second] * bool(two >= 0.55)
         kept += pairs * (2 if alt_text else 1)
     return kept
 

@@ -24,6 +24,7 @@ def reason(source: str, answer: str, caption: str = "") -> str | None:
         ("A kid eats melon on the old porch steps.", "A kid eats melon steps on the old porch.",
          "relation"),
         ("A couple kisses.", "Couples kiss.", "number"),
+        ("A butcher weighs sausages.", "A sausage is weighed by a butcher.", "number"),
         ("A pair of mittens.", "Pairs of mittens.", "number"),
         ("A cake with cream.", "A cake with cream and cream.", "repetition"),
         ("A man swims.", "A man swims, wet.", "new content"),

@@ -14,7 +14,7 @@ from paraclip.paraphrase.lexicon import FRAME, NUMBERS, YOUNG, listed
 from paraclip.paraphrase.words import is_content, stem, words
 
 PLACES = {
-    "on": listed("on onto upon atop top"),
+    "on": listed("on upon atop top"),
     "in": listed("in inside within"),
     "under": listed("under beneath below underneath"),
     "over": listed("over above"),
@@ -23,7 +23,7 @@ PLACES = {
     "front": listed("front before ahead"),
     "between": listed("between among amid"),
     "around": listed("around"),
-    "into": listed("into"),
+    "into": listed("into onto"),
     "through": listed("through"),
     "after": listed("after"),
     "out": listed("out outside outdoors"),
@@ -48,6 +48,7 @@ GROUPS = listed("couple pair set trio")
 LIMITING = listed(
     "only all every each most half almost nearly always first last best few many than"
 )
+REACH = 3  # words before a noun in which its article stands
 APART = 3  # words between two that still belong together: "alley covered in snow"
 
 
@@ -101,15 +102,19 @@ def points_elsewhere(asked: Sequence[str], said: Sequence[str]) -> bool:
 
 
 def multiplied(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether one of a thing became many: "a couple" as "couples", "a pair" as "two pairs"."""
+    """Whether one became many or many one: "a couple" as "couples", "sausages" as "a sausage"."""
+    return _many_of_one(asked, said) or _many_of_one(said, asked)
+
+
+def _many_of_one(one: Sequence[str], many: Sequence[str]) -> bool:
     singles = {
         word
-        for place, word in enumerate(asked)
+        for place, word in enumerate(one)
         if not word.endswith("s")
-        and (word in GROUPS or PARTS & set(asked[max(0, place - 3) : place]))
+        and (word in GROUPS or PARTS & set(one[max(0, place - REACH) : place]))
     }
-    many = {word[:-1] for word in said if word.endswith("s")}
-    return bool((singles & many) - set(said))
+    plurals = {word[:-1] for word in many if word.endswith("s")}
+    return bool((singles & plurals) - set(many))
 
 
 def joined(asked: Sequence[str], said: Sequence[str]) -> bool:
