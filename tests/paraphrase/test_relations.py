@@ -19,6 +19,7 @@ def reason(source: str, answer: str, caption: str = "") -> str | None:
          "relation"),
         ("A boy throws a stick and his dog chases it.",
          "A boy throws a stick and his dog chases him.", "relation"),
+        ("A goalkeeper dives.", "A goalkeeper is diving as he does.", "relation"),
         ("A map of the trails.", "A map of all the trails.", "relation"),
         ("Cheap car rental.", "A car rental cheaper than this.", "relation"),
         ("A kid eats melon on the old porch steps.", "A kid eats melon steps on the old porch.",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paraclip.paraphrase.roles import mixed_up, rebound, turned, undergone
+from paraclip.paraphrase.roles import already_painted, mixed_up, rebound, turned, undergone
 from paraclip.paraphrase.words import words
 
 
@@ -50,6 +50,13 @@ def test_who_acts_must_not_suffer_the_deed() -> None:
     assert undergone(source, words("A woman is handed bread to a man."))
     assert not undergone(source, words("Bread is handed to a man by a woman."))
     assert not undergone(words("A dog is covered in mud."), words("Covered in mud is a dog."))
+
+
+def test_what_becomes_white_was_not_white_before() -> None:
+    source = words("A man paints a fence white.")
+    assert already_painted(source, words("A man is painting a white fence."))
+    assert not already_painted(source, words("A fence is painted white by a man."))
+    assert not already_painted(words("Fence white"), words("A white fence"))
 
 
 def test_the_same_text_is_never_mixed_up() -> None:

@@ -37,8 +37,14 @@ PLACES = {
 # "to" joins verbs, "by" may name who acts, and negation has a check of its own.
 LOOSE = frozenset({"toward", "without", "beside"})
 WORN = listed("wearing wears wear dressed clad with")
+MALE = listed("he his him man men boy guy gentleman father dad son brother lad male husband")
+FEMALE = listed("she her hers woman girl lady mother mom daughter sister lass female wife bride")
 POINTING = {
     "him": listed("him himself"),
+    "he": MALE,
+    "his": MALE,
+    "she": FEMALE,
+    "her": FEMALE,
     "them": listed("them themselves they their"),
     "itself": listed("itself it its"),
     "me": listed("me my i we us our"),

@@ -42,7 +42,16 @@ Named = tuple[int, frozenset[str]]  # place in the text, what the name stands fo
 
 def mixed_up(asked: Sequence[str], said: Sequence[str]) -> bool:
     """Whether the answer gives a description or a deed of one to another."""
-    return rebound(asked, said) or turned(asked, said) or undergone(asked, said)
+    checks = (rebound, turned, undergone, already_painted)
+    return any(check(asked, said) for check in checks)
+
+
+def already_painted(asked: Sequence[str], said: Sequence[str]) -> bool:
+    """Whether what a thing becomes it is said to be: "paints a fence white", "a white fence"."""
+    if not {"paint", "dye", "colour"} & {spoken.stem(word) for word in asked}:
+        return False
+    become = {(colour, thing) for thing, colour in pairwise(asked) if colour in lexicon.COLOUR_OF}
+    return bool(become & set(pairwise(said)))
 
 
 def undergone(asked: Sequence[str], said: Sequence[str]) -> bool:
@@ -77,16 +86,17 @@ def rebound(asked: Sequence[str], said: Sequence[str]) -> bool:
 
 
 def _bindings(found: Sequence[str]) -> dict[str, set[str]]:
-    """Colours and other common adjectives to the roots of all words up to the next joining one."""
+    """Colours, participles and common adjectives to the roots of the words they stand before."""
     bound: dict[str, set[str]] = {}
     waiting: list[str] = []
     for word in found:
-        if word in lexicon.COLOUR_OF or word in ADJECTIVES:
-            waiting.append(lexicon.COLOUR_OF.get(word, word))
-        elif spoken.is_content(word):
+        describes = word in lexicon.COLOUR_OF or word in ADJECTIVES
+        if spoken.is_content(word) and not describes:
             for adjective in waiting:
                 bound.setdefault(adjective, set()).add(spoken.stem(word))
-        elif word != "and":
+        if describes or word.endswith("ed"):
+            waiting.append(lexicon.COLOUR_OF.get(word, word))
+        elif not spoken.is_content(word) and word != "and":
             waiting = []
     return bound
 
