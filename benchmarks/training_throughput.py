@@ -283,7 +283,8 @@ def as_table(result: dict[str, Any]) -> str:
     facts = (
         f"ViT-B/32 text tower, batch {result['batch']}, {result['tokens_mean']:.1f} tokens a text "
         f"(longest {result['tokens_longest']}), {result['threads']} threads, medians of "
-        f"{result['rounds']} rounds in turns; {result['machine']['processor']}."
+        f"{result['rounds']} rounds in turns; {result['machine']['processor']}, "
+        f"load average {result['load_average']:.0f}."
     )
     return "\n".join([*lines, "", facts, ""])
 
@@ -308,6 +309,7 @@ def main() -> None:
         "rows": rows, "batch": chosen.batch, "rounds": chosen.rounds, "threads": chosen.threads,
         "tokens_mean": float(lengths.mean()), "tokens_longest": int(lengths.max()),
         "load_average": os.getloadavg()[0], **provenance(),
+        "command": f"python benchmarks/training_throughput.py --batch {chosen.batch}",
     }  # fmt: skip
     write_text(chosen.out / "training_throughput.json", json.dumps(result, indent=1) + "\n")
     write_text(chosen.out / "training_throughput.md", as_table(result))
