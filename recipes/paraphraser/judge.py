@@ -33,7 +33,7 @@ SHEET = ("id", "caption", "paraphrase_1", "paraphrase_2", "step_1", "step_2")
 VERDICTS = ("id", "step_1", "step_2")
 
 
-def captions_of(name: str, data: Path, thin: int = 1) -> list[Caption]:
+def captions_of(name: str, data: Path, thin: int = 1, first: int = 0) -> list[Caption]:
     """The project's own hundred captions, or every `thin`th of the held-out tenth."""
     if name == "own":
         lines = (HERE / "own_captions.txt").read_text(encoding="utf-8").splitlines()
@@ -43,7 +43,7 @@ def captions_of(name: str, data: Path, thin: int = 1) -> list[Caption]:
         for name in ("flickr8k_train", "web")
         for row in read_rows([data / f"{name}.jsonl"])
         if held_out(row["image_id"])
-    ][::thin]
+    ][first::thin]
 
 
 def _caption(name: str, text: str) -> Caption:
@@ -67,7 +67,7 @@ def share(good: int, total: int) -> dict[str, Any]:
 
 def answer(options: argparse.Namespace) -> dict[str, Any]:
     """Generate, and say what passed, how fast, and how far in wording."""
-    captions = captions_of(options.captions, options.data, options.thin)
+    captions = captions_of(options.captions, options.data, options.thin, options.first)
     config = GenerateConfig(source=options.captions, out=options.out, style=options.style,
                             limits="small")  # fmt: skip
     wall, work = time.monotonic(), time.process_time()
@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/paraphrases"))
     parser.add_argument("--thin", type=int, default=1, help="every n-th held-out caption")
+    parser.add_argument("--first", type=int, default=0, help="held-out captions to pass over")
     parser.add_argument("--sample", type=int, default=1000, help="most triples to read")
     options = parser.parse_args()
     (HERE / "judged").mkdir(exist_ok=True)

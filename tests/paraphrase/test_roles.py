@@ -12,6 +12,7 @@ from paraclip.paraphrase.words import words
         ("A dog pulls a child on a sled.", "A child pulls a dog on a sled."),
         ("A lion chases a zebra.", "A lion is chased by a zebra."),
         ("A nurse pushes a patient.", "A patient pushes a nurse."),
+        ("A dog is trained by a girl.", "A girl is trained by a dog."),
         ("A black dog barks at a white horse.", "A white horse is barking at a black dog."),
     ],
 )

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
-from paraclip.paraphrase.lexicon import FRAME, NUMBERS, YOUNG, listed
+from paraclip.paraphrase.lexicon import FRAME, LOOSE_NUMBERS, NUMBERS, YOUNG, listed
 from paraclip.paraphrase.words import is_content, stem, words
 
 PLACES = {
@@ -18,7 +18,9 @@ PLACES = {
     "in": listed("in inside within"),
     "under": listed("under beneath below underneath"),
     "over": listed("over above"),
-    "beside": listed("beside near nearby next close by alongside along at"),
+    "beside": listed("beside near nearby next close alongside"),
+    "across": listed("across"),
+    "along": listed("along"),
     "behind": listed("behind rear back"),
     "front": listed("front before ahead"),
     "between": listed("between among amid"),
@@ -34,8 +36,9 @@ PLACES = {
     "against": listed("against"),
     "without": listed("without no not"),
 }
-# "to" joins verbs, "by" may name who acts, and negation has a check of its own.
-LOOSE = frozenset({"toward", "without", "beside"})
+# "to" joins verbs, and negation has a check of its own.
+LOOSE = frozenset({"toward", "without"})
+BESIDE = listed("by at")  # may be a place, and may be much else
 WORN = listed("wearing wears wear dressed clad with")
 MALE = listed("he his him man men boy guy gentleman father dad son brother lad male husband")
 FEMALE = listed("she her hers woman girl lady mother mom daughter sister lass female wife bride")
@@ -50,6 +53,7 @@ POINTING = {
     "me": listed("me my i we us our"),
 }
 PARTS = listed("a an one")
+COUNTING = listed("couple both pairs twins")
 GROUPS = listed("couple pair set trio")
 LIMITING = listed(
     "only all every each most half almost nearly always first last best few many than"
@@ -69,6 +73,7 @@ def doubtful_reason(source: str, answer: str, caption: str = "") -> str | None:
     asked, said = words(source), words(answer)
     checks = (
         ("number", multiplied(asked, said)),
+        ("number", counted(asked) != counted(said)),
         ("repetition", says_again(asked, said)),
         ("relation", moved(asked, said)),
         ("relation", points_elsewhere(asked, said)),
@@ -92,7 +97,10 @@ def moved(asked: Sequence[str], said: Sequence[str]) -> bool:
         after.discard("in")
     if "in" in before - after and WORN & set(said):
         before.discard("in")
-    return bool((before ^ after) - LOOSE)
+    changed = (before ^ after) - LOOSE
+    if "beside" in changed and BESIDE & set(said if "beside" in before else asked):
+        changed -= {"beside"}
+    return bool(changed)
 
 
 def _places(found: Sequence[str]) -> set[str]:
@@ -105,6 +113,15 @@ def points_elsewhere(asked: Sequence[str], said: Sequence[str]) -> bool:
     here, there = set(said), set(asked)
     strange = any(word in here and not (allowed & there) for word, allowed in POINTING.items())
     return strange or bool((here ^ there) & LIMITING)
+
+
+def counted(found: Sequence[str]) -> Counter[str]:
+    """How often each number stands in a text: two men with two dogs are not men with two dogs."""
+    return Counter(
+        NUMBERS.get(word, LOOSE_NUMBERS.get(word, word))
+        for word in found
+        if word in NUMBERS or word in COUNTING or word.isdigit()
+    )
 
 
 def multiplied(asked: Sequence[str], said: Sequence[str]) -> bool:
@@ -149,7 +166,11 @@ def more_words(asked: Sequence[str], said: Sequence[str], caption: Sequence[str]
 
 def _telling(found: Sequence[str]) -> set[str]:
     known = FRAME | YOUNG | NUMBERS.keys()
-    return {stem(word) for word in found if is_content(word) and word not in known}
+    return {
+        stem(word)
+        for word in found
+        if is_content(word) and word not in known and not word.isdigit()
+    }
 
 
 def _neighbours(found: Sequence[str]) -> list[tuple[str, str]]:

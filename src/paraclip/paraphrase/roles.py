@@ -122,8 +122,9 @@ def turned(asked: Sequence[str], said: Sequence[str]) -> bool:
 def _turned_around(said: Sequence[str], first: int, second: int, between: Sequence[str]) -> bool:
     """Whether the sentence is built so that the one named second still acts."""
     fronted = bool(PLACING & set(said[max(0, first - REACH) : first]))
-    turning = (TURNING & set(said[first:second])) - ({"from", "behind"} & set(between))
-    return fronted or bool(turning) or "by" in between
+    turning = (TURNING & set(said[first:second])) - ({"from", "behind", "by"} & set(between))
+    active = "by" in between and "by" not in said[first:second]
+    return fronted or bool(turning) or active
 
 
 def _beings(found: Sequence[str]) -> list[Named]:
