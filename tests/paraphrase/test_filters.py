@@ -1,5 +1,7 @@
 """Each filter names its reason; what keeps the meaning passes."""
 
+from dataclasses import replace
+
 import pytest
 from fake_encoder import BagEncoder
 from hypothesis import given
@@ -137,3 +139,23 @@ def test_every_answer_gets_one_known_reason_or_none(source: str, answer: str) ->
     verdict = judge.judge([Question(source, answer)])[0]
     assert verdict.reason is None or verdict.reason in REASONS
     assert verdict.reason is not None or words(verdict.text)
+
+
+def test_one_thing_for_another_in_the_same_sentence_is_new_content() -> None:
+    source = "A puppy splashes through water and snaps at melting ice"
+    other = "A puppy splashes through water and snaps at melting wax"
+    lenient = Limits(similarity=-1, support=-1, kept=0)
+    assert judge_one(other, source, limits=lenient) == "new content"
+    assert judge_one(other, source, limits=replace(lenient, exchange=-1)) is None
+
+
+def test_where_all_words_are_new_the_strong_limits_trust_the_generator() -> None:
+    lenient = Limits(similarity=-1, support=-1, kept=0)
+    assert judge_one("Whelp sloshing, biting frost", "A puppy splashes and snaps at ice",
+                     limits=lenient) is None  # fmt: skip
+
+
+def test_strong_limits_still_see_another_kind_in_the_same_sentence() -> None:
+    lenient = Limits(similarity=-1, support=-1, kept=0)
+    source = "A pony stands near a barn in the fog"
+    assert judge_one("A dog stands near a barn in fog", source, limits=lenient) == "new content"

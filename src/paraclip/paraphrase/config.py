@@ -15,9 +15,11 @@ class Limits:
 
     similarity: float = 0.35
     """Least MiniLM cosine between an answer and its source, -1 to 1."""
-    support: float = 0.25
+    support: float = 0.1
     """Least support of every new content word by the source's words: cosine of MiniLM's word
     vectors in context, -1 to 1."""
+    exchange: float = 0.5
+    """The same for a word that stands in another's place, where most other words stayed."""
     kept: float = 0.25
     """Least share of the source's content words that the answer must carry on, 0 to 1."""
     growth: float = 2.2
@@ -25,8 +27,8 @@ class Limits:
     words: int = 60
     """Most words of an answer."""
     changed_kind: bool = False
-    """Reject an answer that names another kind of thing than its source does ("canine" for
-    "pony"), by a list of common kinds; worth it for small generators."""
+    """Reject every answer that names another kind of thing than its source does ("canine" for
+    "pony"), by a list of common kinds, and not only where most other words stayed."""
     doubtful: bool = False
     """Reject an answer with other relations ("in" for "under", "him" for "it"), other grammatical
     number ("couples" for "a couple") or a repeated word; worth it for small generators."""

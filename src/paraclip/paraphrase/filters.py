@@ -26,6 +26,7 @@ REASONS = (
 )  # fmt: skip
 
 NOTHING = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
+CLOSE = 0.4  # share of words in common from which only some words of a sentence were exchanged
 CARRIED = 0.65  # cosine at which a word of the source counts as carried on
 REFUSAL = re.compile(
     r"\b(?:as an? (?:ai|artificial|language model)|i(?:'m| am) (?:sorry|unable|not able|afraid)|"
@@ -219,15 +220,28 @@ def meaning_reason(
 ) -> str | None:
     """New or lost content by the words' vectors, or None."""
     known = [source] if caption is None else [source, caption]
-    if limits.changed_kind and changed_kind(known, said):
+    backed, carried = support(known, said), support([said], source)
+    close = spoken.overlap(" ".join(source.words), " ".join(said.words)) >= CLOSE
+    if (limits.changed_kind or close) and changed_kind(known, said):
         return "new content"
-    if min(support(known, said).values(), default=1.0) < limits.support:
+    if min(backed.values(), default=1.0) < limits.support:
         return "new content"
-    carried = support([said], source)
+    if close and exchanged(backed, carried, limits.exchange):
+        return "new content"
     level = min(limits.support, CARRIED)
     if carried and np.mean([score >= level for score in carried.values()]) < limits.kept:
         return "lost content"
     return None
+
+
+def exchanged(backed: dict[str, float], carried: dict[str, float], least: float) -> bool:
+    """Whether one thing stands for another: a new word and a lost word, each unlike all others.
+
+    Where the rest of a sentence stays ("catch ice in its mouth", "catch a ball in its mouth"), this
+    tells a contrast from a paraphrase. Where all words are new it would tell nothing.
+    """
+    new, lost = min(backed.values(), default=1.0), min(carried.values(), default=1.0)
+    return new < least and lost < least
 
 
 def support(known: Sequence[Reading], said: Reading) -> dict[str, float]:
