@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
+from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_triples
 from paraclip.evaluation.report import console_table
+from paraclip.files import text_hash
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_features
@@ -116,7 +118,8 @@ class Job:
     def generate(self) -> pa.Table:
         """Triples of both sides, by the built-in LLM; the held-out ones serve the scores only."""
         announce(3, "Paraphrasing the captions in two steps with the built-in LLM")
-        rows, folder = [*self.split.learn, *self.split.held_out], self.out / "triples"
+        folder = self.out / "triples"
+        rows = [*chosen(self.split.learn, self.config), *self.split.held_out]
         summary = generate(rows, self.config.generate_config(folder), folder, total=len(rows))
         print(summary.table())
         return read_triples(folder / "triples.parquet")
@@ -130,3 +133,10 @@ class Job:
         config = self.config.train_config(str(self.out / name), control=name == "control")
         features = self.features(base, mine["image"].to_pylist())
         return load_model(str(train(base, mine, features, config, self.out / name)), device="cpu")
+
+
+def chosen(rows: list[Caption], config: QuickstartConfig) -> list[Caption]:
+    """At most `config.paraphrase` captions, spread over the folders by the hash of their id."""
+    by_hash = sorted(rows, key=lambda row: text_hash(f"{config.seed} {row.id}"))
+    wanted = {row.id for row in by_hash[: config.paraphrase]}
+    return [row for row in rows if row.id in wanted]

@@ -41,6 +41,10 @@ class QuickstartConfig:
     text_temperature: float = 0.2
     """Temperature of the two losses between texts; higher draws wordings closer together."""
 
+    paraphrase: int = 400
+    """Most captions of the learning side to paraphrase, besides the held-out ones. This is
+    the slowest stage; more captions make a better tuned model."""
+
     candidates: int = 4
     """Answers drawn for each caption and step; the best that passes the filters is kept."""
 
