@@ -19,7 +19,7 @@ from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
 
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
-SLOTS = 32  # sequences decoded together; measured in docs/paraphrase.md
+SLOTS = 32  # sequences decoded together; measured in docs/paraphraser.md
 SLOT_TOKENS = {"short": 224, "paper": 512, "few-shot": 1024}
 
 
