@@ -55,7 +55,7 @@ def features_of(model: DualEncoder, references: list[str | None], problems: Prob
     if not present:
         return torch.zeros(len(references), 0)
     names = [str(references[row]) for row in present]
-    found = image_features(model, names, cache_folder() / "features", problems)  # [K, F]
+    found = image_features(model, names, cache_folder() / "image_features", problems)  # [K, F]
     problems.check(len(references))
     if len(present) == len(references):
         return found
