@@ -30,6 +30,7 @@ from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.run import generate
 
 SHEET = ("id", "caption", "paraphrase_1", "paraphrase_2", "step_1", "step_2")
+SPEED = ("wall_seconds", "processor_seconds_per_caption")
 VERDICTS = ("id", "step_1", "step_2")
 
 
@@ -92,6 +93,14 @@ def answer(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def known_speed(results: Path) -> dict[str, Any]:
+    """The speed of an earlier run, for one that takes its answers from the log."""
+    if not results.exists():
+        return {}
+    found = json.loads(results.read_text(encoding="utf-8"))
+    return {name: found[name] for name in SPEED if name in found}
+
+
 def write_sheet(options: argparse.Namespace) -> None:
     """A sample of the triples that passed, to be read."""
     rows = pq.read_table(options.out / "triples.parquet").to_pylist()
@@ -142,7 +151,7 @@ def main() -> None:
     (HERE / "judged").mkdir(exist_ok=True)
     results = HERE / "results" / f"{options.captions}-{options.style}.json"
     if options.what == "answer":
-        found = answer(options)
+        found = known_speed(results) | answer(options)
         write_sheet(options)
     else:
         found = json.loads(results.read_text(encoding="utf-8")) | count(options)
