@@ -17,6 +17,7 @@ from paraclip.files import file_hash
 from paraclip.paraphrase.backends import Answer, OpenAIBackend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
+from paraclip.paraphrase.quantise import fast_weights
 
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SLOTS = 32  # sequences decoded together; measured in docs/paraphraser.md
@@ -69,7 +70,7 @@ def start_server(style: str) -> Any:
         mend = "Run: pip install xllamacpp"
         raise UserError("xllamacpp", "llama.cpp for the built-in model is missing", mend) from error
     settings = xllamacpp.CommonParams()
-    settings.model.path = str(weights_file())
+    settings.model.path = str(fast_weights(weights_file()))
     settings.verbosity = -1
     settings.warmup = False
     settings.n_gpu_layers = 0

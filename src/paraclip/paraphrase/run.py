@@ -25,7 +25,7 @@ from paraclip.provenance import provenance
 
 BACKENDS = ("builtin", "openai")
 LABEL = "paraphrasing"
-AHEAD = 8  # captions begun per question under way, so that a slow one holds nobody up
+AHEAD = 3  # captions begun per question under way, so that a slow one holds nobody up
 
 
 def make_backend(config: GenerateConfig) -> Backend:

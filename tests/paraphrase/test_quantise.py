@@ -1,0 +1,59 @@
+"""The built-in weights in their fast form: the same model, to the precision of the form."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paraclip.paraphrase.quantise import fast_weights, requantise
+
+gguf: Any = pytest.importorskip("gguf", reason="the package gguf is not installed")
+KINDS = gguf.GGMLQuantizationType
+
+
+def tiny_model(path: Path) -> np.ndarray:
+    """A file with one Q4_1 matrix [4, 64], whose values it returns, and one plain vector."""
+    values = np.random.default_rng(0).standard_normal((4, 64)).astype(np.float32)
+    writer = gguf.GGUFWriter(str(path), arch="llama")
+    writer.add_uint32("llama.block_count", 7)
+    writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
+    writer.add_tensor("norm", np.arange(64, dtype=np.float32))
+    packed = gguf.quantize(values, KINDS.Q4_1)
+    writer.add_tensor("matrix", packed, raw_dtype=KINDS.Q4_1)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return np.asarray(gguf.dequantize(packed, KINDS.Q4_1))
+
+
+def test_matrices_change_their_form_and_nothing_else(tmp_path: Path) -> None:
+    values = tiny_model(tmp_path / "slow.gguf")
+    requantise(tmp_path / "slow.gguf", tmp_path / "fast.gguf")
+    reader = gguf.GGUFReader(str(tmp_path / "fast.gguf"))
+    assert reader.fields["llama.block_count"].contents() == 7
+    assert reader.fields["tokenizer.ggml.tokens"].contents() == ["a", "b"]
+    found = {tensor.name: tensor for tensor in reader.tensors}
+    assert found["norm"].tensor_type == KINDS.F32
+    assert np.array_equal(found["norm"].data, np.arange(64, dtype=np.float32))
+    assert found["matrix"].tensor_type == KINDS.Q8_0
+    again = gguf.dequantize(found["matrix"].data, KINDS.Q8_0)
+    assert np.abs(again - values).max() < 0.02
+
+
+def test_the_fast_form_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    tiny_model(tmp_path / "slow.gguf")
+    made = fast_weights(tmp_path / "slow.gguf")
+    assert made.parent == tmp_path / "cache" / "builtin"
+    before = made.stat().st_mtime_ns
+    assert fast_weights(tmp_path / "slow.gguf") == made and made.stat().st_mtime_ns == before
+
+
+def test_without_the_package_the_wheels_file_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert fast_weights(tmp_path / "slow.gguf") == tmp_path / "slow.gguf"
