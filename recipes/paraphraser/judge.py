@@ -3,6 +3,7 @@
     python recipes/paraphraser/judge.py answer --style short --captions own --out /tmp/judge
     (fill in 1 or 0 under step_1 and step_2 in the sheet: is the meaning kept, in each step?)
     python recipes/paraphraser/judge.py count --style short --captions own --out /tmp/judge
+    python recipes/paraphraser/judge.py table
 
 `answer` runs `paraclip generate` and writes the figures to results/ and a sheet to read; run
 again, it judges the answers in the log with the filters as they are now.
@@ -132,6 +133,40 @@ def count(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+ROWS = (
+    ("own-paper", "plain prompting, own captions"),
+    ("own-few-shot", "few-shot prompting, own captions"),
+    ("own-short", "adapter, own captions"),
+    ("held-out-short", "adapter, held-out tenth"),
+)
+
+
+def table(results: Path = HERE / "results") -> str:
+    """All figures side by side, as Markdown."""
+    lines = [
+        "| | yield | meaning kept in both steps | captions/s of one core | words changed |",
+        "|---|---|---|---|---|",
+    ]
+    for name, title in ROWS:
+        found = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
+        seconds = found.get("processor_seconds_per_caption")
+        changed = [round(100 * (1 - found["mean"][f"overlap_{step}"])) for step in (1, 2)]
+        cells = (
+            title,
+            _cell(found["yield"]),
+            _cell(found["meaning_kept"]) if "meaning_kept" in found else "not read yet",
+            f"{1 / seconds:.2f}" if seconds else "",
+            f"{changed[0]} %, {changed[1]} %",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{found['percent']} % ({found['good']} of {found['of']}; {low} to {high})"
+
+
 def sheet_path(options: argparse.Namespace) -> Path:
     name = f"{options.captions}-{options.style}.tsv"
     return (HERE / "judged" if options.captions == "own" else options.out) / name
@@ -139,15 +174,18 @@ def sheet_path(options: argparse.Namespace) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("answer", "count"))
+    parser.add_argument("what", choices=("answer", "count", "table"))
     parser.add_argument("--style", choices=("short", "few-shot", "paper"), default="short")
     parser.add_argument("--captions", choices=("own", "held-out"), default="own")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/judge"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data/paraphrases"))
     parser.add_argument("--thin", type=int, default=1, help="every n-th held-out caption")
     parser.add_argument("--first", type=int, default=0, help="held-out captions to pass over")
     parser.add_argument("--sample", type=int, default=1000, help="most triples to read")
     options = parser.parse_args()
+    if options.what == "table":
+        print(table())
+        return
     (HERE / "judged").mkdir(exist_ok=True)
     results = HERE / "results" / f"{options.captions}-{options.style}.json"
     if options.what == "answer":
