@@ -35,17 +35,22 @@ SPEED = ("wall_seconds", "processor_seconds_per_caption")
 VERDICTS = ("id", "step_1", "step_2")
 
 
-def captions_of(name: str, data: Path, thin: int = 1, first: int = 0) -> list[Caption]:
-    """The project's own hundred captions, or every `thin`th of the held-out tenth."""
+def captions_of(name: str, data: Path) -> list[Caption]:
+    """The project's own hundred captions, or two thirds of the held-out tenth, or its other third.
+
+    The filters were tuned on the answers to `own` and `tuned-on`, never on those to `held-out`.
+    """
     if name == "own":
         lines = (HERE / "own_captions.txt").read_text(encoding="utf-8").splitlines()
         return [_caption(str(number), line) for number, line in enumerate(lines, start=1)]
-    return [
-        _caption(f"{name}:{row['index']}", one_line(row["caption"]))
-        for name in ("flickr8k_train", "web")
-        for row in read_rows([data / f"{name}.jsonl"])
+    tenth = [
+        _caption(f"{source}:{row['index']}", one_line(row["caption"]))
+        for source in ("flickr8k_train", "web")
+        for row in read_rows([data / f"{source}.jsonl"])
         if held_out(row["image_id"])
-    ][first::thin]
+    ]
+    tuned_on = tenth[::3]
+    return tuned_on if name == "tuned-on" else [one for one in tenth if one not in tuned_on]
 
 
 def _caption(name: str, text: str) -> Caption:
@@ -69,7 +74,7 @@ def share(good: int, total: int) -> dict[str, Any]:
 
 def answer(options: argparse.Namespace) -> dict[str, Any]:
     """Generate, and say what passed, how fast, and how far in wording."""
-    captions = captions_of(options.captions, options.data, options.thin, options.first)
+    captions = captions_of(options.captions, options.data)
     config = GenerateConfig(source=options.captions, out=options.out, style=options.style,
                             limits="small")  # fmt: skip
     wall, work = time.monotonic(), time.process_time()
@@ -121,9 +126,11 @@ def count(options: argparse.Namespace) -> dict[str, Any]:
     unread = [row["id"] for row in rows if {row["step_1"], row["step_2"]} - {"0", "1"}]
     if unread:
         raise SystemExit(f"{sheet_path(options)}: no verdict of 0 or 1 for {unread[:5]}")
-    if options.captions == "held-out":
+    if options.captions != "own":
         kept = ["\t".join(VERDICTS), *("\t".join(row[name] for name in VERDICTS) for row in rows)]
-        write_text(HERE / "judged" / f"held-out-{options.style}.tsv", "\n".join(kept) + "\n")
+        write_text(
+            HERE / "judged" / f"{options.captions}-{options.style}.tsv", "\n".join(kept) + "\n"
+        )
     good = {step: sum(row[step] == "1" for row in rows) for step in ("step_1", "step_2")}
     both = sum(row["step_1"] == row["step_2"] == "1" for row in rows)
     return {
@@ -137,7 +144,7 @@ ROWS = (
     ("own-paper", "plain prompting, own captions"),
     ("own-few-shot", "few-shot prompting, own captions"),
     ("own-short", "adapter, own captions"),
-    ("held-out-short", "adapter, held-out tenth"),
+    ("held-out-short", "adapter, held-out captions"),
 )
 
 
@@ -176,11 +183,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("answer", "count", "table"))
     parser.add_argument("--style", choices=("short", "few-shot", "paper"), default="short")
-    parser.add_argument("--captions", choices=("own", "held-out"), default="own")
+    parser.add_argument("--captions", choices=("own", "held-out", "tuned-on"), default="own")
     parser.add_argument("--out", type=Path, default=Path("runs/judge"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data/paraphrases"))
-    parser.add_argument("--thin", type=int, default=1, help="every n-th held-out caption")
-    parser.add_argument("--first", type=int, default=0, help="held-out captions to pass over")
     parser.add_argument("--sample", type=int, default=1000, help="most triples to read")
     options = parser.parse_args()
     if options.what == "table":

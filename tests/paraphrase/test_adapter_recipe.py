@@ -55,6 +55,19 @@ def test_the_interval_of_a_share_is_wilsons(recipe) -> None:
     assert recipe("judge").wilson(0, 0) == [0.0, 100.0]
 
 
+def test_the_document_shows_the_figures_that_were_measured(recipe) -> None:
+    document = (RECIPE.parents[1] / "docs" / "paraphraser.md").read_text("utf-8")
+    assert recipe("judge").table() in document
+
+
+def test_the_figures_of_the_shipped_adapter_are_those_of_the_shipped_file(recipe) -> None:
+    shipped = recipe("judge").file_hash(ADAPTER / "smollm2-paraphraser.gguf")
+    for name in ("own-short", "held-out-short"):
+        found = json.loads((RECIPE / "results" / f"{name}.json").read_text("utf-8"))
+        assert found["adapter"] == shipped
+        assert found["meaning_kept"]["percent"] >= 85 and found["yield"]["percent"] >= 50
+
+
 def test_the_shipped_adapter_is_small_and_its_prompts_lie_beside_it() -> None:
     assert (ADAPTER / "smollm2-paraphraser.gguf").stat().st_size < 3_000_000
     prompts = json.loads((ADAPTER / "prompts.json").read_text("utf-8"))
