@@ -212,3 +212,19 @@ def test_the_command_reads_counts_and_prints(
 def test_a_lost_row_is_an_error() -> None:
     with pytest.raises(AssertionError):
         Summary(captions=2, kept=1).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("candidates", 0), ("asks", -1), ("concurrency", 0), ("temperature", 2.5), ("top_p", 0.0)],
+)
+def test_numbers_out_of_range_are_one_line(tmp_path: Path, name: str, value: float) -> None:
+    with pytest.raises(UserError, match="out of range"):
+        run("http://127.0.0.1:9/v1", tmp_path, **{name: value})
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_built_in_model_draws_no_more_than_it_decodes_together(tmp_path: Path) -> None:
+    config = GenerateConfig("x.csv", tmp_path, candidates=99)
+    with pytest.raises(UserError, match="--candidates: 99 is out of range"):
+        generate(captions(1), config, tmp_path)

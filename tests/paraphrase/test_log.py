@@ -129,3 +129,20 @@ def test_lookup_is_a_dictionary(pairs: dict[int, int], other: int) -> None:
     keys, values = sorted_pair(list(pairs), list(pairs.values()))
     for key in (*pairs, other):
         assert lookup(keys, values, key) == pairs.get(key)
+
+
+def test_settings_without_answers_bind_nobody(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    log = opened(tmp_path, temperature=0.5)
+    log.add(KEY, "7", 1, "A dog.", [Answer("A pup.")])
+    log.close()
+    with pytest.raises(UserError, match=r"temperature was 0\.5 and is 1\.0"):
+        opened(tmp_path)
+
+
+def test_an_output_folder_inside_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Choose another output place"):
+        opened(tmp_path / "file" / "out")
+    with pytest.raises(UserError, match="Choose another output place"):
+        opened(tmp_path / "file")

@@ -20,7 +20,7 @@ from paraclip.paraphrase.prompts import Prompt
 from paraclip.paraphrase.quantise import fast_weights
 
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
-SLOTS = 32  # sequences decoded together; measured in docs/paraphraser.md
+SLOTS = 32  # sequences decoded together
 SLOT_TOKENS = {"short": 224, "paper": 512, "few-shot": 1024}
 
 

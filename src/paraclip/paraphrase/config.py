@@ -11,7 +11,7 @@ from paraclip.data.config import ColumnOptions, Columns
 
 @dataclass(frozen=True)
 class Limits:
-    """What an answer may cost in meaning; see `docs/paraphraser.md` for how they were chosen."""
+    """What an answer may cost in meaning; see `docs/generate.md` for how they were chosen."""
 
     similarity: float = 0.35
     """Least MiniLM cosine between an answer and its source, -1 to 1."""

@@ -45,9 +45,13 @@ class AnswerLog:
         self.path = path
         self._keys, self._places = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
         self._ids, self._id_texts = self._keys, self._places
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab+")
+        try:
+            with disk_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = path.open("ab+")
+        except (NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+            mend = "Choose another output place."
+            raise UserError(path, "is no place for a folder's file", mend) from error
         try:
             self._open(settings, fresh)
         except BaseException:
@@ -59,6 +63,7 @@ class AnswerLog:
         if fresh:
             self._file.truncate(0)
         self._drop_half_line()
+        self._drop_empty_log()
         if self._file.seek(0, os.SEEK_END) == 0:
             self._append({"paraclip": FORMAT, "settings": settings})
         else:
@@ -85,6 +90,13 @@ class AnswerLog:
             place = start
         if place < size:
             self._file.truncate(place)
+
+    def _drop_empty_log(self) -> None:
+        """A log of settings alone, left by a run whose server was down, binds nobody."""
+        self._file.seek(0)
+        head = self._file.readline()
+        if head.startswith(b'{"paraclip"') and not self._file.readline():
+            self._file.truncate(0)
 
     def _read(self, settings: dict[str, Any]) -> None:
         """Check the settings and index every line."""

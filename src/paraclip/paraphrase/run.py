@@ -12,7 +12,7 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError, nearest
 from paraclip.files import text_hash, write_text
 from paraclip.paraphrase.backends import Backend, OpenAIBackend
-from paraclip.paraphrase.builtin import BuiltInBackend, builtin_identity
+from paraclip.paraphrase.builtin import SLOTS, BuiltInBackend, builtin_identity
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters import Judge
 from paraclip.paraphrase.judging import JudgingDesk
@@ -38,6 +38,25 @@ def make_backend(config: GenerateConfig) -> Backend:
         mend = nearest(config.backend, list(BACKENDS))
         raise UserError("--backend", f"there is no backend {config.backend!r}", mend)
     return BuiltInBackend(config) if config.builtin else OpenAIBackend(config)
+
+
+def check_options(config: GenerateConfig) -> None:
+    """Refuse numbers that no run can have.
+
+    Raises:
+        UserError: an option is out of its range.
+    """
+    most = SLOTS if config.builtin else 128
+    whole = {"candidates": most, "asks": 100, "concurrency": 1000, "max_tokens": 4096}
+    for name, largest in whole.items():
+        value = getattr(config, name)
+        if value is not None and not 1 <= value <= largest:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(option, f"{value} is out of range", f"Give 1 to {largest}.")
+    temperature, top_p = config.sampling
+    if not 0 <= temperature <= 2 or not 0 < top_p <= 1:
+        mend = "Give a temperature of 0 to 2 and a top-p above 0 and up to 1."
+        raise UserError("--temperature, --top-p", f"{temperature}, {top_p} is out of range", mend)
 
 
 def generate(
@@ -69,6 +88,7 @@ def generate(
         UserError: the server is down or refuses, the log was made with other settings or
             captions, a wheel is missing, or the disk is full. The log keeps what was answered.
     """
+    check_options(config)
     backend = backend or make_backend(config)
     judge = judge or Judge(config.filter_limits)
     log = AnswerLog(out / "answers.jsonl", answer_settings(config, backend), config.fresh)
