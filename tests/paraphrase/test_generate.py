@@ -57,6 +57,14 @@ def test_both_steps_make_triples_in_input_order(server: FakeServer, tmp_path: Pa
         assert row["generator"].startswith("fake temperature=1.0 top_p=0.1")
 
 
+def test_the_terms_of_the_answers_are_recorded(server: FakeServer, tmp_path: Path) -> None:
+    run(server.url, tmp_path / "told", 2, licence="MIT")
+    assert read_provenance(tmp_path / "told" / "triples.parquet")["licence"] == "MIT"
+    run(server.url, tmp_path / "untold", 2)
+    assert "vendor" in read_provenance(tmp_path / "untold" / "triples.parquet")["licence"]
+    assert "Apache-2.0" in GenerateConfig(source="a", out=tmp_path).terms
+
+
 def test_settings_and_counts_are_recorded(server: FakeServer, tmp_path: Path) -> None:
     run(server.url, tmp_path)
     noted = read_provenance(tmp_path / "triples.parquet")

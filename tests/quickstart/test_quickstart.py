@@ -50,6 +50,10 @@ def test_the_whole_job_and_then_again_from_what_is_there(tmp_path: Path) -> None
         assert (out / "report" / name).stat().st_size > 500
     assert "AO@10" in first.stdout and "R@10" in first.stdout
 
+    card = (out / "tuned" / "last.md").read_text()
+    assert "not recorded" not in card
+    assert "- licence: SmolLM2" in card and "- generator: SmolLM2" in card
+
     written = (out / "tuned" / "last.safetensors").stat().st_mtime_ns
     answered = (out / "triples" / "answers.jsonl").read_text()
     again = quickstart(tmp_path / "pictures", out, *FEW)

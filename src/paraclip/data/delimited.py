@@ -10,11 +10,12 @@ from paraclip.data.record import Record, choose_columns
 from paraclip.errors import UserError
 
 Fields = Iterator[tuple[int, list[str]]]
+Splitter = Callable[[Iterator[tuple[int, str]], str, Problems], Fields]
 
 
 def read_csv(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
     """Records of a comma-separated file, quoted as spreadsheets do; rows count as lines do."""
-    return read_fields(source, columns, problems, csv_fields)
+    return read_records(source, columns, problems, csv_fields)
 
 
 def read_tsv(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
@@ -22,35 +23,45 @@ def read_tsv(source: str, columns: Columns, problems: Problems) -> Iterator[Reco
 
     A field that is quoted as a whole, as pandas writes it, is unquoted.
     """
-    return read_fields(source, columns, problems, tsv_fields)
+    return read_records(source, columns, problems, tsv_fields)
 
 
-def read_fields(
-    source: str,
-    columns: Columns,
-    problems: Problems,
-    split: Callable[[Iterator[tuple[int, str]], str, Problems], Fields],
+def read_records(
+    source: str, columns: Columns, problems: Problems, split: Splitter
 ) -> Iterator[Record]:
-    """Records from rows of fields, the first of which is the header."""
+    """Records of the chosen columns."""
+    rows = read_fields(source, problems, split)
+    _, header = next(rows)
+    chosen = choose_columns(header, columns, source)
+    names = (chosen.caption, chosen.image, chosen.id, chosen.image_id)
+    places = [header.index(name) if name is not None else None for name in names]
+    for number, fields in rows:
+        found = [fields[place] if place is not None else None for place in places]
+        yield Record(f"{source}:{number}", number, *found)
+
+
+def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
+    """The header, then every row with as many fields as it; the others are noted.
+
+    Raises:
+        UserError: there is no header.
+    """
     with open_source(source) as stream:
         lines = (
             (number, line.decode("utf-8", "surrogateescape"))
             for number, line in bounded_lines(stream, source, problems)
         )
         rows = split(lines, source, problems)
-        _, header = next(rows, (0, []))
+        first, header = next(rows, (0, []))
         if not header:
             raise UserError(source, "is empty", "Its first line must name the columns.")
-        chosen = choose_columns(header, columns, source)
-        names = (chosen.caption, chosen.image, chosen.id, chosen.image_id)
-        places = [header.index(name) if name is not None else None for name in names]
+        yield first, header
         for number, fields in rows:
-            if len(fields) != len(header):
-                what = f"has {len(fields)} fields where the header has {len(header)}"
-                problems.add(f"{source}:{number}", what)
+            if len(fields) == len(header):
+                yield number, fields
                 continue
-            found = [fields[place] if place is not None else None for place in places]
-            yield Record(f"{source}:{number}", number, *found)
+            what = f"has {len(fields)} fields where the header has {len(header)}"
+            problems.add(f"{source}:{number}", what)
 
 
 def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> Fields:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from paraclip.data.delimited import csv_fields, tsv_fields
+from paraclip.data.delimited import csv_fields, read_fields, tsv_fields
 from paraclip.data.json_stream import JsonStream
 from paraclip.data.lines import bounded_lines, open_source
 from paraclip.data.parquet import ROWS_AT_ONCE, open_parquet, values
@@ -32,19 +32,10 @@ def read_rows(source: str, problems: Problems) -> Iterator[Row]:
 def read_delimited(source: str, problems: Problems) -> Iterator[Row]:
     """Rows of a CSV or TSV file with a header."""
     split = tsv_fields if Path(source).suffix.lower() == ".tsv" else csv_fields
-    with open_source(source) as stream:
-        lines = (
-            (number, line.decode("utf-8", "surrogateescape"))
-            for number, line in bounded_lines(stream, source, problems)
-        )
-        fields = split(lines, source, problems)
-        _, header = next(fields, (0, []))
-        for number, row in fields:
-            if len(row) == len(header):
-                yield f"{source}:{number}", dict(zip(header, row, strict=True))
-                continue
-            what = f"has {len(row)} fields where the header has {len(header)}"
-            problems.add(f"{source}:{number}", what)
+    rows = read_fields(source, problems, split)
+    _, header = next(rows)
+    for number, fields in rows:
+        yield f"{source}:{number}", dict(zip(header, fields, strict=True))
 
 
 def read_json_lines(source: str, problems: Problems) -> Iterator[Row]:

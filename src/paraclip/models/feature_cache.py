@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
 from uuid import uuid4
 
 import torch
@@ -66,12 +65,7 @@ class FeatureCache:
     def __enter__(self) -> "FeatureCache":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.flush()
 
     def read_shard(self, path: Path) -> None:

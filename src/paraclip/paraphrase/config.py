@@ -34,6 +34,12 @@ class Limits:
     number ("couples" for "a couple") or a repeated word; worth it for small generators."""
 
 
+BUILTIN_LICENCE = (
+    "SmolLM2-135M-Instruct Apache-2.0; ParaCLIP's adapter with the terms in its model card "
+    "(it learnt from a vendor's model and from Flickr8k captions)"
+)
+UNKNOWN_LICENCE = "not told to ParaCLIP: see the terms of the generator's vendor"
+
 STRONG = Limits()
 SMALL = Limits(
     similarity=0.7, support=0.76, kept=1.0, growth=1.6, words=40, changed_kind=True, doubtful=True
@@ -117,6 +123,10 @@ class GenerateConfig:
     jsonl: bool = False
     """Also write triples.jsonl in the paper's layout."""
 
+    licence: str | None = None
+    """Licence or terms that the generator's answers carry; noted in the triples and in the model
+    cards of what is trained on them. Left out: the built-in model's own, for a server none."""
+
     fresh: bool = False
     """Throw away the answers in the output folder and start anew."""
 
@@ -124,6 +134,11 @@ class GenerateConfig:
     def builtin(self) -> bool:
         """Whether the built-in model answers."""
         return self.backend == "builtin"
+
+    @property
+    def terms(self) -> str:
+        """What the answers carry, for the provenance."""
+        return self.licence or (BUILTIN_LICENCE if self.builtin else UNKNOWN_LICENCE)
 
     @property
     def prompt_style(self) -> str:

@@ -111,7 +111,9 @@ async def _run(
     log: AnswerLog,
 ) -> Summary:
     summary = Summary(generator=backend.generator, reused=len(log))
-    noted = provenance(generator=backend.generator, settings=settings_of(config))
+    noted = provenance(
+        generator=backend.generator, licence=config.terms, settings=settings_of(config)
+    )
     try:
         await backend.start()
         async with JudgingDesk(judge) as desk:

@@ -13,7 +13,7 @@ from torch import Tensor
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.triples import read_triples
+from paraclip.data.triples import read_provenance, read_triples
 from paraclip.evaluation.report import console_table
 from paraclip.files import text_hash
 from paraclip.models.checkpoint import save_model
@@ -22,13 +22,16 @@ from paraclip.models.features import image_features
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.paraphrase.run import generate
+from paraclip.provenance import provenance
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.results import score_held_out
 from paraclip.quickstart.split import Split, split_pictures
-from paraclip.quickstart.stamps import stamps_folder
+from paraclip.quickstart.stamps import PACKAGE, stamps_folder
 from paraclip.training.align import align
 from paraclip.training.loop import train
 from paraclip.training.merge import merge
+
+ALPHA = 0.5
 
 
 def quickstart_command(config: QuickstartConfig) -> None:
@@ -37,7 +40,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
     Raises:
         UserError: the source cannot be used, or a stage of it says why it cannot go on.
     """
-    job = Job(config, Path(config.out), read_split(config))
+    job = Job(config, config.folder, read_split(config))
     base = job.align()
     triples = job.generate()
     control = job.train("control", triples)
@@ -46,9 +49,10 @@ def quickstart_command(config: QuickstartConfig) -> None:
         "base": base,
         "control": control,
         "tuned": tuned,
-        "merged": merge(base, tuned, alpha=0.5),
+        "merged": merge(base, tuned, ALPHA),
     }
-    save_model(models["merged"], job.out / "merged" / "best.safetensors", {"alpha": 0.5})
+    mixed = {"base": "base", "tuned": "tuned", "alpha": ALPHA}
+    save_model(models["merged"], job.out / "merged" / "best.safetensors", provenance(merged=mixed))
     announce(5, "Scoring base, control, tuned and merged on the held-out pictures")
     report = score_held_out(models, job.split.held_out, triples, job.out, config.seed)
     print(f"\n{console_table(report)}\n\n{where_things_are(job.out)}")
@@ -67,7 +71,7 @@ def read_split(config: QuickstartConfig) -> Split:
     rows = [row for row in read_captions(source, problems=problems) if row.image is not None]
     split = split_pictures(rows, config.held_out, config.seed)
     if problems.count:
-        listed = Path(config.out) / "broken.txt"
+        listed = config.folder / "broken.txt"
         problems.write(listed)
         print(f"{problems.count} broken rows are skipped; they are listed in {listed}")
     print(f"{len(split.learn)} captions to learn from, {len(split.held_out)} held out")
@@ -112,6 +116,7 @@ class Job:
             [row.image_id for row in rows],
             self.config.align_config(str(folder)),
             folder,
+            {"base": "mini", "source": Path(self.config.source or PACKAGE).name},
         )
         return load_model(str(made), device="cpu")
 
@@ -132,7 +137,12 @@ class Job:
         mine = triples.filter(pc.is_in(triples["id"], value_set=ids))
         config = self.config.train_config(str(self.out / name), control=name == "control")
         features = self.features(base, mine["image"].to_pylist())
-        return load_model(str(train(base, mine, features, config, self.out / name)), device="cpu")
+        facts = {
+            "base": "mini, aligned to the pictures of the learning side",
+            "triples": read_provenance(self.out / "triples" / "triples.parquet"),
+        }
+        made = train(base, mine, features, config, self.out / name, facts)
+        return load_model(str(made), device="cpu")
 
 
 def chosen(rows: list[Caption], config: QuickstartConfig) -> list[Caption]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import tyro
 
 from paraclip.paraphrase.config import GenerateConfig
+from paraclip.quickstart.stamps import PACKAGE
 from paraclip.training.config import AlignConfig, TrainConfig
 
 
@@ -17,8 +18,9 @@ class QuickstartConfig:
     """Folder of pictures with a .txt beside each, or a captions file. Left out: Debian's Tux Paint
     stamps (about 840 pictures) are fetched with apt-get into the cache folder; no root needed."""
 
-    out: str = "runs/quickstart"
-    """Folder for everything that is made. A second run reuses what is there."""
+    out: str | None = None
+    """Folder for everything that is made. A second run reuses what is there. Left out:
+    runs/quickstart, for your own source runs/quickstart-NAME with the source's name."""
 
     held_out: int = 200
     """Pictures kept out of alignment and training and used for the scores; at most a third."""
@@ -51,24 +53,38 @@ class QuickstartConfig:
     seed: int = 0
     """Decides the split, the order and the sampling."""
 
+    fresh: bool = False
+    """Make everything but the image features anew, in a folder that holds another run."""
+
     max_broken: float = 0.03
     """Share of broken rows or pictures (0 to 1) to skip before giving up."""
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is made."""
+        if self.out is not None:
+            return Path(self.out)
+        name = Path(self.source).resolve().stem if self.source else ""
+        return Path("runs", f"quickstart-{name}" if name else "quickstart")
 
     def align_config(self, folder: str) -> AlignConfig:
         """Of the stage that makes the base."""
         return AlignConfig(
-            source=str(self.source),
+            source=self.source or PACKAGE,
             out=folder,
             epochs=self.align_epochs,
             learning_rate=self.align_learning_rate,
             dropout=0.0,
             seed=self.seed,
             device="cpu",
+            fresh=self.fresh,
         )
 
     def generate_config(self, folder: Path) -> GenerateConfig:
         """Of the stage that paraphrases."""
-        return GenerateConfig(source=str(self.source), out=folder, candidates=self.candidates)
+        return GenerateConfig(
+            source=self.source or PACKAGE, out=folder, candidates=self.candidates, fresh=self.fresh
+        )
 
     def train_config(self, folder: str, control: bool) -> TrainConfig:
         """Of the stage that trains: the control differs from the tuned in its texts alone."""
@@ -86,4 +102,5 @@ class QuickstartConfig:
             held_out=0.0,
             seed=self.seed,
             device="cpu",
+            fresh=self.fresh,
         )
