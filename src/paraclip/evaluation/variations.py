@@ -1,0 +1,208 @@
+"""Linguistic variations: does a query find the same pictures however it is worded?
+
+The first open question of the ParaCLIP paper (arXiv 2402.15120, limitations): robustness to other
+variations than paraphrase. Each caption stands in several rewordings, one a kind (lexical,
+syntactic, telegraphic, verbose, colloquial, technical, typo), beside a contrast: nearly the same
+words with another meaning. Three things are asked of each kind, and no one of them is enough:
+
+consistency     AO@k and JS@k of the rewording against the plain caption over a pool. A model that
+                answers every query with the same pictures gets 100 %.
+accuracy        R@k: is the caption's own picture among the first k of the rewording? And the change
+                against the plain caption's R@k.
+discrimination  Is the contrast ranked below? Text: sim(caption, rewording) > sim(caption,
+                contrast). Picture: sim(image, rewording) > sim(image, contrast). A tie is wrong.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.evaluation import metrics
+from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
+from paraclip.evaluation.pool import Pool, read_pool
+from paraclip.evaluation.ranking import top_k
+from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
+from paraclip.evaluation.wordings import Wordings, read_wordings
+from paraclip.models.encoder import DualEncoder
+
+Float = NDArray[np.floating]
+Integer = NDArray[np.int64]
+
+NEEDS = ("paraphrases/variations.jsonl", "flickr8k/images")
+GET = (
+    "Write your own (see `paraclip.evaluation.wordings`) over Flickr8k as "
+    "paraphrases/variations.jsonl, or take the benchmark `scenes`, which needs no data."
+)
+
+
+def load(data: Path, how: Arithmetic) -> Benchmark:
+    """The data folder's variations over all Flickr8k pictures."""
+    problems = Problems(how.max_broken)
+    wordings = read_wordings(data / NEEDS[0], problems=problems)
+    return Variations("variations", wordings, read_pool(data / NEEDS[1]), how=how)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model gives for every rewording; T rewordings of all items and kinds together.
+
+    Args:
+        plain: results of the plain caption [T, k], pool positions, best first.
+        reworded: results of the rewording [T, k].
+        contrast: results of the contrast [T, k].
+        owners: position of the caption's own picture [T].
+        similar: cosines [T, 4]: caption with rewording, caption with contrast, picture with
+            rewording, picture with contrast.
+    """
+
+    plain: Integer
+    reworded: Integer
+    contrast: Integer
+    owners: Integer
+    similar: Float
+
+
+class Variations:
+    """The benchmark on one set of wordings and one pool.
+
+    Args:
+        name: as the command line calls it.
+        wordings: captions in other wordings.
+        pool: the pictures searched; holds each caption's own.
+        k: results looked at.
+        how: arithmetic of the vectors.
+
+    Raises:
+        UserError: the pool holds fewer than k pictures, only vectors, or lacks the captions'
+            own pictures (a share of `how.max_broken` of them is left out with a note).
+    """
+
+    def __init__(
+        self, name: str, wordings: Wordings, pool: Pool, k: int = 10, how: Arithmetic | None = None
+    ) -> None:
+        if k < 1 or len(pool) < k:
+            what = f"k = {k} does not fit a pool of {len(pool):,} pictures"
+            raise UserError(pool.name, what, "Give a larger pool or another --k.")
+        self.name, self.searched, self.k, self.how = name, pool, k, how or Arithmetic()
+        self.notes: list[str] = []
+        self.kept, self.owners = self.find_pictures(wordings)
+        self.wordings = wordings
+        rows = [
+            (number, kind, text)
+            for number, item in enumerate(self.kept)
+            for kind, text in item.rewordings
+        ]
+        self.item = np.array([number for number, _, _ in rows])
+        self.kind = np.array([wordings.kinds.index(kind) for _, kind, _ in rows])
+        self.reworded = [text for _, _, text in rows]
+        self.pool = f"{len(self.kept):,} captions of {wordings.name} in {len(rows):,} rewordings, "
+        self.pool += f"over {pool.describe()}"
+        self.data: dict[str, Any] = {
+            "wordings": wordings.name, "wordings_hash": wordings.hash,
+            "wordings_skipped": wordings.skipped + len(wordings) - len(self.kept),
+            "kinds": list(wordings.kinds), "pool": pool.name, "pool_size": len(pool),
+            "pool_hash": pool.hash, "k": k,
+        }  # fmt: skip
+
+    def find_pictures(self, wordings: Wordings) -> tuple[list[Any], Integer]:
+        """The items whose picture is in the pool, and its position there."""
+        if self.searched.vectors is not None:
+            what = "is a pool of vectors, in which no caption's own picture can be found"
+            raise UserError(self.searched.name, what, "Name a folder of pictures.")
+        places = {Path(name).name: place for place, name in enumerate(self.searched.references)}
+        problems = Problems(self.how.max_broken)
+        for item in wordings.items:
+            if Path(item.image).name not in places:
+                problems.add(item.where, f"the pool has no picture {item.image!r}")
+        problems.check(len(wordings))
+        if problems.count:
+            where, what = problems.listed[0]
+            self.notes.append(f"{problems.count} captions left out, the first is {where}: {what}")
+        kept = [item for item in wordings.items if Path(item.image).name in places]
+        return kept, np.array([places[Path(item.image).name] for item in kept])
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """The figures of each kind, and their means over the kinds, which are the headlines."""
+        images, good, notes = image_vectors(model, self.searched.references, cache, self.how)
+        left = np.isin(self.owners, good)[self.item]
+        found = self.answers(model, images, good, np.flatnonzero(left))
+        item, kind = self.item[left], self.kind[left]
+        chance = self.k / len(images)
+        notes = [*self.notes, *notes, f"R@{self.k} of a blind guess is {chance:.2%}"]
+        rankings = {
+            "item": item, "kind": kind, "caption_ranking": found.plain,
+            "rewording_ranking": found.reworded, "contrast_ranking": found.contrast,
+        }  # fmt: skip
+        return Scores(self.figures(judge(found, self.k), item, kind), rankings, notes)
+
+    def answers(self, model: DualEncoder, images: Float, good: Integer, rows: Integer) -> Answers:
+        """Vectors and searches of the rewordings `rows`."""
+        number = self.item[rows]
+        texts = (
+            [self.kept[place].caption for place in number],
+            [self.reworded[row] for row in rows],
+            [self.kept[place].contrast for place in number],
+        )
+        flat = [text for part in texts for text in part]
+        plain, reworded, contrast = text_vectors(model, flat, self.how, self.name).reshape(
+            3, len(rows), -1
+        )
+        own = images[np.searchsorted(good, self.owners[number])]
+        similar = [
+            metrics.cosine(plain, reworded), metrics.cosine(plain, contrast),
+            metrics.cosine(own, reworded), metrics.cosine(own, contrast),
+        ]  # fmt: skip
+        first, second, third = (
+            good[top_k(part, images, self.k)] for part in (plain, reworded, contrast)
+        )
+        return Answers(first, second, third, self.owners[number], np.stack(similar, axis=1))
+
+    def figures(self, judged: dict[str, Float], item: Integer, kind: Integer) -> list[Metric]:
+        """Means over the kinds, then each kind's own, then those of captions and contrasts."""
+        found = [
+            Metric(name, items, groups=kind, clusters=item)
+            for name, items in judged.items()
+            if name not in self.beside()
+        ]
+        for number, label in enumerate(self.wordings.kinds):
+            members = kind == number
+            found += [
+                Metric(f"{name} {label}", items[members], clusters=item[members], headline=False)
+                for name, items in judged.items()
+                if name not in self.beside() and members.any()
+            ]
+        _, first = np.unique(item, return_index=True)
+        return found + [Metric(name, judged[name][first], headline=False) for name in self.beside()]
+
+    def beside(self) -> tuple[str, ...]:
+        """Figures that no rewording enters: what the others are to be read against."""
+        k = self.k
+        return (f"R@{k} plain caption", f"R@{k} contrast", f"AO@{k} contrast", f"JS@{k} contrast")
+
+
+def judge(found: Answers, k: int) -> dict[str, Float]:
+    """Every figure of every rewording [T], by its name in the report."""
+    right = {
+        name: metrics.recall(metrics.first_relevant(ranked == found.owners[:, None]), k)
+        for name, ranked in (
+            ("plain", found.plain), ("reworded", found.reworded), ("contrast", found.contrast),
+        )
+    }  # fmt: skip
+    caption, against, picture, denied = found.similar.T
+    return {
+        f"AO@{k}": metrics.average_overlap(found.plain, found.reworded),
+        f"JS@{k}": metrics.jaccard(found.plain, found.reworded),
+        f"R@{k}": right["reworded"],
+        f"R@{k} change": right["reworded"] - right["plain"],
+        "text discrimination": (caption > against).astype(np.float64),
+        "picture discrimination": (picture > denied).astype(np.float64),
+        f"R@{k} plain caption": right["plain"],
+        f"R@{k} contrast": right["contrast"],
+        f"AO@{k} contrast": metrics.average_overlap(found.plain, found.contrast),
+        f"JS@{k} contrast": metrics.jaccard(found.plain, found.contrast),
+    }

@@ -1,0 +1,205 @@
+"""Variations: figures worked by hand, a slow twin, real pictures, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colour_encoder import ColourEncoder, draw_pictures
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.evaluation.pool import read_pool
+from paraclip.evaluation.variations import Answers, Variations, judge
+from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.wordings import read_wordings
+
+KINDS = ("lexical", "typo")
+ROWS = [
+    {
+        "image_id": "red_0.png",
+        "caption": "red",
+        "variations": {"lexical": "red red", "typo": "blue", "contrast": "green"},
+    },
+    {
+        "image_id": "blue_1.png",
+        "caption": "blue",
+        "variations": {"lexical": "blue", "typo": "white", "contrast": "blue"},
+    },
+]
+
+
+def write_rows(folder: Path, rows: list[dict[str, object]] = ROWS) -> Path:
+    path = folder / "variations.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    draw_pictures(tmp_path / "pictures")
+    return tmp_path / "pictures"
+
+
+def test_every_figure_by_hand(pictures: Path, tmp_path: Path) -> None:
+    # The pool holds five shades of each colour, so a colour's first five are its own. "red red"
+    # has the vector of "red", a wrong colour shares nothing, and a contrast equal to the caption
+    # ties, which is wrong.
+    wordings = read_wordings(write_rows(tmp_path), KINDS)
+    benchmark = Variations("variations", wordings, read_pool(pictures), k=5)
+    found = {metric.name: metric for metric in benchmark.score(ColourEncoder(), None).metrics}
+    values = {name: metric.value() for name, metric in found.items()}
+    lexical = {name: values[f"{name} lexical"] for name in ("AO@5", "JS@5", "R@5", "R@5 change")}
+    assert lexical == {"AO@5": 1, "JS@5": 1, "R@5": 1, "R@5 change": 0}
+    typo = {name: values[f"{name} typo"] for name in ("AO@5", "JS@5", "R@5", "R@5 change")}
+    assert typo == {"AO@5": 0, "JS@5": 0, "R@5": 0, "R@5 change": -1}
+    assert values["AO@5"] == values["R@5"] == 0.5 and values["R@5 change"] == -0.5
+    assert values["text discrimination lexical"] == 0.5  # the second ties
+    assert values["picture discrimination lexical"] == 0.5
+    assert values["text discrimination typo"] == 0
+    beside = [values[f"{name}@5 contrast"] for name in ("R", "AO", "JS")]
+    assert values["R@5 plain caption"] == 1 and beside == [0.5, 0.5, 0.5]
+    assert [name for name, metric in found.items() if metric.headline] == [
+        "AO@5", "JS@5", "R@5", "R@5 change", "text discrimination", "picture discrimination",
+    ]  # fmt: skip
+    assert "2 captions of variations.jsonl in 4 rewordings, over 20 pictures" in benchmark.pool
+
+
+def test_rankings_are_kept_for_a_reader_of_examples(pictures: Path, tmp_path: Path) -> None:
+    benchmark = Variations("v", read_wordings(write_rows(tmp_path), KINDS), read_pool(pictures), 5)
+    scores = benchmark.score(ColourEncoder(), None)
+    names = np.array([Path(name).name for name in benchmark.searched.references])
+    assert scores.arrays["item"].tolist() == [0, 0, 1, 1]
+    assert scores.arrays["kind"].tolist() == [0, 1, 0, 1]
+    shown = {str(name)[:4] for name in names[scores.arrays["rewording_ranking"][3]]}
+    assert shown == {"whit"}
+    assert scores.notes == ["R@5 of a blind guess is 25.00%"]
+
+
+def test_a_model_that_always_answers_the_same_is_consistent_and_nothing_else(
+    pictures: Path, tmp_path: Path
+) -> None:
+    model = ColourEncoder()
+    model.text_tower.weight.data[:] = 1.0
+    benchmark = Variations("v", read_wordings(write_rows(tmp_path), KINDS), read_pool(pictures), 5)
+    values = {metric.name: metric.value() for metric in benchmark.score(model, None).metrics}
+    assert values["AO@5"] == values["JS@5"] == 1
+    assert values["text discrimination"] == values["picture discrimination"] == 0
+
+
+def slow_figures(found: Answers, k: int) -> dict[str, list[float]]:
+    """The definitions written out, one rewording and one depth at a time."""
+    told: dict[str, list[float]] = {}
+    for row in range(len(found.owners)):
+        plain, other = list(found.plain[row]), list(found.reworded[row])
+        shared = [len(set(plain[:depth]) & set(other[:depth])) / depth for depth in range(1, k + 1)]
+        a, b, c, d = found.similar[row]
+        own = found.owners[row]
+        figures = {
+            f"AO@{k}": sum(shared) / k,
+            f"JS@{k}": len(set(plain) & set(other)) / len(set(plain) | set(other)),
+            f"R@{k}": float(own in other),
+            f"R@{k} change": float(own in other) - float(own in plain),
+            "text discrimination": float(a > b),
+            "picture discrimination": float(c > d),
+        }
+        for name, value in figures.items():
+            told.setdefault(name, []).append(value)
+    return told
+
+
+@given(seed=st.integers(0, 10**6), k=st.integers(1, 6), rows=st.integers(1, 8))
+def test_the_figures_equal_a_slow_twin(seed: int, k: int, rows: int) -> None:
+    random = np.random.default_rng(seed)
+    ranked = [np.stack([random.permutation(8)[:k] for _ in range(rows)]) for _ in range(3)]
+    similar = random.integers(0, 3, (rows, 4)) / 2  # ties are many
+    found = Answers(*ranked, random.integers(0, 8, rows), similar)
+    judged = judge(found, k)
+    for name, values in slow_figures(found, k).items():
+        assert judged[name] == pytest.approx(values), name
+
+
+def test_rows_may_have_one_kind_each(pictures: Path, tmp_path: Path) -> None:
+    told = [("idiom", "red"), ("jargon", "blue"), ("idiom", "red")]
+    rows = [
+        {
+            "image": f"red_{number}.png",
+            "caption": "red",
+            "variations": {kind: text, "contrast": "a"},
+        }
+        for number, (kind, text) in enumerate(told)
+    ]
+    wordings = read_wordings(write_rows(tmp_path, rows), None)
+    found = Variations("probes", wordings, read_pool(pictures), 5).score(ColourEncoder(), None)
+    values = {metric.name: metric.value() for metric in found.metrics}
+    assert (values["R@5 idiom"], values["R@5 jargon"], values["R@5"]) == (1, 0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"caption": "red", "variations": {}}, r"jsonl:1: has no 'image_id'"),
+        ({"image_id": "a", "variations": {}}, r"jsonl:1: has no 'caption'"),
+        ({"image_id": "a", "caption": "b"}, r"has no 'variations'.* A row is"),
+        ({"image_id": "a", "caption": "b", "variations": {"lexical": "c"}}, r"has no 'typo' among"),
+        (
+            {"image_id": "a", "caption": "b", "variations": {"lexical": "c", "typo": "d"}},
+            r"has no 'contrast' among",
+        ),
+        (
+            {"image_id": "a", "caption": " ", "variations": ROWS[0]["variations"]},
+            r"the caption is empty \(1 of 1 rows",
+        ),
+    ],
+)
+def test_a_row_without_its_column_is_told(
+    tmp_path: Path, row: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        read_wordings(write_rows(tmp_path, [row]), KINDS)
+
+
+def test_what_is_wrong_with_the_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such file"):
+        read_wordings(tmp_path / "none.jsonl")
+    with pytest.raises(UserError, match="holds no rows"):
+        read_wordings(write_rows(tmp_path, []))
+    with pytest.raises(UserError, match=r"jsonl:3: 'red_0.png' is there twice .*jsonl:1"):
+        read_wordings(write_rows(tmp_path, [*ROWS, ROWS[0]]), KINDS)
+    with pytest.raises(UserError, match="has no rewording among"):
+        only = {"image_id": "a", "caption": "b", "variations": {"contrast": "c"}}
+        read_wordings(write_rows(tmp_path, [only]), None)
+
+
+def test_captions_without_their_picture_are_named_counted_and_refused(
+    pictures: Path, tmp_path: Path
+) -> None:
+    gone = {**ROWS[0], "image_id": "gone.png"}
+    wordings = read_wordings(write_rows(tmp_path, [*ROWS, gone]), KINDS)
+    pool = read_pool(pictures)
+    with pytest.raises(UserError, match=r"jsonl:3: the pool has no picture 'gone.png' \(1 of 3"):
+        Variations("v", wordings, pool, 5)
+    lenient = Variations("v", wordings, pool, 5, Arithmetic(max_broken=0.5))
+    notes = lenient.score(ColourEncoder(), None).notes
+    assert notes[0].startswith("1 captions left out, the first is ") and len(lenient.kept) == 2
+
+
+def test_a_broken_picture_takes_its_captions_along(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "blue_1.png").write_bytes(b"no picture")
+    wordings = read_wordings(write_rows(tmp_path), KINDS, Problems())
+    how = Arithmetic(max_broken=0.1)
+    scores = Variations("v", wordings, read_pool(pictures), 5, how).score(ColourEncoder(), None)
+    assert scores.arrays["item"].tolist() == [0, 0]
+    values = {metric.name: metric.value() for metric in scores.metrics}
+    assert values["R@5 plain caption"] == 1
+
+
+def test_pools_that_cannot_serve_are_refused(pictures: Path, tmp_path: Path) -> None:
+    wordings = read_wordings(write_rows(tmp_path), KINDS)
+    with pytest.raises(UserError, match="k = 21 does not fit a pool of 20"):
+        Variations("v", wordings, read_pool(pictures), 21)
+    np.save(tmp_path / "pool.npy", np.eye(6, dtype=np.float32))
+    with pytest.raises(UserError, match="is a pool of vectors"):
+        Variations("v", wordings, read_pool(tmp_path / "pool.npy"), 2)
