@@ -14,7 +14,8 @@ from paraclip.evaluation.config import EvaluateConfig
 from paraclip.models.config import ExportConfig
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.quickstart.config import QuickstartConfig
-from paraclip.training.config import AlignConfig, MergeConfig, TrainConfig
+from paraclip.training.config import AlignConfig, TrainConfig
+from paraclip.training.merge_config import MergeConfig
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ COMMANDS = {
     ),
     "merge": Command(
         MergeConfig,
-        "paraclip.training.command:merge_command",
-        "Interpolate the weights of base and tuned (WiSE-FT).",
+        "paraclip.training.merge_command:merge_command",
+        "Interpolate the weights of base and tuned (WiSE-FT); --sweep finds the best share.",
     ),
     "evaluate": Command(
         EvaluateConfig,

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
-# The tiny models that can be saved and loaded are those of the models' own tests.
-sys.path.append(str(Path(__file__).parents[1] / "models"))
+# The tiny models that can be saved and loaded are those of the models' own tests, and the small
+# benchmarks those of evaluation's.
+for room in ("models", "evaluation"):
+    sys.path.append(str(Path(__file__).parents[1] / room))
 torch.set_num_threads(1)

@@ -12,8 +12,10 @@ from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
-from paraclip.training.command import align_command, merge_command, train_command
-from paraclip.training.config import AlignConfig, MergeConfig, TrainConfig
+from paraclip.training.command import align_command, train_command
+from paraclip.training.config import AlignConfig, TrainConfig
+from paraclip.training.merge_command import merge_command
+from paraclip.training.merge_config import MergeConfig
 from paraclip.training.metrics_log import read_metrics
 
 COLOURS = ("red", "green", "blue")

@@ -1,4 +1,4 @@
-"""`paraclip train`, `paraclip align` and `paraclip merge`: read, run, write, print."""
+"""`paraclip train` and `paraclip align`: read, run, write, print."""
 
 import json
 from pathlib import Path
@@ -14,18 +14,15 @@ from paraclip.data.reading import read_captions
 from paraclip.data.triples import attach_images, read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
-from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_features
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
-from paraclip.provenance import provenance
 from paraclip.training.align import align
 from paraclip.training.checks import check_options
-from paraclip.training.config import AlignConfig, MergeConfig, TrainConfig
+from paraclip.training.config import AlignConfig, TrainConfig
 from paraclip.training.folder import RunFolder
 from paraclip.training.loop import train
-from paraclip.training.merge import merge
 
 
 def train_command(config: TrainConfig) -> None:
@@ -100,19 +97,6 @@ def with_pictures(config: AlignConfig, problems: Problems) -> list[Caption]:
     if not captions:
         raise UserError(config.source, "no caption has a picture", "Give pictures with captions.")
     return captions
-
-
-def merge_command(config: MergeConfig) -> None:
-    """Mix two models and write the mixture.
-
-    Raises:
-        UserError: they do not belong together.
-    """
-    base, tuned = load_model(config.base, "cpu"), load_model(config.tuned, "cpu")
-    merged = merge(base, tuned, config.alpha)
-    made = {"base": config.base, "tuned": config.tuned, "alpha": config.alpha}
-    save_model(merged, Path(config.out), provenance(merged=made))
-    print(f"{config.alpha:.0%} tuned, {1 - config.alpha:.0%} base: {config.out}")
 
 
 def report(checkpoint: Path, problems: Problems) -> None:

@@ -1,4 +1,4 @@
-"""Options of `paraclip align`, `paraclip train` and `paraclip merge`.
+"""Options of `paraclip align` and `paraclip train`.
 
 The text under a field is its help on the command line.
 """
@@ -134,20 +134,3 @@ class AlignConfig(LoopConfig):
 
     max_broken: float = 0.01
     """Share of broken rows (0 to 1) to skip before giving up."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergeConfig:
-    """Interpolate the weights of base and tuned (WiSE-FT)."""
-
-    base: tyro.conf.Positional[str]
-    """Model before tuning."""
-
-    tuned: tyro.conf.Positional[str]
-    """Checkpoint after tuning."""
-
-    alpha: float = 0.5
-    """Share of tuned in the mixture: 0 is base, 1 is tuned."""
-
-    out: str = "merged.safetensors"
-    """Checkpoint to write."""

@@ -1,0 +1,70 @@
+"""`paraclip merge`: mix two models at one share, or sweep over shares and write the knee."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from paraclip.errors import UserError
+from paraclip.evaluation.command import find_benchmarks
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.files import cache_folder
+from paraclip.models.checkpoint import save_model
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.hashing import hash_tensors
+from paraclip.models.loading import load_model
+from paraclip.provenance import provenance
+from paraclip.training.knee import STANDARD
+from paraclip.training.merge import check_fit, merge
+from paraclip.training.merge_config import MergeConfig
+from paraclip.training.sweep import Scoring, rising, sweep
+from paraclip.training.sweep_report import markdown, write_sweep
+
+SHARED = ("benchmarks", "data", "pairs", "pool", "captions", "images", "k", "cache", "precision")
+
+
+def merge_command(config: MergeConfig) -> None:
+    """Mix two models and write the mixture.
+
+    Raises:
+        UserError: they do not belong together, or a sweep lacks its data.
+    """
+    if config.sweep:
+        rising(config.sweep)  # before anything is loaded
+    device = config.device if config.sweep else "cpu"
+    base, tuned = load_model(config.base, device), load_model(config.tuned, device)
+    check_fit(base, tuned, config.alpha)
+    alpha = sweep_command(config, base, tuned) if config.sweep else config.alpha
+    made = {"base": config.base, "tuned": config.tuned, "alpha": alpha}
+    save_model(merge(base, tuned, alpha), Path(config.out), provenance(merged=made))
+    print(f"{alpha:.0%} tuned, {1 - alpha:.0%} base: {config.out}")
+
+
+def sweep_command(config: MergeConfig, base: DualEncoder, tuned: DualEncoder) -> float:
+    """Score the shares, write table and plot, and return the knee."""
+    shared = {name: value for name, value in asdict(config).items() if name in SHARED}
+    benchmarks = find_benchmarks(EvaluateConfig(models=(), **shared))
+    folder = Path(config.report)
+    standard = standard_names(config.standard, [benchmark.name for benchmark in benchmarks])
+    cache = Path(config.cache) if config.cache else cache_folder() / "image_features"
+    how = Scoring(standard, folder / "scores", cache, config.resamples, config.seed)
+    found = sweep(base, tuned, config.sweep, benchmarks, how)
+    weights = {name: hash_tensors(x.state_dict()) for name, x in (("base", base), ("tuned", tuned))}
+    write_sweep(found, folder, provenance(settings=asdict(config), weights=weights))
+    print(markdown(found))
+    print(f"Written: {folder / 'sweep.md'} (and sweep.json, sweep.png)")
+    return found.alpha
+
+
+def standard_names(given: str | None, found: list[str]) -> tuple[str, ...]:
+    """The benchmarks that must not fall.
+
+    Raises:
+        UserError: a named one is not scored.
+    """
+    if given is None:
+        return STANDARD
+    names = tuple(name.strip() for name in given.split(",") if name.strip())
+    for name in names:
+        if name not in found:
+            mend = f"Name some of {', '.join(found)}."
+            raise UserError(name, "is named by --standard and is not among the benchmarks", mend)
+    return names
