@@ -19,6 +19,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     noises = {"steady": 0.1, "brittle": 1.5}
     monkeypatch.setattr(command, "load_model", lambda name, device: ColourEncoder(noises[name]))
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
     data = tmp_path / "data"
     write_sts(data / "sts")
     write_sugar_crepe_pp(data / "sugar_crepe_pp")

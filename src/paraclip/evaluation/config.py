@@ -16,12 +16,17 @@ class EvaluateConfig:
     (else the first) is what the others are set against."""
 
     benchmarks: str | None = None
-    """Some of sts, sugar-crepe-pp, paraphrased-retrieval, image-text-retrieval, with commas
-    between. Left out: all whose data is found; what is missing is said."""
+    """Names of benchmarks with commas between, such as sts,sugar-crepe-pp (docs/evaluation.md has
+    them all). Their data must be there. Left out: those of --suite."""
+
+    suite: str | None = None
+    """paper (what the paper reports), quick (no pictures, or few) or all. Of a suite everything
+    is scored whose data is found; of the rest a line each says what is missing and how to get it.
+    Left out: all."""
 
     data: str | None = None
-    """Folder with the benchmarks' data: sts/, sugar_crepe_pp/, flickr8k/. Left out: what the
-    variable PARACLIP_DATA names."""
+    """Folder with the benchmarks' data: sts/, sugar_crepe_pp/, flickr8k/ ... Left out: what the
+    variable PARACLIP_DATA names, else ../shared/data where that is there."""
 
     pairs: str | None = None
     """Pairs for paraphrased-retrieval: CSV, TSV, JSONL, JSON or Parquet with two text columns, or

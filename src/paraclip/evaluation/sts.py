@@ -35,6 +35,12 @@ MEND = (
     "https://github.com/facebookresearch/SentEval) and name the folder that holds STS and SICK."
 )
 
+NEEDS = ("sts",)
+GET = (
+    "Get SentEval's STS and SICK folders (data/downstream/get_transfer_data.bash of "
+    "https://github.com/facebookresearch/SentEval) into sts/ of the data folder."
+)
+
 Pair = tuple[str, str, float]
 """First sentence, second sentence, gold score."""
 
@@ -195,3 +201,8 @@ class SemanticSimilarity:
         vectors = text_vectors(model, texts, self.how, "STS")
         cosines = metrics.cosine(vectors[::2], vectors[1::2])
         return np.stack([cosines, [gold for _, _, gold in pairs]], axis=1)
+
+
+def load(data: Path, how: Arithmetic) -> SemanticSimilarity:
+    """The seven tasks in the data folder."""
+    return SemanticSimilarity(read_tasks(data / "sts"), how)

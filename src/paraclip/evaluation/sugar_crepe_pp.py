@@ -22,6 +22,11 @@ from paraclip.models.encoder import DualEncoder
 
 COLUMNS = ("caption", "caption2", "negative_caption")
 SUBSETS = ("replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")
+NEEDS = ("sugar_crepe_pp",)
+GET = (
+    "Get the JSON files of https://github.com/Sri-Harsha/scpp into sugar_crepe_pp/ of the data "
+    "folder."
+)
 MEND = "Get the JSON files from https://github.com/Sri-Harsha/scpp and name their folder."
 
 
@@ -100,3 +105,9 @@ class SugarCrepePlusPlus:
             name = f"TOT {subset.name}"
             found.append(Metric(name, right[groups == number], headline=False))
         return Scores(found)
+
+
+def load(data: Path, how: Arithmetic) -> SugarCrepePlusPlus:
+    """The subsets in the data folder."""
+    problems = Problems(how.max_broken)
+    return SugarCrepePlusPlus(read_subsets(data / "sugar_crepe_pp", problems), how)

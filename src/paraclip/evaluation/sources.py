@@ -1,0 +1,94 @@
+"""Benchmarks whose data the user may name (pairs, pool, captions), or leave to the data folder."""
+
+import os
+from pathlib import Path
+
+from paraclip.data.config import Columns
+from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
+from paraclip.evaluation.pairs import read_pairs
+from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.pool import read_names, read_pool
+from paraclip.evaluation.registry import Missing
+from paraclip.evaluation.vectors import Arithmetic
+
+BESIDE = Path("../shared/data")  # where a checkout for development has it
+
+GET_PAIRS = (
+    "Name a file with two text columns, such as triples.parquet, or get the JSON files of "
+    "https://github.com/Sri-Harsha/scpp into sugar_crepe_pp/ of the data folder."
+)
+GET_POOL = "Name a folder of pictures, or get Flickr8k's pictures into flickr8k/images/."
+GET_CAPTIONS = (
+    "Name captions with pictures: a folder, or a file as `paraclip captions` reads it; or get "
+    "Flickr8k (captions.csv, test_images.txt, images/) into flickr8k/ of the data folder."
+)
+NEEDS = {
+    "paraphrased-retrieval": ("sugar_crepe_pp", "flickr8k/images"),
+    "image-text-retrieval": ("flickr8k/captions.csv", "flickr8k/test_images.txt"),
+}
+GET = {
+    "paraphrased-retrieval": f"{GET_PAIRS} {GET_POOL}",
+    "image-text-retrieval": GET_CAPTIONS,
+}
+
+
+def data_folder(config: EvaluateConfig) -> Path | None:
+    """`--data`, else what PARACLIP_DATA names, else ../shared/data where that is a folder."""
+    named = config.data or os.environ.get("PARACLIP_DATA")
+    if named:
+        return Path(named)
+    return BESIDE if BESIDE.is_dir() else None
+
+
+def arithmetic(config: EvaluateConfig) -> Arithmetic:
+    """How vectors are computed."""
+    return Arithmetic(config.precision, config.batch_size, config.max_broken)
+
+
+def source(config: EvaluateConfig, given: str | None, part: str, option: str, get: str) -> Path:
+    """The named source, else that part of the data folder.
+
+    Args:
+        config: for the data folder.
+        given: what the option names.
+        part: place in the data folder.
+        option: that names it.
+        get: how to get it.
+
+    Raises:
+        Missing: neither is there.
+    """
+    if given is not None:
+        return Path(given)
+    folder = data_folder(config)
+    if folder is None:
+        raise Missing(option, "no data folder is named", get)
+    if not (folder / part).exists():
+        raise Missing(option, f"{folder / part} is missing", get)
+    return folder / part
+
+
+def paraphrased_retrieval(config: EvaluateConfig) -> ParaphrasedRetrieval:
+    """Pairs over a pool."""
+    pairs = source(config, config.pairs, "sugar_crepe_pp", "--pairs", GET_PAIRS)
+    place = source(config, config.pool, "flickr8k/images", "--pool", GET_POOL)
+    problems = Problems(config.max_broken)
+    read = read_pairs(pairs, config.first_column, config.second_column, problems)
+    pool = read_pool(place, config.images)
+    return ParaphrasedRetrieval(read, pool, config.k, arithmetic(config))
+
+
+def image_text_retrieval(config: EvaluateConfig) -> ImageTextRetrieval:
+    """Captions and pictures, both ways."""
+    captions = source(config, config.captions, "flickr8k/captions.csv", "--captions", GET_CAPTIONS)
+    names = config.image_names
+    if config.captions is None and names is None:
+        names = str(source(config, None, "flickr8k/test_images.txt", "--data", GET_CAPTIONS))
+    only = None if names is None else read_names(Path(names))
+    columns = Columns(images=config.images if config.captions else None)
+    read = read_captions(str(captions), columns, Problems(config.max_broken))
+    label = captions.name if names is None else f"{captions.name} ({Path(names).name})"
+    return ImageTextRetrieval(gallery(read, label, only), how=arithmetic(config))

@@ -1,0 +1,126 @@
+"""The table of benchmarks: suites, what is missing, and rows that are broken."""
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from text_sets import write_sts
+
+from paraclip.errors import UserError
+from paraclip.evaluation import command, registry
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.registry import BENCHMARKS, Entry, Missing, in_suite, load
+from paraclip.evaluation.vectors import Arithmetic
+
+
+class Found:
+    """A benchmark that remembers where its data is."""
+
+    def __init__(self, data: Path) -> None:
+        self.name, self.pool, self.data = "made", "1 item", {"folder": str(data)}
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of two benchmarks, rows `made-one`, `made-two`, and two rows that are broken."""
+    module = ModuleType("paraclip.evaluation.made")
+    module.NEEDS = {"made-one": ("one|other_one", "both"), "made-two": ("two",)}
+    module.GET = {"made-one": "Draw one.", "made-two": "Draw two."}
+    module.load_it = lambda data, how: Found(data)
+    monkeypatch.setitem(sys.modules, "paraclip.evaluation.made", module)
+    rows = {
+        "made-one": Entry("made:load_it", "text"),
+        "made-two": Entry("made:load_it", "text"),
+        "no-module": Entry("nowhere_to_be_found:load", "text"),
+        "no-function": Entry("made:nothing", "text"),
+        "sts": BENCHMARKS["sts"],
+    }
+    monkeypatch.setattr(registry, "BENCHMARKS", rows)
+    monkeypatch.setattr(command, "BENCHMARKS", rows)
+    monkeypatch.delenv("PARACLIP_DATA", raising=False)
+    return module
+
+
+@pytest.mark.parametrize("name", list(BENCHMARKS))
+def test_every_row_stands(name: str) -> None:
+    assert callable(registry.maker_of(name))
+    needs = registry.fact_of(name, "NEEDS")
+    assert isinstance(needs, tuple)
+    assert not [need for need in needs if Path(need).is_absolute()]
+    assert registry.how_to_get(name).endswith(".")
+    assert set(BENCHMARKS[name].suites) <= set(registry.SUITES)
+
+
+def test_suites() -> None:
+    assert in_suite("all") == list(BENCHMARKS)
+    assert {"paraphrased-retrieval", "sts"} <= set(in_suite("paper")) <= set(BENCHMARKS)
+    assert "sts" in in_suite("quick") and "paraphrased-retrieval" not in in_suite("quick")
+
+
+def test_a_missing_path_is_named_with_what_to_do(made: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(Missing, match=r"one or .*other_one is missing. Draw one."):
+        load("made-one", tmp_path, Arithmetic())
+    (tmp_path / "other_one").mkdir()
+    with pytest.raises(Missing, match=r"both is missing. Draw one."):
+        load("made-one", tmp_path, Arithmetic())
+    (tmp_path / "both").write_text("")
+    assert load("made-one", tmp_path, Arithmetic()).data == {"folder": str(tmp_path)}
+    with pytest.raises(Missing, match="no data folder is named"):
+        load("made-two", None, Arithmetic())
+
+
+def test_a_broken_row_breaks_no_other(
+    made: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "both"):
+        (tmp_path / name).mkdir()
+    found, left_out = command.choose_benchmarks(EvaluateConfig((), data=str(tmp_path)))
+    assert len(found) == 1
+    assert list(left_out) == ["made-two", "no-module", "no-function", "sts"]
+    assert "cannot be loaded" in left_out["no-module"]
+    assert "has no function nothing" in left_out["no-function"]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 4 and told[0].startswith("paraclip: made-two left out: --data: ")
+    for name in ("no-module", "no-function"):
+        with pytest.raises(UserError, match=name):
+            command.find_benchmarks(EvaluateConfig((), name, data=str(tmp_path)))
+
+
+def test_a_benchmark_half_downloaded_is_told_by_file(made: ModuleType, tmp_path: Path) -> None:
+    for name in ("one", "both"):
+        (tmp_path / name).mkdir()
+    lost = write_sts(tmp_path / "sts") / "STS" / "STS14-en-test" / "STS.gs.images.txt"
+    lost.unlink()
+    _, left_out = command.choose_benchmarks(EvaluateConfig((), data=str(tmp_path)))
+    assert re.search(r"STS\.gs\.images\.txt: this file of STS14 is missing", left_out["sts"])
+    with pytest.raises(UserError, match=r"STS\.gs\.images\.txt"):
+        command.find_benchmarks(EvaluateConfig((), "sts", data=str(tmp_path)))
+
+
+def test_what_options_name_must_be_right(tmp_path: Path) -> None:
+    wrong = EvaluateConfig(
+        (), pairs=str(tmp_path / "none.csv"), pool=str(tmp_path), data=str(tmp_path)
+    )
+    with pytest.raises(UserError, match=r"none\.csv"):
+        command.find_benchmarks(wrong)
+
+
+def test_suite_and_benchmarks_are_one_or_the_other(tmp_path: Path) -> None:
+    both = EvaluateConfig((), benchmarks="sts", suite="paper", data=str(tmp_path))
+    with pytest.raises(UserError, match="--benchmarks is given too"):
+        command.find_benchmarks(both)
+    with pytest.raises(UserError, match=r"no such suite. Did you mean paper"):
+        command.find_benchmarks(EvaluateConfig((), suite="papr"))
+
+
+def test_the_data_folder_beside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PARACLIP_DATA", raising=False)
+    (tmp_path / "checkout").mkdir()
+    monkeypatch.chdir(tmp_path / "checkout")
+    with pytest.raises(UserError, match="no data folder is named"):
+        command.find_benchmarks(EvaluateConfig((), "sts"))
+    write_sts(tmp_path / "shared" / "data" / "sts")
+    (benchmark,) = command.find_benchmarks(EvaluateConfig((), "sts"))
+    assert benchmark.name == "sts"
