@@ -18,6 +18,15 @@ def slow_jaccard(first: list[int], second: list[int]) -> float:
     return len(set(first) & set(second)) / len(set(first) | set(second))
 
 
+def slow_rank_biased_overlap(first: list[int], second: list[int], p: float) -> float:
+    """The definition, summed to a depth where nothing is left, agreement staying as it ended."""
+    k, total = len(first), 0.0
+    for d in range(1, 3000):
+        seen = min(d, k)
+        total += p ** (d - 1) * len(set(first[:seen]) & set(second[:seen])) / seen
+    return (1 - p) * total
+
+
 @st.composite
 def two_rankings(draw: st.DrawFn) -> tuple[list[int], list[int]]:
     k = draw(st.integers(1, 12))
@@ -33,6 +42,32 @@ def test_overlaps_equal_their_slow_twins(found: tuple[list[int], list[int]]) -> 
     assert overlap.tolist() == pytest.approx([slow_average_overlap(one, other)])
     assert metrics.jaccard(first, second).tolist() == pytest.approx([slow_jaccard(one, other)])
     assert metrics.shared_results(first, second).tolist() == [len(set(one) & set(other))]
+    assert metrics.first_changes(first, second).tolist() == [float(one[0] != other[0])]
+
+
+@given(two_rankings(), st.sampled_from([0.5, 0.9, 0.98]))
+def test_rank_biased_overlap_equals_its_slow_twin(
+    found: tuple[list[int], list[int]], p: float
+) -> None:
+    one, other = found
+    value = metrics.rank_biased_overlap(np.array([one]), np.array([other]), p)
+    assert value.tolist() == pytest.approx([slow_rank_biased_overlap(one, other, p)])
+
+
+def test_rank_biased_overlap_by_hand() -> None:
+    # A = 1 2 3, B = 2 1 4: agreement 0, 1, 2/3. With p = 0.9:
+    # 2/3 * 0.729 + (0.1 / 0.9) * (0 + 0.81 + 2/3 * 0.729) = 0.486 + 0.144 = 0.63.
+    first, second = np.array([[1, 2, 3], [7, 8, 9]]), np.array([[2, 1, 4], [7, 8, 9]])
+    assert metrics.rank_biased_overlap(first, second) == pytest.approx([0.63, 1.0])
+    assert metrics.first_changes(first, second).tolist() == [1, 0]
+
+
+def test_lists_of_many_items_do_not_mix() -> None:
+    # The same numbers stand in other rows: a search over all rows at once must not find them.
+    first, second = np.array([[0, 5], [1, 2], [5, 0]]), np.array([[1, 2], [0, 5], [0, 5]])
+    assert metrics.shared_results(first, second).tolist() == [0, 0, 2]
+    assert metrics.places_in(first, second).tolist() == [[2, 2], [2, 2], [1, 0]]
+    assert metrics.agreement(first, second).tolist() == [[0, 0], [0, 0], [0, 1]]
 
 
 def test_average_overlap_by_hand() -> None:

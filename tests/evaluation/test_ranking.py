@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.errors import UserError
-from paraclip.evaluation.ranking import top_k
+from paraclip.evaluation.ranking import GROUP, top_k
 
 
 def sorted_search(queries: np.ndarray, pool: np.ndarray, k: int) -> np.ndarray:
@@ -28,7 +28,7 @@ def vectors(random: np.random.Generator, rows: int, distinct: int) -> np.ndarray
     distinct=st.integers(1, 40),
     k=st.integers(1, 12),
     query_block=st.integers(1, 5),
-    pool_block=st.integers(1, 50),
+    pool_block=st.integers(1, 50) | st.just(32),  # even ones are searched in groups
 )
 def test_blocks_and_ties_equal_sorting_everything(
     seed: int, rows: int, distinct: int, k: int, query_block: int, pool_block: int
@@ -36,6 +36,17 @@ def test_blocks_and_ties_equal_sorting_everything(
     random = np.random.default_rng(seed)
     pool, queries = vectors(random, max(rows, k), distinct), vectors(random, 4, 4)
     found = top_k(queries, pool, k, query_block, pool_block)
+    assert found.tolist() == sorted_search(queries, pool, k).tolist()
+
+
+@pytest.mark.parametrize("k", [1, 7, 100])
+def test_groups_of_neighbours_hide_nothing(k: int) -> None:
+    # Whole groups, more and fewer of them than k, and all of the best within one group.
+    random = np.random.default_rng(k)
+    pool = vectors(random, 6 * GROUP, 6 * GROUP)
+    queries = pool[[3, 4 * GROUP, 6 * GROUP - 1]]
+    pool[GROUP : 2 * GROUP] = queries[0] + random.normal(scale=1e-3, size=(GROUP, 5))
+    found = top_k(queries, pool, k, query_block=2, pool_block=3 * GROUP)
     assert found.tolist() == sorted_search(queries, pool, k).tolist()
 
 
@@ -72,3 +83,11 @@ def test_refuses_other_widths_and_small_pools() -> None:
         top_k(np.ones((1, 4)), np.ones((9, 5)), 1)
     with pytest.raises(UserError, match="fewer than k = 10"):
         top_k(np.ones((1, 4)), np.ones((9, 4)), 10)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_vectors_that_are_not_finite_are_told(broken: float) -> None:
+    pool = np.ones((70, 4), np.float32)
+    pool[66, 1] = broken
+    with pytest.raises(UserError, match="a vector is not finite"):
+        top_k(np.ones((1, 4)), pool, 3, pool_block=32)

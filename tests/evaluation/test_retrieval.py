@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
+from text_sets import write_sugar_crepe_pp
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.evaluation.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
 from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.paraphrased_retrieval import NEEDS, ParaphrasedRetrieval, load
 from paraclip.evaluation.pool import Pool, read_pool
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.features import encode_images, encode_texts
@@ -32,11 +33,49 @@ def test_equal_wordings_share_everything_and_other_colours_nothing(pictures: Pat
     texts = pairs(("red", "red"), ("red", "blue"))
     benchmark = ParaphrasedRetrieval(texts, read_pool(pictures), k=3)
     scores = benchmark.score(ColourEncoder(), None)
-    assert [metric.name for metric in scores.metrics] == ["AO@3", "JS@3"]
-    assert [metric.items.tolist() for metric in scores.metrics] == [[1, 0], [1, 0]]
+    assert [metric.name for metric in scores.metrics] == [
+        "AO@3", "JS@3", "RBO (p = 0.9)", "first result changes",
+    ]  # fmt: skip
+    overlap, shared, biased, changed = (metric.items for metric in scores.metrics)
+    assert overlap.tolist() == shared.tolist() == [1, 0] and changed.tolist() == [0, 1]
+    assert biased[0] == pytest.approx(1) and biased[1] < 0.9
     names = np.array([Path(name).stem for name in benchmark.searched.references])
     assert {name[:3] for name in names[scores.arrays["caption_ranking"][0]]} == {"red"}
     assert "2 pairs of made here, over 20 pictures of" in benchmark.pool
+
+
+def test_several_k_at_once_equal_each_alone(pictures: Path) -> None:
+    texts = pairs(*[(f"a {name} thing here", f"some {name} stuff") for name in COLOURS])
+    model, pool = ColourEncoder(2.0), read_pool(pictures)
+    together = ParaphrasedRetrieval(texts, pool, (6, 2, 6)).score(model, None)
+    names = [metric.name for metric in together.metrics if metric.headline]
+    assert names == ["AO@2", "JS@2", "AO@6", "JS@6"]
+    assert together.arrays["caption_ranking"].shape == (4, 6)
+    for k in (2, 6):
+        alone = {m.name: m for m in ParaphrasedRetrieval(texts, pool, k).score(model, None).metrics}
+        for metric in together.metrics:
+            if metric.name in alone:
+                assert metric.items.tolist() == alone[metric.name].items.tolist()
+
+
+def test_the_data_folder_gives_the_papers_benchmark(tmp_path: Path) -> None:
+    write_sugar_crepe_pp(tmp_path / "sugar_crepe_pp")
+    names = draw_pictures(tmp_path / "flickr8k" / "images")
+    benchmark = load(tmp_path, Arithmetic())
+    assert "5 pairs of sugar_crepe_pp (caption and caption2), over 20 pictures" in benchmark.pool
+    assert benchmark.data["k"] == [10] and all((tmp_path / part).exists() for part in NEEDS)
+    with pytest.raises(UserError, match="there is no such pool"):
+        names[0].parent.rename(tmp_path / "elsewhere")
+        load(tmp_path, Arithmetic())
+
+
+def test_a_pool_half_downloaded_is_refused_before_any_model_runs(pictures: Path) -> None:
+    names = sorted(path.name for path in pictures.iterdir())
+    (pictures / "names.txt").write_text("\n".join([*names, "lost_1.png", "lost_2.png"]))
+    pool, texts = read_pool(pictures / "names.txt"), pairs(("red", "red"))
+    with pytest.raises(UserError, match=r"lost_1.png: there is no such picture \(2 of 22 rows"):
+        ParaphrasedRetrieval(texts, pool, 3)
+    assert ParaphrasedRetrieval(texts, pool, 3, Arithmetic(max_broken=0.1)).k == 3
 
 
 def test_a_steady_model_scores_above_a_brittle_one(pictures: Path) -> None:
@@ -61,8 +100,9 @@ def test_vectors_made_before_give_the_same_scores(pictures: Path, tmp_path: Path
 
 
 def test_a_pool_smaller_than_k_is_refused(pictures: Path) -> None:
-    with pytest.raises(UserError, match="k = 21 does not fit a pool of 20 pictures"):
-        ParaphrasedRetrieval(pairs(("a", "b")), read_pool(pictures), k=21)
+    for k, named in ((21, 21), ((3, 21), 21), (0, 0), ((), 0)):
+        with pytest.raises(UserError, match=f"k = {named} does not fit a pool of 20 pictures"):
+            ParaphrasedRetrieval(pairs(("a", "b")), read_pool(pictures), k)
 
 
 def test_broken_pictures_are_left_out_by_name_and_positions_stay(pictures: Path) -> None:

@@ -15,8 +15,7 @@ Integer = NDArray[np.integer]
 def average_overlap(first: Integer, second: Integer) -> Float:
     """AO@k of two ranked lists: (1/k) sum over d = 1..k of |A[:d] and B[:d]| / d.
 
-    A result at place i of A and j of B (from 0) is shared at every depth past max(i, j), so it
-    adds the sum of 1/d over those depths.
+    Source: arXiv 2402.15120, after Fagin et al. 2003 and Webber et al. 2010.
 
     Args:
         first: pool positions [items, k], best first, no position twice in a row.
@@ -25,12 +24,8 @@ def average_overlap(first: Integer, second: Integer) -> Float:
     Returns:
         [items], each 0 to 1.
     """
-    k = first.shape[1]
-    tails = np.cumsum(1.0 / np.arange(k, 0, -1))[::-1]
-    places = np.maximum(np.arange(k)[:, None], np.arange(k)[None, :])
-    same = first[:, :, None] == second[:, None, :]
-    weighted: Float = np.einsum("nij,ij->n", same, tails[places] / k)
-    return weighted
+    averaged: Float = agreement(first, second).mean(axis=1)
+    return averaged
 
 
 def jaccard(first: Integer, second: Integer) -> Float:
@@ -40,9 +35,61 @@ def jaccard(first: Integer, second: Integer) -> Float:
     return value
 
 
+def rank_biased_overlap(first: Integer, second: Integer, p: float = 0.9) -> Float:
+    """Extrapolated rank-biased overlap of two ranked lists (Webber et al. 2010, equation 32).
+
+    (|A and B| / k) p^k + ((1 - p) / p) sum over d = 1..k of (|A[:d] and B[:d]| / d) p^d: what lies
+    past depth k is taken to agree as much as the lists do at depth k. 1 for equal lists.
+
+    Args:
+        first: pool positions [items, k], best first, no position twice in a row.
+        second: the same for the other wording.
+        p: 0 to 1, how far down a reader goes; with 0.9 the first ten places weigh 86 %.
+
+    Returns:
+        [items], each 0 to 1.
+    """
+    agreed = agreement(first, second)
+    k = first.shape[1]
+    weights = p ** np.arange(1, k + 1)
+    value: Float = agreed[:, -1] * p**k + (1 - p) / p * (agreed @ weights)
+    return value
+
+
+def first_changes(first: Integer, second: Integer) -> Float:
+    """1 where the two lists [items, k] begin with different results, else 0 [items]."""
+    changed: Float = (first[:, 0] != second[:, 0]).astype(np.float64)
+    return changed
+
+
+def agreement(first: Integer, second: Integer) -> Float:
+    """|A[:d] and B[:d]| / d of two ranked lists at every depth d = 1..k [items, k]."""
+    items, k = first.shape
+    # A result at place i of A and j of B (from 0) is shared at every depth past max(i, j).
+    places = np.maximum(np.arange(k), places_in(first, second))
+    met = np.zeros((items, k + 1), np.int64)
+    np.add.at(met, (np.arange(items)[:, None], np.minimum(places, k)), 1)
+    shared: Float = met[:, :k].cumsum(axis=1) / np.arange(1, k + 1)
+    return shared
+
+
+def places_in(first: Integer, second: Integer) -> Integer:
+    """Place from 0 in the row of `second` of each result of `first` [items, k]; k if not there."""
+    items, k = first.shape
+    # Rows are told apart by a step that is larger than any position, so one search serves all.
+    step = 1 + max(first.max(initial=0), second.max(initial=0))
+    rows = step * np.arange(items)[:, None]
+    order = np.argsort(second, axis=1)
+    sorted_keys = (np.take_along_axis(second, order, axis=1) + rows).ravel()
+    keys = (first + rows).ravel()
+    found = np.minimum(np.searchsorted(sorted_keys, keys), items * k - 1)
+    places: Integer = np.where(sorted_keys[found] == keys, order.ravel()[found], k)
+    return places.reshape(items, k)
+
+
 def shared_results(first: Integer, second: Integer) -> Integer:
     """How many results both lists hold, for each item [items]."""
-    counted: Integer = (first[:, :, None] == second[:, None, :]).sum(axis=(1, 2))
+    counted: Integer = (places_in(first, second) < first.shape[1]).sum(axis=1)
     return counted
 
 

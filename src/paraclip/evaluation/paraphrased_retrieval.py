@@ -1,6 +1,7 @@
 """Paraphrased retrieval: do two wordings of a query find the same pictures?
 
-AO@k and JS@k of the paper (arXiv 2402.15120), over one fixed pool; formulas in `metrics.py`.
+AO@k and JS@k of the paper (arXiv 2402.15120), over one fixed pool; beside them rank-biased overlap
+and the share of queries whose first result changes. Formulas in `metrics.py`.
 """
 
 from pathlib import Path
@@ -9,16 +10,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores
-from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.pool import Pool
+from paraclip.evaluation.pairs import Pairs, read_pairs
+from paraclip.evaluation.pool import Pool, read_pool, refuse_missing
 from paraclip.evaluation.ranking import top_k
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
 from paraclip.models.encoder import DualEncoder
 
 Integer = NDArray[np.int64]
+
+RBO_DEPTH = 50  # places that rank-biased overlap looks at: with p = 0.9 they weigh 99.9 %
+
+NEEDS = ("sugar_crepe_pp", "flickr8k/images")
+GET = (
+    "Put SugarCrepe++'s JSON files (https://github.com/Sri-Harsha/scpp) into sugar_crepe_pp/ and "
+    "Flickr8k's pictures into flickr8k/images/, or name any pairs and pool: --pairs, --pool."
+)
+
+
+def load(data: Path, how: Arithmetic) -> "ParaphrasedRetrieval":
+    """SugarCrepe++'s paraphrases over all pictures of Flickr8k.
+
+    Raises:
+        UserError: they are missing, broken or there only in part.
+    """
+    problems = Problems(how.max_broken)
+    pairs = read_pairs(data / "sugar_crepe_pp", problems=problems)
+    return ParaphrasedRetrieval(pairs, read_pool(data / "flickr8k" / "images"), how=how)
 
 
 class ParaphrasedRetrieval:
@@ -27,39 +48,67 @@ class ParaphrasedRetrieval:
     Args:
         pairs: captions and their other wordings.
         pool: pictures to search.
-        k: results looked at.
+        k: results looked at; one number or several.
         how: arithmetic of the vectors.
 
     Raises:
-        UserError: the pool holds fewer than k pictures.
+        UserError: the pool holds fewer than k pictures, or too many of them are missing.
     """
 
     name = "paraphrased-retrieval"
 
     def __init__(
-        self, pairs: Pairs, pool: Pool, k: int = 10, how: Arithmetic | None = None
+        self,
+        pairs: Pairs,
+        pool: Pool,
+        k: int | tuple[int, ...] = 10,
+        how: Arithmetic | None = None,
     ) -> None:
-        if k < 1 or len(pool) < k:
-            what = f"k = {k} does not fit a pool of {len(pool):,} pictures"
-            raise UserError(pool.name, what, "Give a larger pool or another --k.")
-        self.pairs, self.searched, self.k, self.how = pairs, pool, k, how or Arithmetic()
+        self.pairs, self.searched, self.how = pairs, pool, how or Arithmetic()
+        self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
+        self.k = max(self.cutoffs)
+        refuse_missing(pool.references, self.how.max_broken)
         self.pool = f"{len(pairs):,} pairs of {pairs.name}, over {pool.describe()}"
         self.data: dict[str, Any] = {
             "pairs": pairs.name, "pairs_hash": pairs.hash, "pairs_skipped": pairs.skipped,
-            "pool": pool.name, "pool_size": len(pool), "pool_hash": pool.hash, "k": k,
+            "pool": pool.name, "pool_size": len(pool), "pool_hash": pool.hash,
+            "k": list(self.cutoffs),
         }  # fmt: skip
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """AO@k and JS@k; the rankings [pairs, k] of both wordings stand in `arrays`."""
+        """AO@k, JS@k, RBO and the share of first results that change.
+
+        The first `k` (the largest) of both rankings [pairs, k] stand in `arrays`.
+        """
         pool, places, notes = self.pool_vectors(model, cache)
-        first = places[top_k(self.texts(model, self.pairs.captions), pool, self.k)]
-        second = places[top_k(self.texts(model, self.pairs.paraphrases), pool, self.k)]
-        found = [
-            Metric(f"AO@{self.k}", metrics.average_overlap(first, second)),
-            Metric(f"JS@{self.k}", metrics.jaccard(first, second)),
+        depth = max(self.k, min(RBO_DEPTH, len(pool)))
+        texts = text_vectors(
+            model, [*self.pairs.captions, *self.pairs.paraphrases], self.how, "wordings"
+        )
+        ranked = places[top_k(texts, pool, depth, label="search")]
+        first, second = ranked[: len(self.pairs)], ranked[len(self.pairs) :]
+        rankings = {
+            "caption_ranking": first[:, : self.k], "paraphrase_ranking": second[:, : self.k]
+        }  # fmt: skip
+        return Scores(self.found(first, second), rankings, notes)
+
+    def found(self, first: Integer, second: Integer) -> list[Metric]:
+        """The figures of two rankings [pairs, depth]."""
+        overlaps = [
+            metric
+            for k in self.cutoffs
+            for metric in (
+                Metric(f"AO@{k}", metrics.average_overlap(first[:, :k], second[:, :k])),
+                Metric(f"JS@{k}", metrics.jaccard(first[:, :k], second[:, :k])),
+            )
         ]
-        rankings = {"caption_ranking": first, "paraphrase_ranking": second}
-        return Scores(found, rankings, notes)
+        biased = metrics.rank_biased_overlap(first, second)
+        changed = metrics.first_changes(first, second)
+        return [
+            *overlaps,
+            Metric("RBO (p = 0.9)", biased, headline=False),
+            Metric("first result changes", changed, headline=False),
+        ]
 
     def pool_vectors(
         self, model: DualEncoder, cache: Path | None
@@ -69,6 +118,15 @@ class ParaphrasedRetrieval:
             return image_vectors(model, self.searched.references, cache, self.how)
         return self.searched.vectors, np.arange(len(self.searched)), []
 
-    def texts(self, model: DualEncoder, texts: tuple[str, ...]) -> NDArray[np.floating]:
-        """Unit vectors of one wording of each pair."""
-        return text_vectors(model, texts, self.how, "wordings")
+
+def checked_cutoffs(cutoffs: tuple[int, ...], pool: Pool) -> tuple[int, ...]:
+    """The k's, each once, the smallest first.
+
+    Raises:
+        UserError: there is none, or one does not fit the pool.
+    """
+    for k in cutoffs or (0,):
+        if k < 1 or len(pool) < k:
+            what = f"k = {k} does not fit a pool of {len(pool):,} pictures"
+            raise UserError(pool.name, what, "Give a larger pool or another --k.")
+    return tuple(sorted(set(cutoffs)))

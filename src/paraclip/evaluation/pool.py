@@ -1,5 +1,7 @@
 """The pictures that are searched: a folder, a list of names, or vectors made before."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.data.images import SUFFIXES
+from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.vectors import refuse_infinite
 from paraclip.files import file_hash, text_hash
@@ -129,3 +132,22 @@ def check_unit(block: Float, path: Path, start: int, mend: str) -> None:
     if len(bad):
         row = start + int(bad[0])
         raise UserError(f"{path}:{row}", f"has length {lengths[bad[0]]:.4g}, not 1", mend)
+
+
+def refuse_missing(references: Sequence[str], max_broken: float) -> None:
+    """Stop before anything is computed where too many pictures are not there.
+
+    Those put up with are left out, named and counted when the pictures are read.
+
+    Args:
+        references: paths (looked for) or URLs (not looked for).
+        max_broken: largest share that may be missing, 0 to 1.
+
+    Raises:
+        UserError: more are missing; it counts them and names the first.
+    """
+    problems = Problems(max_broken)
+    for name in dict.fromkeys(references):
+        if "://" not in name and not os.path.isfile(name):
+            problems.add(name, "there is no such picture")
+    problems.check(len(set(references)))

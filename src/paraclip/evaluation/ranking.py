@@ -1,25 +1,38 @@
 """Exact search: the k nearest of a pool for many queries, in blocks of bounded memory.
 
-A block of queries meets a block of the pool at a time, in float32; what may be among the best k
-is scored again in float64. So the result does not depend on the size of the blocks, equal
-vectors tie exactly, and ties break by pool position. Memory: one block of scores
-(`query_block` x `pool_block` float32, 16 MiB as it comes) and the candidates.
+A block of the pool meets a block of queries at a time, in float32. The largest score of every
+`GROUP` neighbours is taken first, so that nearly all scores are looked at once only, by one fast
+instruction; what may be among the best k is scored again in float64. So the result does not depend
+on the size of the blocks, equal vectors tie exactly, and ties break by pool position. Memory: one
+block of scores (`query_block` x `pool_block` float32, 16 MiB as it comes), one of the pool, the
+queries and the best k of each. The pool is read once, from its start to its end.
 """
 
+from math import gcd
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from paraclip.errors import UserError
+from paraclip.progress import track
 
 Float = NDArray[np.floating]
 Integer = NDArray[np.int64]
 
 MARGIN = 1e-4  # more than float32 can lose in the product of two unit vectors
-GATHER = 16_384  # candidates scored at once in float64
+GATHER = 128  # candidates scored at once in float64: what fits the second cache
+GROUP = 64  # neighbours whose largest score stands for them
 
 
 def top_k(
-    queries: Float, pool: Float, k: int, query_block: int = 256, pool_block: int = 16_384
+    queries: Float,
+    pool: Float,
+    k: int,
+    query_block: int = 1024,
+    pool_block: int = 4096,
+    label: str | None = None,
 ) -> Integer:
     """Pool positions [queries, k] of the largest dot products, best first.
 
@@ -29,16 +42,23 @@ def top_k(
         k: how many results a query, at most the size of the pool.
         query_block: queries at a time.
         pool_block: pool vectors at a time.
+        label: of a progress bar, or None for no bar.
 
     Raises:
-        UserError: the widths differ, or the pool holds fewer than k vectors.
+        UserError: the widths differ, the pool holds fewer than k vectors, or a vector is not
+            finite.
     """
     check_search(queries, pool, k)
-    found = [
-        _search(queries[start : start + query_block], pool, k, pool_block)
+    best = [
+        _Best(np.array(queries[start : start + query_block], np.float32), k)
         for start in range(0, len(queries), query_block)
     ]
-    return np.concatenate(found) if found else np.empty((0, k), np.int64)
+    starts = range(0, len(pool), pool_block)
+    for start in starts if label is None else track(starts, label, len(starts), "block"):
+        vectors = np.array(pool[start : start + pool_block], np.float32)
+        for block in best:
+            block.offer(vectors, start)
+    return np.concatenate([block.positions for block in best] or [np.empty((0, k), np.int64)])
 
 
 def check_search(queries: Float, pool: Float, k: int) -> None:
@@ -57,14 +77,6 @@ def check_search(queries: Float, pool: Float, k: int) -> None:
         )
 
 
-def _search(queries: Float, pool: Float, k: int, pool_block: int) -> Integer:
-    """`top_k` of one block of queries."""
-    best = _Best(np.asarray(queries, np.float32), k)
-    for start in range(0, len(pool), pool_block):
-        best.offer(np.asarray(pool[start : start + pool_block], np.float32), start)
-    return best.positions
-
-
 class _Best:
     """The best k so far of each query of a block; slots not yet filled score minus infinity."""
 
@@ -75,24 +87,31 @@ class _Best:
 
     def offer(self, vectors: NDArray[np.float32], start: int) -> None:
         """Meet a block of the pool, vectors [block, width], whose first position is `start`."""
-        coarse = self.queries @ vectors.T
-        rows, columns = np.nonzero(coarse >= self._bar(coarse)[:, None])
-        exact = self._exact(rows, columns, vectors)
-        held = np.repeat(np.arange(len(self.queries)), self.k)
-        self._keep(
-            np.concatenate([held, rows]),
-            np.concatenate([self.scores.ravel(), exact]),
-            np.concatenate([self.positions.ravel(), columns + start]),
-        )
+        coarse = torch.from_numpy(self.queries) @ torch.from_numpy(vectors).T
+        rows, columns = self._candidates(coarse)
+        if len(rows):
+            self._keep(rows, self._exact(rows, columns, vectors), columns + start)
 
-    def _bar(self, coarse: NDArray[np.float32]) -> Float:
+    def _candidates(self, coarse: Tensor) -> tuple[Integer, Integer]:
+        """Rows and columns of the scores [queries, block] that may be among the best k."""
+        grouped = coarse.view(len(coarse), -1, gcd(coarse.shape[1], GROUP))
+        tops = grouped.amax(2)
+        if not torch.isfinite(tops).all():
+            mend = "The weights or the file of vectors are broken; make them anew."
+            raise UserError("search", "a vector is not finite", mend)
+        bar = self._bar(coarse, tops)
+        rows, groups = (tops >= bar[:, None]).nonzero(as_tuple=True)
+        hits, places = (grouped[rows, groups] >= bar[rows, None]).nonzero(as_tuple=True)
+        return rows[hits].numpy(), (groups[hits] * grouped.shape[2] + places).numpy()
+
+    def _bar(self, coarse: Tensor, tops: Tensor) -> Tensor:
         """What a coarse score must reach so that it may be among the best k [queries]."""
-        bar = self.scores[:, -1]
-        if np.isneginf(bar).any() and coarse.shape[1] > self.k:
-            kth = coarse.shape[1] - self.k
-            bar = np.maximum(bar, np.partition(coarse, kth, axis=1)[:, kth])
-        margin: Float = bar - MARGIN
-        return margin
+        bar = torch.from_numpy(self.scores[:, -1].astype(np.float32))
+        # k groups whose largest score reaches a bar hold at least k scores that do.
+        source = tops if tops.shape[1] >= self.k else coarse
+        if torch.isneginf(bar).any() and source.shape[1] >= self.k:
+            bar = torch.maximum(bar, source.topk(self.k).values[:, -1])
+        return bar - MARGIN
 
     def _exact(self, rows: Integer, columns: Integer, vectors: NDArray[np.float32]) -> Float:
         """Dot products in float64 of the candidates, some at a time."""
@@ -104,8 +123,12 @@ class _Best:
         return scores
 
     def _keep(self, rows: Integer, scores: Float, positions: Integer) -> None:
-        """Keep the first k of each query, by score and then by position; every query has k."""
-        order = np.lexsort((positions, -scores, rows))
-        starts = np.searchsorted(rows[order], np.arange(len(self.queries)))
+        """Keep the first k of each query that has candidates, by score and then by position."""
+        touched, local = np.unique(rows, return_inverse=True)
+        owners = np.concatenate([np.repeat(np.arange(len(touched)), self.k), local])
+        scores = np.concatenate([self.scores[touched].ravel(), scores])
+        positions = np.concatenate([self.positions[touched].ravel(), positions])
+        order = np.lexsort((positions, -scores, owners))
+        starts = np.searchsorted(owners[order], np.arange(len(touched)))
         kept = order[starts[:, None] + np.arange(self.k)[None, :]]
-        self.scores, self.positions = scores[kept], positions[kept]
+        self.scores[touched], self.positions[touched] = scores[kept], positions[kept]
