@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
-from text_sets import write_sugar_crepe_pp
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.evaluation.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
 from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.paraphrased_retrieval import NEEDS, ParaphrasedRetrieval, load
+from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.pool import Pool, read_pool
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.features import encode_images, encode_texts
@@ -56,17 +55,6 @@ def test_several_k_at_once_equal_each_alone(pictures: Path) -> None:
         for metric in together.metrics:
             if metric.name in alone:
                 assert metric.items.tolist() == alone[metric.name].items.tolist()
-
-
-def test_the_data_folder_gives_the_papers_benchmark(tmp_path: Path) -> None:
-    write_sugar_crepe_pp(tmp_path / "sugar_crepe_pp")
-    names = draw_pictures(tmp_path / "flickr8k" / "images")
-    benchmark = load(tmp_path, Arithmetic())
-    assert "5 pairs of sugar_crepe_pp (caption and caption2), over 20 pictures" in benchmark.pool
-    assert benchmark.data["k"] == [10] and all((tmp_path / part).exists() for part in NEEDS)
-    with pytest.raises(UserError, match="there is no such pool"):
-        names[0].parent.rename(tmp_path / "elsewhere")
-        load(tmp_path, Arithmetic())
 
 
 def test_a_pool_half_downloaded_is_refused_before_any_model_runs(pictures: Path) -> None:

@@ -19,14 +19,14 @@ class EvaluateConfig:
     """Names of benchmarks with commas between, such as sts,sugar-crepe-pp (docs/evaluation.md has
     them all). Their data must be there. Left out: those of --suite."""
 
+    data: str | None = None
+    """Folder with the benchmarks' data: sts/, sugar_crepe_pp/, flickr8k/ ... Left out: what the
+    variable PARACLIP_DATA names, else ../shared/data where that is there."""
+
     suite: str | None = None
     """paper (what the paper reports), quick (no pictures, or few) or all. Of a suite everything
     is scored whose data is found; of the rest a line each says what is missing and how to get it.
     Left out: all."""
-
-    data: str | None = None
-    """Folder with the benchmarks' data: sts/, sugar_crepe_pp/, flickr8k/ ... Left out: what the
-    variable PARACLIP_DATA names, else ../shared/data where that is there."""
 
     pairs: str | None = None
     """Pairs for paraphrased-retrieval: CSV, TSV, JSONL, JSON or Parquet with two text columns, or
@@ -53,8 +53,9 @@ class EvaluateConfig:
     images: str | None = None
     """Folder that the picture names of --captions and of a .txt --pool are relative to."""
 
-    k: int = 10
-    """Results looked at in paraphrased-retrieval (AO@k, JS@k)."""
+    k: tuple[int, ...] = (10,)
+    """Results looked at in paraphrased-retrieval (AO@k, JS@k); several with blanks between:
+    --k 1 10 100."""
 
     out: str = "runs/evaluation"
     """Folder for report.json, report.md, the plots, the contact sheet and items.npz."""
@@ -67,6 +68,10 @@ class EvaluateConfig:
 
     cache: str | None = None
     """Folder of computed image features. Left out: image_features/ in ParaCLIP's cache folder."""
+
+    result_cache: bool = True
+    """Keep each model's scores in results/ of ParaCLIP's cache folder and take them from there
+    where weights, data, pictures, arithmetic and code are the same: a second run costs nothing."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the encoders."""

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores
-from paraclip.evaluation.pairs import Pairs, read_pairs
-from paraclip.evaluation.pool import Pool, read_pool, refuse_missing
+from paraclip.evaluation.pairs import Pairs
+from paraclip.evaluation.pool import Pool, refuse_missing
 from paraclip.evaluation.ranking import top_k
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
 from paraclip.models.encoder import DualEncoder
@@ -23,23 +22,6 @@ from paraclip.models.encoder import DualEncoder
 Integer = NDArray[np.int64]
 
 RBO_DEPTH = 50  # places that rank-biased overlap looks at: with p = 0.9 they weigh 99.9 %
-
-NEEDS = ("sugar_crepe_pp", "flickr8k/images")
-GET = (
-    "Put SugarCrepe++'s JSON files (https://github.com/Sri-Harsha/scpp) into sugar_crepe_pp/ and "
-    "Flickr8k's pictures into flickr8k/images/, or name any pairs and pool: --pairs, --pool."
-)
-
-
-def load(data: Path, how: Arithmetic) -> "ParaphrasedRetrieval":
-    """SugarCrepe++'s paraphrases over all pictures of Flickr8k.
-
-    Raises:
-        UserError: they are missing, broken or there only in part.
-    """
-    problems = Problems(how.max_broken)
-    pairs = read_pairs(data / "sugar_crepe_pp", problems=problems)
-    return ParaphrasedRetrieval(pairs, read_pool(data / "flickr8k" / "images"), how=how)
 
 
 class ParaphrasedRetrieval:
