@@ -23,6 +23,11 @@ def package_versions() -> dict[str, str]:
     return found
 
 
+def now() -> str:
+    """The time in UTC, to the second, as ISO 8601 has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores and operating system; no host or user name."""
     return {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.system()}
@@ -45,7 +50,7 @@ def provenance(**settings: Any) -> dict[str, Any]:
     """
     return {
         "command": ["paraclip", *sys.argv[1:]],
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": now(),
         "versions": package_versions(),
         "machine": machine(),
         **settings,

@@ -19,6 +19,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     noises = {"steady": 0.1, "brittle": 1.5}
     monkeypatch.setattr(command, "load_model", lambda name, device: ColourEncoder(noises[name]))
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "kept"))
     monkeypatch.chdir(tmp_path)
     data = tmp_path / "data"
     write_sts(data / "sts")

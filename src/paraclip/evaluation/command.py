@@ -31,7 +31,10 @@ def evaluate_command(config: EvaluateConfig) -> None:
         label: load_model(name, config.device) for label, name in names.items()
     }
     cache = Path(config.cache) if config.cache else cache_folder() / "image_features"
-    settings = {**asdict(config), "models": names, "cache": cache, "left_out": left_out}
+    settings = {
+        **asdict(config), "models": names, "cache": cache, "left_out": left_out,
+        "results": cache_folder() / "results" if config.result_cache else None,
+    }  # fmt: skip
     report = evaluate(models, benchmarks, config.out, settings)
     print(console_table(report))
     print(f"\nWritten: {Path(config.out) / 'report.md'} (and report.json, plots, items.npz)")

@@ -8,7 +8,7 @@ from typing import Any
 
 from paraclip.errors import UserError
 from paraclip.evaluation.bootstrap import Interval
-from paraclip.files import write_text
+from paraclip.files import text_hash, write_text
 
 FORMAT = "paraclip-report-1"
 LARGEST = 64 * 2**20
@@ -24,6 +24,8 @@ class Line:
         items: how many items it is taken over.
         values: figure with its interval, by model.
         differences: paired difference with its interval, by "tuned - base".
+        statistic: what is made of the items ("mean", "spearman", "pearson"); None where an older
+            report does not say.
     """
 
     name: str
@@ -31,17 +33,39 @@ class Line:
     items: int
     values: dict[str, Interval]
     differences: dict[str, Interval]
+    statistic: str | None = None
 
 
 @dataclass(frozen=True)
 class Section:
-    """One benchmark: what it ran on, its figures, and what a reader must know."""
+    """One benchmark.
+
+    Args:
+        name: as the command line calls it.
+        pool: what is searched or compared, with its size, in words.
+        data: sources, hashes, sizes.
+        lines: its figures.
+        notes: what a reader must know.
+        made: for each model how its scores came about: weights hash, data hash, pool size,
+            precision, seed, time, seconds, and whether they were kept from an earlier run.
+    """
 
     name: str
     pool: str
     data: dict[str, Any]
     lines: list[Line]
     notes: list[str] = field(default_factory=list)
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def data_hash(self) -> str:
+        """Sixteen hex digits of all that is known of the data and the pool."""
+        return data_hash(self.pool, self.data)
+
+
+def data_hash(pool: str, data: dict[str, Any]) -> str:
+    """Hash of a benchmark's data as its facts tell it."""
+    return text_hash(json.dumps([pool, data], sort_keys=True, default=str))
 
 
 @dataclass(frozen=True)
@@ -87,6 +111,7 @@ def section_as_dict(section: Section) -> dict[str, Any]:
     figures = [
         {
             "name": line.name, "headline": line.headline, "items": line.items,
+            "statistic": line.statistic,
             "values": {label: as_dict(found) for label, found in line.values.items()},
             "differences": {label: as_dict(found) for label, found in line.differences.items()},
         }
@@ -94,7 +119,8 @@ def section_as_dict(section: Section) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "name": section.name, "pool": section.pool, "data": section.data,
-        "metrics": figures, "notes": section.notes,
+        "data_hash": section.data_hash, "made": section.made, "metrics": figures,
+        "notes": section.notes,
     }  # fmt: skip
 
 
@@ -134,10 +160,12 @@ def section_from_dict(found: dict[str, Any]) -> Section:
             line["name"], line["headline"], line["items"],
             {label: from_dict(value) for label, value in line["values"].items()},
             {label: from_dict(value) for label, value in line["differences"].items()},
+            line.get("statistic"),
         )
         for line in found["metrics"]
     ]  # fmt: skip
-    return Section(found["name"], found["pool"], found["data"], lines, found["notes"])
+    made = found.get("made", {})
+    return Section(found["name"], found["pool"], found["data"], lines, found["notes"], made)
 
 
 def from_dict(found: dict[str, float | None]) -> Interval:

@@ -11,6 +11,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
 from paraclip.evaluation.bootstrap import interval, resample
 from paraclip.evaluation.contact_sheet import contact_sheet
+from paraclip.evaluation.kept_scores import Kept, keep_scores
 from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.plots import plot_scores, plot_trade_off
 from paraclip.evaluation.report import (
@@ -18,6 +19,7 @@ from paraclip.evaluation.report import (
     Report,
     Section,
     compared_with,
+    data_hash,
     markdown,
     write_json,
 )
@@ -45,8 +47,9 @@ def evaluate(
         models: by label; "base" (else the first) and "control" are what others are set against.
         benchmarks: each on its data.
         out: folder.
-        settings: `seed` and `resamples` of the bootstrap, `cache` folder of image features; these
-            and all others (precision, sources) go into the provenance.
+        settings: `seed` and `resamples` of the bootstrap, `cache` folder of image features,
+            `results` folder of scores kept for later runs (without it none are kept); these and
+            all others (precision, sources) go into the provenance.
 
     Raises:
         UserError: nothing to do, or the data or a model cannot be scored.
@@ -54,7 +57,8 @@ def evaluate(
     if not models or not benchmarks:
         what = "no model" if not models else "no benchmark"
         raise UserError("evaluate", f"{what} is given", "Name at least one.")
-    folder, run = Path(out), Run(list(models), settings)
+    facts = {label: model_facts(model) for label, model in models.items()}
+    folder, run = Path(out), Run(list(models), settings, facts)
     with disk_errors(folder):  # at once, not after an hour of scoring
         folder.mkdir(parents=True, exist_ok=True)
     with bar("evaluate", len(models) * len(benchmarks), "score") as moving:
@@ -62,10 +66,9 @@ def evaluate(
             scores = {}
             for label, model in models.items():
                 moving.set_postfix_str(f"{benchmark.name}, {label}")
-                scores[label] = benchmark.score(model, run.cache)
+                scores[label] = run.score(benchmark, label, model)
                 moving.update()
             run.add(benchmark, scores)
-    facts = {label: model_facts(model) for label, model in models.items()}
     report = Report(facts, run.sections, provenance(**plain_settings(settings)))
     write_all(report, run, folder)
     return report
@@ -93,10 +96,12 @@ class Run:
     Args:
         labels: of the models, in order.
         settings: see `evaluate`.
+        facts: of each model.
     """
 
     labels: list[str]
     settings: Mapping[str, Any]
+    facts: dict[str, dict[str, Any]]
     sections: list[Section] = field(default_factory=list)
     items: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     retrieval: tuple[ParaphrasedRetrieval, dict[str, Scores]] | None = None
@@ -104,19 +109,40 @@ class Run:
     @property
     def cache(self) -> Path | None:
         """Folder of image features."""
-        named = self.settings.get("cache")
+        return self.folder("cache")
+
+    def folder(self, setting: str) -> Path | None:
+        """The folder that a setting names."""
+        named = self.settings.get(setting)
         return Path(named) if named else None
 
-    def add(self, benchmark: Benchmark, scores: dict[str, Scores]) -> None:
+    def score(self, benchmark: Benchmark, label: str, model: DualEncoder) -> Kept:
+        """Score a model, or take the scores from an earlier run."""
+        weights, results = self.facts[label]["weights"], self.folder("results")
+        return keep_scores(benchmark, model, results, self.cache, weights)
+
+    def made(self, benchmark: Benchmark, label: str, kept: Kept) -> dict[str, Any]:
+        """How a model's scores came about; times and versions are those of the computation."""
+        settings = plain_settings(self.settings)
+        return {
+            "weights": self.facts[label]["weights"],
+            "data_hash": data_hash(benchmark.pool, benchmark.data),
+            "pool_size": benchmark.data.get("pool_size"),
+            **{name: settings[name] for name in ("precision", "seed", "resamples")},
+            **kept.made, "from_earlier_run": kept.from_disk,
+        }  # fmt: skip
+
+    def add(self, benchmark: Benchmark, found: dict[str, Kept]) -> None:
         """Make figures and intervals of the scores of one benchmark."""
+        scores = {label: kept.scores for label, kept in found.items()}
+        made = {label: self.made(benchmark, label, kept) for label, kept in found.items()}
         columns = zip(*(scores[label].metrics for label in self.labels), strict=True)
         lines = [self.line(dict(zip(self.labels, column, strict=True))) for column in columns]
-        notes = list(dict.fromkeys(note for found in scores.values() for note in found.notes))
+        notes = list(dict.fromkeys(note for got in scores.values() for note in got.notes))
         name = self.new_name(benchmark.name)
-        self.sections.append(Section(name, benchmark.pool, benchmark.data, lines, notes))
-        for label, found in scores.items():
-            arrays = {metric.name: metric.items for metric in found.metrics} | found.arrays
-            self.items |= {f"{name}/{label}/{of}": array for of, array in arrays.items()}
+        self.sections.append(Section(name, benchmark.pool, benchmark.data, lines, notes, made))
+        for label, got in scores.items():
+            self.items |= item_arrays(f"{name}/{label}", got)
         if isinstance(benchmark, ParaphrasedRetrieval) and self.retrieval is None:
             self.retrieval = benchmark, scores
 
@@ -137,7 +163,8 @@ class Run:
         }
         first = next(iter(column.values()))
         found = {label: interval(values[label], drawn[label]) for label in column}
-        return Line(first.name, first.headline, len(first.items), found, differences)
+        size = len(first.items)
+        return Line(first.name, first.headline, size, found, differences, first.statistic)
 
     @property
     def base(self) -> str:
@@ -149,6 +176,22 @@ class Run:
         others = [label for label in self.labels if label != self.base]
         against = compared_with(self.labels)
         return [(one, other) for other in against for one in others if one != other]
+
+
+def item_arrays(place: str, scores: Scores) -> dict[str, np.ndarray[Any, Any]]:
+    """All arrays of one model's scores by their names in items.npz.
+
+    A metric's items stand under `PLACE/METRIC`, what groups or clusters them under
+    `PLACE/METRIC:groups` and `PLACE/METRIC:clusters`.
+    """
+    arrays = {f"{place}/{name}": array for name, array in scores.arrays.items()}
+    for metric in scores.metrics:
+        arrays[f"{place}/{metric.name}"] = metric.items
+        if metric.groups is not None:
+            arrays[f"{place}/{metric.name}:groups"] = metric.groups
+        if metric.clusters is not None:
+            arrays[f"{place}/{metric.name}:clusters"] = metric.clusters
+    return arrays
 
 
 def write_all(report: Report, run: Run, folder: Path) -> None:

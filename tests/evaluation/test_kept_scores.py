@@ -1,0 +1,155 @@
+"""A second run of the same suite costs nothing, and nothing stale is ever taken."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colour_encoder import COLOURS, ColourEncoder, draw_pictures
+from text_sets import write_sts, write_sugar_crepe_pp
+
+from paraclip.evaluation import command, kept_scores
+from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.kept_scores import keep_scores, key_of, read_kept, score_once
+from paraclip.evaluation.pairs import Pairs
+from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.pool import read_pool
+from paraclip.evaluation.report import read_report
+from paraclip.evaluation.vectors import Arithmetic
+
+
+class Counting(ColourEncoder):
+    """Counts how often a tower is asked."""
+
+    def __init__(self, noise: float = 0.5) -> None:
+        super().__init__(noise)
+        self.texts = self.pictures = 0
+
+    def encode_tokens(self, ids):
+        self.texts += 1
+        return super().encode_tokens(ids)
+
+    def embed_pixels(self, pixels):
+        self.pictures += 1
+        return super().embed_pixels(pixels)
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> Benchmark:
+    """Paraphrased retrieval over drawn pictures."""
+    draw_pictures(tmp_path / "pictures", 2)
+    first = tuple(f"a {name} thing" for name in COLOURS)
+    second = tuple(f"some {name} stuff" for name in COLOURS)
+    pairs = Pairs("made here", tuple(COLOURS), first, second, "0")
+    return ParaphrasedRetrieval(pairs, read_pool(tmp_path / "pictures"), 3)
+
+
+def test_the_encoder_is_not_asked_twice(benchmark: Benchmark, tmp_path: Path) -> None:
+    model = Counting()
+    first = keep_scores(benchmark, model, tmp_path / "results")
+    asked = model.texts, model.pictures
+    assert min(asked) > 0 and not first.from_disk
+    again = keep_scores(benchmark, model, tmp_path / "results")
+    assert (model.texts, model.pictures) == asked and again.from_disk
+    assert again.made == first.made and {"time", "seconds", "versions"} == set(first.made)
+    assert list(again.scores.arrays) == ["caption_ranking", "paraphrase_ranking"]
+    for name, array in first.scores.arrays.items():
+        assert np.array_equal(again.scores.arrays[name], array)
+    for one, other in zip(first.scores.metrics, again.scores.metrics, strict=True):
+        assert one.name == other.name and np.array_equal(one.items, other.items)
+
+
+def test_without_a_folder_nothing_is_kept(benchmark: Benchmark, tmp_path: Path) -> None:
+    model = Counting()
+    assert not keep_scores(benchmark, model, None).from_disk
+    asked = model.texts
+    assert not keep_scores(benchmark, model, None).from_disk
+    assert model.texts == 2 * asked
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+
+
+def test_whatever_decides_a_score_is_in_its_key(
+    benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ColourEncoder()
+    before = key_of(benchmark, model)
+    assert key_of(benchmark, ColourEncoder()) == before
+    keys = {before, key_of(benchmark, ColourEncoder(0.7)), key_of(benchmark, ColourEncoder(0.7))}
+    benchmark.how = Arithmetic("bf16")
+    keys.add(key_of(benchmark, model))
+    benchmark.how = Arithmetic()
+    benchmark.data = {**benchmark.data, "pairs_hash": "1"}
+    keys.add(key_of(benchmark, model))
+    picture = next((tmp_path / "pictures").iterdir())
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    keys.add(key_of(benchmark, model))
+    monkeypatch.setattr(kept_scores, "code_hash", lambda: "other")
+    keys.add(key_of(benchmark, model))
+    assert len(keys) == 6
+
+
+def test_scores_without_arrays_do_not_serve_who_wants_them(
+    benchmark: Benchmark, tmp_path: Path
+) -> None:
+    model = Counting()
+    assert score_once(benchmark, model, tmp_path).arrays == {}
+    asked = model.texts
+    whole = keep_scores(benchmark, model, tmp_path)
+    assert not whole.from_disk and whole.scores.arrays and model.texts == 2 * asked
+    assert score_once(benchmark, model, tmp_path).metrics and model.texts == 2 * asked
+
+
+def test_a_damaged_file_is_computed_anew(benchmark: Benchmark, tmp_path: Path) -> None:
+    model = Counting()
+    keep_scores(benchmark, model, tmp_path / "results")
+    (path,) = (tmp_path / "results").iterdir()
+    for damage in (b"", path.read_bytes()[:100]):
+        path.write_bytes(damage)
+        assert read_kept(path) is None
+        assert not keep_scores(benchmark, model, tmp_path / "results").from_disk
+
+
+def test_a_second_run_of_the_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Counting()
+    monkeypatch.setattr(command, "load_model", lambda name, device: model)
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    write_sts(tmp_path / "sts")
+    write_sugar_crepe_pp(tmp_path / "sugar_crepe_pp")
+    config = EvaluateConfig(
+        ("base=any",), "sts,sugar-crepe-pp", data=str(tmp_path), out=str(tmp_path / "out"),
+        resamples=20,
+    )  # fmt: skip
+    reports = []
+    for options in (config, config, replace(config, result_cache=False)):
+        before = model.texts
+        command.evaluate_command(options)
+        reports.append((read_report(tmp_path / "out" / "report.json"), model.texts - before))
+    (first, some), (second, none), (third, anew) = reports
+    assert some == anew > 0 and none == 0
+    assert [s.lines for s in first.sections] == [s.lines for s in second.sections]
+    taken = [
+        {m["from_earlier_run"] for s in r.sections for m in s.made.values()} for r, _ in reports
+    ]
+    assert taken == [{False}, {True}, {False}]
+    assert third.sections[0].lines == first.sections[0].lines
+
+
+def test_the_report_says_for_each_benchmark_and_model_how_it_was_made(
+    benchmark: Benchmark, tmp_path: Path
+) -> None:
+    from paraclip.evaluation.run import evaluate
+
+    settings = {"seed": 4, "resamples": 20, "precision": "fp32"}
+    report = evaluate({"base": ColourEncoder()}, [benchmark], tmp_path / "out", settings)
+    content = json.loads((tmp_path / "out" / "report.json").read_text())["benchmarks"][0]
+    made = content["made"]["base"]
+    assert made["weights"] == report.models["base"]["weights"]
+    assert (made["pool_size"], made["precision"], made["seed"]) == (8, "fp32", 4)
+    assert made["data_hash"] == content["data_hash"] == report.sections[0].data_hash
+    assert made["time"] <= report.provenance["time"] and made["seconds"] >= 0
+    assert {"paraclip", "torch", "numpy"} <= set(made["versions"])
+    assert "command" in report.provenance
