@@ -40,7 +40,7 @@ from paraclip.training.forward import batch_losses
 from paraclip.training.loop import take_step
 from paraclip.training.losses import Objective, weighted_sum
 from paraclip.training.optimizer import Part, train_only
-from paraclip.training.run import Run, Task, computes_in_half, start
+from paraclip.training.run import Run, Task, precision_of, start
 
 NAME = "ViT-B-32"
 RESULTS = Path(__file__).parent / "results"
@@ -170,8 +170,7 @@ class OurStep:
         config = TrainConfig(triples="made up", learning_rate=RATE, epochs=100, held_out=0.0)
         rows = make_examples(model, texts, ids, data.features, ALL_TEXTS)
         task = Task(model, rows, Objective(), (Part(model.text_tower, RATE),), config)
-        half = precision == "auto" and computes_in_half("auto", model.device)
-        identity = {"precision": "bf16" if half else "fp32"}
+        identity = {"precision": precision_of(precision, model.device)}
         self.run: Run = start(task, identity, out)
         self.run.train_mode()
 

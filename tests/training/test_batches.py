@@ -14,10 +14,10 @@ from paraclip.training.batches import (
     Examples,
     epoch_batches,
     row_batches,
-    sharing,
     split_rows,
 )
 from paraclip.training.examples import make_examples
+from paraclip.training.sharing import sharing
 from paraclip.training.tokens import store_tokens
 
 SHORT = st.text("abc ", min_size=1, max_size=14)
@@ -57,15 +57,15 @@ def test_a_batch_is_cut_to_its_longest_text():
 def test_chunked_vectors_are_those_of_one_pass(captions, chunk):
     from dataclasses import replace
 
-    from paraclip.training.forward import text_vectors
-
     if len({" ".join(text.split()) for text in captions}) < 2:
         return
     model = TinyModel()
     texts = {"caption": captions, "paraphrase_1": captions[::-1], "paraphrase_2": captions}
     examples = replace(examples_of(texts), chunk=chunk)
     rows = np.arange(len(captions))[::-1].copy()
-    found = text_vectors(model, examples.batch(rows), 3, half=False)
+    batch = examples.batch(rows)
+    vectors = torch.cat([model.encode_tokens(ids) for ids in batch.chunks])
+    found = vectors[batch.restore].view(3, len(rows), -1)
     for vectors, name in zip(found, ALL_TEXTS, strict=True):
         expected = model.encode_tokens(model.tokenize(texts[name]).ids)[torch.from_numpy(rows)]
         torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-6)
@@ -78,18 +78,18 @@ def test_equal_text_on_either_side_or_equal_picture_is_no_negative():
         paraphrase_2=["x", "y", "boat", "z", "w"],
         image_ids=["0", "1", "2", "3", "0"],
     )  # fmt: skip
-    mask = examples.parts(np.arange(5)).false_negatives.numpy()
+    mask = examples.parts(np.arange(5)).sharing.dense().numpy()
     assert {tuple(pair) for pair in np.argwhere(np.triu(mask))} == {(0, 1), (2, 3), (0, 4)}
     assert np.array_equal(mask, mask.T) and not mask.diagonal().any()
-    assert examples.parts(np.array([0, 2])).false_negatives is None
+    assert examples.parts(np.array([0, 2])).sharing is None
 
 
 def test_a_text_that_no_loss_uses_masks_nothing():
     texts = {"caption": ["one", "two"], "paraphrase_1": ["same", "same"]}
     used = make_examples(TinyModel(), texts, ["0", "1"], None, ("caption", "paraphrase_1"))
     unused = make_examples(TinyModel(), texts, ["0", "1"], None, ("caption",))
-    assert used.parts(np.arange(2)).false_negatives is not None
-    assert unused.parts(np.arange(2)).false_negatives is None
+    assert used.parts(np.arange(2)).sharing is not None
+    assert unused.parts(np.arange(2)).sharing is None
 
 
 @settings(max_examples=50, deadline=None)
@@ -100,8 +100,9 @@ def test_sharing_equals_comparing_every_pair(kinds, rows, seed):
         [[i != j and bool(set(keys[:, i]) & set(keys[:, j])) for j in range(rows)]
          for i in range(rows)]
     )  # fmt: skip
-    mask = sharing(keys)
-    assert np.array_equal(np.zeros_like(expected) if mask is None else mask, expected)
+    found = sharing(keys)
+    mask = np.zeros_like(expected) if found is None else found.dense().numpy()
+    assert np.array_equal(mask, expected)
 
 
 def test_a_row_that_was_not_reworded_leaves_that_loss():
@@ -119,6 +120,23 @@ def test_rows_without_a_picture_bring_no_feature():
     batch = examples.batch(np.array([5, 4, 1, 0]))
     assert batch.rows.with_image.tolist() == [0, 3]
     assert torch.equal(batch.features, features[[5, 0]])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(4, 15), st.integers(1, 4), st.integers(1, 4))
+def test_the_processes_parts_are_the_batch_however_it_divides(size, processes, chunk):
+    from dataclasses import replace
+
+    triples = make_triples(24)
+    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
+    examples = replace(examples_of(texts, features=make_features(triples)), chunk=chunk)
+    rows = np.random.default_rng(size).permutation(24)[:size]
+    parts = [examples.batch(rows, (rank, processes)) for rank in range(processes)]
+    assert [part.size for part in parts] == parts[0].sizes.rows
+    assert [len(part.features) for part in parts] == parts[0].sizes.images
+    together = torch.cat([part.features for part in parts])
+    assert torch.equal(together, examples.batch(rows).features)
+    assert all(torch.equal(part.rows.with_image, parts[0].rows.with_image) for part in parts)
 
 
 @settings(max_examples=50, deadline=None)

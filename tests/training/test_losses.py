@@ -7,20 +7,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from tiny_model import TinyModel
 from training_rows import make_config
 
+from paraclip.training.contrast import Warmth
 from paraclip.training.losses import (
     CAPTION,
     PARAPHRASE_1,
     PARAPHRASE_2,
     Objective,
     Rows,
+    Vectors,
     info_nce,
     objective_of,
     three_losses,
     weighted_sum,
 )
+from paraclip.training.sharing import Sharing
 
 NAMES = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
 
@@ -50,6 +54,16 @@ def random_mask(seed, rows, share):
     return mask | mask.T
 
 
+def sharing_of(mask):
+    """Groups that give just this mask: one for each pair."""
+    pairs = np.argwhere(np.triu(mask))
+    member = np.zeros((len(mask), len(pairs) + 1), dtype=np.int8)
+    for group, pair in enumerate(pairs):
+        member[pair, group] = 1
+    rows = sparse.csr_array(member)
+    return Sharing(rows, rows)
+
+
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -71,16 +85,18 @@ def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
     mask = random_mask(seed, size, share)
     with_image = sorted(row for row in chosen if row < size)
     reworded = list(range(size - 1))
-    objective = Objective((1.0, 0.5, 2.0), (CAPTION, PARAPHRASE_2), 20.0 if apart else None)
+    objective = Objective((1.0, 0.5, 2.0), (CAPTION, PARAPHRASE_2))
     rows = Rows(
         torch.tensor(with_image, dtype=torch.int64), torch.arange(size),
-        torch.tensor(reworded), torch.from_numpy(mask),
+        torch.tensor(reworded), sharing_of(mask),
     )  # fmt: skip
-    losses = three_losses(
-        torch.from_numpy(images[with_image]), {n: torch.from_numpy(t) for n, t in texts.items()},
-        torch.tensor(7.0, dtype=torch.float64), rows, objective,
-    )  # fmt: skip
+    vectors = Vectors(
+        torch.from_numpy(images[with_image]), {n: torch.from_numpy(t) for n, t in texts.items()}
+    )
     warm = 20.0 if apart else 7.0
+    warmths = {name: Warmth(torch.tensor(warm, dtype=torch.float64)) for name in ("L2", "L3")}
+    warmths["L1"] = Warmth(torch.tensor(7.0, dtype=torch.float64))
+    losses = three_losses(vectors, warmths, rows, objective)
     slow = [slow_info_nce(images, texts[name], 7.0, mask, with_image)
             for name in (CAPTION, PARAPHRASE_2)]  # fmt: skip
     expected = {
@@ -130,13 +146,15 @@ def test_gradients_in_double_precision():
     maker = torch.Generator().manual_seed(1)
     vectors = torch.randn(4, 5, 3, dtype=torch.float64, generator=maker, requires_grad=True)
     scale = torch.tensor(4.0, dtype=torch.float64, requires_grad=True)
-    mask = torch.from_numpy(random_mask(3, 5, 0.3))
-    rows = Rows(torch.tensor([0, 2, 3]), torch.arange(5), torch.tensor([1, 2, 4]), mask)
+    mask = random_mask(3, 5, 0.3)
+    chosen = (torch.tensor([0, 2, 3]), torch.arange(5), torch.tensor([1, 2, 4]))
+    rows = Rows(*chosen, sharing_of(mask))
     objective = Objective((1.0, 2.0, 0.5), NAMES)
 
     def total(vectors, scale):
         texts = dict(zip(NAMES, vectors[1:], strict=True))
-        losses = three_losses(vectors[0][rows.with_image], texts, scale, rows, objective)
+        warmths = dict.fromkeys(("L1", "L2", "L3"), Warmth(scale))
+        losses = three_losses(Vectors(vectors[0][rows.with_image], texts), warmths, rows, objective)
         return weighted_sum(losses, objective)
 
     assert torch.autograd.gradcheck(total, (vectors, scale))

@@ -128,6 +128,7 @@ def test_align_fits_mini_to_a_folder(pictures, tmp_path, capsys):
     config = AlignConfig(
         source=str(pictures), model=start, out=str(tmp_path / "aligned"), epochs=8, batch_size=6,
         learning_rate=3e-3, head_learning_rate=3e-2, held_out=0.0, precision="fp32",
+        dropout=0.0,
     )  # fmt: skip
     align_command(config)
     assert "6 captions, 6 with a picture." in capsys.readouterr().out

@@ -49,7 +49,8 @@ def align(
     """
     check_options(config)
     texts = {CAPTION: list(captions)}
-    examples = make_examples(model, texts, image_ids, features, CAPTIONS_ONLY.texts)
+    needed, at_once = CAPTIONS_ONLY.texts, config.micro_batch
+    examples = make_examples(model, texts, image_ids, features, needed, at_once)
     if examples.has_image.sum() < 2:
         what = "fewer than two captions have a picture"
         raise UserError("training rows", what, "Give pictures with their captions.")

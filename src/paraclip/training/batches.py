@@ -1,7 +1,7 @@
 """The rows of a run, cut into batches: shuffled by seed and epoch, split off the held-out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paraclip.training.losses import CAPTION, PARAPHRASE_1, PARAPHRASE_2, Rows
+from paraclip.training.sharing import sharing
 from paraclip.training.tokens import Integers, TokenStore
 
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
@@ -17,36 +18,57 @@ MOST_HELD_OUT = 4096
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One step's rows.
+class Sizes:
+    """How much of a batch each process makes, process by process; one number for one alone.
 
     Args:
-        chunks: token ids int64 [n, length] of all its texts, sorted by length and cut to the
+        rows: rows.
+        images: of them, rows with a picture.
+        negatives: of them, rows with a hard negative.
+    """
+
+    rows: list[int]
+    images: list[int]
+    negatives: list[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's rows, B over all processes, b of them this process's own.
+
+    Args:
+        chunks: token ids int64 [n, length] of all its own texts, sorted by length and cut to the
             longest of each chunk.
-        restore: int64 [T * B]; picks the vectors out of the chunks' in the order text by text.
-        features: frozen image features float32 [K, F] of the rows that have a picture.
-        rows: which rows take part in which loss.
-        size: B, the number of rows.
+        restore: int64 [T * b + m]; picks the vectors out of the chunks' in the order text by
+            text, then the m hard negatives.
+        features: frozen image features float32 [k, F] of its own rows that have a picture.
+        rows: which of all B rows take part in which loss.
+        sizes: b, k and m of every process.
+        size: b, the number of its own rows.
     """
 
     chunks: list[Tensor]
     restore: Tensor
     features: Tensor
     rows: Rows
+    sizes: Sizes
     size: int
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        mask = self.rows.false_negatives
         rows = Rows(
             self.rows.with_image.to(device),
             self.rows.reworded_1.to(device),
             self.rows.reworded_2.to(device),
-            None if mask is None else mask.to(device),
+            self.rows.sharing,
         )
-        chunks = [chunk.to(device, non_blocking=True) for chunk in self.chunks]
-        features = self.features.to(device, non_blocking=True)
-        return Batch(chunks, self.restore.to(device), features, rows, self.size)
+        return replace(
+            self,
+            chunks=[chunk.to(device, non_blocking=True) for chunk in self.chunks],
+            restore=self.restore.to(device),
+            features=self.features.to(device, non_blocking=True),
+            rows=rows,
+        )
 
 
 @dataclass(frozen=True)
@@ -54,13 +76,16 @@ class Examples:
     """All rows of a run.
 
     Args:
-        tokens: of the texts `names`, one name's N texts after the other's.
+        tokens: of the texts `names`, one name's N texts after the other's, then of the hard
+            negatives of the rows that have one.
         names: which texts are kept: of caption, paraphrase_1, paraphrase_2.
         features: frozen image features float32 [N, F]; F may be 0 where no row has a picture.
         has_image: bool [N].
         image_keys: int64 [N], equal where the picture is the same.
         text_keys: int64 [3, N] of caption, paraphrase_1, paraphrase_2; equal where the text is.
         chunk: texts that go through the tower at once.
+        negative: int64 [N], the place of each row's hard negative among `tokens`, -1 for none.
+        negative_keys: int64 [N], as `text_keys`.
     """
 
     tokens: TokenStore
@@ -70,56 +95,56 @@ class Examples:
     image_keys: Integers
     text_keys: Integers
     chunk: int = 128
+    negative: Integers | None = None
+    negative_keys: Integers | None = None
 
     def __len__(self) -> int:
         return len(self.image_keys)
 
-    def batch(self, rows: Integers) -> Batch:
-        """The batch of these rows [B]."""
-        names = len(self.names)
-        texts = (np.arange(names)[:, None] * len(self) + rows).ravel()  # [T * B]
+    def batch(self, rows: Integers, share: tuple[int, int] = (0, 1)) -> Batch:
+        """The batch of these rows [B] for the k-th of n processes."""
+        part, parts = share
+        every = [rows[a:b] for a, b in pairwise(np.arange(parts + 1) * len(rows) // parts)]
+        own = every[part]  # [b]
+        texts = self.texts(own)  # [T * b + m]
         by_length = np.argsort(-self.tokens.lengths(texts), kind="stable")
         edges = even_edges(len(texts), self.chunk)
         chunks = [self.tokens.padded(texts[by_length[a:b]]) for a, b in pairwise(edges)]
         restore = np.empty_like(by_length)
         restore[by_length] = np.arange(len(texts))
-        with_image = np.nonzero(self.has_image[rows])[0]
-        features = self.features[torch.from_numpy(rows[with_image])]  # [K, F]
-        return Batch(chunks, torch.from_numpy(restore), features, self.parts(rows), len(rows))
+        features = self.features[torch.from_numpy(own[self.has_image[own]])]  # [k, F]
+        sizes = Sizes(
+            [len(some) for some in every],
+            [int(self.has_image[some].sum()) for some in every],
+            [len(self.with_negative(some)) for some in every],
+        )
+        return Batch(chunks, torch.from_numpy(restore), features, self.parts(rows), sizes, len(own))
+
+    def texts(self, rows: Integers) -> Integers:
+        """Places among `tokens` of the rows' texts, text by text, then of their negatives."""
+        texts = (np.arange(len(self.names))[:, None] * len(self) + rows).ravel()  # [T * B]
+        if self.negative is None:
+            return texts
+        return np.concatenate([texts, self.negative[self.with_negative(rows)]])
+
+    def with_negative(self, rows: Integers) -> Integers:
+        """Those of the rows that have a hard negative."""
+        return rows[:0] if self.negative is None else rows[self.negative[rows] >= 0]
 
     def parts(self, rows: Integers) -> Rows:
         """Which of the rows take part in which loss, and which are no fair negatives."""
         caption, paraphrase_1, paraphrase_2 = self.text_keys[:, rows]  # [B] each
         used = [ALL_TEXTS.index(name) for name in self.names]
         keys = np.vstack([self.image_keys[rows], self.text_keys[used][:, rows]])  # [1 + T, B]
-        mask = sharing(keys)
+        negatives = None
+        if self.negative_keys is not None:
+            negatives = self.negative_keys[self.with_negative(rows)]  # [M]
         return Rows(
             torch.from_numpy(np.nonzero(self.has_image[rows])[0]),
             torch.from_numpy(np.nonzero(caption != paraphrase_1)[0]),
             torch.from_numpy(np.nonzero(paraphrase_1 != paraphrase_2)[0]),
-            None if mask is None else torch.from_numpy(mask),
+            sharing(keys, negatives),
         )
-
-
-def sharing(keys: Integers) -> NDArray[np.bool_] | None:
-    """Pairs of rows that share any key: the same picture, or the same text on either side.
-
-    Args:
-        keys: int64 [kinds, B]; image keys and text keys must not overlap.
-
-    Returns:
-        bool [B, B] with a false diagonal, or None where no two rows share anything.
-    """
-    row_of = np.broadcast_to(np.arange(keys.shape[1]), keys.shape).ravel()
-    _, group, counts = np.unique(keys.ravel(), return_inverse=True, return_counts=True)
-    by_group = row_of[np.argsort(group, kind="stable")]
-    ends = np.cumsum(counts)
-    mask = np.zeros((keys.shape[1],) * 2, dtype=bool)
-    for repeated in np.flatnonzero(counts > 1):
-        owners = by_group[ends[repeated] - counts[repeated] : ends[repeated]]
-        mask[np.ix_(owners, owners)] = True
-    np.fill_diagonal(mask, False)
-    return mask if mask.any() else None
 
 
 def even_edges(count: int, most: int) -> Integers:

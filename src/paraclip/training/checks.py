@@ -8,6 +8,7 @@ from paraclip.training.config import LoopConfig, TrainConfig
 RANGES = {
     "epochs": (1, math.inf),
     "batch_size": (2, math.inf),
+    "micro_batch": (1, math.inf),
     "save_every": (1, math.inf),
     "warmup": (0, 1),
     "held_out": (0, 0.5),

@@ -23,6 +23,11 @@ class LoopConfig:
     batch_size: int = 256
     """Most rows a step; an epoch is cut into batches of equal size. More rows, more negatives."""
 
+    micro_batch: int | None = None
+    """Most texts that go through the tower at once with all that their gradient needs: memory
+    grows with it and not with the batch, for a second forward pass. Left out: cut only where the
+    batch is large."""
+
     learning_rate: float = 5e-5
     """Peak learning rate of the text tower (AdamW, per step)."""
 
@@ -41,8 +46,8 @@ class LoopConfig:
     freeze_temperature: bool = False
     """Keep the logit scale as the base has it. Otherwise it is trained, and clamped to ln 100."""
 
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the text tower. auto: bf16 where the processor multiplies it natively."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the towers. auto: bf16 where the processor multiplies it natively."""
 
     held_out: float = 0.05
     """Share of the pictures (0 to 0.5) never trained on; the loss on them chooses the best."""

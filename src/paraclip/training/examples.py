@@ -28,6 +28,7 @@ def make_examples(
     image_ids: Sequence[str],
     features: Tensor | None,
     needed: tuple[str, ...],
+    micro_batch: int | None = None,
 ) -> Examples:
     """All rows, tokenized.
 
@@ -37,6 +38,7 @@ def make_examples(
         image_ids: N; equal where the picture is the same.
         features: `embed_pixels` rows [N, F], a row with NaN meaning no picture; or None.
         needed: the texts that go through the tower.
+        micro_batch: most texts that go through it at once, or None for what is fastest.
 
     Raises:
         UserError: there is nothing to tell apart, or the features belong to other rows or to
@@ -53,7 +55,7 @@ def make_examples(
     return Examples(
         tokens, needed, features, has_image, -1 - image_keys.astype(np.int64),
         np.asarray(text_keys, dtype=np.int64),
-        TEXTS_AT_ONCE.get(model.device.type, 1024),
+        micro_batch or TEXTS_AT_ONCE.get(model.device.type, 1024),
     )  # fmt: skip
 
 

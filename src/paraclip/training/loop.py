@@ -27,7 +27,7 @@ from paraclip.training.checks import check_options
 from paraclip.training.config import TrainConfig
 from paraclip.training.examples import make_examples
 from paraclip.training.folder import RunFolder, open_run
-from paraclip.training.forward import batch_losses, held_out_losses
+from paraclip.training.forward import held_out_losses, learn_from
 from paraclip.training.keeping import finish, keep_state, write_checkpoint
 from paraclip.training.losses import objective_of, weighted_sum
 from paraclip.training.metrics_log import MetricsLog
@@ -78,9 +78,8 @@ def train(
     check_options(config)
     objective = objective_of(config)
     texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
-    examples = make_examples(
-        model, texts, triples["image_id"].to_pylist(), features, objective.texts
-    )
+    ids = triples["image_id"].to_pylist()
+    examples = make_examples(model, texts, ids, features, objective.texts, config.micro_batch)
     if not examples.has_image.any() and not any(objective.weights[1:]):
         mend = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", mend)
@@ -154,13 +153,12 @@ def take_step(run: Run, rows: Integers) -> dict[str, float]:
     share = learning_rate_share(run.step, run.total_steps, config.warmup)
     set_learning_rates(run.optimizer, share)
     batch = task.examples.batch(rows).to(task.model.device)
-    losses = batch_losses(run, batch)
+    losses = learn_from(run, batch)
     loss = weighted_sum(losses, task.objective)
-    loss.backward()  # type: ignore[no-untyped-call]
     weights = [value for _, value in trained(task.model)]
     norm = float(torch.nn.utils.clip_grad_norm_(weights, config.clip_norm))
-    figures = {name: float(value.detach()) for name, value in losses.items()}
-    figures |= {"loss": float(loss.detach()), "gradient_norm": norm}
+    figures = {name: float(value) for name, value in losses.items()}
+    figures |= {"loss": float(loss), "gradient_norm": norm}
     figures["learning_rate"] = config.learning_rate * share
     check_finite(run.step + 1, figures)
     run.optimizer.step()

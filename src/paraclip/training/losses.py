@@ -4,19 +4,25 @@ Pure functions of vectors, so that whoever makes the vectors (one pass, chunks, 
 processes) does not matter here.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from paraclip.training.config import TrainConfig
+from paraclip.training.contrast import Plan, Warmth, contrast
+from paraclip.training.sharing import Sharing
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
+NEGATIVE = "negative"
 
 
 def info_nce(a: Tensor, b: Tensor, scale: Tensor, false_negatives: Tensor | None = None) -> Tensor:
     """Symmetric InfoNCE: a_i must find b_i among all of b, and b_i find a_i among all of a.
+
+    The plain reference: training takes `contrast`, which is the same and holds no [N, N].
 
     Args:
         a: unit vectors [N, D].
@@ -50,19 +56,28 @@ class Objective:
         weights: of L1, L2, L3; a loss of weight 0 is not computed.
         image_loss_on: the texts that L1 ties to the picture.
         text_scale: inverse temperature of L2 and L3, or None for the model's own.
+        kind: name of the contrastive loss in `contrast.KINDS`.
+        hard_negatives: whether rows bring a text that must not be found.
     """
 
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     image_loss_on: tuple[str, ...] = (PARAPHRASE_2,)
     text_scale: float | None = None
+    kind: str = "info_nce"
+    hard_negatives: bool = False
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The texts that have to go through the tower."""
+        """The texts that have to go through the tower, the hard negatives aside."""
         needed = set(self.image_loss_on) if self.weights[0] else set()
         needed |= {CAPTION, PARAPHRASE_1} if self.weights[1] else set()
         needed |= {PARAPHRASE_1, PARAPHRASE_2} if self.weights[2] else set()
         return tuple(name for name in (CAPTION, PARAPHRASE_1, PARAPHRASE_2) if name in needed)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of L1, L2, L3 that are taken."""
+        return tuple(f"L{place}" for place, weight in enumerate(self.weights, 1) if weight)
 
 
 CAPTIONS_ONLY = Objective(weights=(1.0, 0.0, 0.0), image_loss_on=(CAPTION,))
@@ -86,53 +101,77 @@ class Rows:
         reworded_1: int64 [.], rows whose paraphrase_1 differs from the caption; the others have
             nothing to learn in L2, their two vectors being one.
         reworded_2: int64 [.], rows whose paraphrase_2 differs from paraphrase_1, for L3.
-        false_negatives: bool [B, B], true off the diagonal where two rows share the picture or
-            a text; None where no two rows do.
+        sharing: which rows share a picture or a text and so are no negatives of each other;
+            None where no two rows do.
     """
 
     with_image: Tensor
     reworded_1: Tensor
     reworded_2: Tensor
-    false_negatives: Tensor | None = None
+    sharing: Sharing | None = None
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What the towers made of a batch.
+
+    Args:
+        images: unit vectors [K, D] of the rows `Rows.with_image`.
+        texts: unit vectors [B, D] under each of `Objective.texts`.
+        negatives: unit vectors [M, D] of the hard negatives, or None.
+    """
+
+    images: Tensor
+    texts: dict[str, Tensor]
+    negatives: Tensor | None = None
 
 
 def three_losses(
-    images: Tensor, texts: dict[str, Tensor], scale: Tensor, rows: Rows, objective: Objective
+    vectors: Vectors,
+    warmths: Mapping[str, Warmth],
+    rows: Rows,
+    objective: Objective,
+    share: tuple[int, int] = (0, 1),
 ) -> dict[str, Tensor]:
     """L1, L2 and L3 of a batch, each a scalar, those of weight 0 left out.
 
     Args:
-        images: unit vectors [K, D] of the rows `rows.with_image`.
-        texts: unit vectors [B, D] under each of `objective.texts`.
-        scale: the model's inverse temperature.
+        vectors: of all rows.
+        warmths: inverse temperature and bias under each of L1, L2, L3.
         rows: which rows take part in which loss.
         objective: which losses are wanted.
+        share: (k, n) for the k-th of n parts of each loss; the parts sum up to it.
     """
-    text_scale = scale if objective.text_scale is None else scale.new_tensor(objective.text_scale)
-    losses = {}
-    if objective.weights[0]:
-        of_text = [
-            over_rows(images, texts[name], scale, rows, rows.with_image, a_is_cut=True)
-            for name in objective.image_loss_on
-        ]
-        losses["L1"] = torch.stack(of_text).mean()
-    if objective.weights[1]:
-        a, b = texts[CAPTION], texts[PARAPHRASE_1]  # [B, D] each
-        losses["L2"] = over_rows(a, b, text_scale, rows, rows.reworded_1)
-    if objective.weights[2]:
-        a, b = texts[PARAPHRASE_1], texts[PARAPHRASE_2]  # [B, D] each
-        losses["L3"] = over_rows(a, b, text_scale, rows, rows.reworded_2)
+    plan = Plan(objective.kind, rows.sharing, share)
+    texts, losses = vectors.texts, {}
+    for name in objective.names:
+        warmth = warmths[name]
+        if name == "L1":
+            of_text = [
+                over_rows(vectors.images, texts[text], warmth, plan, vectors, rows.with_image)
+                for text in objective.image_loss_on
+            ]
+            losses[name] = torch.stack(of_text).mean()
+            continue
+        a, b, chosen = (
+            (texts[CAPTION], texts[PARAPHRASE_1], rows.reworded_1)
+            if name == "L2"
+            else (texts[PARAPHRASE_1], texts[PARAPHRASE_2], rows.reworded_2)
+        )  # [B, D] each
+        both = replace(plan, negatives_back=True)
+        losses[name] = over_rows(a[chosen], b, warmth, both, vectors, chosen)
     return losses
 
 
 def over_rows(
-    a: Tensor, b: Tensor, scale: Tensor, rows: Rows, chosen: Tensor, a_is_cut: bool = False
+    a: Tensor, b: Tensor, warmth: Warmth, plan: Plan, vectors: Vectors, chosen: Tensor
 ) -> Tensor:
-    """`info_nce` among the chosen rows only; `a_is_cut` where `a` holds no other rows."""
-    mask = rows.false_negatives
-    if mask is not None:
-        mask = mask[chosen][:, chosen]
-    return info_nce(a if a_is_cut else a[chosen], b[chosen], scale, mask)
+    """`contrast` among the chosen rows only; `a` holds no other rows already."""
+    negatives = vectors.negatives
+    if plan.sharing is not None:
+        extra = 0 if negatives is None else len(negatives)
+        plan = replace(plan, sharing=plan.sharing.among(chosen, extra))
+    return contrast(a, b[chosen], warmth, plan, negatives)
 
 
 def weighted_sum(losses: dict[str, Tensor], objective: Objective) -> Tensor:

@@ -92,10 +92,11 @@ def set_learning_rates(optimizer: AdamW, share: float) -> None:
 
 
 def training_tensors(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
-    """All that the next steps depend on: trained weights, moments, random states."""
-    tensors = {"random.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    """All that the next steps depend on: trained weights and moments.
+
+    No random state: every micro-batch of every step has a seed of its own (`grad_cache.Side`).
+    """
+    tensors: dict[str, Tensor] = {}
     for name, value in trained(model):
         tensors[f"weight.{name}"] = value
         for moment in MOMENTS if value in optimizer.state else ():
@@ -112,6 +113,3 @@ def restore_training(model: nn.Module, optimizer: AdamW, tensors: dict[str, Tens
             optimizer.state[value] = {
                 moment: tensors[f"{moment}.{name}"].to(value.device) for moment in MOMENTS
             }
-    torch.set_rng_state(tensors["random.cpu"])
-    if torch.cuda.is_available() and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"])

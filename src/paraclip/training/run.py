@@ -15,8 +15,11 @@ from paraclip.training.batches import Examples, split_rows, steps_per_epoch
 from paraclip.training.config import LoopConfig
 from paraclip.training.losses import Objective
 from paraclip.training.optimizer import Part, make_optimizer, restore_training
+from paraclip.training.processes import ALONE, Processes
 from paraclip.training.state import newest_state, notice
 from paraclip.training.tokens import Integers
+
+DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class Run:
         optimizer: of the trained parts.
         learn: int64, rows that are learned from.
         held_out: int64, rows that choose the best checkpoint.
-        half: whether the text tower computes in bf16.
+        dtype: in which the towers multiply, or None for float32.
         identity: everything that decides the weights.
+        processes: that share each step.
         step: steps done.
         best_step: the step with the lowest held-out loss so far.
         best_loss: that loss.
@@ -60,8 +64,9 @@ class Run:
     optimizer: AdamW
     learn: Integers
     held_out: Integers
-    half: bool
+    dtype: torch.dtype | None
     identity: dict[str, Any]
+    processes: Processes = ALONE
     step: int = 0
     best_step: int = 0
     best_loss: float = math.inf
@@ -100,7 +105,7 @@ def identity_of(task: Task) -> dict[str, Any]:
     }
     return {
         **task.config.deciding(),
-        "precision": "bf16" if computes_in_half(task.config.precision, model.device) else "fp32",
+        "precision": precision_of(task.config.precision, model.device),
         "architecture": model.architecture.as_dict(),
         "base": hash_tensors(model.state_dict()),
         "data": hash_tensors(data),
@@ -113,22 +118,23 @@ def kept_random_state(device: torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=devices)  # type: ignore[no-any-return]
 
 
-def computes_in_half(precision: str, device: torch.device) -> bool:
-    """Whether the text tower runs under bf16 autocast; "auto" asks the processor."""
+def precision_of(precision: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16; "auto" asks the processor whether it multiplies bf16 natively."""
     if precision != "auto":
-        return precision == "bf16"
+        return precision
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return device.type == "cpu" and bool(probe())
+    return "bf16" if device.type == "cpu" and probe() else "fp32"
 
 
-def start(task: Task, identity: dict[str, Any], states: Path) -> Run:
+def start(task: Task, identity: dict[str, Any], states: Path, processes: Processes = ALONE) -> Run:
     """A run at its first step, or where its newest whole state left it."""
     config, rows = task.config, task.examples
     optimizer = make_optimizer(task.model, task.parts, config)
     learn, held_out = split_rows(rows.image_keys, config.held_out, config.seed)
-    run = Run(task, optimizer, learn, held_out, identity["precision"] == "bf16", identity)
+    dtype = DTYPES[identity["precision"]]
+    run = Run(task, optimizer, learn, held_out, dtype, identity, processes)
     torch.manual_seed(config.seed)
     state = newest_state(states)
     if state is not None:
