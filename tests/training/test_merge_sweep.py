@@ -178,7 +178,7 @@ def config(tmp_path: Path) -> MergeConfig:
     return MergeConfig(
         base=str(save_model(base, tmp_path / "base.safetensors")),
         tuned=str(save_model(tuned, tmp_path / "tuned.safetensors")),
-        out=str(tmp_path / "mixed.safetensors"), sweep=(0.3,), data=str(data), k=5,
+        out=str(tmp_path / "mixed.safetensors"), sweep=(0.3,), data=str(data), k=(5,),
         benchmarks="paraphrased-retrieval,sugar-crepe-pp,image-text-retrieval",
         report=str(tmp_path / "report"), resamples=30, cache=str(tmp_path / "cache"),
     )  # fmt: skip

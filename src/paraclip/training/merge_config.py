@@ -51,8 +51,8 @@ class MergeConfig:
     images: str | None = None
     """Folder that the picture names of --captions and of a .txt --pool are relative to."""
 
-    k: int = 10
-    """Results looked at in paraphrased-retrieval."""
+    k: tuple[int, ...] = (10,)
+    """Results looked at in paraphrased-retrieval, several with blanks between."""
 
     report: str = "runs/merge"
     """Folder for sweep.json, sweep.md, sweep.png and each share's scores, which are kept: the same
