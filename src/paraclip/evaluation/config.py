@@ -53,6 +53,10 @@ class EvaluateConfig:
     images: str | None = None
     """Folder that the picture names of --captions and of a .txt --pool are relative to."""
 
+    images_by_class: str | None = None
+    """Folder of pictures for zero-shot classification (image-folder): one folder a class, named as
+    the class is. Left out: no such benchmark."""
+
     k: tuple[int, ...] = (10,)
     """Results looked at in paraphrased-retrieval (AO@k, JS@k); several with blanks between:
     --k 1 10 100."""
@@ -84,3 +88,35 @@ class EvaluateConfig:
 
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Say what changed between two models, by how much, and whether it counts.
+
+    One report: two models of it. Two reports: the models of the same label in both, or the one
+    model of each. More: each is a seed, and two models of every report are compared. Seeds on
+    both sides: name the second side's reports with --against.
+    """
+
+    reports: tyro.conf.Positional[tuple[str, ...]]
+    """report.json of one or more evaluations (items.npz must lie beside it), or their folders."""
+
+    against: tuple[str, ...] = ()
+    """Reports of the second model; equal numbers of reports are paired in order (seeds)."""
+
+    models: tuple[str, ...] = ()
+    """Labels of the first and the second model, such as base tuned. Two labels without --against:
+    both are taken from every report, each a seed. Left out: see above; base and tuned of one."""
+
+    all_metrics: bool = False
+    """Compare all figures, not only the headlines. More figures make Holm's correction harder."""
+
+    resamples: int = 5000
+    """Bootstrap resamples; the smallest p-value is 2 / (resamples + 1)."""
+
+    seed: int = 0
+    """Decides the resamples."""
+
+    out: str | None = None
+    """JSON file to write. Left out: only printed."""

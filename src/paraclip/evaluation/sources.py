@@ -13,6 +13,9 @@ from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.pool import read_names, read_pool
 from paraclip.evaluation.registry import Missing
 from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.zero_shot import ZeroShot
+from paraclip.evaluation.zero_shot_data import GET as GET_CLASSES
+from paraclip.evaluation.zero_shot_data import load_folder
 
 BESIDE = Path("../shared/data")  # where a checkout for development has it
 
@@ -32,6 +35,7 @@ NEEDS = {
 GET = {
     "paraphrased-retrieval": f"{GET_PAIRS} {GET_POOL}",
     "image-text-retrieval": GET_CAPTIONS,
+    "image-folder": GET_CLASSES["image-folder"],
 }
 
 
@@ -92,3 +96,10 @@ def image_text_retrieval(config: EvaluateConfig) -> ImageTextRetrieval:
     read = read_captions(str(captions), columns, Problems(config.max_broken))
     label = captions.name if names is None else f"{captions.name} ({Path(names).name})"
     return ImageTextRetrieval(gallery(read, label, only), how=arithmetic(config))
+
+
+def image_folder(config: EvaluateConfig) -> ZeroShot:
+    """Zero-shot classification of the user's own pictures."""
+    if config.images_by_class is None:
+        raise Missing("--images-by-class", "no folder is named", GET["image-folder"])
+    return load_folder(config.images_by_class, arithmetic(config))

@@ -1,0 +1,262 @@
+"""Zero-shot classification: figures worked by hand, the data's layouts, what is refused."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colour_encoder import COLOURS, ColourEncoder, draw_pictures
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from paraclip.data.images import open_image
+from paraclip.errors import UserError
+from paraclip.evaluation import cifar
+from paraclip.evaluation.cifar import Layout, load_cifar10, load_cifar100
+from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.zero_shot import Labelled, ZeroShot
+from paraclip.evaluation.zero_shot_data import (
+    imagenet_ids,
+    imagenet_words,
+    load_folder,
+    load_imagenet,
+)
+from paraclip.models.encoder import Tokens
+from paraclip.models.features import encode_texts
+
+HOW = Arithmetic()
+
+
+class Reader(ColourEncoder):
+    """Reads colour words before a full stop too, and hardly anything else."""
+
+    def __init__(self) -> None:
+        super().__init__(noise=0.01)
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        return super().tokenize([text.replace(".", "") for text in texts])
+
+
+@pytest.fixture
+def by_class(tmp_path: Path) -> Path:
+    """Folders red, green, blue and white with 5, 4, 3 and 2 pictures."""
+    drawn = draw_pictures(tmp_path / "drawn")
+    folder = tmp_path / "by_class"
+    for number, name in enumerate(COLOURS):
+        (folder / name).mkdir(parents=True)
+        for path in [path for path in drawn if path.stem.startswith(name)][number:]:
+            shutil.move(path, folder / name / path.name)
+    return folder
+
+
+def values(scores) -> dict[str, float]:
+    return {metric.name: metric.value() for metric in scores.metrics}
+
+
+def made(classes: int) -> ZeroShot:
+    """A benchmark of so many classes; its pictures are never opened."""
+    names = tuple(f"thing {number}" for number in range(classes))
+    return ZeroShot("made", Labelled("made", ("https://a.example/b",), (0,), names, ("a {}",), "x"))
+
+
+def test_figures_by_hand() -> None:
+    # Seven classes, five pictures: right at the first, second, first place, never, first place.
+    nearest = np.array([[2, 0, 1, 3, 4], [0, 2, 1, 3, 4], [5, 0, 1, 2, 3], [0, 1, 2, 3, 4]])
+    labels = np.array([2, 2, 5, 6])
+    found = {metric.name: metric.value() for metric in made(7).found(nearest, labels)}
+    # Class 2: 1 of 2; class 5: 1 of 1; class 6: 0 of 1.
+    assert found == pytest.approx({"top-1": 2 / 4, "top-5": 3 / 4, "mean per class": 1.5 / 3})
+
+
+def test_few_classes_have_no_top_5_and_single_pictures_no_mean_per_class() -> None:
+    found = made(5).found(np.array([[0, 1, 2, 3, 4]]), np.array([1]))
+    assert [metric.name for metric in found] == ["top-1"]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(6, 9), st.integers(1, 30))
+def test_figures_equal_their_slow_twins(seed: int, classes: int, pictures: int) -> None:
+    random = np.random.default_rng(seed)
+    scores = random.normal(size=(pictures, classes))
+    labels = random.integers(0, classes, pictures)
+    nearest = np.argsort(-scores, axis=1)[:, :5]
+    found = {metric.name: metric.value() for metric in made(classes).found(nearest, labels)}
+    right = {}
+    for line, label in zip(scores, labels, strict=True):
+        right.setdefault(label, []).append(sum(line > line[label]) == 0)
+    places = [sum(line > line[label]) for line, label in zip(scores, labels, strict=True)]
+    assert found["top-1"] == pytest.approx(np.mean([place < 1 for place in places]))
+    assert found["top-5"] == pytest.approx(np.mean([place < 5 for place in places]))
+    if len(right) < pictures:
+        slow = np.mean([np.mean(answers) for answers in right.values()])
+        assert found["mean per class"] == pytest.approx(slow)
+
+
+def test_a_class_vector_is_the_normalised_mean_over_the_templates() -> None:
+    model, templates = ColourEncoder(2.0), ("a photo of {}", "the {} thing here", "{}")
+    shown = Labelled("made", ("https://a.example/b",), (0,), ("red", "blue"), templates, "x")
+    for row, name in enumerate(("red", "blue")):
+        texts = [template.replace("{}", name) for template in templates]
+        mean = encode_texts(model, texts).numpy().sum(axis=0)
+        vectors = ZeroShot("made", shown).class_vectors(model)
+        assert vectors[row] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+
+
+def test_a_folder_by_class_is_classified(by_class: Path) -> None:
+    benchmark = load_folder(by_class, HOW)
+    assert benchmark.name == "image-folder"
+    assert benchmark.pool.startswith("14 pictures of 4 classes, by_class/ by folder; 7 templates")
+    steady = benchmark.score(Reader(), None)
+    assert values(steady) == {"top-1": 1, "mean per class": 1}
+    assert steady.arrays["nearest_classes"].shape == (14, 4)
+    shutil.move(by_class / "red" / "red_0.png", by_class / "white" / "red_0.png")
+    wrong = load_folder(by_class, HOW)
+    assert values(wrong.score(Reader(), None)) == pytest.approx(
+        {"top-1": 13 / 14, "mean per class": (1 + 1 + 1 + 2 / 3) / 4}
+    )
+    assert wrong.data["hash"] != benchmark.data["hash"]
+
+
+def test_folder_names_are_class_names_with_blanks(by_class: Path) -> None:
+    (by_class / "red").rename(by_class / "deep_red_{}")
+    (by_class / ".hidden").mkdir()
+    assert load_folder(by_class, HOW).shown.classes == ("blue", "deep red {}", "green", "white")
+
+
+def test_what_is_wrong_with_a_folder_is_said(by_class: Path) -> None:
+    with pytest.raises(UserError, match=r"no such folder. .*--images-by-class"):
+        load_folder(by_class / "nowhere", HOW)
+    with pytest.raises(UserError, match="has 0 classes and 0 pictures"):
+        load_folder(by_class / "red", HOW)
+    (by_class / "black").mkdir()
+    with pytest.raises(UserError, match="1 of 5 class folders hold no picture, such as black"):
+        load_folder(by_class, HOW)
+
+
+def test_broken_pictures_are_left_out_with_their_label(by_class: Path) -> None:
+    (by_class / "blue" / "blue_4.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"blue_4.png: .* \(1 of 14 rows are broken"):
+        load_folder(by_class, HOW).score(ColourEncoder(), None)
+    scores = load_folder(by_class, Arithmetic(max_broken=0.1)).score(Reader(), None)
+    assert values(scores)["top-1"] == 1 and len(scores.metrics[0].items) == 13
+    assert scores.notes[0].startswith("1 of 14 pictures left out")
+
+
+def test_imagenet_names_and_templates_are_as_published() -> None:
+    names, templates = imagenet_words()
+    assert (len(names), len(templates), len(imagenet_ids())) == (1000, 80, 1000)
+    assert list(imagenet_ids()) == sorted(set(imagenet_ids()))
+    assert all(template.count("{}") == 1 for template in templates)
+
+
+def write_sample(folder: Path, flat: bool) -> None:
+    """An empty file for each class: nothing but its name is read here."""
+    folder.mkdir(parents=True)
+    for wnid in imagenet_ids():
+        path = folder / (f"{wnid}_some_thing.jpg" if flat else f"{wnid}/{wnid}_1.JPEG")
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+
+def test_the_order_of_wordnet_ids_is_that_of_the_classes(tmp_path: Path) -> None:
+    write_sample(tmp_path / "imagenet_sample", flat=True)
+    sample = load_imagenet(tmp_path, HOW)
+    assert sample.name == "imagenet" and sample.shown.labels == tuple(range(1000))
+    assert "1,000 pictures of 1,000 classes, a sample of ImageNet-1k" in sample.pool
+    assert "not its validation set" in sample.pool
+    write_sample(tmp_path / "imagenet" / "val", flat=False)
+    whole = load_imagenet(tmp_path, HOW)
+    assert whole.shown.labels == tuple(range(1000)) and "imagenet/val" in whole.pool
+    assert "sample" not in whole.pool
+
+
+def test_imagenet_half_downloaded_is_refused(tmp_path: Path) -> None:
+    write_sample(tmp_path / "imagenet", flat=False)
+    for wnid in imagenet_ids()[400:]:
+        shutil.rmtree(tmp_path / "imagenet" / wnid)
+    first = imagenet_ids()[400]
+    with pytest.raises(
+        UserError, match=f"no picture of 600 of 1,000 classes, the first is {first}"
+    ):
+        load_imagenet(tmp_path, HOW)
+    (tmp_path / "imagenet" / "n0").mkdir()
+    (tmp_path / "imagenet" / "n0" / "a.jpg").touch()
+    with pytest.raises(UserError, match=r"a.jpg: 'n0' is no class of ImageNet-1k"):
+        load_imagenet(tmp_path, HOW)
+
+
+@pytest.fixture
+def small_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Both sets with twelve plain pictures, red for class 0, green for class 1."""
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    layouts = {
+        "cifar10": Layout("cifar-10-batches-bin", "test_batch.bin", "batches.meta.txt", 1, 2, 12),
+        "cifar100": Layout("cifar-100-binary", "test.bin", "fine_label_names.txt", 2, 2, 12),
+    }
+    monkeypatch.setattr(cifar, "LAYOUTS", layouts)
+    for layout in layouts.values():
+        rows = []
+        for row in range(12):
+            colour = [200 + row, 9, 9] if row % 2 == 0 else [9, 200 + row, 9]
+            label = [7] * (layout.label_bytes - 1) + [row % 2]
+            planes = np.repeat(np.array(colour, np.uint8), 1024)
+            rows.append(np.concatenate([np.array(label, np.uint8), planes]))
+        (tmp_path / layout.folder).mkdir()
+        np.stack(rows).tofile(tmp_path / layout.folder / layout.test)
+        (tmp_path / layout.folder / layout.names).write_text("red\ngreen_thing\n\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("load", [load_cifar10, load_cifar100])
+def test_cifar_is_read_from_plain_bytes(small_cifar: Path, load) -> None:
+    benchmark = load(small_cifar, HOW)
+    assert benchmark.shown.classes == ("red", "green thing")
+    assert benchmark.shown.labels == (0, 1) * 6
+    assert "12 pictures of 2 classes" in benchmark.pool and "18 templates" in benchmark.pool
+    picture = open_image(benchmark.shown.references[3], 16)
+    assert np.asarray(picture).reshape(-1, 3).tolist() == [[9, 203, 9]] * 1024
+    scores = benchmark.score(Reader(), None)
+    assert values(scores) == {"top-1": 1, "mean per class": 1}
+    assert load(small_cifar, HOW).data == benchmark.data  # the packed pictures serve again
+
+
+def test_pixels_stand_in_rows_of_each_colour(small_cifar: Path) -> None:
+    file = small_cifar / "cifar-10-batches-bin" / "test_batch.bin"
+    whole = bytearray(file.read_bytes())
+    whole[1 + 1024 + 32 * 5 + 3] = 255  # green of the fifth line, third column (from 0)
+    file.write_bytes(whole)
+    picture = Image.new("RGB", (32, 32), (200, 9, 9))
+    picture.putpixel((3, 5), (200, 255, 9))
+    seen = open_image(load_cifar10(small_cifar, HOW).shown.references[0], 16)
+    assert np.array_equal(np.asarray(seen), np.asarray(picture))
+
+
+def test_what_is_wrong_with_cifar_is_said(small_cifar: Path) -> None:
+    folder = small_cifar / "cifar-10-batches-bin"
+    whole = (folder / "test_batch.bin").read_bytes()
+    (folder / "batches.meta.txt").write_text("red\n")
+    with pytest.raises(UserError, match="names 1 classes, not 2"):
+        load_cifar10(small_cifar, HOW)
+    (folder / "batches.meta.txt").unlink()
+    with pytest.raises(UserError, match=r"batches.meta.txt: is missing. Get the binary version"):
+        load_cifar10(small_cifar, HOW)
+    (folder / "batches.meta.txt").write_text("red\ngreen\n")
+    (folder / "test_batch.bin").write_bytes(b"\x02" + whole[1:])
+    with pytest.raises(UserError, match="holds a class 2 of 2"):
+        load_cifar10(small_cifar, HOW)
+    (folder / "test_batch.bin").write_bytes(whole[:-5])
+    with pytest.raises(UserError, match=r"holds 36,871 bytes, not 36,876: it is there in part"):
+        load_cifar10(small_cifar, HOW)
+    (folder / "test_batch.bin").unlink()
+    with pytest.raises(UserError, match=r"test_batch.bin: is missing. Get the binary version"):
+        load_cifar10(small_cifar, HOW)
+
+
+def test_the_real_layouts_have_the_sizes_of_the_archives() -> None:
+    sizes = {
+        name: layout.rows * (layout.label_bytes + cifar.PIXELS)
+        for name, layout in cifar.LAYOUTS.items()
+    }
+    assert sizes == {"cifar10": 30_730_000, "cifar100": 30_740_000}
+    assert len(set(cifar.TEMPLATES)) == 18
