@@ -16,11 +16,13 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.pool import refuse_missing
 from paraclip.evaluation.ranking import top_k
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
 from paraclip.files import text_hash
 from paraclip.models.encoder import DualEncoder
 
+Float = NDArray[np.floating]
 Integer = NDArray[np.int64]
 
 
@@ -84,24 +86,26 @@ class ImageTextRetrieval:
         shown: pictures and captions.
         cutoffs: the k of R@k; those above the number of pictures are refused.
         how: arithmetic of the vectors.
+        name: of the benchmark.
 
     Raises:
-        UserError: there are fewer pictures than the largest k.
+        UserError: there are fewer pictures than the largest k, or too many of them are missing.
     """
-
-    name = "image-text-retrieval"
 
     def __init__(
         self,
         shown: Gallery,
         cutoffs: tuple[int, ...] = (1, 5, 10),
         how: Arithmetic | None = None,
+        name: str = "image-text-retrieval",
     ) -> None:
         pictures, captions = len(shown.references), len(shown.captions)
         if pictures < max(cutoffs):
             what = f"R@{max(cutoffs)} does not fit {pictures} pictures"
             raise UserError(shown.name, what, "Give more pictures.")
+        self.name = name
         self.shown, self.cutoffs, self.how = shown, cutoffs, how or Arithmetic()
+        refuse_missing(shown.references, self.how.max_broken)
         self.pool = f"{pictures:,} pictures and {captions:,} captions of {shown.name}"
         rows = zip(shown.owners, shown.captions, strict=True)
         names = [Path(reference).name for reference in shown.references]
@@ -117,6 +121,19 @@ class ImageTextRetrieval:
         texts = text_vectors(
             model, [self.shown.captions[row] for row in kept], self.how, "captions"
         )
+        found, ranks = self.found(images, texts, owners)
+        return Scores(found, ranks, notes)
+
+    def found(
+        self, images: Float, texts: Float, owners: Integer
+    ) -> tuple[list[Metric], dict[str, metrics.Integer]]:
+        """The figures, and the place of the first right result of every query.
+
+        Args:
+            images: unit vectors [pictures, width].
+            texts: unit vectors [captions, width].
+            owners: for each caption the number of its picture.
+        """
         widest = max(self.cutoffs)
         pictures = top_k(texts, images, widest)
         sentences = owners[top_k(images, texts, widest)]
@@ -127,7 +144,7 @@ class ImageTextRetrieval:
             for way, ranks, clusters in (("T2I", to_image, owners), ("I2T", to_text, None))
             for k in self.cutoffs
         ]
-        return Scores(found, {"text_to_image_rank": to_image, "image_to_text_rank": to_text}, notes)
+        return found, {"text_to_image_rank": to_image, "image_to_text_rank": to_text}
 
     def renumbered(self, places: Integer) -> tuple[Integer, Integer]:
         """Owners among the good pictures, and rows of the captions that have one."""

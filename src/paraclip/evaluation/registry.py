@@ -50,6 +50,8 @@ BENCHMARKS: dict[str, Entry] = {
     "sugar-crepe-pp": Entry("sugar_crepe_pp:load", "composition", ("quick",)),
     "sts": Entry("sts:load", "text", ("paper", "quick")),
     "variations": Entry("variations:load", "robustness"),
+    "coco-retrieval": Entry("karpathy:load_coco", "retrieval", ("paper",)),
+    "flickr30k-retrieval": Entry("karpathy:load_flickr30k", "retrieval"),
     "imagenet": Entry("zero_shot_data:load_imagenet", "classification", ("paper",)),
     "cifar10": Entry("cifar:load_cifar10", "classification"),
     "cifar100": Entry("cifar:load_cifar100", "classification"),

@@ -1,0 +1,115 @@
+"""COCO and Flickr30k as Karpathy splits them, with drawn pictures and captions written here."""
+
+import json
+from pathlib import Path
+
+import pytest
+from colour_encoder import COLOURS, ColourEncoder, draw_pictures
+
+from paraclip.errors import UserError
+from paraclip.evaluation.karpathy import load_coco, load_flickr30k
+from paraclip.evaluation.registry import BENCHMARKS, Missing, first_missing, load
+from paraclip.evaluation.vectors import Arithmetic
+
+HOW = Arithmetic()
+
+
+def entry(name: str, split: str = "test", captions: int = 2, **more) -> dict:
+    colour = name.split("_")[0]
+    texts = [f"a {colour} thing", f"something {colour}", f"it is {colour}"]
+    sentences = [{"raw": text, "tokens": text.split()} for text in texts[:captions]]
+    return {"filename": name, "split": split, "sentences": sentences, **more}
+
+
+def write(file: Path, entries: list, name: str = "x") -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"dataset": name, "images": entries}))
+
+
+@pytest.fixture
+def flickr30k(tmp_path: Path) -> Path:
+    """Twenty test pictures, each with two captions, the first with three; two of training."""
+    names = [path.name for path in draw_pictures(tmp_path / "flickr30k" / "images")]
+    rows = [entry(name, captions=3 if row == 0 else 2) for row, name in enumerate(names)]
+    learnt = [entry("red_9.png", "train"), entry("red_8.png", "val")]
+    write(tmp_path / "flickr30k" / "dataset_flickr30k.json", [learnt[0], *rows, learnt[1]])
+    return tmp_path
+
+
+def test_the_test_split_with_all_its_captions(flickr30k: Path) -> None:
+    benchmark = load("flickr30k-retrieval", flickr30k, HOW)
+    assert benchmark.name == "flickr30k-retrieval"
+    assert benchmark.pool == "20 pictures and 41 captions of Flickr30k, Karpathy's test split"
+    assert benchmark.shown.owners[:5] == (0, 0, 0, 1, 1)
+    assert Path(benchmark.shown.references[0]).parent.name == "images"
+    scores = benchmark.score(ColourEncoder(0.01), None)
+    found = {metric.name: metric.value() for metric in scores.metrics}
+    # Five pictures share each colour: the first five of a caption are those.
+    assert found["T2I R@5"] == 1 and found["I2T R@10"] == 1
+    assert list(found) == [f"{way} R@{k}" for way in ("T2I", "I2T") for k in (1, 5, 10)]
+
+
+def test_coco_pictures_lie_in_their_filepath(tmp_path: Path) -> None:
+    names = [path.name for path in draw_pictures(tmp_path / "coco" / "val2014")]
+    file = tmp_path / "coco" / "dataset_coco.json"
+    write(file, [entry(name, filepath="val2014", cocoid=n) for n, name in enumerate(names)])
+    benchmark = load_coco(tmp_path, HOW)
+    assert benchmark.pool == "20 pictures and 40 captions of COCO, Karpathy's test split"
+    assert len(benchmark.score(ColourEncoder(), None).metrics[0].items) == 40
+
+
+def test_without_the_whole_coco_the_sample_is_named_as_what_it_is(tmp_path: Path) -> None:
+    names = [path.name for path in draw_pictures(tmp_path / "coco" / "images")]
+    rows = [
+        {"image_id": n, "file_name": name, "captions": [f"a {name[:3]}", "one", "two"]}
+        for n, name in enumerate(names)
+    ]
+    (tmp_path / "coco" / "captions.json").write_text(json.dumps(rows))
+    benchmark = load("coco-retrieval", tmp_path, HOW)
+    assert benchmark.pool.startswith("20 pictures and 60 captions of a sample of COCO")
+    assert "not Karpathy's 5,000 test pictures" in benchmark.pool
+    assert len(benchmark.shown.references) == 5 * len(COLOURS)
+
+
+def test_a_set_half_downloaded_is_refused(flickr30k: Path) -> None:
+    pictures = flickr30k / "flickr30k" / "images"
+    (pictures / "red_0.png").unlink()
+    with pytest.raises(UserError, match=r"red_0.png: there is no such picture \(1 of 20 rows"):
+        load_flickr30k(flickr30k, HOW)
+    lenient = load_flickr30k(flickr30k, Arithmetic(max_broken=0.1))
+    scores = lenient.score(ColourEncoder(), None)
+    assert len(scores.metrics[0].items) == 38
+    assert scores.notes[0].startswith("1 of 20 pictures left out")
+    file = flickr30k / "flickr30k" / "dataset_flickr30k.json"
+    file.write_text(file.read_text()[:900])
+    with pytest.raises(UserError, match=r"dataset_flickr30k.json"):
+        load_flickr30k(flickr30k, HOW)
+
+
+def test_what_is_wrong_with_a_split_is_said(flickr30k: Path) -> None:
+    file = flickr30k / "flickr30k" / "dataset_flickr30k.json"
+    write(file, [entry("red_0.png"), entry("red_1.png"), entry("red_0.png")])
+    with pytest.raises(UserError, match=r"image 3: the picture 'red_0.png' is there twice"):
+        load_flickr30k(flickr30k, HOW)
+    write(file, [entry("red_0.png", "train"), "text"])
+    with pytest.raises(UserError, match=r"holds no picture of the split 'test'. Get dataset_"):
+        load_flickr30k(flickr30k, HOW)
+    for broken, what in (
+        ({"filename": "red_0.png", "split": "test", "sentences": []}, "there are no sentences"),
+        ({"filename": "red_0.png", "split": "test", "sentences": ["a"]}, "caption is empty"),
+        ({"filename": "", "split": "test", "sentences": [{"raw": "a"}]}, "filename"),
+    ):
+        write(file, [entry("red_1.png"), broken])
+        with pytest.raises(UserError, match=rf"image 2: .*({what}).*1 of 2 rows are broken"):
+            load_flickr30k(flickr30k, HOW)
+    for text in ("[]", '{"dataset": "x"}', ""):
+        file.write_text(text)
+        with pytest.raises(UserError, match="has no 'images'"):
+            load_flickr30k(flickr30k, HOW)
+
+
+def test_what_is_missing_is_told_with_how_to_get_it(tmp_path: Path) -> None:
+    assert "flickr30k-retrieval" in BENCHMARKS
+    assert first_missing("coco-retrieval", tmp_path).count("coco") >= 2
+    with pytest.raises(Missing, match=r"dataset_flickr30k.json is missing. Get dataset_flickr30k"):
+        load("flickr30k-retrieval", tmp_path, HOW)
