@@ -10,7 +10,7 @@ import tyro
 import paraclip
 from paraclip.data.config import CaptionsConfig
 from paraclip.errors import UserError
-from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.config import CompareConfig, EvaluateConfig
 from paraclip.models.config import ExportConfig
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.quickstart.config import QuickstartConfig
@@ -68,6 +68,11 @@ COMMANDS = {
         EvaluateConfig,
         "paraclip.evaluation.command:evaluate_command",
         "Score models side by side, with 95 % intervals.",
+    ),
+    "compare": Command(
+        CompareConfig,
+        "paraclip.evaluation.compare_command:compare_command",
+        "Say what changed between two models, by how much, and whether it counts.",
     ),
     "export": Command(
         ExportConfig,

@@ -1,0 +1,247 @@
+"""`paraclip compare` on reports of tiny models."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colour_encoder import ColourEncoder
+
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.bootstrap import resample
+from paraclip.evaluation.compare import Drawing, compare
+from paraclip.evaluation.compare_command import choose_pairs, compare_command
+from paraclip.evaluation.config import CompareConfig
+from paraclip.evaluation.run import evaluate
+from paraclip.evaluation.stored import read_stored
+
+ITEMS = 60
+Write = Callable[..., str]
+
+
+class Made:
+    """A benchmark whose items are the model's noise plus what the seed gives.
+
+    Args:
+        name: of the benchmark.
+        gain: how much of the model's noise an item gets.
+        data: facts about the data.
+        items: how many.
+    """
+
+    def __init__(
+        self, name: str, gain: float = 1.0, data: str = "same", items: int = ITEMS
+    ) -> None:
+        self.name, self.pool, self.data = name, f"{items} items", {"hash": data}
+        self.gain, self.items = gain, items
+
+    def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
+        random = np.random.default_rng(0)
+        noise = float(model.text_tower.weight[20].norm().detach())
+        plain = random.uniform(0.2, 0.6, self.items) + self.gain * noise * random.uniform(
+            0.5, 1.0, self.items
+        )
+        gold = random.normal(size=self.items)
+        return Scores(
+            [
+                Metric("mean of it", plain, clusters=np.arange(self.items) // 2),
+                Metric("by group", plain, groups=np.arange(self.items) % 3),
+                Metric("ranks", np.stack([plain, gold], 1), "spearman"),
+                Metric("aside", plain, headline=False),
+            ]
+        )
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a report of models with these noises and returns its path."""
+
+    def made(name: str, noises: dict[str, float], benchmarks=None, precision="fp32") -> str:
+        models = {label: ColourEncoder(noise) for label, noise in noises.items()}
+        settings = {"resamples": 20, "precision": precision}
+        evaluate(
+            models, benchmarks or [Made("first"), Made("none", 0.0)], tmp_path / name, settings
+        )
+        return str(tmp_path / name / "report.json")
+
+    return made
+
+
+def config(*reports: str, **options) -> CompareConfig:
+    return CompareConfig(reports, **{"resamples": 600, **options})
+
+
+def test_two_models_of_one_report(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    compare_command(config(write("a", {"base": 0.1, "tuned": 0.2})))
+    shown = capsys.readouterr().out
+    assert "warning" not in shown
+    assert "first:  base (a/report.json)" in shown and "second: tuned (a/report.json)" in shown
+    assert "better: first mean of it +7." in shown
+    assert "worse: nothing that counts" in shown
+    assert "no change that counts: 4 of 6 figures" in shown
+    assert "aside" not in shown
+
+
+def test_the_row_is_the_paired_bootstrap_of_the_items(write: Write) -> None:
+    path = write("a", {"base": 0.1, "tuned": 0.2})
+    ((found),) = compare(choose_pairs(config(path)), Drawing(300, seed=5))
+    stored = read_stored(path)
+    for row in found.rows:
+        line = next(x for x in stored.section(row.benchmark).lines if x.name == row.metric)
+        one, two = (stored.metric(row.benchmark, line, label) for label in ("base", "tuned"))
+        drawn = 100 * (resample(two, 300, 5) - resample(one, 300, 5))
+        assert row.paired and row.items == ITEMS
+        assert row.difference.value == pytest.approx(100 * (two.value() - one.value()))
+        assert (row.difference.low, row.difference.high) == pytest.approx(
+            tuple(np.percentile(drawn, [2.5, 97.5]))
+        )
+        assert row.p == min(1.0, 2 * (min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1) / 301)
+        assert row.adjusted >= row.p
+
+
+def test_clusters_and_groups_come_back_from_disk(write: Write) -> None:
+    stored = read_stored(Path(write("a", {"base": 0.1})).parent)
+    lines = {line.name: line for line in stored.section("first").lines}
+    clustered = stored.metric("first", lines["mean of it"], "base")
+    assert np.array_equal(clustered.clusters, np.arange(ITEMS) // 2) and clustered.groups is None
+    grouped = stored.metric("first", lines["by group"], "base")
+    assert np.array_equal(grouped.groups, np.arange(ITEMS) % 3)
+    assert stored.metric("first", lines["ranks"], "base").statistic == "spearman"
+
+
+def test_two_reports_compare_models_of_one_label(write: Write) -> None:
+    one = write("a", {"base": 0.1, "tuned": 0.2})
+    two = write("b", {"base": 0.1, "tuned": 0.4, "other": 0.5})
+    pairs = choose_pairs(config(one, two))
+    assert [(first.label, second.label) for first, second in pairs] == [
+        ("base",) * 2,
+        ("tuned",) * 2,
+    ]
+    same, changed = compare(pairs, Drawing(100))
+    assert all(row.difference.value == 0 and row.p == 1 for row in same.rows)
+    assert changed.rows[0].difference.value > 10
+    # Holm's correction is over both comparisons: 12 figures
+    assert changed.rows[0].adjusted == pytest.approx(min(1, 12 * 2 / 101))
+
+
+def test_one_model_each_needs_no_label(write: Write) -> None:
+    one, two = write("a", {"mini": 0.1}), write("b", {"other": 0.2})
+    ((first, second),) = choose_pairs(config(one, two))
+    assert (first.label, second.label) == ("mini", "other")
+    ((first, second),) = choose_pairs(config(one, models=("mini", "other"), against=(two,)))
+    assert (first.label, second.label) == ("mini", "other")
+
+
+def test_several_reports_are_seeds(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [write(f"s{n}", {"base": 0.1, "tuned": 0.2 + 0.1 * n}) for n in range(3)]
+    (pair,) = choose_pairs(config(*paths))
+    assert (len(pair[0].runs), pair[1].label) == (3, "tuned")
+    (seeds,) = compare([pair], Drawing(400))
+    (single,) = compare(choose_pairs(config(paths[1])), Drawing(400))
+    wide, narrow = (found.rows[0].difference for found in (seeds, single))
+    assert wide.value == pytest.approx(narrow.value, abs=0.2)  # noises 0.2, 0.3, 0.4
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+    compare_command(config(*paths[:2], models=("base", "tuned")))
+    shown = capsys.readouterr().out
+    assert "runs (seeds): 2 of the first, 2 of the second" in shown
+    assert "base (s0/report.json and 1 more)" in shown
+
+
+def test_seeds_on_both_sides_may_differ_in_number(write: Write) -> None:
+    ones = [write(f"a{n}", {"tuned": 0.2 + 0.01 * n}) for n in range(3)]
+    twos = [write(f"b{n}", {"tuned": 0.4 + 0.01 * n}) for n in range(2)]
+    (found,) = compare(choose_pairs(config(*ones, against=tuple(twos))), Drawing(200))
+    assert found.seeds == (3, 2) and found.rows[0].difference.low > 0
+
+
+def test_other_data_pool_or_precision_is_told_by_name(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = write("a", {"m": 0.1}, [Made("first"), Made("only here")])
+    other = write("b", {"m": 0.2}, [Made("first", data="other", items=50)], precision="bf16")
+    compare_command(config(one, other))
+    shown = capsys.readouterr().out
+    warnings = [line for line in shown.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 3
+    assert "other data (pool in words 60 items and 50 items, hash same and other)" in warnings[0]
+    assert "nothing is paired" in warnings[0] and "a/report.json" in warnings[0]
+    assert "other precision (fp32 and bf16)" in warnings[1]
+    assert "only here is left out: " in warnings[2]
+    assert "mean of it unpaired" in shown
+
+
+def test_too_few_resamples_for_so_many_figures_are_told(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write("a", {"base": 0.1, "tuned": 0.2})
+    compare_command(config(path, resamples=200))  # 6 figures x 2 / 201 > 0.05
+    assert "nothing can count: 200 resamples are too few for 6 figures" in capsys.readouterr().out
+
+
+def test_unpaired_intervals_are_wider(write: Write) -> None:
+    one, two = write("a", {"m": 0.1}), write("b", {"m": 0.2})
+    far = write("c", {"m": 0.2}, [Made("first", data="other")])
+    (paired,) = compare(choose_pairs(config(one, two)), Drawing(300))
+    (apart,) = compare(choose_pairs(config(one, far)), Drawing(300))
+    assert paired.rows[0].paired and not apart.rows[0].paired
+    assert apart.rows[0].difference.value == pytest.approx(paired.rows[0].difference.value)
+    width = [row.difference.high - row.difference.low for row in (apart.rows[0], paired.rows[0])]
+    assert width[0] > 2 * width[1]
+
+
+def test_the_json_and_all_metrics(write: Write, tmp_path: Path) -> None:
+    path = write("a", {"base": 0.1, "tuned": 0.2})
+    compare_command(config(path, out=str(tmp_path / "c.json"), all_metrics=True))
+    content = json.loads((tmp_path / "c.json").read_text())
+    (found,) = content["comparisons"]
+    assert content["format"] == "paraclip-comparison-1" and found["seeds"] == [1, 1]
+    assert [figure["metric"] for figure in found["figures"]][:4] == [
+        "mean of it", "by group", "ranks", "aside",
+    ]  # fmt: skip
+    assert found["figures"][0]["counts"] is True
+    assert {"value", "low", "high"} == set(found["figures"][0]["difference"])
+    assert content["provenance"]["settings"]["resamples"] == 600
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"models": ("base", "none")}, "has no model 'none'. It has base, tuned"),
+        ({"models": ("a", "b", "c")}, "--models: 3 are named"),
+        ({"models": ("base",)}, "nothing to set base against"),
+        ({"resamples": 0}, "--resamples: 0 is too few"),
+        ({"reports": ()}, "no report is named"),
+        ({"reports": ("nowhere.json",)}, "there is no such report"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(write: Write, options: dict, message: str) -> None:
+    path = write("a", {"base": 0.1, "tuned": 0.2})
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        compare_command(replace(config(path), **options))
+
+
+def test_reports_without_a_common_model_or_figure_are_told(write: Write) -> None:
+    one = write("a", {"base": 0.1, "tuned": 0.2})
+    two = write("b", {"x": 0.1, "y": 0.2}, [Made("other")])
+    with pytest.raises(UserError, match="no model of the same label"):
+        compare_command(config(one, two))
+    with pytest.raises(UserError, match="has no figure in common with x"):
+        compare_command(config(one, against=(two,), models=("base", "x")))
+
+
+def test_items_that_are_gone_broken_or_older_are_told(write: Write) -> None:
+    path = Path(write("a", {"base": 0.1, "tuned": 0.2}))
+    content = json.loads(path.read_text())
+    del content["benchmarks"][0]["metrics"][0]["statistic"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="does not say how mean of it of first is made"):
+        compare_command(config(str(path)))
+    path.with_name("items.npz").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"items\.npz: cannot be read"):
+        compare_command(config(str(path)))
+    path.with_name("items.npz").unlink()
+    with pytest.raises(UserError, match="is not beside its report"):
+        compare_command(config(str(path)))

@@ -1,0 +1,132 @@
+"""p-values, Holm's correction and seeds, by hand, against slow twins, and by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from paraclip.evaluation.benchmark import Metric
+from paraclip.evaluation.bootstrap import draws, interval, resample
+from paraclip.evaluation.significance import holm, over_seeds, p_value
+
+
+def test_holm_by_hand() -> None:
+    # 0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1, which may not fall below the one before
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
+def test_holm_passes_over_what_is_not_defined() -> None:
+    found = holm([0.02, math.nan, 0.01])
+    assert found[0] == 0.02 and found[2] == 0.02 and math.isnan(found[1])
+
+
+def slow_holm(found: list[float]) -> list[float]:
+    """By the definition: step down, each hypothesis rejected at level a iff all before it are."""
+    answer = []
+    for p in found:
+        smaller = [q for q in found if q <= p]
+        answer.append(min(1.0, max((len(found) - sum(r < q for r in found)) * q for q in smaller)))
+    return answer
+
+
+@given(st.lists(st.floats(0, 1), max_size=8, unique=True))
+def test_holm_equals_its_slow_twin(found: list[float]) -> None:
+    assert holm(found) == pytest.approx(slow_holm(found))
+
+
+@given(st.lists(st.sampled_from([0.01, 0.02, 0.5]), max_size=8))
+def test_equal_p_values_stay_equal_and_nothing_gets_smaller(found: list[float]) -> None:
+    adjusted = holm(found)
+    assert all(one >= p for one, p in zip(adjusted, found, strict=True))
+    assert len(set(zip(found, adjusted, strict=True))) == len(set(found))
+
+
+def test_p_values_by_hand() -> None:
+    assert p_value(np.array([1.0, 2.0, 3.0])) == 2 * 1 / 4  # nothing at or beyond zero
+    assert p_value(np.array([-1.0, 2.0, 3.0, 4.0])) == 2 * 2 / 5
+    assert p_value(np.array([0.0, 0.0])) == 1.0  # no difference at all
+    assert p_value(np.array([1.0, math.nan, 2.0])) == 2 * 1 / 3
+    assert math.isnan(p_value(np.array([math.nan])))
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(-3, 3), min_size=2, max_size=12), st.integers(0, 9))
+def test_a_p_value_equals_its_slow_twin(gains: list[int], seed: int) -> None:
+    fast = p_value(resample(Metric("m", np.array(gains, float)), 99, seed))
+    (weights,) = draws(len(gains), 99, np.random.default_rng([seed, 0]))
+    below = above = 0
+    for drawn in weights:
+        total = sum(gain * int(often) for gain, often in zip(gains, drawn, strict=True))
+        below += total <= 0
+        above += total >= 0
+    assert fast == min(1.0, 2 * (min(below, above) + 1) / 100)
+
+
+def test_a_p_value_is_near_that_of_students_test() -> None:
+    gains = np.random.default_rng(3).normal(0.25, 1, 150)
+    ours = p_value(resample(Metric("m", gains), 20_000, 0))
+    theirs = stats.ttest_1samp(gains, 0).pvalue
+    assert 0.0005 < theirs < 0.5
+    assert ours == pytest.approx(theirs, abs=0.01)
+
+
+def test_a_p_value_under_five_percent_means_an_interval_without_zero() -> None:
+    for shift in np.linspace(-0.6, 0.6, 25):
+        gains = np.random.default_rng(1).normal(shift, 1, 40)
+        drawn = resample(Metric("m", gains), 999, 0)
+        found = interval(float(gains.mean()), drawn)
+        assert (p_value(drawn) < 0.05) == (found.low > 0 or found.high < 0)
+
+
+def test_one_seed_leaves_the_resamples_as_they_are() -> None:
+    drawn = np.arange(5.0)[None]
+    assert np.array_equal(over_seeds(drawn, 0), drawn[0])
+
+
+def test_two_seeds_by_hand() -> None:
+    """Runs of 0 and 2: a resample is 0, 1 or 2, and stretched by sqrt(2) about 1."""
+    drawn = np.repeat([[0.0], [2.0]], 4000, axis=1)
+    found, often = np.unique(over_seeds(drawn, 0).round(6), return_counts=True)
+    assert found == pytest.approx([1 - math.sqrt(2), 1, 1 + math.sqrt(2)], abs=1e-5)
+    assert often / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+
+
+def test_seeds_equal_their_slow_twin() -> None:
+    drawn = np.random.default_rng(0).normal(size=(3, 50))
+    chosen = np.random.default_rng([7, 3]).integers(0, 3, size=(3, 50))
+    slow = []
+    for column in range(50):
+        mean = sum(drawn[row, column] for row in range(3)) / 3
+        picked = sum(drawn[chosen[row, column], column] for row in range(3)) / 3
+        slow.append(mean + math.sqrt(3 / 2) * (picked - mean))
+    assert over_seeds(drawn, 7) == pytest.approx(slow)
+
+
+def covered(seeds: int, between: float, trials: int = 150) -> float:
+    """Share of simulated experiments whose 95 % interval holds the true difference, 0.3.
+
+    Items and runs are crossed: a gain is the truth, plus its item's part, plus its run's part
+    (deviation `between`), plus noise.
+    """
+    random, hits = np.random.default_rng(11), 0
+    for trial in range(trials):
+        items = random.normal(0, 1, 80)
+        runs = random.normal(0, between, seeds)
+        gains = 0.3 + items + runs[:, None] + random.normal(0, 0.5, (seeds, 80))
+        drawn = np.stack([resample(Metric("m", row), 300, trial) for row in gains])
+        found = interval(float(gains.mean()), over_seeds(drawn, trial))
+        hits += found.low <= 0.3 <= found.high
+    return hits / trials
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    assert 0.90 <= covered(seeds=1, between=0.0) <= 0.99
+    assert 0.88 <= covered(seeds=6, between=0.3) <= 0.99
+    # without the second level they would not
+    assert covered(seeds=1, between=0.3) < 0.70
