@@ -50,6 +50,23 @@ def test_the_all_setting_is_one_correlation_over_the_subsets(sts: Path) -> None:
     assert after < before - 0.1
 
 
+def test_the_mean_of_subsets_is_named_and_takes_each_subset_alone(sts: Path) -> None:
+    # A subset moved up as a whole keeps its own correlation, and three times the same is its mean.
+    model, place = ColourEncoder(), sts / "STS" / "STS13-en-test" / "STS.gs.OnWN.txt"
+    scores = [str(score + 5) for *_, score in TEXTS]
+    place.write_text("\n".join([*scores, ""]) + "\n")
+    first, second = (encode_texts(model, [row[n] for row in TEXTS]).numpy() for n in (0, 1))
+    cosines, gold = (first * second).sum(axis=1), [row[2] for row in TEXTS]
+    found = {m.name: m for m in SemanticSimilarity(read_tasks(sts)).score(model, None).metrics}
+    for label, correlation in (("", stats.spearmanr), (", Pearson", stats.pearsonr)):
+        alone = correlation(cosines, gold)[0]
+        metric = found[f"STS13, mean of subsets{label}"]
+        assert metric.value() == pytest.approx(alone, abs=1e-6) and not metric.headline
+        assert found[f"STS13{label}"].value() < alone - 0.1
+    named = [name for name in found if "mean of subsets" in name and "Pearson" not in name]
+    assert named == [f"STS{year}, mean of subsets" for year in range(12, 17)]
+
+
 def test_odd_line_breaks_and_quotes_stay_in_their_sentence(tmp_path: Path) -> None:
     place = tmp_path / "SICK" / "SICK_test_annotated.txt"
     place.parent.mkdir()

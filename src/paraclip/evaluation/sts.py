@@ -2,8 +2,10 @@
 
 For each pair the cosine of the two text vectors is set against the gold score, by Spearman's (and
 Pearson's) correlation. The setting is SentEval's "all": the subsets of a year are put together and
-one correlation is taken, as in Gao et al. 2021 (SimCSE) and sentence-transformers' tables. Files
-lie as SentEval lays them out.
+one correlation is taken, as in Gao et al. 2021 (SimCSE) and sentence-transformers' tables. Beside
+it stands SentEval's "mean" for each year: one correlation a subset, and their plain mean; older
+papers quote that, and it is another figure. Only the text encoder is asked, so a model without
+pictures is scored as well. Files lie as SentEval lays them out.
 """
 
 import math
@@ -47,11 +49,19 @@ Pair = tuple[str, str, float]
 
 @dataclass(frozen=True)
 class Task:
-    """The pairs of one task that have a gold score, all subsets together."""
+    """The pairs of one task that have a gold score, all subsets together.
+
+    Args:
+        name: as in `TASKS`.
+        pairs: subset after subset.
+        hash: of the files.
+        sizes: pairs of each subset; empty where the task has none.
+    """
 
     name: str
     pairs: tuple[Pair, ...]
     hash: str
+    sizes: tuple[int, ...] = ()
 
 
 def read_tasks(folder: str | Path, names: Sequence[str] = TASKS) -> list[Task]:
@@ -75,12 +85,14 @@ def read_task(folder: Path, name: str) -> Task:
             raise UserError(file, f"this file of {name} is missing", MEND)
     if name in YEARS:
         couples = zip(files[::2], files[1::2], strict=True)
-        pairs = [pair for texts, gold in couples for pair in read_subset(texts, gold)]
+        found = [list(read_subset(texts, gold)) for texts, gold in couples]
     else:
-        pairs = list(read_columns(files[0], *LAYOUTS[name]))
+        found = [list(read_columns(files[0], *LAYOUTS[name]))]
+    pairs = [pair for subset in found for pair in subset]
     if len(pairs) < 3:
         raise UserError(files[0], "holds fewer than three pairs with a gold score", MEND)
-    return Task(name, tuple(pairs), text_hash(" ".join(file_hash(file) for file in files)))
+    sizes = tuple(map(len, found)) if name in YEARS else ()
+    return Task(name, tuple(pairs), text_hash(" ".join(map(file_hash, files))), sizes)
 
 
 def task_files(folder: Path, name: str) -> list[Path]:
@@ -173,7 +185,7 @@ class SemanticSimilarity:
         }
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """Spearman's and Pearson's correlation: mean over the tasks, and each task."""
+        """Spearman's and Pearson's correlation: of all tasks, of each, of each year's subsets."""
         items = self.similarities(model)
         groups = np.repeat(np.arange(len(self.tasks)), [len(task.pairs) for task in self.tasks])
         return Scores(
@@ -184,15 +196,23 @@ class SemanticSimilarity:
     def correlations(
         self, items: metrics.Float, groups: metrics.Integer, statistic: Statistic, label: str
     ) -> list[Metric]:
-        """The mean over the tasks, and each task."""
-        mean = f"STS mean of {len(self.tasks)}{label}"
-        return [
-            Metric(mean, items, statistic, groups, headline=statistic == "spearman"),
-            *(
-                Metric(f"{task.name}{label}", items[groups == number], statistic, headline=False)
-                for number, task in enumerate(self.tasks)
-            ),
-        ]
+        """The mean over the tasks, each task, and for each year the mean of its subsets."""
+        found = [
+            Metric(
+                f"STS mean of {len(self.tasks)}{label}", items, statistic, groups,
+                headline=statistic == "spearman",
+            )
+        ]  # fmt: skip
+        for number, task in enumerate(self.tasks):
+            own = items[groups == number]
+            found.append(Metric(f"{task.name}{label}", own, statistic, headline=False))
+        for number, task in enumerate(self.tasks):
+            if len(task.sizes) > 1:
+                subsets = np.repeat(np.arange(len(task.sizes)), task.sizes)
+                name = f"{task.name}, mean of subsets{label}"
+                own = items[groups == number]
+                found.append(Metric(name, own, statistic, subsets, headline=False))
+        return found
 
     def similarities(self, model: DualEncoder) -> metrics.Float:
         """Cosine and gold score of every pair [pairs, 2]."""
