@@ -96,7 +96,7 @@ def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
     warm = 20.0 if apart else 7.0
     warmths = {name: Warmth(torch.tensor(warm, dtype=torch.float64)) for name in ("L2", "L3")}
     warmths["L1"] = Warmth(torch.tensor(7.0, dtype=torch.float64))
-    losses = three_losses(vectors, warmths, rows, objective)
+    losses = three_losses(vectors, warmths.__getitem__, rows, objective)
     slow = [slow_info_nce(images, texts[name], 7.0, mask, with_image)
             for name in (CAPTION, PARAPHRASE_2)]  # fmt: skip
     expected = {
@@ -153,8 +153,8 @@ def test_gradients_in_double_precision():
 
     def total(vectors, scale):
         texts = dict(zip(NAMES, vectors[1:], strict=True))
-        warmths = dict.fromkeys(("L1", "L2", "L3"), Warmth(scale))
-        losses = three_losses(Vectors(vectors[0][rows.with_image], texts), warmths, rows, objective)
+        vectors = Vectors(vectors[0][rows.with_image], texts)
+        losses = three_losses(vectors, lambda _: Warmth(scale), rows, objective)
         return weighted_sum(losses, objective)
 
     assert torch.autograd.gradcheck(total, (vectors, scale))
@@ -182,7 +182,7 @@ def test_only_the_texts_that_a_loss_needs_go_through_the_tower():
     assert Objective((0, 1, 0), (PARAPHRASE_2,)).texts == (CAPTION, PARAPHRASE_1)
     assert Objective((1, 0, 1), (CAPTION,)).texts == NAMES
     assert objective_of(make_config(control=True)).texts == (CAPTION,)
-    assert objective_of(make_config(text_temperature=0.05)).text_scale == pytest.approx(20)
+    assert objective_of(make_config(text_temperature=0.05)).scales == (None, 20, 20)
 
 
 def test_the_model_in_the_tests_is_causal():

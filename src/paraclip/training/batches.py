@@ -1,6 +1,6 @@
 """The rows of a run, cut into batches: shuffled by seed and epoch, split off the held-out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -45,6 +45,7 @@ class Batch:
         rows: which of all B rows take part in which loss.
         sizes: b, k and m of every process.
         size: b, the number of its own rows.
+        pictures: the k pictures themselves, where the image tower is trained; else None.
     """
 
     chunks: list[Tensor]
@@ -53,6 +54,7 @@ class Batch:
     rows: Rows
     sizes: Sizes
     size: int
+    pictures: list[str] | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -86,6 +88,8 @@ class Examples:
         chunk: texts that go through the tower at once.
         negative: int64 [N], the place of each row's hard negative among `tokens`, -1 for none.
         negative_keys: int64 [N], as `text_keys`.
+        pictures: each row's picture, by the name that `open_image` takes, or None; for runs
+            that train the image tower, which have no features.
     """
 
     tokens: TokenStore
@@ -97,6 +101,7 @@ class Examples:
     chunk: int = 128
     negative: Integers | None = None
     negative_keys: Integers | None = None
+    pictures: Sequence[str | None] | None = None
 
     def __len__(self) -> int:
         return len(self.image_keys)
@@ -112,13 +117,17 @@ class Examples:
         chunks = [self.tokens.padded(texts[by_length[a:b]]) for a, b in pairwise(edges)]
         restore = np.empty_like(by_length)
         restore[by_length] = np.arange(len(texts))
-        features = self.features[torch.from_numpy(own[self.has_image[own]])]  # [k, F]
+        seen = own[self.has_image[own]]  # [k]
+        features = self.features[torch.from_numpy(seen)]  # [k, F]
+        pictures = None if self.pictures is None else [str(self.pictures[row]) for row in seen]
         sizes = Sizes(
             [len(some) for some in every],
             [int(self.has_image[some].sum()) for some in every],
             [len(self.with_negative(some)) for some in every],
         )
-        return Batch(chunks, torch.from_numpy(restore), features, self.parts(rows), sizes, len(own))
+        of_all = self.parts(rows)
+        places = torch.from_numpy(restore)
+        return Batch(chunks, places, features, of_all, sizes, len(own), pictures)
 
     def texts(self, rows: Integers) -> Integers:
         """Places among `tokens` of the rows' texts, text by text, then of their negatives."""

@@ -8,6 +8,8 @@ from paraclip.training.config import LoopConfig, TrainConfig
 RANGES = {
     "epochs": (1, math.inf),
     "batch_size": (2, math.inf),
+    "last_layers": (1, math.inf),
+    "lora_rank": (1, math.inf),
     "micro_batch": (1, math.inf),
     "save_every": (1, math.inf),
     "warmup": (0, 1),
@@ -15,7 +17,10 @@ RANGES = {
     "dropout": (0, 0.95),
     "weight_decay": (0, math.inf),
 }
-ABOVE_ZERO = ("learning_rate", "head_learning_rate", "clip_norm", "text_temperature")
+ABOVE_ZERO = (
+    *("learning_rate", "head_learning_rate", "image_learning_rate", "clip_norm", "lora_alpha"),
+    *("text_temperature", "l2_temperature", "l3_temperature"),
+)
 
 
 def refuse(option: str, what: str, mend: str) -> None:
@@ -30,7 +35,7 @@ def check_options(config: LoopConfig) -> None:
         UserError: naming the option that is out of range.
     """
     for option, (least, most) in RANGES.items():
-        value = getattr(config, option)
+        value = getattr(config, option, None)
         if value is not None and not least <= value <= most:
             refuse(option, f"{value} is out of range", f"Give a value from {least} to {most}.")
     for option in ABOVE_ZERO:
@@ -47,5 +52,7 @@ def check_losses(config: TrainConfig) -> None:
     if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
         what = f"{' '.join(map(str, weights))} leaves nothing to learn"
         refuse("weights", what, "Give three weights, none negative, one above 0.")
+    if config.one_step and not any(weights[:2]):
+        refuse("one_step", "leaves L3 out, which alone has a weight", "Weigh L1 or L2.")
     if weights[0] and not config.image_loss_on:
         refuse("image_loss_on", "names no text", "Name one, or give L1 the weight 0.")

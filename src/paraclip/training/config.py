@@ -49,6 +49,12 @@ class LoopConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the towers. auto: bf16 where the processor multiplies it natively."""
 
+    tf32: bool = False
+    """Let a GPU multiply float32 in TF32: faster, about three digits."""
+
+    compile: bool = False
+    """Compile the text tower with torch.compile: slow to start, faster steps on a GPU."""
+
     held_out: float = 0.05
     """Share of the pictures (0 to 0.5) never trained on; the loss on them chooses the best."""
 
@@ -73,7 +79,7 @@ class LoopConfig:
 
 
 PLACES = {
-    *("triples", "source", "model", "out", "images", "columns", "device"),
+    *("config", "triples", "source", "model", "out", "images", "columns", "device"),
     *("fresh", "save_every", "max_broken", "choose"),
 }
 """Options that say where things are or when they are written, and decide no weight."""
@@ -102,8 +108,46 @@ class TrainConfig(LoopConfig):
     image_loss_on: tuple[TextName, ...] = ("paraphrase_2",)
     """Texts that L1 ties to the picture; of several, the mean of their losses."""
 
+    loss: Literal["info_nce", "one_way", "sigmoid"] = "info_nce"
+    """info_nce: both ways, as in the paper. one_way: only from picture, caption or paraphrase_1
+    to the other side. sigmoid: SigLIP's, with a learned bias for each loss."""
+
+    one_step: bool = False
+    """Train on one-step data: paraphrase_2 is not read, L3 is left out, and L1 takes paraphrase_1
+    in its place."""
+
+    negatives: str | None = None
+    """Column with a text for each row that must not be found (some may be empty): hard negatives
+    in the denominators of all losses."""
+
     text_temperature: float | None = None
-    """Fixed temperature of L2 and L3, such as 0.05. Left out: CLIP's own, as in L1."""
+    """Temperature of L2 and L3, such as 0.05. Left out: CLIP's own, as in L1."""
+
+    l2_temperature: float | None = None
+    """Temperature of L2 alone, in place of --text-temperature."""
+
+    l3_temperature: float | None = None
+    """Temperature of L3 alone, in place of --text-temperature."""
+
+    learn_text_temperature: bool = False
+    """L2 and L3 each learn a temperature of their own, from the given one on."""
+
+    text_tower: Literal["full", "last_layers", "lora"] = "full"
+    """What of the text tower is trained: all of it, its last layers with what follows them, or
+    small matrices beside it (LoRA), which a checkpoint holds merged into the weights."""
+
+    last_layers: int = 4
+    """Layers that --text-tower last_layers trains."""
+
+    lora_rank: int = 8
+    """Width of LoRA's matrices."""
+
+    lora_alpha: float = 16.0
+    """LoRA's product counts this much, over the rank."""
+
+    image_learning_rate: float | None = None
+    """Train the image tower as well, at this peak learning rate: pictures are decoded and seen
+    every step, and image indexes made with the base are void. Left out: it stays frozen."""
 
     control: bool = False
     """Train the control instead: as many steps of L1 on the original captions, no paraphrases."""

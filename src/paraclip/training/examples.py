@@ -11,7 +11,7 @@ from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 from paraclip.training.batches import ALL_TEXTS, Examples
 from paraclip.training.losses import CAPTION
-from paraclip.training.tokens import store_tokens
+from paraclip.training.tokens import Integers, store_tokens
 
 TEXTS_AT_ONCE = {"cpu": 128}
 """Smaller chunks hold less padding, larger ones sum up fewer gradients; measured."""
@@ -29,6 +29,8 @@ def make_examples(
     features: Tensor | None,
     needed: tuple[str, ...],
     micro_batch: int | None = None,
+    negatives: Sequence[str | None] | None = None,
+    pictures: Sequence[str | None] | None = None,
 ) -> Examples:
     """All rows, tokenized.
 
@@ -39,6 +41,8 @@ def make_examples(
         features: `embed_pixels` rows [N, F], a row with NaN meaning no picture; or None.
         needed: the texts that go through the tower.
         micro_batch: most texts that go through it at once, or None for what is fastest.
+        negatives: N texts that must not be found, None or empty where a row has none.
+        pictures: N pictures, in place of features, for runs that train the image tower.
 
     Raises:
         UserError: there is nothing to tell apart, or the features belong to other rows or to
@@ -49,14 +53,31 @@ def make_examples(
     check_rows(captions, image_ids)
     features = torch.zeros(len(captions), 0) if features is None else features.float()
     has_image = check_features(model, features, len(captions))
-    text_keys = [number(texts.get(name, captions), known) for name in ALL_TEXTS]
+    if pictures is not None:
+        has_image = np.asarray([bool(name) for name in pictures])
+    text_keys = np.asarray([number(texts.get(name, captions), known) for name in ALL_TEXTS])
     image_keys = np.unique(np.asarray(image_ids, dtype=object), return_inverse=True)[1]
-    tokens = store_tokens(model, [text for name in needed for text in texts[name]])
+    hard = ["" if text is None else text.strip() for text in negatives or ()]
+    flat = [text for name in needed for text in texts[name]] + [text for text in hard if text]
+    start = len(needed) * len(captions)
     return Examples(
-        tokens, needed, features, has_image, -1 - image_keys.astype(np.int64),
-        np.asarray(text_keys, dtype=np.int64),
-        micro_batch or TEXTS_AT_ONCE.get(model.device.type, 1024),
-    )  # fmt: skip
+        tokens=store_tokens(model, flat),
+        names=needed,
+        features=features,
+        has_image=has_image,
+        image_keys=-1 - image_keys.astype(np.int64),
+        text_keys=text_keys.astype(np.int64),
+        chunk=micro_batch or TEXTS_AT_ONCE.get(model.device.type, 1024),
+        negative=places_of(hard, start) if hard else None,
+        negative_keys=np.asarray(number(hard, known), dtype=np.int64) if hard else None,
+        pictures=pictures,
+    )
+
+
+def places_of(texts: Sequence[str], start: int) -> Integers:
+    """Where each text that is not empty lies if they are stored from `start` on; else -1."""
+    present = np.asarray([bool(text) for text in texts])
+    return np.where(present, start + np.cumsum(present) - 1, -1).astype(np.int64)
 
 
 def check_rows(captions: Sequence[str], image_ids: Sequence[str]) -> None:

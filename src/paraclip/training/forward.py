@@ -2,22 +2,28 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from paraclip.errors import UserError
+from paraclip.models.features import read_pictures
 from paraclip.training.batches import Batch, epoch_batches
-from paraclip.training.contrast import Warmth
-from paraclip.training.grad_cache import Side, backward
-from paraclip.training.losses import Vectors, three_losses, weighted_sum
+from paraclip.training.grad_cache import Side, backward, together
+from paraclip.training.losses import Vectors, pairs_of, three_losses, weighted_sum
 from paraclip.training.processes import ALONE, Processes
 from paraclip.training.run import Run
+from paraclip.training.tokens import Integers
 
 PLAIN_TEXTS = {"cpu": 1536}
 """Texts of a step whose graph is kept whole, unless --micro-batch says otherwise; with 16 tokens
 a text they take about 6 GB in the text tower of ViT-B/32."""
 PLAIN_TEXTS_ELSEWHERE = 8192
+PICTURES_AT_ONCE = 32
+PLAIN_PICTURES = 256
+"""The same for pictures, where the image tower is trained: 5 GB in that of ViT-B/32."""
 
 
 def learn_from(run: Run, batch: Batch) -> dict[str, Tensor]:
@@ -41,18 +47,26 @@ def learn_from(run: Run, batch: Batch) -> dict[str, Tensor]:
 @torch.no_grad()
 def batch_losses(run: Run, batch: Batch) -> dict[str, Tensor]:
     """L1, L2, L3 of a batch that one process holds whole, each a scalar without graph."""
-    vectors = [torch.cat(side.first_pass()) for side in sides_of(run, batch)]
-    texts, images = (part.to(torch.promote_types(part.dtype, torch.float32)) for part in vectors)
+    texts, images = vectors_of(run, batch)
     return losses_of(run, batch, texts, images, ALONE)
 
 
 def losses_of(
     run: Run, batch: Batch, texts: Tensor, images: Tensor, processes: Processes
 ) -> dict[str, Tensor]:
-    """This process's share of the losses, with gradients to its own vectors.
+    """This process's share of the losses, with gradients to its own vectors."""
+    vectors = gathered(run, batch, texts, images, processes)
+    objective = run.task.objective
+    return three_losses(vectors, run.temperatures, batch.rows, objective, processes.share)
+
+
+def gathered(
+    run: Run, batch: Batch, texts: Tensor, images: Tensor, processes: Processes
+) -> Vectors:
+    """The vectors of the whole batch.
 
     Args:
-        run: whose objective it is.
+        run: whose texts they are.
         batch: this process's part.
         texts: its text vectors [T * b + m, D], chunk after chunk.
         images: its image vectors [k, D].
@@ -66,42 +80,80 @@ def losses_of(
     negatives = None
     if sum(sizes.negatives):
         negatives = processes.gather(ordered[len(names) * batch.size :], sizes.negatives)  # [M, D]
-    pictures = processes.gather(images, sizes.images)  # [K, D]
-    vectors = Vectors(pictures, by_name, negatives)
-    objective = run.task.objective
-    return three_losses(vectors, warmths(run), batch.rows, objective, processes.share)
+    return Vectors(processes.gather(images, sizes.images), by_name, negatives)
 
 
-def warmths(run: Run) -> dict[str, Warmth]:
-    """Inverse temperature of each loss."""
-    own = run.task.model.logit_scale.exp()
-    fixed = run.task.objective.text_scale
-    other = own if fixed is None else own.new_tensor(fixed)
-    return {"L1": Warmth(own), "L2": Warmth(other), "L3": Warmth(other)}
+@torch.no_grad()
+def start_biases(run: Run, rows: Integers) -> None:
+    """Where the loss has biases, set them by the vectors of the first batch."""
+    if not run.temperatures.biases:
+        return
+    batch = run.task.examples.batch(rows).to(run.device)
+    texts, images = vectors_of(run, batch)
+    vectors = gathered(run, batch, texts, images, ALONE)
+    pairs = pairs_of(vectors, batch.rows, run.task.objective)
+    run.temperatures.start_biases(pairs, len(rows))
+
+
+def vectors_of(run: Run, batch: Batch) -> list[Tensor]:
+    """Text vectors and image vectors of a batch, chunk after chunk, in float32 or wider."""
+    return [together(side.first_pass()) for side in sides_of(run, batch)]
 
 
 def sides_of(run: Run, batch: Batch) -> tuple[Side, Side]:
     """What makes the text vectors and what makes the image vectors of a batch."""
-    model, seed = run.task.model, (run.task.config.seed, run.step, run.processes.rank)
+    model, most = run.task.model, run.task.config.micro_batch
+    seed = (run.task.config.seed, run.step, run.processes.rank)
     kind = model.device.type
     texts = sum(len(chunk) for chunk in batch.chunks)
-    micro_batch = run.task.config.micro_batch or PLAIN_TEXTS.get(kind, PLAIN_TEXTS_ELSEWHERE)
+    halved = run.dtype == torch.float16
 
     def arithmetic() -> AbstractContextManager[None]:
         return of_the_tower(kind, run.dtype)
 
-    def images(features: Tensor) -> Tensor:
-        if run.task.objective.weights[0] and len(features):
-            return model.project_images(features)
-        return features.new_zeros(len(features), model.architecture.embed_dim)
-
-    keep = texts <= micro_batch
+    text_side = Side(
+        model.encode_tokens, batch.chunks, (*seed, 0),
+        keep_graph=texts <= (most or PLAIN_TEXTS.get(kind, PLAIN_TEXTS_ELSEWHERE)),
+        arithmetic=arithmetic,
+        magnified=list(model.text_tower.parameters()) if halved else (),
+    )  # fmt: skip
     trains_images = any(value.requires_grad for value in model.image_tower.parameters())
-    weights = list(model.text_tower.parameters()) if run.dtype == torch.float16 else []
-    return (
-        Side(model.encode_tokens, batch.chunks, (*seed, 0), keep, True, arithmetic, weights),
-        Side(images, [batch.features], (*seed, 1), True, trains_images),
-    )
+    if batch.pictures is None:
+        encode = partial(encode_features, run)
+        return text_side, Side(encode, [batch.features], (*seed, 1), True, trains_images)
+    at_once = min(PICTURES_AT_ONCE, most or PICTURES_AT_ONCE)
+    pictures = [batch.pictures[a : a + at_once] for a in range(0, len(batch.pictures), at_once)]
+    return text_side, Side(
+        partial(encode_pictures, run), pictures or [[]], (*seed, 1),
+        keep_graph=len(batch.pictures) <= (most or PLAIN_PICTURES),
+        arithmetic=arithmetic,
+        magnified=list(model.image_tower.parameters()) if halved else (),
+    )  # fmt: skip
+
+
+def encode_features(run: Run, features: Tensor) -> Tensor:
+    """Unit image vectors [k, D] of frozen features [k, F]."""
+    model = run.task.model
+    if run.task.objective.weights[0] and len(features):
+        return model.project_images(features)
+    return features.new_zeros(len(features), model.architecture.embed_dim)
+
+
+def encode_pictures(run: Run, names: list[str]) -> Tensor:
+    """Unit image vectors [k, D] of pictures, decoded here and now.
+
+    Raises:
+        UserError: a picture is missing or broken.
+    """
+    model, pixels = run.task.model, []
+    for _, found in read_pictures(model, names):
+        if isinstance(found, UserError):
+            raise found
+        pixels.append(found)
+    if not pixels:
+        return torch.zeros(0, model.architecture.embed_dim, device=model.device)
+    stacked = torch.stack(pixels).to(model.device, model.logit_scale.dtype)
+    return model.project_images(model.embed_pixels(stacked))
 
 
 @contextmanager

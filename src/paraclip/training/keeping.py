@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paraclip.models.checkpoint import save_model
 from paraclip.provenance import provenance
+from paraclip.training.adapters import plain_copy
 from paraclip.training.folder import RunFolder
 from paraclip.training.optimizer import training_tensors
 from paraclip.training.run import Run
@@ -22,12 +23,12 @@ def write_checkpoint(run: Run, path: Path) -> None:
         "held_out_loss": run.best_loss if path.stem == "best" else None,
         "facts": run.task.facts,
     }
-    save_model(run.task.model, path, provenance(training=training))
+    save_model(plain_copy(run.task.model), path, provenance(training=training))
 
 
 def keep_state(run: Run, folder: RunFolder) -> None:
     """Write what a killed run goes on from."""
-    tensors = training_tensors(run.task.model, run.optimizer)
+    tensors = training_tensors(run.weights, run.optimizer)
     place = {"step": run.step, "best_step": run.best_step, "best": run.best_loss}
     save_state(folder.states, run.step, tensors, place)
 

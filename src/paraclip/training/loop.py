@@ -22,29 +22,27 @@ from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
 from paraclip.progress import bar
+from paraclip.training.adapters import has_adapters, merge_adapters
 from paraclip.training.batches import ALL_TEXTS, row_batches
 from paraclip.training.checks import check_options
 from paraclip.training.config import TrainConfig
 from paraclip.training.examples import make_examples
 from paraclip.training.folder import RunFolder, open_run
-from paraclip.training.forward import held_out_losses, learn_from
+from paraclip.training.forward import held_out_losses, learn_from, start_biases
 from paraclip.training.keeping import finish, keep_state, write_checkpoint
 from paraclip.training.losses import objective_of, weighted_sum
 from paraclip.training.metrics_log import MetricsLog
 from paraclip.training.optimizer import (
-    Part,
     frozen_tensors,
     set_dropout,
     set_learning_rates,
     train_only,
-    trained,
 )
-from paraclip.training.run import Run, Task, identity_of, kept_random_state, start
+from paraclip.training.parts import parts_of
+from paraclip.training.run import Run, Task, arithmetic_of, identity_of, kept_random_state, start
 from paraclip.training.schedule import learning_rate_share
 from paraclip.training.state import notice
 from paraclip.training.tokens import Integers
-
-MOST_SCALE = math.log(100.0)
 
 
 def train(
@@ -78,15 +76,18 @@ def train(
     check_options(config)
     objective = objective_of(config)
     texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
-    ids = triples["image_id"].to_pylist()
-    examples = make_examples(model, texts, ids, features, objective.texts, config.micro_batch)
+    ids, unfrozen = triples["image_id"].to_pylist(), config.image_learning_rate is not None
+    examples = make_examples(
+        model, texts, ids, None if unfrozen else features, objective.texts, config.micro_batch,
+        triples[config.negatives].to_pylist() if objective.hard_negatives else None,
+        triples["image"].to_pylist() if unfrozen else None,
+    )  # fmt: skip
     if not examples.has_image.any() and not any(objective.weights[1:]):
         mend = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", mend)
     generators = sorted({name for name in triples["generator"].to_pylist() if name})[:20]
     known = {"generators": generators, **(facts or {})}
-    parts = (Part(model.text_tower, config.learning_rate),)
-    return fit(Task(model, examples, objective, parts, config, known), out)
+    return fit(Task(model, examples, objective, parts_of(model, config), config, known), out)
 
 
 def fit(task: Task, out: Path) -> Path:
@@ -112,19 +113,23 @@ def fit(task: Task, out: Path) -> Path:
         notice(f"{out} is finished already; --fresh would start it anew")
         return chosen
     frozen = hash_tensors(frozen_tensors(model))
-    with kept_random_state(model.device):
+    with kept_random_state(model.device), arithmetic_of(config, model):
         run = start(task, identity, folder.states)
         run_steps(run, folder)
     model.eval()
     if hash_tensors(frozen_tensors(model)) != frozen:
         raise AssertionError("a frozen weight changed in training")
     finish(run, folder)
+    if has_adapters(model):
+        merge_adapters(model)
     return chosen
 
 
 def run_steps(run: Run, folder: RunFolder) -> None:
     """All steps that are still to be done, with logs, held-out loss and states."""
     config, total = run.task.config, run.total_steps
+    if run.step == 0:
+        start_biases(run, next(row_batches(run.learn, config.batch_size, config.seed, 0, 1)))
     run.train_mode()
     batches = row_batches(run.learn, config.batch_size, config.seed, run.step, total)
     with (
@@ -155,16 +160,14 @@ def take_step(run: Run, rows: Integers) -> dict[str, float]:
     batch = task.examples.batch(rows).to(task.model.device)
     losses = learn_from(run, batch)
     loss = weighted_sum(losses, task.objective)
-    weights = [value for _, value in trained(task.model)]
-    norm = float(torch.nn.utils.clip_grad_norm_(weights, config.clip_norm))
+    norm = float(torch.nn.utils.clip_grad_norm_(run.weights.values(), config.clip_norm))
     figures = {name: float(value) for name, value in losses.items()}
     figures |= {"loss": float(loss), "gradient_norm": norm}
     figures["learning_rate"] = config.learning_rate * share
     check_finite(run.step + 1, figures)
     run.optimizer.step()
     run.optimizer.zero_grad()
-    with torch.no_grad():
-        task.model.logit_scale.clamp_(max=MOST_SCALE)
+    run.temperatures.clamp()
     return {**figures, "logit_scale": float(task.model.logit_scale.detach())}
 
 

@@ -4,7 +4,7 @@ Pure functions of vectors, so that whoever makes the vectors (one pass, chunks, 
 processes) does not matter here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -55,14 +55,16 @@ class Objective:
     Args:
         weights: of L1, L2, L3; a loss of weight 0 is not computed.
         image_loss_on: the texts that L1 ties to the picture.
-        text_scale: inverse temperature of L2 and L3, or None for the model's own.
+        scales: inverse temperature of L1, L2, L3, None for the model's own.
+        learn_scales: whether L2 and L3 each learn their own, from there on.
         kind: name of the contrastive loss in `contrast.KINDS`.
         hard_negatives: whether rows bring a text that must not be found.
     """
 
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     image_loss_on: tuple[str, ...] = (PARAPHRASE_2,)
-    text_scale: float | None = None
+    scales: tuple[float | None, float | None, float | None] = (None, None, None)
+    learn_scales: bool = False
     kind: str = "info_nce"
     hard_negatives: bool = False
 
@@ -87,9 +89,20 @@ CAPTIONS_ONLY = Objective(weights=(1.0, 0.0, 0.0), image_loss_on=(CAPTION,))
 def objective_of(config: TrainConfig) -> Objective:
     """The losses that a configuration asks for."""
     if config.control:
-        return CAPTIONS_ONLY
-    warm = config.text_temperature
-    return Objective(config.weights, config.image_loss_on, 1 / warm if warm else None)
+        return replace(CAPTIONS_ONLY, kind=config.loss)
+    weights: tuple[float, float, float] = config.weights
+    tied: tuple[str, ...] = config.image_loss_on
+    if config.one_step:
+        weights = (weights[0], weights[1], 0.0)
+        tied = tuple(PARAPHRASE_1 if name == PARAPHRASE_2 else name for name in tied)
+    warm = [config.l2_temperature, config.l3_temperature]
+    second, third = (
+        1 / own if own else None for own in (t or config.text_temperature for t in warm)
+    )
+    return Objective(
+        weights, tuple(dict.fromkeys(tied)), (None, second, third), config.learn_text_temperature,
+        config.loss, config.negatives is not None,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -126,9 +139,41 @@ class Vectors:
     negatives: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two sides that a loss ties together.
+
+    Args:
+        name: L1, L2 or L3.
+        a: unit vectors [N, D].
+        b: unit vectors [N, D].
+        chosen: int64 [N], which rows of the batch they are.
+    """
+
+    name: str
+    a: Tensor
+    b: Tensor
+    chosen: Tensor
+
+
+def pairs_of(vectors: Vectors, rows: Rows, objective: Objective) -> Iterator[Pair]:
+    """What L1, L2 and L3 compare; L1 once for each text that it is on."""
+    texts = vectors.texts  # [B, D] each
+    if "L1" in objective.names:
+        for name in objective.image_loss_on:
+            chosen = rows.with_image
+            yield Pair("L1", vectors.images, texts[name][chosen], chosen)
+    if "L2" in objective.names:
+        chosen = rows.reworded_1
+        yield Pair("L2", texts[CAPTION][chosen], texts[PARAPHRASE_1][chosen], chosen)
+    if "L3" in objective.names:
+        chosen = rows.reworded_2
+        yield Pair("L3", texts[PARAPHRASE_1][chosen], texts[PARAPHRASE_2][chosen], chosen)
+
+
 def three_losses(
     vectors: Vectors,
-    warmths: Mapping[str, Warmth],
+    warmth_of: Callable[[str], Warmth],
     rows: Rows,
     objective: Objective,
     share: tuple[int, int] = (0, 1),
@@ -137,41 +182,20 @@ def three_losses(
 
     Args:
         vectors: of all rows.
-        warmths: inverse temperature and bias under each of L1, L2, L3.
+        warmth_of: from L1, L2 or L3 to inverse temperature and bias.
         rows: which rows take part in which loss.
         objective: which losses are wanted.
         share: (k, n) for the k-th of n parts of each loss; the parts sum up to it.
     """
-    plan = Plan(objective.kind, rows.sharing, share)
-    texts, losses = vectors.texts, {}
-    for name in objective.names:
-        warmth = warmths[name]
-        if name == "L1":
-            of_text = [
-                over_rows(vectors.images, texts[text], warmth, plan, vectors, rows.with_image)
-                for text in objective.image_loss_on
-            ]
-            losses[name] = torch.stack(of_text).mean()
-            continue
-        a, b, chosen = (
-            (texts[CAPTION], texts[PARAPHRASE_1], rows.reworded_1)
-            if name == "L2"
-            else (texts[PARAPHRASE_1], texts[PARAPHRASE_2], rows.reworded_2)
-        )  # [B, D] each
-        both = replace(plan, negatives_back=True)
-        losses[name] = over_rows(a[chosen], b, warmth, both, vectors, chosen)
-    return losses
-
-
-def over_rows(
-    a: Tensor, b: Tensor, warmth: Warmth, plan: Plan, vectors: Vectors, chosen: Tensor
-) -> Tensor:
-    """`contrast` among the chosen rows only; `a` holds no other rows already."""
     negatives = vectors.negatives
-    if plan.sharing is not None:
-        extra = 0 if negatives is None else len(negatives)
-        plan = replace(plan, sharing=plan.sharing.among(chosen, extra))
-    return contrast(a, b[chosen], warmth, plan, negatives)
+    extra = 0 if negatives is None else len(negatives)
+    found: dict[str, list[Tensor]] = {}
+    for pair in pairs_of(vectors, rows, objective):
+        sharing = rows.sharing and rows.sharing.among(pair.chosen, extra)
+        plan = Plan(objective.kind, sharing, share, negatives_back=pair.name != "L1")
+        loss = contrast(pair.a, pair.b, warmth_of(pair.name), plan, negatives)
+        found.setdefault(pair.name, []).append(loss)
+    return {name: torch.stack(parts).mean() for name, parts in found.items()}
 
 
 def weighted_sum(losses: dict[str, Tensor], objective: Objective) -> Tensor:

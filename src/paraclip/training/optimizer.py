@@ -1,6 +1,6 @@
 """What is trained at which rate, and the optimizer's tensors to and from a state file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,11 @@ EPSILON = 1e-6
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
+def everything(name: str) -> bool:
+    """Trains every weight of a part."""
+    return True
+
+
 @dataclass(frozen=True)
 class Part:
     """A module of the model that is trained.
@@ -23,23 +28,31 @@ class Part:
     Args:
         module: with everything below it.
         learning_rate: its peak.
+        trains: whether the weight of this name within the module is trained.
     """
 
     module: nn.Module
     learning_rate: float
+    trains: Callable[[str], bool] = everything
+
+    def weights(self) -> list[nn.Parameter]:
+        """What is trained."""
+        return [value for name, value in self.module.named_parameters() if self.trains(name)]
 
 
 def train_only(model: DualEncoder, parts: Sequence[Part], freeze_temperature: bool) -> None:
     """Let nothing but these parts and, unless frozen, the temperature have gradients."""
     model.requires_grad_(False)
     for part in parts:
-        part.module.requires_grad_(True)
+        for value in part.weights():
+            value.requires_grad_(True)
     model.logit_scale.requires_grad_(not freeze_temperature)
 
 
-def trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Names and parameters that have gradients."""
-    return ((name, value) for name, value in model.named_parameters() if value.requires_grad)
+def trained(*modules: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that have gradients, by their names within the modules, which differ."""
+    named = (pair for module in modules for pair in module.named_parameters())
+    return {name: value for name, value in named if value.requires_grad}
 
 
 def frozen_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -65,19 +78,23 @@ def set_dropout(parts: Sequence[Part], probability: float | None) -> None:
         layer.p = probability
 
 
-def make_optimizer(model: DualEncoder, parts: Sequence[Part], config: LoopConfig) -> AdamW:
+def make_optimizer(
+    weights: Mapping[str, nn.Parameter], parts: Sequence[Part], config: LoopConfig
+) -> AdamW:
     """AdamW; biases, norms and the temperature (all below two dimensions) do not decay.
 
-    A parameter that lies in two parts goes with the first, so a head may precede its tower.
+    A parameter that lies in two parts goes with the first, so a head may precede its tower; one
+    that lies in none has the learning rate of the configuration.
     """
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
-    peaks = {id(model.logit_scale): config.learning_rate}
+    peaks: dict[int, float] = {}
     for part in parts:
-        for value in part.module.parameters():
+        for value in part.weights():
             peaks.setdefault(id(value), part.learning_rate)
-    for _, value in trained(model):
+    for value in weights.values():
         decay = config.weight_decay if value.ndim >= 2 else 0.0
-        members.setdefault((peaks[id(value)], decay), []).append(value)
+        peak = peaks.get(id(value), config.learning_rate)
+        members.setdefault((peak, decay), []).append(value)
     groups = [
         {"params": values, "peak": peak, "weight_decay": decay}
         for (peak, decay), values in members.items()
@@ -91,13 +108,13 @@ def set_learning_rates(optimizer: AdamW, share: float) -> None:
         group["lr"] = group["peak"] * share
 
 
-def training_tensors(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
+def training_tensors(weights: Mapping[str, nn.Parameter], optimizer: AdamW) -> dict[str, Tensor]:
     """All that the next steps depend on: trained weights and moments.
 
     No random state: every micro-batch of every step has a seed of its own (`grad_cache.Side`).
     """
     tensors: dict[str, Tensor] = {}
-    for name, value in trained(model):
+    for name, value in weights.items():
         tensors[f"weight.{name}"] = value
         for moment in MOMENTS if value in optimizer.state else ():
             tensors[f"{moment}.{name}"] = optimizer.state[value][moment]
@@ -105,9 +122,11 @@ def training_tensors(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def restore_training(model: nn.Module, optimizer: AdamW, tensors: dict[str, Tensor]) -> None:
+def restore_training(
+    weights: Mapping[str, nn.Parameter], optimizer: AdamW, tensors: Mapping[str, Tensor]
+) -> None:
     """Put back what `training_tensors` took."""
-    for name, value in trained(model):
+    for name, value in weights.items():
         value.copy_(tensors[f"weight.{name}"])
         if f"step.{name}" in tensors:
             optimizer.state[value] = {

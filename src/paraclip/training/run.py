@@ -1,12 +1,14 @@
 """A run: what it trains, what decides its weights, where it starts."""
 
 import math
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import AdamW
 
 from paraclip.models.encoder import DualEncoder
@@ -14,10 +16,12 @@ from paraclip.models.hashing import hash_tensors
 from paraclip.training.batches import Examples, split_rows, steps_per_epoch
 from paraclip.training.config import LoopConfig
 from paraclip.training.losses import Objective
-from paraclip.training.optimizer import Part, make_optimizer, restore_training
+from paraclip.training.optimizer import Part, make_optimizer, restore_training, trained
 from paraclip.training.processes import ALONE, Processes
 from paraclip.training.state import newest_state, notice
 from paraclip.training.tokens import Integers
+from paraclip.training.warmth import LEARNING_RATE as TEMPERATURE_RATE
+from paraclip.training.warmth import Temperatures
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -54,6 +58,7 @@ class Run:
         held_out: int64, rows that choose the best checkpoint.
         dtype: in which the towers multiply, or None for float32.
         identity: everything that decides the weights.
+        temperatures: of the losses, where they are not the model's own.
         processes: that share each step.
         step: steps done.
         best_step: the step with the lowest held-out loss so far.
@@ -66,6 +71,7 @@ class Run:
     held_out: Integers
     dtype: torch.dtype | None
     identity: dict[str, Any]
+    temperatures: Temperatures
     processes: Processes = ALONE
     step: int = 0
     best_step: int = 0
@@ -86,11 +92,20 @@ class Run:
         """Where the steps are computed."""
         return self.task.model.device
 
+    @property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """Everything that is trained, by name."""
+        return trained(self.task.model, self.temperatures)
+
     def train_mode(self) -> None:
-        """Dropout in the trained parts; the rest of the model stays as in use."""
+        """Dropout in the trained parts; the rest of the model stays as in use.
+
+        The image tower, trained or not, keeps the statistics of its norms.
+        """
         self.task.model.eval()
         for part in self.task.parts:
-            part.module.train()
+            if part.module is not self.task.model.image_tower:
+                part.module.train()
 
 
 def identity_of(task: Task) -> dict[str, Any]:
@@ -118,6 +133,21 @@ def kept_random_state(device: torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=devices)  # type: ignore[no-any-return]
 
 
+@contextmanager
+def arithmetic_of(config: LoopConfig, model: DualEncoder) -> Iterator[None]:
+    """TF32 and torch.compile where wanted, only as long as the run is under way."""
+    before = torch.get_float32_matmul_precision()
+    if config.tf32:
+        torch.set_float32_matmul_precision("high")
+    if config.compile:
+        model.text_tower.compile(dynamic=True)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        model.text_tower._compiled_call_impl = None
+
+
 def precision_of(precision: str, device: torch.device) -> str:
     """fp32, bf16 or fp16; "auto" asks the processor whether it multiplies bf16 natively."""
     if precision != "auto":
@@ -131,15 +161,18 @@ def precision_of(precision: str, device: torch.device) -> str:
 def start(task: Task, identity: dict[str, Any], states: Path, processes: Processes = ALONE) -> Run:
     """A run at its first step, or where its newest whole state left it."""
     config, rows = task.config, task.examples
-    optimizer = make_optimizer(task.model, task.parts, config)
+    torch.manual_seed(config.seed)
+    temperatures = Temperatures(task.model, task.objective)
+    of_their_own = Part(temperatures, TEMPERATURE_RATE)
+    weights = trained(task.model, temperatures)
+    optimizer = make_optimizer(weights, (*task.parts, of_their_own), config)
     learn, held_out = split_rows(rows.image_keys, config.held_out, config.seed)
     dtype = DTYPES[identity["precision"]]
-    run = Run(task, optimizer, learn, held_out, dtype, identity, processes)
-    torch.manual_seed(config.seed)
+    run = Run(task, optimizer, learn, held_out, dtype, identity, temperatures, processes)
     state = newest_state(states)
     if state is not None:
         tensors, place = state
-        restore_training(task.model, optimizer, tensors)
+        restore_training(weights, optimizer, tensors)
         run.step, run.best_step, run.best_loss = place["step"], place["best_step"], place["best"]
         notice(f"going on after step {run.step} of {run.total_steps}")
     return run
