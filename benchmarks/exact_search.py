@@ -1,0 +1,187 @@
+"""Seconds and memory of exact search: 5,000 pairs of wordings over a million cached vectors.
+
+    python benchmarks/exact_search.py            # about 4 minutes on 2 free cores; 2 GiB of disk
+
+Three things are measured, each in a process of its own, on the same made-up vectors: the bare
+product of the two matrices, block by block, whose scores are thrown away (no exact search on this
+machine can be faster); `top_k` with k = 10; and what `paraclip evaluate --pool vectors.npy` does
+with the vectors: check them, rank 50 results of both wordings, make AO, JS, RBO and the share of
+first results that change. The vectors lie in a cone and in clusters, as CLIP's do, and the second
+wording of a query near the first. Some queries are ranked again by sorting all their scores.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from paraclip.evaluation.pairs import Pairs
+from paraclip.evaluation.paraphrased_retrieval import RBO_DEPTH, ParaphrasedRetrieval
+from paraclip.evaluation.pool import read_pool
+from paraclip.evaluation.ranking import top_k
+from paraclip.files import write_text
+from paraclip.provenance import provenance
+
+RESULTS = Path(__file__).parent / "results"
+CHUNK = 100_000  # vectors made at a time
+CLUSTERS = 20_000
+CHECKED = 50  # queries ranked again by sorting everything
+PRODUCT, SEARCH, WHOLE = "matrix product alone", "top_k, k = 10", "whole evaluation"
+
+
+def make_vectors(folder: Path, pool: int, pairs: int, width: int) -> None:
+    """Write pool.npy [pool, width] and queries.npy [2 x pairs, width], unit vectors float32."""
+    random = torch.Generator().manual_seed(0)
+    centre = torch.randn(width, generator=random)
+    clusters = torch.randn(CLUSTERS, width, generator=random)
+
+    def some(rows: int) -> torch.Tensor:
+        own = torch.randn(rows, width, generator=random)
+        chosen = torch.randint(0, CLUSTERS, (rows,), generator=random)
+        return normalize(centre + clusters[chosen] + own, dim=1)
+
+    written = np.lib.format.open_memmap(folder / "pool.npy", "w+", np.float32, (pool, width))
+    for start in range(0, pool, CHUNK):
+        part = written[start : start + CHUNK]
+        part[:] = some(len(part)).numpy()
+    written.flush()
+    first = some(pairs)
+    second = normalize(first + 0.5 * normalize(torch.randn(first.shape, generator=random)), dim=1)
+    np.save(folder / "queries.npy", torch.cat([first, second]).numpy())
+
+
+def product(queries: np.ndarray, folder: Path) -> dict[str, Any]:
+    """The floor: every score is computed and none is looked at."""
+    pool = np.load(folder / "pool.npy", mmap_mode="r")
+    wanted = torch.from_numpy(queries)
+    for start in range(0, len(pool), 4096):
+        vectors = torch.from_numpy(np.array(pool[start : start + 4096]))
+        for row in range(0, len(wanted), 1024):
+            wanted[row : row + 1024] @ vectors.T
+    return {}
+
+
+def search(queries: np.ndarray, folder: Path) -> dict[str, Any]:
+    """`top_k` alone; what it found is kept for the check."""
+    found = top_k(queries, np.load(folder / "pool.npy", mmap_mode="r"), 10)
+    np.save(folder / "found.npy", found)
+    return {}
+
+
+def checked(folder: Path) -> dict[str, int]:
+    """How many of some queries were ranked as sorting everything does."""
+    queries, pool = np.load(folder / "queries.npy"), np.load(folder / "pool.npy", mmap_mode="r")
+    found = np.load(folder / "found.npy")
+    rows = np.linspace(0, len(queries) - 1, min(CHECKED, len(queries)), dtype=int)
+    same = [found[row].tolist() == sorted_all(queries[row], pool) for row in rows]
+    return {"checked": len(same), "same": sum(same)}
+
+
+def sorted_all(query: np.ndarray, pool: np.ndarray) -> list[int]:
+    """The first ten by sorting all scores in float64, ties by position."""
+    wide = query.astype(np.float64)
+    parts = [pool[start : start + CHUNK] @ wide for start in range(0, len(pool), CHUNK)]
+    scores = np.concatenate(parts)
+    near = np.flatnonzero(scores >= np.partition(scores, -10)[-10])
+    return near[np.argsort(-scores[near], kind="stable")][:10].tolist()
+
+
+def whole(queries: np.ndarray, folder: Path) -> dict[str, Any]:
+    """From the file of vectors to the figures."""
+    count = len(queries) // 2
+    texts = tuple(map(str, range(count)))
+    pool = read_pool(folder / "pool.npy")
+    benchmark = ParaphrasedRetrieval(Pairs("made up", texts, texts, texts, "-"), pool)
+    ranked = top_k(queries, pool.vectors, max(benchmark.k, RBO_DEPTH))
+    found = benchmark.found(ranked[:count], ranked[count:])
+    return {"figures": {metric.name: 100 * metric.value() for metric in found}}
+
+
+WORK = {PRODUCT: product, SEARCH: search, WHOLE: whole}
+
+
+def measure_here(name: str, folder: Path, threads: int) -> dict[str, Any]:
+    """Do one of the three in this process: seconds, and the most memory it ever held.
+
+    The peak (VmHWM) counts the pages of pool.npy that are mapped, which the system may take back.
+    """
+    torch.set_num_threads(threads)
+    queries = np.load(folder / "queries.npy")
+    began = time.perf_counter()
+    found = WORK[name](queries, folder)
+    seconds = time.perf_counter() - began
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return {"what": name, "seconds": seconds, "peak_mib": peak, **found}
+
+
+def measure(name: str, folder: Path, threads: int) -> dict[str, Any]:
+    """Do one of the three in a process of its own."""
+    command = [sys.executable, __file__, "--one", name, "--folder", str(folder)]
+    command += ["--threads", str(threads)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def as_table(result: dict[str, Any]) -> str:
+    """The result in Markdown."""
+    lines = [
+        "| what | seconds | times the product | queries/s | peak MiB |",
+        "|---|---|---|---|---|",
+    ]
+    floor = result["rows"][0]["seconds"]
+    for row in result["rows"]:
+        figures = f"{row['seconds']:.1f} | {row['seconds'] / floor:.2f}"
+        speed = 2 * result["pairs"] / row["seconds"]
+        lines.append(f"| {row['what']} | {figures} | {speed:,.0f} | {row['peak_mib']:,.0f} |")
+    check = result["check"]
+    facts = (
+        f"{result['pairs']:,} pairs ({2 * result['pairs']:,} queries) over {result['pool']:,} "
+        f"vectors of {result['width']}; {result['threads']} threads, "
+        f"{result['machine']['processor']}, load average {result['load_average']:.0f}. The peak "
+        f"counts the mapped pages of the file of vectors ({result['file_mib']:,.0f} MiB). "
+        f"{check['same']} of {check['checked']} queries checked are ranked as by sorting all."
+    )
+    return "\n".join([*lines, "", facts, ""])
+
+
+def main() -> None:
+    """Make the vectors, measure the three, write and print the table."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--pool", type=int, default=1_000_000, help="vectors searched")
+    options.add_argument("--pairs", type=int, default=5_000, help="pairs of queries")
+    options.add_argument("--width", type=int, default=512, help="of a vector")
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--out", type=Path, default=RESULTS)
+    options.add_argument("--one", choices=WORK, help=argparse.SUPPRESS)
+    options.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.one:
+        print(json.dumps(measure_here(chosen.one, chosen.folder, chosen.threads)))
+        return
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        make_vectors(folder, chosen.pool, chosen.pairs, chosen.width)
+        rows = [measure(name, folder, chosen.threads) for name in WORK]
+        size, check = (folder / "pool.npy").stat().st_size / 2**20, checked(folder)
+    result = {
+        "rows": rows, "check": check, "pool": chosen.pool, "pairs": chosen.pairs, "width": chosen.width,
+        "threads": chosen.threads, "file_mib": size, "load_average": os.getloadavg()[0],
+        **provenance(), "command": "python benchmarks/exact_search.py",
+    }  # fmt: skip
+    write_text(chosen.out / "exact_search.json", json.dumps(result, indent=1) + "\n")
+    write_text(chosen.out / "exact_search.md", as_table(result))
+    print(as_table(result))
+
+
+if __name__ == "__main__":
+    main()
