@@ -173,10 +173,12 @@ def main() -> None:
         make_vectors(folder, chosen.pool, chosen.pairs, chosen.width)
         rows = [measure(name, folder, chosen.threads) for name in WORK]
         size, check = (folder / "pool.npy").stat().st_size / 2**20, checked(folder)
+    options_given = f"--pool {chosen.pool} --pairs {chosen.pairs} --threads {chosen.threads}"
     result = {
-        "rows": rows, "check": check, "pool": chosen.pool, "pairs": chosen.pairs, "width": chosen.width,
-        "threads": chosen.threads, "file_mib": size, "load_average": os.getloadavg()[0],
-        **provenance(), "command": "python benchmarks/exact_search.py",
+        "rows": rows, "check": check, "pool": chosen.pool, "pairs": chosen.pairs,
+        "width": chosen.width, "threads": chosen.threads, "file_mib": size,
+        "load_average": os.getloadavg()[0], **provenance(),
+        "command": f"python benchmarks/exact_search.py {options_given}",
     }  # fmt: skip
     write_text(chosen.out / "exact_search.json", json.dumps(result, indent=1) + "\n")
     write_text(chosen.out / "exact_search.md", as_table(result))
