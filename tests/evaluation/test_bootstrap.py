@@ -92,3 +92,29 @@ def test_undefined_resamples_do_not_spoil_the_interval() -> None:
     found = interval(0.5, np.array([0.0, np.nan, 1.0]))
     assert (found.low, found.high) == pytest.approx((0.025, 0.975))
     assert np.isnan(interval(np.nan, np.array([np.nan])).low)
+
+
+def test_parts_of_groups_by_hand() -> None:
+    # Group 0 has parts of mean 1 and 0, group 1 one part of mean 1/4: (1/2 + 1/4) / 2 = 3/8.
+    items = np.array([0, 1.0, 1, 0, 0, 0, 1, 0])
+    groups = np.array([[1, 3], [0, 0], [0, 0], [0, 1], [1, 3], [1, 3], [1, 3], [0, 1]])
+    metric = Metric("m", items, groups=groups)
+    assert metric.value() == pytest.approx(3 / 8)
+    assert metric.shares().tolist() == [1 / 4, 1 / 4, 1 / 2]
+    assert [members.tolist() for members in metric.members()] == [[1, 2], [3, 7], [0, 4, 5, 6]]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 25))
+def test_parts_of_groups_equal_their_slow_twin(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    items, groups = random.random(count), random.integers(0, 3, size=(count, 2))
+    means = []
+    for group in set(groups[:, 0].tolist()):
+        parts = {part for one, part in groups.tolist() if one == group}
+        rows = [[i for i, row in enumerate(groups.tolist()) if row == [group, p]] for p in parts]
+        means.append(np.mean([np.mean(items[row]) for row in rows]))
+    metric = Metric("m", items, groups=groups)
+    assert metric.value() == pytest.approx(np.mean(means))
+    assert metric.shares().sum() == pytest.approx(1)
+    drawn = resample(metric, 30, 0)
+    assert drawn.min() - 1e-9 <= metric.value() <= drawn.max() + 1e-9

@@ -110,6 +110,7 @@ def test_the_mean_of_subsets_is_the_mean_of_mtebs_scores_of_each(sts) -> None:
         for name, start, end in zip(YEARS["STS14"], bounds, bounds[1:], strict=False)
     ]
     assert ours["STS14, mean of subsets"] == pytest.approx(np.mean(each), abs=1e-4)
+    assert ours["STS mean of 1, mean of subsets"] == pytest.approx(np.mean(each), abs=1e-4)
 
 
 def unit(random: np.random.Generator, rows: int, width: int) -> np.ndarray:

@@ -63,8 +63,12 @@ def test_the_mean_of_subsets_is_named_and_takes_each_subset_alone(sts: Path) -> 
         metric = found[f"STS13, mean of subsets{label}"]
         assert metric.value() == pytest.approx(alone, abs=1e-6) and not metric.headline
         assert found[f"STS13{label}"].value() < alone - 0.1
+    # All other subsets and tasks hold the same pairs, so the mean over the tasks is theirs too.
+    over_tasks = found["STS mean of 7, mean of subsets"]
+    assert over_tasks.value() == pytest.approx(stats.spearmanr(cosines, gold)[0], abs=1e-6)
     named = [name for name in found if "mean of subsets" in name and "Pearson" not in name]
-    assert named == [f"STS{year}, mean of subsets" for year in range(12, 17)]
+    years = [f"STS{year}, mean of subsets" for year in range(12, 17)]
+    assert named == ["STS mean of 7, mean of subsets", *years]
 
 
 def test_odd_line_breaks_and_quotes_stay_in_their_sentence(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ class Metric:
         name: with its k, as it stands in the report ("AO@10").
         items: [items] for a mean, [items, 2] for a correlation (similarity, gold score).
         statistic: what is made of the items.
-        groups: [items] group numbers, where the figure is the mean over groups (macro).
+        groups: [items] group numbers, where the figure is the mean over groups (macro); or
+            [items, 2] numbers of group and of part, where each group counts as much as another
+            and within it each part (tasks, and the subsets of each).
         clusters: [items] numbers; items of one cluster are resampled together.
         headline: stands in the short table and the plot.
     """
@@ -45,15 +47,27 @@ class Metric:
     def value(self) -> float:
         """The figure, 0 to 1 (correlations -1 to 1); NaN where it is not defined."""
         parts = [VALUES[self.statistic](self.items[members]) for members in self.members()]
-        return float(np.mean(parts))
+        return float(np.average(parts, weights=self.shares()))
 
     def members(self) -> Iterator[Integer]:
-        """Item numbers of each group; of all items where there are no groups."""
+        """Item numbers of each group (or part); of all items where there are no groups."""
         if self.groups is None:
             yield np.arange(len(self.items))
             return
-        for group in np.unique(self.groups):
-            yield np.flatnonzero(self.groups == group)
+        groups = self.groups.reshape(len(self.groups), -1)
+        for group in np.unique(groups, axis=0):
+            yield np.flatnonzero((groups == group).all(axis=1))
+
+    def shares(self) -> Float:
+        """What each group (or part) gives to the figure, in the order of `members`; sums to 1."""
+        if self.groups is None or self.groups.ndim == 1:
+            parts = 1 if self.groups is None else len(np.unique(self.groups))
+            return np.full(parts, 1 / parts)
+        _, owners, sizes = np.unique(
+            np.unique(self.groups, axis=0)[:, 0], return_inverse=True, return_counts=True
+        )
+        shares: Float = 1 / (len(sizes) * sizes[owners])
+        return shares
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,7 +57,7 @@ def resample(metric: "Metric", resamples: int, seed: int) -> Float:
         _resample_group(metric, members, resamples, np.random.default_rng([seed, number]))
         for number, members in enumerate(metric.members())
     ]
-    averaged: Float = np.mean(parts, axis=0)
+    averaged: Float = np.average(parts, axis=0, weights=metric.shares())
     return averaged
 
 

@@ -3,9 +3,9 @@
 For each pair the cosine of the two text vectors is set against the gold score, by Spearman's (and
 Pearson's) correlation. The setting is SentEval's "all": the subsets of a year are put together and
 one correlation is taken, as in Gao et al. 2021 (SimCSE) and sentence-transformers' tables. Beside
-it stands SentEval's "mean" for each year: one correlation a subset, and their plain mean; older
-papers quote that, and it is another figure. Only the text encoder is asked, so a model without
-pictures is scored as well. Files lie as SentEval lays them out.
+it stands SentEval's "mean", the mean of subsets: one correlation a subset, and for a year their
+plain mean; older papers quote that, and it is another figure. Only the text encoder is asked, so a
+model without pictures is scored as well. Files lie as SentEval lays them out.
 """
 
 import math
@@ -43,6 +43,8 @@ GET = (
     "https://github.com/facebookresearch/SentEval) into sts/ of the data folder."
 )
 
+SUBSETS = "mean of subsets"
+
 Pair = tuple[str, str, float]
 """First sentence, second sentence, gold score."""
 
@@ -62,6 +64,11 @@ class Task:
     pairs: tuple[Pair, ...]
     hash: str
     sizes: tuple[int, ...] = ()
+
+    def subset_numbers(self) -> metrics.Integer:
+        """For each pair the number of its subset, from 0 [pairs]."""
+        sizes = self.sizes or (len(self.pairs),)
+        return np.repeat(np.arange(len(sizes)), sizes)
 
 
 def read_tasks(folder: str | Path, names: Sequence[str] = TASKS) -> list[Task]:
@@ -196,22 +203,23 @@ class SemanticSimilarity:
     def correlations(
         self, items: metrics.Float, groups: metrics.Integer, statistic: Statistic, label: str
     ) -> list[Metric]:
-        """The mean over the tasks, each task, and for each year the mean of its subsets."""
-        found = [
-            Metric(
-                f"STS mean of {len(self.tasks)}{label}", items, statistic, groups,
-                headline=statistic == "spearman",
-            )
-        ]  # fmt: skip
+        """The mean over the tasks and each task, both as "all" and as the mean of subsets."""
+        mean = f"STS mean of {len(self.tasks)}"
+        subsets = np.concatenate([task.subset_numbers() for task in self.tasks])
+        both = np.stack([groups, subsets], axis=1)
+        headline = statistic == "spearman"
+        found = [Metric(f"{mean}{label}", items, statistic, groups, headline=headline)]
         for number, task in enumerate(self.tasks):
             own = items[groups == number]
             found.append(Metric(f"{task.name}{label}", own, statistic, headline=False))
+        if not subsets.any():
+            return found
+        found.append(Metric(f"{mean}, {SUBSETS}{label}", items, statistic, both, headline=False))
         for number, task in enumerate(self.tasks):
             if len(task.sizes) > 1:
-                subsets = np.repeat(np.arange(len(task.sizes)), task.sizes)
-                name = f"{task.name}, mean of subsets{label}"
-                own = items[groups == number]
-                found.append(Metric(name, own, statistic, subsets, headline=False))
+                own, parts = items[groups == number], task.subset_numbers()
+                name = f"{task.name}, {SUBSETS}{label}"
+                found.append(Metric(name, own, statistic, parts, headline=False))
         return found
 
     def similarities(self, model: DualEncoder) -> metrics.Float:
