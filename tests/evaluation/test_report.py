@@ -79,7 +79,7 @@ def test_the_json_says_how_it_was_made(evaluated: tuple[Report, Path]) -> None:
     weights = {facts["weights"] for facts in content["models"].values()}
     assert len(weights) == 3 and all(re.fullmatch("[0-9a-f]{16}", found) for found in weights)
     data = content["benchmarks"][0]["data"]
-    assert (data["pool_size"], data["k"]) == (20, 5)
+    assert (data["pool_size"], data["k"]) == (20, [5])
 
 
 def test_every_model_is_set_against_base_and_control(evaluated: tuple[Report, Path]) -> None:
