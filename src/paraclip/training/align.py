@@ -18,6 +18,7 @@ from paraclip.training.loop import fit
 from paraclip.training.losses import CAPTION, CAPTIONS_ONLY
 from paraclip.training.optimizer import Part
 from paraclip.training.run import Task
+from paraclip.training.tokens import Integers
 
 
 def align(
@@ -59,4 +60,11 @@ def align(
         Part(model.text_head, config.head_learning_rate),
         Part(model.text_tower, config.learning_rate),
     )
-    return fit(Task(model, examples, CAPTIONS_ONLY, parts, config, dict(facts or {})), out)
+
+    def describe(rows: Integers) -> list[dict[str, Any]]:
+        return [
+            {"row": int(row), "image_id": image_ids[row], "caption": captions[row]} for row in rows
+        ]
+
+    known = dict(facts or {})
+    return fit(Task(model, examples, CAPTIONS_ONLY, parts, config, known, describe), out)

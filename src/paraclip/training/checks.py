@@ -4,6 +4,7 @@ import math
 
 from paraclip.errors import UserError
 from paraclip.training.config import LoopConfig, TrainConfig
+from paraclip.training.watchers import check_trackers
 
 RANGES = {
     "epochs": (1, math.inf),
@@ -12,6 +13,9 @@ RANGES = {
     "lora_rank": (1, math.inf),
     "micro_batch": (1, math.inf),
     "save_every": (1, math.inf),
+    "eval_every": (1, math.inf),
+    "patience": (1, math.inf),
+    "divergence": (1, math.inf),
     "warmup": (0, 1),
     "held_out": (0, 0.5),
     "dropout": (0, 0.95),
@@ -42,8 +46,16 @@ def check_options(config: LoopConfig) -> None:
         value = getattr(config, option, None)
         if value is not None and not 0 < value < math.inf:
             refuse(option, f"{value} is not above 0", "Give a number above 0.")
+    check_stopping(config)
+    check_trackers(config.track)
     if isinstance(config, TrainConfig):
         check_losses(config)
+
+
+def check_stopping(config: LoopConfig) -> None:
+    """Check that there is something to stop by."""
+    if config.held_out == 0 and config.patience is not None:
+        refuse("patience", "needs held-out rows to look at", "Give --held-out a share above 0.")
 
 
 def check_losses(config: TrainConfig) -> None:

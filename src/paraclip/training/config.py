@@ -64,6 +64,22 @@ class LoopConfig:
     save_every: int = 100
     """Steps between two states that a killed run goes on from."""
 
+    eval_every: int | None = None
+    """Steps between two looks at the held-out rows. Left out: after each pass over the rows."""
+
+    patience: int | None = None
+    """Stop early after so many looks in a row without a lower held-out loss. Left out: never."""
+
+    divergence: float = 3.0
+    """Stop where the loss passes this many times the larger of the first step's loss and of
+    chance (ln of the rows a batch, summed over the weighted losses); the batch is kept."""
+
+    track: tuple[Literal["jsonl", "tensorboard", "trackio", "wandb"], ...] = (
+        *("jsonl", "tensorboard"),
+    )
+    """Who is told each step's figures: metrics.jsonl, tensorboard, trackio, wandb (the last two
+    once they are installed)."""
+
     seed: int = 0
     """Decides the order, the held-out rows and the dropout."""
 
@@ -80,7 +96,7 @@ class LoopConfig:
 
 PLACES = {
     *("config", "triples", "source", "model", "out", "images", "columns", "device"),
-    *("fresh", "save_every", "max_broken", "choose"),
+    *("fresh", "save_every", "max_broken", "choose", "divergence", "track"),
 }
 """Options that say where things are or when they are written, and decide no weight."""
 

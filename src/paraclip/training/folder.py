@@ -58,7 +58,8 @@ class RunFolder:
         for path in (self.best, self.last, self.summary_file, self.identity_file):
             path.unlink(missing_ok=True)
         (self.path / "metrics.jsonl").unlink(missing_ok=True)
-        shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+        for folder in ("tensorboard", "inspect"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
         shutil.rmtree(self.states, ignore_errors=True)
 
     def finish(self, summary: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ def keep_state(run: Run, folder: RunFolder) -> None:
     """Write what a killed run goes on from."""
     tensors = training_tensors(run.weights, run.optimizer)
     place = {"step": run.step, "best_step": run.best_step, "best": run.best_loss}
+    place |= asdict(run.course)
     save_state(folder.states, run.step, tensors, place)
 
 
@@ -42,6 +43,7 @@ def finish(run: Run, folder: RunFolder) -> None:
     rows = run.task.examples
     folder.finish({
         "steps": run.step,
+        "stopped_early": run.step < run.total_steps,
         "best_step": run.best_step,
         "best_held_out_loss": run.best_loss if math.isfinite(run.best_loss) else None,
         "rows": len(rows),

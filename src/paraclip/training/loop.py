@@ -8,9 +8,11 @@ A step, with B rows, T texts a row, K rows that have a picture, D the shared wid
 The image tower is not run at all: its features were computed once.
 """
 
+import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from paraclip.errors import UserError
+from paraclip.files import text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
 from paraclip.progress import bar
@@ -26,12 +29,14 @@ from paraclip.training.adapters import has_adapters, merge_adapters
 from paraclip.training.batches import ALL_TEXTS, row_batches
 from paraclip.training.checks import check_options
 from paraclip.training.config import TrainConfig
+from paraclip.training.course import is_judged, peak_memory, trouble
 from paraclip.training.examples import make_examples
 from paraclip.training.folder import RunFolder, open_run
 from paraclip.training.forward import held_out_losses, learn_from, start_biases
+from paraclip.training.geometry import geometry
+from paraclip.training.inspection import WentWrong, kept_for_inspection
 from paraclip.training.keeping import finish, keep_state, write_checkpoint
 from paraclip.training.losses import objective_of, weighted_sum
-from paraclip.training.metrics_log import MetricsLog
 from paraclip.training.optimizer import (
     frozen_tensors,
     set_dropout,
@@ -43,6 +48,7 @@ from paraclip.training.run import Run, Task, arithmetic_of, identity_of, kept_ra
 from paraclip.training.schedule import learning_rate_share
 from paraclip.training.state import notice
 from paraclip.training.tokens import Integers
+from paraclip.training.watchers import Watched, Watchers
 
 
 def train(
@@ -87,7 +93,14 @@ def train(
         raise UserError("training rows", "no row has a picture, and L1 needs some", mend)
     generators = sorted({name for name in triples["generator"].to_pylist() if name})[:20]
     known = {"generators": generators, **(facts or {})}
-    return fit(Task(model, examples, objective, parts_of(model, config), config, known), out)
+    parts = parts_of(model, config)
+    task = Task(model, examples, objective, parts, config, known, describing(triples))
+    return fit(task, out)
+
+
+def describing(triples: pa.Table) -> Callable[[Integers], list[dict[str, Any]]]:
+    """From row numbers to the rows of the table, for people."""
+    return lambda rows: [{"row": int(row), **triples.slice(row, 1).to_pylist()[0]} for row in rows]
 
 
 def fit(task: Task, out: Path) -> Path:
@@ -128,32 +141,60 @@ def fit(task: Task, out: Path) -> Path:
 def run_steps(run: Run, folder: RunFolder) -> None:
     """All steps that are still to be done, with logs, held-out loss and states."""
     config, total = run.task.config, run.total_steps
+    if run.course.stops(config.patience):  # it was killed after it had stopped early
+        return
     if run.step == 0:
         start_biases(run, next(row_batches(run.learn, config.batch_size, config.seed, 0, 1)))
     run.train_mode()
     batches = row_batches(run.learn, config.batch_size, config.seed, run.step, total)
     with (
-        MetricsLog(folder.path, run.step) as log,
+        Watchers(config.track, watched(run, folder)) as watchers,
         bar("training", total, "step", run.step) as moving,
     ):
         for rows in batches:
-            began = time.perf_counter()
-            figures = take_step(run, rows)
-            run.step += 1
-            figures["triples_per_second"] = len(rows) / (time.perf_counter() - began)
-            figures["epoch"] = run.step / run.epoch_steps
-            at_epoch_end = run.step % run.epoch_steps == 0
-            if at_epoch_end and len(run.held_out):
+            figures = timed_step(run, rows, folder)
+            if is_judged(config, run.step, run.epoch_steps, total):
                 figures |= judge(run, folder)
-            log.write(run.step, figures)
-            if at_epoch_end or run.step % config.save_every == 0:
+            watchers.write(run.step, figures)
+            stops = run.course.stops(config.patience)
+            at_epoch_end = run.step % run.epoch_steps == 0
+            if stops or at_epoch_end or run.step % config.save_every == 0:
                 keep_state(run, folder)
             moving.set_postfix(loss=f"{figures['loss']:.3f}", refresh=False)
             moving.update()
+            if stops:
+                notice(f"stopped early after step {run.step}; step {run.best_step} was the best")
+                break
+
+
+def watched(run: Run, folder: RunFolder) -> Watched:
+    """What the watchers are told about the run."""
+    settings = {**asdict(run.task.config), "identity": run.identity}
+    return Watched(folder.path, run.step, text_hash(json.dumps(run.identity)), settings)
+
+
+def timed_step(run: Run, rows: Integers, folder: RunFolder) -> dict[str, float]:
+    """One step with its speed and memory; where it goes wrong its batch is kept.
+
+    Raises:
+        UserError: the figures are no numbers, or have run away; it names what was kept.
+    """
+    began = time.perf_counter()
+    try:
+        figures = take_step(run, rows)
+    except WentWrong as found:
+        raise kept_for_inspection(run, rows, folder.path, found) from found
+    run.step += 1
+    figures["triples_per_second"] = len(rows) / (time.perf_counter() - began)
+    return {**figures, "epoch": run.step / run.epoch_steps, **peak_memory(run.device)}
 
 
 def take_step(run: Run, rows: Integers) -> dict[str, float]:
-    """One batch: losses, gradients, AdamW. Returns the figures to log."""
+    """One batch: losses, gradients, AdamW. Returns the figures to log.
+
+    Raises:
+        WentWrong: the figures are no numbers, or have run away; no weight is changed then.
+    """
     task, config = run.task, run.task.config
     share = learning_rate_share(run.step, run.total_steps, config.warmup)
     set_learning_rates(run.optimizer, share)
@@ -164,7 +205,10 @@ def take_step(run: Run, rows: Integers) -> dict[str, float]:
     figures = {name: float(value) for name, value in losses.items()}
     figures |= {"loss": float(loss), "gradient_norm": norm}
     figures["learning_rate"] = config.learning_rate * share
-    check_finite(run.step + 1, figures)
+    chance = sum(task.objective.weights) * math.log(max(len(rows), 2))
+    wrong = trouble(run.course, config, figures, chance)
+    if wrong:
+        raise WentWrong(wrong, figures)
     run.optimizer.step()
     run.optimizer.zero_grad()
     run.temperatures.clamp()
@@ -172,17 +216,14 @@ def take_step(run: Run, rows: Integers) -> dict[str, float]:
 
 
 def judge(run: Run, folder: RunFolder) -> dict[str, float]:
-    """Held-out losses to log; the checkpoint is kept if they are the lowest so far."""
+    """How the vectors lie and the held-out losses; the checkpoint is kept at the lowest so far."""
+    figures = geometry(run)
+    if not len(run.held_out):
+        return figures
     losses = held_out_losses(run)
-    if losses["loss"] < run.best_loss:
+    better = losses["loss"] < run.best_loss
+    run.course.judged(better)
+    if better:
         run.best_loss, run.best_step = losses["loss"], run.step
         write_checkpoint(run, folder.best)
-    return {f"held_out_{name}": value for name, value in losses.items()}
-
-
-def check_finite(step: int, figures: dict[str, float]) -> None:
-    """Stop at the first loss or gradient that is no number."""
-    broken = [name for name, value in figures.items() if not math.isfinite(value)]
-    if broken:
-        what = f"{' and '.join(broken)} became infinite or not a number"
-        raise UserError(f"step {step}", what, "Lower --learning-rate or use --precision fp32.")
+    return figures | {f"held_out_{name}": value for name, value in losses.items()}

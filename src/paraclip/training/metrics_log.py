@@ -1,13 +1,14 @@
 """What a run did, step by step: `metrics.jsonl` and tensorboard."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from paraclip.files import atomic_path, disk_errors
 
 
-class MetricsLog:
-    """Writes each step's figures to `metrics.jsonl` and to tensorboard in the run's folder.
+class JsonLines:
+    """A line a step in `metrics.jsonl`, flushed at once.
 
     Args:
         folder: of the run.
@@ -16,27 +17,42 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, after: int = 0) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self.path = folder / "metrics.jsonl"
         keep_until(self.path, after)
         self.lines = self.path.open("a", encoding="utf-8")
-        place = str(folder / "tensorboard")
-        self.board = SummaryWriter(place, purge_step=after + 1)  # type: ignore[no-untyped-call]
 
-    def write(self, step: int, figures: dict[str, float]) -> None:
-        """One line, flushed at once, and one point on each of tensorboard's curves."""
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """One line."""
         with disk_errors(self.path):
             self.lines.write(json.dumps({"step": step, **figures}) + "\n")
             self.lines.flush()
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self.lines.close()
+
+
+class TensorBoard:
+    """A point on each of tensorboard's curves, in the folder `tensorboard` of the run.
+
+    Args:
+        folder: of the run.
+        after: the step that the run goes on from; later points are purged.
+    """
+
+    def __init__(self, folder: Path, after: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        place = str(folder / "tensorboard")
+        self.board = SummaryWriter(place, purge_step=after + 1)  # type: ignore[no-untyped-call]
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """One point a figure."""
         for name, value in figures.items():
             self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
 
-    def __enter__(self) -> "MetricsLog":
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.lines.close()
+    def close(self) -> None:
+        """Nothing more comes."""
         self.board.close()  # type: ignore[no-untyped-call]
 
 

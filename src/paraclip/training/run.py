@@ -1,7 +1,7 @@
 """A run: what it trains, what decides its weights, where it starts."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
 from paraclip.training.batches import Examples, split_rows, steps_per_epoch
 from paraclip.training.config import LoopConfig
+from paraclip.training.course import Course
 from paraclip.training.losses import Objective
 from paraclip.training.optimizer import Part, make_optimizer, restore_training, trained
 from paraclip.training.processes import ALONE, Processes
@@ -37,6 +38,7 @@ class Task:
         parts: what is trained; everything else stays bit for bit as it is.
         config: how.
         facts: JSON-able, for the checkpoints: where the data came from.
+        describe: what the rows of these numbers are, for people: ids and texts.
     """
 
     model: DualEncoder
@@ -45,6 +47,7 @@ class Task:
     parts: tuple[Part, ...]
     config: LoopConfig
     facts: dict[str, Any] = field(default_factory=dict)
+    describe: Callable[[Integers], list[dict[str, Any]]] | None = None
 
 
 @dataclass
@@ -63,6 +66,7 @@ class Run:
         step: steps done.
         best_step: the step with the lowest held-out loss so far.
         best_loss: that loss.
+        course: what decides whether it stops early.
     """
 
     task: Task
@@ -76,6 +80,7 @@ class Run:
     step: int = 0
     best_step: int = 0
     best_loss: float = math.inf
+    course: Course = field(default_factory=Course)
 
     @property
     def epoch_steps(self) -> int:
@@ -174,5 +179,6 @@ def start(task: Task, identity: dict[str, Any], states: Path, processes: Process
         tensors, place = state
         restore_training(weights, optimizer, tensors)
         run.step, run.best_step, run.best_loss = place["step"], place["best_step"], place["best"]
+        run.course = Course.of_place(place)
         notice(f"going on after step {run.step} of {run.total_steps}")
     return run

@@ -1,0 +1,255 @@
+"""Who is told what, looks at held-out rows, early stops, and steps that went wrong."""
+
+import json
+import math
+import sys
+import types
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_model import TinyModel
+from training_rows import make_config, make_features, make_triples, weights_of
+
+from paraclip.errors import UserError
+from paraclip.training import loop
+from paraclip.training.course import Course, is_judged, trouble
+from paraclip.training.loop import train
+from paraclip.training.metrics_log import read_metrics
+from paraclip.training.watchers import Watched, Watchers, check_trackers
+
+
+def tune(out, model=None, **changes):
+    """Train a tiny model on tiny triples; returns it, the checkpoint and the summary."""
+    triples, model = make_triples(), model or TinyModel()
+    path = train(model, triples, make_features(triples), make_config(**changes), out)
+    return model, path, json.loads((out / "summary.json").read_text())
+
+
+class Recorder(types.ModuleType):
+    """A module with the three functions that trackio and wandb share."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.__spec__ = types.SimpleNamespace(name=name)
+        self.started, self.told, self.finished = [], [], 0
+
+    def init(self, **options):
+        self.started.append(options)
+
+    def log(self, figures, step):
+        self.told.append((step, figures))
+
+    def finish(self):
+        self.finished += 1
+
+
+@pytest.fixture(params=["trackio", "wandb"])
+def tracker(request, monkeypatch):
+    """Either module, as if it were installed."""
+    module = Recorder(request.param)
+    monkeypatch.setitem(sys.modules, request.param, module)
+    return module
+
+
+def test_trackers_are_told_what_the_file_holds(tracker, tmp_path):
+    tune(tmp_path / "tuned", track=("jsonl", tracker.__name__))
+    lines = read_metrics(tmp_path / "tuned" / "metrics.jsonl")
+    assert [{"step": step, **figures} for step, figures in tracker.told] == lines
+    assert tracker.finished == 1 and not (tmp_path / "tuned" / "tensorboard").exists()
+    (options,) = tracker.started
+    assert options["project"] == "paraclip" and options["name"].startswith("tuned")
+    assert options["config"]["learning_rate"] == 3e-3 and options["resume"] == "allow"
+
+
+def test_a_run_that_goes_on_is_the_same_run_to_a_tracker(tracker, tmp_path, monkeypatch):
+    whole, step = {"track": (tracker.__name__,)}, loop.take_step
+
+    def killed(run, rows):
+        if run.step == 5:
+            raise KeyboardInterrupt
+        return step(run, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "take_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tune(tmp_path, **whole)
+    tune(tmp_path, **whole)
+    first, second = tracker.started
+    assert {k: v for k, v in first.items() if k != "config"} == {
+        k: v for k, v in second.items() if k != "config"
+    }
+    assert tracker.finished == 2, "closed also where the run was stopped"
+
+
+@pytest.mark.parametrize("name", ["trackio", "wandb"])
+def test_a_tracker_that_is_not_installed_is_told_before_anything(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("paraclip.training.watchers.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=rf"--track {name}: it is not installed. pip install"):
+        tune(tmp_path / "never", track=("jsonl", name))
+    assert not (tmp_path / "never").exists()
+
+
+def test_an_unknown_tracker_offers_the_nearest():
+    with pytest.raises(UserError, match="Did you mean wandb"):
+        check_trackers(["wanbd"])
+
+
+def test_watchers_are_closed_where_a_later_one_cannot_start(tmp_path, monkeypatch):
+    closed = []
+
+    def refuse(run):
+        raise UserError("second", "cannot start", "Leave it out.")
+
+    first = types.SimpleNamespace(close=lambda: closed.append("first"))
+    found = {"first": lambda run: first, "second": refuse}
+    monkeypatch.setattr("paraclip.training.watchers.WATCHERS", found)
+    with pytest.raises(UserError, match="cannot start"):
+        Watchers(("first", "second"), Watched(tmp_path, 0, "key", {}))
+    assert closed == ["first"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_real_trackio_keeps_the_figures_on_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))
+    pytest.importorskip("trackio", reason="trackio is not installed")
+    tune(tmp_path / "tuned", track=("trackio",), epochs=1)
+    assert list((tmp_path / "store").rglob("paraclip*"))
+
+
+def test_every_figure_that_is_promised_is_there(tmp_path):
+    tune(tmp_path, epochs=2)
+    steps = read_metrics(tmp_path / "metrics.jsonl")
+    always = {"L1", "L2", "L3", "loss", "learning_rate", "gradient_norm", "logit_scale"}
+    for step in steps:
+        assert always | {"triples_per_second", "peak_memory_bytes", "epoch"} <= step.keys()
+        assert step["peak_memory_bytes"] > 2**20
+    looks = {"alignment", "uniformity", "margin", "held_out_loss"}
+    assert [looks <= step.keys() for step in steps] == [False, False, True] * 2
+
+
+def test_held_out_rows_are_looked_at_every_so_many_steps_and_at_the_end(tmp_path):
+    config = make_config(eval_every=4)
+    looks = [step for step in range(1, 10) if is_judged(config, step, 3, 9)]
+    assert looks == [4, 8, 9]
+    tune(tmp_path, eval_every=4)
+    steps = read_metrics(tmp_path / "metrics.jsonl")
+    assert [step["step"] for step in steps if "held_out_loss" in step] == looks
+
+
+def test_looking_does_not_change_what_is_learned(tmp_path):
+    one, _, _ = tune(tmp_path / "often", eval_every=1, choose="last", dropout=0.2)
+    other, _, _ = tune(tmp_path / "seldom", eval_every=9, choose="last", dropout=0.2)
+    theirs = other.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
+
+
+RISING = {"epochs": 30, "learning_rate": 1e-6, "warmup": 0.0}
+
+
+def worsen(monkeypatch, best):
+    """Held-out losses that fall until step `best` and rise from there."""
+    found = lambda run: {"loss": 1 + abs(run.step - best) / 100}  # noqa: E731
+    monkeypatch.setattr(loop, "held_out_losses", found)
+
+
+def test_a_run_stops_early_and_hands_on_its_best(tmp_path, monkeypatch):
+    worsen(monkeypatch, best=6)
+    _, path, summary = tune(tmp_path, patience=2, **RISING)
+    assert summary["steps"] == 12 and summary["stopped_early"]  # looks at 3, 6, 9, 12
+    assert summary["best_step"] == 6 and path == tmp_path / "best.safetensors"
+    _, _, summary = tune(tmp_path / "all", **(RISING | {"epochs": 3}))
+    assert summary["steps"] == 9 and not summary["stopped_early"]
+
+
+@pytest.mark.parametrize("at", [8, 10])
+def test_an_early_stop_comes_at_the_same_step_after_a_kill(tmp_path, monkeypatch, at):
+    worsen(monkeypatch, best=6)
+    settings = {"patience": 2, "save_every": 2, "choose": "last", **RISING}
+    whole = weights_of(tune(tmp_path / "whole", **settings)[1])
+    step = loop.take_step
+
+    def killed(run, rows):
+        if run.step == at:
+            raise KeyboardInterrupt
+        return step(run, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "take_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tune(tmp_path / "cut", **settings)
+    _, path, summary = tune(tmp_path / "cut", **settings)
+    assert summary["steps"] == 12
+    assert all(torch.equal(whole[name], value) for name, value in weights_of(path).items())
+
+
+def test_a_kill_between_the_early_stop_and_the_end_trains_no_further(tmp_path, monkeypatch):
+    worsen(monkeypatch, best=6)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "finish", lambda run, folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            tune(tmp_path, patience=2, **RISING)
+    assert tune(tmp_path, patience=2, **RISING)[2]["steps"] == 12
+
+
+def test_patience_without_held_out_rows_is_refused(tmp_path):
+    with pytest.raises(UserError, match="--patience: needs held-out rows"):
+        tune(tmp_path, patience=2, held_out=0.0)
+
+
+def test_trouble_by_hand():
+    config, course = make_config(divergence=2.0), Course()
+    assert trouble(course, config, {"loss": 5.0}, chance=4.0) is None
+    assert trouble(course, config, {"loss": 10.0}, chance=4.0) is None
+    assert "10.01 passes 10" in trouble(course, config, {"loss": 10.01}, chance=4.0)
+    low = Course(first_loss=0.1)  # a base that is good already may well get worse for a while
+    assert trouble(low, config, {"loss": 7.9}, chance=4.0) is None
+    assert trouble(low, config, {"loss": 8.1}, chance=4.0) is not None
+    assert "L1 and loss became" in trouble(low, config, {"L1": math.nan, "loss": math.inf}, 4.0)
+
+
+def test_a_step_that_went_wrong_is_kept_with_its_rows_and_named(tmp_path, monkeypatch):
+    model, step = TinyModel(), loop.take_step
+
+    def poison(run, rows):
+        if run.step == 4:
+            model.text_tower.hidden.weight.data[0, 0] = torch.nan
+        return step(run, rows)
+
+    monkeypatch.setattr(loop, "take_step", poison)
+    with pytest.raises(UserError, match=r"step 5: .*inspect/step-5.json"):
+        tune(tmp_path, model)
+    kept = json.loads((tmp_path / "inspect" / "step-5.json").read_text())["inspection"]
+    assert kept["not_finite"]["weights"] == ["text_tower.hidden.weight"]
+    assert kept["figures"]["loss"] == "nan" and len(kept["weights"]) == 16
+    table = make_triples().to_pylist()
+    assert kept["rows"] and all(
+        row == {"row": row["row"], **table[row["row"]]} for row in kept["rows"]
+    )
+    tensors = load_file(tmp_path / "inspect" / "step-5.safetensors")
+    assert tensors["rows"].tolist() == [row["row"] for row in kept["rows"]]
+    assert sum(len(v) for name, v in tensors.items() if "tokens" in name) == 3 * len(kept["rows"])
+
+
+def test_a_loss_that_runs_away_stops_before_the_weights_are_touched(tmp_path, monkeypatch):
+    model, step = TinyModel(), loop.take_step
+    before = {}
+
+    def blow_up(run, rows):
+        if run.step == 3:
+            model.logit_scale.data.fill_(math.log(100.0))
+            model.text_tower.projection.weight.data.neg_()
+            before.update({name: value.clone() for name, value in model.state_dict().items()})
+        return step(run, rows)
+
+    monkeypatch.setattr(loop, "take_step", blow_up)
+    with pytest.raises(UserError, match=r"step 4: the loss diverged: .* passes"):
+        tune(tmp_path, model, divergence=1.5)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
+
+
+def test_starting_anew_removes_what_was_kept_for_inspection(tmp_path):
+    (tmp_path / "inspect").mkdir()
+    tune(tmp_path, fresh=True)
+    assert not (tmp_path / "inspect").exists()
