@@ -11,6 +11,7 @@ from paraclip.models.checkpoint import header_or_none, load_checkpoint, read_hea
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hub import offline_where_unreachable
 from paraclip.models.mini import Mini
+from paraclip.models.sentence import SentenceModel
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 FOLDER = "local-dir:"
@@ -20,10 +21,10 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
     """A model, in evaluation mode.
 
     Args:
-        name: `mini`; a ParaCLIP checkpoint (`.safetensors`); `NAME:TAG` with an architecture of
-            open_clip and one of its pretrained tags, which is downloaded; `NAME:FILE` with
-            weights on this machine; or `local-dir:FOLDER` with `open_clip_config.json` and
-            weights.
+        name: `mini`; `minilm` (reads texts alone); a ParaCLIP checkpoint (`.safetensors`);
+            `NAME:TAG` with an architecture of open_clip and one of its pretrained tags, which is
+            downloaded; `NAME:FILE` with weights on this machine; or `local-dir:FOLDER` with
+            `open_clip_config.json` and weights.
         device: auto, cpu, cuda, cuda:1 or mps.
 
     Raises:
@@ -53,6 +54,8 @@ def named_model(name: str) -> DualEncoder:
     """The model on the CPU."""
     if name == "mini":
         return Mini.from_wheels()
+    if name == "minilm":
+        return SentenceModel.from_wheel()
     if name.startswith(FOLDER):
         return from_folder(Path(name.removeprefix(FOLDER)))
     if Path(name).is_dir():
@@ -81,7 +84,9 @@ def unknown(name: str) -> UserError:
         tags = open_clip.list_pretrained_tags_by_model(name)
         example = f"{name}:{tags[-1]}" if tags else f"{name}:weights.safetensors"
         return UserError(name, "names an architecture but no weights", f"Say {example}")
-    return UserError(name, "is no known model", nearest(name, ["mini", *open_clip.list_models()]))
+    return UserError(
+        name, "is no known model", nearest(name, ["mini", "minilm", *open_clip.list_models()])
+    )
 
 
 def from_folder(folder: Path) -> DualEncoder:
