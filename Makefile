@@ -7,11 +7,11 @@ PIP_ARGS ?=
 # Your own pictures: make demo DATA=folder
 DATA ?=
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint clean chromium
 demo: $(VENV)/builtin.stamp
 	$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)")
 
-test: $(VENV)/dev.stamp lint
+test: $(VENV)/dev.stamp lint chromium
 	$(BIN)/pytest -n 2
 
 lint: $(VENV)/dev.stamp
@@ -33,6 +33,14 @@ $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes,crosscheck]'
 	@touch $@
+
+# The page of examples is tested in Chromium; without it (no root, no apt-get) that test is skipped.
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+		--no-install-recommends chromium; } >/dev/null 2>&1; } || \
+		echo "No Chromium: the test that drives the page of examples is skipped."
 
 clean:
 	rm -rf $(VENV) build dist

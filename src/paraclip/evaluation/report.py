@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -230,14 +231,16 @@ def cell(line: Line, label: str, base: str) -> str:
     return f"{value} ({figure(difference.value, True)}{'*' if counts(difference) else ' '})"
 
 
-def markdown(report: Report, pictures: list[str]) -> str:
+def markdown(report: Report, pictures: list[str], pages: Sequence[str] = ()) -> str:
     """The report for people.
 
     Args:
         report: what was found.
         pictures: file names of plots and sheets that lie beside it.
+        pages: file names of HTML pages of examples.
     """
     parts = ["# Evaluation", models_table(report)]
+    parts += [f"[The pairs whose rankings changed most]({name})" for name in pages]
     parts += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in pictures]
     parts += [section_markdown(section, list(report.models)) for section in report.sections]
     parts += ["## How it was made", provenance_list(report.provenance)]

@@ -10,9 +10,10 @@ import numpy as np
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
 from paraclip.evaluation.bootstrap import interval, resample
+from paraclip.evaluation.browser import write_browser
 from paraclip.evaluation.contact_sheet import contact_sheet
+from paraclip.evaluation.examples import Examples, examples_of
 from paraclip.evaluation.kept_scores import Kept, keep_scores
-from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.plots import plot_scores, plot_trade_off
 from paraclip.evaluation.report import (
     Line,
@@ -41,7 +42,8 @@ def evaluate(
     """Score every model in every benchmark and write what was found.
 
     Into `out` go `report.json`, `report.md`, `scores.png`, `items.npz` (every item's scores, for
-    later comparisons), and where they can be made `trade_off.png` and `contact_sheet.png`.
+    later comparisons), and where they can be made `trade_off.png`, `contact_sheet.png` and
+    `browser.html` (the pairs whose rankings changed most).
 
     Args:
         models: by label; "base" (else the first) and "control" are what others are set against.
@@ -104,7 +106,7 @@ class Run:
     facts: dict[str, dict[str, Any]]
     sections: list[Section] = field(default_factory=list)
     items: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
-    retrieval: tuple[ParaphrasedRetrieval, dict[str, Scores]] | None = None
+    examples: list[Examples] = field(default_factory=list)
 
     @property
     def cache(self) -> Path | None:
@@ -143,8 +145,8 @@ class Run:
         self.sections.append(Section(name, benchmark.pool, benchmark.data, lines, notes, made))
         for label, got in scores.items():
             self.items |= item_arrays(f"{name}/{label}", got)
-        if isinstance(benchmark, ParaphrasedRetrieval) and self.retrieval is None:
-            self.retrieval = benchmark, scores
+        if (shown := examples_of(benchmark, scores, name)) is not None:
+            self.examples.append(shown)
 
     def new_name(self, name: str) -> str:
         """The benchmark's name; the second of that name (on other data) is numbered."""
@@ -170,6 +172,11 @@ class Run:
     def base(self) -> str:
         """The model that others are set against."""
         return compared_with(self.labels)[0]
+
+    @property
+    def tuned(self) -> str:
+        """The model whose examples are shown beside base's."""
+        return "tuned" if "tuned" in self.labels else self.labels[-1]
 
     def compared(self) -> list[tuple[str, str]]:
         """Every model against base, and against control; base itself is set against none."""
@@ -202,27 +209,23 @@ def write_all(report: Report, run: Run, folder: Path) -> None:
         pictures.append("trade_off.png")
     if draw_sheet(run, folder / "contact_sheet.png"):
         pictures.append("contact_sheet.png")
+    pages = []
+    if run.base != run.tuned:
+        labels = run.base, run.tuned
+        found = write_browser(run.examples, labels, folder / "browser.html")
+        pages = ["browser.html"] if found else []
     with atomic_path(folder / "items.npz") as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **run.items)  # type: ignore[arg-type]  # names, not options
-    write_text(folder / "report.md", markdown(report, pictures))
+    write_text(folder / "report.md", markdown(report, pictures, pages))
     write_json(report, folder / "report.json")
 
 
 def draw_sheet(run: Run, path: Path) -> bool:
     """Draw the contact sheet, if there are rankings of two models over a pool of pictures."""
-    if run.retrieval is None or len(run.labels) < 2:
+    found = next((some for some in run.examples if not any(some.kinds)), None)
+    if found is None or run.base == run.tuned:
         return False
-    benchmark, scores = run.retrieval
-    if not benchmark.searched.references:
-        return False
-    tuned = "tuned" if "tuned" in run.labels else run.labels[-1]
-    labels = (run.base, tuned)
-    if run.base == tuned:
-        return False
-    rankings = [
-        (scores[label].arrays["caption_ranking"], scores[label].arrays["paraphrase_ranking"])
-        for label in labels
-    ]
-    texts = list(zip(benchmark.pairs.captions, benchmark.pairs.paraphrases, strict=True))
-    contact_sheet(texts, rankings[0], rankings[1], benchmark.searched.references, path, labels)
+    labels = (run.base, run.tuned)
+    before, after = (found.rankings[label] for label in labels)
+    contact_sheet(found.texts, before, after, found.references, path, labels)
     return True

@@ -1,0 +1,194 @@
+"""The page of examples: what is in it, that nothing in it can do harm, and that it works."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colour_encoder import COLOURS, ColourEncoder, draw_pictures
+
+from paraclip.evaluation import browser
+from paraclip.evaluation.browser import Album, island, results, write_browser
+from paraclip.evaluation.examples import Examples, examples_of, most_changed, overlaps
+from paraclip.evaluation.pairs import Pairs
+from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.pool import read_pool
+from paraclip.evaluation.run import evaluate
+from paraclip.evaluation.variations import Variations
+from paraclip.evaluation.wordings import read_wordings
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+NASTY = "</script><img src=x onerror=alert(1)> & \u2028 'quoted'"
+
+
+def made(folder: Path, texts: list[tuple[str, str]] | None = None) -> Examples:
+    """Three pairs over six pictures: the first gains all, the second loses some, one stays."""
+    references = [str(path) for path in draw_pictures(folder / "pictures", 2)][:6]
+    first = np.array([[0, 1, 2], [3, 4, 5], [0, 1, 2]])
+    base = np.array([[3, 4, 5], [3, 4, 5], [0, 1, 2]])
+    tuned = np.array([[0, 1, 2], [3, 0, 1], [0, 1, 2]])
+    texts = texts or [("a red hat", "hat of red"), ("a blue car", "car in blue"), ("one", "two")]
+    rankings = {"base": (first, base), "tuned": (first, tuned)}
+    return Examples("made", "3 pairs over 6", references, texts, ["", "", ""], rankings)
+
+
+def content(path: Path) -> dict:
+    """The JSON island of a page."""
+    (found,) = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', path.read_text())
+    return json.loads(found)
+
+
+def test_the_pairs_that_changed_most_are_chosen() -> None:
+    gains = np.array([0.1, -0.5, 0.0, 0.4, -0.1, 0.2])
+    assert most_changed(gains, 2) == [1, 3, 5, 4]
+    assert most_changed(gains) == [1, 3, 5, 0, 4]
+    assert most_changed(np.zeros(3)) == []
+
+
+def test_the_page_holds_texts_rankings_and_pictures(tmp_path: Path) -> None:
+    assert write_browser([made(tmp_path)], ("base", "tuned"), tmp_path / "page.html")
+    found = content(tmp_path / "page.html")
+    (one,) = found["sets"]
+    assert (one["all"], one["gained"], one["lost"], one["k"]) == (3, 1, 1, 3)
+    assert [pair["texts"][0] for pair in one["pairs"]] == ["a red hat", "a blue car"]
+    red, blue = one["pairs"]
+    assert red["overlap"] == [0.0, 100.0]
+    assert blue["overlap"] == [100.0, round(100 * (1 + 1 / 2 + 1 / 3) / 3, 2)]
+    # picture 3 is first for both wordings of blue; 0 and 1 only the second wording finds
+    second = blue["results"][1][1]
+    assert [rank for _, rank in second] == [1, 0, 0]
+    names = [found["pictures"][number]["name"] for number, _ in second]
+    assert names == ["green_1.png", "red_0.png", "red_1.png"]
+    assert all(p["source"].startswith("data:image/jpeg;base64,") for p in found["pictures"])
+    assert len(found["pictures"]) == 6, "each once"
+
+
+def test_texts_cannot_leave_their_island(tmp_path: Path) -> None:
+    texts = [(NASTY, "<b>bold</b>"), ("a", "b"), ("c", "d")]
+    page = made(tmp_path, texts)
+    rankings = {"base": page.rankings["base"], "<i>": page.rankings["tuned"]}
+    page = Examples(**{**vars(page), "rankings": rankings})
+    assert write_browser([page], ("base", "<i>"), tmp_path / "p.html")
+    text = (tmp_path / "p.html").read_text()
+    assert "onerror=alert" in text and "<img src=x" not in text and "<b>" not in text
+    assert "<i>" not in text and "&lt;i&gt;" in text
+    assert content(tmp_path / "p.html")["sets"][0]["pairs"][0]["texts"][0] == NASTY
+    assert not re.search(r"innerHTML|outerHTML|document\.write|insertAdjacentHTML|eval\(", text)
+    assert "default-src 'none'" in text
+    assert json.loads(island({"a": NASTY})) == {"a": NASTY}
+
+
+def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser, "LARGEST", 1)
+    write_browser([made(tmp_path)], ("base", "tuned"), tmp_path / "page.html")
+    assert len(content(tmp_path / "page.html")["sets"][0]["pairs"]) == 1
+
+
+def test_a_picture_that_is_gone_is_a_grey_square(tmp_path: Path) -> None:
+    examples = made(tmp_path)
+    Path(examples.references[0]).unlink()
+    assert write_browser([examples], ("base", "tuned"), tmp_path / "page.html")
+
+
+def test_results_know_their_place_in_the_other_ranking() -> None:
+    album = Album()
+    album.numbers = {"a": 7, "b": 8, "c": 9}
+    found = results(np.array([2, 0]), np.array([1, 2]), 5, ["a", "b", "c"], album)
+    assert found == [[9, 2], [7, 0]]
+
+
+def test_nothing_changed_is_no_page(tmp_path: Path) -> None:
+    examples = made(tmp_path)
+    same = {"base": examples.rankings["base"], "tuned": examples.rankings["base"]}
+    still = Examples(**{**vars(examples), "rankings": same})
+    assert not write_browser([still], ("base", "tuned"), tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_paraphrases_and_variations_both_give_examples(tmp_path: Path) -> None:
+    pictures = draw_pictures(tmp_path / "pictures", 3)
+    pool = read_pool(tmp_path / "pictures")
+    texts = [(f"a {name} thing", f"some {name} stuff") for name in COLOURS]
+    first, second = zip(*texts, strict=True)
+    paraphrases = ParaphrasedRetrieval(Pairs("p", tuple(COLOURS), first, second, "0"), pool, 3)
+    rows = [
+        {"image_id": path.name, "caption": f"a {path.stem}",
+         "variations": {"lexical": f"one {path.stem}", "typo": f"a {path.stem}x", "contrast": "no"}}
+        for path in pictures[:4]
+    ]  # fmt: skip
+    (tmp_path / "w.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    wordings = read_wordings(tmp_path / "w.jsonl", ("lexical", "typo"))
+    variations = Variations("variations", wordings, pool, 3)
+    models = {"base": ColourEncoder(1.5), "tuned": ColourEncoder(0.1)}
+    evaluate(models, [paraphrases, variations], tmp_path / "out", {"resamples": 5})
+    found = content(tmp_path / "out" / "browser.html")
+    assert [one["name"] for one in found["sets"]] == ["paraphrased-retrieval", "variations"]
+    assert found["sets"][1]["kinds"] == ["lexical", "typo"]
+    kinds = {pair["kind"]: pair["texts"] for pair in found["sets"][1]["pairs"]}
+    assert all(("one " in texts[1]) == (kind == "lexical") for kind, texts in kinds.items())
+    assert "(browser.html)" in (tmp_path / "out" / "report.md").read_text()
+    scores = {"base": paraphrases.score(models["base"], None)}
+    shown = examples_of(paraphrases, scores, "n")
+    assert shown is not None and np.allclose(
+        overlaps(shown.rankings["base"]), scores["base"].metrics[0].items
+    )
+
+
+class Shown(HTMLParser):
+    """What a browser drew: cards, their texts, shared marks, attributes that run code."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cards, self.shared, self.handlers = 0, 0, 0
+        self.texts: list[str] = []
+        self.count = ""
+        self.place: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        facts = dict(attrs)
+        self.cards += tag == "article"
+        self.shared += tag == "li" and "shared" in (facts.get("class") or "")
+        self.handlers += "onerror" in facts
+        if facts.get("class") == "text":
+            self.texts.append("")
+        self.place = "text" if facts.get("class") == "text" else facts.get("id")
+
+    def handle_data(self, data: str) -> None:
+        if self.place == "text":
+            self.texts[-1] += data
+        if self.place == "count":
+            self.count += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self.place = None
+
+
+def draw(path: Path, state: str, profile: Path) -> Shown:
+    """The page as a headless browser shows it."""
+    assert CHROMIUM is not None
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={profile}", "--dump-dom", f"{path.as_uri()}#{state}",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return Shown(done.stdout)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_draws_sorts_and_filters(tmp_path: Path) -> None:
+    texts = [("a red hat", NASTY), ("a blue car", "car in blue"), ("one", "two")]
+    write_browser([made(tmp_path, texts)], ("base", "tuned"), tmp_path / "page.html")
+    whole = draw(tmp_path / "page.html", "order=loss", tmp_path / "profile")
+    assert whole.cards == 2 and whole.count == "2 of 2 pairs"
+    assert whole.texts == ["a blue car", "car in blue", "a red hat", NASTY]
+    assert whole.handlers == 0, "a text became an element"
+    # blue: all three and their twins before, one of each after; red: none before, all after
+    assert whole.shared == 6 + 2 + 0 + 6
+    part = draw(tmp_path / "page.html", "words=BLUE+car&change=loss", tmp_path / "profile")
+    assert part.texts == ["a blue car", "car in blue"] and part.count == "1 of 2 pairs"
