@@ -1,0 +1,221 @@
+"""ARO's Visual Genome tasks: the crop, the rules of the means, and what is refused."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colour_encoder import ColourEncoder
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from paraclip.errors import UserError
+from paraclip.evaluation.aro import (
+    GET,
+    SYMMETRIC,
+    VisualGenome,
+    counted_attributes,
+    counted_relations,
+    load_vg_attribution,
+    load_vg_relation,
+    nearer,
+)
+from paraclip.evaluation.pictures import Crop, crop_vectors, find_pictures, picture_key
+from paraclip.evaluation.vectors import Arithmetic
+
+DATA = Path(os.environ.get("PARACLIP_DATA") or "../shared/data")
+RED_LEFT = (0, 0, 10, 20)
+BLUE_RIGHT = (10, 0, 10, 20)
+
+
+def entry(
+    box: tuple[int, int, int, int], true: str, false: str, relation: str = "on",
+    image: str = "a.png",
+) -> dict:  # fmt: skip
+    sides = dict(zip(("bbox_x", "bbox_y", "bbox_w", "bbox_h"), box, strict=True))
+    told = {"image_path": image, "true_caption": true, "false_caption": false}
+    return {**told, **sides, "relation_name": relation}
+
+
+def write(folder: Path, rows: list, name: str = "visual_genome_relation.json") -> Path:
+    """A folder as ARO's, with one picture: red on its left, blue on its right."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    picture = Image.new("RGB", (20, 20), (0, 0, 255))
+    picture.paste((255, 0, 0), (0, 0, 10, 20))
+    picture.save(folder / "images" / "a.png")
+    (folder / name).write_text(json.dumps(rows))
+    return folder / name
+
+
+def values(benchmark: VisualGenome, cache: Path | None = None) -> dict[str, float]:
+    found = benchmark.score(ColourEncoder(), cache).metrics
+    return {metric.name: metric.value() for metric in found}
+
+
+def test_the_box_decides_what_is_seen(tmp_path: Path) -> None:
+    file = write(tmp_path, [entry(RED_LEFT, "red", "blue"), entry(BLUE_RIGHT, "blue", "red")])
+    assert values(VisualGenome("aro-vg-relation", file))["VG-R micro"] == 1
+    file = write(tmp_path, [entry(RED_LEFT, "blue", "red"), entry(BLUE_RIGHT, "red", "blue")])
+    assert values(VisualGenome("aro-vg-relation", file))["VG-R micro"] == 0
+
+
+def test_a_tie_is_wrong(tmp_path: Path) -> None:
+    file = write(tmp_path, [entry((0, 0, 20, 20), "red", "red")])
+    assert values(VisualGenome("aro-vg-relation", file))["VG-R micro"] == 0
+
+
+def test_relations_are_averaged_apart_and_the_symmetric_ones_only_in_micro(tmp_path: Path) -> None:
+    rows = [
+        entry(RED_LEFT, "red", "blue", "on"), entry(RED_LEFT, "red", "blue", "on"),
+        entry(RED_LEFT, "blue", "red", "on"), entry(RED_LEFT, "red", "blue", "wearing"),
+        entry(RED_LEFT, "blue", "red", "near"), entry(RED_LEFT, "blue", "red", "near"),
+    ]  # fmt: skip
+    benchmark = VisualGenome("aro-vg-relation", write(tmp_path, rows))
+    found = benchmark.score(ColourEncoder(), None)
+    told = {metric.name: metric.value() for metric in found.metrics}
+    assert told["VG-R macro"] == pytest.approx((2 / 3 + 1) / 2)
+    assert told["VG-R micro"] == pytest.approx(3 / 6)
+    assert told["VG-R on"] == pytest.approx(2 / 3) and "VG-R near" not in told
+    assert found.notes == ["VG-R macro is over 2 of 3 relations, 4 of 6 entries"]
+    assert [m.name for m in found.metrics if m.headline] == ["VG-R macro"]
+
+
+def test_attribute_pairs_need_25_cases(tmp_path: Path) -> None:
+    def rows(first: str, many: int, right: int) -> list:
+        good, bad = entry(RED_LEFT, "red", "blue"), entry(RED_LEFT, "blue", "red")
+        made = [dict(good if number < right else bad) for number in range(many)]
+        for row in made:
+            del row["relation_name"]
+            row["attributes"] = [first, "open"]
+        return made
+
+    name = "visual_genome_attribution.json"
+    file = write(tmp_path, rows("old", 25, 5) + rows("wet", 24, 24) + rows("big", 30, 30), name)
+    told = values(load_vg_attribution_of(file))
+    assert told["VG-A macro"] == pytest.approx((5 / 25 + 1) / 2)
+    assert told["VG-A micro"] == pytest.approx(59 / 79)
+    few = values(load_vg_attribution_of(write(tmp_path, rows("wet", 24, 24), name)))
+    assert few == {"VG-A micro": 1}
+
+
+def load_vg_attribution_of(file: Path) -> VisualGenome:
+    return VisualGenome("aro-vg-attribution", file)
+
+
+def test_the_data_folder_is_laid_out_as_aros(tmp_path: Path) -> None:
+    write(tmp_path / "aro", [entry(RED_LEFT, "red", "blue")])
+    assert load_vg_relation(tmp_path, Arithmetic()).pool == (
+        "1 entries of visual_genome_relation.json, 1 pictures cut to boxes"
+    )
+    with pytest.raises(UserError, match=r"attribution.json: there is no such file. Get visual"):
+        load_vg_attribution(tmp_path, Arithmetic())
+
+
+@given(seed=st.integers(0, 10**6), rows=st.integers(1, 12))
+def test_nearer_equals_a_slow_twin(seed: int, rows: int) -> None:
+    random = np.random.default_rng(seed)
+    image, true, false = random.integers(-1, 2, (3, rows, 3)).astype(np.float32)
+    expected = []
+    for row in range(rows):
+        near = sum(a * b for a, b in zip(image[row], true[row], strict=True))
+        far = sum(a * b for a, b in zip(image[row], false[row], strict=True))
+        expected.append(1.0 if near > far else 0.0)
+    assert nearer(image, true, false).tolist() == expected
+
+
+@given(groups=st.lists(st.sampled_from(["on", "near", "by", "wearing", "in"]), max_size=80))
+def test_the_rules_equal_slow_twins(groups: list[str]) -> None:
+    assert counted_relations(groups) == {name for name in groups if name not in SYMMETRIC}
+    assert counted_attributes(groups) == {name for name in groups if groups.count(name) >= 25}
+
+
+def test_the_authors_list_is_whole() -> None:
+    assert len(SYMMETRIC) == 157 and {"next to", "with", "attached to"} <= SYMMETRIC
+    assert not SYMMETRIC & {"on", "wearing", "to the left of", "in", "above"}
+
+
+def test_a_cached_part_is_not_computed_again(tmp_path: Path) -> None:
+    file = write(tmp_path, [entry(RED_LEFT, "red", "blue"), entry(BLUE_RIGHT, "blue", "red")])
+    benchmark, cache = VisualGenome("aro-vg-relation", file), tmp_path / "cache"
+    first = values(benchmark, cache)
+    crops = [Crop(crop.path, crop.box) for crop in benchmark.crops]
+
+    class Blind(ColourEncoder):
+        def embed_pixels(self, pixels):
+            raise AssertionError("computed again")
+
+    vectors, good, _ = crop_vectors(Blind(), crops, cache, Arithmetic())
+    assert good.tolist() == [0, 1] and vectors.shape == (2, 8)
+    assert first == values(benchmark, cache)
+
+
+def test_a_box_outside_is_broken_and_one_over_the_edge_is_filled(tmp_path: Path) -> None:
+    file = write(tmp_path, [entry((20, 0, 5, 5), "red", "blue")])
+    with pytest.raises(UserError, match=r"the box \(20, 0, 5, 5\) does not lie in"):
+        VisualGenome("aro-vg-relation", file).score(ColourEncoder(), None)
+    over = Crop(str(tmp_path / "images" / "a.png"), (15, 0, 10, 20)).open()
+    assert over.size == (10, 20) and over.getpixel((9, 3)) == (0, 0, 0)
+    assert over.getpixel((0, 3)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize("lost", ["image_path", "true_caption", "bbox_w"])
+def test_an_entry_without_its_column_is_told(tmp_path: Path, lost: str) -> None:
+    row = entry(RED_LEFT, "red", "blue")
+    del row[lost]
+    with pytest.raises(UserError, match=rf"relation.json:1: has no '{lost}'. Get visual"):
+        VisualGenome("aro-vg-relation", write(tmp_path, [row]))
+
+
+def test_what_is_wrong_with_the_entries_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no entries"):
+        VisualGenome("aro-vg-relation", write(tmp_path, []))
+    row = {**entry(RED_LEFT, "red", "blue"), "bbox_x": 1.5}
+    with pytest.raises(UserError, match="is not of whole pixels"):
+        VisualGenome("aro-vg-relation", write(tmp_path, [row]))
+    row = {**entry(RED_LEFT, "red", "blue"), "attributes": ["one"]}
+    del row["relation_name"]
+    with pytest.raises(UserError, match="the attributes are not two"):
+        VisualGenome("aro-vg-attribution", write(tmp_path, [row]))
+
+
+def test_missing_pictures_are_named_counted_and_refused(tmp_path: Path) -> None:
+    rows = [entry(RED_LEFT, "red", "blue", image=f"{n}.png") for n in range(3)]
+    file = write(tmp_path, [*rows, entry(RED_LEFT, "red", "blue")])
+    with pytest.raises(UserError, match=r"0.png: there is no such picture \(3 of 4 rows"):
+        VisualGenome("aro-vg-relation", file)
+    lenient = VisualGenome("aro-vg-relation", file, how=Arithmetic(max_broken=0.8))
+    assert lenient.notes[0].startswith("3 of 4 pictures left out") and len(lenient.items) == 1
+    (tmp_path / "images" / "a.png").unlink()
+    with pytest.raises(UserError, match="holds none of the 4 pictures"):
+        VisualGenome("aro-vg-relation", file, how=Arithmetic(max_broken=1))
+    (tmp_path / "images").rmdir()
+    with pytest.raises(UserError, match="there is no such folder of pictures"):
+        VisualGenome("aro-vg-relation", file)
+
+
+def test_pictures_of_coco_are_known_by_their_number(tmp_path: Path) -> None:
+    names = ("val2014/COCO_val2014_000000000042.jpg", "000000000042.jpg", "42.jpg")
+    assert {picture_key(name) for name in names} == {"42"}
+    assert picture_key("dog_7.jpg") == "dog_7.jpg"
+    (tmp_path / "in" / "it").mkdir(parents=True)
+    (tmp_path / "in" / "it" / "000000000042.jpg").write_bytes(b"x")
+    found = find_pictures(names[:1], tmp_path, None, Arithmetic())
+    assert found.paths[names[0]].endswith("in/it/000000000042.jpg") and not found.notes
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(not (DATA / "aro_format").is_dir(), reason=f"no research data in {DATA}")
+def test_genuine_entries_are_read_and_scored_on_pictures_drawn_here(tmp_path: Path) -> None:
+    file = DATA / "aro_format" / "visual_genome_relation_sample.json"
+    for number, row in enumerate(json.loads(file.read_text())):
+        shade = (number * 9 % 256, 90, 200 - number * 5)
+        Image.new("RGB", (500, 760), shade).save(tmp_path / row["image_path"])
+    benchmark = VisualGenome("aro-vg-relation", file, tmp_path)
+    found = benchmark.score(ColourEncoder(), None)
+    told = {metric.name: metric for metric in found.metrics}
+    assert len(told["VG-R micro"].items) == 24
+    relations = {item.group for item in benchmark.items} - SYMMETRIC
+    assert {f"VG-R {name}" for name in relations} == set(told) - {"VG-R micro", "VG-R macro"}
+    assert "VG-Relation" not in GET["aro-vg-relation"]
