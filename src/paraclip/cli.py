@@ -2,12 +2,13 @@
 
 import importlib
 import sys
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any, Union
 
 import tyro
 
 import paraclip
+from paraclip.config_file import read_options
 from paraclip.data.config import CaptionsConfig
 from paraclip.errors import UserError
 from paraclip.evaluation.config import CompareConfig, EvaluateConfig
@@ -82,6 +83,32 @@ COMMANDS = {
 }
 
 
+def preset(command: Command, arguments: list[str]) -> dict[str, Any]:
+    """What the command's `--config FILE` sets, as an argument for tyro; nothing without a file.
+
+    Raises:
+        UserError: there is no such file, or it holds something else than options.
+    """
+    has_file = "config" in {field.name for field in fields(command.config)}
+    path = value_of("--config", arguments)
+    if not has_file or path is None or COMMANDS.get(arguments[0]) is not command:
+        return {}
+    options = read_options(path, command.config)
+    required = [field.name for field in fields(command.config) if field.default is MISSING]
+    missing = {name: tyro.MISSING for name in required if name not in options}
+    return {"default": command.config(**missing, **options)}
+
+
+def value_of(option: str, arguments: list[str]) -> str | None:
+    """What the command line gives for an option, as `--option VALUE` or `--option=VALUE`."""
+    for place, word in enumerate(arguments):
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+        if word == option and place + 1 < len(arguments):
+            return arguments[place + 1]
+    return None
+
+
 def parse(arguments: list[str]) -> Any:
     """The config object of the command that the arguments name.
 
@@ -89,7 +116,10 @@ def parse(arguments: list[str]) -> Any:
         SystemExit: with code 2 for unknown commands or options, 0 after `--help`.
     """
     choices = tuple(
-        Annotated[command.config, tyro.conf.subcommand(name, description=command.summary)]
+        Annotated[
+            command.config,
+            tyro.conf.subcommand(name, description=command.summary, **preset(command, arguments)),
+        ]
         for name, command in COMMANDS.items()
     )
     any_of: Any = Union[choices]  # noqa: UP007 built from the table

@@ -19,7 +19,7 @@ from paraclip.data.lines import bounded_lines, open_source
 from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text, json_object, label
 from paraclip.data.seen import SeenIds
-from paraclip.errors import UserError
+from paraclip.errors import UserError, nearest
 from paraclip.files import atomic_path, write_text
 
 TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
@@ -89,12 +89,19 @@ def write_paper_lines(path: Path, table: pa.Table, provenance: Mapping[str, Any]
     write_text(beside, json.dumps(dict(provenance), ensure_ascii=False, indent=1) + "\n")
 
 
-def read_triples(path: Path | str, problems: Problems | None = None) -> pa.Table:
+def read_triples(
+    path: Path | str,
+    problems: Problems | None = None,
+    one_step: bool = False,
+    extra: str | None = None,
+) -> pa.Table:
     """All triples of a file, with SCHEMA's columns; Parquet metadata is kept.
 
     Args:
         path: Parquet, or the paper's JSONL.
         problems: where rows without one of the three texts are noted; they are left out.
+        one_step: do not ask for paraphrase_2; it is taken to be paraphrase_1.
+        extra: a further column of texts that is kept; a row may have none.
 
     Raises:
         UserError: no such file, not triples, a column is missing, ids are there twice, or more
@@ -105,20 +112,25 @@ def read_triples(path: Path | str, problems: Problems | None = None) -> pa.Table
     if not path.is_file():
         raise UserError(path, "there is no such file", REMAKE)
     if path.suffix in (".jsonl", ".ndjson"):
-        table = read_paper_lines(path, problems)
+        table = read_paper_lines(path, problems, one_step, extra)
     else:
-        table = read_parquet(path, problems)
+        table = read_parquet(path, problems, one_step, extra)
     if not table.num_rows:
         raise UserError(path, "holds no triples", REMAKE)
     refuse_duplicates(path, table["id"])
     return table
 
 
-def read_parquet(path: Path, problems: Problems) -> pa.Table:
+def read_parquet(
+    path: Path, problems: Problems, one_step: bool = False, extra: str | None = None
+) -> pa.Table:
     """The triples of a Parquet file whose three texts are all there."""
     try:
         found = pq.read_table(path)
         found.validate(full=True)  # texts that are not UTF-8, too
+        if one_step and "paraphrase_1" in found.column_names:
+            found = found.drop_columns({"paraphrase_2"} & set(found.column_names))
+            found = found.append_column("paraphrase_2", found["paraphrase_1"])
         lacking = [name for name in ("id", *TEXTS) if name not in found.column_names]
         if lacking:
             has = ", ".join(found.column_names)
@@ -126,9 +138,25 @@ def read_parquet(path: Path, problems: Problems) -> pa.Table:
         if "image_id" not in found.column_names:
             found = found.append_column("image_id", found["id"])
         table = fitted(found).replace_schema_metadata(found.schema.metadata)
+        if extra is not None:
+            table = table.append_column(extra, extra_column(path, found, extra))
     except (pa.ArrowException, OSError) as error:
         raise UserError(path, f"is not a Parquet file of triples ({error})", REMAKE) from error
     return without_broken(path, table, problems)
+
+
+def extra_column(path: Path, found: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column of texts beside the triples.
+
+    Raises:
+        UserError: there is none of that name, or every row of it is empty.
+    """
+    if name not in found.column_names:
+        raise UserError(path, f"has no column {label(name)}", nearest(name, found.column_names))
+    column = found[name].cast(pa.string())
+    if column.null_count == len(column):
+        raise UserError(path, f"has nothing in the column {label(name)}", "Name another column.")
+    return column
 
 
 def without_broken(path: Path, table: pa.Table, problems: Problems) -> pa.Table:
@@ -147,18 +175,29 @@ def without_broken(path: Path, table: pa.Table, problems: Problems) -> pa.Table:
     return table.set_column(place, SCHEMA.field("image_id"), filled_id)
 
 
-def read_paper_lines(path: Path, problems: Problems) -> pa.Table:
+def read_paper_lines(
+    path: Path, problems: Problems, one_step: bool = False, extra: str | None = None
+) -> pa.Table:
     """The triples of a JSONL file in the paper's layout, or with SCHEMA's names."""
-    rows, total = [], 0
+    rows, total, beside = [], 0, []
     with open_source(str(path)) as stream:
         for number, line in bounded_lines(stream, str(path), problems):
             total += 1
             try:
-                rows.append(paper_row(json_object(line), number))
+                found = json_object(line)
+                if one_step and "paraphrase_1" in found:
+                    found["paraphrase_2"] = found["paraphrase_1"]
+                rows.append(paper_row(found, number))
+                beside.append(found.get(extra) if extra else None)
             except BrokenRow as broken:
                 problems.add(f"{path}:{number}", str(broken))
     problems.check(total)
-    return fitted(rows)
+    table = fitted(rows)
+    if extra is None:
+        return table
+    texts = [text if isinstance(text, str) else None for text in beside]
+    column = pa.table({extra: pa.array(texts, pa.string())})
+    return table.append_column(extra, extra_column(path, column, extra))
 
 
 def paper_row(found: dict[str, Any], number: int) -> dict[str, Any]:

@@ -37,6 +37,24 @@ def add_adapters(tower: nn.Module, rank: int, alpha: float, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(config, tower)
+    for module in tower.modules():
+        if hasattr(module, "unload_and_optionally_merge_module"):
+            keep_weights(module)
+
+
+def keep_weights(attention: Any) -> None:
+    """Put an attention's own weights back after each pass.
+
+    `peft` adds its adapter to them for the pass and then takes it away again, which rounds: the
+    frozen weights would wander, and the second pass over a micro-batch would differ.
+    """
+    inner, outer = attention.base_layer, attention.base_layer.out_proj.base_layer
+    weights = inner.in_proj_weight, outer.weight
+
+    def put_back(*passed: Any) -> None:
+        inner.in_proj_weight, outer.weight = weights
+
+    attention.register_forward_hook(put_back)
 
 
 def takes_adapter(module: nn.Module) -> bool:

@@ -33,12 +33,14 @@ def train_command(config: TrainConfig) -> None:
     """
     check_options(config)
     problems = Problems(config.max_broken)
-    triples = read_triples(config.triples, problems)
+    triples = read_triples(config.triples, problems, config.one_step, config.negatives)
     if config.images is not None:
         triples = attach_images(triples, config.images)
     model = load_model(config.model, config.device)
-    features = features_of(model, triples["image"].to_pylist(), problems)
-    say_pictures(triples, features)
+    features = None
+    if config.image_learning_rate is None:  # else pictures are seen in every step
+        features = features_of(model, triples["image"].to_pylist(), problems)
+        say_pictures(triples, features)
     facts = {
         "triples": {"sha256": file_hash(config.triples), **read_provenance(config.triples)},
         "base": config.model,

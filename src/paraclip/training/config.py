@@ -108,6 +108,9 @@ class TrainConfig(LoopConfig):
     triples: tyro.conf.Positional[str]
     """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
 
+    config: str | None = None
+    """TOML file with any of these options by name; what the command line gives goes before it."""
+
     model: str = "mini"
     """Base: mini, a ParaCLIP checkpoint, or an open_clip name such as
     ViT-B-32:laion2b_s34b_b79k or ViT-B-32:weights.safetensors."""

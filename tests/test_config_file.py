@@ -1,0 +1,85 @@
+"""Options from TOML: every shipped file parses, the command line overrides, mistakes are told."""
+
+from pathlib import Path
+
+import pytest
+
+from paraclip.cli import main, parse
+from paraclip.config_file import read_options
+from paraclip.errors import UserError
+from paraclip.training.config import TrainConfig
+
+SHIPPED = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "run.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_there_are_shipped_files() -> None:
+    names = {path.stem for path in SHIPPED}
+    assert names >= {"paper", "control", "lora", "siglip", "large-batch", "flickr8k-mini"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_file_is_a_run(path: Path) -> None:
+    from paraclip.training.checks import check_options
+
+    config = parse(["train", "triples.parquet", "--config", str(path)])
+    assert isinstance(config, TrainConfig) and config.triples == "triples.parquet"
+    check_options(config)
+    for name, value in read_options(path, TrainConfig).items():
+        assert getattr(config, name) == value
+    assert path.read_text().startswith("# ")
+
+
+def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
+    text = 'triples = "mine.parquet"\nepochs = 7\nlearning-rate = 1\nweights = [1, 0, 2.5]\n'
+    path = written(tmp_path, text)
+    config = parse(["train", "--config", path])
+    assert (config.triples, config.epochs, config.weights) == ("mine.parquet", 7, (1.0, 0.0, 2.5))
+    assert type(config.learning_rate) is float and config.config == path
+    config = parse(["train", "other.parquet", f"--config={path}", "--epochs", "2"])
+    assert (config.triples, config.epochs) == ("other.parquet", 2)
+
+
+def test_a_run_without_triples_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse(["train", "--config", written(tmp_path, "epochs = 7\n")])
+    assert stop.value.code == 2 and "TRIPLES" in capsys.readouterr().err.upper()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("bacth_size = 8", r"bacth_size: is no option. Did you mean batch_size"),
+        ("config = 'other.toml'", "config: is no option"),
+        ("epochs = 1.5", "epochs: 1.5 is not a whole number"),
+        ("epochs = '3'", "epochs: '3' is not a whole number"),
+        ("control = 1", "control: 1 is not true or false"),
+        ("learning_rate = true", "learning_rate: True is not a number"),
+        ("loss = 'hinge'", "loss: 'hinge' is not one of info_nce, one_way, sigmoid"),
+        ("weights = [1, 1]", r"weights: \[1, 1\] is not a list \(3 times a number"),
+        ("image_loss_on = ['title']", "image_loss_on: .* is not a list"),
+        ("image_loss_on = 'caption'", "image_loss_on: 'caption' is not a list"),
+        ("epochs = ", "is no TOML"),
+        ("[epochs]\nx = 1", "epochs: .* is not a whole number"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        parse(["train", "triples.parquet", "--config", written(tmp_path, text)])
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "x.parquet", "--config", str(tmp_path / "none.toml")]) == 2
+    assert "none.toml: there is no such file" in capsys.readouterr().err
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="is no TOML"):
+        read_options(binary, TrainConfig)
+    binary.write_bytes(b"#" * (1 << 21))
+    with pytest.raises(UserError, match="too large"):
+        read_options(binary, TrainConfig)
