@@ -46,7 +46,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.parametrize("name", list(BENCHMARKS))
 def test_every_row_stands(name: str) -> None:
     assert callable(registry.maker_of(name))
-    needs = registry.fact_of(name, "NEEDS")
+    needs = registry.fact_of(name, "NEEDS") or ()
     assert isinstance(needs, tuple)
     assert not [need for need in needs if Path(need).is_absolute()]
     assert registry.how_to_get(name).endswith(".")

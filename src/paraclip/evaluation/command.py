@@ -91,7 +91,7 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
         try:
             found.append(make(name, config))
         except UserError as reason:
-            if BENCHMARKS[name].configured and not isinstance(reason, Missing):
+            if names_sources(config) and not isinstance(reason, Missing):
                 raise  # what the options name is wrong
             left_out[name] = str(reason)
             print(f"paraclip: {name} left out: {reason}", file=sys.stderr)
@@ -99,6 +99,11 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
         mend = "Give --data, or --pairs and --pool."
         raise UserError("evaluate", "no benchmark has its data", mend)
     return found, left_out
+
+
+def names_sources(config: EvaluateConfig) -> bool:
+    """Whether the user named data of their own: an error in it must not be passed over."""
+    return any((config.pairs, config.pool, config.captions, config.images_by_class))
 
 
 def named_benchmarks(config: EvaluateConfig) -> list[str]:
