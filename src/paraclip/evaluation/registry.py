@@ -54,6 +54,8 @@ BENCHMARKS: dict[str, Entry] = {
     "probes": Entry("scenes.benchmark:load_probes", "robustness", ("quick",)),
     "aro-vg-relation": Entry("aro:load_vg_relation", "composition", ("paper",)),
     "aro-vg-attribution": Entry("aro:load_vg_attribution", "composition", ("paper",)),
+    "aro-coco-order": Entry("aro_order:load_coco_order", "composition"),
+    "aro-flickr30k-order": Entry("aro_order:load_flickr30k_order", "composition"),
     "coco-retrieval": Entry("karpathy:load_coco", "retrieval", ("paper",)),
     "flickr30k-retrieval": Entry("karpathy:load_flickr30k", "retrieval"),
     "imagenet": Entry("zero_shot_data:load_imagenet", "classification", ("paper",)),

