@@ -138,3 +138,13 @@ def test_encoding_ends_training_mode(mini):
 
 def test_no_texts_give_no_rows(clip):
     assert list(encode_texts(clip, [], label="texts").shape) == [0, 16]
+
+
+def test_texts_of_as_many_tokens_go_together(mini, monkeypatch):
+    # By letters a long one and a short one would meet in both batches.
+    texts = ["a on a on a", "disc paper", "a a a a a", "disc white"]
+    sizes = []
+    plain = mini.encode_tokens
+    monkeypatch.setattr(mini, "encode_tokens", lambda ids: sizes.append(ids.shape) or plain(ids))
+    encode_texts(mini, texts, batch_size=2)
+    assert sorted(map(tuple, sizes)) == [(2, 4), (2, 7)]

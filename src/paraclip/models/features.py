@@ -47,8 +47,8 @@ def encode_texts(
 ) -> Tensor:
     """Unit vectors float32 [texts, embed_dim] on the CPU, in the order of the texts.
 
-    Texts of like length go together, so that little padding is computed; equal texts are
-    computed once.
+    Texts of as many tokens go together, so that little padding is computed (by letters it would
+    be a quarter more); equal texts are computed once.
 
     Args:
         model: its text tower is put into evaluation mode.
@@ -59,7 +59,7 @@ def encode_texts(
     """
     model.eval()
     places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    by_length = sorted(places, key=len)
+    by_length = sorted(places, key=lambda text: model.tokenize([text]).ids.shape[1])
     starts: Iterable[int] = range(0, len(by_length), batch_size)
     vectors = torch.empty(len(places), model.architecture.embed_dim)
     if label is not None:
