@@ -11,9 +11,9 @@ from colour_encoder import ColourEncoder
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
-from paraclip.evaluation.bootstrap import resample
-from paraclip.evaluation.compare import Drawing, compare
-from paraclip.evaluation.compare_command import choose_pairs, compare_command
+from paraclip.evaluation.bootstrap import Interval, resample
+from paraclip.evaluation.compare import Comparison, Drawing, Row, compare
+from paraclip.evaluation.compare_command import choose_pairs, compare_command, verdict
 from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.stored import read_stored
@@ -245,3 +245,13 @@ def test_items_that_are_gone_broken_or_older_are_told(write: Write) -> None:
     path.with_name("items.npz").unlink()
     with pytest.raises(UserError, match="is not beside its report"):
         compare_command(config(str(path)))
+
+
+def test_fewer_changes_of_the_first_result_are_better() -> None:
+    rows = [
+        Row("b", name, 9, True, 40.0, 30.0, Interval(-10.0, -12.0, -8.0), 0.001, 0.002)
+        for name in ("first result changes", "AO@10")
+    ]
+    better, worse, *_ = verdict(Comparison("one", "two", (1, 1), tuple(rows), ()))
+    assert better.startswith("better: b first result changes -10.0")
+    assert worse.startswith("worse: b AO@10 -10.0")

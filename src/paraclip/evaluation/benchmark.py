@@ -14,6 +14,9 @@ from paraclip.models.encoder import DualEncoder
 Float = NDArray[np.floating]
 Integer = NDArray[np.integer]
 
+LOWER_IS_BETTER = frozenset(("first result changes",))
+"""Names of the metrics of which less is better; of all others more is."""
+
 Statistic = Literal["mean", "spearman", "pearson"]
 VALUES: dict[str, Callable[[Float], float]] = {
     "mean": metrics.mean,

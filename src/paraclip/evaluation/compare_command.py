@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import LOWER_IS_BETTER
 from paraclip.evaluation.compare import LEVEL, Comparison, Drawing, Row, Side, compare
 from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.report import as_dict, compared_with, figure, spread
@@ -136,8 +137,8 @@ def chance(p: float) -> str:
 def verdict(found: Comparison) -> list[str]:
     """What a reader takes home."""
     counting = [row for row in found.rows if row.counts]
-    better = [changed(row) for row in counting if row.difference.value > 0]
-    worse = [changed(row) for row in counting if row.difference.value < 0]
+    better = [changed(row) for row in counting if gain(row) > 0]
+    worse = [changed(row) for row in counting if gain(row) < 0]
     rest = len(found.rows) - len(counting)
     lines = [
         f"better: {', '.join(better) or 'nothing that counts'}",
@@ -148,6 +149,11 @@ def verdict(found: Comparison) -> list[str]:
     if max(found.seeds) > 1:
         lines.append(f"runs (seeds): {found.seeds[0]} of the first, {found.seeds[1]} of the second")
     return lines
+
+
+def gain(row: Row) -> float:
+    """The difference, above zero where the second is better."""
+    return -row.difference.value if row.metric in LOWER_IS_BETTER else row.difference.value
 
 
 def changed(row: Row) -> str:
