@@ -18,7 +18,7 @@ from paraclip.evaluation.contact_sheet import choose, contact_sheet, wrapped
 from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.plots import headlines, plot_scores, plot_trade_off
+from paraclip.evaluation.plots import headlines, plot_scores
 from paraclip.evaluation.pool import read_pool
 from paraclip.evaluation.report import (
     Line,
@@ -33,6 +33,7 @@ from paraclip.evaluation.report import (
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
+from paraclip.evaluation.trade_off import plot_trade_off
 
 MODELS = {"control": 1.5, "base": 1.0, "tuned": 0.1}
 

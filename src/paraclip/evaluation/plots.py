@@ -1,4 +1,4 @@
-"""Plots of a report, drawn without a screen."""
+"""The plot of a report's headline figures, drawn without a screen."""
 
 import math
 from collections import Counter
@@ -70,61 +70,6 @@ def arms(found: Interval) -> list[list[float]]:
     """Lengths of the interval to the left and to the right of the point."""
     bounds = (found.value - found.low, found.high - found.value)
     return [[max(0.0, bound) if math.isfinite(bound) else 0.0] for bound in bounds]
-
-
-def plot_trade_off(report: Report, base: str, path: Path | str) -> bool:
-    """Robustness gained (AO@k) against retrieval lost or gained (R@k), each model from base.
-
-    Returns:
-        Whether it could be drawn: it needs both figures and a second model.
-    """
-    gain, price = first_line(report, "AO@"), first_line(report, "T2I R@", last=True)
-    others = [label for label in report.models if label != base]
-    if gain is None or price is None or not others:
-        return False
-    drawing = new_figure(6.4, 4.8)
-    panel = drawing.subplots()
-    panel.axhline(0, color="#999999", linewidth=1)
-    panel.axvline(0, color="#999999", linewidth=1)
-    panel.plot(0, 0, MARKERS[0], color=COLOURS[0], markersize=8)
-    note(panel, base, 0, 0)
-    for place, label in enumerate(report.models):
-        if label != base:
-            draw_change(
-                panel, place, label, *(x.differences[f"{label} - {base}"] for x in (price, gain))
-            )
-    panel.set_xlabel(f"change of {price.name} (points): standard retrieval")
-    panel.set_ylabel(f"change of {gain.name} (points): same results for both wordings")
-    panel.set_title(
-        f"Against {base}, with 95 % paired intervals; up and right is better", fontsize=10
-    )
-    panel.margins(0.15)
-    panel.grid(alpha=0.3)
-    save(drawing, path)
-    return True
-
-
-def draw_change(panel: Any, place: int, label: str, price: Interval, gain: Interval) -> None:
-    """One model's two differences from base."""
-    panel.errorbar(
-        price.value, gain.value, xerr=arms(price), yerr=arms(gain), fmt=MARKERS[place % 7],
-        color=COLOURS[place % 7], capsize=3, markersize=8,
-    )  # fmt: skip
-    note(panel, label, price.value, gain.value)
-
-
-def note(panel: Any, label: str, across: float, up: float) -> None:
-    """Write a model's label beside its point."""
-    panel.annotate(label, (across, up), xytext=(8, 7), textcoords="offset points", fontsize=11)
-
-
-def first_line(report: Report, start: str, last: bool = False) -> Line | None:
-    """The first (or last) figure whose name starts so, in the first benchmark that has one."""
-    for section in report.sections:
-        found = [line for line in section.lines if line.name.startswith(start)]
-        if found:
-            return found[-1] if last else found[0]
-    return None
 
 
 def new_figure(width: float, height: float) -> Any:

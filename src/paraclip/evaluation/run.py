@@ -14,7 +14,7 @@ from paraclip.evaluation.browser import write_browser
 from paraclip.evaluation.contact_sheet import contact_sheet
 from paraclip.evaluation.examples import Examples, examples_of
 from paraclip.evaluation.kept_scores import Kept, keep_scores
-from paraclip.evaluation.plots import plot_scores, plot_trade_off
+from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import (
     Line,
     Report,
@@ -24,6 +24,7 @@ from paraclip.evaluation.report import (
     markdown,
     write_json,
 )
+from paraclip.evaluation.trade_off import plot_trade_off
 from paraclip.files import atomic_path, disk_errors, write_text
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors

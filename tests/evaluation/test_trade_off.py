@@ -1,0 +1,82 @@
+"""The trade-off plot for many models and many standard tasks."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from paraclip.evaluation.bootstrap import Interval
+from paraclip.evaluation.report import Line, Report, Section
+from paraclip.evaluation.trade_off import (
+    appearance,
+    change,
+    plot_trade_off,
+    standard_lines,
+)
+
+
+def report(models: int, tasks: dict[str, str], move: float = 1.0) -> Report:
+    """Models of which the n-th gains n points of AO@10 and loses n of every task."""
+    labels = ["base", *(f"model_{number}" for number in range(1, models))]
+
+    def line(name: str, sign: float) -> Line:
+        values = {label: Interval(50.0, 49.0, 51.0) for label in labels}
+        differences = {
+            f"{label} - base": Interval(sign * n, sign * n - 0.5, sign * n + 0.5)
+            for n, label in enumerate(labels[1:], start=1)
+        }
+        return Line(name, True, 100, values, differences, "mean")
+
+    sections = [Section("paraphrased-retrieval", "9 pairs", {}, [line("AO@10", 1.0)])]
+    sections += [
+        Section(name, "9", {}, [line("I2T R@1", 0), line(figure, -move), line("beside", 0)])
+        for name, figure in tasks.items()
+    ]
+    return Report({label: {} for label in labels}, sections, {})
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_a_panel_for_each_standard_task(tmp_path: Path) -> None:
+    tasks = {"flickr": "T2I R@10", "imagenet": "top-1", "sts": "STS mean"}
+    found = report(3, tasks)
+    assert [(name, line.name) for name, line in standard_lines(found)] == [
+        ("flickr", "T2I R@10"), ("imagenet", "top-1"),
+    ]  # fmt: skip
+    assert plot_trade_off(found, "base", tmp_path / "two.png")
+    assert plot_trade_off(report(3, {"flickr": "T2I R@10"}), "base", tmp_path / "one.png")
+    assert size(tmp_path / "two.png")[0] > 1.5 * size(tmp_path / "one.png")[0]
+
+
+def test_many_models_stay_apart_and_the_points_move(tmp_path: Path) -> None:
+    assert len({appearance(place) for place in range(49)}) == 49
+    tasks = {"flickr": "T2I R@10"}
+    for name, move in (("one", 1.0), ("other", -2.0)):
+        assert plot_trade_off(report(12, tasks, move), "base", tmp_path / name)
+    one, other = (np.asarray(Image.open(tmp_path / name)) for name in ("one", "other"))
+    assert one.shape == other.shape and (one != other).mean() > 0.005
+
+
+def test_what_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "none.png"
+    assert not plot_trade_off(report(2, {}), "base", path)
+    assert not plot_trade_off(report(1, {"flickr": "T2I R@10"}), "base", path)
+    without = report(2, {"flickr": "T2I R@10"})
+    assert not plot_trade_off(Report(without.models, without.sections[1:], {}), "base", path)
+    assert not path.exists()
+
+
+def test_base_stands_at_the_crossing() -> None:
+    (section, *_) = report(2, {}).sections
+    assert change(section.lines[0], "base", "base") == Interval(0.0, 0.0, 0.0)
+    assert change(section.lines[0], "model_1", "base").value == 1.0
+
+
+def test_a_figure_that_is_not_defined_is_left_out(tmp_path: Path) -> None:
+    found = report(2, {"flickr": "T2I R@10"})
+    nan = float("nan")
+    found.sections[1].lines[1].differences["model_1 - base"] = Interval(nan, nan, nan)
+    assert plot_trade_off(found, "base", tmp_path / "plot.png")
