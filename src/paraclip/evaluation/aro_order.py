@@ -22,10 +22,10 @@ from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
-from paraclip.evaluation.pictures import find_pictures
+from paraclip.evaluation.pictures import find_pictures, row_images
 from paraclip.evaluation.rows import read_rows
 from paraclip.evaluation.shuffles import SHUFFLES, SpacyTagger, Tagger, options
-from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
+from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
 
@@ -176,14 +176,11 @@ class Order:
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Precision@1, and how often the caption beats each shuffle by itself."""
-        unique = list(dict.fromkeys(self.paths))
-        images, good, notes = image_vectors(model, unique, cache, self.how)
-        row_of = {unique[place]: row for row, place in enumerate(good)}
-        kept = [n for n, path in enumerate(self.paths) if path in row_of]
-        owners = np.array([row_of[self.paths[n]] for n in kept])
+        images, kept, notes = row_images(model, self.paths, cache, self.how)
+        owners = np.unique([self.paths[n] for n in kept], return_inverse=True)[1]
         texts = [text for n in kept for text in self.options[n]]
         vectors = text_vectors(model, texts, self.how, self.name).reshape(len(kept), 5, -1)
-        similar = similarities(images[owners], vectors)
+        similar = similarities(images, vectors)
         changed = changes([self.options[n] for n in kept])
         found = [Metric(self.label, first_of_all(similar, changed), clusters=owners)]
         for number, shuffle in enumerate(SHUFFLES):
@@ -191,7 +188,7 @@ class Order:
             beaten = (similar[real, 0] > similar[real, number + 1]).astype(np.float64)
             name = f"{self.label} {shuffle}"
             found.append(Metric(name, beaten, clusters=owners[real], headline=False))
-        return Scores(found, {"similarity": similar, "item": np.array(kept)}, [*self.notes, *notes])
+        return Scores(found, {"similarity": similar, "item": kept}, [*self.notes, *notes])
 
 
 def untested(many: int) -> list[str]:

@@ -20,7 +20,7 @@ from paraclip.data.images import open_image
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.rows import read_rows
-from paraclip.evaluation.vectors import Arithmetic, left_out, refuse_infinite
+from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, refuse_infinite
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.feature_cache import FeatureCache, identity
 from paraclip.models.features import (
@@ -108,6 +108,21 @@ def picture_key(name: str) -> str:
     last = name.rsplit("/", 1)[-1]
     found = NUMBERED.fullmatch(last)
     return found[1] if found else last
+
+
+def row_images(
+    model: DualEncoder, paths: Sequence[str], cache: Path | None, how: Arithmetic
+) -> tuple[Float, Integer, list[str]]:
+    """The vector of each row's picture, each picture computed once.
+
+    Returns:
+        vectors [kept, width], numbers [kept] of the rows whose picture can be read, and notes.
+    """
+    unique = list(dict.fromkeys(paths))
+    images, good, notes = image_vectors(model, unique, cache, how)
+    row_of = {unique[place]: row for row, place in enumerate(good)}
+    kept = [n for n, path in enumerate(paths) if path in row_of]
+    return images[[row_of[paths[n]] for n in kept]], np.array(kept, np.int64), notes
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ BENCHMARKS: dict[str, Entry] = {
     "image-text-retrieval": Entry(
         "sources:image_text_retrieval", "retrieval", ("quick",), configured=True
     ),
+    "sugar-crepe": Entry("sugar_crepe:load", "composition"),
     "sugar-crepe-pp": Entry("sugar_crepe_pp:load", "composition", ("quick",)),
     "sts": Entry("sts:load", "text", ("paper", "quick")),
     "variations": Entry("variations:load", "robustness"),
