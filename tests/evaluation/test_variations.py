@@ -62,7 +62,7 @@ def test_every_figure_by_hand(pictures: Path, tmp_path: Path) -> None:
     beside = [values[f"{name}@5 contrast"] for name in ("R", "AO", "JS")]
     assert values["R@5 plain caption"] == 1 and beside == [0.5, 0.5, 0.5]
     assert [name for name, metric in found.items() if metric.headline] == [
-        "AO@5", "JS@5", "R@5", "R@5 change", "text discrimination", "picture discrimination",
+        "AO@5", "R@5", "text discrimination", "picture discrimination",
     ]  # fmt: skip
     assert "2 captions of variations.jsonl in 4 rewordings, over 20 pictures" in benchmark.pool
 
@@ -75,7 +75,7 @@ def test_rankings_are_kept_for_a_reader_of_examples(pictures: Path, tmp_path: Pa
     assert scores.arrays["kind"].tolist() == [0, 1, 0, 1]
     shown = {str(name)[:4] for name in names[scores.arrays["rewording_ranking"][3]]}
     assert shown == {"whit"}
-    assert scores.notes == ["R@5 of a blind guess is 25.00%"]
+    assert scores.notes == ["a blind guess gets R@5 25.00%, discrimination 50 %"]
 
 
 def test_a_model_that_always_answers_the_same_is_consistent_and_nothing_else(
@@ -135,6 +135,7 @@ def test_rows_may_have_one_kind_each(pictures: Path, tmp_path: Path) -> None:
     found = Variations("probes", wordings, read_pool(pictures), 5).score(ColourEncoder(), None)
     values = {metric.name: metric.value() for metric in found.metrics}
     assert (values["R@5 idiom"], values["R@5 jargon"], values["R@5"]) == (1, 0, 0.5)
+    assert found.notes[0] == "rewordings of each kind: idiom 2, jargon 1"
 
 
 @pytest.mark.parametrize(
@@ -203,3 +204,27 @@ def test_pools_that_cannot_serve_are_refused(pictures: Path, tmp_path: Path) -> 
     np.save(tmp_path / "pool.npy", np.eye(6, dtype=np.float32))
     with pytest.raises(UserError, match="is a pool of vectors"):
         Variations("v", wordings, read_pool(tmp_path / "pool.npy"), 2)
+
+
+def test_several_cutoffs_are_scored_at_once(pictures: Path, tmp_path: Path) -> None:
+    wordings, pool = read_wordings(write_rows(tmp_path), KINDS), read_pool(pictures)
+    both = Variations("v", wordings, pool, (5, 2)).score(ColourEncoder(), None)
+    found = {metric.name: metric for metric in both.metrics}
+    for k in (5, 2):
+        alone = Variations("v", wordings, pool, k).score(ColourEncoder(), None)
+        assert all(found[m.name].items.tolist() == m.items.tolist() for m in alone.metrics)
+    assert [name for name, metric in found.items() if metric.headline] == [
+        "AO@2", "R@2", "text discrimination", "picture discrimination",
+    ]  # fmt: skip
+    assert both.arrays["rewording_ranking"].shape == (4, 5)
+
+
+def test_the_user_may_name_a_file_and_a_folder(pictures: Path, tmp_path: Path) -> None:
+    from paraclip.evaluation.config import EvaluateConfig
+    from paraclip.evaluation.sources import variations
+
+    file = write_rows(tmp_path)
+    options = EvaluateConfig(("mini",), wordings=str(file), pool=str(pictures), k=(3,))
+    benchmark = variations(options)
+    assert benchmark.name == "variations" and benchmark.cutoffs == (3,)
+    assert benchmark.wordings.kinds == KINDS

@@ -37,7 +37,7 @@ def gradient(tmp_path, micro_batch, chunk, dropout=0.3, rows=ROWS, freeze=False,
     objective = Objective((1.0, 0.5, 2.0), ("caption", "paraphrase_2"))
     run = start(Task(model, examples, objective, parts, config), {"precision": "fp32"}, tmp_path)
     run.train_mode()
-    batch = examples.batch(rows)
+    batch = examples.batch(rows, run.processes.share)
     assert (batch.rows.sharing is not None) == (len(missing) > 1)
     losses = learn_from(run, batch)
     named = model.named_parameters()

@@ -43,6 +43,11 @@ class EvaluateConfig:
     """Pictures to search: a folder, a .txt of picture names (relative to --images), or a .npy of
     unit vectors [items, width]. Left out: flickr8k/images/ of the data folder."""
 
+    wordings: str | None = None
+    """Captions in other wordings for variations: JSONL with image_id, caption and variations, which
+    holds a text for each kind of rewording and one called contrast. Left out:
+    paraphrases/variations.jsonl of the data folder. Their pictures are in --pool."""
+
     captions: str | None = None
     """Captions with pictures for image-text-retrieval: anything that `paraclip captions` reads.
     Left out: flickr8k/captions.csv of the data folder with its 1,000 test pictures."""
@@ -58,8 +63,8 @@ class EvaluateConfig:
     the class is. Left out: no such benchmark."""
 
     k: tuple[int, ...] = (10,)
-    """Results looked at in paraphrased-retrieval (AO@k, JS@k); several with blanks between:
-    --k 1 10 100."""
+    """Results looked at in paraphrased-retrieval (AO@k, JS@k) and variations (R@k too); several
+    with blanks between: --k 1 10 100."""
 
     out: str = "runs/evaluation"
     """Folder for report.json, report.md, the plots, the contact sheet and items.npz."""

@@ -50,7 +50,7 @@ BENCHMARKS: dict[str, Entry] = {
     "sugar-crepe": Entry("sugar_crepe:load", "composition"),
     "sugar-crepe-pp": Entry("sugar_crepe_pp:load", "composition", ("quick",)),
     "sts": Entry("sts:load", "text", ("paper", "quick")),
-    "variations": Entry("variations:load", "robustness"),
+    "variations": Entry("sources:variations", "robustness", configured=True),
     "scenes": Entry("scenes.benchmark:load_scenes", "robustness", ("quick",)),
     "probes": Entry("scenes.benchmark:load_probes", "robustness", ("quick",)),
     "aro-vg-relation": Entry("aro:load_vg_relation", "composition", ("paper",)),

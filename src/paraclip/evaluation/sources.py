@@ -12,7 +12,11 @@ from paraclip.evaluation.pairs import read_pairs
 from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.pool import read_names, read_pool
 from paraclip.evaluation.registry import Missing
+from paraclip.evaluation.variations import GET as GET_WORDINGS
+from paraclip.evaluation.variations import NEEDS as VARIATIONS
+from paraclip.evaluation.variations import Variations
 from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.wordings import KINDS, read_wordings
 from paraclip.evaluation.zero_shot import ZeroShot
 from paraclip.evaluation.zero_shot_data import GET as GET_CLASSES
 from paraclip.evaluation.zero_shot_data import load_folder
@@ -31,10 +35,12 @@ GET_CAPTIONS = (
 NEEDS = {
     "paraphrased-retrieval": ("sugar_crepe_pp", "flickr8k/images"),
     "image-text-retrieval": ("flickr8k/captions.csv", "flickr8k/test_images.txt"),
+    "variations": VARIATIONS,
 }
 GET = {
     "paraphrased-retrieval": f"{GET_PAIRS} {GET_POOL}",
     "image-text-retrieval": GET_CAPTIONS,
+    "variations": GET_WORDINGS,
     "image-folder": GET_CLASSES["image-folder"],
 }
 
@@ -83,6 +89,16 @@ def paraphrased_retrieval(config: EvaluateConfig) -> ParaphrasedRetrieval:
     read = read_pairs(pairs, config.first_column, config.second_column, problems)
     pool = read_pool(place, config.images)
     return ParaphrasedRetrieval(read, pool, config.k, arithmetic(config))
+
+
+def variations(config: EvaluateConfig) -> Variations:
+    """Captions in other wordings over a pool; the user's own file may have kinds of its own."""
+    place = source(config, config.wordings, VARIATIONS[0], "--wordings", GET_WORDINGS)
+    pictures = source(config, config.pool, VARIATIONS[1], "--pool", GET_WORDINGS)
+    kinds = KINDS if config.wordings is None else None
+    read = read_wordings(place, kinds, Problems(config.max_broken))
+    pool = read_pool(pictures, config.images)
+    return Variations("variations", read, pool, config.k, arithmetic(config))
 
 
 def image_text_retrieval(config: EvaluateConfig) -> ImageTextRetrieval:

@@ -24,6 +24,7 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
+from paraclip.evaluation.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.pool import Pool, read_pool
 from paraclip.evaluation.ranking import top_k
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
@@ -35,8 +36,9 @@ Integer = NDArray[np.int64]
 
 NEEDS = ("paraphrases/variations.jsonl", "flickr8k/images")
 GET = (
-    "Write your own (see `paraclip.evaluation.wordings`) over Flickr8k as "
-    "paraphrases/variations.jsonl, or take the benchmark `scenes`, which needs no data."
+    "Name your own with --wordings and their pictures with --pool, or put Flickr8k's pictures into "
+    "flickr8k/images/ and rewordings into paraphrases/variations.jsonl of the data folder; the "
+    "benchmark `scenes` needs no data."
 )
 
 
@@ -45,6 +47,10 @@ def load(data: Path, how: Arithmetic) -> Benchmark:
     problems = Problems(how.max_broken)
     wordings = read_wordings(data / NEEDS[0], problems=problems)
     return Variations("variations", wordings, read_pool(data / NEEDS[1]), how=how)
+
+
+BESIDE = (" plain caption", " contrast")
+"""How figures end that no rewording enters: what the others are to be read against."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +72,13 @@ class Answers:
     owners: Integer
     similar: Float
 
+    def first(self, k: int) -> "Answers":
+        """With the first k results alone."""
+        plain, reworded, contrast = (
+            part[:, :k] for part in (self.plain, self.reworded, self.contrast)
+        )
+        return Answers(plain, reworded, contrast, self.owners, self.similar)
+
 
 class Variations:
     """The benchmark on one set of wordings and one pool.
@@ -74,7 +87,7 @@ class Variations:
         name: as the command line calls it.
         wordings: captions in other wordings.
         pool: the pictures searched; holds each caption's own.
-        k: results looked at.
+        k: results looked at; one number or several, of which the smallest is in the headlines.
         how: arithmetic of the vectors.
 
     Raises:
@@ -83,12 +96,16 @@ class Variations:
     """
 
     def __init__(
-        self, name: str, wordings: Wordings, pool: Pool, k: int = 10, how: Arithmetic | None = None
+        self,
+        name: str,
+        wordings: Wordings,
+        pool: Pool,
+        k: int | tuple[int, ...] = 10,
+        how: Arithmetic | None = None,
     ) -> None:
-        if k < 1 or len(pool) < k:
-            what = f"k = {k} does not fit a pool of {len(pool):,} pictures"
-            raise UserError(pool.name, what, "Give a larger pool or another --k.")
-        self.name, self.searched, self.k, self.how = name, pool, k, how or Arithmetic()
+        self.name, self.searched, self.how = name, pool, how or Arithmetic()
+        self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
+        self.k = max(self.cutoffs)
         self.notes: list[str] = []
         self.kept, self.owners = self.find_pictures(wordings)
         self.wordings = wordings
@@ -102,11 +119,12 @@ class Variations:
         self.reworded = [text for _, _, text in rows]
         self.pool = f"{len(self.kept):,} captions of {wordings.name} in {len(rows):,} rewordings, "
         self.pool += f"over {pool.describe()}"
+        self.notes += self.unequal()
         self.data: dict[str, Any] = {
             "wordings": wordings.name, "wordings_hash": wordings.hash,
             "wordings_skipped": wordings.skipped + len(wordings) - len(self.kept),
             "kinds": list(wordings.kinds), "pool": pool.name, "pool_size": len(pool),
-            "pool_hash": pool.hash, "k": k,
+            "pool_hash": pool.hash, "k": list(self.cutoffs),
         }  # fmt: skip
 
     def find_pictures(self, wordings: Wordings) -> tuple[list[Any], Integer]:
@@ -126,19 +144,28 @@ class Variations:
         kept = [item for item in wordings.items if Path(item.image).name in places]
         return kept, np.array([places[Path(item.image).name] for item in kept])
 
+    def unequal(self) -> list[str]:
+        """A note on how many rewordings of each kind there are, where their numbers differ."""
+        many = np.bincount(self.kind, minlength=len(self.wordings.kinds))
+        told = ", ".join(f"{k} {n:,}" for k, n in zip(self.wordings.kinds, many, strict=True))
+        return [f"rewordings of each kind: {told}"] if len(set(many)) > 1 else []
+
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """The figures of each kind, and their means over the kinds, which are the headlines."""
         images, good, notes = image_vectors(model, self.searched.references, cache, self.how)
         left = np.isin(self.owners, good)[self.item]
         found = self.answers(model, images, good, np.flatnonzero(left))
         item, kind = self.item[left], self.kind[left]
-        chance = self.k / len(images)
-        notes = [*self.notes, *notes, f"R@{self.k} of a blind guess is {chance:.2%}"]
+        guesses = ", ".join(f"R@{k} {k / len(images):.2%}" for k in self.cutoffs)
+        notes = [*self.notes, *notes, f"a blind guess gets {guesses}, discrimination 50 %"]
         rankings = {
             "item": item, "kind": kind, "caption_ranking": found.plain,
             "rewording_ranking": found.reworded, "contrast_ranking": found.contrast,
         }  # fmt: skip
-        return Scores(self.figures(judge(found, self.k), item, kind), rankings, notes)
+        judged = {
+            name: items for k in self.cutoffs for name, items in judge(found.first(k), k).items()
+        }
+        return Scores(self.figures(judged, item, kind), rankings, notes)
 
     def answers(self, model: DualEncoder, images: Float, good: Integer, rows: Integer) -> Answers:
         """Vectors and searches of the rewordings `rows`."""
@@ -164,25 +191,26 @@ class Variations:
 
     def figures(self, judged: dict[str, Float], item: Integer, kind: Integer) -> list[Metric]:
         """Means over the kinds, then each kind's own, then those of captions and contrasts."""
+        told = [name for name in judged if not name.endswith(BESIDE)]
+        first = self.cutoffs[0]
+        headlines = (f"AO@{first}", f"R@{first}", "text discrimination", "picture discrimination")
         found = [
-            Metric(name, items, groups=kind, clusters=item)
-            for name, items in judged.items()
-            if name not in self.beside()
+            Metric(name, judged[name], groups=kind, clusters=item, headline=name in headlines)
+            for name in told
         ]
         for number, label in enumerate(self.wordings.kinds):
-            members = kind == number
+            own = kind == number
             found += [
-                Metric(f"{name} {label}", items[members], clusters=item[members], headline=False)
-                for name, items in judged.items()
-                if name not in self.beside() and members.any()
+                Metric(f"{name} {label}", judged[name][own], clusters=item[own], headline=False)
+                for name in told
+                if own.any()
             ]
-        _, first = np.unique(item, return_index=True)
-        return found + [Metric(name, judged[name][first], headline=False) for name in self.beside()]
-
-    def beside(self) -> tuple[str, ...]:
-        """Figures that no rewording enters: what the others are to be read against."""
-        k = self.k
-        return (f"R@{k} plain caption", f"R@{k} contrast", f"AO@{k} contrast", f"JS@{k} contrast")
+        _, once = np.unique(item, return_index=True)
+        return found + [
+            Metric(name, items[once], headline=False)
+            for name, items in judged.items()
+            if name not in told
+        ]
 
 
 def judge(found: Answers, k: int) -> dict[str, Float]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.models.beginnings import encode_prompts
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts
 
@@ -31,13 +32,23 @@ class Arithmetic:
     max_broken: float = 0.01
 
 
-def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, label: str) -> Float:
+def text_vectors(
+    model: DualEncoder, texts: Sequence[str], how: Arithmetic, label: str, alike: bool = False
+) -> Float:
     """Unit vectors float32 [texts, width].
+
+    Args:
+        model: whose text tower is asked.
+        texts: any number.
+        how: precision and batch size.
+        label: of the progress bar.
+        alike: the texts begin alike (templates), which some towers can make use of.
 
     Raises:
         UserError: a vector is not finite.
     """
-    vectors = encode_texts(model, list(texts), how.batch_size, label, how.precision).numpy()
+    encode = encode_prompts if alike else encode_texts
+    vectors = encode(model, list(texts), how.batch_size, label, how.precision).numpy()
     refuse_infinite(vectors, "the model's text vectors")
     return vectors
 

@@ -22,30 +22,41 @@ from paraclip.training.align import align
 from paraclip.training.checks import check_options
 from paraclip.training.config import AlignConfig, TrainConfig
 from paraclip.training.folder import RunFolder
+from paraclip.training.launch import joined
 from paraclip.training.loop import train
+from paraclip.training.processes import Processes
 
 
 def train_command(config: TrainConfig) -> None:
-    """Read triples, compute or recall the image features, train, say where the checkpoint is.
+    """Train, with all processes that torchrun or SLURM started together.
 
     Raises:
         UserError: anything that the user can mend, as one line.
     """
     check_options(config)
+    with joined(config.device) as (processes, device):
+        train_together(config, processes, device)
+
+
+def train_together(config: TrainConfig, processes: Processes, device: str) -> None:
+    """Read triples, compute or recall the image features, train, say where the checkpoint is."""
     problems = Problems(config.max_broken)
     triples = read_triples(config.triples, problems, config.one_step, config.negatives)
     if config.images is not None:
         triples = attach_images(triples, config.images)
-    model = load_model(config.model, config.device)
+    model = load_model(config.model, device)
     features = None
     if config.image_learning_rate is None:  # else pictures are seen in every step
-        features = features_of(model, triples["image"].to_pylist(), problems)
+        with processes.first_goes_first():
+            features = features_of(model, triples["image"].to_pylist(), problems)
         say_pictures(triples, features)
     facts = {
         "triples": {"sha256": file_hash(config.triples), **read_provenance(config.triples)},
         "base": config.model,
     }
-    report(train(model, triples, features, config, Path(config.out), facts), problems)
+    checkpoint = train(model, triples, features, config, Path(config.out), facts)
+    processes.wait()  # the first writes the summary
+    report(checkpoint, problems)
 
 
 def features_of(model: DualEncoder, references: list[str | None], problems: Problems) -> Tensor:

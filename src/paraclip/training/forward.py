@@ -29,9 +29,10 @@ PLAIN_PICTURES = 256
 def learn_from(run: Run, batch: Batch) -> dict[str, Tensor]:
     """Add the gradient of the weighted losses to every weight's `.grad`.
 
+    With several processes each makes its part, and the parts are summed.
+
     Returns:
-        This process's part of L1, L2, L3, each a scalar without graph; the parts of all
-        processes sum up to the losses, and their gradients to the gradient.
+        L1, L2, L3 of the whole batch, each a scalar without graph.
     """
     found: dict[str, Tensor] = {}
 
@@ -41,6 +42,14 @@ def learn_from(run: Run, batch: Batch) -> dict[str, Tensor]:
         return weighted_sum(losses, run.task.objective)
 
     backward(sides_of(run, batch), loss_of)
+    if run.processes.count > 1:
+        gradients = [
+            torch.zeros_like(weight) if weight.grad is None else weight.grad
+            for weight in run.weights.values()
+        ]
+        run.processes.add_up([*found.values(), *gradients])
+        for weight, gradient in zip(run.weights.values(), gradients, strict=True):
+            weight.grad = gradient
     return found
 
 

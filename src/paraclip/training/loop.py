@@ -44,6 +44,7 @@ from paraclip.training.optimizer import (
     train_only,
 )
 from paraclip.training.parts import parts_of
+from paraclip.training.processes import this_process
 from paraclip.training.run import Run, Task, arithmetic_of, identity_of, kept_random_state, start
 from paraclip.training.schedule import learning_rate_share
 from paraclip.training.state import notice
@@ -120,7 +121,9 @@ def fit(task: Task, out: Path) -> Path:
     train_only(model, task.parts, config.freeze_temperature)
     set_dropout(task.parts, config.dropout)
     identity = identity_of(task)
-    folder = open_run(out, identity, config.fresh)
+    processes = this_process()
+    with processes.first_goes_first():
+        folder = open_run(out, identity, config.fresh and processes.first)
     chosen = folder.best if config.choose == "best" else folder.last
     if folder.finished():
         notice(f"{out} is finished already; --fresh would start it anew")
@@ -132,7 +135,8 @@ def fit(task: Task, out: Path) -> Path:
     model.eval()
     if hash_tensors(frozen_tensors(model)) != frozen:
         raise AssertionError("a frozen weight changed in training")
-    finish(run, folder)
+    if processes.first:
+        finish(run, folder)
     if has_adapters(model):
         merge_adapters(model)
     return chosen
@@ -148,7 +152,7 @@ def run_steps(run: Run, folder: RunFolder) -> None:
     run.train_mode()
     batches = row_batches(run.learn, config.batch_size, config.seed, run.step, total)
     with (
-        Watchers(config.track, watched(run, folder)) as watchers,
+        Watchers(config.track if run.processes.first else (), watched(run, folder)) as watchers,
         bar("training", total, "step", run.step) as moving,
     ):
         for rows in batches:
@@ -158,7 +162,8 @@ def run_steps(run: Run, folder: RunFolder) -> None:
             watchers.write(run.step, figures)
             stops = run.course.stops(config.patience)
             at_epoch_end = run.step % run.epoch_steps == 0
-            if stops or at_epoch_end or run.step % config.save_every == 0:
+            is_kept = stops or at_epoch_end or run.step % config.save_every == 0
+            if is_kept and run.processes.first:
                 keep_state(run, folder)
             moving.set_postfix(loss=f"{figures['loss']:.3f}", refresh=False)
             moving.update()
@@ -198,7 +203,7 @@ def take_step(run: Run, rows: Integers) -> dict[str, float]:
     task, config = run.task, run.task.config
     share = learning_rate_share(run.step, run.total_steps, config.warmup)
     set_learning_rates(run.optimizer, share)
-    batch = task.examples.batch(rows).to(task.model.device)
+    batch = task.examples.batch(rows, run.processes.share).to(run.device)
     losses = learn_from(run, batch)
     loss = weighted_sum(losses, task.objective)
     norm = float(torch.nn.utils.clip_grad_norm_(run.weights.values(), config.clip_norm))
@@ -220,10 +225,11 @@ def judge(run: Run, folder: RunFolder) -> dict[str, float]:
     figures = geometry(run)
     if not len(run.held_out):
         return figures
-    losses = held_out_losses(run)
+    losses = run.processes.told_by_first(held_out_losses(run))
     better = losses["loss"] < run.best_loss
     run.course.judged(better)
     if better:
         run.best_loss, run.best_step = losses["loss"], run.step
-        write_checkpoint(run, folder.best)
+        if run.processes.first:
+            write_checkpoint(run, folder.best)
     return figures | {f"held_out_{name}": value for name, value in losses.items()}

@@ -5,13 +5,18 @@ of the similarities' rows against all columns; the gradients are summed. So the 
 of one process on the whole batch, whatever their number and however unevenly the rows divide.
 """
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+PATIENCE = 45.0
+"""Seconds: more than it takes to notice that a process is gone."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ class Processes:
         if self.count == 1 or not every:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in every])
-        dist.all_reduce(flat)
+        with patience():
+            dist.all_reduce(flat)
         pieces = torch.split(flat, [tensor.numel() for tensor in every])
         for tensor, piece in zip(every, pieces, strict=True):
             tensor.copy_(piece.view_as(tensor))
@@ -64,11 +70,48 @@ class Processes:
         if self.count == 1:
             return value
         told = [value]
-        dist.broadcast_object_list(told, src=0)
+        with patience():
+            dist.broadcast_object_list(told, src=0)
         return told[0]
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            with patience():
+                dist.barrier()
+
+    @contextmanager
+    def first_goes_first(self) -> Iterator[None]:
+        """The first process does the block before the others do: it fills caches, makes files."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
 
 
 ALONE = Processes()
+
+
+def this_process() -> Processes:
+    """This process among those that joined; alone where nobody did."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return ALONE
+    return Processes(dist.get_rank(), dist.get_world_size())
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Where talking to the others fails, one of them is gone: wait until that is noticed.
+
+    The thread that listens to the others (`launch.Heart`) then ends this process with a message
+    that says who it was; the error here could not.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError):
+        time.sleep(PATIENCE)
+        raise
 
 
 class Gather(torch.autograd.Function):
@@ -81,12 +124,14 @@ class Gather(torch.autograd.Function):
         padded = own.new_zeros(max(sizes), *own.shape[1:])
         padded[: len(own)] = own
         parts = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(parts, padded)
+        with patience():
+            dist.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """This process's rows of the summed gradient."""
         total = gradients[0].contiguous().clone()
-        dist.all_reduce(total)
+        with patience():
+            dist.all_reduce(total)
         return total[ctx.start : ctx.start + ctx.size], None, None

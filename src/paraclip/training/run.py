@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
+from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
 from paraclip.training.batches import Examples, split_rows, steps_per_epoch
@@ -18,7 +19,7 @@ from paraclip.training.config import LoopConfig
 from paraclip.training.course import Course
 from paraclip.training.losses import Objective
 from paraclip.training.optimizer import Part, make_optimizer, restore_training, trained
-from paraclip.training.processes import ALONE, Processes
+from paraclip.training.processes import ALONE, Processes, this_process
 from paraclip.training.state import newest_state, notice
 from paraclip.training.tokens import Integers
 from paraclip.training.warmth import LEARNING_RATE as TEMPERATURE_RATE
@@ -163,9 +164,13 @@ def precision_of(precision: str, device: torch.device) -> str:
     return "bf16" if device.type == "cpu" and probe() else "fp32"
 
 
-def start(task: Task, identity: dict[str, Any], states: Path, processes: Processes = ALONE) -> Run:
-    """A run at its first step, or where its newest whole state left it."""
-    config, rows = task.config, task.examples
+def start(task: Task, identity: dict[str, Any], states: Path) -> Run:
+    """A run at its first step, or where its newest whole state left it.
+
+    Raises:
+        UserError: a batch would have fewer rows than there are processes.
+    """
+    config, rows, processes = task.config, task.examples, this_process()
     torch.manual_seed(config.seed)
     temperatures = Temperatures(task.model, task.objective)
     of_their_own = Part(temperatures, TEMPERATURE_RATE)
@@ -174,6 +179,9 @@ def start(task: Task, identity: dict[str, Any], states: Path, processes: Process
     learn, held_out = split_rows(rows.image_keys, config.held_out, config.seed)
     dtype = DTYPES[identity["precision"]]
     run = Run(task, optimizer, learn, held_out, dtype, identity, temperatures, processes)
+    if len(learn) // run.epoch_steps < processes.count:
+        what = f"{len(learn)} rows in {run.epoch_steps} steps, {processes.count} processes"
+        raise UserError("processes", what, "Start fewer, or raise --batch-size.")
     state = newest_state(states)
     if state is not None:
         tensors, place = state
