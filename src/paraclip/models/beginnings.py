@@ -82,12 +82,12 @@ def shares(text: nn.Module) -> bool:
 
 def token_rows(model: OpenClip, texts: Sequence[str], batch_size: int) -> list[Row]:
     """Token ids of each text, cut behind the token at which its vector is read."""
-    text = model.text_tower
+    text: TextTransformer = model.text_tower
     rows: list[Row] = []
     for start in range(0, len(texts), batch_size):
         ids = model.tokenize(texts[start : start + batch_size]).ids
         # As open_clip pools: at the largest id, or at the first end token.
-        marks = ids if text.pool_type == "argmax" else ids.eq(int(text.eos_id)).int()
+        marks = ids if text.pool_type == "argmax" else ids.eq(text.eos_id).int()
         ends = marks.argmax(dim=1).tolist()
         rows += [tuple(row[: end + 1]) for row, end in zip(ids.tolist(), ends, strict=True)]
     return rows
