@@ -1,4 +1,4 @@
-"""Houses, plants, vehicles, and what hangs in the sky."""
+"""Houses, bridges, plants, hills, and what hangs in the sky."""
 
 from math import cos, pi, sin
 
@@ -71,10 +71,12 @@ def tent(pen: Pen, look: Look) -> None:
 
 
 def bridge(pen: Pen, look: Look) -> None:
-    """An arched bridge."""
+    """An arched bridge; what lies behind it is seen through the arch."""
     stone = look.colour("grey")
-    pen.draw.pieslice(pen.corners(-1.3, -1.0, 1.3, 1.0), 180, 360, stone, shade(stone, 0.7), 2)
-    pen.draw.pieslice(pen.corners(-1.0, -0.76, 1.0, 0.76), 180, 360, (70, 140, 196))
+    turns = [pi * step / 32 for step in range(33)]
+    outer = [(1.3 * cos(turn), sin(turn)) for turn in turns]
+    inner = [(cos(turn), 0.76 * sin(turn)) for turn in turns]
+    pen.shape([*outer, *reversed(inner)], stone)
     for step in range(-5, 6):
         x = step * 0.22
         y = (max(0.0, 1 - (x / 1.3) ** 2)) ** 0.5
