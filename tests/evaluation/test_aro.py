@@ -18,9 +18,9 @@ from paraclip.evaluation.aro import (
     VisualGenome,
     counted_attributes,
     counted_relations,
+    figures,
     load_vg_attribution,
     load_vg_relation,
-    nearer,
 )
 from paraclip.evaluation.pictures import Crop, crop_vectors, find_pictures, picture_key
 from paraclip.evaluation.vectors import Arithmetic
@@ -113,22 +113,33 @@ def test_the_data_folder_is_laid_out_as_aros(tmp_path: Path) -> None:
         load_vg_attribution(tmp_path, Arithmetic())
 
 
-@given(seed=st.integers(0, 10**6), rows=st.integers(1, 12))
-def test_nearer_equals_a_slow_twin(seed: int, rows: int) -> None:
-    random = np.random.default_rng(seed)
-    image, true, false = random.integers(-1, 2, (3, rows, 3)).astype(np.float32)
-    expected = []
-    for row in range(rows):
-        near = sum(a * b for a, b in zip(image[row], true[row], strict=True))
-        far = sum(a * b for a, b in zip(image[row], false[row], strict=True))
-        expected.append(1.0 if near > far else 0.0)
-    assert nearer(image, true, false).tolist() == expected
-
-
 @given(groups=st.lists(st.sampled_from(["on", "near", "by", "wearing", "in"]), max_size=80))
 def test_the_rules_equal_slow_twins(groups: list[str]) -> None:
     assert counted_relations(groups) == {name for name in groups if name not in SYMMETRIC}
     assert counted_attributes(groups) == {name for name in groups if groups.count(name) >= 25}
+
+
+@given(
+    groups=st.lists(st.sampled_from(["on", "near", "wearing", "in"]), min_size=1, max_size=60),
+    seed=st.integers(0, 10**6),
+)
+def test_macro_and_micro_equal_their_slow_twins(groups: list[str], seed: int) -> None:
+    right = np.random.default_rng(seed).integers(0, 2, len(groups)).astype(float)
+    pictures = np.arange(len(groups))
+    for name, label, counted in (
+        ("aro-vg-relation", "VG-R", {g for g in groups if g not in SYMMETRIC}),
+        ("aro-vg-attribution", "VG-A", {g for g in groups if groups.count(g) >= 25}),
+    ):
+        each = [
+            [value for group, value in zip(groups, right, strict=True) if group == one]
+            for one in counted
+        ]
+        found = {m.name: m.value() for m in figures(name, right, groups, pictures)[0]}
+        assert found[f"{label} micro"] == pytest.approx(sum(right) / len(right))
+        if each:
+            slow = sum(sum(values) / len(values) for values in each) / len(each)
+            assert found[f"{label} macro"] == pytest.approx(slow)
+        assert len(found) == 1 + bool(each) + len(each)
 
 
 def test_the_authors_list_is_whole() -> None:

@@ -88,6 +88,30 @@ def test_groups_keep_their_sizes() -> None:
     assert resample(metric, 30, 0).tolist() == [0.5] * 30
 
 
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(2, 20))
+def test_groups_and_clusters_equal_drawing_them_one_by_one(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    items, groups = random.random(count), random.integers(0, 3, count)
+    clusters = random.integers(0, 4, count)
+    metric = Metric("m", items, groups=groups, clusters=clusters)
+    slow = np.zeros(20)
+    present = sorted(set(groups.tolist()))
+    for number, group in enumerate(present):
+        members = [n for n in range(count) if groups[n] == group]
+        names = sorted({int(clusters[n]) for n in members})
+        (weights,) = bootstrap.draws(len(names), 20, np.random.default_rng([5, number]))
+        for row, often in enumerate(weights):
+            drawn = [
+                items[n]
+                for name, times in zip(names, often, strict=True)
+                for n in members
+                if clusters[n] == name
+                for _ in range(int(times))
+            ]
+            slow[row] += np.mean(drawn) / len(present)
+    assert resample(metric, 20, 5) == pytest.approx(slow)
+
+
 def test_undefined_resamples_do_not_spoil_the_interval() -> None:
     found = interval(0.5, np.array([0.0, np.nan, 1.0]))
     assert (found.low, found.high) == pytest.approx((0.025, 0.975))

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from paraclip.evaluation import metrics
 
@@ -122,21 +121,65 @@ def test_tot_equals_its_slow_twin(seed: int) -> None:
     assert metrics.text_only_test(one, two, three).tolist() == slow
 
 
+def test_nearer_and_itt_by_hand() -> None:
+    image = unit([1, 0], [1, 0], [1, 0], [1, 0])
+    caption = unit([1, 0.1], [1, 0.1], [1, 2], [1, 1])
+    paraphrase = unit([1, 0.2], [1, 2], [1, 0.1], [1, 0.1])
+    negative = unit([0, 1], [1, 1], [1, 1], [1, 1])  # the last is the caption: a tie
+    assert metrics.nearer(image, caption, negative).tolist() == [1, 1, 0, 0]
+    right = metrics.image_text_test(image, caption, paraphrase, negative)
+    assert right.tolist() == [1, 0, 0, 0]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9))
+def test_nearer_and_itt_equal_their_slow_twins(seed: int, rows: int) -> None:
+    # Small whole numbers: many ties, and no rounding.
+    image, *texts = np.random.default_rng(seed).integers(-1, 2, (4, rows, 3)).astype(np.float32)
+    near, both = [], []
+    for row in range(rows):
+        one, two, far = (
+            sum(a * b for a, b in zip(image[row], text[row], strict=True)) for text in texts
+        )
+        near.append(1.0 if one > far else 0.0)
+        both.append(1.0 if one > far and two > far else 0.0)
+    assert metrics.nearer(image, texts[0], texts[2]).tolist() == near
+    assert metrics.image_text_test(image, *texts).tolist() == both
+
+
 def test_spearman_by_hand() -> None:
     # Ranks 1 2 3 4 against 2 1 4 3: differences of 1 each, 1 - 6 * 4 / (4 * 15) = 0.6.
     assert metrics.spearman(np.array([[1, 20], [2, 10], [3, 40], [4, 30]])) == pytest.approx(0.6)
 
 
+def test_pearson_by_hand() -> None:
+    assert metrics.pearson(np.array([[1, 1], [2, 4], [3, 7]])) == pytest.approx(1.0)  # a line
+    # Means 2 and 2; products (-1)(-1) + 0 * 1 + 1 * 0 = 1; squares 2 and 2.
+    assert metrics.pearson(np.array([[1, 1], [2, 3], [3, 2]])) == pytest.approx(0.5)
+
+
+def slow_pearson(first: list[float], second: list[float]) -> float:
+    one, two = sum(first) / len(first), sum(second) / len(second)
+    products = sum((a - one) * (b - two) for a, b in zip(first, second, strict=True))
+    squares = sum((a - one) ** 2 for a in first) * sum((b - two) ** 2 for b in second)
+    return products / squares**0.5
+
+
+def slow_ranks(values: list[float]) -> list[float]:
+    """Ranks from 1; equal values share the mean of theirs."""
+    return [sum(v < value for v in values) + (values.count(value) + 1) / 2 for value in values]
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30))
-def test_spearman_is_pearson_of_ranks(seed: int, items: int) -> None:
+def test_correlations_equal_their_slow_twins(seed: int, items: int) -> None:
     random = np.random.default_rng(seed)
     pairs = random.integers(0, 6, size=(items, 2)).astype(float)  # with ties
     if np.ptp(pairs, axis=0).min() == 0:
-        assert np.isnan(metrics.spearman(pairs))
+        assert np.isnan(metrics.spearman(pairs)) and np.isnan(metrics.pearson(pairs))
         return
-    ranks = np.stack([stats.rankdata(column) for column in pairs.T], axis=1)
-    assert metrics.spearman(pairs) == pytest.approx(metrics.pearson(ranks))
-    assert metrics.pearson(pairs) == pytest.approx(np.corrcoef(pairs.T)[0, 1])
+    first, second = pairs.T.tolist()
+    assert metrics.pearson(pairs) == pytest.approx(slow_pearson(first, second), abs=1e-9)
+    ranked = slow_pearson(slow_ranks(first), slow_ranks(second))
+    assert metrics.spearman(pairs) == pytest.approx(ranked, abs=1e-9)
 
 
 def test_figures_of_too_few_items_are_not_defined() -> None:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
@@ -123,6 +125,42 @@ def slow_recall(texts: np.ndarray, images: np.ndarray, owners: list[int], k: int
         for picture, line in enumerate(scores.T)
     ]
     return np.mean(to_image), np.mean(to_text)
+
+
+def remote(owners: list[int]) -> Gallery:
+    """As many captions, of these pictures; nothing is ever opened."""
+    places = tuple(f"https://a.example/{number}" for number in range(max(owners) + 1))
+    return Gallery("made here", places, tuple(map(str, owners)), tuple(owners))
+
+
+def test_recall_by_hand() -> None:
+    # Captions 0 and 1 are of picture 0, caption 2 of picture 1. By first coordinate: picture 0
+    # meets captions 2, 0, 1 in turn; picture 1 (the second coordinate) meets 1, 0, 2.
+    images = np.array([[1, 0], [0, 1]], np.float32)
+    texts = np.array([[0.8, 0.6], [0.6, 0.8], [1, 0]], np.float32)
+    found, ranks = ImageTextRetrieval(remote([0, 0, 1]), (1, 2)).found(
+        images, texts, np.array([0, 0, 1])
+    )
+    assert ranks["text_to_image_rank"].tolist() == [0, 1, 1]
+    assert ranks["image_to_text_rank"].tolist() == [1, 2]
+    values = {metric.name: metric.value() for metric in found}
+    assert values == pytest.approx({"T2I R@1": 1 / 3, "T2I R@2": 1, "I2T R@1": 0, "I2T R@2": 1 / 2})
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    others=st.lists(st.integers(0, 5), max_size=12),
+)
+def test_recall_of_any_vectors_equals_its_slow_twin(seed: int, others: list[int]) -> None:
+    owners = [*range(6), *others]  # every picture has a caption, some have several
+    random = np.random.default_rng(seed)
+    images = random.integers(-2, 3, (6, 4)).astype(np.float32)  # ties are many
+    texts = random.integers(-2, 3, (len(owners), 4)).astype(np.float32)
+    found, _ = ImageTextRetrieval(remote(owners), (1, 3)).found(images, texts, np.array(owners))
+    values = {metric.name: metric.value() for metric in found}
+    for k in (1, 3):
+        slow = slow_recall(texts, images, owners, k)
+        assert (values[f"T2I R@{k}"], values[f"I2T R@{k}"]) == pytest.approx(slow)
 
 
 def shown(pictures: Path) -> Gallery:

@@ -4,11 +4,8 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 from colour_encoder import ColourEncoder, draw_pictures
-from hypothesis import given
-from hypothesis import strategies as st
 from text_sets import write_sugar_crepe_pp
 
 from paraclip.errors import UserError
@@ -139,18 +136,6 @@ def test_tot_goes_on_without_pictures_and_says_so(tmp_path: Path) -> None:
     scores = sugar_crepe_pp.load(tmp_path, Arithmetic()).score(ColourEncoder(), None)
     assert all(metric.name.startswith("TOT") for metric in scores.metrics)
     assert scores.notes[0].startswith("ITT is left out: ")
-
-
-@given(seed=st.integers(0, 10**6), rows=st.integers(1, 9))
-def test_the_image_text_test_equals_a_slow_twin(seed: int, rows: int) -> None:
-    random = np.random.default_rng(seed)
-    image = random.integers(-1, 2, (rows, 3)).astype(np.float32)
-    texts = random.integers(-1, 2, (rows, 3, 3)).astype(np.float32)
-    expected = []
-    for one, (caption, paraphrase, negative) in zip(image, texts, strict=True):
-        far = float(one @ negative)
-        expected.append(float(float(one @ caption) > far and float(one @ paraphrase) > far))
-    assert sugar_crepe_pp.image_text_test(image, texts).tolist() == expected
 
 
 @pytest.mark.shared_data

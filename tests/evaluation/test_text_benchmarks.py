@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from colour_encoder import ColourEncoder
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from text_sets import TEXTS, write_sts, write_sugar_crepe_pp
 
 from paraclip.errors import UserError
-from paraclip.evaluation.sts import TASKS, SemanticSimilarity, read_tasks
+from paraclip.evaluation.sts import TASKS, SemanticSimilarity, Task, read_tasks
 from paraclip.evaluation.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
 from paraclip.models.features import encode_texts
 
@@ -69,6 +71,36 @@ def test_the_mean_of_subsets_is_named_and_takes_each_subset_alone(sts: Path) -> 
     named = [name for name in found if "mean of subsets" in name and "Pearson" not in name]
     years = [f"STS{year}, mean of subsets" for year in range(12, 17)]
     assert named == ["STS mean of 7, mean of subsets", *years]
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.lists(st.lists(st.integers(3, 9), min_size=1, max_size=3), min_size=1, max_size=3),
+)
+def test_all_and_the_mean_of_subsets_equal_their_slow_twins(
+    seed: int, sizes: list[list[int]]
+) -> None:
+    tasks = [
+        Task(f"task {n}", (("a", "b", 1.0),) * sum(parts), "0", tuple(parts))
+        for n, parts in enumerate(sizes)
+    ]
+    items = np.random.default_rng(seed).normal(size=(sum(map(sum, sizes)), 2))
+    groups = np.repeat(np.arange(len(tasks)), [sum(parts) for parts in sizes])
+    found = SemanticSimilarity(tasks).correlations(items, groups, "spearman", "")
+    values = {metric.name: metric.value() for metric in found}
+    together, apart, start = [], [], 0
+    for n, parts in enumerate(sizes):
+        pieces = np.split(items[start : start + sum(parts)], np.cumsum(parts)[:-1])
+        start += sum(parts)
+        together.append(stats.spearmanr(np.concatenate(pieces)).statistic)
+        apart.append(np.mean([stats.spearmanr(piece).statistic for piece in pieces]))
+        assert values[f"task {n}"] == pytest.approx(together[-1])
+        if len(parts) > 1:
+            assert values[f"task {n}, mean of subsets"] == pytest.approx(apart[-1])
+    mean = f"STS mean of {len(tasks)}"
+    assert values[mean] == pytest.approx(np.mean(together))
+    if f"{mean}, mean of subsets" in values:
+        assert values[f"{mean}, mean of subsets"] == pytest.approx(np.mean(apart))
 
 
 def test_odd_line_breaks_and_quotes_stay_in_their_sentence(tmp_path: Path) -> None:

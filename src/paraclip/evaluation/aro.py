@@ -22,7 +22,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
+from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
 from paraclip.evaluation.pictures import Box, Crop, crop_vectors, find_pictures
 from paraclip.evaluation.rows import read_rows
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
@@ -177,7 +177,6 @@ class VisualGenome:
         self, name: str, file: Path, images: Path | None = None, how: Arithmetic | None = None
     ) -> None:
         self.name, self.how = name, how or Arithmetic()
-        self.label, self.groups_are, self.rule = RULES[name]
         read = read_entries(file, GET[name], Problems(self.how.max_broken))
         folder = file.parent / "images" if images is None else images
         found = find_pictures([item.image for item in read.items], folder, None, self.how)
@@ -199,37 +198,41 @@ class VisualGenome:
         items = [self.items[place] for place in good]
         texts = [text for item in items for text in (item.true, item.false)]
         vectors = text_vectors(model, texts, self.how, self.name).reshape(len(items), 2, -1)
-        right = nearer(images, vectors[:, 0], vectors[:, 1])
-        pictures = np.unique([item.image for item in items], return_inverse=True)[1]
-        found, told = self.figures(right, [item.group for item in items], pictures)
+        right = metrics.nearer(images, vectors[:, 0], vectors[:, 1])
+        pictures = numbered([item.image for item in items])
+        found, told = figures(self.name, right, [item.group for item in items], pictures)
         return Scores(found, {"right": right, "item": good}, [*self.notes, *notes, *told])
 
-    def figures(
-        self, right: NDArray[np.floating], groups: list[str], pictures: Integer
-    ) -> tuple[list[Metric], list[str]]:
-        """Metrics, and a note on what the macro mean leaves out."""
-        counted = sorted(self.rule(groups))
-        members = np.array([group in counted for group in groups])
-        told = f"{self.label} macro is over {len(counted)} of {len(set(groups))} {self.groups_are}"
-        notes = [f"{told}, {int(members.sum()):,} of {len(groups):,} entries"]
-        found = [Metric(f"{self.label} micro", right, clusters=pictures, headline=False)]
-        if not counted:
-            return found, notes
-        numbers = np.array([counted.index(g) if g in counted else -1 for g in groups])
-        macro = Metric(
-            f"{self.label} macro", right[members], groups=numbers[members],
-            clusters=pictures[members],
-        )  # fmt: skip
-        each = [
-            Metric(f"{self.label} {name}", right[numbers == number],
-                   clusters=pictures[numbers == number], headline=False)
-            for number, name in enumerate(counted)
-        ]  # fmt: skip
-        return [macro, *found, *each], notes
 
+def figures(
+    name: str, right: NDArray[np.floating], groups: Sequence[str], pictures: Integer
+) -> tuple[list[Metric], list[str]]:
+    """The macro mean by the authors' rule, the micro mean, and each counted group's own.
 
-def nearer(
-    image: NDArray[np.floating], true: NDArray[np.floating], false: NDArray[np.floating]
-) -> NDArray[np.floating]:
-    """1 where the picture is nearer to the true sentence; unit vectors [items, width]."""
-    return (metrics.cosine(image, true) > metrics.cosine(image, false)).astype(np.float64)
+    Args:
+        name: of the benchmark, for its rule.
+        right: 1 where an entry is right, else 0 [entries].
+        groups: relation or pair of attributes of each entry.
+        pictures: number of the picture of each entry [entries].
+
+    Returns:
+        metrics, and a note on what the macro mean leaves out.
+    """
+    label, groups_are, rule = RULES[name]
+    counted = sorted(rule(groups))
+    members = np.array([group in counted for group in groups])
+    told = f"{label} macro is over {len(counted)} of {len(set(groups))} {groups_are}"
+    notes = [f"{told}, {int(members.sum()):,} of {len(groups):,} entries"]
+    found = [Metric(f"{label} micro", right, clusters=pictures, headline=False)]
+    if not counted:
+        return found, notes
+    numbers = np.array([counted.index(g) if g in counted else -1 for g in groups])
+    macro = Metric(
+        f"{label} macro", right[members], groups=numbers[members], clusters=pictures[members]
+    )
+    each = [
+        Metric(f"{label} {group}", right[numbers == number],
+               clusters=pictures[numbers == number], headline=False)
+        for number, group in enumerate(counted)
+    ]  # fmt: skip
+    return [macro, *found, *each], notes

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
+from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
 from paraclip.evaluation.pictures import find_pictures, row_images
 from paraclip.evaluation.rows import read_rows
 from paraclip.evaluation.shuffles import SHUFFLES, SpacyTagger, Tagger, options
@@ -177,7 +177,7 @@ class Order:
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Precision@1, and how often the caption beats each shuffle by itself."""
         images, kept, notes = row_images(model, self.paths, cache, self.how)
-        owners = np.unique([self.paths[n] for n in kept], return_inverse=True)[1]
+        owners = numbered([self.paths[n] for n in kept])
         texts = [text for n in kept for text in self.options[n]]
         vectors = text_vectors(model, texts, self.how, self.name).reshape(len(kept), 5, -1)
         similar = similarities(images, vectors)

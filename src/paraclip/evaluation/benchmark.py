@@ -1,6 +1,6 @@
 """What a benchmark is: a name, a pool, and scores for every item of a model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -71,6 +71,12 @@ class Metric:
         )
         shares: Float = 1 / (len(sizes) * sizes[owners])
         return shares
+
+
+def numbered(names: Sequence[str]) -> Integer:
+    """A number for each name [items], the same for equal names: clusters of one picture."""
+    numbers: Integer = np.unique(names, return_inverse=True)[1]
+    return numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,6 +114,20 @@ def cosine(first: Float, second: Float) -> Float:
     return product
 
 
+def nearer(anchor: Float, near: Float, far: Float) -> Float:
+    """1 where the anchor is nearer to `near` than to `far`; a tie is wrong.
+
+    Args:
+        anchor: unit vectors [items, width]: of the pictures, or of the captions.
+        near: what should be nearer [items, width].
+        far: what should not [items, width].
+
+    Returns:
+        [items], each 0 or 1.
+    """
+    return (cosine(anchor, near) > cosine(anchor, far)).astype(np.float64)
+
+
 def text_only_test(caption: Float, paraphrase: Float, negative: Float) -> Float:
     """TOT of SugarCrepe++: 1 where the paraphrases are nearer to each other than to the negative.
 
@@ -123,6 +137,15 @@ def text_only_test(caption: Float, paraphrase: Float, negative: Float) -> Float:
     near = cosine(caption, paraphrase)
     far = np.maximum(cosine(caption, negative), cosine(paraphrase, negative))
     return (near > far).astype(np.float64)
+
+
+def image_text_test(image: Float, caption: Float, paraphrase: Float, negative: Float) -> Float:
+    """ITT of SugarCrepe++: 1 where the picture is nearer to both wordings than to the negative.
+
+    A tie is wrong. Arguments are unit vectors [items, width].
+    """
+    both: Float = nearer(image, caption, negative) * nearer(image, paraphrase, negative)
+    return both
 
 
 def mean(items: Float) -> float:

@@ -23,7 +23,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.benchmark import Metric, Scores, numbered
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash
@@ -153,9 +153,8 @@ class SugarCrepe:
         images, kept, notes = row_images(model, self.paths, cache, self.how)
         texts = [text for n in kept for text in (self.rows[n].caption, self.rows[n].negative)]
         vectors = text_vectors(model, texts, self.how, "SugarCrepe").reshape(len(kept), 2, -1)
-        near, far = (metrics.cosine(images, vectors[:, side]) for side in (0, 1))
-        right, groups = (near > far).astype(np.float64), self.numbers[kept]
-        clusters = np.unique([self.paths[n] for n in kept], return_inverse=True)[1]
+        right = metrics.nearer(images, vectors[:, 0], vectors[:, 1])
+        groups, clusters = self.numbers[kept], numbered([self.paths[n] for n in kept])
         found = [
             Metric("SugarCrepe", right, groups=groups, clusters=clusters),
             Metric("SugarCrepe micro", right, clusters=clusters, headline=False),

@@ -21,7 +21,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text, require
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.benchmark import Metric, Scores, numbered
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.rows import read_rows
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
@@ -138,14 +138,14 @@ class SugarCrepePlusPlus:
         vectors = text_vectors(model, texts, self.how, "SugarCrepe++").reshape(
             len(self.rows), 3, -1
         )
-        right = metrics.text_only_test(vectors[:, 0], vectors[:, 1], vectors[:, 2])
+        right = metrics.text_only_test(*vectors.swapaxes(0, 1))
         found = self.figures("TOT", right, self.groups, None, True)
         if not len(self.seen):
             return Scores(found, notes=self.notes)
         images, kept, notes = row_images(model, self.paths, cache, self.how)
         rows = self.seen[kept]
-        seen = image_text_test(images, vectors[rows])
-        clusters = np.unique([self.paths[n] for n in kept], return_inverse=True)[1]
+        seen = metrics.image_text_test(images, *vectors[rows].swapaxes(0, 1))
+        clusters = numbered([self.paths[n] for n in kept])
         whole = len(rows) == len(self.rows)
         found += self.figures("ITT", seen, self.groups[rows], clusters, whole)
         return Scores(found, {"itt_item": rows, "itt_right": seen}, [*self.notes, *notes])
@@ -164,17 +164,6 @@ class SugarCrepePlusPlus:
             label, together = self.subsets[number].name, None if clusters is None else clusters[own]
             found.append(Metric(f"{name} {label}", right[own], clusters=together, headline=False))
         return found
-
-
-def image_text_test(image: Float, texts: Float) -> Float:
-    """ITT of SugarCrepe++: 1 where the picture is nearer to both wordings than to the negative.
-
-    Args:
-        image: unit vectors [items, width].
-        texts: unit vectors [items, 3, width] of caption, paraphrase and negative.
-    """
-    caption, paraphrase, negative = (metrics.cosine(image, texts[:, n]) for n in range(3))
-    return (np.minimum(caption, paraphrase) > negative).astype(np.float64)
 
 
 def load(data: Path, how: Arithmetic) -> SugarCrepePlusPlus:
