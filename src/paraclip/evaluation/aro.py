@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text
@@ -28,8 +27,6 @@ from paraclip.evaluation.rows import read_rows
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
-
-Integer = NDArray[np.int64]
 
 NEEDS = {
     "aro-vg-relation": ("aro/visual_genome_relation.json", "aro/images"),
@@ -205,7 +202,7 @@ class VisualGenome:
 
 
 def figures(
-    name: str, right: NDArray[np.floating], groups: Sequence[str], pictures: Integer
+    name: str, right: metrics.Float, groups: Sequence[str], pictures: metrics.Integer
 ) -> tuple[list[Metric], list[str]]:
     """The macro mean by the authors' rule, the micro mean, and each counted group's own.
 
