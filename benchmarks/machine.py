@@ -1,0 +1,111 @@
+"""What benchmarks ask of the machine, and how they keep what they found.
+
+Memory is read from Linux's /proc; on a GPU it is what PyTorch's allocator held.
+"""
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paraclip.files import write_text
+from paraclip.provenance import provenance
+
+RESULTS = Path(__file__).parent / "results"
+CPU = torch.device("cpu")
+GIB = 1 << 30
+
+
+def say(text: str) -> None:
+    """A line of progress, at once."""
+    print(text, flush=True)
+
+
+def memory_in_use() -> int:
+    """Resident bytes of this process."""
+    return kib_of("VmRSS") * 1024
+
+
+def forget_peak(device: torch.device) -> None:
+    """Let the peak start anew at what is in use now."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes since `forget_peak`: resident ones, or allocated ones of a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return kib_of("VmHWM") * 1024
+
+
+def held_memory(device: torch.device) -> int:
+    """Bytes held now, as `peak_memory` counts them."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return memory_in_use()
+
+
+def available_memory() -> int:
+    """Bytes that a new process could take."""
+    facts = Path("/proc/meminfo").read_text()
+    return int(facts.split("MemAvailable:")[1].split()[0]) * 1024
+
+
+def kib_of(field: str) -> int:
+    """A number of /proc/self/status."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(f"{field}:")[1].split()[0])
+
+
+def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds that something takes on the clock, with all that it started on a GPU."""
+    finish(device)
+    began = time.perf_counter()
+    work()
+    finish(device)
+    return time.perf_counter() - began
+
+
+def finish(device: torch.device) -> None:
+    """Wait for a GPU to do what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def load_average() -> float:
+    """Processes that wanted to run in the last minute."""
+    return os.getloadavg()[0]
+
+
+def facts_of(threads: int | None = None) -> str:
+    """The machine in words, for the line under a table."""
+    made = provenance()["machine"]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else made["processor"]
+    count = threads or torch.get_num_threads()
+    return f"{device}, {count} threads of {made['cores']} cores, load average {load_average():.1f}."
+
+
+def keep(name: str, folder: Path, table: str, **found: Any) -> None:
+    """Print the table; write it as `name`.md, and all that was found as `name`.json."""
+    made = provenance()
+    made["command"] = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    record = {**found, "load_average": load_average(), **made}
+    write_text(folder / f"{name}.json", json.dumps(record, indent=1) + "\n")
+    write_text(folder / f"{name}.md", table.strip() + "\n")
+    print(table)
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, numbers to the right; the first column holds names."""
+    rule = "|".join(["---"] + ["---:"] * (len(heads) - 1))
+    lines = [" | ".join(row) for row in (heads, *rows)]
+    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])

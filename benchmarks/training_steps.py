@@ -1,0 +1,217 @@
+"""The steps that benchmarks time, on made-up rows: `paraclip train`'s own, and plain ones."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pyarrow as pa
+import torch
+from open_clip.transform import PreprocessCfg
+from torch import Tensor, nn
+
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.mini import Mini
+from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.models.weights import load_open_clip_state
+from paraclip.training.batches import ALL_TEXTS
+from paraclip.training.config import TrainConfig
+from paraclip.training.examples import make_examples
+from paraclip.training.feeding import batch_of
+from paraclip.training.loop import take_step
+from paraclip.training.losses import info_nce, objective_of
+from paraclip.training.optimizer import Part, train_only
+from paraclip.training.run import Run, Task, precision_of, start
+from paraclip.training.tokens import padding_id
+
+RATE = 1e-4
+MANY = 1_000_000
+"""Epochs; after so few steps of so many the learning rate still is the peak."""
+TINY = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
+}
+"""A CLIP that takes milliseconds, for tests: its figures say nothing."""
+
+WHO = ["a man", "two women", "a small child", "an old fisherman", "three hikers", "a black dog",
+       "a girl in a yellow coat", "the players", "a street musician", "some tourists", "a nurse",
+       "four boys", "an angry cook", "the last guest", "a tall dancer", "my neighbour",
+       "a painter with a beard", "both sisters", "a farmer", "the mail carrier"]  # fmt: skip
+DOES = ["holds", "carries", "looks at", "sits beside", "runs past", "photographs", "waits near",
+        "points to", "walks around", "leans on", "paints", "sells", "pushes", "cleans"]  # fmt: skip
+WHAT = ["a wooden boat", "a red bicycle", "the market stall", "a stone bridge", "an open window",
+        "a pile of oranges", "a sleeping cat", "the old tram", "a tall fence", "a broken piano",
+        "the blue door", "a box of tools", "a paper kite", "the empty bench", "a row of lamps",
+        "a wet umbrella"]  # fmt: skip
+WHERE = ["", "", "in the rain", "at night", "on a crowded beach", "under a row of trees",
+         "in front of a brick house with green shutters", "by the canal", "after the storm",
+         "next to a bus stop", "on the roof", "in thick fog", "on a Sunday morning",
+         "while others watch from a balcony"]  # fmt: skip
+
+
+def made_up_triples(rows: int) -> pa.Table:
+    """Triples that all differ, about 14 tokens a text as captions from the web have."""
+    chance = random.Random(0)
+    found: dict[str, dict[str, str]] = {}
+    while len(found) < rows:
+        who, does, what, where = (chance.choice(parts) for parts in (WHO, DOES, WHAT, WHERE))
+        caption = " ".join(f"{who} {does} {what} {where}".split())
+        row = {
+            "image_id": str(len(found)),
+            "caption": caption,
+            "paraphrase_1": " ".join(f"{who}: {does} {what}, {where}".split()),
+            "paraphrase_2": " ".join(f"{where} there is {what} that {who} {does}".split()),
+        }
+        found.setdefault(caption, row)
+    return pa.Table.from_pylist(list(found.values()))
+
+
+def random_features(model: DualEncoder, rows: int) -> Tensor:
+    """Image features float32 [N, F] such as the frozen image tower gives."""
+    side = model.image_size
+    with torch.no_grad():
+        width = model.embed_pixels(torch.zeros(1, 3, side, side, device=model.device)).shape[1]
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(0))
+
+
+def random_pixels(rows: int, side: int) -> Tensor:
+    """Prepared pictures float32 [N, 3, side, side] of noise."""
+    return torch.randn(rows, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def model_of(name: str) -> DualEncoder:
+    """`mini`, or a model of open_clip with random weights."""
+    return Mini.from_wheels() if name == "mini" else random_clip(name)[1]
+
+
+def random_clip(name: str) -> tuple[nn.Module, OpenClip]:
+    """open_clip's model of a name, or a tiny one, with random weights, and ours with the same."""
+    torch.manual_seed(0)
+    config = TINY if name == "tiny" else open_clip.get_model_config(name)
+    clip = open_clip.CLIP(**deepcopy(config)).eval()
+    spec = ClipSpec(name, config, asdict(PreprocessCfg()))
+    inside = build_clip(spec)
+    load_open_clip_state(inside, clip.state_dict(), "random", name)
+    ours = OpenClip(spec, inside)
+    clip.visual.requires_grad_(False)
+    train_only(ours, (Part(ours.text_tower, RATE),), freeze_temperature=False)
+    return clip, ours
+
+
+class OurStep:
+    """`paraclip train`'s own step.
+
+    Args:
+        model: its text tower and temperature are trained.
+        triples: N rows.
+        features: float32 [N, F].
+        folder: an empty one.
+        options: of `paraclip train`.
+    """
+
+    def __init__(
+        self, model: DualEncoder, triples: pa.Table, features: Tensor, folder: Path, **options: Any
+    ) -> None:
+        known = {
+            "learning_rate": RATE, "warmup": 0.0, "epochs": MANY, "held_out": 0.0,
+            "batch_size": len(triples),
+        }  # fmt: skip
+        config = TrainConfig(triples="made up", **{**known, **options})
+        objective = objective_of(config)
+        texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
+        rows = make_examples(
+            model, texts, triples["image_id"].to_pylist(), features, objective.texts,
+            config.micro_batch,
+        )  # fmt: skip
+        parts = (Part(model.text_tower, RATE),)
+        train_only(model, parts, config.freeze_temperature)
+        task = Task(model, rows, objective, parts, config)
+        identity = {"precision": precision_of(config.precision, model.device)}
+        self.run: Run = start(task, identity, folder)
+        self.run.step = 1  # the first step of a run has half the learning rate
+        self.run.train_mode()
+
+    def __call__(self, rows: np.ndarray) -> float:
+        """One step on these rows; returns the loss."""
+        return take_step(self.run, batch_of(self.run, rows))["loss"]
+
+    def text_lengths(self) -> np.ndarray:
+        """Tokens of every text, int64 [T * N]."""
+        return np.diff(self.run.task.examples.tokens.offsets)
+
+
+@dataclass
+class PlainStep:
+    """The three-loss step as one writes it: a pass for each text, all similarities at once.
+
+    AdamW as open_clip's own training has it.
+
+    Args:
+        tokens: ids [N, length] of each text.
+        encode: from ids [B, length] to unit vectors [B, D].
+        images: from rows [B] to unit vectors [B, D].
+        weights: what is trained.
+        scale: log of the inverse temperature.
+        half: bf16 autocast of both towers.
+    """
+
+    tokens: Mapping[str, Tensor]
+    encode: Callable[[Tensor], Tensor]
+    images: Callable[[Tensor], Tensor]
+    weights: Sequence[nn.Parameter]
+    scale: Tensor
+    half: bool = False
+
+    def __post_init__(self) -> None:
+        large = [weight for weight in self.weights if weight.ndim >= 2]
+        small = [weight for weight in self.weights if weight.ndim < 2]
+        groups = [
+            {"params": large, "weight_decay": 0.01},
+            {"params": small, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), eps=1e-6)
+
+    def loss(self, rows: np.ndarray) -> Tensor:
+        """L1 + L2 + L3 of these rows."""
+        device = self.scale.device
+        chosen = torch.from_numpy(rows).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.half):
+            caption, first, second = (self.encode(self.tokens[name][chosen]) for name in ALL_TEXTS)
+            images = self.images(chosen)
+        pairs = ((images, second), (caption, first), (first, second))
+        losses = [info_nce(a, b, self.scale.exp()) for a, b in pairs]
+        return torch.stack(losses).sum()
+
+    def __call__(self, rows: np.ndarray) -> float:
+        """One step; returns the loss."""
+        loss = self.loss(rows)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(loss.detach())
+
+
+def plain_step(
+    model: DualEncoder, triples: pa.Table, features: Tensor, half: bool = False
+) -> PlainStep:
+    """The plain step of any model, on texts cut to their longest and features made beforehand."""
+    train_only(model, (Part(model.text_tower, RATE),), freeze_temperature=False)
+    model.train()
+    device, pad = model.device, padding_id(model)
+    features = features.to(device)
+    return PlainStep(
+        tokens={
+            name: model.tokenize(triples[name].to_pylist()).ids.to(device) for name in ALL_TEXTS
+        },
+        encode=lambda ids: model.encode_tokens(ids[:, : int((ids != pad).sum(1).max())]),
+        images=lambda rows: model.project_images(features[rows]),
+        weights=[weight for weight in model.parameters() if weight.requires_grad],
+        scale=model.logit_scale,
+        half=half,
+    )

@@ -1,0 +1,138 @@
+"""Every benchmark of training runs whole with a tiny model; its arithmetic is checked."""
+
+import numpy as np
+import pytest
+import torch
+
+import large_batch
+import peak_share
+import training_throughput
+from machine import CPU, GIB, forget_peak, markdown, memory_in_use, peak_memory
+from peak_share import Tower
+from training_steps import made_up_triples, plain_step, random_clip, random_features
+
+TINY = ("--model", "tiny", "--threads", 1)
+
+
+def test_made_up_triples_differ_in_every_text():
+    triples = made_up_triples(3000)
+    for name in ("image_id", "caption", "paraphrase_1", "paraphrase_2"):
+        assert len(set(triples[name].to_pylist())) == 3000, name
+    assert made_up_triples(10).equals(triples.slice(0, 10)), "more rows are rows beside"
+
+
+def test_the_peak_is_what_was_held_since_it_was_forgotten():
+    large = torch.ones(GIB // 16)  # a quarter of a GiB
+    forget_peak(CPU)
+    before = memory_in_use()
+    del large
+    small = torch.ones(GIB // 64)  # a sixteenth
+    beyond = peak_memory(CPU) - before
+    assert small.sum() == GIB // 64
+    assert beyond < GIB // 32, "the large one was gone before"
+    forget_peak(CPU)
+    before = memory_in_use()
+    torch.ones(GIB // 16)
+    assert peak_memory(CPU) - before == pytest.approx(GIB // 4, rel=0.05)
+
+
+def test_a_table_has_names_left_and_numbers_right():
+    assert markdown(["step", "s"], [["a", "1.0"]]) == "| step | s |\n|---|---:|\n| a | 1.0 |"
+
+
+def test_plain_steps_and_ours_learn_alike(run):
+    rows = run(training_throughput, *TINY, "--batch", 8, "--rounds", 4)["rows"]
+    curves = {row["step"]: row["losses"] for row in rows}
+    plain = curves["plain open_clip: 77 tokens, image tower each step, fp32"]
+    assert plain[3] != pytest.approx(plain[0], rel=0.01), "it learns"
+    for name, losses in curves.items():
+        tolerance = 1e-4 if "bf16" not in name and name != "paraclip" else 0.02
+        assert losses == pytest.approx(plain, rel=tolerance), name
+    assert rows[0]["ratio"] == 1.0
+
+
+def test_memory_and_speed_against_batch_size(run, monkeypatch):
+    monkeypatch.setattr(large_batch, "alone", lambda work, case: work(case))
+    sizes = ("--models", "tiny", "--batches", 256, "--compare", 64, "--threads", 1)
+    found = run(large_batch, *sizes)
+    assert [(row["step"], row["batch"]) for row in found["rows"]] == [
+        ("paraclip", 256),
+        ("plain", 256),
+    ]
+    for row in found["rows"]:
+        assert 0 < row["beyond"] < GIB < 40 * row["model_and_optimiser"]
+        assert row["triples_per_second"] == pytest.approx(256 / row["seconds"])
+    assert 0 < found["gradients"][0]["difference"] < 1e-5
+
+
+def case_of(**changes):
+    case = {"model": "tiny", "step": "plain", "batch": 16, "precision": "fp32"}
+    return large_batch.Case(**{**case, "threads": 1, "limit": GIB, **changes})
+
+
+def test_a_step_that_does_not_fit_is_a_line_of_the_table_and_other_errors_are_errors(monkeypatch):
+    def fail(step, batch):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(large_batch, "time_steps", fail)
+    said = "DefaultCPUAllocator: can't allocate memory"
+    assert "does not fit" in large_batch.as_row(large_batch.measure(case_of()))
+    said = "shapes do not match"
+    with pytest.raises(RuntimeError, match="shapes"):
+        large_batch.measure(case_of())
+
+
+def test_a_process_may_take_no_more_than_its_limit():
+    assert take(case_of()) == 4 * GIB, "here there is room"
+    with pytest.raises(RuntimeError, match="memory"):
+        large_batch.alone(take, case_of(limit=2 * GIB))
+
+
+def take(case):
+    """Bytes of a tensor of 4 GiB, which is never touched and so takes no room."""
+    return torch.empty(GIB).nbytes
+
+
+def test_flops_are_those_of_the_layers():
+    tower = Tower(layers=12, width=512, embed_dim=512)
+    weights = sum(inner * outer for inner, outer in tower.shapes().values())
+    assert weights == 12 * 512**2, "weights of a layer"
+    linear = 2 * 12 * weights * 16
+    attention = 12 * 2 * (2 * 16 * 16 * 512)  # scores, and the sum that they weigh
+    assert tower.forward_flops(np.array([16])) == linear + attention + 2 * 512 * 512
+    assert tower.forward_flops(np.array([5, 9])) == sum(
+        tower.forward_flops(np.array([n])) for n in (5, 9)
+    )
+
+
+def test_the_tower_of_a_model_is_read_off_its_modules():
+    _, model = random_clip("tiny")
+    assert peak_share.tower_of(model) == Tower(layers=2, width=64, embed_dim=16)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_shares_follow_from_the_medians(again):
+    rates = {"square": [10.0, 30.0, 20.0], "up": [5.0, 5.0, 5.0]}
+    found = peak_share.as_shares(rates, [2.0, 1.0, 4.0], 6.0, again)
+    assert found["peak"] == 20.0 and found["seconds"] == 2.0
+    assert found["rates"]["step"] == 9.0
+    assert found["shares"]["step"] == 0.45
+    assert found["shares"]["step and second forward pass"] == (0.6 if again else 0.45)
+
+
+def test_peak_share(run):
+    found = run(peak_share, *TINY, "--batch", 16, "--square", 128, "--rounds", 2)
+    assert sum(found["where"].values()) == pytest.approx(1)
+    assert found["where"]["linear layers"] > 0.05
+    assert max(found["products"].values()) == found["peak"]
+    assert 0 < found["shares"]["step"] < 1
+
+
+def test_the_plain_gradient_reaches_every_weight_of_the_tower():
+    _, model = random_clip("tiny")
+    plain = plain_step(model, made_up_triples(8), random_features(model, 8))
+    plain.loss(np.arange(8)).backward()
+    assert {id(weight) for weight in plain.weights} == {
+        id(value) for value in (*model.text_tower.parameters(), model.logit_scale)
+    }
+    assert all(weight.grad is not None for weight in plain.weights)
