@@ -53,6 +53,19 @@ def test_every_row_stands(name: str) -> None:
     assert set(BENCHMARKS[name].suites) <= set(registry.SUITES)
 
 
+def test_every_benchmark_has_its_section_and_no_other_has_one() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    _, *parts = re.split(r"^### `(.+)`$", text, flags=re.MULTILINE)
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert list(sections) == list(BENCHMARKS)
+    for name, section in sections.items():
+        section = section.partition("\n## ")[0]
+        for word in ("- **Formula.** ", "- **Data.** ", "- **Faults.** "):
+            assert section.count(word) == 1, (name, word)
+        told = re.findall(r"Suites?: ([a-z, ]+)\.", section)
+        assert told == ([", ".join(BENCHMARKS[name].suites)] if BENCHMARKS[name].suites else [])
+
+
 def test_suites() -> None:
     assert in_suite("all") == list(BENCHMARKS)
     assert {"paraphrased-retrieval", "sts"} <= set(in_suite("paper")) <= set(BENCHMARKS)
