@@ -8,6 +8,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 import paraclip
+from paraclip.ablation.config import AblateConfig
 from paraclip.config_file import read_options
 from paraclip.data.config import CaptionsConfig
 from paraclip.errors import UserError
@@ -74,6 +75,11 @@ COMMANDS = {
         CompareConfig,
         "paraclip.evaluation.compare_command:compare_command",
         "Say what changed between two models, by how much, and whether it counts.",
+    ),
+    "ablate": Command(
+        AblateConfig,
+        "paraclip.ablation.command:ablate_command",
+        "Train a grid of variants over seeds, and write one table with intervals and marks.",
     ),
     "export": Command(
         ExportConfig,

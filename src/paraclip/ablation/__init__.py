@@ -1,0 +1,1 @@
+"""Ablations: a grid of variants over seeds, and one table of what each gains."""

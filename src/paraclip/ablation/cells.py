@@ -1,0 +1,101 @@
+"""One cell: train, merge, score; and whether that is done already."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paraclip.ablation.plan import Cell
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.report import data_hash
+from paraclip.evaluation.run import evaluate
+from paraclip.evaluation.stored import Stored, read_stored
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.loading import load_model
+from paraclip.training.command import train_command
+from paraclip.training.config import TrainConfig
+from paraclip.training.folder import RunFolder
+from paraclip.training.merge import merge
+
+DECIDING = ("k", "precision")
+"""Settings that decide the figures beside data and weights."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How cells are scored.
+
+    Args:
+        benchmarks: each on its data.
+        settings: of `evaluate`.
+        device: for the models.
+    """
+
+    benchmarks: Sequence[Benchmark]
+    settings: Mapping[str, Any]
+    device: str = "auto"
+
+
+def do_cell(cell: Cell, how: Scoring) -> None:
+    """Train or go on training, merge, score.
+
+    Raises:
+        UserError: what the training or the evaluation says.
+    """
+    if cell.training is not None:
+        train_command(cell.training)
+    label = cell.row.kind
+    evaluate({label: model_of(cell, how.device)}, how.benchmarks, cell.scores, how.settings)
+
+
+def model_of(cell: Cell, device: str) -> DualEncoder:
+    """What is scored."""
+    base = cell.row.options.model
+    if cell.training is None:
+        return load_model(base, device)
+    tuned = load_model(str(chosen(cell.training)), device)
+    if cell.row.merge is None:
+        return tuned
+    return merge(load_model(base, device), tuned, cell.row.merge)
+
+
+def chosen(training: TrainConfig) -> Path:
+    """The checkpoint that a run hands on."""
+    folder = RunFolder(Path(training.out))
+    return folder.best if training.choose == "best" else folder.last
+
+
+def scores_of(cell: Cell, how: Scoring) -> Stored | None:
+    """The scores of a finished cell; None where they are not there or of other benchmarks."""
+    if not (cell.scores / "report.json").exists():
+        return None
+    try:
+        stored = read_stored(cell.scores)
+    except UserError:
+        return None
+    found = {section.name: section.data_hash for section in stored.report.sections}
+    asked = {one.name: data_hash(one.pool, one.data) for one in how.benchmarks}
+    made = stored.report.provenance
+    same = all(plain(made.get(name)) == plain(how.settings.get(name)) for name in DECIDING)
+    return stored if found == asked and same else None
+
+
+def plain(value: Any) -> Any:
+    """A setting as JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def drop_weights(cell: Cell) -> None:
+    """Remove the checkpoints of a run whose scores are all there; logs and figures stay."""
+    if cell.training is not None:
+        folder = RunFolder(Path(cell.training.out))
+        folder.best.unlink(missing_ok=True)
+        folder.last.unlink(missing_ok=True)
+
+
+def clear(cell: Cell) -> None:
+    """Forget that a cell was trained and scored."""
+    (cell.scores / "report.json").unlink(missing_ok=True)
+    if cell.training is not None:
+        RunFolder(Path(cell.training.out)).clear()

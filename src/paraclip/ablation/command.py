@@ -1,0 +1,54 @@
+"""`paraclip ablate`: reads the grid, finds benchmarks, does what is left, prints the table."""
+
+from pathlib import Path
+
+from paraclip.ablation.cells import Scoring
+from paraclip.ablation.config import AblateConfig
+from paraclip.ablation.grid import Grid, read_grid
+from paraclip.ablation.plan import make_plan
+from paraclip.ablation.study import Study
+from paraclip.errors import UserError
+from paraclip.evaluation.command import find_benchmarks
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.files import cache_folder
+
+
+def ablate_command(config: AblateConfig) -> None:
+    """Do what is not done yet and print the table.
+
+    Raises:
+        UserError: the grid is wrong, or (at the very end) a cell failed.
+    """
+    if config.resamples < 1:
+        raise UserError("--resamples", f"{config.resamples} is too few", "Give at least 1.")
+    grid = read_grid(config.grid)
+    plan = make_plan(grid, config)
+    study = Study(plan, scoring(grid, config), config)
+    study.find()
+    if config.dry_run:
+        print(study.listing())
+        return
+    study.run()
+    print(study.text)
+    print(f"\nWritten: {plan.out / 'ablation.md'} (and ablation.json, plots, cells/)")
+    if study.failed:
+        names = "; ".join(study.failed_names())
+        mend = "Mend that and give the command again: finished cells are kept."
+        what = f"{len(study.failed)} of {len(plan.cells)} cells failed ({names})"
+        raise UserError("ablate", what, mend)
+
+
+def scoring(grid: Grid, config: AblateConfig) -> Scoring:
+    """The benchmarks that the grid or the command line names, on their data."""
+    options = dict(grid.evaluation)
+    if config.benchmarks is not None:
+        options |= {"benchmarks": config.benchmarks, "suite": None}
+    if config.data is not None:
+        options["data"] = config.data
+    asked = EvaluateConfig(models=(), **options)
+    cache = Path(config.cache) if config.cache else cache_folder() / "image_features"
+    settings = {
+        "k": asked.k, "precision": asked.precision, "seed": asked.seed,
+        "resamples": asked.resamples, "cache": cache, "results": cache_folder() / "results",
+    }  # fmt: skip
+    return Scoring(find_benchmarks(asked), settings, config.device)

@@ -1,0 +1,99 @@
+"""Which triples each variant trains on: named on the command line, or by the grid."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from paraclip.data.triples import read_provenance, read_triples, write_triples
+from paraclip.errors import UserError
+from paraclip.evaluation.command import LABEL
+from paraclip.files import file_hash, text_hash
+
+GIVE = "Give --triples FILE, or --triples NAME=FILE for each name in the grid."
+
+
+def triples_of(
+    variants: Mapping[str, Mapping[str, Any]], given: tuple[str, ...], reduced: Path | None
+) -> dict[str, str]:
+    """The triples file of each variant.
+
+    Args:
+        variants: options by name; `triples` is a name on the command line, or a file.
+        given: what the command line names, each as FILE or NAME=FILE.
+        reduced: folder for files that hold only the captions that all of them have; None: files
+            as they are.
+
+    Raises:
+        UserError: a variant has none, or a file is not there or broken.
+    """
+    named = named_files(given)
+    places = {name: place(named, options.get("triples")) for name, options in variants.items()}
+    for path in places.values():
+        if not Path(path).is_file():
+            raise UserError(path, "there are no such triples", GIVE)
+    if reduced is None:
+        return places
+    smaller = same_captions(sorted(set(places.values())), reduced / "triples")
+    return {name: smaller[path] for name, path in places.items()}
+
+
+def named_files(given: tuple[str, ...]) -> dict[str, str]:
+    """Files by name; one without a name is called "".
+
+    Raises:
+        UserError: a name is there twice.
+    """
+    found: dict[str, str] = {}
+    for entry in given:
+        match = LABEL.fullmatch(entry)
+        name, path = match.groups() if match else ("", entry)
+        if name in found:
+            what = f"{name or 'one without a name'} is there twice"
+            raise UserError(f"--triples {entry}", what, GIVE)
+        found[name] = path
+    return found
+
+
+def place(named: Mapping[str, str], wanted: str | None) -> str:
+    """The file that a variant means."""
+    if wanted is not None:
+        return named.get(wanted, wanted)
+    if "" in named or len(named) == 1:
+        return named.get("", next(iter(named.values())))
+    raise UserError("--triples", "a variant names none and none stands for all", GIVE)
+
+
+def same_captions(paths: list[str], folder: Path) -> dict[str, str]:
+    """Files with the rows whose picture and caption are in all of them, so that data alone differ.
+
+    Raises:
+        UserError: they have no caption in common.
+    """
+    tables = {path: read_triples(path) for path in paths}
+    common = set.intersection(*(set(captions(table)) for table in tables.values()))
+    if len(common) < 2:
+        mend = "Make all of them from the same captions."
+        raise UserError(" and ".join(paths), "have no captions in common", mend)
+    which = text_hash(repr(sorted(common)))
+    made = {}
+    for path, table in tables.items():
+        chosen = table.filter(pa.array([row in common for row in captions(table)]))
+        origin = {**read_provenance(path), "reduced_from": Path(path).name}
+        made[path] = written(chosen, folder, f"{file_hash(path)} {which}", origin)
+    return made
+
+
+def captions(table: pa.Table) -> list[tuple[str, str]]:
+    """What tells a row's picture and caption."""
+    columns = (table[name].to_pylist() for name in ("image_id", "caption"))
+    return list(zip(*columns, strict=True))
+
+
+def written(table: pa.Table, folder: Path, content: str, origin: dict[str, Any]) -> str:
+    """The rows as a file named by what they are, so that it is written once."""
+    path = folder / f"{text_hash(content)}.parquet"
+    if not path.exists():
+        write_triples(path, table, origin)
+    return str(path)

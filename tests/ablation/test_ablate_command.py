@@ -1,0 +1,215 @@
+"""`paraclip ablate` on a tiny model: every cell once, whatever is changed, killed or fails."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_grid import CELL_PLOT, HEAD, VARIANTS, World, make_world
+
+from paraclip.ablation import study
+from paraclip.ablation.cells import chosen, model_of
+from paraclip.ablation.command import ablate_command, scoring
+from paraclip.ablation.grid import read_grid
+from paraclip.ablation.plan import make_plan
+from paraclip.ablation.study import Study
+from paraclip.cli import main
+from paraclip.errors import UserError
+from paraclip.evaluation.compare import Drawing, compare
+from paraclip.evaluation.compare_command import choose_pairs
+from paraclip.evaluation.config import CompareConfig
+from paraclip.models.loading import load_model
+from paraclip.training.merge import merge
+
+MERGED = "\n[variants.merged]\nmerge = 0.5\n"
+ALL = "\n[variants.all]\n"
+BROKEN = '\n[variants.broken]\nnegatives = "nowhere"\n'
+
+
+def study_of(config) -> Study:
+    """What the command has before it, with the finished cells found."""
+    grid = read_grid(config.grid)
+    found = Study(make_plan(grid, config), scoring(grid, config), config)
+    found.find()
+    return found
+
+
+def states(config) -> dict[str, str]:
+    found = study_of(config)
+    return {cell.name: found.state(cell) for cell in found.plan.cells}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> World:
+    """A study that is done, for tests that only read it."""
+    world = make_world(tmp_path_factory.mktemp("finished"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARACLIP_CACHE", str(world.root / "cache"))
+        patch.setenv("PARACLIP_QUIET", "1")
+        patch.setattr(CELL_PLOT, lambda report, path: None)
+        assert main(world.words()) == 0
+    return world
+
+
+def test_the_table_the_data_and_the_plots_are_written(finished):
+    page = (finished.out / "ablation.md").read_text()
+    assert page.startswith("# Ablation: grid\n\n|  | TOT | T2I R@1 | seeds |\n")
+    for line in ("| base |", "| control |", "| all |", "| L3 alone |", "- L3 alone: weights 0"):
+        assert f"\n{line}" in page
+    assert "- control: the original captions, with the settings of all, L3 alone" in page
+    assert (finished.out / "scores.png").read_bytes()[:4] == b"\x89PNG"
+    content = json.loads((finished.out / "ablation.json").read_text())
+    assert [row["seeds"] for row in content["rows"]] == [[], [0, 1], [0, 1], [0, 1]]
+    assert content["rows"][3]["options"]["weights"] == [0, 0, 1] and content["failed"] == {}
+    assert {cell["folder"] for cell in content["cells"]} == {
+        path.name for path in (finished.out / "cells").iterdir()
+    }
+
+
+def test_the_cells_compare_to_the_same_differences(finished):
+    """`paraclip compare` on the cells' reports finds what the table says."""
+    cells = study_of(finished.config()).plan.cells
+    reports = {
+        name: tuple(str(cell.scores) for cell in cells if cell.row.name == name)
+        for name in ("control", "all")
+    }
+    config = CompareConfig(
+        reports["control"], reports["all"], ("control", "tuned"), resamples=50, all_metrics=True
+    )
+    (comparison,) = compare(choose_pairs(config), Drawing(50, 0, True))
+    rows = {row.metric: row for row in comparison.rows}
+    content = json.loads((finished.out / "ablation.json").read_text())
+    (tuned,) = [row for row in content["rows"] if row["name"] == "all"]
+    for figure in tuned["figures"]:
+        (found,) = [one for one in figure["against"] if one["row"] == "control"]
+        row = rows[figure["name"]]
+        assert found["p"] == pytest.approx(row.p, abs=1e-6)
+        assert figure["value"]["value"] == pytest.approx(row.second, abs=1e-3)
+        for name, value in vars(row.difference).items():
+            assert found["difference"][name] == pytest.approx(value, abs=1e-3)
+
+
+def test_the_same_command_again_does_nothing_and_says_the_same(finished, monkeypatch, capsys):
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
+    monkeypatch.setattr(study, "do_cell", lambda *_: pytest.fail("a finished cell is done again"))
+    before = (finished.out / "ablation.md").read_text()
+    assert main(finished.words()) == 0
+    assert capsys.readouterr().out.splitlines()[0] == before.splitlines()[2]
+    assert (finished.out / "ablation.md").read_text() == before
+
+
+def test_only_what_changed_is_to_do(finished):
+    changed = finished.grid(VARIANTS.replace("[0, 0, 1]", "[0, 1, 0]") + "[variants.more]\n")
+    assert states(finished.config(changed, seeds=(0, 1, 2))) == {
+        "base": "finished",
+        **{f"control, seed {seed}": "finished" for seed in (0, 1)},
+        **{f"all, seed {seed}": "finished" for seed in (0, 1)},
+        **{f"more, seed {seed}": "finished" for seed in (0, 1)},  # the same as all
+        **{f"L3 alone, seed {seed}": "to do" for seed in (0, 1, 2)},
+        **{f"{name}, seed 2": "to do" for name in ("control", "all", "more")},
+    }
+    assert set(states(finished.config(finished.grid())).values()) == {"finished"}
+    scored = finished.grid(head=HEAD.replace("resamples = 10", "k = [5]"))
+    assert set(states(finished.config(scored)).values()) == {"begun"}
+    rows = (finished.root / "triples.parquet").read_bytes()
+    (finished.root / "other.parquet").write_bytes(rows + b" ")
+    other = finished.config(finished.grid(), triples=(str(finished.root / "other.parquet"),))
+    assert list(states(other).values()) == ["finished", *["to do"] * 6]
+
+
+def test_a_dry_run_lists_and_does_nothing(world, capsys):
+    ablate_command(world.config(dry_run=True))
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 8 and said[-1] == "7 of 7 cells to do"
+    assert said[0].startswith("to do     base  (") and "L3 alone, seed 1" in said[6]
+    assert not world.out.exists()
+
+
+def tensors(cell) -> dict[str, torch.Tensor]:
+    return load_file(chosen(cell.training))
+
+
+def test_killed_in_the_middle_of_a_cell_it_goes_on_inside_it(world, finished):
+    words = world.words(ALL, "--seeds", "0")
+    config = world.config(words[1], seeds=(0,))
+    script = Path(__file__).with_name("run_slow.py")
+    command = [sys.executable, str(script), "0.3", *words]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    base, control, cell = study_of(config).plan.cells
+    lines = Path(cell.training.out) / "metrics.jsonl"
+    while not lines.exists() or lines.read_text().count("\n") < 3:
+        assert killed.poll() is None, "it ended before it was killed"
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert list(states(config).values()) == ["finished", "finished", "begun"]
+    before = [(one.scores / "report.json").stat().st_mtime_ns for one in (base, control)]
+    assert main(words) == 0
+    after = [(one.scores / "report.json").stat().st_mtime_ns for one in (base, control)]
+    assert before == after, "a finished cell was done again"
+    (other,) = (x for x in study_of(finished.config()).plan.cells if x.name == "all, seed 0")
+    mine, theirs = tensors(cell), tensors(other)
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+
+
+def test_a_failed_cell_is_told_and_loses_no_other(world, capsys):
+    assert main(world.words(BROKEN + ALL, "--seeds", "0")) == 2
+    said = capsys.readouterr()
+    assert "paraclip: broken, seed 0 failed: " in said.err and "has no column" in said.err
+    assert said.err.strip().splitlines()[-1].startswith("paraclip: ablate: 1 of 4 cells failed (")
+    assert "| all |" in said.out and "\nFailed: broken, seed 0: " in said.out
+    assert "broken, seed 0" in json.loads((world.out / "ablation.json").read_text())["failed"]
+    assert main(world.words(ALL, "--seeds", "0")) == 0, "nothing is left that fails"
+
+
+def test_a_fault_leaves_its_traceback_and_the_next_cell_is_done(world, monkeypatch):
+    once, do_cell = [], study.do_cell
+
+    def faulty(cell, how):
+        if cell.row.kind == "control" and not once:
+            once.append(cell)
+            raise RuntimeError("out of memory")
+        do_cell(cell, how)
+
+    monkeypatch.setattr(study, "do_cell", faulty)
+    config = world.config(world.grid(ALL), seeds=(0,))
+    with pytest.raises(UserError, match=r"1 of 3 cells failed \(control, seed 0: out of memory\)"):
+        ablate_command(config)
+    assert "RuntimeError: out of memory" in (once[0].folder / "failed.txt").read_text()
+    assert "| all |" in (world.out / "ablation.md").read_text()
+    ablate_command(config)
+    assert "Failed" not in (world.out / "ablation.md").read_text()
+    assert not (once[0].folder / "failed.txt").exists()
+
+
+def test_merged_variants_and_weights_that_are_not_kept(world):
+    config = world.config(world.grid(ALL + MERGED), seeds=(0,))
+    ablate_command(config)
+    cell = study_of(config).plan.cells[-1]
+    mixed, base = model_of(cell, "cpu"), load_model(config.model, "cpu")
+    expected = merge(base, load_model(str(chosen(cell.training)), "cpu"), 0.5).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in mixed.state_dict().items())
+    page = (world.out / "ablation.md").read_text()
+    ablate_command(replace(config, keep_weights=False))
+    assert not list(world.out.rglob("*.safetensors")) and list(world.out.rglob("metrics.jsonl"))
+    assert (world.out / "ablation.md").read_text() == page
+
+
+def test_a_wrong_figure_is_told_after_the_base(world):
+    grid = world.grid(head=HEAD.replace('"TOT"', '"TTO"'))
+    with pytest.raises(UserError, match=r"figures: TTO.*Did you mean TOT"):
+        ablate_command(world.config(grid))
+    assert list(states(world.config()).values()) == ["finished", *["to do"] * 6]
+
+
+def test_where_nothing_can_be_scored_the_first_reason_is_told(world):
+    config = world.config(model=str(world.root / "nowhere.safetensors"))
+    with pytest.raises(UserError, match=r"every cell failed: base: .*nowhere\.safetensors"):
+        ablate_command(config)
+    assert not (world.out / "ablation.md").exists()

@@ -1,0 +1,126 @@
+"""Grid files: every shipped one is a plan, and what is wrong in one is named."""
+
+from pathlib import Path
+
+import pytest
+from tiny_grid import HEAD, VARIANTS
+
+from paraclip.ablation.config import AblateConfig
+from paraclip.ablation.grid import read_grid
+from paraclip.ablation.plan import Plan, control_of, make_plan
+from paraclip.ablation.table import in_words
+from paraclip.data.triples import write_triples
+from paraclip.errors import UserError
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.registry import BENCHMARKS
+
+SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "ablations").glob("*.toml"))
+TEXTS = {"caption": "a hat", "paraphrase_1": "the hat", "paraphrase_2": "some hat"}
+
+
+def planned(path: Path | str, folder: Path, **changes: object) -> Plan:
+    """The plan of a grid whose triples, however they are named, are two rows of a file."""
+    rows = [{"id": str(n), "image_id": str(n), **TEXTS} for n in range(2)]
+    write_triples(folder / "t.parquet", rows, {})
+    named = tuple(f"{name}={folder / 't.parquet'}" for name in ("strong", "weak"))
+    grid = read_grid(path)
+    several = any("triples" in options for options in grid.variants.values())
+    settings = {"triples": named if several else (str(folder / "t.parquet"),), "out": str(folder)}
+    return make_plan(grid, AblateConfig(grid=str(path), **(settings | changes)))
+
+
+def test_the_open_points_of_the_paper_have_their_grids():
+    names = {path.stem for path in SHIPPED}
+    assert names >= {"losses", "steps", "image-tower", "generators", "batch-size", "merging"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_grid_is_a_plan(path, tmp_path):
+    grid, plan = read_grid(path), planned(path, tmp_path)
+    assert path.read_text().startswith("# ")
+    asked = EvaluateConfig(models=(), **grid.evaluation)
+    assert set(str(asked.benchmarks).split(",")) <= set(BENCHMARKS)
+    assert {row.name for row in plan.rows} >= {"base", "control", *grid.variants}
+    assert all(
+        "/" not in str(value) for table in grid.variants.values() for value in table.values()
+    )
+    for row in plan.rows:
+        assert in_words(plan, row)
+        if row.control is not None:
+            control = next(other for other in plan.rows if other.name == row.control)
+            assert control.options == control_of(row.options)
+
+
+def losses() -> str:
+    return str(next(path for path in SHIPPED if path.stem == "losses"))
+
+
+def test_variants_of_the_losses_share_one_control_and_batch_sizes_do_not(tmp_path):
+    kinds = [row.kind for row in planned(losses(), tmp_path).rows]
+    assert kinds == ["base", "control", *["tuned"] * 7]
+    path = next(path for path in SHIPPED if path.stem == "batch-size")
+    names = [row.name for row in planned(path, tmp_path).rows]
+    assert names == ["base", "control", "control of 256", "control of 1024", "64", "256", "1024"]
+
+
+def test_merged_and_tuned_share_one_training_run(tmp_path):
+    path = next(path for path in SHIPPED if path.stem == "merging")
+    plan = planned(path, tmp_path, seeds=(3,))
+    runs = [cell.training.out for cell in plan.cells if cell.row.kind in ("tuned", "merged")]
+    assert len(runs) == 4 and len(set(runs)) == 1
+    folders = [cell.folder for cell in plan.cells]
+    assert len(set(folders)) == len(folders) == 6
+
+
+def test_the_command_line_goes_before_the_common_options_and_a_variant_before_both(tmp_path):
+    head = HEAD + 'model = "mini"\nimages = "there"\n'
+    path = tmp_path / "grid.toml"
+    path.write_text(head + '[variants.own]\nmodel = "minilm"\n[variants.usual]\n')
+    plan = planned(path, tmp_path, model="other", seeds=(7, 7, 5))
+    options = {row.name: row.options for row in plan.rows}
+    assert [options[name].model for name in ("own", "usual")] == ["minilm", "other"]
+    assert options["usual"].images == "there" and plan.seeds == (7, 5)
+    bases = {row.name: (row.base, row.control) for row in plan.rows if row.kind == "tuned"}
+    assert bases == {"own": ("base", "control"), "usual": ("base of usual", "control of usual")}
+
+
+def test_only_some_variants(tmp_path):
+    plan = planned(losses(), tmp_path, variants=("L2", "L1"))
+    assert [row.name for row in plan.rows] == ["base", "control", "L2", "L1"]
+    with pytest.raises(UserError, match=r"--variants L4: .*no such variant\. Did you mean L"):
+        planned(losses(), tmp_path, variants=("L4",))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("sedes = [1]\n" + VARIANTS, r"sedes: is no part of a grid\. Did you mean seeds"),
+        ("[variant.a]\n" + VARIANTS, r"variant: is no part of a grid\. Did you mean variants"),
+        ("seeds = []\n" + VARIANTS, "seeds: there is none"),
+        ("seeds = 3\n" + VARIANTS, "seeds: 3 is not a list"),
+        ("[common]\nbacth_size = 8\n" + VARIANTS, r"\[common\]: bacth_size.*batch_size"),
+        ("[common]\nseed = 8\n" + VARIANTS, r"\[common\]: seed: has no place in a grid"),
+        ("[variants.a]\ncontrol = true\n", r"\[variants.a\]: control: has no place in a grid"),
+        ("[variants.a]\nmrege = 0.5\n", r"\[variants.a\]: mrege: is no option.*merge"),
+        ("[variants.a]\nmerge = 1.5\n", r"\[variants.a\]: merge: 1.5 is outside 0 to 1"),
+        ("[variants.a]\nmerge = 'half'\n", r"merge: 'half' is not a number"),
+        ("[variants]\na = 3\n", r"\[variants.a\]: 3 is no table"),
+        ("variants = 3\n", r"\[variants\]: 3 is no table"),
+        ("[evaluation]\nbenchmark = 'sts'\n" + VARIANTS, r"\[evaluation\]: benchmark.*benchmarks"),
+        ("[evaluation]\nout = 'x'\n" + VARIANTS, r"\[evaluation\]: out: has no place in a grid"),
+        ("seeds = [1]\n", "names no variant"),
+        ("[variants.base]\n", "'base' has its row already"),
+        ("[variants.'control of a']\n", "'control of a' has its row already"),
+        ('[variants."a\\nb"]\n', r"cannot be a name"),
+        ("[variants.a]\nepochs = 0\n", "--epochs: 0 is out of range"),
+        ("[variants.a]\nweights = [0, 0, 0]\n", "leaves nothing to learn"),
+        ("[variants.a]\ntriples = 'elsewhere'\n", "elsewhere: there are no such triples"),
+        ("[variants\n", "is no TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_grid_is_named_before_anything_is_run(text, complaint, tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=complaint):
+        planned(path, tmp_path)
+    assert not (tmp_path / "cells").exists()

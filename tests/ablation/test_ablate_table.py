@@ -1,0 +1,199 @@
+"""The table by hand: means, differences, marks, Holm, and how it is shown."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paraclip.ablation.plan import Row
+from paraclip.ablation.results import (
+    Change,
+    Entry,
+    Figure,
+    Results,
+    assemble,
+    corrected,
+    figures_of,
+)
+from paraclip.ablation.table import as_report, cell, entry_as_dict, markdown
+from paraclip.errors import UserError
+from paraclip.evaluation.bootstrap import Interval
+from paraclip.evaluation.report import Line, Report, Section
+from paraclip.evaluation.stored import Stored
+from paraclip.training.config import TrainConfig
+
+RUN = TrainConfig(triples="t.parquet")
+BASE = Row("base", "base", RUN)
+CONTROL = Row("control", "control", RUN, base="base")
+GOOD = Row("good", "tuned", RUN, base="base", control="control")
+BAD = Row("bad|er", "merged", RUN, merge=0.5, base="base", control="control")
+ROWS = (BASE, CONTROL, GOOD, BAD)
+STEPS = np.linspace(-1, 1, 1000)  # draws of the items, the same for every cell
+
+
+@dataclass
+class Known:
+    """Draws that are known: a cell's value, and the same spread around it for all."""
+
+    values: dict[Path, float]
+    seed: int = 0
+
+    def of(self, stored, label, figure):
+        value = self.values[stored.path] + (100 if figure.name == "other" else 0)
+        return value, value + STEPS
+
+
+def stored(name: str) -> Stored:
+    return Stored(Path(name), Report({}, [], {}), {})
+
+
+def scored(**values):
+    """Reports of cells by row and seed, and their draws; values by ROW_SEED."""
+    found, known = {}, {}
+    for name, value in values.items():
+        row, _, seed = name.partition("_")
+        row = {"bad": "bad|er"}.get(row, row)
+        found.setdefault(row, {})[int(seed) if seed else None] = stored(name)
+        known[Path(name)] = value
+    return found, Known(known)
+
+
+def figure(name="AO@10"):
+    return Figure("paraphrased-retrieval", Line(name, True, 9, {}, {}, "mean"))
+
+
+VALUES = {
+    "base": 50.0, "control_0": 48.0, "control_1": 49.0,
+    "good_0": 55.0, "good_1": 56.0, "bad_0": 48.0, "bad_1": 47.0,
+}  # fmt: skip
+
+
+def made(values=VALUES, name="AO@10") -> Results:
+    found, draws = scored(**values)
+    return assemble(ROWS, found, [figure(name)], draws)
+
+
+def test_means_and_paired_differences_by_hand():
+    found = made()
+    entries = {row.name: found.entries[row.name, 0] for row in ROWS}
+    assert [entries[row.name].value.value for row in ROWS] == [50, 48.5, 55.5, 47.5]
+    # base moves by up to 1 with its items: percentiles of evenly spaced draws
+    assert entries["base"].value.low == pytest.approx(50 - 0.95, abs=0.01)
+    assert entries["base"].base is None and entries["base"].control is None
+    assert entries["control"].control is None
+    assert entries["good"].base.difference.value == 5.5
+    assert entries["good"].control.difference.value == 7
+    # the items cancel out; seeds alone spread: 55 - 48 and 56 - 49 are both 7
+    assert entries["good"].control.difference == Interval(7, 7, 7)
+    # runs 5 and 6 above base: drawn means 5, 5.5 or 6, deviations times sqrt(2)
+    low, high = (5.5 + sign * 0.5 * 2**0.5 for sign in (-1, 1))
+    spread = entries["good"].base.difference
+    assert (spread.low, spread.high) == pytest.approx((low, high))
+    # 0 above the control on one seed and 2 below on the other: does not count
+    assert entries["bad|er"].control.difference.value == -1
+    assert found.seeds == {"base": (), "control": (0, 1), "good": (0, 1), "bad|er": (0, 1)}
+
+
+def test_marks_by_hand():
+    found = made()
+    verdicts = {
+        row.name: [change.verdict for change in found.entries[row.name, 0].changes] for row in ROWS
+    }
+    assert verdicts == {"base": [], "control": [-1], "good": [1, 1], "bad|er": [-1, 0]}
+    lower = made(name="first result changes")
+    assert lower.entries["good", 0].base.verdict == -1, "of these fewer is better"
+
+
+def test_holm_is_over_the_whole_table():
+    def change(p):
+        return Change("base", Interval(1, 0.5, 1.5), p)
+
+    entries = {("a", 0): Entry(Interval(1, 1, 1), change(0.01), change(0.02)),
+               ("b", 0): Entry(Interval(1, 1, 1), change(0.03), None)}  # fmt: skip
+    found = corrected(entries)
+    # sorted 0.01 * 3, 0.02 * 2, 0.03 * 1 and never falling
+    assert found["a", 0].base.adjusted == pytest.approx(0.03)
+    assert found["a", 0].control.adjusted == pytest.approx(0.04)
+    assert found["b", 0].base.adjusted == pytest.approx(0.04)
+    assert all(one.verdict == 1 for entry in found.values() for one in entry.changes)
+    assert replace(change(0.2), adjusted=float("nan")).verdict == 0
+
+
+def test_seeds_that_only_one_of_two_has_are_not_compared():
+    values = {name: value for name, value in VALUES.items() if name != "control_1"}
+    entry = made(values).entries["good", 0]
+    assert entry.value.value == 55.5 and entry.control.difference.value == 7
+    assert entry.base.difference.value == 5.5
+    alone = {name: value for name, value in VALUES.items() if not name.startswith("control")}
+    assert made(alone).entries["good", 0].control is None
+    crossed = {"base": 50.0, "control_0": 48.0, "good_1": 56.0}
+    assert made(crossed).entries["good", 0].control is None
+
+
+def test_the_table_as_it_is_shown():
+    lines = markdown(made(), resamples=1000).splitlines()
+    assert lines[0] == "|  | AO@10 | seeds |"
+    assert lines[2] == "| base | 50.0 [49.1, 50.9] | - |"
+    assert lines[3].startswith("| control | 48.5 [") and lines[3].endswith("] ↓ | 2 |")
+    assert lines[4].startswith("| good | 55.5 [") and lines[4].endswith("] ▲↑ | 2 |")
+    assert lines[5].startswith(r"| bad\|er | 47.5 [") and lines[5].endswith("] ↓ | 2 |")
+    assert "Holm's correction" in lines[7]
+    assert "few" not in markdown(made(), 1000)
+    assert "100 resamples are too few for 5 comparisons" in markdown(made(), 100)
+
+
+def test_one_seed_and_another_control_are_said():
+    other = replace(GOOD, control="control of good", base="base of good")
+    found = replace(made({"base": 50.0, "good_0": 55.0}), rows=(BASE, other))
+    shown = markdown(found, 1000)
+    assert "good is set against control of good and base of good." in shown
+    assert "With one seed" in shown
+
+
+def test_two_benchmarks_with_a_figure_of_the_same_name():
+    values, draws = scored(base=50.0, good_0=55.0)
+    beside = replace(figure(), benchmark="variations")
+    found = assemble(ROWS, values, [figure(), beside], draws)
+    head = markdown(found, 1000).splitlines()[0]
+    assert head == "|  | AO@10, paraphrased-retrieval | AO@10, variations | seeds |"
+
+
+def test_an_entry_for_programs():
+    test = Change("base", Interval(1, 0.5, 1.5), float("nan"), float("nan"))
+    kept = entry_as_dict(Entry(Interval(50, 49, float("nan")), test))
+    assert json.loads(json.dumps(kept, allow_nan=False)) == {
+        "value": {"value": 50, "low": 49, "high": None},
+        "against": [{
+            "row": "base", "difference": {"value": 1, "low": 0.5, "high": 1.5},
+            "p": None, "adjusted": None, "verdict": 0,
+        }],
+    }  # fmt: skip
+
+
+def test_a_cell_without_a_mark():
+    assert cell(Entry(Interval(50, 49, 51))) == "50.0 [49.0, 51.0]"
+
+
+def test_the_plots_are_made_of_the_same_figures():
+    sections = [Section("paraphrased-retrieval", "9 pairs", {}, []), Section("sts", "7", {}, [])]
+    report = as_report(made(), sections)
+    assert list(report.models) == [row.name for row in ROWS]
+    (section,) = report.sections
+    (line,) = section.lines
+    assert line.values["good"].value == 55.5
+    assert line.differences["good - base"].value == 5.5
+
+
+def test_the_columns_that_a_grid_wants():
+    def line(name, headline=True):
+        return Line(name, headline, 9, {}, {}, "mean")
+
+    lines = [line("AO@10"), line("JS@10"), line("micro", headline=False)]
+    report = Report({}, [Section("pairs", "9", {}, lines)], {})
+    kept = Stored(Path("x"), report, {})
+    assert [one.name for one in figures_of(kept, ())] == ["AO@10", "JS@10"]
+    assert [one.name for one in figures_of(kept, ("micro", "AO@10"))] == ["micro", "AO@10"]
+    with pytest.raises(UserError, match=r"figures: AO@5.*Did you mean AO@10"):
+        figures_of(kept, ("AO@5",))

@@ -1,0 +1,72 @@
+"""Which triples a variant trains on."""
+
+import pytest
+
+from paraclip.ablation.sources import triples_of
+from paraclip.data.triples import read_provenance, read_triples, write_triples
+from paraclip.errors import UserError
+
+
+def write(path, rows, **provenance):
+    """Triples of (picture, caption, second paraphrase)."""
+    names = ("image_id", "caption", "paraphrase_2")
+    found = [
+        {"id": str(n), "paraphrase_1": f"once more {n}", **dict(zip(names, row, strict=True))}
+        for n, row in enumerate(rows)
+    ]
+    write_triples(path, found, provenance)
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path):
+    strong = [("p1", "a cat", "one cat"), ("p1", "the cat", "cat"), ("p2", "a dog", "hound")]
+    weak = [("p2", "a dog", "dog"), ("p3", "a cat", "kitten"), ("p1", "a cat", "cat here")]
+    return (
+        write(tmp_path / "strong.parquet", strong, generator="strong"),
+        write(tmp_path / "weak.parquet", weak, generator="weak"),
+    )
+
+
+def test_a_file_without_a_name_stands_for_all_that_name_none(files):
+    strong, weak = files
+    variants = {"a": {}, "b": {"triples": "weak"}, "c": {"triples": weak}}
+    found = triples_of(variants, (strong, f"weak={weak}"), None)
+    assert found == {"a": strong, "b": weak, "c": weak}
+    assert triples_of({"a": {}}, (f"only={strong}",), None) == {"a": strong}
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ((), "a variant names none"),
+        (("nowhere.parquet",), "nowhere.parquet: there are no such triples"),
+        (("a=x", "b=y"), "a variant names none and none stands for all"),
+        (("a=x", "a=y"), "a is there twice"),
+        (("x", "y"), "one without a name is there twice"),
+    ],
+)
+def test_what_is_wrong_with_the_command_line(given, complaint):
+    with pytest.raises(UserError, match=complaint):
+        triples_of({"a": {}}, given, None)
+
+
+def test_the_same_captions_of_all_files(files, tmp_path):
+    variants = {"s": {"triples": files[0]}, "w": {"triples": files[1]}}
+    found = triples_of(variants, (), tmp_path)
+    tables = {name: read_triples(path) for name, path in found.items()}
+    rows = {
+        name: set(zip(*(table[x].to_pylist() for x in ("image_id", "caption")), strict=True))
+        for name, table in tables.items()
+    }
+    assert rows["s"] == rows["w"] == {("p1", "a cat"), ("p2", "a dog")}
+    assert tables["s"]["paraphrase_2"].to_pylist() == ["one cat", "hound"]
+    assert tables["w"]["paraphrase_2"].to_pylist() == ["dog", "cat here"]
+    assert read_provenance(found["w"]) == {"generator": "weak", "reduced_from": "weak.parquet"}
+    assert triples_of(variants, (), tmp_path) == found, "written once, under the same name"
+
+
+def test_files_of_other_captions_cannot_be_compared(files, tmp_path):
+    other = write(tmp_path / "other.parquet", [("p9", "a hat", "hat"), ("p8", "a cap", "cap")])
+    with pytest.raises(UserError, match="have no captions in common"):
+        triples_of({"s": {"triples": files[0]}, "o": {"triples": other}}, (), tmp_path)
