@@ -112,6 +112,17 @@ def test_a_benchmark_half_downloaded_is_told_by_file(made: ModuleType, tmp_path:
         command.find_benchmarks(EvaluateConfig((), "sts", data=str(tmp_path)))
 
 
+def test_a_data_folder_that_is_named_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = str(tmp_path / "lost")
+    with pytest.raises(UserError, match=r"--data: there is no folder .*lost\. Check the name"):
+        command.choose_benchmarks(EvaluateConfig((), suite="quick", data=lost))
+    monkeypatch.setenv("PARACLIP_DATA", lost)
+    with pytest.raises(UserError, match="PARACLIP_DATA: there is no folder"):
+        command.choose_benchmarks(EvaluateConfig((), suite="quick"))
+
+
 def test_what_options_name_must_be_right(tmp_path: Path) -> None:
     wrong = EvaluateConfig(
         (), pairs=str(tmp_path / "none.csv"), pool=str(tmp_path), data=str(tmp_path)

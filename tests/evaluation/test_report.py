@@ -28,6 +28,7 @@ from paraclip.evaluation.report import (
     figure,
     markdown,
     read_report,
+    section_markdown,
     write_json,
 )
 from paraclip.evaluation.run import evaluate
@@ -124,6 +125,45 @@ def test_the_markdown_holds_every_figure_and_its_pictures(evaluated: tuple[Repor
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert all(len(re.findall(r"(?<!\\)\|", line)) in (4, 5) for line in tables)
     assert "made | here" in text
+
+
+def test_the_markdown_begins_with_the_headlines_and_folds_the_rest_away(
+    evaluated: tuple[Report, Path],
+) -> None:
+    report, out = evaluated
+    first, *_ = (out / "report.md").read_text().split("\n## ")
+    assert "| sts: STS mean of 2 |" in first and "TOT micro" not in first
+    assert "In brackets: difference from base; * its 95 % interval leaves out 0." in first
+    text = section_markdown(report.sections[2], list(report.models))
+    shown, folded = text.split("<details><summary>3 further figures</summary>\n\n|")
+    assert "| TOT |" in shown and "| TOT micro |" not in shown
+    assert "| TOT micro |" in folded and folded.endswith("\n\n</details>")
+
+
+class Broken:
+    """A benchmark that cannot be scored."""
+
+    name, pool, data = "broken", "1 item", {}
+
+    def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
+        raise UserError("a.png", "is broken", "Mend it.")
+
+
+def test_a_benchmark_that_cannot_be_scored_is_passed_over_if_wanted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models, settings = {"base": ColourEncoder()}, {"resamples": 5, "left_out": {"gone": "why"}}
+    tasks = SemanticSimilarity(read_tasks(write_sts(tmp_path / "sts"), ["STS-B"]))
+    report = evaluate(models, [Broken(), tasks], tmp_path / "out", settings, pass_over=True)
+    assert [section.name for section in report.sections] == ["sts"]
+    assert report.provenance["left_out"] == {"gone": "why", "broken": "a.png: is broken. Mend it."}
+    assert "paraclip: broken left out: a.png: is broken. Mend it." in capsys.readouterr().err
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "## Left out\n\n- gone: why\n- broken: a.png: is broken. Mend it.\n" in text
+    for benchmarks, pass_over in (([Broken(), tasks], False), ([Broken()], True)):
+        with pytest.raises(UserError, match=r"a\.png: is broken"):
+            evaluate(models, benchmarks, tmp_path / "none", settings, pass_over)
+    assert not (tmp_path / "none" / "report.json").exists()
 
 
 def test_the_table_shows_headlines_with_differences(evaluated: tuple[Report, Path]) -> None:

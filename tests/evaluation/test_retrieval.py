@@ -114,6 +114,20 @@ def test_image_weights_that_are_not_finite_are_told(pictures: Path) -> None:
         ParaphrasedRetrieval(pairs(("a", "b")), read_pool(pictures), 3).score(model, None)
 
 
+def test_a_model_without_pictures_says_so_once(pictures: Path) -> None:
+    class Reader(ColourEncoder):
+        seen = 0
+
+        def preprocess(self, image):
+            self.seen += 1
+            raise UserError("reader", "reads no pictures", "Ask it about texts.")
+
+    model, benchmark = Reader(), ParaphrasedRetrieval(pairs(("a", "b")), read_pool(pictures), 3)
+    with pytest.raises(UserError, match="reader: reads no pictures"):
+        benchmark.score(model, None)
+    assert model.seen == 1
+
+
 def slow_recall(texts: np.ndarray, images: np.ndarray, owners: list[int], k: int) -> tuple:
     """The obvious twin: sort everything, look whether the right one is among the first k."""
     scores = texts.astype(np.float64) @ images.astype(np.float64).T

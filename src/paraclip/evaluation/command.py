@@ -35,7 +35,8 @@ def evaluate_command(config: EvaluateConfig) -> None:
         **asdict(config), "models": names, "cache": cache, "left_out": left_out,
         "results": cache_folder() / "results" if config.result_cache else None,
     }  # fmt: skip
-    report = evaluate(models, benchmarks, config.out, settings)
+    of_suite = config.benchmarks is None and not names_sources(config)
+    report = evaluate(models, benchmarks, config.out, settings, pass_over=of_suite)
     print(console_table(report))
     print(f"\nWritten: {Path(config.out) / 'report.md'} (and report.json, plots, items.npz)")
 
@@ -81,6 +82,7 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
     Raises:
         UserError: a benchmark or suite is unknown, a named one lacks its data, or none has any.
     """
+    data_folder(config)  # one that is named and not there is no matter of a single benchmark
     if config.benchmarks is not None:
         return [make(name, config) for name in named_benchmarks(config)], {}
     suite = config.suite or "all"

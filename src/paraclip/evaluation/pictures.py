@@ -20,7 +20,13 @@ from paraclip.data.images import open_image
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.rows import read_rows
-from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, refuse_infinite
+from paraclip.evaluation.vectors import (
+    Arithmetic,
+    image_vectors,
+    left_out,
+    refuse_blind,
+    refuse_infinite,
+)
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.feature_cache import FeatureCache, identity
 from paraclip.models.features import (
@@ -170,6 +176,7 @@ def crop_vectors(
     Raises:
         UserError: more parts are broken than `how.max_broken` allows, or a vector is not finite.
     """
+    refuse_blind(model)
     model.eval()
     folder = cache / f"{model.image_key()}-{how.precision}-crops" if cache is not None else None
     kept, unique = FeatureCache(folder), {crop.name(): crop for crop in crops}

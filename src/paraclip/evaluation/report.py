@@ -210,9 +210,7 @@ def console_table(report: Report) -> str:
     text = ["  ".join(padded(row, widths)).rstrip() for row in rows]
     notes = [f"{section.name}: {section.pool}" for section in report.sections]
     notes += [f"{section.name}: {note}" for section in report.sections for note in section.notes]
-    if len(labels) > 1:
-        notes.append(f"in brackets: difference from {base}; * its 95 % interval leaves out 0")
-    return "\n".join([*text, "", *notes])
+    return "\n".join([*text, "", *notes, legend(labels)]).rstrip()
 
 
 def padded(row: list[str], widths: list[int]) -> list[str]:
@@ -239,12 +237,37 @@ def markdown(report: Report, pictures: list[str], pages: Sequence[str] = ()) -> 
         pictures: file names of plots and sheets that lie beside it.
         pages: file names of HTML pages of examples.
     """
-    parts = ["# Evaluation", models_table(report)]
+    parts = ["# Evaluation", models_table(report), headline_table(report)]
     parts += [f"[The pairs whose rankings changed most]({name})" for name in pages]
     parts += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in pictures]
     parts += [section_markdown(section, list(report.models)) for section in report.sections]
-    parts += ["## How it was made", provenance_list(report.provenance)]
+    facts = dict(report.provenance)
+    if left_out := facts.pop("left_out", None):
+        lines = [f"- {name}: {plain(reason)}" for name, reason in left_out.items()]
+        parts += ["## Left out", "\n".join(lines)]
+    parts += ["## How it was made", provenance_list(facts)]
     return "\n\n".join(parts) + "\n"
+
+
+def headline_table(report: Report) -> str:
+    """The figures of the console's table."""
+    labels = list(report.models)
+    base = compared_with(labels)[0]
+    rows = [
+        [f"{section.name}: {line.name}", *(cell(line, label, base).strip() for label in labels)]
+        for section in report.sections
+        for line in section.lines
+        if line.headline
+    ]
+    return f"{table(['in percent', *labels], rows)}\n\n{legend(labels)}".rstrip()
+
+
+def legend(labels: list[str]) -> str:
+    """What the brackets of `cell` mean; nothing where there are none."""
+    if len(labels) < 2:
+        return ""
+    base = compared_with(labels)[0]
+    return f"In brackets: difference from {base}; * its 95 % interval leaves out 0."
 
 
 def models_table(report: Report) -> str:
@@ -258,18 +281,26 @@ def models_table(report: Report) -> str:
 
 
 def section_markdown(section: Section, labels: list[str]) -> str:
-    """One benchmark: figures, then differences."""
-    values = [[line.name, *(spread(line.values[x]) for x in labels)] for line in section.lines]
+    """One benchmark: its headlines, and all else folded away."""
     parts = [f"## {section.name}", f"On {section.pool}.", *(f"Note: {n}." for n in section.notes)]
-    parts.append(table(["in percent, with 95 % interval", *labels], values))
-    pairs = list(section.lines[0].differences) if section.lines else []
-    if pairs:
-        rows = [
-            [line.name, *(marked(line.differences[p]) for p in pairs)] for line in section.lines
-        ]
+    first, further = ([x for x in section.lines if x.headline is shown] for shown in (True, False))
+    if first:
+        parts += figure_tables(first, labels)
+    if further:
+        head = f"<details><summary>{len(further)} further figures</summary>"
+        parts += [head, *figure_tables(further, labels), "</details>"]
+    return "\n\n".join(parts)
+
+
+def figure_tables(lines: list[Line], labels: list[str]) -> list[str]:
+    """Figures with their intervals, then differences with theirs where there are any."""
+    values = [[line.name, *(spread(line.values[label]) for label in labels)] for line in lines]
+    parts = [table(["in percent, with 95 % interval", *labels], values)]
+    if pairs := list(lines[0].differences):
+        rows = [[line.name, *(marked(line.differences[pair]) for pair in pairs)] for line in lines]
         parts.append(table(["paired difference", *pairs], rows))
         parts.append("Bold: the 95 % interval of the difference leaves out zero.")
-    return "\n\n".join(parts)
+    return parts
 
 
 def marked(found: Interval) -> str:
@@ -291,9 +322,11 @@ def escape(text: str) -> str:
 
 
 def provenance_list(facts: dict[str, Any]) -> str:
-    """Provenance as a list."""
+    """Provenance as a list; options that were not given are not in it."""
     shown = {**facts, "command": " ".join(map(str, facts.get("command", [])))}
-    return "\n".join(f"- {name}: {plain(value)}" for name, value in shown.items())
+    return "\n".join(
+        f"- {name}: {plain(value)}" for name, value in shown.items() if value is not None
+    )
 
 
 def plain(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Score models side by side and write the report with all that belongs to it."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ def evaluate(
     benchmarks: Sequence[Benchmark],
     out: Path | str,
     settings: Mapping[str, Any],
+    pass_over: bool = False,
 ) -> Report:
     """Score every model in every benchmark and write what was found.
 
@@ -53,6 +55,8 @@ def evaluate(
         settings: `seed` and `resamples` of the bootstrap, `cache` folder of image features,
             `results` folder of scores kept for later runs (without it none are kept); these and
             all others (precision, sources) go into the provenance.
+        pass_over: tell of a benchmark that cannot be scored (broken pictures, a model that reads
+            none) and go on, as long as another can.
 
     Raises:
         UserError: nothing to do, or the data or a model cannot be scored.
@@ -66,12 +70,15 @@ def evaluate(
         folder.mkdir(parents=True, exist_ok=True)
     with bar("evaluate", len(models) * len(benchmarks), "score") as moving:
         for benchmark in benchmarks:
-            scores = {}
-            for label, model in models.items():
-                moving.set_postfix_str(f"{benchmark.name}, {label}")
-                scores[label] = run.score(benchmark, label, model)
-                moving.update()
-            run.add(benchmark, scores)
+            try:
+                run.add(benchmark, run.score_all(benchmark, models, moving))
+            except UserError as error:
+                if not pass_over:
+                    raise
+                run.leave_out(benchmark.name, error)
+    if not run.sections:
+        raise run.errors[-1]
+    settings = {**settings, "left_out": {**settings.get("left_out", {}), **run.left_out}}
     report = Report(facts, run.sections, provenance(**plain_settings(settings)))
     write_all(report, run, folder)
     return report
@@ -108,6 +115,8 @@ class Run:
     sections: list[Section] = field(default_factory=list)
     items: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     examples: list[Examples] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    errors: list[UserError] = field(default_factory=list)
 
     @property
     def cache(self) -> Path | None:
@@ -118,6 +127,23 @@ class Run:
         """The folder that a setting names."""
         named = self.settings.get(setting)
         return Path(named) if named else None
+
+    def score_all(
+        self, benchmark: Benchmark, models: Mapping[str, DualEncoder], moving: Any
+    ) -> dict[str, Kept]:
+        """Score all models in one benchmark; the bar `moving` goes along."""
+        scores = {}
+        for label, model in models.items():
+            moving.set_postfix_str(f"{benchmark.name}, {label}")
+            scores[label] = self.score(benchmark, label, model)
+            moving.update()
+        return scores
+
+    def leave_out(self, name: str, error: UserError) -> None:
+        """Note and tell a benchmark that could not be scored."""
+        self.errors.append(error)
+        self.left_out[name] = str(error)
+        print(f"paraclip: {name} left out: {error}", file=sys.stderr)
 
     def score(self, benchmark: Benchmark, label: str, model: DualEncoder) -> Kept:
         """Score a model, or take the scores from an earlier run."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
+from paraclip.errors import UserError
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.pairs import read_pairs
@@ -46,10 +47,19 @@ GET = {
 
 
 def data_folder(config: EvaluateConfig) -> Path | None:
-    """`--data`, else what PARACLIP_DATA names, else ../shared/data where that is a folder."""
-    named = config.data or os.environ.get("PARACLIP_DATA")
-    if named:
-        return Path(named)
+    """`--data`, else what PARACLIP_DATA names, else ../shared/data where that is a folder.
+
+    Raises:
+        UserError: the named one is no folder.
+    """
+    for place, named in (
+        ("--data", config.data),
+        ("PARACLIP_DATA", os.environ.get("PARACLIP_DATA")),
+    ):
+        if named and not Path(named).is_dir():
+            raise UserError(place, f"there is no folder {named}", "Check the name.")
+        if named:
+            return Path(named)
     return BESIDE if BESIDE.is_dir() else None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -65,6 +66,7 @@ def image_vectors(
     Raises:
         UserError: more pictures are broken than `max_broken` allows, or a vector is not finite.
     """
+    refuse_blind(model)
     problems = Problems(how.max_broken)
     vectors = encode_images(model, references, cache, problems, how.precision).numpy()
     problems.check(len(set(references)))
@@ -75,6 +77,15 @@ def image_vectors(
     kept = vectors[good]
     refuse_infinite(kept, "the model's image vectors")
     return kept, good, left_out(problems, len(references))
+
+
+def refuse_blind(model: DualEncoder) -> None:
+    """Raise at once for a model that reads no pictures, not once for each of them.
+
+    Raises:
+        UserError: what the model says when it is given a picture.
+    """
+    model.preprocess(Image.new("RGB", (model.image_size, model.image_size)))
 
 
 def left_out(problems: Problems, total: int) -> list[str]:
