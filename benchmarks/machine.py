@@ -91,7 +91,8 @@ def facts_of(threads: int | None = None) -> str:
     made = provenance()["machine"]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else made["processor"]
     count = threads or torch.get_num_threads()
-    return f"{device}, {count} threads of {made['cores']} cores, load average {load_average():.1f}."
+    said = f"{count} thread{'s' * (count > 1)} of {made['cores']} cores"
+    return f"{device}, {said}, load average {load_average():.1f}."
 
 
 def keep(name: str, folder: Path, table: str, **found: Any) -> None:

@@ -145,11 +145,17 @@ class OurStep:
         return np.diff(self.run.task.examples.tokens.offsets)
 
 
+def open_clip_adamw(weights: Sequence[nn.Parameter]) -> torch.optim.AdamW:
+    """AdamW as open_clip's own training has it: what is below two dimensions does not decay."""
+    large = [weight for weight in weights if weight.ndim >= 2]
+    small = [weight for weight in weights if weight.ndim < 2]
+    groups = [{"params": large, "weight_decay": 0.01}, {"params": small, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), eps=1e-6)
+
+
 @dataclass
 class PlainStep:
     """The three-loss step as one writes it: a pass for each text, all similarities at once.
-
-    AdamW as open_clip's own training has it.
 
     Args:
         tokens: ids [N, length] of each text.
@@ -168,13 +174,7 @@ class PlainStep:
     half: bool = False
 
     def __post_init__(self) -> None:
-        large = [weight for weight in self.weights if weight.ndim >= 2]
-        small = [weight for weight in self.weights if weight.ndim < 2]
-        groups = [
-            {"params": large, "weight_decay": 0.01},
-            {"params": small, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), eps=1e-6)
+        self.optimizer = open_clip_adamw(self.weights)
 
     def loss(self, rows: np.ndarray) -> Tensor:
         """L1 + L2 + L3 of these rows."""

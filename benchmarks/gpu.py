@@ -1,0 +1,283 @@
+"""What training does on a GPU: share of its peak, memory, and speed beside open_clip's own loop.
+
+    python benchmarks/gpu.py                          # about 10 minutes on one GPU, no network
+    python benchmarks/gpu.py --device cpu --tiny      # the whole path in a minute, for tests
+
+Weights, texts and pictures are made up, so nothing is downloaded. Four tables:
+
+- the share of the matrix-product peak, as `peak_share.py` has it;
+- beside `open_clip_train`'s own `train_one_epoch` with the image tower locked (--lock-image), on
+  the same rows: its step ties picture and caption, as our control does; ours ties three texts;
+- float32, TF32, bf16 and torch.compile;
+- the three-loss step written plainly with open_clip, as `training_throughput.py` has it.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from open_clip_train.train import train_one_epoch
+from torch import Tensor, nn
+
+import peak_share
+import training_throughput
+from machine import (
+    GIB,
+    RESULTS,
+    facts_of,
+    forget_peak,
+    keep,
+    markdown,
+    peak_memory,
+    say,
+    seconds_of,
+)
+from paraclip.training.run import arithmetic_of
+from training_steps import (
+    OurStep,
+    made_up_triples,
+    open_clip_adamw,
+    random_clip,
+    random_features,
+    random_pixels,
+)
+
+WAYS: dict[str, dict[str, Any]] = {
+    "fp32": {"precision": "fp32"},
+    "fp32, TF32": {"precision": "fp32", "tf32": True},
+    "bf16": {"precision": "bf16"},
+    "bf16, compiled": {"precision": "bf16", "compile": True},
+}
+OURS: dict[str, dict[str, Any]] = {
+    "paraclip, control: picture and caption": {"control": True},
+    "paraclip, three losses": {},
+}
+DIFFERENT = 64
+"""Pictures that differ; larger batches repeat them."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Args:
+        model: a name that open_clip knows, or tiny.
+        batches: triples of a step, each beside open_clip's loop.
+        batch: triples of a step elsewhere.
+        square: side of the square matrix product.
+        rounds: steps that are timed.
+    """
+
+    model: str = "ViT-B-32"
+    batches: tuple[int, ...] = (256, 1024, 4096, 8192)
+    batch: int = 1024
+    square: int = 8192
+    rounds: int = 5
+
+
+TINY = Size("tiny", (8,), 8, 128, 1)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What open_clip's loop takes for its data: the same batch again and again.
+
+    Args:
+        images: prepared pictures [B, 3, side, side].
+        texts: ids [B, 77].
+        num_batches: how often.
+    """
+
+    images: Tensor
+    texts: Tensor
+    num_batches: int
+
+    @property
+    def num_samples(self) -> int:
+        """Rows of an epoch."""
+        return len(self.images) * self.num_batches
+
+    @property
+    def dataloader(self) -> "Rows":
+        """Itself."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """All epochs are alike."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for _ in range(self.num_batches):
+            yield self.images, self.texts
+
+
+class TheirLoop:
+    """`open_clip_train`'s loop as `--lock-image --precision amp_bf16` runs it.
+
+    Args:
+        clip: open_clip's model; its image tower is locked.
+        batch: rows of a step.
+        device: where.
+    """
+
+    def __init__(self, clip: Any, batch: int, device: torch.device) -> None:
+        self.clip, self.device = clip.to(device), device
+        clip.output_dict = True
+        clip.lock_image_tower()
+        weights = [value for value in clip.parameters() if value.requires_grad]
+        self.optimizer = open_clip_adamw(weights)
+        texts = open_clip.get_tokenizer("ViT-B-32")(made_up_triples(batch)["caption"].to_pylist())
+        some = random_pixels(DIFFERENT, clip.visual.image_size[0])
+        images = some.repeat(-(-batch // DIFFERENT), 1, 1, 1)[:batch]
+        on_gpu = device.type == "cuda"
+        self.images = images.pin_memory() if on_gpu else images
+        self.texts = texts.pin_memory() if on_gpu else texts
+        self.options = SimpleNamespace(
+            device=str(device), precision="amp_bf16", distill=False, accum_freq=1,
+            skip_scheduler=True, horovod=False, grad_clip_norm=1.0, rank=0, world_size=1,
+            batch_size=batch, log_every_n_steps=1_000_000, wandb=False,
+        )  # fmt: skip
+
+    def epoch(self, steps: int) -> None:
+        """So many steps."""
+        data = {"train": Rows(self.images, self.texts, steps)}
+        train_one_epoch(
+            self.clip, data, open_clip.ClipLoss(), 0, self.optimizer, None, None, None, self.options
+        )
+
+
+def measure(steps: Callable[[int], Any], batch: int, rounds: int, device: torch.device) -> Any:
+    """Seconds of a step and peak memory, after two steps that warm up; None where it has no room.
+
+    Args:
+        steps: takes so many of them.
+        batch: triples of a step.
+        rounds: how often four steps are timed; the median counts.
+        device: where.
+    """
+    try:
+        steps(2)
+        forget_peak(device)
+        seconds = statistics.median(seconds_of(lambda: steps(4), device) for _ in range(rounds)) / 4
+    except torch.OutOfMemoryError:
+        return None
+    return {
+        "seconds": seconds, "triples_per_second": batch / seconds, "peak": peak_memory(device),
+    }  # fmt: skip
+
+
+def our_steps(size: Size, batch: int, device: torch.device, **options: Any) -> dict[str, Any]:
+    """What our step takes with these options."""
+    model = random_clip(size.model)[1].to(device)
+    features = random_features(model, batch)
+    with tempfile.TemporaryDirectory() as folder:
+        step = OurStep(model, made_up_triples(batch), features, Path(folder), **options)
+    rows = np.arange(batch)
+    with arithmetic_of(step.run.task.config, model) if options else nullcontext():
+        return measure(lambda count: [step(rows) for _ in range(count)], batch, size.rounds, device)
+
+
+def beside_open_clip(size: Size, device: torch.device) -> list[dict[str, Any]]:
+    """open_clip's loop, our control and our three losses at every batch size."""
+    found = []
+    for batch in size.batches:
+        clip: nn.Module = random_clip(size.model)[0]
+        loop = TheirLoop(clip, batch, device)
+        sides = {"open_clip, --lock-image": measure(loop.epoch, batch, size.rounds, device)}
+        del clip, loop
+        for name, options in OURS.items():
+            sides[name] = our_steps(size, batch, device, precision="bf16", **options)
+        for name, taken in sides.items():
+            found.append({"step": name, "batch": batch, **(taken or {})})
+            say(" | ".join(as_row(found[-1])))
+    return found
+
+
+def ways(size: Size, device: torch.device) -> list[dict[str, Any]]:
+    """Our step in each arithmetic; torch.compile on a GPU only."""
+    found = []
+    for name, options in WAYS.items():
+        if options.get("compile") and device.type != "cuda":
+            continue
+        taken = our_steps(size, size.batch, device, **options)
+        found.append({"step": f"paraclip, {name}", "batch": size.batch, **(taken or {})})
+        say(" | ".join(as_row(found[-1])))
+    return found
+
+
+def as_row(found: dict[str, Any]) -> list[str]:
+    """A line of a table."""
+    named = [found["step"], f"{found['batch']:,}"]
+    if "seconds" not in found:
+        return [*named, "has no room", "", ""]
+    return [
+        *named, f"{found['seconds'] * 1000:.0f}", f"{found['triples_per_second']:,.0f}",
+        f"{found['peak'] / GIB:.1f}",
+    ]  # fmt: skip
+
+
+def as_table(rows: list[dict[str, Any]]) -> str:
+    """Speed and memory."""
+    heads = ("step", "triples", "milliseconds", "triples/s", "peak GiB")
+    return markdown(heads, [as_row(row) for row in rows])
+
+
+def share(size: Size, device: torch.device) -> tuple[dict[str, Any], str]:
+    """The share of the peak in bf16, and its table."""
+    model = random_clip(size.model)[1].to(device)
+    with tempfile.TemporaryDirectory() as folder:
+        features = random_features(model, size.batch)
+        options = {"precision": "bf16"}
+        step = OurStep(model, made_up_triples(size.batch), features, Path(folder), **options)
+    examples = step.run.task.examples
+    tokens = round(step.text_lengths().mean() * min(examples.chunk, 3 * size.batch))
+    products = peak_share.products_of(
+        peak_share.tower_of(model), tokens, torch.bfloat16, device, 20.0 * size.square**3,
+        size.square,
+    )  # fmt: skip
+    found = peak_share.measure(step, products, size.rounds)
+    where = peak_share.where_time_goes(step)
+    return {**found, "where": where}, peak_share.as_table(found, where)
+
+
+def plain(size: Size, device: torch.device) -> tuple[list[dict[str, Any]], str]:
+    """The three-loss step written plainly beside ours, and its table."""
+    batch = min(256, size.batch)
+    with tempfile.TemporaryDirectory() as folder:
+        steps = training_throughput.make_steps(size.model, 2 * batch, Path(folder), device)
+        taken = training_throughput.time_steps(steps, 2 * batch, batch, size.rounds + 1)
+    rows = training_throughput.as_rows(taken, batch)
+    return rows, training_throughput.as_table(rows, f"Batch {batch}, {size.model} text tower.")
+
+
+def main() -> int:
+    """Measure all four; print the tables and write them. Returns 2 where there is no GPU."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--device", default="cuda", help="cuda, cuda:1 or cpu")
+    options.add_argument("--tiny", action="store_true", help="a tiny model: only to see it run")
+    options.add_argument("--out", type=Path, default=RESULTS)
+    chosen = options.parse_args()
+    device, size = torch.device(chosen.device), TINY if chosen.tiny else Size()
+    if device.type == "cuda" and not torch.cuda.is_available():
+        print("No CUDA device here: this benchmark needs one.", file=sys.stderr)
+        return 2
+    shares, share_table = share(size, device)
+    loops, arithmetic = beside_open_clip(size, device), ways(size, device)
+    rows, plain_table = plain(size, device)
+    tables = [share_table, as_table(loops), as_table(arithmetic), plain_table, facts_of()]
+    found = {"share": shares, "loops": loops, "ways": arithmetic, "plain": rows}
+    keep("gpu", chosen.out, "\n\n".join(tables), **found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
