@@ -15,10 +15,7 @@ from tiny_grid import CELL_PLOT, HEAD, VARIANTS, World, make_world
 
 from paraclip.ablation import study
 from paraclip.ablation.cells import chosen, model_of
-from paraclip.ablation.command import ablate_command, scoring
-from paraclip.ablation.grid import read_grid
-from paraclip.ablation.plan import make_plan
-from paraclip.ablation.study import Study
+from paraclip.ablation.command import ablate_command, prepare
 from paraclip.cli import main
 from paraclip.errors import UserError
 from paraclip.evaluation.compare import Drawing, compare
@@ -32,16 +29,8 @@ ALL = "\n[variants.all]\n"
 BROKEN = '\n[variants.broken]\nnegatives = "nowhere"\n'
 
 
-def study_of(config) -> Study:
-    """What the command has before it, with the finished cells found."""
-    grid = read_grid(config.grid)
-    found = Study(make_plan(grid, config), scoring(grid, config), config)
-    found.find()
-    return found
-
-
 def states(config) -> dict[str, str]:
-    found = study_of(config)
+    found = prepare(config)
     return {cell.name: found.state(cell) for cell in found.plan.cells}
 
 
@@ -72,9 +61,20 @@ def test_the_table_the_data_and_the_plots_are_written(finished):
     }
 
 
+def test_a_cell_says_what_it_is(finished):
+    cells = prepare(finished.config()).plan.cells
+    noted = [json.loads((cell.folder / "cell.json").read_text()) for cell in cells]
+    assert [(one["row"], one["seed"]) for one in noted] == [
+        (cell.row.name, cell.seed) for cell in cells
+    ]
+    minutes = sum(one["seconds"] for one in noted) / 60
+    page = (finished.out / "ablation.md").read_text()
+    assert f"\n7 cells took {minutes:.1f} minutes.\n" in page and minutes > 0
+
+
 def test_the_cells_compare_to_the_same_differences(finished):
     """`paraclip compare` on the cells' reports finds what the table says."""
-    cells = study_of(finished.config()).plan.cells
+    cells = prepare(finished.config()).plan.cells
     reports = {
         name: tuple(str(cell.scores) for cell in cells if cell.row.name == name)
         for name in ("control", "all")
@@ -141,7 +141,7 @@ def test_killed_in_the_middle_of_a_cell_it_goes_on_inside_it(world, finished):
     script = Path(__file__).with_name("run_slow.py")
     command = [sys.executable, str(script), "0.3", *words]
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    base, control, cell = study_of(config).plan.cells
+    base, control, cell = prepare(config).plan.cells
     lines = Path(cell.training.out) / "metrics.jsonl"
     while not lines.exists() or lines.read_text().count("\n") < 3:
         assert killed.poll() is None, "it ended before it was killed"
@@ -153,7 +153,7 @@ def test_killed_in_the_middle_of_a_cell_it_goes_on_inside_it(world, finished):
     assert main(words) == 0
     after = [(one.scores / "report.json").stat().st_mtime_ns for one in (base, control)]
     assert before == after, "a finished cell was done again"
-    (other,) = (x for x in study_of(finished.config()).plan.cells if x.name == "all, seed 0")
+    (other,) = (x for x in prepare(finished.config()).plan.cells if x.name == "all, seed 0")
     mine, theirs = tensors(cell), tensors(other)
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
 
@@ -191,7 +191,7 @@ def test_a_fault_leaves_its_traceback_and_the_next_cell_is_done(world, monkeypat
 def test_merged_variants_and_weights_that_are_not_kept(world):
     config = world.config(world.grid(ALL + MERGED), seeds=(0,))
     ablate_command(config)
-    cell = study_of(config).plan.cells[-1]
+    cell = prepare(config).plan.cells[-1]
     mixed, base = model_of(cell, "cpu"), load_model(config.model, "cpu")
     expected = merge(base, load_model(str(chosen(cell.training)), "cpu"), 0.5).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in mixed.state_dict().items())
@@ -213,3 +213,10 @@ def test_where_nothing_can_be_scored_the_first_reason_is_told(world):
     with pytest.raises(UserError, match=r"every cell failed: base: .*nowhere\.safetensors"):
         ablate_command(config)
     assert not (world.out / "ablation.md").exists()
+
+
+def test_several_processes_are_refused(world, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="runs in one process"):
+        ablate_command(world.config())

@@ -1,16 +1,18 @@
 """One cell: train, merge, score; and whether that is done already."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paraclip.ablation.plan import Cell
+from paraclip.ablation.plan import Cell, as_asked
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.report import data_hash
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.stored import Stored, read_stored
+from paraclip.files import write_text
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.training.command import train_command
@@ -18,6 +20,7 @@ from paraclip.training.config import TrainConfig
 from paraclip.training.folder import RunFolder
 from paraclip.training.merge import merge
 
+RECORD = "cell.json"
 DECIDING = ("k", "precision")
 """Settings that decide the figures beside data and weights."""
 
@@ -84,6 +87,20 @@ def scores_of(cell: Cell, how: Scoring) -> Stored | None:
 def plain(value: Any) -> Any:
     """A setting as JSON gives it back."""
     return list(value) if isinstance(value, tuple) else value
+
+
+def write_record(cell: Cell, seconds: float) -> None:
+    """What the cell is and how long it took, for people who look into its folder."""
+    facts = {"row": cell.row.name, "seed": cell.seed, **as_asked(cell.row), "seconds": seconds}
+    write_text(cell.folder / RECORD, json.dumps(facts, indent=1) + "\n")
+
+
+def seconds_of(cell: Cell) -> float:
+    """How long the last go at a finished cell took; 0 where nobody noted it."""
+    try:
+        return float(json.loads((cell.folder / RECORD).read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def drop_weights(cell: Cell) -> None:

@@ -1,5 +1,6 @@
 """`paraclip ablate`: reads the grid, finds benchmarks, does what is left, prints the table."""
 
+import os
 from pathlib import Path
 
 from paraclip.ablation.cells import Scoring
@@ -11,6 +12,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.command import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.files import cache_folder
+from paraclip.training.launch import placed
 
 
 def ablate_command(config: AblateConfig) -> None:
@@ -19,23 +21,34 @@ def ablate_command(config: AblateConfig) -> None:
     Raises:
         UserError: the grid is wrong, or (at the very end) a cell failed.
     """
-    if config.resamples < 1:
-        raise UserError("--resamples", f"{config.resamples} is too few", "Give at least 1.")
-    grid = read_grid(config.grid)
-    plan = make_plan(grid, config)
-    study = Study(plan, scoring(grid, config), config)
-    study.find()
+    study = prepare(config)
     if config.dry_run:
         print(study.listing())
         return
     study.run()
     print(study.text)
-    print(f"\nWritten: {plan.out / 'ablation.md'} (and ablation.json, plots, cells/)")
+    print(f"\nWritten: {study.plan.out / 'ablation.md'} (and ablation.json, plots, cells/)")
     if study.failed:
         names = "; ".join(study.failed_names())
         mend = "Mend that and give the command again: finished cells are kept."
-        what = f"{len(study.failed)} of {len(plan.cells)} cells failed ({names})"
+        what = f"{len(study.failed)} of {len(study.plan.cells)} cells failed ({names})"
         raise UserError("ablate", what, mend)
+
+
+def prepare(config: AblateConfig) -> Study:
+    """The study of a grid, with the cells that are finished already.
+
+    Raises:
+        UserError: the grid, an option or a benchmark's data is wrong; nothing was run.
+    """
+    if config.resamples < 1:
+        raise UserError("--resamples", f"{config.resamples} is too few", "Give at least 1.")
+    if int(placed(os.environ).get("WORLD_SIZE", "1")) > 1:
+        raise UserError("ablate", "runs in one process", "Start it without torchrun or srun.")
+    grid = read_grid(config.grid)
+    study = Study(make_plan(grid, config), scoring(grid, config), config)
+    study.find()
+    return study
 
 
 def scoring(grid: Grid, config: AblateConfig) -> Scoring:

@@ -1,11 +1,20 @@
 """A plan under way: does the cells that are not finished, and writes the table after each."""
 
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
-from paraclip.ablation.cells import Scoring, clear, do_cell, drop_weights, scores_of
+from paraclip.ablation.cells import (
+    Scoring,
+    clear,
+    do_cell,
+    drop_weights,
+    scores_of,
+    seconds_of,
+    write_record,
+)
 from paraclip.ablation.config import AblateConfig
 from paraclip.ablation.plan import Cell, Plan
 from paraclip.ablation.results import Draws, assemble, figures_of, scored_by_row
@@ -89,18 +98,20 @@ class Study:
 
     def attempt(self, cell: Cell) -> bool:
         """Do a cell; where it fails say so, and keep the traceback of a fault that is no user's."""
+        began = time.perf_counter()
         try:
             do_cell(cell, self.how)
-            stored = scores_of(cell, self.how)
         except Exception as error:
             self.failed[cell] = " ".join(f"{error}".split()) or type(error).__name__
             print(f"paraclip: {cell.name} failed: {self.failed[cell]}", file=sys.stderr)
             if not isinstance(error, UserError):
                 write_text(cell.folder / "failed.txt", traceback.format_exc())
             return False
+        stored = scores_of(cell, self.how)
         if stored is None:
             raise AssertionError("a cell that was just scored is not there")
         (cell.folder / "failed.txt").unlink(missing_ok=True)
+        write_record(cell, time.perf_counter() - began)
         self.found[cell] = stored
         return True
 
@@ -113,13 +124,19 @@ class Study:
         first = next(iter(self.found.values()))
         figures = figures_of(first, self.plan.grid.head.figures)
         results = assemble(self.plan.rows, scored_by_row(self.found), figures, self.draws)
-        self.text = "\n\n".join([markdown(results, self.config.resamples), *self.open_ends()])
+        shown = markdown(results, self.config.resamples)
+        self.text = "\n\n".join([shown, self.duration(), *self.open_ends()])
         report = as_report(results, first.report.sections)
         pictures = draw(report, self.plan.out)
         write_page(self.plan, self.text, pictures, self.plan.out / "ablation.md")
         facts = provenance(settings=asdict(self.config))
         path = self.plan.out / "ablation.json"
         write_text(path, as_json(results, self.plan, self.failed, facts))
+
+    def duration(self) -> str:
+        """How long the finished cells took."""
+        minutes = sum(seconds_of(cell) for cell in self.found) / 60
+        return f"{len(self.found)} cells took {minutes:.1f} minutes."
 
     def open_ends(self) -> list[str]:
         """What is not in the table yet."""

@@ -1,0 +1,59 @@
+"""The grids of `configs/ablations/` with `mini` on Flickr8k, a table each.
+
+    PARACLIP_DATA=../shared/data python benchmarks/ablations.py losses merging --seeds 0 1
+
+Runs `paraclip ablate` on each named grid and writes `benchmarks/results/ablation_NAME.md`, which
+`benchmarks/tables.py` puts into docs/ablations.md. Stopped, it goes on where it was. A cell takes
+one to two minutes on 2 quiet cores; the base's features some minutes once.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from paraclip.ablation.command import prepare
+from paraclip.ablation.config import AblateConfig
+from paraclip.files import write_text
+from paraclip.provenance import machine
+
+GRIDS = Path("configs/ablations")
+RESULTS = Path("benchmarks/results")
+
+
+def main() -> None:
+    """Every named grid in turn."""
+    options = parser().parse_args()
+    for name in options.grids:
+        study = prepare(config_of(name, options))
+        study.run()
+        made = f"Base {options.model}; {machine()['processor']}, {machine()['cores']} cores."
+        place = RESULTS / f"ablation_{name.replace('-', '_')}.md"
+        write_text(place, f"{study.text}\n\n{made}\n")
+        print(f"{study.text}\n\nWritten: {place}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made.add_argument("grids", nargs="+", choices=sorted(x.stem for x in GRIDS.glob("*.toml")))
+    made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
+    made.add_argument("--model", default="mini", help="the base")
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    made.add_argument("--triples", nargs="+", help="FILE, or NAME=FILE for each that a grid names")
+    made.add_argument("--out", default="runs/ablate", help="folder of all studies")
+    return made
+
+
+def config_of(name: str, options: argparse.Namespace) -> AblateConfig:
+    """The command's options for a grid on Flickr8k."""
+    data = Path(options.data)
+    usual = [str(data / "paraphrases" / "flickr8k_train.jsonl")]
+    return AblateConfig(
+        grid=str(GRIDS / f"{name}.toml"), triples=tuple(options.triples or usual),
+        images=str(data / "flickr8k" / "images"), model=options.model, data=str(data),
+        seeds=tuple(options.seeds), out=str(Path(options.out) / name), keep_weights=False,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
