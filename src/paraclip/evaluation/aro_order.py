@@ -24,10 +24,11 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
 from paraclip.evaluation.pictures import find_pictures, row_images
 from paraclip.evaluation.rows import read_rows
-from paraclip.evaluation.shuffles import SHUFFLES, SpacyTagger, Tagger, options
+from paraclip.evaluation.shuffles import SHUFFLES, options
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.tagger import SpacyTagger, Tagger
 
 Float = NDArray[np.floating]
 

