@@ -1,22 +1,73 @@
-"""One of several processes of a test: `run_processes.py FOLDER WHAT`, placed by RANK and so on."""
+"""What one of several processes of a test does; forked from a server that has torch already."""
 
+import multiprocessing
 import os
-import sys
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
-
-sys.path.append(str(Path(__file__).parents[1] / "models"))
+from gradients import ROWS, VARIANTS, gradient
 from safetensors.torch import save_file
-from test_grad_cache import gradient
 from tiny_model import TinyModel
 from training_rows import make_config, make_features, make_triples
 
-from paraclip.training import loop
+from paraclip.errors import UserError
+from paraclip.training import launch, loop
 from paraclip.training.launch import joined
 from paraclip.training.processes import this_process
 
 ALIKE = {"epochs": 3, "dropout": 0.0, "save_every": 2}
+FEW = np.array([3, 5, 8, 6])
+"""Two of these rows have a picture: some processes have none, and no row of L1 to compute."""
+RUNS = {
+    "alike": {},
+    "cached": {"micro_batch": 5},
+    "clipped": {"clip_norm": 0.5, "patience": 9, "eval_every": 2},
+    "went_on": {},
+}
+
+
+def start(count: int, folder: Path, what: str) -> list[tuple[int | None, str, str]]:
+    """Let so many processes of this machine do something; returns exit code, output, errors."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["paraclip.training.loop", "peft"])
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    places = [(rank, count, port, folder, what) for rank in range(count)]
+    processes = [context.Process(target=one_of, args=place) for place in places]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+    outputs = [[stream(folder, what, *place).read_text() for place in ((r, 1), (r, 2))]
+               for r in range(count)]  # fmt: skip
+    return [(p.exitcode, *said) for p, said in zip(processes, outputs, strict=True)]
+
+
+def stream(folder: Path, what: str, rank: int, number: int) -> Path:
+    """Where a process's output (1) or errors (2) go."""
+    return folder / f"{what}-{rank}-{number}.txt"
+
+
+def one_of(rank: int, count: int, port: int, folder: Path, what: str) -> None:
+    """This process, placed as torchrun places its own."""
+    for number in (1, 2):
+        place = os.open(stream(folder, what, rank, number), os.O_CREAT | os.O_WRONLY)
+        os.dup2(place, number)
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo",
+        "PARACLIP_QUIET": "1",
+    }  # fmt: skip
+    torch.set_num_threads(1)
+    launch.BEAT, launch.DOUBT = 0.2, 4.0
+    with joined("cpu"):
+        {"several": several, "dies": dies, "fails": fails, "errs": errs, "apart": apart}[what](
+            folder
+        )
 
 
 def train(out: Path, **changes: object) -> None:
@@ -26,35 +77,62 @@ def train(out: Path, **changes: object) -> None:
 
 
 def gradients(folder: Path) -> None:
-    """Losses and gradients of a batch that does not divide evenly, plain and cached."""
-    for name, micro_batch in (("plain", 1000), ("cached", 2)):
-        losses, found = gradient(folder, micro_batch, 4, dropout=0.0)
-        if this_process().first:
-            save_file({**losses, **found}, folder / f"{name}.safetensors")
+    """Losses and gradients of batches that do not divide evenly, plain and cached."""
+    for variant, changes in VARIANTS.items():
+        for micro_batch in (1000, 2):
+            keep(folder / f"{variant}-{micro_batch}", micro_batch, ROWS, **changes)
+    keep(folder / "few", 1000, FEW, weights=(1.0, 0.0, 0.0))
+
+
+def keep(path: Path, micro_batch: int, rows: np.ndarray, **changes: object) -> None:
+    """Losses and gradients of a batch as a file."""
+    losses, found = gradient(path, micro_batch, rows, **(changes | {"dropout": 0.0}))
+    if this_process().first:
+        save_file({**losses, **found}, path.with_suffix(".safetensors"))
+
+
+def several(folder: Path) -> None:
+    """Gradients, whole runs, and one that one process began."""
+    gradients(folder)
+    for name, changes in RUNS.items():
+        train(folder / name, **changes)
+
+
+def at_step(rank: int, step: int, deed: Callable[[], object]) -> None:
+    """Let a process do something before a step."""
+    take_step = loop.take_step
+
+    def step_or_deed(run, batch):
+        if (run.processes.rank, run.step) == (rank, step):
+            deed()
+        return take_step(run, batch)
+
+    loop.take_step = step_or_deed
+
+
+def refuse() -> None:
+    """What a user can mend."""
+    raise UserError("picture.png", "is broken", "Mend it.")
 
 
 def dies(folder: Path) -> None:
     """The second process is gone in the middle of the run."""
-    step = loop.take_step
-
-    def step_or_die(run, rows):
-        if run.step == 3 and run.processes.rank == 1:
-            os.kill(os.getpid(), 9)
-        return step(run, rows)
-
-    loop.take_step = step_or_die
+    at_step(1, 3, lambda: os.kill(os.getpid(), 9))
     train(folder / "dies")
 
 
-def several(folder: Path) -> None:
-    """Gradients, a whole run, a run with cached gradients, and one that one process began."""
-    gradients(folder)
-    train(folder / "two")
-    train(folder / "cached", micro_batch=5)
-    train(folder / "went_on")
+def fails(folder: Path) -> None:
+    """The second process meets an error of the user's."""
+    at_step(1, 3, refuse)
+    train(folder / "fails")
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    with joined("cpu", silence=4.0):
-        {"several": several, "dies": dies}[sys.argv[2]](Path(sys.argv[1]))
+def errs(folder: Path) -> None:
+    """The first process meets an error of ours."""
+    at_step(0, 3, lambda: [][0])
+    train(folder / "errs")
+
+
+def apart(folder: Path) -> None:
+    """Each process has options of its own."""
+    train(folder / "apart", seed=this_process().rank)

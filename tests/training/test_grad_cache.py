@@ -1,78 +1,67 @@
 """Micro-batches of any size give the gradient of one big batch, dropout and temperature and all."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
+from gradients import ROWS, VARIANTS, assert_same, gradient, plain_gradient, run_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_model import TinyModel
 from training_rows import make_config, make_features, make_triples, weights_of
 
-from paraclip.training.batches import ALL_TEXTS
-from paraclip.training.examples import make_examples
+from paraclip.training.feeding import batch_of
 from paraclip.training.forward import batch_losses, learn_from
 from paraclip.training.grad_cache import Side, backward, mixed, power_of_two
 from paraclip.training.loop import train
-from paraclip.training.losses import Objective, info_nce
 from paraclip.training.metrics_log import read_metrics
-from paraclip.training.optimizer import Part, train_only
-from paraclip.training.run import Task, start
-
-ROWS = np.random.default_rng(3).permutation(24)[:17]
 
 
-def gradient(tmp_path, micro_batch, chunk, dropout=0.3, rows=ROWS, freeze=False, missing=(3, 8)):
-    """Losses and gradients in float64 of a batch with shared pictures and rows without one."""
-    triples, model = make_triples(), TinyModel().double()
-    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
-    if len(missing) > 1:  # a text that two rows share
-        texts["paraphrase_2"][4] = texts["caption"][11]
-    features = make_features(triples, missing=missing)
-    ids = triples["image_id"].to_pylist()
-    examples = replace(make_examples(model, texts, ids, features, ALL_TEXTS), chunk=chunk)
-    config = make_config(micro_batch=micro_batch, freeze_temperature=freeze)
-    parts = (Part(model.text_tower, 1e-3), Part(model.image_head, 1e-3))
-    model.text_tower.dropout.p = dropout
-    train_only(model, parts, freeze)
-    objective = Objective((1.0, 0.5, 2.0), ("caption", "paraphrase_2"))
-    run = start(Task(model, examples, objective, parts, config), {"precision": "fp32"}, tmp_path)
-    run.train_mode()
-    batch = examples.batch(rows, run.processes.share)
-    assert (batch.rows.sharing is not None) == (len(missing) > 1)
-    losses = learn_from(run, batch)
-    named = model.named_parameters()
-    return losses, {name: value.grad for name, value in named if value.grad is not None}
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_every_variant_gives_the_gradient_of_the_losses_written_plainly(tmp_path, variant):
+    changes = VARIANTS[variant]
+    plain = plain_gradient(tmp_path / "plain", **changes)
+    assert ("logit_scale" in plain[1]) and len(plain[1]) > 4
+    assert_same(gradient(tmp_path / "kept", **changes), plain, 1e-9)
+    assert_same(gradient(tmp_path / "cached", micro_batch=2, **changes), plain, 1e-9)
 
 
-def assert_same(one, other, tolerance=1e-5):
-    for a, b in zip(one, other, strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            largest = float(b[name].abs().max())
-            assert float((a[name] - b[name]).abs().max()) <= tolerance * largest, name
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from(list(VARIANTS)), st.integers(2, 24), st.integers(1, 9), st.integers(0, 99),
+    st.floats(0, 0.6),
+)  # fmt: skip
+def test_any_batch_in_any_micro_batches(tmp_path_factory, variant, size, chunk, seed, dropout):
+    changes = {**VARIANTS[variant], "chunk": chunk, "dropout": dropout, "seed": seed}
+    changes["rows"] = np.random.default_rng(seed).permutation(24)[:size]
+    folder = tmp_path_factory.getbasetemp() / "any"
+    plain = plain_gradient(folder, **changes)
+    cached = gradient(folder, micro_batch=1, **changes)
+    assert_same([cached[0]], [plain[0]], 1e-9)
+    for name, value in plain[1].items():
+        torch.testing.assert_close(cached[1][name], value, rtol=1e-7, atol=1e-9, msg=name)
 
 
-@pytest.mark.parametrize("chunk", [1, 4, 7, 100])
-def test_cached_gradients_are_those_of_the_kept_graph_with_dropout_on(tmp_path, chunk):
-    plain = gradient(tmp_path, 1000, chunk)
-    assert "logit_scale" in plain[1] and "image_tower.head.weight" in plain[1]
-    assert_same(gradient(tmp_path, 2, chunk), plain, 1e-12)
-
-
-@pytest.mark.parametrize("chunk", [1, 4, 7])
-def test_micro_batches_give_the_gradient_of_one_big_batch(tmp_path, chunk):
-    whole = gradient(tmp_path, 1000, 1000, dropout=0.0)
-    assert_same(gradient(tmp_path, 2, chunk, dropout=0.0), whole)
+def test_micro_batches_of_other_sizes_give_the_gradient_of_one_big_batch(tmp_path):
+    whole = gradient(tmp_path, chunk=1000, dropout=0.0)
+    for chunk in (1, 4, 7):
+        assert_same(gradient(tmp_path, 2, chunk=chunk, dropout=0.0), whole)
 
 
 def test_dropout_is_really_on_and_another_step_drops_others(tmp_path):
-    dropped, whole = gradient(tmp_path, 2, 4), gradient(tmp_path, 2, 4, dropout=0.0)
+    dropped, whole = gradient(tmp_path, 2), gradient(tmp_path, 2, dropout=0.0)
     assert dropped[0]["L3"] != whole[0]["L3"]
     assert len({mixed(0, step, rank) for step in range(50) for rank in range(4)}) == 200
 
 
+def test_the_batch_has_rows_of_all_kinds(tmp_path):
+    batch = batch_of(run_of(tmp_path, negatives="worse"), ROWS)
+    assert batch.rows.sharing.dense()[:, :17].any() and batch.rows.sharing.dense()[:, 17:].any()
+    assert len(batch.rows.with_image) < 17 and 0 < sum(batch.sizes.negatives) < 17
+    assert len({len(chunk) for chunk in batch.chunks}) > 1
+
+
 def test_a_frozen_temperature_has_no_gradient(tmp_path):
-    assert "logit_scale" not in gradient(tmp_path, 2, 4, freeze=True)[1]
+    assert "logit_scale" not in gradient(tmp_path, 2, freeze_temperature=True)[1]
 
 
 def test_no_graph_outlives_its_micro_batch():
@@ -98,21 +87,14 @@ def test_no_graph_outlives_its_micro_batch():
         return vectors
 
     parts = list(torch.arange(24.0).view(4, 2, 3))
-    backward([Side(encode, parts, (0,), keep_graph=False)], lambda vectors: (vectors**2).sum())
+    backward([Side(encode, parts, (0,), kept=0)], lambda vectors: (vectors**2).sum())
     assert max(most) == 1 and len(most) == 4 and not alive
     assert torch.equal(weight.grad, 2 * (torch.cat(parts) ** 2).sum(0))
 
 
 def test_the_loss_without_gradient_is_the_same(tmp_path):
-    triples, model = make_triples(), TinyModel()
-    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
-    ids = triples["image_id"].to_pylist()
-    examples = make_examples(model, texts, ids, make_features(triples), ALL_TEXTS)
-    parts = (Part(model.text_tower, 1e-3),)
-    train_only(model, parts, freeze_temperature=False)
-    task = Task(model, examples, Objective(), parts, make_config())
-    run = start(task, {"precision": "fp32"}, tmp_path)
-    batch = examples.batch(ROWS)
+    run = run_of(tmp_path, dropout=0.0)
+    batch = batch_of(run, ROWS)
     assert {k: float(v) for k, v in batch_losses(run, batch).items()} == pytest.approx(
         {k: float(v) for k, v in learn_from(run, batch).items()}
     )
@@ -147,25 +129,3 @@ def test_half_precision_gradients_are_magnified_by_a_power_of_two():
     side = Side(encode, [torch.ones(3, 1)], (0,), False, magnified=[weight])
     backward([side], lambda vectors: 1e-9 * vectors.sum())
     assert float(weight.grad) == pytest.approx(3e-9, rel=1e-3)
-
-
-def test_the_gradient_is_that_of_the_losses_written_plainly(tmp_path):
-    triples, model = make_triples(), TinyModel().double()
-    model.requires_grad_(True)
-    texts = {
-        name: model.encode_tokens(model.tokenize(triples[name].to_pylist()).ids)
-        for name in ALL_TEXTS
-    }
-    keys = triples["image_id"].to_pylist()
-    rows = [row for row in range(24) if keys.index(keys[row]) == row]  # nothing is shared
-    seen = [place for place, row in enumerate(rows) if row != 3]  # it has no picture
-    images = model.project_images(make_features(triples)[rows][seen].double())
-    scale = model.logit_scale.exp()
-    caption, first, second = (texts[name][rows] for name in ALL_TEXTS)
-    image_losses = [info_nce(images, text[seen], scale) for text in (caption, second)]
-    loss = sum(image_losses) / 2 + 0.5 * info_nce(caption, first, scale)
-    (loss + 2.0 * info_nce(first, second, scale)).backward()
-    named = dict(model.named_parameters())
-    wanted = gradient(tmp_path, 2, 4, dropout=0.0, rows=np.array(rows), missing=(3,))[1]
-    for name, value in wanted.items():
-        torch.testing.assert_close(value, named[name].grad, rtol=1e-7, atol=1e-10, msg=name)

@@ -16,7 +16,7 @@ from training_rows import make_config, make_features, make_triples, weights_of
 from paraclip.errors import UserError
 from paraclip.training import loop, state
 from paraclip.training.loop import train
-from paraclip.training.metrics_log import read_metrics
+from paraclip.training.metrics_log import MEASURED, read_metrics
 
 SCRIPT = Path(__file__).with_name("run_tiny.py")
 
@@ -41,9 +41,9 @@ def run(out: Path, stop_before: int | None = None, **changes: object) -> Path:
 
 
 def outcome(out: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], list[object]]:
-    """Weights of best and last, and the metrics without the speed."""
+    """Weights of best and last, and the metrics without those of the machine."""
     steps = [
-        {name: value for name, value in step.items() if name != "triples_per_second"}
+        {name: value for name, value in step.items() if name not in MEASURED}
         for step in read_metrics(out / "metrics.jsonl")
     ]
     return weights_of(out / "best.safetensors"), weights_of(out / "last.safetensors"), steps

@@ -15,7 +15,7 @@ from paraclip.errors import UserError
 from paraclip.training import loop
 from paraclip.training.course import Course, is_judged, trouble
 from paraclip.training.loop import train
-from paraclip.training.metrics_log import read_metrics
+from paraclip.training.metrics_log import MEASURED, read_metrics
 from paraclip.training.watchers import Watched, Watchers, check_trackers
 
 
@@ -122,7 +122,8 @@ def test_every_figure_that_is_promised_is_there(tmp_path):
     steps = read_metrics(tmp_path / "metrics.jsonl")
     always = {"L1", "L2", "L3", "loss", "learning_rate", "gradient_norm", "logit_scale"}
     for step in steps:
-        assert always | {"triples_per_second", "peak_memory_bytes", "epoch"} <= step.keys()
+        assert always | {*MEASURED, "epoch"} <= step.keys()
+        assert 0 < step["input_wait"] < 1
         assert step["peak_memory_bytes"] > 2**20
     looks = {"alignment", "uniformity", "margin", "held_out_loss"}
     assert [looks <= step.keys() for step in steps] == [False, False, True] * 2

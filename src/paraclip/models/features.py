@@ -1,6 +1,6 @@
 """Vectors of many texts and many pictures; what the frozen image tower gives is computed once."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -193,14 +193,14 @@ def read_pictures(model: DualEncoder, names: Sequence[str]) -> Iterator[tuple[st
 
 
 def ahead(
-    work: Callable[[str], Result], names: Sequence[str], workers: int, most: int
-) -> Iterator[tuple[str, Result]]:
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, most: int
+) -> Generator[tuple[Item, Result]]:
     """Do the work in threads; at most `most` results wait, so memory stays bounded."""
-    waiting: list[tuple[str, Future[Result]]] = []
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
+    waiting: list[tuple[Item, Future[Result]]] = []
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
     try:
-        for name in names:
-            waiting.append((name, pool.submit(work, name)))
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
             if len(waiting) >= most:
                 first, done = waiting.pop(0)
                 yield first, done.result()

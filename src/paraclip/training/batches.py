@@ -45,6 +45,7 @@ class Batch:
         rows: which of all B rows take part in which loss.
         sizes: b, k and m of every process.
         size: b, the number of its own rows.
+        numbers: int64 [B], which rows of the run they are.
         pictures: the k pictures themselves, where the image tower is trained; else None.
     """
 
@@ -54,6 +55,7 @@ class Batch:
     rows: Rows
     sizes: Sizes
     size: int
+    numbers: Integers
     pictures: list[str] | None = None
 
     def to(self, device: torch.device) -> "Batch":
@@ -127,7 +129,7 @@ class Examples:
         )
         of_all = self.parts(rows)
         places = torch.from_numpy(restore)
-        return Batch(chunks, places, features, of_all, sizes, len(own), pictures)
+        return Batch(chunks, places, features, of_all, sizes, len(own), rows, pictures)
 
     def texts(self, rows: Integers) -> Integers:
         """Places among `tokens` of the rows' texts, text by text, then of their negatives."""

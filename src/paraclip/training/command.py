@@ -55,8 +55,8 @@ def train_together(config: TrainConfig, processes: Processes, device: str) -> No
         "base": config.model,
     }
     checkpoint = train(model, triples, features, config, Path(config.out), facts)
-    processes.wait()  # the first writes the summary
-    report(checkpoint, problems)
+    if processes.first:
+        report(checkpoint, problems)
 
 
 def features_of(model: DualEncoder, references: list[str | None], problems: Problems) -> Tensor:

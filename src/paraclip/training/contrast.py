@@ -132,8 +132,10 @@ class Blockwise(torch.autograd.Function):
         kind = leaves[0].device.type
         with torch.set_grad_enabled(any(needs)), torch.autocast(kind, enabled=False):
             total = sum_of_blocks(plan, *leaves)
+        # Zeros where this share has no rows: its gradient still meets those of other processes.
         ctx.gradients = [
-            leaf.grad if need else None for leaf, need in zip(leaves, needs, strict=True)
+            (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad) if need else None
+            for leaf, need in zip(leaves, needs, strict=True)
         ]
         return total
 

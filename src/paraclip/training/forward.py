@@ -1,5 +1,6 @@
 """From a batch to its losses and their gradients: towers, gathering, objective."""
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -145,7 +146,7 @@ def encode_features(run: Run, features: Tensor) -> Tensor:
     model = run.task.model
     if run.task.objective.weights[0] and len(features):
         return model.project_images(features)
-    return features.new_zeros(len(features), model.architecture.embed_dim)
+    return model.logit_scale.new_zeros(len(features), model.architecture.embed_dim)
 
 
 def encode_pictures(run: Run, names: list[str]) -> Tensor:
@@ -154,13 +155,14 @@ def encode_pictures(run: Run, names: list[str]) -> Tensor:
     Raises:
         UserError: a picture is missing or broken.
     """
-    model, pixels = run.task.model, []
+    model, pixels, began = run.task.model, [], time.perf_counter()
     for _, found in read_pictures(model, names):
         if isinstance(found, UserError):
             raise found
         pixels.append(found)
+    run.waited += time.perf_counter() - began
     if not pixels:
-        return torch.zeros(0, model.architecture.embed_dim, device=model.device)
+        return model.logit_scale.new_zeros(0, model.architecture.embed_dim)
     stacked = torch.stack(pixels).to(model.device, model.logit_scale.dtype)
     return model.project_images(model.embed_pixels(stacked))
 

@@ -40,7 +40,7 @@ def kept_for_inspection(run: Run, rows: Integers, folder: Path, found: WentWrong
     token ids, features and rows.
 
     Args:
-        run: whose step it is.
+        run: whose step it is; its first process writes.
         rows: of the batch [B].
         folder: of the run.
         found: what went wrong.
@@ -56,9 +56,10 @@ def kept_for_inspection(run: Run, rows: Integers, folder: Path, found: WentWrong
         "not_finite": not_finite(run),
         "rows": describe(rows) if describe else [{"row": int(row)} for row in rows],
     }
-    write_tensors(path.with_suffix(".safetensors"), batch_tensors(run, rows), {"step": step})
-    facts: dict[str, Any] = provenance(identity=run.identity, inspection=record)
-    write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, default=str) + "\n")
+    if run.processes.first:
+        write_tensors(path.with_suffix(".safetensors"), batch_tensors(run, rows), {"step": step})
+        facts: dict[str, Any] = provenance(identity=run.identity, inspection=record)
+        write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, default=str) + "\n")
     return UserError(f"step {step}", found.what, MEND.format(file=path))
 
 

@@ -2,30 +2,36 @@
 
 Every process says through the common store that it is alive, in a thread, whatever else it does
 (minutes of evaluation in the first one are no reason to give it up). One that is silent for
-`SILENCE` seconds is taken for dead, and all others stop at once: the lowest of them says so.
+`SILENCE` seconds is taken for dead. Whoever finds that out, or fails itself, tells the others,
+and all stop at once: one of them says why, to the user, on one line.
 """
 
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+import traceback
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from paraclip.errors import UserError
-from paraclip.training.processes import ALONE, Processes, this_process
+from paraclip.training.processes import ALONE, Parted, Processes, this_process
 
 BEAT, SILENCE = 1.0, 30.0  # seconds
+DOUBT = 6.0
+"""Seconds of silence that are enough once talking to the others has failed."""
 STARTING = timedelta(minutes=10)
 """Longest wait for the others to start."""
-DONE, FAILED = "done", "failed"
-EXIT_CODE = 3
+PARTING = 20.0
+"""Most seconds that the first process, which has the store, waits for the others' last word."""
+DIED = 3
+"""Exit code where another process died; where one failed all have its code."""
 
 
 def placed(environment: Mapping[str, str]) -> dict[str, str]:
@@ -58,18 +64,15 @@ def joined(device: str, silence: float = SILENCE) -> Iterator[tuple[Processes, s
         This process among the others, and its device.
 
     Raises:
-        UserError: the others do not come.
+        UserError: the others do not come, or there is no device for each.
     """
     place = placed(os.environ)
     if int(place.get("WORLD_SIZE", "1")) < 2:
         yield ALONE, device
         return
     os.environ.update(place)
-    on_gpu = device in ("auto", "cuda") and torch.cuda.is_available()
-    if on_gpu:
-        device = f"cuda:{place.get('LOCAL_RANK', '0')}"
-        torch.cuda.set_device(device)
-    with meeting("nccl" if on_gpu else "gloo") as store, ExitStack() as stack:
+    device = own_device(device, int(place.get("LOCAL_RANK", "0")))
+    with meeting("gloo" if device == "cpu" else "nccl") as store, ExitStack() as stack:
         processes = this_process()
         heart = Heart(store, processes, silence)
         if not processes.first:
@@ -80,10 +83,29 @@ def joined(device: str, silence: float = SILENCE) -> Iterator[tuple[Processes, s
         try:
             yield processes, device
             processes.wait()
-        except BaseException:
-            heart.stop(FAILED)
-            raise
-        heart.stop(DONE)
+        except BaseException as error:
+            if isinstance(error, Parted):
+                heart.find_out()
+            heart.fails(error)
+        heart.ends()
+
+
+def own_device(device: str, local_rank: int) -> str:
+    """The device of a process, by its number on its machine.
+
+    Raises:
+        UserError: there are more processes than GPUs, or one device is given for all.
+    """
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    if device not in ("auto", "cuda"):
+        what = f"{device} cannot serve several processes"
+        raise UserError("--device", what, "Give cpu or cuda: each process takes its own.")
+    if local_rank >= torch.cuda.device_count():
+        what = f"process {local_rank} of this machine, which has {torch.cuda.device_count()} GPUs"
+        raise UserError("processes", what, "Start as many as there are GPUs, or use --device cpu.")
+    torch.cuda.set_device(local_rank)
+    return f"cuda:{local_rank}"
 
 
 @contextmanager
@@ -103,83 +125,126 @@ def meeting(backend: str) -> Iterator[Any]:
     except (RuntimeError, ValueError) as error:
         mend = "Start all of them with the same torchrun options; see docs/training.md."
         raise UserError("processes", "the others did not come", mend) from error
-    try:
-        yield store
-    finally:
-        dist.destroy_process_group()
+    # NCCL connects at the first word. It must not wait for it while one process computes.
+    this_process().wait()
+    yield store
+    dist.destroy_process_group()
 
 
 class Heart:
     """Beats for this process and listens to the others'.
 
     Args:
-        store: shared by all.
+        store: shared by all; the first process has it, or torchrun.
         processes: this one among the others.
         silence: seconds without a beat after which a process is taken for dead.
     """
 
     def __init__(self, store: Any, processes: Processes, silence: float) -> None:
         self.store, self.processes, self.silence = store, processes, silence
+        self.others = [rank for rank in range(processes.count) if rank != processes.rank]
+        self.heard = {rank: (b"", time.monotonic()) for rank in self.others}
         self.stopping = threading.Event()
-        self.beats = 0
-        self.beat("0")
-        self.heard = {
-            rank: ("", time.monotonic())
-            for rank in range(processes.count)
-            if rank != processes.rank
-        }
         self.thread = threading.Thread(target=self.listen, daemon=True, name="heart")
         self.thread.start()
 
-    def beat(self, word: str) -> None:
-        """Say something new to the others."""
-        self.store.set(f"paraclip/beat/{self.processes.rank}", word)
-
-    def stop(self, word: str) -> None:
-        """Beat no more; the others read why."""
-        self.stopping.set()
-        self.thread.join()
-        try:
-            self.beat(word)
-        except RuntimeError:
-            return  # the store went with the first process, which was done
-
     def listen(self) -> None:
-        """Beat and listen until this process is done or another is gone."""
+        """Beat and listen until this process is done or all have to stop."""
+        beats = 0
         while not self.stopping.wait(BEAT):
+            beats += 1
             try:
-                self.beats += 1
-                self.beat(str(self.beats))
-                gone = self.gone()
-            except RuntimeError:  # the store is where the first process is
+                self.store.set(f"paraclip/beat/{self.processes.rank}", str(beats))
+                if self.store.check(["paraclip/end"]):
+                    code, *dead = map(int, self.store.get("paraclip/end").split())
+                    self.exit(code, dead)
+                gone = self.silent()
+            except RuntimeError:  # the store went with the process that has it
                 gone = {0}
             if gone and not self.stopping.is_set():
-                leave(self.processes, gone)
+                self.leave(gone)
 
-    def gone(self) -> set[int]:
-        """The processes that failed, or were silent too long."""
+    def silent(self) -> set[int]:
+        """The processes that were silent too long."""
         found, now = set(), time.monotonic()
         for rank, (last, when) in self.heard.items():
             key = f"paraclip/beat/{rank}"
-            word = self.store.get(key).decode() if self.store.check([key]) else ""
+            word = self.store.get(key) if self.store.check([key]) else b""
             if word != last:
                 self.heard[rank] = (word, now)
-            elif word != DONE and now - when > self.silence:
-                found.add(rank)
-            if word == FAILED:
+            elif now - when > self.silence:
                 found.add(rank)
         return found
 
-
-def leave(processes: Processes, gone: set[int]) -> None:
-    """End this process; the lowest that is left says why."""
-    left = min(rank for rank in range(processes.count) if rank not in gone)
-    if processes.rank == left and sys.__stderr__ is not None:
+    def leave(self, gone: set[int]) -> NoReturn:
+        """Another process died: stop all that are left."""
         names = ", ".join(map(str, sorted(gone)))
-        print(
-            f"paraclip: process {names} of {processes.count} died or failed; all others stop. "
-            "See what it said above; the same command again goes on from the last state.",
-            file=sys.__stderr__,
-            flush=True,
+        self.stop_all(
+            f"paraclip: process {names} of {self.processes.count} died; all others stop. "
+            "The same command again goes on from the last state.",
+            DIED,
+            gone,
         )
-    os._exit(EXIT_CODE)
+
+    def fails(self, error: BaseException) -> NoReturn:
+        """This process ends by an error: stop all."""
+        self.stop()
+        if isinstance(error, UserError):
+            self.stop_all(f"paraclip: {error}", 2)
+        if isinstance(error, KeyboardInterrupt):
+            self.stop_all("paraclip: stopped. The same command again goes on from here.", 130)
+        self.stop_all("".join(traceback.format_exception(error)), 1)
+
+    def stop_all(self, why: str, code: int, gone: Collection[int] = ()) -> NoReturn:
+        """End this process and, through the store, all others; only the first to do so speaks.
+
+        It speaks before it tells: torchrun kills all that are left once one has ended.
+        """
+        try:
+            if self.store.add("paraclip/told", 1) == 1:
+                say(why)
+                self.store.set("paraclip/end", " ".join(map(str, (code, *gone))))
+            else:
+                self.store.wait(["paraclip/end"], timedelta(seconds=PARTING))
+        except RuntimeError:  # the store went with the first process, which cannot speak
+            if self.processes.rank == 1:
+                say(why)
+        self.exit(code, gone)
+
+    def exit(self, code: int, gone: Collection[int] = ()) -> NoReturn:
+        """End this process as it is: it may hang in a word to one that is gone."""
+        self.part(gone)
+        sys.stdout.flush()
+        os._exit(code)
+
+    def part(self, gone: Collection[int] = ()) -> None:
+        """The last word; the process that has the store waits for that of all that are left."""
+        left = [f"paraclip/parted/{rank}" for rank in self.others if rank not in gone]
+        latest = time.monotonic() + PARTING
+        with suppress(RuntimeError):  # one that was slow finds no store
+            self.store.set(f"paraclip/parted/{self.processes.rank}", "1")
+            while self.processes.first and time.monotonic() < latest:
+                if not left or self.store.check(left):
+                    break
+                time.sleep(BEAT / 10)
+
+    def find_out(self) -> None:
+        """Talking failed: this process ends if another is gone; return if all are there."""
+        self.silence = min(self.silence, DOUBT)
+        self.stopping.wait(self.silence + 3 * BEAT)
+
+    def ends(self) -> None:
+        """All processes are done; the one that has the store ends last."""
+        self.stop()
+        self.part()
+
+    def stop(self) -> None:
+        """Beat and listen no more."""
+        self.stopping.set()
+        self.thread.join()
+
+
+def say(line: str) -> None:
+    """A line for the user, also from a process whose standard error goes nowhere."""
+    if sys.__stderr__ is not None:
+        print(line.rstrip(), file=sys.__stderr__, flush=True)

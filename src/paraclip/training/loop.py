@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
 from paraclip.progress import bar
 from paraclip.training.adapters import has_adapters, merge_adapters
-from paraclip.training.batches import ALL_TEXTS, row_batches
+from paraclip.training.batches import ALL_TEXTS, Batch, row_batches
 from paraclip.training.checks import check_options
 from paraclip.training.config import TrainConfig
 from paraclip.training.course import is_judged, peak_memory, trouble
 from paraclip.training.examples import make_examples
+from paraclip.training.feeding import batches_ahead
 from paraclip.training.folder import RunFolder, open_run
 from paraclip.training.forward import held_out_losses, learn_from, start_biases
 from paraclip.training.geometry import geometry
@@ -81,6 +83,21 @@ def train(
     Source: paper, section 3: L = L1 + L2 + L3.
     """
     check_options(config)
+    return fit(task_of(model, triples, features, config, facts), out)
+
+
+def task_of(
+    model: DualEncoder,
+    triples: pa.Table,
+    features: Tensor | None,
+    config: TrainConfig,
+    facts: Mapping[str, Any] | None = None,
+) -> Task:
+    """What `train` trains, with its arguments; LoRA's matrices are in the model then.
+
+    Raises:
+        UserError: nothing to learn from, or features of another model.
+    """
     objective = objective_of(config)
     texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
     ids, unfrozen = triples["image_id"].to_pylist(), config.image_learning_rate is not None
@@ -95,8 +112,7 @@ def train(
     generators = sorted({name for name in triples["generator"].to_pylist() if name})[:20]
     known = {"generators": generators, **(facts or {})}
     parts = parts_of(model, config)
-    task = Task(model, examples, objective, parts, config, known, describing(triples))
-    return fit(task, out)
+    return Task(model, examples, objective, parts, config, known, describing(triples))
 
 
 def describing(triples: pa.Table) -> Callable[[Integers], list[dict[str, Any]]]:
@@ -122,10 +138,10 @@ def fit(task: Task, out: Path) -> Path:
     set_dropout(task.parts, config.dropout)
     identity = identity_of(task)
     processes = this_process()
-    with processes.first_goes_first():
-        folder = open_run(out, identity, config.fresh and processes.first)
+    processes.check_alike(identity)
+    folder = open_run(out, identity, config.fresh) if processes.first else RunFolder(out)
     chosen = folder.best if config.choose == "best" else folder.last
-    if folder.finished():
+    if processes.told_by_first(folder.finished()):
         notice(f"{out} is finished already; --fresh would start it anew")
         return chosen
     frozen = hash_tensors(frozen_tensors(model))
@@ -150,13 +166,13 @@ def run_steps(run: Run, folder: RunFolder) -> None:
     if run.step == 0:
         start_biases(run, next(row_batches(run.learn, config.batch_size, config.seed, 0, 1)))
     run.train_mode()
-    batches = row_batches(run.learn, config.batch_size, config.seed, run.step, total)
     with (
         Watchers(config.track if run.processes.first else (), watched(run, folder)) as watchers,
         bar("training", total, "step", run.step) as moving,
+        closing(batches_ahead(run)) as batches,
     ):
-        for rows in batches:
-            figures = timed_step(run, rows, folder)
+        for batch in batches:
+            figures = timed_step(run, batch, folder)
             if is_judged(config, run.step, run.epoch_steps, total):
                 figures |= judge(run, folder)
             watchers.write(run.step, figures)
@@ -178,23 +194,27 @@ def watched(run: Run, folder: RunFolder) -> Watched:
     return Watched(folder.path, run.step, text_hash(json.dumps(run.identity)), settings)
 
 
-def timed_step(run: Run, rows: Integers, folder: RunFolder) -> dict[str, float]:
+def timed_step(run: Run, batch: Batch, folder: RunFolder) -> dict[str, float]:
     """One step with its speed and memory; where it goes wrong its batch is kept.
+
+    `input_wait` is the share of its time in which it had to wait for its rows and pictures.
 
     Raises:
         UserError: the figures are no numbers, or have run away; it names what was kept.
     """
-    began = time.perf_counter()
+    began = time.perf_counter() - run.waited
     try:
-        figures = take_step(run, rows)
+        figures = take_step(run, batch)
     except WentWrong as found:
-        raise kept_for_inspection(run, rows, folder.path, found) from found
+        raise kept_for_inspection(run, batch.numbers, folder.path, found) from found
     run.step += 1
-    figures["triples_per_second"] = len(rows) / (time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    figures["triples_per_second"] = len(batch.numbers) / seconds
+    figures["input_wait"] = run.waited / seconds
     return {**figures, "epoch": run.step / run.epoch_steps, **peak_memory(run.device)}
 
 
-def take_step(run: Run, rows: Integers) -> dict[str, float]:
+def take_step(run: Run, batch: Batch) -> dict[str, float]:
     """One batch: losses, gradients, AdamW. Returns the figures to log.
 
     Raises:
@@ -203,14 +223,13 @@ def take_step(run: Run, rows: Integers) -> dict[str, float]:
     task, config = run.task, run.task.config
     share = learning_rate_share(run.step, run.total_steps, config.warmup)
     set_learning_rates(run.optimizer, share)
-    batch = task.examples.batch(rows, run.processes.share).to(run.device)
     losses = learn_from(run, batch)
     loss = weighted_sum(losses, task.objective)
     norm = float(torch.nn.utils.clip_grad_norm_(run.weights.values(), config.clip_norm))
     figures = {name: float(value) for name, value in losses.items()}
     figures |= {"loss": float(loss), "gradient_norm": norm}
     figures["learning_rate"] = config.learning_rate * share
-    chance = sum(task.objective.weights) * math.log(max(len(rows), 2))
+    chance = sum(task.objective.weights) * math.log(max(len(batch.numbers), 2))
     wrong = trouble(run.course, config, figures, chance)
     if wrong:
         raise WentWrong(wrong, figures)
@@ -222,14 +241,15 @@ def take_step(run: Run, rows: Integers) -> dict[str, float]:
 
 def judge(run: Run, folder: RunFolder) -> dict[str, float]:
     """How the vectors lie and the held-out losses; the checkpoint is kept at the lowest so far."""
-    figures = geometry(run)
+    first = run.processes.first  # the others wait
+    figures = geometry(run) if first else {}
     if not len(run.held_out):
         return figures
-    losses = run.processes.told_by_first(held_out_losses(run))
+    losses = run.processes.told_by_first(held_out_losses(run) if first else None)
     better = losses["loss"] < run.best_loss
     run.course.judged(better)
     if better:
         run.best_loss, run.best_step = losses["loss"], run.step
-        if run.processes.first:
+        if first:
             write_checkpoint(run, folder.best)
     return figures | {f"held_out_{name}": value for name, value in losses.items()}

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from paraclip.files import atomic_path, disk_errors
 
+MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
+"""Figures of the machine: a run that is made again has others."""
+
 
 class JsonLines:
     """A line a step in `metrics.jsonl`, flushed at once.

@@ -5,7 +5,6 @@ of the similarities' rows against all columns; the gradients are summed. So the 
 of one process on the whole batch, whatever their number and however unevenly the rows divide.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +14,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-PATIENCE = 45.0
-"""Seconds: more than it takes to notice that a process is gone."""
+from paraclip.errors import UserError
+
+
+class Parted(Exception):
+    """Talking to the other processes failed: one of them is gone, or used other tensors."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Processes:
         if self.count == 1 or not every:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in every])
-        with patience():
+        with talking():
             dist.all_reduce(flat)
         pieces = torch.split(flat, [tensor.numel() for tensor in every])
         for tensor, piece in zip(every, pieces, strict=True):
@@ -70,14 +72,24 @@ class Processes:
         if self.count == 1:
             return value
         told = [value]
-        with patience():
+        with talking():
             dist.broadcast_object_list(told, src=0)
         return told[0]
+
+    def check_alike(self, identity: Any) -> None:
+        """All processes must have the same data, weights and options.
+
+        Raises:
+            UserError: this one has others than the first.
+        """
+        if self.told_by_first(identity) != identity:
+            what = f"process {self.rank} has other rows, weights or options than process 0"
+            raise UserError("processes", what, "Give all of them the same files and options.")
 
     def wait(self) -> None:
         """Until all processes are here."""
         if self.count > 1:
-            with patience():
+            with talking():
                 dist.barrier()
 
     @contextmanager
@@ -101,17 +113,15 @@ def this_process() -> Processes:
 
 
 @contextmanager
-def patience() -> Iterator[None]:
-    """Where talking to the others fails, one of them is gone: wait until that is noticed.
+def talking() -> Iterator[None]:
+    """Tell an error of talking to the others, most often the death of one, from any other.
 
-    The thread that listens to the others (`launch.Heart`) then ends this process with a message
-    that says who it was; the error here could not.
+    Who is gone the error cannot say; `launch.Heart` finds it out.
     """
     try:
         yield
-    except (RuntimeError, ValueError):
-        time.sleep(PATIENCE)
-        raise
+    except (RuntimeError, ValueError) as error:
+        raise Parted(str(error)) from error
 
 
 class Gather(torch.autograd.Function):
@@ -124,7 +134,7 @@ class Gather(torch.autograd.Function):
         padded = own.new_zeros(max(sizes), *own.shape[1:])
         padded[: len(own)] = own
         parts = [torch.empty_like(padded) for _ in sizes]
-        with patience():
+        with talking():
             dist.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
@@ -132,6 +142,6 @@ class Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """This process's rows of the summed gradient."""
         total = gradients[0].contiguous().clone()
-        with patience():
+        with talking():
             dist.all_reduce(total)
         return total[ctx.start : ctx.start + ctx.size], None, None

@@ -68,6 +68,7 @@ class Run:
         best_step: the step with the lowest held-out loss so far.
         best_loss: that loss.
         course: what decides whether it stops early.
+        waited: seconds that the step under way has waited for its rows and pictures.
     """
 
     task: Task
@@ -82,6 +83,7 @@ class Run:
     best_step: int = 0
     best_loss: float = math.inf
     course: Course = field(default_factory=Course)
+    waited: float = 0.0
 
     @property
     def epoch_steps(self) -> int:
@@ -182,7 +184,7 @@ def start(task: Task, identity: dict[str, Any], states: Path) -> Run:
     if len(learn) // run.epoch_steps < processes.count:
         what = f"{len(learn)} rows in {run.epoch_steps} steps, {processes.count} processes"
         raise UserError("processes", what, "Start fewer, or raise --batch-size.")
-    state = newest_state(states)
+    state = processes.told_by_first(newest_state(states) if processes.first else None)
     if state is not None:
         tensors, place = state
         restore_training(weights, optimizer, tensors)

@@ -1,0 +1,140 @@
+"""The gradient of one step of a tiny run in float64, as the engine makes it and written plainly."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+from tiny_model import TinyModel
+from torch.nn import functional as F
+from training_rows import COLOURS, make_config, make_features, make_triples
+
+from paraclip.training.feeding import batch_of
+from paraclip.training.forward import learn_from, sides_of
+from paraclip.training.loop import task_of
+from paraclip.training.optimizer import set_dropout, train_only
+from paraclip.training.run import start
+
+ROWS = np.random.default_rng(3).permutation(24)[:17]
+BASE = {"weights": (1.0, 0.5, 2.0), "image_loss_on": ("caption", "paraphrase_2"), "dropout": 0.3}
+VARIANTS = {
+    "three": {},
+    "negatives": {"negatives": "worse"},
+    "own_temperatures": {"learn_text_temperature": True, "l3_temperature": 0.2},
+    "one_way": {"loss": "one_way"},
+    "sigmoid": {"loss": "sigmoid", "negatives": "worse"},
+    "lora": {"text_tower": "lora", "lora_rank": 2},
+    "image_tower": {"image_learning_rate": 1e-3, "image_loss_on": ("paraphrase_2",)},
+}
+
+
+def rows_of_all_kinds(folder: Path) -> pa.Table:
+    """Triples with pictures, hard negatives on some rows, and a text that two rows share."""
+    table = make_triples().to_pylist()
+    for index, row in enumerate(table):
+        row["worse"] = f"no {row['caption']}" if index % 3 else None
+        row["image"] = str(folder / f"{row['image_id']}.png")
+        shade = (255 * COLOURS.index(row["caption"].split()[0]) // 4, 9 * index, 100)
+        if index not in (3, 8):
+            Image.new("RGB", (4, 4), shade).save(row["image"])
+    table[4]["paraphrase_2"] = table[11]["caption"]
+    table[ROWS[0]]["worse"] = table[ROWS[1]]["caption"]
+    table[3]["image"] = table[8]["image"] = None
+    return pa.Table.from_pylist(table)
+
+
+def run_of(folder: Path, chunk: int = 4, **changes: object):
+    """A run before its first step, all weights in float64, `chunk` texts a micro-batch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model, triples, config = TinyModel(), rows_of_all_kinds(folder), make_config(**BASE | changes)
+    task = task_of(model, triples, make_features(triples, missing=(3, 8)), config)
+    model.double()
+    task = replace(task, examples=replace(task.examples, chunk=chunk))
+    train_only(model, task.parts, config.freeze_temperature)
+    set_dropout(task.parts, config.dropout)
+    run = start(task, {"precision": "fp32"}, folder / "states")
+    run.train_mode()
+    with torch.no_grad():
+        for name, value in run.weights.items():
+            if "lora_B" in name:  # at 0 its partner has no gradient
+                value.copy_(torch.linspace(-0.1, 0.1, value.numel()).view_as(value))
+    return run
+
+
+def gradient(folder: Path, micro_batch: int = 1000, rows=ROWS, **changes: object):
+    """Losses, and the gradient of every trained weight, of one batch."""
+    run = run_of(folder, micro_batch=micro_batch, **changes)
+    losses = learn_from(run, batch_of(run, rows))
+    found = {name: value.grad for name, value in run.weights.items() if value.grad is not None}
+    return losses, found
+
+
+def plain_gradient(folder: Path, rows=ROWS, **changes: object):
+    """The same with one graph over everything and dense similarities."""
+    run = run_of(folder, **changes)
+    batch = batch_of(run, rows)
+    texts, images = (
+        torch.cat([side.vectors(place) for place in range(len(side.micro_batches))])
+        for side in sides_of(run, batch)
+    )
+    losses = plain_losses(run, batch, texts[batch.restore], images)
+    weights = dict(zip(("L1", "L2", "L3"), run.task.objective.weights, strict=True))
+    sum(weights[name] * loss for name, loss in losses.items()).backward()
+    found = {name: value.grad for name, value in run.weights.items() if value.grad is not None}
+    return {name: loss.detach() for name, loss in losses.items()}, found
+
+
+def plain_losses(run, batch, texts, images):
+    """L1, L2 and L3 of text by text vectors [T * B + M, D] and image vectors [K, D]."""
+    names, count = run.task.examples.names, batch.size
+    by_name = {name: texts[i * count : (i + 1) * count] for i, name in enumerate(names)}
+    negatives, sharing = texts[len(names) * count :], batch.rows.sharing
+    unfair = torch.zeros(count, count + len(negatives), dtype=torch.bool)
+    unfair = sharing.dense() if sharing else unfair
+    with_image, objective = batch.rows.with_image, run.task.objective
+    sides = [
+        ("L1", images, by_name[name][with_image], with_image) for name in objective.image_loss_on
+    ]
+    for name, a, b, rows in (
+        ("L2", "caption", "paraphrase_1", batch.rows.reworded_1),
+        ("L3", "paraphrase_1", "paraphrase_2", batch.rows.reworded_2),
+    ):
+        sides.append((name, by_name[a][rows], by_name[b][rows], rows))
+    found = {}
+    for name, a, b, rows in sides:
+        hidden = torch.cat([unfair[rows][:, rows], unfair[rows][:, count:]], dim=1)
+        loss = dense(a, b, negatives, hidden, run.temperatures(name), objective.kind, name != "L1")
+        found.setdefault(name, []).append(loss)
+    return {name: sum(parts) / len(parts) for name, parts in found.items()}
+
+
+def dense(a, b, negatives, hidden, warmth, kind, negatives_back):
+    """A contrastive loss with all similarities [N, N + M] at once."""
+
+    def logits(rows, columns, hidden):
+        found = warmth.scale * rows @ columns.T
+        found = found if warmth.bias is None else found + warmth.bias
+        return found.masked_fill(hidden[:, : found.shape[1]], -torch.inf)
+
+    if len(a) < 2:  # there is nothing to tell apart
+        return (a.sum() + b.sum()) * 0.0
+    own = torch.arange(len(a))
+    forth = logits(a, torch.cat([b, negatives]), hidden)
+    if kind == "sigmoid":
+        signs = torch.eye(*forth.shape).double() * 2 - 1
+        return F.softplus(-signs * forth).sum() / len(a)
+    if kind == "one_way":
+        return F.cross_entropy(forth, own)
+    back = logits(b, torch.cat([a, negatives]) if negatives_back else a, hidden)
+    return (F.cross_entropy(forth, own) + F.cross_entropy(back, own)) / 2
+
+
+def assert_same(one, other, tolerance=1e-5):
+    """Each tensor of a pair of mappings, relative to its largest number."""
+    for a, b in zip(one, other, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            largest = float(b[name].abs().max())
+            assert float((a[name] - b[name]).abs().max()) <= tolerance * largest + 1e-15, name
