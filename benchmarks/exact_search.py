@@ -12,7 +12,6 @@ wording of a query near the first. Some queries are ranked again by sorting all 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -24,14 +23,12 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from machine import CPU, RESULTS, facts_of, keep, markdown, peak_memory
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.paraphrased_retrieval import RBO_DEPTH, ParaphrasedRetrieval
 from paraclip.evaluation.pool import read_pool
 from paraclip.evaluation.ranking import top_k
-from paraclip.files import write_text
-from paraclip.provenance import provenance
 
-RESULTS = Path(__file__).parent / "results"
 CHUNK = 100_000  # vectors made at a time
 CLUSTERS = 20_000
 CHECKED = 50  # queries ranked again by sorting everything
@@ -119,9 +116,7 @@ def measure_here(name: str, folder: Path, threads: int) -> dict[str, Any]:
     began = time.perf_counter()
     found = WORK[name](queries, folder)
     seconds = time.perf_counter() - began
-    status = Path("/proc/self/status").read_text()
-    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
-    return {"what": name, "seconds": seconds, "peak_mib": peak, **found}
+    return {"what": name, "seconds": seconds, "peak_mib": peak_memory(CPU) / 2**20, **found}
 
 
 def measure(name: str, folder: Path, threads: int) -> dict[str, Any]:
@@ -134,28 +129,27 @@ def measure(name: str, folder: Path, threads: int) -> dict[str, Any]:
 
 def as_table(result: dict[str, Any]) -> str:
     """The result in Markdown."""
-    lines = [
-        "| what | seconds | times the product | queries/s | peak MiB |",
-        "|---|---|---|---|---|",
-    ]
     floor = result["rows"][0]["seconds"]
-    for row in result["rows"]:
-        figures = f"{row['seconds']:.1f} | {row['seconds'] / floor:.2f}"
-        speed = 2 * result["pairs"] / row["seconds"]
-        lines.append(f"| {row['what']} | {figures} | {speed:,.0f} | {row['peak_mib']:,.0f} |")
+    rows = [
+        [
+            row["what"], f"{row['seconds']:.1f}", f"{row['seconds'] / floor:.2f}",
+            f"{2 * result['pairs'] / row['seconds']:,.0f}", f"{row['peak_mib']:,.0f}",
+        ]
+        for row in result["rows"]
+    ]  # fmt: skip
     check = result["check"]
     facts = (
         f"{result['pairs']:,} pairs ({2 * result['pairs']:,} queries) over {result['pool']:,} "
-        f"vectors of {result['width']}; {result['threads']} threads, "
-        f"{result['machine']['processor']}, load average {result['load_average']:.0f}. The peak "
-        f"counts the mapped pages of the file of vectors ({result['file_mib']:,.0f} MiB). "
-        f"{check['same']} of {check['checked']} queries checked are ranked as by sorting all."
+        f"vectors of {result['width']}. The peak counts the mapped pages of the file of vectors "
+        f"({result['file_mib']:,.0f} MiB). {check['same']} of {check['checked']} queries checked "
+        f"are ranked as by sorting all. {facts_of(result['threads'])}"
     )
-    return "\n".join([*lines, "", facts, ""])
+    heads = ("what", "seconds", "times the product", "queries/s", "peak MiB")
+    return f"{markdown(heads, rows)}\n\n{facts}"
 
 
-def main() -> None:
-    """Make the vectors, measure the three, write and print the table."""
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--pool", type=int, default=1_000_000, help="vectors searched")
     options.add_argument("--pairs", type=int, default=5_000, help="pairs of queries")
@@ -164,7 +158,12 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=RESULTS)
     options.add_argument("--one", choices=WORK, help=argparse.SUPPRESS)
     options.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    chosen = options.parse_args()
+    return options
+
+
+def main() -> None:
+    """Make the vectors, measure the three, write and print the table."""
+    chosen = parser().parse_args()
     if chosen.one:
         print(json.dumps(measure_here(chosen.one, chosen.folder, chosen.threads)))
         return
@@ -173,16 +172,11 @@ def main() -> None:
         make_vectors(folder, chosen.pool, chosen.pairs, chosen.width)
         rows = [measure(name, folder, chosen.threads) for name in WORK]
         size, check = (folder / "pool.npy").stat().st_size / 2**20, checked(folder)
-    options_given = f"--pool {chosen.pool} --pairs {chosen.pairs} --threads {chosen.threads}"
     result = {
         "rows": rows, "check": check, "pool": chosen.pool, "pairs": chosen.pairs,
         "width": chosen.width, "threads": chosen.threads, "file_mib": size,
-        "load_average": os.getloadavg()[0], **provenance(),
-        "command": f"python benchmarks/exact_search.py {options_given}",
     }  # fmt: skip
-    write_text(chosen.out / "exact_search.json", json.dumps(result, indent=1) + "\n")
-    write_text(chosen.out / "exact_search.md", as_table(result))
-    print(as_table(result))
+    keep("exact_search", chosen.out, as_table(result), **result)
 
 
 if __name__ == "__main__":

@@ -11,31 +11,24 @@ time as trained ones do.
 
 import argparse
 import copy
-import json
-import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
-from open_clip.transform import PreprocessCfg
 
+from machine import RESULTS, facts_of, keep, markdown, say
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.command import choose_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import evaluate
-from paraclip.files import write_text
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
-from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from paraclip.provenance import provenance
+from training_steps import random_clip
 
-RESULTS = Path(__file__).parent / "results"
 RUNS = (
     "first model, nothing cached",
     "second model, same image tower",
@@ -45,11 +38,7 @@ RUNS = (
 
 def make_model(name: str) -> DualEncoder:
     """An open_clip architecture with random weights, or `mini`."""
-    if name == "mini":
-        return load_model("mini", "cpu")
-    torch.manual_seed(0)
-    spec = ClipSpec(name, open_clip.get_model_config(name), asdict(PreprocessCfg()))
-    return OpenClip(spec, build_clip(spec)).eval()
+    return load_model("mini", "cpu") if name == "mini" else random_clip(name)[1].eval()
 
 
 def other_texts(model: DualEncoder) -> DualEncoder:
@@ -75,7 +64,7 @@ def time_runs(
         found.append(
             {"run": name, "seconds": time.perf_counter() - began, "benchmarks": seconds_of(report)}
         )
-        print(f"{found[-1]['seconds']:8.1f} s  {name}", flush=True)
+        say(f"{found[-1]['seconds']:8.1f} s  {name}")
     return found
 
 
@@ -91,24 +80,23 @@ def seconds_of(report: Report) -> dict[str, float]:
 def as_table(result: dict[str, Any]) -> str:
     """The result in Markdown: a benchmark a row, a run a column, minutes and seconds."""
     runs = result["runs"]
-    lines = [f"| | {' | '.join(run['run'] for run in runs)} |", f"|---|{'---:|' * len(runs)}"]
-    for name in runs[0]["benchmarks"]:
-        lines.append(row(name, [run["benchmarks"][name] for run in runs]))
+    rows = [row(name, [run["benchmarks"][name] for run in runs]) for name in runs[0]["benchmarks"]]
     rest = [run["seconds"] - sum(run["benchmarks"].values()) for run in runs]
-    lines.append(row("intervals, plots, report", rest))
-    lines.append(row("**in all**", [run["seconds"] for run in runs]))
+    rows.append(row("intervals, plots, report", rest))
+    rows.append(row("**in all**", [run["seconds"] for run in runs]))
+    pools = "\n".join(f"- {pool}" for pool in result["pools"])
     missing = ", ".join(result["left_out"]) or "nothing"
     facts = (
-        f"{result['model']} with random weights, {result['precision']}, {result['threads']} "
-        f"threads; minutes:seconds. Without data, so left out: {missing}. "
-        f"{result['machine']['processor']}, load average {result['load_average']:.0f}."
+        f"{result['model']} with random weights, {result['precision']}; minutes:seconds. Without "
+        f"data, so left out: {missing}. {facts_of(result['threads'])}"
     )
-    return "\n".join([*lines, "", *(f"- {pool}" for pool in result["pools"]), "", facts, ""])
+    table = markdown(["", *(run["run"] for run in runs)], rows)
+    return f"{table}\n\n{pools}\n\n{facts}"
 
 
-def row(name: str, seconds: Sequence[float]) -> str:
+def row(name: str, seconds: Sequence[float]) -> list[str]:
     """One line of the table."""
-    return f"| {name} | {' | '.join(clock(found) for found in seconds)} |"
+    return [name, *map(clock, seconds)]
 
 
 def clock(seconds: float) -> str:
@@ -117,8 +105,8 @@ def clock(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02d}"
 
 
-def main() -> None:
-    """Time the runs; write and print the table."""
+def parser() -> argparse.ArgumentParser:
+    """The options."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--model", default="ViT-B-32", help="open_clip architecture, or mini")
     options.add_argument("--suite", default="paper")
@@ -126,7 +114,12 @@ def main() -> None:
     options.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--out", type=Path, default=RESULTS)
-    chosen = options.parse_args()
+    return options
+
+
+def main() -> None:
+    """Time the runs; write and print the table."""
+    chosen = parser().parse_args()
     torch.set_num_threads(chosen.threads)
     config = EvaluateConfig(
         (), chosen.benchmarks, suite=None if chosen.benchmarks else chosen.suite,
@@ -139,12 +132,8 @@ def main() -> None:
         "runs": runs, "model": chosen.model, "suite": chosen.suite, "precision": chosen.precision,
         "threads": chosen.threads, "left_out": list(left_out),
         "pools": [f"{benchmark.name}: {benchmark.pool}" for benchmark in benchmarks],
-        "load_average": os.getloadavg()[0], **provenance(),
-        "command": f"python benchmarks/paper_suite.py --precision {chosen.precision}",
     }  # fmt: skip
-    write_text(chosen.out / "paper_suite.json", json.dumps(result, indent=1) + "\n")
-    write_text(chosen.out / "paper_suite.md", as_table(result))
-    print(as_table(result))
+    keep("paper_suite", chosen.out, as_table(result), **result)
 
 
 if __name__ == "__main__":
