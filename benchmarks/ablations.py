@@ -3,8 +3,9 @@
     PARACLIP_DATA=../shared/data python benchmarks/ablations.py losses merging --seeds 0 1
 
 Runs `paraclip ablate` on each named grid and writes `benchmarks/results/ablation_NAME.md`, which
-`benchmarks/tables.py` puts into docs/ablations.md. Stopped, it goes on where it was. A cell takes
-one to two minutes on 2 quiet cores; the base's features some minutes once.
+`benchmarks/tables.py` puts into docs/ablations.md. Stopped, it goes on; what several grids train
+alike is trained once. A cell takes one to two minutes on 2 quiet cores, image features a few more
+once.
 """
 
 import argparse
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--model", default="mini", help="the base")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     made.add_argument("--triples", nargs="+", help="FILE, or NAME=FILE for each that a grid names")
+    made.add_argument("--precision", default="bf16", choices=("fp32", "bf16"), help="of scoring")
     made.add_argument("--out", default="runs/ablate", help="folder of all studies")
     return made
 
@@ -51,7 +53,8 @@ def config_of(name: str, options: argparse.Namespace) -> AblateConfig:
     return AblateConfig(
         grid=str(GRIDS / f"{name}.toml"), triples=tuple(options.triples or usual),
         images=str(data / "flickr8k" / "images"), model=options.model, data=str(data),
-        seeds=tuple(options.seeds), out=str(Path(options.out) / name), keep_weights=False,
+        precision=options.precision, seeds=tuple(options.seeds),
+        out=str(Path(options.out) / name), cells=str(Path(options.out) / "cells"),
     )  # fmt: skip
 
 

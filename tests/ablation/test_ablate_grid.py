@@ -72,6 +72,24 @@ def test_merged_and_tuned_share_one_training_run(tmp_path):
     assert len(set(folders)) == len(folders) == 6
 
 
+def test_grids_that_share_a_folder_of_cells_share_what_they_train_alike(tmp_path):
+    plans = {path.stem: planned(path, tmp_path, out=None, seeds=(0,)) for path in SHIPPED}
+    found = {name: {cell.folder.name.split(".")[1] for cell in plan.cells}
+             for name, plan in plans.items()}  # fmt: skip
+    assert len(found["losses"] & found["merging"]) == 3, "base, control, all three losses"
+    assert len(found["losses"] & found["steps"]) == 3
+    assert plans["merging"].out == Path("runs/ablate/merging")
+
+
+def test_where_the_cells_are(tmp_path):
+    def folder(**changes):
+        return planned(losses(), tmp_path, **changes).cells[0].folder.parent
+
+    assert folder(out=None) == Path("runs/ablate/cells")
+    assert folder(out="there") == Path("there/cells")
+    assert folder(out="there", cells="else") == Path("else")
+
+
 def test_the_command_line_goes_before_the_common_options_and_a_variant_before_both(tmp_path):
     head = HEAD + 'model = "mini"\nimages = "there"\n'
     path = tmp_path / "grid.toml"

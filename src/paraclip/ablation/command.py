@@ -27,7 +27,7 @@ def ablate_command(config: AblateConfig) -> None:
         return
     study.run()
     print(study.text)
-    print(f"\nWritten: {study.plan.out / 'ablation.md'} (and ablation.json, plots, cells/)")
+    print(f"\nWritten: {study.plan.out / 'ablation.md'} (and ablation.json, plots)")
     if study.failed:
         names = "; ".join(study.failed_names())
         mend = "Mend that and give the command again: finished cells are kept."
@@ -53,11 +53,10 @@ def prepare(config: AblateConfig) -> Study:
 
 def scoring(grid: Grid, config: AblateConfig) -> Scoring:
     """The benchmarks that the grid or the command line names, on their data."""
-    options = dict(grid.evaluation)
+    given = {name: getattr(config, name) for name in ("benchmarks", "precision", "data")}
+    options = grid.evaluation | {name: value for name, value in given.items() if value is not None}
     if config.benchmarks is not None:
-        options |= {"benchmarks": config.benchmarks, "suite": None}
-    if config.data is not None:
-        options["data"] = config.data
+        options["suite"] = None
     asked = EvaluateConfig(models=(), **options)
     cache = Path(config.cache) if config.cache else cache_folder() / "image_features"
     settings = {

@@ -1,6 +1,7 @@
 """Options of `paraclip ablate`. The text under a field is its help on the command line."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import tyro
 
@@ -31,12 +32,19 @@ class AblateConfig:
     benchmarks: str | None = None
     """Benchmarks as for `paraclip evaluate`, with commas between, in place of the grid's."""
 
+    precision: Literal["fp32", "bf16"] | None = None
+    """Arithmetic of the encoders while scoring, in place of the grid's."""
+
     data: str | None = None
     """Folder with the benchmarks' data. Left out: what the variable PARACLIP_DATA names."""
 
     out: str | None = None
-    """Folder for ablation.md, ablation.json, the plots and a folder for each cell. Left out:
-    runs/ablate/ with the grid's name."""
+    """Folder for ablation.md, ablation.json and the plots. Left out: runs/ablate/ with the grid's
+    name."""
+
+    cells: str | None = None
+    """Folder of the cells; grids that name the same one share what they train alike. Left out:
+    cells/ in --out, and without --out runs/ablate/cells."""
 
     resamples: int = 10_000
     """Bootstrap resamples for intervals and marks; many variants and figures need many."""

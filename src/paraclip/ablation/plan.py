@@ -23,6 +23,7 @@ from paraclip.training.config import TrainConfig
 
 Kind = Literal["base", "control", "tuned", "merged"]
 
+ALL_GRIDS = Path("runs") / "ablate"
 USUAL: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
 UNREAD_BY_CONTROL = (
     *("weights", "image_loss_on", "negatives", "text_temperature", "l2_temperature"),
@@ -88,7 +89,7 @@ class Plan:
         rows: in the order of the table.
         seeds: of training.
         cells: in the order in which they are done: all rows on the first seed, then on the next.
-        out: folder of everything.
+        out: folder of the table.
     """
 
     grid: Grid
@@ -104,13 +105,14 @@ def make_plan(grid: Grid, config: AblateConfig) -> Plan:
     Raises:
         UserError: an option is out of range, a variant is unknown, triples are not there.
     """
-    out = Path(config.out or Path("runs") / "ablate" / grid.path.stem)
+    out = Path(config.out or ALL_GRIDS / grid.path.stem)
+    folder = Path(config.cells or (out if config.out else ALL_GRIDS) / "cells")
     variants = dict(variant_rows(grid, config, out))
     rows = with_bases_and_controls(variants)
     for row in rows:
         check_options(row.options)
     seeds = tuple(dict.fromkeys(config.seeds or grid.head.seeds))
-    cells = tuple(cells_of(rows, seeds, out / "cells"))
+    cells = tuple(cells_of(rows, seeds, folder))
     return Plan(grid, rows, seeds, cells, out)
 
 
