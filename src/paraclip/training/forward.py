@@ -1,10 +1,11 @@
 """From a batch to its losses and their gradients: towers, gathering, objective."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -18,10 +19,10 @@ from paraclip.training.processes import ALONE, Processes
 from paraclip.training.run import Run
 from paraclip.training.tokens import Integers
 
-PLAIN_TEXTS = {"cpu": 1536}
-"""Texts of a step whose graph is kept whole, unless --micro-batch says otherwise; with 16 tokens
-a text they take about 6 GB in the text tower of ViT-B/32."""
-PLAIN_TEXTS_ELSEWHERE = 8192
+KEPT_TOKENS = {"cpu": 16_384}
+"""Tokens of a step whose graph is kept, unless --micro-batch says otherwise: about 4 GB in the
+text tower of ViT-B/32, and 1,024 captions of the usual length."""
+KEPT_TOKENS_ELSEWHERE = 131_072
 PICTURES_AT_ONCE = 32
 PLAIN_PICTURES = 256
 """The same for pictures, where the image tower is trained: 5 GB in that of ViT-B/32."""
@@ -115,7 +116,6 @@ def sides_of(run: Run, batch: Batch) -> tuple[Side, Side]:
     model, most = run.task.model, run.task.config.micro_batch
     seed = (run.task.config.seed, run.step, run.processes.rank)
     kind = model.device.type
-    texts = sum(len(chunk) for chunk in batch.chunks)
     halved = run.dtype == torch.float16
 
     def arithmetic() -> AbstractContextManager[None]:
@@ -123,22 +123,38 @@ def sides_of(run: Run, batch: Batch) -> tuple[Side, Side]:
 
     text_side = Side(
         model.encode_tokens, batch.chunks, (*seed, 0),
-        keep_graph=texts <= (most or PLAIN_TEXTS.get(kind, PLAIN_TEXTS_ELSEWHERE)),
+        kept=kept_chunks(batch.chunks, most, kind),
         arithmetic=arithmetic,
         magnified=list(model.text_tower.parameters()) if halved else (),
     )  # fmt: skip
     trains_images = any(value.requires_grad for value in model.image_tower.parameters())
     if batch.pictures is None:
         encode = partial(encode_features, run)
-        return text_side, Side(encode, [batch.features], (*seed, 1), True, trains_images)
+        return text_side, Side(encode, [batch.features], (*seed, 1), 1, trains_images)
     at_once = min(PICTURES_AT_ONCE, most or PICTURES_AT_ONCE)
     pictures = [batch.pictures[a : a + at_once] for a in range(0, len(batch.pictures), at_once)]
+    whole = len(batch.pictures) <= (most or PLAIN_PICTURES)
     return text_side, Side(
         partial(encode_pictures, run), pictures or [[]], (*seed, 1),
-        keep_graph=len(batch.pictures) <= (most or PLAIN_PICTURES),
+        kept=max(1, len(pictures)) if whole else 0,
         arithmetic=arithmetic,
         magnified=list(model.image_tower.parameters()) if halved else (),
     )  # fmt: skip
+
+
+def kept_chunks(chunks: Sequence[Tensor], most: int | None, kind: str) -> int:
+    """How many of the first chunks keep their graph.
+
+    Args:
+        chunks: token ids [n, length] each.
+        most: what --micro-batch says: no more texts than that keep it.
+        kind: of the device.
+    """
+    if most is not None:
+        return len(chunks) if sum(map(len, chunks)) <= most else 0
+    tokens = np.cumsum([chunk.numel() for chunk in chunks])
+    limit = KEPT_TOKENS.get(kind, KEPT_TOKENS_ELSEWHERE)
+    return int(np.searchsorted(tokens, limit, side="right"))
 
 
 def encode_features(run: Run, features: Tensor) -> Tensor:

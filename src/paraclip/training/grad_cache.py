@@ -8,7 +8,8 @@ A contrastive loss couples all rows of a batch, but only through their vectors. 
 
 Memory beyond model and optimiser: the graph of one micro-batch, and O(B D) for the vectors and
 their gradients; B x B similarities never exist at once (`contrast.py`). Price: a second forward
-pass. A small batch keeps the graph of pass 1 and pays nothing.
+pass. Where there is memory to spare, the first micro-batches keep the graph of pass 1 and do not
+pay it.
 
 Dropout must fall alike in both passes: every micro-batch has a seed of its own, made of the
 run's seed, the step, the process and its place. So no random state has to be kept anywhere.
@@ -36,7 +37,8 @@ class Side:
         encode: from a micro-batch to its vectors [n, D].
         micro_batches: whatever `encode` takes; at least one.
         seed: numbers that no other side, step or process of the run has together.
-        keep_graph: whether pass 1 keeps the graph, so that there is no second forward pass.
+        kept: how many of the first micro-batches keep the graph of pass 1, and so need no second
+            forward pass.
         trained: whether any weight wants the gradient of these vectors.
         arithmetic: a context in which `encode` computes: its precision.
         magnified: weights of a tower that computes in fp16: the vectors' gradient, too small for
@@ -46,7 +48,7 @@ class Side:
     encode: Callable[[Any], Tensor]
     micro_batches: Sequence[Any]
     seed: tuple[int, ...]
-    keep_graph: bool
+    kept: int
     trained: bool = True
     arithmetic: Callable[[], AbstractContextManager[Any]] = nullcontext
     magnified: Sequence[Tensor] = ()
@@ -58,9 +60,13 @@ class Side:
 
     def first_pass(self) -> list[Tensor]:
         """Vectors of each micro-batch, with a graph only where it is kept."""
-        with_graph = self.keep_graph and torch.is_grad_enabled()
-        with torch.set_grad_enabled(with_graph), self.arithmetic():
-            return [self.vectors(place) for place in range(len(self.micro_batches))]
+        found, wanted = [], torch.is_grad_enabled()
+        # Those with a graph come first: autocast casts a weight once, with a graph or without.
+        with self.arithmetic():
+            for place in range(len(self.micro_batches)):
+                with torch.set_grad_enabled(wanted and place < self.kept):
+                    found.append(self.vectors(place))
+        return found
 
     def second_pass(self, first: list[Tensor], gradient: Tensor) -> None:
         """Bring the gradient [all rows, D] of the vectors down into the weights'."""
@@ -68,7 +74,7 @@ class Side:
         pieces = torch.split(gradient * factor, [len(part) for part in first])
         with self.arithmetic():
             for place, (part, piece) in enumerate(zip(first, pieces, strict=True)):
-                vectors = part if self.keep_graph else self.vectors(place)
+                vectors = part if place < self.kept else self.vectors(place)
                 if vectors.requires_grad:
                     vectors.backward(piece.to(vectors.dtype))  # type: ignore[no-untyped-call]
         for weight in self.magnified:
