@@ -254,8 +254,8 @@ def plain(size: Size, device: torch.device) -> tuple[list[dict[str, Any]], str]:
     batch = min(256, size.batch)
     with tempfile.TemporaryDirectory() as folder:
         steps = training_throughput.make_steps(size.model, 2 * batch, Path(folder), device)
-        taken = training_throughput.time_steps(steps, 2 * batch, batch, size.rounds + 1)
-    rows = training_throughput.as_rows(taken, batch)
+        courses = training_throughput.time_steps(steps, 2 * batch, batch, size.rounds + 1)
+    rows = training_throughput.as_rows(courses, batch)
     return rows, training_throughput.as_table(rows, f"Batch {batch}, {size.model} text tower.")
 
 

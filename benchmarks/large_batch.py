@@ -162,13 +162,15 @@ def alone(work: Callable[[Case], Any], case: Case) -> Any:
 def cases(chosen: argparse.Namespace) -> list[Case]:
     """Ours at all batch sizes, then the plain ones, of each model."""
     limit = min(int(chosen.limit * GIB), available_memory() - GIB)
-    return [
-        Case(name, step, batch, chosen.precision, chosen.threads, limit)
-        for name in chosen.models
-        for step, sizes in (("paraclip", BATCHES), ("plain", PLAIN))
-        for batch in sizes.get(name, sizes["mini"])
-        if chosen.batches is None or batch in chosen.batches
-    ]
+    found = []
+    for name in chosen.models:
+        sizes = chosen.batches or BATCHES.get(name, BATCHES["mini"])
+        plain = [size for size in sizes if size in PLAIN.get(name, PLAIN["mini"])]
+        every = [("paraclip", size) for size in sizes] + [("plain", size) for size in plain]
+        found += [
+            Case(name, step, size, chosen.precision, chosen.threads, limit) for step, size in every
+        ]
+    return found
 
 
 def as_row(found: dict[str, Any]) -> list[str]:
@@ -203,7 +205,7 @@ def main() -> None:
     """Measure every case; print the table and write it."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--models", nargs="+", default=["ViT-B-32", "mini"])
-    options.add_argument("--batches", nargs="+", type=int, help="only these sizes")
+    options.add_argument("--batches", nargs="+", type=int, help="triples a step")
     options.add_argument("--compare", type=int, default=256, help="triples of the gradients")
     options.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     options.add_argument("--threads", type=int, default=2)

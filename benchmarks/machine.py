@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,29 @@ def kib_of(field: str) -> int:
     return int(status.split(f"{field}:")[1].split()[0])
 
 
-def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds that something takes on the clock, with all that it started on a GPU."""
+@dataclass(frozen=True)
+class Taken:
+    """Seconds that something took: on the clock, and of all threads' work together.
+
+    What else the machine does makes the first longer, the second hardly.
+    """
+
+    wall: float
+    work: float
+
+
+def taken_by(work: Callable[[], Any], device: torch.device) -> Taken:
+    """The seconds of something, with all that it started on a GPU."""
     finish(device)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     work()
     finish(device)
-    return time.perf_counter() - began
+    return Taken(time.perf_counter() - began, time.process_time() - worked)
+
+
+def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds that something takes on the clock."""
+    return taken_by(work, device).wall
 
 
 def finish(device: torch.device) -> None:

@@ -11,8 +11,8 @@ real tokens and not of padding. A text of n tokens, in L layers of width w with 
     forward    L (24 n w^2 + 4 n^2 w) + 2 w D          backward    twice that
 
 Norms, activations, softmax, similarities and AdamW count as no work at all, only as time. A step
-is forward and backward, 3 times forward; where its batch is larger than one graph that fits,
-cached gradients take the forward pass twice, and what the machine did then is 4 times forward.
+is forward and backward, 3 times forward. Cached gradients take the forward pass of some chunks
+twice; that is counted apart.
 """
 
 import argparse
@@ -29,12 +29,14 @@ from torch import Tensor, nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from machine import CPU, RESULTS, facts_of, keep, markdown, say, seconds_of
+from machine import CPU, RESULTS, Taken, facts_of, keep, markdown, say, taken_by
 from paraclip.models.encoder import DualEncoder
+from paraclip.training.feeding import batch_of
 from paraclip.training.forward import sides_of
 from training_steps import OurStep, made_up_triples, model_of, random_features
 
 SQUARE = 4096
+STEP, TWICE = "step", "step, with second forward passes"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WHERE = {
     "linear layers": ("aten::mm", "aten::addmm"),
@@ -61,10 +63,9 @@ class Product:
     right: Tensor
     repeats: int
 
-    def rate(self) -> float:
-        """FLOP/s of all repeats."""
-        seconds = seconds_of(self.run, self.left.device)
-        return 2.0 * self.left.numel() * len(self.right) * self.repeats / seconds
+    def flops(self) -> float:
+        """Of all repeats."""
+        return 2.0 * self.left.numel() * len(self.right) * self.repeats
 
     def run(self) -> None:
         """All repeats."""
@@ -121,9 +122,9 @@ def products_of(
         flops: to be timed together.
         square: side of the square product.
     """
-    shapes = {f"square, {square}": (square, square, square)}
+    shapes = {f"product: square, {square}": (square, square, square)}
     shapes |= {
-        f"{name}, {rows} x {inner} x {outer}": (rows, inner, outer)
+        f"product: {name}, {rows} x {inner} x {outer}": (rows, inner, outer)
         for name, (inner, outer) in tower.shapes().items()
     }
     maker = torch.Generator().manual_seed(0)
@@ -137,53 +138,50 @@ def products_of(
     return found
 
 
-def measure(
-    step: OurStep, products: Mapping[str, Product], rounds: int, label: str = "round"
-) -> dict[str, Any]:
-    """Rates of the products and seconds of the step on all of its rows, in turns; one warms up."""
-    device, examples = step.run.device, step.run.task.examples
-    rows = np.arange(len(examples))
-    rates: dict[str, list[float]] = {name: [] for name in products}
-    seconds = []
+def measure(step: OurStep, products: Mapping[str, Product], rounds: int) -> dict[str, Any]:
+    """Rates of the products and of the step on all of its rows, in turns; one round warms up."""
+    device, rows = step.run.device, np.arange(len(step.run.task.examples))
+    works = {**{name: product.run for name, product in products.items()}, STEP: lambda: step(rows)}
+    taken: dict[str, list[Taken]] = {name: [] for name in works}
     for turn in range(rounds + 1):
-        found = {name: product.rate() for name, product in products.items()}
-        taken = seconds_of(lambda: step(rows), device)
-        say(
-            f"{label} {turn}/{rounds}  step {taken:.2f} s, best product {show(max(found.values()))}"
-        )
-        if turn:
-            seconds.append(taken)
-            for name, rate in found.items():
-                rates[name].append(rate)
-    forward = tower_of(step.run.task.model).forward_flops(step.text_lengths())
-    return as_shares(rates, seconds, forward, again=not keeps_graph(step, rows))
+        for name, work in works.items():
+            found = taken_by(work, device)
+            say(f"round {turn}/{rounds}  {found.wall:.2f} s  {name}")
+            if turn:
+                taken[name].append(found)
+    tower = tower_of(step.run.task.model)
+    flops = {name: product.flops() for name, product in products.items()}
+    flops[STEP] = 3 * tower.forward_flops(step.text_lengths())
+    flops[TWICE] = flops[STEP] + repeated_flops(step, tower, rows)
+    return as_shares({**taken, TWICE: taken[STEP]}, flops)
 
 
-def keeps_graph(step: OurStep, rows: np.ndarray) -> bool:
-    """Whether the step keeps the whole graph and so takes one forward pass only."""
-    run = step.run
-    return sides_of(run, run.task.examples.batch(rows))[0].keep_graph
+def repeated_flops(step: OurStep, tower: Tower, rows: np.ndarray) -> float:
+    """FLOPs of the second forward pass, of the chunks that do not keep their graph."""
+    side = sides_of(step.run, batch_of(step.run, rows))[0]
+    pad = step.run.task.examples.tokens.pad
+    chunks = side.micro_batches[side.kept :]
+    return sum(tower.forward_flops((ids != pad).sum(1).cpu().numpy()) for ids in chunks)
 
 
-def as_shares(
-    rates: Mapping[str, list[float]], seconds: list[float], forward: float, again: bool
-) -> dict[str, Any]:
+def as_shares(taken: Mapping[str, list[Taken]], flops: Mapping[str, float]) -> dict[str, Any]:
     """What the medians say.
 
     Args:
-        rates: FLOP/s of each product, round by round.
-        seconds: of the step, round by round.
-        forward: FLOPs of the forward pass.
-        again: whether the forward pass is taken twice.
+        taken: by each product, by the step and by the step with all that it did.
+        flops: of each.
     """
-    products = {name: statistics.median(every) for name, every in rates.items()}
-    taken, peak = statistics.median(seconds), max(products.values())
-    done = {"step": 3 * forward, "step and second forward pass": (4 if again else 3) * forward}
+    wall = {name: statistics.median(one.wall for one in every) for name, every in taken.items()}
+    work = {name: statistics.median(one.work for one in every) for name, every in taken.items()}
+    products = [name for name in taken if name not in (STEP, TWICE)]
+    rates = {name: flops[name] / seconds for name, seconds in wall.items()}
+    of_work = {name: flops[name] / seconds for name, seconds in work.items()}
+    peak, peak_of_work = (max(found[name] for name in products) for found in (rates, of_work))
     return {
-        "products": products, "all_products": dict(rates), "seconds": taken,
-        "all_seconds": seconds, "peak": peak, "flops": done,
-        "rates": {name: flops / taken for name, flops in done.items()},
-        "shares": {name: flops / taken / peak for name, flops in done.items()},
+        "seconds": wall, "processor_seconds": work, "flops": dict(flops), "rates": rates,
+        "shares": {name: rate / peak for name, rate in rates.items()},
+        "processor_shares": {name: rate / peak_of_work for name, rate in of_work.items()},
+        "all_seconds": {name: [one.wall for one in every] for name, every in taken.items()},
     }  # fmt: skip
 
 
@@ -210,17 +208,15 @@ def show(rate: float) -> str:
 
 def as_table(found: dict[str, Any], where: dict[str, float]) -> str:
     """Products, then the step, and where its time goes."""
-    peak = found["peak"]
     rows = [
-        [f"product: {name}", "", show(rate), f"{rate / peak:.0%}"]
-        for name, rate in found["products"].items()
-    ]
-    rows += [
-        [name, f"{found['seconds']:.2f}", show(rate), f"{found['shares'][name]:.0%}"]
+        [
+            name, f"{found['seconds'][name]:.2f}", show(rate), f"{found['shares'][name]:.0%}",
+            f"{found['processor_shares'][name]:.0%}",
+        ]
         for name, rate in found["rates"].items()
-    ]
+    ]  # fmt: skip
     said = ", ".join(f"{kind} {share:.0%}" for kind, share in where.items())
-    heads = ("", "seconds", "achieved", "share of the peak")
+    heads = ("", "seconds", "achieved", "share of the peak", "in processor time")
     return f"{markdown(heads, rows)}\n\nWhere the step's time goes: {said}."
 
 

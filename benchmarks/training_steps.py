@@ -1,9 +1,12 @@
 """The steps that benchmarks time, on made-up rows: `paraclip train`'s own, and plain ones."""
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from paraclip.models.weights import load_open_clip_state
 from paraclip.training.batches import ALL_TEXTS
 from paraclip.training.config import TrainConfig
 from paraclip.training.examples import make_examples
-from paraclip.training.feeding import batch_of
+from paraclip.training.feeding import batch_of, batches_ahead
 from paraclip.training.loop import take_step
 from paraclip.training.losses import info_nce, objective_of
 from paraclip.training.optimizer import Part, train_only
@@ -139,6 +142,15 @@ class OurStep:
     def __call__(self, rows: np.ndarray) -> float:
         """One step on these rows; returns the loss."""
         return take_step(self.run, batch_of(self.run, rows))["loss"]
+
+    def input_wait(self, steps: int) -> float:
+        """Share of the time of so many steps of the loop in which it waited for its rows."""
+        began, waited = time.perf_counter(), 0.0
+        with closing(batches_ahead(self.run)) as batches:
+            for batch in islice(batches, steps):
+                waited += self.run.waited
+                take_step(self.run, batch)
+        return waited / (time.perf_counter() - began)
 
     def text_lengths(self) -> np.ndarray:
         """Tokens of every text, int64 [T * N]."""

@@ -13,9 +13,9 @@ own on the same batches, so their losses, round by round, must agree.
 import argparse
 import statistics
 import tempfile
-import time
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from machine import CPU, RESULTS, facts_of, keep, markdown, say
+from machine import CPU, RESULTS, Taken, facts_of, keep, markdown, say, taken_by
 from paraclip.training.batches import ALL_TEXTS
 from training_steps import (
     OurStep,
@@ -99,44 +99,50 @@ def seeing(step: PlainStep, clip: nn.Module, pixels: Tensor) -> PlainStep:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Seconds of one step, on the clock and of all threads' work together, and its loss."""
+class Course:
+    """How the rounds of one step went.
 
-    wall: float
-    work: float
-    loss: float
+    Args:
+        taken: seconds of each round.
+        losses: of each round.
+    """
+
+    taken: list[Taken]
+    losses: list[float]
+
+    def go(self, step: Step, rows: np.ndarray) -> None:
+        """One round."""
+        self.losses.append(step(rows))
 
 
-def time_steps(
-    steps: dict[str, Step], rows: int, batch: int, rounds: int
-) -> dict[str, list[Taken]]:
-    """What every step took, in turns."""
+def time_steps(steps: dict[str, Step], rows: int, batch: int, rounds: int) -> dict[str, Course]:
+    """Rounds of all steps, in turns."""
     order = np.random.default_rng(0)
-    taken: dict[str, list[Taken]] = {name: [] for name in steps}
+    courses = {name: Course([], []) for name in steps}
     for done in range(rounds):
         chosen = order.permutation(rows)[:batch]
         for name, step in steps.items():
-            began, worked = time.perf_counter(), time.process_time()
-            loss = step(chosen)  # a number, so a GPU is done with it
-            found = Taken(time.perf_counter() - began, time.process_time() - worked, loss)
-            taken[name].append(found)
-            say(f"round {done + 1}/{rounds}  {found.wall:7.2f} s  loss {loss:.4f}  {name}")
-    return taken
+            course = courses[name]
+            # A loss is a number, so a GPU is done with the step.
+            course.taken.append(taken_by(partial(course.go, step, chosen), CPU))
+            said = f"{course.taken[-1].wall:7.2f} s  loss {course.losses[-1]:.4f}  {name}"
+            say(f"round {done + 1}/{rounds}  {said}")
+    return courses
 
 
-def as_rows(taken: dict[str, list[Taken]], batch: int) -> list[dict[str, Any]]:
+def as_rows(courses: dict[str, Course], batch: int) -> list[dict[str, Any]]:
     """Medians of every step, and how they compare with the first, the plain one."""
-    wall = {name: statistics.median(one.wall for one in every) for name, every in taken.items()}
-    work = {name: statistics.median(one.work for one in every) for name, every in taken.items()}
-    plain = next(iter(taken))
+    wall = {name: statistics.median(t.wall for t in c.taken) for name, c in courses.items()}
+    work = {name: statistics.median(t.work for t in c.taken) for name, c in courses.items()}
+    plain = next(iter(courses))
     return [
         {
             "step": name, "seconds": wall[name], "processor_seconds": work[name],
-            "all_seconds": [one.wall for one in every],
+            "all_seconds": [one.wall for one in course.taken],
             "triples_per_second": batch / wall[name], "ratio": wall[plain] / wall[name],
-            "processor_ratio": work[plain] / work[name], "losses": [one.loss for one in every],
+            "processor_ratio": work[plain] / work[name], "losses": course.losses,
         }
-        for name, every in taken.items()
+        for name, course in courses.items()
     ]  # fmt: skip
 
 
@@ -170,15 +176,17 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     with tempfile.TemporaryDirectory() as folder:
         steps = make_steps(chosen.model, 2 * chosen.batch, Path(folder), CPU)
-        taken = time_steps(steps, 2 * chosen.batch, chosen.batch, chosen.rounds)
+        courses = time_steps(steps, 2 * chosen.batch, chosen.batch, chosen.rounds)
     lengths = steps["paraclip"].text_lengths()
-    rows = as_rows(taken, chosen.batch)
+    wait = steps["paraclip"].input_wait(chosen.rounds)
+    rows = as_rows(courses, chosen.batch)
     facts = (
         f"{chosen.model} text tower, batch {chosen.batch}, {lengths.mean():.1f} tokens a text "
-        f"(longest {lengths.max()}), medians of {chosen.rounds} rounds in turns; "
-        f"{facts_of(chosen.threads)}"
+        f"(longest {lengths.max()}), medians of {chosen.rounds} rounds in turns. Our "
+        f"loop waits for its rows {wait:.1%} of the time. {facts_of(chosen.threads)}"
     )
-    keep("training_throughput", chosen.out, as_table(rows, facts), rows=rows, batch=chosen.batch)
+    table = as_table(rows, facts)
+    keep("training_throughput", chosen.out, table, rows=rows, batch=chosen.batch, input_wait=wait)
 
 
 if __name__ == "__main__":

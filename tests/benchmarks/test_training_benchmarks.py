@@ -7,9 +7,9 @@ import torch
 import large_batch
 import peak_share
 import training_throughput
-from machine import CPU, GIB, forget_peak, markdown, memory_in_use, peak_memory
-from peak_share import Tower
-from training_steps import made_up_triples, plain_step, random_clip, random_features
+from machine import CPU, GIB, Taken, forget_peak, markdown, memory_in_use, peak_memory
+from peak_share import STEP, TWICE, Tower
+from training_steps import OurStep, made_up_triples, plain_step, random_clip, random_features
 
 TINY = ("--model", "tiny", "--threads", 1)
 
@@ -41,14 +41,15 @@ def test_a_table_has_names_left_and_numbers_right():
 
 
 def test_plain_steps_and_ours_learn_alike(run):
-    rows = run(training_throughput, *TINY, "--batch", 8, "--rounds", 4)["rows"]
+    found = run(training_throughput, *TINY, "--batch", 8, "--rounds", 4)
+    rows = found["rows"]
     curves = {row["step"]: row["losses"] for row in rows}
     plain = curves["plain open_clip: 77 tokens, image tower each step, fp32"]
     assert plain[3] != pytest.approx(plain[0], rel=0.01), "it learns"
     for name, losses in curves.items():
         tolerance = 1e-4 if "bf16" not in name and name != "paraclip" else 0.02
         assert losses == pytest.approx(plain, rel=tolerance), name
-    assert rows[0]["ratio"] == 1.0
+    assert rows[0]["ratio"] == 1.0 and 0 <= found["input_wait"] < 1
 
 
 def test_memory_and_speed_against_batch_size(run, monkeypatch):
@@ -110,22 +111,32 @@ def test_the_tower_of_a_model_is_read_off_its_modules():
     assert peak_share.tower_of(model) == Tower(layers=2, width=64, embed_dim=16)
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_shares_follow_from_the_medians(again):
-    rates = {"square": [10.0, 30.0, 20.0], "up": [5.0, 5.0, 5.0]}
-    found = peak_share.as_shares(rates, [2.0, 1.0, 4.0], 6.0, again)
-    assert found["peak"] == 20.0 and found["seconds"] == 2.0
-    assert found["rates"]["step"] == 9.0
-    assert found["shares"]["step"] == 0.45
-    assert found["shares"]["step and second forward pass"] == (0.6 if again else 0.45)
+def test_shares_follow_from_the_medians():
+    products = {"square": [Taken(1, 2), Taken(4, 2), Taken(2, 2)], "up": [Taken(1, 1)] * 3}
+    steps = [Taken(2, 8), Taken(1, 3), Taken(4, 3)]
+    flops = {"square": 20.0, "up": 5.0, STEP: 9.0, TWICE: 12.0}
+    found = peak_share.as_shares({**products, STEP: steps, TWICE: steps}, flops)
+    assert found["rates"] == {"square": 10.0, "up": 5.0, STEP: 4.5, TWICE: 6.0}
+    assert found["shares"] == {"square": 1.0, "up": 0.5, STEP: 0.45, TWICE: 0.6}
+    assert found["processor_shares"] == {"square": 1.0, "up": 0.5, STEP: 0.3, TWICE: 0.4}
+
+
+@pytest.mark.parametrize(("micro_batch", "share"), [(None, 0), (24, 0), (7, 1)])
+def test_a_second_forward_pass_counts_the_chunks_that_kept_no_graph(tmp_path, micro_batch, share):
+    _, model = random_clip("tiny")
+    features = random_features(model, 8)
+    step = OurStep(model, made_up_triples(8), features, tmp_path, micro_batch=micro_batch)
+    tower = peak_share.tower_of(model)
+    again = peak_share.repeated_flops(step, tower, np.arange(8))
+    assert again == share * tower.forward_flops(step.text_lengths())
 
 
 def test_peak_share(run):
     found = run(peak_share, *TINY, "--batch", 16, "--square", 128, "--rounds", 2)
     assert sum(found["where"].values()) == pytest.approx(1)
     assert found["where"]["linear layers"] > 0.05
-    assert max(found["products"].values()) == found["peak"]
-    assert 0 < found["shares"]["step"] < 1
+    assert max(found["shares"].values()) == max(found["processor_shares"].values()) == 1
+    assert 0 < found["shares"][STEP] == found["shares"][TWICE] < 1
 
 
 def test_the_plain_gradient_reaches_every_weight_of_the_tower():
