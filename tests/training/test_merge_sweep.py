@@ -17,7 +17,7 @@ from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.bootstrap import Interval
 from paraclip.evaluation.command import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.kept_scores import read_scores, score_once, write_scores
+from paraclip.evaluation.kept_scores import Kept, read_kept, score_once, write_kept
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
 from paraclip.training.knee import Figure, admissible, knee, robustness
@@ -134,15 +134,15 @@ def test_kept_scores_come_back_as_they_were(tmp_path):
     groups, clusters = np.array([0, 0, 1]), np.array([5, 6, 6])
     kept = [Metric("a", items, "spearman", groups, headline=False),
             Metric("b", items[:, 0], clusters=clusters)]  # fmt: skip
-    write_scores(Scores(kept, {}, ["a note"]), tmp_path / "x.npz")
-    found = read_scores(tmp_path / "x.npz")
-    assert found is not None and found.notes == ["a note"]
-    for one, other in zip(kept, found.metrics, strict=True):
+    write_kept(Kept(Scores(kept, {}, ["a note"])), tmp_path / "x.npz")
+    found = read_kept(tmp_path / "x.npz")
+    assert found is not None and found.scores.notes == ["a note"]
+    for one, other in zip(kept, found.scores.metrics, strict=True):
         assert (one.name, one.statistic, one.headline) == (
             other.name, other.statistic, other.headline)  # fmt: skip
         for name in ("items", "groups", "clusters"):
             np.testing.assert_equal(getattr(one, name), getattr(other, name))
-    assert read_scores(tmp_path / "nothing.npz") is None
+    assert read_kept(tmp_path / "nothing.npz") is None
 
 
 def test_shares_out_of_range_are_refused_and_the_ends_added():

@@ -119,18 +119,15 @@ def code_hash() -> str:
     """Hash of the version and of the source of the rooms that score."""
     root = Path(paraclip.__file__).parent
     digest = sha256(paraclip.__version__.encode())
-    for path in sorted(path for room in CODE for path in (root / room).rglob("*.py")):
+    for path in sorted(path for room in CODE for path in (root / room).rglob("*.*")):
+        if path.suffix not in (".py", ".txt"):
+            continue
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def write_scores(scores: Scores, path: Path) -> None:
-    """Write every item of every metric and all arrays, whole or not at all."""
-    write_kept(Kept(scores), path)
-
-
 def write_kept(kept: Kept, path: Path) -> None:
-    """Write scores with how they were made."""
+    """Write every item of every metric, all arrays, and how they were made, whole or not at all."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     facts = []
     for number, metric in enumerate(kept.scores.metrics):
@@ -145,12 +142,6 @@ def write_kept(kept: Kept, path: Path) -> None:
     arrays["facts"] = np.asarray(json.dumps({"metrics": facts, **about}))
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # names, not options
-
-
-def read_scores(path: Path) -> Scores | None:
-    """What `write_scores` wrote; None where there is nothing or the file is damaged."""
-    kept = read_kept(path)
-    return None if kept is None else kept.scores
 
 
 def read_kept(path: Path) -> Kept | None:

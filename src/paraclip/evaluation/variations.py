@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
+from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.paraphrased_retrieval import checked_cutoffs
-from paraclip.evaluation.pool import Pool, read_pool
+from paraclip.evaluation.pool import Pool
 from paraclip.evaluation.ranking import top_k
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
-from paraclip.evaluation.wordings import Wordings, read_wordings
+from paraclip.evaluation.wordings import Wordings
 from paraclip.models.encoder import DualEncoder
 
 Float = NDArray[np.floating]
@@ -40,13 +40,6 @@ GET = (
     "flickr8k/images/ and rewordings into paraphrases/variations.jsonl of the data folder; the "
     "benchmark `scenes` needs no data."
 )
-
-
-def load(data: Path, how: Arithmetic) -> Benchmark:
-    """The data folder's variations over all Flickr8k pictures."""
-    problems = Problems(how.max_broken)
-    wordings = read_wordings(data / NEEDS[0], problems=problems)
-    return Variations("variations", wordings, read_pool(data / NEEDS[1]), how=how)
 
 
 BESIDE = (" plain caption", " contrast")
