@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--model", default="mini", help="the base")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     made.add_argument("--triples", nargs="+", help="FILE, or NAME=FILE for each that a grid names")
+    made.add_argument("--benchmarks", help="in place of those that the grids name")
     made.add_argument("--precision", default="bf16", choices=("fp32", "bf16"), help="of scoring")
     made.add_argument("--out", default="runs/ablate", help="folder of all studies")
     return made
@@ -53,7 +54,7 @@ def config_of(name: str, options: argparse.Namespace) -> AblateConfig:
     return AblateConfig(
         grid=str(GRIDS / f"{name}.toml"), triples=tuple(options.triples or usual),
         images=str(data / "flickr8k" / "images"), model=options.model, data=str(data),
-        precision=options.precision, seeds=tuple(options.seeds),
+        benchmarks=options.benchmarks, precision=options.precision, seeds=tuple(options.seeds),
         out=str(Path(options.out) / name), cells=str(Path(options.out) / "cells"),
     )  # fmt: skip
 

@@ -159,7 +159,7 @@ def test_killed_in_the_middle_of_a_cell_it_goes_on_inside_it(world, finished):
 
 
 def test_a_failed_cell_is_told_and_loses_no_other(world, capsys):
-    assert main(world.words(BROKEN + ALL, "--seeds", "0")) == 2
+    assert main(world.words(ALL + BROKEN, "--seeds", "0")) == 2
     said = capsys.readouterr()
     assert "paraclip: broken, seed 0 failed: " in said.err and "has no column" in said.err
     assert said.err.strip().splitlines()[-1].startswith("paraclip: ablate: 1 of 4 cells failed (")
@@ -199,6 +199,22 @@ def test_merged_variants_and_weights_that_are_not_kept(world):
     ablate_command(replace(config, keep_weights=False))
     assert not list(world.out.rglob("*.safetensors")) and list(world.out.rglob("metrics.jsonl"))
     assert (world.out / "ablation.md").read_text() == page
+
+
+def test_rows_that_train_the_same_are_done_once(world, monkeypatch):
+    done, do_cell = [], study.do_cell
+
+    def noted(cell, how):
+        done.append(cell.name)
+        do_cell(cell, how)
+
+    monkeypatch.setattr(study, "do_cell", noted)
+    ablate_command(world.config(world.grid(ALL + "[variants.twin]\n"), seeds=(0,)))
+    assert done == ["base", "control, seed 0", "all, seed 0"]
+    page = (world.out / "ablation.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith(("| all |", "| twin |"))]
+    assert len(rows) == 2 and rows[0].replace("all", "twin") == rows[1]
+    assert "\n3 cells took" in page
 
 
 def test_a_wrong_figure_is_told_after_the_base(world):

@@ -197,3 +197,6 @@ def test_the_columns_that_a_grid_wants():
     assert [one.name for one in figures_of(kept, ("micro", "AO@10"))] == ["micro", "AO@10"]
     with pytest.raises(UserError, match=r"figures: AO@5.*Did you mean AO@10"):
         figures_of(kept, ("AO@5",))
+    some = figures_of(kept, ("JS@10", "TOT"), missing=True)
+    assert [one.name for one in some] == ["JS@10"]
+    assert len(figures_of(kept, ("TOT",), missing=True)) == 2, "none is left: the headlines"

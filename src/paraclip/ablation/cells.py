@@ -95,10 +95,10 @@ def write_record(cell: Cell, seconds: float) -> None:
     write_text(cell.folder / RECORD, json.dumps(facts, indent=1) + "\n")
 
 
-def seconds_of(cell: Cell) -> float:
+def seconds_of(folder: Path) -> float:
     """How long the last go at a finished cell took; 0 where nobody noted it."""
     try:
-        return float(json.loads((cell.folder / RECORD).read_text(encoding="utf-8"))["seconds"])
+        return float(json.loads((folder / RECORD).read_text(encoding="utf-8"))["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0.0
 

@@ -136,8 +136,13 @@ Scored = Mapping[str, Mapping[int | None, Stored]]
 """Reports of the finished cells by row and seed; base has the seed None."""
 
 
-def figures_of(stored: Stored, wanted: Sequence[str]) -> tuple[Figure, ...]:
+def figures_of(stored: Stored, wanted: Sequence[str], missing: bool = False) -> tuple[Figure, ...]:
     """The columns: the wanted figures in order, else every headline figure.
+
+    Args:
+        stored: the report of a cell.
+        wanted: names of figures.
+        missing: whether some may be missing (the benchmarks are not the grid's own).
 
     Raises:
         UserError: a wanted one is in no benchmark.
@@ -145,14 +150,13 @@ def figures_of(stored: Stored, wanted: Sequence[str]) -> tuple[Figure, ...]:
     found = [
         Figure(section.name, line) for section in stored.report.sections for line in section.lines
     ]
-    if not wanted:
-        return tuple(figure for figure in found if figure.line.headline)
     names = [figure.name for figure in found]
     for name in wanted:
-        if name not in names:
+        if name not in names and not missing:
             what = "is a figure of no benchmark of the grid"
             raise UserError(f"figures: {name}", what, nearest(name, names))
-    return tuple(figure for name in wanted for figure in found if figure.name == name)
+    chosen = tuple(figure for name in wanted for figure in found if figure.name == name)
+    return chosen or tuple(figure for figure in found if figure.line.headline)
 
 
 def assemble(

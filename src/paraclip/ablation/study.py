@@ -25,6 +25,8 @@ from paraclip.files import write_text
 from paraclip.progress import bar
 from paraclip.provenance import provenance
 
+FAULT = "failed.txt"
+
 
 @dataclass
 class Study:
@@ -83,7 +85,8 @@ class Study:
         with bar("ablate", total, "cell", len(self.found)) as moving:
             for number, cell in self.to_do():
                 print(f"\n[{number}/{total}] {cell.name}", flush=True)
-                if self.attempt(cell):
+                self.attempt(cell)
+                if self.found:
                     self.write()
                     self.drop()
                 moving.update()
@@ -96,24 +99,29 @@ class Study:
             if cell not in self.found:
                 yield number, cell
 
-    def attempt(self, cell: Cell) -> bool:
-        """Do a cell; where it fails say so, and keep the traceback of a fault that is no user's."""
-        began = time.perf_counter()
+    def attempt(self, cell: Cell) -> None:
+        """Do a cell, unless another row that trains the same has done it; where it fails say so.
+
+        The traceback of a fault that is no user's is kept.
+        """
         try:
-            do_cell(cell, self.how)
+            self.found[cell] = scores_of(cell, self.how) or self.done(cell)
         except Exception as error:
             self.failed[cell] = " ".join(f"{error}".split()) or type(error).__name__
             print(f"paraclip: {cell.name} failed: {self.failed[cell]}", file=sys.stderr)
             if not isinstance(error, UserError):
-                write_text(cell.folder / "failed.txt", traceback.format_exc())
-            return False
+                write_text(cell.folder / FAULT, traceback.format_exc())
+
+    def done(self, cell: Cell) -> Stored:
+        """Do a cell and read what it got."""
+        began = time.perf_counter()
+        do_cell(cell, self.how)
+        (cell.folder / FAULT).unlink(missing_ok=True)
+        write_record(cell, time.perf_counter() - began)
         stored = scores_of(cell, self.how)
         if stored is None:
             raise AssertionError("a cell that was just scored is not there")
-        (cell.folder / "failed.txt").unlink(missing_ok=True)
-        write_record(cell, time.perf_counter() - began)
-        self.found[cell] = stored
-        return True
+        return stored
 
     def failed_names(self) -> list[str]:
         """Each failed cell with its reason."""
@@ -122,7 +130,8 @@ class Study:
     def write(self) -> None:
         """The table, its plots and its data, of all cells that are finished."""
         first = next(iter(self.found.values()))
-        figures = figures_of(first, self.plan.grid.head.figures)
+        wanted = self.plan.grid.head.figures
+        figures = figures_of(first, wanted, missing=self.config.benchmarks is not None)
         results = assemble(self.plan.rows, scored_by_row(self.found), figures, self.draws)
         shown = markdown(results, self.config.resamples)
         self.text = "\n\n".join([shown, self.duration(), *self.open_ends()])
@@ -135,8 +144,9 @@ class Study:
 
     def duration(self) -> str:
         """How long the finished cells took."""
-        minutes = sum(seconds_of(cell) for cell in self.found) / 60
-        return f"{len(self.found)} cells took {minutes:.1f} minutes."
+        folders = {cell.folder for cell in self.found}
+        minutes = sum(map(seconds_of, folders)) / 60
+        return f"{len(folders)} cells took {minutes:.1f} minutes."
 
     def open_ends(self) -> list[str]:
         """What is not in the table yet."""
