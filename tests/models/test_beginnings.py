@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny_models import tiny_clip
 
 from paraclip.models import beginnings
-from paraclip.models.beginnings import common, encode_prompts, packs, plant, shares
+from paraclip.models.beginnings import common, encode_by_beginnings, packs, plant, shares
 from paraclip.models.features import encode_texts
 
 NAMES = ["red disc", "red square", "paper", "a small thing on paper", "disc"]
@@ -21,7 +21,7 @@ def test_vectors_are_those_of_each_text_alone(most: int, changes, monkeypatch) -
     monkeypatch.setattr(beginnings, "MOST", most)
     model = tiny_clip(**changes)
     texts = [*PROMPTS, PROMPTS[3], "a photo of a", "word " * 30]
-    found = encode_prompts(model, texts, batch_size=4, label="prompts")
+    found = encode_by_beginnings(model, texts, batch_size=4, label="prompts")
     torch.testing.assert_close(found, encode_texts(model, texts), rtol=0, atol=1e-5)
     assert torch.equal(found[3], found[len(PROMPTS)])
     one, other = encode_texts(model, PROMPTS[:2])
@@ -29,15 +29,15 @@ def test_vectors_are_those_of_each_text_alone(most: int, changes, monkeypatch) -
 
 
 def test_half_precision_is_near(clip) -> None:
-    found = encode_prompts(clip, PROMPTS, precision="bf16")
+    found = encode_by_beginnings(clip, PROMPTS, precision="bf16")
     assert (found * encode_texts(clip, PROMPTS)).sum(1).min() > 0.995
 
 
 def test_towers_that_see_everything_are_asked_text_by_text(mini, clip) -> None:
     assert shares(clip.text_tower) and not shares(mini.text_tower)
     texts = ["a red disc", "a red square"]
-    assert torch.equal(encode_prompts(mini, texts), encode_texts(mini, texts))
-    assert list(encode_prompts(clip, []).shape) == [0, 16]
+    assert torch.equal(encode_by_beginnings(mini, texts), encode_texts(mini, texts))
+    assert list(encode_by_beginnings(clip, []).shape) == [0, 16]
 
 
 def test_a_tree_by_hand() -> None:

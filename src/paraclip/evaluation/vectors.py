@@ -10,9 +10,9 @@ from PIL import Image
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.models.beginnings import encode_prompts
+from paraclip.models.beginnings import encode_by_beginnings
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import encode_images, encode_texts
+from paraclip.models.features import encode_images
 
 Float = NDArray[np.floating]
 Integer = NDArray[np.int64]
@@ -33,9 +33,7 @@ class Arithmetic:
     max_broken: float = 0.01
 
 
-def text_vectors(
-    model: DualEncoder, texts: Sequence[str], how: Arithmetic, label: str, alike: bool = False
-) -> Float:
+def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, label: str) -> Float:
     """Unit vectors float32 [texts, width].
 
     Args:
@@ -43,13 +41,12 @@ def text_vectors(
         texts: any number.
         how: precision and batch size.
         label: of the progress bar.
-        alike: the texts begin alike (templates), which some towers can make use of.
 
     Raises:
         UserError: a vector is not finite.
     """
-    encode = encode_prompts if alike else encode_texts
-    vectors = encode(model, list(texts), how.batch_size, label, how.precision).numpy()
+    found = encode_by_beginnings(model, list(texts), how.batch_size, label, how.precision)
+    vectors = found.numpy()
     refuse_infinite(vectors, "the model's text vectors")
     return vectors
 

@@ -89,7 +89,7 @@ class ZeroShot:
         """
         names, templates = self.shown.classes, self.shown.templates
         texts = [template.replace("{}", name) for name in names for template in templates]
-        vectors = text_vectors(model, texts, self.how, "class names", alike=True)
+        vectors = text_vectors(model, texts, self.how, "class names")
         means = vectors.reshape(len(names), len(templates), -1).mean(axis=1, dtype=np.float64)
         lengths = np.linalg.norm(means, axis=1, keepdims=True)
         if not lengths.all():
