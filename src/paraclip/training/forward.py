@@ -19,9 +19,9 @@ from paraclip.training.processes import ALONE, Processes
 from paraclip.training.run import Run
 from paraclip.training.tokens import Integers
 
-KEPT_TOKENS = {"cpu": 16_384}
-"""Tokens of a step whose graph is kept, unless --micro-batch says otherwise: about 4 GB in the
-text tower of ViT-B/32, and 1,024 captions of the usual length."""
+KEPT_TOKENS = {"cpu": 20_480}
+"""Tokens of a step whose graph is kept, unless --micro-batch says otherwise: about 5 GB in the
+text tower of ViT-B/32, and 1,280 captions of the usual length."""
 KEPT_TOKENS_ELSEWHERE = 131_072
 PICTURES_AT_ONCE = 32
 PLAIN_PICTURES = 256
