@@ -11,6 +11,7 @@ from paraclip.evaluation.trade_off import (
     appearance,
     change,
     plot_trade_off,
+    robust_line,
     standard_lines,
 )
 
@@ -67,6 +68,16 @@ def test_what_is_needed(tmp_path: Path) -> None:
     without = report(2, {"flickr": "T2I R@10"})
     assert not plot_trade_off(Report(without.models, without.sections[1:], {}), "base", path)
     assert not path.exists()
+
+
+def test_robustness_is_that_of_paraphrased_retrieval_wherever_it_stands() -> None:
+    found = report(2, {"scenes": "AO@5", "flickr": "T2I R@10"})
+    turned = Report(found.models, found.sections[::-1], {})
+    for one in (found, turned):
+        name, line = robust_line(one)
+        assert (name, line.name) == ("paraphrased-retrieval", "AO@10")
+    name, line = robust_line(Report(found.models, found.sections[1:], {}))
+    assert (name, line.name) == ("scenes", "AO@5")
 
 
 def test_base_stands_at_the_crossing() -> None:

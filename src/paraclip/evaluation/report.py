@@ -254,7 +254,10 @@ def headline_table(report: Report) -> str:
     labels = list(report.models)
     base = compared_with(labels)[0]
     rows = [
-        [f"{section.name}: {line.name}", *(cell(line, label, base).strip() for label in labels)]
+        [
+            f"{section.name}: {line.name}",
+            *(cell(line, label, base).replace(" )", ")") for label in labels),
+        ]
         for section in report.sections
         for line in section.lines
         if line.headline
