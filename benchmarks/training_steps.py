@@ -27,7 +27,7 @@ from paraclip.training.examples import make_examples
 from paraclip.training.feeding import batch_of, batches_ahead
 from paraclip.training.loop import take_step
 from paraclip.training.losses import info_nce, objective_of
-from paraclip.training.optimizer import Part, train_only
+from paraclip.training.optimizer import Part, set_dropout, train_only
 from paraclip.training.run import Run, Task, precision_of, start
 from paraclip.training.tokens import padding_id
 
@@ -133,6 +133,7 @@ class OurStep:
         )  # fmt: skip
         parts = (Part(model.text_tower, RATE),)
         train_only(model, parts, config.freeze_temperature)
+        set_dropout(parts, config.dropout)
         task = Task(model, rows, objective, parts, config)
         identity = {"precision": precision_of(config.precision, model.device)}
         self.run: Run = start(task, identity, folder)
