@@ -21,6 +21,9 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise UserError(path, "the disk is full", "Free some space and run again.") from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise UserError(path, "may not be written", "Choose another output place.") from error
+        if error.errno == errno.EFBIG:
+            what = "may not grow so large here"
+            raise UserError(path, what, "Choose another output place.") from error
         raise
 
 

@@ -3,9 +3,11 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
 import torch
 from tiny_models import draw
 
+from paraclip.errors import UserError
 from paraclip.models import feature_cache
 from paraclip.models.feature_cache import FeatureCache, identity
 
@@ -82,3 +84,53 @@ def test_killed_in_the_middle_it_keeps_every_whole_shard(tmp_path):
     kept = FeatureCache(tmp_path / "cache")
     assert [str(row) in kept for row in range(5)] == [True, True, True, True, False]
     assert torch.equal(kept.rows(["3", "0"]), torch.tensor([[3.0] * 3, [0.0] * 3]))
+
+
+def test_mapped_rows_are_those_of_the_shards_and_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "ROWS_AT_ONCE", 2)
+    features = torch.arange(12.0).reshape(4, 3)
+    with FeatureCache(tmp_path) as cache:
+        cache.add(["a", "b"], features[:2])
+        cache.add(["c", "d"], features[2:])
+    names = ["d", "", "x", "a", "d"]
+    found = cache.mapped(names, 3)
+    assert torch.equal(found[[0, 3, 4]], features[[3, 0, 3]]) and found[[1, 2]].isnan().all()
+    assert cache.mapped(["", "x"], 3).isnan().all()
+    monkeypatch.setattr(FeatureCache, "rows", None)
+    assert torch.equal(cache.mapped(names, 3)[[0, 3]], features[[3, 0]]), "made once"
+
+
+def test_a_picture_that_became_known_is_in_the_rows(tmp_path):
+    cache = FeatureCache(tmp_path)
+    assert cache.mapped(["a"], 2).isnan().all()
+    cache.add(["a"], torch.ones(1, 2))
+    cache.flush()
+    assert torch.equal(cache.mapped(["a"], 2), torch.ones(1, 2))
+
+
+def test_mapped_rows_take_no_memory_before_they_are_read(tmp_path):
+    script = f"""
+        from pathlib import Path
+        from resource import RUSAGE_SELF, getrusage
+        import numpy as np
+        from paraclip.models import feature_cache
+        from paraclip.files import text_hash
+        rows, folder = 100_000, Path({str(tmp_path)!r})
+        path = folder / f"rows-{{text_hash(chr(10) * (rows - 1))}}.npy"
+        np.lib.format.open_memmap(path, "w+", np.float32, (rows, 1024))
+        before = getrusage(RUSAGE_SELF).ru_maxrss
+        found = feature_cache.FeatureCache(folder).mapped([""] * rows, 1024)
+        assert found[[5, 99_999]].sum() == 0 and found.shape == (rows, 1024)
+        assert getrusage(RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes of 400,000"
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
+def test_a_shard_of_another_model_is_refused(tmp_path):
+    one, other = tmp_path / "one-fp32", tmp_path / "other-fp32"
+    with FeatureCache(one) as cache:
+        cache.add(["a"], torch.zeros(1, 2))
+    assert "a" in FeatureCache(one)
+    one.rename(other)
+    with pytest.raises(UserError, match=r"image features of another model \(one-fp32\)"):
+        FeatureCache(other)

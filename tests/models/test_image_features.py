@@ -7,7 +7,13 @@ from tiny_models import draw
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models import features
-from paraclip.models.features import ahead, encode_images, encode_texts, image_features
+from paraclip.models.features import (
+    ahead,
+    encode_images,
+    encode_texts,
+    image_features,
+    mapped_features,
+)
 
 
 def counted(model, monkeypatch) -> list[int]:
@@ -148,3 +154,16 @@ def test_texts_of_as_many_tokens_go_together(mini, monkeypatch):
     monkeypatch.setattr(mini, "encode_tokens", lambda ids: sizes.append(ids.shape) or plain(ids))
     encode_texts(mini, texts, batch_size=2)
     assert sorted(map(tuple, sizes)) == [(2, 4), (2, 7)]
+
+
+def test_a_picture_that_the_tower_makes_no_numbers_of_is_named(
+    clip, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(clip, "embed_pixels", lambda pixels: pixels.flatten(1) * torch.nan)
+    with pytest.raises(UserError, match=r"\.png: the image tower makes NaN or infinity of it"):
+        image_features(clip, pictures, tmp_path / "cache")
+
+
+def test_mapped_features_are_the_features(clip, pictures, tmp_path):
+    rows = mapped_features(clip, [pictures[0], None, pictures[1]], tmp_path / "cache")
+    assert torch.equal(rows[[0, 2]], image_features(clip, pictures[:2])) and rows[1].isnan().all()

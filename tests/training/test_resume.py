@@ -1,15 +1,11 @@
 """A run that was stopped ends with the same bits as one that was not."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from run_tiny import SETTINGS
+from faults import SETTINGS, apart, killed_at_step, killed_while_writing
 from tiny_model import TinyModel
 from training_rows import make_config, make_features, make_triples, weights_of
 
@@ -17,8 +13,6 @@ from paraclip.errors import UserError
 from paraclip.training import loop, state
 from paraclip.training.loop import train
 from paraclip.training.metrics_log import MEASURED, read_metrics
-
-SCRIPT = Path(__file__).with_name("run_tiny.py")
 
 
 class Stop(Exception):
@@ -80,19 +74,21 @@ def test_stopped_again_and_again_in_half_precision(tmp_path):
     assert_same_outcome(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_killed_in_the_middle_of_a_step(tmp_path, uninterrupted):
-    command = [sys.executable, str(SCRIPT), str(tmp_path)]
-    environment = os.environ | {"PARACLIP_QUIET": "1"}
-    killed = subprocess.Popen([*command, "0.1"], env=environment)
-    lines = tmp_path / "metrics.jsonl"
-    while not lines.exists() or lines.read_text().count("\n") < 5:
-        assert killed.poll() is None, "it ended before it was killed"
-        time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+@pytest.mark.parametrize("step", [0, 1, 6, 11])
+def test_killed_in_the_middle_of_a_step(tmp_path, uninterrupted, step):
+    assert apart(killed_at_step, tmp_path, step) == -signal.SIGKILL
     assert not (tmp_path / "last.safetensors").exists()
-    subprocess.run([*command, "0"], env=environment, check=True)
+    run(tmp_path)
     assert_same_outcome(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize(("name", "time"), [("state", 1), ("state", 3), ("best", 1), ("last", 1)])
+def test_killed_in_the_middle_of_a_write(tmp_path, uninterrupted, name, time):
+    assert apart(killed_while_writing, tmp_path, name, time) == -signal.SIGKILL
+    assert list(tmp_path.rglob(".*.part")), "half a file"
+    run(tmp_path)
+    assert_same_outcome(tmp_path, uninterrupted)
+    assert not list(tmp_path.rglob(".*.part"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
@@ -164,20 +160,3 @@ def test_only_the_newest_two_states_are_kept(tmp_path):
         run(tmp_path, 9)
     names = [path.name for path in sorted((tmp_path / "states").iterdir())]
     assert names == [state.state_name(8), state.state_name(9)]
-
-
-def test_a_full_disk_is_one_plain_line_and_leaves_the_older_state(tmp_path, monkeypatch):
-    from safetensors import SafetensorError
-
-    write, full = state.save_file, []
-
-    def save_or_fail(tensors, path, metadata):
-        if full:
-            raise SafetensorError("I/O error: No space left on device (os error 28)")
-        full.append(True)
-        write(tensors, path, metadata)
-
-    monkeypatch.setattr(state, "save_file", save_or_fail)
-    with pytest.raises(UserError, match="the disk is full"):
-        run(tmp_path)
-    assert [path.name for path in (tmp_path / "states").iterdir()] == [state.state_name(2)]

@@ -1,8 +1,8 @@
 """Image features on disk: shards that are written whole, so a killed run loses one at most.
 
 A shard is a safetensors file with the tensor `features` float32 [rows, width] and, in its
-metadata, the identity of each row. The folder's name says which weights, preprocessing and
-precision made them.
+metadata, the identity of each row and the name of the folder, which says which weights,
+preprocessing and precision made them.
 """
 
 import json
@@ -12,13 +12,17 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from paraclip.errors import UserError
+from paraclip.files import atomic_path, text_hash
 from paraclip.models.disk import save_tensors
 
 ROWS_A_SHARD = 1024
+ROWS_AT_ONCE = 16_384
 
 
 def identity(reference: str) -> str:
@@ -69,13 +73,26 @@ class FeatureCache:
         self.flush()
 
     def read_shard(self, path: Path) -> None:
-        """Note where the rows of a shard are; a broken shard is passed over and made anew."""
+        """Note where the rows of a shard are; a broken shard is passed over and made anew.
+
+        Raises:
+            UserError: another model, preprocessing or precision made it.
+        """
         try:
             with safe_open(path, "pt") as shard:
-                keys = json.loads(shard.metadata()["identities"])
+                facts = shard.metadata()
+                keys, made_for = json.loads(facts["identities"]), facts.get("made_for", self.name)
         except (SafetensorError, KeyError, TypeError, ValueError):
             return
+        if made_for != self.name:
+            what = f"holds image features of another model ({made_for})"
+            raise UserError(path, what, f"Move it back, or remove {path.parent}.")
         self.note(keys, path)
+
+    @property
+    def name(self) -> str:
+        """What the features were made with."""
+        return "" if self.folder is None else self.folder.name
 
     def note(self, keys: Sequence[str], shard: Path | Tensor) -> None:
         """The rows of `shard` belong to these identities."""
@@ -103,7 +120,8 @@ class FeatureCache:
             self.note(keys, features)
             return
         path = self.folder / f"{uuid4().hex}.safetensors"
-        save_tensors({"features": features}, path, {"identities": json.dumps(keys)})
+        facts = {"identities": json.dumps(keys), "made_for": self.name}
+        save_tensors({"features": features}, path, facts)
         self.note(keys, path)
 
     def rows(self, keys: Sequence[str]) -> Tensor | None:
@@ -120,6 +138,29 @@ class FeatureCache:
                 answer = torch.full((len(keys), features.shape[1]), torch.nan)
             answer[[place for place, _ in pairs]] = features[[row for _, row in pairs]]
         return answer
+
+    def mapped(self, keys: Sequence[str], width: int) -> Tensor:
+        """Rows [keys, width] as `rows` has them, from one file that takes no memory.
+
+        The file is kept: the next run on the same pictures, and other processes, map it too.
+
+        Raises:
+            UserError: the disk is full or the place may not be written.
+        """
+        if self.folder is None:
+            raise ValueError("rows that are held in memory cannot be mapped")
+        known = text_hash("\n".join(key if key in self else "" for key in keys))
+        path = self.folder / f"rows-{known}.npy"
+        if not path.exists():
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                shape = {"descr": "<f4", "fortran_order": False, "shape": (len(keys), width)}
+                np.lib.format.write_array_header_1_0(file, shape)
+                for start in range(0, len(keys), ROWS_AT_ONCE):
+                    part = keys[start : start + ROWS_AT_ONCE]
+                    found = self.rows(part)
+                    found = torch.full((len(part), width), torch.nan) if found is None else found
+                    file.write(found.contiguous().numpy().data)
+        return torch.from_numpy(np.load(path, mmap_mode="c"))
 
     def load(self, shard: int) -> Tensor:
         """Features [rows, width] of a shard."""

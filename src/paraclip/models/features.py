@@ -121,6 +121,45 @@ def image_features(
     Raises:
         UserError: a picture is missing or broken and `problems` is None; the disk is full.
     """
+    kept, keys = filled(model, references, cache, problems, precision, label)
+    found = kept.rows([keys[name] for name in references])
+    if found is None:  # every picture is broken
+        return torch.full((len(references), feature_width(model)), torch.nan)
+    return found
+
+
+def mapped_features(
+    model: DualEncoder,
+    references: Sequence[str | None],
+    cache: Path,
+    problems: Problems | None = None,
+    precision: str = "fp32",
+    label: str = "image features",
+) -> Tensor:
+    """The same for more pictures than memory holds: the rows are mapped from a file in the cache.
+
+    Args:
+        model: as for `image_features`, with what follows.
+        references: of each row, None where it has no picture: NaN.
+        cache: folder of the cache.
+        problems: takes the broken pictures.
+        precision: fp32 or bf16.
+        label: of the progress bar.
+    """
+    names = [name for name in references if name]
+    kept, keys = filled(model, names, cache, problems, precision, label)
+    return kept.mapped([keys.get(name or "", "") for name in references], feature_width(model))
+
+
+def filled(
+    model: DualEncoder,
+    references: Sequence[str],
+    cache: Path | None,
+    problems: Problems | None,
+    precision: str,
+    label: str,
+) -> tuple[FeatureCache, dict[str, str]]:
+    """A cache that holds the pictures, the broken ones aside, and the identity of each."""
     model.eval()
     unique = list(dict.fromkeys(references))
     folder = cache / f"{model.image_key()}-{precision}" if cache is not None else None
@@ -132,7 +171,7 @@ def image_features(
         if problems is None:
             raise error
         problems.add(name, error.what, rows=1)
-    return rows_of(model, references, keys, kept)
+    return kept, keys
 
 
 def compute(
@@ -153,9 +192,18 @@ def compute(
             broken |= {name: error for name, error in batch if isinstance(error, UserError)}
             if good:
                 features = embed(model, torch.stack([pixels for _, pixels in good]), precision)
+                refuse_no_numbers([name for name, _ in good], features)
                 kept.add([keys[name] for name, _ in good], features)
             moving.update(len(batch))
     return broken
+
+
+def refuse_no_numbers(names: Sequence[str], features: Tensor) -> None:
+    """Raise for the first picture [names, width] that the tower made no numbers of."""
+    broken = (~torch.isfinite(features)).any(1).nonzero()
+    if len(broken):
+        what = "the image tower makes NaN or infinity of it"
+        raise UserError(names[int(broken[0])], what, "Use fp32, or check the model's weights.")
 
 
 @torch.no_grad()
@@ -165,16 +213,10 @@ def embed(model: DualEncoder, pixels: Tensor, precision: str) -> Tensor:
         return model.embed_pixels(pixels.to(model.device)).float().cpu()
 
 
-def rows_of(
-    model: DualEncoder, references: Sequence[str], keys: dict[str, str], kept: FeatureCache
-) -> Tensor:
-    """Rows from the cache in the order of the references; NaN where there is none."""
-    found = kept.rows([keys[name] for name in references])
-    if found is None:  # every picture is broken: only the model knows the width
-        side = model.image_size
-        width = embed(model, torch.zeros(1, 3, side, side), "fp32").shape[1]
-        return torch.full((len(references), width), torch.nan)
-    return found
+def feature_width(model: DualEncoder) -> int:
+    """Numbers in a row of image features: only the model knows."""
+    side = model.image_size
+    return embed(model, torch.zeros(1, 3, side, side), "fp32").shape[1]
 
 
 def read_pictures(model: DualEncoder, names: Sequence[str]) -> Iterator[tuple[str, Decoded]]:

@@ -35,7 +35,7 @@ def align(
     Args:
         model: changed in place.
         captions: N texts.
-        features: `embed_pixels` rows float32 [N, F], the picture of each caption; a row with NaN
+        features: `embed_pixels` rows float32 [N, F], the picture of each caption; a row of NaN
             means that the picture is broken.
         image_ids: N; captions of the same picture are no negatives of each other.
         config: how.

@@ -15,12 +15,13 @@ from paraclip.data.triples import attach_images, read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import image_features
+from paraclip.models.features import mapped_features
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.training.align import align
 from paraclip.training.checks import check_options
 from paraclip.training.config import AlignConfig, TrainConfig
+from paraclip.training.examples import rows_with_numbers
 from paraclip.training.folder import RunFolder
 from paraclip.training.launch import joined
 from paraclip.training.loop import train
@@ -61,23 +62,16 @@ def train_together(config: TrainConfig, processes: Processes, device: str) -> No
 
 def features_of(model: DualEncoder, references: list[str | None], problems: Problems) -> Tensor:
     """`embed_pixels` rows [N, F], NaN where there is no picture; [N, 0] where nobody has one."""
-    present = [row for row, name in enumerate(references) if name]
-    if not present:
+    if not any(references):
         return torch.zeros(len(references), 0)
-    names = [str(references[row]) for row in present]
-    found = image_features(model, names, cache_folder() / "image_features", problems)  # [K, F]
+    found = mapped_features(model, references, cache_folder() / "image_features", problems)
     problems.check(len(references))
-    if len(present) == len(references):
-        return found
-    features = torch.full((len(references), found.shape[1]), torch.nan)
-    features[torch.tensor(present)] = found
-    return features
+    return found
 
 
 def say_pictures(triples: pa.Table, features: Tensor) -> None:
     """Count the rows that L1 cannot use."""
-    count = len(triples)
-    with_image = int((features == features).any(1).sum())  # NaN differs from itself
+    count, with_image = len(triples), int(rows_with_numbers(features).sum())
     print(f"{count:,} triples, {with_image:,} with a picture.")
     if with_image < count:
         print(f"{count - with_image:,} have none and feed L2 and L3 only.")

@@ -13,6 +13,7 @@ from paraclip.training.batches import ALL_TEXTS, Examples
 from paraclip.training.losses import CAPTION
 from paraclip.training.tokens import Integers, store_tokens
 
+ROWS_AT_ONCE = 16_384
 TEXTS_AT_ONCE = {"cpu": 128}
 """Smaller chunks hold less padding, larger ones sum up fewer gradients; measured."""
 
@@ -38,7 +39,7 @@ def make_examples(
         model: whose tokenizer and image features these are.
         texts: N texts under "caption" and, where there are any, under both paraphrases.
         image_ids: N; equal where the picture is the same.
-        features: `embed_pixels` rows [N, F], a row with NaN meaning no picture; or None.
+        features: `embed_pixels` rows [N, F], a row of NaN meaning no picture; or None.
         needed: the texts that go through the tower.
         micro_batch: most texts that go through it at once, or None for what is fastest.
         negatives: N texts that must not be found, None or empty where a row has none.
@@ -85,8 +86,9 @@ def check_rows(captions: Sequence[str], image_ids: Sequence[str]) -> None:
     if len(captions) < 2:
         what = f"{len(captions)} row(s); a contrastive loss needs at least two"
         raise UserError("training rows", what, "Give more captions, or loosen the filters.")
-    if len(set(captions)) < 2 or len(set(image_ids)) < 2:
-        same = "picture" if len(set(captions)) > 1 else "caption"
+    different = len(set(number(captions, {})))
+    if different < 2 or len(set(image_ids)) < 2:
+        same = "picture" if different > 1 else "caption"
         what = f"all {len(captions)} rows have the same {same}, so nothing can be told apart"
         raise UserError("training rows", what, "Give captions of several pictures.")
 
@@ -101,12 +103,32 @@ def check_features(model: DualEncoder, features: Tensor, rows: int) -> NDArray[n
     if features.ndim != 2 or len(features) != rows:
         what = f"shape {list(features.shape)} for {rows} rows"
         raise UserError("image features", what, mend)
-    has_image = ~torch.isnan(features).any(dim=1) if features.shape[1] else torch.zeros(rows) > 0
-    if bool(torch.isinf(features[has_image]).any()):
-        raise UserError("image features", "a value is infinite", mend)
-    if bool(has_image.any()):
-        check_width(model, features[has_image][:1], mend)
-    return np.asarray(has_image.numpy(), dtype=bool)
+    has_image = rows_with_numbers(features)
+    if has_image.any():
+        check_width(model, features[int(has_image.argmax())][None], mend)
+    return has_image
+
+
+def rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
+    """Which rows [N] of features [N, F] are no picture's absence: NaN all over.
+
+    A few rows at a time, since the features may lie in a file larger than memory.
+
+    Raises:
+        UserError: a row holds NaN or infinity beside numbers.
+    """
+    found = np.zeros(len(features), dtype=bool)
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        part = features[start : start + ROWS_AT_ONCE]
+        finite = torch.isfinite(part)
+        has_image = ~torch.isnan(part).all(1) if part.shape[1] else finite.any(1)
+        broken = (has_image & ~finite.all(1)).nonzero()
+        if len(broken):
+            where = f"image features: row {start + int(broken[0]) + 1}"
+            mend = "Compute the features anew, in fp32."
+            raise UserError(where, "a value is NaN or infinite", mend)
+        found[start : start + ROWS_AT_ONCE] = has_image.numpy()
+    return found
 
 
 def check_width(model: DualEncoder, feature: Tensor, mend: str) -> None:

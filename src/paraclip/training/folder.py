@@ -62,6 +62,12 @@ class RunFolder:
             shutil.rmtree(self.path / folder, ignore_errors=True)
         shutil.rmtree(self.states, ignore_errors=True)
 
+    def clear_parts(self) -> None:
+        """Remove what a killed run was just writing."""
+        for folder in (self.path, self.states):
+            for part in folder.glob(".*.part"):
+                part.unlink(missing_ok=True)
+
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the summary; the states have served."""
         write_text(self.summary_file, json.dumps(summary, indent=2) + "\n")
@@ -80,6 +86,7 @@ def open_run(out: Path, identity: dict[str, Any], fresh: bool) -> RunFolder:
         UserError: another run lies there.
     """
     folder = RunFolder(out)
+    folder.clear_parts()
     if fresh:
         folder.clear()
     if folder.identity_file.exists():

@@ -67,7 +67,7 @@ def train(
     Args:
         model: the base; it is changed in place, and holds the last weights afterwards.
         triples: columns `caption`, `paraphrase_1`, `paraphrase_2`, `image_id`.
-        features: `embed_pixels` rows float32 [N, F] of the triples' pictures, a row with NaN
+        features: `embed_pixels` rows float32 [N, F] of the triples' pictures, a row of NaN
             where there is none; or None where no triple has one (then L1 has nothing to say).
         config: how; with `config.control` L1 on the original captions only, as many steps.
         out: folder of checkpoints (`best.safetensors`, `last.safetensors`), logs and states.

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from paraclip.files import atomic_path, disk_errors
@@ -31,8 +32,9 @@ class JsonLines:
             self.lines.flush()
 
     def close(self) -> None:
-        """Nothing more comes."""
-        self.lines.close()
+        """Nothing more comes; of a disk that is full `write` has told."""
+        with suppress(OSError):
+            self.lines.close()
 
 
 class TensorBoard:
@@ -46,17 +48,22 @@ class TensorBoard:
     def __init__(self, folder: Path, after: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        place = str(folder / "tensorboard")
-        self.board = SummaryWriter(place, purge_step=after + 1)  # type: ignore[no-untyped-call]
+        self.place = folder / "tensorboard"
+        with disk_errors(self.place):
+            self.board = SummaryWriter(  # type: ignore[no-untyped-call]
+                str(self.place), purge_step=after + 1
+            )
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """One point a figure."""
-        for name, value in figures.items():
-            self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+        with disk_errors(self.place):
+            for name, value in figures.items():
+                self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
-        """Nothing more comes."""
-        self.board.close()  # type: ignore[no-untyped-call]
+        """Nothing more comes; of a disk that is full `write` has told."""
+        with suppress(OSError):
+            self.board.close()  # type: ignore[no-untyped-call]
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -135,6 +135,18 @@ def identity_of(task: Task) -> dict[str, Any]:
     }
 
 
+def nothing_held_out(config: LoopConfig) -> None:
+    """There are too few pictures to hold any out: say so.
+
+    Raises:
+        UserError: the run is to stop early by them.
+    """
+    what = "there are too few pictures to hold any out"
+    if config.patience is not None:
+        raise UserError("--patience", what, "Leave the option out, or raise --held-out.")
+    notice(f"{what}; the last checkpoint is the best")
+
+
 def kept_random_state(device: torch.device) -> AbstractContextManager[None]:
     """Leave the caller's random state as it was."""
     devices = [device] if device.type == "cuda" else []
@@ -179,6 +191,8 @@ def start(task: Task, identity: dict[str, Any], states: Path) -> Run:
     weights = trained(task.model, temperatures)
     optimizer = make_optimizer(weights, (*task.parts, of_their_own), config)
     learn, held_out = split_rows(rows.image_keys, config.held_out, config.seed)
+    if config.held_out and not len(held_out):
+        nothing_held_out(config)
     dtype = DTYPES[identity["precision"]]
     run = Run(task, optimizer, learn, held_out, dtype, identity, temperatures, processes)
     if len(learn) // run.epoch_steps < processes.count:

@@ -1,0 +1,106 @@
+"""A tiny run in a process of its own that meets a fault; forked from a server that has torch."""
+
+import multiprocessing
+import os
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tiny_model import TinyModel
+from training_rows import make_config, make_features, make_triples
+
+from paraclip.errors import UserError
+from paraclip.models import disk
+from paraclip.training import loop, state
+
+SETTINGS = {"epochs": 4, "save_every": 2, "dropout": 0.2}
+
+
+def run(out: Path) -> None:
+    """The whole run, or what is left of it."""
+    triples = make_triples()
+    loop.train(TinyModel(), triples, make_features(triples), make_config(**SETTINGS), out)
+
+
+def apart(deed: Callable[..., None], *arguments: object) -> int | None:
+    """Do something in a process of its own; returns its exit code."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["paraclip.training.loop", "peft"])
+    process = context.Process(target=deed, args=arguments)
+    process.start()
+    process.join(100)
+    return process.exitcode
+
+
+def die() -> None:
+    """As `kill -9` ends a process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_at_step(out: Path, step: int) -> None:
+    """The run, killed when its weights have changed but nothing of the step is written."""
+    torch.set_num_threads(1)
+    take_step = loop.take_step
+
+    def step_and_die(under_way, batch):
+        figures = take_step(under_way, batch)
+        if under_way.step == step:
+            die()
+        return figures
+
+    loop.take_step = step_and_die
+    run(out)
+
+
+def killed_while_writing(out: Path, name: str, time: int) -> None:
+    """The run, killed when a file whose name begins so is half written, for the n-th time."""
+    torch.set_num_threads(1)
+    left = [time]
+
+    def half(save):
+        def save_half(tensors, path, metadata):
+            save(tensors, path, metadata)
+            left[0] -= Path(path).name.startswith(f".{name}")
+            if left[0] == 0:
+                os.truncate(path, os.path.getsize(path) // 2)
+                die()
+
+        return save_half
+
+    state.save_file, disk.save_file = half(state.save_file), half(disk.save_file)
+    run(out)
+
+
+def short_of_room(out: Path, name: str, most: int, told: Path) -> None:
+    """The run where a file may not grow past so many bytes; what the user is told goes to a file.
+
+    Args:
+        out: of the run.
+        name: how the name of a tensor file begins from which on that holds; "" from the start on.
+        most: bytes.
+        told: file for the line.
+    """
+    torch.set_num_threads(1)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limited(save):
+        def save_limited(tensors, path, metadata):
+            if Path(path).name.startswith(f".{name}"):
+                limit()
+            save(tensors, path, metadata)
+
+        return save_limited
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, unlimited[1]))
+
+    state.save_file, disk.save_file = limited(state.save_file), limited(disk.save_file)
+    if not name:
+        limit()
+    try:
+        run(out)
+    except UserError as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        told.write_text(str(error))
