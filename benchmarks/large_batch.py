@@ -54,6 +54,8 @@ from training_steps import (
 BATCHES = {"ViT-B-32": (256, 1024, 4096, 8192), "mini": (256, 2048, 8192, 32768)}
 PLAIN = {"ViT-B-32": (256, 1024), "mini": (256, 2048, 8192)}
 WARM_UP = 64
+NO_ROOM = ("memory", "alloc", "could not create a primitive")
+"""What PyTorch, C++ and oneDNN say where there is no memory left."""
 SHORT = 1024
 """Triples of a step up to which it is timed three times; a larger one takes minutes."""
 
@@ -91,7 +93,7 @@ def measure(case: Case) -> dict[str, Any]:
         try:
             found = time_steps(step, case.batch)
         except (RuntimeError, MemoryError) as error:
-            if "memory" not in str(error):
+            if not any(word in str(error) for word in NO_ROOM):
                 raise
             return {**asdict(case), "fits": False}
     return {
