@@ -1,9 +1,13 @@
 """The three commands as the command line calls them, on tiny models and drawn pictures."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_models import draw, tiny_clip, word_files
 
 from paraclip.cli import main
@@ -169,3 +173,23 @@ def test_the_command_line_trains_the_control(triples, base, tmp_path, capsys):
     assert main([*words, "--epochs", "2"]) == 2
     complaint = capsys.readouterr().err.splitlines()[-1]
     assert complaint.startswith("paraclip: ") and "--fresh" in complaint
+
+
+def test_torchrun_trains_as_one_process_does(triples, base, tmp_path):
+    options = ["--model", base, "--epochs", "2", "--batch-size", "4", "--held-out", "0"]
+    words = ["train", str(triples), *options, "--precision", "fp32", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "one")]) == 0
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    together = [*launcher, "--nproc-per-node", "2", "-m", "paraclip", *words]
+    quiet = os.environ | {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1"}
+    said = subprocess.run(
+        [*together, "--out", str(tmp_path / "two")], env=quiet, capture_output=True, text=True,
+        check=True, timeout=200,
+    )  # fmt: skip
+    assert said.stdout.count("Checkpoint:") == 1, "only the first process speaks"
+    one, two = (load_file(tmp_path / name / "last.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5, msg=name)
+    steps = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two")]
+    losses = [[step["loss"] for step in run] for run in steps]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)

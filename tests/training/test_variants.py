@@ -221,6 +221,7 @@ def test_a_broken_picture_is_named_where_the_image_tower_is_trained(tmp_path):
 def test_compile_and_tf32_hold_for_the_run_only(tmp_path, monkeypatch):
     asked, seen = [], []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: asked.append(how))
+    monkeypatch.setattr(torch, "compile", lambda function: function)
     set_precision = torch.set_float32_matmul_precision
     monkeypatch.setattr(
         torch, "set_float32_matmul_precision", lambda name: (seen.append(name), set_precision(name))
@@ -229,6 +230,16 @@ def test_compile_and_tf32_hold_for_the_run_only(tmp_path, monkeypatch):
     tune(tmp_path, compile=True, tf32=True, epochs=1)
     assert asked == [{"dynamic": True}] and seen == ["high", before]
     assert torch.get_float32_matmul_precision() == before
+
+
+def test_where_nothing_compiles_it_is_told_before_the_first_step(tmp_path, monkeypatch):
+    def no_compiler(function):
+        raise RuntimeError("InvalidCxxCompiler: no g++\nand a long trace")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    with pytest.raises(UserError, match=r"--compile: .* here \(InvalidCxxCompiler: no g\+\+\)"):
+        tune(tmp_path, compile=True)
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])

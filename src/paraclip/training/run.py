@@ -160,12 +160,27 @@ def arithmetic_of(config: LoopConfig, model: DualEncoder) -> Iterator[None]:
     if config.tf32:
         torch.set_float32_matmul_precision("high")
     if config.compile:
+        check_compiler(model.device)
         model.text_tower.compile(dynamic=True)
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
         model.text_tower._compiled_call_impl = None
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile something small, so that what is missing is told before the first step.
+
+    Raises:
+        UserError: torch.compile does not work here.
+    """
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
+    except Exception as error:  # as many kinds as there are compilers
+        first = str(error).strip().partition("\n")[0]
+        mend = "Install a C++ compiler (on a GPU, Triton), or leave the option out."
+        raise UserError("--compile", f"torch.compile does not work here ({first})", mend) from error
 
 
 def precision_of(precision: str, device: torch.device) -> str:
