@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from paraclip.data.images import open_image
 from paraclip.data.problems import Problems
@@ -29,15 +27,7 @@ from paraclip.evaluation.vectors import (
 )
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.feature_cache import FeatureCache, identity
-from paraclip.models.features import (
-    IMAGES_AT_ONCE,
-    PREPROCESSORS,
-    ahead,
-    batches,
-    embed,
-    project,
-)
-from paraclip.progress import bar
+from paraclip.models.features import compute, project, read_pictures
 
 Float = NDArray[np.floating]
 Integer = NDArray[np.int64]
@@ -181,7 +171,9 @@ def crop_vectors(
     folder = cache / f"{model.image_key()}-{how.precision}-crops" if cache is not None else None
     kept, unique = FeatureCache(folder), {crop.name(): crop for crop in crops}
     keys = {name: f"{identity(crop.path)}#{crop.box}" for name, crop in unique.items()}
-    broken = compute_crops(model, unique, keys, kept, how.precision)
+    lacking = [name for name, key in keys.items() if key not in kept]
+    parts = read_pictures(model, lacking, lambda name: unique[name].open())
+    broken = compute(model, parts, keys, kept, how.precision, "parts of pictures")
     problems = Problems(how.max_broken)
     for error in broken.values():
         problems.add(error.where, error.what)
@@ -193,28 +185,3 @@ def crop_vectors(
     vectors = project(model, rows).numpy()
     refuse_infinite(vectors, "the model's image vectors")
     return vectors, good, left_out(problems, len(unique))
-
-
-def compute_crops(
-    model: DualEncoder, unique: dict[str, Crop], keys: dict[str, str], kept: FeatureCache,
-    precision: str,
-) -> dict[str, UserError]:  # fmt: skip
-    """Compute what the cache lacks; returns the parts that could not be read."""
-
-    def read(name: str) -> Tensor | UserError:
-        try:
-            return model.preprocess(unique[name].open())
-        except UserError as error:
-            return error
-
-    names = [name for name, key in keys.items() if key not in kept]
-    broken: dict[str, UserError] = {}
-    with bar("parts of pictures", len(keys), "part", done=len(keys) - len(names)) as moving, kept:
-        for batch in batches(ahead(read, names, PREPROCESSORS, 3 * IMAGES_AT_ONCE), IMAGES_AT_ONCE):
-            good = [(name, pixels) for name, pixels in batch if isinstance(pixels, Tensor)]
-            broken |= {name: error for name, error in batch if isinstance(error, UserError)}
-            if good:
-                features = embed(model, torch.stack([pixels for _, pixels in good]), precision)
-                kept.add([keys[name] for name, _ in good], features)
-            moving.update(len(batch))
-    return broken

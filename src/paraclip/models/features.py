@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from paraclip.data.images import open_image
@@ -166,7 +167,8 @@ def filled(
     kept = FeatureCache(folder)
     keys = {name: identity(name) for name in unique}
     missing = [name for name in unique if keys[name] not in kept]
-    broken = compute(model, missing, keys, kept, precision, label)
+    pictures = read_pictures(model, missing)
+    broken = compute(model, pictures, keys, kept, precision, label)
     for name, error in broken.items():
         if problems is None:
             raise error
@@ -176,18 +178,28 @@ def filled(
 
 def compute(
     model: DualEncoder,
-    names: Sequence[str],
+    pictures: Iterator[tuple[str, Decoded]],
     keys: dict[str, str],
     kept: FeatureCache,
     precision: str,
     label: str,
 ) -> dict[str, UserError]:
-    """Compute the named pictures into the cache; returns those that could not be read."""
+    """Compute pictures into the cache; returns those that could not be read.
+
+    Args:
+        model: its image tower.
+        pictures: names, and pixels or error, of those that the cache lacks.
+        keys: identity of every picture, the lacking ones among them.
+        kept: the cache.
+        precision: fp32 or bf16.
+        label: of the progress bar.
+    """
     broken: dict[str, UserError] = {}
-    if not names:
+    done = sum(key in kept for key in keys.values())
+    if done == len(keys):
         return broken
-    with bar(label, len(keys), "image", done=len(keys) - len(names)) as moving, kept:
-        for batch in batches(read_pictures(model, names), IMAGES_AT_ONCE):
+    with bar(label, len(keys), "image", done=done) as moving, kept:
+        for batch in batches(pictures, IMAGES_AT_ONCE):
             good = [(name, pixels) for name, pixels in batch if isinstance(pixels, Tensor)]
             broken |= {name: error for name, error in batch if isinstance(error, UserError)}
             if good:
@@ -219,15 +231,23 @@ def feature_width(model: DualEncoder) -> int:
     return embed(model, torch.zeros(1, 3, side, side), "fp32").shape[1]
 
 
-def read_pictures(model: DualEncoder, names: Sequence[str]) -> Iterator[tuple[str, Decoded]]:
+def read_pictures(
+    model: DualEncoder, names: Sequence[str], open_named: Callable[[str], Image] | None = None
+) -> Iterator[tuple[str, Decoded]]:
     """Names with pixels [3, side, side] or the error, in order, a few batches ahead of use.
 
     Threads are enough: Pillow decodes and resizes without holding the interpreter.
+
+    Args:
+        model: whose preprocessing it is.
+        names: paths or URLs, or whatever `open_named` takes.
+        open_named: opens a picture; `open_image` if left out.
     """
 
     def read(name: str) -> Decoded:
         try:
-            return model.preprocess(open_image(name, model.image_size))
+            found = open_named(name) if open_named else open_image(name, model.image_size)
+            return model.preprocess(found)
         except UserError as error:
             return error
 
