@@ -31,7 +31,7 @@ $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes,crosscheck,tags]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes,crosscheck,benchmarks,tags]'
 	@touch $@
 
 # The page of examples is tested in Chromium; without it (no root, no apt-get) that test is skipped.
