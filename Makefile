@@ -12,7 +12,7 @@ demo: $(VENV)/builtin.stamp
 	$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)")
 
 test: $(VENV)/dev.stamp lint chromium
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Memory and speed of a training step against its batch size, 256 triples to 32,768.
 
     python benchmarks/large_batch.py              # about 25 minutes on 2 free cores
+    python benchmarks/large_batch.py --ends       # the smallest and the largest batches alone
     python benchmarks/large_batch.py --models mini --batches 256 2048
 
 Every case runs in a process of its own, so that its peak is its own. There one small step makes
@@ -167,6 +168,7 @@ def cases(chosen: argparse.Namespace) -> list[Case]:
     found = []
     for name in chosen.models:
         sizes = chosen.batches or BATCHES.get(name, BATCHES["mini"])
+        sizes = [sizes[0], sizes[-1]] if chosen.ends else sizes
         plain = [size for size in sizes if size in PLAIN.get(name, PLAIN["mini"])]
         every = [("paraclip", size) for size in sizes] + [("plain", size) for size in plain]
         found += [
@@ -208,6 +210,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--models", nargs="+", default=["ViT-B-32", "mini"])
     options.add_argument("--batches", nargs="+", type=int, help="triples a step")
+    options.add_argument("--ends", action="store_true", help="only the smallest and the largest")
     options.add_argument("--compare", type=int, default=256, help="triples of the gradients")
     options.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     options.add_argument("--threads", type=int, default=2)
