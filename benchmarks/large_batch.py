@@ -58,7 +58,7 @@ WARM_UP = 64
 NO_ROOM = ("memory", "alloc", "could not create a primitive")
 """What PyTorch, C++ and oneDNN say where there is no memory left."""
 SHORT = 1024
-"""Triples of a step up to which it is timed three times; a larger one takes minutes."""
+"""Triples of a step up to which it is timed several times; a larger one takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Case:
         precision: fp32 or bf16.
         threads: of PyTorch.
         limit: bytes of memory that the process may take.
+        rounds: how often a step of at most `SHORT` triples is timed.
     """
 
     model: str
@@ -80,6 +81,7 @@ class Case:
     precision: str
     threads: int
     limit: int
+    rounds: int = 3
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def measure(case: Case) -> dict[str, Any]:
         before = held_memory(CPU)
         forget_peak(CPU)
         try:
-            found = time_steps(step, case.batch)
+            found = time_steps(step, case.batch, case.rounds)
         except (RuntimeError, MemoryError) as error:
             if not any(word in str(error) for word in NO_ROOM):
                 raise
@@ -118,10 +120,10 @@ def step_of(
     return OurStep(model, triples, features, folder, precision=case.precision)
 
 
-def time_steps(step: Callable[[np.ndarray], float], batch: int) -> dict[str, Any]:
+def time_steps(step: Callable[[np.ndarray], float], batch: int, rounds: int) -> dict[str, Any]:
     """Median seconds of a step, and triples a second."""
     rows = np.arange(batch)
-    every = [seconds_of(lambda: step(rows), CPU) for _ in range(3 if batch <= SHORT else 1)]
+    every = [seconds_of(lambda: step(rows), CPU) for _ in range(rounds if batch <= SHORT else 1)]
     seconds = statistics.median(every)
     return {"seconds": seconds, "all_seconds": every, "triples_per_second": batch / seconds}
 
@@ -172,7 +174,8 @@ def cases(chosen: argparse.Namespace) -> list[Case]:
         plain = [size for size in sizes if size in PLAIN.get(name, PLAIN["mini"])]
         every = [("paraclip", size) for size in sizes] + [("plain", size) for size in plain]
         found += [
-            Case(name, step, size, chosen.precision, chosen.threads, limit) for step, size in every
+            Case(name, step, size, chosen.precision, chosen.threads, limit, chosen.rounds)
+            for step, size in every
         ]
     return found
 
@@ -211,6 +214,7 @@ def main() -> None:
     options.add_argument("--models", nargs="+", default=["ViT-B-32", "mini"])
     options.add_argument("--batches", nargs="+", type=int, help="triples a step")
     options.add_argument("--ends", action="store_true", help="only the smallest and the largest")
+    options.add_argument("--rounds", type=int, default=3, help="steps timed of a small batch")
     options.add_argument("--compare", type=int, default=256, help="triples of the gradients")
     options.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     options.add_argument("--threads", type=int, default=2)

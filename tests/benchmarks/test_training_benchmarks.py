@@ -72,7 +72,7 @@ def case_of(**changes):
 
 
 def test_a_step_that_does_not_fit_is_a_line_of_the_table_and_other_errors_are_errors(monkeypatch):
-    def fail(step, batch):
+    def fail(step, batch, rounds):
         raise errors.pop()
 
     monkeypatch.setattr(large_batch, "time_steps", fail)
