@@ -187,7 +187,8 @@ def test_the_learning_rate_rises_then_falls():
     assert shares[:10] == sorted(shares[:10]) and shares[10] == 1
     assert shares[10:] == sorted(shares[10:], reverse=True)
     assert 0 < shares[-1] < 0.01 and shares[0] > 0
-    assert learning_rate_share(0, 1, 0.0) > 0
+    assert learning_rate_share(0, 1, 0.1) > 0
+    assert learning_rate_share(0, 9, 0.0) == 1
 
 
 def test_configuration_round_trip_through_json():

@@ -11,7 +11,7 @@ def learning_rate_share(step: int, total: int, warmup: float) -> float:
         total: steps of the whole run.
         warmup: share of the steps that rise.
     """
-    rising = max(1, round(total * warmup))
+    rising = max(1, round(total * warmup)) if warmup else 0
     if step < rising:
         return (step + 1) / (rising + 1)
     done = (step - rising) / max(1, total - rising)
