@@ -14,7 +14,7 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.bootstrap import Interval, interval, resample
-from paraclip.evaluation.contact_sheet import choose, contact_sheet, wrapped
+from paraclip.evaluation.contact_sheet import choose, contact_sheet, distinct, wrapped
 from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
@@ -280,10 +280,17 @@ def test_the_sheet_shows_gains_the_middle_and_the_loss() -> None:
         first,
         rankings(*[same if n in (2, 7) else [2, 0] if n == 5 else other for n in range(9)]),
     )
-    chosen = choose(base, tuned)
+    chosen = choose(base, tuned, np.arange(9))
     assert chosen[:3] == [(2, "greatest gain"), (7, "greatest gain"), (5, "greatest gain")]
     assert [kind for _, kind in chosen[3:]] == ["median", "median", "greatest loss"]
     assert chosen[-1][0] == 8
+
+    assert [n for n, _ in choose(base, tuned, np.array([0, 5, 8]))] == [5, 0, 8]
+
+
+def test_of_pairs_of_the_same_texts_the_first_is_shown() -> None:
+    pairs = [("a", "b"), ("b", "a"), ("a", "b"), ("a", "c"), ("b", "a")]
+    assert distinct(pairs).tolist() == [0, 1, 3]
 
 
 def test_the_sheet_of_one_pair_frames_what_is_shared(tmp_path: Path) -> None:

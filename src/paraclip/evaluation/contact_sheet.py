@@ -57,7 +57,7 @@ def contact_sheet(
     """
     if not pairs:
         raise UserError(path, "there is no pair to draw", "Give pairs.")
-    chosen = choose(base_rankings, tuned_rankings)
+    chosen = choose(base_rankings, tuned_rankings, distinct(pairs))
     shown = min(SHOWN, base_rankings[0].shape[1])
     sheet = Sheet(len(chosen), shown, labels, base_rankings[0].shape[1])
     for place, (number, kind) in enumerate(chosen):
@@ -70,10 +70,16 @@ def contact_sheet(
         small.save(temporary, "PNG", optimize=True)
 
 
-def choose(base: Rankings, tuned: Rankings) -> list[tuple[int, str]]:
+def distinct(pairs: Sequence[tuple[str, str]]) -> Integer:
+    """Numbers of the pairs, of those with the same texts the first: one of them shows all."""
+    first = {tuple(pair): number for number, pair in reversed(list(enumerate(pairs)))}
+    return np.array(sorted(first.values()))
+
+
+def choose(base: Rankings, tuned: Rankings, among: Integer) -> list[tuple[int, str]]:
     """Numbers of the pairs to show and why, by how much AO@k grew; equal ones by their order."""
     gain = average_overlap(*tuned) - average_overlap(*base)
-    order = np.argsort(-gain, kind="stable")
+    order = among[np.argsort(-gain[among], kind="stable")]
     middle = max(0, (len(order) - MEDIAN) // 2)
     wanted = [
         *((int(number), KINDS[0]) for number in order[:GREATEST]),
