@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paraclip.errors import UserError, nearest
-from paraclip.files import atomic_path, cache_folder, file_hash, write_text
+from paraclip.files import atomic_path, cache_folder, file_hash, locked, write_text
 from paraclip.provenance import provenance
 
 
@@ -46,6 +46,24 @@ def test_a_really_full_device_is_told(tmp_path: Path) -> None:
 def test_other_failures_are_not_hidden(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="too many"), atomic_path(tmp_path / "a"):
         raise OSError(errno.EMFILE, "too many")
+
+
+def test_a_folder_is_one_process_s_at_a_time(tmp_path: Path) -> None:
+    place = tmp_path / "deep" / "run"
+    refused = pytest.raises(UserError, match="run: another run is writing here")
+    with locked(place), refused, locked(place):
+        raise AssertionError("two are in it")
+    with locked(place):
+        assert [path.name for path in place.iterdir()] == [".lock"]
+
+
+def test_a_file_system_without_locks_stops_nobody(tmp_path: Path, monkeypatch) -> None:
+    def unknown(file, how):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    with locked(tmp_path):
+        pass
 
 
 def test_a_user_error_is_one_line() -> None:

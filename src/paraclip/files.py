@@ -1,12 +1,14 @@
 """Whole files or none: every result is written beside its place and moved there at the end."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from paraclip.errors import UserError
 
@@ -45,6 +47,43 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def take_lock(file: IO[bytes], name: Path, mend: str) -> None:
+    """Keep other processes from an open file until it is closed, however this process ends.
+
+    A file system that knows no locks gives none, and says nothing.
+
+    Args:
+        file: open for writing.
+        name: told where another has it.
+        mend: what to do then.
+
+    Raises:
+        UserError: another process has it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(name, "another run is writing here", mend) from error
+    except OSError:
+        return
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for it out of a folder until the block ends.
+
+    Raises:
+        UserError: another process is in it, or it may not be written.
+    """
+    path = folder / ".lock"
+    with disk_errors(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        take_lock(file, folder, "Wait for it, or name another folder.")
+        yield
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -21,6 +21,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.compare import Drawing, compare
 from paraclip.evaluation.compare_command import choose_pairs
 from paraclip.evaluation.config import CompareConfig
+from paraclip.files import locked
 from paraclip.models.loading import load_model
 from paraclip.training.merge import merge
 
@@ -31,6 +32,7 @@ BROKEN = '\n[variants.broken]\nnegatives = "nowhere"\n'
 
 def states(config) -> dict[str, str]:
     found = prepare(config)
+    found.find()
     return {cell.name: found.state(cell) for cell in found.plan.cells}
 
 
@@ -57,7 +59,7 @@ def test_the_table_the_data_and_the_plots_are_written(finished):
     assert [row["seeds"] for row in content["rows"]] == [[], [0, 1], [0, 1], [0, 1]]
     assert content["rows"][3]["options"]["weights"] == [0, 0, 1] and content["failed"] == {}
     assert {cell["folder"] for cell in content["cells"]} == {
-        path.name for path in (finished.out / "cells").iterdir()
+        path.name for path in (finished.out / "cells").iterdir() if path.is_dir()
     }
 
 
@@ -129,6 +131,19 @@ def test_a_dry_run_lists_and_does_nothing(world, capsys):
     assert len(said) == 8 and said[-1] == "7 of 7 cells to do"
     assert said[0].startswith("to do     base  (") and "L3 alone, seed 1" in said[6]
     assert not world.out.exists()
+
+
+def test_a_dry_run_leaves_no_triples_of_the_same_captions(world, capsys):
+    grid = world.grid(head=f"same_captions = true\n{HEAD}")
+    ablate_command(world.config(grid, dry_run=True))
+    assert "7 of 7 cells to do" in capsys.readouterr().out and not world.out.exists()
+
+
+def test_two_commands_do_not_work_on_the_same_cells(world, capsys):
+    with locked(world.out / "cells"):
+        assert main(world.words()) == 2
+    assert "cells: another run is writing here. Wait for it" in capsys.readouterr().err
+    assert not list(world.out.rglob("*.json"))
 
 
 def tensors(cell) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """Which triples a variant trains on."""
 
+import pyarrow as pa
 import pytest
 
 from paraclip.ablation.sources import triples_of
@@ -64,6 +65,23 @@ def test_the_same_captions_of_all_files(files, tmp_path):
     assert tables["w"]["paraphrase_2"].to_pylist() == ["dog", "cat here"]
     assert read_provenance(found["w"]) == {"generator": "weak", "reduced_from": "weak.parquet"}
     assert triples_of(variants, (), tmp_path) == found, "written once, under the same name"
+
+
+def test_hard_negatives_stay_where_a_variant_reads_them(files, tmp_path):
+    table = read_triples(files[0])
+    negative = pa.table({"negative": ["a car", None, "a frog"]})
+    with_column = str(tmp_path / "with.parquet")
+    write_triples(with_column, table, {}, negative)
+    variants = {
+        "hard": {"triples": with_column, "negatives": "negative"},
+        "plain": {"triples": with_column},
+        "weak": {"triples": files[1]},
+    }
+    found = triples_of(variants, (), tmp_path)
+    assert len(set(found.values())) == 3
+    hard = read_triples(found["hard"], extra="negative")
+    assert hard["negative"].to_pylist() == ["a car", "a frog"]
+    assert read_triples(found["plain"])["caption"].to_pylist() == hard["caption"].to_pylist()
 
 
 def test_files_of_other_captions_cannot_be_compared(files, tmp_path):

@@ -13,12 +13,14 @@ from colour_encoder import ColourEncoder, draw_pictures
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.aro_order import (
     Order,
     changes,
     first_of_all,
     load_coco_order,
+    on_sample,
     read_cases,
     similarities,
 )
@@ -196,6 +198,28 @@ def test_only_pictures_that_the_list_names_are_expected(tmp_path: Path) -> None:
         order(tmp_path, rows)
 
 
+def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path: Path) -> None:
+    rows = [
+        {"image": "val2014/COCO_val2014_000000000007.jpg", "caption": ["a dog", "the dog"]},
+        {"image": "val2014/COCO_val2014_000000000008.jpg", "caption": ["a cat"]},
+    ]
+    cases = read_cases(write(tmp_path, rows), GET)
+    listed = tmp_path / "captions.json"
+    named = [
+        {"file_name": "000000000007.jpg", "captions": ["its own"]},
+        {"file_name": "000000000009.jpg", "captions": ["a hat", "the hat"]},
+    ]
+    listed.write_text(json.dumps(named))
+    found = on_sample(cases, listed, Problems())
+    assert found.captions == ("a dog", "the dog", "a hat", "the hat") and found.whole == 3
+    assert found.images[::2] == ("000000000007.jpg", "000000000009.jpg")
+    assert "names 2 pictures: 1 of the 2 of" in found.notes[0] and "1 others" in found.notes[0]
+    assert found.hash != cases.hash
+    listed.write_text(json.dumps([*named, {"file_name": "000000000010.jpg"}]))
+    with pytest.raises(UserError, match="json:3: the captions are no list"):
+        on_sample(cases, listed, Problems())
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -219,6 +243,6 @@ def test_what_is_wrong_with_the_captions_is_said(tmp_path: Path, rows: list, mes
 @pytest.mark.skipif(not (DATA / "coco").is_dir(), reason=f"no research data in {DATA}")
 def test_the_real_captions_meet_the_real_pictures() -> None:
     benchmark = load_coco_order(DATA, Arithmetic())
-    assert benchmark.data["whole_count"] == 25_010 and benchmark.data["pictures"] == 48
-    assert "48 of 5,000 pictures" in benchmark.notes[0]
+    assert benchmark.data["whole_count"] == 25_010 and benchmark.data["pictures"] == 337
+    assert benchmark.notes[0].startswith("captions.json names 337 pictures: 48 of the 5,000 of")
     assert all(len(texts) == 5 for texts in benchmark.options)

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from faults import apart, run, short_of_room
+from faults import apart, curves_without_room, run, short_of_room
 from test_resume import assert_same_outcome
 from tiny_model import TinyModel
 from tiny_models import tiny_clip, word_files
 from training_rows import make_config, make_features, make_triples
 
 from paraclip.errors import UserError
+from paraclip.files import locked
 from paraclip.models.mini import Mini
 from paraclip.training.loop import train
-from paraclip.training.metrics_log import read_metrics
+from paraclip.training.metrics_log import JsonLines, read_metrics
 
 
 def tune(out, model=None, triples=None, features="given", **changes):
@@ -64,6 +65,29 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(
         with pytest.raises(UserError, match=rf"{name}: the disk is full. Free some space"):
             run(tmp_path)
     assert not (tmp_path / name).exists() and not full.is_symlink()
+    run(tmp_path)
+    assert_same_outcome(tmp_path, whole)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_a_full_disk_under_the_log_is_one_line(tmp_path):
+    log = JsonLines(tmp_path)
+    log.lines.close()
+    with Path("/dev/full").open("a") as log.lines:
+        with pytest.raises(UserError, match=r"metrics.jsonl: the disk is full"):
+            log.write(1, {"loss": 2.0})
+        log.close()
+
+
+def test_a_full_disk_under_tensorboard_is_one_line(tmp_path):
+    assert apart(curves_without_room, tmp_path, tmp_path / "told") == 0
+    assert "tensorboard: may not grow so large here." in (tmp_path / "told").read_text()
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path, whole):
+    with locked(tmp_path), pytest.raises(UserError, match="another run is writing here"):
+        run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     run(tmp_path)
     assert_same_outcome(tmp_path, whole)
 

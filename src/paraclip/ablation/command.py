@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from paraclip.ablation.cells import Scoring
 from paraclip.ablation.config import AblateConfig
@@ -21,10 +22,11 @@ def ablate_command(config: AblateConfig) -> None:
     Raises:
         UserError: the grid is wrong, or (at the very end) a cell failed.
     """
-    study = prepare(config)
     if config.dry_run:
-        print(study.listing())
+        with TemporaryDirectory() as scratch:
+            print(prepare(config, Path(scratch)).listing())
         return
+    study = prepare(config)
     study.run()
     print(study.text)
     print(f"\nWritten: {study.plan.out / 'ablation.md'} (and ablation.json, plots)")
@@ -35,8 +37,12 @@ def ablate_command(config: AblateConfig) -> None:
         raise UserError("ablate", what, mend)
 
 
-def prepare(config: AblateConfig) -> Study:
-    """The study of a grid, with the cells that are finished already.
+def prepare(config: AblateConfig, scratch: Path | None = None) -> Study:
+    """The study of a grid.
+
+    Args:
+        config: options of the command.
+        scratch: where triples that the grid makes smaller are written; None: to `out`.
 
     Raises:
         UserError: the grid, an option or a benchmark's data is wrong; nothing was run.
@@ -46,9 +52,7 @@ def prepare(config: AblateConfig) -> Study:
     if int(placed(os.environ).get("WORLD_SIZE", "1")) > 1:
         raise UserError("ablate", "runs in one process", "Start it without torchrun or srun.")
     grid = read_grid(config.grid)
-    study = Study(make_plan(grid, config), scoring(grid, config), config)
-    study.find()
-    return study
+    return Study(make_plan(grid, config, scratch), scoring(grid, config), config)
 
 
 def scoring(grid: Grid, config: AblateConfig) -> Scoring:

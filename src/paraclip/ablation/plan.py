@@ -90,6 +90,7 @@ class Plan:
         seeds: of training.
         cells: in the order in which they are done: all rows on the first seed, then on the next.
         out: folder of the table.
+        root: folder of the cells.
     """
 
     grid: Grid
@@ -97,26 +98,32 @@ class Plan:
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
     out: Path
+    root: Path
 
 
-def make_plan(grid: Grid, config: AblateConfig) -> Plan:
+def make_plan(grid: Grid, config: AblateConfig, scratch: Path | None = None) -> Plan:
     """Rows and cells of a grid under the options of the command line.
+
+    Args:
+        grid: what was read.
+        config: the options.
+        scratch: where triples with the captions that all files hold are written; None: `out`.
 
     Raises:
         UserError: an option is out of range, a variant is unknown, triples are not there.
     """
     out = Path(config.out or ALL_GRIDS / grid.path.stem)
     folder = Path(config.cells or (out if config.out else ALL_GRIDS) / "cells")
-    variants = dict(variant_rows(grid, config, out))
+    variants = dict(variant_rows(grid, config, scratch or out))
     rows = with_bases_and_controls(variants)
     for row in rows:
         check_options(row.options)
     seeds = tuple(dict.fromkeys(config.seeds or grid.head.seeds))
     cells = tuple(cells_of(rows, seeds, folder))
-    return Plan(grid, rows, seeds, cells, out)
+    return Plan(grid, rows, seeds, cells, out, folder)
 
 
-def variant_rows(grid: Grid, config: AblateConfig, out: Path) -> Iterator[tuple[str, Row]]:
+def variant_rows(grid: Grid, config: AblateConfig, place: Path) -> Iterator[tuple[str, Row]]:
     """The variants' own rows."""
     wanted = config.variants or tuple(grid.variants)
     for name in wanted:
@@ -126,7 +133,7 @@ def variant_rows(grid: Grid, config: AblateConfig, out: Path) -> Iterator[tuple[
     given = {"model": config.model, "images": config.images}
     named = {name: value for name, value in given.items() if value is not None}
     chosen = {name: {**grid.common, **named, **grid.variants[name]} for name in wanted}
-    places = triples_of(chosen, config.triples, out if grid.head.same_captions else None)
+    places = triples_of(chosen, config.triples, place if grid.head.same_captions else None)
     for name, options in chosen.items():
         asked = VariantOptions(**{**options, "triples": places[name], "device": config.device})
         kind: Kind = "tuned" if asked.merge is None else "merged"

@@ -1,15 +1,18 @@
 """Which triples each variant trains on: named on the command line, or by the grid."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from paraclip.data.triples import read_provenance, read_triples, write_triples
+from paraclip.data.triples import SCHEMA, read_provenance, read_triples, write_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.command import LABEL
 from paraclip.files import file_hash, text_hash
+
+Source = tuple[str, str | None]
+"""A triples file, and the column of hard negatives that is read from it."""
 
 GIVE = "Give --triples FILE, or --triples NAME=FILE for each name in the grid."
 
@@ -35,8 +38,9 @@ def triples_of(
             raise UserError(path, "there are no such triples", GIVE)
     if reduced is None:
         return places
-    smaller = same_captions(sorted(set(places.values())), reduced / "triples")
-    return {name: smaller[path] for name, path in places.items()}
+    read = {name: (path, variants[name].get("negatives")) for name, path in places.items()}
+    smaller = same_captions(dict.fromkeys(read.values()), reduced / "triples")
+    return {name: smaller[source] for name, source in read.items()}
 
 
 def named_files(given: tuple[str, ...]) -> dict[str, str]:
@@ -65,23 +69,25 @@ def place(named: Mapping[str, str], wanted: str | None) -> str:
     raise UserError("--triples", "a variant names none and none stands for all", GIVE)
 
 
-def same_captions(paths: list[str], folder: Path) -> dict[str, str]:
+def same_captions(sources: Iterable[Source], folder: Path) -> dict[Source, str]:
     """Files with the rows whose picture and caption are in all of them, so that data alone differ.
 
     Raises:
         UserError: they have no caption in common.
     """
-    tables = {path: read_triples(path) for path in paths}
+    tables = {(path, extra): read_triples(path, extra=extra) for path, extra in sources}
     common = set.intersection(*(set(captions(table)) for table in tables.values()))
     if len(common) < 2:
         mend = "Make all of them from the same captions."
+        paths = sorted({path for path, _ in tables})
         raise UserError(" and ".join(paths), "have no captions in common", mend)
     which = text_hash(repr(sorted(common)))
     made = {}
-    for path, table in tables.items():
+    for (path, extra), table in tables.items():
         chosen = table.filter(pa.array([row in common for row in captions(table)]))
         origin = {**read_provenance(path), "reduced_from": Path(path).name}
-        made[path] = written(chosen, folder, f"{file_hash(path)} {which}", origin)
+        content = " ".join([file_hash(path), which, *([extra] if extra else [])])
+        made[path, extra] = written(chosen, folder, content, origin)
     return made
 
 
@@ -95,5 +101,6 @@ def written(table: pa.Table, folder: Path, content: str, origin: dict[str, Any])
     """The rows as a file named by what they are, so that it is written once."""
     path = folder / f"{text_hash(content)}.parquet"
     if not path.exists():
-        write_triples(path, table, origin)
+        further = [name for name in table.column_names if name not in SCHEMA.names]
+        write_triples(path, table, origin, table.select(further))
     return str(path)

@@ -21,7 +21,7 @@ from paraclip.ablation.results import Draws, assemble, figures_of, scored_by_row
 from paraclip.ablation.table import as_json, as_report, draw, markdown, write_page
 from paraclip.errors import UserError
 from paraclip.evaluation.stored import Stored
-from paraclip.files import write_text
+from paraclip.files import locked, write_text
 from paraclip.progress import bar
 from paraclip.provenance import provenance
 
@@ -52,16 +52,15 @@ class Study:
         self.draws = Draws(self.config.resamples)
 
     def find(self) -> None:
-        """Which cells are finished; with `fresh` none is."""
+        """Which cells are finished."""
         for cell in self.plan.cells:
-            if self.config.fresh and not self.config.dry_run:
-                clear(cell)
             stored = scores_of(cell, self.how)
             if stored is not None:
                 self.found[cell] = stored
 
     def listing(self) -> str:
         """A line for each cell: what it is, whether it is finished, its folder."""
+        self.find()
         lines = [f"{self.state(cell):8}  {cell.name}  ({cell.folder})" for cell in self.plan.cells]
         left = len(self.plan.cells) - len(self.found)
         return "\n".join([*lines, f"{left} of {len(self.plan.cells)} cells to do"])
@@ -76,8 +75,17 @@ class Study:
         """Every cell that is not finished; one that fails does not stop the others.
 
         Raises:
-            UserError: not one cell could be scored.
+            UserError: not one cell could be scored, or another command works on these cells.
         """
+        with locked(self.plan.root):
+            if self.config.fresh:
+                for cell in self.plan.cells:
+                    clear(cell)
+            self.find()
+            self.finish()
+
+    def finish(self) -> None:
+        """Every cell that `find` did not find, and the table after each."""
         total = len(self.plan.cells)
         if self.found:
             self.write()

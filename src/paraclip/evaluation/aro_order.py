@@ -11,7 +11,7 @@ of them right (Hsieh et al. 2023, SugarCrepe). The set says more of grammar than
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
-from paraclip.evaluation.pictures import find_pictures, row_images
+from paraclip.evaluation.pictures import find_pictures, picture_key, row_images
 from paraclip.evaluation.rows import read_rows
 from paraclip.evaluation.shuffles import SHUFFLES, options
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
@@ -61,11 +61,14 @@ def load_flickr30k_order(data: Path, how: Arithmetic) -> Benchmark:
 
 
 def load(name: str, data: Path, how: Arithmetic) -> Benchmark:
-    """One of the two; where the folder's `captions.json` lists its pictures, only on these."""
+    """One of the two; where the folder's `captions.json` lists its pictures, on these."""
     folder, files = data / SETS[name][0], SETS[name][1]
     file = next((folder / file for file in files if (folder / file).exists()), folder / files[0])
     cases = read_cases(file, GET[name], Problems(how.max_broken))
-    return Order(name, cases, folder, folder / "captions.json", how=how)
+    listed = folder / "captions.json"
+    if listed.exists():
+        cases = on_sample(cases, listed, Problems(how.max_broken))
+    return Order(name, cases, folder, listed, how=how)
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,18 @@ class Cases:
         images: name of the picture of each caption.
         captions: as many.
         hash: of the file.
+        whole: captions of the whole file.
         skipped: broken entries that were left out.
+        notes: what a reader of the figures must know.
     """
 
     name: str
     images: tuple[str, ...]
     captions: tuple[str, ...]
     hash: str
+    whole: int = 0
     skipped: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
@@ -115,7 +122,41 @@ def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
         raise UserError(file, "holds no captions", get)
     images = tuple(image for image, texts in found.items() for _ in texts)
     captions = tuple(text for texts in found.values() for text in texts)
-    return Cases(file.name, images, captions, file_hash(file), skipped)
+    return Cases(file.name, images, captions, file_hash(file), len(captions), skipped)
+
+
+def on_sample(cases: Cases, listed: Path, problems: Problems) -> Cases:
+    """The cases of the pictures that a list names.
+
+    Args:
+        cases: of a whole set.
+        listed: JSON of `file_name` and, for pictures outside the set, `captions` of its own.
+        problems: where broken rows are noted.
+
+    Raises:
+        UserError: the list cannot be read, or too much of it is broken.
+    """
+    texts: dict[str, list[str]] = {}
+    for image, caption in zip(cases.images, cases.captions, strict=True):
+        texts.setdefault(picture_key(image), []).append(caption)
+    kept: dict[str, list[str]] = {}
+    own = 0
+    for where, row in read_rows(str(listed), problems):
+        name, known = str(row.get("file_name")), texts.get(picture_key(str(row.get("file_name"))))
+        try:
+            kept[name] = known or texts_of(row.get("captions"))
+            own += known is None
+        except BrokenRow as broken:
+            problems.add(where, str(broken))
+    problems.check(len(kept) + problems.count)
+    note = (
+        f"{listed.name} names {len(kept):,} pictures: {len(kept) - own:,} of the {len(texts):,} "
+        f"of {cases.name}, and {own:,} others with captions of its own"
+    )
+    images = tuple(name for name, some in kept.items() for _ in some)
+    captions = tuple(text for some in kept.values() for text in some)
+    both = text_hash(f"{cases.hash} {file_hash(listed)}")
+    return replace(cases, images=images, captions=captions, hash=both, notes=(note,))
 
 
 def texts_of(captions: Any) -> list[str]:
@@ -164,13 +205,13 @@ class Order:
         tested = [n for n, texts in enumerate(made) if len(set(texts)) > 1]
         self.options = [made[n] for n in tested]
         self.paths = [found.paths[cases.images[kept[n]]] for n in tested]
-        self.notes = [*found.notes, *untested(len(made) - len(tested))]
+        self.notes = [*cases.notes, *found.notes, *untested(len(made) - len(tested))]
         self.label = "COCO-Order" if "coco" in name else "Flickr30k-Order"
         pictures = len(set(self.paths))
         self.pool = f"{len(tested):,} captions of {pictures:,} pictures, each with four shuffles"
         self.data: dict[str, Any] = {
             "captions": cases.name, "hash": cases.hash, "skipped": cases.skipped,
-            "count": len(tested), "pictures": pictures, "whole_count": len(cases.captions),
+            "count": len(tested), "pictures": pictures, "whole_count": cases.whole,
             "options_hash": text_hash(json.dumps(self.options)), "tagger": tagger.name,
             "seed": seed,
         }  # fmt: skip

@@ -5,7 +5,6 @@ written and flushed the moment they came. To find them again only 16 bytes a que
 memory: a hash of the question and the place of its line.
 """
 
-import fcntl
 import json
 import os
 from array import array
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from paraclip.errors import UserError
-from paraclip.files import disk_errors, text_hash
+from paraclip.files import disk_errors, take_lock, text_hash
 from paraclip.paraphrase.backends import Answer
 
 FORMAT = 1
@@ -59,7 +58,7 @@ class AnswerLog:
             raise
 
     def _open(self, settings: dict[str, Any], fresh: bool) -> None:
-        self._lock()
+        take_lock(self._file, self.path, "Wait for it, or name another output folder.")
         if fresh:
             self._file.truncate(0)
         self._drop_half_line()
@@ -68,13 +67,6 @@ class AnswerLog:
             self._append({"paraclip": FORMAT, "settings": settings})
         else:
             self._read(settings)
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            mend = "Wait for it, or name another output folder."
-            raise UserError(self.path, "another run is writing this log", mend) from error
 
     def _drop_half_line(self) -> None:
         """A run that was killed while writing leaves a line without its end: it never counted."""

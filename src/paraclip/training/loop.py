@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from paraclip.errors import UserError
-from paraclip.files import text_hash
+from paraclip.files import locked, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
 from paraclip.progress import bar
@@ -139,11 +139,18 @@ def fit(task: Task, out: Path) -> Path:
     identity = identity_of(task)
     processes = this_process()
     processes.check_alike(identity)
-    folder = open_run(out, identity, config.fresh) if processes.first else RunFolder(out)
-    chosen = folder.best if config.choose == "best" else folder.last
-    if processes.told_by_first(folder.finished()):
-        notice(f"{out} is finished already; --fresh would start it anew")
-        return chosen
+    with locked(out) if processes.first else nullcontext():
+        folder = open_run(out, identity, config.fresh) if processes.first else RunFolder(out)
+        if processes.told_by_first(folder.finished()):
+            notice(f"{out} is finished already; --fresh would start it anew")
+        else:
+            fit_in(folder, task, identity)
+    return folder.best if config.choose == "best" else folder.last
+
+
+def fit_in(folder: RunFolder, task: Task, identity: dict[str, Any]) -> None:
+    """Train in a folder that no other run writes to; frozen weights are proved to be unchanged."""
+    config, model = task.config, task.model
     frozen = hash_tensors(frozen_tensors(model))
     with kept_random_state(model.device), arithmetic_of(config, model):
         run = start(task, identity, folder.states)
@@ -151,11 +158,10 @@ def fit(task: Task, out: Path) -> Path:
     model.eval()
     if hash_tensors(frozen_tensors(model)) != frozen:
         raise AssertionError("a frozen weight changed in training")
-    if processes.first:
+    if run.processes.first:
         finish(run, folder)
     if has_adapters(model):
         merge_adapters(model)
-    return chosen
 
 
 def run_steps(run: Run, folder: RunFolder) -> None:
