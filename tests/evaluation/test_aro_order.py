@@ -218,6 +218,9 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
     listed.write_text(json.dumps([*named, {"file_name": "000000000010.jpg"}]))
     with pytest.raises(UserError, match="json:3: the captions are no list"):
         on_sample(cases, listed, Problems())
+    listed.write_text(json.dumps([*named, named[0]]))
+    with pytest.raises(UserError, match=r"json:3: '0+7\.jpg' is there twice"):
+        on_sample(cases, listed, Problems())
 
 
 @pytest.mark.parametrize(

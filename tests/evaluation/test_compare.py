@@ -36,6 +36,7 @@ class Made:
         self, name: str, gain: float = 1.0, data: str = "same", items: int = ITEMS
     ) -> None:
         self.name, self.pool, self.data = name, f"{items} items", {"hash": data}
+        self.pictures = ()
         self.gain, self.items = gain, items
 
     def score(self, model: ColourEncoder, cache: Path | None) -> Scores:

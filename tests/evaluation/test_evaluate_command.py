@@ -50,6 +50,8 @@ def test_all_benchmarks_of_a_data_folder(
     names = [section.name for section in report.sections]
     assert names == ["paraphrased-retrieval", "image-text-retrieval", "sugar-crepe-pp", "sts"]
     assert "10 pictures and 20 captions of captions.csv (test_images.txt)" in printed
+    assert "over 12 pictures of flickr8k/images, not the 8,091 of Flickr8k" in printed
+    assert "(caption and caption2), without " in printed
     assert "report.md" in printed
     assert report.provenance["models"] == {"base": "brittle", "tuned": "steady"}
     assert any(Path(config.cache or "").iterdir())

@@ -7,7 +7,7 @@ import pytest
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from paraclip.errors import UserError
-from paraclip.evaluation.karpathy import load_coco, load_flickr30k
+from paraclip.evaluation.karpathy import load_coco, load_flickr8k, load_flickr30k
 from paraclip.evaluation.registry import BENCHMARKS, Missing, first_missing, load
 from paraclip.evaluation.vectors import Arithmetic
 
@@ -47,6 +47,15 @@ def test_the_test_split_with_all_its_captions(flickr30k: Path) -> None:
     # Five pictures share each colour: the first five of a caption are those.
     assert found["T2I R@5"] == 1 and found["I2T R@10"] == 1
     assert list(found) == [f"{way} R@{k}" for way in ("T2I", "I2T") for k in (1, 5, 10)]
+
+
+def test_flickr8k_has_karpathy_s_split_too(flickr30k: Path) -> None:
+    (flickr30k / "flickr30k").rename(flickr30k / "flickr8k")
+    file = flickr30k / "flickr8k" / "dataset_flickr30k.json"
+    file.rename(file.with_name("dataset_flickr8k.json"))
+    benchmark = load_flickr8k(flickr30k, HOW)
+    assert benchmark.name == "flickr8k-retrieval"
+    assert benchmark.pool == "20 pictures and 41 captions of Flickr8k, Karpathy's test split"
 
 
 def test_coco_pictures_lie_in_their_filepath(tmp_path: Path) -> None:

@@ -7,16 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
+from PIL import Image
 from text_sets import write_sts, write_sugar_crepe_pp
 
-from paraclip.evaluation import command, kept_scores
+from paraclip.evaluation import command, kept_scores, sugar_crepe, sugar_crepe_pp
+from paraclip.evaluation.aro import VisualGenome
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.kept_scores import keep_scores, key_of, read_kept, score_once
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.pictures import Found
 from paraclip.evaluation.pool import read_pool
-from paraclip.evaluation.report import read_report
+from paraclip.evaluation.report import data_hash, read_report
 from paraclip.evaluation.vectors import Arithmetic
 
 
@@ -59,6 +62,43 @@ def test_the_encoder_is_not_asked_twice(benchmark: Benchmark, tmp_path: Path) ->
         assert np.array_equal(again.scores.arrays[name], array)
     for one, other in zip(first.scores.metrics, again.scores.metrics, strict=True):
         assert one.name == other.name and np.array_equal(one.items, other.items)
+
+
+def of_sugar_crepe(folder: Path) -> Benchmark:
+    rows = (sugar_crepe.Row("red_0.png", "a red thing", "a blue thing"),)
+    found = Found({"red_0.png": str(folder / "pictures" / "red_0.png")})
+    return sugar_crepe.SugarCrepe([sugar_crepe.Kind("add_att", rows, "0")], found)
+
+
+def of_sugar_crepe_pp(folder: Path) -> Benchmark:
+    rows, images = (("a red thing", "some red stuff", "a blue thing"),), ("red_0.png",)
+    found = Found({"red_0.png": str(folder / "pictures" / "red_0.png")})
+    subset = sugar_crepe_pp.Subset("swap_obj", rows, "0", images)
+    return sugar_crepe_pp.SugarCrepePlusPlus([subset], found=found)
+
+
+def of_visual_genome(folder: Path) -> Benchmark:
+    box = {"bbox_x": 0, "bbox_y": 0, "bbox_w": 8, "bbox_h": 8}
+    texts = {"true_caption": "a red thing", "false_caption": "a blue thing"}
+    entry = {"image_path": "red_0.png", "relation_name": "on", **box, **texts}
+    file = folder / "visual_genome_relation.json"
+    file.write_text(json.dumps([entry]))
+    return VisualGenome("aro-vg-relation", file, folder / "pictures")
+
+
+@pytest.mark.parametrize("make", [of_sugar_crepe, of_sugar_crepe_pp, of_visual_genome])
+def test_another_picture_under_the_same_name_is_scored_anew(tmp_path: Path, make) -> None:
+    draw_pictures(tmp_path / "pictures", 2)
+    model, results = ColourEncoder(0.01), tmp_path / "results"
+    first = make(tmp_path)
+    (right, *_) = keep_scores(first, model, results).scores.metrics[::-1]
+    assert right.value() == 1
+    Image.new("RGB", (40, 40), (0, 0, 255)).save(tmp_path / "pictures" / "red_0.png")
+    other = make(tmp_path)
+    kept = keep_scores(other, model, results)
+    assert not kept.from_disk and kept.scores.metrics[-1].value() == 0
+    assert other.data["pictures_hash"] != first.data["pictures_hash"]
+    assert data_hash(other.pool, other.data) != data_hash(first.pool, first.data)
 
 
 def test_without_a_folder_nothing_is_kept(benchmark: Benchmark, tmp_path: Path) -> None:

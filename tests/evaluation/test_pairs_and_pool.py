@@ -12,7 +12,7 @@ from colour_encoder import draw_pictures
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.pairs import read_pairs
-from paraclip.evaluation.pool import read_pool
+from paraclip.evaluation.pool import pictures_hash, read_pool
 
 ROWS = [
     {"id": "a", "caption": "a red hat, worn", "caption2": "someone wears a red hat"},
@@ -162,3 +162,15 @@ def test_what_is_no_pool_is_said(tmp_path: Path) -> None:
     (tmp_path / "pool.csv").write_text("x")
     with pytest.raises(UserError, match="is no pool"):
         read_pool(tmp_path / "pool.csv")
+
+
+def test_pictures_are_hashed_by_name_and_size_wherever_they_lie(tmp_path: Path) -> None:
+    for folder, content in (("here", b"1234"), ("there", b"5678"), ("other", b"12345")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(content)
+    here, there, other = (str(tmp_path / x / "a.png") for x in ("here", "there", "other"))
+    assert pictures_hash([here]) == pictures_hash([there]) != pictures_hash([other])
+    assert pictures_hash([f"tar://b.png::{here}"]) == pictures_hash([f"tar://b.png::{there}"])
+    gone, url = str(tmp_path / "a.png"), "https://example.org/a.png"
+    assert len({pictures_hash([name]) for name in (here, gone, f"tar://b.png::{here}")}) == 3
+    assert pictures_hash([url]) == pictures_hash([url])

@@ -14,6 +14,7 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.bootstrap import Interval, interval, resample
+from paraclip.evaluation.compare import Drawing, Side, compare
 from paraclip.evaluation.contact_sheet import choose, contact_sheet, distinct, wrapped
 from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.pairs import Pairs
@@ -32,6 +33,7 @@ from paraclip.evaluation.report import (
     write_json,
 )
 from paraclip.evaluation.run import evaluate
+from paraclip.evaluation.stored import read_stored
 from paraclip.evaluation.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
 from paraclip.evaluation.trade_off import plot_trade_off
@@ -143,7 +145,7 @@ def test_the_markdown_begins_with_the_headlines_and_folds_the_rest_away(
 class Broken:
     """A benchmark that cannot be scored."""
 
-    name, pool, data = "broken", "1 item", {}
+    name, pool, data, pictures = "broken", "1 item", {}, ()
 
     def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
         raise UserError("a.png", "is broken", "Mend it.")
@@ -164,6 +166,34 @@ def test_a_benchmark_that_cannot_be_scored_is_passed_over_if_wanted(
         with pytest.raises(UserError, match=r"a\.png: is broken"):
             evaluate(models, benchmarks, tmp_path / "none", settings, pass_over)
     assert not (tmp_path / "none" / "report.json").exists()
+
+
+class Blind(ColourEncoder):
+    """Reads texts alone."""
+
+    def preprocess(self, image):
+        raise UserError("blind", "reads no pictures", "Take another.")
+
+
+def test_a_model_of_text_alone_stands_beside_others_with_dashes(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "pictures")
+    pairs = Pairs("made", ("0", "1"), ("a red", "a blue"), ("some red", "some blue"), "0")
+    tasks = SemanticSimilarity(read_tasks(write_sts(tmp_path / "sts"), ["STS-B"]))
+    benchmarks = [ParaphrasedRetrieval(pairs, read_pool(tmp_path / "pictures"), 5), tasks]
+    models = {"base": ColourEncoder(), "text": Blind(0.7)}
+    report = evaluate(models, benchmarks, tmp_path / "out", {"resamples": 9})
+    retrieval, sts = report.sections
+    assert "text reads no pictures" in retrieval.notes and list(retrieval.made) == ["base"]
+    assert np.isnan(retrieval.lines[0].values["text"].value)
+    assert np.isfinite(retrieval.lines[0].values["base"].value)
+    assert np.isfinite(sts.lines[0].values["text"].value)
+    assert re.search(r"AO@5 +\d+\.\d +- \(-", console_table(report))
+    one, other = (Side(label, (read_stored(tmp_path / "out"),)) for label in models)
+    (found,) = compare([(one, other)], Drawing(resamples=20))
+    assert {row.benchmark for row in found.rows} == {"sts"}
+    assert any("paraphrased-retrieval is left out" in told for told in found.warnings)
+    with pytest.raises(UserError, match="blind: reads no pictures"):
+        evaluate({"text": Blind()}, benchmarks, tmp_path / "none", {})
 
 
 def test_the_table_shows_headlines_with_differences(evaluated: tuple[Report, Path]) -> None:
@@ -241,7 +271,7 @@ def test_what_is_no_report_is_said(tmp_path: Path, text: str) -> None:
 class Fixed:
     """A benchmark with fixed items and a note."""
 
-    name, pool, data = "fixed", "2 items", {}
+    name, pool, data, pictures = "fixed", "2 items", {}, ()
 
     def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
         return Scores([Metric("m", np.array([0.0, 1.0]))], notes=["read this"])

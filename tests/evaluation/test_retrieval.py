@@ -82,6 +82,8 @@ def test_vectors_made_before_give_the_same_scores(pictures: Path, tmp_path: Path
     pool = read_pool(pictures)
     np.save(tmp_path / "pool.npy", encode_images(model, pool.references).numpy())
     cached = ParaphrasedRetrieval(texts, read_pool(tmp_path / "pool.npy"), 4)
+    note = "nothing tells which model made the vectors of pool.npy"
+    assert cached.score(model, None).notes == [note]
     drawn = ParaphrasedRetrieval(texts, pool, 4)
     one, other = (b.score(model, None).arrays["paraphrase_ranking"] for b in (cached, drawn))
     assert one.tolist() == other.tolist()
@@ -102,7 +104,8 @@ def test_broken_pictures_are_left_out_by_name_and_positions_stay(pictures: Path)
         ParaphrasedRetrieval(texts, pool, 3).score(ColourEncoder(), None)
     lenient = ParaphrasedRetrieval(texts, pool, 20 - 1, Arithmetic(max_broken=0.1))
     scores = lenient.score(ColourEncoder(), None)
-    assert scores.notes[0].startswith("1 of 20 pictures left out, the first is ")
+    assert scores.notes[0].startswith("1 of 20 pictures left out: ")
+    assert "blue_0.png: " in scores.notes[0]
     found = {Path(pool.references[place]).name for place in scores.arrays["caption_ranking"][0]}
     assert found == {path.name for path in pictures.iterdir()} - {"blue_0.png"}
 

@@ -184,7 +184,7 @@ def test_captions_without_their_picture_are_named_counted_and_refused(
         Variations("v", wordings, pool, 5)
     lenient = Variations("v", wordings, pool, 5, Arithmetic(max_broken=0.5))
     notes = lenient.score(ColourEncoder(), None).notes
-    assert notes[0].startswith("1 captions left out, the first is ") and len(lenient.kept) == 2
+    assert notes[0].startswith("1 of 3 captions left out: ") and len(lenient.kept) == 2
 
 
 def test_a_broken_picture_takes_its_captions_along(pictures: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Made:
     "gain" rises with the first weight of the token vectors; "price" falls with it.
     """
 
-    pool = "40 made items"
+    pool, pictures = "40 made items", ()
 
     def __init__(self, name, slope, data=None):
         self.name, self.slope, self.data = name, slope, data or {"made": True}

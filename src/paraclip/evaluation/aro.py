@@ -23,6 +23,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
 from paraclip.evaluation.pictures import Box, Crop, crop_vectors, find_pictures
+from paraclip.evaluation.pool import pictures_hash
 from paraclip.evaluation.rows import read_rows
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash
@@ -180,13 +181,15 @@ class VisualGenome:
         self.items = [item for item in read.items if item.image in found.paths]
         self.crops = [Crop(found.paths[item.image], item.box) for item in self.items]
         self.notes = found.notes
-        pictures = len({item.image for item in self.items})
+        self.pictures = tuple(dict.fromkeys(crop.path for crop in self.crops))
+        pictures = len(self.pictures)
         self.pool = (
             f"{len(self.items):,} entries of {file.name}, {pictures:,} pictures cut to boxes"
         )
         self.data: dict[str, Any] = {
             "entries": file.name, "hash": read.hash, "count": len(self.items),
             "skipped": read.skipped + len(read.items) - len(self.items), "pictures": pictures,
+            "pictures_hash": pictures_hash(self.pictures),
         }  # fmt: skip
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:

@@ -23,6 +23,7 @@ from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
 from paraclip.evaluation.pictures import find_pictures, picture_key, row_images
+from paraclip.evaluation.pool import pictures_hash
 from paraclip.evaluation.rows import read_rows
 from paraclip.evaluation.shuffles import SHUFFLES, options
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
@@ -143,6 +144,8 @@ def on_sample(cases: Cases, listed: Path, problems: Problems) -> Cases:
     own = 0
     for where, row in read_rows(str(listed), problems):
         name, known = str(row.get("file_name")), texts.get(picture_key(str(row.get("file_name"))))
+        if name in kept:
+            raise UserError(where, f"{name!r} is there twice", "Take one out.")
         try:
             kept[name] = known or texts_of(row.get("captions"))
             own += known is None
@@ -207,13 +210,14 @@ class Order:
         self.paths = [found.paths[cases.images[kept[n]]] for n in tested]
         self.notes = [*cases.notes, *found.notes, *untested(len(made) - len(tested))]
         self.label = "COCO-Order" if "coco" in name else "Flickr30k-Order"
-        pictures = len(set(self.paths))
+        self.pictures = tuple(dict.fromkeys(self.paths))
+        pictures = len(self.pictures)
         self.pool = f"{len(tested):,} captions of {pictures:,} pictures, each with four shuffles"
         self.data: dict[str, Any] = {
             "captions": cases.name, "hash": cases.hash, "skipped": cases.skipped,
             "count": len(tested), "pictures": pictures, "whole_count": cases.whole,
             "options_hash": text_hash(json.dumps(self.options)), "tagger": tagger.name,
-            "seed": seed,
+            "seed": seed, "pictures_hash": pictures_hash(self.pictures),
         }  # fmt: skip
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:

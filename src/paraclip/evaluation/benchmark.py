@@ -101,11 +101,13 @@ class Benchmark(Protocol):
         name: as the command line calls it.
         pool: what is searched or compared, with its size, in words.
         data: JSON-able facts for the report: sources, hashes, sizes.
+        pictures: references of the pictures that are looked at; none of a benchmark of text.
     """
 
     name: str
     pool: str
     data: dict[str, Any]
+    pictures: tuple[str, ...]
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Score a model; image features are kept in the folder `cache` where one is given.

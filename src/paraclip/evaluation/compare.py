@@ -155,25 +155,24 @@ def compare_rows(first: Side, second: Side, how: Drawing) -> tuple[list[Row], tu
 
 def shared_lines(first: Side, second: Side, every_metric: bool) -> Iterator[tuple[str, list[Line]]]:
     """Benchmarks that all runs have, with the figures that all runs have."""
-    runs = (*first.runs, *second.runs)
-    for section in runs[0].report.sections:
-        others = [run.section(section.name) for run in runs]
-        if all(other is not None for other in others):
-            names = [{line.name for line in other.lines} for other in others if other is not None]
+    runs = [(run, side.label) for side in (first, second) for run in side.runs]
+    for section in runs[0][0].report.sections:
+        names = [run.scored(section.name, label) for run, label in runs]
+        if all(names):
             wanted = (line for line in section.lines if line.headline or every_metric)
             if lines := [line for line in wanted if all(line.name in known for known in names)]:
                 yield section.name, lines
 
 
 def alone(first: Side, second: Side) -> list[str]:
-    """A warning for each benchmark that not every run has."""
-    runs = (*first.runs, *second.runs)
-    names = dict.fromkeys(section.name for run in runs for section in run.report.sections)
+    """A warning for each benchmark in which not every run was scored."""
+    runs = [(run, side.label) for side in (first, second) for run in side.runs]
+    names = dict.fromkeys(section.name for run, _ in runs for section in run.report.sections)
     return [
-        f"{name} is left out: {run.path} has none"
+        f"{name} is left out: {run.path} has none of {label}"
         for name in names
-        for run in runs
-        if run.section(name) is None
+        for run, label in runs
+        if not run.scored(name, label)
     ]
 
 

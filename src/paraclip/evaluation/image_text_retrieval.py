@@ -16,7 +16,7 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores
-from paraclip.evaluation.pool import refuse_missing
+from paraclip.evaluation.pool import pictures_hash, refuse_missing
 from paraclip.evaluation.ranking import top_k
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
 from paraclip.files import text_hash
@@ -106,11 +106,13 @@ class ImageTextRetrieval:
         self.name = name
         self.shown, self.cutoffs, self.how = shown, cutoffs, how or Arithmetic()
         refuse_missing(shown.references, self.how.max_broken)
+        self.pictures = shown.references
         self.pool = f"{pictures:,} pictures and {captions:,} captions of {shown.name}"
         rows = zip(shown.owners, shown.captions, strict=True)
         names = [Path(reference).name for reference in shown.references]
         self.data: dict[str, Any] = {
             "captions": captions, "pool_size": pictures,
+            "pictures_hash": pictures_hash(self.pictures),
             "hash": text_hash("\n".join([*names, *(f"{owner} {text}" for owner, text in rows)])),
         }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Image-text retrieval on COCO and Flickr30k, as the field splits them.
+"""Image-text retrieval on COCO, Flickr30k and Flickr8k, as the field splits them.
 
 The splits are Karpathy and Fei-Fei's (2015): a JSON file with `images`, each with its `filename`,
 `split` and `sentences[].raw`; COCO's have a `filepath` ("val2014") too. All captions of a test
@@ -23,6 +23,7 @@ SPLITS = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets
 NEEDS = {
     "coco-retrieval": ("coco/dataset_coco.json|coco/captions.json",),
     "flickr30k-retrieval": ("flickr30k/dataset_flickr30k.json",),
+    "flickr8k-retrieval": ("flickr8k/dataset_flickr8k.json",),
 }
 GET = {
     "coco-retrieval": f"Get dataset_coco.json ({SPLITS}) into coco/ and the pictures of "
@@ -30,6 +31,8 @@ GET = {
     "flickr30k-retrieval": f"Get dataset_flickr30k.json ({SPLITS}) into flickr30k/ and the "
     "pictures (asked for at https://shannon.cs.illinois.edu/DenotationGraph/) into "
     "flickr30k/images/.",
+    "flickr8k-retrieval": f"Get dataset_flickr8k.json ({SPLITS}) into flickr8k/ and the pictures "
+    "(https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k) into flickr8k/images/.",
 }
 
 
@@ -52,6 +55,12 @@ def load_flickr30k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
     """The 1,000 Karpathy test pictures of Flickr30k; raises as COCO."""
     file = data / "flickr30k" / "dataset_flickr30k.json"
     return load(file, "flickr30k-retrieval", "Flickr30k, Karpathy's test split", how)
+
+
+def load_flickr8k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
+    """The 1,000 Karpathy test pictures of Flickr8k; raises as COCO."""
+    file = data / "flickr8k" / "dataset_flickr8k.json"
+    return load(file, "flickr8k-retrieval", "Flickr8k, Karpathy's test split", how)
 
 
 def load(file: Path, name: str, label: str, how: Arithmetic) -> ImageTextRetrieval:

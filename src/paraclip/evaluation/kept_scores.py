@@ -1,13 +1,13 @@
 """Scores of a model in a benchmark, kept on disk, so that a second run costs nothing.
 
 The file's name holds a hash of all that decides the scores: weights, data, arithmetic, the files
-of the pictures, and the code that scores. Other weights or other data never meet old scores.
+of the pictures, the code that scores, and the versions of the libraries under it. Other
+weights or other data never meet old scores.
 """
 
 import json
 import time
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache as once
 from hashlib import sha256
@@ -102,16 +102,11 @@ def key_of(benchmark: Benchmark, model: DualEncoder, weights: str | None = None)
         "model": [model.architecture.as_dict(), model.header(), model.image_key()],
         "device": model.device.type,
         "benchmark": [benchmark.name, benchmark.pool, benchmark.data],
-        "pictures": sorted({identity(name) for name in pictures_of(benchmark)}),
+        "pictures": sorted({identity(name) for name in benchmark.pictures}),
+        "versions": package_versions(),
         "how": repr(getattr(benchmark, "how", None)),
     }
     return text_hash(json.dumps(decisive, sort_keys=True, default=str))
-
-
-def pictures_of(benchmark: Benchmark) -> Iterator[str]:
-    """References of the pictures that a benchmark holds in its parts (a pool, a gallery)."""
-    for part in vars(benchmark).values():
-        yield from getattr(part, "references", ())
 
 
 @once

@@ -14,7 +14,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.pool import Pool, refuse_missing
+from paraclip.evaluation.pool import Pool, pictures_hash, refuse_missing
 from paraclip.evaluation.ranking import top_k
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
 from paraclip.models.encoder import DualEncoder
@@ -50,11 +50,12 @@ class ParaphrasedRetrieval:
         self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
         self.k = max(self.cutoffs)
         refuse_missing(pool.references, self.how.max_broken)
+        self.pictures = pool.references
         self.pool = f"{len(pairs):,} pairs of {pairs.name}, over {pool.describe()}"
         self.data: dict[str, Any] = {
             "pairs": pairs.name, "pairs_hash": pairs.hash, "pairs_skipped": pairs.skipped,
             "pool": pool.name, "pool_size": len(pool), "pool_hash": pool.hash,
-            "k": list(self.cutoffs),
+            "pictures_hash": pictures_hash(self.pictures), "k": list(self.cutoffs),
         }  # fmt: skip
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
@@ -98,7 +99,8 @@ class ParaphrasedRetrieval:
         """Vectors of the pool, their pool positions, and notes on pictures left out."""
         if self.searched.vectors is None:
             return image_vectors(model, self.searched.references, cache, self.how)
-        return self.searched.vectors, np.arange(len(self.searched)), []
+        note = f"nothing tells which model made the vectors of {self.searched.name}"
+        return self.searched.vectors, np.arange(len(self.searched)), [note]
 
 
 def checked_cutoffs(cutoffs: tuple[int, ...], pool: Pool) -> tuple[int, ...]:

@@ -59,6 +59,7 @@ BENCHMARKS: dict[str, Entry] = {
     "aro-flickr30k-order": Entry("aro_order:load_flickr30k_order", "composition"),
     "coco-retrieval": Entry("karpathy:load_coco", "retrieval", ("paper",)),
     "flickr30k-retrieval": Entry("karpathy:load_flickr30k", "retrieval"),
+    "flickr8k-retrieval": Entry("karpathy:load_flickr8k", "retrieval"),
     "imagenet": Entry("zero_shot_data:load_imagenet", "classification", ("paper",)),
     "cifar10": Entry("cifar:load_cifar10", "classification"),
     "cifar100": Entry("cifar:load_cifar100", "classification"),

@@ -1,5 +1,6 @@
 """Score models side by side and write the report with all that belongs to it."""
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import numpy as np
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
-from paraclip.evaluation.bootstrap import interval, resample
+from paraclip.evaluation.bootstrap import Interval, interval, resample
 from paraclip.evaluation.browser import write_browser
 from paraclip.evaluation.contact_sheet import contact_sheet
 from paraclip.evaluation.examples import Examples, examples_of
@@ -26,6 +27,7 @@ from paraclip.evaluation.report import (
     write_json,
 )
 from paraclip.evaluation.trade_off import plot_trade_off
+from paraclip.evaluation.vectors import reads_pictures
 from paraclip.files import atomic_path, disk_errors, write_text
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
@@ -33,6 +35,7 @@ from paraclip.progress import bar
 from paraclip.provenance import provenance
 
 RESAMPLES = 1000
+UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
 def evaluate(
@@ -131,12 +134,22 @@ class Run:
     def score_all(
         self, benchmark: Benchmark, models: Mapping[str, DualEncoder], moving: Any
     ) -> dict[str, Kept]:
-        """Score all models in one benchmark; the bar `moving` goes along."""
-        scores = {}
+        """Score all models in one benchmark; the bar `moving` goes along.
+
+        A model that reads no pictures has no scores where they are needed, as long as another has.
+        """
+        scores, blind = {}, []
         for label, model in models.items():
             moving.set_postfix_str(f"{benchmark.name}, {label}")
-            scores[label] = self.score(benchmark, label, model)
+            try:
+                scores[label] = self.score(benchmark, label, model)
+            except UserError as error:
+                if reads_pictures(model):
+                    raise
+                blind.append(error)
             moving.update()
+        if not scores:
+            raise blind[0]
         return scores
 
     def leave_out(self, name: str, error: UserError) -> None:
@@ -156,7 +169,7 @@ class Run:
         return {
             "weights": self.facts[label]["weights"],
             "data_hash": data_hash(benchmark.pool, benchmark.data),
-            "pool_size": benchmark.data.get("pool_size"),
+            "pool_size": benchmark.data.get("pool_size", len(benchmark.pictures) or None),
             **{name: settings[name] for name in ("precision", "seed", "resamples")},
             **kept.made, "from_earlier_run": kept.from_disk,
         }  # fmt: skip
@@ -165,9 +178,13 @@ class Run:
         """Make figures and intervals of the scores of one benchmark."""
         scores = {label: kept.scores for label, kept in found.items()}
         made = {label: self.made(benchmark, label, kept) for label, kept in found.items()}
-        columns = zip(*(scores[label].metrics for label in self.labels), strict=True)
-        lines = [self.line(dict(zip(self.labels, column, strict=True))) for column in columns]
+        columns: dict[str, dict[str, Metric]] = {}
+        for label, got in scores.items():
+            for metric in got.metrics:
+                columns.setdefault(metric.name, {})[label] = metric
+        lines = [self.line(column) for column in columns.values()]
         notes = list(dict.fromkeys(note for got in scores.values() for note in got.notes))
+        notes += [f"{label} reads no pictures" for label in self.labels if label not in scores]
         name = self.new_name(benchmark.name)
         self.sections.append(Section(name, benchmark.pool, benchmark.data, lines, notes, made))
         for label, got in scores.items():
@@ -181,17 +198,25 @@ class Run:
         return f"{name} {before + 1}" if before else name
 
     def line(self, column: dict[str, Metric]) -> Line:
-        """One figure of all models; all see the same draws, so differences are paired."""
+        """One figure of all models; all see the same draws, so differences are paired.
+
+        A model that was not scored has one that is not defined.
+        """
         seed = int(self.settings.get("seed", 0))
         resamples = int(self.settings.get("resamples", RESAMPLES))
         values = {label: 100 * metric.value() for label, metric in column.items()}
         drawn = {label: 100 * resample(metric, resamples, seed) for label, metric in column.items()}
         differences = {
             f"{one} - {other}": interval(values[one] - values[other], drawn[one] - drawn[other])
+            if one in column and other in column
+            else UNDEFINED
             for one, other in self.compared()
         }
         first = next(iter(column.values()))
-        found = {label: interval(values[label], drawn[label]) for label in column}
+        found = {
+            label: interval(values[label], drawn[label]) if label in column else UNDEFINED
+            for label in self.labels
+        }
         size = len(first.items)
         return Line(first.name, first.headline, size, found, differences, first.statistic)
 
@@ -199,6 +224,12 @@ class Run:
     def base(self) -> str:
         """The model that others are set against."""
         return compared_with(self.labels)[0]
+
+    @property
+    def shown(self) -> list[Examples]:
+        """The examples that both base and tuned have."""
+        both = {self.base, self.tuned}
+        return [some for some in self.examples if both <= some.rankings.keys()]
 
     @property
     def tuned(self) -> str:
@@ -239,7 +270,7 @@ def write_all(report: Report, run: Run, folder: Path) -> None:
     pages = []
     if run.base != run.tuned:
         labels = run.base, run.tuned
-        found = write_browser(run.examples, labels, folder / "browser.html")
+        found = write_browser(run.shown, labels, folder / "browser.html")
         pages = ["browser.html"] if found else []
     with atomic_path(folder / "items.npz") as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **run.items)  # type: ignore[arg-type]  # names, not options
@@ -249,7 +280,7 @@ def write_all(report: Report, run: Run, folder: Path) -> None:
 
 def draw_sheet(run: Run, path: Path) -> bool:
     """Draw the contact sheet, if there are rankings of two models over a pool of pictures."""
-    found = next((some for some in run.examples if not any(some.kinds)), None)
+    found = next((some for some in run.shown if not any(some.kinds)), None)
     if found is None or run.base == run.tuned:
         return False
     labels = (run.base, run.tuned)

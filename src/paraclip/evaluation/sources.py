@@ -1,6 +1,7 @@
 """Benchmarks whose data the user may name (pairs, pool, captions), or leave to the data folder."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from paraclip.data.config import Columns
@@ -13,6 +14,7 @@ from paraclip.evaluation.pairs import read_pairs
 from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.pool import read_names, read_pool
 from paraclip.evaluation.registry import Missing
+from paraclip.evaluation.sugar_crepe_pp import SUBSETS
 from paraclip.evaluation.variations import GET as GET_WORDINGS
 from paraclip.evaluation.variations import NEEDS as VARIATIONS
 from paraclip.evaluation.variations import Variations
@@ -21,6 +23,8 @@ from paraclip.evaluation.wordings import KINDS, read_wordings
 from paraclip.evaluation.zero_shot import ZeroShot
 from paraclip.evaluation.zero_shot_data import GET as GET_CLASSES
 from paraclip.evaluation.zero_shot_data import load_folder
+
+FLICKR8K = 8_091  # pictures
 
 BESIDE = Path("../shared/data")  # where a checkout for development has it
 
@@ -98,6 +102,11 @@ def paraphrased_retrieval(config: EvaluateConfig) -> ParaphrasedRetrieval:
     problems = Problems(config.max_broken)
     read = read_pairs(pairs, config.first_column, config.second_column, problems)
     pool = read_pool(place, config.images)
+    if config.pool is None and len(pool) != FLICKR8K:
+        pool = replace(pool, name=f"{pool.name}, not the {FLICKR8K:,} of Flickr8k")
+    lacking = [name for name in SUBSETS if not (pairs / f"{name}.json").exists()]
+    if config.pairs is None and lacking:
+        read = replace(read, name=f"{read.name}, without {', '.join(lacking)}")
     return ParaphrasedRetrieval(read, pool, config.k, arithmetic(config))
 
 

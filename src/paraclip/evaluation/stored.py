@@ -1,5 +1,6 @@
 """A report on disk with the score of every item, read for a comparison."""
 
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,18 @@ class Stored:
     def section(self, name: str) -> Section | None:
         """The benchmark of that name."""
         return next((found for found in self.report.sections if found.name == name), None)
+
+    def scored(self, section: str, label: str) -> set[str]:
+        """Names of the figures that a model has in a benchmark."""
+        found = self.section(section)
+        lines = [] if found is None else found.lines
+        return {
+            line.name
+            for line in lines
+            if label not in line.values  # `metric` tells of it
+            or math.isfinite(line.values[label].value)
+            or f"{section}/{label}/{line.name}" in self.items
+        }
 
     def metric(self, section: str, line: Line, label: str) -> Metric:
         """One figure of one model as its items.

@@ -180,6 +180,7 @@ class SemanticSimilarity:
     """
 
     name = "sts"
+    pictures: tuple[str, ...] = ()
 
     def __init__(self, tasks: list[Task], how: Arithmetic | None = None) -> None:
         self.tasks, self.how = tasks, how or Arithmetic()

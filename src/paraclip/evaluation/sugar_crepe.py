@@ -25,6 +25,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores, numbered
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
+from paraclip.evaluation.pool import pictures_hash
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
@@ -139,13 +140,15 @@ class SugarCrepe:
         self.paths = [found.paths[row.image] for row in self.rows]
         counted = {name: int((self.numbers == n).sum()) for n, name in enumerate(self.kinds)}
         sizes = ", ".join(f"{name} {count:,}" for name, count in counted.items())
-        pictures = len(set(self.paths))
+        self.pictures = tuple(dict.fromkeys(self.paths))
+        pictures = len(self.pictures)
         self.pool = f"{len(kept):,} rows over {pictures:,} pictures ({sizes})"
         if len(kept) < len(rows):
             self.notes.append(f"{len(kept):,} of {len(rows):,} rows have their picture here")
         self.data: dict[str, Any] = {
             "kinds": {kind.name: kind.hash for kind in kinds}, "counts": counted,
             "whole_count": len(rows), "pictures": pictures,
+            "pictures_hash": pictures_hash(self.pictures),
         }  # fmt: skip
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:

@@ -23,8 +23,9 @@ from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores, numbered
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
+from paraclip.evaluation.pool import pictures_hash
 from paraclip.evaluation.rows import read_rows
-from paraclip.evaluation.vectors import Arithmetic, text_vectors
+from paraclip.evaluation.vectors import Arithmetic, reads_pictures, text_vectors
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 
@@ -118,18 +119,20 @@ class SugarCrepePlusPlus:
         paths = {} if found is None else found.paths
         self.seen = np.array([n for n, name in enumerate(names) if name in paths], np.int64)
         self.paths = [paths[names[n]] for n in self.seen]
+        self.pictures = tuple(dict.fromkeys(self.paths))
         self.notes = [] if found is None else self.about_pictures(found)
         beside = f"; ITT on {len(self.seen):,} of them" if len(self.seen) else ", text only"
         self.pool = f"{len(self.rows):,} rows{beside} ({sizes}{without})"
         self.data: dict[str, Any] = {
             "subsets": {subset.name: subset.hash for subset in subsets}, "missing": missing,
-            "rows_with_picture": len(self.seen),
+            "rows_with_picture": len(self.seen), "pictures_hash": pictures_hash(self.pictures),
         }  # fmt: skip
 
     def about_pictures(self, found: Found) -> list[str]:
         """Notes on what ITT covers."""
-        pictures = len(set(self.paths))
-        covered = f"{len(self.seen):,} of {len(self.rows):,} rows, over {pictures:,} pictures"
+        covered = (
+            f"{len(self.seen):,} of {len(self.rows):,} rows, over {len(self.pictures):,} pictures"
+        )
         return [*found.notes, f"ITT is of {covered}"] if len(self.seen) else found.notes
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
@@ -140,7 +143,7 @@ class SugarCrepePlusPlus:
         )
         right = metrics.text_only_test(*vectors.swapaxes(0, 1))
         found = self.figures("TOT", right, self.groups, None, True)
-        if not len(self.seen):
+        if not len(self.seen) or not reads_pictures(model):
             return Scores(found, notes=self.notes)
         images, kept, notes = row_images(model, self.paths, cache, self.how)
         rows = self.seen[kept]

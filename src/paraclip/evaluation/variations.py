@@ -25,9 +25,9 @@ from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.paraphrased_retrieval import checked_cutoffs
-from paraclip.evaluation.pool import Pool
+from paraclip.evaluation.pool import Pool, pictures_hash
 from paraclip.evaluation.ranking import top_k
-from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
+from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, text_vectors
 from paraclip.evaluation.wordings import Wordings
 from paraclip.models.encoder import DualEncoder
 
@@ -97,6 +97,7 @@ class Variations:
         how: Arithmetic | None = None,
     ) -> None:
         self.name, self.searched, self.how = name, pool, how or Arithmetic()
+        self.pictures = pool.references
         self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
         self.k = max(self.cutoffs)
         self.notes: list[str] = []
@@ -117,7 +118,8 @@ class Variations:
             "wordings": wordings.name, "wordings_hash": wordings.hash,
             "wordings_skipped": wordings.skipped + len(wordings) - len(self.kept),
             "kinds": list(wordings.kinds), "pool": pool.name, "pool_size": len(pool),
-            "pool_hash": pool.hash, "k": list(self.cutoffs),
+            "pool_hash": pool.hash, "pictures_hash": pictures_hash(self.pictures),
+            "k": list(self.cutoffs),
         }  # fmt: skip
 
     def find_pictures(self, wordings: Wordings) -> tuple[list[Any], Integer]:
@@ -131,9 +133,7 @@ class Variations:
             if Path(item.image).name not in places:
                 problems.add(item.where, f"the pool has no picture {item.image!r}")
         problems.check(len(wordings))
-        if problems.count:
-            where, what = problems.listed[0]
-            self.notes.append(f"{problems.count} captions left out, the first is {where}: {what}")
+        self.notes += left_out(problems, len(wordings), "captions")
         kept = [item for item in wordings.items if Path(item.image).name in places]
         return kept, np.array([places[Path(item.image).name] for item in kept])
 

@@ -17,6 +17,8 @@ from paraclip.models.features import encode_images
 Float = NDArray[np.floating]
 Integer = NDArray[np.int64]
 
+MOST_NAMED = 20
+
 
 @dataclass(frozen=True)
 class Arithmetic:
@@ -85,12 +87,22 @@ def refuse_blind(model: DualEncoder) -> None:
     model.preprocess(Image.new("RGB", (model.image_size, model.image_size)))
 
 
-def left_out(problems: Problems, total: int) -> list[str]:
-    """A note on the pictures that could not be read; none if all could."""
+def reads_pictures(model: DualEncoder) -> bool:
+    """Whether a model has an image tower at all."""
+    try:
+        refuse_blind(model)
+    except UserError:
+        return False
+    return True
+
+
+def left_out(problems: Problems, total: int, things: str = "pictures") -> list[str]:
+    """A note that names the pictures that could not be read, the first 20; none if all could."""
     if not problems.count:
         return []
-    where, what = problems.listed[0]
-    return [f"{problems.count} of {total:,} pictures left out, the first is {where}: {what}"]
+    named = "; ".join(f"{where}: {what}" for where, what in problems.listed[:MOST_NAMED])
+    more = f"; {problems.count - MOST_NAMED:,} more" if problems.count > MOST_NAMED else ""
+    return [f"{problems.count:,} of {total:,} {things} left out: {named}{more}"]
 
 
 def refuse_infinite(vectors: Float, what: str, start: int = 0) -> None:

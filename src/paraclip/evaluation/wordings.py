@@ -76,8 +76,8 @@ def read_wordings(
         problems: takes broken rows; 1 % of them at most by default.
 
     Raises:
-        UserError: no such file, a column or a kind is missing, a caption of a picture is there
-            twice, too many broken rows, no row at all.
+        UserError: no such file, a column or a kind is missing, the same rewordings of a
+            caption and its picture are there twice, too many broken rows, no row at all.
     """
     problems = Problems() if problems is None else problems
     if not Path(source).is_file():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores
-from paraclip.evaluation.pool import refuse_missing
+from paraclip.evaluation.pool import pictures_hash, refuse_missing
 from paraclip.evaluation.ranking import top_k
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
 from paraclip.files import text_hash
@@ -65,12 +65,14 @@ class ZeroShot:
             what = f"has {len(shown.classes)} classes and {len(shown.references)} pictures"
             raise UserError(shown.name, what, "Give at least two classes, each with pictures.")
         refuse_missing(shown.references, self.how.max_broken)
+        self.pictures = shown.references
         counts = f"{len(shown.references):,} pictures of {len(shown.classes):,} classes"
         self.pool = f"{counts}, {shown.name}; {len(shown.templates)} templates ({shown.made_of})"
         rows = zip(shown.references, shown.labels, strict=True)
         names = [f"{Path(reference).name} {label}" for reference, label in rows]
         self.data: dict[str, Any] = {
             "pool_size": len(shown.references), "classes": len(shown.classes),
+            "pictures_hash": pictures_hash(self.pictures),
             "hash": text_hash("\n".join([*names, *shown.classes, *shown.templates])),
         }  # fmt: skip
 

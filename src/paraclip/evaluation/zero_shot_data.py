@@ -19,6 +19,7 @@ GET = {
     "image-folder": "Name a folder with one folder of pictures for each class: --images-by-class.",
 }
 MEND = GET["imagenet"]
+VALIDATION = 50_000
 
 
 def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
@@ -32,6 +33,8 @@ def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
         folder = folder / "val" if (folder / "val").is_dir() else folder
         found = [(path.parent.name, path) for path in pictures(folder) if path.parent != folder]
         name = f"{folder.parent.name}/{folder.name}"
+        if len(found) != VALIDATION:
+            name += f", not the {VALIDATION:,} of its validation set"
     else:
         folder = data / "imagenet_sample"
         found = [(path.name.split("_")[0], path) for path in pictures(folder)]
