@@ -174,6 +174,17 @@ def test_other_data_pool_or_precision_is_told_by_name(
     assert "mean of it unpaired" in shown
 
 
+def test_other_versions_are_told_by_name(write: Write) -> None:
+    one, other = Path(write("a", {"m": 0.1})), Path(write("b", {"m": 0.2}))
+    content = json.loads(other.read_text())
+    for made in content["benchmarks"][0]["made"].values():
+        made["versions"]["torch"] = "1.0"
+    other.write_text(json.dumps(content))
+    (found,) = compare(choose_pairs(config(str(one), str(other))), Drawing(50))
+    (warning,) = found.warnings
+    assert "other torch version (" in warning and "and 1.0)" in warning
+
+
 def test_too_few_resamples_for_so_many_figures_are_told(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:

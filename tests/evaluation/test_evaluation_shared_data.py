@@ -13,7 +13,9 @@ from paraclip.evaluation.pairs import read_pairs
 from paraclip.evaluation.pool import read_names, read_pool
 from paraclip.evaluation.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.sugar_crepe_pp import read_subsets
+from paraclip.evaluation.variations import Variations
 from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.wordings import KINDS, read_wordings
 from paraclip.evaluation.zero_shot_data import load_imagenet
 from paraclip.models.loading import load_model
 from paraclip.models.wheels import TEXT_PACKAGE
@@ -61,6 +63,13 @@ def test_paraphrases_are_read_as_pairs() -> None:
     assert len(read_pairs(DATA / "paraphrases" / "flickr8k_test.jsonl")) == 500
     train = read_pairs(DATA / "paraphrases" / "flickr8k_train.jsonl", second="paraphrase_2")
     assert len(train) == 3600
+
+
+def test_variations_have_all_kinds_and_their_pictures() -> None:
+    wordings = read_wordings(DATA / "paraphrases" / "variations.jsonl")
+    assert len(wordings) == 37 and wordings.kinds == KINDS and wordings.skipped == 0
+    benchmark = Variations("variations", wordings, read_pool(DATA / "flickr8k" / "images"))
+    assert len(benchmark.kept) == 37 and len(benchmark.reworded) == 37 * len(KINDS)
 
 
 def test_flickr8k_has_a_thousand_test_pictures_with_five_captions_each() -> None:

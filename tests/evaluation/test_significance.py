@@ -97,15 +97,16 @@ def test_two_seeds_by_hand() -> None:
     assert often / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
 
 
-def test_seeds_equal_their_slow_twin() -> None:
-    drawn = np.random.default_rng(0).normal(size=(3, 50))
-    chosen = np.random.default_rng([7, 3]).integers(0, 3, size=(3, 50))
+@given(runs=st.integers(2, 5), resamples=st.integers(1, 20), seed=st.integers(0, 10**6))
+def test_seeds_equal_their_slow_twin(runs: int, resamples: int, seed: int) -> None:
+    drawn = np.random.default_rng(seed).normal(size=(runs, resamples))
+    chosen = np.random.default_rng([seed, runs]).integers(0, runs, size=(runs, resamples))
     slow = []
-    for column in range(50):
-        mean = sum(drawn[row, column] for row in range(3)) / 3
-        picked = sum(drawn[chosen[row, column], column] for row in range(3)) / 3
-        slow.append(mean + math.sqrt(3 / 2) * (picked - mean))
-    assert over_seeds(drawn, 7) == pytest.approx(slow)
+    for column in range(resamples):
+        mean = sum(drawn[row, column] for row in range(runs)) / runs
+        picked = sum(drawn[chosen[row, column], column] for row in range(runs)) / runs
+        slow.append(mean + math.sqrt(runs / (runs - 1)) * (picked - mean))
+    assert over_seeds(drawn, seed) == pytest.approx(slow)
 
 
 def covered(seeds: int, between: float, trials: int = 150) -> float:
