@@ -8,22 +8,19 @@ Weights, texts and pictures are made up, so nothing is downloaded. Four tables:
 - the share of the matrix-product peak, as `peak_share.py` has it;
 - beside `open_clip_train`'s own `train_one_epoch` with the image tower locked (--lock-image), on
   the same rows: its step ties picture and caption, as our control does; ours ties three texts;
-- float32, TF32, bf16 and torch.compile;
+- float32, TF32, bf16 and torch.compile, as `arithmetic.py` has it;
 - the three-loss step written plainly with open_clip, as `training_throughput.py` has it.
 """
 
 import argparse
-import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import open_clip
 import torch
 from open_clip_train.train import train_one_epoch
@@ -31,18 +28,8 @@ from torch import Tensor, nn
 
 import peak_share
 import training_throughput
-from machine import (
-    GIB,
-    RESULTS,
-    facts_of,
-    forget_peak,
-    keep,
-    markdown,
-    peak_memory,
-    say,
-    seconds_of,
-)
-from paraclip.training.run import arithmetic_of
+from arithmetic import as_row, as_table, measure, our_steps, ways
+from machine import RESULTS, facts_of, keep, say
 from training_steps import (
     OurStep,
     made_up_triples,
@@ -52,12 +39,6 @@ from training_steps import (
     random_pixels,
 )
 
-WAYS: dict[str, dict[str, Any]] = {
-    "fp32": {"precision": "fp32"},
-    "fp32, TF32": {"precision": "fp32", "tf32": True},
-    "bf16": {"precision": "bf16"},
-    "bf16, compiled": {"precision": "bf16", "compile": True},
-}
 OURS: dict[str, dict[str, Any]] = {
     "paraclip, control: picture and caption": {"control": True},
     "paraclip, three losses": {},
@@ -155,37 +136,6 @@ class TheirLoop:
         )
 
 
-def measure(steps: Callable[[int], Any], batch: int, rounds: int, device: torch.device) -> Any:
-    """Seconds of a step and peak memory, after two steps that warm up; None where it has no room.
-
-    Args:
-        steps: takes so many of them.
-        batch: triples of a step.
-        rounds: how often four steps are timed; the median counts.
-        device: where.
-    """
-    try:
-        steps(2)
-        forget_peak(device)
-        seconds = statistics.median(seconds_of(lambda: steps(4), device) for _ in range(rounds)) / 4
-    except torch.OutOfMemoryError:
-        return None
-    return {
-        "seconds": seconds, "triples_per_second": batch / seconds, "peak": peak_memory(device),
-    }  # fmt: skip
-
-
-def our_steps(size: Size, batch: int, device: torch.device, **options: Any) -> dict[str, Any]:
-    """What our step takes with these options."""
-    model = random_clip(size.model)[1].to(device)
-    features = random_features(model, batch)
-    with tempfile.TemporaryDirectory() as folder:
-        step = OurStep(model, made_up_triples(batch), features, Path(folder), **options)
-    rows = np.arange(batch)
-    with arithmetic_of(step.run.task.config, model) if options else nullcontext():
-        return measure(lambda count: [step(rows) for _ in range(count)], batch, size.rounds, device)
-
-
 def beside_open_clip(size: Size, device: torch.device) -> list[dict[str, Any]]:
     """open_clip's loop, our control and our three losses at every batch size."""
     found = []
@@ -195,40 +145,13 @@ def beside_open_clip(size: Size, device: torch.device) -> list[dict[str, Any]]:
         sides = {"open_clip, --lock-image": measure(loop.epoch, batch, size.rounds, device)}
         del clip, loop
         for name, options in OURS.items():
-            sides[name] = our_steps(size, batch, device, precision="bf16", **options)
+            sides[name] = our_steps(
+                size.model, batch, size.rounds, device, precision="bf16", **options
+            )
         for name, taken in sides.items():
             found.append({"step": name, "batch": batch, **(taken or {})})
             say(" | ".join(as_row(found[-1])))
     return found
-
-
-def ways(size: Size, device: torch.device) -> list[dict[str, Any]]:
-    """Our step in each arithmetic; torch.compile on a GPU only."""
-    found = []
-    for name, options in WAYS.items():
-        if options.get("compile") and device.type != "cuda":
-            continue
-        taken = our_steps(size, size.batch, device, **options)
-        found.append({"step": f"paraclip, {name}", "batch": size.batch, **(taken or {})})
-        say(" | ".join(as_row(found[-1])))
-    return found
-
-
-def as_row(found: dict[str, Any]) -> list[str]:
-    """A line of a table."""
-    named = [found["step"], f"{found['batch']:,}"]
-    if "seconds" not in found:
-        return [*named, "has no room", "", ""]
-    return [
-        *named, f"{found['seconds'] * 1000:.0f}", f"{found['triples_per_second']:,.0f}",
-        f"{found['peak'] / GIB:.1f}",
-    ]  # fmt: skip
-
-
-def as_table(rows: list[dict[str, Any]]) -> str:
-    """Speed and memory."""
-    heads = ("step", "triples", "milliseconds", "triples/s", "peak GiB")
-    return markdown(heads, [as_row(row) for row in rows])
 
 
 def share(size: Size, device: torch.device) -> tuple[dict[str, Any], str]:
@@ -271,7 +194,9 @@ def main() -> int:
         print("No CUDA device here: this benchmark needs one.", file=sys.stderr)
         return 2
     shares, share_table = share(size, device)
-    loops, arithmetic = beside_open_clip(size, device), ways(size, device)
+    loops = beside_open_clip(size, device)
+    on_gpu = device.type == "cuda"
+    arithmetic = ways(size.model, size.batch, size.rounds, device, compiled=on_gpu)
     rows, plain_table = plain(size, device)
     tables = [share_table, as_table(loops), as_table(arithmetic), plain_table, facts_of()]
     found = {"share": shares, "loops": loops, "ways": arithmetic, "plain": rows}

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import arithmetic
 import gpu
 import scaling
+from paraclip.errors import UserError
 from training_steps import made_up_triples, random_clip
 
 TINY = {"model": "tiny", "batch": 12, "rounds": 2, "precision": "fp32"}
@@ -51,12 +53,20 @@ def test_the_whole_path_of_the_gpu_benchmark(run):
     found = run(gpu, "--device", "cpu", "--tiny")
     steps = [(row["step"], row["batch"]) for row in found["loops"]]
     assert len(steps) == 3 and ("open_clip, --lock-image", 8) in steps
-    assert [row["step"] for row in found["ways"]] == [
-        f"paraclip, {name}" for name in gpu.WAYS if "compiled" not in name
-    ]
+    assert [row["step"] for row in found["ways"]] == ["paraclip, fp32", "paraclip, bf16"]
     assert all(row["triples_per_second"] > 0 for row in (*found["loops"], *found["ways"]))
     assert 0 < found["share"]["shares"]["step"] < 1
     assert found["plain"][0]["losses"] == pytest.approx(found["plain"][-1]["losses"], rel=0.02)
+
+
+def test_every_arithmetic_is_timed_and_what_does_not_compile_is_passed_over(run, monkeypatch):
+    def no_compiler(device):
+        raise UserError("--compile", "no g++", "Install it.")
+
+    monkeypatch.setattr("paraclip.training.run.check_compiler", no_compiler)
+    found = run(arithmetic, "--model", "tiny", "--batch", 8, "--rounds", 1, "--threads", 1)
+    assert [row["step"] for row in found["rows"]] == ["paraclip, fp32", "paraclip, bf16"]
+    assert all(row["seconds"] > 0 and row["peak"] > 0 for row in found["rows"])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
