@@ -15,7 +15,7 @@ Weights, texts and pictures are made up, so nothing is downloaded. Four tables:
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -183,7 +183,11 @@ def plain(size: Size, device: torch.device) -> tuple[list[dict[str, Any]], str]:
 
 
 def main() -> int:
-    """Measure all four; print the tables and write them. Returns 2 where there is no GPU."""
+    """Measure all four; print the tables and write them.
+
+    Returns:
+        2 where there is no GPU, 1 where a part failed.
+    """
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--device", default="cuda", help="cuda, cuda:1 or cpu")
     options.add_argument("--tiny", action="store_true", help="a tiny model: only to see it run")
@@ -193,15 +197,30 @@ def main() -> int:
     if device.type == "cuda" and not torch.cuda.is_available():
         print("No CUDA device here: this benchmark needs one.", file=sys.stderr)
         return 2
-    shares, share_table = share(size, device)
-    loops = beside_open_clip(size, device)
-    on_gpu = device.type == "cuda"
-    arithmetic = ways(size.model, size.batch, size.rounds, device, compiled=on_gpu)
-    rows, plain_table = plain(size, device)
-    tables = [share_table, as_table(loops), as_table(arithmetic), plain_table, facts_of()]
-    found = {"share": shares, "loops": loops, "ways": arithmetic, "plain": rows}
-    keep("gpu", chosen.out, "\n\n".join(tables), **found)
-    return 0
+    parts: dict[str, Callable[[], tuple[Any, str]]] = {
+        "plain": lambda: plain(size, device),
+        "loops": lambda: with_table(beside_open_clip(size, device)),
+        "ways": lambda: with_table(
+            ways(size.model, size.batch, size.rounds, device, device.type == "cuda")
+        ),
+        "share": lambda: share(size, device),
+    }
+    found: dict[str, Any] = {}
+    tables: list[str] = []
+    for name, part in parts.items():  # each is kept at once, and one that fails stops no other
+        try:
+            found[name], table = part()
+            tables.append(table)
+        except Exception as error:
+            found[name] = f"{type(error).__name__}: {error}"
+            say(f"{name} failed: {found[name]}")
+        keep("gpu", chosen.out, "\n\n".join([*tables, facts_of()]), **found)
+    return 1 if len(tables) < len(parts) else 0
+
+
+def with_table(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """Rows with their table."""
+    return rows, as_table(rows)
 
 
 if __name__ == "__main__":

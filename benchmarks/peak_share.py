@@ -198,7 +198,7 @@ def where_time_goes(step: OurStep) -> dict[str, float]:
         taken = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         kind = (k for k, names in WHERE.items() if any(name in event.key for name in names))
         sums[next(kind, "rest")] += taken
-    return {kind: taken / sum(sums.values()) for kind, taken in sums.items()}
+    return {kind: taken / (sum(sums.values()) or 1) for kind, taken in sums.items()}
 
 
 def show(rate: float) -> str:

@@ -85,6 +85,7 @@ def short_of_room(out: Path, name: str, most: int, told: Path) -> None:
         told: file for the line.
     """
     torch.set_num_threads(1)
+    os.environ["PARACLIP_QUIET"] = "1"  # bars would go to a file, too
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limited(save):

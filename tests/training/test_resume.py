@@ -99,9 +99,54 @@ def test_the_newest_state_is_damaged(tmp_path, uninterrupted, damage, capsys):
     whole = newest.read_bytes()
     flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
     newest.write_bytes({"cut": whole[:-9], "flip": flipped, "empty": b""}[damage])
-    run(tmp_path)
+    with pytest.raises(Stop):
+        run(tmp_path, 8)
     assert f"{newest.name} is damaged" in capsys.readouterr().err
+    assert newest.with_suffix(".damaged").exists()
+    run(tmp_path)
     assert_same_outcome(tmp_path, uninterrupted)
+
+
+def test_states_written_after_damaged_ones_are_kept(tmp_path):
+    for step in (7, 8):
+        (tmp_path / state.state_name(step)).write_bytes(b"damaged")
+    assert state.newest_state(tmp_path) is None
+    state.save_state(tmp_path, 2, {"a": torch.ones(2)}, {"step": 2})
+    tensors, place = state.newest_state(tmp_path)
+    assert place == {"step": 2} and torch.equal(tensors["a"], torch.ones(2))
+    state.save_state(tmp_path, 4, {"a": torch.zeros(2)}, {"step": 4})
+    names = sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".safetensors")
+    assert names == [state.state_name(2), state.state_name(4)]
+
+
+@pytest.mark.parametrize("part", ["hash", "place"])
+def test_a_state_that_lacks_a_part_or_has_another_place_is_damaged(tmp_path, part):
+    path = tmp_path / state.state_name(3)
+    facts = {"step": 3, "place": {"step": 3}, "hash": "0"}
+    state.write_tensors(path, {"a": torch.ones(1)}, {k: v for k, v in facts.items() if k != part})
+    with pytest.raises(ValueError, match=part):
+        state.load_state(path)
+    state.save_state(tmp_path, 3, {"a": torch.ones(1)}, {"step": 3})
+    tensors, _ = state.load_state(path)
+    state.write_tensors(path, tensors, {**facts, "hash": state.state_hash(tensors, {"step": 4})})
+    with pytest.raises(ValueError, match="does not match"):
+        state.load_state(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "sigmoid", "learn_text_temperature": True},
+        {"micro_batch": 4, "text_temperature": 0.2, "image_loss_on": ("caption", "paraphrase_2")},
+        {"weights": (0, 0, 1), "patience": 2},
+    ],
+)
+def test_every_variant_goes_on_where_it_stopped(tmp_path, changes):
+    run(tmp_path / "whole", **changes)
+    with pytest.raises(Stop):
+        run(tmp_path / "parts", 5, **changes)
+    run(tmp_path / "parts", **changes)
+    assert_same_outcome(tmp_path / "parts", tmp_path / "whole")
 
 
 def test_a_line_of_the_log_that_was_cut_short_is_written_again(tmp_path, uninterrupted):

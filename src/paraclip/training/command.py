@@ -50,7 +50,9 @@ def train_together(config: TrainConfig, processes: Processes, device: str) -> No
     if config.image_learning_rate is None:  # else pictures are seen in every step
         with processes.first_goes_first():
             features = features_of(model, triples["image"].to_pylist(), problems)
-        say_pictures(triples, features)
+        say_pictures(triples, int(rows_with_numbers(features).sum()))
+    else:
+        say_pictures(triples, len(triples) - triples["image"].null_count)
     facts = {
         "triples": {"sha256": file_hash(config.triples), **read_provenance(config.triples)},
         "base": config.model,
@@ -69,9 +71,9 @@ def features_of(model: DualEncoder, references: list[str | None], problems: Prob
     return found
 
 
-def say_pictures(triples: pa.Table, features: Tensor) -> None:
+def say_pictures(triples: pa.Table, with_image: int) -> None:
     """Count the rows that L1 cannot use."""
-    count, with_image = len(triples), int(rows_with_numbers(features).sum())
+    count = len(triples)
     print(f"{count:,} triples, {with_image:,} with a picture.")
     if with_image < count:
         print(f"{count - with_image:,} have none and feed L2 and L3 only.")

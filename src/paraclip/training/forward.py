@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from paraclip.errors import UserError
@@ -23,6 +23,12 @@ KEPT_TOKENS = {"cpu": 20_480}
 """Tokens of a step whose graph is kept, unless --micro-batch says otherwise: about 5 GB in the
 text tower of ViT-B/32, and 1,280 captions of the usual length."""
 KEPT_TOKENS_ELSEWHERE = 131_072
+BYTES_A_NUMBER = 2.5
+"""Of a kept graph, for each number that goes into or out of a weight matrix: 5 GB for 20,480 tokens
+of ViT-B/32 in bf16."""
+NO_MATRIX = 20_000  # rows from which on a table is one of embeddings
+DAMPINGS = (1.0, 2.0**-6, 2.0**-12)
+"""Of fp16: where a gradient overflows in the tower it is taken again, this much smaller."""
 PICTURES_AT_ONCE = 32
 PLAIN_PICTURES = 256
 """The same for pictures, where the image tower is trained: 5 GB in that of ViT-B/32."""
@@ -36,6 +42,18 @@ def learn_from(run: Run, batch: Batch) -> dict[str, Tensor]:
     Returns:
         L1, L2, L3 of the whole batch, each a scalar without graph.
     """
+    *tries, last = DAMPINGS if run.dtype == torch.float16 else (1.0,)
+    for damping in tries:
+        found = gradients_of(run, batch, damping)
+        gradients = [weight.grad for weight in run.weights.values() if weight.grad is not None]
+        if all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
+            return found
+        run.optimizer.zero_grad()
+    return gradients_of(run, batch, last)
+
+
+def gradients_of(run: Run, batch: Batch, damping: float) -> dict[str, Tensor]:
+    """One try of `learn_from`."""
     found: dict[str, Tensor] = {}
 
     def loss_of(texts: Tensor, images: Tensor) -> Tensor:
@@ -43,15 +61,15 @@ def learn_from(run: Run, batch: Batch) -> dict[str, Tensor]:
         found.update({name: value.detach() for name, value in losses.items()})
         return weighted_sum(losses, run.task.objective)
 
-    backward(sides_of(run, batch), loss_of)
-    if run.processes.count > 1:
-        gradients = [
-            torch.zeros_like(weight) if weight.grad is None else weight.grad
-            for weight in run.weights.values()
-        ]
-        run.processes.add_up([*found.values(), *gradients])
-        for weight, gradient in zip(run.weights.values(), gradients, strict=True):
-            weight.grad = gradient
+    backward(sides_of(run, batch, damping), loss_of)
+    # A weight that took no part has a gradient of zero, with one process as with several.
+    gradients = [
+        torch.zeros_like(weight) if weight.grad is None else weight.grad
+        for weight in run.weights.values()
+    ]
+    run.processes.add_up([*found.values(), *gradients])
+    for weight, gradient in zip(run.weights.values(), gradients, strict=True):
+        weight.grad = gradient
     return found
 
 
@@ -111,7 +129,7 @@ def vectors_of(run: Run, batch: Batch) -> list[Tensor]:
     return [together(side.first_pass()) for side in sides_of(run, batch)]
 
 
-def sides_of(run: Run, batch: Batch) -> tuple[Side, Side]:
+def sides_of(run: Run, batch: Batch, damping: float = 1.0) -> tuple[Side, Side]:
     """What makes the text vectors and what makes the image vectors of a batch."""
     model, most = run.task.model, run.task.config.micro_batch
     seed = (run.task.config.seed, run.step, run.processes.rank)
@@ -123,9 +141,10 @@ def sides_of(run: Run, batch: Batch) -> tuple[Side, Side]:
 
     text_side = Side(
         model.encode_tokens, batch.chunks, (*seed, 0),
-        kept=kept_chunks(batch.chunks, most, kind),
+        kept=kept_chunks(batch.chunks, most, token_limit(model.text_tower, model.device)),
         arithmetic=arithmetic,
         magnified=list(model.text_tower.parameters()) if halved else (),
+        damping=damping,
     )  # fmt: skip
     trains_images = any(value.requires_grad for value in model.image_tower.parameters())
     if batch.pictures is None:
@@ -139,21 +158,33 @@ def sides_of(run: Run, batch: Batch) -> tuple[Side, Side]:
         kept=max(1, len(pictures)) if whole else 0,
         arithmetic=arithmetic,
         magnified=list(model.image_tower.parameters()) if halved else (),
+        damping=damping,
     )  # fmt: skip
 
 
-def kept_chunks(chunks: Sequence[Tensor], most: int | None, kind: str) -> int:
+def token_limit(tower: nn.Module, device: torch.device) -> int:
+    """Tokens whose graph may be kept: on a GPU what fits into half of its free memory."""
+    usual = KEPT_TOKENS.get(device.type, KEPT_TOKENS_ELSEWHERE)
+    if device.type != "cuda":
+        return usual
+    free, _ = torch.cuda.mem_get_info(device)
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    matrices = [value.shape for value in tower.parameters() if value.ndim == 2]
+    numbers = sum(sum(shape) for shape in matrices if max(shape) < NO_MATRIX)
+    return min(usual, int((free + held) / 2 / (BYTES_A_NUMBER * max(numbers, 1))))
+
+
+def kept_chunks(chunks: Sequence[Tensor], most: int | None, limit: int) -> int:
     """How many of the first chunks keep their graph.
 
     Args:
         chunks: token ids [n, length] each.
         most: what --micro-batch says: no more texts than that keep it.
-        kind: of the device.
+        limit: tokens in all.
     """
     if most is not None:
         return len(chunks) if sum(map(len, chunks)) <= most else 0
     tokens = np.cumsum([chunk.numel() for chunk in chunks])
-    limit = KEPT_TOKENS.get(kind, KEPT_TOKENS_ELSEWHERE)
     return int(np.searchsorted(tokens, limit, side="right"))
 
 

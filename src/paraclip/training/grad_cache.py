@@ -43,6 +43,7 @@ class Side:
         arithmetic: a context in which `encode` computes: its precision.
         magnified: weights of a tower that computes in fp16: the vectors' gradient, too small for
             it, goes down the tower magnified, and these weights' gradients are made small again.
+        damping: so much less are they magnified, where they would overflow.
     """
 
     encode: Callable[[Any], Tensor]
@@ -52,6 +53,7 @@ class Side:
     trained: bool = True
     arithmetic: Callable[[], AbstractContextManager[Any]] = nullcontext
     magnified: Sequence[Tensor] = ()
+    damping: float = 1.0
 
     def vectors(self, place: int) -> Tensor:
         """Vectors of a micro-batch; each time with the same dropout."""
@@ -70,7 +72,7 @@ class Side:
 
     def second_pass(self, first: list[Tensor], gradient: Tensor) -> None:
         """Bring the gradient [all rows, D] of the vectors down into the weights'."""
-        factor = power_of_two(gradient) if self.magnified else 1.0
+        factor = power_of_two(gradient) * self.damping if self.magnified else 1.0
         pieces = torch.split(gradient * factor, [len(part) for part in first])
         with self.arithmetic():
             for place, (part, piece) in enumerate(zip(first, pieces, strict=True)):

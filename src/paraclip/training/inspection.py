@@ -60,6 +60,7 @@ def kept_for_inspection(run: Run, rows: Integers, folder: Path, found: WentWrong
         write_tensors(path.with_suffix(".safetensors"), batch_tensors(run, rows), {"step": step})
         facts: dict[str, Any] = provenance(identity=run.identity, inspection=record)
         write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, default=str) + "\n")
+    run.processes.wait()  # the first that ends stops the others, also in the middle of a write
     return UserError(f"step {step}", found.what, MEND.format(file=path))
 
 

@@ -66,6 +66,7 @@ def joined(device: str, silence: float = SILENCE) -> Iterator[tuple[Processes, s
     Raises:
         UserError: the others do not come, or there is no device for each.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # sums in one order, for a GPU
     place = placed(os.environ)
     if int(place.get("WORLD_SIZE", "1")) < 2:
         yield ALONE, device

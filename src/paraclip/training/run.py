@@ -155,8 +155,16 @@ def kept_random_state(device: torch.device) -> AbstractContextManager[None]:
 
 @contextmanager
 def arithmetic_of(config: LoopConfig, model: DualEncoder) -> Iterator[None]:
-    """TF32 and torch.compile where wanted, only as long as the run is under way."""
+    """TF32 and torch.compile where wanted, only as long as the run is under way.
+
+    On a GPU also the deterministic kernels of those that have one, so that a run that goes on takes
+    the steps of one never stopped; PyTorch warns of those that have none.
+    """
     before = torch.get_float32_matmul_precision()
+    strict = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    if model.device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
     if config.tf32:
         torch.set_float32_matmul_precision("high")
     if config.compile:
@@ -166,6 +174,7 @@ def arithmetic_of(config: LoopConfig, model: DualEncoder) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
         model.text_tower._compiled_call_impl = None
 
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from paraclip.files import atomic_path
+from paraclip.files import atomic_path, text_hash
 from paraclip.models.disk import native_disk_errors
 from paraclip.models.hashing import hash_tensors
 
@@ -40,7 +40,7 @@ def state_name(step: int) -> str:
 
 def save_state(folder: Path, step: int, tensors: dict[str, Tensor], place: dict[str, Any]) -> None:
     """Write the state after `step` steps, then drop all but the newest two."""
-    facts = {"step": step, "place": place, "hash": hash_tensors(tensors)}
+    facts = {"step": step, "place": place, "hash": state_hash(tensors, place)}
     write_tensors(folder / state_name(step), tensors, facts)
     for old in sorted(folder.glob("state-*.safetensors"))[:-KEPT]:
         old.unlink()
@@ -56,18 +56,28 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, "pt") as opened:
             facts = json.loads((opened.metadata() or {})["paraclip"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError) as error:
+        place, found = facts["place"], facts["hash"]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(str(error)) from error
-    if hash_tensors(tensors) != facts["hash"]:
+    if state_hash(tensors, place) != found:
         raise ValueError("its content does not match its hash")
-    return tensors, facts["place"]
+    return tensors, place
+
+
+def state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
+    """Hash of all that a state says."""
+    return text_hash(f"{hash_tensors(dict(tensors))} {json.dumps(place, sort_keys=True)}")
 
 
 def newest_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The newest state that is whole; damaged ones are named and passed over."""
+    """The newest state that is whole; damaged ones are named and set aside as `.damaged`.
+
+    Left under their names they would count as the newest, and the next states be pruned for them.
+    """
     for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
         try:
             return load_state(path)
         except ValueError as error:
             notice(f"{path} is damaged ({error}); going on from the state before it")
+            path.replace(path.with_suffix(".damaged"))
     return None
