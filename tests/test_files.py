@@ -43,6 +43,17 @@ def test_a_really_full_device_is_told(tmp_path: Path) -> None:
         Path("/dev/full").write_text("x")
 
 
+def test_a_place_that_is_taken_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here")
+    (tmp_path / "folder").mkdir()
+    for place in (tmp_path / "file" / "a.txt", tmp_path / "folder"):
+        with pytest.raises(UserError, match="is no place for it"):
+            write_text(place, "words")
+    with pytest.raises(UserError, match="is no place for it"), locked(tmp_path / "file"):
+        raise AssertionError("it was made")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
 def test_other_failures_are_not_hidden(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="too many"), atomic_path(tmp_path / "a"):
         raise OSError(errno.EMFILE, "too many")
@@ -72,7 +83,8 @@ def test_a_user_error_is_one_line() -> None:
 
 def test_nearest_offers_what_is_close() -> None:
     assert nearest("opanai", ["openai", "builtin"]) == "Did you mean openai?"
-    assert nearest("zzz", ["openai", "builtin"]) == "Did you mean openai or builtin?"
+    assert nearest("zzz", ["openai", "builtin"]) == "There are openai, builtin."
+    assert nearest("zzz", list("abcdefghij")) == "There are a, b, c, d, e, f, g, h and more."
 
 
 def test_the_cache_folder_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,3 +107,19 @@ def test_provenance_tells_versions_and_no_host() -> None:
     assert record["seed"] == 3
     assert {"paraclip", "python", "torch"} <= set(record["versions"])
     assert os.uname().nodename not in str(record["machine"])
+
+
+def test_a_command_is_kept_without_passwords_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["generate", "s3://bucket/a.csv?key=abc", "--base-url", "http://me:secret@host:80/v1"]
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/paraclip", *words])
+    kept = provenance()["command"]
+    assert kept == [
+        "paraclip",
+        "generate",
+        "s3://bucket/a.csv?...",
+        "--base-url",
+        "http://host:80/v1",
+    ]
+    for called, name in (("benchmarks/flickr8k.py", "flickr8k.py"), ("x/__main__.py", "paraclip")):
+        monkeypatch.setattr("sys.argv", [called])
+        assert provenance()["command"] == [name]

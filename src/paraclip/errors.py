@@ -1,5 +1,7 @@
 """The one error that a user can mend."""
 
+MOST_OFFERED = 8
+
 
 class UserError(Exception):
     """Something in the input or the surroundings that the user can put right.
@@ -22,5 +24,8 @@ def nearest(name: str, known: list[str]) -> str:
     """A mend that offers the nearest known names, for an unknown one."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, known, n=3, cutoff=0.5) or known[:8]
-    return f"Did you mean {' or '.join(close)}?"
+    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    more = " and more" if len(known) > MOST_OFFERED else ""
+    return f"There are {', '.join(known[:MOST_OFFERED])}{more}."

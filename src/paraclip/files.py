@@ -4,9 +4,8 @@ import errno
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -15,7 +14,7 @@ from paraclip.errors import UserError
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, a read-only place or a missing right into a `UserError` that names it."""
+    """Turn a full disk, or a place that cannot be written, into a `UserError` that names it."""
     try:
         yield
     except OSError as error:
@@ -25,6 +24,9 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise UserError(path, "may not be written", "Choose another output place.") from error
         if error.errno == errno.EFBIG:
             what = "may not grow so large here"
+            raise UserError(path, what, "Choose another output place.") from error
+        if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
+            what = "is no place for it: a folder or a file is in the way"
             raise UserError(path, what, "Choose another output place.") from error
         raise
 
@@ -46,7 +48,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
                 os.fsync(written.fileno())
             temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):
+            temporary.unlink(missing_ok=True)
 
 
 def take_lock(file: IO[bytes], name: Path, mend: str) -> None:
@@ -108,10 +111,3 @@ def cache_folder() -> Path:
     named = os.environ.get("PARACLIP_CACHE")
     root = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(named if named else f"{root}/paraclip").expanduser()
-
-
-def free_bytes(folder: Path) -> int:
-    """Free bytes on the disk that holds `folder` (which need not exist yet)."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

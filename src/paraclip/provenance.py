@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +10,8 @@ from typing import Any
 
 import paraclip
 
+USER = re.compile(r"(\w+://)[^/@\s]+@")
+QUERY = re.compile(r"(\w+://[^\s?]*)\?\S+")
 PACKAGES = ("torch", "open_clip_torch", "transformers", "timm", "numpy", "pyarrow", "xllamacpp")
 
 
@@ -42,6 +45,17 @@ def processor_name() -> str:
         return platform.machine()
 
 
+def program() -> str:
+    """What was called: paraclip, or a script."""
+    name = os.path.basename(sys.argv[0])
+    return name if name.endswith(".py") and name != "__main__.py" else "paraclip"
+
+
+def without_secrets(text: str) -> str:
+    """A text whose addresses have neither user and password nor a query, which may hold a key."""
+    return QUERY.sub(r"\1?...", USER.sub(r"\1", text))
+
+
 def provenance(**settings: Any) -> dict[str, Any]:
     """A JSON-able record of how a result was made.
 
@@ -49,7 +63,7 @@ def provenance(**settings: Any) -> dict[str, Any]:
         settings: whatever decides the result: configuration, input hashes, seed, generator.
     """
     return {
-        "command": ["paraclip", *sys.argv[1:]],
+        "command": [program(), *map(without_secrets, sys.argv[1:])],
         "time": now(),
         "versions": package_versions(),
         "machine": machine(),

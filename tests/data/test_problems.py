@@ -57,3 +57,17 @@ def test_the_list_is_written_even_with_undecodable_names(tmp_path) -> None:
     problems.write(tmp_path / "deep" / "problems.tsv")
     text = (tmp_path / "deep" / "problems.tsv").read_text(encoding="utf-8")
     assert text == "captions.csv:2\tthe caption is empty\nbad\\udcff.png\tis broken\n"
+
+
+@pytest.mark.parametrize("share", [-3, 7, 1.01, float("nan")])
+def test_a_limit_that_is_no_share_is_refused(share: float) -> None:
+    with pytest.raises(UserError, match=r"--max-broken: .* is no share of the rows"):
+        Problems(share)
+
+
+def test_what_was_noted_elsewhere_is_taken_over() -> None:
+    one, other = Problems(), Problems()
+    one.add("a:1", "broken")
+    other.add("b:2", "gone", rows=3)
+    one.take(other)
+    assert one.count == 4 and one.listed == [("a:1", "broken"), ("b:2", "gone")]

@@ -12,7 +12,7 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer, AnswerError, OpenAIBackend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
-from paraclip.paraphrase.run import make_backend
+from paraclip.paraphrase.run import make_backend, settings_of
 
 KEY = "sk-secret-key"
 ASKED = Prompt(messages=({"role": "user", "content": "a dog runs"},))
@@ -88,6 +88,15 @@ def test_a_stalling_server_is_given_up(server: FakeServer) -> None:
     server.delay = 0.3
     with pytest.raises(AnswerError, match="imeout"):
         ask(OpenAIBackend(config(server.url, timeout=0.05, max_retries=1)))
+
+
+def test_no_password_of_an_address_is_shown() -> None:
+    with FakeServer() as gone:
+        url = gone.url.replace("://", "://me:secret@")
+    with pytest.raises(UserError, match="no server answers there") as caught:
+        ask(OpenAIBackend(config(url, max_retries=0)))
+    assert "secret" not in str(caught.value) and "127.0.0.1" in str(caught.value)
+    assert settings_of(config(url))["base_url"] == gone.url
 
 
 def test_no_server_is_one_line() -> None:

@@ -1,7 +1,7 @@
 """Options of `paraclip ablate`. The text under a field is its help on the command line."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -10,7 +10,7 @@ import tyro
 class AblateConfig:
     """Train every variant of a grid on every seed, with its control, and write one table."""
 
-    grid: tyro.conf.Positional[str]
+    grid: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="GRID")]
     """TOML file of seeds, benchmarks and variants, such as configs/ablations/losses.toml."""
 
     triples: tuple[str, ...] = ()

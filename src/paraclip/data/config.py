@@ -37,7 +37,7 @@ ColumnOptions = Annotated[Columns, tyro.conf.arg(name="")]
 class CaptionsConfig:
     """Show what ParaCLIP reads in a captions file or folder, and which rows are broken."""
 
-    source: tyro.conf.Positional[str]
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
     """Folder of pictures with a .txt beside each; CSV, TSV, JSONL or Parquet file; COCO captions
     JSON; WebDataset shards ("shards/{00000..00012}.tar")."""
 

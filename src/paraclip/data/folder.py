@@ -29,7 +29,7 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
         except BrokenRow as broken:
             problems.add(path, str(broken))
             continue
-        yield Record(str(path), row, caption, str(path), name, name)
+        yield Record(str(path.with_suffix(".txt")), row, caption, str(path), name, name)
     if not pictures:
         mend = "Put a .txt beside each picture, or name a captions file or shards (folder/*.tar)."
         raise UserError(source, "holds no pictures", mend)

@@ -29,7 +29,10 @@ def open_source(source: str) -> Iterator[IO[bytes]]:
         opened = fsspec.open(source, "rb", compression="infer").open()
     except FileNotFoundError as error:
         raise UserError(source, "there is no such file", "Check the name.") from error
-    except (ImportError, ValueError, OSError) as error:
+    except ImportError as error:
+        what = f"needs a package that is not installed ({error})"
+        raise UserError(source, what, "Install it, or name a local file.") from error
+    except (ValueError, OSError) as error:
         raise UserError(source, f"cannot be opened ({error})", "Check name and rights.") from error
     with opened as stream:
         try:

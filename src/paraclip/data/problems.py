@@ -14,12 +14,18 @@ class Problems:
     Args:
         max_share: largest share of broken rows that is put up with, 0 to 1.
 
+    Raises:
+        UserError: it is no share.
+
     Attributes:
         count: how many rows were broken.
         listed: (where, what) of the first 1,000.
     """
 
     def __init__(self, max_share: float = 0.01) -> None:
+        if not 0 <= max_share <= 1:
+            what = f"{max_share} is no share of the rows"
+            raise UserError("--max-broken", what, "Give one from 0 to 1.")
         self.max_share = max_share
         self.count = 0
         self.listed: list[tuple[str, str]] = []
@@ -35,6 +41,11 @@ class Problems:
         self.count += rows
         if len(self.listed) < MOST_LISTED:
             self.listed.append((str(where), what))
+
+    def take(self, other: "Problems") -> None:
+        """Note what was noted elsewhere, too."""
+        self.count += other.count
+        self.listed += other.listed[: MOST_LISTED - len(self.listed)]
 
     def check(self, total: int) -> None:
         """Stop when too many rows are broken.

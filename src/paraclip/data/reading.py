@@ -150,17 +150,6 @@ def read_captions(
     return stream_captions(source, files, columns, problems)
 
 
-def count_captions(
-    source: str, columns: Columns | None = None, problems: Problems | None = None
-) -> int:
-    """Read everything once and count: so a long job knows its length and fails before it starts.
-
-    Raises:
-        UserError: as `read_captions`.
-    """
-    return sum(1 for _ in read_captions(source, columns, problems))
-
-
 def stream_captions(
     source: str, files: list[str], columns: Columns, problems: Problems
 ) -> Iterator[Caption]:

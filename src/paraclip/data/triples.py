@@ -53,8 +53,10 @@ def write_triples(
         extra: further columns, such as hard negatives, with as many rows.
 
     Raises:
-        UserError: the place may not be written, or the disk is full.
+        UserError: the name has another ending, the place may not be written, the disk is full.
     """
+    if Path(path).suffix not in (".parquet", ".jsonl"):
+        raise UserError(path, "is called neither .parquet nor .jsonl", "Give it such a name.")
     table = fitted(rows)
     if extra is not None:
         for name in extra.column_names:

@@ -1,7 +1,7 @@
 """Options of `paraclip evaluate`. The text under a field is its help on the command line."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -10,7 +10,9 @@ import tyro
 class EvaluateConfig:
     """Score models side by side, with 95 % intervals and paired differences to base and control."""
 
-    models: tyro.conf.Positional[tuple[str, ...]]
+    models: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [MODEL ...]")
+    ]
     """Models, each with a label before it if you like: base=mini
     control=runs/control/best.safetensors tuned=runs/train/best.safetensors. What is labelled base
     (else the first) is what the others are set against."""
@@ -104,7 +106,9 @@ class CompareConfig:
     both sides: name the second side's reports with --against.
     """
 
-    reports: tyro.conf.Positional[tuple[str, ...]]
+    reports: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="REPORT [REPORT ...]")
+    ]
     """report.json of one or more evaluations (items.npz must lie beside it), or their folders."""
 
     against: tuple[str, ...] = ()

@@ -46,7 +46,8 @@ def find_device(device: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         what = f"{device!r} is no device of this machine"
-        raise UserError("--device", what, "Choose auto, cpu or cuda.") from error
+        usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
+        raise UserError("--device", what, f"Choose {usable}.") from error
     return torch.device(device)
 
 

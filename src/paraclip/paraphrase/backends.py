@@ -9,6 +9,7 @@ import openai
 from paraclip.errors import UserError
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
+from paraclip.provenance import without_secrets
 
 OPENAI_URL = "https://api.openai.com/v1"
 PROBE_SECONDS = 15.0
@@ -72,6 +73,7 @@ class OpenAIBackend:
     def __init__(self, config: GenerateConfig, base_url: str | None = None) -> None:
         self.config = config
         self.base_url = base_url or config.base_url or os.environ.get("OPENAI_BASE_URL", OPENAI_URL)
+        self.shown_url = without_secrets(self.base_url)
         self.model = config.model or os.environ.get("PARACLIP_MODEL", "")
         self._key = "none" if base_url else os.environ.get("OPENAI_API_KEY", "")
         self._check()
@@ -111,11 +113,11 @@ class OpenAIBackend:
 
     def _wrong_key(self) -> UserError:
         mend = "Check OPENAI_API_KEY and its rights for the model."
-        return UserError(self.base_url, "the server refuses the key", mend)
+        return UserError(self.shown_url, "the server refuses the key", mend)
 
     def _down(self) -> UserError:
         mend = "Start the server, or check --base-url and OPENAI_BASE_URL."
-        return UserError(self.base_url, "no server answers there", mend)
+        return UserError(self.shown_url, "no server answers there", mend)
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
         """See `Backend.answer`; servers that give one answer whatever `n` says are asked again."""
@@ -137,7 +139,9 @@ class OpenAIBackend:
                 raise self._wrong_key() from error
             except openai.NotFoundError as error:
                 mend = "Check --model and --base-url."
-                raise UserError(self.model, f"{self.base_url} knows no such model", mend) from error
+                raise UserError(
+                    self.model, f"{self.shown_url} knows no such model", mend
+                ) from error
             except (openai.APIResponseValidationError, ValueError) as error:
                 problem = self._safe(f"not an answer: {error}")
             except openai.OpenAIError as error:

@@ -11,7 +11,7 @@ from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_provenance, write_triples
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.outputs import Summary
-from paraclip.paraphrase.run import generate, write_summary
+from paraclip.paraphrase.run import check_backend, check_options, generate, write_summary
 from paraclip.progress import track
 
 
@@ -21,6 +21,8 @@ def generate_command(config: GenerateConfig) -> Summary:
     Raises:
         UserError: the captions cannot be read, or `generate` raised it.
     """
+    check_backend(config.backend)
+    check_options(config)
     total = count_captions(config)
     problems = Problems(config.max_broken)
     out = Path(config.out)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -53,7 +53,7 @@ class GenerateConfig:
     Killed and started again with the same options, it goes on where it was.
     """
 
-    source: tyro.conf.Positional[str]
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
     """Captions: folder of pictures with a .txt beside each; CSV, TSV, JSONL or Parquet file; COCO
     captions JSON; WebDataset shards."""
 
@@ -181,7 +181,7 @@ class GenerateConfig:
 class NegativesConfig:
     """Give every triple a hard negative: one of its texts with one thing in it made false."""
 
-    triples: tyro.conf.Positional[str]
+    triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
     """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
 
     out: str

@@ -1,7 +1,7 @@
 """The append-only log of all answers: what makes a killed run go on where it was.
 
 The first line holds the settings that decide answers; every other line is one question's answers,
-written and flushed the moment they came. To find them again only 16 bytes a question are held in
+written and flushed the moment they came. To find them again only 32 bytes a question are held in
 memory: a hash of the question and the place of its line.
 """
 
@@ -44,13 +44,9 @@ class AnswerLog:
         self.path = path
         self._keys, self._places = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
         self._ids, self._id_texts = self._keys, self._places
-        try:
-            with disk_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = path.open("ab+")
-        except (NotADirectoryError, FileExistsError, IsADirectoryError) as error:
-            mend = "Choose another output place."
-            raise UserError(path, "is no place for a folder's file", mend) from error
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab+")
         try:
             self._open(settings, fresh)
         except BaseException:

@@ -37,4 +37,5 @@ def negatives_command(config: NegativesConfig) -> None:
     print(f"{found.count(None):>9,}  none: nothing in the text that could be made false")
     print(f"{len(rows):,} triples in {config.out}")
     if problems.count:
-        print(problems.summary())
+        problems.write(f"{config.out}.problems.txt")
+        print(f"{problems.summary()}\nAll of them: {config.out}.problems.txt")

@@ -21,7 +21,7 @@ from paraclip.paraphrase.outputs import Summary, open_outputs
 from paraclip.paraphrase.prompts import make_prompt
 from paraclip.paraphrase.steps import Outcome, Paraphraser
 from paraclip.progress import bar
-from paraclip.provenance import provenance
+from paraclip.provenance import provenance, without_secrets
 
 BACKENDS = ("builtin", "openai")
 LABEL = "paraphrasing"
@@ -34,10 +34,18 @@ def make_backend(config: GenerateConfig) -> Backend:
     Raises:
         UserError: there is no such backend, or an option for it is missing.
     """
-    if config.backend not in BACKENDS:
-        mend = nearest(config.backend, list(BACKENDS))
-        raise UserError("--backend", f"there is no backend {config.backend!r}", mend)
+    check_backend(config.backend)
     return BuiltInBackend(config) if config.builtin else OpenAIBackend(config)
+
+
+def check_backend(name: str) -> None:
+    """Refuse a name that no backend has.
+
+    Raises:
+        UserError: it offers the nearest.
+    """
+    if name not in BACKENDS:
+        raise UserError("--backend", f"there is no backend {name!r}", nearest(name, list(BACKENDS)))
 
 
 def check_options(config: GenerateConfig) -> None:
@@ -169,8 +177,9 @@ def answer_settings(config: GenerateConfig, backend: Backend) -> dict[str, Any]:
 
 def settings_of(config: GenerateConfig) -> dict[str, Any]:
     """All options, JSON-able, for the provenance; the key is none of them."""
-    plain = asdict(config) | {"source": str(config.source), "out": str(config.out)}
-    return plain | {"filter_limits": asdict(config.filter_limits)}
+    plain = asdict(config) | {"source": without_secrets(str(config.source)), "out": str(config.out)}
+    address = config.base_url and without_secrets(config.base_url)
+    return plain | {"base_url": address, "filter_limits": asdict(config.filter_limits)}
 
 
 def write_summary(out: Path, summary: Summary, config: GenerateConfig) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -14,7 +15,7 @@ from paraclip.training.config import AlignConfig, TrainConfig
 class QuickstartConfig:
     """The whole job: captions and pictures in, a tuned text encoder and a table out."""
 
-    source: tyro.conf.Positional[str | None] = None
+    source: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[PICTURES]")] = None
     """Folder of pictures with a .txt beside each, or a captions file. Left out: Debian's Tux Paint
     stamps (about 840 pictures) are fetched with apt-get into the cache folder; no root needed."""
 

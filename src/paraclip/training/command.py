@@ -66,8 +66,10 @@ def features_of(model: DualEncoder, references: list[str | None], problems: Prob
     """`embed_pixels` rows [N, F], NaN where there is no picture; [N, 0] where nobody has one."""
     if not any(references):
         return torch.zeros(len(references), 0)
-    found = mapped_features(model, references, cache_folder() / "image_features", problems)
-    problems.check(len(references))
+    seen = Problems(problems.max_share)  # of pictures; broken rows have been judged already
+    found = mapped_features(model, references, cache_folder() / "image_features", seen)
+    seen.check(len(references))
+    problems.take(seen)
     return found
 
 
@@ -113,7 +115,8 @@ def report(checkpoint: Path, problems: Problems) -> None:
     folder = RunFolder(checkpoint.parent)
     summary: dict[str, Any] = json.loads(folder.summary_file.read_text(encoding="utf-8"))
     if problems.count:
-        print(problems.summary())
+        problems.write(folder.path / "problems.txt")
+        print(f"{problems.summary()}\nAll of them: {folder.path / 'problems.txt'}")
     if summary["texts_cut_to_context"]:
         print(f"{summary['texts_cut_to_context']:,} texts were cut to the model's context.")
     best = summary["best_held_out_loss"]

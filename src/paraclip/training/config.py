@@ -4,7 +4,7 @@ The text under a field is its help on the command line.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -105,7 +105,7 @@ PLACES = {
 class TrainConfig(LoopConfig):
     """Fine-tune the text encoder on triples; the image encoder stays as it is."""
 
-    triples: tyro.conf.Positional[str]
+    triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
     """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
 
     config: str | None = None
@@ -179,7 +179,7 @@ class TrainConfig(LoopConfig):
 class AlignConfig(LoopConfig):
     """Fit the text tower and both heads of `mini` to captions and pictures of your own."""
 
-    source: tyro.conf.Positional[str]
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
     """Folder of pictures with a .txt beside each, or a captions file."""
 
     model: str = "mini"

@@ -16,7 +16,6 @@ from paraclip.training.contrast import Plan, Warmth, contrast
 from paraclip.training.sharing import Sharing
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
-NEGATIVE = "negative"
 
 
 def info_nce(a: Tensor, b: Tensor, scale: Tensor, false_negatives: Tensor | None = None) -> Tensor:

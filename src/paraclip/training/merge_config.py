@@ -1,7 +1,7 @@
 """Options of `paraclip merge`. The text under a field is its help on the command line."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -10,10 +10,10 @@ import tyro
 class MergeConfig:
     """Interpolate the weights of base and tuned (WiSE-FT), at one share or at the best of many."""
 
-    base: tyro.conf.Positional[str]
+    base: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BASE")]
     """Model before tuning."""
 
-    tuned: tyro.conf.Positional[str]
+    tuned: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TUNED")]
     """Checkpoint after tuning."""
 
     alpha: float = 0.5
