@@ -55,7 +55,7 @@ def make_examples(
     features = torch.zeros(len(captions), 0) if features is None else features.float()
     has_image = check_features(model, features, len(captions))
     if pictures is not None:
-        has_image = np.asarray([bool(name) for name in pictures])
+        has_image = np.asarray([bool(name) for name in pictures], dtype=np.bool_)
     text_keys = np.asarray([number(texts.get(name, captions), known) for name in ALL_TEXTS])
     image_keys = np.unique(np.asarray(image_ids, dtype=object), return_inverse=True)[1]
     hard = ["" if text is None else text.strip() for text in negatives or ()]
