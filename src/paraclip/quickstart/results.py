@@ -51,7 +51,7 @@ def held_out_pool(held_out: list[Caption]) -> Pool:
     pictures = {row.image_id: str(row.image) for row in held_out}
     names = sorted(pictures)
     return Pool(
-        "held-out pictures", tuple(pictures[name] for name in names), None,
+        "the held-out part", tuple(pictures[name] for name in names), None,
         text_hash("\n".join(names)),
     )  # fmt: skip
 
