@@ -26,10 +26,10 @@ def evaluate_command(config: EvaluateConfig) -> None:
         UserError: a model or a benchmark's data is missing or broken.
     """
     names = label_models(config.models)
-    benchmarks, left_out = choose_benchmarks(config)
     models: dict[str, DualEncoder] = {
         label: load_model(name, config.device) for label, name in names.items()
     }
+    benchmarks, left_out = choose_benchmarks(config)
     cache = Path(config.cache) if config.cache else cache_folder() / "image_features"
     settings = {
         **asdict(config), "models": names, "cache": cache, "left_out": left_out,
