@@ -12,7 +12,10 @@ import paraclip
 
 USER = re.compile(r"(\w+://)[^/@\s]+@")
 QUERY = re.compile(r"(\w+://[^\s?]*)\?\S+")
-PACKAGES = ("torch", "open_clip_torch", "transformers", "timm", "numpy", "pyarrow", "xllamacpp")
+PACKAGES = (
+    *("torch", "torchvision", "open_clip_torch", "transformers", "timm", "numpy", "pillow"),
+    *("pyarrow", "xllamacpp"),
+)
 
 
 def package_versions() -> dict[str, str]:

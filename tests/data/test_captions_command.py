@@ -69,3 +69,13 @@ def test_broken_pictures_are_found_when_asked(
     assert f"{source}:4: the picture {tmp_path}/b.png is not a picture" in out
     with pytest.raises(UserError, match="2 of 4 rows are broken"):
         show(source, "--check-images")
+
+
+def test_what_would_steer_the_terminal_is_not_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    show(put(tmp_path / "a.csv", "caption\nAn \x1b[31mapple\x1b]0;title\x07 é\n"))
+    said = capsys.readouterr().out
+    assert (
+        "\x1b" not in said and "\x07" not in said and "An \ufffd[31mapple" in said and "é" in said
+    )

@@ -37,6 +37,17 @@ def test_braces(pattern: str, names: list[str]) -> None:
 def test_too_many_names_are_refused() -> None:
     with pytest.raises(UserError, match="more than a million"):
         braces("{0..99999999}.tar")
+    with pytest.raises(UserError, match="more than a million"):
+        braces("{1..9999}/{a,b}{1..999}.tar")
+    with pytest.raises(UserError, match="more than a million"):
+        braces(f"{{0..{10**30}}}.tar")
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.TAR.xz"])
+def test_a_packed_tar_file_is_refused_with_its_mend(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="is a packed tar file") as caught:
+        read(put(tmp_path / name, b""))
+    assert "Unpack it to a." in caught.value.mend
 
 
 def test_a_glob_names_files_in_order(tmp_path: Path) -> None:

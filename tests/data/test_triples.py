@@ -173,6 +173,23 @@ def test_a_missing_image_id_is_the_id(tmp_path: Path) -> None:
     assert read_triples(tmp_path / "b.parquet")["image_id"].to_pylist() == ["a", "b"]
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_an_empty_image_id_is_no_picture_that_rows_share(tmp_path: Path, kind: str) -> None:
+    rows = [{**triple("a"), "image_id": None}, {**triple("b"), "image_id": ""}, triple("c")]
+    path = tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        json_lines(path, *rows)
+    assert read_triples(path)["image_id"].to_pylist() == ["a", "b", "c.png"]
+
+
+def test_lines_whose_id_is_null_are_known_by_their_number(tmp_path: Path) -> None:
+    rows = [{**triple("a"), "id": None}, {**triple("b"), "id": None, "index": 7}]
+    path = json_lines(tmp_path / "a.jsonl", *rows)
+    assert read_triples(path)["id"].to_pylist() == ["1", "7"]
+
+
 def test_nothing_half_is_left_when_writing_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,7 +145,12 @@ def test_a_damaged_file_is_computed_anew(benchmark: Benchmark, tmp_path: Path) -
     model = Counting()
     keep_scores(benchmark, model, tmp_path / "results")
     (path,) = (tmp_path / "results").iterdir()
-    for damage in (b"", path.read_bytes()[:100]):
+    whole = path.read_bytes()
+    flipped = [bytes([*whole[:at], whole[at] ^ 255, *whole[at + 1 :]]) for at in range(30, 400, 7)]
+    for damage in flipped:
+        path.write_bytes(damage)
+        read_kept(path)  # None, or what was kept where the byte is no one's; never an error
+    for damage in (b"", whole[:100]):
         path.write_bytes(damage)
         assert read_kept(path) is None
         assert not keep_scores(benchmark, model, tmp_path / "results").from_disk

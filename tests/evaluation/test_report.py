@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -266,6 +267,26 @@ def test_what_is_no_report_is_said(tmp_path: Path, text: str) -> None:
         read_report(tmp_path / "report.json")
     with pytest.raises(UserError, match="there is no such report"):
         read_report(tmp_path / "none.json")
+
+
+def test_a_report_with_broken_parts_is_none(tmp_path: Path) -> None:
+    write_json(small_report(50.0), tmp_path / "report.json")
+    text = (tmp_path / "report.json").read_text()
+    content = json.loads(text)
+    content["benchmarks"][0]["metrics"][0]["values"] = []
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="is no ParaCLIP report"):
+        read_report(tmp_path / "report.json")
+    with pytest.raises(UserError, match="is no ParaCLIP report"):
+        read_report(tmp_path)
+
+
+def test_names_from_the_data_are_no_html_in_the_report() -> None:
+    report = small_report(50.0)
+    report.sections[0].notes.append("<script>alert(1)</script>")
+    section = replace(report.sections[0], pool="a folder <img src=x>")
+    shown = markdown(replace(report, sections=[section]), [])
+    assert "<script" not in shown and "<img" not in shown and "&lt;img src=x&gt;" in shown
 
 
 class Fixed:

@@ -157,7 +157,7 @@ def test_what_is_wrong_with_sugar_crepe_pp_is_said(tmp_path: Path) -> None:
         read_subsets(tmp_path)
     row = {"id": 1, "caption": "a", "caption2": "b", "negative_caption": "c"}
     (tmp_path / "swap_att.json").write_text(json.dumps([row, row]))
-    with pytest.raises(UserError, match=r"swap_att.json:2: id 1 is there twice"):
+    with pytest.raises(UserError, match=r"swap_att.json:2: id '1' is there twice"):
         read_subsets(tmp_path)
     (tmp_path / "swap_att.json").write_text(json.dumps([{"caption": "a", "caption2": "b"}]))
     with pytest.raises(UserError, match="has no column 'negative_caption'"):

@@ -9,6 +9,7 @@ from paraclip.errors import UserError
 from paraclip.models import checkpoint
 from paraclip.models.card import model_card
 from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
+from paraclip.training.merge import merge
 
 
 @pytest.mark.parametrize("kind", ["mini", "clip"])
@@ -110,11 +111,41 @@ def test_weights_that_do_not_fit_their_header_are_refused(clip, tmp_path):
     tensors = {name: value.clone() for name, value in clip.state_dict().items()}
     tensors["image_tower.class_embedding"] = torch.zeros(3)
     save_file(tensors, tmp_path / "shape.safetensors", metadata)
+    tensors["image_tower.class_embedding"] = torch.zeros(1)  # would be broadcast
+    save_file(tensors, tmp_path / "one.safetensors", metadata)
     del tensors["logit_scale"]
     save_file(tensors, tmp_path / "fewer.safetensors", metadata)
-    for name in ("shape", "fewer"):
+    for name in ("shape", "one", "fewer"):
         with pytest.raises(UserError, match="do not fit its header"):
             load_checkpoint(tmp_path / f"{name}.safetensors")
+
+
+def test_a_weight_that_has_changed_on_disk_is_noticed(clip, tmp_path):
+    path = save_model(clip, tmp_path / "model.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not those that its header tells of"):
+        load_checkpoint(path)
+
+
+def test_terms_are_handed_on_from_checkpoint_to_checkpoint(mini, tmp_path):
+    facts = {"facts": {"generator": "some LLM", "licence": "its terms", "source": "my pictures"}}
+    tuned = load_checkpoint(save_model(mini, tmp_path / "tuned.safetensors", {"training": facts}))
+    merged = merge(mini, tuned, 0.5)
+    save_model(merged, tmp_path / "merged.safetensors", {"merged": {"base": "mini"}})
+    again = load_checkpoint(tmp_path / "merged.safetensors")
+    save_model(again, tmp_path / "again.safetensors")
+    for name in ("merged", "again"):
+        card = (tmp_path / f"{name}.md").read_text()
+        for line in ("base: mini", "data: my pictures", "generator: some LLM", "licence: its t"):
+            assert f"- {line}" in card, (name, line)
+
+
+def test_what_stands_in_a_card_is_no_html(mini, tmp_path):
+    save_model(mini, tmp_path / "a.safetensors", {"base": "<img src=x>\n# head"})
+    top = (tmp_path / "a.md").read_text().split("## Terms")[0]
+    assert "<img" not in top and "- base: &lt;img src=x&gt; # head" in top
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_whole(clip, tmp_path, monkeypatch):

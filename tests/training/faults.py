@@ -14,7 +14,7 @@ from training_rows import make_config, make_features, make_triples
 
 from paraclip.errors import UserError
 from paraclip.models import disk
-from paraclip.training import loop, state
+from paraclip.training import loop
 from paraclip.training.metrics_log import TensorBoard
 
 SETTINGS = {"epochs": 4, "save_every": 2, "dropout": 0.2}
@@ -71,7 +71,7 @@ def killed_while_writing(out: Path, name: str, time: int) -> None:
 
         return save_half
 
-    state.save_file, disk.save_file = half(state.save_file), half(disk.save_file)
+    disk.save_file = half(disk.save_file)
     run(out)
 
 
@@ -99,7 +99,7 @@ def short_of_room(out: Path, name: str, most: int, told: Path) -> None:
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, unlimited[1]))
 
-    state.save_file, disk.save_file = limited(state.save_file), limited(disk.save_file)
+    disk.save_file = limited(disk.save_file)
     if not name:
         limit()
     try:

@@ -13,8 +13,10 @@ from paraclip.errors import UserError
 from paraclip.models.hashing import hash_tensors
 from paraclip.training import loop
 from paraclip.training.loop import train
+from paraclip.training.losses import objective_of
 from paraclip.training.metrics_log import read_metrics
 from paraclip.training.schedule import learning_rate_share
+from paraclip.training.warmth import Temperatures
 
 
 def tune(out, model=None, features="given", **changes):
@@ -122,6 +124,25 @@ def test_the_temperature_is_clamped_or_frozen(tmp_path):
     assert cold.logit_scale.item() == 2.0
     free, _, _ = tune(tmp_path / "free")
     assert free.logit_scale.item() != 2.0
+
+
+@pytest.mark.parametrize("changes", [{}, {"text_tower": "lora", "lora_rank": 2}])
+def test_a_finished_run_gives_the_model_its_last_weights(tmp_path, changes):
+    trained, _, _ = tune(tmp_path, **changes)
+    again, _, _ = tune(tmp_path, **changes)
+    assert hash_tensors(again.state_dict()) == hash_tensors(trained.state_dict())
+
+
+def test_a_temperature_that_is_not_learned_is_not_clamped(tmp_path):
+    hot = TinyModel()
+    hot.logit_scale.data.fill_(5.0)  # as some SigLIP models have it
+    tune(tmp_path / "frozen", hot, freeze_temperature=True)
+    assert hot.logit_scale.item() == 5.0
+    objective = objective_of(make_config(text_temperature=0.005))
+    for learned, scale in ((False, 200), (True, 100)):
+        given = Temperatures(TinyModel(), replace(objective, learn_scales=learned))
+        given.clamp()
+        assert given("L2").scale.item() == pytest.approx(scale)
 
 
 def test_dropout_can_be_set(tmp_path):

@@ -11,12 +11,13 @@ from safetensors.torch import load_file
 from tiny_models import draw, tiny_clip, word_files
 
 from paraclip.cli import main
+from paraclip.data.problems import Problems
 from paraclip.data.triples import write_triples
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
-from paraclip.training.command import align_command, train_command
+from paraclip.training.command import align_command, features_of, train_command
 from paraclip.training.config import AlignConfig, TrainConfig
 from paraclip.training.merge_command import merge_command
 from paraclip.training.merge_config import MergeConfig
@@ -115,6 +116,15 @@ def test_a_broken_picture_is_named_or_skipped_and_counted(triples, pictures, bas
     train_command(config_of(triples, base, max_broken=0.2))
     said = capsys.readouterr().out
     assert "5 with a picture" in said and "1 broken row was skipped" in said
+
+
+def test_broken_pictures_are_a_share_of_the_pictures_not_of_the_rows(pictures):
+    (pictures / "red_disc.png").write_bytes(b"not a picture")
+    every = sorted(str(path) for path in pictures.glob("*.png"))
+    references = [*every, *[every[-1]] * 99, *[None] * 99]
+    assert not every[-1].endswith("red_disc.png")
+    with pytest.raises(UserError, match=f"1 of {len(every)} rows are broken"):
+        features_of(tiny_clip(), references, Problems(0.01))
 
 
 def test_options_out_of_range_are_told_before_anything_is_read():

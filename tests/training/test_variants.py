@@ -218,6 +218,27 @@ def test_a_broken_picture_is_named_where_the_image_tower_is_trained(tmp_path):
         tune(tmp_path / "run", tiny_clip(), triples, features=None, image_learning_rate=1e-3)
 
 
+def test_other_pictures_under_the_trained_image_tower_are_another_run(tmp_path):
+    triples, options = with_pictures(tmp_path), {"image_learning_rate": 1e-3, "epochs": 1}
+    tune(tmp_path / "run", tiny_clip(), triples, features=None, **options)
+    names = triples["image"].to_pylist()
+    turned = pa.array([*names[-2::-1], None])
+    turned = triples.set_column(triples.schema.get_field_index("image"), "image", turned)
+    with pytest.raises(UserError, match="another run lies here: pictures"):
+        tune(tmp_path / "run", tiny_clip(), turned, features=None, **options)
+
+
+def test_hard_negatives_of_other_rows_are_another_run(tmp_path):
+    texts = ["green cat", *[""] * 23]
+    for number, column in enumerate((texts, texts[::-1])):
+        triples = make_triples().append_column("negative", pa.array(column))
+        if number == 0:
+            tune(tmp_path, triples=triples, negatives="negative", epochs=1)
+            continue
+        with pytest.raises(UserError, match="another run lies here: data"):
+            tune(tmp_path, triples=triples, negatives="negative", epochs=1)
+
+
 def test_compile_and_tf32_hold_for_the_run_only(tmp_path, monkeypatch):
     asked, seen = [], []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: asked.append(how))
@@ -237,8 +258,10 @@ def test_where_nothing_compiles_it_is_told_before_the_first_step(tmp_path, monke
         raise RuntimeError("InvalidCxxCompiler: no g++\nand a long trace")
 
     monkeypatch.setattr(torch, "compile", no_compiler)
+    before = torch.get_float32_matmul_precision()
     with pytest.raises(UserError, match=r"--compile: .* here \(InvalidCxxCompiler: no g\+\+\)"):
-        tune(tmp_path, compile=True)
+        tune(tmp_path, compile=True, tf32=True)
+    assert torch.get_float32_matmul_precision() == before
     assert not (tmp_path / "metrics.jsonl").exists()
 
 

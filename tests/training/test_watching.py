@@ -232,6 +232,21 @@ def test_a_step_that_went_wrong_is_kept_with_its_rows_and_named(tmp_path, monkey
     assert sum(len(v) for name, v in tensors.items() if "tokens" in name) == 3 * len(kept["rows"])
 
 
+def test_of_the_gradients_those_that_broke_are_named(tmp_path, monkeypatch):
+    model, learn = TinyModel(), loop.learn_from
+
+    def poison(run, batch):
+        losses = learn(run, batch)
+        model.text_tower.hidden.bias.grad[0] = torch.inf
+        return losses
+
+    monkeypatch.setattr(loop, "learn_from", poison)
+    with pytest.raises(UserError, match="step 1: gradient_norm became infinite"):
+        tune(tmp_path, model)
+    kept = json.loads((tmp_path / "inspect" / "step-1.json").read_text())["inspection"]
+    assert kept["not_finite"] == {"weights": [], "gradients": ["text_tower.hidden.bias"]}
+
+
 def test_a_loss_that_runs_away_stops_before_the_weights_are_touched(tmp_path, monkeypatch):
     model, step = TinyModel(), loop.take_step
     before = {}

@@ -10,6 +10,7 @@ from paraclip.ablation.grid import Grid, read_grid
 from paraclip.ablation.plan import make_plan
 from paraclip.ablation.study import Study
 from paraclip.errors import UserError
+from paraclip.evaluation.bootstrap import check_drawing
 from paraclip.evaluation.command import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.files import cache_folder
@@ -47,8 +48,7 @@ def prepare(config: AblateConfig, scratch: Path | None = None) -> Study:
     Raises:
         UserError: the grid, an option or a benchmark's data is wrong; nothing was run.
     """
-    if config.resamples < 1:
-        raise UserError("--resamples", f"{config.resamples} is too few", "Give at least 1.")
+    check_drawing(config.resamples, min(config.seeds, default=0))
     if int(placed(os.environ).get("WORLD_SIZE", "1")) > 1:
         raise UserError("ablate", "runs in one process", "Start it without torchrun or srun.")
     grid = read_grid(config.grid)

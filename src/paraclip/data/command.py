@@ -41,10 +41,15 @@ def show(captions: Iterable[Caption], most: int) -> tuple[int, int]:
     count, pictures = 0, 0
     for row in captions:
         if count < most:
-            print(f"{row.id}\t{row.caption}\t{row.image or '(no picture)'}")
+            print("\t".join(map(printable, (row.id, row.caption, row.image or "(no picture)"))))
         count += 1
         pictures += row.image is not None
     return count, pictures
+
+
+def printable(text: str) -> str:
+    """A text without what would steer the terminal."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def with_whole_pictures(captions: Iterable[Caption], problems: Problems) -> Iterator[Caption]:

@@ -1,8 +1,10 @@
 """Pictures, decoded no larger than needed: what CLIP sees is 224 pixels high."""
 
 import io
+import os
 import tarfile
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from paraclip.data.lines import is_remote, open_source
 from paraclip.errors import UserError
+from paraclip.files import text_hash
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
@@ -155,3 +158,20 @@ def shard_index(shard: str, *_identity: int) -> dict[str, tuple[int, int]]:
             if entry.isfile():
                 places[entry.name] = (entry.offset_data, entry.size)
     return places
+
+
+def pictures_hash(references: Sequence[str]) -> str:
+    """Hash of the pictures' names and sizes in bytes, the same on every machine.
+
+    Other pictures under the same names are other data. The bytes themselves are not read: of
+    ImageNet that would take longer than scoring.
+
+    Args:
+        references: paths, URLs, or members of a tar file (known by the size of the file).
+    """
+    facts = []
+    for reference in references:
+        place = reference.rpartition("::")[2] if reference.startswith("tar://") else reference
+        size = os.path.getsize(place) if os.path.isfile(place) else -1
+        facts.append(f"{reference.partition('::')[0].rpartition('/')[2]} {size}")
+    return text_hash("\n".join(facts))

@@ -207,8 +207,12 @@ def kind_of(file: str) -> str:
         UserError: no reader knows it.
     """
     suffixes = [suffix.lower() for suffix in Path(file).suffixes]
-    if suffixes and suffixes[-1] in PACKED:
+    packed = bool(suffixes) and suffixes[-1] in PACKED
+    if packed:
         suffixes.pop()
+    if packed and suffixes[-1:] == [".tar"]:
+        what = "is a packed tar file, whose pictures cannot be read one by one"
+        raise UserError(file, what, f"Unpack it to {Path(file).stem}; pictures hardly pack.")
     if suffixes and suffixes[-1] in READERS:
         return suffixes[-1]
     mend = f"Name a folder, or a file that ends in {', '.join(READERS)}."
@@ -252,11 +256,10 @@ def braces(pattern: str) -> list[str]:
     if not found:
         return [pattern]
     first, last, listed = found.groups()
-    if listed is not None:
-        middles = listed.split(",")
-    else:
-        if int(last) - int(first) >= MOST_FILES:
-            raise UserError(pattern, "names more than a million files", "Name fewer.")
-        middles = [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
-    head, tail = pattern[: found.start()], pattern[found.end() :]
-    return [f"{head}{middle}{rest}" for middle in middles for rest in braces(tail)]
+    head, rests = pattern[: found.start()], braces(pattern[found.end() :])
+    count = len(listed.split(",")) if listed is not None else int(last) - int(first) + 1
+    if count * len(rests) > MOST_FILES:
+        raise UserError(pattern, "names more than a million files", "Name fewer.")
+    numbers = range(int(first), int(last) + 1) if listed is None else ()
+    middles = listed.split(",") if listed is not None else [f"{n:0{len(first)}d}" for n in numbers]
+    return [f"{head}{middle}{rest}" for middle in middles for rest in rests]

@@ -171,16 +171,20 @@ def without_broken(path: Path, table: pa.Table, problems: Problems) -> pa.Table:
     """The rows with an id and three texts; the others are noted."""
     whole = None
     for name in ("id", *TEXTS):
-        filled = pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(table[name])), 0)
-        filled = pc.fill_null(filled, False)
+        filled = is_filled(table[name])
         whole = filled if whole is None else pc.and_(whole, filled)
     for row in pc.indices_nonzero(pc.invert(whole)).to_pylist():
         problems.add(f"{path}:{row + 1}", "the id, the caption or a paraphrase is empty")
     problems.check(table.num_rows)
     table = table.filter(whole)
-    filled_id = pc.coalesce(table["image_id"], table["id"])
+    filled_id = pc.if_else(is_filled(table["image_id"]), table["image_id"], table["id"])
     place = table.schema.get_field_index("image_id")
     return table.set_column(place, SCHEMA.field("image_id"), filled_id)
+
+
+def is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Where a column of texts holds more than space."""
+    return pc.fill_null(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0), False)
 
 
 def read_paper_lines(
@@ -219,8 +223,8 @@ def paper_row(found: dict[str, Any], number: int) -> dict[str, Any]:
         if name not in found:
             raise BrokenRow(f"has no {label(name)}")
         row[name] = clean_text(found[name], name)
-    row["id"] = str(found.get("id", found.get("index", number)))
-    row["image_id"] = str(found.get("image_id", row["id"]))
+    row["id"] = first_present(found.get("id"), found.get("index"), number)
+    row["image_id"] = first_present(found.get("image_id"), row["id"])
     optional = {"image": str, "generator": str, **dict.fromkeys(SCORES, float)}
     for name, kind in optional.items():
         value = found.get(name)
@@ -228,6 +232,11 @@ def paper_row(found: dict[str, Any], number: int) -> dict[str, Any]:
             raise BrokenRow(f"{label(name)} is not a {kind.__name__}")
         row[name] = None if value is None else kind(value)
     return row
+
+
+def first_present(*values: Any) -> str:
+    """The first of the values that is there: an empty cell comes as null from some writers."""
+    return next(str(value) for value in values if value not in (None, ""))
 
 
 def refuse_duplicates(path: Path, ids: pa.ChunkedArray) -> None:

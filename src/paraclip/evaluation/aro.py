@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
 from paraclip.evaluation.pictures import Box, Crop, crop_vectors, find_pictures
-from paraclip.evaluation.pool import pictures_hash
 from paraclip.evaluation.rows import read_rows
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash

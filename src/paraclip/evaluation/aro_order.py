@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
 from paraclip.evaluation.pictures import find_pictures, picture_key, row_images
-from paraclip.evaluation.pool import pictures_hash
 from paraclip.evaluation.rows import read_rows
 from paraclip.evaluation.shuffles import SHUFFLES, options
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
@@ -111,12 +111,14 @@ def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
         for column in ("image", "caption"):
             if column not in row:
                 raise UserError(where, f"has no {column!r}", get)
-        if row["image"] in found:
-            raise UserError(where, f"{row['image']!r} is there twice", "Take one out.")
         try:
-            found[clean_text(row["image"], "image")] = texts_of(row["caption"])
+            image, texts = clean_text(row["image"], "image"), texts_of(row["caption"])
         except BrokenRow as broken:
             problems.add(where, str(broken))
+            continue
+        if image in found:
+            raise UserError(where, f"{image!r} is there twice", "Take one out.")
+        found[image] = texts
     skipped = problems.count - before
     problems.check(len(found) + skipped)
     if not found:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.errors import UserError
+
 if TYPE_CHECKING:
     from paraclip.evaluation.benchmark import Metric
 
@@ -47,6 +49,18 @@ def interval(value: float, resampled: Float) -> Interval:
     return Interval(value, float(low), float(high))
 
 
+def check_drawing(resamples: int, seed: int) -> None:
+    """Refuse what no bootstrap can draw by, before anything is scored.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if resamples < 1:
+        raise UserError("--resamples", f"{resamples} is too few", "Give at least 1.")
+    if seed < 0:
+        raise UserError("--seed", f"{seed} is below 0", "Give a whole number from 0 on.")
+
+
 def resample(metric: "Metric", resamples: int, seed: int) -> Float:
     """The metric on `resamples` draws of its items with replacement [resamples].
 
@@ -64,6 +78,8 @@ def resample(metric: "Metric", resamples: int, seed: int) -> Float:
 def _resample_group(
     metric: "Metric", members: Integer, resamples: int, random: np.random.Generator
 ) -> Float:
+    if not len(members):  # nothing to draw from: not defined
+        return np.full(resamples, np.nan)
     items = metric.items[members]
     clusters = np.arange(len(items)) if metric.clusters is None else metric.clusters[members]
     names, clusters = np.unique(clusters, return_inverse=True)

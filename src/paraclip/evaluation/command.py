@@ -7,6 +7,7 @@ from pathlib import Path
 
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.bootstrap import check_drawing
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import BENCHMARKS, SUITES, Missing, in_suite, load, maker_of
 from paraclip.evaluation.report import console_table
@@ -25,6 +26,7 @@ def evaluate_command(config: EvaluateConfig) -> None:
     Raises:
         UserError: a model or a benchmark's data is missing or broken.
     """
+    check_drawing(config.resamples, config.seed)
     names = label_models(config.models)
     models: dict[str, DualEncoder] = {
         label: load_model(name, config.device) for label, name in names.items()

@@ -8,6 +8,7 @@ from typing import Any
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import LOWER_IS_BETTER
+from paraclip.evaluation.bootstrap import check_drawing
 from paraclip.evaluation.compare import LEVEL, Comparison, Drawing, Row, Side, compare
 from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.report import as_dict, compared_with, figure, spread
@@ -25,8 +26,7 @@ def compare_command(config: CompareConfig) -> None:
     Raises:
         UserError: a report is missing or broken, or the models cannot be told.
     """
-    if config.resamples < 1:
-        raise UserError("--resamples", f"{config.resamples} is too few", "Give at least 1.")
+    check_drawing(config.resamples, config.seed)
     pairs = choose_pairs(config)
     how = Drawing(config.resamples, config.seed, config.all_metrics)
     found = compare(pairs, how)

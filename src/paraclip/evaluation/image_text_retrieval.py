@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.data.captions import Caption
+from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores
-from paraclip.evaluation.pool import pictures_hash, refuse_missing
+from paraclip.evaluation.pool import refuse_missing
 from paraclip.evaluation.ranking import top_k
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
 from paraclip.files import text_hash

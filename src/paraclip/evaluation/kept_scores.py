@@ -7,7 +7,6 @@ weights or other data never meet old scores.
 
 import json
 import time
-import zipfile
 from dataclasses import dataclass, field
 from functools import cache as once
 from hashlib import sha256
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import paraclip
+from paraclip.evaluation.arrays import read_arrays
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
 from paraclip.files import atomic_path, text_hash
 from paraclip.models.encoder import DualEncoder
@@ -27,7 +27,7 @@ from paraclip.provenance import now, package_versions
 FORMAT = 2
 ARRAYS = ("items", "groups", "clusters")
 EXTRA = "array."  # before the names of the scores' arrays (rankings)
-CODE = ("evaluation", "models")  # rooms whose code decides a score
+CODE = ("data", "evaluation", "models")  # rooms whose code decides a score
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,14 @@ def write_kept(kept: Kept, path: Path) -> None:
 def read_kept(path: Path) -> Kept | None:
     """What `write_kept` wrote; None where there is nothing or the file is damaged."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            facts = json.loads(str(stored["facts"]))
-            metrics = [
-                Metric(**fact, **{n: stored[f"{n}.{i}"] for n in ARRAYS if f"{n}.{i}" in stored})
-                for i, fact in enumerate(facts["metrics"])
-            ]
-            extra = {n.removeprefix(EXTRA): stored[n] for n in stored if n.startswith(EXTRA)}
-            scores = Scores(metrics, extra, facts["notes"])
-            return Kept(scores, facts["made"], True, facts["whole"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        stored: dict[str, Any] = dict(read_arrays(path))
+        facts = json.loads(str(stored["facts"]))
+        metrics = [
+            Metric(**fact, **{n: stored[f"{n}.{i}"] for n in ARRAYS if f"{n}.{i}" in stored})
+            for i, fact in enumerate(facts["metrics"])
+        ]
+        extra = {n.removeprefix(EXTRA): stored[n] for n in stored if n.startswith(EXTRA)}
+        scores = Scores(metrics, extra, facts["notes"])
+        return Kept(scores, facts["made"], True, facts["whole"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None

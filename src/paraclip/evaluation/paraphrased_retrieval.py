@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.pool import Pool, pictures_hash, refuse_missing
+from paraclip.evaluation.pool import Pool, refuse_missing
 from paraclip.evaluation.ranking import top_k
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
 from paraclip.models.encoder import DualEncoder

@@ -134,23 +134,6 @@ def check_unit(block: Float, path: Path, start: int, mend: str) -> None:
         raise UserError(f"{path}:{row}", f"has length {lengths[bad[0]]:.4g}, not 1", mend)
 
 
-def pictures_hash(references: Sequence[str]) -> str:
-    """Hash of the pictures' names and sizes in bytes, the same on every machine.
-
-    Other pictures under the same names are other data. The bytes themselves are not read: of
-    ImageNet that would take longer than scoring.
-
-    Args:
-        references: paths, URLs, or members of a tar file (known by the size of the file).
-    """
-    facts = []
-    for reference in references:
-        place = reference.rpartition("::")[2] if reference.startswith("tar://") else reference
-        size = os.path.getsize(place) if os.path.isfile(place) else -1
-        facts.append(f"{reference.partition('::')[0].rpartition('/')[2]} {size}")
-    return text_hash("\n".join(facts))
-
-
 def refuse_missing(references: Sequence[str], max_broken: float) -> None:
     """Stop before anything is computed where too many pictures are not there.
 

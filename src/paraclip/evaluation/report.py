@@ -1,5 +1,6 @@
 """The report: JSON with provenance, Markdown, and a table for the console."""
 
+import html
 import json
 import math
 from collections.abc import Sequence
@@ -150,7 +151,7 @@ def read_report(path: Path | str) -> Report:
         return Report(content["models"], sections, content["provenance"])
     except FileNotFoundError as error:
         raise UserError(path, "there is no such report", "Make it: paraclip evaluate.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UserError(path, f"is no ParaCLIP report ({error})", "Name a report.json.") from error
 
 
@@ -285,7 +286,8 @@ def models_table(report: Report) -> str:
 
 def section_markdown(section: Section, labels: list[str]) -> str:
     """One benchmark: its headlines, and all else folded away."""
-    parts = [f"## {section.name}", f"On {section.pool}.", *(f"Note: {n}." for n in section.notes)]
+    notes = [f"Note: {escape(note)}." for note in section.notes]
+    parts = [f"## {section.name}", f"On {escape(section.pool)}.", *notes]
     first, further = ([x for x in section.lines if x.headline is shown] for shown in (True, False))
     if first:
         parts += figure_tables(first, labels)
@@ -320,8 +322,8 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that stays in its cell."""
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Text that stays in its cell and is no HTML."""
+    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
 
 
 def provenance_list(facts: dict[str, Any]) -> str:

@@ -1,19 +1,17 @@
 """A report on disk with the score of every item, read for a comparison."""
 
 import math
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.errors import UserError
+from paraclip.evaluation.arrays import read_arrays
 from paraclip.evaluation.benchmark import VALUES, Metric
 from paraclip.evaluation.report import Line, Report, Section, read_report
 
-LARGEST = 2 * 2**30  # bytes of all arrays unpacked
 AGAIN = "Make it again: paraclip evaluate."
 
 
@@ -80,15 +78,9 @@ def read_stored(path: str | Path) -> Stored:
 def read_items(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an items.npz; pickled objects are refused."""
     try:
-        with path.open("rb") as stream:
-            with zipfile.ZipFile(stream) as packed:
-                if sum(part.file_size for part in packed.infolist()) > LARGEST:
-                    raise ValueError("it unpacks to more than 2 GiB")
-            stream.seek(0)
-            with np.load(stream, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored}
+        return read_arrays(path)
     except FileNotFoundError:
         mend = "Keep report.json and items.npz in one folder."
         raise UserError(path, "is not beside its report", mend) from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise UserError(path, f"cannot be read ({error})", AGAIN) from error

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from paraclip.data.images import pictures_hash
 from paraclip.data.json_stream import JsonStream
 from paraclip.data.lines import open_source
 from paraclip.data.problems import Problems
@@ -25,7 +26,6 @@ from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores, numbered
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
-from paraclip.evaluation.pool import pictures_hash
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder

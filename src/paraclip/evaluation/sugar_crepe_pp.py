@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text, require
+from paraclip.data.record import BrokenRow, clean_text, label, require
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores, numbered
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
-from paraclip.evaluation.pool import pictures_hash
 from paraclip.evaluation.rows import read_rows
 from paraclip.evaluation.vectors import Arithmetic, reads_pictures, text_vectors
 from paraclip.files import file_hash
@@ -79,9 +79,11 @@ def read_subset(file: Path, problems: Problems) -> Subset:
     for where, row in read_rows(str(file), problems):
         for name in COLUMNS:
             require(list(row), name, "text", where)
-        if row.get("id") is not None and row["id"] in seen:
-            raise UserError(where, f"id {row['id']!r} is there twice", "Take one out.")
-        seen.add(row.get("id"))
+        given = row.get("id")
+        if given is not None and str(given) in seen:
+            raise UserError(where, f"id {label(given)} is there twice", "Take one out.")
+        if given is not None:
+            seen.add(str(given))
         try:
             rows.append(tuple(clean_text(row[name], name) for name in COLUMNS))
             images.append(str(row.get("filename") or ""))

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.paraphrased_retrieval import checked_cutoffs
-from paraclip.evaluation.pool import Pool, pictures_hash
+from paraclip.evaluation.pool import Pool
 from paraclip.evaluation.ranking import top_k
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, text_vectors
 from paraclip.evaluation.wordings import Wordings

@@ -1,5 +1,6 @@
 """The model card beside a checkpoint: what it is, what made it, whose terms it carries."""
 
+import html
 import json
 from typing import Any
 
@@ -38,9 +39,14 @@ def model_card(name: str, header: dict[str, Any]) -> str:
     ]
     for word, places in WORDS.items():
         found = sorted(set().union(*(named(facts, place) for place in places)))
-        lines += [f"- {word}: {value}" for value in found or ["not recorded"]]
+        lines += [f"- {word}: {plain(value)}" for value in found or ["not recorded"]]
     lines += ["", "## Terms", "", TERMS, "## Everything in the header", "", "```json"]
     return "\n".join([*lines, json.dumps(facts, indent=2, default=str), "```", ""])
+
+
+def plain(value: str) -> str:
+    """A value from a header on one line of Markdown, where it is no HTML."""
+    return html.escape(" ".join(value.split()), quote=False)
 
 
 def named(facts: Any, word: str) -> set[str]:

@@ -16,6 +16,7 @@ from paraclip.models.hashing import hash_tensors
 from paraclip.models.mini import Mini
 
 FORMAT = "paraclip-model-1"
+AGAIN = "Write or fetch it again."
 
 
 def save_model(model: DualEncoder, path: Path | str, extra: dict[str, Any] | None = None) -> Path:
@@ -39,6 +40,7 @@ def save_model(model: DualEncoder, path: Path | str, extra: dict[str, Any] | Non
         "logit_scale": float(model.logit_scale.detach()),
         "weights": hash_tensors(tensors),
         **model.header(),
+        **({"made_from": model.made_from} if model.made_from else {}),
         **(extra or {}),
     }
     write_tensors(tensors, path, header)
@@ -78,7 +80,7 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
             text = (stored.metadata() or {}).get("paraclip")
         header = json.loads(text) if text else None
     except (SafetensorError, ValueError) as error:
-        raise UserError(path, "is no whole safetensors file", "Write or fetch it again.") from error
+        raise UserError(path, "is no whole safetensors file", AGAIN) from error
     return header if isinstance(header, dict) and "architecture" in header else None
 
 
@@ -96,6 +98,10 @@ def load_checkpoint(path: Path | str) -> DualEncoder:
         raise UserError(path, what, "Use the version of ParaCLIP that wrote it.")
     model = build(path, header)
     copy_weights(model, path)
+    if hash_tensors(model.state_dict()) != header.get("weights"):
+        raise UserError(path, "its weights are not those that its header tells of", AGAIN)
+    bulky = {*model.header(), "format", "architecture", "logit_scale"}
+    model.made_from = {name: value for name, value in header.items() if name not in bulky}
     return model.eval()
 
 
@@ -117,10 +123,12 @@ def copy_weights(model: DualEncoder, path: Path) -> None:
     ours = model.state_dict()
     try:
         with safe_open(path, "pt") as stored:
-            same = set(stored.keys()) == set(ours)
+            same = set(stored.keys()) == set(ours) and all(
+                stored.get_slice(name).get_shape() == list(ours[name].shape) for name in ours
+            )
             for name in ours if same else ():
                 ours[name].copy_(stored.get_tensor(name))
     except (SafetensorError, RuntimeError) as error:
-        raise UserError(path, "its weights do not fit its header", "Fetch it again.") from error
+        raise UserError(path, "its weights do not fit its header", AGAIN) from error
     if not same:
-        raise UserError(path, "its weights do not fit its header", "Fetch it again.")
+        raise UserError(path, "its weights do not fit its header", AGAIN)

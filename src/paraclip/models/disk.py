@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from paraclip.files import atomic_path, disk_errors
+from paraclip.files import atomic_path
 
 OS_ERROR = re.compile(r"os error (\d+)")
 READABLE = 0o644  # safetensors makes files that only their owner can read
@@ -21,7 +21,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
     Raises:
         UserError: the disk is full or the place may not be written.
     """
-    with disk_errors(path), atomic_path(path) as temporary:
+    with atomic_path(path) as temporary:
         with native_disk_errors():
             save_file(dict(tensors), temporary, metadata)
         temporary.chmod(READABLE)

@@ -64,6 +64,8 @@ class DualEncoder(nn.Module, ABC):
         image_tower: everything on the image side; never trained by `paraclip train`.
         logit_scale: log of the inverse temperature, a scalar.
         image_size: side in pixels of the square input picture.
+        made_from: what is known of how these weights came about, JSON-able; a checkpoint that is
+            made from the model hands it on, so that terms of data and generators are not lost.
     """
 
     architecture: Architecture
@@ -71,6 +73,7 @@ class DualEncoder(nn.Module, ABC):
     image_tower: nn.Module
     logit_scale: nn.Parameter
     image_size: int
+    made_from: dict[str, Any] | None = None
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> Tokens:

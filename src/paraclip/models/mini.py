@@ -126,6 +126,7 @@ class Mini(DualEncoder):
         load_bert(model.text_tower.transformer, folder / "model.safetensors")
         if heads is not None:
             load_heads(model, heads)
+            model.made_from = heads_provenance(heads)
         return model.eval()
 
     @classmethod

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from paraclip.progress import bar
 from paraclip.provenance import provenance, without_secrets
 
 BACKENDS = ("builtin", "openai")
-LABEL = "paraphrasing"
 AHEAD = 3  # captions begun per question under way, so that a slow one holds nobody up
 
 
@@ -124,14 +124,18 @@ async def _run(
     )
     try:
         await backend.start()
-        async with JudgingDesk(judge) as desk:
-            work = Paraphraser(config, backend, log, desk)
-            window = AHEAD * (config.concurrency or 16)
+        window = AHEAD * (config.concurrency or 16)
+        async with (
+            JudgingDesk(judge) as desk,
+            aclosing(
+                in_order(captions, Paraphraser(config, backend, log, desk), window)
+            ) as outcomes,
+        ):
             with (
                 open_outputs(out, noted) as writers,
                 bar("paraphrasing", total, "caption") as moving,
             ):
-                async for outcome in in_order(captions, work, window):
+                async for outcome in outcomes:
                     writers.write(outcome)
                     summary.count(outcome)
                     moving.update()

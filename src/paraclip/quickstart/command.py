@@ -100,7 +100,7 @@ class Job:
         """Cached image features [images, width]; broken pictures are counted, rows of NaN."""
         problems = Problems(self.config.max_broken)
         features = image_features(model, images, self.out / "features", problems)
-        problems.check(len(images))
+        problems.check(len(set(images)))
         return features
 
     def align(self) -> DualEncoder:

@@ -20,6 +20,7 @@ RANGES = {
     "held_out": (0, 0.5),
     "dropout": (0, 0.95),
     "weight_decay": (0, math.inf),
+    "seed": (0, 2**63 - 1),
 }
 ABOVE_ZERO = (
     *("learning_rate", "head_learning_rate", "image_learning_rate", "clip_norm", "lora_alpha"),

@@ -68,7 +68,7 @@ def features_of(model: DualEncoder, references: list[str | None], problems: Prob
         return torch.zeros(len(references), 0)
     seen = Problems(problems.max_share)  # of pictures; broken rows have been judged already
     found = mapped_features(model, references, cache_folder() / "image_features", seen)
-    seen.check(len(references))
+    seen.check(len({name for name in references if name}))
     problems.take(seen)
     return found
 
@@ -82,22 +82,31 @@ def say_pictures(triples: pa.Table, with_image: int) -> None:
 
 
 def align_command(config: AlignConfig) -> None:
-    """Read captions with pictures, compute or recall the features, align, say where it is.
+    """Align, with all processes that torchrun or SLURM started together.
 
     Raises:
         UserError: anything that the user can mend, as one line.
     """
     check_options(config)
+    with joined(config.device) as (processes, device):
+        align_together(config, processes, device)
+
+
+def align_together(config: AlignConfig, processes: Processes, device: str) -> None:
+    """Read captions with pictures, compute or recall the features, align, say where it is."""
     problems = Problems(config.max_broken)
     captions = with_pictures(config, problems)
-    model = load_model(config.model, config.device)
+    model = load_model(config.model, device)
     if not isinstance(model, Mini):
         what = f"{config.model} is aligned already"
         raise UserError("--model", what, "Only mini has heads to fit; use `paraclip train`.")
-    features = features_of(model, [row.image for row in captions], problems)
+    with processes.first_goes_first():
+        features = features_of(model, [row.image for row in captions], problems)
     texts, ids = [row.caption for row in captions], [row.image_id for row in captions]
     facts = {"source": Path(config.source).name, "base": config.model}
-    report(align(model, texts, features, ids, config, Path(config.out), facts), problems)
+    checkpoint = align(model, texts, features, ids, config, Path(config.out), facts)
+    if processes.first:
+        report(checkpoint, problems)
 
 
 def with_pictures(config: AlignConfig, problems: Problems) -> list[Caption]:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import torch
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from paraclip.errors import UserError
 from paraclip.files import locked, text_hash
+from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
 from paraclip.progress import bar
@@ -143,6 +144,7 @@ def fit(task: Task, out: Path) -> Path:
         folder = open_run(out, identity, config.fresh) if processes.first else RunFolder(out)
         if processes.told_by_first(folder.finished()):
             notice(f"{out} is finished already; --fresh would start it anew")
+            recall(model, folder.last)
         else:
             fit_in(folder, task, identity)
     return folder.best if config.choose == "best" else folder.last
@@ -162,6 +164,13 @@ def fit_in(folder: RunFolder, task: Task, identity: dict[str, Any]) -> None:
         finish(run, folder)
     if has_adapters(model):
         merge_adapters(model)
+
+
+def recall(model: DualEncoder, last: Path) -> None:
+    """Give the model the last weights of a run that is finished."""
+    if has_adapters(model):
+        merge_adapters(model)
+    copy_weights(model, last)
 
 
 def run_steps(run: Run, folder: RunFolder) -> None:
@@ -231,14 +240,16 @@ def take_step(run: Run, batch: Batch) -> dict[str, float]:
     set_learning_rates(run.optimizer, share)
     losses = learn_from(run, batch)
     loss = weighted_sum(losses, task.objective)
-    norm = float(torch.nn.utils.clip_grad_norm_(run.weights.values(), config.clip_norm))
+    weights = run.weights.values()
+    norm = get_total_norm([value.grad for value in weights if value.grad is not None])
     figures = {name: float(value) for name, value in losses.items()}
-    figures |= {"loss": float(loss), "gradient_norm": norm}
+    figures |= {"loss": float(loss), "gradient_norm": float(norm)}
     figures["learning_rate"] = config.learning_rate * share
     chance = sum(task.objective.weights) * math.log(max(len(batch.numbers), 2))
     wrong = trouble(run.course, config, figures, chance)
     if wrong:
-        raise WentWrong(wrong, figures)
+        raise WentWrong(wrong, figures)  # before clipping, which would spread what is no number
+    clip_grads_with_norm_(weights, config.clip_norm, norm)
     run.optimizer.step()
     run.optimizer.zero_grad()
     run.temperatures.clamp()

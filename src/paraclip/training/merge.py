@@ -28,6 +28,7 @@ def merge(base: DualEncoder, tuned: DualEncoder, alpha: float) -> DualEncoder:
         for name, value in merged.named_parameters():
             other = theirs[name].to(value.device)
             value.copy_(between(value, other, alpha))
+    merged.made_from = {"base": base.made_from, "tuned": tuned.made_from}
     return merged
 
 

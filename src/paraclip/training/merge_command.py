@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError
+from paraclip.evaluation.bootstrap import check_drawing
 from paraclip.evaluation.command import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.files import cache_folder
@@ -29,6 +30,7 @@ def merge_command(config: MergeConfig) -> None:
     """
     if config.sweep:
         rising(config.sweep)  # before anything is loaded
+        check_drawing(config.resamples, config.seed)
     device = config.device if config.sweep else "cpu"
     base, tuned = load_model(config.base, device), load_model(config.tuned, device)
     check_fit(base, tuned, config.alpha)

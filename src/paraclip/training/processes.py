@@ -5,6 +5,7 @@ of the similarities' rows against all columns; the gradients are summed. So the 
 of one process on the whole batch, whatever their number and however unevenly the rows divide.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,13 +69,17 @@ class Processes:
             tensor.copy_(piece.view_as(tensor))
 
     def told_by_first(self, value: Any) -> Any:
-        """What the first process has here; the others wait for it."""
+        """What the first process has here, JSON-able; the others wait for it."""
         if self.count == 1:
             return value
-        told = [value]
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        told = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=device)
+        size = torch.tensor([len(told)], device=device)
         with talking():
-            dist.broadcast_object_list(told, src=0)
-        return told[0]
+            dist.broadcast(size, src=0)
+            told = told if self.first else told.new_empty(int(size))
+            dist.broadcast(told, src=0)
+        return json.loads(bytes(told.tolist()))
 
     def check_alike(self, identity: Any) -> None:
         """All processes must have the same data, weights and options.
@@ -82,7 +87,8 @@ class Processes:
         Raises:
             UserError: this one has others than the first.
         """
-        if self.told_by_first(identity) != identity:
+        here = json.loads(json.dumps(identity))  # as the others are told it: lists, no tuples
+        if self.told_by_first(here) != here:
             what = f"process {self.rank} has other rows, weights or options than process 0"
             raise UserError("processes", what, "Give all of them the same files and options.")
 

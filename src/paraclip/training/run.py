@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
+from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
@@ -20,7 +21,7 @@ from paraclip.training.course import Course
 from paraclip.training.losses import Objective
 from paraclip.training.optimizer import Part, make_optimizer, restore_training, trained
 from paraclip.training.processes import ALONE, Processes, this_process
-from paraclip.training.state import newest_state, notice
+from paraclip.training.state import State, newest_state, notice, state_of_step
 from paraclip.training.tokens import Integers
 from paraclip.training.warmth import LEARNING_RATE as TEMPERATURE_RATE
 from paraclip.training.warmth import Temperatures
@@ -125,9 +126,16 @@ def identity_of(task: Task) -> dict[str, Any]:
         "images": torch.from_numpy(rows.image_keys),
         "texts": torch.from_numpy(rows.text_keys),
         "features": rows.features,
+        "has_image": torch.from_numpy(rows.has_image),
     }
+    if rows.negative is not None and rows.negative_keys is not None:
+        data |= {
+            "negative": torch.from_numpy(rows.negative),
+            "negative_keys": torch.from_numpy(rows.negative_keys),
+        }
     return {
         **task.config.deciding(),
+        "pictures": rows.pictures and pictures_hash([name or "" for name in rows.pictures]),
         "precision": precision_of(task.config.precision, model.device),
         "architecture": model.architecture.as_dict(),
         "base": hash_tensors(model.state_dict()),
@@ -163,14 +171,14 @@ def arithmetic_of(config: LoopConfig, model: DualEncoder) -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
     strict = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    if model.device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    if config.tf32:
-        torch.set_float32_matmul_precision("high")
-    if config.compile:
-        check_compiler(model.device)
-        model.text_tower.compile(dynamic=True)
     try:
+        if model.device.type == "cuda":
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        if config.tf32:
+            torch.set_float32_matmul_precision("high")
+        if config.compile:
+            check_compiler(model.device)
+            model.text_tower.compile(dynamic=True)
         yield
     finally:
         torch.set_float32_matmul_precision(before)
@@ -222,7 +230,7 @@ def start(task: Task, identity: dict[str, Any], states: Path) -> Run:
     if len(learn) // run.epoch_steps < processes.count:
         what = f"{len(learn)} rows in {run.epoch_steps} steps, {processes.count} processes"
         raise UserError("processes", what, "Start fewer, or raise --batch-size.")
-    state = processes.told_by_first(newest_state(states) if processes.first else None)
+    state = same_state(states, processes)
     if state is not None:
         tensors, place = state
         restore_training(weights, optimizer, tensors)
@@ -230,3 +238,10 @@ def start(task: Task, identity: dict[str, Any], states: Path) -> Run:
         run.course = Course.of_place(place)
         notice(f"going on after step {run.step} of {run.total_steps}")
     return run
+
+
+def same_state(states: Path, processes: Processes) -> State | None:
+    """The newest whole state as the first process finds it; the others read the same file."""
+    state = newest_state(states) if processes.first else None
+    step = processes.told_by_first(state and state[1]["step"])
+    return state if state or step is None else state_of_step(states, step)

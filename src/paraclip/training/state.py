@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from paraclip.files import atomic_path, text_hash
-from paraclip.models.disk import native_disk_errors
+from paraclip.errors import UserError
+from paraclip.files import text_hash
+from paraclip.models.disk import save_tensors
 from paraclip.models.hashing import hash_tensors
 
 KEPT = 2
+
+State = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors by name, and the place in the run."""
 
 
 def notice(text: str) -> None:
@@ -29,8 +32,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
         UserError: the disk is full or the place may not be written.
     """
     apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary, native_disk_errors():
-        save_file(apart, temporary, metadata={"paraclip": json.dumps(facts)})
+    save_tensors(apart, path, {"paraclip": json.dumps(facts)})
 
 
 def state_name(step: int) -> str:
@@ -46,7 +48,7 @@ def save_state(folder: Path, step: int, tensors: dict[str, Tensor], place: dict[
         old.unlink()
 
 
-def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_state(path: Path) -> State:
     """Tensors and place of a state file.
 
     Raises:
@@ -69,7 +71,22 @@ def state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
     return text_hash(f"{hash_tensors(dict(tensors))} {json.dumps(place, sort_keys=True)}")
 
 
-def newest_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def state_of_step(folder: Path, step: int) -> State:
+    """The state that another process has found to be whole.
+
+    Raises:
+        UserError: this process does not see it.
+    """
+    path = folder / state_name(step)
+    try:
+        return load_state(path)
+    except (ValueError, OSError) as error:
+        what = "process 0 goes on from this state, which is not here"
+        mend = "Give all processes the same --out, in a folder that all of them share."
+        raise UserError(path, what, mend) from error
+
+
+def newest_state(folder: Path) -> State | None:
     """The newest state that is whole; damaged ones are named and set aside as `.damaged`.
 
     Left under their names they would count as the newest, and the next states be pruned for them.

@@ -49,9 +49,10 @@ class Temperatures(nn.Module):
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """No inverse temperature above 100, as CLIP has it."""
+        """No inverse temperature is learned above 100, as CLIP has it; fixed ones stay."""
         for log in (*self.of_model, *self.logs.values()):
-            log.clamp_(max=MOST_SCALE)
+            if log.requires_grad:
+                log.clamp_(max=MOST_SCALE)
 
     @torch.no_grad()
     def start_biases(self, pairs: Iterable[Pair], batch_size: int) -> None:
