@@ -76,6 +76,5 @@ def test_what_would_steer_the_terminal_is_not_printed(
 ) -> None:
     show(put(tmp_path / "a.csv", "caption\nAn \x1b[31mapple\x1b]0;title\x07 é\n"))
     said = capsys.readouterr().out
-    assert (
-        "\x1b" not in said and "\x07" not in said and "An \ufffd[31mapple" in said and "é" in said
-    )
+    assert "An \ufffd[31mapple\ufffd" in said and "é" in said
+    assert "\x1b" not in said and "\x07" not in said

@@ -180,13 +180,13 @@ def test_an_empty_image_id_is_no_picture_that_rows_share(tmp_path: Path, kind: s
     if kind == "parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
     else:
-        json_lines(path, *rows)
+        json_lines(path, rows)
     assert read_triples(path)["image_id"].to_pylist() == ["a", "b", "c.png"]
 
 
 def test_lines_whose_id_is_null_are_known_by_their_number(tmp_path: Path) -> None:
     rows = [{**triple("a"), "id": None}, {**triple("b"), "id": None, "index": 7}]
-    path = json_lines(tmp_path / "a.jsonl", *rows)
+    path = json_lines(tmp_path / "a.jsonl", rows)
     assert read_triples(path)["id"].to_pylist() == ["1", "7"]
 
 

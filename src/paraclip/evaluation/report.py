@@ -286,8 +286,8 @@ def models_table(report: Report) -> str:
 
 def section_markdown(section: Section, labels: list[str]) -> str:
     """One benchmark: its headlines, and all else folded away."""
-    notes = [f"Note: {escape(note)}." for note in section.notes]
-    parts = [f"## {section.name}", f"On {escape(section.pool)}.", *notes]
+    notes = [f"Note: {inert(note)}." for note in section.notes]
+    parts = [f"## {section.name}", f"On {inert(section.pool)}.", *notes]
     first, further = ([x for x in section.lines if x.headline is shown] for shown in (True, False))
     if first:
         parts += figure_tables(first, labels)
@@ -323,7 +323,12 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def escape(text: str) -> str:
     """Text that stays in its cell and is no HTML."""
-    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
+    return inert(text).replace("|", "\\|")
+
+
+def inert(text: str) -> str:
+    """Text on one line that is no HTML."""
+    return html.escape(text, quote=False).replace("\n", " ")
 
 
 def provenance_list(facts: dict[str, Any]) -> str:
