@@ -218,6 +218,7 @@ def test_images_are_found_by_their_id(tmp_path: Path) -> None:
     ids = ["kite", "kite.png", "birds/swan.jpg", "swan", "none", "kept"]
     rows = [triple(str(place)) | {"image_id": name} for place, name in enumerate(ids)]
     rows[5]["image"] = "/p/own.png"
+    rows[3]["image"] = "moved/swan.jpg"  # written in another working folder
     table = attach_images(pa.Table.from_pylist(rows, SCHEMA), tmp_path)
     assert table["image"].to_pylist() == [kite, kite, swan, swan, None, "/p/own.png"]
     assert table.schema.equals(SCHEMA)

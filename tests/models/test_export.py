@@ -52,3 +52,11 @@ def test_other_endings_are_refused(tmp_path):
     path = save_model(tiny_clip(), tmp_path / "ours.safetensors")
     with pytest.raises(UserError, match="End it in"):
         export_command(ExportConfig(str(path), str(tmp_path / "out.bin")))
+
+
+def test_the_checkpoint_is_not_written_over(clip, tmp_path):
+    path = save_model(clip, tmp_path / "ours.safetensors")
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="is the checkpoint itself"):
+        export_command(ExportConfig(str(path), str(tmp_path / "." / "ours.safetensors")))
+    assert path.read_bytes() == before

@@ -30,6 +30,7 @@ class FakeServer:
         key: if set, requests with another key are refused.
         delay: seconds before each answer.
         choices: most choices in one response, whatever `n` says.
+        limit: the only name by which it takes the most tokens of an answer, if set.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class FakeServer:
         self.models_status = 200
         self.delay = 0.0
         self.choices = 99
+        self.limit: str | None = None
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
@@ -98,6 +100,10 @@ class FakeServer:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if self.refused():
+                    return
+                if fake.limit is not None and fake.limit not in body:
+                    message = b"Unsupported parameter. Use 'max_completion_tokens' instead."
+                    self.send(400, b'{"error": {"message": "%s"}}' % message)
                     return
                 reply, prompt, count = fake.reply(body)
                 if reply is None:

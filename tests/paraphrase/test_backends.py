@@ -144,6 +144,33 @@ def test_the_right_key_is_sent_and_never_shown(
     assert "***" in backend._safe(f"bad key {KEY}") and KEY not in backend._safe(KEY)
 
 
+@pytest.mark.parametrize("key", ["sk-two\nlines", "sk-é"])
+def test_what_cannot_be_a_key_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(UserError, match="OPENAI_API_KEY: holds what no key does") as caught:
+        OpenAIBackend(config("http://127.0.0.1:9/v1"))
+    assert key not in str(caught.value)
+
+
+def test_a_key_may_have_a_line_end_behind_it(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.key = KEY
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
+    assert ask(OpenAIBackend(config(server.url))) == [Answer(rotate("a dog runs"))]
+
+
+def test_a_server_that_names_the_limit_anew_is_asked_so(server: FakeServer) -> None:
+    server.limit = "max_completion_tokens"
+    backend = OpenAIBackend(config(server.url, max_retries=1))
+    assert ask(backend, 2) == [Answer(rotate("a dog runs"))] * 2
+    server.limit = "another"
+    with pytest.raises(AnswerError, match="BadRequestError"):
+        ask(OpenAIBackend(config(server.url)))
+
+
 def test_model_and_address_come_from_the_environment(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

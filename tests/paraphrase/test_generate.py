@@ -215,6 +215,22 @@ def test_the_command_reads_counts_and_prints(
     assert "rejected, step 1: copy" in printed and "broken input rows" in printed
     assert json.loads((tmp_path / "out/summary.json").read_text())["broken"] == 1
     assert (tmp_path / "out/triples.jsonl").exists()
+    assert (tmp_path / "out/problems.txt").exists()
+    source.write_text("\n".join(["id,note,caption", *rows]) + "\n")
+    (tmp_path / "out/.triples.parquet.1.part").write_text("of a run that was killed")
+    generate_command(GenerateConfig(**{**fields, "jsonl": False}))
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert not left & {"triples.jsonl", "problems.txt", ".triples.parquet.1.part"}
+
+
+def test_where_nothing_was_answered_the_command_fails(server: FakeServer, tmp_path: Path) -> None:
+    source = tmp_path / "captions.csv"
+    source.write_text("caption\nA dog.\nA cat.\n")
+    server.behave = lambda prompt, count: 400
+    fields = {**vars(fake_config(server.url, tmp_path / "out")), "source": str(source)}
+    with pytest.raises(UserError, match=r"failed\.jsonl: no caption got an answer"):
+        generate_command(GenerateConfig(**fields))
+    assert len(lines(tmp_path / "out/failed.jsonl")) == 2
 
 
 def test_a_lost_row_is_an_error() -> None:
@@ -224,7 +240,11 @@ def test_a_lost_row_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("candidates", 0), ("asks", -1), ("concurrency", 0), ("temperature", 2.5), ("top_p", 0.0)],
+    [
+        *(("candidates", 0), ("asks", -1), ("concurrency", 0), ("temperature", 2.5)),
+        *(("top_p", 0.0), ("timeout", -1.0), ("timeout", float("nan")), ("max_retries", -1)),
+        *(("min_similarity", 7.0), ("min_support", -0.1)),
+    ],
 )
 def test_numbers_out_of_range_are_one_line(tmp_path: Path, name: str, value: float) -> None:
     with pytest.raises(UserError, match="out of range"):

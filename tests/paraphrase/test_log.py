@@ -146,3 +146,13 @@ def test_an_output_folder_inside_a_file_is_one_line(tmp_path: Path) -> None:
         opened(tmp_path / "file" / "out")
     with pytest.raises(UserError, match="Choose another output place"):
         opened(tmp_path / "file")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_a_full_disk_is_one_line_also_when_the_log_is_closed(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    log._file.close()
+    log._file = open("/dev/full", "wb")  # noqa: SIM115 the log closes it
+    with pytest.raises(UserError, match=r"answers\.jsonl: the disk is full"):
+        log.add(KEY, "7", 1, "A dog.", [Answer("A pup.")])
+    log.close()

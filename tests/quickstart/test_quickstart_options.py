@@ -1,11 +1,20 @@
 """What the quickstart's options come to."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+import torch
+from tiny_models import draw, tiny_clip
+
 from paraclip.data.captions import Caption
-from paraclip.quickstart.command import chosen
-from paraclip.quickstart.config import QuickstartConfig
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.quickstart.command import Job, chosen, read_split
+from paraclip.quickstart.config import QuickstartConfig, check_options
+from paraclip.quickstart.split import Split
+from paraclip.training.folder import AnotherRun
 
 ROWS = [Caption(f"{at}.png", f"thing {at}", f"{at}.png", f"{at}.png", "here") for at in range(50)]
 
@@ -40,12 +49,98 @@ def test_each_source_has_a_folder_of_its_own_unless_one_is_named() -> None:
 def test_starting_anew_reaches_every_stage() -> None:
     config = QuickstartConfig(fresh=True)
     stages = [
-        config.align_config("a"), config.generate_config(Path("b")), config.train_config("c", True)
+        config.align_config("a", config.fresh), config.generate_config(Path("b")),
+        config.train_config("c", True, config.fresh),
     ]  # fmt: skip
     assert all(stage.fresh for stage in stages)
 
 
 def test_the_control_differs_from_the_tuned_in_its_texts_alone() -> None:
-    tuned, control = (QuickstartConfig().train_config("x", control) for control in (False, True))
+    tuned, control = (QuickstartConfig().train_config("x", is_, False) for is_ in (False, True))
     assert replace(control, control=False) == tuned
     assert control.control
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("held_out", 9), ("held_out", -5), ("align_epochs", 0), ("train_epochs", 0)),
+        *(("batch_size", 1), ("paraphrase", 0), ("candidates", 0), ("seed", -1)),
+        *(("learning_rate", 0.0), ("align_learning_rate", -1.0), ("text_temperature", math.inf)),
+    ],
+)
+def test_what_a_later_stage_would_refuse_is_refused_first(name: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"--{name.replace('_', '-')}"):
+        check_options(replace(QuickstartConfig(), **{name: value}))
+    check_options(QuickstartConfig())
+
+
+def pictures(folder: Path, count: int, text: str = "thing {}") -> Path:
+    """Pictures of one colour each with a caption beside."""
+    folder.mkdir()
+    for number in range(count):
+        draw(folder / f"{number}.png", "disc", "red")
+        (folder / f"{number}.txt").write_text(text.format(number))
+    return folder
+
+
+def test_what_is_read_is_told_row_by_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = pictures(tmp_path / "pictures", 30)
+    (folder / "7.png").unlink()
+    draw(folder / "30.png", "disc", "red"), (folder / "30.txt").write_text("thing 30")
+    config = QuickstartConfig(str(folder), str(tmp_path / "out"), max_broken=0.1)
+    split = read_split(config, Problems(0.1))
+    assert len(split.held_out) == 10 and "20 captions to learn from, 10" in capsys.readouterr().out
+    listed = (tmp_path / "out" / "broken.txt").read_text()
+    assert listed == f"{folder / '7.txt'}\tthere is no picture beside it\n"
+
+
+def test_captions_without_a_picture_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = pictures(tmp_path / "pictures", 30)
+    rows = [f"thing {number},{folder}/{number}.png" for number in range(30)]
+    (tmp_path / "a.csv").write_text("\n".join(["caption,image", *rows, "alone,", "too,"]))
+    config = QuickstartConfig(str(tmp_path / "a.csv"), str(tmp_path / "out"))
+    assert len(read_split(config, Problems()).learn) == 22
+    assert "2 of them have no picture and feed" in capsys.readouterr().out
+
+
+def test_pictures_that_all_share_a_caption_cannot_be_held_out(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "pictures", 31, "the same")
+    with pytest.raises(UserError, match="only 0 pictures could be held out"):
+        read_split(QuickstartConfig(str(folder), str(tmp_path / "out")), Problems())
+
+
+def test_broken_pictures_are_listed_and_counted_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = pictures(tmp_path / "pictures", 4)
+    (folder / "2.png").write_bytes(b"not a picture")
+    config = QuickstartConfig(str(folder), str(tmp_path / "out"), max_broken=0.5)
+    job = Job(config, config.folder, Split([], []), Problems(0.5))
+    images = [*(str(path) for path in sorted(folder.glob("*.png"))), None]
+    found = job.features(tiny_clip(), images, new=True)
+    again = job.features(tiny_clip(), images)
+    assert torch.equal(found.isnan().all(1), torch.tensor([False, False, True, False, True]))
+    assert torch.equal(found.isnan(), again.isnan()) and job.problems.count == 1
+    assert "1 broken rows or pictures" in capsys.readouterr().out
+    assert "2.png" in (config.folder / "broken.txt").read_text()
+
+
+def test_a_stage_whose_captions_changed_is_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = QuickstartConfig("here", str(tmp_path))
+    job, asked = Job(config, tmp_path, Split([], []), Problems()), []
+
+    def run(fresh: bool) -> Path:
+        asked.append(fresh)
+        if not fresh:
+            raise AnotherRun(tmp_path, "another run lies here", "Choose another --out.")
+        return tmp_path / "made"
+
+    assert job.anew_if_stale("base", run) == tmp_path / "made" and asked == [False, True]
+    assert "base is made anew" in capsys.readouterr().out

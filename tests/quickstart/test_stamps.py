@@ -73,3 +73,11 @@ def test_without_apt_the_own_folder_is_asked_for(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"no apt-get .*DATA=folder"):
         stamps_folder(tmp_path / "cache")
+
+
+def test_a_cache_that_is_a_file_is_one_line(tools: Path, tmp_path: Path) -> None:
+    install(tools, "apt-get", "exit 100")
+    install(tools, "dpkg-deb", "exit 100")
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(UserError, match="a folder or a file is in the way"):
+        stamps_folder(tmp_path / "cache")

@@ -217,3 +217,15 @@ def check_ends(config, points):
 def test_a_wrong_share_is_told_before_anything_is_loaded(config):
     with pytest.raises(UserError, match="--sweep: 2"):
         merge_command(replace(config, base="nowhere.safetensors", sweep=(2.0,)))
+
+
+def test_a_mixture_is_not_written_over_its_models_nor_under_another_ending(config):
+    with pytest.raises(UserError, match="is one of the models"):
+        merge_command(replace(config, out=config.tuned))
+    with pytest.raises(UserError, match="is no name of a safetensors file"):
+        merge_command(replace(config, out="mixed.pt"))
+
+
+def test_a_number_of_draws_that_is_none_is_told_before_anything_is_loaded(config):
+    with pytest.raises(UserError, match="--resamples"):
+        merge_command(replace(config, base="nowhere.safetensors", resamples=0))

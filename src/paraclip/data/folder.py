@@ -11,6 +11,8 @@ from paraclip.data.record import BrokenRow, Record
 from paraclip.errors import UserError
 
 LARGEST_TEXT = 2**20
+ASIDE = frozenset(("readme", "license", "licence", "copying", "credits", "changelog", "notes"))
+"""Texts that lie in many folders and are no captions."""
 
 
 def read_folder(source: str, problems: Problems) -> Iterator[Record]:
@@ -22,7 +24,10 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
     """
     pictures = 0
     for row, path in enumerate(walk(Path(source)), start=1):
-        pictures = row
+        if path.suffix == ".txt":
+            problems.add(path, "there is no picture beside it")
+            continue
+        pictures += 1
         name = path.relative_to(source).as_posix()
         try:
             caption = first_line(path.with_suffix(".txt"))
@@ -36,16 +41,20 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """All picture files, hidden ones left out."""
+    """All picture files, hidden ones left out, and captions that have no picture beside them."""
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
         raise UserError(folder, f"cannot be read ({error.strerror})", "Check it.") from error
+    with_picture = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
     for name in names:
         path = folder / name
-        if name.startswith(".") or name.endswith(".txt"):
+        if name.startswith("."):
             continue
-        if path.suffix.lower() in SUFFIXES:
+        if path.suffix == ".txt":
+            if path.stem not in with_picture and path.stem.lower() not in ASIDE and path.is_file():
+                yield path
+        elif path.suffix.lower() in SUFFIXES:
             yield path
         elif path.is_dir() and not path.is_symlink():
             yield from walk(path)

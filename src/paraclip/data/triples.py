@@ -6,6 +6,7 @@ a file beside it.
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from paraclip.data.images import SUFFIXES
-from paraclip.data.lines import bounded_lines, open_source
+from paraclip.data.lines import bounded_lines, is_remote, open_source
 from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text, json_object, label
 from paraclip.data.seen import SeenIds
@@ -267,7 +268,7 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
     """Fill `image` from `image_id` where `folder` has a file of that name.
 
     Args:
-        table: triples; an `image` that is there already stays.
+        table: triples; an `image` that is there already stays, unless there is no such file.
         folder: pictures named by image id, with or without the suffix.
 
     Raises:
@@ -283,6 +284,13 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
             for name in (path.stem, path.name, str(inside.with_suffix("")), str(inside)):
                 named.setdefault(name, str(path))
     pairs = zip(table["image"].to_pylist(), table["image_id"].to_pylist(), strict=True)
-    images = pa.array([image or named.get(name) for image, name in pairs], pa.string())
+    images = pa.array([place_of(image, named.get(name)) for image, name in pairs], pa.string())
     place = table.schema.get_field_index("image")
     return table.set_column(place, SCHEMA.field("image"), images)
+
+
+def place_of(noted: str | None, found: str | None) -> str | None:
+    """Where a picture is: as the triples note it, else as it was found by its name."""
+    if noted and (is_remote(noted) or found is None or os.path.isfile(noted)):
+        return noted
+    return found

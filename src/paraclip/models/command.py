@@ -21,6 +21,8 @@ def export_command(config: ExportConfig) -> None:
     out = Path(config.out)
     if out.suffix != ".safetensors":
         raise UserError(out, "is no name of a safetensors file", "End it in .safetensors")
+    if out.resolve() == Path(config.checkpoint).resolve():
+        raise UserError(out, "is the checkpoint itself", "Name another file to write.")
     header = read_header(config.checkpoint)
     model = load_checkpoint(config.checkpoint)
     tensors = foreign_names(model)

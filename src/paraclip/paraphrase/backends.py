@@ -13,6 +13,7 @@ from paraclip.provenance import without_secrets
 
 OPENAI_URL = "https://api.openai.com/v1"
 PROBE_SECONDS = 15.0
+NEWER_LIMIT = "max_completion_tokens"  # what OpenAI's newer models call max_tokens
 LONGEST = 4000  # characters kept of one answer; a server may send anything
 
 
@@ -75,9 +76,10 @@ class OpenAIBackend:
         self.base_url = base_url or config.base_url or os.environ.get("OPENAI_BASE_URL", OPENAI_URL)
         self.shown_url = without_secrets(self.base_url)
         self.model = config.model or os.environ.get("PARACLIP_MODEL", "")
-        self._key = "none" if base_url else os.environ.get("OPENAI_API_KEY", "")
+        self._key = "none" if base_url else os.environ.get("OPENAI_API_KEY", "").strip()
         self._check()
         self._one_by_one = False
+        self._limit = "max_tokens"
         temperature, top_p = config.sampling
         self.generator = f"{self.model} temperature={temperature} top_p={top_p}"
         self._client = openai.AsyncOpenAI(
@@ -94,6 +96,9 @@ class OpenAIBackend:
         if self.base_url == OPENAI_URL and not self._key:
             mend = "Set OPENAI_API_KEY, or name a server of your own with --base-url."
             raise UserError("OPENAI_API_KEY", "OpenAI's server needs a key and none is set", mend)
+        if not (self._key.isascii() and self._key.isprintable()):
+            what = "holds what no key does: a line break, or a letter outside ASCII"
+            raise UserError("OPENAI_API_KEY", what, "Copy the key once more.")
 
     async def start(self) -> None:
         """Ask the server for its models: is it there, and does it take the key?
@@ -149,10 +154,20 @@ class OpenAIBackend:
         raise AnswerError(problem)
 
     async def _request(self, prompt: Prompt, count: int) -> Any:
+        """One request; a server that wants the limit of tokens by its newer name is asked so."""
+        try:
+            return await self._send(prompt, count)
+        except openai.BadRequestError as error:
+            if self._limit == NEWER_LIMIT or NEWER_LIMIT not in str(error):
+                raise
+            self._limit = NEWER_LIMIT
+            return await self._send(prompt, count)
+
+    async def _send(self, prompt: Prompt, count: int) -> Any:
         temperature, top_p = self.config.sampling
         common: dict[str, Any] = {
             "model": self.model, "temperature": temperature, "top_p": top_p,
-            "max_tokens": self.config.max_tokens,
+            self._limit: self.config.max_tokens,
         }  # fmt: skip
         if count > 1:
             common["n"] = count

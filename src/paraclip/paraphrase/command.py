@@ -9,6 +9,7 @@ from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_provenance, write_triples
+from paraclip.errors import UserError
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.run import check_backend, check_options, generate, write_summary
@@ -27,6 +28,8 @@ def generate_command(config: GenerateConfig) -> Summary:
     problems = Problems(config.max_broken)
     out = Path(config.out)
     summary = generate(checked(config, problems), config, out, total)
+    for name in ("problems.txt", "triples.jsonl"):  # of an earlier run
+        (out / name).unlink(missing_ok=True)
     if problems.count:
         summary.broken = problems.count
         write_summary(out, summary, config)
@@ -40,6 +43,9 @@ def generate_command(config: GenerateConfig) -> Summary:
         print(problems.summary())
     if summary.failed:
         print(f"{summary.failed:,} captions got no answer: the same command asks them again.")
+    if summary.failed == summary.captions:
+        mend = "Look at the reasons there, mend the server, and give the same command again."
+        raise UserError(out / "failed.jsonl", "no caption got an answer", mend)
     return summary
 
 

@@ -9,6 +9,7 @@ import json
 import os
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class AnswerLog:
         try:
             self._open(settings, fresh)
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     def _open(self, settings: dict[str, Any], fresh: bool) -> None:
@@ -174,7 +175,9 @@ class AnswerLog:
 
     def close(self) -> None:
         """Let the file go."""
-        self._file.close()
+        # What no longer fitted on the disk was told when it was written; closing tries it again.
+        with suppress(OSError):
+            self._file.close()
 
 
 def lookup(keys: np.ndarray, values: np.ndarray, wanted: int) -> int | None:

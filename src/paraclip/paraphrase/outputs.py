@@ -146,6 +146,8 @@ def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[Writers]:
         provenance: goes into the Parquet file's metadata.
     """
     noted = {PROVENANCE: json.dumps(provenance, ensure_ascii=False).encode()}
+    for left in out.glob(".*.part"):  # by a run that was killed; the log's lock keeps others out
+        left.unlink(missing_ok=True)
     with (
         atomic_path(out / "triples.parquet") as triples,
         atomic_path(out / "rejected.jsonl") as rejected,

@@ -25,6 +25,7 @@ from paraclip.progress import bar
 from paraclip.provenance import provenance, without_secrets
 
 BACKENDS = ("builtin", "openai")
+SHARES = {"min_similarity": 1, "min_support": 1}  # options from 0 to these
 AHEAD = 3  # captions begun per question under way, so that a slow one holds nobody up
 
 
@@ -61,6 +62,13 @@ def check_options(config: GenerateConfig) -> None:
         if value is not None and not 1 <= value <= largest:
             option = f"--{name.replace('_', '-')}"
             raise UserError(option, f"{value} is out of range", f"Give 1 to {largest}.")
+    for name, limit in {"max_retries": 100, "timeout": 86_400, **SHARES}.items():
+        value = getattr(config, name)
+        if value is not None and not 0 <= value <= limit:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(option, f"{value} is out of range", f"Give 0 to {limit}.")
+    if not config.timeout:
+        raise UserError("--timeout", "leaves no time for an answer", "Give seconds above 0.")
     temperature, top_p = config.sampling
     if not 0 <= temperature <= 2 or not 0 < top_p <= 1:
         mend = "Give a temperature of 0 to 2 and a top-p above 0 and up to 1."

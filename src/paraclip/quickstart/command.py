@@ -3,6 +3,7 @@
 captions and pictures -> base (aligned mini) -> triples -> control, tuned, merged -> report, picture
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,20 +15,22 @@ from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_provenance, read_triples
+from paraclip.errors import UserError
 from paraclip.evaluation.report import console_table
 from paraclip.files import text_hash
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import image_features
+from paraclip.models.features import mapped_features
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.paraphrase.run import generate
 from paraclip.provenance import provenance
-from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.results import score_held_out
+from paraclip.quickstart.config import QuickstartConfig, check_options
+from paraclip.quickstart.results import K, score_held_out
 from paraclip.quickstart.split import Split, split_pictures
 from paraclip.quickstart.stamps import PACKAGE, stamps_folder
 from paraclip.training.align import align
+from paraclip.training.folder import AnotherRun
 from paraclip.training.loop import train
 from paraclip.training.merge import merge
 
@@ -40,7 +43,9 @@ def quickstart_command(config: QuickstartConfig) -> None:
     Raises:
         UserError: the source cannot be used, or a stage of it says why it cannot go on.
     """
-    job = Job(config, config.folder, read_split(config))
+    check_options(config)
+    problems = Problems(config.max_broken)
+    job = Job(config, config.folder, read_split(config, problems), problems)
     base = job.align()
     triples = job.generate()
     control = job.train("control", triples)
@@ -54,7 +59,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
     mixed = {"base": "base", "tuned": "tuned", "alpha": ALPHA}
     save_model(models["merged"], job.out / "merged" / "best.safetensors", provenance(merged=mixed))
     announce(5, "Scoring base, control, tuned and merged on the held-out pictures")
-    report = score_held_out(models, job.split.held_out, triples, job.out, config.seed)
+    report = score_held_out(models, job.split.held_out, triples, job.out, config)
     print(f"\n{console_table(report)}\n\n{where_things_are(job.out)}")
 
 
@@ -63,19 +68,32 @@ def announce(number: int, what: str) -> None:
     print(f"\n[{number}/5] {what}", flush=True)
 
 
-def read_split(config: QuickstartConfig) -> Split:
-    """The captions of the source, split by picture; broken rows are listed in a file."""
+def read_split(config: QuickstartConfig, problems: Problems) -> Split:
+    """The captions of the source, split by picture; broken rows are listed in a file.
+
+    Raises:
+        UserError: too few pictures can be held out.
+    """
     source = config.source or str(stamps_folder())
     announce(1, f"Reading captions and pictures of {source}")
-    problems = Problems(config.max_broken)
-    rows = [row for row in read_captions(source, problems=problems) if row.image is not None]
+    rows = list(read_captions(source, problems=problems))
     split = split_pictures(rows, config.held_out, config.seed)
+    tell(problems, config)
+    print(f"{len(split.learn)} captions to learn from, {len(split.held_out)} held out")
+    if alone := sum(row.image is None for row in split.learn):
+        print(f"{alone} of them have no picture and feed the losses between texts alone")
+    if (pictures := len({row.image_id for row in split.held_out})) < K:
+        what = f"only {pictures} pictures could be held out: the others share their captions"
+        raise UserError(source, what, f"Give at least {K} pictures captions of their own.")
+    return split
+
+
+def tell(problems: Problems, config: QuickstartConfig) -> None:
+    """Count what is broken and list it in a file; nothing where all is well."""
     if problems.count:
         listed = config.folder / "broken.txt"
         problems.write(listed)
-        print(f"{problems.count} broken rows are skipped; they are listed in {listed}")
-    print(f"{len(split.learn)} captions to learn from, {len(split.held_out)} held out")
-    return split
+        print(f"{problems.count} broken rows or pictures are skipped; {listed} lists them")
 
 
 def where_things_are(out: Path) -> str:
@@ -95,30 +113,48 @@ class Job:
     config: QuickstartConfig
     out: Path
     split: Split
+    problems: Problems
 
-    def features(self, model: DualEncoder, images: list[str]) -> Tensor:
-        """Cached image features [images, width]; broken pictures are counted, rows of NaN."""
-        problems = Problems(self.config.max_broken)
-        features = image_features(model, images, self.out / "features", problems)
-        problems.check(len(set(images)))
-        return features
+    def features(self, model: DualEncoder, images: list[str | None], new: bool = False) -> Tensor:
+        """Image features [images, width], kept on disk; NaN where a picture is broken or none.
+
+        Args:
+            model: its image tower.
+            images: a row each, None where it has no picture.
+            new: these pictures are looked at for the first time: tell which are broken.
+        """
+        seen = Problems(self.config.max_broken)
+        found = mapped_features(model, images, self.out / "features", seen)
+        seen.check(len({name for name in images if name}))
+        if new and seen.count:
+            self.problems.take(seen)
+            tell(self.problems, self.config)
+        return found
 
     def align(self) -> DualEncoder:
         """`mini`, fitted to the learning side: the base."""
         announce(2, "Fitting mini to the pictures: this is the base")
         mini = load_model("mini", device="cpu")
         assert isinstance(mini, Mini)
-        rows, folder = self.split.learn, self.out / "base"
-        made = align(
-            mini,
-            [row.caption for row in rows],
-            self.features(mini, [str(row.image) for row in rows]),
-            [row.image_id for row in rows],
-            self.config.align_config(str(folder)),
-            folder,
-            {"base": "mini", "source": Path(self.config.source or PACKAGE).name},
-        )
-        return load_model(str(made), device="cpu")
+        rows = [row for row in self.split.learn if row.image]
+        folder = self.out / "base"
+        features = self.features(mini, [row.image for row in rows], new=True)
+        texts, ids = [row.caption for row in rows], [row.image_id for row in rows]
+        facts = {"base": "mini", "source": Path(self.config.source or PACKAGE).name}
+
+        def run(fresh: bool) -> Path:
+            config = self.config.align_config(str(folder), fresh)
+            return align(mini, texts, features, ids, config, folder, facts)
+
+        return load_model(str(self.anew_if_stale("base", run)), device="cpu")
+
+    def anew_if_stale(self, name: str, run: Callable[[bool], Path]) -> Path:
+        """Go on with a stage, or make it anew where its pictures, captions or options changed."""
+        try:
+            return run(self.config.fresh)
+        except AnotherRun:
+            print(f"The captions, pictures or options have changed: {name} is made anew")
+            return run(True)
 
     def generate(self) -> pa.Table:
         """Triples of both sides, by the built-in LLM; the held-out ones serve the scores only."""
@@ -135,14 +171,18 @@ class Job:
         base = load_model(str(self.out / "base" / "best.safetensors"), device="cpu")
         ids = pa.array([row.id for row in self.split.learn])
         mine = triples.filter(pc.is_in(triples["id"], value_set=ids))
-        config = self.config.train_config(str(self.out / name), control=name == "control")
         features = self.features(base, mine["image"].to_pylist())
         facts = {
             "base": "mini, aligned to the pictures of the learning side",
             "triples": read_provenance(self.out / "triples" / "triples.parquet"),
         }
-        made = train(base, mine, features, config, self.out / name, facts)
-        return load_model(str(made), device="cpu")
+
+        def run(fresh: bool) -> Path:
+            folder = self.out / name
+            config = self.config.train_config(str(folder), name == "control", fresh)
+            return train(base, mine, features, config, folder, facts)
+
+        return load_model(str(self.anew_if_stale(name, run)), device="cpu")
 
 
 def chosen(rows: list[Caption], config: QuickstartConfig) -> list[Caption]:

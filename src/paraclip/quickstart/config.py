@@ -1,11 +1,13 @@
 """Options of `paraclip quickstart`."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from paraclip.errors import UserError
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.quickstart.stamps import PACKAGE
 from paraclip.training.config import AlignConfig, TrainConfig
@@ -16,7 +18,8 @@ class QuickstartConfig:
     """The whole job: captions and pictures in, a tuned text encoder and a table out."""
 
     source: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[PICTURES]")] = None
-    """Folder of pictures with a .txt beside each, or a captions file. Left out: Debian's Tux Paint
+    """Folder of pictures with a .txt beside each (its first line is the caption), or a captions
+    file. Left out: Debian's Tux Paint
     stamps (about 840 pictures) are fetched with apt-get into the cache folder; no root needed."""
 
     out: str | None = None
@@ -24,7 +27,8 @@ class QuickstartConfig:
     runs/quickstart, for your own source runs/quickstart-NAME with the source's name."""
 
     held_out: int = 200
-    """Pictures kept out of alignment and training and used for the scores; at most a third."""
+    """Pictures kept out of alignment and training and used for the scores; ten at least, a third
+    of all at most."""
 
     align_epochs: int = 12
     """Passes over the training pictures that fit `mini` to them; this gives the base."""
@@ -68,7 +72,7 @@ class QuickstartConfig:
         name = Path(self.source).resolve().stem if self.source else ""
         return Path("runs", f"quickstart-{name}" if name else "quickstart")
 
-    def align_config(self, folder: str) -> AlignConfig:
+    def align_config(self, folder: str, fresh: bool) -> AlignConfig:
         """Of the stage that makes the base."""
         return AlignConfig(
             source=self.source or PACKAGE,
@@ -78,7 +82,7 @@ class QuickstartConfig:
             dropout=0.0,
             seed=self.seed,
             device="cpu",
-            fresh=self.fresh,
+            fresh=fresh,
         )
 
     def generate_config(self, folder: Path) -> GenerateConfig:
@@ -87,7 +91,7 @@ class QuickstartConfig:
             source=self.source or PACKAGE, out=folder, candidates=self.candidates, fresh=self.fresh
         )
 
-    def train_config(self, folder: str, control: bool) -> TrainConfig:
+    def train_config(self, folder: str, control: bool, fresh: bool) -> TrainConfig:
         """Of the stage that trains: the control differs from the tuned in its texts alone."""
         return TrainConfig(
             triples="triples.parquet",
@@ -103,5 +107,28 @@ class QuickstartConfig:
             held_out=0.0,
             seed=self.seed,
             device="cpu",
-            fresh=self.fresh,
+            fresh=fresh,
         )
+
+
+LEAST = {
+    "held_out": 10, "align_epochs": 1, "train_epochs": 1, "batch_size": 2, "paraphrase": 1,
+    "candidates": 1, "seed": 0,
+}  # fmt: skip
+
+
+def check_options(config: QuickstartConfig) -> None:
+    """Refuse what a later stage would refuse, before the first.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for name, least in LEAST.items():
+        value = getattr(config, name)
+        if value < least:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(option, f"{value} is too few", f"Give at least {least}.")
+    for name in ("align_learning_rate", "learning_rate", "text_temperature"):
+        if not 0 < getattr(config, name) < math.inf:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(option, f"{getattr(config, name)} is not above 0", "Give one above 0.")

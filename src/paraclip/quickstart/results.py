@@ -13,8 +13,10 @@ from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.pool import Pool
 from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import evaluate
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import text_hash
 from paraclip.models.encoder import DualEncoder
+from paraclip.quickstart.config import QuickstartConfig
 
 K = 10
 
@@ -24,7 +26,7 @@ def score_held_out(
     held_out: list[Caption],
     triples: pa.Table,
     out: Path,
-    seed: int,
+    config: QuickstartConfig,
 ) -> Report:
     """Paraphrased retrieval and image-text retrieval over the held-out pictures.
 
@@ -33,16 +35,17 @@ def score_held_out(
         held_out: captions of pictures that neither alignment nor tuning saw.
         triples: of all captions; those of the held-out ones give the pairs of wordings.
         out: folder of the whole job; the report goes into `report/`, features are in `features/`.
-        seed: of the bootstrap.
+        config: seed of the bootstrap, share of broken pictures.
 
     Raises:
         UserError: no held-out caption yielded a triple, or the pool is smaller than ten pictures.
     """
+    how = Arithmetic(max_broken=config.max_broken)
     benchmarks: list[Benchmark] = [
-        ParaphrasedRetrieval(held_out_pairs(held_out, triples), held_out_pool(held_out), K),
-        ImageTextRetrieval(gallery(held_out, "held-out captions")),
+        ParaphrasedRetrieval(held_out_pairs(held_out, triples), held_out_pool(held_out), K, how),
+        ImageTextRetrieval(gallery(held_out, "held-out captions"), how=how),
     ]
-    settings = {"seed": seed, "cache": out / "features"}
+    settings = {"seed": config.seed, "cache": out / "features"}
     return evaluate(models, benchmarks, out / "report", settings)
 
 

@@ -7,7 +7,8 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.files import text_hash
 
-FEWEST = 24
+FEWEST = 30
+"""Pictures in all: a third of them, the ten that a search returns, is held out at least."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def split_pictures(captions: Iterable[Caption], held_out: int, seed: int) -> Spl
         what = f"only {len(pictures)} pictures with a caption were found"
         raise UserError("quickstart", what, f"Bring at least {FEWEST}; a few hundred is better.")
     wanted = min(held_out, len(pictures) // 3)
-    kept = chosen_groups(groups, wanted, seed)
+    kept = chosen_groups({name: groups[name] for name in pictures}, wanted, seed)
     return Split(
         learn=[row for row in captions if groups[row.image_id] not in kept],
         held_out=[row for row in captions if row.image and groups[row.image_id] in kept],

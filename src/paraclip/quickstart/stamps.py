@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from paraclip.errors import UserError
-from paraclip.files import cache_folder
+from paraclip.files import cache_folder, disk_errors
 
 PACKAGE = "tuxpaint-stamps-default"
 STAMPS = "usr/share/tuxpaint/stamps"
@@ -28,10 +28,11 @@ def stamps_folder(cache: Path | None = None) -> Path:
         if shutil.which(tool) is None:
             raise UserError(PACKAGE, f"this machine has no {tool} to fetch it with", OWN_FOLDER)
     unpacking = home.with_name(f"{PACKAGE}.part")
-    shutil.rmtree(unpacking, ignore_errors=True)
-    unpacking.mkdir(parents=True)
-    run(["dpkg-deb", "-x", str(download(unpacking)), str(unpacking)], unpacking)
-    unpacking.replace(home)
+    with disk_errors(unpacking):
+        shutil.rmtree(unpacking, ignore_errors=True)
+        unpacking.mkdir(parents=True)
+        run(["dpkg-deb", "-x", str(download(unpacking)), str(unpacking)], unpacking)
+        unpacking.replace(home)
     return home / STAMPS
 
 

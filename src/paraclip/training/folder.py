@@ -11,6 +11,10 @@ from paraclip.files import write_text
 from paraclip.provenance import provenance
 
 
+class AnotherRun(UserError):
+    """The folder holds a run of another configuration, base or data."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Paths of a run.
@@ -83,7 +87,7 @@ def open_run(out: Path, identity: dict[str, Any], fresh: bool) -> RunFolder:
         fresh: remove what another run left there.
 
     Raises:
-        UserError: another run lies there.
+        AnotherRun: another run lies there.
     """
     folder = RunFolder(out)
     folder.clear_parts()
@@ -111,4 +115,4 @@ def check_same(path: Path, identity: dict[str, Any]) -> None:
         if there.get(name) != here.get(name)
     ]
     if differing:
-        raise UserError(path, f"another run lies here: {', '.join(differing)}", mend)
+        raise AnotherRun(path, f"another run lies here: {', '.join(differing)}", mend)

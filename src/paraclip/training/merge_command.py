@@ -28,6 +28,11 @@ def merge_command(config: MergeConfig) -> None:
     Raises:
         UserError: they do not belong together, or a sweep lacks its data.
     """
+    out = Path(config.out)
+    if out.suffix != ".safetensors":
+        raise UserError(out, "is no name of a safetensors file", "End it in .safetensors")
+    if out.resolve() in (Path(config.base).resolve(), Path(config.tuned).resolve()):
+        raise UserError(out, "is one of the models that are merged", "Name another file to write.")
     if config.sweep:
         rising(config.sweep)  # before anything is loaded
         check_drawing(config.resamples, config.seed)
@@ -36,7 +41,7 @@ def merge_command(config: MergeConfig) -> None:
     check_fit(base, tuned, config.alpha)
     alpha = sweep_command(config, base, tuned) if config.sweep else config.alpha
     made = {"base": config.base, "tuned": config.tuned, "alpha": alpha}
-    save_model(merge(base, tuned, alpha), Path(config.out), provenance(merged=made))
+    save_model(merge(base, tuned, alpha), out, provenance(merged=made))
     print(f"{alpha:.0%} tuned, {1 - alpha:.0%} base: {config.out}")
 
 
