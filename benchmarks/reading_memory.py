@@ -1,6 +1,6 @@
 """Peak memory and speed of reading 10 thousand and 1 million captions, on Linux.
 
-    python benchmarks/reading_memory.py --out runs/reading_memory.json
+    python benchmarks/reading_memory.py
 
 It writes made-up captions into a temporary folder: CSV, JSONL and Parquet without ids (the row
 number serves) and JSONL with ids of its own, whose check for duplicates costs memory.
@@ -19,8 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paraclip.files import write_text
-from paraclip.provenance import provenance
+from machine import RESULTS, facts_of, keep, markdown, say
 
 SIZES = (10_000, 1_000_000)
 KINDS = ("captions.csv", "captions.jsonl", "captions.parquet", "ids.jsonl")
@@ -78,25 +77,27 @@ def measure(path: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure every kind at every size; print the table and write it with provenance."""
+    """Measure every kind at every size; write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default="runs/reading_memory.json", help="JSON to write")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     out = parser.parse_args().out
     results = []
-    print(f"{'file':<18}{'rows':>10}{'peak MiB':>10}{'rows/s':>10}")
     for kind in KINDS:
         for rows in SIZES:
+            say(f"{kind}: {rows:,} rows")
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / kind
                 write(path, rows)
-                found = measure(path)
-            found |= {"file": kind, "rows_per_second": found["rows"] / found["seconds"]}
-            results.append(found)
-            speed = f"{found['rows_per_second']:>10,.0f}"
-            print(f"{kind:<18}{found['rows']:>10,}{found['peak_mib']:>10.0f}{speed}", flush=True)
-    record = {"results": results, "provenance": provenance(sizes=SIZES)}
-    write_text(out, json.dumps(record, indent=1) + "\n")
-    print(f"written: {out}")
+                results.append({"file": kind, **measure(path)})
+    lines = [
+        [
+            found["file"], f"{found['rows']:,}", f"{found['peak_mib']:.0f}",
+            f"{found['rows'] / found['seconds']:,.0f}",
+        ]
+        for found in results
+    ]  # fmt: skip
+    table = markdown(["file", "rows", "peak MiB", "rows/s"], lines)
+    keep("reading_memory", out, f"{table}\n\n{facts_of(1)}", results=results)
 
 
 if __name__ == "__main__":
