@@ -36,6 +36,7 @@ from paraclip.evaluation.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import cache_folder, write_text
+from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_features
 from paraclip.models.loading import load_model
@@ -46,7 +47,6 @@ from paraclip.provenance import provenance
 from paraclip.training.align import align
 from paraclip.training.config import AlignConfig, TrainConfig
 from paraclip.training.loop import train
-from paraclip.training.merge import merge
 
 BASE = AlignConfig(
     source="flickr8k", epochs=3, batch_size=256, learning_rate=1e-4, head_learning_rate=5e-4,
@@ -148,10 +148,9 @@ def benchmarks(data: Path) -> list[Benchmark]:
 
 
 def score(models: dict[str, DualEncoder], data: Path, out: Path, seed: int) -> None:
-    """Evaluate all models of a seed, unless that is done."""
-    if not (out / "report.json").exists():
-        settings = {"seed": seed, "cache": feature_cache(), "results": cache_folder() / "results"}
-        evaluate(models, benchmarks(data), out, settings)
+    """Evaluate all models of a seed; what was scored before is kept and costs nothing."""
+    settings = {"seed": seed, "cache": feature_cache(), "results": cache_folder() / "results"}
+    evaluate(models, benchmarks(data), out, settings)
 
 
 def write_results(reports: dict[int, Report], options: argparse.Namespace) -> None:

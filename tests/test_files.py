@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from paraclip.errors import UserError, nearest
-from paraclip.files import atomic_path, cache_folder, file_hash, locked, write_text
+from paraclip.files import (
+    atomic_path,
+    cache_folder,
+    file_hash,
+    locked,
+    read_bounded,
+    write_text,
+)
 from paraclip.provenance import provenance
 
 
@@ -123,3 +130,10 @@ def test_a_command_is_kept_without_passwords_and_keys(monkeypatch: pytest.Monkey
     for called, name in (("benchmarks/flickr8k.py", "flickr8k.py"), ("x/__main__.py", "paraclip")):
         monkeypatch.setattr("sys.argv", [called])
         assert provenance()["command"] == [name]
+
+
+def test_a_file_larger_than_it_may_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"12345")
+    assert read_bounded(tmp_path / "a.txt", 5) == b"12345"
+    with pytest.raises(UserError, match=r"a\.txt: holds more than 0 MiB"):
+        read_bounded(tmp_path / "a.txt", 4)

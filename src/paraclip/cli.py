@@ -13,11 +13,11 @@ from paraclip.config_file import read_options
 from paraclip.data.config import CaptionsConfig
 from paraclip.errors import UserError
 from paraclip.evaluation.config import CompareConfig, EvaluateConfig
+from paraclip.merging.config import MergeConfig
 from paraclip.models.config import ExportConfig
 from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.training.config import AlignConfig, TrainConfig
-from paraclip.training.merge_config import MergeConfig
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ COMMANDS = {
     ),
     "merge": Command(
         MergeConfig,
-        "paraclip.training.merge_command:merge_command",
+        "paraclip.merging.command:merge_command",
         "Interpolate the weights of base and tuned (WiSE-FT); --sweep finds the best share.",
     ),
     "evaluate": Command(

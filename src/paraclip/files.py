@@ -95,6 +95,21 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
+    """The bytes of a small file.
+
+    Raises:
+        OSError: it is missing or may not be read.
+        UserError: it holds more than `most` bytes.
+    """
+    with Path(path).open("rb") as source:
+        content = source.read(most + 1)
+    if len(content) > most:
+        what = f"holds more than {most / 2**20:.0f} MiB"
+        raise UserError(path, what, "Check that it is the file that was meant.")
+    return content
+
+
 def file_hash(path: Path | str) -> str:
     """SHA-256 of a file, the first 16 hex digits."""
     with Path(path).open("rb") as source:

@@ -22,8 +22,8 @@ from paraclip.evaluation.compare import Drawing, compare
 from paraclip.evaluation.compare_command import choose_pairs
 from paraclip.evaluation.config import CompareConfig
 from paraclip.files import locked
+from paraclip.merging.merge import merge
 from paraclip.models.loading import load_model
-from paraclip.training.merge import merge
 
 MERGED = "\n[variants.merged]\nmerge = 0.5\n"
 ALL = "\n[variants.all]\n"

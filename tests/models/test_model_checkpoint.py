@@ -6,10 +6,10 @@ from safetensors.torch import save_file
 from tiny_models import tiny_clip
 
 from paraclip.errors import UserError
+from paraclip.merging.merge import merge
 from paraclip.models import checkpoint
 from paraclip.models.card import model_card
 from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
-from paraclip.training.merge import merge
 
 
 @pytest.mark.parametrize("kind", ["mini", "clip"])

@@ -14,13 +14,13 @@ from paraclip.cli import main
 from paraclip.data.problems import Problems
 from paraclip.data.triples import write_triples
 from paraclip.errors import UserError
+from paraclip.merging.command import merge_command
+from paraclip.merging.config import MergeConfig
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.training.command import align_command, features_of, train_command
 from paraclip.training.config import AlignConfig, TrainConfig
-from paraclip.training.merge_command import merge_command
-from paraclip.training.merge_config import MergeConfig
 from paraclip.training.metrics_log import read_metrics
 
 COLOURS = ("red", "green", "blue")

@@ -13,12 +13,12 @@ from paraclip.evaluation.report import data_hash
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.stored import Stored, read_stored
 from paraclip.files import write_text
+from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.training.command import train_command
 from paraclip.training.config import TrainConfig
 from paraclip.training.folder import RunFolder
-from paraclip.training.merge import merge
 
 RECORD = "cell.json"
 DECIDING = ("k", "precision")

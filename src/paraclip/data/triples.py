@@ -21,7 +21,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text, json_object, label
 from paraclip.data.seen import SeenIds
 from paraclip.errors import UserError, nearest
-from paraclip.files import atomic_path, write_text
+from paraclip.files import atomic_path, read_bounded, write_text
 
 TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
 SCORES = ("similarity_1", "similarity_2", "overlap_1", "overlap_2")
@@ -257,7 +257,7 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
         if path.suffix == ".parquet":
             noted = (pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}")
         else:
-            noted = path.with_name(f"{path.name}.provenance.json").read_bytes()
+            noted = read_bounded(path.with_name(f"{path.name}.provenance.json"))
         found = json.loads(noted)
     except (OSError, ValueError, pa.ArrowException):
         return {}

@@ -12,11 +12,12 @@ from paraclip.data.images import SUFFIXES
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.vectors import refuse_infinite
-from paraclip.files import file_hash, text_hash
+from paraclip.files import file_hash, read_bounded, text_hash
 
 Float = NDArray[np.floating]
 
 CHECK_ROWS = 65_536
+LARGEST_LIST = 2**30  # bytes of a list of names
 UNIT = 1e-3
 
 
@@ -92,7 +93,7 @@ def named_pool(listed: Path, images: Path | None) -> Pool:
 def read_names(listed: Path) -> list[str]:
     """Lines of a text file, none empty, none twice."""
     try:
-        lines = listed.read_text(encoding="utf-8").splitlines()
+        lines = read_bounded(listed, LARGEST_LIST).decode("utf-8").splitlines()
     except FileNotFoundError:
         raise UserError(listed, "there is no such file", "Check the name.") from None
     except UnicodeDecodeError:

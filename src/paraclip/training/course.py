@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import torch
@@ -76,9 +77,5 @@ def peak_memory(device: torch.device) -> dict[str, float]:
     """The most memory that this process has held so far, in bytes; on a GPU that of the GPU."""
     if device.type == "cuda":
         return {"peak_memory_bytes": float(torch.cuda.max_memory_allocated(device))}
-    try:
-        from resource import RUSAGE_SELF, getrusage
-    except ImportError:  # there is none on Windows
-        return {}
     unit = 1 if sys.platform == "darwin" else 1024
     return {"peak_memory_bytes": float(getrusage(RUSAGE_SELF).ru_maxrss * unit)}

@@ -44,4 +44,4 @@ def last_layers(tower: nn.Module, count: int) -> set[str]:
         refuse("last_layers", what, f"Give at most {len(layers)}.")
     frozen = tuple(f"{place}.{index}." for index in range(len(layers) - count))
     names = (name for name, _ in tower.named_parameters())
-    return {name for name in names if not name.startswith(frozen or ("-",)) and "emb" not in name}
+    return {name for name in names if not name.startswith(frozen) and "emb" not in name}

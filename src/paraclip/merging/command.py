@@ -8,16 +8,16 @@ from paraclip.evaluation.bootstrap import check_drawing
 from paraclip.evaluation.command import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.files import cache_folder
+from paraclip.merging.config import MergeConfig
+from paraclip.merging.knee import STANDARD
+from paraclip.merging.merge import check_fit, merge
+from paraclip.merging.sweep import Scoring, rising, sweep
+from paraclip.merging.sweep_report import markdown, write_sweep
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
 from paraclip.models.loading import load_model
 from paraclip.provenance import provenance
-from paraclip.training.knee import STANDARD
-from paraclip.training.merge import check_fit, merge
-from paraclip.training.merge_config import MergeConfig
-from paraclip.training.sweep import Scoring, rising, sweep
-from paraclip.training.sweep_report import markdown, write_sweep
 
 SHARED = ("benchmarks", "data", "pairs", "pool", "captions", "images", "k", "cache", "precision")
 

@@ -12,10 +12,10 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric
 from paraclip.evaluation.bootstrap import Interval, interval, resample
 from paraclip.evaluation.kept_scores import score_once
+from paraclip.merging.knee import Figure, Role, knee
+from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.progress import bar
-from paraclip.training.knee import Figure, Role, knee
-from paraclip.training.merge import merge
 
 Float = NDArray[np.floating]
 

@@ -1,7 +1,4 @@
-"""Merging is exact at its ends; alignment fits the heads by the same loop."""
-
-from copy import deepcopy
-from dataclasses import replace
+"""Alignment fits the heads of `mini` by the same loop as tuning."""
 
 import pytest
 import torch
@@ -11,54 +8,7 @@ from training_rows import make_features, make_triples, weights_of
 from paraclip.errors import UserError
 from paraclip.training.align import align
 from paraclip.training.config import AlignConfig
-from paraclip.training.merge import merge
 from paraclip.training.metrics_log import read_metrics
-
-
-def two_models() -> tuple[TinyModel, TinyModel]:
-    """A base, and a tuned one: same image side, another text side."""
-    base, tuned = TinyModel(0), TinyModel(1)
-    tuned.image_tower.load_state_dict(base.image_tower.state_dict())
-    tuned.logit_scale.data.fill_(3.0)
-    return base, tuned
-
-
-def same_weights(one: TinyModel, other: TinyModel) -> bool:
-    theirs = other.state_dict()
-    return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
-
-
-def test_the_ends_are_base_and_tuned_bit_for_bit():
-    base, tuned = two_models()
-    assert same_weights(merge(base, tuned, 0.0), base)
-    assert same_weights(merge(base, tuned, 1.0), tuned)
-
-
-def test_in_between_lies_the_mean_and_neither_model_changes():
-    base, tuned = two_models()
-    before = deepcopy(base), deepcopy(tuned)
-    merged = merge(base, tuned, 0.25)
-    assert merged.logit_scale.item() == pytest.approx(2.25)
-    ours, theirs = base.text_tower.hidden.weight, tuned.text_tower.hidden.weight
-    torch.testing.assert_close(merged.text_tower.hidden.weight, 0.75 * ours + 0.25 * theirs)
-    assert same_weights(base, before[0]) and same_weights(tuned, before[1])
-    assert all(torch.equal(merged.image_tower.state_dict()[name], value)
-               for name, value in base.image_tower.state_dict().items())  # fmt: skip
-
-
-@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
-def test_a_share_outside_zero_to_one_is_refused(alpha):
-    with pytest.raises(UserError, match="--alpha"):
-        merge(*two_models(), alpha)
-
-
-def test_models_that_do_not_belong_together_are_refused():
-    base, tuned = two_models()
-    with pytest.raises(UserError, match="different image sides"):
-        merge(base, TinyModel(1), 0.5)
-    tuned.architecture = replace(tuned.architecture, quick_gelu=True)
-    with pytest.raises(UserError, match="architecture"):
-        merge(base, tuned, 0.5)
 
 
 def fit_tiny(out, model=None, features=None, **changes):

@@ -8,8 +8,8 @@ from paraclip.evaluation.bootstrap import Interval
 from paraclip.evaluation.plots import COLOURS, arms, new_figure, save
 from paraclip.evaluation.report import as_dict, counts, figure, spread, table
 from paraclip.files import write_text
-from paraclip.training.knee import Figure, admissible, robustness
-from paraclip.training.sweep import Sweep
+from paraclip.merging.knee import Figure, admissible, robustness
+from paraclip.merging.sweep import Sweep
 
 FORMAT = "paraclip-sweep-1"
 RULE = (

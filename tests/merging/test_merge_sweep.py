@@ -18,13 +18,13 @@ from paraclip.evaluation.bootstrap import Interval
 from paraclip.evaluation.command import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.kept_scores import Kept, read_kept, score_once, write_kept
+from paraclip.merging.command import merge_command, standard_names
+from paraclip.merging.config import MergeConfig
+from paraclip.merging.knee import Figure, admissible, knee, robustness
+from paraclip.merging.merge import merge
+from paraclip.merging.sweep import Scoring, rising, sweep
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
-from paraclip.training.knee import Figure, admissible, knee, robustness
-from paraclip.training.merge import merge
-from paraclip.training.merge_command import merge_command, standard_names
-from paraclip.training.merge_config import MergeConfig
-from paraclip.training.sweep import Scoring, rising, sweep
 
 
 def curve(benchmark, name, role, changes, slack=0.5):
