@@ -24,7 +24,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
 from paraclip.evaluation.pictures import Box, Crop, crop_vectors, find_pictures
-from paraclip.evaluation.rows import read_rows
+from paraclip.evaluation.rows import good_rows
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
@@ -101,14 +101,7 @@ def read_entries(file: Path, get: str, problems: Problems | None = None) -> Entr
     problems = Problems() if problems is None else problems
     if not file.is_file():
         raise UserError(file, "there is no such file", get)
-    items, before = [], problems.count
-    for where, row in read_rows(str(file), problems):
-        try:
-            items.append(read_entry(row, where, get))
-        except BrokenRow as broken:
-            problems.add(where, str(broken))
-    skipped = problems.count - before
-    problems.check(len(items) + skipped)
+    items, skipped = good_rows(file, lambda row, at: read_entry(row, at, get), problems)
     if not items:
         raise UserError(file, "holds no entries", get)
     return Entries(tuple(items), file_hash(file), skipped)

@@ -24,7 +24,7 @@ from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
 from paraclip.evaluation.pictures import find_pictures, picture_key, row_images
-from paraclip.evaluation.rows import read_rows
+from paraclip.evaluation.rows import good_rows, read_rows
 from paraclip.evaluation.shuffles import SHUFFLES, options
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash, text_hash
@@ -106,21 +106,17 @@ def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
     if not file.is_file():
         raise UserError(file, "there is no such file", get)
     found: dict[str, list[str]] = {}
-    before = problems.count
-    for where, row in read_rows(str(file), problems):
+
+    def take(row: dict[str, Any], where: str) -> None:
         for column in ("image", "caption"):
             if column not in row:
                 raise UserError(where, f"has no {column!r}", get)
-        try:
-            image, texts = clean_text(row["image"], "image"), texts_of(row["caption"])
-        except BrokenRow as broken:
-            problems.add(where, str(broken))
-            continue
+        image, texts = clean_text(row["image"], "image"), texts_of(row["caption"])
         if image in found:
             raise UserError(where, f"{image!r} is there twice", "Take one out.")
         found[image] = texts
-    skipped = problems.count - before
-    problems.check(len(found) + skipped)
+
+    _, skipped = good_rows(file, take, problems)
     if not found:
         raise UserError(file, "holds no captions", get)
     images = tuple(image for image, texts in found.items() for _ in texts)

@@ -1,8 +1,8 @@
 """Rows of CSV, TSV, JSONL, JSON and Parquet files as dictionaries, one at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from paraclip.data.delimited import csv_fields, read_fields, tsv_fields
 from paraclip.data.json_stream import JsonStream
@@ -12,6 +12,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, json_object
 from paraclip.errors import UserError
 
+Item = TypeVar("Item")
 Row = tuple[str, dict[str, Any]]
 """Where it stands (`pairs.csv:12`), and its values by column."""
 
@@ -27,6 +28,30 @@ def read_rows(source: str, problems: Problems) -> Iterator[Row]:
         known = ", ".join(READERS)
         raise UserError(source, f"is of no known kind ({known})", "Convert it to one of these.")
     return READERS[suffix](source, problems)
+
+
+def good_rows(
+    source: str | Path, make: Callable[[dict[str, Any], str], Item], problems: Problems
+) -> tuple[list[Item], int]:
+    """What is made of each row of a file, and how many were broken.
+
+    Args:
+        source: as for `read_rows`.
+        make: from a row and where it stands; it raises BrokenRow for one that is broken.
+        problems: where those are noted.
+
+    Raises:
+        UserError: as `read_rows`; what `make` raises; too many rows are broken.
+    """
+    made, before = [], problems.count
+    for where, row in read_rows(str(source), problems):
+        try:
+            made.append(make(row, where))
+        except BrokenRow as broken:
+            problems.add(where, str(broken))
+    skipped = problems.count - before
+    problems.check(len(made) + skipped)
+    return made, skipped
 
 
 def read_delimited(source: str, problems: Problems) -> Iterator[Row]:

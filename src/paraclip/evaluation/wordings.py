@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text, plain_text
+from paraclip.data.record import clean_text, plain_text
 from paraclip.errors import UserError
-from paraclip.evaluation.rows import read_rows
+from paraclip.evaluation.rows import good_rows
 from paraclip.files import file_hash
 
 KINDS = (
@@ -82,14 +82,7 @@ def read_wordings(
     problems = Problems() if problems is None else problems
     if not Path(source).is_file():
         raise UserError(source, "there is no such file", f"Check the name. {FORM}")
-    items, before = [], problems.count
-    for where, row in read_rows(str(source), problems):
-        try:
-            items.append(read_wording(row, kinds, where))
-        except BrokenRow as broken:
-            problems.add(where, str(broken))
-    skipped = problems.count - before
-    problems.check(len(items) + skipped)
+    items, skipped = good_rows(source, lambda row, at: read_wording(row, kinds, at), problems)
     if not items:
         raise UserError(source, "holds no rows", FORM)
     refuse_twice(items)
