@@ -68,7 +68,11 @@ def features_of(model: DualEncoder, references: list[str | None], problems: Prob
         return torch.zeros(len(references), 0)
     seen = Problems(problems.max_share)  # of pictures; broken rows have been judged already
     found = mapped_features(model, references, cache_folder() / "image_features", seen)
-    seen.check(len({name for name in references if name}))
+    try:
+        seen.check(len({name for name in references if name}))
+    except UserError as error:
+        mend = f"{error.mend} Pictures that were moved are found by their names with --images."
+        raise UserError(error.where, error.what, mend) from None
     problems.take(seen)
     return found
 
