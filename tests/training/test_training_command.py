@@ -118,6 +118,18 @@ def test_a_broken_picture_is_named_or_skipped_and_counted(triples, pictures, bas
     assert "5 with a picture" in said and "1 broken row was skipped" in said
 
 
+def test_a_broken_picture_is_left_out_where_the_image_tower_is_trained(
+    triples, pictures, base, capsys
+):
+    (pictures / "red_disc.png").write_bytes(b"not a picture")
+    options = {"image_learning_rate": 1e-4, "epochs": 1}
+    with pytest.raises(UserError, match=r"red_disc\.png.*--max-broken.*--images"):
+        train_command(config_of(triples, base, **options))
+    train_command(config_of(triples, base, max_broken=0.2, **options))
+    said = capsys.readouterr().out
+    assert "5 with a picture" in said and "1 broken row was skipped" in said
+
+
 def test_broken_pictures_are_a_share_of_the_pictures_not_of_the_rows(pictures):
     (pictures / "red_disc.png").write_bytes(b"not a picture")
     every = sorted(str(path) for path in pictures.glob("*.png"))

@@ -4,13 +4,10 @@ from collections.abc import Iterable, Iterator
 
 from paraclip.data.captions import Caption
 from paraclip.data.config import CaptionsConfig
-from paraclip.data.images import open_image
+from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.errors import UserError
 from paraclip.progress import track
-
-SIDE = 224
 
 
 def captions_command(config: CaptionsConfig) -> None:
@@ -57,17 +54,8 @@ def with_whole_pictures(captions: Iterable[Caption], problems: Problems) -> Iter
     last: tuple[str | None, str | None] = (None, None)  # captions of one picture follow each other
     for row in captions:
         if row.image is not None and row.image != last[0]:
-            last = (row.image, fault(row.image))
+            last = (row.image, fault_of(row.image))
         if row.image is None or last[1] is None:
             yield row
         else:
             problems.add(row.source, f"the picture {row.image} {last[1]}")
-
-
-def fault(image: str) -> str | None:
-    """What is wrong with a picture; None if nothing is."""
-    try:
-        open_image(image, SIDE)
-    except UserError as error:
-        return error.what
-    return None

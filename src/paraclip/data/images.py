@@ -33,6 +33,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 WHITE = (255, 255, 255)
+SIDE = 224  # as most models see them
 
 # Above Pillow's limit (89 million pixels) a picture is refused, not decoded with a warning.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
@@ -115,6 +116,15 @@ def on_white(image: Image.Image) -> Image.Image:
     ground = Image.new("RGB", image.size, WHITE)
     ground.paste(straight, mask=straight.getchannel("A"))
     return ground
+
+
+def fault_of(reference: str) -> str | None:
+    """What is wrong with a picture; None if nothing is."""
+    try:
+        open_image(reference, SIDE)
+    except UserError as error:
+        return error.what
+    return None
 
 
 def open_bytes(reference: str) -> BinaryIO:

@@ -1,6 +1,7 @@
 """`paraclip train` and `paraclip align`: read, run, write, print."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,17 @@ import torch
 from torch import Tensor
 
 from paraclip.data.captions import Caption
+from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import attach_images, read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import mapped_features
+from paraclip.models.features import PREPROCESSORS, mapped_features
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
+from paraclip.progress import track
 from paraclip.training.align import align
 from paraclip.training.checks import check_options
 from paraclip.training.config import AlignConfig, TrainConfig
@@ -52,6 +55,7 @@ def train_together(config: TrainConfig, processes: Processes, device: str) -> No
             features = features_of(model, triples["image"].to_pylist(), problems)
         say_pictures(triples, int(rows_with_numbers(features).sum()))
     else:
+        triples = with_whole_pictures(triples, problems)
         say_pictures(triples, len(triples) - triples["image"].null_count)
     facts = {
         "triples": {"sha256": file_hash(config.triples), **read_provenance(config.triples)},
@@ -62,17 +66,48 @@ def train_together(config: TrainConfig, processes: Processes, device: str) -> No
         report(checkpoint, problems)
 
 
+def with_whole_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
+    """The triples, those whose picture cannot be decoded without one; each is looked at once.
+
+    Where the image tower is trained a picture is first opened in the middle of a step, and one
+    that is broken would stop the run there.
+    """
+    images = triples["image"].to_pylist()
+    names = list(dict.fromkeys(name for name in images if name))
+    with ThreadPoolExecutor(PREPROCESSORS) as pool:
+        looked_at = track(pool.map(fault_of, names), "checking pictures", len(names), "image")
+        faults = dict(zip(names, looked_at, strict=True))
+    seen = Problems(problems.max_share)
+    for name, what in faults.items():
+        if what is not None:
+            seen.add(name, what)
+    check_pictures(seen, len(names))
+    problems.take(seen)
+    whole = pa.array([None if faults.get(name) else name for name in images], pa.string())
+    place = triples.schema.get_field_index("image")
+    return triples.set_column(place, triples.schema.field(place), whole)
+
+
+def check_pictures(seen: Problems, pictures: int) -> None:
+    """Stop where too many pictures are broken.
+
+    Raises:
+        UserError: it names --images, too.
+    """
+    try:
+        seen.check(pictures)
+    except UserError as error:
+        mend = f"{error.mend} Pictures that were moved are found by their names with --images."
+        raise UserError(error.where, error.what, mend) from None
+
+
 def features_of(model: DualEncoder, references: list[str | None], problems: Problems) -> Tensor:
     """`embed_pixels` rows [N, F], NaN where there is no picture; [N, 0] where nobody has one."""
     if not any(references):
         return torch.zeros(len(references), 0)
     seen = Problems(problems.max_share)  # of pictures; broken rows have been judged already
     found = mapped_features(model, references, cache_folder() / "image_features", seen)
-    try:
-        seen.check(len({name for name in references if name}))
-    except UserError as error:
-        mend = f"{error.mend} Pictures that were moved are found by their names with --images."
-        raise UserError(error.where, error.what, mend) from None
+    check_pictures(seen, len({name for name in references if name}))
     problems.take(seen)
     return found
 
