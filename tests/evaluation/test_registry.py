@@ -136,7 +136,7 @@ def test_suite_and_benchmarks_are_one_or_the_other(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--benchmarks is given too"):
         command.find_benchmarks(both)
     with pytest.raises(UserError, match=r"no such suite. Did you mean paper"):
-        command.find_benchmarks(EvaluateConfig((), suite="papr"))
+        command.find_benchmarks(EvaluateConfig((), data=str(tmp_path), suite="papr"))
 
 
 def test_the_data_folder_beside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,8 +139,15 @@ def from_open_clip(name: str, weights: str) -> DualEncoder:
     header = header_or_none(path) if path.suffix == ".safetensors" else None
     if header is not None:
         return own_checkpoint(path, name, config)
-    config["quick_gelu"] = decide_quick_gelu(name, config, path)
-    return assemble(name, config, {}, path)
+    config["quick_gelu"], guessed = decide_quick_gelu(name, config, path)
+    model = assemble(name, config, {}, path)
+    if guessed:
+        print(
+            f"{path}: the file does not tell its activation; taken as GELU because of the name"
+            f" {name}. If it was trained with QuickGELU, say {name}-quickgelu:{path}",
+            file=sys.stderr,
+        )
+    return model
 
 
 def own_checkpoint(path: Path, name: str, config: dict[str, Any]) -> DualEncoder:
@@ -157,8 +164,8 @@ def own_checkpoint(path: Path, name: str, config: dict[str, Any]) -> DualEncoder
     return load_checkpoint(path)
 
 
-def decide_quick_gelu(name: str, config: dict[str, Any], path: Path) -> bool:
-    """Which activation the weights of a file were trained with; it says so where that is a guess.
+def decide_quick_gelu(name: str, config: dict[str, Any], path: Path) -> tuple[bool, bool]:
+    """Whether the weights of a file were trained with QuickGELU, and whether that is a guess.
 
     Weights cannot tell, and the wrong activation gives plausible, worse vectors. OpenAI's files
     and those that open_clip publishes are known by their hash or name; for others the name of the
@@ -175,14 +182,8 @@ def decide_quick_gelu(name: str, config: dict[str, Any], path: Path) -> bool:
         mend = f"Say {name.removesuffix('-quickgelu')}:{path}"
         raise UserError(path, "was trained without QuickGELU", mend)
     if known is not None:
-        return known or named
-    if not named and f"{name}-quickgelu" in open_clip.list_models():
-        print(
-            f"{path}: the file does not tell its activation; taken as GELU because of the name"
-            f" {name}. If it was trained with QuickGELU, say {name}-quickgelu:{path}",
-            file=sys.stderr,
-        )
-    return named
+        return known or named, False
+    return named, not named and f"{name}-quickgelu" in open_clip.list_models()
 
 
 def known_quick_gelu(name: str, path: Path) -> bool | None:

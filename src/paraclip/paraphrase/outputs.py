@@ -71,12 +71,13 @@ class Summary:
         rows = [("captions", self.captions), ("kept", self.kept)]
         rows += [(f"rejected, {reason}", count) for reason, count in self.rejected.most_common()]
         rows += [("failed", self.failed)]
-        rows += [("broken input rows", self.broken)] if self.broken else []
         whole = max(self.captions, 1)
         width = max(len(name) for name, _ in rows)
-        return "\n".join(
-            f"{name:<{width}} {count:>9,} {count / whole:>7.1%}" for name, count in rows
-        )
+        lines = [f"{name:<{width}} {count:>9,} {count / whole:>7.1%}" for name, count in rows]
+        if self.broken:
+            every = self.captions + self.broken
+            lines.append(f"broken input rows: {self.broken:,} of {every:,}")
+        return "\n".join(lines)
 
 
 class Writers:
