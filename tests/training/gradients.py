@@ -90,9 +90,9 @@ def plain_losses(run, batch, texts, images):
     """L1, L2 and L3 of text by text vectors [T * B + M, D] and image vectors [K, D]."""
     names, count = run.task.examples.names, batch.size
     by_name = {name: texts[i * count : (i + 1) * count] for i, name in enumerate(names)}
-    negatives, sharing = texts[len(names) * count :], batch.rows.sharing
-    unfair = torch.zeros(count, count + len(negatives), dtype=torch.bool)
-    unfair = sharing.dense() if sharing else unfair
+    negatives, found = texts[len(names) * count :], batch.rows.false_negatives
+    nobody = torch.zeros(count, count + len(negatives), dtype=torch.bool)
+    mask = found.dense() if found else nobody
     with_image, objective = batch.rows.with_image, run.task.objective
     sides = [
         ("L1", images, by_name[name][with_image], with_image) for name in objective.image_loss_on
@@ -104,18 +104,18 @@ def plain_losses(run, batch, texts, images):
         sides.append((name, by_name[a][rows], by_name[b][rows], rows))
     found = {}
     for name, a, b, rows in sides:
-        hidden = torch.cat([unfair[rows][:, rows], unfair[rows][:, count:]], dim=1)
+        hidden = torch.cat([mask[rows][:, rows], mask[rows][:, count:]], dim=1)
         loss = dense(a, b, negatives, hidden, run.temperatures(name), objective.kind, name != "L1")
         found.setdefault(name, []).append(loss)
     return {name: sum(parts) / len(parts) for name, parts in found.items()}
 
 
-def dense(a, b, negatives, hidden, warmth, kind, negatives_back):
+def dense(a, b, negatives, hidden, scaling, kind, negatives_back):
     """A contrastive loss with all similarities [N, N + M] at once."""
 
     def logits(rows, columns, hidden):
-        found = warmth.scale * rows @ columns.T
-        found = found if warmth.bias is None else found + warmth.bias
+        found = scaling.scale * rows @ columns.T
+        found = found if scaling.bias is None else found + scaling.bias
         return found.masked_fill(hidden[:, : found.shape[1]], -torch.inf)
 
     if len(a) < 2:  # there is nothing to tell apart

@@ -17,7 +17,7 @@ from paraclip.training.batches import (
     split_rows,
 )
 from paraclip.training.examples import make_examples
-from paraclip.training.sharing import sharing
+from paraclip.training.false_negatives import false_negatives
 from paraclip.training.tokens import store_tokens
 
 SHORT = st.text("abc ", min_size=1, max_size=14)
@@ -78,18 +78,18 @@ def test_equal_text_on_either_side_or_equal_picture_is_no_negative():
         paraphrase_2=["x", "y", "boat", "z", "w"],
         image_ids=["0", "1", "2", "3", "0"],
     )  # fmt: skip
-    mask = examples.parts(np.arange(5)).sharing.dense().numpy()
+    mask = examples.parts(np.arange(5)).false_negatives.dense().numpy()
     assert {tuple(pair) for pair in np.argwhere(np.triu(mask))} == {(0, 1), (2, 3), (0, 4)}
     assert np.array_equal(mask, mask.T) and not mask.diagonal().any()
-    assert examples.parts(np.array([0, 2])).sharing is None
+    assert examples.parts(np.array([0, 2])).false_negatives is None
 
 
 def test_a_text_that_no_loss_uses_masks_nothing():
     texts = {"caption": ["one", "two"], "paraphrase_1": ["same", "same"]}
     used = make_examples(TinyModel(), texts, ["0", "1"], None, ("caption", "paraphrase_1"))
     unused = make_examples(TinyModel(), texts, ["0", "1"], None, ("caption",))
-    assert used.parts(np.arange(2)).sharing is not None
-    assert unused.parts(np.arange(2)).sharing is None
+    assert used.parts(np.arange(2)).false_negatives is not None
+    assert unused.parts(np.arange(2)).false_negatives is None
 
 
 @settings(max_examples=50, deadline=None)
@@ -100,7 +100,7 @@ def test_sharing_equals_comparing_every_pair(kinds, rows, seed):
         [[i != j and bool(set(keys[:, i]) & set(keys[:, j])) for j in range(rows)]
          for i in range(rows)]
     )  # fmt: skip
-    found = sharing(keys)
+    found = false_negatives(keys)
     mask = np.zeros_like(expected) if found is None else found.dense().numpy()
     assert np.array_equal(mask, expected)
 

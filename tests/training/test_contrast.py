@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from test_losses import random_mask, seeds, sharing_of, slow_info_nce, unit
 
 from paraclip.training import contrast as contrast_module
-from paraclip.training.contrast import KINDS, Plan, Warmth, contrast
+from paraclip.training.contrast import KINDS, LogitScaling, Plan, contrast
+from paraclip.training.false_negatives import false_negatives
 from paraclip.training.losses import info_nce
-from paraclip.training.sharing import sharing
 
 
 def double(*values):
@@ -35,7 +35,7 @@ def test_blocks_give_value_and_gradient_of_the_plain_loss(seed, rows, scale, sha
     mask = random_mask(seed, rows, share)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contrast_module, "BLOCK", block)
-        ours = contrast(a, b, Warmth(warm), Plan(sharing=sharing_of(mask)))
+        ours = contrast(a, b, LogitScaling(warm), Plan(false_negatives=sharing_of(mask)))
     plain = info_nce(a, b, warm, torch.from_numpy(mask))
     torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-12)
     for one, other in zip(gradients(ours, a, b, warm), gradients(plain, a, b, warm), strict=True):
@@ -47,21 +47,21 @@ def test_blocks_give_value_and_gradient_of_the_plain_loss(seed, rows, scale, sha
 @pytest.mark.parametrize("processes", [1, 2, 3, 11])
 def test_the_shares_of_all_processes_sum_up_to_the_loss(kind, processes):
     a, b, scale, bias = double(unit(1, 7, 4), unit(2, 7, 4), 5.0, -2.0)
-    warmth = Warmth(scale, bias if KINDS[kind].biased else None)
-    whole = contrast(a, b, warmth, Plan(kind))
-    parts = [contrast(a, b, warmth, Plan(kind, share=(k, processes))) for k in range(processes)]
+    scaling = LogitScaling(scale, bias if KINDS[kind].biased else None)
+    whole = contrast(a, b, scaling, Plan(kind))
+    parts = [contrast(a, b, scaling, Plan(kind, share=(k, processes))) for k in range(processes)]
     torch.testing.assert_close(sum(parts), whole)
     for one, other in zip(gradients(sum(parts), a, b), gradients(whole, a, b), strict=True):
         torch.testing.assert_close(one, other)
 
 
-def slow_sigmoid(a, b, scale, bias, negatives, unfair):
+def slow_sigmoid(a, b, scale, bias, negatives, hidden):
     """SigLIP, one pair at a time."""
     total = 0.0
     columns = [*b, *negatives]
     for i in range(len(a)):
         for j, column in enumerate(columns):
-            if i != j and unfair[i][j]:
+            if i != j and hidden[i][j]:
                 continue
             sign = 1.0 if i == j else -1.0
             logit = sign * (scale * float(a[i] @ column) + bias)
@@ -73,13 +73,13 @@ def slow_sigmoid(a, b, scale, bias, negatives, unfair):
 def test_sigmoid_equals_its_twin():
     a, b, more = unit(3, 6, 4), unit(4, 6, 4), unit(5, 2, 4)
     mask = random_mask(3, 6, 0.3)
-    unfair = np.hstack([mask, np.zeros((6, 2), dtype=bool)])
+    hidden = np.hstack([mask, np.zeros((6, 2), dtype=bool)])
     tensors = [torch.from_numpy(value) for value in (a, b, more)]
     groups = sharing_of(mask)
     padded = type(groups)(groups.rows, stacked(groups.columns, 2))
-    warmth = Warmth(torch.tensor(6.0).double(), torch.tensor(-3.0).double())
-    ours = contrast(*tensors[:2], warmth, Plan("sigmoid", padded), tensors[2])
-    assert float(ours) == pytest.approx(slow_sigmoid(a, b, 6.0, -3.0, more, unfair))
+    scaling = LogitScaling(torch.tensor(6.0).double(), torch.tensor(-3.0).double())
+    ours = contrast(*tensors[:2], scaling, Plan("sigmoid", padded), tensors[2])
+    assert float(ours) == pytest.approx(slow_sigmoid(a, b, 6.0, -3.0, more, hidden))
 
 
 def stacked(columns, more):
@@ -100,21 +100,21 @@ def slow_softmax(rows, columns, scale):
 def test_one_way_and_hard_negatives_equal_their_twin():
     a, b, more = unit(6, 5, 4), unit(7, 5, 4), unit(8, 3, 4)
     tensors = [torch.from_numpy(value) for value in (a, b, more)]
-    warmth = Warmth(torch.tensor(6.0, dtype=torch.float64))
-    one_way = contrast(*tensors[:2], warmth, Plan("one_way"))
+    scaling = LogitScaling(torch.tensor(6.0, dtype=torch.float64))
+    one_way = contrast(*tensors[:2], scaling, Plan("one_way"))
     assert float(one_way) == pytest.approx(slow_softmax(a, b, 6.0))
     forth, back = slow_softmax(a, [*b, *more], 6.0), slow_softmax(b, a, 6.0)
-    image = contrast(*tensors[:2], warmth, Plan(), tensors[2])
+    image = contrast(*tensors[:2], scaling, Plan(), tensors[2])
     assert float(image) == pytest.approx((forth + back) / 2)
-    text = contrast(*tensors[:2], warmth, Plan(negatives_back=True), tensors[2])
+    text = contrast(*tensors[:2], scaling, Plan(negatives_back=True), tensors[2])
     back = slow_softmax(b, [*a, *more], 6.0)
     assert float(text) == pytest.approx((forth + back) / 2)
 
 
 def test_a_hard_negative_that_is_somebodys_own_text_is_hidden_from_that_row():
-    found = sharing(np.array([[1, 2, 3]]), np.array([9, 2]))
+    found = false_negatives(np.array([[1, 2, 3]]), np.array([9, 2]))
     assert found.dense().tolist() == [[False] * 5, [False] * 4 + [True], [False] * 5]
-    assert sharing(np.array([[1, 2, 3]]), np.array([9, 8])) is None
+    assert false_negatives(np.array([[1, 2, 3]]), np.array([9, 8])) is None
     chosen = found.among(torch.tensor([1, 2]), extra=2)
     assert chosen.dense().tolist() == [[False, False, False, True], [False] * 4]
 
@@ -127,15 +127,15 @@ def test_gradients_of_every_kind_in_double_precision(kind):
     plan = Plan(kind, type(groups)(groups.rows, stacked(groups.columns, 2)), negatives_back=True)
 
     def loss(a, b, more, scale, bias):
-        return contrast(a, b, Warmth(scale, bias), plan, more)
+        return contrast(a, b, LogitScaling(scale, bias), plan, more)
 
     assert torch.autograd.gradcheck(loss, (a, b, more, scale, bias))
 
 
 def test_all_rows_alike_is_no_denominator_at_all_and_half_precision_is_widened():
     a = torch.nn.functional.normalize(torch.randn(4, 8), dim=-1).bfloat16().requires_grad_()
-    plan = Plan(sharing=sharing(np.array([[7, 7, 7, 7]])))
-    loss = contrast(a, a, Warmth(torch.tensor(100.0)), plan)
+    plan = Plan(false_negatives=false_negatives(np.array([[7, 7, 7, 7]])))
+    loss = contrast(a, a, LogitScaling(torch.tensor(100.0)), plan)
     loss.backward()
     assert loss.dtype == torch.float32 and loss.item() == 0 and not a.grad.any()
 
@@ -152,7 +152,7 @@ def test_of_a_large_batch_only_a_block_is_held(monkeypatch):
     monkeypatch.setattr(contrast_module, "BLOCK", 1000)
     monkeypatch.setattr(contrast_module, "block_logits", watched)
     a = torch.from_numpy(unit(1, 200, 4)).requires_grad_()
-    contrast(a, a, Warmth(torch.tensor(5.0)), Plan()).backward()
+    contrast(a, a, LogitScaling(torch.tensor(5.0)), Plan()).backward()
     assert max(heights) == 1000 and len(heights) == 80
 
 

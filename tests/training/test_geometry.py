@@ -29,10 +29,10 @@ def plain_uniformity(x):
     return np.log(np.mean([np.exp(-2 * sum((x[i] - x[j]) ** 2)) for i, j in pairs]))
 
 
-def plain_margin(images, texts, unfair):
+def plain_margin(images, texts, hidden):
     found = []
     for i, image in enumerate(images):
-        others = [image @ t for j, t in enumerate(texts) if j != i and not unfair[i, j]]
+        others = [image @ t for j, t in enumerate(texts) if j != i and not hidden[i, j]]
         if others:
             found.append(image @ texts[i] - max(others))
     return np.mean(found) if found else math.nan
@@ -45,10 +45,10 @@ def test_the_figures_are_those_of_plain_loops(seed, count):
     one, other = torch.from_numpy(a), torch.from_numpy(b)
     assert alignment(one, other) == pytest.approx(plain_alignment(a, b))
     assert uniformity(one) == pytest.approx(plain_uniformity(a))
-    unfair = np.random.default_rng(seed).random((count, count)) < 0.4
-    np.fill_diagonal(unfair, False)
-    expected = plain_margin(a, b, unfair)
-    assert margin(one, other, torch.from_numpy(unfair)) == pytest.approx(expected, nan_ok=True)
+    hidden = np.random.default_rng(seed).random((count, count)) < 0.4
+    np.fill_diagonal(hidden, False)
+    expected = plain_margin(a, b, hidden)
+    assert margin(one, other, torch.from_numpy(hidden)) == pytest.approx(expected, nan_ok=True)
 
 
 def test_by_hand():
@@ -107,11 +107,11 @@ def test_rows_that_share_a_picture_are_no_rivals(made_run):
         words = [texts["caption"][row] for row in shown]
         vectors = model.encode_tokens(model.tokenize(words).ids).numpy()
         images = model.project_images(make_features(make_triples())[shown]).numpy()
-    unfair = np.array(
+    hidden = np.array(
         [[i != j and (ids[i] == ids[j] or texts["caption"][i] == texts["caption"][j])
           for j in shown] for i in shown]
     )  # fmt: skip
-    assert unfair.any()
+    assert hidden.any()
     found = geometry(run)
-    assert found["margin"] == pytest.approx(plain_margin(images, vectors, unfair), rel=1e-4)
+    assert found["margin"] == pytest.approx(plain_margin(images, vectors, hidden), rel=1e-4)
     assert "alignment" not in found, "one text a row has no paraphrase"

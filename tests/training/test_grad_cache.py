@@ -55,7 +55,10 @@ def test_dropout_is_really_on_and_another_step_drops_others(tmp_path):
 
 def test_the_batch_has_rows_of_all_kinds(tmp_path):
     batch = batch_of(run_of(tmp_path, negatives="worse"), ROWS)
-    assert batch.rows.sharing.dense()[:, :17].any() and batch.rows.sharing.dense()[:, 17:].any()
+    assert (
+        batch.rows.false_negatives.dense()[:, :17].any()
+        and batch.rows.false_negatives.dense()[:, 17:].any()
+    )
     assert len(batch.rows.with_image) < 17 and 0 < sum(batch.sizes.negatives) < 17
     assert len({len(chunk) for chunk in batch.chunks}) > 1
 

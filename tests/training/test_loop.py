@@ -16,7 +16,7 @@ from paraclip.training.loop import train
 from paraclip.training.losses import objective_of
 from paraclip.training.metrics_log import read_metrics
 from paraclip.training.schedule import learning_rate_share
-from paraclip.training.warmth import Temperatures
+from paraclip.training.temperatures import Temperatures
 
 
 def tune(out, model=None, features="given", **changes):

@@ -11,7 +11,8 @@ from scipy import sparse
 from tiny_model import TinyModel
 from training_rows import make_config
 
-from paraclip.training.contrast import Warmth
+from paraclip.training.contrast import LogitScaling
+from paraclip.training.false_negatives import FalseNegatives
 from paraclip.training.losses import (
     CAPTION,
     PARAPHRASE_1,
@@ -24,7 +25,6 @@ from paraclip.training.losses import (
     three_losses,
     weighted_sum,
 )
-from paraclip.training.sharing import Sharing
 
 NAMES = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
 
@@ -61,7 +61,7 @@ def sharing_of(mask):
     for group, pair in enumerate(pairs):
         member[pair, group] = 1
     rows = sparse.csr_array(member)
-    return Sharing(rows, rows)
+    return FalseNegatives(rows, rows)
 
 
 seeds = st.integers(0, 2**32 - 1)
@@ -94,8 +94,8 @@ def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
         torch.from_numpy(images[with_image]), {n: torch.from_numpy(t) for n, t in texts.items()}
     )
     warm = 20.0 if apart else 7.0
-    warmths = {name: Warmth(torch.tensor(warm, dtype=torch.float64)) for name in ("L2", "L3")}
-    warmths["L1"] = Warmth(torch.tensor(7.0, dtype=torch.float64))
+    warmths = {name: LogitScaling(torch.tensor(warm, dtype=torch.float64)) for name in ("L2", "L3")}
+    warmths["L1"] = LogitScaling(torch.tensor(7.0, dtype=torch.float64))
     losses = three_losses(vectors, warmths.__getitem__, rows, objective)
     slow = [slow_info_nce(images, texts[name], 7.0, mask, with_image)
             for name in (CAPTION, PARAPHRASE_2)]  # fmt: skip
@@ -154,7 +154,7 @@ def test_gradients_in_double_precision():
     def total(vectors, scale):
         texts = dict(zip(NAMES, vectors[1:], strict=True))
         vectors = Vectors(vectors[0][rows.with_image], texts)
-        losses = three_losses(vectors, lambda _: Warmth(scale), rows, objective)
+        losses = three_losses(vectors, lambda _: LogitScaling(scale), rows, objective)
         return weighted_sum(losses, objective)
 
     assert torch.autograd.gradcheck(total, (vectors, scale))

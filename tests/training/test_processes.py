@@ -131,7 +131,7 @@ def test_a_silent_process_is_noticed_and_one_that_speaks_again_is_not(monkeypatc
     store, clock = Store(), [0.0]
     monkeypatch.setattr(launch, "BEAT", 1000.0)
     monkeypatch.setattr(launch.time, "monotonic", lambda: clock[0])
-    heart = launch.Heart(store, Processes(0, 3), silence=30.0)
+    heart = launch.Heartbeat(store, Processes(0, 3), silence=30.0)
     store["paraclip/beat/1"], store["paraclip/beat/2"] = b"1", b"1"
     assert heart.silent() == set()
     clock[0] = 29.0
@@ -147,7 +147,7 @@ def test_a_silent_process_is_noticed_and_one_that_speaks_again_is_not(monkeypatc
 def test_where_talking_fails_and_all_are_there_the_error_is_an_ordinary_one(monkeypatch):
     monkeypatch.setattr(launch, "DOUBT", 0.0)
     monkeypatch.setattr(launch, "BEAT", 0.01)
-    heart = launch.Heart(Store(), Processes(0, 1), silence=30.0)
+    heart = launch.Heartbeat(Store(), Processes(0, 1), silence=30.0)
     heart.find_out()
     assert heart.silence == 0.0
     heart.stop()

@@ -13,11 +13,11 @@ from training_rows import make_config, make_features, make_triples, weights_of
 from paraclip.errors import UserError
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
-from paraclip.training.contrast import Warmth
+from paraclip.training.contrast import LogitScaling
 from paraclip.training.loop import train
 from paraclip.training.losses import Objective, objective_of
 from paraclip.training.metrics_log import read_metrics
-from paraclip.training.warmth import Temperatures, mean_of_negatives
+from paraclip.training.temperatures import Temperatures, mean_of_negatives
 
 FAST = {"epochs": 12, "learning_rate": 1e-2, "held_out": 0.0, "dropout": None}
 
@@ -67,8 +67,8 @@ def test_sigmoid_biases_start_where_a_negative_has_the_odds_of_one_to_the_batch(
     from paraclip.training.losses import Pair
 
     temperatures.start_biases([Pair("L2", a, b, torch.arange(3))], 8)
-    warmth = temperatures("L2")
-    logit = float(warmth.scale.detach()) * 0.5 + float(warmth.bias.detach())
+    scaling = temperatures("L2")
+    logit = float(scaling.scale.detach()) * 0.5 + float(scaling.bias.detach())
     assert 1 / (1 + math.exp(-logit)) == pytest.approx(1 / 9)
     assert float(temperatures("L1").bias.detach()) == 0.0
 
@@ -79,7 +79,7 @@ def test_temperatures_of_the_text_losses_apart_fixed_or_learned(tmp_path):
     model = TinyModel()
     temperatures = Temperatures(model, fixed)
     assert float(temperatures("L3").scale.detach()) == pytest.approx(10)
-    assert isinstance(temperatures("L1"), Warmth) and not list(trained_names(temperatures))
+    assert isinstance(temperatures("L1"), LogitScaling) and not list(trained_names(temperatures))
     learned = Temperatures(model, objective_of(make_config(learn_text_temperature=True)))
     assert list(trained_names(learned)) == ["logs.L2", "logs.L3"]
     assert float(learned("L2").scale.detach()) == pytest.approx(math.exp(2.0))

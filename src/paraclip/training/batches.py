@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paraclip.training.false_negatives import false_negatives
 from paraclip.training.losses import CAPTION, PARAPHRASE_1, PARAPHRASE_2, Rows
-from paraclip.training.sharing import sharing
 from paraclip.training.tokens import Integers, TokenStore
 
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
@@ -64,7 +64,7 @@ class Batch:
             self.rows.with_image.to(device),
             self.rows.reworded_1.to(device),
             self.rows.reworded_2.to(device),
-            self.rows.sharing,
+            self.rows.false_negatives,
         )
         return replace(
             self,
@@ -154,7 +154,7 @@ class Examples:
             torch.from_numpy(np.nonzero(self.has_image[rows])[0]),
             torch.from_numpy(np.nonzero(caption != paraphrase_1)[0]),
             torch.from_numpy(np.nonzero(paraphrase_1 != paraphrase_2)[0]),
-            sharing(keys, negatives),
+            false_negatives(keys, negatives),
         )
 
 

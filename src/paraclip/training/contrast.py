@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from paraclip.training.sharing import Sharing
+from paraclip.training.false_negatives import FalseNegatives
 
 BLOCK = 1 << 22
 """Similarities of one block: 16 MiB in float32."""
@@ -60,13 +60,13 @@ class Plan:
 
     Args:
         kind: name of the loss in `KINDS`.
-        sharing: pairs that leave the denominators, or None.
+        false_negatives: pairs that leave the denominators, or None.
         share: (k, n) computes the k-th of n shares of the rows; the shares' losses sum up.
         negatives_back: whether b, too, is compared with the hard negatives.
     """
 
     kind: str = "info_nce"
-    sharing: Sharing | None = None
+    false_negatives: FalseNegatives | None = None
     share: tuple[int, int] = (0, 1)
     negatives_back: bool = False
 
@@ -80,7 +80,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Warmth:
+class LogitScaling:
     """What turns a cosine into a logit.
 
     Args:
@@ -93,14 +93,14 @@ class Warmth:
 
 
 def contrast(
-    a: Tensor, b: Tensor, warmth: Warmth, plan: Plan, negatives: Tensor | None = None
+    a: Tensor, b: Tensor, scaling: LogitScaling, plan: Plan, negatives: Tensor | None = None
 ) -> Tensor:
     """A contrastive loss, equal to `losses.info_nce` for the kind of that name.
 
     Args:
         a: unit vectors [N, D].
         b: unit vectors [N, D]; row i is the positive of row i.
-        warmth: inverse temperature and bias.
+        scaling: inverse temperature and bias.
         plan: which loss, on which share of the rows, and who is no fair negative.
         negatives: unit vectors [M, D] of hard negatives: columns beside b.
 
@@ -111,7 +111,7 @@ def contrast(
     if len(a) < 2:
         return (a.sum() + b.sum()) * 0.0
     wide = torch.promote_types(a.dtype, torch.float32)
-    tensors = (a, b, negatives, warmth.scale, warmth.bias)
+    tensors = (a, b, negatives, scaling.scale, scaling.bias)
     total: Tensor = Blockwise.apply(  # type: ignore[no-untyped-call]
         plan, *(None if tensor is None else tensor.to(wide) for tensor in tensors)
     )
@@ -158,7 +158,7 @@ def sum_of_blocks(
             len(rows), len(columns) + (0 if more is None else len(more))
         ):
             logits = block_logits(rows[start:stop], columns, more, scale, bias)  # [R, C]
-            hide_unfair(logits, plan.sharing, start, stop)
+            mask_false_negatives(logits, plan.false_negatives, start, stop)
             own = torch.arange(start, stop, device=a.device)
             loss = kind.of_rows(logits, own) / len(ways)
             if loss.requires_grad:
@@ -178,10 +178,12 @@ def block_logits(
     return logits if bias is None else logits + bias
 
 
-def hide_unfair(logits: Tensor, sharing: Sharing | None, start: int, stop: int) -> None:
-    """Take the unfair negatives of these rows out of the denominators, in place."""
-    if sharing is None:
+def mask_false_negatives(
+    logits: Tensor, pairs: FalseNegatives | None, start: int, stop: int
+) -> None:
+    """Take the false negatives of these rows out of the denominators, in place."""
+    if pairs is None:
         return
-    row, column = sharing.pairs(start, stop)
+    row, column = pairs.pairs(start, stop)
     inside = column < logits.shape[1]  # this way may be without the hard negatives
     logits[row[inside].to(logits.device), column[inside].to(logits.device)] = -torch.inf

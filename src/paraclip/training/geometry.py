@@ -48,13 +48,14 @@ def uniformity(vectors: Tensor) -> float:
     return float(torch.logsumexp(-2 * squared, 0)) - math.log(len(squared))
 
 
-def margin(images: Tensor, texts: Tensor, unfair: Tensor | None = None) -> float:
+def margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None) -> float:
     """Mean over pictures of the similarity to their text minus that to the nearest other text.
 
     Args:
         images: unit vectors [K, D].
         texts: unit vectors [K, D]; row i belongs to picture i.
-        unfair: bool [K, K], true where a text is no fair negative of a picture; false diagonal.
+        false_negatives: bool [K, K], true where a text is no negative of a picture; false on the
+            diagonal.
 
     Returns:
         Above 0 where pictures tell their own text; NaN where no picture has any other text.
@@ -62,8 +63,8 @@ def margin(images: Tensor, texts: Tensor, unfair: Tensor | None = None) -> float
     similarity = images.double() @ texts.double().T  # [K, K]
     own = similarity.diagonal().clone()
     similarity.fill_diagonal_(-torch.inf)
-    if unfair is not None:
-        similarity.masked_fill_(unfair, -torch.inf)
+    if false_negatives is not None:
+        similarity.masked_fill_(false_negatives, -torch.inf)
     nearest = similarity.max(1).values
     found = torch.isfinite(nearest)
     return float((own - nearest)[found].mean())
@@ -104,9 +105,9 @@ def geometry(run: Run) -> dict[str, float]:
 def mean_margin(images: Tensor, shown: list[Tensor], batch: Batch) -> float:
     """The margin of each of the texts of L1, averaged; rows that share anything are no rivals."""
     chosen = batch.rows.with_image
-    unfair = None
-    if batch.rows.sharing is not None:
-        mask = batch.rows.sharing.dense()[:, : batch.size].to(images.device)
-        unfair = mask[chosen][:, chosen]
-    found = [margin(images, texts[chosen], unfair) for texts in shown]
+    false_negatives = None
+    if batch.rows.false_negatives is not None:
+        mask = batch.rows.false_negatives.dense()[:, : batch.size].to(images.device)
+        false_negatives = mask[chosen][:, chosen]
+    found = [margin(images, texts[chosen], false_negatives) for texts in shown]
     return sum(found) / len(found)

@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from paraclip.errors import UserError
-from paraclip.training.processes import ALONE, Parted, Processes, this_process
+from paraclip.training.processes import ALONE, CommunicationError, Processes, this_process
 
 BEAT, SILENCE = 1.0, 30.0  # seconds
 DOUBT = 6.0
@@ -75,7 +75,7 @@ def joined(device: str, silence: float = SILENCE) -> Iterator[tuple[Processes, s
     device = own_device(device, int(place.get("LOCAL_RANK", "0")))
     with meeting("gloo" if device == "cpu" else "nccl") as store, ExitStack() as stack:
         processes = this_process()
-        heart = Heart(store, processes, silence)
+        heart = Heartbeat(store, processes, silence)
         if not processes.first:
             os.environ["PARACLIP_QUIET"] = "1"
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
@@ -85,7 +85,7 @@ def joined(device: str, silence: float = SILENCE) -> Iterator[tuple[Processes, s
             yield processes, device
             processes.wait()
         except BaseException as error:
-            if isinstance(error, Parted):
+            if isinstance(error, CommunicationError):
                 heart.find_out()
             heart.fails(error)
         heart.ends()
@@ -132,7 +132,7 @@ def meeting(backend: str) -> Iterator[Any]:
     dist.destroy_process_group()
 
 
-class Heart:
+class Heartbeat:
     """Beats for this process and listens to the others'.
 
     Args:

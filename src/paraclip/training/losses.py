@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from paraclip.training.config import TrainConfig
-from paraclip.training.contrast import Plan, Warmth, contrast
-from paraclip.training.sharing import Sharing
+from paraclip.training.contrast import LogitScaling, Plan, contrast
+from paraclip.training.false_negatives import FalseNegatives
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
 
@@ -113,14 +113,14 @@ class Rows:
         reworded_1: int64 [.], rows whose paraphrase_1 differs from the caption; the others have
             nothing to learn in L2, their two vectors being one.
         reworded_2: int64 [.], rows whose paraphrase_2 differs from paraphrase_1, for L3.
-        sharing: which rows share a picture or a text and so are no negatives of each other;
+        false_negatives: which rows share a picture or a text and so are no negatives of each other;
             None where no two rows do.
     """
 
     with_image: Tensor
     reworded_1: Tensor
     reworded_2: Tensor
-    sharing: Sharing | None = None
+    false_negatives: FalseNegatives | None = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def pairs_of(vectors: Vectors, rows: Rows, objective: Objective) -> Iterator[Pai
 
 def three_losses(
     vectors: Vectors,
-    warmth_of: Callable[[str], Warmth],
+    scaling_of: Callable[[str], LogitScaling],
     rows: Rows,
     objective: Objective,
     share: tuple[int, int] = (0, 1),
@@ -181,7 +181,7 @@ def three_losses(
 
     Args:
         vectors: of all rows.
-        warmth_of: from L1, L2 or L3 to inverse temperature and bias.
+        scaling_of: from L1, L2 or L3 to inverse temperature and bias.
         rows: which rows take part in which loss.
         objective: which losses are wanted.
         share: (k, n) for the k-th of n parts of each loss; the parts sum up to it.
@@ -190,9 +190,9 @@ def three_losses(
     extra = 0 if negatives is None else len(negatives)
     found: dict[str, list[Tensor]] = {}
     for pair in pairs_of(vectors, rows, objective):
-        sharing = rows.sharing and rows.sharing.among(pair.chosen, extra)
-        plan = Plan(objective.kind, sharing, share, negatives_back=pair.name != "L1")
-        loss = contrast(pair.a, pair.b, warmth_of(pair.name), plan, negatives)
+        false_negatives = rows.false_negatives and rows.false_negatives.among(pair.chosen, extra)
+        plan = Plan(objective.kind, false_negatives, share, negatives_back=pair.name != "L1")
+        loss = contrast(pair.a, pair.b, scaling_of(pair.name), plan, negatives)
         found.setdefault(pair.name, []).append(loss)
     return {name: torch.stack(parts).mean() for name, parts in found.items()}
 

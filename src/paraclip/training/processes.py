@@ -18,7 +18,7 @@ from torch import Tensor
 from paraclip.errors import UserError
 
 
-class Parted(Exception):
+class CommunicationError(Exception):
     """Talking to the other processes failed: one of them is gone, or used other tensors."""
 
 
@@ -62,7 +62,7 @@ class Processes:
         if self.count == 1 or not every:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in every])
-        with talking():
+        with communicating():
             dist.all_reduce(flat)
         pieces = torch.split(flat, [tensor.numel() for tensor in every])
         for tensor, piece in zip(every, pieces, strict=True):
@@ -75,7 +75,7 @@ class Processes:
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
         told = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=device)
         size = torch.tensor([len(told)], device=device)
-        with talking():
+        with communicating():
             dist.broadcast(size, src=0)
             told = told if self.first else told.new_empty(int(size))
             dist.broadcast(told, src=0)
@@ -95,7 +95,7 @@ class Processes:
     def wait(self) -> None:
         """Until all processes are here."""
         if self.count > 1:
-            with talking():
+            with communicating():
                 dist.barrier()
 
     @contextmanager
@@ -119,15 +119,15 @@ def this_process() -> Processes:
 
 
 @contextmanager
-def talking() -> Iterator[None]:
+def communicating() -> Iterator[None]:
     """Tell an error of talking to the others, most often the death of one, from any other.
 
-    Who is gone the error cannot say; `launch.Heart` finds it out.
+    Who is gone the error cannot say; `launch.Heartbeat` finds it out.
     """
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        raise Parted(str(error)) from error
+        raise CommunicationError(str(error)) from error
 
 
 class Gather(torch.autograd.Function):
@@ -140,7 +140,7 @@ class Gather(torch.autograd.Function):
         padded = own.new_zeros(max(sizes), *own.shape[1:])
         padded[: len(own)] = own
         parts = [torch.empty_like(padded) for _ in sizes]
-        with talking():
+        with communicating():
             dist.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
@@ -148,6 +148,6 @@ class Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """This process's rows of the summed gradient."""
         total = gradients[0].contiguous().clone()
-        with talking():
+        with communicating():
             dist.all_reduce(total)
         return total[ctx.start : ctx.start + ctx.size], None, None

@@ -22,9 +22,9 @@ from paraclip.training.losses import Objective
 from paraclip.training.optimizer import Part, make_optimizer, restore_training, trained
 from paraclip.training.processes import ALONE, Processes, this_process
 from paraclip.training.state import State, newest_state, notice, state_of_step
+from paraclip.training.temperatures import LEARNING_RATE as TEMPERATURE_RATE
+from paraclip.training.temperatures import Temperatures
 from paraclip.training.tokens import Integers
-from paraclip.training.warmth import LEARNING_RATE as TEMPERATURE_RATE
-from paraclip.training.warmth import Temperatures
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -1,4 +1,4 @@
-"""How warm each loss is: the model's temperature, a fixed one, or one learned for the loss alone.
+"""The temperature of each loss: the model's, a fixed one, or one learned for the loss alone.
 
 What is learned here serves training only and stays out of the checkpoint; the model's own
 temperature is the model's.
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from paraclip.models.encoder import DualEncoder
-from paraclip.training.contrast import KINDS, Warmth
+from paraclip.training.contrast import KINDS, LogitScaling
 from paraclip.training.losses import Objective, Pair
 
 MOST_SCALE = math.log(100.0)
@@ -42,10 +42,10 @@ class Temperatures(nn.Module):
             if KINDS[objective.kind].biased:
                 self.biases[name] = number(model, 0.0, True)
 
-    def forward(self, name: str) -> Warmth:
+    def forward(self, name: str) -> LogitScaling:
         """Of L1, L2 or L3."""
         log = self.logs[name] if name in self.logs else self.of_model[0]
-        return Warmth(log.exp(), self.biases.get(name))
+        return LogitScaling(log.exp(), self.biases.get(name))
 
     @torch.no_grad()
     def clamp(self) -> None:

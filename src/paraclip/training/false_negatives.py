@@ -1,4 +1,4 @@
-"""Which rows of a batch are no fair negatives of each other, without a dense B x B mask.
+"""False negatives: rows of a batch that say the same or show the same, without a dense B x B mask.
 
 Rows that share a picture or a text form groups. A sparse membership matrix of those groups is
 all that is kept; the pairs of a block of rows are made when the block is computed.
@@ -15,7 +15,7 @@ from paraclip.training.tokens import Integers
 
 
 @dataclass(frozen=True)
-class Sharing:
+class FalseNegatives:
     """Who shares a key with whom.
 
     Args:
@@ -27,18 +27,18 @@ class Sharing:
     rows: sparse.csr_array
     columns: sparse.csr_array
 
-    def among(self, chosen: Tensor, extra: int = 0) -> "Sharing":
+    def among(self, chosen: Tensor, extra: int = 0) -> "FalseNegatives":
         """The same for some of the rows [N]; the last `extra` columns stay behind them."""
         places = chosen.cpu().numpy()
         behind = np.arange(self.columns.shape[0] - extra, self.columns.shape[0])
-        return Sharing(self.rows[places], self.columns[np.concatenate([places, behind])])
+        return FalseNegatives(self.rows[places], self.columns[np.concatenate([places, behind])])
 
     def pairs(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Unfair pairs of the rows from `start` to `stop`: int64 row - start, and column."""
+        """False negatives of the rows from `start` to `stop`: int64 row - start, and column."""
         found = (self.rows[start:stop] @ self.columns.T).tocoo()
         row, column = found.row.astype(np.int64), found.col.astype(np.int64)
-        unfair = row + start != column
-        return torch.from_numpy(row[unfair]), torch.from_numpy(column[unfair])
+        others = row + start != column  # the diagonal is the positives
+        return torch.from_numpy(row[others]), torch.from_numpy(column[others])
 
     def dense(self) -> Tensor:
         """Bool [B, columns], for small batches only."""
@@ -47,7 +47,7 @@ class Sharing:
         return mask
 
 
-def sharing(keys: Integers, negatives: Integers | None = None) -> Sharing | None:
+def false_negatives(keys: Integers, negatives: Integers | None = None) -> FalseNegatives | None:
     """Who shares any key: the same picture, or the same text on either side.
 
     Args:
@@ -69,4 +69,4 @@ def sharing(keys: Integers, negatives: Integers | None = None) -> Sharing | None
     ones = np.ones(int(shared.sum()), dtype=np.int8)
     shape = (count + len(behind), len(counts))
     columns = sparse.csr_array((ones, (entries[1][shared], group[shared])), shape=shape)
-    return Sharing(columns[:count], columns)
+    return FalseNegatives(columns[:count], columns)

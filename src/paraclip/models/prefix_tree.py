@@ -45,7 +45,7 @@ class Tree:
 
 
 @torch.no_grad()
-def encode_by_beginnings(
+def encode_by_prefix_tree(
     model: DualEncoder,
     texts: Sequence[str],
     batch_size: int = 256,
@@ -71,7 +71,7 @@ def encode_by_beginnings(
     found: dict[Row, Tensor] = {}
     for part in parts:
         with half_precision(model, precision):
-            vectors = encode_tree(model.text_tower, plant(part))
+            vectors = encode_tree(model.text_tower, make_tree(part))
         found |= dict(zip(part, vectors.float().cpu(), strict=True))
     return torch.stack([found[row] for row in rows])
 
@@ -115,7 +115,7 @@ def common(first: Row, second: Row) -> int:
     return next((place for place in range(length) if first[place] != second[place]), length)
 
 
-def plant(rows: Sequence[Row]) -> Tree:
+def make_tree(rows: Sequence[Row]) -> Tree:
     """The tree of sorted texts."""
     ids: list[int] = []
     lines: list[list[int]] = []  # for each node itself and those before it in its text
