@@ -90,9 +90,9 @@ def plain_losses(run, batch, texts, images):
     """L1, L2 and L3 of text by text vectors [T * B + M, D] and image vectors [K, D]."""
     names, count = run.task.examples.names, batch.size
     by_name = {name: texts[i * count : (i + 1) * count] for i, name in enumerate(names)}
-    negatives, found = texts[len(names) * count :], batch.rows.false_negatives
+    negatives, pairs = texts[len(names) * count :], batch.rows.false_negatives
     nobody = torch.zeros(count, count + len(negatives), dtype=torch.bool)
-    mask = found.dense() if found else nobody
+    mask = pairs.dense() if pairs else nobody
     with_image, objective = batch.rows.with_image, run.task.objective
     sides = [
         ("L1", images, by_name[name][with_image], with_image) for name in objective.image_loss_on

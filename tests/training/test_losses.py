@@ -94,9 +94,11 @@ def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
         torch.from_numpy(images[with_image]), {n: torch.from_numpy(t) for n, t in texts.items()}
     )
     warm = 20.0 if apart else 7.0
-    warmths = {name: LogitScaling(torch.tensor(warm, dtype=torch.float64)) for name in ("L2", "L3")}
-    warmths["L1"] = LogitScaling(torch.tensor(7.0, dtype=torch.float64))
-    losses = three_losses(vectors, warmths.__getitem__, rows, objective)
+    scalings = {
+        name: LogitScaling(torch.tensor(warm, dtype=torch.float64)) for name in ("L2", "L3")
+    }
+    scalings["L1"] = LogitScaling(torch.tensor(7.0, dtype=torch.float64))
+    losses = three_losses(vectors, scalings.__getitem__, rows, objective)
     slow = [slow_info_nce(images, texts[name], 7.0, mask, with_image)
             for name in (CAPTION, PARAPHRASE_2)]  # fmt: skip
     expected = {
