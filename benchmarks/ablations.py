@@ -3,22 +3,22 @@
     PARACLIP_DATA=../shared/data python benchmarks/ablations.py losses merging --seeds 0 1
 
 Runs `paraclip ablate` on each named grid and writes `benchmarks/results/ablation_NAME.md`, which
-`benchmarks/tables.py` puts into docs/ablations.md. Stopped, it goes on; what several grids train
-alike is trained once. A cell takes one to two minutes on 2 quiet cores, image features a few more
-once.
+`benchmarks/tables.py` puts into docs/ablations.md, and the same as JSON. Stopped, it goes on; what
+several grids train alike is trained once. A cell takes one to two minutes on 2 quiet cores, image
+features a few more once.
 """
 
 import argparse
+import json
 import os
 from pathlib import Path
 
+from machine import RESULTS, from_here, keep
 from paraclip.ablation.command import prepare
 from paraclip.ablation.config import AblateConfig
-from paraclip.files import write_text
 from paraclip.provenance import machine
 
 GRIDS = Path("configs/ablations")
-RESULTS = Path("benchmarks/results")
 
 
 def main() -> None:
@@ -27,10 +27,14 @@ def main() -> None:
     for name in options.grids:
         study = prepare(config_of(name, options))
         study.run()
-        made = f"Base {options.model}; {machine()['processor']}, {machine()['cores']} cores."
-        place = RESULTS / f"ablation_{name.replace('-', '_')}.md"
-        write_text(place, f"{study.text}\n\n{made}\n")
-        print(f"{study.text}\n\nWritten: {place}")
+        found = json.loads((study.plan.out / "ablation.json").read_text(encoding="utf-8"))
+        base = from_here(options.model)
+        made = f"Base {base}; {machine()['processor']}, {machine()['cores']} cores."
+        table = f"{study.text}\n\n{made}"
+        rows = [{part: row[part] for part in ("name", "kind", "seeds", "figures")}
+                for row in found["rows"]]  # fmt: skip
+        figures = {"base": base, "unit": found["unit"], "rows": rows, "failed": found["failed"]}
+        keep(f"ablation_{name.replace('-', '_')}", RESULTS, table, **figures)
 
 
 def parser() -> argparse.ArgumentParser:

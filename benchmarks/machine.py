@@ -112,10 +112,16 @@ def facts_of(threads: int | None = None) -> str:
     return f"{device}, {said}, load average {load_average():.1f}."
 
 
+def from_here(place: str) -> str:
+    """A place below the working folder as it is told from there: results know no machine."""
+    return place.removeprefix(f"{Path.cwd()}/")
+
+
 def keep(name: str, folder: Path, table: str, **found: Any) -> None:
     """Print the table; write it as `name`.md, and all that was found as `name`.json."""
     made = provenance()
-    made["command"] = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(from_here, sys.argv[1:])]
+    made["command"] = shlex.join(words)
     record = {**found, "load_average": load_average(), **made}
     write_text(folder / f"{name}.json", json.dumps(record, indent=1) + "\n")
     write_text(folder / f"{name}.md", table.strip() + "\n")

@@ -59,6 +59,18 @@ def test_every_table_is_what_its_benchmark_wrote() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_table_shown_has_its_figures_as_json() -> None:
+    shown = {
+        name
+        for path in DOCUMENTS
+        for name in re.findall(r"<!-- table: (\w+) -->", path.read_text())
+    }
+    results = ROOT / "benchmarks" / "results"
+    judged = {"paraphraser"}  # its figures lie with the recipe, a file for each way of asking
+    assert len(shown) > 10 and list((ROOT / "recipes/paraphraser/results").glob("*.json"))
+    assert not [name for name in shown - judged if not (results / f"{name}.json").is_file()]
+
+
 def test_the_changelog_knows_this_version() -> None:
     import paraclip
 

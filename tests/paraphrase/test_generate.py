@@ -242,7 +242,13 @@ def test_a_lost_row_is_an_error() -> None:
     ("name", "value"),
     [
         *(("candidates", 0), ("asks", -1), ("concurrency", 0), ("temperature", 2.5)),
-        *(("top_p", 0.0), ("timeout", -1.0), ("timeout", float("nan")), ("max_retries", -1)),
+        *(
+            ("top_p", 0.0),
+            ("timeout", -1.0),
+            ("timeout", 0.0),
+            ("timeout", float("nan")),
+            ("max_retries", -1),
+        ),
         *(("min_similarity", 7.0), ("min_support", -0.1)),
     ],
 )

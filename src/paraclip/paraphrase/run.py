@@ -25,7 +25,10 @@ from paraclip.progress import bar
 from paraclip.provenance import provenance, without_secrets
 
 BACKENDS = ("builtin", "openai")
-SHARES = {"min_similarity": 1, "min_support": 1}  # options from 0 to these
+RANGES: dict[str, tuple[float, float]] = {
+    "asks": (1, 100), "concurrency": (1, 1000), "max_tokens": (1, 4096), "max_retries": (0, 100),
+    "timeout": (0.001, 86_400), "min_similarity": (0, 1), "min_support": (0, 1),
+}  # fmt: skip
 AHEAD = 3  # captions begun per question under way, so that a slow one holds nobody up
 
 
@@ -55,20 +58,12 @@ def check_options(config: GenerateConfig) -> None:
     Raises:
         UserError: an option is out of its range.
     """
-    most = SLOTS if config.builtin else 128
-    whole = {"candidates": most, "asks": 100, "concurrency": 1000, "max_tokens": 4096}
-    for name, largest in whole.items():
+    ranges = {**RANGES, "candidates": (1, SLOTS if config.builtin else 128)}
+    for name, (least, most) in ranges.items():
         value = getattr(config, name)
-        if value is not None and not 1 <= value <= largest:
+        if value is not None and not least <= value <= most:
             option = f"--{name.replace('_', '-')}"
-            raise UserError(option, f"{value} is out of range", f"Give 1 to {largest}.")
-    for name, limit in {"max_retries": 100, "timeout": 86_400, **SHARES}.items():
-        value = getattr(config, name)
-        if value is not None and not 0 <= value <= limit:
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(option, f"{value} is out of range", f"Give 0 to {limit}.")
-    if not config.timeout:
-        raise UserError("--timeout", "leaves no time for an answer", "Give seconds above 0.")
+            raise UserError(option, f"{value} is out of range", f"Give {least} to {most}.")
     temperature, top_p = config.sampling
     if not 0 <= temperature <= 2 or not 0 < top_p <= 1:
         mend = "Give a temperature of 0 to 2 and a top-p above 0 and up to 1."
