@@ -40,6 +40,7 @@ from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_features
 from paraclip.models.loading import load_model
+from paraclip.models.mini import HEADS as SHIPPED_HEADS
 from paraclip.models.mini import Mini
 from paraclip.models.tagger import SpacyTagger
 from paraclip.paraphrase.negatives import hard_negatives
@@ -57,6 +58,7 @@ TUNED = TrainConfig(
     image_loss_on=("caption", "paraphrase_1", "paraphrase_2"), text_temperature=0.2,
     negatives="negative", held_out=0.0, choose="last",
 )  # fmt: skip
+HEADS = {"shipped": SHIPPED_HEADS, "new": None}
 ALPHA = 0.5
 HOW = Arithmetic("bf16")
 FIGURES = {
@@ -69,7 +71,7 @@ def main() -> None:
     options = parser().parse_args()
     torch.manual_seed(0)
     data, out = Path(options.data), Path(options.out)
-    base = make_base(data, out / "base")
+    base = make_base(data, out / "base", options.heads)
     for seed in options.seeds:
         models = {"base": load_model(str(base))}
         models["control"] = make_tuned(data, base, out / f"control-{seed}", seed, control=True)
@@ -88,6 +90,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--results", default="benchmarks/results/flickr8k.json")
     made.add_argument("--plot", default="docs/images/flickr8k.png")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    made.add_argument(
+        "--heads", choices=HEADS, default="shipped",
+        help="heads that the base is aligned from: the trained ones, or new ones without training",
+    )  # fmt: skip
     return made
 
 
@@ -96,10 +102,10 @@ def feature_cache() -> Path:
     return cache_folder() / "image_features"
 
 
-def make_base(data: Path, out: Path) -> Path:
+def make_base(data: Path, out: Path, heads: str) -> Path:
     """Align `mini` on the training captions of Flickr8k."""
-    model = load_model("mini")
-    assert isinstance(model, Mini)
+    torch.manual_seed(0)  # new heads are drawn
+    model = Mini.from_wheels(HEADS[heads])
     rows = training_captions(data)
     features = image_features(model, [str(row.image) for row in rows], feature_cache())
     texts, pictures = [row.caption for row in rows], [row.image_id for row in rows]

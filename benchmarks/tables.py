@@ -21,7 +21,8 @@ MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end table -->)", re.DOTALL
 
 def documents() -> list[Path]:
     """Everything that may show a table."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = (*ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/README.md"))
+    return [ROOT / "README.md", *sorted(pages)]
 
 
 def filled(text: str) -> str:

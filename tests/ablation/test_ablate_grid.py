@@ -81,6 +81,21 @@ def test_grids_that_share_a_folder_of_cells_share_what_they_train_alike(tmp_path
     assert plans["merging"].out == Path("runs/ablate/merging")
 
 
+def test_a_base_is_known_by_its_file_and_architecture_and_not_by_the_place(tmp_path):
+    for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / name).write_bytes(content)
+
+    def keys(model):
+        cells = planned(losses(), tmp_path, model=model, seeds=(0,)).cells
+        return [cell.folder.name.rpartition(".")[2] for cell in cells]
+
+    first = keys(str(tmp_path / "a"))
+    assert keys(str(tmp_path / "b")) == first
+    for other in (str(tmp_path / "c"), f"ViT-B-32:{tmp_path / 'a'}", "mini"):
+        assert not set(keys(other)) & set(first)
+    assert keys(f"RN50:{tmp_path / 'a'}") != keys(f"ViT-B-32:{tmp_path / 'b'}")
+
+
 def test_where_the_cells_are(tmp_path):
     def folder(**changes):
         return planned(losses(), tmp_path, **changes).cells[0].folder.parent

@@ -193,9 +193,9 @@ def content(path: str) -> str:
 
 
 def model_content(name: str) -> list[str]:
-    """A model's name, with the hash of the file where it names one."""
-    path = Path(name.partition(":")[2] or name)
-    return [name, content(str(path))] if path.is_file() else [name]
+    """A model's name; of a file its hash in place of the path, after the architecture it is for."""
+    architecture, _, file = name.rpartition(":")
+    return [architecture, content(file)] if Path(file).is_file() else [name]
 
 
 def cells_of(rows: Sequence[Row], seeds: Sequence[int], root: Path) -> Iterator[Cell]:

@@ -68,13 +68,20 @@ class TextTower(nn.Module):
         self.pad = int(config.pad_token_id)
         self.head = nn.Linear(config.hidden_size, embed_dim)
 
+    def states(self, ids: Tensor) -> Tensor:
+        """Last states [batch, length, hidden] of token ids [batch, length]."""
+        mask = (ids != self.pad).long()
+        states: Tensor = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+        return states
+
+    def mean(self, states: Tensor, ids: Tensor) -> Tensor:
+        """Mean [batch, hidden] of states over the tokens that are no padding."""
+        weights = (ids != self.pad).unsqueeze(-1).to(states.dtype)  # [batch, length, 1]
+        return (states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+
     def pooled(self, ids: Tensor) -> Tensor:
         """Mean states [batch, hidden] of token ids [batch, length]."""
-        mask = (ids != self.pad).long()  # [batch, length]
-        states = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
-        weights = mask.unsqueeze(-1).to(states.dtype)  # [batch, length, 1]
-        mean: Tensor = (states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
-        return mean
+        return self.mean(self.states(ids), ids)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Text vectors [batch, embed_dim], not yet of unit length."""

@@ -1,10 +1,13 @@
 """Lists of token ids to one padded batch; the end token survives truncation."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 
 from paraclip.models.encoder import Tokens
+
+Token = TypeVar("Token")
 
 
 def pad_rows(rows: Sequence[Sequence[int]], context_length: int, pad: int = 0) -> Tokens:
@@ -22,8 +25,8 @@ def pad_rows(rows: Sequence[Sequence[int]], context_length: int, pad: int = 0) -
     return Tokens(torch.tensor(padded, dtype=torch.int64).reshape(len(rows), length), truncated)
 
 
-def cut(row: Sequence[int], context_length: int) -> Sequence[int]:
-    """The row, or its head with the end token."""
+def cut(row: Sequence[Token], context_length: int) -> Sequence[Token]:
+    """The row of tokens (ids or what belongs to each), or its head with the end token."""
     if len(row) <= context_length:
         return row
     return [*row[: context_length - 1], row[-1]]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paraclip.models.wheels import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.paraphrase.words import word_spans
 
 WIDTH = 384
@@ -28,7 +27,7 @@ class Reading:
 
 
 class SentenceEncoder:
-    """all-MiniLM-L6-v2: mean of the last layer over the tokens, made unit length.
+    """all-MiniLM-L6-v2, read for its sentence vectors and its words' vectors.
 
     Args:
         batch_size: texts read at once; texts of like length share a batch.
@@ -38,16 +37,11 @@ class SentenceEncoder:
     """
 
     def __init__(self, batch_size: int = 64) -> None:
-        import torch  # here, so that a run that only asks never waits for it
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
+        # Imported here, so that a run that only asks never waits for torch.
+        from paraclip.models.sentence import SentenceModel
 
-        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
-        logging.disable_progress_bar()
         self.batch_size = batch_size
-        self._torch = torch
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._model = AutoModel.from_pretrained(folder).eval().requires_grad_(False)
+        self._model = SentenceModel.from_wheel().requires_grad_(False)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of the texts, float32 [N, 384], in their order."""
@@ -67,26 +61,22 @@ class SentenceEncoder:
         return [readings[place] for place in range(len(texts))]
 
     def _read_batch(self, texts: list[str]) -> list[Reading]:
-        tokens = self._tokenizer(
-            texts, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt",
-            return_offsets_mapping=True,
-        )  # fmt: skip
-        offsets = tokens.pop("offset_mapping").numpy()  # [batch, length, 2]
-        with self._torch.inference_mode():
-            states = self._model(**tokens).last_hidden_state  # [batch, length, 384]
-        mask = tokens["attention_mask"][..., None]
-        vectors = unit(((states * mask).sum(1) / mask.sum(1)).numpy())
+        from paraclip.models.tokenizing import cut, pad_rows
+
+        tower, found = self._model.text_tower, self._model.tokenizer.encode_batch(texts)
+        ids = pad_rows([text.ids for text in found], LONGEST, tower.pad).ids
+        states = tower.states(ids)  # [batch, length, 384]
+        vectors = unit(tower.mean(states, ids).numpy())
+        offsets = [np.asarray(cut(text.offsets, LONGEST)) for text in found]
         return [
-            self._reading(text, vector, state, offset)
-            for text, vector, state, offset in zip(
-                texts, vectors, states.numpy(), offsets, strict=True
-            )
+            self._reading(*one) for one in zip(texts, vectors, states.numpy(), offsets, strict=True)
         ]
 
     @staticmethod
     def _reading(text: str, vector: np.ndarray, states: np.ndarray, offsets: np.ndarray) -> Reading:
         spans = word_spans(text)
-        starts, ends = offsets[:, 0], offsets[:, 1]
+        starts, ends = offsets.T  # of the tokens, in letters; of start and end token 0 and 0
+        states = states[: len(offsets)]
         means = np.zeros((len(spans), WIDTH), np.float32)
         for place, (_, start, end) in enumerate(spans):
             inside = (starts >= start) & (ends <= end) & (ends > starts)

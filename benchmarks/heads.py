@@ -1,0 +1,73 @@
+"""How strong a dropout the heads of `mini` are trained with: the recipe at several, side by side.
+
+    PARACLIP_DATA=../shared/data python benchmarks/heads.py
+
+Runs `recipes/mini/train_heads.py` once for each dropout and shows how often the right picture is
+found among 1,000. Features of pictures and captions are computed once (a few minutes), the heads
+then take one to three minutes each. The settings are chosen on the development pictures.
+"""
+
+import argparse
+import os
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from machine import RESULTS, facts_of, keep, markdown, say
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "mini"))
+
+from train_heads import Pairs, Settings, load_pairs, read_flickr, recall, train
+
+from paraclip.models.mini import EMBED_DIM, Mini
+
+SPLITS = {"dev": "development", "test": "test"}
+
+
+def main() -> None:
+    """Every dropout on the same features."""
+    options = parser().parse_args()
+    splits = features(Path(options.data) / "flickr8k", Path(options.work))
+    rows, found = [], []
+    for dropout in options.dropout:
+        settings = replace(Settings(), dropout=dropout)
+        heads, _ = train(splits["train"], settings, EMBED_DIM)
+        figures = {split: recall(heads, splits[split]) for split in SPLITS}
+        found.append({"settings": asdict(settings), "figures": figures})
+        rows.append([told(dropout), *(in_words(figures[split]) for split in SPLITS)])
+        say(" ".join(rows[-1]))
+    columns = ["dropout", *(f"{words}, R@1/5/10" for words in SPLITS.values())]
+    table = f"{markdown(columns, rows)}\n\n{facts_of()}"
+    keep("heads", RESULTS, table, unit="percent, text to image, 1,000 pictures", rows=found)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
+    made.add_argument("--work", default="runs/heads", help="folder of the kept features")
+    made.add_argument("--dropout", type=float, nargs="+", default=[0.1, 0.3, 0.4, 0.5])
+    return made
+
+
+def features(folder: Path, work: Path) -> dict[str, Pairs]:
+    """Features of the three splits, from both towers without heads."""
+    model = Mini.from_wheels(heads=None)
+    return {
+        split: load_pairs(model, folder, captions, work)
+        for split, captions in read_flickr(folder).items()
+    }
+
+
+def told(dropout: float) -> str:
+    """The dropout, with a word where it is that of the shipped heads."""
+    return f"{dropout:g} (shipped)" if dropout == Settings().dropout else f"{dropout:g}"
+
+
+def in_words(figures: dict[str, float]) -> str:
+    """Recalls as documents give them."""
+    return " / ".join(f"{value:.1f}" for value in figures.values())
+
+
+if __name__ == "__main__":
+    main()
