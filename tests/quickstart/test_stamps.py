@@ -60,6 +60,18 @@ def test_missing_lists_are_read_anew_without_root(tools: Path, tmp_path: Path) -
 
 
 @NEEDS_DPKG
+def test_a_bar_tells_how_much_is_fetched(
+    tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PARACLIP_QUIET", raising=False)
+    says = "; sleep 0.6; ".join(f"echo dlstatus:1:{share}:left" for share in ("0", "37.5", "80"))
+    install(tools, "apt-get", f"{says}; {packing(tmp_path)}")
+    stamps_folder(tmp_path / "cache")
+    shown = capsys.readouterr().err
+    assert "apt-get:  38%" in shown and "apt-get: 100%" in shown and "dpkg-deb: 100%" in shown
+
+
+@NEEDS_DPKG
 def test_a_refusal_says_what_apt_said_and_what_to_do(tools: Path, tmp_path: Path) -> None:
     install(tools, "apt-get", "echo 'E: no such package' >&2; exit 100")
     with pytest.raises(UserError, match=r"E: no such package.*DATA=folder"):

@@ -1,14 +1,18 @@
 """Pictures to try ParaCLIP on: Debian's Tux Paint stamps, each with an English description."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, disk_errors
+from paraclip.progress import bar
 
 PACKAGE = "tuxpaint-stamps-default"
 STAMPS = "usr/share/tuxpaint/stamps"
+TELLING = ("-q", "-o", "APT::Status-Fd=1")
+TOLD = re.compile(r"dlstatus:\d+:(\d+(?:\.\d+)?):")  # what apt then says: percent fetched
 OWN_FOLDER = (
     "Give a folder of your own: pictures with a .txt beside each, or a captions file "
     "(`make demo DATA=folder`)."
@@ -39,11 +43,12 @@ def stamps_folder(cache: Path | None = None) -> Path:
 def download(folder: Path) -> Path:
     """Fetch the package into `folder`; with package lists of our own where the system has none."""
     print(f"Fetching Debian's {PACKAGE} (81 MB) ...", flush=True)
-    fetch = ["apt-get", "download", "-q", PACKAGE]
-    if subprocess.run(fetch, cwd=folder, capture_output=True, check=False).returncode != 0:
+    try:
+        run(["apt-get", "download", *TELLING, PACKAGE], folder)
+    except UserError:
         own = own_lists(folder)
-        run(["apt-get", *own, "-q", "update"], folder)
-        run(["apt-get", *own, "download", "-q", PACKAGE], folder)
+        run(["apt-get", *own, *TELLING, "update"], folder)
+        run(["apt-get", *own, "download", *TELLING, PACKAGE], folder)
     return next(folder.glob("*.deb"))
 
 
@@ -56,8 +61,18 @@ def own_lists(folder: Path) -> list[str]:
 
 
 def run(command: list[str], folder: Path) -> None:
-    """Run a command in `folder`; its last words become the error."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip().splitlines() or ["it failed"]
-        raise UserError(PACKAGE, f"{command[0]} said: {words[-1]}", OWN_FOLDER)
+    """Run a command in `folder`, with a bar of what it fetches; its last words become the error."""
+    said = ["it failed"]
+    pipe, out = subprocess.PIPE, subprocess.STDOUT
+    with (
+        subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=out, text=True) as process,
+        bar(command[0], 100, "%") as moving,
+    ):
+        for line in process.stdout or ():
+            if told := TOLD.match(line):
+                moving.update(float(told[1]) - moving.n)
+            elif line.strip():
+                said.append(line.strip())
+        if process.wait() != 0:
+            raise UserError(PACKAGE, f"{command[0]} said: {said[-1]}", OWN_FOLDER)
+        moving.update(100 - moving.n)
