@@ -216,6 +216,25 @@ def test_merged_variants_and_weights_that_are_not_kept(world):
     assert (world.out / "ablation.md").read_text() == page
 
 
+def test_a_merged_variant_that_trains_the_image_tower_mixes_it_too(world):
+    both = MERGED + "image_learning_rate = 1e-3\n"
+    config = world.config(world.grid(both), seeds=(0,))
+    ablate_command(config)
+    cell = prepare(config).plan.cells[-1]
+    towers = [
+        model.image_tower.state_dict()
+        for model in (
+            load_model(config.model, "cpu"), model_of(cell, "cpu"),
+            load_model(str(chosen(cell.training)), "cpu"),
+        )
+    ]  # fmt: skip
+    changed = [name for name, value in towers[0].items() if not torch.equal(value, towers[2][name])]
+    assert changed
+    for name in changed:
+        mean = (towers[0][name] + towers[2][name]) / 2
+        torch.testing.assert_close(towers[1][name], mean)
+
+
 def test_rows_that_train_the_same_are_done_once(world, monkeypatch):
     done, do_cell = [], study.do_cell
 

@@ -75,7 +75,7 @@ class World:
 
 def make_world(root: Path) -> World:
     """Write base, pictures, triples and benchmarks."""
-    from colour_encoder import draw_pictures
+    from colour_encoder import write_flickr8k
     from text_sets import write_sugar_crepe_pp
     from tiny_models import tiny_clip
 
@@ -83,10 +83,7 @@ def make_world(root: Path) -> World:
     save_model(tiny_clip(text_cfg=text), root / "base.safetensors", {})
     data = root / "data"
     write_sugar_crepe_pp(data / "sugar_crepe_pp")
-    pictures = draw_pictures(data / "flickr8k" / "images", 3)
-    lines = [f"{p.name},{p.stem.replace('_', ' ')} {n}" for p in pictures for n in range(2)]
-    (data / "flickr8k" / "captions.csv").write_text("\n".join(["image,caption", *lines]))
-    (data / "flickr8k" / "test_images.txt").write_text("\n".join(p.name for p in pictures))
+    pictures = write_flickr8k(data / "flickr8k", shades=3)
     write_triples(root / "triples.parquet", triples(pictures), {"generator": "by hand"})
     return World(root)
 

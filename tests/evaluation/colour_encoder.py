@@ -84,3 +84,12 @@ def draw_pictures(folder: Path, shades: int = 5) -> list[Path]:
             Image.new("RGB", (12, 10), tuple(int(value) for value in mixed)).save(path)
             paths.append(path)
     return paths
+
+
+def write_flickr8k(folder: Path, shades: int, tested: int | None = None) -> list[Path]:
+    """A data folder's Flickr8k, drawn: two captions a picture, the first pictures the test set."""
+    pictures = draw_pictures(folder / "images", shades)
+    lines = [f"{p.name},{p.stem.replace('_', ' ')} {n}" for p in pictures for n in range(2)]
+    (folder / "captions.csv").write_text("\n".join(["image,caption", *lines]))
+    (folder / "test_images.txt").write_text("\n".join(p.name for p in pictures[:tested]))
+    return pictures

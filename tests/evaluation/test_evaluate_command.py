@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from colour_encoder import ColourEncoder, draw_pictures
+from colour_encoder import ColourEncoder, write_flickr8k
 from text_sets import write_sts, write_sugar_crepe_pp
 
 from paraclip.errors import UserError
@@ -30,11 +30,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     data = tmp_path / "data"
     write_sts(data / "sts")
     write_sugar_crepe_pp(data / "sugar_crepe_pp")
-    pictures = draw_pictures(data / "flickr8k" / "images", 3)
-    lines = [f"{p.name},{p.stem.replace('_', ' ')} {n}" for p in pictures for n in range(2)]
-    (data / "flickr8k" / "captions.csv").write_text("\n".join(["image,caption", *lines]))
-    names = [path.name for path in pictures[:10]]
-    (data / "flickr8k" / "test_images.txt").write_text("\n".join(names))
+    write_flickr8k(data / "flickr8k", shades=3, tested=10)
     return EvaluateConfig(
         ("base=brittle", "tuned=steady"), data=str(data), out=str(tmp_path / "out"),
         resamples=20, cache=str(tmp_path / "cache"),

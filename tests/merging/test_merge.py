@@ -8,7 +8,7 @@ import torch
 from tiny_model import TinyModel
 
 from paraclip.errors import UserError
-from paraclip.merging.merge import merge
+from paraclip.merging.merge import between, merge
 
 
 def two_models() -> tuple[TinyModel, TinyModel]:
@@ -48,9 +48,25 @@ def test_a_share_outside_zero_to_one_is_refused(alpha):
         merge(*two_models(), alpha)
 
 
+def test_image_towers_are_mixed_where_that_is_asked():
+    base, tuned = TinyModel(0), TinyModel(1)
+    merged = merge(base, tuned, 0.5, image_tower=True)
+    for name, value in base.state_dict().items():
+        mean = (value + tuned.state_dict()[name]) / 2
+        torch.testing.assert_close(merged.state_dict()[name], mean)
+    assert same_weights(merge(base, tuned, 1.0, image_tower=True), tuned)
+
+
+def test_statistics_are_mixed_and_counts_are_the_bases():
+    half = between(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 2.0]), 0.5)
+    assert half.tolist() == [0.5, 2.0]
+    assert between(torch.tensor(3), torch.tensor(9), 0.5).item() == 3
+    assert between(torch.tensor(3), torch.tensor(9), 1.0).item() == 9
+
+
 def test_models_that_do_not_belong_together_are_refused():
     base, tuned = two_models()
-    with pytest.raises(UserError, match="different image sides"):
+    with pytest.raises(UserError, match=r"different image towers.*--image-tower"):
         merge(base, TinyModel(1), 0.5)
     tuned.architecture = replace(tuned.architecture, quick_gelu=True)
     with pytest.raises(UserError, match="architecture"):

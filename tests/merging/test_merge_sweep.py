@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from colour_encoder import draw_pictures
+from colour_encoder import write_flickr8k
 from text_sets import write_sts, write_sugar_crepe_pp
 from tiny_model import TinyModel
 from tiny_models import tiny_clip
 
+from paraclip.cli import main
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.bootstrap import Interval
@@ -171,10 +172,7 @@ def config(tmp_path: Path) -> MergeConfig:
     data = tmp_path / "data"
     write_sts(data / "sts")
     write_sugar_crepe_pp(data / "sugar_crepe_pp")
-    pictures = draw_pictures(data / "flickr8k" / "images", 3)
-    lines = [f"{p.name},{p.stem.replace('_', ' ')} {n}" for p in pictures for n in range(2)]
-    (data / "flickr8k" / "captions.csv").write_text("\n".join(["image,caption", *lines]))
-    (data / "flickr8k" / "test_images.txt").write_text("\n".join(p.name for p in pictures))
+    write_flickr8k(data / "flickr8k", shades=3)
     return MergeConfig(
         base=str(save_model(base, tmp_path / "base.safetensors")),
         tuned=str(save_model(tuned, tmp_path / "tuned.safetensors")),
@@ -212,6 +210,24 @@ def check_ends(config, points):
         value = benchmark.score(load_model(name, "cpu"), None).metrics[0].value()
         (kept,) = [x for x in point["figures"] if x["name"] == "TOT"]
         assert kept["value"]["value"] == pytest.approx(100 * value, abs=1e-4)
+
+
+def test_a_trained_image_tower_is_mixed_where_that_is_asked_and_else_refused(config, capsys):
+    tuned = load_model(config.tuned, "cpu")
+    with torch.no_grad():
+        next(tuned.image_tower.parameters()).add_(1.0)
+    save_model(tuned, Path(config.tuned))
+    words = ["merge", config.base, config.tuned, "--out", config.out]
+    assert main(words) == 2
+    assert "give --image-tower" in capsys.readouterr().err and not Path(config.out).exists()
+    assert main([*words, "--image-tower"]) == 0
+    parts = [next(load_model(x, "cpu").image_tower.parameters())
+             for x in (config.base, config.tuned, config.out)]  # fmt: skip
+    torch.testing.assert_close(parts[2], (parts[0] + parts[1]) / 2)
+    merge_command(replace(config, image_tower=True))
+    knee = json.loads((Path(config.report) / "sweep.json").read_text())["knee"]
+    mixed = next(load_model(config.out, "cpu").image_tower.parameters())
+    torch.testing.assert_close(mixed, parts[0] + knee * (parts[1] - parts[0]))
 
 
 def test_a_wrong_share_is_told_before_anything_is_loaded(config):

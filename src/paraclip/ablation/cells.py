@@ -60,7 +60,8 @@ def model_of(cell: Cell, device: str) -> DualEncoder:
     tuned = load_model(str(chosen(cell.training)), device)
     if cell.row.merge is None:
         return tuned
-    return merge(load_model(base, device), tuned, cell.row.merge)
+    both = cell.training.image_learning_rate is not None
+    return merge(load_model(base, device), tuned, cell.row.merge, both)
 
 
 def chosen(training: TrainConfig) -> Path:

@@ -38,10 +38,11 @@ def merge_command(config: MergeConfig) -> None:
         check_drawing(config.resamples, config.seed)
     device = config.device if config.sweep else "cpu"
     base, tuned = load_model(config.base, device), load_model(config.tuned, device)
-    check_fit(base, tuned, config.alpha)
+    check_fit(base, tuned, config.alpha, config.image_tower)
     alpha = sweep_command(config, base, tuned) if config.sweep else config.alpha
     made = {"base": config.base, "tuned": config.tuned, "alpha": alpha}
-    save_model(merge(base, tuned, alpha), out, provenance(merged=made))
+    mixed = merge(base, tuned, alpha, config.image_tower)
+    save_model(mixed, out, provenance(merged=made))
     print(f"{alpha:.0%} tuned, {1 - alpha:.0%} base: {config.out}")
 
 
@@ -52,7 +53,9 @@ def sweep_command(config: MergeConfig, base: DualEncoder, tuned: DualEncoder) ->
     folder = Path(config.report)
     standard = standard_names(config.standard, [benchmark.name for benchmark in benchmarks])
     cache = Path(config.cache) if config.cache else cache_folder() / "image_features"
-    how = Scoring(standard, folder / "scores", cache, config.resamples, config.seed)
+    how = Scoring(
+        standard, folder / "scores", cache, config.resamples, config.seed, config.image_tower
+    )
     found = sweep(base, tuned, config.sweep, benchmarks, how)
     weights = {name: hash_tensors(x.state_dict()) for name, x in (("base", base), ("tuned", tuned))}
     write_sweep(found, folder, provenance(settings=asdict(config), weights=weights))

@@ -19,6 +19,10 @@ class MergeConfig:
     alpha: float = 0.5
     """Share of tuned in the mixture: 0 is base, 1 is tuned. With --sweep the knee decides."""
 
+    image_tower: bool = False
+    """Mix the image towers as well, where that of the tuned model was trained too: image indexes
+    of the base are then void. Otherwise models with different image towers are refused."""
+
     out: str = "merged.safetensors"
     """Checkpoint to write."""
 

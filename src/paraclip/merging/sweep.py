@@ -59,6 +59,7 @@ class Scoring:
         cache: folder of image features.
         resamples: bootstrap draws.
         seed: of the draws.
+        image_tower: mix image towers that differ too.
     """
 
     standard: tuple[str, ...]
@@ -66,6 +67,7 @@ class Scoring:
     cache: Path | None = None
     resamples: int = 1000
     seed: int = 0
+    image_tower: bool = False
 
 
 def sweep(
@@ -95,7 +97,7 @@ def sweep(
     curves = [Curve(benchmark, role_of(benchmark, how)) for benchmark in benchmarks]
     with bar("sweep", len(shares) * len(curves), "score") as moving:
         for alpha in shares:
-            mixed = merge(base, tuned, alpha)
+            mixed = merge(base, tuned, alpha, how.image_tower)
             for curve in curves:
                 moving.set_postfix_str(f"{curve.benchmark.name}, alpha {alpha:g}")
                 curve.add(score_once(curve.benchmark, mixed, how.folder, how.cache))
