@@ -11,6 +11,9 @@ import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
+# The tiny models, and the small data, are those of the other rooms' tests.
+for room in ("models", "evaluation"):
+    sys.path.append(str(Path(__file__).parents[1] / room))
 torch.set_num_threads(1)
 
 

@@ -1,0 +1,56 @@
+"""An alpha sweep over mixtures of base and tuned `mini` on Flickr8k: a table, a plot, the knee.
+
+    PARACLIP_DATA=../shared/data python benchmarks/sweep.py
+
+Runs `paraclip merge --sweep` on models that `benchmarks/flickr8k.py` made. Two minutes a share on
+2 cores; what was scored is not scored again.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from pathlib import Path
+
+from machine import RESULTS, from_here, keep
+from paraclip.merging.command import merge_command
+from paraclip.merging.config import MergeConfig
+
+BENCHMARKS = "paraphrased-retrieval,sugar-crepe-pp,sts,image-text-retrieval"
+HEADING = "# Alpha sweep\n\n![sweep](sweep.png)\n\n"
+
+
+def main() -> None:
+    """Sweep, and keep what it wrote."""
+    options = parser().parse_args()
+    report = Path(options.report)
+    knee = report / "knee.safetensors"
+    merge_command(MergeConfig(
+        base=options.base, tuned=options.tuned, sweep=tuple(options.sweep), data=options.data,
+        benchmarks=options.benchmarks, precision="bf16", report=str(report), out=str(knee),
+    ))  # fmt: skip
+    found = json.loads((report / "sweep.json").read_text(encoding="utf-8"))
+    kept = {name: found[name] for name in ("knee", "rule", "points", "benchmarks")}
+    kept["models"] = {name: from_here(getattr(options, name)) for name in ("base", "tuned")}
+    kept["weights"] = found["provenance"]["weights"]
+    table = (report / "sweep.md").read_text(encoding="utf-8").removeprefix(HEADING)
+    keep("sweep", Path(options.out), table, **kept)
+    shutil.copy(report / "sweep.png", options.plot)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
+    made.add_argument("--base", default="runs/flickr8k/base/last.safetensors")
+    made.add_argument("--tuned", default="runs/flickr8k/tuned-0/last.safetensors")
+    made.add_argument("--sweep", type=float, nargs="+", default=[0.25, 0.5, 0.75])
+    made.add_argument("--benchmarks", default=BENCHMARKS)
+    made.add_argument("--report", default="runs/sweep", help="folder of the sweep and its scores")
+    made.add_argument("--out", default=RESULTS, help="folder of table and JSON")
+    made.add_argument("--plot", default="docs/images/sweep.png")
+    return made
+
+
+if __name__ == "__main__":
+    main()
