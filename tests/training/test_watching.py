@@ -117,6 +117,15 @@ def test_real_trackio_keeps_the_figures_on_this_machine(tmp_path, monkeypatch):
     assert list((tmp_path / "store").rglob("paraclip*"))
 
 
+@pytest.mark.filterwarnings("default")
+def test_real_wandb_keeps_the_figures_on_this_machine_where_it_is_told_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    tune(tmp_path / "tuned", track=("wandb",), epochs=1)
+    assert list((tmp_path / "tuned").rglob("*.wandb"))
+
+
 def test_every_figure_that_is_promised_is_there(tmp_path):
     tune(tmp_path, epochs=2)
     steps = read_metrics(tmp_path / "metrics.jsonl")
