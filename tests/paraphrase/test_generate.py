@@ -223,6 +223,20 @@ def test_the_command_reads_counts_and_prints(
     assert not left & {"triples.jsonl", "problems.txt", ".triples.parquet.1.part"}
 
 
+def test_only_the_first_captions_and_later_the_rest(server: FakeServer, tmp_path: Path) -> None:
+    source = tmp_path / "captions.csv"
+    source.write_text("\n".join(["caption", *(one.caption for one in captions(5))]) + "\n")
+    server.behave = lambda prompt, count: prompt  # copies everything: no weights are needed
+    fields = {**vars(fake_config(server.url, tmp_path / "out")), "source": str(source)}
+    assert generate_command(GenerateConfig(**fields | {"first": 2})).captions == 2
+    assert sorted(server.asked.values()) == [1, 1]
+    assert generate_command(GenerateConfig(**fields)).captions == 5
+    assert sorted(server.asked.values()) == [1] * 5
+    assert generate_command(GenerateConfig(**fields | {"first": 3})).captions == 3
+    assert sorted(server.asked.values()) == [1] * 5
+    assert len(lines(tmp_path / "out/rejected.jsonl")) == 3
+
+
 def test_where_nothing_was_answered_the_command_fails(server: FakeServer, tmp_path: Path) -> None:
     source = tmp_path / "captions.csv"
     source.write_text("caption\nA dog.\nA cat.\n")
@@ -248,6 +262,7 @@ def test_a_lost_row_is_an_error() -> None:
             ("timeout", 0.0),
             ("timeout", float("nan")),
             ("max_retries", -1),
+            ("first", 0),
         ),
         *(("min_similarity", 7.0), ("min_support", -0.1)),
     ],

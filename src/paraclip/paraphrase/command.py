@@ -1,6 +1,7 @@
 """`paraclip generate`: reads captions, asks, filters, writes, prints what became of them."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -27,7 +28,7 @@ def generate_command(config: GenerateConfig) -> Summary:
     total = count_captions(config)
     problems = Problems(config.max_broken)
     out = Path(config.out)
-    summary = generate(checked(config, problems), config, out, total)
+    summary = generate(asked_of(config, problems), config, out, total)
     for name in ("problems.txt", "triples.jsonl"):  # of an earlier run
         (out / name).unlink(missing_ok=True)
     if problems.count:
@@ -56,12 +57,12 @@ def count_captions(config: GenerateConfig) -> int:
         UserError: the source cannot be read or has too many broken rows.
     """
     problems = Problems(config.max_broken)
-    captions = read_captions(config.source, config.columns, problems)
-    total = sum(1 for _ in track(captions, "reading captions", None, "caption"))
+    captions = asked_of(config, problems)
+    total = sum(1 for _ in track(captions, "reading captions", config.first, "caption"))
     problems.check(total + problems.count)
     return total
 
 
-def checked(config: GenerateConfig, problems: Problems) -> Iterator[Caption]:
-    """The captions once more, for asking."""
-    yield from read_captions(config.source, config.columns, problems)
+def asked_of(config: GenerateConfig, problems: Problems) -> Iterator[Caption]:
+    """The captions that are asked for, read from the start."""
+    return islice(read_captions(config.source, config.columns, problems), config.first)

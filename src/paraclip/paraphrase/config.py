@@ -64,6 +64,10 @@ class GenerateConfig:
     columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
     """Names of the columns."""
 
+    first: int | None = None
+    """Only so many captions from the start, to try things out. The same command with more of them,
+    or without this option, goes on and asks for the rest alone. Left out: all."""
+
     backend: str = "builtin"
     """builtin: SmolLM2-135M with the paraphrasing adapter that ParaCLIP brings, on this machine.
     openai: any OpenAI-compatible server (OpenAI, vLLM, llama.cpp, Ollama)."""

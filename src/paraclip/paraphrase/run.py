@@ -28,6 +28,7 @@ BACKENDS = ("builtin", "openai")
 RANGES: dict[str, tuple[float, float]] = {
     "asks": (1, 100), "concurrency": (1, 1000), "max_tokens": (1, 4096), "max_retries": (0, 100),
     "timeout": (0.001, 86_400), "min_similarity": (0, 1), "min_support": (0, 1),
+    "first": (1, 10**12),
 }  # fmt: skip
 AHEAD = 3  # captions begun per question under way, so that a slow one holds nobody up
 
