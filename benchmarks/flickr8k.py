@@ -10,7 +10,6 @@ hour on 2 cores.
 """
 
 import argparse
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -21,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from machine import RESULTS, keep, markdown
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import TEXTS, attach_images, read_triples
@@ -35,7 +35,7 @@ from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
 from paraclip.evaluation.vectors import Arithmetic
-from paraclip.files import cache_folder, write_text
+from paraclip.files import cache_folder
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_features
@@ -44,7 +44,6 @@ from paraclip.models.mini import HEADS as SHIPPED_HEADS
 from paraclip.models.mini import Mini
 from paraclip.models.tagger import SpacyTagger
 from paraclip.paraphrase.negatives import hard_negatives
-from paraclip.provenance import provenance
 from paraclip.training.align import align
 from paraclip.training.config import AlignConfig, TrainConfig
 from paraclip.training.loop import train
@@ -59,6 +58,7 @@ TUNED = TrainConfig(
     negatives="negative", held_out=0.0, choose="last",
 )  # fmt: skip
 HEADS = {"shipped": SHIPPED_HEADS, "new": None}
+NAMES = {"shipped": "flickr8k", "new": "flickr8k_new_heads"}
 ALPHA = 0.5
 HOW = Arithmetic("bf16")
 FIGURES = {
@@ -70,7 +70,8 @@ def main() -> None:
     """All stages in order."""
     options = parser().parse_args()
     torch.manual_seed(0)
-    data, out = Path(options.data), Path(options.out)
+    name = NAMES[options.heads]
+    data, out = Path(options.data), Path(options.out or f"runs/{name}")
     base = make_base(data, out / "base", options.heads)
     for seed in options.seeds:
         models = {"base": load_model(str(base))}
@@ -79,16 +80,17 @@ def main() -> None:
         models["merged"] = merge(models["base"], models["tuned"], ALPHA)
         score(models, data, out / f"scores-{seed}", seed)
     reports = {seed: read_report(out / f"scores-{seed}" / "report.json") for seed in options.seeds}
-    write_results(reports, options)
+    write_results(reports, name, Path(options.results))
+    plot_scores(reports[options.seeds[0]], options.plot or f"docs/images/{name}.png")
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
-    made.add_argument("--out", default="runs/flickr8k", help="folder of models and reports")
-    made.add_argument("--results", default="benchmarks/results/flickr8k.json")
-    made.add_argument("--plot", default="docs/images/flickr8k.png")
+    made.add_argument("--out", help="folder of models and reports")
+    made.add_argument("--results", default=RESULTS, help="folder of table and JSON")
+    made.add_argument("--plot", help="picture to write")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     made.add_argument(
         "--heads", choices=HEADS, default="shipped",
@@ -159,21 +161,13 @@ def score(models: dict[str, DualEncoder], data: Path, out: Path, seed: int) -> N
     evaluate(models, benchmarks(data), out, settings)
 
 
-def write_results(reports: dict[int, Report], options: argparse.Namespace) -> None:
-    """Write the figures of all seeds and the plot of the first; print tables."""
-    first = reports[options.seeds[0]]
-    print(console_table(first))
-    table = {name: over_seeds(list(reports.values()), line) for name, line in FIGURES.items()}
-    print(markdown(table))
-    write_text(Path(options.results).with_suffix(".md"), markdown(table) + "\n")
+def write_results(reports: dict[int, Report], name: str, folder: Path) -> None:
+    """Write the figures of all seeds; print tables."""
+    print(console_table(next(iter(reports.values()))))
+    table = {short: over_seeds(list(reports.values()), line) for short, line in FIGURES.items()}
     settings = {"base": asdict(BASE), "tuned": asdict(TUNED), "alpha": ALPHA}
-    result = {
-        "over_seeds": table,
-        "seeds": {seed: figures(report) for seed, report in reports.items()},
-        "provenance": provenance(settings=settings, seeds=options.seeds),
-    }
-    write_text(options.results, json.dumps(result, indent=1) + "\n")
-    plot_scores(first, options.plot)
+    seeds = {seed: figures(report) for seed, report in reports.items()}
+    keep(name, folder, in_markdown(table), over_seeds=table, seeds=seeds, settings=settings)
 
 
 def over_seeds(reports: list[Report], name: str) -> dict[str, dict[str, float]]:
@@ -198,20 +192,16 @@ def figures(report: Report) -> list[dict[str, Any]]:
 GAINS = (("tuned", "base"), ("tuned", "control"), ("merged", "base"), ("merged", "control"))
 
 
-def markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
+def in_markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
     """The table of the README: a model a row, mean over the seeds; then the differences."""
-    rows = [f"| | {' | '.join(table)} |", f"|---|{'---:|' * len(table)}"]
-    for label in next(iter(table.values())):
-        rows.append(row(label, [f"{by_label[label]['mean']:.1f}" for by_label in table.values()]))
+    rows = [
+        [label, *(f"{by_label[label]['mean']:.1f}" for by_label in table.values())]
+        for label in next(iter(table.values()))
+    ]
     for one, other in GAINS:
         gains = [by[one]["mean"] - by[other]["mean"] for by in table.values()]
-        rows.append(row(f"{one} − {other}", [f"{gain:+.1f}" for gain in gains]))
-    return "\n".join(rows)
-
-
-def row(label: str, cells: list[str]) -> str:
-    """A line of a Markdown table."""
-    return f"| {label} | {' | '.join(cells)} |"
+        rows.append([f"{one} − {other}", *(f"{gain:+.1f}" for gain in gains)])
+    return markdown(["", *table], rows)
 
 
 if __name__ == "__main__":
