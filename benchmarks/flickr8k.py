@@ -5,8 +5,9 @@
 Makes everything from the data alone and prints the table: image features, base (`mini` aligned on
 the training set), then for each seed the control (as many steps on the original captions), the
 tuned and the merged model, then the figures with their intervals. Tuned has a hard negative for
-each triple, made by rule (`paraclip negatives`). A stage that is done is not done again. Under an
-hour on 2 cores.
+each triple, made by rule (`paraclip negatives`). `--heads new`
+begins the base from new heads, not from the shipped ones. A stage that is done is not done again.
+Under an hour on 2 cores.
 """
 
 import argparse

@@ -165,6 +165,25 @@ def test_align_fits_mini_to_a_folder(pictures, tmp_path, capsys):
     assert not torch.equal(before.image_head.weight, after.image_head.weight)
 
 
+def test_new_heads_are_drawn_by_the_seed_and_carry_no_terms(pictures, tmp_path, monkeypatch):
+    def from_wheels(heads):
+        assert heads is None
+        return Mini(word_files("bert"), embed_dim=8)
+
+    monkeypatch.setattr(Mini, "from_wheels", from_wheels)
+    found = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        out = tmp_path / name
+        config = AlignConfig(source=str(pictures), out=str(out), new_heads=True, epochs=1,
+                             batch_size=6, held_out=0.0, precision="fp32", seed=seed)  # fmt: skip
+        align_command(config)
+        found.append(load_model(str(out / "last.safetensors")).text_head.weight)
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+    assert "made_from" not in read_header(tmp_path / "a" / "last.safetensors")
+    with pytest.raises(UserError, match=r"--new-heads: .*heads of its own"):
+        align_command(AlignConfig(source=str(pictures), new_heads=True, model=str(out)))
+
+
 def test_only_mini_is_aligned(pictures, base):
     with pytest.raises(UserError, match="--model"):
         align_command(AlignConfig(source=str(pictures), model=base))

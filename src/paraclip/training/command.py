@@ -18,7 +18,7 @@ from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import PREPROCESSORS, mapped_features
-from paraclip.models.loading import load_model
+from paraclip.models.loading import find_device, load_model
 from paraclip.models.mini import Mini
 from paraclip.progress import track
 from paraclip.training.align import align
@@ -135,10 +135,7 @@ def align_together(config: AlignConfig, processes: Processes, device: str) -> No
     """Read captions with pictures, compute or recall the features, align, say where it is."""
     problems = Problems(config.max_broken)
     captions = with_pictures(config, problems)
-    model = load_model(config.model, device)
-    if not isinstance(model, Mini):
-        what = f"{config.model} is aligned already"
-        raise UserError("--model", what, "Only mini has heads to fit; use `paraclip train`.")
+    model = unaligned(config, device)
     with processes.first_goes_first():
         features = features_of(model, [row.image for row in captions], problems)
     texts, ids = [row.caption for row in captions], [row.image_id for row in captions]
@@ -146,6 +143,25 @@ def align_together(config: AlignConfig, processes: Processes, device: str) -> No
     checkpoint = align(model, texts, features, ids, config, Path(config.out), facts)
     if processes.first:
         report(checkpoint, problems)
+
+
+def unaligned(config: AlignConfig, device: str) -> Mini:
+    """What alignment starts from.
+
+    Raises:
+        UserError: it has no heads to fit, or heads of its own where new ones are asked for.
+    """
+    if config.new_heads:
+        if config.model != "mini":
+            mend = "Leave one of them out: new heads begin from mini's towers."
+            raise UserError("--new-heads", f"{config.model} has heads of its own", mend)
+        torch.manual_seed(config.seed)  # the heads are drawn
+        return Mini.from_wheels(heads=None).to(find_device(device))
+    model = load_model(config.model, device)
+    if not isinstance(model, Mini):
+        what = f"{config.model} is aligned already"
+        raise UserError("--model", what, "Only mini has heads to fit; use `paraclip train`.")
+    return model
 
 
 def with_pictures(config: AlignConfig, problems: Problems) -> list[Caption]:

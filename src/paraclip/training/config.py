@@ -185,6 +185,10 @@ class AlignConfig(LoopConfig):
     model: str = "mini"
     """What to start from: mini, or a checkpoint of it."""
 
+    new_heads: bool = False
+    """Start from new heads in place of the shipped ones, whose terms (Flickr8k's, non-commercial)
+    then do not count. They want tens of thousands of captions."""
+
     out: str = "runs/align"
     """Folder of the checkpoints and logs."""
 
