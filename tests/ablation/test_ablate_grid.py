@@ -7,7 +7,14 @@ from tiny_grid import HEAD, VARIANTS
 
 from paraclip.ablation.config import AblateConfig
 from paraclip.ablation.grid import read_grid
-from paraclip.ablation.plan import Plan, control_of, make_plan
+from paraclip.ablation.plan import (
+    Plan,
+    content,
+    control_of,
+    key_of,
+    make_plan,
+    read_by_control,
+)
 from paraclip.ablation.table import in_words
 from paraclip.data.triples import write_triples
 from paraclip.errors import UserError
@@ -63,6 +70,26 @@ def test_variants_of_the_losses_share_one_control_and_batch_sizes_do_not(tmp_pat
     assert names == ["base", "control", "control of 256", "control of 1024", "64", "256", "1024"]
 
 
+def test_rewordings_of_the_same_captions_share_one_control(tmp_path):
+    grid = next(path for path in SHIPPED if path.stem == "generators")
+
+    def controls(*rewordings):
+        names = []
+        for name, last in zip(("strong", "weak"), rewordings, strict=True):
+            rows = [{"id": f"{name}{n}", "image_id": str(n), **TEXTS, "paraphrase_2": last}
+                    for n in range(2)]  # fmt: skip
+            write_triples(tmp_path / f"{name}.parquet", rows, {})
+            names.append(f"{name}={tmp_path / name}.parquet")
+        read_by_control.cache_clear()
+        content.cache_clear()
+        rows = planned(grid, tmp_path, triples=tuple(names)).rows
+        keys = {key_of(row.options) for row in rows if row.kind == "tuned"}
+        return len(keys), [row.name for row in rows if row.control is None and row.kind != "base"]
+
+    assert controls("one hat", "that hat") == (2, ["control"])
+    assert controls("one hat", "one hat") == (2, ["control"])  # files differ in their ids
+
+
 def test_merged_and_tuned_share_one_training_run(tmp_path):
     path = next(path for path in SHIPPED if path.stem == "merging")
     plan = planned(path, tmp_path, seeds=(3,))
@@ -82,8 +109,8 @@ def test_grids_that_share_a_folder_of_cells_share_what_they_train_alike(tmp_path
 
 
 def test_a_base_is_known_by_its_file_and_architecture_and_not_by_the_place(tmp_path):
-    for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
-        (tmp_path / name).write_bytes(content)
+    for name, weights in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / name).write_bytes(weights)
 
     def keys(model):
         cells = planned(losses(), tmp_path, model=model, seeds=(0,)).cells

@@ -16,6 +16,8 @@ from typing import Any, Literal
 from paraclip.ablation.config import AblateConfig
 from paraclip.ablation.grid import Grid, VariantOptions
 from paraclip.ablation.sources import triples_of
+from paraclip.data.problems import Problems
+from paraclip.data.triples import read_triples
 from paraclip.errors import UserError, nearest
 from paraclip.files import file_hash, text_hash
 from paraclip.training.checks import check_options
@@ -25,6 +27,7 @@ Kind = Literal["base", "control", "tuned", "merged"]
 
 ALL_GRIDS = Path("runs") / "ablate"
 USUAL: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
+CAPTION_COLUMNS = ("image_id", "image", "caption")
 UNREAD_BY_CONTROL = (
     *("weights", "image_loss_on", "negatives", "text_temperature", "l2_temperature"),
     *("l3_temperature", "learn_text_temperature"),
@@ -179,9 +182,10 @@ def named(kind: str, known: dict[str, Row], variant: str) -> str:
 
 def key_of(options: TrainConfig) -> str:
     """Sixteen hex digits of everything that decides a run's weights."""
+    rows = read_by_control if options.control else content
     decisive = {
         **options.deciding(), "choose": options.choose,
-        "triples": content(options.triples), "model": model_content(options.model),
+        "triples": rows(options.triples), "model": model_content(options.model),
     }  # fmt: skip
     return text_hash(json.dumps(decisive, sort_keys=True))
 
@@ -190,6 +194,16 @@ def key_of(options: TrainConfig) -> str:
 def content(path: str) -> str:
     """Hash of a file, computed once."""
     return file_hash(path)
+
+
+@cache
+def read_by_control(path: str) -> str:
+    """Hash of what a control reads of triples: rewordings of the same captions share one."""
+    try:
+        table = read_triples(path, Problems(1.0), one_step=True)
+    except UserError:  # the cell will say it
+        return content(path)
+    return text_hash(json.dumps([table[name].to_pylist() for name in CAPTION_COLUMNS]))
 
 
 def model_content(name: str) -> list[str]:
