@@ -194,6 +194,8 @@ def test_the_command_writes_table_plot_json_and_the_knee(config, capsys):
     table = (folder / "sweep.md").read_text()
     assert table in f"# Alpha sweep\n\n![sweep](sweep.png)\n\n{printed}"
     assert "0 (base" in table and "1 (tuned" in table and "knee" in table
+    pool = f"over {found['benchmarks']['paraphrased-retrieval']['pool_size']} pictures of"
+    assert pool in table, "a pool is named with its size"
     assert (folder / "sweep.png").read_bytes()[:4] == b"\x89PNG"
     mixed = load_model(config.out, "cpu")
     expected = merge(load_model(config.base, "cpu"), load_model(config.tuned, "cpu"), found["knee"])

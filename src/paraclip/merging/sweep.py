@@ -177,7 +177,7 @@ def assemble(shares: tuple[float, ...], curves: Sequence[Curve], how: Scoring) -
             values = np.mean([[c.value for c in figure.changes] for figure, _ in kept], axis=0)
             together[curve.role].append((values, np.mean([drawn for _, drawn in kept], axis=0)))
     check_defined(together)
-    facts = {c.benchmark.name: {"pool": c.benchmark.pool, **c.benchmark.data} for c in curves}
+    facts = {c.benchmark.name: {**c.benchmark.data, "pool": c.benchmark.pool} for c in curves}
     notes = tuple(f"{c.benchmark.name}: {note}" for c in curves for note in c.notes)
     robust, standard = mean_changes(together["robust"]), mean_changes(together["standard"])
     return Sweep(shares, tuple(figures), robust, standard, knee(figures), facts, notes)
