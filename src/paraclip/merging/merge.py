@@ -36,9 +36,9 @@ def merge(
 
 def between(base: torch.Tensor, tuned: torch.Tensor, alpha: float) -> torch.Tensor:
     """The mixture of two tensors; exact at both ends and where they agree. Counts are base's."""
-    if alpha == 1 or not base.is_floating_point():
-        return tuned if alpha == 1 else base
-    return torch.lerp(base, tuned, alpha)
+    if alpha == 1:
+        return tuned
+    return torch.lerp(base, tuned, alpha) if base.is_floating_point() else base
 
 
 def check_fit(
