@@ -180,6 +180,7 @@ def test_new_heads_are_drawn_by_the_seed_and_carry_no_terms(pictures, tmp_path, 
         found.append(load_model(str(out / "last.safetensors")).text_head.weight)
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
     assert "made_from" not in read_header(tmp_path / "a" / "last.safetensors")
+    assert "- base: mini, new heads\n" in (tmp_path / "a" / "last.md").read_text()
     with pytest.raises(UserError, match=r"--new-heads: .*heads of its own"):
         align_command(AlignConfig(source=str(pictures), new_heads=True, model=str(out)))
 

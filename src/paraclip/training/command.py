@@ -139,7 +139,8 @@ def align_together(config: AlignConfig, processes: Processes, device: str) -> No
     with processes.first_goes_first():
         features = features_of(model, [row.image for row in captions], problems)
     texts, ids = [row.caption for row in captions], [row.image_id for row in captions]
-    facts = {"source": Path(config.source).name, "base": config.model}
+    base = f"{config.model}, new heads" if config.new_heads else config.model
+    facts = {"source": Path(config.source).name, "base": base}
     checkpoint = align(model, texts, features, ids, config, Path(config.out), facts)
     if processes.first:
         report(checkpoint, problems)
