@@ -16,6 +16,7 @@ from pathlib import Path
 from machine import RESULTS, from_here, keep
 from paraclip.ablation.command import prepare
 from paraclip.ablation.config import AblateConfig
+from paraclip.ablation.plan import Plan
 from paraclip.provenance import machine
 
 GRIDS = Path("configs/ablations")
@@ -33,8 +34,19 @@ def main() -> None:
         table = f"{study.text}\n\n{made}"
         rows = [{part: row[part] for part in ("name", "kind", "seeds", "figures")}
                 for row in found["rows"]]  # fmt: skip
-        figures = {"base": base, "unit": found["unit"], "rows": rows, "failed": found["failed"]}
+        figures = {"base": base, "unit": found["unit"], "rows": rows, "failed": found["failed"],
+                   "trained": trained(study.plan)}  # fmt: skip
         keep(f"ablation_{name.replace('-', '_')}", RESULTS, table, **figures)
+
+
+def trained(plan: Plan) -> dict[str, dict[str, int]]:
+    """Rows and steps of every training run, by the cell's name."""
+    runs = {cell.name: Path(cell.training.out) for cell in plan.cells if cell.training is not None}
+    found = {}
+    for name, run in runs.items():
+        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        found[name] = {part: summary[part] for part in ("rows", "steps")}
+    return found
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ Kind = Literal["base", "control", "tuned", "merged"]
 ALL_GRIDS = Path("runs") / "ablate"
 USUAL: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
 CAPTION_COLUMNS = ("image_id", "image", "caption")
+ROWS_AT_ONCE = 65_536
 UNREAD_BY_CONTROL = (
     *("weights", "image_loss_on", "negatives", "text_temperature", "l2_temperature"),
     *("l3_temperature", "learn_text_temperature"),
@@ -203,7 +205,10 @@ def read_by_control(path: str) -> str:
         table = read_triples(path, Problems(1.0), one_step=True)
     except UserError:  # the cell will say it
         return content(path)
-    return text_hash(json.dumps([table[name].to_pylist() for name in CAPTION_COLUMNS]))
+    digest = sha256()
+    for part in table.select(CAPTION_COLUMNS).combine_chunks().to_batches(ROWS_AT_ONCE):
+        digest.update(json.dumps(part.to_pydict()).encode())
+    return digest.hexdigest()
 
 
 def model_content(name: str) -> list[str]:
