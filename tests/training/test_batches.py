@@ -71,6 +71,18 @@ def test_chunked_vectors_are_those_of_one_pass(captions, chunk):
         torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-6)
 
 
+def test_a_text_goes_through_the_tower_once_a_batch_however_often_it_stands_there():
+    texts = {
+        "caption": ["a", "b", "c", "a"], "paraphrase_1": ["a", "b b", "c", "a a"],
+        "paraphrase_2": ["a", "b b", "c c", "a"],
+    }  # fmt: skip
+    examples = examples_of(texts)
+    whole, part = examples.batch(np.arange(4)), examples.batch(np.array([3, 0]))
+    assert sum(map(len, whole.chunks)) == 6  # a, b, c, b b, c c, a a
+    assert sum(map(len, part.chunks)) == 2
+    assert whole.restore.shape == (12,) and part.restore.shape == (6,)
+
+
 def test_equal_text_on_either_side_or_equal_picture_is_no_negative():
     examples = alike(
         "a cat", "A  Cat", "dog", "boat", "tree",

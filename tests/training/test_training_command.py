@@ -77,7 +77,7 @@ def config_of(triples: Path, base: str, **changes: object) -> TrainConfig:
 def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys):
     train_command(config_of(triples, base))
     said = capsys.readouterr().out
-    assert "7 triples, 6 with a picture." in said and "1 have none" in said
+    assert "7 rows, 6 with a picture." in said and "1 have none" in said
     path = triples.parent / "run" / "best.safetensors"
     assert f"Checkpoint: {path}" in said
     before, after = load_model(base), load_model(str(path))
@@ -104,7 +104,28 @@ def test_pictures_are_found_by_image_id(triples, pictures, base, tmp_path, capsy
 
     write_triples(lines, read_triples(triples), {})
     train_command(config_of(lines, base, images=str(pictures)))
-    assert "7 triples, 6 with a picture." in capsys.readouterr().out
+    assert "7 rows, 6 with a picture." in capsys.readouterr().out
+
+
+def test_captions_without_paraphrases_are_replayed_beside_the_triples(
+    triples, pictures, base, capsys
+):
+    captions = pictures / "captions.csv"
+    lines = [f"{colour}_{shape}.png,the {colour} thing" for shape, colour in PICTURES]
+    captions.write_text("\n".join(["image,caption", *lines, "gone.png,", ""]))
+    options = {"replay": str(captions), "replay_per_triple": 0.5}
+    with pytest.raises(UserError, match=r"captions\.csv.*--max-broken"):
+        train_command(config_of(triples, base, **options))
+    train_command(config_of(triples, base, max_broken=0.2, **options))
+    said = capsys.readouterr().out
+    assert "7 triples, and 4 captions for L1 alone." in said
+    assert "11 rows, 10 with a picture." in said and "on 11 rows" in said
+    assert "1 broken row was skipped" in said
+    captions.write_text("caption\nthe red thing\n")
+    with pytest.raises(UserError, match=r"captions\.csv: has no captions of pictures beside"):
+        train_command(config_of(triples, base, **options))
+    with pytest.raises(UserError, match="--replay: is for L1, which has no weight"):
+        train_command(config_of(triples, base, weights=(0.0, 1.0, 1.0), **options))
 
 
 def test_a_broken_picture_is_named_or_skipped_and_counted(triples, pictures, base, capsys):

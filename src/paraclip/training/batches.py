@@ -37,8 +37,8 @@ class Batch:
     """One step's rows, B over all processes, b of them this process's own.
 
     Args:
-        chunks: token ids int64 [n, length] of all its own texts, sorted by length and cut to the
-            longest of each chunk.
+        chunks: token ids int64 [n, length] of all its own texts, each of them once, sorted by
+            length and cut to the longest of each chunk.
         restore: int64 [T * b + m]; picks the vectors out of the chunks' in the order text by
             text, then the m hard negatives.
         features: frozen image features float32 [k, F] of its own rows that have a picture.
@@ -80,9 +80,9 @@ class Examples:
     """All rows of a run.
 
     Args:
-        tokens: of the texts `names`, one name's N texts after the other's, then of the hard
-            negatives of the rows that have one.
-        names: which texts are kept: of caption, paraphrase_1, paraphrase_2.
+        tokens: of every text once.
+        places: int64 [T, N], where each row's texts lie among `tokens`.
+        names: the T texts that are kept: of caption, paraphrase_1, paraphrase_2.
         features: frozen image features float32 [N, F]; F may be 0 where no row has a picture.
         has_image: bool [N].
         image_keys: int64 [N], equal where the picture is the same.
@@ -95,6 +95,7 @@ class Examples:
     """
 
     tokens: TokenStore
+    places: Integers
     names: tuple[str, ...]
     features: Tensor
     has_image: NDArray[np.bool_]
@@ -113,7 +114,7 @@ class Examples:
         part, parts = share
         every = [rows[a:b] for a, b in pairwise(np.arange(parts + 1) * len(rows) // parts)]
         own = every[part]  # [b]
-        texts = self.texts(own)  # [T * b + m]
+        texts, again = np.unique(self.texts(own), return_inverse=True)  # [n], [T * b + m]
         by_length = np.argsort(-self.tokens.lengths(texts), kind="stable")
         edges = even_edges(len(texts), self.chunk)
         chunks = [self.tokens.padded(texts[by_length[a:b]]) for a, b in pairwise(edges)]
@@ -128,12 +129,12 @@ class Examples:
             [len(self.with_negative(some)) for some in every],
         )
         of_all = self.parts(rows)
-        places = torch.from_numpy(restore)
+        places = torch.from_numpy(restore[again])
         return Batch(chunks, places, features, of_all, sizes, len(own), rows, pictures)
 
     def texts(self, rows: Integers) -> Integers:
         """Places among `tokens` of the rows' texts, text by text, then of their negatives."""
-        texts = (np.arange(len(self.names))[:, None] * len(self) + rows).ravel()  # [T * B]
+        texts = self.places[:, rows].ravel()  # [T * B]
         if self.negative is None:
             return texts
         return np.concatenate([texts, self.negative[self.with_negative(rows)]])

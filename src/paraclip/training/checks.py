@@ -25,6 +25,7 @@ RANGES = {
 ABOVE_ZERO = (
     *("learning_rate", "head_learning_rate", "image_learning_rate", "clip_norm", "lora_alpha"),
     *("text_temperature", "l2_temperature", "l3_temperature"),
+    "replay_per_triple",
 )
 
 
@@ -67,5 +68,7 @@ def check_losses(config: TrainConfig) -> None:
         refuse("weights", what, "Give three weights, none negative, one above 0.")
     if config.one_step and not any(weights[:2]):
         refuse("one_step", "leaves L3 out, which alone has a weight", "Weigh L1 or L2.")
+    if config.replay is not None and not weights[0]:
+        refuse("replay", "is for L1, which has no weight", "Leave it out, or weigh L1.")
     if weights[0] and not config.image_loss_on:
         refuse("image_loss_on", "names no text", "Name one, or give L1 the weight 0.")

@@ -13,6 +13,7 @@ from paraclip.data.captions import Caption
 from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
+from paraclip.data.replay import with_replay
 from paraclip.data.triples import attach_images, read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
@@ -43,27 +44,45 @@ def train_command(config: TrainConfig) -> None:
 
 
 def train_together(config: TrainConfig, processes: Processes, device: str) -> None:
-    """Read triples, compute or recall the image features, train, say where the checkpoint is."""
+    """Read the rows, compute or recall the image features, train, say where the checkpoint is."""
     problems = Problems(config.max_broken)
-    triples = read_triples(config.triples, problems, config.one_step, config.negatives)
-    if config.images is not None:
-        triples = attach_images(triples, config.images)
+    rows = rows_of(config, problems)
     model = load_model(config.model, device)
     features = None
     if config.image_learning_rate is None:  # else pictures are seen in every step
         with processes.first_goes_first():
-            features = features_of(model, triples["image"].to_pylist(), problems)
-        say_pictures(triples, int(rows_with_numbers(features).sum()))
+            features = features_of(model, rows["image"].to_pylist(), problems)
+        say_pictures(rows, int(rows_with_numbers(features).sum()))
     else:
-        triples = with_whole_pictures(triples, problems)
-        say_pictures(triples, len(triples) - triples["image"].null_count)
+        rows = with_whole_pictures(rows, problems)
+        say_pictures(rows, len(rows) - rows["image"].null_count)
     facts = {
         "triples": {"sha256": file_hash(config.triples), **read_provenance(config.triples)},
         "base": config.model,
     }
-    checkpoint = train(model, triples, features, config, Path(config.out), facts)
+    checkpoint = train(model, rows, features, config, Path(config.out), facts)
     if processes.first:
         report(checkpoint, problems)
+
+
+def rows_of(config: TrainConfig, problems: Problems) -> pa.Table:
+    """The triples, and behind them the captions of `--replay`.
+
+    Raises:
+        UserError: a file cannot be used, or has no captions to replay.
+    """
+    triples = read_triples(config.triples, problems, config.one_step, config.negatives)
+    if config.images is not None:
+        triples = attach_images(triples, config.images)
+    if config.replay is None:
+        return triples
+    captions = read_captions(config.replay, problems=problems)
+    rows = with_replay(triples, captions, config.replay_per_triple, config.seed)
+    if len(rows) == len(triples):
+        what = "has no captions of pictures beside those of the triples"
+        raise UserError(config.replay, what, "Name captions with pictures, or leave --replay out.")
+    print(f"{len(triples):,} triples, and {len(rows) - len(triples):,} captions for L1 alone.")
+    return rows
 
 
 def with_whole_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
@@ -112,10 +131,10 @@ def features_of(model: DualEncoder, references: list[str | None], problems: Prob
     return found
 
 
-def say_pictures(triples: pa.Table, with_image: int) -> None:
+def say_pictures(rows: pa.Table, with_image: int) -> None:
     """Count the rows that L1 cannot use."""
-    count = len(triples)
-    print(f"{count:,} triples, {with_image:,} with a picture.")
+    count = len(rows)
+    print(f"{count:,} rows, {with_image:,} with a picture.")
     if with_image < count:
         print(f"{count - with_image:,} have none and feed L2 and L3 only.")
 

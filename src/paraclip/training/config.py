@@ -139,6 +139,13 @@ class TrainConfig(LoopConfig):
     """Column with a text for each row that must not be found (some may be empty): hard negatives
     in the denominators of all losses."""
 
+    replay: str | None = None
+    """Captions with pictures but without paraphrases, from which L1 learns beside the triples, so
+    that retrieval keeps what it has: a folder, or a captions file with the usual columns."""
+
+    replay_per_triple: float = 1.0
+    """Captions of --replay for each triple, drawn by the seed; at most all of them."""
+
     text_temperature: float | None = None
     """Temperature of L2 and L3, such as 0.05. Left out: CLIP's own, as in L1."""
 

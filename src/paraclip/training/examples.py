@@ -59,26 +59,28 @@ def make_examples(
     text_keys = np.asarray([number(texts.get(name, captions), known) for name in ALL_TEXTS])
     image_keys = np.unique(np.asarray(image_ids, dtype=object), return_inverse=True)[1]
     hard = ["" if text is None else text.strip() for text in negatives or ()]
-    flat = [text for name in needed for text in texts[name]] + [text for text in hard if text]
-    start = len(needed) * len(captions)
+    stored: dict[str, int] = {}  # where each text's tokens will lie
+    places = [places_of(texts[name], stored) for name in needed]
+    negative = places_of(hard, stored) if hard else None
     return Examples(
-        tokens=store_tokens(model, flat),
+        tokens=store_tokens(model, list(stored)),
+        places=np.stack(places),
         names=needed,
         features=features,
         has_image=has_image,
         image_keys=-1 - image_keys.astype(np.int64),
         text_keys=text_keys.astype(np.int64),
         chunk=micro_batch or TEXTS_AT_ONCE.get(model.device.type, 1024),
-        negative=places_of(hard, start) if hard else None,
+        negative=negative,
         negative_keys=np.asarray(number(hard, known), dtype=np.int64) if hard else None,
         pictures=pictures,
     )
 
 
-def places_of(texts: Sequence[str], start: int) -> Integers:
-    """Where each text that is not empty lies if they are stored from `start` on; else -1."""
-    present = np.asarray([bool(text) for text in texts])
-    return np.where(present, start + np.cumsum(present) - 1, -1).astype(np.int64)
+def places_of(texts: Sequence[str], stored: dict[str, int]) -> Integers:
+    """Where each text lies among those that are stored, new ones behind them; -1 for an empty."""
+    places = [stored.setdefault(text, len(stored)) if text else -1 for text in texts]
+    return np.asarray(places, dtype=np.int64)
 
 
 def check_rows(captions: Sequence[str], image_ids: Sequence[str]) -> None:

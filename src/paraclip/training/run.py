@@ -123,6 +123,7 @@ def identity_of(task: Task) -> dict[str, Any]:
     data = {
         "tokens": torch.from_numpy(rows.tokens.flat),
         "offsets": torch.from_numpy(rows.tokens.offsets),
+        "places": torch.from_numpy(rows.places),
         "images": torch.from_numpy(rows.image_keys),
         "texts": torch.from_numpy(rows.text_keys),
         "features": rows.features,
