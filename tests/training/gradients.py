@@ -45,7 +45,7 @@ def rows_of_all_kinds(folder: Path) -> pa.Table:
     return pa.Table.from_pylist(table)
 
 
-def run_of(folder: Path, chunk: int = 4, **changes: object):
+def run_of(folder: Path, chunk: int = 7, **changes: object):
     """A run before its first step, all weights in float64, `chunk` texts a micro-batch."""
     folder.mkdir(parents=True, exist_ok=True)
     model, triples, config = TinyModel(), rows_of_all_kinds(folder), make_config(**BASE | changes)
