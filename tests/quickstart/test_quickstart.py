@@ -1,7 +1,6 @@
 """The whole job on pictures drawn here, with the real weights and the real LLM."""
 
 import json
-import re
 import subprocess
 import sys
 from itertools import product
@@ -50,7 +49,6 @@ def test_the_whole_job_and_then_again_from_what_is_there(tmp_path: Path) -> None
     for name in ("report.md", "scores.png", "contact_sheet.png"):
         assert (out / "report" / name).stat().st_size > 500
     assert "AO@10" in first.stdout and "R@10" in first.stdout
-    assert re.search(r"\d+ triples, and [1-9]\d* captions for L1 alone", first.stdout)
 
     card = (out / "tuned" / "last.md").read_text()
     assert "not recorded" not in card

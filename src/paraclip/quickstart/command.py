@@ -14,7 +14,6 @@ from torch import Tensor
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.replay import with_replay
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.report import console_table
@@ -172,7 +171,6 @@ class Job:
         base = load_model(str(self.out / "base" / "best.safetensors"), device="cpu")
         ids = pa.array([row.id for row in self.split.learn])
         mine = triples.filter(pc.is_in(triples["id"], value_set=ids))
-        mine = beside_others(mine, self.split.learn, self.config.seed)
         features = self.features(base, mine["image"].to_pylist())
         facts = {
             "base": "mini, aligned to the pictures of the learning side",
@@ -185,15 +183,6 @@ class Job:
             return train(base, mine, features, config, folder, facts)
 
         return load_model(str(self.anew_if_stale(name, run)), device="cpu")
-
-
-def beside_others(triples: pa.Table, learn: list[Caption], seed: int) -> pa.Table:
-    """The triples, and behind them all captions that have none, for L1 alone."""
-    known = set(triples["id"].to_pylist())
-    others = [row for row in learn if row.id not in known]
-    rows = with_replay(triples, others, len(others), seed)
-    print(f"{len(triples)} triples, and {len(rows) - len(triples)} captions for L1 alone")
-    return rows
 
 
 def chosen(rows: list[Caption], config: QuickstartConfig) -> list[Caption]:

@@ -141,7 +141,7 @@ class TrainConfig(LoopConfig):
 
     replay: str | None = None
     """Captions with pictures but without paraphrases, from which L1 learns beside the triples, so
-    that retrieval keeps what it has: a folder, or a captions file with the usual columns."""
+    that retrieval loses less: a folder, or a captions file with the usual columns."""
 
     replay_per_triple: float = 1.0
     """Captions of --replay for each triple, drawn by the seed; at most all of them."""
