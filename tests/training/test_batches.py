@@ -83,6 +83,13 @@ def test_a_text_goes_through_the_tower_once_a_batch_however_often_it_stands_ther
     assert whole.restore.shape == (12,) and part.restore.shape == (6,)
 
 
+def test_an_empty_text_is_a_text_but_no_hard_negative():
+    texts = {"caption": ["", "b"]}
+    hard = ["", "c"]
+    examples = make_examples(TinyModel(), texts, ["0", "1"], None, ("caption",), negatives=hard)
+    assert examples.places.tolist() == [[0, 1]] and examples.negative.tolist() == [-1, 2]
+
+
 def test_equal_text_on_either_side_or_equal_picture_is_no_negative():
     examples = alike(
         "a cat", "A  Cat", "dog", "boat", "tree",

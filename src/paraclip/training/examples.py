@@ -1,6 +1,6 @@
 """From texts, picture names and image features to the rows of a run, with what is refused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ def make_examples(
     hard = ["" if text is None else text.strip() for text in negatives or ()]
     stored: dict[str, int] = {}  # where each text's tokens will lie
     places = [places_of(texts[name], stored) for name in needed]
-    negative = places_of(hard, stored) if hard else None
+    negative = places_of((text or None for text in hard), stored) if hard else None
     return Examples(
         tokens=store_tokens(model, list(stored)),
         places=np.stack(places),
@@ -77,9 +77,9 @@ def make_examples(
     )
 
 
-def places_of(texts: Sequence[str], stored: dict[str, int]) -> Integers:
-    """Where each text lies among those that are stored, new ones behind them; -1 for an empty."""
-    places = [stored.setdefault(text, len(stored)) if text else -1 for text in texts]
+def places_of(texts: Iterable[str | None], stored: dict[str, int]) -> Integers:
+    """Where each text lies among those that are stored, new ones behind them; -1 for None."""
+    places = [-1 if text is None else stored.setdefault(text, len(stored)) for text in texts]
     return np.asarray(places, dtype=np.int64)
 
 
