@@ -1,5 +1,6 @@
 """Grid files: every shipped one is a plan, and what is wrong in one is named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,16 @@ def test_a_base_is_known_by_its_file_and_architecture_and_not_by_the_place(tmp_p
     for other in (str(tmp_path / "c"), f"ViT-B-32:{tmp_path / 'a'}", "mini"):
         assert not set(keys(other)) & set(first)
     assert keys(f"RN50:{tmp_path / 'a'}") != keys(f"ViT-B-32:{tmp_path / 'b'}")
+
+
+def test_captions_of_a_replay_are_known_by_their_file_and_not_by_the_place(tmp_path):
+    plan = planned(losses(), tmp_path)
+    options = next(row.options for row in plan.rows if row.kind == "tuned")
+    for name, captions in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / name).write_bytes(captions)
+    names = [None, *(str(tmp_path / name) for name in "abc"), "s3://a"]
+    none, first, same, other, far = (key_of(replace(options, replay=name)) for name in names)
+    assert first == same and len({none, first, other, far}) == 4
 
 
 def test_where_the_cells_are(tmp_path):

@@ -43,6 +43,7 @@ def test_the_seed_decides_which_are_drawn_and_no_more_than_there_are():
         for amount, seed in ((1.5, 0), (1.5, 0), (1.5, 1), (100.0, 0))
     ]
     assert drawn[0] == drawn[1] != drawn[2]
+    assert with_replay(triples_of(2), OTHERS, 0.01, 0).num_rows == 3
     assert sorted(drawn[3]) == [row.caption for row in OTHERS]
 
 

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,6 +21,7 @@ from paraclip.merging.config import MergeConfig
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
+from paraclip.training.checks import check_options
 from paraclip.training.command import align_command, features_of, train_command
 from paraclip.training.config import AlignConfig, TrainConfig
 from paraclip.training.metrics_log import read_metrics
@@ -107,25 +110,52 @@ def test_pictures_are_found_by_image_id(triples, pictures, base, tmp_path, capsy
     assert "7 rows, 6 with a picture." in capsys.readouterr().out
 
 
+def captions_file(pictures: Path, *lines: str) -> str:
+    """A table of captions beside the pictures."""
+    path = pictures / "captions.csv"
+    path.write_text("\n".join([*lines, ""]))
+    return str(path)
+
+
+THINGS = [f"{colour}_{shape}.png,the {colour} thing" for shape, colour in PICTURES]
+
+
 def test_captions_without_paraphrases_are_replayed_beside_the_triples(
     triples, pictures, base, capsys
 ):
-    captions = pictures / "captions.csv"
-    lines = [f"{colour}_{shape}.png,the {colour} thing" for shape, colour in PICTURES]
-    captions.write_text("\n".join(["image,caption", *lines, "gone.png,", ""]))
-    options = {"replay": str(captions), "replay_per_triple": 0.5}
+    captions = captions_file(pictures, "image,caption", *THINGS, "gone.png,")
+    config = config_of(triples, base, replay=captions, replay_per_triple=0.5)
     with pytest.raises(UserError, match=r"captions\.csv.*--max-broken"):
-        train_command(config_of(triples, base, **options))
-    train_command(config_of(triples, base, max_broken=0.2, **options))
+        train_command(config)
+    config = replace(config, max_broken=0.2)
+    train_command(config)
     said = capsys.readouterr().out
     assert "7 triples, and 4 captions for L1 alone." in said
     assert "11 rows, 10 with a picture." in said and "on 11 rows" in said
     assert "1 broken row was skipped" in said
-    captions.write_text("caption\nthe red thing\n")
+    moved = Path(captions).rename(pictures / "moved.csv")
+    train_command(replace(config, replay=str(moved)))
+    assert "finished already" in capsys.readouterr().err
+
+
+def test_captions_to_replay_are_judged_apart_from_the_triples(triples, pictures, base, capsys):
+    whole = triples.rename(triples.with_name("whole"))
+    rows = pq.read_table(whole).to_pylist()
+    write_triples(triples, [*rows, rows[0] | {"id": "broken", "caption": ""}], {})
+    captions = captions_file(pictures, "image,caption", THINGS[0])
+    train_command(config_of(triples, base, replay=captions, max_broken=0.2))  # 1 of 8, 0 of 1
+    said = capsys.readouterr().out
+    assert "7 triples, and 1 captions" in said and "1 broken row was skipped" in said
+
+
+def test_a_replay_of_nothing_or_for_nothing_is_refused(triples, pictures, base):
+    captions = captions_file(pictures, "caption", "the red thing")
     with pytest.raises(UserError, match=r"captions\.csv: has no captions of pictures beside"):
-        train_command(config_of(triples, base, **options))
+        train_command(config_of(triples, base, replay=captions))
+    config = config_of(triples, base, replay=captions, weights=(0.0, 1.0, 1.0))
     with pytest.raises(UserError, match="--replay: is for L1, which has no weight"):
-        train_command(config_of(triples, base, weights=(0.0, 1.0, 1.0), **options))
+        train_command(config)
+    check_options(replace(config, control=True))  # its only loss is L1
 
 
 def test_a_broken_picture_is_named_or_skipped_and_counted(triples, pictures, base, capsys):

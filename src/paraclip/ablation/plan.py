@@ -188,6 +188,7 @@ def key_of(options: TrainConfig) -> str:
     decisive = {
         **options.deciding(), "choose": options.choose,
         "triples": rows(options.triples), "model": model_content(options.model),
+        "replay": options.replay and content_or_name(options.replay),
     }  # fmt: skip
     return text_hash(json.dumps(decisive, sort_keys=True))
 
@@ -209,6 +210,11 @@ def read_by_control(path: str) -> str:
     for part in table.select(CAPTION_COLUMNS).combine_chunks().to_batches(ROWS_AT_ONCE):
         digest.update(json.dumps(part.to_pydict()).encode())
     return digest.hexdigest()
+
+
+def content_or_name(path: str) -> str:
+    """Hash of a file; of a folder or a URL its name."""
+    return content(path) if Path(path).is_file() else path
 
 
 def model_content(name: str) -> list[str]:

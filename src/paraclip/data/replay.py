@@ -25,14 +25,15 @@ def with_replay(
     Args:
         triples: with SCHEMA's columns; further ones are null in the new rows.
         captions: those without a picture, and those that are triples already, are not drawn.
-        per_triple: how many captions for each triple; where there are fewer, all of them.
+        per_triple: how many captions for each triple, one in all at least; where there are fewer,
+            all of them.
         seed: decides which.
     """
     places = [place(image) for image in triples["image"].to_pylist()]
     keys = dict(zip(places, triples["image_id"].to_pylist(), strict=True))
     known = set(zip(places, triples["caption"].to_pylist(), strict=True))
     rows = [row for row in captions if row.image and (place(row.image), row.caption) not in known]
-    count = min(len(rows), round(len(triples) * per_triple))
+    count = min(len(rows), max(1, round(len(triples) * per_triple)))
     drawn = random.Random(seed).sample(rows, count)
     table = pa.Table.from_pylist([alone(row, keys) for row in drawn], schema=SCHEMA)
     return pa.concat_tables([triples, table], promote_options="default")

@@ -68,7 +68,7 @@ def check_losses(config: TrainConfig) -> None:
         refuse("weights", what, "Give three weights, none negative, one above 0.")
     if config.one_step and not any(weights[:2]):
         refuse("one_step", "leaves L3 out, which alone has a weight", "Weigh L1 or L2.")
-    if config.replay is not None and not weights[0]:
+    if config.replay is not None and not (weights[0] or config.control):
         refuse("replay", "is for L1, which has no weight", "Leave it out, or weigh L1.")
     if weights[0] and not config.image_loss_on:
         refuse("image_loss_on", "names no text", "Name one, or give L1 the weight 0.")

@@ -76,8 +76,10 @@ def rows_of(config: TrainConfig, problems: Problems) -> pa.Table:
         triples = attach_images(triples, config.images)
     if config.replay is None:
         return triples
-    captions = read_captions(config.replay, problems=problems)
+    seen = Problems(problems.max_share)  # of captions; broken triples have been judged already
+    captions = read_captions(config.replay, problems=seen)
     rows = with_replay(triples, captions, config.replay_per_triple, config.seed)
+    problems.take(seen)
     if len(rows) == len(triples):
         what = "has no captions of pictures beside those of the triples"
         raise UserError(config.replay, what, "Name captions with pictures, or leave --replay out.")

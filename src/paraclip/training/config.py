@@ -95,7 +95,7 @@ class LoopConfig:
 
 
 PLACES = {
-    *("config", "triples", "source", "model", "out", "images", "columns", "device"),
+    *("config", "triples", "replay", "source", "model", "out", "images", "columns", "device"),
     *("fresh", "save_every", "max_broken", "choose", "divergence", "track"),
 }
 """Options that say where things are or when they are written, and decide no weight."""
