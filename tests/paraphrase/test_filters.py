@@ -29,6 +29,7 @@ def reason_of(answer: str, source: str = CAPTION, cut: bool = False) -> str | No
         ("The caption shows two brown dogs without a leash", "chatter"),
         ("Two brown dogs run without a leash. Let me know if it helps!", "chatter"),
         ("two brown dogs run across the field without leash", "copy"),
+        ("There are two brown dogs run across a field without a leash", "copy"),
         ("Two brown dogs dogs run on a field without a leash", "repetition"),
         ("Two brown dogs run, dogs run and dogs walk, no leash, dogs", "repetition"),
         ("Two brown dogs run over a field and over the hill and a road and a lawn and past the "
