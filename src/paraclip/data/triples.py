@@ -272,7 +272,7 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
         folder: pictures named by image id, with or without the suffix.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or no triple has a picture then.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -285,6 +285,9 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
                 named.setdefault(name, str(path))
     pairs = zip(table["image"].to_pylist(), table["image_id"].to_pylist(), strict=True)
     images = pa.array([place_of(image, named.get(name)) for image, name in pairs], pa.string())
+    if len(images) and images.null_count == len(images):
+        what = f"holds the picture of no triple (the first is {table['image_id'][0].as_py()!r})"
+        raise UserError(folder, what, "Name a folder whose files are called like the image_id.")
     place = table.schema.get_field_index("image")
     return table.set_column(place, SCHEMA.field("image"), images)
 
