@@ -128,6 +128,13 @@ PLAIN_WORDS = ["a", "the", "dog", "cat", "red", "two", "without", "man", "runs",
 PLAIN = st.lists(st.sampled_from(PLAIN_WORDS), min_size=1, max_size=9).map(" ".join)
 
 
+@pytest.mark.parametrize("opening", ["There is ", "there are ", ""])
+def test_there_is_before_or_away_is_a_copy_and_inside_it_counts(opening: str) -> None:
+    said = "two brown dogs on a field"
+    assert reason_of(opening + said, said) == reason_of(said, opening + said) == "copy"
+    assert reason_of(f"{opening}{said} where there is a barn", said) != "copy"
+
+
 @given(PLAIN)
 def test_identity_is_always_a_copy(caption: str) -> None:
     assert reason_of(caption, caption) == "copy"

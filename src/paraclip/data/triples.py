@@ -287,7 +287,8 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
     images = pa.array([place_of(image, named.get(name)) for image, name in pairs], pa.string())
     if len(images) and images.null_count == len(images):
         what = f"holds the picture of no triple (the first is {table['image_id'][0].as_py()!r})"
-        raise UserError(folder, what, "Name a folder whose files are called like the image_id.")
+        mend = "Name a folder whose files are called like the image_id, or name none."
+        raise UserError(folder, what, mend)
     place = table.schema.get_field_index("image")
     return table.set_column(place, SCHEMA.field("image"), images)
 

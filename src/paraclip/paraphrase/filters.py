@@ -162,8 +162,8 @@ def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
 
 def _bare(found: Sequence[str]) -> list[str]:
     """Words without articles and "There is": "There is a dog." says "The dog" in the same words."""
-    opened = list(found[:2]) in (["there", "is"], ["there", "are"])
-    return [word for word in found[2 * opened :] if word not in ("a", "an", "the")]
+    begin = 2 if tuple(found[:2]) in (("there", "is"), ("there", "are")) else 0
+    return [word for word in found[begin:] if word not in ("a", "an", "the")]
 
 
 def repeats(said: Sequence[str], asked: Sequence[str]) -> bool:
