@@ -1,6 +1,6 @@
 """Memory and speed of a training step against its batch size, 256 triples to 32,768.
 
-    python benchmarks/large_batch.py              # about 25 minutes on 2 free cores
+    python benchmarks/large_batch.py              # about 40 minutes on 2 free cores
     python benchmarks/large_batch.py --ends       # the smallest and the largest batches alone
     python benchmarks/large_batch.py --models mini --batches 256 2048
 
