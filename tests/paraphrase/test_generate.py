@@ -1,6 +1,7 @@
 """The two-step run against the fake server: every row is kept, rejected or failed."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters import Judge
 from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.run import generate
+from paraclip.paraphrase.steps import Kept
 
 KEY = "sk-secret-key"
 
@@ -71,6 +73,15 @@ def test_settings_and_counts_are_recorded(server: FakeServer, tmp_path: Path) ->
     assert noted["settings"]["model"] == "fake" and noted["settings"]["filter_limits"]["kept"] > 0
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["captions"] == 5 and summary["kept"] == 5 and summary["rejected"] == {}
+    assert summary["same_words"] == 5  # the server turns the words around, and has no others
+
+
+def test_triples_in_the_captions_own_words_are_counted() -> None:
+    summary = Summary()
+    for second in ("A photo showing a ram", "A male sheep"):
+        summary.count(Kept({"caption": "ram", "paraphrase_2": second}))
+    assert (summary.kept, summary.same_words, summary.as_dict()["same_words"]) == (2, 1, 1)
+    assert re.search(r"own words +1 +50\.0%", summary.table())
 
 
 def test_every_row_is_kept_rejected_or_failed(server: FakeServer, tmp_path: Path) -> None:

@@ -84,6 +84,26 @@ def test_overlap_is_a_share_and_symmetric(one: str, other: str) -> None:
     assert 0 <= share <= 1 and share == words.overlap(other, one)
 
 
+@pytest.mark.parametrize(
+    ("caption", "second", "expected"),
+    [
+        ("ram", "A photo showing a ram.", False),
+        ("a dog runs", "This image shows a running dog", False),
+        ("two dogs in snow", "In snow, there are two dogs", False),
+        ("ram", "A male sheep.", True),
+        ("a dog runs", "A dog sprints.", True),
+        ("", "", False),
+    ],
+)
+def test_a_frame_rewords_nothing(caption: str, second: str, expected: bool) -> None:
+    assert words.rewords(caption, second) is expected
+
+
+@given(st.text())
+def test_no_text_rewords_itself(text: str) -> None:
+    assert not words.rewords(text, text)
+
+
 def test_the_lists_agree_with_each_other() -> None:
     families = set(lexicon.COLOURS)
     assert set(lexicon.COLOUR_LIKENESS) <= families

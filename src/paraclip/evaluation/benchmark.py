@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,4 +115,30 @@ class Benchmark(Protocol):
         Raises:
             UserError: the data or the model's vectors cannot be scored.
         """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a person is shown of a benchmark that ranks pictures for two wordings of each query.
+
+    Args:
+        texts: both wordings of each pair.
+        kinds: what sort of rewording each is; empty where there is one sort only.
+        arrays: names in `Scores.arrays` of the rankings [pairs, k] of first and second wording.
+        references: pictures of the pool, paths or URLs; empty where it is of vectors alone.
+    """
+
+    texts: Sequence[tuple[str, str]]
+    kinds: Sequence[str]
+    arrays: tuple[str, str]
+    references: Sequence[str]
+
+
+@runtime_checkable
+class Showing(Protocol):
+    """A benchmark whose pairs go into the browser of examples."""
+
+    def shown(self, scores: Scores) -> Shown:
+        """The pairs, in the order of the arrays of `scores` (of any model: all have the same)."""
         ...

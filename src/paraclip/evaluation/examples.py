@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.evaluation.benchmark import Benchmark, Scores
+from paraclip.evaluation.benchmark import Benchmark, Scores, Showing
 from paraclip.evaluation.metrics import average_overlap
-from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.variations import Variations
 
 Integer = NDArray[np.integer]
 Rankings = tuple[Integer, Integer]
@@ -47,31 +45,16 @@ def examples_of(benchmark: Benchmark, scores: Mapping[str, Scores], name: str) -
         scores: of each model.
         name: of the benchmark in the report.
     """
-    if isinstance(benchmark, ParaphrasedRetrieval):
-        texts = list(zip(benchmark.pairs.captions, benchmark.pairs.paraphrases, strict=True))
-        kinds = [""] * len(texts)
-        second = "paraphrase_ranking"
-    elif isinstance(benchmark, Variations):
-        texts, kinds = reworded(benchmark, next(iter(scores.values())))
-        second = "rewording_ranking"
-    else:
+    if not isinstance(benchmark, Showing):
         return None
-    if not benchmark.searched.references or not texts:
+    shown = benchmark.shown(next(iter(scores.values())))
+    if not shown.references or not shown.texts:
         return None
+    first, second = shown.arrays
     rankings = {
-        label: (found.arrays["caption_ranking"], found.arrays[second])
-        for label, found in scores.items()
+        label: (found.arrays[first], found.arrays[second]) for label, found in scores.items()
     }
-    return Examples(name, benchmark.pool, benchmark.searched.references, texts, kinds, rankings)
-
-
-def reworded(benchmark: Variations, scores: Scores) -> tuple[list[tuple[str, str]], list[str]]:
-    """Caption and rewording of every ranking, and the kind of rewording."""
-    numbers = zip(benchmark.item.tolist(), benchmark.kind.tolist(), strict=True)
-    texts = dict(zip(numbers, benchmark.reworded, strict=True))
-    asked = list(zip(scores.arrays["item"].tolist(), scores.arrays["kind"].tolist(), strict=True))
-    pairs = [(benchmark.kept[item].caption, texts[item, kind]) for item, kind in asked]
-    return pairs, [benchmark.wordings.kinds[kind] for _, kind in asked]
+    return Examples(name, benchmark.pool, shown.references, shown.texts, shown.kinds, rankings)
 
 
 def overlaps(rankings: Rankings) -> NDArray[np.floating]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.benchmark import Metric, Scores, Shown
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pool import Pool, refuse_missing
 from paraclip.evaluation.ranking import top_k
@@ -93,6 +93,12 @@ class ParaphrasedRetrieval:
             Metric("RBO (p = 0.9)", biased, headline=False),
             Metric("first result changes", changed, headline=False),
         ]
+
+    def shown(self, scores: Scores) -> Shown:
+        """Every pair, for the browser of examples."""
+        texts = list(zip(self.pairs.captions, self.pairs.paraphrases, strict=True))
+        arrays = ("caption_ranking", "paraphrase_ranking")
+        return Shown(texts, [""] * len(texts), arrays, self.searched.references)
 
     def pool_vectors(
         self, model: DualEncoder, cache: Path | None

@@ -24,7 +24,7 @@ from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.benchmark import Metric, Scores, Shown
 from paraclip.evaluation.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.pool import Pool
 from paraclip.evaluation.ranking import top_k
@@ -160,6 +160,19 @@ class Variations:
             name: items for k in self.cutoffs for name, items in judge(found.first(k), k).items()
         }
         return Scores(self.figures(judged, item, kind), rankings, notes)
+
+    def shown(self, scores: Scores) -> Shown:
+        """Caption and rewording of every ranking, for the browser of examples."""
+        numbers = zip(self.item.tolist(), self.kind.tolist(), strict=True)
+        texts = dict(zip(numbers, self.reworded, strict=True))
+        asked = list(
+            zip(scores.arrays["item"].tolist(), scores.arrays["kind"].tolist(), strict=True)
+        )
+        pairs = [(self.kept[item].caption, texts[item, kind]) for item, kind in asked]
+        kinds = [self.wordings.kinds[kind] for _, kind in asked]
+        return Shown(
+            pairs, kinds, ("caption_ranking", "rewording_ranking"), self.searched.references
+        )
 
     def answers(self, model: DualEncoder, images: Float, good: Integer, rows: Integer) -> Answers:
         """Vectors and searches of the rewordings `rows`."""

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from paraclip.data.triples import PROVENANCE, SCHEMA
 from paraclip.files import atomic_path
 from paraclip.paraphrase.steps import Failed, Kept, Outcome, Rejected
+from paraclip.paraphrase.words import rewords
 
 ROW_GROUP = 10_000  # rows held in memory before they are written
 
@@ -25,6 +26,8 @@ class Summary:
     Args:
         captions: rows that were read whole.
         kept: triples written.
+        same_words: of these, triples whose second paraphrase names nothing in another word than
+            the caption: the caption in a frame ("a photo of ..."), or its words in another order.
         rejected: reason ("step 1: copy") to rows.
         failed: rows whose questions got no answer; they are asked again on the next run.
         broken: input rows that could not be read; not among `captions`.
@@ -34,6 +37,7 @@ class Summary:
 
     captions: int = 0
     kept: int = 0
+    same_words: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     broken: int = 0
@@ -45,6 +49,8 @@ class Summary:
         self.captions += 1
         if isinstance(outcome, Kept):
             self.kept += 1
+            said = outcome.row
+            self.same_words += not rewords(said["caption"], said["paraphrase_2"])
         elif isinstance(outcome, Rejected):
             self.rejected[f"step {outcome.step}: {outcome.reason}"] += 1
         else:
@@ -59,6 +65,7 @@ class Summary:
         return {
             "captions": self.captions,
             "kept": self.kept,
+            "same_words": self.same_words,
             "rejected": dict(self.rejected.most_common()),
             "failed": self.failed,
             "broken": self.broken,
@@ -69,6 +76,7 @@ class Summary:
     def table(self) -> str:
         """Lines for the terminal."""
         rows = [("captions", self.captions), ("kept", self.kept)]
+        rows += [("  of these in the caption's own words", self.same_words)]
         rows += [(f"rejected, {reason}", count) for reason, count in self.rejected.most_common()]
         rows += [("failed", self.failed)]
         whole = max(self.captions, 1)

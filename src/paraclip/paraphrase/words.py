@@ -59,6 +59,16 @@ def overlap(first: str, second: str) -> float:
     return len(one & two) / len(one | two) if one | two else 1.0
 
 
+def rewords(first: str, second: str) -> bool:
+    """Whether the second text has a content word whose root the first lacks.
+
+    Words of the frame that a caption hangs in are none: "A photo showing a ram" rewords nothing of
+    "Ram".
+    """
+    told = (word for word in words(second) if is_content(word) and word not in lexicon.FRAME)
+    return not {stem(word) for word in told} <= set(content_stems(first))
+
+
 def numbers(text: str) -> set[str]:
     """Numbers that a text states, digits and words alike: "two", "2" and "a pair" give "2".
 
