@@ -14,6 +14,7 @@ from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 from paraclip.evaluation import browser
 from paraclip.evaluation.browser import Album, island, results, write_browser
 from paraclip.evaluation.examples import Examples, examples_of, most_changed, overlaps
+from paraclip.evaluation.image_text_retrieval import Gallery, ImageTextRetrieval
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.pool import read_pool
@@ -136,6 +137,15 @@ def test_paraphrases_and_variations_both_give_examples(tmp_path: Path) -> None:
     assert shown is not None and np.allclose(
         overlaps(shown.rankings["base"]), scores["base"].metrics[0].items
     )
+
+
+def test_what_ranks_for_single_texts_gives_no_examples(tmp_path: Path) -> None:
+    references = tuple(str(path) for path in draw_pictures(tmp_path / "pictures", 1))
+    captions = tuple(f"a {Path(name).stem}" for name in references)
+    retrieval = ImageTextRetrieval(
+        Gallery("made here", references, captions, tuple(range(len(captions)))), (1,)
+    )
+    assert examples_of(retrieval, {"base": retrieval.score(ColourEncoder(), None)}, "n") is None
 
 
 class Shown(HTMLParser):

@@ -139,6 +139,6 @@ class Shown:
 class Showing(Protocol):
     """A benchmark whose pairs go into the browser of examples."""
 
-    def shown(self, scores: Scores) -> Shown:
+    def pairs_shown(self, scores: Scores) -> Shown:
         """The pairs, in the order of the arrays of `scores` (of any model: all have the same)."""
         ...

@@ -47,7 +47,7 @@ def examples_of(benchmark: Benchmark, scores: Mapping[str, Scores], name: str) -
     """
     if not isinstance(benchmark, Showing):
         return None
-    shown = benchmark.shown(next(iter(scores.values())))
+    shown = benchmark.pairs_shown(next(iter(scores.values())))
     if not shown.references or not shown.texts:
         return None
     first, second = shown.arrays

@@ -94,7 +94,7 @@ class ParaphrasedRetrieval:
             Metric("first result changes", changed, headline=False),
         ]
 
-    def shown(self, scores: Scores) -> Shown:
+    def pairs_shown(self, scores: Scores) -> Shown:
         """Every pair, for the browser of examples."""
         texts = list(zip(self.pairs.captions, self.pairs.paraphrases, strict=True))
         arrays = ("caption_ranking", "paraphrase_ranking")

@@ -161,7 +161,7 @@ class Variations:
         }
         return Scores(self.figures(judged, item, kind), rankings, notes)
 
-    def shown(self, scores: Scores) -> Shown:
+    def pairs_shown(self, scores: Scores) -> Shown:
         """Caption and rewording of every ranking, for the browser of examples."""
         numbers = zip(self.item.tolist(), self.kind.tolist(), strict=True)
         texts = dict(zip(numbers, self.reworded, strict=True))
