@@ -163,16 +163,12 @@ class Variations:
 
     def pairs_shown(self, scores: Scores) -> Shown:
         """Caption and rewording of every ranking, for the browser of examples."""
-        numbers = zip(self.item.tolist(), self.kind.tolist(), strict=True)
-        texts = dict(zip(numbers, self.reworded, strict=True))
-        asked = list(
-            zip(scores.arrays["item"].tolist(), scores.arrays["kind"].tolist(), strict=True)
-        )
-        pairs = [(self.kept[item].caption, texts[item, kind]) for item, kind in asked]
+        reworded = dict(zip(zip(self.item, self.kind, strict=True), self.reworded, strict=True))
+        asked = list(zip(scores.arrays["item"], scores.arrays["kind"], strict=True))
+        texts = [(self.kept[item].caption, reworded[item, kind]) for item, kind in asked]
         kinds = [self.wordings.kinds[kind] for _, kind in asked]
-        return Shown(
-            pairs, kinds, ("caption_ranking", "rewording_ranking"), self.searched.references
-        )
+        arrays = ("caption_ranking", "rewording_ranking")
+        return Shown(texts, kinds, arrays, self.searched.references)
 
     def answers(self, model: DualEncoder, images: Float, good: Integer, rows: Integer) -> Answers:
         """Vectors and searches of the rewordings `rows`."""
