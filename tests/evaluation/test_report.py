@@ -16,7 +16,13 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.bootstrap import Interval, interval, resample
 from paraclip.evaluation.compare import Drawing, Side, compare
-from paraclip.evaluation.contact_sheet import choose, contact_sheet, distinct, wrapped
+from paraclip.evaluation.contact_sheet import (
+    choose,
+    contact_sheet,
+    distinct,
+    unlike,
+    wrapped,
+)
 from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
@@ -331,12 +337,23 @@ def test_the_sheet_shows_gains_the_middle_and_the_loss() -> None:
         first,
         rankings(*[same if n in (2, 7) else [2, 0] if n == 5 else other for n in range(9)]),
     )
-    chosen = choose(base, tuned, np.arange(9))
+    pairs = [(f"word{n}", "another") for n in range(9)]
+    chosen = choose(base, tuned, pairs)
     assert chosen[:3] == [(2, "greatest gain"), (7, "greatest gain"), (5, "greatest gain")]
     assert [kind for _, kind in chosen[3:]] == ["median", "median", "greatest loss"]
     assert chosen[-1][0] == 8
 
-    assert [n for n, _ in choose(base, tuned, np.array([0, 5, 8]))] == [5, 0, 8]
+    alike = [pairs[n] if n in (0, 5) else pairs[8] for n in range(9)]
+    assert [n for n, _ in choose(base, tuned, alike)] == [5, 0, 1]
+
+
+def test_the_greatest_gains_share_no_content_word_of_the_caption() -> None:
+    captions = ["The letter A", "A letter B", "The ram", "Two rams", "An oak"]
+    pairs = [(caption, "A photo of it") for caption in captions]
+    order = [1, 0, 3, 2, 4]
+    assert unlike(order, pairs, 3) == [1, 3, 4]
+    assert unlike(order, pairs, 4) == [1, 3, 4, 0]  # too few: the greatest that is left
+    assert unlike(order[:2], pairs, 3) == [1, 0]
 
 
 def test_of_pairs_of_the_same_texts_the_first_is_shown() -> None:

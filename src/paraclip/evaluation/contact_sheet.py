@@ -1,7 +1,8 @@
 """A picture of the same query worded two ways: what base finds and what tuned finds.
 
-Which pairs are shown is no free choice: the three whose overlap grew most, two in the middle, and
-the one that lost most; the title says so.
+Which pairs are shown is no free choice: the three whose overlap grew most among captions without a
+content word in common (or all three might be "the letter A", "the letter B", ...), two in the
+middle, and the one that lost most; the title says so.
 """
 
 import textwrap
@@ -17,6 +18,7 @@ from paraclip.data.images import open_image
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, shared_results
 from paraclip.files import atomic_path
+from paraclip.paraphrase.words import content_stems
 
 Integer = NDArray[np.integer]
 Rankings = tuple[Integer, Integer]
@@ -57,7 +59,7 @@ def contact_sheet(
     """
     if not pairs:
         raise UserError(path, "there is no pair to draw", "Give pairs.")
-    chosen = choose(base_rankings, tuned_rankings, distinct(pairs))
+    chosen = choose(base_rankings, tuned_rankings, pairs)
     shown = min(SHOWN, base_rankings[0].shape[1])
     sheet = Sheet(len(chosen), shown, labels, base_rankings[0].shape[1])
     for place, (number, kind) in enumerate(chosen):
@@ -76,20 +78,36 @@ def distinct(pairs: Sequence[tuple[str, str]]) -> Integer:
     return np.array(sorted(first.values()))
 
 
-def choose(base: Rankings, tuned: Rankings, among: Integer) -> list[tuple[int, str]]:
+def choose(
+    base: Rankings, tuned: Rankings, pairs: Sequence[tuple[str, str]]
+) -> list[tuple[int, str]]:
     """Numbers of the pairs to show and why, by how much AO@k grew; equal ones by their order."""
     gain = average_overlap(*tuned) - average_overlap(*base)
-    order = among[np.argsort(-gain[among], kind="stable")]
+    among = distinct(pairs)
+    order = among[np.argsort(-gain[among], kind="stable")].tolist()
     middle = max(0, (len(order) - MEDIAN) // 2)
     wanted = [
-        *((int(number), KINDS[0]) for number in order[:GREATEST]),
-        *((int(number), KINDS[1]) for number in order[middle : middle + MEDIAN]),
-        *((int(number), KINDS[2]) for number in order[len(order) - WORST :]),
+        *((number, KINDS[0]) for number in unlike(order, pairs, GREATEST)),
+        *((number, KINDS[1]) for number in order[middle : middle + MEDIAN]),
+        *((number, KINDS[2]) for number in order[len(order) - WORST :]),
     ]
     kinds: dict[int, str] = {}
     for number, kind in wanted:
         kinds.setdefault(number, kind)
     return list(kinds.items())
+
+
+def unlike(order: Sequence[int], pairs: Sequence[tuple[str, str]], count: int) -> list[int]:
+    """The first numbers whose captions share no content word; the next ones where they are few."""
+    taken: list[int] = []
+    told: set[str] = set()
+    for number in order:
+        said = set(content_stems(pairs[number][0]))
+        if len(taken) < count and not told & said:
+            taken.append(number)
+            told |= said
+    rest = [number for number in order if number not in taken]
+    return (taken + rest)[:count]
 
 
 class Sheet:
@@ -112,8 +130,8 @@ class Sheet:
         title = f"The same query worded two ways: {labels[0]} against {labels[1]}"
         self.write((GAP, 6), title, 20)
         how = (
-            f"Pairs by change of AO@{k}: the {GREATEST} greatest gains, {MEDIAN} in the middle, "
-            f"the greatest loss. Blue frame: among the first {k} for both wordings."
+            f"Pairs by change of AO@{k}: the {GREATEST} greatest gains without a word in common, "
+            f"{MEDIAN} in the middle, the greatest loss. Blue frame: among the first {k} for both."
         )
         self.write((GAP, 34), how, 14, FAINT)
 
