@@ -22,9 +22,15 @@ def real() -> Mini:
     return Mini.from_wheels()
 
 
-def test_near_sentences_are_near(real):
+def similarities(model: Mini) -> list[float]:
+    """How near to a sentence its paraphrase and another one are."""
     texts = ["A dog runs over the grass.", "A puppy races across a lawn.", "The stock market fell."]
-    near, far = (encode_texts(real, texts) @ encode_texts(real, texts)[0])[1:].tolist()
+    vectors = encode_texts(model, texts)
+    return (vectors @ vectors[0])[1:].tolist()
+
+
+def test_near_sentences_are_near(real):
+    near, far = similarities(real)
     assert near > 0.5 > far
 
 
@@ -48,3 +54,17 @@ def test_the_shipped_heads_are_small_and_say_what_made_them():
 
 def test_the_temperature_is_within_clips_bounds(real):
     assert 10 < float(real.logit_scale.detach().exp()) <= 100
+
+
+def test_new_heads_are_orthogonal_and_the_random_state_draws_them():
+    torch.manual_seed(0)
+    one = Mini.from_wheels(heads=None)
+    torch.manual_seed(1)
+    other = Mini.from_wheels(heads=None)
+    for head in (one.text_head, one.image_head):
+        square = head.weight.detach() @ head.weight.detach().T
+        torch.testing.assert_close(square, 0.36 * torch.eye(256), atol=1e-5, rtol=0)
+    assert not torch.equal(one.text_head.weight, other.text_head.weight)
+    near, far = similarities(one)
+    assert near > 0.5 > far
+    assert one.made_from is None

