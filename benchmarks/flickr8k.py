@@ -5,19 +5,25 @@
 Makes everything from the data alone and prints the table: image features, base (`mini` aligned on
 the training set), then for each seed the control (as many steps on the original captions), the
 tuned and the merged model, then the figures with their intervals. Tuned has a hard negative for
-each triple, made by rule (`paraclip negatives`). `--heads new` begins the base from new heads, not
-from the shipped ones. With `--replay` control and tuned learn as well from as many other captions
-of the training set as there are triples, by L1 alone, which counts twice, having twice the rows. A
-stage that is done is not done again. Under an hour on 2 cores.
+each triple, made by rule (`paraclip negatives`). `--setup` names another beginning or another way:
+
+- new_heads: the base begins from new heads, not from the shipped ones.
+- replay: control and tuned learn as well from as many other captions of the training set as there
+  are triples, by L1 alone, which counts twice, having twice the rows.
+- low_rate: the base begins from new heads, all of it at one low rate; tuned learns for longer,
+  with replay, and a share of MiniLM as its wheel brings it is merged into it, not of base.
+
+A stage that is done is not done again. About an hour on 2 cores.
 """
 
 import argparse
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import torch
@@ -60,10 +66,49 @@ TUNED = TrainConfig(
     image_loss_on=("caption", "paraphrase_1", "paraphrase_2"), text_temperature=0.2,
     negatives="negative", held_out=0.0, choose="last",
 )  # fmt: skip
-REPLAYED = replace(TUNED, replay="captions.csv", batch_size=512, weights=(2.0, 1.0, 1.0))
-HEADS = {"shipped": SHIPPED_HEADS, "new": None}
-NAMES = {"shipped": "flickr8k", "new": "flickr8k_new_heads"}
-ALPHA = 0.5
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the models of one table are made.
+
+    Args:
+        name: of the results.
+        folder: of the models; setups with the same base share it.
+        heads: that the base is aligned from; None for new ones.
+        base: how the base is aligned.
+        tuned: how it is tuned.
+        alpha: share of tuned in merged.
+        merged_with: what the rest of merged is: base, or tuned with its text tower as before
+            any alignment.
+    """
+
+    name: str
+    folder: str
+    heads: Path | None = SHIPPED_HEADS
+    base: AlignConfig = BASE
+    tuned: TrainConfig = TUNED
+    alpha: float = 0.5
+    merged_with: Literal["base", "wheel"] = "base"
+
+
+SETUPS = {
+    "shipped": Setup("flickr8k", "flickr8k"),
+    "replay": Setup(
+        "flickr8k_replay", "flickr8k",
+        tuned=replace(TUNED, replay="captions.csv", batch_size=512, weights=(2.0, 1.0, 1.0)),
+    ),
+    "new_heads": Setup("flickr8k_new_heads", "flickr8k_new_heads", None),
+    "low_rate": Setup(
+        "flickr8k_low_rate", "flickr8k_low_rate", None,
+        replace(BASE, learning_rate=5e-5, head_learning_rate=5e-5),
+        replace(
+            TUNED, epochs=6, batch_size=640, learning_rate=1e-4, text_temperature=0.15,
+            weights=(2.5, 1.0, 1.0), replay="captions.csv", replay_per_triple=1.5,
+        ),
+        0.88, "wheel",
+    ),
+}  # fmt: skip
 HOW = Arithmetic("bf16")
 FIGURES = {
     "AO@10": "AO@10", "JS@10": "JS@10", "TOT": "TOT", "STS": "STS mean of 7", "R@10": "T2I R@10",
@@ -74,21 +119,21 @@ def main() -> None:
     """All stages in order."""
     options = parser().parse_args()
     torch.manual_seed(0)
-    data, out = Path(options.data), Path(options.out or f"runs/{NAMES[options.heads]}")
-    asked, kind = (REPLAYED, "_replay") if options.replay else (TUNED, "")
-    name = f"{NAMES[options.heads]}{kind}"
-    base = make_base(data, out / "base", options.heads)
+    setup, data = SETUPS[options.setup], Path(options.data)
+    out = Path(options.out or f"runs/{setup.folder}")
+    kind = "_replay" if setup.tuned.replay else ""
+    base = make_base(data, out / "base", setup)
     reports = {}
     for seed in options.seeds:
-        config = replace(asked, seed=seed)
+        config = replace(setup.tuned, seed=seed)
         control = replace(config, control=True, negatives=None)
         models = {"base": load_model(str(base))}
         models["control"] = make_tuned(data, base, out / f"control{kind}-{seed}", control)
         models["tuned"] = make_tuned(data, base, out / f"tuned{kind}-{seed}", config)
-        models["merged"] = merge(models["base"], models["tuned"], ALPHA)
+        models["merged"] = make_merged(models["base"], models["tuned"], setup)
         reports[seed] = score(models, data, out / f"scores{kind}-{seed}", seed)
-    write_results(reports, name, asked, Path(options.results))
-    plot_scores(reports[options.seeds[0]], options.plot or f"docs/images/{name}.png")
+    write_results(reports, setup, Path(options.results))
+    plot_scores(reports[options.seeds[0]], options.plot or f"docs/images/{setup.name}.png")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,13 +144,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--results", default=RESULTS, help="folder of table and JSON")
     made.add_argument("--plot", help="picture to write")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument(
-        "--heads", choices=HEADS, default="shipped",
-        help="heads that the base is aligned from: the trained ones, or new ones without training",
-    )  # fmt: skip
-    made.add_argument(
-        "--replay", action="store_true", help="learn from captions without paraphrases as well"
-    )
+    made.add_argument("--setup", choices=SETUPS, default="shipped", help="see the script's head")
     return made
 
 
@@ -114,14 +153,14 @@ def feature_cache() -> Path:
     return cache_folder() / "image_features"
 
 
-def make_base(data: Path, out: Path, heads: str) -> Path:
+def make_base(data: Path, out: Path, setup: Setup) -> Path:
     """Align `mini` on the training captions of Flickr8k."""
     torch.manual_seed(0)  # new heads are drawn
-    model = Mini.from_wheels(HEADS[heads])
+    model = Mini.from_wheels(setup.heads)
     rows = training_captions(data)
     features = image_features(model, [str(row.image) for row in rows], feature_cache())
     texts, pictures = [row.caption for row in rows], [row.image_id for row in rows]
-    return align(model, texts, features, pictures, BASE, out)
+    return align(model, texts, features, pictures, setup.base, out)
 
 
 def training_captions(data: Path) -> list[Caption]:
@@ -143,6 +182,16 @@ def make_tuned(data: Path, base: Path, out: Path, config: TrainConfig) -> DualEn
     model = load_model(str(base))
     features = image_features(model, triples["image"].to_pylist(), feature_cache())
     return load_model(str(train(model, triples, features, replace(config, model="base"), out)))
+
+
+def make_merged(base: DualEncoder, tuned: DualEncoder, setup: Setup) -> DualEncoder:
+    """Tuned averaged with base, or with itself but for the text tower, which is the wheel's."""
+    if setup.merged_with == "base":
+        return merge(base, tuned, setup.alpha)
+    untaught = deepcopy(tuned)
+    wheel = Mini.from_wheels(setup.heads).text_tower.transformer
+    untaught.text_tower.transformer.load_state_dict(wheel.state_dict())
+    return merge(untaught, tuned, setup.alpha)
 
 
 def negatives_of(triples: pa.Table) -> pa.Array:
@@ -173,13 +222,14 @@ def score(models: dict[str, DualEncoder], data: Path, out: Path, seed: int) -> R
     return read_report(out / "report.json")
 
 
-def write_results(reports: dict[int, Report], name: str, tuned: TrainConfig, folder: Path) -> None:
+def write_results(reports: dict[int, Report], setup: Setup, folder: Path) -> None:
     """Write the figures of all seeds; print tables."""
     print(console_table(next(iter(reports.values()))))
     table = {short: over_seeds(list(reports.values()), line) for short, line in FIGURES.items()}
-    settings = {"base": asdict(BASE), "tuned": asdict(tuned), "alpha": ALPHA}
+    settings = {name: value for name, value in asdict(setup).items() if name != "heads"}
+    settings["heads"] = setup.heads and setup.heads.name
     seeds = {seed: figures(report) for seed, report in reports.items()}
-    keep(name, folder, in_markdown(table), over_seeds=table, seeds=seeds, settings=settings)
+    keep(setup.name, folder, in_markdown(table), over_seeds=table, seeds=seeds, settings=settings)
 
 
 def over_seeds(reports: list[Report], name: str) -> dict[str, dict[str, float]]:
