@@ -103,10 +103,10 @@ SETUPS = {
         "flickr8k_low_rate", "flickr8k_low_rate", None,
         replace(BASE, learning_rate=5e-5, head_learning_rate=5e-5),
         replace(
-            TUNED, epochs=6, batch_size=640, learning_rate=1e-4, text_temperature=0.15,
-            weights=(2.5, 1.0, 1.0), replay="captions.csv", replay_per_triple=1.5,
+            TUNED, epochs=6, batch_size=448, learning_rate=1e-4, text_temperature=0.12,
+            weights=(1.75, 1.0, 1.0), replay="captions.csv", replay_per_triple=0.75,
         ),
-        0.88, "wheel",
+        0.9, "wheel",
     ),
 }  # fmt: skip
 HOW = Arithmetic("bf16")

@@ -102,8 +102,10 @@ def unlike(order: Sequence[int], pairs: Sequence[tuple[str, str]], count: int) -
     taken: list[int] = []
     told: set[str] = set()
     for number in order:
+        if len(taken) == count:
+            break
         said = set(content_stems(pairs[number][0]))
-        if len(taken) < count and not told & said:
+        if not told & said:
             taken.append(number)
             told |= said
     rest = [number for number in order if number not in taken]
