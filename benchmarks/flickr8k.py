@@ -106,7 +106,7 @@ SETUPS = {
             TUNED, epochs=6, batch_size=448, learning_rate=1e-4, text_temperature=0.12,
             weights=(1.75, 1.0, 1.0), replay="captions.csv", replay_per_triple=0.75,
         ),
-        0.9, "wheel",
+        0.92, "wheel",
     ),
 }  # fmt: skip
 HOW = Arithmetic("bf16")
