@@ -138,13 +138,15 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
     made.add_argument("--out", help="folder of models and reports")
     made.add_argument("--results", default=RESULTS, help="folder of table and JSON")
     made.add_argument("--plot", help="picture to write")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--setup", choices=SETUPS, default="shipped", help="see the script's head")
+    made.add_argument("--setup", choices=SETUPS, default="shipped", help="as told above")
     return made
 
 
