@@ -98,15 +98,15 @@ SETUPS = {
         "flickr8k_replay", "flickr8k",
         tuned=replace(TUNED, replay="captions.csv", batch_size=512, weights=(2.0, 1.0, 1.0)),
     ),
-    "new_heads": Setup("flickr8k_new_heads", "flickr8k_new_heads", None),
+    "new_heads": Setup("flickr8k_new_heads", "flickr8k_new_heads", heads=None),
     "low_rate": Setup(
-        "flickr8k_low_rate", "flickr8k_low_rate", None,
-        replace(BASE, learning_rate=5e-5, head_learning_rate=5e-5),
-        replace(
+        "flickr8k_low_rate", "flickr8k_low_rate", heads=None,
+        base=replace(BASE, learning_rate=5e-5, head_learning_rate=5e-5),
+        tuned=replace(
             TUNED, epochs=6, batch_size=448, learning_rate=1e-4, text_temperature=0.12,
             weights=(1.75, 1.0, 1.0), replay="captions.csv", replay_per_triple=0.75,
         ),
-        0.92, "wheel",
+        alpha=0.92, merged_with="wheel",
     ),
 }  # fmt: skip
 HOW = Arithmetic("bf16")
@@ -191,7 +191,7 @@ def make_merged(base: DualEncoder, tuned: DualEncoder, setup: Setup) -> DualEnco
     if setup.merged_with == "base":
         return merge(base, tuned, setup.alpha)
     untaught = deepcopy(tuned)
-    wheel = Mini.from_wheels(setup.heads).text_tower.transformer
+    wheel = Mini.from_wheels().text_tower.transformer
     untaught.text_tower.transformer.load_state_dict(wheel.state_dict())
     return merge(untaught, tuned, setup.alpha)
 

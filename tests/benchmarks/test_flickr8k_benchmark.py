@@ -65,16 +65,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_table_has_all_models_and_what_was_gained(
     setup: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = [
-        "--setup",
-        setup,
-        "--seeds",
-        "0",
-        "--data",
-        str(data),
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    options = ["--setup", setup, "--seeds=0", "--data", str(data), "--out", str(tmp_path / "out")]
     places = ["--results", str(tmp_path), "--plot", str(tmp_path / "plot.png")]
     monkeypatch.setattr(sys, "argv", ["flickr8k.py", *options, *places])
     flickr8k.main()

@@ -98,7 +98,7 @@ def choose(
 
 
 def unlike(order: Sequence[int], pairs: Sequence[tuple[str, str]], count: int) -> list[int]:
-    """The first numbers whose captions share no content word; the next ones where they are few."""
+    """The first `count` numbers whose captions share no content word; fewer where all do."""
     taken: list[int] = []
     told: set[str] = set()
     for number in order:
@@ -108,8 +108,7 @@ def unlike(order: Sequence[int], pairs: Sequence[tuple[str, str]], count: int) -
         if not told & said:
             taken.append(number)
             told |= said
-    rest = [number for number in order if number not in taken]
-    return (taken + rest)[:count]
+    return taken
 
 
 class Sheet:
