@@ -24,10 +24,10 @@ import torch
 from torch.nn.functional import normalize
 
 from machine import CPU, RESULTS, facts_of, keep, markdown, peak_memory
-from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.paraphrased_retrieval import RBO_DEPTH, ParaphrasedRetrieval
-from paraclip.evaluation.pool import read_pool
-from paraclip.evaluation.ranking import top_k
+from paraclip.evaluation.benchmarks.paraphrased_retrieval import RBO_DEPTH, ParaphrasedRetrieval
+from paraclip.evaluation.inputs.pairs import Pairs
+from paraclip.evaluation.inputs.pool import read_pool
+from paraclip.evaluation.scoring.ranking import top_k
 
 CHUNK = 100_000  # vectors made at a time
 CLUSTERS = 20_000

@@ -34,24 +34,24 @@ from paraclip.data.reading import read_captions
 from paraclip.data.replay import with_replay
 from paraclip.data.triples import TEXTS, attach_images, read_triples
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
-from paraclip.evaluation.pairs import read_pairs
-from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.plots import plot_scores
-from paraclip.evaluation.pool import read_names, read_pool
-from paraclip.evaluation.report import Report, console_table, read_report
+from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
+from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
+from paraclip.evaluation.benchmarks.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
+from paraclip.evaluation.inputs.pairs import read_pairs
+from paraclip.evaluation.inputs.pool import read_names, read_pool
+from paraclip.evaluation.reporting.plots import plot_scores
+from paraclip.evaluation.reporting.report import Report, console_table, read_report
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.sts import SemanticSimilarity, read_tasks
-from paraclip.evaluation.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
-from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.files import cache_folder
+from paraclip.language.tagger import SpacyTagger
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import image_features
 from paraclip.models.loading import load_model
 from paraclip.models.mini import HEADS as SHIPPED_HEADS
 from paraclip.models.mini import Mini
-from paraclip.models.tagger import SpacyTagger
 from paraclip.paraphrase.negatives import hard_negatives
 from paraclip.training.align import align
 from paraclip.training.config import AlignConfig, TrainConfig

@@ -23,7 +23,7 @@ from machine import RESULTS, facts_of, keep, markdown, say
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.command import choose_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.report import Report
+from paraclip.evaluation.reporting.report import Report
 from paraclip.evaluation.run import evaluate
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from machine import RESULTS, keep, markdown
-from paraclip.evaluation.sts import SemanticSimilarity, read_tasks
+from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
 from paraclip.models.loading import load_model
 
 # Spearman's correlation times 100: Muennighoff et al. 2023 (MTEB), table of STS, all-MiniLM-L6-v2.

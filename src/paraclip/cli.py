@@ -78,7 +78,7 @@ COMMANDS = {
     ),
     "compare": Command(
         CompareConfig,
-        "paraclip.evaluation.compare_command:compare_command",
+        "paraclip.evaluation.reporting.compare_command:compare_command",
         "Say what changed between two models, by how much, and whether it counts.",
     ),
     "ablate": Command(

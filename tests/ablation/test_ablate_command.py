@@ -18,9 +18,9 @@ from paraclip.ablation.cells import chosen, model_of
 from paraclip.ablation.command import ablate_command, prepare
 from paraclip.cli import main
 from paraclip.errors import UserError
-from paraclip.evaluation.compare import Drawing, compare
-from paraclip.evaluation.compare_command import choose_pairs
 from paraclip.evaluation.config import CompareConfig
+from paraclip.evaluation.reporting.compare import Drawing, compare
+from paraclip.evaluation.reporting.compare_command import choose_pairs
 from paraclip.files import locked
 from paraclip.merging.merge import merge
 from paraclip.models.loading import load_model

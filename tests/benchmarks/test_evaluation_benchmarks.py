@@ -10,8 +10,8 @@ import torch
 import exact_search
 import paper_suite
 import published_figures
-from paraclip.evaluation.sts import YEARS
-from paraclip.evaluation.vectors import Arithmetic, text_vectors
+from paraclip.evaluation.benchmarks.sts import YEARS
+from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
 from paraclip.models.wheels import TEXT_PACKAGE
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from paraclip.errors import UserError
-from paraclip.evaluation.aro import (
+from paraclip.evaluation.benchmarks.aro import (
     GET,
     SYMMETRIC,
     VisualGenome,
@@ -22,8 +22,8 @@ from paraclip.evaluation.aro import (
     load_vg_attribution,
     load_vg_relation,
 )
-from paraclip.evaluation.pictures import Crop, crop_vectors, find_pictures, picture_key
-from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.inputs.pictures import Crop, crop_vectors, find_pictures, picture_key
+from paraclip.evaluation.scoring.vectors import Arithmetic
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "../shared/data")
 RED_LEFT = (0, 0, 10, 20)

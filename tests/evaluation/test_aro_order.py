@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.aro_order import (
+from paraclip.evaluation.benchmarks.aro_order import (
     Order,
     changes,
     first_of_all,
@@ -24,7 +24,7 @@ from paraclip.evaluation.aro_order import (
     read_cases,
     similarities,
 )
-from paraclip.evaluation.shuffles import (
+from paraclip.evaluation.inputs.shuffles import (
     all_but_nouns_and_adjectives,
     nouns_and_adjectives,
     options,
@@ -34,8 +34,8 @@ from paraclip.evaluation.shuffles import (
     within_trigrams,
     word_tokens,
 )
-from paraclip.evaluation.vectors import Arithmetic
-from paraclip.models.tagger import ADJECTIVES, NOUNS, Tagged
+from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.language.tagger import ADJECTIVES, NOUNS, Tagged
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "../shared/data")
 WITH_NLTK = pytest.mark.skipif(find_spec("nltk") is None, reason="NLTK is not installed")

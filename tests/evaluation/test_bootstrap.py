@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.errors import UserError
-from paraclip.evaluation import bootstrap, metrics
 from paraclip.evaluation.benchmark import Metric
-from paraclip.evaluation.bootstrap import STATISTICS, check_drawing, interval, resample
+from paraclip.evaluation.scoring import bootstrap, metrics
+from paraclip.evaluation.scoring.bootstrap import STATISTICS, check_drawing, interval, resample
 
 
 @given(

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
-from paraclip.evaluation import browser
-from paraclip.evaluation.browser import Album, island, results, write_browser
-from paraclip.evaluation.examples import Examples, examples_of, most_changed, overlaps
-from paraclip.evaluation.image_text_retrieval import Gallery, ImageTextRetrieval
-from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.pool import read_pool
+from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
+from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.benchmarks.variations import Variations
+from paraclip.evaluation.inputs.pairs import Pairs
+from paraclip.evaluation.inputs.pool import read_pool
+from paraclip.evaluation.inputs.wordings import read_wordings
+from paraclip.evaluation.reporting import browser
+from paraclip.evaluation.reporting.browser import Album, island, results, write_browser
+from paraclip.evaluation.reporting.examples import Examples, examples_of, most_changed, overlaps
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.variations import Variations
-from paraclip.evaluation.wordings import read_wordings
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 NASTY = "</script><img src=x onerror=alert(1)> & \u2028 'quoted'"

@@ -11,12 +11,12 @@ from colour_encoder import ColourEncoder
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
-from paraclip.evaluation.bootstrap import Interval, resample
-from paraclip.evaluation.compare import Comparison, Drawing, Row, compare
-from paraclip.evaluation.compare_command import choose_pairs, compare_command, verdict
 from paraclip.evaluation.config import CompareConfig
+from paraclip.evaluation.reporting.compare import Comparison, Drawing, Row, compare
+from paraclip.evaluation.reporting.compare_command import choose_pairs, compare_command, verdict
+from paraclip.evaluation.reporting.stored import read_stored
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.stored import read_stored
+from paraclip.evaluation.scoring.bootstrap import Interval, resample
 
 ITEMS = 60
 Write = Callable[..., str]

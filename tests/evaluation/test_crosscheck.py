@@ -14,10 +14,10 @@ import torch
 from hashed_encoder import HashedEncoder
 from text_sets import write_sts
 
-from paraclip.evaluation.image_text_retrieval import Gallery, ImageTextRetrieval
-from paraclip.evaluation.ranking import top_k
-from paraclip.evaluation.sts import YEARS, SemanticSimilarity, read_tasks
-from paraclip.evaluation.zero_shot import Labelled, ZeroShot
+from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
+from paraclip.evaluation.benchmarks.sts import YEARS, SemanticSimilarity, read_tasks
+from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot
+from paraclip.evaluation.scoring.ranking import top_k
 from paraclip.models.features import encode_texts
 
 WORDS = ("red", "green", "blue", "dog", "house", "runs", "sleeps", "under", "old", "the", "loud")

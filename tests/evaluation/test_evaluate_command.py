@@ -11,7 +11,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation import command, registry
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import BENCHMARKS
-from paraclip.evaluation.report import read_report
+from paraclip.evaluation.reporting.report import read_report
 
 ROWS = ("paraphrased-retrieval", "image-text-retrieval", "sugar-crepe-pp", "sts")
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from paraclip.data.reading import read_captions
-from paraclip.evaluation.image_text_retrieval import gallery
-from paraclip.evaluation.karpathy import load_coco
-from paraclip.evaluation.pairs import read_pairs
-from paraclip.evaluation.pool import read_names, read_pool
-from paraclip.evaluation.sts import SemanticSimilarity, read_tasks
-from paraclip.evaluation.sugar_crepe_pp import read_subsets
-from paraclip.evaluation.variations import Variations
-from paraclip.evaluation.vectors import Arithmetic
-from paraclip.evaluation.wordings import KINDS, read_wordings
-from paraclip.evaluation.zero_shot_data import load_imagenet
+from paraclip.evaluation.benchmarks.image_text_retrieval import gallery
+from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
+from paraclip.evaluation.benchmarks.sugar_crepe_pp import read_subsets
+from paraclip.evaluation.benchmarks.variations import Variations
+from paraclip.evaluation.inputs.karpathy import load_coco
+from paraclip.evaluation.inputs.pairs import read_pairs
+from paraclip.evaluation.inputs.pool import read_names, read_pool
+from paraclip.evaluation.inputs.wordings import KINDS, read_wordings
+from paraclip.evaluation.inputs.zero_shot_data import load_imagenet
+from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.models.loading import load_model
 from paraclip.models.wheels import TEXT_PACKAGE
 

@@ -7,9 +7,9 @@ import pytest
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from paraclip.errors import UserError
-from paraclip.evaluation.karpathy import load_coco, load_flickr8k, load_flickr30k
+from paraclip.evaluation.inputs.karpathy import load_coco, load_flickr8k, load_flickr30k
 from paraclip.evaluation.registry import BENCHMARKS, Missing, first_missing, load
-from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.scoring.vectors import Arithmetic
 
 HOW = Arithmetic()
 

@@ -10,17 +10,19 @@ from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 from PIL import Image
 from text_sets import write_sts, write_sugar_crepe_pp
 
-from paraclip.evaluation import command, kept_scores, sugar_crepe, sugar_crepe_pp
-from paraclip.evaluation.aro import VisualGenome
+from paraclip.evaluation import command
 from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.benchmarks import sugar_crepe, sugar_crepe_pp
+from paraclip.evaluation.benchmarks.aro import VisualGenome
+from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.kept_scores import keep_scores, key_of, read_kept, score_once
-from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.pictures import Found
-from paraclip.evaluation.pool import read_pool
-from paraclip.evaluation.report import data_hash, read_report
-from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.inputs.pairs import Pairs
+from paraclip.evaluation.inputs.pictures import Found
+from paraclip.evaluation.inputs.pool import read_pool
+from paraclip.evaluation.reporting.report import data_hash, read_report
+from paraclip.evaluation.scoring import kept_scores
+from paraclip.evaluation.scoring.kept_scores import keep_scores, key_of, read_kept, score_once
+from paraclip.evaluation.scoring.vectors import Arithmetic
 
 
 class Counting(ColourEncoder):

@@ -12,8 +12,8 @@ from colour_encoder import draw_pictures
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.pairs import read_pairs
-from paraclip.evaluation.pool import read_pool
+from paraclip.evaluation.inputs.pairs import read_pairs
+from paraclip.evaluation.inputs.pool import read_pool
 
 ROWS = [
     {"id": "a", "caption": "a red hat, worn", "caption2": "someone wears a red hat"},

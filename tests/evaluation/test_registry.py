@@ -12,7 +12,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation import command, registry
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import BENCHMARKS, Entry, Missing, in_suite, load
-from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.scoring.vectors import Arithmetic
 
 
 class Found:

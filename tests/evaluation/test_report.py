@@ -14,15 +14,22 @@ from text_sets import write_sts, write_sugar_crepe_pp
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
-from paraclip.evaluation.bootstrap import Interval, interval, resample
-from paraclip.evaluation.compare import Drawing, Side, compare
-from paraclip.evaluation.contact_sheet import choose, contact_sheet, distinct, unlike, wrapped
-from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
-from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.plots import headlines, plot_scores
-from paraclip.evaluation.pool import read_pool
-from paraclip.evaluation.report import (
+from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
+from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
+from paraclip.evaluation.benchmarks.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
+from paraclip.evaluation.inputs.pairs import Pairs
+from paraclip.evaluation.inputs.pool import read_pool
+from paraclip.evaluation.reporting.compare import Drawing, Side, compare
+from paraclip.evaluation.reporting.contact_sheet import (
+    choose,
+    contact_sheet,
+    distinct,
+    unlike,
+    wrapped,
+)
+from paraclip.evaluation.reporting.plots import headlines, plot_scores
+from paraclip.evaluation.reporting.report import (
     Line,
     Report,
     Section,
@@ -33,11 +40,10 @@ from paraclip.evaluation.report import (
     section_markdown,
     write_json,
 )
+from paraclip.evaluation.reporting.stored import read_stored
+from paraclip.evaluation.reporting.trade_off import plot_trade_off
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.stored import read_stored
-from paraclip.evaluation.sts import SemanticSimilarity, read_tasks
-from paraclip.evaluation.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
-from paraclip.evaluation.trade_off import plot_trade_off
+from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
 
 MODELS = {"control": 1.5, "base": 1.0, "tuned": 0.1}
 

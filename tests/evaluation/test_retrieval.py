@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.evaluation.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
-from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.pool import Pool, read_pool
-from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
+from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.inputs.pairs import Pairs
+from paraclip.evaluation.inputs.pool import Pool, read_pool
+from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.models.features import encode_images, encode_texts
 
 

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from paraclip.errors import UserError
-from paraclip.evaluation.pool import Pool
+from paraclip.evaluation.benchmarks.variations import Variations
+from paraclip.evaluation.inputs.pool import Pool
+from paraclip.evaluation.inputs.wordings import KINDS, read_wordings
 from paraclip.evaluation.scenes.backdrops import BACKDROPS
 from paraclip.evaluation.scenes.benchmark import (
     GET,
@@ -31,9 +33,7 @@ from paraclip.evaluation.scenes.benchmark import (
 )
 from paraclip.evaluation.scenes.pen import Look, Pen, shade
 from paraclip.evaluation.scenes.plan import DRAWERS, SIDE, draw, parse
-from paraclip.evaluation.variations import Variations
-from paraclip.evaluation.vectors import Arithmetic
-from paraclip.evaluation.wordings import KINDS, read_wordings
+from paraclip.evaluation.scoring.vectors import Arithmetic
 
 POSES = {
     "running", "asleep", "flying", "cheering", "waving", "holding", "sitting", "hat", "bare",

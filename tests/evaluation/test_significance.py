@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from paraclip.evaluation.benchmark import Metric
-from paraclip.evaluation.bootstrap import draws, interval, resample
-from paraclip.evaluation.significance import holm, over_seeds, p_value
+from paraclip.evaluation.scoring.bootstrap import draws, interval, resample
+from paraclip.evaluation.scoring.significance import holm, over_seeds, p_value
 
 
 def test_holm_by_hand() -> None:

@@ -9,9 +9,9 @@ from colour_encoder import ColourEncoder, draw_pictures
 from text_sets import write_sugar_crepe_pp
 
 from paraclip.errors import UserError
-from paraclip.evaluation import sugar_crepe_pp
-from paraclip.evaluation.sugar_crepe import KINDS, load, read_kinds
-from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.benchmarks import sugar_crepe_pp
+from paraclip.evaluation.benchmarks.sugar_crepe import KINDS, load, read_kinds
+from paraclip.evaluation.scoring.vectors import Arithmetic
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "../shared/data")
 WITH_DATA = pytest.mark.skipif(not (DATA / "sugar_crepe").is_dir(), reason=f"no data in {DATA}")

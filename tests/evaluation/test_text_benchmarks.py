@@ -12,8 +12,8 @@ from scipy import stats
 from text_sets import TEXTS, write_sts, write_sugar_crepe_pp
 
 from paraclip.errors import UserError
-from paraclip.evaluation.sts import TASKS, SemanticSimilarity, Task, read_tasks
-from paraclip.evaluation.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
+from paraclip.evaluation.benchmarks.sts import TASKS, SemanticSimilarity, Task, read_tasks
+from paraclip.evaluation.benchmarks.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
 from paraclip.models.features import encode_texts
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from paraclip.evaluation.bootstrap import Interval
-from paraclip.evaluation.report import Line, Report, Section
-from paraclip.evaluation.trade_off import (
+from paraclip.evaluation.reporting.report import Line, Report, Section
+from paraclip.evaluation.reporting.trade_off import (
     appearance,
     change,
     plot_trade_off,
     robust_line,
     standard_lines,
 )
+from paraclip.evaluation.scoring.bootstrap import Interval
 
 
 def report(models: int, tasks: dict[str, str], move: float = 1.0) -> Report:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.pool import read_pool
-from paraclip.evaluation.variations import Answers, Variations, judge
-from paraclip.evaluation.vectors import Arithmetic
-from paraclip.evaluation.wordings import read_wordings
+from paraclip.evaluation.benchmarks.variations import Answers, Variations, judge
+from paraclip.evaluation.inputs.pool import read_pool
+from paraclip.evaluation.inputs.wordings import read_wordings
+from paraclip.evaluation.scoring.vectors import Arithmetic
 
 KINDS = ("lexical", "typo")
 ROWS = [

@@ -13,16 +13,16 @@ from PIL import Image
 
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
-from paraclip.evaluation import cifar
-from paraclip.evaluation.cifar import Layout, load_cifar10, load_cifar100
-from paraclip.evaluation.vectors import Arithmetic
-from paraclip.evaluation.zero_shot import Labelled, ZeroShot
-from paraclip.evaluation.zero_shot_data import (
+from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot
+from paraclip.evaluation.inputs import cifar
+from paraclip.evaluation.inputs.cifar import Layout, load_cifar10, load_cifar100
+from paraclip.evaluation.inputs.zero_shot_data import (
     imagenet_ids,
     imagenet_words,
     load_folder,
     load_imagenet,
 )
+from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.models.encoder import Tokens
 from paraclip.models.features import encode_texts
 

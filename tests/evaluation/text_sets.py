@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from paraclip.evaluation.sts import YEARS
+from paraclip.evaluation.benchmarks.sts import YEARS
 
 TEXTS = [
     ("a red hat", "a red cap", 4.5),

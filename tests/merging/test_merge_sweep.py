@@ -15,10 +15,10 @@ from tiny_models import tiny_clip
 from paraclip.cli import main
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
-from paraclip.evaluation.bootstrap import Interval
 from paraclip.evaluation.command import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.kept_scores import Kept, read_kept, score_once, write_kept
+from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.scoring.kept_scores import Kept, read_kept, score_once, write_kept
 from paraclip.merging.command import merge_command, standard_names
 from paraclip.merging.config import MergeConfig
 from paraclip.merging.knee import Figure, admissible, knee, robustness

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from paraclip.language.words import stem, words
 from paraclip.paraphrase.similarity import Reading, unit
-from paraclip.paraphrase.words import stem, words
 
 WIDTH = 384
 

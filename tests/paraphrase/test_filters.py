@@ -7,9 +7,9 @@ from fake_encoder import BagEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paraclip.language.words import words
 from paraclip.paraphrase.config import SMALL, STRONG, Limits
 from paraclip.paraphrase.filters import REASONS, Judge, Question, plain_reason
-from paraclip.paraphrase.words import words
 
 CAPTION = "Two brown dogs run across a field without a leash."
 

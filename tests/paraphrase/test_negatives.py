@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from paraclip.cli import main
 from paraclip.data.triples import TEXTS, read_provenance, read_triples, write_triples
-from paraclip.models import tagger as tagging
-from paraclip.models.tagger import Tagged
+from paraclip.language import tagger as tagging
+from paraclip.language.tagger import Tagged
 from paraclip.paraphrase.negatives import (
     KINDS,
     OPPOSITES,

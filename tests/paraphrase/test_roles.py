@@ -2,8 +2,8 @@
 
 import pytest
 
-from paraclip.paraphrase.roles import already_painted, mixed_up, rebound, turned, undergone
-from paraclip.paraphrase.words import words
+from paraclip.language.roles import already_painted, mixed_up, rebound, turned, undergone
+from paraclip.language.words import words
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.paraphrase import lexicon, words
+from paraclip.language import lexicon, words
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Any
 from paraclip.ablation.plan import Cell, as_asked
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.report import data_hash
+from paraclip.evaluation.reporting.report import data_hash
+from paraclip.evaluation.reporting.stored import Stored, read_stored
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.stored import Stored, read_stored
 from paraclip.files import write_text
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder

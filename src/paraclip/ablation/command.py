@@ -10,9 +10,9 @@ from paraclip.ablation.grid import Grid, read_grid
 from paraclip.ablation.plan import make_plan
 from paraclip.ablation.study import Study
 from paraclip.errors import UserError
-from paraclip.evaluation.bootstrap import check_drawing
 from paraclip.evaluation.command import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.scoring.bootstrap import check_drawing
 from paraclip.files import cache_folder
 from paraclip.training.launch import placed
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from paraclip.ablation.plan import Cell, Row
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.benchmark import LOWER_IS_BETTER
-from paraclip.evaluation.bootstrap import Interval, interval, resample
-from paraclip.evaluation.compare import LEVEL
-from paraclip.evaluation.report import Line
-from paraclip.evaluation.significance import holm, over_seeds, p_value
-from paraclip.evaluation.stored import Stored
+from paraclip.evaluation.reporting.compare import LEVEL
+from paraclip.evaluation.reporting.report import Line
+from paraclip.evaluation.reporting.stored import Stored
+from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
+from paraclip.evaluation.scoring.significance import holm, over_seeds, p_value
 
 Float = NDArray[np.floating]
 

@@ -9,11 +9,19 @@ from typing import Any
 
 from paraclip.ablation.plan import Cell, Plan, Row, as_asked
 from paraclip.ablation.results import Change, Entry, Figure, Results
-from paraclip.evaluation.bootstrap import Interval
-from paraclip.evaluation.compare import LEVEL
-from paraclip.evaluation.plots import plot_scores
-from paraclip.evaluation.report import Line, Report, Section, as_dict, escape, spread, table
-from paraclip.evaluation.trade_off import plot_trade_off
+from paraclip.evaluation.reporting.compare import LEVEL
+from paraclip.evaluation.reporting.plots import plot_scores
+from paraclip.evaluation.reporting.report import (
+    Line,
+    Report,
+    Section,
+    as_dict,
+    escape,
+    spread,
+    table,
+)
+from paraclip.evaluation.reporting.trade_off import plot_trade_off
+from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.files import write_text
 
 FORMAT = "paraclip-ablation-1"

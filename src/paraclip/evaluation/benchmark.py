@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.evaluation import metrics
+from paraclip.evaluation.scoring import metrics
 from paraclip.models.encoder import DualEncoder
 
 Float = NDArray[np.floating]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.bootstrap import check_drawing
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import BENCHMARKS, SUITES, Missing, in_suite, load, maker_of
-from paraclip.evaluation.report import console_table
+from paraclip.evaluation.reporting.report import console_table
 from paraclip.evaluation.run import evaluate
+from paraclip.evaluation.scoring.bootstrap import check_drawing
 from paraclip.evaluation.sources import arithmetic, data_folder
 from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder

@@ -15,7 +15,7 @@ from typing import Any
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.scoring.vectors import Arithmetic
 
 HERE = "paraclip.evaluation."
 SUITES = ("paper", "quick", "all")

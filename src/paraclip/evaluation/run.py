@@ -11,13 +11,11 @@ import numpy as np
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
-from paraclip.evaluation.bootstrap import Interval, interval, resample
-from paraclip.evaluation.browser import write_browser
-from paraclip.evaluation.contact_sheet import contact_sheet
-from paraclip.evaluation.examples import Examples, examples_of
-from paraclip.evaluation.kept_scores import Kept, keep_scores
-from paraclip.evaluation.plots import plot_scores
-from paraclip.evaluation.report import (
+from paraclip.evaluation.reporting.browser import write_browser
+from paraclip.evaluation.reporting.contact_sheet import contact_sheet
+from paraclip.evaluation.reporting.examples import Examples, examples_of
+from paraclip.evaluation.reporting.plots import plot_scores
+from paraclip.evaluation.reporting.report import (
     Line,
     Report,
     Section,
@@ -26,8 +24,10 @@ from paraclip.evaluation.report import (
     markdown,
     write_json,
 )
-from paraclip.evaluation.trade_off import plot_trade_off
-from paraclip.evaluation.vectors import reads_pictures
+from paraclip.evaluation.reporting.trade_off import plot_trade_off
+from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
+from paraclip.evaluation.scoring.kept_scores import Kept, keep_scores
+from paraclip.evaluation.scoring.vectors import reads_pictures
 from paraclip.files import atomic_path, disk_errors, write_text
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors

@@ -8,21 +8,21 @@ from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
+from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.benchmarks.sugar_crepe_pp import SUBSETS
+from paraclip.evaluation.benchmarks.variations import GET as GET_WORDINGS
+from paraclip.evaluation.benchmarks.variations import NEEDS as VARIATIONS
+from paraclip.evaluation.benchmarks.variations import Variations
+from paraclip.evaluation.benchmarks.zero_shot import ZeroShot
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
-from paraclip.evaluation.pairs import read_pairs
-from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.pool import read_names, read_pool
+from paraclip.evaluation.inputs.pairs import read_pairs
+from paraclip.evaluation.inputs.pool import read_names, read_pool
+from paraclip.evaluation.inputs.wordings import KINDS, read_wordings
+from paraclip.evaluation.inputs.zero_shot_data import GET as GET_CLASSES
+from paraclip.evaluation.inputs.zero_shot_data import load_folder
 from paraclip.evaluation.registry import Missing
-from paraclip.evaluation.sugar_crepe_pp import SUBSETS
-from paraclip.evaluation.variations import GET as GET_WORDINGS
-from paraclip.evaluation.variations import NEEDS as VARIATIONS
-from paraclip.evaluation.variations import Variations
-from paraclip.evaluation.vectors import Arithmetic
-from paraclip.evaluation.wordings import KINDS, read_wordings
-from paraclip.evaluation.zero_shot import ZeroShot
-from paraclip.evaluation.zero_shot_data import GET as GET_CLASSES
-from paraclip.evaluation.zero_shot_data import load_folder
+from paraclip.evaluation.scoring.vectors import Arithmetic
 
 FLICKR8K = 8_091  # pictures
 

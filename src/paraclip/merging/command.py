@@ -4,9 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError
-from paraclip.evaluation.bootstrap import check_drawing
 from paraclip.evaluation.command import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.scoring.bootstrap import check_drawing
 from paraclip.files import cache_folder
 from paraclip.merging.config import MergeConfig
 from paraclip.merging.knee import STANDARD

@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from paraclip.evaluation.bootstrap import Interval
+from paraclip.evaluation.scoring.bootstrap import Interval
 
 Role = Literal["robust", "standard"]
 

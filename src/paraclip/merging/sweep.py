@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric
-from paraclip.evaluation.bootstrap import Interval, interval, resample
-from paraclip.evaluation.kept_scores import score_once
+from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
+from paraclip.evaluation.scoring.kept_scores import score_once
 from paraclip.merging.knee import Figure, Role, knee
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from paraclip.evaluation.bootstrap import Interval
-from paraclip.evaluation.plots import COLOURS, arms, new_figure, save
-from paraclip.evaluation.report import as_dict, counts, figure, spread, table
+from paraclip.evaluation.reporting.plots import COLOURS, arms, new_figure, save
+from paraclip.evaluation.reporting.report import as_dict, counts, figure, spread, table
+from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.files import write_text
 from paraclip.merging.knee import Figure, admissible, robustness
 from paraclip.merging.sweep import Sweep

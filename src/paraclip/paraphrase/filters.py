@@ -12,12 +12,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from paraclip.paraphrase import lexicon
-from paraclip.paraphrase import words as spoken
+from paraclip.language import lexicon
+from paraclip.language import words as spoken
+from paraclip.language.relations import doubtful_reason
+from paraclip.language.roles import mixed_up
 from paraclip.paraphrase.cleaning import clean
 from paraclip.paraphrase.config import STRONG, Limits
-from paraclip.paraphrase.relations import doubtful_reason
-from paraclip.paraphrase.roles import mixed_up
 from paraclip.paraphrase.similarity import Reading, SentenceEncoder
 
 REASONS = (

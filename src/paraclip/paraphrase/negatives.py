@@ -16,8 +16,8 @@ from itertools import combinations
 from random import Random
 
 from paraclip.data.triples import TEXTS
-from paraclip.models.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
-from paraclip.paraphrase.words import is_content, words
+from paraclip.language.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
+from paraclip.language.words import is_content, words
 from paraclip.progress import track
 
 VERBS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ"))

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from paraclip.data.problems import Problems
 from paraclip.data.triples import TEXTS, read_provenance, read_triples, write_triples
-from paraclip.models.tagger import SpacyTagger
+from paraclip.language.tagger import SpacyTagger
 from paraclip.paraphrase.config import NegativesConfig
 from paraclip.paraphrase.negatives import KINDS, hard_negatives
 

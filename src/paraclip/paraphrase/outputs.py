@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from paraclip.data.triples import PROVENANCE, SCHEMA
 from paraclip.files import atomic_path
+from paraclip.language.words import rewords
 from paraclip.paraphrase.steps import Failed, Kept, Outcome, Rejected
-from paraclip.paraphrase.words import rewords
 
 ROW_GROUP = 10_000  # rows held in memory before they are written
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from paraclip.language.words import overlap
 from paraclip.paraphrase.filters import Verdict
-from paraclip.paraphrase.words import overlap
 
 MARGIN = 0.08  # cosine; candidates this close to the nearest count as equally near in meaning
 

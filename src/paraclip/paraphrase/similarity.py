@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paraclip.paraphrase.words import word_spans
+from paraclip.language.words import word_spans
 
 WIDTH = 384
 LONGEST = 96  # tokens read of one text; captions are far shorter

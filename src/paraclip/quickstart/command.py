@@ -16,7 +16,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
-from paraclip.evaluation.report import console_table
+from paraclip.evaluation.reporting.report import console_table
 from paraclip.files import text_hash
 from paraclip.merging.merge import merge
 from paraclip.models.checkpoint import save_model

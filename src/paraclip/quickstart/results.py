@@ -7,13 +7,13 @@ import pyarrow as pa
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.image_text_retrieval import ImageTextRetrieval, gallery
-from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.pool import Pool
-from paraclip.evaluation.report import Report
+from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
+from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.inputs.pairs import Pairs
+from paraclip.evaluation.inputs.pool import Pool
+from paraclip.evaluation.reporting.report import Report
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.vectors import Arithmetic
+from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.files import text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.quickstart.config import QuickstartConfig

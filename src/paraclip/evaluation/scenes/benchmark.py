@@ -1,6 +1,6 @@
 """The benchmarks `scenes` and `probes`: drawn pictures and written texts that ship with ParaCLIP.
 
-Both are variations (`evaluation/variations.py`) and ask the same three things. `scenes`: a caption
+Both are variations (`benchmarks/variations.py`) and ask the same three things. `scenes`: a caption
 of each drawn scene in seven rewordings, with a contrast. `probes`: idioms, negation and jargon over
 the same pictures, one rewording an item. The pool holds each scene and the scene that its contrast
 tells of, so finding the right one takes more than finding the right subject.
@@ -14,11 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.pool import Pool
+from paraclip.evaluation.benchmarks.variations import Variations
+from paraclip.evaluation.inputs.pool import Pool
+from paraclip.evaluation.inputs.wordings import KINDS, read_wordings
 from paraclip.evaluation.scenes.plan import draw
-from paraclip.evaluation.variations import Variations
-from paraclip.evaluation.vectors import Arithmetic
-from paraclip.evaluation.wordings import KINDS, read_wordings
+from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.files import atomic_path, cache_folder, text_hash
 
 NEEDS: dict[str, tuple[str, ...]] = {"scenes": (), "probes": ()}

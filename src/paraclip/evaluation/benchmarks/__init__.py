@@ -1,0 +1,1 @@
+"""One module per benchmark: its data, its figures, its registry hooks."""

@@ -1,0 +1,263 @@
+"""ARO, order (Yuksekgonul et al. 2023, ICLR): is a caption nearer than its own words shuffled?
+
+Each Karpathy test caption of COCO or Flickr30k stands beside four shuffles of itself
+(`shuffles.py`). The picture must be nearer to the caption than to all four (Precision@1; a blind
+guess gets 20 %). A tie is wrong. A shuffle that changed nothing (a caption of one noun, two equal
+words) is no test and is left out; in the original it ties with the caption, and counts as right.
+
+Known fault: the shuffles are broken English, so a text model that never saw the picture gets most
+of them right (Hsieh et al. 2023, SugarCrepe). The set says more of grammar than of pictures.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.data.images import pictures_hash
+from paraclip.data.problems import Problems
+from paraclip.data.record import BrokenRow, clean_text
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
+from paraclip.evaluation.inputs.pictures import find_pictures, picture_key, row_images
+from paraclip.evaluation.inputs.rows import good_rows, read_rows
+from paraclip.evaluation.inputs.shuffles import SHUFFLES, options
+from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
+from paraclip.files import file_hash, text_hash
+from paraclip.language.tagger import SpacyTagger, Tagger
+from paraclip.models.encoder import DualEncoder
+
+Float = NDArray[np.floating]
+
+SEED = 1  # the authors' own
+SETS = {
+    "aro-coco-order": ("coco", ("coco_karpathy_test.json", "karpathy_test_captions.json")),
+    "aro-flickr30k-order": ("flickr30k", ("flickr30k_test.json",)),
+}
+NEEDS = {
+    name: ("|".join(f"{folder}/{file}" for file in files), folder)
+    for name, (folder, files) in SETS.items()
+}
+CAPTIONS = "https://storage.googleapis.com/sfr-vision-language-research/datasets/"
+GET = {
+    "aro-coco-order": f"Get {CAPTIONS}coco_karpathy_test.json into coco/ and the pictures of "
+    "http://images.cocodataset.org/zips/val2014.zip into coco/val2014/.",
+    "aro-flickr30k-order": f"Get {CAPTIONS}flickr30k_test.json into flickr30k/ and the pictures "
+    "(asked for at https://shannon.cs.illinois.edu/DenotationGraph/) into flickr30k/images/.",
+}
+
+
+def load_coco_order(data: Path, how: Arithmetic) -> Benchmark:
+    """COCO-Order on the pictures that `coco/` holds."""
+    return load("aro-coco-order", data, how)
+
+
+def load_flickr30k_order(data: Path, how: Arithmetic) -> Benchmark:
+    """Flickr30k-Order on the pictures that `flickr30k/` holds."""
+    return load("aro-flickr30k-order", data, how)
+
+
+def load(name: str, data: Path, how: Arithmetic) -> Benchmark:
+    """One of the two; where the folder's `captions.json` lists its pictures, on these."""
+    folder, files = data / SETS[name][0], SETS[name][1]
+    file = next((folder / file for file in files if (folder / file).exists()), folder / files[0])
+    cases = read_cases(file, GET[name], Problems(how.max_broken))
+    listed = folder / "captions.json"
+    if listed.exists():
+        cases = on_sample(cases, listed, Problems(how.max_broken))
+    return Order(name, cases, folder, listed, how=how)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Captions with their pictures, in the order of the file.
+
+    Args:
+        name: of the file.
+        images: name of the picture of each caption.
+        captions: as many.
+        hash: of the file.
+        whole: captions of the whole file.
+        skipped: broken entries that were left out.
+        notes: what a reader of the figures must know.
+    """
+
+    name: str
+    images: tuple[str, ...]
+    captions: tuple[str, ...]
+    hash: str
+    whole: int = 0
+    skipped: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
+    """Read a Karpathy test file: entries of `image` and a list called `caption`.
+
+    Raises:
+        UserError: no such file, a column is missing, a picture is there twice, too many broken
+            entries, none at all.
+    """
+    problems = Problems() if problems is None else problems
+    if not file.is_file():
+        raise UserError(file, "there is no such file", get)
+    found: dict[str, list[str]] = {}
+
+    def take(row: dict[str, Any], where: str) -> None:
+        for column in ("image", "caption"):
+            if column not in row:
+                raise UserError(where, f"has no {column!r}", get)
+        image, texts = clean_text(row["image"], "image"), texts_of(row["caption"])
+        if image in found:
+            raise UserError(where, f"{image!r} is there twice", "Take one out.")
+        found[image] = texts
+
+    _, skipped = good_rows(file, take, problems)
+    if not found:
+        raise UserError(file, "holds no captions", get)
+    images = tuple(image for image, texts in found.items() for _ in texts)
+    captions = tuple(text for texts in found.values() for text in texts)
+    return Cases(file.name, images, captions, file_hash(file), len(captions), skipped)
+
+
+def on_sample(cases: Cases, listed: Path, problems: Problems) -> Cases:
+    """The cases of the pictures that a list names.
+
+    Args:
+        cases: of a whole set.
+        listed: JSON of `file_name` and, for pictures outside the set, `captions` of its own.
+        problems: where broken rows are noted.
+
+    Raises:
+        UserError: the list cannot be read, or too much of it is broken.
+    """
+    texts: dict[str, list[str]] = {}
+    for image, caption in zip(cases.images, cases.captions, strict=True):
+        texts.setdefault(picture_key(image), []).append(caption)
+    kept: dict[str, list[str]] = {}
+    own = 0
+    for where, row in read_rows(str(listed), problems):
+        name, known = str(row.get("file_name")), texts.get(picture_key(str(row.get("file_name"))))
+        if name in kept:
+            raise UserError(where, f"{name!r} is there twice", "Take one out.")
+        try:
+            kept[name] = known or texts_of(row.get("captions"))
+            own += known is None
+        except BrokenRow as broken:
+            problems.add(where, str(broken))
+    problems.check(len(kept) + problems.count)
+    note = (
+        f"{listed.name} names {len(kept):,} pictures: {len(kept) - own:,} of the {len(texts):,} "
+        f"of {cases.name}, and {own:,} others with captions of its own"
+    )
+    images = tuple(name for name, some in kept.items() for _ in some)
+    captions = tuple(text for some in kept.values() for text in some)
+    both = text_hash(f"{cases.hash} {file_hash(listed)}")
+    return replace(cases, images=images, captions=captions, hash=both, notes=(note,))
+
+
+def texts_of(captions: Any) -> list[str]:
+    """The captions of one picture.
+
+    Raises:
+        BrokenRow: they are no list of texts, or none.
+    """
+    if not isinstance(captions, list) or not captions:
+        raise BrokenRow("the captions are no list")
+    return [clean_text(caption) for caption in captions]
+
+
+class Order:
+    """The benchmark on one set of captions and one folder of pictures.
+
+    Args:
+        name: as the command line calls it.
+        cases: captions and their pictures.
+        folder: of the pictures.
+        listed: file that lists the pictures of a folder that is a part of the set on purpose.
+        tagger: finds nouns and adjectives; spaCy's if left out.
+        how: arithmetic of the vectors.
+        seed: decides the shuffles.
+
+    Raises:
+        UserError: pictures are missing (a share of `how.max_broken` of them is left out with a
+            note), or spaCy is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cases: Cases,
+        folder: Path,
+        listed: Path | None = None,
+        tagger: Tagger | None = None,
+        how: Arithmetic | None = None,
+        seed: int = SEED,
+    ) -> None:
+        self.name, self.how = name, how or Arithmetic()
+        found = find_pictures(cases.images, folder, listed, self.how)
+        tagger = SpacyTagger() if tagger is None else tagger
+        kept = [n for n, image in enumerate(cases.images) if image in found.paths]
+        made = options([cases.captions[n] for n in kept], tagger, seed)
+        tested = [n for n, texts in enumerate(made) if len(set(texts)) > 1]
+        self.options = [made[n] for n in tested]
+        self.paths = [found.paths[cases.images[kept[n]]] for n in tested]
+        self.notes = [*cases.notes, *found.notes, *untested(len(made) - len(tested))]
+        self.label = "COCO-Order" if "coco" in name else "Flickr30k-Order"
+        self.pictures = tuple(dict.fromkeys(self.paths))
+        pictures = len(self.pictures)
+        self.pool = f"{len(tested):,} captions of {pictures:,} pictures, each with four shuffles"
+        self.data: dict[str, Any] = {
+            "captions": cases.name, "hash": cases.hash, "skipped": cases.skipped,
+            "count": len(tested), "pictures": pictures, "whole_count": cases.whole,
+            "options_hash": text_hash(json.dumps(self.options)), "tagger": tagger.name,
+            "seed": seed, "pictures_hash": pictures_hash(self.pictures),
+        }  # fmt: skip
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """Precision@1, and how often the caption beats each shuffle by itself."""
+        images, kept, notes = row_images(model, self.paths, cache, self.how)
+        owners = numbered([self.paths[n] for n in kept])
+        texts = [text for n in kept for text in self.options[n]]
+        vectors = text_vectors(model, texts, self.how, self.name).reshape(len(kept), 5, -1)
+        similar = similarities(images, vectors)
+        changed = changes([self.options[n] for n in kept])
+        found = [Metric(self.label, first_of_all(similar, changed), clusters=owners)]
+        for number, shuffle in enumerate(SHUFFLES):
+            real = changed[:, number]
+            beaten = (similar[real, 0] > similar[real, number + 1]).astype(np.float64)
+            name = f"{self.label} {shuffle}"
+            found.append(Metric(name, beaten, clusters=owners[real], headline=False))
+        return Scores(found, {"similarity": similar, "item": kept}, [*self.notes, *notes])
+
+
+def untested(many: int) -> list[str]:
+    """A note on captions that no shuffle changes."""
+    return [f"{many:,} captions left out that no shuffle changes"] if many else []
+
+
+def changes(options: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
+    """Whether each shuffle differs from its caption [items, 4]."""
+    return np.array([[text != texts[0] for text in texts[1:]] for texts in options], bool)
+
+
+def similarities(images: Float, texts: Float) -> Float:
+    """Cosines float64 [items, options] of images [items, width], texts [items, options, width]."""
+    found: Float = np.einsum("iw,iow->io", images.astype(np.float64), texts.astype(np.float64))
+    return found
+
+
+def first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:
+    """1 where the caption (first column) beats every shuffle that changed it.
+
+    Args:
+        similar: [items, 1 + shuffles].
+        changed: [items, shuffles].
+    """
+    beaten = (similar[:, :1] > similar[:, 1:]) | ~changed
+    right: Float = np.logical_and.reduce(beaten, axis=1).astype(np.float64)
+    return right

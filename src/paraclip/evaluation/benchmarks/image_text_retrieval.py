@@ -1,0 +1,158 @@
+"""Image-text retrieval: R@k both ways, as the field counts it where a picture has several captions.
+
+Text to image (T2I): every caption is a query; is its picture among the first k? Image to text
+(I2T): every picture is a query; is any of its captions among the first k of all captions?
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.data.captions import Caption
+from paraclip.data.images import pictures_hash
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.inputs.pool import refuse_missing
+from paraclip.evaluation.scoring import metrics
+from paraclip.evaluation.scoring.ranking import top_k
+from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, text_vectors
+from paraclip.files import text_hash
+from paraclip.models.encoder import DualEncoder
+
+Float = NDArray[np.floating]
+Integer = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures and the captions of each.
+
+    Args:
+        name: where they come from.
+        references: pictures as paths or URLs, each once.
+        captions: all captions.
+        owners: for each caption the number of its picture.
+    """
+
+    name: str
+    references: tuple[str, ...]
+    captions: tuple[str, ...]
+    owners: tuple[int, ...]
+
+
+def gallery(captions: Iterable[Caption], name: str, only: Sequence[str] | None = None) -> Gallery:
+    """Put captions of one picture together, in the order in which the pictures come.
+
+    Args:
+        captions: those without a picture are passed over.
+        name: what to call the set.
+        only: names or ids of the pictures to take (a test split), or None for all.
+
+    Raises:
+        UserError: none is left, or a picture of `only` has no caption.
+    """
+    wanted = None if only is None else set(only)
+    numbers: dict[str, int] = {}
+    references: list[str] = []
+    texts: list[str] = []
+    owners: list[int] = []
+    met: set[str] = set()
+    for caption in captions:
+        names = {caption.image_id, Path(caption.image or "").name}
+        if caption.image is None or (wanted is not None and not wanted & names):
+            continue
+        met |= names
+        if caption.image_id not in numbers:
+            numbers[caption.image_id] = len(references)
+            references.append(caption.image)
+        texts.append(caption.caption)
+        owners.append(numbers[caption.image_id])
+    lost = [] if only is None else [entry for entry in only if entry not in met]
+    if lost:
+        what = f"has no caption for {len(lost)} of {len(only or ()):,} pictures, such as {lost[0]}"
+        raise UserError(name, what, "Give the list of names that belongs to these captions.")
+    if not references:
+        raise UserError(name, "holds no caption with a picture", "Name the folder with --images.")
+    return Gallery(name, tuple(references), tuple(texts), tuple(owners))
+
+
+class ImageTextRetrieval:
+    """R@k both ways on one gallery.
+
+    Args:
+        shown: pictures and captions.
+        cutoffs: the k of R@k; those above the number of pictures are refused.
+        how: arithmetic of the vectors.
+        name: of the benchmark.
+
+    Raises:
+        UserError: there are fewer pictures than the largest k, or too many of them are missing.
+    """
+
+    def __init__(
+        self,
+        shown: Gallery,
+        cutoffs: tuple[int, ...] = (1, 5, 10),
+        how: Arithmetic | None = None,
+        name: str = "image-text-retrieval",
+    ) -> None:
+        pictures, captions = len(shown.references), len(shown.captions)
+        if pictures < max(cutoffs):
+            what = f"R@{max(cutoffs)} does not fit {pictures} pictures"
+            raise UserError(shown.name, what, "Give more pictures.")
+        self.name = name
+        self.shown, self.cutoffs, self.how = shown, cutoffs, how or Arithmetic()
+        refuse_missing(shown.references, self.how.max_broken)
+        self.pictures = shown.references
+        self.pool = f"{pictures:,} pictures and {captions:,} captions of {shown.name}"
+        rows = zip(shown.owners, shown.captions, strict=True)
+        names = [Path(reference).name for reference in shown.references]
+        self.data: dict[str, Any] = {
+            "captions": captions, "pool_size": pictures,
+            "pictures_hash": pictures_hash(self.pictures),
+            "hash": text_hash("\n".join([*names, *(f"{owner} {text}" for owner, text in rows)])),
+        }  # fmt: skip
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """R@k both ways, an item a query; the captions of a picture are resampled together."""
+        images, places, notes = image_vectors(model, self.shown.references, cache, self.how)
+        owners, kept = self.renumbered(places)
+        texts = text_vectors(
+            model, [self.shown.captions[row] for row in kept], self.how, "captions"
+        )
+        found, ranks = self.found(images, texts, owners)
+        return Scores(found, ranks, notes)
+
+    def found(
+        self, images: Float, texts: Float, owners: Integer
+    ) -> tuple[list[Metric], dict[str, metrics.Integer]]:
+        """The figures, and the place of the first right result of every query.
+
+        Args:
+            images: unit vectors [pictures, width].
+            texts: unit vectors [captions, width].
+            owners: for each caption the number of its picture.
+        """
+        widest = max(self.cutoffs)
+        pictures = top_k(texts, images, widest)
+        sentences = owners[top_k(images, texts, widest)]
+        to_image = metrics.first_relevant(pictures == owners[:, None])
+        to_text = metrics.first_relevant(sentences == np.arange(len(images))[:, None])
+        found = [
+            Metric(f"{way} R@{k}", metrics.recall(ranks, k), clusters=clusters)
+            for way, ranks, clusters in (("T2I", to_image, owners), ("I2T", to_text, None))
+            for k in self.cutoffs
+        ]
+        return found, {"text_to_image_rank": to_image, "image_to_text_rank": to_text}
+
+    def renumbered(self, places: Integer) -> tuple[Integer, Integer]:
+        """Owners among the good pictures, and rows of the captions that have one."""
+        numbers = np.full(len(self.shown.references), -1)
+        numbers[places] = np.arange(len(places))
+        owners = numbers[np.asarray(self.shown.owners)]
+        kept = np.flatnonzero(owners >= 0)
+        return owners[kept], kept

@@ -1,0 +1,123 @@
+"""Paraphrased retrieval: do two wordings of a query find the same pictures?
+
+AO@k and JS@k of the paper (arXiv 2402.15120), over one fixed pool; beside them rank-biased overlap
+and the share of queries whose first result changes. Formulas in `metrics.py`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.data.images import pictures_hash
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Metric, Scores, Shown
+from paraclip.evaluation.inputs.pairs import Pairs
+from paraclip.evaluation.inputs.pool import Pool, refuse_missing
+from paraclip.evaluation.scoring import metrics
+from paraclip.evaluation.scoring.ranking import top_k
+from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, text_vectors
+from paraclip.models.encoder import DualEncoder
+
+Integer = NDArray[np.int64]
+
+RBO_DEPTH = 50  # places that rank-biased overlap looks at: with p = 0.9 they weigh 99.9 %
+
+
+class ParaphrasedRetrieval:
+    """The benchmark on one set of pairs and one pool.
+
+    Args:
+        pairs: captions and their other wordings.
+        pool: pictures to search.
+        k: results looked at; one number or several.
+        how: arithmetic of the vectors.
+
+    Raises:
+        UserError: the pool holds fewer than k pictures, or too many of them are missing.
+    """
+
+    name = "paraphrased-retrieval"
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        pool: Pool,
+        k: int | tuple[int, ...] = 10,
+        how: Arithmetic | None = None,
+    ) -> None:
+        self.pairs, self.searched, self.how = pairs, pool, how or Arithmetic()
+        self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
+        self.k = max(self.cutoffs)
+        refuse_missing(pool.references, self.how.max_broken)
+        self.pictures = pool.references
+        self.pool = f"{len(pairs):,} pairs of {pairs.name}, over {pool.describe()}"
+        self.data: dict[str, Any] = {
+            "pairs": pairs.name, "pairs_hash": pairs.hash, "pairs_skipped": pairs.skipped,
+            "pool": pool.name, "pool_size": len(pool), "pool_hash": pool.hash,
+            "pictures_hash": pictures_hash(self.pictures), "k": list(self.cutoffs),
+        }  # fmt: skip
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """AO@k, JS@k, RBO and the share of first results that change.
+
+        The first `k` (the largest) of both rankings [pairs, k] stand in `arrays`.
+        """
+        pool, places, notes = self.pool_vectors(model, cache)
+        depth = max(self.k, min(RBO_DEPTH, len(pool)))
+        texts = text_vectors(
+            model, [*self.pairs.captions, *self.pairs.paraphrases], self.how, "wordings"
+        )
+        ranked = places[top_k(texts, pool, depth, label="search")]
+        first, second = ranked[: len(self.pairs)], ranked[len(self.pairs) :]
+        rankings = {
+            "caption_ranking": first[:, : self.k], "paraphrase_ranking": second[:, : self.k]
+        }  # fmt: skip
+        return Scores(self.found(first, second), rankings, notes)
+
+    def found(self, first: Integer, second: Integer) -> list[Metric]:
+        """The figures of two rankings [pairs, depth]."""
+        overlaps = [
+            metric
+            for k in self.cutoffs
+            for metric in (
+                Metric(f"AO@{k}", metrics.average_overlap(first[:, :k], second[:, :k])),
+                Metric(f"JS@{k}", metrics.jaccard(first[:, :k], second[:, :k])),
+            )
+        ]
+        biased = metrics.rank_biased_overlap(first, second)
+        changed = metrics.first_changes(first, second)
+        return [
+            *overlaps,
+            Metric("RBO (p = 0.9)", biased, headline=False),
+            Metric("first result changes", changed, headline=False),
+        ]
+
+    def pairs_shown(self, scores: Scores) -> Shown:
+        """Every pair, for the browser of examples."""
+        texts = list(zip(self.pairs.captions, self.pairs.paraphrases, strict=True))
+        arrays = ("caption_ranking", "paraphrase_ranking")
+        return Shown(texts, [""] * len(texts), arrays, self.searched.references)
+
+    def pool_vectors(
+        self, model: DualEncoder, cache: Path | None
+    ) -> tuple[NDArray[np.floating], Integer, list[str]]:
+        """Vectors of the pool, their pool positions, and notes on pictures left out."""
+        if self.searched.vectors is None:
+            return image_vectors(model, self.searched.references, cache, self.how)
+        note = f"nothing tells which model made the vectors of {self.searched.name}"
+        return self.searched.vectors, np.arange(len(self.searched)), [note]
+
+
+def checked_cutoffs(cutoffs: tuple[int, ...], pool: Pool) -> tuple[int, ...]:
+    """The k's, each once, the smallest first.
+
+    Raises:
+        UserError: there is none, or one does not fit the pool.
+    """
+    for k in cutoffs or (0,):
+        if k < 1 or len(pool) < k:
+            what = f"k = {k} does not fit a pool of {len(pool):,} pictures"
+            raise UserError(pool.name, what, "Give a larger pool or another --k.")
+    return tuple(sorted(set(cutoffs)))

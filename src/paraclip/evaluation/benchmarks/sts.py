@@ -1,0 +1,237 @@
+"""Seven tasks of semantic textual similarity: STS12 to STS16, STS-B, SICK-R.
+
+For each pair the cosine of the two text vectors is set against the gold score, by Spearman's (and
+Pearson's) correlation. The setting is SentEval's "all": the subsets of a year are put together and
+one correlation is taken, as in Gao et al. 2021 (SimCSE) and sentence-transformers' tables. Beside
+it stands SentEval's "mean", the mean of subsets: one correlation a subset, and for a year their
+plain mean; older papers quote that, and it is another figure. Only the text encoder is asked, so a
+model without pictures is scored as well. Files lie as SentEval lays them out.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paraclip.errors import UserError, nearest
+from paraclip.evaluation.benchmark import Metric, Scores, Statistic
+from paraclip.evaluation.scoring import metrics
+from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
+from paraclip.files import file_hash, read_bounded, text_hash
+from paraclip.models.encoder import DualEncoder
+
+YEARS = {
+    "STS12": ("MSRpar", "MSRvid", "SMTeuroparl", "surprise.OnWN", "surprise.SMTnews"),
+    # SMT of 2013 is under a licence of its own; SentEval leaves it out, and so does everyone.
+    "STS13": ("FNWN", "headlines", "OnWN"),
+    "STS14": ("deft-forum", "deft-news", "headlines", "images", "OnWN", "tweet-news"),
+    "STS15": ("answers-forums", "answers-students", "belief", "headlines", "images"),
+    "STS16": ("answer-answer", "headlines", "plagiarism", "postediting", "question-question"),
+}
+TASKS = (*YEARS, "STS-B", "SICK-R")
+MEND = (
+    "Get the seven tasks in SentEval's layout (data/downstream/get_transfer_data.bash of "
+    "https://github.com/facebookresearch/SentEval) and name the folder that holds STS and SICK."
+)
+
+NEEDS = ("sts",)
+GET = (
+    "Get SentEval's STS and SICK folders (data/downstream/get_transfer_data.bash of "
+    "https://github.com/facebookresearch/SentEval) into sts/ of the data folder."
+)
+
+SUBSETS = "mean of subsets"
+
+Pair = tuple[str, str, float]
+"""First sentence, second sentence, gold score."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The pairs of one task that have a gold score, all subsets together.
+
+    Args:
+        name: as in `TASKS`.
+        pairs: subset after subset.
+        hash: of the files.
+        sizes: pairs of each subset; empty where the task has none.
+    """
+
+    name: str
+    pairs: tuple[Pair, ...]
+    hash: str
+    sizes: tuple[int, ...] = ()
+
+    def subset_numbers(self) -> metrics.Integer:
+        """For each pair the number of its subset, from 0 [pairs]."""
+        sizes = self.sizes or (len(self.pairs),)
+        return np.repeat(np.arange(len(sizes)), sizes)
+
+
+def read_tasks(folder: str | Path, names: Sequence[str] = TASKS) -> list[Task]:
+    """Read the named tasks.
+
+    Raises:
+        UserError: a task is unknown, a file is missing or is not in SentEval's layout, or a gold
+            file has another number of lines than its sentences.
+    """
+    for name in names:
+        if name not in TASKS:
+            raise UserError("sts", f"there is no task {name!r}", nearest(name, list(TASKS)))
+    return [read_task(Path(folder), name) for name in names]
+
+
+def read_task(folder: Path, name: str) -> Task:
+    """Read one task."""
+    files = task_files(folder, name)
+    for file in files:
+        if not file.exists():
+            raise UserError(file, f"this file of {name} is missing", MEND)
+    if name in YEARS:
+        couples = zip(files[::2], files[1::2], strict=True)
+        found = [list(read_subset(texts, gold)) for texts, gold in couples]
+    else:
+        found = [list(read_columns(files[0], *LAYOUTS[name]))]
+    pairs = [pair for subset in found for pair in subset]
+    if len(pairs) < 3:
+        raise UserError(files[0], "holds fewer than three pairs with a gold score", MEND)
+    sizes = tuple(map(len, found)) if name in YEARS else ()
+    return Task(name, tuple(pairs), text_hash(" ".join(map(file_hash, files))), sizes)
+
+
+def task_files(folder: Path, name: str) -> list[Path]:
+    """The files of a task; for a year sentences and gold scores of each subset in turn."""
+    if name == "STS-B":
+        return [folder / "STS" / "STSBenchmark" / "sts-test.csv"]
+    if name == "SICK-R":
+        return [folder / "SICK" / "SICK_test_annotated.txt"]
+    place = folder / "STS" / f"{name}-en-test"
+    return [
+        place / f"STS.{kind}.{subset}.txt" for subset in YEARS[name] for kind in ("input", "gs")
+    ]
+
+
+def read_subset(texts: Path, gold: Path) -> Iterator[Pair]:
+    """Pairs of a subset; an empty line in the gold file is a pair that nobody judged.
+
+    Raises:
+        UserError: the files differ in length, or a line is broken.
+    """
+    sentences, scores = read_lines(texts), read_lines(gold)
+    if len(sentences) != len(scores):
+        what = f"has {len(scores):,} lines, and {texts.name} has {len(sentences):,}"
+        raise UserError(gold, what, MEND)
+    for number, (line, score) in enumerate(zip(sentences, scores, strict=True), start=1):
+        if score.strip():
+            fields = line.split("\t")
+            if len(fields) < 2:
+                raise UserError(f"{texts}:{number}", "is not two sentences with a tab", MEND)
+            yield fields[0], fields[1], gold_score(score, f"{gold}:{number}")
+
+
+LAYOUTS = {"STS-B": ((5, 6, 4), False), "SICK-R": ((1, 2, 3), True)}
+"""Columns of sentence, sentence and gold score; whether the first line is a header."""
+
+
+def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Iterator[Pair]:
+    """Pairs of a tab-separated file, where a quote is only a quote."""
+    first, second, score = columns
+    for number, line in enumerate(read_lines(file), start=1):
+        if header and number == 1:
+            continue
+        fields = line.split("\t")
+        if len(fields) <= max(columns):
+            raise UserError(f"{file}:{number}", f"has {len(fields)} columns", MEND)
+        if fields[score].strip():
+            gold = gold_score(fields[score], f"{file}:{number}")
+            yield fields[first], fields[second], gold
+
+
+def read_lines(file: Path) -> list[str]:
+    """Lines of a text file, cut at line feeds only: the sentences hold other odd breaks."""
+    try:
+        text = read_bounded(file).decode("utf-8")
+    except UnicodeDecodeError as error:
+        row = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"{file}:{row}", "is not UTF-8", MEND) from None
+    return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def gold_score(text: str, where: str) -> float:
+    """The number that people gave."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(where, f"{text.strip()[:40]!r} is no gold score", MEND)
+    return value
+
+
+class SemanticSimilarity:
+    """The seven tasks, or those of them that are given.
+
+    Args:
+        tasks: from `read_tasks`.
+        how: arithmetic of the vectors.
+    """
+
+    name = "sts"
+    pictures: tuple[str, ...] = ()
+
+    def __init__(self, tasks: list[Task], how: Arithmetic | None = None) -> None:
+        self.tasks, self.how = tasks, how or Arithmetic()
+        total = sum(len(task.pairs) for task in tasks)
+        names = ", ".join(task.name for task in tasks)
+        self.pool = f'{total:,} pairs, test sets of {names}; SentEval\'s "all" setting'
+        self.data: dict[str, Any] = {
+            "tasks": {task.name: {"pairs": len(task.pairs), "hash": task.hash} for task in tasks},
+            "setting": "all",
+        }
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """Spearman's and Pearson's correlation: of all tasks, of each, of each year's subsets."""
+        items = self.similarities(model)
+        groups = np.repeat(np.arange(len(self.tasks)), [len(task.pairs) for task in self.tasks])
+        return Scores(
+            self.correlations(items, groups, "spearman", "")
+            + self.correlations(items, groups, "pearson", ", Pearson")
+        )
+
+    def correlations(
+        self, items: metrics.Float, groups: metrics.Integer, statistic: Statistic, label: str
+    ) -> list[Metric]:
+        """The mean over the tasks and each task, both as "all" and as the mean of subsets."""
+        mean = f"STS mean of {len(self.tasks)}"
+        subsets = np.concatenate([task.subset_numbers() for task in self.tasks])
+        both = np.stack([groups, subsets], axis=1)
+        headline = statistic == "spearman"
+        found = [Metric(f"{mean}{label}", items, statistic, groups, headline=headline)]
+        for number, task in enumerate(self.tasks):
+            own = items[groups == number]
+            found.append(Metric(f"{task.name}{label}", own, statistic, headline=False))
+        if not subsets.any():
+            return found
+        found.append(Metric(f"{mean}, {SUBSETS}{label}", items, statistic, both, headline=False))
+        for number, task in enumerate(self.tasks):
+            if len(task.sizes) > 1:
+                own, parts = items[groups == number], task.subset_numbers()
+                name = f"{task.name}, {SUBSETS}{label}"
+                found.append(Metric(name, own, statistic, parts, headline=False))
+        return found
+
+    def similarities(self, model: DualEncoder) -> metrics.Float:
+        """Cosine and gold score of every pair [pairs, 2]."""
+        pairs = [pair for task in self.tasks for pair in task.pairs]
+        texts = [text for first, second, _ in pairs for text in (first, second)]
+        vectors = text_vectors(model, texts, self.how, "STS")
+        cosines = metrics.cosine(vectors[::2], vectors[1::2])
+        return np.stack([cosines, [gold for _, _, gold in pairs]], axis=1)
+
+
+def load(data: Path, how: Arithmetic) -> SemanticSimilarity:
+    """The seven tasks in the data folder."""
+    return SemanticSimilarity(read_tasks(data / "sts"), how)

@@ -1,0 +1,187 @@
+"""SugarCrepe++: is a paraphrase nearer than a sentence of other meaning?
+
+Dumpala et al. 2024 (CC BY 4.0). Files of one subset each, rows with `caption`, `caption2` (same
+meaning) and `negative_caption` (same words, other meaning), and the `filename` of their picture in
+COCO 2017 val.
+
+TOT, text only: sim(caption, caption2) must beat both sim(caption, negative) and sim(caption2,
+negative). ITT, image and text: sim(image, caption) and sim(image, caption2) must both beat
+sim(image, negative). A tie is wrong. A blind guess gets a third of either.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.data.images import pictures_hash
+from paraclip.data.problems import Problems
+from paraclip.data.record import BrokenRow, clean_text, label, require
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Metric, Scores, numbered
+from paraclip.evaluation.inputs.pictures import Found, find_pictures, row_images
+from paraclip.evaluation.inputs.rows import read_rows
+from paraclip.evaluation.scoring import metrics
+from paraclip.evaluation.scoring.vectors import Arithmetic, reads_pictures, text_vectors
+from paraclip.files import file_hash
+from paraclip.models.encoder import DualEncoder
+
+Float = NDArray[np.floating]
+
+COLUMNS = ("caption", "caption2", "negative_caption")
+SUBSETS = ("replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")
+NEEDS = ("sugar_crepe_pp",)
+GET = (
+    "Get the JSON files of https://github.com/Sri-Harsha/scpp into sugar_crepe_pp/ of the data "
+    "folder."
+)
+MEND = "Get the JSON files from https://github.com/Sri-Harsha/scpp and name their folder."
+
+
+@dataclass(frozen=True)
+class Subset:
+    """One kind of change.
+
+    Args:
+        name: of the kind.
+        rows: as (caption, caption2, negative_caption).
+        hash: of the file.
+        images: name of each row's picture; empty where the file does not tell it.
+    """
+
+    name: str
+    rows: tuple[tuple[str, ...], ...]
+    hash: str
+    images: tuple[str, ...] = ()
+
+
+def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[Subset]:
+    """The subsets that are in the folder, in the order of their names.
+
+    Raises:
+        UserError: there is none, a column is missing, an id is there twice, too many broken rows.
+    """
+    problems = Problems() if problems is None else problems
+    files = [Path(folder) / f"{name}.json" for name in SUBSETS]
+    found = [read_subset(file, problems) for file in files if file.exists()]
+    problems.check(sum(len(subset.rows) for subset in found) + problems.count)
+    if not found:
+        raise UserError(folder, f"holds no SugarCrepe++ file ({SUBSETS[0]}.json ...)", MEND)
+    return found
+
+
+def read_subset(file: Path, problems: Problems) -> Subset:
+    """One file."""
+    rows, images, seen = [], [], set()
+    for where, row in read_rows(str(file), problems):
+        for name in COLUMNS:
+            require(list(row), name, "text", where)
+        given = row.get("id")
+        if given is not None and str(given) in seen:
+            raise UserError(where, f"id {label(given)} is there twice", "Take one out.")
+        if given is not None:
+            seen.add(str(given))
+        try:
+            rows.append(tuple(clean_text(row[name], name) for name in COLUMNS))
+            images.append(str(row.get("filename") or ""))
+        except BrokenRow as broken:
+            problems.add(where, str(broken))
+    if not rows:
+        raise UserError(file, "holds no rows", MEND)
+    return Subset(file.stem, tuple(rows), file_hash(file), tuple(images))
+
+
+class SugarCrepePlusPlus:
+    """TOT of the subsets at hand, their mean (macro), and the mean over all rows (micro).
+
+    With pictures also ITT, over the rows whose picture is at hand; it is a headline only where
+    every row has its picture.
+
+    Args:
+        subsets: from `read_subsets`.
+        how: arithmetic of the vectors.
+        found: the pictures at hand, or None for TOT alone.
+    """
+
+    name = "sugar-crepe-pp"
+
+    def __init__(
+        self, subsets: list[Subset], how: Arithmetic | None = None, found: Found | None = None
+    ) -> None:
+        self.subsets, self.how = subsets, how or Arithmetic()
+        self.rows = [row for subset in subsets for row in subset.rows]
+        self.groups = np.repeat(np.arange(len(subsets)), [len(s.rows) for s in subsets])
+        sizes = ", ".join(f"{subset.name} {len(subset.rows):,}" for subset in subsets)
+        missing = [name for name in SUBSETS if name not in {subset.name for subset in subsets}]
+        without = f"; without {', '.join(missing)}" if missing else ""
+        names = [name for subset in subsets for name in subset.images]
+        paths = {} if found is None else found.paths
+        self.seen = np.array([n for n, name in enumerate(names) if name in paths], np.int64)
+        self.paths = [paths[names[n]] for n in self.seen]
+        self.pictures = tuple(dict.fromkeys(self.paths))
+        self.notes = [] if found is None else self.about_pictures(found)
+        beside = f"; ITT on {len(self.seen):,} of them" if len(self.seen) else ", text only"
+        self.pool = f"{len(self.rows):,} rows{beside} ({sizes}{without})"
+        self.data: dict[str, Any] = {
+            "subsets": {subset.name: subset.hash for subset in subsets}, "missing": missing,
+            "rows_with_picture": len(self.seen), "pictures_hash": pictures_hash(self.pictures),
+        }  # fmt: skip
+
+    def about_pictures(self, found: Found) -> list[str]:
+        """Notes on what ITT covers."""
+        covered = (
+            f"{len(self.seen):,} of {len(self.rows):,} rows, over {len(self.pictures):,} pictures"
+        )
+        return [*found.notes, f"ITT is of {covered}"] if len(self.seen) else found.notes
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """TOT for each row, ITT for those with a picture; the texts are encoded anew."""
+        texts = [text for row in self.rows for text in row]
+        vectors = text_vectors(model, texts, self.how, "SugarCrepe++").reshape(
+            len(self.rows), 3, -1
+        )
+        right = metrics.text_only_test(*vectors.swapaxes(0, 1))
+        found = self.figures("TOT", right, self.groups, None, True)
+        if not len(self.seen) or not reads_pictures(model):
+            return Scores(found, notes=self.notes)
+        images, kept, notes = row_images(model, self.paths, cache, self.how)
+        rows = self.seen[kept]
+        seen = metrics.image_text_test(images, *vectors[rows].swapaxes(0, 1))
+        clusters = numbered([self.paths[n] for n in kept])
+        whole = len(rows) == len(self.rows)
+        found += self.figures("ITT", seen, self.groups[rows], clusters, whole)
+        return Scores(found, {"itt_item": rows, "itt_right": seen}, [*self.notes, *notes])
+
+    def figures(
+        self, name: str, right: Float, groups: NDArray[np.integer],
+        clusters: NDArray[np.integer] | None, headline: bool,
+    ) -> list[Metric]:  # fmt: skip
+        """Macro, micro, and each subset's."""
+        found = [
+            Metric(name, right, groups=groups, clusters=clusters, headline=headline),
+            Metric(f"{name} micro", right, clusters=clusters, headline=False),
+        ]
+        for number in np.unique(groups):
+            own = groups == number
+            label, together = self.subsets[number].name, None if clusters is None else clusters[own]
+            found.append(Metric(f"{name} {label}", right[own], clusters=together, headline=False))
+        return found
+
+
+def load(data: Path, how: Arithmetic) -> SugarCrepePlusPlus:
+    """The subsets in the data folder, with the pictures that `coco/` holds of them."""
+    problems = Problems(how.max_broken)
+    subsets = read_subsets(data / "sugar_crepe_pp", problems)
+    return SugarCrepePlusPlus(subsets, how, pictures_of(subsets, data / "coco", how))
+
+
+def pictures_of(subsets: Sequence[Subset], folder: Path, how: Arithmetic) -> Found:
+    """Pictures for ITT. TOT needs none, so where too many are missing a note says so instead."""
+    names = [name for subset in subsets for name in subset.images if name]
+    try:
+        return find_pictures(names, folder, folder / "captions.json", how)
+    except UserError as error:
+        return Found({}, [f"ITT is left out: {error}"])

@@ -1,0 +1,239 @@
+"""Linguistic variations: does a query find the same pictures however it is worded?
+
+The first open question of the ParaCLIP paper (arXiv 2402.15120, limitations): robustness to other
+variations than paraphrase. Each caption stands in several rewordings, one a kind (lexical,
+syntactic, telegraphic, verbose, colloquial, technical, typo), beside a contrast: nearly the same
+words with another meaning. Three things are asked of each kind, and no one of them is enough:
+
+consistency     AO@k and JS@k of the rewording against the plain caption over a pool. A model that
+                answers every query with the same pictures gets 100 %.
+accuracy        R@k: is the caption's own picture among the first k of the rewording? And the change
+                against the plain caption's R@k.
+discrimination  Is the contrast ranked below? Text: sim(caption, rewording) > sim(caption,
+                contrast). Picture: sim(image, rewording) > sim(image, contrast). A tie is wrong.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.data.images import pictures_hash
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Metric, Scores, Shown
+from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
+from paraclip.evaluation.inputs.pool import Pool
+from paraclip.evaluation.inputs.wordings import Wordings
+from paraclip.evaluation.scoring import metrics
+from paraclip.evaluation.scoring.ranking import top_k
+from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, left_out, text_vectors
+from paraclip.models.encoder import DualEncoder
+
+Float = NDArray[np.floating]
+Integer = NDArray[np.int64]
+
+NEEDS = ("paraphrases/variations.jsonl", "flickr8k/images")
+GET = (
+    "Name your own with --wordings and their pictures with --pool, or put Flickr8k's pictures into "
+    "flickr8k/images/ and rewordings into paraphrases/variations.jsonl of the data folder; the "
+    "benchmark `scenes` needs no data."
+)
+
+
+BESIDE = (" plain caption", " contrast")
+"""How figures end that no rewording enters: what the others are to be read against."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model gives for every rewording; T rewordings of all items and kinds together.
+
+    Args:
+        plain: results of the plain caption [T, k], pool positions, best first.
+        reworded: results of the rewording [T, k].
+        contrast: results of the contrast [T, k].
+        owners: position of the caption's own picture [T].
+        similar: cosines [T, 4]: caption with rewording, caption with contrast, picture with
+            rewording, picture with contrast.
+    """
+
+    plain: Integer
+    reworded: Integer
+    contrast: Integer
+    owners: Integer
+    similar: Float
+
+    def first(self, k: int) -> "Answers":
+        """With the first k results alone."""
+        plain, reworded, contrast = (
+            part[:, :k] for part in (self.plain, self.reworded, self.contrast)
+        )
+        return Answers(plain, reworded, contrast, self.owners, self.similar)
+
+
+class Variations:
+    """The benchmark on one set of wordings and one pool.
+
+    Args:
+        name: as the command line calls it.
+        wordings: captions in other wordings.
+        pool: the pictures searched; holds each caption's own.
+        k: results looked at; one number or several, of which the smallest is in the headlines.
+        how: arithmetic of the vectors.
+
+    Raises:
+        UserError: the pool holds fewer than k pictures, only vectors, or lacks the captions'
+            own pictures (a share of `how.max_broken` of them is left out with a note).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        wordings: Wordings,
+        pool: Pool,
+        k: int | tuple[int, ...] = 10,
+        how: Arithmetic | None = None,
+    ) -> None:
+        self.name, self.searched, self.how = name, pool, how or Arithmetic()
+        self.pictures = pool.references
+        self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
+        self.k = max(self.cutoffs)
+        self.notes: list[str] = []
+        self.kept, self.owners = self.find_pictures(wordings)
+        self.wordings = wordings
+        rows = [
+            (number, kind, text)
+            for number, item in enumerate(self.kept)
+            for kind, text in item.rewordings
+        ]
+        self.item = np.array([number for number, _, _ in rows])
+        self.kind = np.array([wordings.kinds.index(kind) for _, kind, _ in rows])
+        self.reworded = [text for _, _, text in rows]
+        self.pool = f"{len(self.kept):,} captions of {wordings.name} in {len(rows):,} rewordings, "
+        self.pool += f"over {pool.describe()}"
+        self.notes += self.unequal()
+        self.data: dict[str, Any] = {
+            "wordings": wordings.name, "wordings_hash": wordings.hash,
+            "wordings_skipped": wordings.skipped + len(wordings) - len(self.kept),
+            "kinds": list(wordings.kinds), "pool": pool.name, "pool_size": len(pool),
+            "pool_hash": pool.hash, "pictures_hash": pictures_hash(self.pictures),
+            "k": list(self.cutoffs),
+        }  # fmt: skip
+
+    def find_pictures(self, wordings: Wordings) -> tuple[list[Any], Integer]:
+        """The items whose picture is in the pool, and its position there."""
+        if self.searched.vectors is not None:
+            what = "is a pool of vectors, in which no caption's own picture can be found"
+            raise UserError(self.searched.name, what, "Name a folder of pictures.")
+        places = {Path(name).name: place for place, name in enumerate(self.searched.references)}
+        problems = Problems(self.how.max_broken)
+        for item in wordings.items:
+            if Path(item.image).name not in places:
+                problems.add(item.where, f"the pool has no picture {item.image!r}")
+        problems.check(len(wordings))
+        self.notes += left_out(problems, len(wordings), "captions")
+        kept = [item for item in wordings.items if Path(item.image).name in places]
+        return kept, np.array([places[Path(item.image).name] for item in kept])
+
+    def unequal(self) -> list[str]:
+        """A note on how many rewordings of each kind there are, where their numbers differ."""
+        many = np.bincount(self.kind, minlength=len(self.wordings.kinds))
+        told = ", ".join(f"{k} {n:,}" for k, n in zip(self.wordings.kinds, many, strict=True))
+        return [f"rewordings of each kind: {told}"] if len(set(many)) > 1 else []
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """The figures of each kind, and their means over the kinds, which are the headlines."""
+        images, good, notes = image_vectors(model, self.searched.references, cache, self.how)
+        left = np.isin(self.owners, good)[self.item]
+        found = self.answers(model, images, good, np.flatnonzero(left))
+        item, kind = self.item[left], self.kind[left]
+        guesses = ", ".join(f"R@{k} {k / len(images):.2%}" for k in self.cutoffs)
+        notes = [*self.notes, *notes, f"a blind guess gets {guesses}, discrimination 50 %"]
+        rankings = {
+            "item": item, "kind": kind, "caption_ranking": found.plain,
+            "rewording_ranking": found.reworded, "contrast_ranking": found.contrast,
+        }  # fmt: skip
+        judged = {
+            name: items for k in self.cutoffs for name, items in judge(found.first(k), k).items()
+        }
+        return Scores(self.figures(judged, item, kind), rankings, notes)
+
+    def pairs_shown(self, scores: Scores) -> Shown:
+        """Caption and rewording of every ranking, for the browser of examples."""
+        reworded = dict(zip(zip(self.item, self.kind, strict=True), self.reworded, strict=True))
+        asked = list(zip(scores.arrays["item"], scores.arrays["kind"], strict=True))
+        texts = [(self.kept[item].caption, reworded[item, kind]) for item, kind in asked]
+        kinds = [self.wordings.kinds[kind] for _, kind in asked]
+        arrays = ("caption_ranking", "rewording_ranking")
+        return Shown(texts, kinds, arrays, self.searched.references)
+
+    def answers(self, model: DualEncoder, images: Float, good: Integer, rows: Integer) -> Answers:
+        """Vectors and searches of the rewordings `rows`."""
+        number = self.item[rows]
+        texts = (
+            [self.kept[place].caption for place in number],
+            [self.reworded[row] for row in rows],
+            [self.kept[place].contrast for place in number],
+        )
+        flat = [text for part in texts for text in part]
+        plain, reworded, contrast = text_vectors(model, flat, self.how, self.name).reshape(
+            3, len(rows), -1
+        )
+        own = images[np.searchsorted(good, self.owners[number])]
+        similar = [
+            metrics.cosine(plain, reworded), metrics.cosine(plain, contrast),
+            metrics.cosine(own, reworded), metrics.cosine(own, contrast),
+        ]  # fmt: skip
+        first, second, third = (
+            good[top_k(part, images, self.k)] for part in (plain, reworded, contrast)
+        )
+        return Answers(first, second, third, self.owners[number], np.stack(similar, axis=1))
+
+    def figures(self, judged: dict[str, Float], item: Integer, kind: Integer) -> list[Metric]:
+        """Means over the kinds, then each kind's own, then those of captions and contrasts."""
+        told = [name for name in judged if not name.endswith(BESIDE)]
+        first = self.cutoffs[0]
+        headlines = (f"AO@{first}", f"R@{first}", "text discrimination", "picture discrimination")
+        found = [
+            Metric(name, judged[name], groups=kind, clusters=item, headline=name in headlines)
+            for name in told
+        ]
+        for number, label in enumerate(self.wordings.kinds):
+            own = kind == number
+            found += [
+                Metric(f"{name} {label}", judged[name][own], clusters=item[own], headline=False)
+                for name in told
+                if own.any()
+            ]
+        _, once = np.unique(item, return_index=True)
+        return found + [
+            Metric(name, items[once], headline=False)
+            for name, items in judged.items()
+            if name not in told
+        ]
+
+
+def judge(found: Answers, k: int) -> dict[str, Float]:
+    """Every figure of every rewording [T], by its name in the report."""
+    right = {
+        name: metrics.recall(metrics.first_relevant(ranked == found.owners[:, None]), k)
+        for name, ranked in (
+            ("plain", found.plain), ("reworded", found.reworded), ("contrast", found.contrast),
+        )
+    }  # fmt: skip
+    caption, against, picture, denied = found.similar.T
+    return {
+        f"AO@{k}": metrics.average_overlap(found.plain, found.reworded),
+        f"JS@{k}": metrics.jaccard(found.plain, found.reworded),
+        f"R@{k}": right["reworded"],
+        f"R@{k} change": right["reworded"] - right["plain"],
+        "text discrimination": (caption > against).astype(np.float64),
+        "picture discrimination": (picture > denied).astype(np.float64),
+        f"R@{k} plain caption": right["plain"],
+        f"R@{k} contrast": right["contrast"],
+        f"AO@{k} contrast": metrics.average_overlap(found.plain, found.contrast),
+        f"JS@{k} contrast": metrics.jaccard(found.plain, found.contrast),
+    }

@@ -1,0 +1,112 @@
+"""Zero-shot classification: which class name lies nearest to a picture?
+
+A class's vector is the normalised mean of the unit vectors of its name in every template (Radford
+et al. 2021, CLIP, section 3.1.4). Where the data comes from: `zero_shot_data.py`, `cifar.py`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.data.images import pictures_hash
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.inputs.pool import refuse_missing
+from paraclip.evaluation.scoring import metrics
+from paraclip.evaluation.scoring.ranking import top_k
+from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, text_vectors
+from paraclip.files import text_hash
+from paraclip.models.encoder import DualEncoder
+
+Float = NDArray[np.floating]
+Integer = NDArray[np.int64]
+
+WIDEST = 5  # top-5; only where there are more classes than that
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Pictures with the class of each.
+
+    Args:
+        name: where they come from, with what a reader must know ("one a class").
+        references: pictures as paths or URLs.
+        labels: for each picture the number of its class.
+        classes: names, as they stand in a sentence.
+        templates: sentences with `{}` where the name goes.
+        made_of: names of the templates, for the report.
+    """
+
+    name: str
+    references: tuple[str, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+    made_of: str
+
+
+class ZeroShot:
+    """Top-1, top-5 and the mean over classes on one set of pictures.
+
+    Args:
+        name: of the benchmark.
+        shown: pictures, classes and templates.
+        how: arithmetic of the vectors.
+
+    Raises:
+        UserError: there are fewer than two classes, no pictures, or too many of them are missing.
+    """
+
+    def __init__(self, name: str, shown: Labelled, how: Arithmetic | None = None) -> None:
+        self.name, self.shown, self.how = name, shown, how or Arithmetic()
+        if len(shown.classes) < 2 or not shown.references:
+            what = f"has {len(shown.classes)} classes and {len(shown.references)} pictures"
+            raise UserError(shown.name, what, "Give at least two classes, each with pictures.")
+        refuse_missing(shown.references, self.how.max_broken)
+        self.pictures = shown.references
+        counts = f"{len(shown.references):,} pictures of {len(shown.classes):,} classes"
+        self.pool = f"{counts}, {shown.name}; {len(shown.templates)} templates ({shown.made_of})"
+        rows = zip(shown.references, shown.labels, strict=True)
+        names = [f"{Path(reference).name} {label}" for reference, label in rows]
+        self.data: dict[str, Any] = {
+            "pool_size": len(shown.references), "classes": len(shown.classes),
+            "pictures_hash": pictures_hash(self.pictures),
+            "hash": text_hash("\n".join([*names, *shown.classes, *shown.templates])),
+        }  # fmt: skip
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """The figures, an item a picture; the nearest classes [pictures, 5] stand in `arrays`."""
+        images, places, notes = image_vectors(model, self.shown.references, cache, self.how)
+        labels = np.asarray(self.shown.labels)[places]
+        nearest = top_k(images, self.class_vectors(model), min(WIDEST, len(self.shown.classes)))
+        return Scores(self.found(nearest, labels), {"nearest_classes": nearest}, notes)
+
+    def class_vectors(self, model: DualEncoder) -> Float:
+        """Unit vectors float64 [classes, width].
+
+        Raises:
+            UserError: a vector is not finite, or the templates of a class cancel out.
+        """
+        names, templates = self.shown.classes, self.shown.templates
+        texts = [template.replace("{}", name) for name in names for template in templates]
+        vectors = text_vectors(model, texts, self.how, "class names")
+        means = vectors.reshape(len(names), len(templates), -1).mean(axis=1, dtype=np.float64)
+        lengths = np.linalg.norm(means, axis=1, keepdims=True)
+        if not lengths.all():
+            raise UserError(self.name, "a class has no direction", "Name other templates.")
+        unit: Float = means / lengths
+        return unit
+
+    def found(self, nearest: Integer, labels: Integer) -> list[Metric]:
+        """The figures of the nearest classes [pictures, k] of pictures with those labels."""
+        ranks = metrics.first_relevant(nearest == labels[:, None])
+        right = metrics.recall(ranks, 1)
+        found = [Metric("top-1", right)]
+        if len(self.shown.classes) > WIDEST:
+            found.append(Metric(f"top-{WIDEST}", metrics.recall(ranks, WIDEST), headline=False))
+        if len(np.unique(labels)) < len(labels):  # with one picture a class it would be top-1
+            found.append(Metric("mean per class", right, groups=labels, headline=False))
+        return found

@@ -1,0 +1,1 @@
+"""What benchmarks read: pairs, pools, pictures, tables of rows, wordings."""

@@ -1,0 +1,147 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) for zero-shot classification.
+
+Read from the *binary* version, whose files are plain bytes: the version for Python is pickled, and
+unpickling a file runs what its author likes. A row is one label byte (CIFAR-100: two, coarse and
+fine) and 32 x 32 pixels, all of red, then of green, then of blue. The test pictures are packed once
+into a tar file of PPM pictures in ParaCLIP's cache folder, from where they are read like others.
+"""
+
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot
+from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.files import atomic_path, cache_folder, file_hash
+
+SIDE = 32
+PIXELS = 3 * SIDE * SIDE
+LARGEST_LIST = 2**16  # bytes of a file of class names
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things stand in one of the two sets.
+
+    Args:
+        folder: as the archive unpacks.
+        test: file of the test pictures in it.
+        names: file of the class names in it.
+        label_bytes: before the pixels of a row; the last of them is the label.
+        classes: how many.
+        rows: test pictures.
+    """
+
+    folder: str
+    test: str
+    names: str
+    label_bytes: int
+    classes: int
+    rows: int = 10_000
+
+
+LAYOUTS = {
+    "cifar10": Layout("cifar-10-batches-bin", "test_batch.bin", "batches.meta.txt", 1, 10),
+    "cifar100": Layout("cifar-100-binary", "test.bin", "fine_label_names.txt", 2, 100),
+}
+NEEDS = {name: (layout.folder,) for name, layout in LAYOUTS.items()}
+GET = {
+    name: f"Get the binary version (not the one for Python, which is pickled) from "
+    f"https://www.cs.toronto.edu/~kriz/cifar.html and unpack it, so that {layout.folder}/ lies in "
+    "the data folder."
+    for name, layout in LAYOUTS.items()
+}
+
+KINDS = ("", "blurry ", "black and white ", "low contrast ", "high contrast ", "bad ", "good ")
+TEMPLATES = tuple(
+    template
+    for article in ("a", "the")
+    for template in (
+        *(f"a {kind}photo of {article} {{}}." for kind in KINDS),
+        f"a photo of {article} small {{}}.",
+        f"a photo of {article} big {{}}.",
+    )
+)
+"""The 18 that CLIP's authors used for both sets (data/prompts.md of https://github.com/openai/CLIP)."""
+
+
+def load_cifar10(data: Path, how: Arithmetic) -> ZeroShot:
+    """The 10,000 test pictures of CIFAR-10.
+
+    Raises:
+        UserError: a file is missing, there only in part, or not of the binary version.
+    """
+    return load("cifar10", data, how)
+
+
+def load_cifar100(data: Path, how: Arithmetic) -> ZeroShot:
+    """The 10,000 test pictures of CIFAR-100 with their 100 fine classes; raises as CIFAR-10."""
+    return load("cifar100", data, how)
+
+
+def load(name: str, data: Path, how: Arithmetic) -> ZeroShot:
+    """The named one of both."""
+    layout = LAYOUTS[name]
+    file = data / layout.folder / layout.test
+    rows = read_rows(file, layout, GET[name])
+    classes = read_names(data / layout.folder / layout.names, layout, GET[name])
+    labels = rows[:, layout.label_bytes - 1]
+    if labels.max() >= layout.classes:
+        raise UserError(file, f"holds a class {labels.max()} of {layout.classes}", GET[name])
+    packed = cache_folder() / "cifar" / f"{name}-{file_hash(file)}.tar"
+    if not packed.exists():
+        pack(rows[:, layout.label_bytes :], packed)
+    shown = Labelled(
+        name=f"test pictures of {layout.folder}",
+        references=tuple(f"tar://{member(row)}::{packed}" for row in range(len(rows))),
+        labels=tuple(map(int, labels)),
+        classes=classes,
+        templates=TEMPLATES,
+        made_of="OpenAI's for CIFAR",
+    )
+    return ZeroShot(name, shown, how)
+
+
+def read_rows(file: Path, layout: Layout, get: str) -> NDArray[np.uint8]:
+    """Rows [pictures, label bytes + pixels] of a file of exactly the right size."""
+    if not file.is_file():
+        raise UserError(file, "is missing", get)
+    width = layout.label_bytes + PIXELS
+    size, right = file.stat().st_size, layout.rows * width
+    if size != right:
+        raise UserError(file, f"holds {size:,} bytes, not {right:,}: it is there in part", get)
+    return np.fromfile(file, np.uint8).reshape(layout.rows, width)
+
+
+def read_names(file: Path, layout: Layout, get: str) -> tuple[str, ...]:
+    """The class names, one a line, with blanks for underscores."""
+    if not file.is_file():
+        raise UserError(file, "is missing", get)
+    with file.open("rb") as stream:
+        lines = stream.read(LARGEST_LIST).decode("ascii", "replace").split("\n")
+    names = tuple(line.strip().replace("_", " ") for line in lines if line.strip())
+    if len(names) != layout.classes:
+        raise UserError(file, f"names {len(names)} classes, not {layout.classes}", get)
+    return names
+
+
+def pack(pixels: NDArray[np.uint8], path: Path) -> None:
+    """Write pictures [pictures, 3 x 32 x 32] into a tar file of PPM pictures."""
+    head = f"P6 {SIDE} {SIDE} 255\n".encode()
+    shown = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+    with atomic_path(path) as temporary, tarfile.open(temporary, "w") as archive:
+        for row, picture in enumerate(shown):
+            content = head + picture.tobytes()
+            entry = tarfile.TarInfo(member(row))
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def member(row: int) -> str:
+    """Name of a picture in the tar file."""
+    return f"{row:05d}.ppm"

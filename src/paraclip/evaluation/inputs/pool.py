@@ -1,0 +1,154 @@
+"""The pictures that are searched: a folder, a list of names, or vectors made before."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.data.images import SUFFIXES
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.evaluation.scoring.vectors import refuse_infinite
+from paraclip.files import file_hash, read_bounded, text_hash
+
+Float = NDArray[np.floating]
+
+CHECK_ROWS = 65_536
+LARGEST_LIST = 2**30  # bytes of a list of names
+UNIT = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """What is searched, in a fixed order: ties break by it.
+
+    Args:
+        name: folder or file.
+        references: pictures as paths or URLs; empty where only vectors are known.
+        vectors: unit vectors [items, width] made before, or None: then each model makes its own.
+        hash: of the names, or of the vector file.
+    """
+
+    name: str
+    references: tuple[str, ...]
+    vectors: Float | None
+    hash: str
+
+    def __len__(self) -> int:
+        return len(self.references) if self.vectors is None else len(self.vectors)
+
+    def describe(self) -> str:
+        """In words, with the size, for the report."""
+        kind = "pictures" if self.vectors is None else "cached vectors"
+        return f"{len(self):,} {kind} of {self.name}"
+
+
+def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
+    """A pool from a folder of pictures, a text file of names, or a file of vectors.
+
+    Args:
+        source: folder (searched to its depths, ordered by path); .txt with a picture's name a
+            line; .npy of vectors float32 or float64 [items, width], read block by block.
+        images: folder that the names are relative to; the list's own folder, or `images` in it,
+            if left out.
+
+    Raises:
+        UserError: nothing there, names twice, vectors that are no unit vectors.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return folder_pool(path)
+    if not path.exists():
+        raise UserError(source, "there is no such pool", "Name a folder of pictures.")
+    if path.suffix == ".npy":
+        return vector_pool(path)
+    if path.suffix == ".txt":
+        return named_pool(path, Path(images) if images else None)
+    mend = "Name a folder of pictures, a .txt of picture names or a .npy of vectors."
+    raise UserError(source, "is no pool", mend)
+
+
+def folder_pool(folder: Path) -> Pool:
+    """All pictures in a folder and the folders in it."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise UserError(folder, "holds no pictures", "Name a folder that has some.")
+    names = [path.relative_to(folder).as_posix() for path in found]
+    place = f"{folder.parent.name}/{folder.name}" if folder.parent.name else folder.name
+    return Pool(place, tuple(map(str, found)), None, text_hash("\n".join(names)))
+
+
+def named_pool(listed: Path, images: Path | None) -> Pool:
+    """The pictures that a text file names, one a line, in its order."""
+    names = read_names(listed)
+    folders = [images] if images else [listed.parent, listed.parent / "images"]
+    folder = next((place for place in folders if (place / names[0]).exists()), folders[0])
+    references = tuple(str(folder / name) for name in names)
+    return Pool(listed.name, references, None, text_hash("\n".join(names)))
+
+
+def read_names(listed: Path) -> list[str]:
+    """Lines of a text file, none empty, none twice."""
+    try:
+        lines = read_bounded(listed, LARGEST_LIST).decode("utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserError(listed, "there is no such file", "Check the name.") from None
+    except UnicodeDecodeError:
+        raise UserError(listed, "is not UTF-8", "Save it as UTF-8.") from None
+    seen: dict[str, int] = {}
+    for number, name in enumerate(map(str.strip, lines), start=1):
+        if name in seen:
+            what = f"{name!r} is there twice (first in line {seen[name]})"
+            raise UserError(f"{listed}:{number}", what, "Take one out.")
+        if name:
+            seen[name] = number
+    if not seen:
+        raise UserError(listed, "names no pictures", "Write one name a line.")
+    return list(seen)
+
+
+def vector_pool(path: Path) -> Pool:
+    """Vectors in a .npy file, memory-mapped; pickled objects are refused."""
+    mend = "Save unit vectors with numpy.save, float32 [items, width]."
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(path, f"is not a .npy file of vectors ({error})", mend) from error
+    if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
+        what = f"holds {vectors.dtype} {list(vectors.shape)}, not vectors [items, width]"
+        raise UserError(path, what, mend)
+    for start in range(0, len(vectors), CHECK_ROWS):
+        check_unit(np.asarray(vectors[start : start + CHECK_ROWS], np.float32), path, start, mend)
+    return Pool(path.name, (), vectors, file_hash(path))
+
+
+def check_unit(block: Float, path: Path, start: int, mend: str) -> None:
+    """Raise for vectors that are not finite or not of length one."""
+    refuse_infinite(block, str(path), start)
+    lengths = np.linalg.norm(block, axis=1)
+    bad = np.flatnonzero(abs(lengths - 1) > UNIT)
+    if len(bad):
+        row = start + int(bad[0])
+        raise UserError(f"{path}:{row}", f"has length {lengths[bad[0]]:.4g}, not 1", mend)
+
+
+def refuse_missing(references: Sequence[str], max_broken: float) -> None:
+    """Stop before anything is computed where too many pictures are not there.
+
+    Those put up with are left out, named and counted when the pictures are read.
+
+    Args:
+        references: paths (looked for) or URLs (not looked for).
+        max_broken: largest share that may be missing, 0 to 1.
+
+    Raises:
+        UserError: more are missing; it counts them and names the first.
+    """
+    problems = Problems(max_broken)
+    for name in dict.fromkeys(references):
+        if "://" not in name and not os.path.isfile(name):
+            problems.add(name, "there is no such picture")
+    problems.check(len(set(references)))

@@ -1,0 +1,119 @@
+"""Pictures by class for zero-shot classification: ImageNet-1k, or any folder of folders.
+
+Class names and templates of ImageNet are those that open_clip ships (Radford et al. 2021).
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from paraclip.data.images import SUFFIXES
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot
+from paraclip.evaluation.scoring.vectors import Arithmetic
+
+NEEDS = {"imagenet": ("imagenet|imagenet_sample",)}
+GET = {
+    "imagenet": "Get ILSVRC2012's validation pictures (https://image-net.org) into imagenet/val/, "
+    "one folder for each of the 1,000 WordNet ids (n01440764/ ...).",
+    "image-folder": "Name a folder with one folder of pictures for each class: --images-by-class.",
+}
+MEND = GET["imagenet"]
+VALIDATION = 50_000
+
+
+def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
+    """ImageNet-1k: the validation pictures in `imagenet/`, else the pictures in `imagenet_sample/`.
+
+    Raises:
+        UserError: a class has no picture, or a folder or file belongs to no class.
+    """
+    folder = data / "imagenet"
+    if folder.is_dir():
+        folder = folder / "val" if (folder / "val").is_dir() else folder
+        found = [(path.parent.name, path) for path in pictures(folder) if path.parent != folder]
+        name = f"{folder.parent.name}/{folder.name}"
+        if len(found) != VALIDATION:
+            name += f", not the {VALIDATION:,} of its validation set"
+    else:
+        folder = data / "imagenet_sample"
+        found = [(path.name.split("_")[0], path) for path in pictures(folder)]
+        name = f"a sample of ImageNet-1k ({folder.name}), not its validation set"
+    return ZeroShot("imagenet", imagenet(name, folder, found), how)
+
+
+def imagenet(name: str, folder: Path, found: Sequence[tuple[str, Path]]) -> Labelled:
+    """Pictures by WordNet id, with ImageNet's names and 80 templates."""
+    numbers = {wnid: number for number, wnid in enumerate(imagenet_ids())}
+    for wnid, path in found:
+        if wnid not in numbers:
+            raise UserError(path, f"{wnid!r} is no class of ImageNet-1k", MEND)
+    met = {wnid for wnid, _ in found}
+    lost = [wnid for wnid in numbers if wnid not in met]
+    if lost:
+        what = f"holds no picture of {len(lost):,} of 1,000 classes, the first is {lost[0]}"
+        raise UserError(folder, what, MEND)
+    names, templates = imagenet_words()
+    ordered = sorted(found, key=lambda pair: (numbers[pair[0]], pair[1]))
+    return Labelled(
+        name=name,
+        references=tuple(str(path) for _, path in ordered),
+        labels=tuple(numbers[wnid] for wnid, _ in ordered),
+        classes=names,
+        templates=templates,
+        made_of="OpenAI's for ImageNet",
+    )
+
+
+@cache
+def imagenet_ids() -> tuple[str, ...]:
+    """The 1,000 WordNet ids; their order is that of the classes."""
+    from timm.data import ImageNetInfo
+
+    return tuple(ImageNetInfo().label_names())
+
+
+def imagenet_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The 1,000 names and the 80 templates."""
+    from open_clip import zero_shot_metadata as words
+
+    templates = tuple(template("{}") for template in words.OPENAI_IMAGENET_TEMPLATES)
+    return tuple(words.IMAGENET_CLASSNAMES), templates
+
+
+def simple_templates() -> tuple[str, ...]:
+    """The seven templates that CLIP's authors found to do nearly as well as all 80."""
+    from open_clip import zero_shot_metadata as words
+
+    return tuple(template("{}") for template in words.SIMPLE_IMAGENET_TEMPLATES)
+
+
+def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
+    """Any folder of pictures by class: a class is a folder in it, named as the folder is.
+
+    Raises:
+        UserError: there is no such folder, it holds fewer than two classes, or one has no picture.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise UserError(folder, "there is no such folder", GET["image-folder"])
+    classes = sorted(path for path in place.iterdir() if path.is_dir() and path.name[0] != ".")
+    found = [pictures(path) for path in classes]
+    empty = [path.name for path, there in zip(classes, found, strict=True) if not there]
+    if empty:
+        what = f"{len(empty)} of {len(classes)} class folders hold no picture, such as {empty[0]}"
+        raise UserError(folder, what, "Fill them or take them out.")
+    shown = Labelled(
+        name=f"{place.name}/ by folder",
+        references=tuple(str(path) for there in found for path in there),
+        labels=tuple(number for number, there in enumerate(found) for _ in there),
+        classes=tuple(path.name.replace("_", " ") for path in classes),
+        templates=simple_templates(),
+        made_of="open_clip's short list",
+    )
+    return ZeroShot("image-folder", shown, how)
+
+
+def pictures(folder: Path) -> list[Path]:
+    """All pictures in a folder and the folders in it, by path."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)

@@ -1,0 +1,1 @@
+"""Reports, plots, contact sheet, browser of examples and comparison of reports."""

@@ -1,0 +1,206 @@
+"""A picture of the same query worded two ways: what base finds and what tuned finds.
+
+Which pairs are shown is no free choice: the three whose overlap grew most among captions without a
+content word in common (or all three might be "the letter A", "the letter B", ...), two in the
+middle, and the one that lost most; the title says so.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from paraclip.data.images import open_image
+from paraclip.errors import UserError
+from paraclip.evaluation.scoring.metrics import average_overlap, shared_results
+from paraclip.files import atomic_path
+from paraclip.language.words import content_stems
+
+Integer = NDArray[np.integer]
+Rankings = tuple[Integer, Integer]
+"""Pool positions [pairs, k] for the captions and for the paraphrases."""
+
+GREATEST, MEDIAN, WORST = 3, 2, 1
+SHOWN = 5
+SIDE, GAP, FRAME = 100, 6, 4
+TEXT = 270
+HEAD, TITLE = 30, 62
+SHARED, OTHER, INK, FAINT = "#0072B2", "#d8d8d8", "#1a1a1a", "#6a6a6a"
+ROW = SIDE + 2 * FRAME + GAP
+KINDS = ("greatest gain", "median", "greatest loss")
+
+
+def contact_sheet(
+    pairs: Sequence[tuple[str, str]],
+    base_rankings: Rankings,
+    tuned_rankings: Rankings,
+    image_references: Sequence[str],
+    path: Path | str,
+    labels: tuple[str, str] = ("base", "tuned"),
+) -> None:
+    """Draw the sheet: a block a pair, a row a wording, the first five results of either model.
+
+    Results among the first k of both wordings have a blue frame.
+
+    Args:
+        pairs: caption and paraphrase.
+        base_rankings: for captions and paraphrases, pool positions [pairs, k].
+        tuned_rankings: the same of the tuned model.
+        image_references: pictures of the pool, paths or URLs.
+        path: PNG to write.
+        labels: names of the two models.
+
+    Raises:
+        UserError: no pair, or the place may not be written.
+    """
+    if not pairs:
+        raise UserError(path, "there is no pair to draw", "Give pairs.")
+    chosen = choose(base_rankings, tuned_rankings, pairs)
+    shown = min(SHOWN, base_rankings[0].shape[1])
+    sheet = Sheet(len(chosen), shown, labels, base_rankings[0].shape[1])
+    for place, (number, kind) in enumerate(chosen):
+        models = [
+            (first[number], second[number]) for first, second in (base_rankings, tuned_rankings)
+        ]
+        sheet.block(place, pairs[number], kind, models, image_references)
+    with atomic_path(path) as temporary:
+        small = sheet.image.quantize(256, dither=Image.Dither.NONE)
+        small.save(temporary, "PNG", optimize=True)
+
+
+def distinct(pairs: Sequence[tuple[str, str]]) -> Integer:
+    """Numbers of the pairs, of those with the same texts the first: one of them shows all."""
+    first = {tuple(pair): number for number, pair in reversed(list(enumerate(pairs)))}
+    return np.array(sorted(first.values()))
+
+
+def choose(
+    base: Rankings, tuned: Rankings, pairs: Sequence[tuple[str, str]]
+) -> list[tuple[int, str]]:
+    """Numbers of the pairs to show and why, by how much AO@k grew; equal ones by their order."""
+    gain = average_overlap(*tuned) - average_overlap(*base)
+    among = distinct(pairs)
+    order = among[np.argsort(-gain[among], kind="stable")].tolist()
+    middle = max(0, (len(order) - MEDIAN) // 2)
+    wanted = [
+        *((number, KINDS[0]) for number in unlike(order, pairs, GREATEST)),
+        *((number, KINDS[1]) for number in order[middle : middle + MEDIAN]),
+        *((number, KINDS[2]) for number in order[len(order) - WORST :]),
+    ]
+    kinds: dict[int, str] = {}
+    for number, kind in wanted:
+        kinds.setdefault(number, kind)
+    return list(kinds.items())
+
+
+def unlike(order: Sequence[int], pairs: Sequence[tuple[str, str]], count: int) -> list[int]:
+    """The first `count` numbers whose captions share no content word; fewer where all do."""
+    taken: list[int] = []
+    told: set[str] = set()
+    for number in order:
+        if len(taken) == count:
+            break
+        said = set(content_stems(pairs[number][0]))
+        if not told & said:
+            taken.append(number)
+            told |= said
+    return taken
+
+
+class Sheet:
+    """The canvas.
+
+    Args:
+        blocks: how many pairs.
+        shown: results a row.
+        labels: names of the two models.
+        k: length of the rankings.
+    """
+
+    def __init__(self, blocks: int, shown: int, labels: tuple[str, str], k: int) -> None:
+        self.shown, self.labels, self.k = shown, labels, k
+        self.column = shown * (SIDE + 2 * FRAME + GAP) + 14
+        self.height = HEAD + 2 * ROW + 10
+        size = (TEXT + 2 * self.column + GAP, TITLE + blocks * self.height)
+        self.image = Image.new("RGB", size, "white")
+        self.draw = ImageDraw.Draw(self.image)
+        title = f"The same query worded two ways: {labels[0]} against {labels[1]}"
+        self.write((GAP, 6), title, 20)
+        how = (
+            f"Pairs by change of AO@{k}: the {GREATEST} greatest gains without a word in common, "
+            f"{MEDIAN} in the middle, the greatest loss. Blue frame: among the first {k} for both."
+        )
+        self.write((GAP, 34), how, 14, FAINT)
+
+    def write(self, place: tuple[int, int], text: str, size: int, ink: str = INK) -> None:
+        """Write one line or several."""
+        self.draw.text(place, text, fill=ink, font=font(size))
+
+    def block(
+        self,
+        place: int,
+        texts: tuple[str, str],
+        kind: str,
+        models: list[tuple[Integer, Integer]],
+        references: Sequence[str],
+    ) -> None:
+        """Draw one pair.
+
+        Args:
+            place: which block from the top.
+            texts: caption and paraphrase.
+            kind: why it is shown.
+            models: rankings [k] of caption and paraphrase, of base and of tuned.
+            references: pictures of the pool.
+        """
+        top = TITLE + place * self.height
+        self.draw.line([(0, top), (self.image.width, top)], fill=OTHER)
+        self.write((GAP, top + 7), kind, 15, FAINT)
+        for row, text in enumerate(texts):
+            self.write((GAP, top + HEAD + row * ROW + 4), wrapped(text), 15)
+        for number, (label, rankings) in enumerate(zip(self.labels, models, strict=True)):
+            left = TEXT + number * self.column
+            shared = int(shared_results(rankings[0][None], rankings[1][None])[0])
+            self.write((left, top + 7), f"{label}: {shared} of {self.k} shared", 15)
+            for row in range(2):
+                corner = (left, top + HEAD + row * ROW)
+                self.results(corner, rankings[row], set(rankings[1 - row].tolist()), references)
+
+    def results(
+        self, corner: tuple[int, int], ranking: Integer, others: set[int], references: Sequence[str]
+    ) -> None:
+        """Draw the first results of one ranking; those that the other has too are framed."""
+        for number, position in enumerate(ranking[: self.shown].tolist()):
+            left = corner[0] + number * (SIDE + 2 * FRAME + GAP)
+            outer = (left, corner[1], left + SIDE + 2 * FRAME - 1, corner[1] + SIDE + 2 * FRAME - 1)
+            if position in others:
+                self.draw.rectangle(outer, outline=SHARED, width=FRAME)
+            else:
+                self.draw.rectangle(outer, outline=OTHER, width=1)
+            self.image.paste(thumbnail(references[position]), (left + FRAME, corner[1] + FRAME))
+
+
+def thumbnail(reference: str) -> Image.Image:
+    """The whole picture on a white square; a grey one where it cannot be read."""
+    try:
+        picture = open_image(reference, SIDE)
+    except UserError:
+        return Image.new("RGB", (SIDE, SIDE), OTHER)
+    return ImageOps.pad(picture, (SIDE, SIDE), color="white")
+
+
+def wrapped(text: str, width: int = 34, lines: int = 5) -> str:
+    """The text in quotes over a few lines, cut with an ellipsis where it is longer."""
+    found = textwrap.wrap(f"“{text}”", width)
+    if len(found) > lines:
+        found = [*found[: lines - 1], f"{found[lines - 1][: width - 1]}…"]
+    return "\n".join(found)
+
+
+def font(size: int) -> Any:
+    """Pillow's own font, which is there on every machine."""
+    return ImageFont.load_default(size)

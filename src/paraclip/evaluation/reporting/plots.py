@@ -1,0 +1,88 @@
+"""The plot of a report's headline figures, drawn without a screen."""
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from paraclip.evaluation.reporting.report import Line, Report, figure
+from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.files import atomic_path
+
+# Okabe and Ito's colours, told apart by the colour-blind too.
+COLOURS = ("#555555", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+MARKERS = "osD^vPX"
+PANELS_A_ROW = 3
+
+
+def plot_scores(report: Report, path: Path | str) -> None:
+    """A panel for each headline figure: a point a model, with its 95 % interval."""
+    lines = headlines(report)
+    labels = list(report.models)
+    columns = min(PANELS_A_ROW, len(lines))
+    rows = math.ceil(len(lines) / columns)
+    drawing = new_figure(3.6 * columns + 0.6, rows * (0.75 + 0.32 * len(labels)) + 0.5)
+    panels = drawing.subplots(rows, columns, squeeze=False)
+    for place, panel in enumerate(panels.flat):
+        if place < len(lines):
+            title, line = lines[place]
+            draw_panel(panel, title, line, labels, named=place % columns == 0)
+        else:
+            panel.set_axis_off()
+    drawing.suptitle(
+        "percent, with 95 % bootstrap interval; each panel has its own scale", fontsize=9
+    )
+    save(drawing, path)
+
+
+def headlines(report: Report) -> list[tuple[str, Line]]:
+    """Headline figures with a title; where a name is there twice the title says the benchmark."""
+    found = [(section.name, line) for section in report.sections for line in section.lines]
+    found = [(name, line) for name, line in found if line.headline]
+    names = Counter(line.name for _, line in found)
+    return [(f"{x.name}, {name}" if names[x.name] > 1 else x.name, x) for name, x in found]
+
+
+def draw_panel(panel: Any, title: str, line: Line, labels: list[str], named: bool) -> None:
+    """One figure: models from top to bottom, the value written beside its point."""
+    for row, label in enumerate(labels):
+        found = line.values[label]
+        if not math.isfinite(found.value):
+            continue
+        panel.errorbar(
+            found.value, row, xerr=arms(found), fmt=MARKERS[row % 7], color=COLOURS[row % 7],
+            capsize=3, markersize=6,
+        )  # fmt: skip
+        panel.annotate(
+            figure(found.value), (found.value, row), xytext=(0, 6), textcoords="offset points",
+            ha="center", fontsize=8,
+        )  # fmt: skip
+    panel.set_title(title, fontsize=10)
+    panel.set_ylim(len(labels) - 0.5, -0.75)
+    panel.set_yticks(range(len(labels)), labels if named else [""] * len(labels))
+    panel.margins(x=0.12)
+    panel.locator_params(axis="x", nbins=5)
+    panel.tick_params(labelsize=9)
+    panel.grid(axis="x", alpha=0.3)
+
+
+def arms(found: Interval) -> list[list[float]]:
+    """Lengths of the interval to the left and to the right of the point."""
+    bounds = (found.value - found.low, found.high - found.value)
+    return [[max(0.0, bound) if math.isfinite(bound) else 0.0] for bound in bounds]
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A figure of so many inches on the Agg canvas."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(drawing)
+    return drawing
+
+
+def save(drawing: Any, path: Path | str) -> None:
+    """Write it whole, 150 dots an inch."""
+    with atomic_path(path) as temporary:
+        drawing.savefig(temporary, dpi=150, format="png", facecolor="white")

@@ -1,0 +1,86 @@
+"""A report on disk with the score of every item, read for a comparison."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import VALUES, Metric
+from paraclip.evaluation.reporting.report import Line, Report, Section, read_report
+from paraclip.evaluation.scoring.arrays import read_arrays
+
+AGAIN = "Make it again: paraclip evaluate."
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A report and its items.
+
+    Args:
+        path: of report.json.
+        report: what it holds.
+        items: arrays of items.npz by name, as `item_arrays` of `run.py` names them.
+    """
+
+    path: Path
+    report: Report
+    items: dict[str, NDArray[Any]]
+
+    def section(self, name: str) -> Section | None:
+        """The benchmark of that name."""
+        return next((found for found in self.report.sections if found.name == name), None)
+
+    def scored(self, section: str, label: str) -> set[str]:
+        """Names of the figures that a model has in a benchmark."""
+        found = self.section(section)
+        lines = [] if found is None else found.lines
+        return {
+            line.name
+            for line in lines
+            if label not in line.values  # `metric` tells of it
+            or math.isfinite(line.values[label].value)
+            or f"{section}/{label}/{line.name}" in self.items
+        }
+
+    def metric(self, section: str, line: Line, label: str) -> Metric:
+        """One figure of one model as its items.
+
+        Raises:
+            UserError: the items are not there, or the report is older than comparisons.
+        """
+        place = f"{section}/{label}/{line.name}"
+        if line.statistic not in VALUES:
+            what = f"does not say how {line.name} of {section} is made of its items"
+            raise UserError(self.path, what, AGAIN)
+        if place not in self.items:
+            what = f"has no {place}, which report.json has"
+            raise UserError(self.path.with_name("items.npz"), what, AGAIN)
+        groups, clusters = (self.items.get(f"{place}:{part}") for part in ("groups", "clusters"))
+        items = self.items[place]
+        return Metric(line.name, items, line.statistic, groups, clusters)  # type: ignore[arg-type]
+
+
+def read_stored(path: str | Path) -> Stored:
+    """Read report.json (or the folder that holds it) and items.npz beside it.
+
+    Raises:
+        UserError: one of them is missing, broken, or larger than any that ParaCLIP writes.
+    """
+    path = Path(path)
+    path = path / "report.json" if path.is_dir() else path
+    report = read_report(path)
+    return Stored(path, report, read_items(path.with_name("items.npz")))
+
+
+def read_items(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an items.npz; pickled objects are refused."""
+    try:
+        return read_arrays(path)
+    except FileNotFoundError:
+        mend = "Keep report.json and items.npz in one folder."
+        raise UserError(path, "is not beside its report", mend) from None
+    except (OSError, ValueError) as error:
+        raise UserError(path, f"cannot be read ({error})", AGAIN) from error

@@ -1,0 +1,117 @@
+"""The plot of robustness gained against standard tasks lost, for any number of models."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from paraclip.evaluation.reporting.plots import (
+    COLOURS,
+    MARKERS,
+    PANELS_A_ROW,
+    arms,
+    new_figure,
+    save,
+)
+from paraclip.evaluation.reporting.report import Line, Report, Section
+from paraclip.evaluation.scoring.bootstrap import Interval
+
+ROBUST = "AO@"
+FIRST_OF = "paraphrased-retrieval"  # whose AO@k stands for robustness, where it was scored
+STANDARD = ("T2I R@", "top-1")  # what stands for a standard task: its last figure of that name
+MOST_PANELS = 6
+SIDE = 4.1
+
+
+def plot_trade_off(report: Report, base: str, path: Path | str) -> bool:
+    """A panel for each standard task: its change across, the change of AO@k upwards.
+
+    Args:
+        report: of any number of models.
+        base: the model that changes are taken from; it stands at the crossing of the axes.
+        path: PNG to write.
+
+    Returns:
+        Whether it could be drawn: it needs AO@k, a standard task and a second model.
+    """
+    gain, prices = robust_line(report), standard_lines(report)[:MOST_PANELS]
+    others = [label for label in report.models if label != base]
+    if gain is None or not prices or not others:
+        return False
+    columns = 2 if len(prices) == 4 else min(PANELS_A_ROW, len(prices))
+    rows = math.ceil(len(prices) / columns)
+    legend = 0.26 * math.ceil((len(others) + 1) / (2 * columns)) + 0.8
+    drawing = new_figure(SIDE * columns + 0.9, SIDE * rows + legend)
+    panels = drawing.subplots(rows, columns, squeeze=False, sharey=True)
+    for place, panel in enumerate(panels.flat):
+        if place >= len(prices):
+            panel.set_axis_off()
+            continue
+        draw_trade(panel, list(report.models), base, gain[1], prices[place])
+        if place % columns == 0:
+            panel.set_ylabel(f"change of {gain[1].name} (points)\n{gain[0]}")
+    handles, names = panels.flat[0].get_legend_handles_labels()
+    drawing.legend(
+        handles, names, loc="outside lower center", ncols=2 * columns, frameon=False, fontsize=10
+    )
+    drawing.suptitle(
+        f"Changes from {base}, with 95 % paired intervals; up and to the right is better",
+        fontsize=10 if columns > 1 else 9,
+    )
+    save(drawing, path)
+    return True
+
+
+def robust_line(report: Report) -> tuple[str, Line] | None:
+    """The first AO@k of paraphrased retrieval, else of any benchmark, with the benchmark's name."""
+    sections = sorted(report.sections, key=lambda section: section.name != FIRST_OF)
+    found = ((section.name, line) for section in sections for line in section.lines)
+    return next(((name, line) for name, line in found if line.name.startswith(ROBUST)), None)
+
+
+def standard_lines(report: Report) -> list[tuple[str, Line]]:
+    """For each benchmark of a standard task its name and its figure."""
+    found = [(section.name, standard_line(section)) for section in report.sections]
+    return [(name, line) for name, line in found if line is not None]
+
+
+def standard_line(section: Section) -> Line | None:
+    """The figure of a standard task, of retrieval that of the largest k; None for other tasks."""
+    lines = [line for line in section.lines if line.headline and line.name.startswith(STANDARD)]
+    return lines[-1] if lines else None
+
+
+def draw_trade(
+    panel: Any, labels: list[str], base: str, gain: Line, price: tuple[str, Line]
+) -> None:
+    """One standard task: a point a model, each with both intervals."""
+    name, line = price
+    panel.axhline(0, color="#999999", linewidth=1, zorder=0)
+    panel.axvline(0, color="#999999", linewidth=1, zorder=0)
+    for place, label in enumerate(labels):
+        across, up = change(line, label, base), change(gain, label, base)
+        if not (math.isfinite(across.value) and math.isfinite(up.value)):
+            continue
+        colour, marker = appearance(place)
+        panel.errorbar(
+            across.value, up.value, xerr=arms(across), yerr=arms(up), fmt="none",
+            ecolor=colour, elinewidth=1.1, alpha=0.55, zorder=1,
+        )  # fmt: skip
+        panel.plot(
+            across.value, up.value, marker, color=colour, markersize=9, label=label,
+            markeredgecolor="white", markeredgewidth=0.8, linestyle="none", zorder=2,
+        )  # fmt: skip
+    panel.set_xlabel(f"change of {line.name} (points)\n{name}")
+    panel.margins(0.14)
+    panel.grid(alpha=0.3)
+
+
+def change(line: Line, label: str, base: str) -> Interval:
+    """The model's difference from base; nothing for base itself."""
+    if label == base:
+        return Interval(0.0, 0.0, 0.0)
+    return line.differences[f"{label} - {base}"]
+
+
+def appearance(place: int) -> tuple[str, str]:
+    """Colour and marker of the model at this place; 49 pairs, the first seven differ in both."""
+    return COLOURS[place % 7], MARKERS[(place + place // 7) % 7]

@@ -1,0 +1,1 @@
+"""Metrics, rankings, vectors, intervals, significance and cached scores."""

@@ -1,0 +1,155 @@
+"""Scores of a model in a benchmark, kept on disk, so that a second run costs nothing.
+
+The file's name holds a hash of all that decides the scores: weights, data, arithmetic, the files
+of the pictures, the code that scores, and the versions of the libraries under it. Other
+weights or other data never meet old scores.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from functools import cache as once
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import paraclip
+from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
+from paraclip.evaluation.scoring.arrays import read_arrays
+from paraclip.files import atomic_path, text_hash
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.feature_cache import identity
+from paraclip.models.hashing import hash_tensors
+from paraclip.provenance import now, package_versions
+
+FORMAT = 2
+ARRAYS = ("items", "groups", "clusters")
+EXTRA = "array."  # before the names of the scores' arrays (rankings)
+CODE = ("data", "evaluation", "language", "models")  # rooms whose code decides a score
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Scores and how they came about.
+
+    Args:
+        scores: what was found.
+        made: `time`, `seconds` and `versions` of the computation.
+        from_disk: whether an earlier run had them.
+        whole: whether the scores' arrays are there too.
+    """
+
+    scores: Scores
+    made: dict[str, Any] = field(default_factory=dict)
+    from_disk: bool = False
+    whole: bool = True
+
+
+def score_once(
+    benchmark: Benchmark, model: DualEncoder, folder: Path, cache: Path | None = None
+) -> Scores:
+    """The scores of a model without their arrays; see `keep_scores`."""
+    return keep_scores(benchmark, model, folder, cache, arrays=False).scores
+
+
+def keep_scores(
+    benchmark: Benchmark,
+    model: DualEncoder,
+    folder: Path | None,
+    cache: Path | None = None,
+    weights: str | None = None,
+    arrays: bool = True,
+) -> Kept:
+    """The scores of a model: those that were kept, else computed and kept.
+
+    Args:
+        benchmark: on its data.
+        model: what is scored.
+        folder: of the kept scores, made where it is missing; None keeps nothing.
+        cache: folder of image features.
+        weights: hash of the model's weights, where it is known.
+        arrays: keep the scores' arrays (rankings) too; without them these are always empty.
+
+    Raises:
+        UserError: the model cannot be scored, the disk is full.
+    """
+    path = None
+    if folder is not None:
+        path = folder / f"{benchmark.name}-{key_of(benchmark, model, weights)}.npz"
+        found = read_kept(path)
+        if found is not None and (found.whole or not arrays):
+            return found
+    began = time.perf_counter()
+    scores = benchmark.score(model, cache)
+    made = {
+        "time": now(), "seconds": round(time.perf_counter() - began, 2),
+        "versions": package_versions(),
+    }  # fmt: skip
+    kept = Kept(scores if arrays else Scores(scores.metrics, {}, scores.notes), made, False, arrays)
+    if path is not None:
+        write_kept(kept, path)
+    return kept
+
+
+def key_of(benchmark: Benchmark, model: DualEncoder, weights: str | None = None) -> str:
+    """Sixteen hex digits of everything that decides the scores."""
+    decisive = {
+        "format": FORMAT,
+        "code": code_hash(),
+        "weights": weights or hash_tensors(model.state_dict()),
+        "model": [model.architecture.as_dict(), model.header(), model.image_key()],
+        "device": model.device.type,
+        "benchmark": [benchmark.name, benchmark.pool, benchmark.data],
+        "pictures": sorted({identity(name) for name in benchmark.pictures}),
+        "versions": package_versions(),
+        "how": repr(getattr(benchmark, "how", None)),
+    }
+    return text_hash(json.dumps(decisive, sort_keys=True, default=str))
+
+
+@once
+def code_hash() -> str:
+    """Hash of the version and of the source of the rooms that score."""
+    root = Path(paraclip.__file__).parent
+    digest = sha256(paraclip.__version__.encode())
+    for path in sorted(path for room in CODE for path in (root / room).rglob("*.*")):
+        if path.suffix not in (".py", ".txt"):
+            continue
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def write_kept(kept: Kept, path: Path) -> None:
+    """Write every item of every metric, all arrays, and how they were made, whole or not at all."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    facts = []
+    for number, metric in enumerate(kept.scores.metrics):
+        for name in ARRAYS:
+            if getattr(metric, name) is not None:
+                arrays[f"{name}.{number}"] = getattr(metric, name)
+        facts.append(
+            {"name": metric.name, "statistic": metric.statistic, "headline": metric.headline}
+        )
+    arrays |= {EXTRA + name: array for name, array in kept.scores.arrays.items()}
+    about = {"notes": kept.scores.notes, "made": kept.made, "whole": kept.whole}
+    arrays["facts"] = np.asarray(json.dumps({"metrics": facts, **about}))
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # names, not options
+
+
+def read_kept(path: Path) -> Kept | None:
+    """What `write_kept` wrote; None where there is nothing or the file is damaged."""
+    try:
+        stored: dict[str, Any] = dict(read_arrays(path))
+        facts = json.loads(str(stored["facts"]))
+        metrics = [
+            Metric(**fact, **{n: stored[f"{n}.{i}"] for n in ARRAYS if f"{n}.{i}" in stored})
+            for i, fact in enumerate(facts["metrics"])
+        ]
+        extra = {n.removeprefix(EXTRA): stored[n] for n in stored if n.startswith(EXTRA)}
+        scores = Scores(metrics, extra, facts["notes"])
+        return Kept(scores, facts["made"], True, facts["whole"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

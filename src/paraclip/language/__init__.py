@@ -1,0 +1,1 @@
+"""What paraphrase, negatives and evaluation need to know about English."""
