@@ -1,4 +1,4 @@
-"""The one error that a user can mend."""
+"""The one error that a user can fix."""
 
 MOST_OFFERED = 8
 
@@ -11,17 +11,17 @@ class UserError(Exception):
     Args:
         where: the file, with its row where there is one (`captions.csv:12`), or the option.
         what: what is wrong there, as a plain clause without a full stop.
-        mend: what to do about it, as an imperative sentence.
+        hint: what to do about it, as an imperative sentence.
     """
 
-    def __init__(self, where: object, what: str, mend: str) -> None:
-        self.where, self.what, self.mend = str(where), what, mend
-        line = f"{self.where}: {what}. {mend}"
+    def __init__(self, where: object, what: str, hint: str) -> None:
+        self.where, self.what, self.hint = str(where), what, hint
+        line = f"{self.where}: {what}. {hint}"
         super().__init__(" ".join(line.split()))
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """A mend that offers the nearest known names, for an unknown one."""
+    """A hint that offers the nearest known names, for an unknown one."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=3, cutoff=0.5)

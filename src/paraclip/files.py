@@ -52,7 +52,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def take_lock(file: IO[bytes], name: Path, mend: str) -> None:
+def take_lock(file: IO[bytes], name: Path, hint: str) -> None:
     """Keep other processes from an open file until it is closed, however this process ends.
 
     A file system that knows no locks gives none, and says nothing.
@@ -60,7 +60,7 @@ def take_lock(file: IO[bytes], name: Path, mend: str) -> None:
     Args:
         file: open for writing.
         name: told where another has it.
-        mend: what to do then.
+        hint: what to do then.
 
     Raises:
         UserError: another process has it.
@@ -68,7 +68,7 @@ def take_lock(file: IO[bytes], name: Path, mend: str) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise UserError(name, "another run is writing here", mend) from error
+        raise UserError(name, "another run is writing here", hint) from error
     except OSError:
         return
 

@@ -23,7 +23,7 @@ def test_more_than_the_limit_names_the_first_row_and_the_option() -> None:
     with pytest.raises(UserError) as caught:
         noted(2).check(100)
     assert str(caught.value).startswith("captions.csv:2: the caption is empty (2 of 100 rows")
-    assert "--max-broken" in caught.value.mend
+    assert "--max-broken" in caught.value.hint
 
 
 def test_no_broken_row_passes_at_a_limit_of_none() -> None:

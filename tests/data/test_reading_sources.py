@@ -47,7 +47,7 @@ def test_too_many_names_are_refused() -> None:
 def test_a_packed_tar_file_is_refused_with_its_mend(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="is a packed tar file") as caught:
         read(put(tmp_path / name, b""))
-    assert "Unpack it to a." in caught.value.mend
+    assert "Unpack it to a." in caught.value.hint
 
 
 def test_a_glob_names_files_in_order(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_an_unknown_kind_is_named_at_once(tmp_path: Path) -> None:
     source = put(tmp_path / "a.xlsx", "x")
     with pytest.raises(UserError, match="of no kind that can be read") as caught:
         read_captions(source)
-    assert ".parquet" in caught.value.mend
+    assert ".parquet" in caught.value.hint
 
 
 def test_urls_are_read(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_folder_without_pictures_is_fatal(tmp_path: Path) -> None:
     put(tmp_path / "a.txt", "An apple.")
     with pytest.raises(UserError, match="holds no pictures") as caught:
         read(str(tmp_path))
-    assert "captions file" in caught.value.mend
+    assert "captions file" in caught.value.hint
 
 
 # --- COCO JSON ---

@@ -67,7 +67,7 @@ def test_a_missing_column_lists_what_there_is(tmp_path: Path, ending: str) -> No
         read(source, Columns(caption="texte"))
     assert caught.value.where == source
     assert "'file', 'key', 'group'" in caught.value.what
-    assert "--caption-column" in caught.value.mend and "Did you mean text" in caught.value.mend
+    assert "--caption-column" in caught.value.hint and "Did you mean text" in caught.value.hint
     for flag in ("image", "id", "image_id"):
         with pytest.raises(UserError, match="no column 'other'"):
             read(source, Columns(caption="text", **{flag: "other"}))
@@ -304,7 +304,7 @@ def test_utf16_is_named_with_its_mend(tmp_path: Path) -> None:
     source = put(tmp_path / "a.csv", "caption\nOne\n".encode("utf-16"))
     with pytest.raises(UserError, match="is in UTF-16") as caught:
         read(source)
-    assert "iconv" in caught.value.mend
+    assert "iconv" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json"])

@@ -111,7 +111,7 @@ def at_step(rank: int, step: int, deed: Callable[[], object]) -> None:
 
 
 def refuse() -> None:
-    """What a user can mend."""
+    """What a user can fix."""
     raise UserError("picture.png", "is broken", "Mend it.")
 
 

@@ -1,4 +1,4 @@
-"""What a run meets and a user can mend: one plain line, nothing half written; the rest goes on."""
+"""What a run meets and a user can fix: one plain line, nothing half written; the rest goes on."""
 
 import json
 import os

@@ -33,9 +33,9 @@ def ablate_command(config: AblateConfig) -> None:
     print(f"\nWritten: {study.plan.out / 'ablation.md'} (and ablation.json, plots)")
     if study.failed:
         names = "; ".join(study.failed_names())
-        mend = "Mend that and give the command again: finished cells are kept."
+        hint = "Mend that and give the command again: finished cells are kept."
         what = f"{len(study.failed)} of {len(study.plan.cells)} cells failed ({names})"
-        raise UserError("ablate", what, mend)
+        raise UserError("ablate", what, hint)
 
 
 def prepare(config: AblateConfig, scratch: Path | None = None) -> Study:

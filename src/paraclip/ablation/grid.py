@@ -142,8 +142,8 @@ def variant_name(name: str, path: Path) -> str:
         UserError: it cannot, or base and controls are called so.
     """
     if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
-        mend = f"Take up to {LONGEST_NAME} letters, digits and signs."
-        raise UserError(f"{path}: variants", f"{name!r} cannot be a name", mend)
+        hint = f"Take up to {LONGEST_NAME} letters, digits and signs."
+        raise UserError(f"{path}: variants", f"{name!r} cannot be a name", hint)
     if name == "base" or name.split(" of ")[0] == "control":
         raise UserError(f"{path}: variants", f"{name!r} has its row already", "Rename the variant.")
     return name

@@ -133,8 +133,8 @@ def variant_rows(grid: Grid, config: AblateConfig, place: Path) -> Iterator[tupl
     wanted = config.variants or tuple(grid.variants)
     for name in wanted:
         if name not in grid.variants:
-            mend = nearest(name, list(grid.variants))
-            raise UserError(f"--variants {name}", f"{grid.path} has no such variant", mend)
+            hint = nearest(name, list(grid.variants))
+            raise UserError(f"--variants {name}", f"{grid.path} has no such variant", hint)
     given = {"model": config.model, "images": config.images}
     named = {name: value for name, value in given.items() if value is not None}
     chosen = {name: {**grid.common, **named, **grid.variants[name]} for name in wanted}

@@ -78,9 +78,9 @@ def same_captions(sources: Iterable[Source], folder: Path) -> dict[Source, str]:
     tables = {(path, extra): read_triples(path, extra=extra) for path, extra in sources}
     common = set.intersection(*(set(captions(table)) for table in tables.values()))
     if len(common) < 2:
-        mend = "Make all of them from the same captions."
+        hint = "Make all of them from the same captions."
         paths = sorted({path for path, _ in tables})
-        raise UserError(" and ".join(paths), "have no captions in common", mend)
+        raise UserError(" and ".join(paths), "have no captions in common", hint)
     which = text_hash(repr(sorted(common)))
     made = {}
     for (path, extra), table in tables.items():

@@ -36,8 +36,8 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
             continue
         yield Record(str(path.with_suffix(".txt")), row, caption, str(path), name, name)
     if not pictures:
-        mend = "Put a .txt beside each picture, or name a captions file or shards (folder/*.tar)."
-        raise UserError(source, "holds no pictures", mend)
+        hint = "Put a .txt beside each picture, or name a captions file or shards (folder/*.tar)."
+        raise UserError(source, "holds no pictures", hint)
 
 
 def walk(folder: Path) -> Iterator[Path]:

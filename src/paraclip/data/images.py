@@ -67,8 +67,8 @@ def open_image(reference: str, side: int) -> Image.Image:
     except UserError:
         raise
     except FileNotFoundError as error:
-        mend = "Put the picture there, or take its row out."
-        raise UserError(reference, "there is no such picture", mend) from error
+        hint = "Put the picture there, or take its row out."
+        raise UserError(reference, "there is no such picture", hint) from error
     except Exception as error:  # broken files raise a dozen kinds of errors inside Pillow
         raise UserError(reference, broken(error), "Replace the picture.") from error
 

@@ -44,8 +44,8 @@ def open_parquet(source: str) -> Iterator[pq.ParquetFile]:
         raise UserError(source, "there is no such file", "Check the name.") from error
     except (pa.ArrowException, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        mend = "Make or fetch the file again."
-        raise UserError(source, f"cannot be read as Parquet ({first})", mend) from error
+        hint = "Make or fetch the file again."
+        raise UserError(source, f"cannot be read as Parquet ({first})", hint) from error
 
 
 def refuse_pictures(schema: pa.Schema, chosen: Chosen, source: str) -> None:
@@ -55,8 +55,8 @@ def refuse_pictures(schema: pa.Schema, chosen: Chosen, source: str) -> None:
     kind = schema.field(chosen.image).type
     if pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         what = f"column {label(chosen.image)} holds pictures, not their names"
-        mend = "Save them as files and name these, or give --image-column None."
-        raise UserError(source, what, mend)
+        hint = "Save them as files and name these, or give --image-column None."
+        raise UserError(source, what, hint)
 
 
 def values(column: pa.Array) -> list[Any]:

@@ -104,8 +104,8 @@ class CaptionMaker:
     def refuse_twice(self, name: str, where: str) -> None:
         """Raise if the id was there before."""
         if not self.seen.add(name):
-            mend = "Give every row an id of its own, or name another --id-column."
-            raise UserError(where, f"the id {label(name)} is there twice", mend)
+            hint = "Give every row an id of its own, or name another --id-column."
+            raise UserError(where, f"the id {label(name)} is there twice", hint)
 
     def find_image(self, name: str) -> str:
         """Where the picture of that name is.
@@ -215,8 +215,8 @@ def kind_of(file: str) -> str:
         raise UserError(file, what, f"Unpack it to {Path(file).stem}; pictures hardly pack.")
     if suffixes and suffixes[-1] in READERS:
         return suffixes[-1]
-    mend = f"Name a folder, or a file that ends in {', '.join(READERS)}."
-    raise UserError(file, "is of no kind that can be read", mend)
+    hint = f"Name a folder, or a file that ends in {', '.join(READERS)}."
+    raise UserError(file, "is of no kind that can be read", hint)
 
 
 def find_files(source: str) -> list[str]:

@@ -89,8 +89,8 @@ def require(known: list[str], name: str, flag: str, where: str) -> str:
     if name in known:
         return name
     has = ", ".join(label(other) for other in known[:12]) or "none"
-    mend = f"Name it with --{flag}-column. {nearest(name, known) if known else ''}"
-    raise UserError(where, f"has no column {label(name)} (it has {has})", mend)
+    hint = f"Name it with --{flag}-column. {nearest(name, known) if known else ''}"
+    raise UserError(where, f"has no column {label(name)} (it has {has})", hint)
 
 
 def label(name: object) -> str:

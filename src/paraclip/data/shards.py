@@ -43,8 +43,8 @@ def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Re
             if isinstance(error, tarfile.ReadError) and "unexpected end" in str(error):
                 problems.add(source, "the shard breaks off before its end")
                 return
-            mend = "Fetch the shard again, or leave it out."
-            raise UserError(source, f"is not a tar file ({error})", mend) from error
+            hint = "Fetch the shard again, or leave it out."
+            raise UserError(source, f"is not a tar file ({error})", hint) from error
 
 
 def samples(archive: tarfile.TarFile) -> Iterator[Sample]:

@@ -246,8 +246,8 @@ def refuse_duplicates(path: Path, ids: pa.ChunkedArray) -> None:
     names = (name for chunk in ids.chunks for name in chunk.to_pylist())
     for row, name in enumerate(names, start=1):
         if not seen.add(name):
-            mend = "Give every triple an id of its own."
-            raise UserError(f"{path}:{row}", f"the id {label(name)} is there twice", mend)
+            hint = "Give every triple an id of its own."
+            raise UserError(f"{path}:{row}", f"the id {label(name)} is there twice", hint)
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
@@ -287,8 +287,8 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
     images = pa.array([place_of(image, named.get(name)) for image, name in pairs], pa.string())
     if len(images) and images.null_count == len(images):
         what = f"holds the picture of no triple (the first is {table['image_id'][0].as_py()!r})"
-        mend = "Name a folder whose files are called like the image_id, or name none."
-        raise UserError(folder, what, mend)
+        hint = "Name a folder whose files are called like the image_id, or name none."
+        raise UserError(folder, what, hint)
     place = table.schema.get_field_index("image")
     return table.set_column(place, SCHEMA.field("image"), images)
 

@@ -56,8 +56,8 @@ def label_models(given: tuple[str, ...]) -> dict[str, str]:
         match = LABEL.fullmatch(entry)
         label, name = match.groups() if match else (usual_label(entry), entry)
         if label in labelled:
-            mend = "Write another label before it, such as second=..."
-            raise UserError(entry, f"the label {label!r} is there twice", mend)
+            hint = "Write another label before it, such as second=..."
+            raise UserError(entry, f"the label {label!r} is there twice", hint)
         labelled[label] = name
     return labelled
 
@@ -100,8 +100,8 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
             left_out[name] = str(reason)
             print(f"paraclip: {name} left out: {reason}", file=sys.stderr)
     if not found:
-        mend = "Give --data, or --pairs and --pool."
-        raise UserError("evaluate", "no benchmark has its data", mend)
+        hint = "Give --data, or --pairs and --pool."
+        raise UserError("evaluate", "no benchmark has its data", hint)
     return found, left_out
 
 

@@ -86,8 +86,8 @@ def module_of(name: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        mend = "Install what it needs, or leave this benchmark out."
-        raise UserError(name, f"its module {module} cannot be loaded ({error})", mend) from error
+        hint = "Install what it needs, or leave this benchmark out."
+        raise UserError(name, f"its module {module} cannot be loaded ({error})", hint) from error
 
 
 def maker_of(name: str) -> Callable[..., Benchmark]:

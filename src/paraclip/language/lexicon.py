@@ -146,10 +146,7 @@ EXCLUSIVE = listed(
 
 CONCEPT_LINES = [
     line
-    for line in files("paraclip.language")
-    .joinpath("concepts.txt")
-    .read_text("utf-8")
-    .splitlines()
+    for line in files("paraclip.language").joinpath("concepts.txt").read_text("utf-8").splitlines()
     if not line.startswith("#")
 ]
 

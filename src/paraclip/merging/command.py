@@ -75,6 +75,6 @@ def standard_names(given: str | None, found: list[str]) -> tuple[str, ...]:
     names = tuple(name.strip() for name in given.split(",") if name.strip())
     for name in names:
         if name not in found:
-            mend = f"Name some of {', '.join(found)}."
-            raise UserError(name, "is named by --standard and is not among the benchmarks", mend)
+            hint = f"Name some of {', '.join(found)}."
+            raise UserError(name, "is named by --standard and is not among the benchmarks", hint)
     return names

@@ -47,13 +47,13 @@ def check_fit(
     """Refuse what cannot be mixed."""
     if not 0 <= alpha <= 1:
         raise UserError("--alpha", f"{alpha} is outside 0 to 1", "Give a share such as 0.5.")
-    mend = "Merge a base with a checkpoint that was tuned from it."
+    hint = "Merge a base with a checkpoint that was tuned from it."
     if base.architecture != tuned.architecture:
         names = f"{base.architecture.name} and {tuned.architecture.name}"
-        raise UserError("merge", f"the models differ in architecture ({names})", mend)
+        raise UserError("merge", f"the models differ in architecture ({names})", hint)
     if image_tower:
         return
     ours, theirs = base.image_tower.state_dict(), tuned.image_tower.state_dict()
     if any(not torch.equal(ours[name].cpu(), theirs[name].cpu()) for name in ours):
-        mend = f"{mend} If its image tower was trained too, give --image-tower."
-        raise UserError("merge", "the models have different image towers", mend)
+        hint = f"{hint} If its image tower was trained too, give --image-tower."
+        raise UserError("merge", "the models have different image towers", hint)

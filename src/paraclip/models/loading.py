@@ -102,8 +102,8 @@ def from_folder(folder: Path) -> DualEncoder:
     path = folder / "open_clip_config.json"
     if not path.is_file():
         own = sorted(folder.glob("**/*.safetensors"))[:3] if folder.is_dir() else []
-        mend = f"Name one: {', '.join(map(str, own))}" if own else "Check the path."
-        raise UserError(folder, "is no folder of a model (no open_clip_config.json)", mend)
+        hint = f"Name one: {', '.join(map(str, own))}" if own else "Check the path."
+        raise UserError(folder, "is no folder of a model (no open_clip_config.json)", hint)
     try:
         found = json.loads(read_bounded(path))
         config = found.get("model_cfg", found)
@@ -134,8 +134,8 @@ def from_open_clip(name: str, weights: str) -> DualEncoder:
         if path.suffix in SUFFIXES or "/" in weights:
             raise UserError(weights, "there is no such file", "Check the path.")
         tags = open_clip.list_pretrained_tags_by_model(name)
-        mend = nearest(weights, tags) if tags else "Give a file of weights after the colon."
-        raise UserError(f"{name}:{weights}", "open_clip has no such weights", mend)
+        hint = nearest(weights, tags) if tags else "Give a file of weights after the colon."
+        raise UserError(f"{name}:{weights}", "open_clip has no such weights", hint)
     header = header_or_none(path) if path.suffix == ".safetensors" else None
     if header is not None:
         return own_checkpoint(path, name, config)
@@ -179,8 +179,8 @@ def decide_quick_gelu(name: str, config: dict[str, Any], path: Path) -> tuple[bo
     named = bool(config.get("quick_gelu", False))
     known = known_quick_gelu(name.removesuffix("-quickgelu"), path)
     if known is False and name.endswith("-quickgelu"):
-        mend = f"Say {name.removesuffix('-quickgelu')}:{path}"
-        raise UserError(path, "was trained without QuickGELU", mend)
+        hint = f"Say {name.removesuffix('-quickgelu')}:{path}"
+        raise UserError(path, "was trained without QuickGELU", hint)
     if known is not None:
         return known or named, False
     return named, not named and f"{name}-quickgelu" in open_clip.list_models()
@@ -203,7 +203,7 @@ def download(name: str, weights: str, tag: dict[str, Any]) -> Path:
     """Fetch the weights of a tag, or find them in the cache.
 
     Raises:
-        UserError: they cannot be had; the mend is how to bring them by hand.
+        UserError: they cannot be had; the hint is how to bring them by hand.
     """
     from open_clip.pretrained import download_pretrained
 
@@ -214,8 +214,8 @@ def download(name: str, weights: str, tag: dict[str, Any]) -> Path:
             return Path(download_pretrained(tag))
     except Exception as error:  # each way of downloading has its own errors
         what = f"the weights could not be downloaded from {place}"
-        mend = f"Fetch them on another machine and say {name}:FILE"
-        raise UserError(f"{name}:{weights}", what, mend) from error
+        hint = f"Fetch them on another machine and say {name}:FILE"
+        raise UserError(f"{name}:{weights}", what, hint) from error
 
 
 def assemble(

@@ -64,5 +64,5 @@ class SentenceModel(BertEncoder):
 
 def refuse() -> NoReturn:
     """Raise: there is no image encoder."""
-    mend = "Ask it only benchmarks of text: --benchmarks sts,sugar-crepe-pp."
-    raise UserError("minilm", "is a text encoder alone and reads no pictures", mend)
+    hint = "Ask it only benchmarks of text: --benchmarks sts,sugar-crepe-pp."
+    raise UserError("minilm", "is a text encoder alone and reads no pictures", hint)

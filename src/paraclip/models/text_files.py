@@ -40,8 +40,8 @@ def read_text_files(folder: Path, needed: str = "config.json") -> TextFiles:
     """
     found = [folder / name for name in NAMES if (folder / name).is_file()]
     if not (folder / needed).is_file():
-        mend = "Give the folder of a Hugging Face model with its config.json and tokenizer."
-        raise UserError(folder, f"there is no {needed}", mend)
+        hint = "Give the folder of a Hugging Face model with its config.json and tokenizer."
+        raise UserError(folder, f"there is no {needed}", hint)
     if (folder / "tokenizer.json").is_file():
         found = [path for path in found if path.name not in OLDER]
     for path in found:
@@ -89,10 +89,10 @@ def hub_files(name: str, needed: str) -> TextFiles:
                 kind.from_pretrained(name).save_pretrained(folder)
         except (OSError, ValueError, ImportError) as error:
             what = f"its {needed} and tokenizer could not be had from the Hugging Face hub"
-            mend = (
+            hint = (
                 f"Put the files of huggingface.co/{name} into a folder {name} beside the weights."
             )
-            raise UserError(name, what, mend) from error
+            raise UserError(name, what, hint) from error
         return read_text_files(Path(folder), needed)
 
 

@@ -38,8 +38,8 @@ def read_state(path: Path) -> State:
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise UserError(path, "is no readable file of weights", BROKEN) from error
     except UnpicklingError as error:
-        mend = "Convert it to .safetensors where you trust it; ParaCLIP runs no code from files."
-        raise UserError(path, "holds more than tensors", mend) from error
+        hint = "Convert it to .safetensors where you trust it; ParaCLIP runs no code from files."
+        raise UserError(path, "holds more than tensors", hint) from error
     return plain_names(state, path)
 
 
@@ -47,8 +47,8 @@ def read_torch(path: Path) -> object:
     """What is in a file of torch's."""
     if is_torchscript(path):
         if not from_openai(path):
-            mend = "Save its state_dict() as .safetensors and give that."
-            raise UserError(path, "is a TorchScript program, not weights", mend)
+            hint = "Save its state_dict() as .safetensors and give that."
+            raise UserError(path, "is a TorchScript program, not weights", hint)
         script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
         others = ("input_resolution", "context_length", "vocab_size")
         return {name: value for name, value in script.state_dict().items() if name not in others}
@@ -109,13 +109,13 @@ def check_state(ours: State, theirs: State, path: object, name: str) -> None:
     Raises:
         UserError: it names the first tensor that is missing, superfluous or of another shape.
     """
-    mend = "Name the architecture that the weights were trained with."
+    hint = "Name the architecture that the weights were trained with."
     for key in ours:
         if key not in theirs:
-            raise UserError(path, f"does not fit {name}: it has no {key}", mend)
+            raise UserError(path, f"does not fit {name}: it has no {key}", hint)
         if ours[key].shape != theirs[key].shape:
             shapes = f"{list(theirs[key].shape)}, not {list(ours[key].shape)}"
-            raise UserError(path, f"does not fit {name}: {key} is {shapes}", mend)
+            raise UserError(path, f"does not fit {name}: {key} is {shapes}", hint)
     for key in theirs:
         if key not in ours:
-            raise UserError(path, f"does not fit {name}: it has {key} besides", mend)
+            raise UserError(path, f"does not fit {name}: it has {key} besides", hint)

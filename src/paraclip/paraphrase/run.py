@@ -67,8 +67,8 @@ def check_options(config: GenerateConfig) -> None:
             raise UserError(option, f"{value} is out of range", f"Give {least} to {most}.")
     temperature, top_p = config.sampling
     if not 0 <= temperature <= 2 or not 0 < top_p <= 1:
-        mend = "Give a temperature of 0 to 2 and a top-p above 0 and up to 1."
-        raise UserError("--temperature, --top-p", f"{temperature}, {top_p} is out of range", mend)
+        hint = "Give a temperature of 0 to 2 and a top-p above 0 and up to 1."
+        raise UserError("--temperature, --top-p", f"{temperature}, {top_p} is out of range", hint)
 
 
 def generate(

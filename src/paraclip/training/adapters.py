@@ -30,8 +30,8 @@ def add_adapters(tower: nn.Module, rank: int, alpha: float, seed: int) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        mend = "Install it with `pip install peft`."
-        raise UserError("--text-tower lora", "needs peft", mend) from error
+        hint = "Install it with `pip install peft`."
+        raise UserError("--text-tower lora", "needs peft", hint) from error
     names = [name for name, module in tower.named_modules() if takes_adapter(module)]
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)
     with torch.random.fork_rng(devices=[]):

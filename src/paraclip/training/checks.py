@@ -29,9 +29,9 @@ ABOVE_ZERO = (
 )
 
 
-def refuse(option: str, what: str, mend: str) -> None:
+def refuse(option: str, what: str, hint: str) -> None:
     """Raise for an option, by its name on the command line."""
-    raise UserError(f"--{option.replace('_', '-')}", what, mend)
+    raise UserError(f"--{option.replace('_', '-')}", what, hint)
 
 
 def check_options(config: LoopConfig) -> None:

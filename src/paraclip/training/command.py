@@ -36,7 +36,7 @@ def train_command(config: TrainConfig) -> None:
     """Train, with all processes that torchrun or SLURM started together.
 
     Raises:
-        UserError: anything that the user can mend, as one line.
+        UserError: anything that the user can fix, as one line.
     """
     check_options(config)
     with joined(config.device) as (processes, device):
@@ -118,8 +118,8 @@ def check_pictures(seen: Problems, pictures: int) -> None:
     try:
         seen.check(pictures)
     except UserError as error:
-        mend = f"{error.mend} Pictures that were moved are found by their names with --images."
-        raise UserError(error.where, error.what, mend) from None
+        hint = f"{error.hint} Pictures that were moved are found by their names with --images."
+        raise UserError(error.where, error.what, hint) from None
 
 
 def features_of(model: DualEncoder, references: list[str | None], problems: Problems) -> Tensor:
@@ -145,7 +145,7 @@ def align_command(config: AlignConfig) -> None:
     """Align, with all processes that torchrun or SLURM started together.
 
     Raises:
-        UserError: anything that the user can mend, as one line.
+        UserError: anything that the user can fix, as one line.
     """
     check_options(config)
     with joined(config.device) as (processes, device):
@@ -175,8 +175,8 @@ def unaligned(config: AlignConfig, device: str) -> Mini:
     """
     if config.new_heads:
         if config.model != "mini":
-            mend = "Leave one of them out: new heads begin from mini's towers."
-            raise UserError("--new-heads", f"{config.model} has heads of its own", mend)
+            hint = "Leave one of them out: new heads begin from mini's towers."
+            raise UserError("--new-heads", f"{config.model} has heads of its own", hint)
         torch.manual_seed(config.seed)  # the heads are drawn
         return Mini.from_wheels(heads=None).to(find_device(device))
     model = load_model(config.model, device)

@@ -101,13 +101,13 @@ def check_features(model: DualEncoder, features: Tensor, rows: int) -> NDArray[n
     Raises:
         UserError: as many features as rows there are not, or of another model's width.
     """
-    mend = "Compute the features anew for these rows with this model."
+    hint = "Compute the features anew for these rows with this model."
     if features.ndim != 2 or len(features) != rows:
         what = f"shape {list(features.shape)} for {rows} rows"
-        raise UserError("image features", what, mend)
+        raise UserError("image features", what, hint)
     has_image = rows_with_numbers(features)
     if has_image.any():
-        check_width(model, features[int(has_image.argmax())][None], mend)
+        check_width(model, features[int(has_image.argmax())][None], hint)
     return has_image
 
 
@@ -127,13 +127,13 @@ def rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
         broken = (has_image & ~finite.all(1)).nonzero()
         if len(broken):
             where = f"image features: row {start + int(broken[0]) + 1}"
-            mend = "Compute the features anew, in fp32."
-            raise UserError(where, "a value is NaN or infinite", mend)
+            hint = "Compute the features anew, in fp32."
+            raise UserError(where, "a value is NaN or infinite", hint)
         found[start : start + ROWS_AT_ONCE] = has_image.numpy()
     return found
 
 
-def check_width(model: DualEncoder, feature: Tensor, mend: str) -> None:
+def check_width(model: DualEncoder, feature: Tensor, hint: str) -> None:
     """Refuse features [1, F] that the model cannot project."""
     width = model.architecture.embed_dim
     try:
@@ -143,4 +143,4 @@ def check_width(model: DualEncoder, feature: Tensor, mend: str) -> None:
         fits = False
     if not fits:
         what = f"width {feature.shape[1]} does not fit {model.architecture.name}"
-        raise UserError("image features", what, mend)
+        raise UserError("image features", what, hint)

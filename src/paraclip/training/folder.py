@@ -103,11 +103,11 @@ def open_run(out: Path, identity: dict[str, Any], fresh: bool) -> RunFolder:
 
 def check_same(path: Path, identity: dict[str, Any]) -> None:
     """Refuse to go on with a run that another configuration, base or data started."""
-    mend = "Choose another --out, or add --fresh to start anew here."
+    hint = "Choose another --out, or add --fresh to start anew here."
     try:
         there = json.loads(path.read_text(encoding="utf-8"))["identity"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(path, "is not a run's record", mend) from error
+        raise UserError(path, "is not a run's record", hint) from error
     here = json.loads(json.dumps(identity))
     differing = [
         f"{name} (there {there.get(name)}, now {here.get(name)})"
@@ -115,4 +115,4 @@ def check_same(path: Path, identity: dict[str, Any]) -> None:
         if there.get(name) != here.get(name)
     ]
     if differing:
-        raise AnotherRun(path, f"another run lies here: {', '.join(differing)}", mend)
+        raise AnotherRun(path, f"another run lies here: {', '.join(differing)}", hint)

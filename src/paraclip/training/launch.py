@@ -124,8 +124,8 @@ def meeting(backend: str) -> Iterator[Any]:
             backend, store=store, rank=rank, world_size=count, timeout=timedelta(days=1)
         )
     except (RuntimeError, ValueError) as error:
-        mend = "Start all of them with the same torchrun options; see docs/training.md."
-        raise UserError("processes", "the others did not come", mend) from error
+        hint = "Start all of them with the same torchrun options; see docs/training.md."
+        raise UserError("processes", "the others did not come", hint) from error
     # NCCL connects at the first word. It must not wait for it while one process computes.
     this_process().wait()
     yield store

@@ -108,8 +108,8 @@ def task_of(
         triples["image"].to_pylist() if unfrozen else None,
     )  # fmt: skip
     if not examples.has_image.any() and not any(objective.weights[1:]):
-        mend = "Give the folder of the pictures with --images."
-        raise UserError("training rows", "no row has a picture, and L1 needs some", mend)
+        hint = "Give the folder of the pictures with --images."
+        raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
     generators = sorted({name for name in triples["generator"].to_pylist() if name})[:20]
     known = {"generators": generators, **(facts or {})}
     parts = parts_of(model, config)

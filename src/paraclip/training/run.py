@@ -197,8 +197,8 @@ def check_compiler(device: torch.device) -> None:
         torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
     except Exception as error:  # as many kinds as there are compilers
         first = str(error).strip().partition("\n")[0]
-        mend = "Install a C++ compiler (on a GPU, Triton), or leave the option out."
-        raise UserError("--compile", f"torch.compile does not work here ({first})", mend) from error
+        hint = "Install a C++ compiler (on a GPU, Triton), or leave the option out."
+        raise UserError("--compile", f"torch.compile does not work here ({first})", hint) from error
 
 
 def precision_of(precision: str, device: torch.device) -> str:

@@ -82,8 +82,8 @@ def state_of_step(folder: Path, step: int) -> State:
         return load_state(path)
     except (ValueError, OSError) as error:
         what = "process 0 goes on from this state, which is not here"
-        mend = "Give all processes the same --out, in a folder that all of them share."
-        raise UserError(path, what, mend) from error
+        hint = "Give all processes the same --out, in a folder that all of them share."
+        raise UserError(path, what, hint) from error
 
 
 def newest_state(folder: Path) -> State | None:

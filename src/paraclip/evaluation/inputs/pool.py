@@ -67,8 +67,8 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
         return vector_pool(path)
     if path.suffix == ".txt":
         return named_pool(path, Path(images) if images else None)
-    mend = "Name a folder of pictures, a .txt of picture names or a .npy of vectors."
-    raise UserError(source, "is no pool", mend)
+    hint = "Name a folder of pictures, a .txt of picture names or a .npy of vectors."
+    raise UserError(source, "is no pool", hint)
 
 
 def folder_pool(folder: Path) -> Pool:
@@ -112,27 +112,27 @@ def read_names(listed: Path) -> list[str]:
 
 def vector_pool(path: Path) -> Pool:
     """Vectors in a .npy file, memory-mapped; pickled objects are refused."""
-    mend = "Save unit vectors with numpy.save, float32 [items, width]."
+    hint = "Save unit vectors with numpy.save, float32 [items, width]."
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise UserError(path, f"is not a .npy file of vectors ({error})", mend) from error
+        raise UserError(path, f"is not a .npy file of vectors ({error})", hint) from error
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         what = f"holds {vectors.dtype} {list(vectors.shape)}, not vectors [items, width]"
-        raise UserError(path, what, mend)
+        raise UserError(path, what, hint)
     for start in range(0, len(vectors), CHECK_ROWS):
-        check_unit(np.asarray(vectors[start : start + CHECK_ROWS], np.float32), path, start, mend)
+        check_unit(np.asarray(vectors[start : start + CHECK_ROWS], np.float32), path, start, hint)
     return Pool(path.name, (), vectors, file_hash(path))
 
 
-def check_unit(block: Float, path: Path, start: int, mend: str) -> None:
+def check_unit(block: Float, path: Path, start: int, hint: str) -> None:
     """Raise for vectors that are not finite or not of length one."""
     refuse_infinite(block, str(path), start)
     lengths = np.linalg.norm(block, axis=1)
     bad = np.flatnonzero(abs(lengths - 1) > UNIT)
     if len(bad):
         row = start + int(bad[0])
-        raise UserError(f"{path}:{row}", f"has length {lengths[bad[0]]:.4g}, not 1", mend)
+        raise UserError(f"{path}:{row}", f"has length {lengths[bad[0]]:.4g}, not 1", hint)
 
 
 def refuse_missing(references: Sequence[str], max_broken: float) -> None:

@@ -96,8 +96,8 @@ def side(label: str, runs: tuple[Stored, ...]) -> Side:
     """
     for run in runs:
         if label not in run.report.models:
-            mend = f"It has {', '.join(run.report.models)}."
-            raise UserError(run.path, f"has no model {label!r}", mend)
+            hint = f"It has {', '.join(run.report.models)}."
+            raise UserError(run.path, f"has no model {label!r}", hint)
     return Side(label, runs)
 
 

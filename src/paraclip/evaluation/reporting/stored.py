@@ -80,7 +80,7 @@ def read_items(path: Path) -> dict[str, NDArray[Any]]:
     try:
         return read_arrays(path)
     except FileNotFoundError:
-        mend = "Keep report.json and items.npz in one folder."
-        raise UserError(path, "is not beside its report", mend) from None
+        hint = "Keep report.json and items.npz in one folder."
+        raise UserError(path, "is not beside its report", hint) from None
     except (OSError, ValueError) as error:
         raise UserError(path, f"cannot be read ({error})", AGAIN) from error

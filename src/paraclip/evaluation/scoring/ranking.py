@@ -97,8 +97,8 @@ class _Best:
         grouped = coarse.view(len(coarse), -1, gcd(coarse.shape[1], GROUP))
         tops = grouped.amax(2)
         if not torch.isfinite(tops).all():
-            mend = "The weights or the file of vectors are broken; make them anew."
-            raise UserError("search", "a vector is not finite", mend)
+            hint = "The weights or the file of vectors are broken; make them anew."
+            raise UserError("search", "a vector is not finite", hint)
         bar = self._bar(coarse, tops)
         rows, groups = (tops >= bar[:, None]).nonzero(as_tuple=True)
         hits, places = (grouped[rows, groups] >= bar[rows, None]).nonzero(as_tuple=True)

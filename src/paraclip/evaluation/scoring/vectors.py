@@ -110,5 +110,5 @@ def refuse_infinite(vectors: Float, what: str, start: int = 0) -> None:
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         which = f"{len(bad)} of {len(vectors):,} are not finite, the first is number"
-        mend = "The weights or the file are broken; make them anew."
-        raise UserError(what, f"{which} {start + int(bad[0])}", mend)
+        hint = "The weights or the file are broken; make them anew."
+        raise UserError(what, f"{which} {start + int(bad[0])}", hint)
