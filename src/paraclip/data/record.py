@@ -135,6 +135,18 @@ def plain_text(value: Any, name: str) -> str | None:
         raise BrokenRow(f"the {name} is not UTF-8") from None
 
 
+def picture_name(value: Any) -> str | None:
+    """The name of a picture; None of None.
+
+    Raises:
+        BrokenRow: it is not text, not UTF-8, or holds a NUL, which no file name can.
+    """
+    name = plain_text(value, "image name")
+    if name is not None and "\0" in name:
+        raise BrokenRow("the image name holds a NUL character")
+    return name
+
+
 def json_object(line: bytes) -> dict[str, Any]:
     """The JSON object of a line.
 

@@ -39,7 +39,7 @@ def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Re
             with tarfile.open(fileobj=stream, mode="r|" if is_remote(source) else "r:") as archive:
                 for row, sample in enumerate(samples(archive), start=1):
                     yield record(sample, source, row, columns)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError) as error:  # ValueError: a broken PAX header
             if isinstance(error, tarfile.ReadError) and "unexpected end" in str(error):
                 problems.add(source, "the shard breaks off before its end")
                 return
