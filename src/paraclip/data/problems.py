@@ -12,7 +12,7 @@ class Problems:
     """What was wrong with rows that were skipped.
 
     Args:
-        max_share: largest share of broken rows that is put up with, 0 to 1.
+        max_share: largest share of broken rows that is accepted, 0 to 1.
 
     Raises:
         UserError: it is no share.
