@@ -13,7 +13,6 @@ published weights differ. No network is used.
 
 import argparse
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +22,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
-
-os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
 import open_clip
@@ -37,6 +34,7 @@ from torch import nn
 
 from machine import RESULTS, facts_of, keep, markdown, say
 from paraclip.errors import UserError
+from paraclip.models.hub import offline
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip
 from paraclip.models.published import file_name, ways
@@ -97,7 +95,7 @@ def main() -> None:
     options = parser().parse_args()
     names = options.names or open_clip.list_models()
     torch.manual_seed(0)
-    with TemporaryDirectory() as folder, small_models(Path(folder)):
+    with offline(), TemporaryDirectory() as folder, small_models(Path(folder)):
         rows = [compared(name, Path(folder)) for name in names]
     good = sum(row.fits for row in rows)
     note = f"{good} of {len(rows)} load and match open_clip {open_clip.__version__}. {facts_of()}"
