@@ -5,7 +5,7 @@
 A server in a process of its own answers every question after a fixed latency with the caption's
 words in another order. The client alone asks as many questions as a run does, and neither logs nor
 judges; the run does the whole job, with MiniLM loaded before. Other work on the machine makes the
-seconds longer; the processor time an answer takes hardly changes. About 1 minute on 2 free cores.
+seconds longer; the processor time of an answer hardly changes. About 1 minute on 2 free cores.
 """
 
 import argparse
