@@ -81,7 +81,7 @@ def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys):
     train_command(config_of(triples, base))
     said = capsys.readouterr().out
     assert "7 rows, 6 with a picture." in said and "1 have none" in said
-    path = triples.parent / "run" / "best.safetensors"
+    path = triples.parent / "run" / "last.safetensors"
     assert f"Checkpoint: {path}" in said
     before, after = load_model(base), load_model(str(path))
     for name, value in before.image_tower.state_dict().items():
