@@ -73,7 +73,8 @@ class LoopConfig:
     """Steps between two looks at the held-out rows. Left out: after each pass over the rows."""
 
     patience: int | None = None
-    """Stop early after so many looks in a row without a lower held-out loss. Left out: never."""
+    """Stop early after so many looks in a row without a lower held-out loss; --choose best then
+    hands on the one before them. Left out: never."""
 
     divergence: float = 3.0
     """Stop where the loss passes this many times the larger of the first step's loss and of
@@ -92,7 +93,7 @@ class LoopConfig:
     """auto, cpu, cuda or cuda:1."""
 
     fresh: bool = False
-    """Start anew in a folder that holds another run."""
+    """Start over in a folder that holds another run, whose files are deleted."""
 
     def deciding(self) -> dict[str, Any]:
         """The options that decide the weights: a run goes on only under the same ones."""
