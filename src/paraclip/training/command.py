@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 from torch import Tensor
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from paraclip.data.captions import Caption
 from paraclip.data.images import fault_of
@@ -40,7 +41,7 @@ def train_command(config: TrainConfig) -> None:
     """
     check_options(config)
     with joined(config.device) as (processes, device):
-        train_together(config, processes, device)
+        record(train_together)(config, processes, device)  # torchrun reports what went wrong
 
 
 def train_together(config: TrainConfig, processes: Processes, device: str) -> None:
@@ -149,7 +150,7 @@ def align_command(config: AlignConfig) -> None:
     """
     check_options(config)
     with joined(config.device) as (processes, device):
-        align_together(config, processes, device)
+        record(align_together)(config, processes, device)
 
 
 def align_together(config: AlignConfig, processes: Processes, device: str) -> None:
