@@ -1,7 +1,7 @@
 """Options that are left out are decided by recipe and base; those that are given stand."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from tiny_model import TinyModel
@@ -66,6 +66,7 @@ def test_rates_are_those_of_the_kind_of_base_unless_given(make):
     assert (mini.learning_rate, mini.weight_decay) == (5e-5, 0.01)
     assert (clip.learning_rate, clip.weight_decay) == (1e-5, 0.1)
     assert mini.warmup == clip.warmup == 0.1
+    assert resolved(config, replace(MINI, kind="sentence")) == mini, "MiniLM alone is mini's tower"
     assert resolved(clip, MINI) == clip, "what is decided stays"
 
 

@@ -67,7 +67,7 @@ class LoopConfig:
     be compared, such as tuned and control, must have taken the same steps: keep the last."""
 
     save_every: int = 100
-    """Steps between two states that a killed run goes on from."""
+    """Steps between two states that a killed run resumes from."""
 
     eval_every: int | None = None
     """Steps between two looks at the held-out rows. Left out: after each pass over the rows."""
@@ -83,8 +83,8 @@ class LoopConfig:
     track: tuple[Literal["jsonl", "tensorboard", "trackio", "wandb"], ...] = (
         *("jsonl", "tensorboard"),
     )
-    """Who is told each step's figures: metrics.jsonl, tensorboard, trackio, wandb (the last two
-    once they are installed)."""
+    """Where each step's figures go: metrics.jsonl, tensorboard, trackio, wandb (the last two once
+    they are installed)."""
 
     seed: int = 0
     """Decides the order, the held-out rows and the dropout."""
@@ -96,7 +96,7 @@ class LoopConfig:
     """Start over in a folder that holds another run, whose files are deleted."""
 
     def deciding(self) -> dict[str, Any]:
-        """The options that decide the weights: a run goes on only under the same ones."""
+        """The options that decide the weights: a run is resumed only under the same ones."""
         return {name: value for name, value in asdict(self).items() if name not in PLACES}
 
 

@@ -47,7 +47,7 @@ class RunFolder:
 
     @property
     def states(self) -> Path:
-        """Folder of the states that a killed run goes on from."""
+        """Folder of the states that a killed run resumes from."""
         return self.path / "states"
 
     @property

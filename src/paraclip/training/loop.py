@@ -128,7 +128,7 @@ def describing(triples: pa.Table) -> Callable[[Integers], list[dict[str, Any]]]:
 
 
 def fit(task: Task, out: Path) -> Path:
-    """Train, or go on training where a killed run stopped; the model is changed in place.
+    """Train, or resume where a killed run stopped; the model is changed in place.
 
     Args:
         task: what, on what, towards what.
@@ -149,7 +149,7 @@ def fit(task: Task, out: Path) -> Path:
     with locked(out) if processes.first else nullcontext():
         folder = open_run(out, identity, config.fresh) if processes.first else RunFolder(out)
         if processes.told_by_first(folder.finished()):
-            notice(f"{out} is finished already; --fresh would start it anew")
+            notice(f"{out} is finished already; --fresh starts it over")
             recall(model, folder.last)
         else:
             fit_in(folder, task, identity)

@@ -16,9 +16,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 Source: paper, section 3, for `paper`; `consistent` was chosen by ablation (docs/ablations.md).
 """
-RATES: dict[str, dict[str, Any]] = {
-    "mini": {"learning_rate": 5e-5, "weight_decay": 0.01},
-    "open_clip": {"learning_rate": 1e-5, "weight_decay": 0.1},
+RATES: dict[str, Any] = {"learning_rate": 5e-5, "weight_decay": 0.01}
+"""Options for `mini` and its like."""
+RATES_OF_KIND: dict[str, dict[str, Any]] = {
+    "open_clip": {"learning_rate": 1e-5, "weight_decay": 0.1}
 }
 """Options by the kind of the base: a pretrained CLIP takes smaller steps, as READ-CLIP, CLIC and
 FSC-CLIP have it."""
@@ -34,7 +35,7 @@ def resolved(config: Config, architecture: Architecture) -> Config:
 
     The only place that does so. Its result resolves to itself, and is what a run records.
     """
-    known = filled(config, RATES[architecture.kind])
+    known = filled(config, RATES_OF_KIND.get(architecture.kind, RATES))
     return filled(known, RECIPES[known.recipe]) if isinstance(known, TrainConfig) else known
 
 
