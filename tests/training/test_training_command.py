@@ -301,3 +301,10 @@ def test_torchrun_reports_what_went_wrong_in_its_processes(triples, base, tmp_pa
     assert "paraclip: --last-layers: 99 is more than the 2 that" in said.stderr
     report = said.stderr.partition("Root Cause")[2]
     assert "UserError: --last-layers: 99" in report, said.stderr
+
+
+def test_train_alone_needs_no_standard_error_of_the_system(triples, base, capsys):
+    train_command(
+        config_of(triples, base, epochs=1)
+    )  # capsys's has no file number, as a notebook's
+    assert "Checkpoint:" in capsys.readouterr().out

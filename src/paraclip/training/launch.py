@@ -5,12 +5,13 @@ with an error of one line. torchrun stops them even before that.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from paraclip.errors import UserError
 from paraclip.training.processes import ALONE, CommunicationError, Processes, this_process
@@ -82,6 +83,14 @@ def silent_but_for_the_first(processes: Processes) -> Iterator[None]:
             stack.enter_context(redirect_stdout(nowhere))
             stack.enter_context(redirect_stderr(nowhere))
         yield
+
+
+def reported(task: Callable[..., None], processes: Processes) -> Callable[..., object]:
+    """The task, such that torchrun reports its error; alone it stays as it is.
+
+    `record` installs a fault handler, which a notebook's standard error does not allow.
+    """
+    return task if processes.count == 1 else record(task)
 
 
 def lost(processes: Processes) -> UserError:
