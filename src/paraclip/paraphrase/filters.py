@@ -1,7 +1,7 @@
-"""Which answers are paraphrases, and the first reason why not.
+"""Decides which answers are paraphrases, and gives the first reason against each other one.
 
-The checks go from what needs no model (empty, refusal, copy, length, numbers, colours, negation)
-to what MiniLM's vectors tell (new content, lost content, drift). Each answer gets one reason.
+Checks without a model come first (empty, refusal, copy, length, numbers, colours, negation), then
+those on MiniLM's vectors (new content, lost content, drift).
 """
 
 import re
@@ -13,9 +13,9 @@ from itertools import pairwise
 import numpy as np
 
 from paraclip.language import lexicon
-from paraclip.language import words as spoken
+from paraclip.language import words as english
 from paraclip.language.relations import doubtful_reason
-from paraclip.language.roles import mixed_up
+from paraclip.language.roles import roles_changed
 from paraclip.paraphrase.cleaning import clean
 from paraclip.paraphrase.config import STRONG, Limits
 from paraclip.paraphrase.similarity import Reading, SentenceEncoder
@@ -25,9 +25,9 @@ REASONS = (
     "negation", "gender", "roles", "relation", "new content", "lost content", "drift",
 )  # fmt: skip
 
-NOTHING = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
-CLOSE = 0.4  # share of words in common from which only some words of a sentence were exchanged
-CARRIED = 0.65  # cosine at which a word of the source counts as carried on
+EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
+CLOSE = 0.4  # word overlap from which an answer counts as the same sentence with words replaced
+CARRIED = 0.65  # cosine at which a word of the source counts as kept
 REFUSAL = re.compile(
     r"\b(?:as an? (?:ai|artificial|language model)|i(?:'m| am) (?:sorry|unable|not able|afraid)|"
     r"(?:sorry|apologies|unfortunately),? (?:but )?i\b|i (?:cannot|can't|can not|won't|will not|"
@@ -44,7 +44,7 @@ CHATTER = re.compile(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the filters say of one answer.
+    """The filters' result for one answer.
 
     Args:
         text: the answer, cleaned.
@@ -61,13 +61,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Question:
-    """An answer with what it must keep.
+    """An answer with the texts it is compared to.
 
     Args:
-        source: the text that was to be reworded.
-        answer: what the generator said.
-        caption: for step 2 the caption itself: words of it are no new content either.
-        cut: the generator stopped at its token limit, so the answer's end is missing.
+        source: the text to paraphrase.
+        answer: the generator's answer, as it came.
+        caption: in step 2 the caption itself; its words are no new content either.
+        cut: the generator stopped at its token limit, so the answer is incomplete.
     """
 
     source: str
@@ -80,8 +80,8 @@ class Judge:
     """Judges answers with one set of limits.
 
     Args:
-        limits: how far an answer may go.
-        encoder: MiniLM; loaded when first needed if not given.
+        limits: thresholds of the checks.
+        encoder: MiniLM; loaded at the first use if not given.
 
     Raises:
         UserError: the MiniLM wheel is not installed (at the first answer that needs it).
@@ -99,7 +99,7 @@ class Judge:
         return self._encoder
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
-        """One verdict for each question, in order; MiniLM reads all texts in one go."""
+        """One verdict for each question, in order; MiniLM encodes all texts together."""
         cleaned = [clean(question.answer) for question in questions]
         plain = [
             plain_reason(question, text, self.limits)
@@ -121,7 +121,7 @@ class Judge:
     def _verdict(
         self, question: Question, answer: str, reason: str | None, read: dict[str, Reading]
     ) -> Verdict:
-        shared = spoken.overlap(question.source, answer)
+        shared = english.overlap(question.source, answer)
         if reason is not None:
             return Verdict(answer, reason, float("nan"), shared)
         source, said = read[question.source], read[answer]
@@ -134,16 +134,17 @@ class Judge:
 
 
 def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
-    """The first check without a model that the cleaned answer fails, or None."""
+    """The reason of the first check without a model that the answer fails, or None."""
     source = question.source
-    said, asked = spoken.words(answer), spoken.words(source)
+    said, asked = english.words(answer), english.words(source)
     checks = (
-        ("empty", not said or answer.lower().strip(" .") in NOTHING),
+        ("empty", not said or answer.lower().strip(" .") in EMPTY_ANSWERS),
         ("refusal", bool(REFUSAL.search(answer)) and not REFUSAL.search(source)),
         ("chatter", bool(CHATTER.search(answer)) and not CHATTER.search(source)),
         (
             "copy",
-            _bare(said) == _bare(asked) or _bare(said) == _bare(spoken.words(question.caption)),
+            _without_articles(said) == _without_articles(asked)
+            or _without_articles(said) == _without_articles(english.words(question.caption)),
         ),
         ("repetition", repeats(said, asked)),
         ("too long", question.cut or len(said) > limits.words),
@@ -152,7 +153,7 @@ def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
         ("colour", not same_colours(asked, said)),
         ("negation", not same_negation(asked, said)),
         ("gender", not same_gender(asked, said)),
-        ("roles", mixed_up(asked, said)),
+        ("roles", roles_changed(asked, said)),
     )
     reason = next((reason for reason, failed in checks if failed), None)
     if reason is None and limits.doubtful:
@@ -160,15 +161,15 @@ def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
     return reason
 
 
-def _bare(found: Sequence[str]) -> list[str]:
-    """Words without articles and "There is": "There is a dog." says "The dog" in the same words."""
-    begin = 2 if tuple(found[:2]) in (("there", "is"), ("there", "are")) else 0
-    return [word for word in found[begin:] if word not in ("a", "an", "the")]
+def _without_articles(tokens: Sequence[str]) -> list[str]:
+    """Words without articles and a leading "There is", which make no paraphrase."""
+    begin = 2 if tuple(tokens[:2]) in (("there", "is"), ("there", "are")) else 0
+    return [word for word in tokens[begin:] if word not in ("a", "an", "the")]
 
 
 def repeats(said: Sequence[str], asked: Sequence[str]) -> bool:
-    """Whether the answer runs in circles: a word doubled, said three times over, a phrase again."""
-    asked_counts, said_counts = Counter(asked), Counter(w for w in said if spoken.is_content(w))
+    """Whether the answer repeats itself: a doubled word, a word three times, a phrase twice."""
+    asked_counts, said_counts = Counter(asked), Counter(w for w in said if english.is_content(w))
     if any(count > max(2, asked_counts[word] + 1) for word, count in said_counts.items()):
         return True
     known = set(pairwise(asked))
@@ -180,49 +181,55 @@ def repeats(said: Sequence[str], asked: Sequence[str]) -> bool:
 
 def same_numbers(source: str, answer: str) -> bool:
     """Whether each text allows every number that the other states."""
-    return spoken.numbers(source) <= spoken.may_number(answer) and spoken.numbers(
+    return english.numbers(source) <= english.allowed_numbers(answer) and english.numbers(
         answer
-    ) <= spoken.may_number(source)
+    ) <= english.allowed_numbers(source)
 
 
 def same_colours(asked: Sequence[str], said: Sequence[str]) -> bool:
     """Whether each text allows every colour that the other names."""
-    return spoken.colours(asked) <= spoken.may_colour(said) and spoken.colours(
+    return english.colours(asked) <= english.allowed_colours(said) and english.colours(
         said
-    ) <= spoken.may_colour(asked)
+    ) <= english.allowed_colours(asked)
 
 
 def same_negation(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether both deny something or neither does; "bare" may stand for "without"."""
-    return (not spoken.negated(asked) or spoken.may_negate(said)) and (
-        not spoken.negated(said) or spoken.may_negate(asked)
+    """Whether both texts negate or neither does; "bare" may replace "without"."""
+    return (not english.is_negated(asked) or english.allows_negation(said)) and (
+        not english.is_negated(said) or english.allows_negation(asked)
     )
 
 
 def same_gender(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether the answer names no gender that the source does not, and drops none of two."""
+    """Whether the answer adds no gender and does not drop one of two."""
     before, after = _genders(asked), _genders(said)
     if not after <= before | _pronoun_genders(asked):
         return False
     return len(before) < 2 or len(after) != 1
 
 
-def _genders(found: Sequence[str]) -> set[str]:
-    return spoken.meant(found) & {"male", "female"}
+def _genders(tokens: Sequence[str]) -> set[str]:
+    """Genders that the words state; "man-made" states none, nor does "a fellow dog"."""
+    stated = (
+        word
+        for word, after in pairwise([*tokens, ""])
+        if word not in lexicon.EITHER_GENDER and (word, after) != ("man", "made")
+    )
+    return english.with_parents(stated) & {"male", "female"}
 
 
-def _pronoun_genders(found: Sequence[str]) -> set[str]:
-    male = {"male"} if {"he", "him", "his"} & set(found) else set()
-    return male | ({"female"} if {"she", "her", "hers"} & set(found) else set())
+def _pronoun_genders(tokens: Sequence[str]) -> set[str]:
+    male = {"male"} if {"he", "him", "his"} & set(tokens) else set()
+    return male | ({"female"} if {"she", "her", "hers"} & set(tokens) else set())
 
 
 def meaning_reason(
     source: Reading, said: Reading, caption: Reading | None, limits: Limits
 ) -> str | None:
-    """New or lost content by the words' vectors, or None."""
+    """New or lost content, by concepts and word vectors, or None."""
     known = [source] if caption is None else [source, caption]
     backed, carried = support(known, said), support([said], source)
-    close = spoken.overlap(" ".join(source.words), " ".join(said.words)) >= CLOSE
+    close = english.overlap(" ".join(source.words), " ".join(said.words)) >= CLOSE
     if (limits.changed_kind or close) and changed_kind(known, said):
         return "new content"
     if min(backed.values(), default=1.0) < limits.support:
@@ -236,58 +243,60 @@ def meaning_reason(
 
 
 def exchanged(backed: dict[str, float], carried: dict[str, float], least: float) -> bool:
-    """Whether one thing stands for another: a new word and a lost word, each unlike all others.
+    """Whether a word was replaced by an unrelated one: a new and a lost word, both unsupported.
 
-    Where the rest of a sentence stays ("catch ice in its mouth", "catch a ball in its mouth"), this
-    tells a contrast from a paraphrase. Where all words are new it would tell nothing.
+    This separates contrasts from paraphrases where the rest of the sentence stays ("catch ice in
+    its mouth", "catch a ball in its mouth"). Where all words are new it says nothing.
     """
     new, lost = min(backed.values(), default=1.0), min(carried.values(), default=1.0)
     return new < least and lost < least
 
 
 def support(known: Sequence[Reading], said: Reading) -> dict[str, float]:
-    """How well each content word of `said` is backed by content words of the known texts, -1 to 1.
+    """Support of each content word of `said` by content words of the known texts, -1 to 1.
 
-    A word with the same root, or one that the lexicon counts as the same kind or a parent of it,
-    has full support; any other has its best cosine in context.
+    A word with the same root or concept, or with a parent concept, has full support; any other
+    has its best cosine in context.
     """
-    roots = {spoken.stem(word) for reading in known for word in reading.words}
-    kinds = spoken.meant(word for reading in known for word in reading.words)
-    coloured = spoken.may_colour(word for reading in known for word in reading.words)
+    roots = {english.root(word) for reading in known for word in reading.words}
+    kinds = english.with_parents(word for reading in known for word in reading.words)
+    coloured = english.allowed_colours(word for reading in known for word in reading.words)
     rows = [
         vector
         for reading in known
         for word, vector in zip(reading.words, reading.word_vectors, strict=True)
-        if spoken.is_content(word)
+        if english.is_content(word)
     ]
     table = np.array(rows) if rows else np.zeros((1, said.vector.shape[0]), np.float32)
-    found: dict[str, float] = {}
+    supported: dict[str, float] = {}
     for word, vector in zip(said.words, said.word_vectors, strict=True):
-        if spoken.is_content(word):
-            sure = spoken.stem(word) in roots or bool(spoken.concepts(word) & kinds)
+        if english.is_content(word):
+            sure = english.root(word) in roots or bool(english.concepts(word) & kinds)
             sure = sure or (word in lexicon.YOUNG and "young" in kinds)
             sure = sure or bool(lexicon.LIKE_COLOUR.get(word, set()) & coloured)
-            found[word] = 1.0 if sure or checked_apart(word) else float((table @ vector).max())
-    return found
+            supported[word] = (
+                1.0 if sure or covered_elsewhere(word) else float((table @ vector).max())
+            )
+    return supported
 
 
-def checked_apart(word: str) -> bool:
-    """Whether a check of its own looks at this word (numbers, colours, negation), or none needs."""
+def covered_elsewhere(word: str) -> bool:
+    """Whether another check covers this word (numbers, colours, negation), or none has to."""
     return (
         word in lexicon.NUMBERS
         or word in lexicon.COLOUR_OF
         or word in lexicon.NEGATIONS
-        or word in lexicon.FRAME
+        or word in lexicon.CARRIER_WORDS
     )
 
 
 def changed_kind(known: Sequence[Reading], said: Reading) -> bool:
     """Whether the answer names a kind ("canine") that the known texts do not ("pony")."""
-    roots = {spoken.stem(word) for reading in known for word in reading.words}
-    kinds = spoken.meant(word for reading in known for word in reading.words)
+    roots = {english.root(word) for reading in known for word in reading.words}
+    kinds = english.with_parents(word for reading in known for word in reading.words)
     for word in said.words:
-        named = spoken.concepts(word)
-        if not named or spoken.stem(word) in roots or named & kinds:
+        named = english.concepts(word)
+        if not named or english.root(word) in roots or named & kinds:
             continue
         if named <= lexicon.EXCLUSIVE_CONCEPTS:
             return True
