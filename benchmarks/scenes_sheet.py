@@ -9,9 +9,9 @@ their wordings ship with ParaCLIP (benchmark `scenes`): the picture shows nobody
 import argparse
 from pathlib import Path
 
+from paraclip.evaluation.benchmarks.scenes import load_scenes
 from paraclip.evaluation.reporting.contact_sheet import contact_sheet
 from paraclip.evaluation.reporting.examples import examples_of
-from paraclip.evaluation.scenes.benchmark import load_scenes
 from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.files import cache_folder
 from paraclip.models.loading import load_model

@@ -10,9 +10,11 @@ from paraclip.errors import UserError, nearest
 from paraclip.files import (
     atomic_path,
     cache_folder,
+    check_input,
     file_hash,
     locked,
     read_bounded,
+    refuse_overwriting,
     write_text,
 )
 from paraclip.provenance import provenance
@@ -137,3 +139,40 @@ def test_a_file_larger_than_it_may_be_is_refused(tmp_path: Path) -> None:
     assert read_bounded(tmp_path / "a.txt", 5) == b"12345"
     with pytest.raises(UserError, match=r"a\.txt: holds more than 0 MiB"):
         read_bounded(tmp_path / "a.txt", 4)
+
+
+def test_two_writers_of_one_process_number_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 1)  # as in two containers
+    with atomic_path(tmp_path / "a") as first, atomic_path(tmp_path / "a") as second:
+        assert first != second
+        first.write_text("one"), second.write_text("two")
+    assert (tmp_path / "a").read_text() == "one"
+
+
+def test_pipes_devices_and_strange_names_are_no_input(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        for read in (check_input, read_bounded, file_hash):
+            with pytest.raises(UserError, match="is a pipe, a socket or a device"):
+                read(path)
+    with pytest.raises(UserError, match="NUL"):
+        check_input("a\0b")
+    with pytest.raises(UserError, match="not UTF-8"), atomic_path("a\udcff"):
+        raise AssertionError("it was opened")
+    check_input(tmp_path), check_input(tmp_path / "missing")
+    with pytest.raises(UserError, match="too long a name"):
+        write_text(tmp_path / ("x" * 300), "words")
+
+
+def test_an_output_that_is_an_input_is_refused_by_any_name(tmp_path: Path) -> None:
+    source, other = tmp_path / "a", tmp_path / "b"
+    source.touch(), other.touch()
+    (tmp_path / "soft").symlink_to(source)
+    os.link(source, tmp_path / "hard")
+    for name in ("a", "soft", "hard", f"../{tmp_path.name}/a"):
+        with pytest.raises(UserError, match="which would be overwritten"):
+            refuse_overwriting(tmp_path / name, ["s3://a/b", other, source])
+    refuse_overwriting(tmp_path / "new", [source])
+    refuse_overwriting(other, [source, "s3://a/b"])

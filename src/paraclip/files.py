@@ -4,10 +4,12 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+from uuid import uuid4
 
 from paraclip.errors import UserError
 
@@ -25,6 +27,8 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno == errno.EFBIG:
             what = "may not grow so large here"
             raise UserError(path, what, "Choose another output place.") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(path, "is too long a name", "Choose a shorter one.") from error
         if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
             what = "is no place for it: a folder or a file is in the way"
             raise UserError(path, what, "Choose another output place.") from error
@@ -39,7 +43,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         UserError: the disk is full or the place may not be written; nothing half stays behind.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    check_name(path)
+    # Two containers on one disk may have the same process id, so that names nothing.
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,8 +54,62 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
                 os.fsync(written.fileno())
             temporary.replace(path)
     finally:
-        with suppress(NotADirectoryError):
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_name(path: Path | str) -> None:
+    """Refuse a path that cannot be written into a table or a report.
+
+    Raises:
+        UserError: its name is not UTF-8, or holds a NUL.
+    """
+    name = str(path)
+    if "\0" in name:
+        raise UserError(name.replace("\0", "\\0"), "holds a NUL character", "Check the name.")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        raise UserError(shown, "is a name that is not UTF-8", "Rename it.") from None
+
+
+def check_input(path: Path | str) -> None:
+    """Refuse an input that is there but that no reader should open.
+
+    A pipe blocks until somebody writes into it, and a device such as /dev/zero never ends.
+
+    Args:
+        path: on this machine. That nothing is there is for the reader to report.
+
+    Raises:
+        UserError: the name is not UTF-8, or it is a pipe, a socket or a device.
+    """
+    check_name(path)
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        what = "is a pipe, a socket or a device, not a file"
+        raise UserError(path, what, "Write its content to a file and name that.")
+
+
+def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None:
+    """Refuse an output path that is one of the inputs, by whatever name.
+
+    Args:
+        output: where something will be written.
+        inputs: what is read; those that are not files on this machine are passed over.
+
+    Raises:
+        UserError: it is the same file, also by a symbolic or a hard link.
+    """
+    for path in inputs:
+        with suppress(OSError, ValueError):
+            if os.path.samefile(output, path):
+                what = f"is the input {path}, which would be overwritten"
+                raise UserError(output, what, "Choose another output place.")
 
 
 def take_lock(file: IO[bytes], name: Path, hint: str) -> None:
@@ -59,8 +119,8 @@ def take_lock(file: IO[bytes], name: Path, hint: str) -> None:
 
     Args:
         file: open for writing.
-        name: told where another has it.
-        hint: what to do then.
+        name: the place that the error names.
+        hint: what to do if another process has it.
 
     Raises:
         UserError: another process has it.
@@ -100,8 +160,9 @@ def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
 
     Raises:
         OSError: it is missing or may not be read.
-        UserError: it holds more than `most` bytes.
+        UserError: it holds more than `most` bytes, or is no regular file.
     """
+    check_input(path)
     with Path(path).open("rb") as source:
         content = source.read(most + 1)
     if len(content) > most:
@@ -111,7 +172,13 @@ def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
 
 
 def file_hash(path: Path | str) -> str:
-    """SHA-256 of a file, the first 16 hex digits."""
+    """SHA-256 of a file, the first 16 hex digits.
+
+    Raises:
+        OSError: it is missing or may not be read.
+        UserError: it is no regular file.
+    """
+    check_input(path)
     with Path(path).open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()[:16]
 

@@ -1,5 +1,7 @@
 """The two-step run against the fake server: every row is kept, rejected or failed."""
 
+import errno
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -18,9 +20,9 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.command import generate_command
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters import Judge
-from paraclip.paraphrase.outputs import Summary
+from paraclip.paraphrase.outputs import Summary, open_outputs
 from paraclip.paraphrase.run import generate
-from paraclip.paraphrase.steps import Kept
+from paraclip.paraphrase.steps import Kept, Rejected
 
 KEY = "sk-secret-key"
 
@@ -232,6 +234,39 @@ def test_the_command_reads_counts_and_prints(
     generate_command(GenerateConfig(**{**fields, "jsonl": False}))
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert not left & {"triples.jsonl", "problems.txt", ".triples.parquet.1.part"}
+
+
+@pytest.mark.parametrize("name", ["triples.jsonl", "problems.txt", "rejected.jsonl"])
+def test_the_command_overwrites_no_input_and_no_file_of_others(
+    server: FakeServer, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    content = '{"caption": "A cat sleeps."}\n'
+    (out / name).write_text(content)
+    other = tmp_path / "captions.jsonl"
+    other.write_text(content)
+    source = out / name if name.endswith(".jsonl") else other
+    for path in (source, other):
+        fields = vars(fake_config(server.url, out)) | {"source": str(path)}
+        with pytest.raises(UserError, match=r"would be overwritten|not of an earlier run"):
+            generate_command(GenerateConfig(**fields))
+    assert {path.name for path in out.iterdir()} == {name}
+    assert (out / name).read_text() == content
+
+
+def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path: Path) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    rejected = Rejected(next(iter(captions(1))), 1, "copy", [])
+    with (
+        pytest.raises(UserError, match=r"rejected\.jsonl: the disk is full"),
+        open_outputs(tmp_path, {}) as writers,
+    ):
+        writers._rejected = Full()
+        writers.write(rejected)
 
 
 def test_only_the_first_captions_and_later_the_rest(server: FakeServer, tmp_path: Path) -> None:

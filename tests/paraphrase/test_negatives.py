@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,8 +10,11 @@ from hypothesis import strategies as st
 
 from paraclip.cli import main
 from paraclip.data.triples import TEXTS, read_provenance, read_triples, write_triples
+from paraclip.errors import UserError
 from paraclip.language import tagger as tagging
 from paraclip.language.tagger import Tagged
+from paraclip.paraphrase import negatives_command as negatives_command_module
+from paraclip.paraphrase.config import NegativesConfig
 from paraclip.paraphrase.negatives import (
     KINDS,
     OPPOSITES,
@@ -21,6 +25,7 @@ from paraclip.paraphrase.negatives import (
     sentence,
     vocabulary_of,
 )
+from paraclip.paraphrase.negatives_command import negatives_command
 
 TAGS = {
     "dog": "NN", "cat": "NN", "apple": "NN", "ball": "NN", "dogs": "NNS", "Anna": "NNP",
@@ -169,3 +174,34 @@ def test_without_spacy_it_says_what_to_install(
     monkeypatch.setattr(tagging, "find_spec", lambda name: None)
     assert main(["negatives", str(triples), "--out", "nowhere.parquet"]) == 2
     assert "pip install" in capsys.readouterr().err and not Path("nowhere.parquet").exists()
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+@pytest.mark.parametrize("further", [{}, {"note": "mine", "negative": "of an earlier run"}])
+def test_the_command_passes_the_users_columns_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, further: dict[str, str]
+) -> None:
+    monkeypatch.setattr(negatives_command_module, "SpacyTagger", Tags)
+    texts = dict.fromkeys(("caption", "paraphrase_1", "paraphrase_2"), "a dog on a ball")
+    source = tmp_path / "t.jsonl"
+    rows = [{"id": "1", **texts, **further}, {"id": "2", **texts}]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / f"out.{ending}"
+    negatives_command(NegativesConfig(triples=str(source), out=str(out)))
+    made = read_triples(out, further=True)
+    assert made["negative"].null_count == 0
+    assert "of an earlier run" not in made["negative"].to_pylist()
+    if further:
+        assert made["note"].to_pylist() == ["mine", None]
+
+
+def test_the_command_never_overwrites_its_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(negatives_command_module, "SpacyTagger", Tags)
+    source = tmp_path / "t.jsonl"
+    source.write_text('{"caption": "a", "paraphrase_1": "b", "paraphrase_2": "c"}\n')
+    before = source.read_bytes()
+    with pytest.raises(UserError, match="would be overwritten"):
+        negatives_command(NegativesConfig(triples=str(source), out=str(source)))
+    assert source.read_bytes() == before

@@ -1,9 +1,9 @@
 """What a run meets and a user can fix: one plain line, nothing half written; the rest goes on."""
 
 import json
-import os
 import re
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import torch
@@ -58,7 +58,8 @@ def test_a_file_for_which_there_is_no_room_is_one_line(tmp_path, whole, name, mo
 def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(
     tmp_path, whole, name, monkeypatch
 ):
-    full = tmp_path / f".{name}.{os.getpid()}.part"
+    monkeypatch.setattr("paraclip.files.uuid4", lambda: UUID(int=0))
+    full = tmp_path / f".{name}.{UUID(int=0).hex[:12]}.part"
     full.symlink_to("/dev/full")
     with monkeypatch.context() as patch:
         patch.setattr("paraclip.training.folder.RunFolder.clear_parts", lambda self: None)

@@ -67,11 +67,12 @@ def read_annotations(source: str, columns: Columns, problems: Problems) -> Itera
     """Records of the official layout."""
     names = image_names(source, problems) if columns.image else {}
     with open_source(source) as stream:
-        parts = JsonStream(stream, source)
+        parts, met = JsonStream(stream, source), False
         for key in parts.keys():  # noqa: SIM118 not a dict
             if key != "annotations":
                 parts.skip_value()
                 continue
+            met = True
             for row, found in enumerate(parts.elements(), start=1):
                 where = f"{source}: annotation {row}"
                 if not isinstance(found, dict):
@@ -83,8 +84,8 @@ def read_annotations(source: str, columns: Columns, problems: Problems) -> Itera
                     problems.add(where, f"there is no image with the id {image_id!r}")
                     continue
                 yield Record(where, row, found.get("caption"), image, found.get("id"), image_id)
-            return
-    raise UserError(source, "has no 'annotations'", LAYOUT)
+    if not met:
+        raise UserError(source, "has no 'annotations'", LAYOUT)
 
 
 def image_names(source: str, problems: Problems) -> dict[str, str]:

@@ -6,7 +6,8 @@ from paraclip.data.captions import Caption
 from paraclip.data.config import CaptionsConfig
 from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
-from paraclip.data.reading import read_captions
+from paraclip.data.reading import find_files, read_captions
+from paraclip.files import refuse_overwriting
 from paraclip.progress import track
 
 
@@ -14,9 +15,11 @@ def captions_command(config: CaptionsConfig) -> None:
     """Read the whole source, print the first captions, the counts and the broken rows.
 
     Raises:
-        UserError: the source cannot be read, or too many of its rows are broken; the list of
-            problems is written all the same.
+        UserError: the source cannot be read, the list of problems would overwrite it, or too many
+            of its rows are broken; the list of problems is written all the same.
     """
+    if config.problems:
+        refuse_overwriting(config.problems, find_files(config.source))
     problems = Problems(config.max_broken)
     captions: Iterable[Caption] = read_captions(config.source, config.columns, problems)
     captions = track(captions, "reading", None, "caption")

@@ -49,7 +49,7 @@ def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
     with open_source(source) as stream:
         lines = (
             (number, line.decode("utf-8", "surrogateescape"))
-            for number, line in bounded_lines(stream, source, problems)
+            for number, line in bounded_lines(stream, source, problems, headed=True)
         )
         rows = split(lines, source, problems)
         first, header = next(rows, (0, []))

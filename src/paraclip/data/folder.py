@@ -9,6 +9,7 @@ from paraclip.data.lines import UTF8_MARK, UTF16_MARKS
 from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, Record
 from paraclip.errors import UserError
+from paraclip.files import check_input
 
 LARGEST_TEXT = 2**20
 ASIDE = frozenset(("readme", "license", "licence", "copying", "credits", "changelog", "notes"))
@@ -34,7 +35,7 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
         except BrokenRow as broken:
             problems.add(path, str(broken))
             continue
-        yield Record(str(path.with_suffix(".txt")), row, caption, str(path), name, name)
+        yield Record(str(path.with_suffix(".txt")), row, caption, name, name, name)
     if not pictures:
         hint = "Put a .txt beside each picture, or name a captions file or shards (folder/*.tar)."
         raise UserError(source, "holds no pictures", hint)
@@ -64,11 +65,14 @@ def first_line(path: Path) -> bytes:
     """The first line that is not empty.
 
     Raises:
-        BrokenRow: there is no such file, or it is not UTF-8 but UTF-16.
+        BrokenRow: there is no such file, it is a pipe or a device, or it is not UTF-8 but UTF-16.
     """
     try:
+        check_input(path)
         with path.open("rb") as stream:
             text = stream.read(LARGEST_TEXT)
+    except UserError as error:
+        raise BrokenRow(f"the caption file {path.name!r} {error.what}") from None
     except OSError:
         raise BrokenRow(f"the picture has no caption file {path.name!r} beside it") from None
     if text.startswith(UTF16_MARKS):

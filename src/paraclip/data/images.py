@@ -4,17 +4,20 @@ import io
 import os
 import tarfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 import fsspec
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from paraclip.data.lines import is_remote, open_source
 from paraclip.errors import UserError
-from paraclip.files import text_hash
+from paraclip.files import check_input, text_hash
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
@@ -35,10 +38,10 @@ TURNS = {
 WHITE = (255, 255, 255)
 SIDE = 224  # as most models see them
 
-# Above Pillow's limit (89 million pixels) a picture is refused, not decoded with a warning.
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-# What a camera noted matters for the orientation alone.
-warnings.filterwarnings("ignore", message="Corrupt EXIF data", module="PIL")
+MOST_PIXELS = 89_478_485  # where Pillow begins to warn
+MOST_RATIO = 100  # of the longer side to the shorter, which a model scales to hundreds of pixels
+TOO_MANY = f"has more than {MOST_PIXELS:,} pixels"
+QUIET = Lock()  # Python's list of warning filters is one for all threads
 
 
 def open_image(reference: str, side: int) -> Image.Image:
@@ -56,10 +59,12 @@ def open_image(reference: str, side: int) -> Image.Image:
         side: pixels of the shorter side that the picture will be resized to.
 
     Raises:
-        UserError: there is no such picture, it is broken, or it is too large to be honest.
+        UserError: there is no such picture, it is broken, has more than 89 million pixels, or one
+            side is more than a hundred times the other.
     """
     try:
-        with open_bytes(reference) as stream, Image.open(stream, formats=FORMATS) as image:
+        with open_bytes(reference) as stream, open_quietly(stream) as image:
+            refuse_extremes(reference, image)
             image.draft("RGB", (2 * side, 2 * side))
             turn = TURNS.get(orientation(image))
             small = on_white(shrink(image, 2 * side))
@@ -73,19 +78,46 @@ def open_image(reference: str, side: int) -> Image.Image:
         raise UserError(reference, broken(error), "Replace the picture.") from error
 
 
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep Pillow from warning of what is judged here; other code's filters stay as they are."""
+    with QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # What a camera noted matters for the orientation alone.
+        warnings.filterwarnings("ignore", message="Corrupt EXIF data")
+        yield
+
+
+def open_quietly(stream: BinaryIO) -> Image.Image:
+    """The picture, its header read."""
+    with without_warnings():
+        return Image.open(stream, formats=FORMATS)
+
+
+def refuse_extremes(reference: str, image: Image.Image) -> None:
+    """Raise UserError for sizes that would take gigabytes to decode or to scale."""
+    hint = "Replace the picture."
+    if image.width * image.height > MOST_PIXELS:
+        raise UserError(reference, TOO_MANY, hint)
+    if max(image.size) > MOST_RATIO * min(image.size):
+        what = f"has sides of {image.width:,} x {image.height:,} pixels, which is too thin"
+        raise UserError(reference, what, "Crop or replace the picture.")
+
+
 def broken(error: Exception) -> str:
     """What is wrong with a picture, in plain words."""
     if isinstance(error, UnidentifiedImageError):
         return f"is not a picture in a known format ({', '.join(FORMATS)})"
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return "has more pixels than any honest picture"
+    if isinstance(error, Image.DecompressionBombError):
+        return TOO_MANY
     return f"is broken ({error})"
 
 
 def orientation(image: Image.Image) -> int:
     """How the camera was held, as EXIF counts it; 1 where it does not tell."""
     try:
-        return int(image.getexif().get(0x0112, 1))
+        with without_warnings():
+            return int(image.getexif().get(0x0112, 1))
     except Exception:  # a broken note about the picture does not make the picture broken
         return 1
 
@@ -102,10 +134,34 @@ def averageable(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         # Sixteen bits of grey: keep the upper eight, where `convert` would clip to white.
         return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    if image.mode in ("I", "F"):
+        return eight_bits(image)
     if image.has_transparency_data:
         wide = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
         return wide.convert({"RGBA": "RGBa", "LA": "La"}[wide.mode])
     return image if image.mode in ("RGB", "L") else image.convert("RGB")
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 32 bits, whole or fractional, by the range that its largest value lies in.
+
+    The ranges are 0 to 1 (fractions only), 8, 16 and 31 bits; `convert` would clip to 255.
+
+    Raises:
+        ValueError: a value is negative, not finite, or above all ranges.
+    """
+    values = np.asarray(image)
+    least, most = values.min(), values.max()
+    if not (np.isfinite(most) and least >= 0):
+        raise ValueError("its values are negative or not finite")
+    ranges: tuple[int, ...] = (1, 2**8 - 1, 2**16 - 1, 2**31 - 1)
+    if image.mode == "I":
+        # Pillow reads PNG and PPM of 16 bits into 32.
+        ranges = (2**16 - 1,) if image.format in ("PNG", "PPM") else ranges[1:]
+    top = next((top for top in ranges if most <= top), None)
+    if top is None:
+        raise ValueError(f"its values reach {most}")
+    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -133,6 +189,7 @@ def open_bytes(reference: str) -> BinaryIO:
         member, shard = reference.removeprefix("tar://").split("::", 1)
         return io.BytesIO(read_member(shard, member))
     if not is_remote(reference):
+        check_input(reference)
         return Path(reference).open("rb")
     with open_source(reference) as remote:
         return io.BytesIO(remote.read(LARGEST_FILE))
@@ -148,6 +205,7 @@ def read_member(shard: str, member: str) -> bytes:
     if is_remote(shard):
         files, path = fsspec.core.url_to_fs(shard)
         return bytes(files.cat_file(path, start=offset, end=offset + size))
+    check_input(shard)
     with Path(shard).open("rb") as stream:
         stream.seek(offset)
         return stream.read(size)

@@ -1,10 +1,10 @@
 """Large JSON files, one element at a time."""
 
 import codecs
-import json
 from collections.abc import Iterator
 from typing import IO, Any
 
+from paraclip.data.untrusted_json import DECODER, BadJson, check_depth, too_deep
 from paraclip.errors import UserError
 
 CHUNK = 2**16
@@ -24,8 +24,8 @@ class JsonStream:
         self.stream, self.source = stream, source
         # A byte that is not UTF-8 becomes a lone surrogate, which the caption's check finds.
         self.bytes_to_text = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
-        self.parser = json.JSONDecoder()
         self.text, self.place, self.ended = "", 0, False
+        self.open_brackets = 0
 
     def more(self) -> bool:
         """Append a chunk, dropping what was read; False at the end of the file."""
@@ -56,17 +56,26 @@ class JsonStream:
 
     def fault(self, what: str) -> UserError:
         """The error for a text that is not JSON."""
+        return self.refused(f"is not JSON ({what})")
+
+    def refused(self, what: str) -> UserError:
+        """An error that shows the characters it was found at."""
         near = self.text[self.place : self.place + 30]
         shown = repr(near.encode("utf-8", "backslashreplace").decode())
-        return UserError(self.source, f"is not JSON ({what} before {shown})", "Make it anew.")
+        return UserError(self.source, f"{what} at {shown}", "Make the file again.")
 
     def value(self) -> Any:
         """Parse one whole value, at most 4 MiB long."""
         self.peek()
         while True:
             try:
-                found, end = self.parser.raw_decode(self.text, self.place)
-            except (ValueError, RecursionError) as error:
+                found, end = DECODER.raw_decode(self.text, self.place)
+                check_depth(found)
+            except RecursionError:
+                raise self.refused(str(too_deep())) from None
+            except BadJson as error:
+                raise self.refused(str(error)) from None
+            except ValueError as error:
                 if len(self.text) - self.place > LARGEST_VALUE or not self.more():
                     raise self.fault("a value is broken, or larger than 4 MiB") from error
                 continue
@@ -90,13 +99,16 @@ class JsonStream:
     def separated(self, start: str, end: str) -> Iterator[None]:
         """Yield where each part between the brackets begins."""
         self.skip(start)
-        if self.peek() == end:
-            return self.skip(end)
-        while True:
+        self.open_brackets += 1
+        if self.peek() != end:
             yield
-            if self.peek() == end:
-                return self.skip(end)
-            self.skip(",")
+            while self.peek() != end:
+                self.skip(",")
+                yield
+        self.skip(end)
+        self.open_brackets -= 1
+        if not self.open_brackets and self.peek():
+            raise self.fault("the text should end")
 
     def skip_value(self) -> None:
         """Go past a value; an array element by element, however long it is."""

@@ -11,6 +11,7 @@ import fsspec
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.files import check_input
 
 LONGEST_LINE = 2**20
 UTF8_MARK = b"\xef\xbb\xbf"
@@ -22,9 +23,11 @@ def open_source(source: str) -> Iterator[IO[bytes]]:
     """A file for reading bytes; `.gz`, `.bz2` and `.xz` are unpacked on the way.
 
     Raises:
-        UserError: there is no such file, it may not be read, breaks off, or its kind of URL needs
-            a package that is not there.
+        UserError: there is no such file, it is a pipe or a device, may not be read, breaks off,
+            or its kind of URL needs a package that is not there.
     """
+    if not is_remote(source):
+        check_input(source)
     try:
         opened = fsspec.open(source, "rb", compression="infer").open()
     except FileNotFoundError as error:
@@ -48,14 +51,20 @@ def is_remote(source: str) -> bool:
 
 
 def bounded_lines(
-    stream: IO[bytes], source: str, problems: Problems
+    stream: IO[bytes], source: str, problems: Problems, headed: bool = False
 ) -> Iterator[tuple[int, bytes]]:
     """Number (from 1) and bytes of each line that is not blank.
 
     A line over 1 MiB is skipped and noted: no more than that is ever held.
 
+    Args:
+        stream: the file.
+        source: its name, for messages.
+        problems: where overlong lines are noted.
+        headed: the first line names the columns, so it may not be skipped.
+
     Raises:
-        UserError: the file is in UTF-16.
+        UserError: the file is in UTF-16, or its header is longer than 1 MiB.
     """
     number = 0
     while line := stream.readline(LONGEST_LINE):
@@ -63,6 +72,9 @@ def bounded_lines(
         if number == 1:
             line = without_mark(line, source)
         if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            if headed and number == 1:
+                hint = "Its first line must name the columns."
+                raise UserError(f"{source}:1", "the header is longer than 1 MiB", hint)
             skip_line(stream)
             problems.add(f"{source}:{number}", "the line is longer than 1 MiB")
         elif line.strip():

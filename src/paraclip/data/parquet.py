@@ -1,6 +1,7 @@
 """Parquet files, a thousand rows at a time."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +13,7 @@ from paraclip.data.lines import is_remote, open_source
 from paraclip.data.problems import Problems
 from paraclip.data.record import Chosen, Record, choose_columns, label
 from paraclip.errors import UserError
+from paraclip.files import check_input
 
 ROWS_AT_ONCE = 1024
 
@@ -32,20 +34,41 @@ def read_parquet(source: str, columns: Columns, problems: Problems) -> Iterator[
 
 @contextmanager
 def open_parquet(source: str) -> Iterator[pq.ParquetFile]:
-    """The file, its rows not yet read."""
+    """The file, its rows not yet read.
+
+    Raises:
+        UserError: there is no such file, it is not Parquet, breaks off, or has two columns of one
+            name.
+    """
+    if not is_remote(source):
+        check_input(source)
     try:
         if is_remote(source):
             with open_source(source) as stream:
-                yield pq.ParquetFile(stream, buffer_size=2**20)
+                yield named_columns(pq.ParquetFile(stream, buffer_size=2**20), source)
         else:
             with pq.ParquetFile(source, memory_map=False, buffer_size=2**20) as file:
-                yield file
+                yield named_columns(file, source)
     except FileNotFoundError as error:
         raise UserError(source, "there is no such file", "Check the name.") from error
     except (pa.ArrowException, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         hint = "Make or fetch the file again."
         raise UserError(source, f"cannot be read as Parquet ({first})", hint) from error
+
+
+def named_columns(file: pq.ParquetFile, source: str) -> pq.ParquetFile:
+    """The file, unless two of its columns have one name."""
+    refuse_equal_names(file.schema_arrow.names, source)
+    return file
+
+
+def refuse_equal_names(names: Sequence[str], source: object) -> None:
+    """Raise UserError where two columns of a file have one name: which is meant?"""
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        what = f"has two columns called {label(twice)}"
+        raise UserError(source, what, "Rename one or leave it out.")
 
 
 def refuse_pictures(schema: pa.Schema, chosen: Chosen, source: str) -> None:
@@ -70,4 +93,15 @@ def values(column: pa.Array) -> list[Any]:
         column = column.cast(pa.large_binary())
     elif pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
         column = column.cast(pa.list_(pa.binary()))
-    return list(column.to_pylist())
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        return [python_value(value) for value in column]
+
+
+def python_value(value: pa.Scalar) -> Any:
+    """The value; where Python has none (a date after the year 9999), an object that is no text."""
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):
+        return value

@@ -61,7 +61,7 @@ class Problems:
         where, what = self.listed[0]
         share = f"{self.count:,} of {total:,} rows are broken, this is the first"
         allow = f"more than {self.max_share:.2%} is an error, --max-broken allows more"
-        raise UserError(where, f"{what} ({share})", f"Mend the rows ({allow}).")
+        raise UserError(where, f"{what} ({share})", f"Fix the rows ({allow}).")
 
     def summary(self) -> str:
         """How many rows were skipped and the first five of them; empty when there are none."""

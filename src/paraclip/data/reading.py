@@ -18,10 +18,10 @@ from paraclip.data.json_lines import read_json_lines
 from paraclip.data.lines import folder_of, is_remote
 from paraclip.data.parquet import read_parquet
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, Record, clean_text, label, plain_text
-from paraclip.data.seen import SeenIds
+from paraclip.data.record import BrokenRow, Record, clean_text, label, picture_name, plain_text
 from paraclip.data.shards import read_shard
 from paraclip.errors import UserError
+from paraclip.files import check_input, check_name
 
 READERS = {
     ".csv": read_csv,
@@ -44,17 +44,15 @@ class CaptionMaker:
         file: the file, for the default place of its pictures.
         columns: which column holds what.
         problems: where broken rows are noted.
-        seen: ids so far.
+        seen: 64-bit hashes of the ids so far.
         prefix: put before row numbers; where there are other files, they alone are no ids.
     """
 
     def __init__(
-        self, file: str, columns: Columns, problems: Problems, seen: SeenIds, prefix: str
+        self, file: str, columns: Columns, problems: Problems, seen: set[int], prefix: str
     ) -> None:
         self.problems, self.seen, self.prefix = problems, seen, prefix
-        beside = folder_of(file)
-        named = columns.images
-        self.roots = [named] if named else [beside, os.path.join(beside, "images")]
+        self.roots = picture_roots(file, columns)
         # Captions of one picture mostly follow each other.
         self.find = lru_cache(maxsize=8)(self.find_image)
 
@@ -80,7 +78,7 @@ class CaptionMaker:
         texts = [clean_text(text) for text in (record.caption if listed else [record.caption])]
         if not texts:
             raise BrokenRow("the list of captions is empty")
-        image_name = plain_text(record.image, "image name")
+        image_name = picture_name(record.image)
         image = self.find(image_name) if image_name else None
         base = self.base(record)
         image_id = plain_text(record.image_id, "image id") or image_name or base
@@ -103,9 +101,10 @@ class CaptionMaker:
 
     def refuse_twice(self, name: str, where: str) -> None:
         """Raise if the id was there before."""
-        if not self.seen.add(name):
+        if (key := hash(name)) in self.seen:
             hint = "Give every row an id of its own, or name another --id-column."
             raise UserError(where, f"the id {label(name)} is there twice", hint)
+        self.seen.add(key)
 
     def find_image(self, name: str) -> str:
         """Where the picture of that name is.
@@ -123,13 +122,28 @@ class CaptionMaker:
         raise BrokenRow(f"there is no picture {label(name)} in {places} (--images names another)")
 
 
+def picture_roots(file: str, columns: Columns) -> list[str]:
+    """Folders in which a relative name of a picture is looked for.
+
+    A folder of pictures is its own root, whatever `columns.images` says; a file's are its folder
+    and `images` in it, unless another is named.
+    """
+    if not is_remote(file) and os.path.isdir(file):
+        return [file]
+    if columns.images:
+        return [columns.images]
+    beside = folder_of(file)
+    return [beside, os.path.join(beside, "images")]
+
+
 def read_captions(
     source: str, columns: Columns | None = None, problems: Problems | None = None
 ) -> Iterator[Caption]:
     """Captions of a folder, a file or many files, streamed.
 
-    Memory does not grow with the number of captions, but for 12 to 24 bytes for each id that the
-    source itself gives (see `SeenIds`). Broken rows are skipped and noted in `problems`, which is
+    Memory does not grow with the number of captions, but for about 70 bytes for each id that the
+    source itself gives (its 64-bit hash
+    in a set). Broken rows are skipped and noted in `problems`, which is
     checked when the last row has been read.
 
     Args:
@@ -154,7 +168,7 @@ def stream_captions(
     source: str, files: list[str], columns: Columns, problems: Problems
 ) -> Iterator[Caption]:
     """Captions of all files, then the check of what was broken."""
-    seen = SeenIds()
+    seen: set[int] = set()
     good, broken = 0, 0
     for file, prefix in zip(files, prefixes(files), strict=True):
         maker = CaptionMaker(file, columns, problems, seen, prefix)
@@ -225,6 +239,7 @@ def find_files(source: str) -> list[str]:
     Raises:
         UserError: there are none, or one is of no known kind.
     """
+    check_name(source)
     if not is_remote(source) and os.path.exists(source):
         files = [source]
     else:
@@ -233,7 +248,11 @@ def find_files(source: str) -> list[str]:
     if not files:
         raise UserError(source, "there is no such file or folder", "Check the name.")
     for file in files:
-        if is_remote(file) or not os.path.isdir(file):
+        if is_remote(file):
+            kind_of(file)
+            continue
+        check_input(file)
+        if not os.path.isdir(file):
             kind_of(file)
     return files
 

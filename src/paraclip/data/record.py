@@ -1,11 +1,11 @@
 """One row of a captions file as it stands there, and the checks that make it a caption."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from paraclip.data.config import Columns
+from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError, nearest
 
 LONGEST_CAPTION = 10_000
@@ -135,18 +135,25 @@ def plain_text(value: Any, name: str) -> str | None:
         raise BrokenRow(f"the {name} is not UTF-8") from None
 
 
+def picture_name(value: Any) -> str | None:
+    """The name of a picture; None of None.
+
+    Raises:
+        BrokenRow: it is not text, not UTF-8, or holds a NUL, which no file name can.
+    """
+    name = plain_text(value, "image name")
+    if name is not None and "\0" in name:
+        raise BrokenRow("the image name holds a NUL character")
+    return name
+
+
 def json_object(line: bytes) -> dict[str, Any]:
     """The JSON object of a line.
 
     Raises:
-        BrokenRow: the line is something else.
+        BrokenRow: the line is something else, or its JSON is refused.
     """
     try:
-        found = json.loads(line.decode())
-    except UnicodeDecodeError:
-        raise BrokenRow("the line is not UTF-8") from None
-    except (ValueError, RecursionError):
-        raise BrokenRow("the line is not JSON") from None
-    if not isinstance(found, dict):
-        raise BrokenRow("the line is not a JSON object")
-    return found
+        return parse_json_object(line)
+    except BadJson as error:
+        raise BrokenRow(f"the line {error}") from None

@@ -7,7 +7,7 @@ a file beside it.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ import pyarrow.parquet as pq
 
 from paraclip.data.images import SUFFIXES
 from paraclip.data.lines import bounded_lines, is_remote, open_source
+from paraclip.data.named_pictures import one_of
+from paraclip.data.parquet import refuse_equal_names
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text, json_object, label
-from paraclip.data.seen import SeenIds
+from paraclip.data.record import BrokenRow, clean_text, json_object, label, picture_name
+from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError, nearest
-from paraclip.files import atomic_path, read_bounded, write_text
+from paraclip.files import atomic_path, check_input, read_bounded, write_text
 
 TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
 SCORES = ("similarity_1", "similarity_2", "overlap_1", "overlap_2")
@@ -35,6 +37,7 @@ SCHEMA = pa.schema(
         pa.field("generator", pa.string()),
     ]
 )
+LARGEST_SCORE = 3e38  # of a number of 32 bits
 PROVENANCE = b"paraclip"
 REMAKE = "Make the triples with `paraclip generate`, or name another file."
 
@@ -75,12 +78,19 @@ def fitted(rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:
     if not isinstance(rows, pa.Table):
         return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
     columns = [
-        rows[field.name].cast(field.type)
+        cast(rows[field.name], field.type)
         if field.name in rows.column_names
         else pa.nulls(rows.num_rows, field.type)
         for field in SCHEMA
     ]
     return pa.table(columns, schema=SCHEMA)
+
+
+def cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """The column in another type; where a text should be, NaN (a gap in pandas) is none."""
+    if pa.types.is_floating(column.type) and pa.types.is_string(kind):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    return column.cast(kind)
 
 
 def write_paper_lines(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
@@ -90,10 +100,11 @@ def write_paper_lines(path: Path, table: pa.Table, provenance: Mapping[str, Any]
     if all(name.isascii() and name.isdigit() for name in ids):
         numbers = [int(name) for name in ids]  # type: ignore[assignment]
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
-        further = [name for name in table.column_names if name not in SCHEMA.names]
+        further = [name for name in table.column_names if name not in (*SCHEMA.names, "index")]
         texts = table.select(["image_id", *TEXTS, *further])
         for index, row in zip(numbers, texts.to_pylist(), strict=True):
-            lines.write(json.dumps({"index": index, **row}, ensure_ascii=False) + "\n")
+            line = json.dumps({"index": index, **row}, ensure_ascii=False, default=str)
+            lines.write(line + "\n")
     beside = path.with_name(f"{path.name}.provenance.json")
     write_text(beside, json.dumps(dict(provenance), ensure_ascii=False, indent=1) + "\n")
 
@@ -103,14 +114,18 @@ def read_triples(
     problems: Problems | None = None,
     one_step: bool = False,
     extra: str | None = None,
+    further: bool = False,
 ) -> pa.Table:
     """All triples of a file, with SCHEMA's columns; Parquet metadata is kept.
+
+    Where no `image_id` is given it is the `image`: triples of one picture belong together.
 
     Args:
         path: Parquet, or the paper's JSONL.
         problems: where rows without one of the three texts are noted; they are left out.
         one_step: do not ask for paraphrase_2; it is taken to be paraphrase_1.
         extra: a further column of texts that is kept; a row may have none.
+        further: keep all columns of a Parquet file and all keys of a JSONL file.
 
     Raises:
         UserError: no such file, not triples, a column is missing, ids are there twice, or more
@@ -118,12 +133,13 @@ def read_triples(
     """
     problems = Problems() if problems is None else problems
     path = Path(path)
+    check_input(path)
     if not path.is_file():
         raise UserError(path, "there is no such file", REMAKE)
     if path.suffix in (".jsonl", ".ndjson"):
-        table = read_paper_lines(path, problems, one_step, extra)
+        table = read_paper_lines(path, problems, one_step, extra, further)
     else:
-        table = read_parquet(path, problems, one_step, extra)
+        table = read_parquet(path, problems, one_step, extra, further)
     if not table.num_rows:
         raise UserError(path, "holds no triples", REMAKE)
     refuse_duplicates(path, table["id"])
@@ -131,10 +147,15 @@ def read_triples(
 
 
 def read_parquet(
-    path: Path, problems: Problems, one_step: bool = False, extra: str | None = None
+    path: Path,
+    problems: Problems,
+    one_step: bool = False,
+    extra: str | None = None,
+    further: bool = False,
 ) -> pa.Table:
     """The triples of a Parquet file whose three texts are all there."""
     try:
+        refuse_equal_names(pq.read_schema(path).names, path)
         found = pq.read_table(path)
         found.validate(full=True)  # texts that are not UTF-8, too
         if one_step and "paraphrase_1" in found.column_names:
@@ -145,10 +166,14 @@ def read_parquet(
             has = ", ".join(found.column_names)
             raise UserError(path, f"has no column {label(lacking[0])} (it has {has})", REMAKE)
         if "image_id" not in found.column_names:
-            found = found.append_column("image_id", found["id"])
+            found = found.append_column("image_id", pa.nulls(found.num_rows, pa.string()))
         table = fitted(found).replace_schema_metadata(found.schema.metadata)
         if extra is not None:
             table = table.append_column(extra, extra_column(path, found, extra))
+        if further:
+            for name in found.column_names:
+                if name not in table.column_names:
+                    table = table.append_column(name, found[name])
     except (pa.ArrowException, OSError) as error:
         raise UserError(path, f"is not a Parquet file of triples ({error})", REMAKE) from error
     return without_broken(path, table, problems)
@@ -162,7 +187,7 @@ def extra_column(path: Path, found: pa.Table, name: str) -> pa.ChunkedArray:
     """
     if name not in found.column_names:
         raise UserError(path, f"has no column {label(name)}", nearest(name, found.column_names))
-    column = found[name].cast(pa.string())
+    column = cast(found[name], pa.string())
     if column.null_count == len(column):
         raise UserError(path, f"has nothing in the column {label(name)}", "Name another column.")
     return column
@@ -176,9 +201,13 @@ def without_broken(path: Path, table: pa.Table, problems: Problems) -> pa.Table:
         whole = filled if whole is None else pc.and_(whole, filled)
     for row in pc.indices_nonzero(pc.invert(whole)).to_pylist():
         problems.add(f"{path}:{row + 1}", "the id, the caption or a paraphrase is empty")
+    nul = pc.fill_null(pc.match_substring(table["image"], "\0"), False)
+    for row in pc.indices_nonzero(pc.and_(whole, nul)).to_pylist():
+        problems.add(f"{path}:{row + 1}", "the image name holds a NUL character")
     problems.check(table.num_rows)
-    table = table.filter(whole)
-    filled_id = pc.if_else(is_filled(table["image_id"]), table["image_id"], table["id"])
+    table = table.filter(pc.and_(whole, pc.invert(nul)))
+    named = pc.if_else(is_filled(table["image"]), table["image"], table["id"])
+    filled_id = pc.if_else(is_filled(table["image_id"]), table["image_id"], named)
     place = table.schema.get_field_index("image_id")
     return table.set_column(place, SCHEMA.field("image_id"), filled_id)
 
@@ -189,7 +218,11 @@ def is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def read_paper_lines(
-    path: Path, problems: Problems, one_step: bool = False, extra: str | None = None
+    path: Path,
+    problems: Problems,
+    one_step: bool = False,
+    extra: str | None = None,
+    further: bool = False,
 ) -> pa.Table:
     """The triples of a JSONL file in the paper's layout, or with SCHEMA's names."""
     rows, total, beside = [], 0, []
@@ -201,16 +234,29 @@ def read_paper_lines(
                 if one_step and "paraphrase_1" in found:
                     found["paraphrase_2"] = found["paraphrase_1"]
                 rows.append(paper_row(found, number))
-                beside.append(found.get(extra) if extra else None)
+                beside.append(found if extra or further else {})
             except BrokenRow as broken:
                 problems.add(f"{path}:{number}", str(broken))
     problems.check(total)
     table = fitted(rows)
-    if extra is None:
-        return table
-    texts = [text if isinstance(text, str) else None for text in beside]
-    column = pa.table({extra: pa.array(texts, pa.string())})
-    return table.append_column(extra, extra_column(path, column, extra))
+    if extra is not None:
+        texts = [row.get(extra) for row in beside]
+        texts = [text if isinstance(text, str) else None for text in texts]
+        column = pa.table({extra: pa.array(texts, pa.string())})
+        table = table.append_column(extra, extra_column(path, column, extra))
+    names = dict.fromkeys(name for row in beside for name in row) if further else {}
+    for name in names:
+        if name not in (*table.column_names, "index"):
+            table = table.append_column(name, any_column([row.get(name) for row in beside]))
+    return table
+
+
+def any_column(values: list[Any]) -> pa.Array:
+    """A column of JSON values; where their types differ, of their JSON texts."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([None if value is None else json.dumps(value) for value in values])
 
 
 def paper_row(found: dict[str, Any], number: int) -> dict[str, Any]:
@@ -225,13 +271,16 @@ def paper_row(found: dict[str, Any], number: int) -> dict[str, Any]:
             raise BrokenRow(f"has no {label(name)}")
         row[name] = clean_text(found[name], name)
     row["id"] = first_present(found.get("id"), found.get("index"), number)
-    row["image_id"] = first_present(found.get("image_id"), row["id"])
     optional = {"image": str, "generator": str, **dict.fromkeys(SCORES, float)}
     for name, kind in optional.items():
         value = found.get(name)
         if value is not None and not isinstance(value, kind | int):
             raise BrokenRow(f"{label(name)} is not a {kind.__name__}")
         row[name] = None if value is None else kind(value)
+        if kind is float and value is not None and abs(row[name]) > LARGEST_SCORE:
+            raise BrokenRow(f"{label(name)} is too large")
+    row["image"] = picture_name(row["image"])
+    row["image_id"] = first_present(found.get("image_id"), row["image"], row["id"])
     return row
 
 
@@ -242,12 +291,13 @@ def first_present(*values: Any) -> str:
 
 def refuse_duplicates(path: Path, ids: pa.ChunkedArray) -> None:
     """Raise for the first id that is there twice."""
-    seen = SeenIds()
+    seen: set[int] = set()
     names = (name for chunk in ids.chunks for name in chunk.to_pylist())
     for row, name in enumerate(names, start=1):
-        if not seen.add(name):
+        if (key := hash(name)) in seen:
             hint = "Give every triple an id of its own."
             raise UserError(f"{path}:{row}", f"the id {label(name)} is there twice", hint)
+        seen.add(key)
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
@@ -258,10 +308,9 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
             noted = (pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}")
         else:
             noted = read_bounded(path.with_name(f"{path.name}.provenance.json"))
-        found = json.loads(noted)
+        return parse_json_object(noted)
     except (OSError, ValueError, pa.ArrowException):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
@@ -272,19 +321,29 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
         folder: pictures named by image id, with or without the suffix.
 
     Raises:
-        UserError: there is no such folder, or no triple has a picture then.
+        UserError: there is no such folder, no triple has a picture then, or an image id fits
+            several different pictures.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
-    named: dict[str, str] = {}
+    named: dict[str, list[str]] = {}
+    exact: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES:
             inside = path.relative_to(folder)
-            for name in (path.stem, path.name, str(inside.with_suffix("")), str(inside)):
-                named.setdefault(name, str(path))
+            exact[str(inside)] = str(path)
+            for name in {path.stem, path.name, str(inside.with_suffix("")), str(inside)}:
+                named.setdefault(name, []).append(str(path))
+
+    def found(name: str) -> str | None:
+        """The picture of that image id; its path inside the folder counts first."""
+        if name in exact or name not in named:
+            return exact.get(name)
+        return one_of(name, named[name], folder)
+
     pairs = zip(table["image"].to_pylist(), table["image_id"].to_pylist(), strict=True)
-    images = pa.array([place_of(image, named.get(name)) for image, name in pairs], pa.string())
+    images = pa.array([place_of(image, name, found) for image, name in pairs], pa.string())
     if len(images) and images.null_count == len(images):
         what = f"holds the picture of no triple (the first is {table['image_id'][0].as_py()!r})"
         hint = "Name a folder whose files are called like the image_id, or name none."
@@ -293,8 +352,8 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
     return table.set_column(place, SCHEMA.field("image"), images)
 
 
-def place_of(noted: str | None, found: str | None) -> str | None:
-    """Where a picture is: as the triples note it, else as it was found by its name."""
-    if noted and (is_remote(noted) or found is None or os.path.isfile(noted)):
+def place_of(noted: str | None, name: str, find: Callable[[str], str | None]) -> str | None:
+    """Where a picture is: as the triples note it, else as it is found by its image id."""
+    if noted and (is_remote(noted) or os.path.isfile(noted)):
         return noted
-    return found
+    return find(name) or noted

@@ -8,13 +8,20 @@ import pyarrow.parquet as pq
 
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
-from paraclip.data.reading import read_captions
+from paraclip.data.reading import find_files, read_captions
 from paraclip.data.triples import read_provenance, write_triples
+from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
+from paraclip.files import read_bounded, refuse_overwriting
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.run import check_backend, check_options, generate, write_summary
 from paraclip.progress import track
+
+OUTPUTS = (
+    "triples.parquet", "triples.jsonl", "triples.jsonl.provenance.json", "rejected.jsonl",
+    "failed.jsonl", "summary.json", "problems.txt", "answers.jsonl",
+)  # fmt: skip
 
 
 def generate_command(config: GenerateConfig) -> Summary:
@@ -25,9 +32,10 @@ def generate_command(config: GenerateConfig) -> Summary:
     """
     check_backend(config.backend)
     check_options(config)
+    out = Path(config.out)
+    refuse_foreign(out, config.source)
     total = count_captions(config)
     problems = Problems(config.max_broken)
-    out = Path(config.out)
     summary = generate(asked_of(config, problems), config, out, total)
     for name in ("problems.txt", "triples.jsonl"):  # of an earlier run
         (out / name).unlink(missing_ok=True)
@@ -45,9 +53,30 @@ def generate_command(config: GenerateConfig) -> Summary:
     if summary.failed:
         print(f"{summary.failed:,} captions got no answer: the same command asks them again.")
     if summary.failed == summary.captions:
-        hint = "Look at the reasons there, hint the server, and give the same command again."
+        hint = "Look at the reasons there, check the server, and give the same command again."
         raise UserError(out / "failed.jsonl", "no caption got an answer", hint)
     return summary
+
+
+def refuse_foreign(out: Path, source: str) -> None:
+    """Raise UserError where a file in the output folder is the input, or of somebody else.
+
+    What lies beside a log of answers, or a summary, is of an earlier run and is written again.
+    """
+    inputs = find_files(source)
+    for name in OUTPUTS:
+        refuse_overwriting(out / name, inputs)
+        if (out / name).exists() and not (out / "answers.jsonl").exists() and not finished(out):
+            what = "is not of an earlier run"
+            raise UserError(out / name, what, "Move it, or choose another output folder.")
+
+
+def finished(out: Path) -> bool:
+    """Whether an earlier run left its summary."""
+    try:
+        return "reused_answers" in parse_json_object(read_bounded(out / "summary.json"))
+    except (OSError, ValueError):
+        return False
 
 
 def count_captions(config: GenerateConfig) -> int:

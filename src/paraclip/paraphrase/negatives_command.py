@@ -6,20 +6,26 @@ from pathlib import Path
 import pyarrow as pa
 
 from paraclip.data.problems import Problems
-from paraclip.data.triples import TEXTS, read_provenance, read_triples, write_triples
+from paraclip.data.triples import SCHEMA, TEXTS, read_provenance, read_triples, write_triples
+from paraclip.files import refuse_overwriting
 from paraclip.language.tagger import SpacyTagger
 from paraclip.paraphrase.config import NegativesConfig
 from paraclip.paraphrase.negatives import KINDS, hard_negatives
+
+OWN = frozenset((*SCHEMA.names, "negative", "negative_kind"))
+"""Columns that are written here; all others are passed through."""
 
 
 def negatives_command(config: NegativesConfig) -> None:
     """Write the triples with a hard negative each, and say of which kinds they are.
 
     Raises:
-        UserError: the triples cannot be read, spaCy is missing, the place may not be written.
+        UserError: the triples cannot be read, spaCy is missing, the output is the input or
+            may not be written.
     """
+    refuse_overwriting(config.out, [config.triples])
     problems = Problems(config.max_broken)
-    triples = read_triples(config.triples, problems)
+    triples = read_triples(config.triples, problems, further=True)
     rows = triples.select(TEXTS).to_pylist()
     tagger = SpacyTagger()
     found = hard_negatives(rows, tagger, config.text, config.seed)
@@ -27,7 +33,9 @@ def negatives_command(config: NegativesConfig) -> None:
         "negative": [None if one is None else one.text for one in found],
         "negative_kind": [None if one is None else one.kind for one in found],
     }
-    extra = pa.table({name: pa.array(texts, pa.string()) for name, texts in columns.items()})
+    extra = triples.drop_columns([name for name in triples.column_names if name in OWN])
+    for name, texts in columns.items():
+        extra = extra.append_column(name, pa.array(texts, pa.string()))
     facts = {"text": config.text, "seed": config.seed, "tagger": tagger.name}
     origin = {**read_provenance(config.triples), "negatives": facts}
     write_triples(Path(config.out), triples, origin, extra)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paraclip.data.triples import PROVENANCE, SCHEMA
-from paraclip.files import atomic_path
+from paraclip.files import atomic_path, disk_errors
 from paraclip.language.words import rewords
 from paraclip.paraphrase.steps import Failed, Kept, Outcome, Rejected
 
@@ -95,27 +95,40 @@ class Writers:
         triples: an open Parquet writer.
         rejected: an open JSONL file.
         failed: an open JSONL file.
+        out: their folder, for errors.
     """
 
-    def __init__(self, triples: pq.ParquetWriter, rejected: TextIO, failed: TextIO) -> None:
+    def __init__(
+        self, triples: pq.ParquetWriter, rejected: TextIO, failed: TextIO, out: Path
+    ) -> None:
+        self._out = out
         self._triples, self._rejected, self._failed = triples, rejected, failed
         self._rows: list[dict[str, Any]] = []
 
     def write(self, outcome: Outcome) -> None:
-        """Write one caption's outcome, or keep it for the next row group."""
+        """Write one caption's outcome, or keep it for the next row group.
+
+        Raises:
+            UserError: the disk is full; it names the file that did not fit.
+        """
         if isinstance(outcome, Kept):
             self._rows.append(outcome.row)
             if len(self._rows) >= ROW_GROUP:
                 self.flush()
         elif isinstance(outcome, Rejected):
-            self._rejected.write(json.dumps(rejected_row(outcome), ensure_ascii=False) + "\n")
+            line = json.dumps(rejected_row(outcome), ensure_ascii=False) + "\n"
+            with disk_errors(self._out / "rejected.jsonl"):
+                self._rejected.write(line)
         else:
-            self._failed.write(json.dumps(failed_row(outcome), ensure_ascii=False) + "\n")
+            line = json.dumps(failed_row(outcome), ensure_ascii=False) + "\n"
+            with disk_errors(self._out / "failed.jsonl"):
+                self._failed.write(line)
 
     def flush(self) -> None:
         """Write the rows that wait."""
         if self._rows:
-            self._triples.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            with disk_errors(self._out / "triples.parquet"):
+                self._triples.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
             self._rows.clear()
 
 
@@ -165,6 +178,11 @@ def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[Writers]:
         failed.open("w", encoding="utf-8") as failed_lines,
         pq.ParquetWriter(triples, SCHEMA.with_metadata(noted), compression="zstd") as writer,
     ):
-        writers = Writers(writer, rejected_lines, failed_lines)
+        writers = Writers(writer, rejected_lines, failed_lines, out)
         yield writers
         writers.flush()
+        for name, lines in (("rejected", rejected_lines), ("failed", failed_lines)):
+            with disk_errors(out / f"{name}.jsonl"):
+                lines.flush()
+        with disk_errors(out / "triples.parquet"):
+            writer.close()

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.data.images import pictures_hash
+from paraclip.data.named_pictures import one_of
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores, Shown
@@ -124,19 +125,29 @@ class Variations:
         }  # fmt: skip
 
     def find_pictures(self, wordings: Wordings) -> tuple[list[Any], Integer]:
-        """The items whose picture is in the pool, and its position there."""
+        """The items whose picture is in the pool, and its position there.
+
+        Raises:
+            UserError: different pictures of the pool have the name of one.
+        """
         if self.searched.vectors is not None:
             what = "is a pool of vectors, in which no caption's own picture can be found"
             raise UserError(self.searched.name, what, "Name a folder of pictures.")
-        places = {Path(name).name: place for place, name in enumerate(self.searched.references)}
-        problems = Problems(self.how.max_broken)
+        by_name: dict[str, list[str]] = {}
+        for path in self.searched.references:
+            by_name.setdefault(Path(path).name, []).append(path)
+        place = {path: number for number, path in enumerate(self.searched.references)}
+        problems, kept, owners = Problems(self.how.max_broken), [], []
         for item in wordings.items:
-            if Path(item.image).name not in places:
+            candidates = by_name.get(Path(item.image).name)
+            if candidates is None:
                 problems.add(item.where, f"the pool has no picture {item.image!r}")
+                continue
+            kept.append(item)
+            owners.append(place[one_of(item.image, candidates, item.where)])
         problems.check(len(wordings))
         self.notes += left_out(problems, len(wordings), "captions")
-        kept = [item for item in wordings.items if Path(item.image).name in places]
-        return kept, np.array([places[Path(item.image).name] for item in kept])
+        return kept, np.array(owners, np.int64)
 
     def unequal(self) -> list[str]:
         """A note on how many rewordings of each kind there are, where their numbers differ."""

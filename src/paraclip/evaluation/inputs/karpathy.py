@@ -110,14 +110,16 @@ def read_split(
 def entries(file: Path, get: str) -> Iterator[Any]:
     """The elements of `images`, one at a time."""
     with open_source(str(file)) as stream:
-        parts = JsonStream(stream, str(file))
+        parts, met = JsonStream(stream, str(file)), False
         if parts.peek() == "{":
             for key in parts.keys():  # noqa: SIM118 not a dict
                 if key == "images":
+                    met = True
                     yield from parts.elements()
-                    return
-                parts.skip_value()
-    raise UserError(file, "has no 'images'", get)
+                else:
+                    parts.skip_value()
+    if not met:
+        raise UserError(file, "has no 'images'", get)
 
 
 def captions_of(entry: dict[str, Any], where: str, folder: Path) -> list[Caption]:

@@ -9,7 +9,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text, plain_text, require
 from paraclip.errors import UserError
 from paraclip.evaluation.inputs.rows import READERS, read_rows
-from paraclip.files import file_hash, text_hash
+from paraclip.files import check_input, file_hash, text_hash
 
 USUAL = ("caption2", "paraphrase", "paraphrase_1", "paraphrase_2")
 """Columns that stand beside `caption` where none is named; the first that is there is taken."""
@@ -89,6 +89,7 @@ def read_pairs(
 
 def pair_files(source: Path) -> list[Path]:
     """The file itself, or the tables of a folder by name."""
+    check_input(source)
     if not source.exists():
         raise UserError(source, "there is no such file or folder", "Check the name.")
     if not source.is_dir():

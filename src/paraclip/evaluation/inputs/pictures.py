@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from paraclip.data.images import open_image
+from paraclip.data.named_pictures import one_of
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.inputs.rows import read_rows
@@ -63,7 +64,8 @@ def find_pictures(
         how: for the share of missing pictures that is put up with.
 
     Raises:
-        UserError: more than `how.max_broken` of the expected pictures are missing, or all are.
+        UserError: more than `how.max_broken` of the expected pictures are missing, or all are; or
+            different pictures have the name of one.
     """
     unique = list(dict.fromkeys(names))
     there = places(folder)
@@ -78,7 +80,11 @@ def find_pictures(
         if picture_key(name) not in there:
             problems.add(folder / Path(name).name, "there is no such picture")
     problems.check(len(expected))
-    paths = {name: there[picture_key(name)] for name in expected if picture_key(name) in there}
+    paths = {
+        name: one_of(name, there[picture_key(name)], folder)
+        for name in expected
+        if picture_key(name) in there
+    }
     if not paths:
         what = f"holds none of the {len(unique):,} pictures that are named"
         raise UserError(folder, what, "Put the pictures there.")
@@ -88,15 +94,18 @@ def find_pictures(
     return Found(paths, notes)
 
 
-def places(folder: Path) -> dict[str, str]:
-    """Every file in a folder and the folders in it, by its key.
+def places(folder: Path) -> dict[str, list[str]]:
+    """Every file in a folder and the folders in it, by its key; several where they share it.
 
     Raises:
         UserError: there is no such folder.
     """
     if not folder.is_dir():
         raise UserError(folder, "there is no such folder of pictures", "Put the pictures there.")
-    return {picture_key(path.name): str(path) for path in sorted(folder.rglob("*.*"))}
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob("*.*")):
+        found.setdefault(picture_key(path.name), []).append(str(path))
+    return found
 
 
 def picture_key(name: str) -> str:
@@ -150,7 +159,7 @@ class Crop:
             or not (-width < x < picture.width and -height < y < picture.height)
         ):
             what = f"the box {self.box} does not lie in a picture of {picture.size}"
-            raise UserError(self.path, what, "Mend the box or the picture.")
+            raise UserError(self.path, what, "Fix the box or replace the picture.")
         return picture.crop((x, y, x + width, y + height))
 
 

@@ -12,7 +12,7 @@ from paraclip.data.images import SUFFIXES
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.scoring.vectors import refuse_infinite
-from paraclip.files import file_hash, read_bounded, text_hash
+from paraclip.files import check_input, file_hash, read_bounded, text_hash
 
 Float = NDArray[np.floating]
 
@@ -61,6 +61,7 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
     path = Path(source)
     if path.is_dir():
         return folder_pool(path)
+    check_input(path)
     if not path.exists():
         raise UserError(source, "there is no such pool", "Name a folder of pictures.")
     if path.suffix == ".npy":

@@ -9,7 +9,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.record import clean_text, plain_text
 from paraclip.errors import UserError
 from paraclip.evaluation.inputs.rows import good_rows
-from paraclip.files import file_hash
+from paraclip.files import check_input, file_hash
 
 KINDS = (
     "lexical", "syntactic", "telegraphic", "verbose", "colloquial", "technical", "typo",
@@ -80,6 +80,7 @@ def read_wordings(
             caption and its picture are there twice, too many broken rows, no row at all.
     """
     problems = Problems() if problems is None else problems
+    check_input(source)
     if not Path(source).is_file():
         raise UserError(source, "there is no such file", f"Check the name. {FORM}")
     items, skipped = good_rows(source, lambda row, at: read_wording(row, kinds, at), problems)

@@ -4,8 +4,7 @@ import random
 from collections.abc import Callable
 
 from PIL import Image, ImageDraw
-
-from paraclip.evaluation.scenes.pen import Colour, shade
+from recipes.scenes.pen import Colour, shade
 
 SKY = ((112, 178, 236), (206, 230, 246))
 GREY_SKY = ((98, 104, 116), (164, 170, 178))

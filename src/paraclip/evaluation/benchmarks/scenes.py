@@ -1,6 +1,6 @@
 """The benchmarks `scenes` and `probes`: drawn pictures and written texts that ship with ParaCLIP.
 
-Both are variations (`benchmarks/variations.py`) and ask the same three things. `scenes`: a caption
+Both are variations (`variations.py`) and ask the same three things. `scenes`: a caption
 of each drawn scene in seven rewordings, with a contrast. `probes`: idioms, negation and jargon over
 the same pictures, one rewording an item. The pool holds each scene and the scene that its contrast
 tells of, so finding the right one takes more than finding the right subject.
@@ -10,31 +10,31 @@ on them, and the scenes are few. They compare models; they do not rank them for 
 """
 
 import json
-from importlib.metadata import version
 from pathlib import Path
+from zipfile import ZipFile
 
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.inputs.pool import Pool
 from paraclip.evaluation.inputs.wordings import KINDS, read_wordings
-from paraclip.evaluation.scenes.plan import draw
 from paraclip.evaluation.scoring.vectors import Arithmetic
-from paraclip.files import atomic_path, cache_folder, text_hash
+from paraclip.files import atomic_path, cache_folder, file_hash
 
 NEEDS: dict[str, tuple[str, ...]] = {"scenes": (), "probes": ()}
-GET = dict.fromkeys(NEEDS, "It ships with ParaCLIP: the pictures are drawn when they are needed.")
-HERE = Path(__file__).parent
-SCENES, PROBES = HERE / "scenes.jsonl", HERE / "probes.jsonl"
+GET = dict.fromkeys(NEEDS, "It ships with ParaCLIP.")
+FILES = Path(__file__).parent / "files"
+SCENES, PROBES = FILES / "scenes.jsonl", FILES / "probes.jsonl"
+ARCHIVE = FILES / "scenes.zip"  # written by `python -m recipes.scenes`
 
 
 def load_scenes(data: Path, how: Arithmetic) -> Benchmark:
     """Captions of the drawn scenes in seven rewordings; `data` is not looked at."""
-    return Variations("scenes", read_wordings(SCENES, KINDS), drawn_pool(), how=how)
+    return Variations("scenes", read_wordings(SCENES, KINDS), scene_pool(), how=how)
 
 
 def load_probes(data: Path, how: Arithmetic) -> Benchmark:
     """Idioms, negation and jargon over the drawn scenes; `data` is not looked at."""
-    return Variations("probes", read_wordings(PROBES, None), drawn_pool(), how=how)
+    return Variations("probes", read_wordings(PROBES, None), scene_pool(), how=how)
 
 
 def read_plans() -> dict[str, str]:
@@ -47,29 +47,22 @@ def read_plans() -> dict[str, str]:
     return {**plans, **others}
 
 
-def drawn_pool(folder: Path | None = None) -> Pool:
-    """All pictures, drawn where they are not there yet.
+def scene_pool(folder: Path | None = None) -> Pool:
+    """All pictures, unpacked on first use.
 
     Args:
-        folder: for the pictures; a folder of ParaCLIP's cache, by the code that draws them, if
+        folder: for the pictures; a folder of ParaCLIP's cache, named by the archive's hash, if
             left out.
 
     Raises:
-        UserError: the disk is full or the place may not be written.
+        UserError: the disk is full or the folder may not be written.
     """
-    plans = read_plans()
-    made = drawing_hash(plans)
-    if folder is None:
-        folder = cache_folder() / "scenes" / text_hash(made + version("pillow"))
-    for name, plan in plans.items():
-        if not (folder / name).exists():
-            with atomic_path(folder / name) as temporary:
-                draw(plan).save(temporary, "PNG")
-    return Pool("drawn scenes", tuple(str(folder / name) for name in plans), None, made)
-
-
-def drawing_hash(plans: dict[str, str]) -> str:
-    """Of the plans and of the code that draws them."""
-    drawers = sorted(path for path in HERE.glob("*.py") if path != Path(__file__))
-    code = [path.read_text(encoding="utf-8") for path in drawers]
-    return text_hash("\n".join([*(f"{name} {plan}" for name, plan in plans.items()), *code]))
+    made = file_hash(ARCHIVE)
+    folder = folder or cache_folder() / "scenes" / made
+    with ZipFile(ARCHIVE) as archive:
+        names = archive.namelist()
+        for name in names:
+            if not (folder / name).exists():
+                with atomic_path(folder / name) as temporary:
+                    temporary.write_bytes(archive.read(name))
+    return Pool("drawn scenes", tuple(str(folder / name) for name in names), None, made)

@@ -2,7 +2,7 @@
 
 from math import pi, sin
 
-from paraclip.evaluation.scenes.pen import COLOURS, Colour, Look, Pen, shade
+from recipes.scenes.pen import COLOURS, Colour, Look, Pen, shade
 
 BLACK, WHITE, PINK = COLOURS["black"], COLOURS["white"], COLOURS["pink"]
 ORANGE = COLOURS["orange"]

@@ -3,7 +3,7 @@
 import random
 from math import cos, pi, sin
 
-from paraclip.evaluation.scenes.pen import COLOURS, Look, Pen, shade
+from recipes.scenes.pen import COLOURS, Look, Pen, shade
 
 BLACK, WHITE, GREY, BROWN = (COLOURS[name] for name in ("black", "white", "grey", "brown"))
 RED, YELLOW, GREEN, ORANGE = (COLOURS[name] for name in ("red", "yellow", "green", "orange"))

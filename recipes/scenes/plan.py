@@ -12,15 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
+from recipes.scenes.animals import ANIMALS
+from recipes.scenes.backdrops import BACKDROPS
+from recipes.scenes.outdoors import OUTDOORS
+from recipes.scenes.pen import COLOURS, Look, Pen
+from recipes.scenes.people import PEOPLE
+from recipes.scenes.things import THINGS
+from recipes.scenes.vehicles import VEHICLES
 
 from paraclip.errors import UserError
-from paraclip.evaluation.scenes.animals import ANIMALS
-from paraclip.evaluation.scenes.backdrops import BACKDROPS
-from paraclip.evaluation.scenes.outdoors import OUTDOORS
-from paraclip.evaluation.scenes.pen import COLOURS, Look, Pen
-from paraclip.evaluation.scenes.people import PEOPLE
-from paraclip.evaluation.scenes.things import THINGS
-from paraclip.evaluation.scenes.vehicles import VEHICLES
 
 DRAWERS: dict[str, Callable[[Pen, Look], None]] = {
     **ANIMALS, **PEOPLE, **OUTDOORS, **VEHICLES, **THINGS,
@@ -31,7 +31,7 @@ FINER = 2  # drawn so many times larger, then averaged down, so that edges are s
 ELEMENT = re.compile(
     r"(?P<name>[a-z]+)(?P<words>(?: [a-z]+)*)(?: @(?P<x>-?\d+),(?P<y>-?\d+) (?P<size>\d+))?"
 )
-MEND = "Write it as `meadow; dog brown @40,80 30`: name, look, @left,top, height in percent."
+HINT = "Write it as `meadow; dog brown @40,80 30`: name, look, @left,top, height in percent."
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def element(part: str) -> Element:
     """One thing."""
     found = ELEMENT.fullmatch(part)
     if found is None or found["name"] not in DRAWERS:
-        raise UserError(repr(part), "is no thing that can be drawn", MEND)
+        raise UserError(repr(part), "is no thing that can be drawn", HINT)
     if found["x"] is None and found["name"] not in WEATHER:
-        raise UserError(repr(part), "has no place", MEND)
+        raise UserError(repr(part), "has no place", HINT)
     words = found["words"].split()
     colours = tuple(COLOURS[word] for word in words if word in COLOURS)
     look = Look(colours, frozenset(words) - set(COLOURS))

@@ -1,6 +1,6 @@
 """People: a man, a woman, a child, in a few poses."""
 
-from paraclip.evaluation.scenes.pen import COLOURS, Colour, Look, Pen, shade
+from recipes.scenes.pen import COLOURS, Colour, Look, Pen, shade
 
 SKIN, HAIR, BLACK = COLOURS["skin"], COLOURS["brown"], COLOURS["black"]
 

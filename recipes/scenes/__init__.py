@@ -1,0 +1,1 @@
+"""Draws the pictures of the benchmarks `scenes` and `probes` from plans of one line each."""

@@ -1,0 +1,233 @@
+"""Generated garbage in every format: each reader gives a result or a `UserError`, nothing else."""
+
+import io
+import json
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from source_files import draw
+
+from paraclip.data.config import Columns
+from paraclip.data.images import open_image
+from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
+from paraclip.data.triples import read_provenance, read_triples
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmarks.sugar_crepe import read_kind
+from paraclip.evaluation.inputs.karpathy import read_split
+from paraclip.evaluation.inputs.pairs import read_pairs
+from paraclip.evaluation.inputs.pool import read_pool
+from paraclip.evaluation.inputs.wordings import read_wordings
+
+NAMES = st.sampled_from(
+    ["caption", "caption2", "paraphrase_1", "paraphrase_2", "image", "image_id", "id", "index",
+     "similarity_1", "file_name", "captions", "sentences", "variations", "images", "annotations",
+     "lexical", "contrast", "filename", "filepath", "split", "generator", "", "a\nb", "\0"]
+)  # fmt: skip
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+    | st.sampled_from(["a.png", "test", "A cat.", "\0", "../a.png", "\ud800", "://", "tar://x::y",
+                       10**400, "nan", "a" * 10_001])
+)  # fmt: skip
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=8,
+)
+ROWS = st.dictionaries(NAMES, VALUES, max_size=8)
+TABLES = st.lists(ROWS | VALUES, max_size=4)
+GARBAGE = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def captions_of(path: Path) -> None:
+    """All captions of a source, by several choices of the columns."""
+    for columns in (Columns(), Columns(image=None)):
+        for row in read_captions(str(path), columns, Problems(1.0)):
+            assert row.caption.strip() and f"{row.id}{row.image_id}{row.image}".encode()
+
+
+def triples_of(path: Path) -> None:
+    """Triples, and what is noted of their origin."""
+    read_provenance(path)
+    read_triples(path, Problems(1.0), further=True)
+    read_triples(path, Problems(1.0), one_step=True, extra="generator")
+
+
+TABLE_READERS: list[Callable[[Path], Any]] = [
+    captions_of,
+    triples_of,
+    lambda path: read_pairs(path, problems=Problems(1.0)),
+    lambda path: read_wordings(path, None, Problems(1.0)),
+    lambda path: read_kind(path, Problems(1.0)),
+    lambda path: read_split(path, "label", "Get it.", Problems(1.0)),
+]
+SUFFIXES = [
+    "csv",
+    "tsv",
+    "jsonl",
+    "json",
+    "parquet",
+    "tar",
+    "csv.gz",
+    "json.xz",
+    "png",
+    "npy",
+    "txt",
+]
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A fresh one for each example, with a picture in it."""
+    with tempfile.TemporaryDirectory() as made:
+        draw(Path(made) / "a.png")
+        yield Path(made)
+
+
+def feed(path: Path) -> None:
+    """Let every reader try the file; a `UserError` must be one line that says what to do."""
+    for reader in [*TABLE_READERS, read_pool, lambda path: open_image(str(path), 8)]:
+        problem = None
+        try:
+            reader(path)
+        except UserError as error:
+            problem = error
+        if problem is not None:
+            assert "\n" not in str(problem) and problem.where and problem.what and problem.hint
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@GARBAGE
+@given(content=st.binary(max_size=300))
+def test_bytes(suffix: str, content: bytes) -> None:
+    with folder() as place:
+        path = place / f"a.{suffix}"
+        path.write_bytes(content)
+        feed(path)
+
+
+@GARBAGE
+@given(table=TABLES, split=st.sampled_from(["\n", ",", "\t", '"']))
+def test_delimited_nonsense(table: list[Any], split: str) -> None:
+    lines = [split.join(map(str, row)) for row in table if isinstance(row, dict | list)]
+    content = "\n".join(["caption,image,id,paraphrase_1", *lines])
+    with folder() as place:
+        for suffix in ("csv", "tsv"):
+            text = content.replace(",", "\t") if suffix == "tsv" else content
+            (place / f"a.{suffix}").write_bytes(text.encode("utf-8", "surrogatepass"))
+            feed(place / f"a.{suffix}")
+
+
+@GARBAGE
+@given(table=TABLES, depth=st.sampled_from([0, 0, 0, 200, 20_000]))
+def test_json_nonsense(table: list[Any], depth: int) -> None:
+    deep = "[" * depth + "]" * depth if depth else "1"
+    with folder() as place:
+        lines = [json.dumps(row) for row in table] + [deep]
+        (place / "a.jsonl").write_text("\n".join(lines))
+        feed(place / "a.jsonl")
+        (place / "a.json").write_text(json.dumps(table))
+        feed(place / "a.json")
+        (place / "a.json").write_text(f"[{', '.join(lines)}]")
+        feed(place / "a.json")
+        (place / "a.jsonl.provenance.json").write_text(deep)
+        read_provenance(place / "a.jsonl")
+
+
+@GARBAGE
+@given(
+    found=st.dictionaries(NAMES, VALUES, max_size=4),
+    images=TABLES | VALUES,
+    annotations=TABLES | VALUES,
+)
+def test_json_objects_of_nonsense(found: dict[str, Any], images: Any, annotations: Any) -> None:
+    with folder() as place:
+        for value in (found, found | {"images": images, "annotations": annotations}):
+            (place / "a.json").write_text(json.dumps(value))
+            feed(place / "a.json")
+
+
+COLUMNS = st.one_of(
+    st.lists(st.text(max_size=4) | st.none(), min_size=3, max_size=3),
+    st.lists(st.floats() | st.none(), min_size=3, max_size=3),
+    st.lists(st.binary(max_size=4) | st.none(), min_size=3, max_size=3),
+    st.lists(st.lists(st.text(max_size=3), max_size=2), min_size=3, max_size=3),
+    st.lists(st.integers(-(2**31), 2**31 - 1), min_size=3, max_size=3).map(
+        lambda days: pa.array(days, pa.int32()).cast(pa.date32())
+    ),
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=3, max_size=3).map(
+        lambda moments: pa.array(moments, pa.timestamp("us"))
+    ),
+)
+
+
+@GARBAGE
+@given(st.lists(st.tuples(NAMES, COLUMNS), max_size=8))
+def test_parquet_nonsense(columns: list[tuple[str, Any]]) -> None:
+    arrays = []
+    for _, column in columns:
+        try:
+            arrays.append(pa.array(column))
+        except (pa.ArrowException, UnicodeError):  # half of a surrogate pair
+            arrays.append(pa.nulls(3))
+    table = pa.Table.from_arrays(arrays, [name for name, _ in columns])
+    with folder() as place:
+        pq.write_table(table, place / "a.parquet")
+        feed(place / "a.parquet")
+
+
+@GARBAGE
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a.png", "a.txt", "a.json", "b.json", "", "/", "a.", "../x.txt"]),
+            st.binary(max_size=30) | VALUES.map(lambda value: json.dumps(value).encode()),
+        ),
+        max_size=5,
+    ),
+    st.dictionaries(
+        st.sampled_from(["size", "path", "GNU.sparse.map", "GNU.sparse.major", "mtime", "x"]),
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5),
+        max_size=2,
+    ),
+    st.integers(0, 3_000),
+)
+def test_shards_of_nonsense(
+    members: list[tuple[str, bytes]], headers: dict[str, str], cut: int
+) -> None:
+    with folder() as place:
+        path = place / "a.tar"
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+            for name, content in members:
+                member = tarfile.TarInfo(name)
+                member.size, member.pax_headers = len(content), headers
+                archive.addfile(member, io.BytesIO(content))
+        feed(path)
+        path.write_bytes(path.read_bytes()[:-cut])
+        feed(path)
+
+
+@GARBAGE
+@given(
+    st.dictionaries(
+        st.sampled_from(["a.png", "a.txt", "b.txt", "b.jpg", "c.webp", "c.txt", "readme.txt"]),
+        st.binary(max_size=40),
+        max_size=5,
+    )
+)
+def test_folders_of_nonsense(files: dict[str, bytes]) -> None:
+    with folder() as place:
+        for name, content in files.items():
+            (place / name).write_bytes(content)
+        feed(place)

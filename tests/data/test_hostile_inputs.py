@@ -1,0 +1,241 @@
+"""Inputs that once gave a wrong result, a traceback or a hang."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from source_files import draw, json_lines, lenient, put, read
+
+from paraclip.data.command import captions_command
+from paraclip.data.config import CaptionsConfig
+from paraclip.data.images import open_image
+from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
+from paraclip.data.triples import SCHEMA, attach_images, read_triples
+from paraclip.errors import UserError
+from paraclip.evaluation.inputs.pairs import read_pairs
+from paraclip.evaluation.inputs.wordings import read_wordings
+
+TEXTS = {"caption": "A cat.", "paraphrase_1": "One cat.", "paraphrase_2": "A feline."}
+
+
+def parquet(path: Path, **columns: pa.Array | list) -> str:
+    """A Parquet file of these columns."""
+    pq.write_table(pa.table(columns), path)
+    return str(path)
+
+
+def test_a_relative_folder_with_a_slash_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw(Path("a/b/c/cat.png")), put(Path("a/b/c/cat.txt"), "A cat.")
+    for source in ("a/b", "./a/b", "a/b/", "a", f"{tmp_path}/a/b"):
+        (row,) = read(source)
+        assert row.image is not None and Path(row.image).samefile("a/b/c/cat.png")
+
+
+@pytest.mark.parametrize("tail", [" [1]", "x", "]", " {}"])
+@pytest.mark.parametrize(
+    "whole", ['[{"caption": "A cat."}]', '{"images": [], "annotations": []}', "[]"]
+)
+def test_what_follows_the_json_is_an_error(tmp_path: Path, whole: str, tail: str) -> None:
+    source = put(tmp_path / "a.json", whole + tail)
+    with pytest.raises(UserError, match="is not JSON") as caught:
+        lenient(source)
+    assert caught.value.where == source
+    with pytest.raises(UserError, match="is not JSON"):
+        read_pairs(put(tmp_path / "pairs.json", '[{"caption": "a", "paraphrase": "b"}]' + tail))
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e999", "1" * 400, "[" * 300 + "]" * 300, "[" * 9_999])
+def test_json_out_of_bounds_is_named(tmp_path: Path, value: str) -> None:
+    source = put(tmp_path / "a.json", f'[{{"caption": "A cat.", "score": {value}}}]')
+    with pytest.raises(UserError, match=r"holds|nested") as caught:
+        lenient(source)
+    assert caught.value.where == source
+    rows = put(tmp_path / "a.jsonl", f'{{"caption": "A cat.", "score": {value}}}\n')
+    assert lenient_problem(rows).startswith("the line")
+
+
+def lenient_problem(source: str) -> str:
+    """What is wrong with the only row."""
+    problems = Problems(1.0)
+    with pytest.raises(UserError, match="no captions"):
+        list(read_captions(source, None, problems))
+    return problems.listed[0][1]
+
+
+def test_a_header_over_a_mebibyte_is_an_error(tmp_path: Path) -> None:
+    source = put(tmp_path / "a.csv", "caption," + "x" * 2**20 + "\nA cat.,1\nA dog.,2\n")
+    with pytest.raises(UserError, match="header is longer") as caught:
+        lenient(source)
+    assert caught.value.where == f"{source}:1"
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["a"])] * 5, ["id", *TEXTS, "caption"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    for reader in (read, read_pairs, read_triples):
+        with pytest.raises(UserError, match="two columns called 'caption'"):
+            reader(str(tmp_path / "a.parquet"))
+
+
+def test_dates_that_python_does_not_know_are_no_traceback(tmp_path: Path) -> None:
+    dates = pa.array([10**7, 0], pa.int32()).cast(pa.date32())
+    source = parquet(tmp_path / "a.parquet", caption=["A cat.", "A dog."], id=dates)
+    problems = Problems(1.0)
+    with pytest.raises(UserError, match="no captions"):
+        read(source, share=1.0)
+    other = parquet(tmp_path / "b.parquet", caption=["A", "B"], paraphrase=["a", "b"], day=dates)
+    assert len(read_pairs(other, problems=problems)) == 2 and not problems.count
+
+
+def test_gaps_of_pandas_are_no_paraphrase(tmp_path: Path) -> None:
+    columns = {name: ["A cat.", "A dog."] for name in TEXTS}
+    columns["paraphrase_2"] = pa.array([float("nan")] * 2)
+    source = parquet(tmp_path / "a.parquet", id=["1", "2"], **columns)
+    with pytest.raises(UserError, match="a paraphrase is empty"):
+        read_triples(source)
+
+
+def test_triples_without_an_image_id_are_keyed_by_their_image(tmp_path: Path) -> None:
+    rows = [{"id": str(n), "image": image, **TEXTS} for n, image in enumerate("aab")]
+    rows.append({"id": "3", **TEXTS})
+    expected = ["a", "a", "b", "3"]
+    lines = read_triples(json_lines(tmp_path / "a.jsonl", rows))
+    assert lines["image_id"].to_pylist() == expected
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert read_triples(tmp_path / "a.parquet")["image_id"].to_pylist() == expected
+
+
+def test_a_nul_in_a_picture_name_is_a_broken_row(tmp_path: Path) -> None:
+    rows = [{"id": "1", "image": "a\0b", **TEXTS}, {"id": "2", "image": "c", **TEXTS}]
+    source = json_lines(tmp_path / "a.jsonl", rows)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    for path in (source, tmp_path / "a.parquet"):
+        problems = Problems(1.0)
+        assert read_triples(path, problems)["id"].to_pylist() == ["2"]
+        assert "NUL" in problems.listed[0][1]
+    assert "NUL" in lenient_problem(json_lines(tmp_path / "b.jsonl", rows[:1]))
+
+
+def test_a_score_beyond_32_bits_is_a_broken_row(tmp_path: Path) -> None:
+    rows = [{"similarity_1": 10**50, **TEXTS}, {"similarity_1": 1, **TEXTS}]
+    problems = Problems(1.0)
+    assert len(read_triples(json_lines(tmp_path / "a.jsonl", rows), problems)) == 1
+    assert "too large" in problems.listed[0][1]
+
+
+def test_pictures_of_one_name_are_told_apart_or_refused(tmp_path: Path) -> None:
+    for folder, colour in (("x", "red"), ("y", "blue")):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (4, 4), colour).save(tmp_path / folder / "1.png")
+    table = pa.Table.from_pylist([{"id": "1", "image_id": "y/1.png", **TEXTS}], SCHEMA)
+    assert attach_images(table, tmp_path)["image"].to_pylist() == [f"{tmp_path}/y/1.png"]
+    for name in ("1", "1.png"):
+        table = pa.Table.from_pylist([{"id": "1", "image_id": name, **TEXTS}], SCHEMA)
+        with pytest.raises(UserError, match=f"2 different pictures are called '{name}'"):
+            attach_images(table, tmp_path)
+    (tmp_path / "y/1.png").write_bytes((tmp_path / "x/1.png").read_bytes())
+    assert attach_images(table, tmp_path)["image"].null_count == 0  # copies are one picture
+
+
+@pytest.mark.parametrize("name", ["GNU.sparse.map", "GNU.sparse.realsize", "GNU.sparse.size"])
+def test_a_tar_file_with_a_broken_pax_header_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "0.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a.txt")
+        member.size, member.pax_headers = 6, {name: "x,y"}
+        archive.addfile(member, io.BytesIO(b"A cat."))
+    with pytest.raises(UserError, match="is not a tar file"):
+        read(str(path))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.jsonl", "a.parquet", "a.tar"])
+def test_a_pipe_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    for reader in (read, read_pairs, read_triples, read_wordings):
+        with pytest.raises(UserError, match="is a pipe"):
+            reader(str(tmp_path / name))
+
+
+def test_pipes_among_pictures_and_captions_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png"), put(tmp_path / "a.txt", "A cat.")
+    draw(tmp_path / "b.png"), os.mkfifo(tmp_path / "b.txt")
+    draw(tmp_path / "c.png"), put(tmp_path / "c.txt", "A dog.")
+    good, problems = lenient(str(tmp_path))
+    assert good == ["A dog."] and problems.count == 2
+    with pytest.raises(UserError, match="is a pipe"):
+        open_image(str(tmp_path / "a.png"), 8)
+
+
+def test_a_path_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    os.mkdir(folder)
+    for name in ("", "/a.csv", "/a.parquet"):
+        with pytest.raises(UserError, match="not UTF-8") as caught:
+            read(folder + name)
+        assert str(caught.value).isprintable() and str(caught.value).encode()
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_triples(f"{folder}/a.parquet")
+
+
+def test_a_list_of_problems_never_overwrites_the_captions(tmp_path: Path) -> None:
+    source = Path(put(tmp_path / "c.csv", "caption\nA cat.\n"))
+    (tmp_path / "link.txt").symlink_to(source)
+    os.link(source, tmp_path / "hard.txt")
+    for name in ("c.csv", "link.txt", "hard.txt", "../" + tmp_path.name + "/c.csv"):
+        with pytest.raises(UserError, match="would be overwritten"):
+            captions_command(CaptionsConfig(str(source), problems=str(tmp_path / name)))
+    assert source.read_text() == "caption\nA cat.\n"
+
+
+# --- pictures ---
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.full((9, 9), 0.5, np.float32), 128),
+        (np.full((9, 9), 100, np.float32), 100),
+        (np.full((9, 9), 32_768, np.float32), 128),
+        (np.full((9, 9), 100, np.int32), 100),
+        (np.full((9, 9), 32_768, np.int32), 128),
+        (np.full((9, 9), 2**30, np.int32), 128),
+    ],
+)
+def test_grey_of_32_bits_keeps_its_shade(tmp_path: Path, values: np.ndarray, expected: int) -> None:
+    Image.fromarray(values).save(tmp_path / "grey.tif")
+    assert open_image(str(tmp_path / "grey.tif"), 8).getpixel((4, 4)) == (expected,) * 3
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_grey_without_a_meaning_is_refused(tmp_path: Path, value: float) -> None:
+    Image.fromarray(np.full((9, 9), value, np.float32)).save(tmp_path / "grey.tif")
+    with pytest.raises(UserError, match="negative or not finite"):
+        open_image(str(tmp_path / "grey.tif"), 8)
+
+
+@pytest.mark.parametrize("size", [(1, 65_000), (65_000, 1), (101, 1)])
+def test_thin_pictures_are_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("L", size).save(tmp_path / "thin.png")
+    with pytest.raises(UserError, match="too thin"):
+        open_image(str(tmp_path / "thin.png"), 224)
+    Image.new("L", (100, 1)).save(tmp_path / "thin.png")
+    assert open_image(str(tmp_path / "thin.png"), 224).size == (100, 1)
+
+
+def test_importing_pictures_changes_no_warnings() -> None:
+    import subprocess
+    import sys
+
+    code = "import warnings, PIL.Image, fsspec, numpy; before = list(warnings.filters);"
+    code += "import paraclip.data.images; assert warnings.filters == before"
+    subprocess.run([sys.executable, "-c", code], check=True)
