@@ -124,10 +124,10 @@ class Judge:
         shared = english.overlap(question.source, answer)
         if reason is not None:
             return Verdict(answer, reason, float("nan"), shared)
-        source, said = read[question.source], read[answer]
+        source, reading = read[question.source], read[answer]
         caption = read.get(question.caption)
-        similarity = float(source.vector @ said.vector)
-        reason = meaning_reason(source, said, caption, self.limits)
+        similarity = float(source.vector @ reading.vector)
+        reason = meaning_reason(source, reading, caption, self.limits)
         if reason is None and similarity < self.limits.similarity:
             reason = "drift"
         return Verdict(answer, reason, similarity, shared)
@@ -136,29 +136,32 @@ class Judge:
 def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
     """The reason of the first check without a model that the answer fails, or None."""
     source = question.source
-    said, asked = english.words(answer), english.words(source)
+    answer_words, source_words = english.words(answer), english.words(source)
+    known = (source, question.caption)
+    most_words = max(limits.growth * len(source_words), len(source_words) + 4)
     checks = (
-        ("empty", not said or answer.lower().strip(" .") in EMPTY_ANSWERS),
+        ("empty", not answer_words or answer.lower().strip(" .") in EMPTY_ANSWERS),
         ("refusal", bool(REFUSAL.search(answer)) and not REFUSAL.search(source)),
         ("chatter", bool(CHATTER.search(answer)) and not CHATTER.search(source)),
-        (
-            "copy",
-            _without_articles(said) == _without_articles(asked)
-            or _without_articles(said) == _without_articles(english.words(question.caption)),
-        ),
-        ("repetition", repeats(said, asked)),
-        ("too long", question.cut or len(said) > limits.words),
-        ("growth", len(said) > max(limits.growth * len(asked), len(asked) + 4)),
+        ("copy", any(same_words(answer_words, english.words(text)) for text in known)),
+        ("repetition", repeats(answer_words, source_words)),
+        ("too long", question.cut or len(answer_words) > limits.words),
+        ("growth", len(answer_words) > most_words),
         ("number", not same_numbers(source, answer)),
-        ("colour", not same_colours(asked, said)),
-        ("negation", not same_negation(asked, said)),
-        ("gender", not same_gender(asked, said)),
-        ("roles", roles_changed(asked, said)),
+        ("colour", not same_colours(source_words, answer_words)),
+        ("negation", not same_negation(source_words, answer_words)),
+        ("gender", not same_gender(source_words, answer_words)),
+        ("roles", roles_changed(source_words, answer_words)),
     )
     reason = next((reason for reason, failed in checks if failed), None)
     if reason is None and limits.doubtful:
         reason = doubtful_reason(source, answer, question.caption)
     return reason
+
+
+def same_words(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether the texts are equal but for articles and a leading "There is"."""
+    return _without_articles(one) == _without_articles(other)
 
 
 def _without_articles(tokens: Sequence[str]) -> list[str]:
@@ -167,43 +170,42 @@ def _without_articles(tokens: Sequence[str]) -> list[str]:
     return [word for word in tokens[begin:] if word not in ("a", "an", "the")]
 
 
-def repeats(said: Sequence[str], asked: Sequence[str]) -> bool:
+def repeats(answer_words: Sequence[str], source_words: Sequence[str]) -> bool:
     """Whether the answer repeats itself: a doubled word, a word three times, a phrase twice."""
-    asked_counts, said_counts = Counter(asked), Counter(w for w in said if english.is_content(w))
-    if any(count > max(2, asked_counts[word] + 1) for word, count in said_counts.items()):
+    before = Counter(source_words)
+    after = Counter(word for word in answer_words if english.is_content(word))
+    if any(count > max(2, before[word] + 1) for word, count in after.items()):
         return True
-    known = set(pairwise(asked))
-    if any(pair[0] == pair[1] and pair not in known for pair in pairwise(said)):
+    known = set(pairwise(source_words))
+    if any(pair[0] == pair[1] and pair not in known for pair in pairwise(answer_words)):
         return True
-    phrases = Counter(zip(said, said[1:], said[2:], said[3:], strict=False))
+    phrases = Counter(zip(*(answer_words[start:] for start in range(4)), strict=False))
     return any(count > 1 for count in phrases.values())
 
 
 def same_numbers(source: str, answer: str) -> bool:
     """Whether each text allows every number that the other states."""
-    return english.numbers(source) <= english.allowed_numbers(answer) and english.numbers(
-        answer
-    ) <= english.allowed_numbers(source)
+    pairs = ((source, answer), (answer, source))
+    return all(english.numbers(one) <= english.allowed_numbers(other) for one, other in pairs)
 
 
-def same_colours(asked: Sequence[str], said: Sequence[str]) -> bool:
+def same_colours(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
     """Whether each text allows every colour that the other names."""
-    return english.colours(asked) <= english.allowed_colours(said) and english.colours(
-        said
-    ) <= english.allowed_colours(asked)
+    pairs = ((source_words, answer_words), (answer_words, source_words))
+    return all(english.colours(one) <= english.allowed_colours(other) for one, other in pairs)
 
 
-def same_negation(asked: Sequence[str], said: Sequence[str]) -> bool:
+def same_negation(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
     """Whether both texts negate or neither does; "bare" may replace "without"."""
-    return (not english.is_negated(asked) or english.allows_negation(said)) and (
-        not english.is_negated(said) or english.allows_negation(asked)
+    return (not english.is_negated(source_words) or english.allows_negation(answer_words)) and (
+        not english.is_negated(answer_words) or english.allows_negation(source_words)
     )
 
 
-def same_gender(asked: Sequence[str], said: Sequence[str]) -> bool:
+def same_gender(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
     """Whether the answer adds no gender and does not drop one of two."""
-    before, after = _genders(asked), _genders(said)
-    if not after <= before | _pronoun_genders(asked):
+    before, after = _genders(source_words), _genders(answer_words)
+    if not after <= before | _pronoun_genders(source_words):
         return False
     return len(before) < 2 or len(after) != 1
 
@@ -224,13 +226,13 @@ def _pronoun_genders(tokens: Sequence[str]) -> set[str]:
 
 
 def meaning_reason(
-    source: Reading, said: Reading, caption: Reading | None, limits: Limits
+    source: Reading, answer: Reading, caption: Reading | None, limits: Limits
 ) -> str | None:
     """New or lost content, by concepts and word vectors, or None."""
     known = [source] if caption is None else [source, caption]
-    backed, carried = support(known, said), support([said], source)
-    close = english.overlap(" ".join(source.words), " ".join(said.words)) >= CLOSE
-    if (limits.changed_kind or close) and changed_kind(known, said):
+    backed, carried = support(known, answer), support([answer], source)
+    close = english.overlap(" ".join(source.words), " ".join(answer.words)) >= CLOSE
+    if (limits.changed_kind or close) and changed_kind(known, answer):
         return "new content"
     if min(backed.values(), default=1.0) < limits.support:
         return "new content"
@@ -252,8 +254,8 @@ def exchanged(backed: dict[str, float], carried: dict[str, float], least: float)
     return new < least and lost < least
 
 
-def support(known: Sequence[Reading], said: Reading) -> dict[str, float]:
-    """Support of each content word of `said` by content words of the known texts, -1 to 1.
+def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
+    """Support of each content word of `answer` by content words of the known texts, -1 to 1.
 
     A word with the same root or concept, or with a parent concept, has full support; any other
     has its best cosine in context.
@@ -267,9 +269,9 @@ def support(known: Sequence[Reading], said: Reading) -> dict[str, float]:
         for word, vector in zip(reading.words, reading.word_vectors, strict=True)
         if english.is_content(word)
     ]
-    table = np.array(rows) if rows else np.zeros((1, said.vector.shape[0]), np.float32)
+    table = np.array(rows) if rows else np.zeros((1, answer.vector.shape[0]), np.float32)
     supported: dict[str, float] = {}
-    for word, vector in zip(said.words, said.word_vectors, strict=True):
+    for word, vector in zip(answer.words, answer.word_vectors, strict=True):
         if english.is_content(word):
             sure = english.root(word) in roots or bool(english.concepts(word) & kinds)
             sure = sure or (word in lexicon.YOUNG and "young" in kinds)
@@ -290,11 +292,11 @@ def covered_elsewhere(word: str) -> bool:
     )
 
 
-def changed_kind(known: Sequence[Reading], said: Reading) -> bool:
+def changed_kind(known: Sequence[Reading], answer: Reading) -> bool:
     """Whether the answer names a kind ("canine") that the known texts do not ("pony")."""
     roots = {english.root(word) for reading in known for word in reading.words}
     kinds = english.with_parents(word for reading in known for word in reading.words)
-    for word in said.words:
+    for word in answer.words:
         named = english.concepts(word)
         if not named or english.root(word) in roots or named & kinds:
             continue
