@@ -6,8 +6,9 @@ those on MiniLM's vectors (new content, lost content, drift).
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -19,11 +20,6 @@ from paraclip.language.roles import roles_changed
 from paraclip.paraphrase.cleaning import clean
 from paraclip.paraphrase.config import STRONG, Limits
 from paraclip.paraphrase.similarity import Reading, SentenceEncoder
-
-REASONS = (
-    "empty", "refusal", "chatter", "copy", "repetition", "too long", "growth", "number", "colour",
-    "negation", "gender", "roles", "relation", "new content", "lost content", "drift",
-)  # fmt: skip
 
 EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
 CLOSE = 0.4  # word overlap from which an answer counts as the same sentence with words replaced
@@ -133,30 +129,74 @@ class Judge:
         return Verdict(answer, reason, similarity, shared)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A cleaned answer beside its source, as the checks without a model see them.
+
+    Args:
+        question: the answer as it came, with its source and caption.
+        answer: the cleaned answer.
+        limits: thresholds of the checks.
+    """
+
+    question: Question
+    answer: str
+    limits: Limits
+
+    @cached_property
+    def answer_words(self) -> list[str]:
+        """Words of the answer."""
+        return english.words(self.answer)
+
+    @cached_property
+    def source_words(self) -> list[str]:
+        """Words of the source."""
+        return english.words(self.question.source)
+
+
+Filter = Callable[[Comparison], bool]
+"""Whether an answer fails a check."""
+
+
 def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
     """The reason of the first check without a model that the answer fails, or None."""
-    source = question.source
-    answer_words, source_words = english.words(answer), english.words(source)
-    known = (source, question.caption)
-    most_words = max(limits.growth * len(source_words), len(source_words) + 4)
-    checks = (
-        ("empty", not answer_words or answer.lower().strip(" .") in EMPTY_ANSWERS),
-        ("refusal", bool(REFUSAL.search(answer)) and not REFUSAL.search(source)),
-        ("chatter", bool(CHATTER.search(answer)) and not CHATTER.search(source)),
-        ("copy", any(same_words(answer_words, english.words(text)) for text in known)),
-        ("repetition", repeats(answer_words, source_words)),
-        ("too long", question.cut or len(answer_words) > limits.words),
-        ("growth", len(answer_words) > most_words),
-        ("number", not same_numbers(source, answer)),
-        ("colour", not same_colours(source_words, answer_words)),
-        ("negation", not same_negation(source_words, answer_words)),
-        ("gender", not same_gender(source_words, answer_words)),
-        ("roles", roles_changed(source_words, answer_words)),
-    )
-    reason = next((reason for reason, failed in checks if failed), None)
+    both = Comparison(question, answer, limits)
+    reason = next((reason for reason, fails in FILTERS.items() if fails(both)), None)
     if reason is None and limits.doubtful:
-        reason = doubtful_reason(source, answer, question.caption)
+        reason = doubtful_reason(question.source, answer, question.caption)
     return reason
+
+
+def is_empty(both: Comparison) -> bool:
+    """Whether the answer has no words, or only one such as "None"."""
+    return not both.answer_words or both.answer.lower().strip(" .") in EMPTY_ANSWERS
+
+
+def is_refusal(both: Comparison) -> bool:
+    """Whether the generator refused, where the source is no refusal itself."""
+    return bool(REFUSAL.search(both.answer)) and not REFUSAL.search(both.question.source)
+
+
+def is_chatter(both: Comparison) -> bool:
+    """Whether the answer talks about the task, where the source does not."""
+    return bool(CHATTER.search(both.answer)) and not CHATTER.search(both.question.source)
+
+
+def is_copy(both: Comparison) -> bool:
+    """Whether the answer has the words of the source or of the caption."""
+    known = (both.question.source, both.question.caption)
+    return any(same_words(both.answer_words, english.words(text)) for text in known)
+
+
+def is_too_long(both: Comparison) -> bool:
+    """Whether the answer was cut off or exceeds the limit of words."""
+    return both.question.cut or len(both.answer_words) > both.limits.words
+
+
+def has_grown(both: Comparison) -> bool:
+    """Whether the answer is too many times as long as its source."""
+    length = len(both.source_words)
+    return len(both.answer_words) > max(both.limits.growth * length, length + 4)
 
 
 def same_words(one: Sequence[str], other: Sequence[str]) -> bool:
@@ -223,6 +263,24 @@ def _genders(tokens: Sequence[str]) -> set[str]:
 def _pronoun_genders(tokens: Sequence[str]) -> set[str]:
     male = {"male"} if {"he", "him", "his"} & set(tokens) else set()
     return male | ({"female"} if {"she", "her", "hers"} & set(tokens) else set())
+
+
+# Reason and check, in order of application.
+FILTERS: dict[str, Filter] = {
+    "empty": is_empty,
+    "refusal": is_refusal,
+    "chatter": is_chatter,
+    "copy": is_copy,
+    "repetition": lambda both: repeats(both.answer_words, both.source_words),
+    "too long": is_too_long,
+    "growth": has_grown,
+    "number": lambda both: not same_numbers(both.question.source, both.answer),
+    "colour": lambda both: not same_colours(both.source_words, both.answer_words),
+    "negation": lambda both: not same_negation(both.source_words, both.answer_words),
+    "gender": lambda both: not same_gender(both.source_words, both.answer_words),
+    "roles": lambda both: roles_changed(both.source_words, both.answer_words),
+}
+REASONS = (*FILTERS, "relation", "new content", "lost content", "drift")
 
 
 def meaning_reason(
