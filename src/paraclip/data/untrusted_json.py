@@ -32,21 +32,29 @@ def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
     """
     if len(content) > most:
         raise BadJson(f"holds more than {most / 2**20:.3g} MiB")
-    try:
-        text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
-        text.encode()
-    except UnicodeError:
-        raise BadJson("is not UTF-8") from None
+    text = utf8_text(content)
     try:
         value = DECODER.decode(text)
     except RecursionError:
         raise too_deep() from None
     except json.JSONDecodeError as error:
         raise BadJson(f"is not JSON ({error.msg} at character {error.pos + 1:,})") from None
-    check_depth(value)
+    if text.count("[") + text.count("{") > MOST_DEPTH:
+        check_depth(value)
     if SURROGATE.search(text):
         refuse_surrogates(value)
     return value
+
+
+def utf8_text(content: bytes | str) -> str:
+    """The text without a byte order mark; raises BadJson where it is not UTF-8."""
+    try:
+        if isinstance(content, bytes):
+            return content.decode("utf-8-sig")
+        content.encode()
+    except UnicodeError:
+        raise BadJson("is not UTF-8") from None
+    return content
 
 
 def parse_json_object(content: bytes | str, most: int = MOST_BYTES) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def find_pictures(
         folder: where they lie.
         listed: a table with `file_name` that says which pictures the folder has on purpose; where
             there is no such file all are expected.
-        how: for the share of missing pictures that is put up with.
+        how: for the share of missing pictures that is accepted.
 
     Raises:
         UserError: more than `how.max_broken` of the expected pictures are missing, or all are; or

@@ -139,7 +139,7 @@ def check_unit(block: Float, path: Path, start: int, hint: str) -> None:
 def refuse_missing(references: Sequence[str], max_broken: float) -> None:
     """Stop before anything is computed where too many pictures are not there.
 
-    Those put up with are left out, named and counted when the pictures are read.
+    Those within the share are left out, named and counted when the pictures are read.
 
     Args:
         references: paths (looked for) or URLs (not looked for).
