@@ -17,6 +17,7 @@ from paraclip.evaluation.reporting.compare_command import choose_pairs, compare_
 from paraclip.evaluation.reporting.stored import read_stored
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.scoring.bootstrap import Interval, resample
+from paraclip.evaluation.scoring.vectors import Arithmetic
 
 ITEMS = 60
 Write = Callable[..., str]
@@ -30,13 +31,19 @@ class Made:
         gain: how much of the model's noise an item gets.
         data: facts about the data.
         items: how many.
+        precision: that the vectors are said to have.
     """
 
     def __init__(
-        self, name: str, gain: float = 1.0, data: str = "same", items: int = ITEMS
+        self,
+        name: str,
+        gain: float = 1.0,
+        data: str = "same",
+        items: int = ITEMS,
+        precision: str = "fp32",
     ) -> None:
         self.name, self.pool, self.data = name, f"{items} items", {"hash": data}
-        self.pictures = ()
+        self.pictures, self.role, self.how = (), "robust", Arithmetic(precision)
         self.gain, self.items = gain, items
 
     def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
@@ -62,10 +69,12 @@ def write(tmp_path: Path) -> Write:
 
     def made(name: str, noises: dict[str, float], benchmarks=None, precision="fp32") -> str:
         models = {label: ColourEncoder(noise) for label, noise in noises.items()}
-        settings = {"resamples": 20, "precision": precision}
-        evaluate(
-            models, benchmarks or [Made("first"), Made("none", 0.0)], tmp_path / name, settings
-        )
+        settings = {"resamples": 20}
+        chosen = benchmarks or [
+            Made("first", precision=precision),
+            Made("none", 0.0, precision=precision),
+        ]
+        evaluate(models, chosen, tmp_path / name, settings)
         return str(tmp_path / name / "report.json")
 
     return made
@@ -162,7 +171,7 @@ def test_other_data_pool_or_precision_is_told_by_name(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = write("a", {"m": 0.1}, [Made("first"), Made("only here")])
-    other = write("b", {"m": 0.2}, [Made("first", data="other", items=50)], precision="bf16")
+    other = write("b", {"m": 0.2}, [Made("first", data="other", items=50, precision="bf16")])
     compare_command(config(one, other))
     shown = capsys.readouterr().out
     warnings = [line for line in shown.splitlines() if line.startswith("warning: ")]

@@ -23,7 +23,7 @@ class EvaluateConfig:
 
     data: str | None = None
     """Folder with the benchmarks' data: sts/, sugar_crepe_pp/, flickr8k/ ... Left out: what the
-    variable PARACLIP_DATA names, else ../shared/data where that is there."""
+    variable PARACLIP_DATA names."""
 
     suite: str | None = None
     """paper (what the paper reports), quick (no pictures, or few) or all. Of a suite everything

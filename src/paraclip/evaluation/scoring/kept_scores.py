@@ -104,7 +104,7 @@ def key_of(benchmark: Benchmark, model: DualEncoder, weights: str | None = None)
         "benchmark": [benchmark.name, benchmark.pool, benchmark.data],
         "pictures": sorted({identity(name) for name in benchmark.pictures}),
         "versions": package_versions(),
-        "how": repr(getattr(benchmark, "how", None)),
+        "how": repr(benchmark.how),
     }
     return text_hash(json.dumps(decisive, sort_keys=True, default=str))
 
