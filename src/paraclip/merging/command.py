@@ -8,7 +8,6 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.command import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.scoring.bootstrap import check_drawing
 from paraclip.files import cache_folder
 from paraclip.merging.config import MergeConfig
 from paraclip.merging.merge import check_fit, merge
@@ -36,7 +35,6 @@ def merge_command(config: MergeConfig) -> None:
         raise UserError(out, "is one of the models that are merged", "Name another file to write.")
     if config.sweep:
         rising(config.sweep)  # before anything is loaded
-        check_drawing(config.resamples, config.seed)
     device = config.device if config.sweep else "cpu"
     base, tuned = load_model(config.base, device), load_model(config.tuned, device)
     check_fit(base, tuned, config.alpha, config.image_tower)
