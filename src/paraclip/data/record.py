@@ -1,11 +1,11 @@
 """One row of a captions file as it stands there, and the checks that make it a caption."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from paraclip.data.config import Columns
+from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError, nearest
 
 LONGEST_CAPTION = 10_000
@@ -139,14 +139,9 @@ def json_object(line: bytes) -> dict[str, Any]:
     """The JSON object of a line.
 
     Raises:
-        BrokenRow: the line is something else.
+        BrokenRow: the line is something else, or its JSON is refused.
     """
     try:
-        found = json.loads(line.decode())
-    except UnicodeDecodeError:
-        raise BrokenRow("the line is not UTF-8") from None
-    except (ValueError, RecursionError):
-        raise BrokenRow("the line is not JSON") from None
-    if not isinstance(found, dict):
-        raise BrokenRow("the line is not a JSON object")
-    return found
+        return parse_json_object(line)
+    except BadJson as error:
+        raise BrokenRow(f"the line {error}") from None

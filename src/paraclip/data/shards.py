@@ -1,6 +1,5 @@
 """WebDataset shards in img2dataset's layout: a `.tar` of `key.jpg`, `key.txt` and `key.json`."""
 
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from paraclip.data.images import SUFFIXES
 from paraclip.data.lines import is_remote, open_source
 from paraclip.data.problems import Problems
 from paraclip.data.record import Record
+from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
 
 LARGEST_TEXT = 2**20
@@ -92,7 +92,6 @@ def record(sample: Sample, source: str, row: int, columns: Columns) -> Record:
 def facts(sample: Sample) -> dict[str, Any]:
     """What `key.json` holds, nothing where it is broken."""
     try:
-        found = json.loads(sample.facts or b"{}")
-    except (ValueError, RecursionError):
+        return parse_json_object(sample.facts or b"{}")
+    except BadJson:
         return {}
-    return found if isinstance(found, dict) else {}

@@ -20,6 +20,7 @@ from paraclip.data.lines import bounded_lines, is_remote, open_source
 from paraclip.data.problems import Problems
 from paraclip.data.record import BrokenRow, clean_text, json_object, label
 from paraclip.data.seen import SeenIds
+from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError, nearest
 from paraclip.files import atomic_path, read_bounded, write_text
 
@@ -258,10 +259,9 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
             noted = (pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}")
         else:
             noted = read_bounded(path.with_name(f"{path.name}.provenance.json"))
-        found = json.loads(noted)
+        return parse_json_object(noted)
     except (OSError, ValueError, pa.ArrowException):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:

@@ -1,0 +1,132 @@
+"""JSON from files and servers that nobody vouches for: bounded bytes, depth and numbers."""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any, NoReturn
+
+from paraclip.errors import UserError
+from paraclip.files import read_bounded
+
+MOST_BYTES = 64 * 2**20
+MOST_DEPTH = 100  # levels; far below the depth at which Python's own functions give up
+MOST_DIGITS = 100  # of a whole number; a hash of 256 bits has 77
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class BadJson(ValueError):
+    """A text that is refused; the message says why, as a clause ("is not JSON (...)")."""
+
+
+def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        content: UTF-8, with or without a byte order mark.
+        most: bytes (characters of a str) that are accepted.
+
+    Raises:
+        BadJson: the text is not JSON or not UTF-8, longer than `most`, nested deeper than 100
+            levels, or holds NaN, an infinite or overlong number, or half of a surrogate pair.
+    """
+    if len(content) > most:
+        raise BadJson(f"holds more than {most / 2**20:.3g} MiB")
+    try:
+        text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
+        text.encode()
+    except UnicodeError:
+        raise BadJson("is not UTF-8") from None
+    try:
+        value = DECODER.decode(text)
+    except RecursionError:
+        raise too_deep() from None
+    except json.JSONDecodeError as error:
+        raise BadJson(f"is not JSON ({error.msg} at character {error.pos + 1:,})") from None
+    check_depth(value)
+    if SURROGATE.search(text):
+        refuse_surrogates(value)
+    return value
+
+
+def parse_json_object(content: bytes | str, most: int = MOST_BYTES) -> dict[str, Any]:
+    """The object of a JSON text; raises as `parse_json`, and for any other value."""
+    value = parse_json(content, most)
+    if not isinstance(value, dict):
+        raise BadJson("is not a JSON object")
+    return value
+
+
+def read_json_object(path: Path | str, hint: str, most: int = MOST_BYTES) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        path: a regular file.
+        hint: for the error.
+        most: bytes that are accepted.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or its JSON is refused.
+    """
+    try:
+        return parse_json_object(read_bounded(path, most), most)
+    except FileNotFoundError as error:
+        raise UserError(path, "there is no such file", hint) from error
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
+    except BadJson as error:
+        raise UserError(path, str(error), hint) from error
+
+
+def check_depth(value: Any) -> None:
+    """Raise BadJson for a value nested deeper than 100 levels."""
+    level = [value]
+    for _ in range(MOST_DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return
+    raise too_deep()
+
+
+def too_deep() -> BadJson:
+    """The error for a value nested too deeply."""
+    return BadJson(f"is nested deeper than {MOST_DEPTH} levels")
+
+
+def refuse_surrogates(value: Any) -> None:
+    """Raise BadJson for half of a surrogate pair, which no file and no terminal can take."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError:
+        raise BadJson("holds half of a surrogate pair") from None
+
+
+def bounded_integer(text: str) -> int:
+    """The number, unless it has more than 100 digits."""
+    if len(text) > MOST_DIGITS:
+        raise BadJson(f"holds a number of {len(text):,} digits")
+    return int(text)
+
+
+def finite_number(text: str) -> float:
+    """The number, unless it is too large for one."""
+    number = float(text)
+    if math.isinf(number):
+        raise BadJson("holds a number that is too large")
+    return number
+
+
+def no_number(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which are no JSON."""
+    raise BadJson(f"holds {name}, which is not a JSON number")
+
+
+DECODER = json.JSONDecoder(
+    parse_int=bounded_integer, parse_float=finite_number, parse_constant=no_number
+)
+"""The standard library's, with bounded numbers."""
