@@ -10,7 +10,7 @@ from typing import Any
 
 import paraclip
 
-USER = re.compile(r"(\w+://)[^/@\s]+@")
+USER = re.compile(r"(\w+://)\S*@")  # to the last @, since a password may hold any letter
 QUERY = re.compile(r"(\w+://[^\s?]*)\?\S+")
 PACKAGES = (
     *("torch", "torchvision", "open_clip_torch", "transformers", "timm", "numpy", "pillow"),
