@@ -121,7 +121,8 @@ def test_broken_paper_lines_are_listed(tmp_path: Path) -> None:
     table = read_triples(put(tmp_path / "a.jsonl", content), problems)
     assert table.num_rows == 1
     assert [what for _, what in problems.listed] == [
-        "the line is not JSON (Expecting value at character 1)", "has no 'paraphrase_1'", "'similarity_1' is not a float",
+        "the line is not JSON (Expecting value at character 1)",
+        "has no 'paraphrase_1'", "'similarity_1' is not a float",
     ]  # fmt: skip
 
 
