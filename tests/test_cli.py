@@ -148,6 +148,21 @@ def test_python_gets_the_same_check_as_the_command_line() -> None:
         CaptionsConfig("a.csv", columns={"caption": "text"})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("caf\udce9.csv", r"caf\udce9.csv: is not UTF-8. Rename the file or folder."),
+        ("a\0b", r"a\x00b: holds a NUL character. Check the name."),
+    ],
+)
+@pytest.mark.parametrize("command", ["captions", "compare", "evaluate", "export"])
+def test_a_path_that_is_not_text_is_one_line(
+    command: str, word: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, word]) == 2
+    assert capsys.readouterr().err == f"paraclip: {complaint}\n"
+
+
 def written(folder: Path, text: str) -> str:
     path = folder / "a.csv"
     path.write_text(text, encoding="utf-8")

@@ -162,9 +162,12 @@ def parse(arguments: list[str]) -> Any:
     """The config object of the command that the arguments name.
 
     Raises:
-        UserError: there is no such command, with the nearest; or an option is out of range.
+        UserError: there is no such command, with the nearest; an option is out of range; or a
+            word is not text.
         SystemExit: with code 2 for unknown options, 0 after `--help`.
     """
+    for word in arguments:
+        refuse_bytes(word)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         raise UserError(arguments[0], "is not a command", nearest(arguments[0], list(COMMANDS)))
     choices = tuple(
@@ -182,6 +185,20 @@ def parse(arguments: list[str]) -> Any:
         args=arguments,
         registry=REGISTRY,
     )
+
+
+def refuse_bytes(word: str) -> None:
+    """Refuse a word that no report, log or triples file could hold.
+
+    Raises:
+        UserError: it is not UTF-8, or holds a NUL.
+    """
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(word, "is not UTF-8", "Rename the file or folder.") from error
+    if "\0" in word:
+        raise UserError(word, "holds a NUL character", "Check the name.")
 
 
 def run(config: Any) -> None:
