@@ -135,6 +135,8 @@ def cases(sound: Path) -> Iterator[Case]:
                 f"files: {kind}", what, partial(read_damaged, kind, name, what, change, reader)
             )
         for what, make in PLACES.items():
+            if kind == "metrics" and what == "missing":
+                continue  # it is read only where a run has written it
             yield Case(f"files: {kind}", what, partial(read_place, name, make, reader))
     for kind, contents in OWN.items():
         name, reader = READERS[kind]

@@ -1,6 +1,7 @@
 """`paraclip compare` on reports of tiny models."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import reduce
@@ -335,6 +336,14 @@ def test_items_that_do_not_fit_together_are_refused(
     np.savez(path.with_name("items.npz"), **{**arrays, name: array})
     with pytest.raises(UserError, match=r"arrays of .* do not fit together"):
         compare_command(replace(config(str(path)), all_metrics=True))
+
+
+def test_items_that_are_a_pipe_are_refused(write: Write) -> None:
+    path = Path(write("a", {"base": 0.1, "tuned": 0.2}))
+    path.with_name("items.npz").unlink()
+    os.mkfifo(path.with_name("items.npz"))
+    with pytest.raises(UserError, match=r"items\.npz: cannot be read \(it is not a regular file"):
+        compare_command(config(str(path)))
 
 
 def test_fewer_changes_of_the_first_result_are_better() -> None:
