@@ -42,7 +42,7 @@ def wordings(path: Path) -> None:
     """Read captions in other wordings."""
     from paraclip.evaluation.inputs.wordings import read_wordings
 
-    read_wordings(path)
+    read_wordings(path, None)
 
 
 def pool(path: Path) -> None:

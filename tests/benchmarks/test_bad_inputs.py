@@ -13,9 +13,10 @@ from paraclip.errors import UserError
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PARACLIP_QUIET", "PARACLIP_CACHE", "OMP_NUM_THREADS", "HF_HUB_OFFLINE"):
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in ("PARACLIP_QUIET", "OMP_NUM_THREADS", "HF_HUB_OFFLINE"):
         monkeypatch.setenv(name, "1")  # given back at the end
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 def user_error(folder: Path) -> None:
@@ -95,8 +96,8 @@ def test_sound_inputs_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     SOUND.update({kind: tmp_path / "sound" / kind / name for kind, name in NAMES.items()})
     refused = []
     for kind, (name, reader) in READERS.items():
-        if kind in ("csv", "tsv", "coco", "jsonl", "shard", "names", "options"):
-            continue  # they name pictures or rows that lie elsewhere
+        if kind in ("csv", "tsv", "coco", "jsonl", "shard", "names", "options", "grid"):
+            continue  # they name pictures, rows or benchmarks that are not there
         content = (tmp_path / "sound" / kind / name).read_bytes()
         (tmp_path / kind).mkdir()
         try:
