@@ -304,7 +304,7 @@ def test_a_report_with_any_value_of_another_type_is_refused_or_compared(write: W
         (b"\xff\xfe", "is not UTF-8"),
         (b'{"format": NaN}', "holds NaN"),
         (b'{"format": "paraclip-report-1", "models": {}, "benchmarks": [], "provenance": {}}',
-         "it has no model"),
+         "models: Dictionary should have at least 1 item"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_report_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:

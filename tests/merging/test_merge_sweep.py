@@ -18,7 +18,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval
 from paraclip.evaluation.benchmarks.zero_shot import ZeroShot
-from paraclip.evaluation.command import find_benchmarks
+from paraclip.evaluation.choice import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import BENCHMARKS
 from paraclip.evaluation.scoring.bootstrap import Interval
@@ -262,7 +262,7 @@ def test_a_wrong_share_is_told_before_anything_is_loaded(config):
 
 
 def test_a_mixture_is_not_written_over_its_models_nor_under_another_ending(config):
-    with pytest.raises(UserError, match="is one of the models"):
+    with pytest.raises(UserError, match="would be overwritten"):
         merge_command(replace(config, out=config.tuned))
     with pytest.raises(UserError, match="is no name of a safetensors file"):
         merge_command(replace(config, out="mixed.pt"))

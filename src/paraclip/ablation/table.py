@@ -16,10 +16,8 @@ from paraclip.evaluation.reporting.report import (
     Report,
     Section,
     as_dict,
-    escape,
-    spread,
-    table,
 )
+from paraclip.evaluation.reporting.tables import escape, markdown_table, spread
 from paraclip.evaluation.reporting.trade_off import plot_trade_off
 from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.files import write_text
@@ -39,7 +37,7 @@ def markdown(found: Results, resamples: int) -> str:
     """The table with what a reader must know under it."""
     head = ["", *heads(found.figures), "seeds"]
     rows = [line_of(found, row) for row in found.rows]
-    return "\n\n".join([table(head, rows), LEGEND, *remarks(found, resamples)])
+    return "\n\n".join([markdown_table(head, rows), LEGEND, *remarks(found, resamples)])
 
 
 def heads(figures: tuple[Figure, ...]) -> list[str]:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from paraclip.evaluation.reporting.plots import COLOURS, arms, new_figure, save
-from paraclip.evaluation.reporting.report import as_dict, counts, figure, spread, table
+from paraclip.evaluation.reporting.report import as_dict
+from paraclip.evaluation.reporting.tables import counts, figure, markdown_table, spread
 from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.files import write_text
 from paraclip.merging.knee import Figure, admissible, robustness
@@ -32,7 +33,7 @@ def markdown(found: Sweep) -> str:
         *found.notes,
     ]
     rows = [row(found, place) for place in range(len(found.alphas))]
-    return "\n\n".join([table(head, rows), *notes]) + "\n"
+    return "\n\n".join([markdown_table(head, rows), *notes]) + "\n"
 
 
 def row(found: Sweep, place: int) -> list[str]:

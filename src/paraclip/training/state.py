@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from paraclip.errors import UserError
-from paraclip.files import text_hash
+from paraclip.files import check_input, text_hash
 from paraclip.models.disk import save_tensors
 from paraclip.models.hashing import hash_tensors
 
@@ -53,13 +53,15 @@ def load_state(path: Path) -> State:
 
     Raises:
         ValueError: the file is damaged.
+        UserError: it is a pipe or a device.
     """
+    check_input(path)
     try:
         with safe_open(path, "pt") as opened:
             facts = json.loads((opened.metadata() or {})["paraclip"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         place, found = facts["place"], facts["hash"]
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise ValueError(str(error)) from error
     if state_hash(tensors, place) != found:
         raise ValueError("its content does not match its hash")

@@ -10,8 +10,9 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import LOWER_IS_BETTER
 from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.reporting.compare import LEVEL, Comparison, Drawing, Row, Side, compare
-from paraclip.evaluation.reporting.report import as_dict, compared_with, figure, spread
+from paraclip.evaluation.reporting.report import as_dict, compared_with
 from paraclip.evaluation.reporting.stored import Stored, read_stored
+from paraclip.evaluation.reporting.tables import figure, spread
 from paraclip.files import write_text
 from paraclip.provenance import provenance
 
