@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from source_files import draw, json_lines, lenient, put, read, texts
 
 from paraclip.data import lines
+from paraclip.data.captions import LONGEST_CAPTION
 from paraclip.data.config import Columns
 from paraclip.data.delimited import csv_fields, unquoted
 from paraclip.data.lines import bounded_lines
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.record import LONGEST_CAPTION
 from paraclip.errors import UserError
 
 ROWS = [

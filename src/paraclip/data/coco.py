@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+from paraclip.data.captions import Record, choose_columns
 from paraclip.data.config import Columns
 from paraclip.data.json_stream import JsonStream
 from paraclip.data.lines import open_source
 from paraclip.data.problems import Problems
-from paraclip.data.record import Record, choose_columns
 from paraclip.errors import UserError
 
 LAYOUT = 'It must hold {"images": [...], "annotations": [...]} or a list of objects.'

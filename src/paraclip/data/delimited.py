@@ -1,12 +1,12 @@
-"""CSV and TSV files with a header line."""
+"""Text files with a row a line: CSV and TSV with a header line, and JSONL."""
 
 import csv
 from collections.abc import Callable, Iterator
 
+from paraclip.data.captions import BrokenRow, Record, choose_columns, json_object, label
 from paraclip.data.config import Columns
 from paraclip.data.lines import bounded_lines, open_source
 from paraclip.data.problems import Problems
-from paraclip.data.record import Record, choose_columns
 from paraclip.errors import UserError
 
 Fields = Iterator[tuple[int, list[str]]]
@@ -108,3 +108,20 @@ def unquoted(field: str) -> str:
         return field
     inside = field[1:-1].replace('""', "\0")
     return field if '"' in inside else inside.replace("\0", '"')
+
+
+def read_json_lines(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+    """Records of a JSONL file; the first object decides which keys there are."""
+    chosen = None
+    with open_source(source) as stream:
+        for number, line in bounded_lines(stream, source, problems):
+            where = f"{source}:{number}"
+            try:
+                found = json_object(line)
+                chosen = chosen or choose_columns(found, columns, source)
+                if chosen.caption not in found:
+                    raise BrokenRow(f"has no {label(chosen.caption)}")
+            except BrokenRow as broken:
+                problems.add(where, str(broken))
+                continue
+            yield chosen.record(where, number, found)

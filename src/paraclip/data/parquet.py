@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from paraclip.data.captions import Chosen, Record, choose_columns, label
 from paraclip.data.config import Columns
 from paraclip.data.lines import is_remote, open_source
 from paraclip.data.problems import Problems
-from paraclip.data.record import Chosen, Record, choose_columns, label
 from paraclip.errors import UserError
 from paraclip.files import check_input
 

@@ -9,17 +9,22 @@ from pathlib import Path
 
 import fsspec
 
-from paraclip.data.captions import Caption
+from paraclip.data.captions import (
+    BrokenRow,
+    Caption,
+    Record,
+    clean_text,
+    label,
+    picture_name,
+    plain_text,
+)
 from paraclip.data.coco import read_coco
 from paraclip.data.config import Columns
-from paraclip.data.delimited import read_csv, read_tsv
-from paraclip.data.folder import read_folder
-from paraclip.data.json_lines import read_json_lines
+from paraclip.data.delimited import read_csv, read_json_lines, read_tsv
+from paraclip.data.folder import read_folder, read_shard
 from paraclip.data.lines import folder_of, is_remote
 from paraclip.data.parquet import read_parquet
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, Record, clean_text, label, picture_name, plain_text
-from paraclip.data.shards import read_shard
 from paraclip.errors import UserError
 from paraclip.files import check_input, check_name
 

@@ -7,6 +7,7 @@ a file beside it.
 
 import json
 import os
+import random
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from paraclip.data.images import SUFFIXES
+from paraclip.data.captions import BrokenRow, Caption, clean_text, json_object, label, picture_name
+from paraclip.data.images import SUFFIXES, one_of
 from paraclip.data.lines import bounded_lines, is_remote, open_source
-from paraclip.data.named_pictures import one_of
 from paraclip.data.parquet import refuse_equal_names
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text, json_object, label, picture_name
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError, nearest
 from paraclip.files import atomic_path, check_input, read_bounded, write_text
@@ -357,3 +357,43 @@ def place_of(noted: str | None, name: str, find: Callable[[str], str | None]) ->
     if noted and (is_remote(noted) or os.path.isfile(noted)):
         return noted
     return find(name) or noted
+
+
+def with_replay(
+    triples: pa.Table, captions: Iterable[Caption], per_triple: float, seed: int
+) -> pa.Table:
+    """The triples, and behind them captions drawn from others of pictures, as rows of one text.
+
+    Args:
+        triples: with SCHEMA's columns; further ones are null in the new rows.
+        captions: those without a picture, and those that are triples already, are not drawn.
+        per_triple: how many captions for each triple, one in all at least; where there are fewer,
+            all of them.
+        seed: decides which.
+    """
+    places = [place(image) for image in triples["image"].to_pylist()]
+    keys = dict(zip(places, triples["image_id"].to_pylist(), strict=True))
+    known = set(zip(places, triples["caption"].to_pylist(), strict=True))
+    rows = [row for row in captions if row.image and (place(row.image), row.caption) not in known]
+    count = min(len(rows), max(1, round(len(triples) * per_triple)))
+    drawn = random.Random(seed).sample(rows, count)
+    table = pa.Table.from_pylist([alone(row, keys) for row in drawn], schema=SCHEMA)
+    return pa.concat_tables([triples, table], promote_options="default")
+
+
+def place(image: str | None) -> str | None:
+    """One name for a picture, whichever way two sources call it."""
+    return image if image is None or is_remote(image) else os.path.realpath(image)
+
+
+def alone(row: Caption, keys: Mapping[str | None, str]) -> dict[str, Any]:
+    """A row whose paraphrases are the caption itself.
+
+    Args:
+        row: with a picture.
+        keys: by picture the image id that the triples have for it, so that a caption is no negative
+            of its own picture.
+    """
+    texts = dict.fromkeys(TEXTS, row.caption)
+    image_id = keys.get(place(row.image), row.image_id)
+    return {"id": f"replay {row.id}", "image_id": image_id, "image": row.image, **texts}

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
 from paraclip.evaluation.inputs.pictures import find_pictures, picture_key, row_images

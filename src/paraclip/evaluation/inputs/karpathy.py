@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from paraclip.data.captions import Caption
+from paraclip.data.captions import BrokenRow, Caption, clean_text, plain_text
 from paraclip.data.json_stream import JsonStream
 from paraclip.data.lines import open_source
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.record import BrokenRow, clean_text, plain_text
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
 from paraclip.evaluation.scoring.vectors import Arithmetic

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paraclip.data.captions import BrokenRow, clean_text, plain_text, require
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text, plain_text, require
 from paraclip.errors import UserError
 from paraclip.evaluation.inputs.rows import READERS, read_rows
 from paraclip.files import check_input, file_hash, text_hash

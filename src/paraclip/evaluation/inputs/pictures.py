@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from paraclip.data.images import open_image
-from paraclip.data.named_pictures import one_of
+from paraclip.data.images import one_of, open_image
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.inputs.rows import read_rows

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from paraclip.data.captions import BrokenRow, json_object
 from paraclip.data.delimited import csv_fields, read_fields, tsv_fields
 from paraclip.data.json_stream import JsonStream
 from paraclip.data.lines import bounded_lines, open_source
 from paraclip.data.parquet import ROWS_AT_ONCE, open_parquet, values
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, json_object
 from paraclip.errors import UserError
 
 Item = TypeVar("Item")

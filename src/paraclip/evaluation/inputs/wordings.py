@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from paraclip.data.captions import clean_text, plain_text
 from paraclip.data.problems import Problems
-from paraclip.data.record import clean_text, plain_text
 from paraclip.errors import UserError
 from paraclip.evaluation.inputs.rows import good_rows
 from paraclip.files import check_input, file_hash
