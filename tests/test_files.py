@@ -56,9 +56,9 @@ def test_a_place_that_is_taken_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("here")
     (tmp_path / "folder").mkdir()
     for place in (tmp_path / "file" / "a.txt", tmp_path / "folder"):
-        with pytest.raises(UserError, match="is no place for it"):
+        with pytest.raises(UserError, match="is in the way"):
             write_text(place, "words")
-    with pytest.raises(UserError, match="is no place for it"), locked(tmp_path / "file"):
+    with pytest.raises(UserError, match="is in the way"), locked(tmp_path / "file"):
         raise AssertionError("it was made")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 
@@ -153,7 +153,7 @@ def test_two_writers_of_one_process_number_do_not_meet(
 
 def test_pipes_devices_and_strange_names_are_no_input(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", Path("/dev/zero")):
+    for path in (tmp_path / "pipe", Path("/dev/null")):
         for read in (check_input, read_bounded, file_hash):
             with pytest.raises(UserError, match="is a pipe, a socket or a device"):
                 read(path)
@@ -161,8 +161,11 @@ def test_pipes_devices_and_strange_names_are_no_input(tmp_path: Path) -> None:
         check_input("a\0b")
     with pytest.raises(UserError, match="not UTF-8"), atomic_path("a\udcff"):
         raise AssertionError("it was opened")
+    with pytest.raises(UserError, match=r"is a pipe.*Choose another output path"):
+        write_text(tmp_path / "pipe", "words")
+    assert (tmp_path / "pipe").is_fifo()
     check_input(tmp_path), check_input(tmp_path / "missing")
-    with pytest.raises(UserError, match="too long a name"):
+    with pytest.raises(UserError, match="a name that is too long"):
         write_text(tmp_path / ("x" * 300), "words")
 
 
@@ -175,4 +178,5 @@ def test_an_output_that_is_an_input_is_refused_by_any_name(tmp_path: Path) -> No
         with pytest.raises(UserError, match="which would be overwritten"):
             refuse_overwriting(tmp_path / name, ["s3://a/b", other, source])
     refuse_overwriting(tmp_path / "new", [source])
+    refuse_overwriting(tmp_path / "new", (1 / 0 for _ in "a"))  # no input is looked at
     refuse_overwriting(other, [source, "s3://a/b"])

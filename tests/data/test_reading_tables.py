@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,12 +15,12 @@ from hypothesis import strategies as st
 from source_files import draw, json_lines, lenient, put, read, texts
 
 from paraclip.data import lines
-from paraclip.data.captions import LONGEST_CAPTION
+from paraclip.data.captions import LONGEST_CAPTION, Record
 from paraclip.data.config import Columns
 from paraclip.data.delimited import csv_fields, unquoted
 from paraclip.data.lines import bounded_lines
 from paraclip.data.problems import Problems
-from paraclip.data.reading import read_captions
+from paraclip.data.reading import READERS, read_captions
 from paraclip.errors import UserError
 
 ROWS = [
@@ -343,3 +344,19 @@ def test_csv_gives_back_what_was_written(rows: list[list[str]]) -> None:
 )
 def test_tsv_quotes(field: str, text: str) -> None:
     assert unquoted(field) == text
+
+
+def test_a_reader_is_added_by_one_line_in_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_notes(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+        for row, line in enumerate(Path(source).read_text().splitlines(), start=1):
+            yield Record(f"{source}:{row}", row, line)
+
+    source = put(tmp_path / "a.notes", "A kite\n\nA boat\n")
+    with pytest.raises(UserError, match="a format that cannot be read"):
+        read(source)
+    monkeypatch.setitem(READERS, ".notes", read_notes)
+    good, problems = lenient(source)
+    assert good == ["A kite", "A boat"]
+    assert problems.listed == [(f"{source}:2", "the caption is empty")]

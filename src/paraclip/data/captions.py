@@ -1,4 +1,4 @@
-"""A caption, the row that it is read from, and the checks between the two."""
+"""A caption, the row it is read from, and the checks between the two."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,19 +8,20 @@ from paraclip.data.config import Columns
 from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError, nearest
 
+LONGEST_CAPTION = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A caption and, where there is one, its picture.
+    """A caption and its picture, if it has one.
 
     Args:
-        id: unique in the source; follows the caption through generation and training.
+        id: unique in the source; generation and training keep it.
         caption: the text, stripped, never empty.
         image_id: captions with the same `image_id` describe the same picture; equal to `id`
             where the caption has no picture.
-        image: where the picture's bytes are (a path or an fsspec URL), or None: such a caption
-            feeds L2 and L3 only.
-        source: file and row it came from (`captions.csv:12`), for messages.
+        image: path or fsspec URL of the picture, or None: such a caption feeds L2 and L3 only.
+        source: file and row (`captions.csv:12`), for messages.
     """
 
     id: str
@@ -30,24 +31,21 @@ class Caption:
     source: str
 
 
-LONGEST_CAPTION = 10_000
-
-
 class BrokenRow(Exception):
-    """A row that cannot be used; the text says why, as a plain clause."""
+    """A row that cannot be used; the message says why, as a clause."""
 
 
 @dataclass(slots=True)
 class Record:
-    """What a format's reader found in one row.
+    """One row as a format's reader returns it, not yet checked.
 
     Args:
         where: file and row, for messages.
         row: number of the row in its file; the id where there is no better one.
         caption: text, UTF-8 bytes, or a list of these; anything else is broken.
-        image: what stands in the image column.
-        id: what stands in the id column, None where there is no such column.
-        image_id: what stands in the image id column.
+        image: value of the image column.
+        id: value of the id column, None where there is no such column.
+        image_id: value of the image id column.
     """
 
     where: str
@@ -60,7 +58,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The columns to read, each one there; None where there is none to read."""
+    """Names of the columns to read, all of which the file has; None: nothing to read."""
 
     caption: str
     image: str | None
@@ -68,58 +66,58 @@ class Chosen:
     image_id: str | None
 
     def names(self) -> list[str]:
-        """All of them, each once."""
-        every = (self.caption, self.image, self.id, self.image_id)
-        return list(dict.fromkeys(name for name in every if name is not None))
+        """The names, without repetition."""
+        names = (self.caption, self.image, self.id, self.image_id)
+        return list(dict.fromkeys(name for name in names if name is not None))
 
-    def record(self, where: str, row: int, found: Mapping[str, Any]) -> Record:
-        """The record of a row given by column name; an id that should be there is never None."""
-        image = found.get(self.image) if self.image else None
-        name = None
+    def record(self, where: str, row: int, values: Mapping[str, Any]) -> Record:
+        """The record of a row given by column name; a missing id is empty, not None."""
+        image = values.get(self.image) if self.image else None
+        caption_id = None
         if self.id:
-            name = found.get(self.id)
-            name = "" if name is None else name
-        image_id = found.get(self.image_id) if self.image_id else None
-        return Record(where, row, found.get(self.caption), image, name, image_id)
+            caption_id = values.get(self.id)
+            caption_id = "" if caption_id is None else caption_id
+        image_id = values.get(self.image_id) if self.image_id else None
+        return Record(where, row, values.get(self.caption), image, caption_id, image_id)
 
 
 def choose_columns(available: Iterable[str], columns: Columns, where: str) -> Chosen:
-    """Match the named columns with those that a file has.
+    """Match the columns that the options name with those of a file.
 
     Raises:
-        UserError: a named column is missing; it lists what there is and the nearest names.
+        UserError: a named column is missing; the message lists the available ones.
     """
     known = list(available)
 
-    def named(name: str | None, flag: str) -> str | None:
-        """The column of that name; the usual name may be missing, one that was given may not."""
-        usual = flag.replace("-", "_")
-        if name is None or name == usual:
-            return usual if usual in known else None
+    def optional(name: str | None, flag: str) -> str | None:
+        """The column; only one with its default name may be missing."""
+        default = flag.replace("-", "_")
+        if name is None or name == default:
+            return default if default in known else None
         return require(known, name, flag, where)
 
     return Chosen(
         caption=require(known, columns.caption, "caption", where),
-        image=named(columns.image, "image") if columns.image else None,
-        id=named(columns.id, "id"),
-        image_id=named(columns.image_id, "image-id"),
+        image=optional(columns.image, "image") if columns.image else None,
+        id=optional(columns.id, "id"),
+        image_id=optional(columns.image_id, "image-id"),
     )
 
 
 def require(known: list[str], name: str, flag: str, where: str) -> str:
-    """The name, if the file has such a column."""
+    """The name, if the file has such a column; raises UserError otherwise."""
     if name in known:
         return name
-    has = ", ".join(label(other) for other in known[:12]) or "none"
+    available = ", ".join(label(other) for other in known[:12]) or "none"
     hint = f"Name it with --{flag}-column. {nearest(name, known) if known else ''}"
-    raise UserError(where, f"has no column {label(name)} (it has {has})", hint)
+    raise UserError(where, f"has no column {label(name)} (it has {available})", hint)
 
 
 def label(name: object) -> str:
-    """A name from the input in quotes, on one line, not too long, safe to print."""
+    """A name from the input in quotes: one line, at most 80 characters, printable."""
     text = str(name)
-    shown = text if len(text) <= 80 else f"{text[:77]}..."
-    return repr(shown.encode("utf-8", "backslashreplace").decode())
+    short = text if len(text) <= 80 else f"{text[:77]}..."
+    return repr(short.encode("utf-8", "backslashreplace").decode())
 
 
 def clean_text(value: Any, name: str = "caption") -> str:
@@ -137,10 +135,10 @@ def clean_text(value: Any, name: str = "caption") -> str:
 
 
 def plain_text(value: Any, name: str) -> str | None:
-    """Text of text, bytes or a number; None of None.
+    """A text, bytes or whole number as text; None stays None.
 
     Raises:
-        BrokenRow: it is none of these, or not UTF-8.
+        BrokenRow: it has another type, or is not UTF-8.
     """
     if value is None:
         return None
@@ -149,20 +147,14 @@ def plain_text(value: Any, name: str) -> str | None:
     if not isinstance(value, str | bytes | int) or isinstance(value, bool):
         raise BrokenRow(f"the {name} is not text")
     try:
-        if isinstance(value, bytes):
-            return value.decode()
-        # Undecodable bytes of a text file arrive as lone surrogates, which no encoder takes.
-        return str(value).encode().decode()
+        # Undecodable bytes of a text file arrive as lone surrogates, which no encoder accepts.
+        return (value if isinstance(value, bytes) else str(value).encode()).decode()
     except UnicodeError:
         raise BrokenRow(f"the {name} is not UTF-8") from None
 
 
 def picture_name(value: Any) -> str | None:
-    """The name of a picture; None of None.
-
-    Raises:
-        BrokenRow: it is not text, not UTF-8, or holds a NUL, which no file name can.
-    """
+    """The name of a picture; raises BrokenRow as `plain_text`, and for a NUL in it."""
     name = plain_text(value, "image name")
     if name is not None and "\0" in name:
         raise BrokenRow("the image name holds a NUL character")
@@ -170,11 +162,7 @@ def picture_name(value: Any) -> str | None:
 
 
 def json_object(line: bytes) -> dict[str, Any]:
-    """The JSON object of a line.
-
-    Raises:
-        BrokenRow: the line is something else, or its JSON is refused.
-    """
+    """The JSON object of a line; raises BrokenRow for anything else."""
     try:
         return parse_json_object(line)
     except BadJson as error:

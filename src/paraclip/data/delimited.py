@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from paraclip.data.captions import BrokenRow, Record, choose_columns, json_object, label
 from paraclip.data.config import Columns
@@ -14,14 +15,14 @@ Splitter = Callable[[Iterator[tuple[int, str]], str, Problems], Fields]
 
 
 def read_csv(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """Records of a comma-separated file, quoted as spreadsheets do; rows count as lines do."""
+    """Records of a comma-separated file, quoted as spreadsheets do; a row counts its lines."""
     return read_records(source, columns, problems, csv_fields)
 
 
 def read_tsv(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """Records of a tab-separated file: a line is a row, and a quote in a field is a quote.
+    """Records of a tab-separated file: a line is a row, and quotes are part of the text.
 
-    A field that is quoted as a whole, as pandas writes it, is unquoted.
+    Only a field that is quoted as a whole, as pandas writes it, is unquoted.
     """
     return read_records(source, columns, problems, tsv_fields)
 
@@ -34,14 +35,14 @@ def read_records(
     _, header = next(rows)
     chosen = choose_columns(header, columns, source)
     names = (chosen.caption, chosen.image, chosen.id, chosen.image_id)
-    places = [header.index(name) if name is not None else None for name in names]
+    indices = [header.index(name) if name is not None else None for name in names]
     for number, fields in rows:
-        found = [fields[place] if place is not None else None for place in places]
-        yield Record(f"{source}:{number}", number, *found)
+        values = [fields[index] if index is not None else None for index in indices]
+        yield Record(f"{source}:{number}", number, *values)
 
 
 def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
-    """The header, then every row with as many fields as it; the others are noted.
+    """Line number and fields of the header, then of each row with as many fields.
 
     Raises:
         UserError: there is no header.
@@ -65,7 +66,7 @@ def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
 
 
 def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> Fields:
-    """Number of the first line and fields of each row; rows that are not CSV are noted."""
+    """Number of the first line and fields of each row; `problems` lists rows that are not CSV."""
     last = 0
 
     def counted() -> Iterator[str]:
@@ -82,8 +83,8 @@ def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems
         except StopIteration:
             return
         except csv.Error as error:
-            taken = reader.line_num - before
-            problems.add(f"{source}:{last - taken + 1}", csv_fault(error, taken), rows=taken)
+            lost = reader.line_num - before
+            problems.add(f"{source}:{last - lost + 1}", csv_fault(error, lost), rows=lost)
             continue
         if fields:
             yield last - (reader.line_num - before) + 1, fields
@@ -92,7 +93,7 @@ def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems
 def csv_fault(error: csv.Error, lines: int) -> str:
     """What is wrong with a row that is not CSV."""
     if lines > 1:
-        return f"a quote that opens here is not closed rightly and takes {lines:,} lines with it"
+        return f"a quote that opens here is not closed properly and spans {lines:,} lines"
     return f"is not CSV ({error})"
 
 
@@ -103,7 +104,7 @@ def tsv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems
 
 
 def unquoted(field: str) -> str:
-    """The field without the quotes around it, if all that are in it are doubled."""
+    """The field without the quotes around it, if all quotes inside are doubled."""
     if len(field) < 2 or not (field.startswith('"') and field.endswith('"')):
         return field
     inside = field[1:-1].replace('""', "\0")
@@ -111,17 +112,24 @@ def unquoted(field: str) -> str:
 
 
 def read_json_lines(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """Records of a JSONL file; the first object decides which keys there are."""
+    """Records of a JSONL file; the first object decides which keys are read."""
     chosen = None
+    for number, values in json_objects(source, problems):
+        where = f"{source}:{number}"
+        chosen = chosen or choose_columns(values, columns, source)
+        if chosen.caption in values:
+            yield chosen.record(where, number, values)
+        else:
+            problems.add(where, f"has no {label(chosen.caption)}")
+
+
+def json_objects(source: str, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of each line of a JSONL file; `problems` lists other lines."""
     with open_source(source) as stream:
         for number, line in bounded_lines(stream, source, problems):
-            where = f"{source}:{number}"
             try:
-                found = json_object(line)
-                chosen = chosen or choose_columns(found, columns, source)
-                if chosen.caption not in found:
-                    raise BrokenRow(f"has no {label(chosen.caption)}")
+                values = json_object(line)
             except BrokenRow as broken:
-                problems.add(where, str(broken))
+                problems.add(f"{source}:{number}", str(broken))
                 continue
-            yield chosen.record(where, number, found)
+            yield number, values

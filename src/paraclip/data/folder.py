@@ -18,15 +18,15 @@ from paraclip.files import check_input
 
 LARGEST_TEXT = 2**20
 ASIDE = frozenset(("readme", "license", "licence", "copying", "credits", "changelog", "notes"))
-"""Texts that lie in many folders and are no captions."""
+"""Names of texts in many folders that are not captions."""
 
 
 def read_folder(source: str, problems: Problems) -> Iterator[Record]:
     """Records of all pictures in the folder and its subfolders, in the order of their names.
 
-    The caption is the first line that is not empty (Tux Paint's stamps keep translations in the
-    others). The id is the picture's path inside the folder. The names of one subfolder at a time
-    are held.
+    The caption is the first line that is not empty (Tux Paint's stamps have translations in the
+    others). The id is the picture's path inside the folder. Memory holds the names of one
+    subfolder at a time.
     """
     pictures = 0
     for row, path in enumerate(walk(Path(source)), start=1):
@@ -34,20 +34,20 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
             problems.add(path, "there is no picture beside it")
             continue
         pictures += 1
-        name = path.relative_to(source).as_posix()
+        name, text = path.relative_to(source).as_posix(), path.with_suffix(".txt")
         try:
-            caption = first_line(path.with_suffix(".txt"))
+            caption = first_line(text)
         except BrokenRow as broken:
             problems.add(path, str(broken))
             continue
-        yield Record(str(path.with_suffix(".txt")), row, caption, name, name, name)
+        yield Record(str(text), row, caption, name, name, name)
     if not pictures:
         hint = "Put a .txt beside each picture, or name a captions file or shards (folder/*.tar)."
         raise UserError(source, "holds no pictures", hint)
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """All picture files, hidden ones left out, and captions that have no picture beside them."""
+    """All pictures, and all captions without a picture beside them; not hidden files."""
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
@@ -70,7 +70,7 @@ def first_line(path: Path) -> bytes:
     """The first line that is not empty.
 
     Raises:
-        BrokenRow: there is no such file, it is a pipe or a device, or it is not UTF-8 but UTF-16.
+        BrokenRow: there is no such file, it is a pipe or a device, or it is in UTF-16.
     """
     try:
         check_input(path)
@@ -91,39 +91,39 @@ LARGEST_TEXT = 2**20
 
 @dataclass
 class Sample:
-    """Members of a shard that share a key."""
+    """Members of a shard with the same key."""
 
     key: str
     image: str | None = None
     text: bytes | None = None
-    facts: bytes | None = None
+    metadata: bytes | None = None
 
 
 def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """Records of a shard, read once from front to back; pictures are not read.
+    """Records of a shard in img2dataset's layout: `key.jpg`, `key.txt` and `key.json`.
 
-    The caption is `key.txt`, else "caption" in `key.json`. The id is the key. A shard that breaks
-    off is noted as one broken row, and what it held until there is used.
+    The caption is `key.txt`, else "caption" in `key.json`. The id is the key. Pictures are not
+    read. A truncated shard counts as one broken row; its earlier rows are used.
     """
     with open_source(source) as stream:
         try:
-            # From disk the pictures are jumped over; a remote shard comes as a stream.
+            # On disk, tarfile seeks past the pictures; a remote shard is a stream.
             with tarfile.open(fileobj=stream, mode="r|" if is_remote(source) else "r:") as archive:
                 for row, sample in enumerate(samples(archive), start=1):
-                    yield record(sample, source, row, columns)
+                    yield shard_record(sample, source, row, columns)
         except (tarfile.TarError, ValueError) as error:  # ValueError: a broken PAX header
             if isinstance(error, tarfile.ReadError) and "unexpected end" in str(error):
-                problems.add(source, "the shard breaks off before its end")
+                problems.add(source, "the shard is truncated")
                 return
             hint = "Fetch the shard again, or leave it out."
             raise UserError(source, f"is not a tar file ({error})", hint) from error
 
 
 def samples(archive: tarfile.TarFile) -> Iterator[Sample]:
-    """Members with the same key that follow each other."""
+    """Consecutive members with the same key."""
     sample = None
     while (member := archive.next()) is not None:
-        # tarfile keeps every member it has seen; a long shard would pile them up.
+        # tarfile keeps all members that it has read; a long shard would fill the memory.
         archive.members.clear()  # type: ignore[attr-defined]
         if not member.isfile():
             continue
@@ -134,13 +134,15 @@ def samples(archive: tarfile.TarFile) -> Iterator[Sample]:
             if sample is not None:
                 yield sample
             sample = Sample(key)
-        take(sample, f".{ending.lower()}", member, archive)
+        add_member(sample, f".{ending.lower()}", member, archive)
     if sample is not None:
         yield sample
 
 
-def take(sample: Sample, suffix: str, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
-    """Note a member of the sample."""
+def add_member(
+    sample: Sample, suffix: str, member: tarfile.TarInfo, archive: tarfile.TarFile
+) -> None:
+    """Add the name of a picture, or the content of a text, to the sample."""
     if suffix in SUFFIXES:
         sample.image = member.name
     elif suffix in (".txt", ".json"):
@@ -149,21 +151,21 @@ def take(sample: Sample, suffix: str, member: tarfile.TarInfo, archive: tarfile.
         if suffix == ".txt":
             sample.text = content
         else:
-            sample.facts = content
+            sample.metadata = content
 
 
-def record(sample: Sample, source: str, row: int, columns: Columns) -> Record:
-    """The sample as a record; its picture as a URL into the shard."""
+def shard_record(sample: Sample, source: str, row: int, columns: Columns) -> Record:
+    """The sample as a record; its picture is a URL into the shard."""
     caption: Any = sample.text
     if caption is None:
-        caption = facts(sample).get(columns.caption)
+        caption = metadata(sample).get(columns.caption)
     image = f"tar://{sample.image}::{source}" if sample.image and columns.image else None
     return Record(f"{source}: {sample.key}", row, caption, image, sample.key, sample.key)
 
 
-def facts(sample: Sample) -> dict[str, Any]:
-    """What `key.json` holds, nothing where it is broken."""
+def metadata(sample: Sample) -> dict[str, Any]:
+    """The object in `key.json`; empty where it is missing or broken."""
     try:
-        return parse_json_object(sample.facts or b"{}")
+        return parse_json_object(sample.metadata or b"{}")
     except BadJson:
         return {}

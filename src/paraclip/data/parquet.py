@@ -24,31 +24,41 @@ def read_parquet(source: str, columns: Columns, problems: Problems) -> Iterator[
         schema = file.schema_arrow
         chosen = choose_columns(schema.names, columns, source)
         refuse_pictures(schema, chosen, source)
-        names = chosen.names()
-        row = 0
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
-            for found in zip(*(values(batch.column(name)) for name in names), strict=True):
-                row += 1
-                yield chosen.record(f"{source}:{row}", row, dict(zip(names, found, strict=True)))
+        for row, values in parquet_rows(file, chosen.names()):
+            yield chosen.record(f"{source}:{row}", row, values)
+
+
+def parquet_rows(
+    file: pq.ParquetFile, names: Sequence[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number, from 1, and values by column of each row."""
+    row = 0
+    for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
+        for values in zip(*(python_values(batch.column(name)) for name in names), strict=True):
+            row += 1
+            yield row, dict(zip(names, values, strict=True))
 
 
 @contextmanager
 def open_parquet(source: str) -> Iterator[pq.ParquetFile]:
-    """The file, its rows not yet read.
+    """The file, before any row is read.
 
     Raises:
-        UserError: there is no such file, it is not Parquet, breaks off, or has two columns of one
-            name.
+        UserError: there is no such file, it is not Parquet, is truncated, or has two columns of
+            the same name.
     """
     if not is_remote(source):
         check_input(source)
     try:
         if is_remote(source):
             with open_source(source) as stream:
-                yield named_columns(pq.ParquetFile(stream, buffer_size=2**20), source)
+                file = pq.ParquetFile(stream, buffer_size=2**20)
+                refuse_equal_names(file.schema_arrow.names, source)
+                yield file
         else:
             with pq.ParquetFile(source, memory_map=False, buffer_size=2**20) as file:
-                yield named_columns(file, source)
+                refuse_equal_names(file.schema_arrow.names, source)
+                yield file
     except FileNotFoundError as error:
         raise UserError(source, "there is no such file", "Check the name.") from error
     except (pa.ArrowException, OSError) as error:
@@ -57,14 +67,8 @@ def open_parquet(source: str) -> Iterator[pq.ParquetFile]:
         raise UserError(source, f"cannot be read as Parquet ({first})", hint) from error
 
 
-def named_columns(file: pq.ParquetFile, source: str) -> pq.ParquetFile:
-    """The file, unless two of its columns have one name."""
-    refuse_equal_names(file.schema_arrow.names, source)
-    return file
-
-
 def refuse_equal_names(names: Sequence[str], source: object) -> None:
-    """Raise UserError where two columns of a file have one name: which is meant?"""
+    """Raise UserError where two columns of a file have the same name."""
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         what = f"has two columns called {label(twice)}"
@@ -72,7 +76,7 @@ def refuse_equal_names(names: Sequence[str], source: object) -> None:
 
 
 def refuse_pictures(schema: pa.Schema, chosen: Chosen, source: str) -> None:
-    """Raise where the image column holds pictures instead of their names."""
+    """Raise UserError where the image column holds pictures instead of their names."""
     if chosen.image is None:
         return
     kind = schema.field(chosen.image).type
@@ -82,8 +86,8 @@ def refuse_pictures(schema: pa.Schema, chosen: Chosen, source: str) -> None:
         raise UserError(source, what, hint)
 
 
-def values(column: pa.Array) -> list[Any]:
-    """The column's values, texts as bytes: whether they are UTF-8 is judged row by row."""
+def python_values(column: pa.Array) -> list[Any]:
+    """The column's values; texts as bytes, since each row is checked for UTF-8 by itself."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
@@ -100,7 +104,7 @@ def values(column: pa.Array) -> list[Any]:
 
 
 def python_value(value: pa.Scalar) -> Any:
-    """The value; where Python has none (a date after the year 9999), an object that is no text."""
+    """The value; the scalar itself where Python has no such value (a date after 9999)."""
     try:
         return value.as_py()
     except (ValueError, OverflowError):
