@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-from paraclip.errors import UserError
+from paraclip.errors import UserError, printable
 
 OTHER_PATH = "Choose another output path."
 DISK_ERRORS = (
@@ -68,12 +68,11 @@ def check_name(path: Path | str) -> None:
     """Raise UserError for a path that is not UTF-8 or holds a NUL."""
     name = str(path)
     if "\0" in name:
-        raise UserError(name.replace("\0", "\\0"), "holds a NUL character", "Check the name.")
+        raise UserError(printable(name), "holds a NUL character", "Check the name.")
     try:
         name.encode()
     except UnicodeEncodeError:
-        printable = name.encode("utf-8", "backslashreplace").decode()
-        raise UserError(printable, "is a name that is not UTF-8", "Rename it.") from None
+        raise UserError(printable(name), "is a name that is not UTF-8", "Rename it.") from None
 
 
 def check_input(path: Path | str, hint: str = "Write its content to a file and name that.") -> None:

@@ -92,5 +92,5 @@ def test_what_would_steer_the_terminal_is_not_printed(
 ) -> None:
     show(put(tmp_path / "a.csv", "caption\nAn \x1b[31mapple\x1b]0;title\x07 é\n"))
     printed = capsys.readouterr().out
-    assert "An \ufffd[31mapple\ufffd" in printed and "é" in printed
+    assert r"An \x1b[31mapple\x1b" in printed and "é" in printed
     assert "\x1b" not in printed and "\x07" not in printed

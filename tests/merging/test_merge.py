@@ -71,3 +71,14 @@ def test_models_that_do_not_belong_together_are_refused():
     tuned.architecture = replace(tuned.architecture, quick_gelu=True)
     with pytest.raises(UserError, match="architecture"):
         merge(base, tuned, 0.5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+@pytest.mark.parametrize("which", [0, 1])
+def test_weights_that_are_not_finite_are_refused(alpha, broken, which):
+    models = two_models()
+    models[which].text_tower.hidden.weight.data[0, 0] = broken
+    role = ("base", "tuned model")[which]
+    with pytest.raises(UserError, match=f"the {role} has weights .* text_tower.hidden.weight"):
+        merge(*models, alpha)

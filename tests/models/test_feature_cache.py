@@ -5,11 +5,13 @@ import textwrap
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import draw
 
 from paraclip.errors import UserError
 from paraclip.models import feature_cache
 from paraclip.models.feature_cache import FeatureCache, identity
+from paraclip.models.pruning import prune
 
 
 def test_rows_come_back_by_identity(tmp_path):
@@ -34,7 +36,7 @@ def test_full_shards_go_to_disk_at_once(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_broken_shard_is_made_anew(tmp_path):
+def test_a_torn_shard_is_computed_again(tmp_path):
     with FeatureCache(tmp_path) as cache:
         cache.add(["a"], torch.zeros(1, 2))
     shard = next(tmp_path.iterdir())
@@ -112,12 +114,14 @@ def test_mapped_rows_take_no_memory_before_they_are_read(tmp_path):
     script = f"""
         from pathlib import Path
         from resource import RUSAGE_SELF, getrusage
-        import numpy as np
+        import torch
         from paraclip.models import feature_cache
         from paraclip.files import text_hash
         rows, folder = 100_000, Path({str(tmp_path)!r})
         path = folder / f"rows-{{text_hash(chr(10) * (rows - 1))}}.npy"
-        np.lib.format.open_memmap(path, "w+", np.float32, (rows, 1024))
+        parts = (torch.zeros(1000, 1024) for _ in range(100))
+        with path.open("wb") as file:
+            feature_cache.write_rows(file, parts, rows, 1024)
         before = getrusage(RUSAGE_SELF).ru_maxrss
         found = feature_cache.FeatureCache(folder).mapped([""] * rows, 1024)
         assert found[[5, 99_999]].sum() == 0 and found.shape == (rows, 1024)
@@ -134,3 +138,91 @@ def test_a_shard_of_another_model_is_refused(tmp_path):
     one.rename(other)
     with pytest.raises(UserError, match=r"image features of another model \(one-fp32\)"):
         FeatureCache(other)
+
+
+def flip(path, place=-40):
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_shard_with_a_changed_bit_is_computed_again(tmp_path):
+    with FeatureCache(tmp_path) as cache:
+        cache.add(["a", "b"], torch.ones(2, 32))
+    flip(next(tmp_path.iterdir()))
+    assert "a" not in FeatureCache(tmp_path)
+
+
+@pytest.mark.parametrize("features", [torch.ones(1, 3), torch.ones(2), torch.ones(2, 3).half()])
+def test_a_shard_of_the_wrong_shape_or_type_is_computed_again(tmp_path, features):
+    with FeatureCache(tmp_path) as cache:
+        cache.add(["a", "b"], torch.ones(2, 3))
+    path = next(tmp_path.iterdir())
+    facts = {"identities": '["a", "b"]', "checksum": feature_cache.checksum(features)}
+    save_file({"features": features}, path, {**facts, "made_for": tmp_path.name})
+    assert "a" not in FeatureCache(tmp_path)
+    save_file(load_file(path), path)
+    assert "a" not in FeatureCache(tmp_path), "without facts"
+
+
+@pytest.mark.parametrize("damage", ["bit", "short", "long", "empty", "other"])
+def test_damaged_mapped_rows_are_written_again(tmp_path, damage):
+    cache = FeatureCache(tmp_path)
+    cache.add(["a", "b"], torch.ones(2, 32))
+    cache.flush()
+    cache.mapped(["a", "b"], 32)
+    path = next(tmp_path.glob("rows-*.npy"))
+    content = path.read_bytes()
+    if damage == "bit":
+        flip(path)
+    elif damage == "other":
+        path.write_bytes(content.replace(b"(2, 32)", b"(4, 16)"))
+    else:
+        ends = {"short": content[:-9], "long": content + b"more", "empty": b""}
+        path.write_bytes(ends[damage])
+    assert torch.equal(cache.mapped(["a", "b"], 32), torch.ones(2, 32))
+    assert path.read_bytes() == content
+
+
+def pruned_cache(tmp_path):
+    """Four models' features of 1,000 bytes and more, last used 1 to 4 days ago; foreign files."""
+    for age in range(1, 5):
+        folder = tmp_path / f"open_clip-{age:016x}-fp32"
+        cache = FeatureCache(folder)
+        cache.add(["a"], torch.ones(1, 250))
+        cache.flush()
+        when = (os.stat(folder).st_mtime - age * 86_400 - 60,) * 2
+        os.utime(next(folder.iterdir()), when)
+    (tmp_path / "open_clip-0000000000000004-fp32" / "notes.txt").write_text("mine")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / f"{'0' * 32}.safetensors").write_bytes(b"mine")
+    for foreign in tmp_path.glob("*/*"):
+        if foreign.name in ("notes.txt", f"{'0' * 32}.safetensors"):
+            os.utime(foreign, (0, 0))
+    return ages(tmp_path)
+
+
+def ages(tmp_path):
+    return sorted(path.parent.name[-6] for path in tmp_path.glob("open_clip-*/*.safetensors"))
+
+
+def test_features_are_pruned_by_age(tmp_path):
+    assert pruned_cache(tmp_path) == ["1", "2", "3", "4"]
+    done = prune(tmp_path, days=2.5)
+    assert ages(tmp_path) == ["1", "2"] and done.files == 2
+    assert done.removed > 2_000 and done.kept > 2_000
+    assert not (tmp_path / "open_clip-0000000000000003-fp32").exists()
+    assert (tmp_path / "open_clip-0000000000000004-fp32" / "notes.txt").read_text() == "mine"
+    assert len(list((tmp_path / "pictures").iterdir())) == 1
+
+
+def test_features_are_pruned_by_size_the_longest_unused_first(tmp_path):
+    pruned_cache(tmp_path)
+    size = next(tmp_path.glob("open_clip-*/*.safetensors")).stat().st_size
+    FeatureCache(tmp_path / "open_clip-0000000000000004-fp32")  # used now
+    assert prune(tmp_path, most_bytes=2 * size).removed == 2 * size
+    assert ages(tmp_path) == ["1", "4"]
+    assert prune(tmp_path, days=0, most_bytes=0).files == 1, "what was just used stays"
+    assert ages(tmp_path) == ["4"]
+    assert prune(tmp_path / "none", days=0).files == 0

@@ -184,7 +184,7 @@ def fake_archive(path) -> None:
     import zipfile
 
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("model/constants.pkl", b"code")
+        archive.writestr("model/constants.pkl", b"code" * 2**20)
 
 
 def test_a_torchscript_program_is_refused_unless_openai_published_it(

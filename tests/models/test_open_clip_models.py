@@ -149,3 +149,25 @@ def test_training_mode_is_for_the_text_side_only(clip, mode):
         assert not clip.image_tower.training
     finally:
         clip.eval()
+
+
+@pytest.mark.parametrize("option", ["pad is the end token", "strip_sep_token", "clips"])
+def test_texts_that_lose_their_tail_are_counted_whatever_fills_the_end(option):
+    files = word_files("roberta")
+    config = json.loads(files["tokenizer_config.json"])
+    if option == "pad is the end token":  # as SigLIP
+        config["pad_token"] = config["eos_token"] = "[SEP]"
+    if option == "clips":
+        config |= {"bos_token": "[CLS]", "eos_token": "[SEP]"}
+    files["tokenizer_config.json"] = json.dumps(config)
+    text = {**TINY_CLIP["text_cfg"], "hf_tokenizer_name": "any", "no_causal_mask": True}
+    if option == "strip_sep_token":  # as CLIPA
+        text["tokenizer_kwargs"] = {"strip_sep_token": True}
+    if option == "clips":
+        text["tokenizer_mode"] = "clips"
+    spec = ClipSpec("tiny", {**TINY_CLIP, "text_cfg": text}, {}, files)
+    model = OpenClip(spec, build_clip(spec))
+    fits = 9 if option == "clips" else 10
+    texts = ["red " * fits, "red " * (fits + 1), "red", "blue " * 40]
+    assert [model.tokenize([text]).truncated for text in texts] == [0, 1, 0, 1]
+    assert model.tokenize(texts).truncated == 2

@@ -116,8 +116,7 @@ def require(known: list[str], name: str, flag: str, where: str) -> str:
 def label(name: object) -> str:
     """A name from the input in quotes: one line, at most 80 characters, printable."""
     text = str(name)
-    short = text if len(text) <= 80 else f"{text[:77]}..."
-    return repr(short.encode("utf-8", "backslashreplace").decode())
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")
 
 
 def clean_text(value: Any, name: str = "caption") -> str:

@@ -7,6 +7,7 @@ from paraclip.data.config import CaptionsConfig
 from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.reading import input_files, read_captions
+from paraclip.errors import printable
 from paraclip.files import refuse_overwriting
 from paraclip.progress import track
 
@@ -45,11 +46,6 @@ def show(captions: Iterable[Caption], most: int) -> tuple[int, int]:
         count += 1
         pictures += row.image is not None
     return count, pictures
-
-
-def printable(text: str) -> str:
-    """The text without control characters of the terminal."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def with_whole_pictures(captions: Iterable[Caption], problems: Problems) -> Iterator[Caption]:

@@ -64,8 +64,7 @@ class JsonStream:
     def refused(self, what: str) -> UserError:
         """An error that quotes the next 30 characters."""
         near = self.text[self.index : self.index + 30]
-        quoted = repr(near.encode("utf-8", "backslashreplace").decode())
-        return UserError(self.source, f"{what} at {quoted}", "Make the file again.")
+        return UserError(self.source, f"{what} at {near!r}", "Make the file again.")
 
     def value(self) -> Any:
         """Parse one whole value, at most 4 MiB long."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from paraclip.errors import UserError
+from paraclip.errors import UserError, printable
 from paraclip.files import write_text
 
 MOST_LISTED = 1_000
@@ -69,11 +69,10 @@ class Problems:
             return ""
         rows = "row was" if self.count == 1 else "rows were"
         lines = [f"{self.count:,} broken {rows} skipped:"]
-        lines += [f"  {where}: {what}" for where, what in self.listed[:5]]
+        lines += [printable(f"  {where}: {what}") for where, what in self.listed[:5]]
         return "\n".join(lines + (["  ..."] if len(self.listed) > 5 else []))
 
     def write(self, path: Path | str) -> None:
         """Write one row a line: where, tab, what; raises UserError as `write_text`."""
-        lines = [f"{where}\t{what}\n" for where, what in self.listed]
-        text = "".join(lines).encode("utf-8", "backslashreplace").decode()
-        write_text(path, text)
+        lines = [f"{printable(where)}\t{printable(what)}\n" for where, what in self.listed]
+        write_text(path, "".join(lines))

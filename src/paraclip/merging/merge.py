@@ -20,8 +20,8 @@ def merge(
         image_tower: mix image towers that differ too; index vectors of base are then void.
 
     Raises:
-        UserError: alpha outside 0 to 1, or models of different architecture, or of different
-            image towers where these are not to be mixed.
+        UserError: alpha outside 0 to 1, weights that are not finite, or models of different
+            architecture, or of different image towers where these are not to be mixed.
 
     Source: WiSE-FT, Wortsman et al. 2022, equation 1.
     """
@@ -51,9 +51,19 @@ def check_fit(
     if base.architecture != tuned.architecture:
         names = f"{base.architecture.name} and {tuned.architecture.name}"
         raise UserError("merge", f"the models differ in architecture ({names})", hint)
+    check_finite(base, "base")
+    check_finite(tuned, "tuned model")
     if image_tower:
         return
     ours, theirs = base.image_tower.state_dict(), tuned.image_tower.state_dict()
     if any(not torch.equal(ours[name].cpu(), theirs[name].cpu()) for name in ours):
         hint = f"{hint} If its image tower was trained too, give --image-tower."
         raise UserError("merge", "the models have different image towers", hint)
+
+
+def check_finite(model: DualEncoder, role: str) -> None:
+    """Refuse NaN and infinity: a mixture with them is no model."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            what = f"the {role} has weights that are not finite (in {name})"
+            raise UserError("merge", what, "Train it again, or use an earlier checkpoint.")

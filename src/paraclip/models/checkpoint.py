@@ -14,9 +14,18 @@ from paraclip.models.disk import save_tensors
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
 from paraclip.models.mini import Mini
+from paraclip.models.untrusted import (
+    AGAIN,
+    Shapes,
+    build_errors,
+    check_config,
+    check_numbers,
+    check_text_files,
+    lay_out,
+    shapes_of,
+)
 
 FORMAT = "paraclip-model-1"
-AGAIN = "Write or fetch it again."
 
 
 def save_model(model: DualEncoder, path: Path | str, extra: dict[str, Any] | None = None) -> Path:
@@ -79,7 +88,7 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
         with safe_open(path, "pt") as stored:
             text = (stored.metadata() or {}).get("paraclip")
         header = json.loads(text) if text else None
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise UserError(path, "is no whole safetensors file", AGAIN) from error
     return header if isinstance(header, dict) and "architecture" in header else None
 
@@ -106,16 +115,37 @@ def load_checkpoint(path: Path | str) -> DualEncoder:
 
 
 def build(path: Path, header: dict[str, Any]) -> DualEncoder:
-    """The model that the header describes, with random weights."""
+    """The model that the header describes, with random weights.
+
+    Its shapes are compared with those of the file's tensors before memory is taken for them.
+
+    Raises:
+        UserError: it describes no model, or another one than the tensors are of.
+    """
+    with build_errors(path):
+        if header["architecture"]["kind"] != "mini":
+            check_config(header["open_clip"]["config"])
+        check_text_files(header["text_files"])
+        check_numbers(header["architecture"])
+        shapes = stored_shapes(path)
+        if shapes_of(lay_out(lambda: described(header), len(shapes))) != shapes:
+            raise UserError(path, "its weights do not fit its header", AGAIN)
+        return described(header)
+
+
+def described(header: dict[str, Any]) -> DualEncoder:
+    """The model that a header describes, with random weights."""
     from paraclip.models.openclip import OpenClip
 
-    try:
-        if header["architecture"]["kind"] == "mini":
-            return Mini.from_header(header)
-        return OpenClip.from_header(header)
-    except (KeyError, TypeError) as error:
-        what = f"its header lacks {error}"
-        raise UserError(path, what, "Write or fetch the checkpoint again.") from error
+    if header["architecture"]["kind"] == "mini":
+        return Mini.from_header(header)
+    return OpenClip.from_header(header)
+
+
+def stored_shapes(path: Path) -> Shapes:
+    """Shape of each tensor in a safetensors file."""
+    with safe_open(path, "pt") as stored:
+        return {name: list(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
 
 
 def copy_weights(model: DualEncoder, path: Path) -> None:
@@ -123,12 +153,7 @@ def copy_weights(model: DualEncoder, path: Path) -> None:
     ours = model.state_dict()
     try:
         with safe_open(path, "pt") as stored:
-            same = set(stored.keys()) == set(ours) and all(
-                stored.get_slice(name).get_shape() == list(ours[name].shape) for name in ours
-            )
-            for name in ours if same else ():
+            for name in ours:
                 ours[name].copy_(stored.get_tensor(name))
     except (SafetensorError, RuntimeError) as error:
         raise UserError(path, "its weights do not fit its header", AGAIN) from error
-    if not same:
-        raise UserError(path, "its weights do not fit its header", AGAIN)

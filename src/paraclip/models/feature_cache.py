@@ -1,16 +1,20 @@
 """Image features on disk: shards that are written whole, so a killed run loses one at most.
 
 A shard is a safetensors file with the tensor `features` float32 [rows, width] and, in its
-metadata, the identity of each row and the name of the folder, which says which weights,
-preprocessing and precision made them.
+metadata, the identity of each row, a checksum of the features, and the name of the folder, which
+says which weights, preprocessing and precision made them. A file of mapped rows ends in a checksum.
+Whatever does not agree with its checksum is computed again. `prune` removes what was not used.
 """
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -23,6 +27,8 @@ from paraclip.models.disk import save_tensors
 
 ROWS_A_SHARD = 1024
 ROWS_AT_ONCE = 16_384
+BYTES_AT_ONCE = 1 << 24
+CHECKSUM_BYTES = 4
 
 
 def identity(reference: str) -> str:
@@ -73,7 +79,7 @@ class FeatureCache:
         self.flush()
 
     def read_shard(self, path: Path) -> None:
-        """Note where the rows of a shard are; a broken shard is passed over and made anew.
+        """Note where the rows of a shard are; a broken shard is passed over and computed again.
 
         Raises:
             UserError: another model, preprocessing or precision made it.
@@ -82,12 +88,15 @@ class FeatureCache:
             with safe_open(path, "pt") as shard:
                 facts = shard.metadata()
                 keys, made_for = json.loads(facts["identities"]), facts.get("made_for", self.name)
-        except (SafetensorError, KeyError, TypeError, ValueError):
+                whole = is_whole(shard.get_tensor("features"), len(keys), facts["checksum"])
+        except (SafetensorError, KeyError, TypeError, ValueError, RecursionError):
             return
         if made_for != self.name:
             what = f"holds image features of another model ({made_for})"
             raise UserError(path, what, f"Move it back, or remove {path.parent}.")
-        self.note(keys, path)
+        if whole:
+            mark_used(path)
+            self.note(keys, path)
 
     @property
     def name(self) -> str:
@@ -120,7 +129,11 @@ class FeatureCache:
             self.note(keys, features)
             return
         path = self.folder / f"{uuid4().hex}.safetensors"
-        facts = {"identities": json.dumps(keys), "made_for": self.name}
+        facts = {
+            "identities": json.dumps(keys),
+            "made_for": self.name,
+            "checksum": checksum(features),
+        }
         save_tensors({"features": features}, path, facts)
         self.note(keys, path)
 
@@ -151,16 +164,19 @@ class FeatureCache:
             raise ValueError("rows that are held in memory cannot be mapped")
         known = text_hash("\n".join(key if key in self else "" for key in keys))
         path = self.folder / f"rows-{known}.npy"
-        if not path.exists():
+        if rows_are_whole(path, len(keys), width):
+            mark_used(path)
+        else:
             with atomic_path(path) as temporary, temporary.open("wb") as file:
-                shape = {"descr": "<f4", "fortran_order": False, "shape": (len(keys), width)}
-                np.lib.format.write_array_header_1_0(file, shape)
-                for start in range(0, len(keys), ROWS_AT_ONCE):
-                    part = keys[start : start + ROWS_AT_ONCE]
-                    found = self.rows(part)
-                    found = torch.full((len(part), width), torch.nan) if found is None else found
-                    file.write(found.contiguous().numpy().data)
+                write_rows(file, self.parts(keys, width), len(keys), width)
         return torch.from_numpy(np.load(path, mmap_mode="c"))
+
+    def parts(self, keys: Sequence[str], width: int) -> Iterator[Tensor]:
+        """Rows as `rows` has them, some at once."""
+        for start in range(0, len(keys), ROWS_AT_ONCE):
+            part = keys[start : start + ROWS_AT_ONCE]
+            found = self.rows(part)
+            yield torch.full((len(part), width), torch.nan) if found is None else found
 
     def load(self, shard: int) -> Tensor:
         """Features [rows, width] of a shard."""
@@ -170,3 +186,52 @@ class FeatureCache:
         with safe_open(held, "pt") as stored:
             features: Tensor = stored.get_tensor("features")
         return features
+
+
+def checksum(features: Tensor) -> str:
+    """CRC-32 of the bytes of features: found faster than they are read from a disk."""
+    return f"{crc32(features.contiguous().numpy().data):08x}"
+
+
+def is_whole(features: Tensor, rows: int, expected: str) -> bool:
+    """Whether a shard's features have the right shape and are the ones that were written."""
+    fits = features.ndim == 2 and len(features) == rows and features.dtype == torch.float32
+    return fits and checksum(features) == expected
+
+
+def write_rows(file: BinaryIO, parts: Iterator[Tensor], rows: int, width: int) -> None:
+    """Write float32 rows [rows, width] as .npy, and a checksum behind them, which numpy ignores."""
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
+    np.lib.format.write_array_header_1_0(file, shape)
+    found = 0
+    for part in parts:
+        content = part.contiguous().numpy().data
+        found = crc32(content, found)
+        file.write(content)
+    file.write(found.to_bytes(CHECKSUM_BYTES, "big"))
+
+
+def rows_are_whole(path: Path, rows: int, width: int) -> bool:
+    """Whether a file of mapped rows has this shape and agrees with its checksum."""
+    try:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0(file)
+            left = path.stat().st_size - file.tell() - CHECKSUM_BYTES
+            if header != ((rows, width), False, np.dtype("<f4")) or left != 4 * rows * width:
+                return False
+            found = 0
+            while left:
+                content = file.read(min(left, BYTES_AT_ONCE))
+                if not content:  # cut off meanwhile
+                    return False
+                found, left = crc32(content, found), left - len(content)
+            return file.read() == found.to_bytes(CHECKSUM_BYTES, "big")
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def mark_used(path: Path) -> None:
+    """Let the time of change say when a file was last used; `prune` goes by it."""
+    with suppress(OSError):
+        os.utime(path)

@@ -9,16 +9,25 @@ PATIENCE = 8.0  # seconds; the hub's own client tries for most of a minute
 
 
 @contextmanager
-def offline_where_unreachable() -> Iterator[None]:
-    """Put the hub's client into its offline mode for the block if the hub cannot be reached."""
+def offline(really: bool = True) -> Iterator[None]:
+    """Put the clients of the Hugging Face hub into their offline mode for the block."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not reachable(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = before or really
     try:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def offline_where_unreachable() -> Iterator[None]:
+    """The same if the hub cannot be reached."""
+    from huggingface_hub import constants
+
+    with offline(not constants.HF_HUB_OFFLINE and not reachable(constants.ENDPOINT)):
+        yield
 
 
 def reachable(address: str) -> bool:

@@ -1,5 +1,6 @@
 """From the name that a user gives to a model."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from paraclip.errors import UserError, nearest
 from paraclip.files import read_bounded
 from paraclip.models.checkpoint import header_or_none, load_checkpoint, read_header
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.hub import offline_where_unreachable
 from paraclip.models.mini import Mini
 from paraclip.models.sentence import SentenceModel
+from paraclip.models.untrusted import build_errors, check_config, check_text_files
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 FOLDER = "local-dir:"
@@ -24,7 +25,8 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
     Args:
         name: `mini`; `minilm` (reads texts alone); a ParaCLIP checkpoint (`.safetensors`);
             `NAME:TAG` with an architecture of open_clip and one of its pretrained tags, which is
-            downloaded; `NAME:FILE` with weights on this machine; or `local-dir:FOLDER` with
+            downloaded; `NAME:FILE` or `NAME:TAG:FILE` with weights on this machine, the latter
+            with the activation and the preprocessing of that tag; or `local-dir:FOLDER` with
             `open_clip_config.json` and weights.
         device: auto, cpu, cuda, cuda:1 or mps.
 
@@ -92,13 +94,11 @@ def unknown(name: str) -> UserError:
 
 
 def from_folder(folder: Path) -> DualEncoder:
-    """A folder with open_clip's `open_clip_config.json` and weights.
+    """A folder with open_clip's `open_clip_config.json` and weights; no hub is asked.
 
     Raises:
         UserError: one of them is not there, or they do not fit.
     """
-    import json
-
     path = folder / "open_clip_config.json"
     if not path.is_file():
         own = sorted(folder.glob("**/*.safetensors"))[:3] if folder.is_dir() else []
@@ -107,47 +107,49 @@ def from_folder(folder: Path) -> DualEncoder:
     try:
         found = json.loads(read_bounded(path))
         config = found.get("model_cfg", found)
-        preprocessing = dict(found.get("preprocess_cfg", {}))
-        config["text_cfg"], config["vision_cfg"], config["embed_dim"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(path, f"is no open_clip configuration ({error})", "Mend it.") from error
+        preprocessing = dict(found.get("preprocess_cfg") or {})
+        check_config(config)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        what = f"is no open_clip configuration ({error})"
+        raise UserError(path, what, "Correct it, or fetch it again.") from error
     weights = [found for found in sorted(folder.iterdir()) if found.suffix in SUFFIXES]
     weights.sort(key=lambda found: found.suffix != ".safetensors")
     if not weights:
         raise UserError(folder, "there are no weights in it", "Put model.safetensors there.")
-    return assemble(folder.resolve().name, config, preprocessing, weights[0])
+    return assemble(folder.resolve().name, config, preprocessing, weights[0], hub=False)
 
 
 def from_open_clip(name: str, weights: str) -> DualEncoder:
     """An architecture of open_clip with the weights of a tag or a file."""
     import open_clip
 
+    from paraclip.models.download import download
+    from paraclip.models.published import uses_quick_gelu
+
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
         raise UserError(name, "is no known model", nearest(name, open_clip.list_models()))
-    tag = open_clip.get_pretrained_cfg(name, weights)
-    if tag:
-        config["quick_gelu"] = bool(tag.get("quick_gelu", False))
+    if tag := open_clip.get_pretrained_cfg(name, weights):
+        config["quick_gelu"] = uses_quick_gelu(config, tag)
         return assemble(name, config, tag, download(name, weights, tag))
-    path = Path(weights).expanduser()
+    chosen, _, file = weights.partition(":")
+    tag = open_clip.get_pretrained_cfg(name, chosen) if file else None
+    path = Path(file if tag else weights).expanduser()
     if not path.is_file():
-        if path.suffix in SUFFIXES or "/" in weights:
-            raise UserError(weights, "there is no such file", "Check the path.")
-        tags = open_clip.list_pretrained_tags_by_model(name)
-        hint = nearest(weights, tags) if tags else "Give a file of weights after the colon."
-        raise UserError(f"{name}:{weights}", "open_clip has no such weights", hint)
+        raise no_such_weights(name, weights, path)
     header = header_or_none(path) if path.suffix == ".safetensors" else None
-    if header is not None:
-        return own_checkpoint(path, name, config)
-    config["quick_gelu"], guessed = decide_quick_gelu(name, config, path)
-    model = assemble(name, config, {}, path)
-    if guessed:
-        print(
-            f"{path}: the file does not tell its activation; taken as GELU because of the name"
-            f" {name}. If it was trained with QuickGELU, say {name}-quickgelu:{path}",
-            file=sys.stderr,
-        )
-    return model
+    return own_checkpoint(path, name, config) if header else foreign(path, name, config, tag)
+
+
+def no_such_weights(name: str, weights: str, path: Path) -> UserError:
+    """The error for what is neither a tag nor a file."""
+    import open_clip
+
+    if path.suffix in SUFFIXES or "/" in str(path):
+        return UserError(path, "there is no such file", "Check the path.")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    hint = nearest(weights, tags) if tags else "Give a file of weights after the colon."
+    return UserError(f"{name}:{weights}", "open_clip has no such weights", hint)
 
 
 def own_checkpoint(path: Path, name: str, config: dict[str, Any]) -> DualEncoder:
@@ -164,79 +166,66 @@ def own_checkpoint(path: Path, name: str, config: dict[str, Any]) -> DualEncoder
     return load_checkpoint(path)
 
 
-def decide_quick_gelu(name: str, config: dict[str, Any], path: Path) -> tuple[bool, bool]:
-    """Whether the weights of a file were trained with QuickGELU, and whether that is a guess.
+def foreign(
+    path: Path, name: str, config: dict[str, Any], tag: dict[str, Any] | None
+) -> DualEncoder:
+    """Weights in a file, with activation and preprocessing of the tag that they belong to.
 
-    Weights cannot tell, and the wrong activation gives plausible, worse vectors. OpenAI's files
-    and those that open_clip publishes are known by their hash or name; for others the name of the
-    architecture decides.
+    Weights cannot tell either, and the wrong one gives plausible, worse vectors. The tag is the
+    one that the user named, or that of a published file, known by its name or hash. For others
+    the name of the architecture decides, and the preprocessing is that of its published weights.
 
     Raises:
-        UserError: the name says QuickGELU, and the file is known to be without it.
+        UserError: the name says QuickGELU and the tag does not, or the published weights of the
+            architecture disagree about the preprocessing.
     """
     import open_clip
 
-    named = bool(config.get("quick_gelu", False))
-    known = known_quick_gelu(name.removesuffix("-quickgelu"), path)
-    if known is False and name.endswith("-quickgelu"):
-        hint = f"Say {name.removesuffix('-quickgelu')}:{path}"
+    from paraclip.models.published import (
+        QUICK,
+        agreed_preprocessing,
+        published_as,
+        uses_quick_gelu,
+    )
+
+    known = tag or published_as(name.removesuffix(QUICK), path)
+    if known and name.endswith(QUICK) and not known.get("quick_gelu"):
+        hint = f"Say {name.removesuffix(QUICK)}:{path}"
         raise UserError(path, "was trained without QuickGELU", hint)
-    if known is not None:
-        return known or named, False
-    return named, not named and f"{name}-quickgelu" in open_clip.list_models()
-
-
-def known_quick_gelu(name: str, path: Path) -> bool | None:
-    """Whether a published file needs QuickGELU, or None for files that nobody published."""
-    import open_clip
-
-    from paraclip.models.weights import from_openai, is_torchscript
-
-    for tag in open_clip.list_pretrained_tags_by_model(name):
-        published = open_clip.get_pretrained_cfg(name, tag)
-        if published.get("url", "").rsplit("/", 1)[-1] == path.name:
-            return bool(published.get("quick_gelu", False))
-    return True if is_torchscript(path) and from_openai(path) else None
-
-
-def download(name: str, weights: str, tag: dict[str, Any]) -> Path:
-    """Fetch the weights of a tag, or find them in the cache.
-
-    Raises:
-        UserError: they cannot be had; the hint is how to bring them by hand.
-    """
-    from open_clip.pretrained import download_pretrained
-
-    hub = tag.get("hf_hub", "").rstrip("/")
-    place = f"https://huggingface.co/{hub}" if hub else tag.get("url", "")
-    try:
-        with offline_where_unreachable():
-            return Path(download_pretrained(tag))
-    except Exception as error:  # each way of downloading has its own errors
-        what = f"the weights could not be downloaded from {place}"
-        hint = f"Fetch them on another machine and say {name}:FILE"
-        raise UserError(f"{name}:{weights}", what, hint) from error
+    config["quick_gelu"] = uses_quick_gelu(config, known or {})
+    settings = known if known is not None else agreed_preprocessing(name, path)
+    model = assemble(name, config, settings, path)
+    if known is None and not config["quick_gelu"] and f"{name}{QUICK}" in open_clip.list_models():
+        print(
+            f"{path}: the file does not tell its activation; taken as GELU because of the name"
+            f" {name}. If it was trained with QuickGELU, say {name}{QUICK}:{path}",
+            file=sys.stderr,
+        )
+    return model
 
 
 def assemble(
-    name: str, config: dict[str, Any], preprocessing: dict[str, Any], path: Path
+    name: str, config: dict[str, Any], preprocessing: dict[str, Any], path: Path, hub: bool = True
 ) -> DualEncoder:
-    """The model of this configuration with the weights of a file."""
-    from dataclasses import asdict
+    """The model of this configuration with the weights of a file.
 
-    import open_clip
-    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
-
-    from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+    Args:
+        name: open_clip's, without `-quickgelu` where the configuration says it alone.
+        config: open_clip's model configuration.
+        preprocessing: fields of a tag.
+        path: the weights.
+        hub: whether the configuration is open_clip's own, so that the tokenizer that it names may
+            be fetched.
+    """
+    from paraclip.models.openclip import ClipSpec, OpenClip
+    from paraclip.models.published import preprocessing_of, quick_name
     from paraclip.models.text_files import text_files_of
-    from paraclip.models.weights import load_open_clip_state, read_state
+    from paraclip.models.weights import fitted_clip, read_state
 
-    if config.get("quick_gelu") and f"{name}-quickgelu" in open_clip.list_models():
-        name = f"{name}-quickgelu"
-    prepared = merge_preprocess_dict(asdict(PreprocessCfg()), preprocessing)
-    files = text_files_of(config["text_cfg"], path.parent)
-    spec = ClipSpec(name, config, prepared, files)
+    files = text_files_of(config["text_cfg"], path.parent, hub)
+    name = quick_name(name, bool(config.get("quick_gelu")))
     state = read_state(path)
-    clip = build_clip(spec)
-    load_open_clip_state(clip, state, path, name)
-    return OpenClip(spec, clip)
+    with build_errors(path if hub else path.parent):
+        check_text_files(files)
+        spec = ClipSpec(name, config, preprocessing_of(preprocessing), files)
+        return OpenClip(spec, fitted_clip(spec, state, path))

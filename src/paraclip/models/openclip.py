@@ -134,12 +134,28 @@ class OpenClip(DualEncoder):
             start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
             rows = [[start, *self.tokenizer.encode(text), end] for text in texts]
             return pad_rows(rows, context)
-        # One place more than the context shows which texts would have gone on.
-        longer = self.tokenizer(list(texts), context_length=context + 1)
-        truncated = int((longer[:, -1] != self.pad_id).sum())
+        truncated = self.longer_than(texts, context)
         ids = self.tokenizer(list(texts), context_length=context)
         filled = (ids != self.pad_id).any(0).nonzero()
         return Tokens(ids[:, : int(filled.max()) + 1 if len(filled) else 1], truncated)
+
+    def longer_than(self, texts: Sequence[str], context: int) -> int:
+        """How many texts lose their tail to the context length.
+
+        The ids themselves cannot tell: SigLIP pads with the end token, CLIPA strips it.
+        """
+        made = self.tokenizer
+        if isinstance(made, SimpleTokenizer):
+            return int((made(list(texts), context_length=context + 1)[:, -1] != self.pad_id).sum())
+        clips = made.tokenizer_mode == "clips"  # three places are kept for its own tokens
+        longest = context - 3 if clips else context
+        rows = made.tokenizer(
+            [made.clean_fn(text) for text in texts],
+            add_special_tokens=not clips,
+            truncation=True,
+            max_length=longest + 1,
+        ).input_ids
+        return sum(len(row) > longest for row in rows)
 
     @property
     def pad_id(self) -> int:
@@ -154,10 +170,14 @@ class OpenClip(DualEncoder):
         A tower that neither reads left to right nor masks padding (SigLIP, CoCa) sees its whole
         context, as in its training; for the others padding is left out, which changes nothing.
         """
-        if not self.architecture.causal_text and not isinstance(self.text_tower, HFTextEncoder):
-            missing = self.architecture.context_length - ids.shape[1]
-            ids = pad(ids, (0, missing), value=self.pad_id)
+        ids = pad(ids, (0, self.computed_length(ids.shape[1]) - ids.shape[1]), value=self.pad_id)
         return normalize(first(self.text_tower(ids)).float(), dim=-1)
+
+    def computed_length(self, length: int) -> int:
+        """The whole context for a tower that neither reads left to right nor masks padding."""
+        if self.architecture.causal_text or isinstance(self.text_tower, HFTextEncoder):
+            return length
+        return self.architecture.context_length
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Pixels as open_clip prepares them for this model."""

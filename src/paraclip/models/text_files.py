@@ -5,6 +5,7 @@ travel as texts in the checkpoint's header, so that one file is the complete mod
 asked.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,11 +51,18 @@ def read_text_files(folder: Path, needed: str = "config.json") -> TextFiles:
     return {path.name: path.read_text(encoding="utf-8") for path in found}
 
 
-def text_files_of(text_config: dict[str, Any], beside: Path | None) -> TextFiles | None:
+def text_files_of(
+    text_config: dict[str, Any], beside: Path | None, hub: bool = True
+) -> TextFiles | None:
     """The files that a text tower of open_clip's configuration needs, or None if it needs none.
 
     Looked for in the folder `beside` (or in it under the model's name), then in the cache of the
     Hugging Face hub, then on the hub itself.
+
+    Args:
+        text_config: open_clip's `text_cfg`.
+        beside: folder of the weights.
+        hub: whether the hub and its cache may be asked; not where a file gives the name.
 
     Raises:
         UserError: they are nowhere to be had.
@@ -65,7 +73,9 @@ def text_files_of(text_config: dict[str, Any], beside: Path | None) -> TextFiles
         ("hf_model_name", "config.json"),
     ):
         if name := text_config.get(option):
-            found |= local_files(name, needed, beside) or hub_files(name, needed)
+            found |= local_files(name, needed, beside) or (
+                hub_files(name, needed) if hub else missing(name, needed, beside)
+            )
     return found or None
 
 
@@ -76,6 +86,13 @@ def local_files(name: str, needed: str, beside: Path | None) -> TextFiles | None
         if (place / needed).is_file():
             return read_text_files(place, needed)
     return None
+
+
+def missing(name: str, needed: str, beside: Path | None) -> TextFiles:
+    """The error for files that are not beside the weights of a folder."""
+    what = f"there is no {needed} of {name}"
+    hint = f"Put the files of huggingface.co/{name} there; a folder's names are not looked up."
+    raise UserError(beside, what, hint)
 
 
 def hub_files(name: str, needed: str) -> TextFiles:
@@ -103,5 +120,15 @@ def folder_of(files: Mapping[str, str]) -> Iterator[Path]:
         folder = Path(name)
         for known in NAMES:
             if known in files:
-                (folder / known).write_text(files[known], encoding="utf-8")
+                (folder / known).write_text(without_code(known, files[known]), encoding="utf-8")
         yield folder
+
+
+def without_code(name: str, text: str) -> str:
+    """A configuration without its pointers to code on a hub, which transformers asks about."""
+    if not name.endswith("config.json"):
+        return text
+    content = json.loads(text)
+    if isinstance(content, dict):
+        content.pop("auto_map", None)
+    return json.dumps(content)

@@ -15,9 +15,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from paraclip.errors import UserError
+from paraclip.models.openclip import ClipSpec, build_clip
+from paraclip.models.untrusted import lay_out
 
 State = dict[str, Tensor]
 BROKEN = "Download it again, or give another file."
+# A weight takes a byte or more, but tied weights are stored once.
+MOST_OF_FILE = 4
 POSITIONS = "text.transformer.embeddings.position_ids"  # older transformers stored them
 
 
@@ -40,7 +44,10 @@ def read_state(path: Path) -> State:
     except UnpicklingError as error:
         hint = "Convert it to .safetensors where you trust it; ParaCLIP runs no code from files."
         raise UserError(path, "holds more than tensors", hint) from error
-    return plain_names(state, path)
+    found = plain_names(state, path)
+    if sum(value.numel() for value in found.values()) > MOST_OF_FILE * path.stat().st_size:
+        raise UserError(path, "describes more weights than it holds", BROKEN)
+    return found
 
 
 def read_torch(path: Path) -> object:
@@ -52,6 +59,9 @@ def read_torch(path: Path) -> object:
         script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
         others = ("input_resolution", "context_length", "vocab_size")
         return {name: value for name, value in script.state_dict().items() if name not in others}
+    if is_compressed(path):
+        hint = "torch compresses nothing: save the state_dict() again."
+        raise UserError(path, "is a compressed archive", hint)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about pickle protocols; errors are told in our words
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -63,6 +73,14 @@ def is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether something in a zip archive would grow when it is read."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
 
 
 def from_openai(path: Path) -> bool:
@@ -88,19 +106,41 @@ def plain_names(state: object, path: Path) -> State:
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
+def fitted_clip(spec: ClipSpec, state: State, path: object) -> nn.Module:
+    """The model of open_clip that `spec` describes, with weights under open_clip's names.
+
+    Raises:
+        UserError: they are the weights of another architecture; nothing was allocated then.
+        Exception: whatever open_clip, timm and transformers have for a specification that
+            describes no model.
+    """
+    empty = lay_out(lambda: build_clip(spec), len(state))
+    state = open_clip_names(empty, state)
+    check_state(empty.state_dict(), state, path, spec.name)
+    clip = build_clip(spec)
+    clip.load_state_dict(state)
+    return clip
+
+
 def load_open_clip_state(clip: nn.Module, state: State, path: object, name: str) -> None:
     """Load weights with open_clip's names into `build_clip`'s model.
 
     Raises:
         UserError: they are the weights of another architecture; nothing was loaded.
     """
+    state = open_clip_names(clip, state)
+    check_state(clip.state_dict(), state, path, name)
+    clip.load_state_dict(state)
+
+
+def open_clip_names(clip: nn.Module, state: State) -> State:
+    """Weights as `build_clip`'s model names them."""
     state = convert_to_custom_text_state_dict(convert_state_dict(clip, state))
     state.pop(POSITIONS, None)
-    ours = clip.state_dict()
-    if "logit_scale" in state:
-        state["logit_scale"] = state["logit_scale"].reshape(ours["logit_scale"].shape)
-    check_state(ours, state, path, name)
-    clip.load_state_dict(state)
+    scale = clip.state_dict()["logit_scale"]
+    if "logit_scale" in state and state["logit_scale"].numel() == 1:
+        state["logit_scale"] = state["logit_scale"].reshape(scale.shape)
+    return state
 
 
 def check_state(ours: State, theirs: State, path: object, name: str) -> None:

@@ -50,7 +50,7 @@ SMALL = Limits(
 class GenerateConfig:
     """Paraphrase captions in two steps with a large language model; writes triples.
 
-    Killed and started again with the same options, it goes on where it was.
+    Killed and started again with the same options, it resumes where it was.
     """
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
@@ -66,7 +66,7 @@ class GenerateConfig:
 
     first: int | None = None
     """Only so many captions from the start, to try things out. The same command with more of them,
-    or without this option, goes on and asks for the rest alone. Left out: all."""
+    or without this option, asks for the rest alone. Left out: all."""
 
     backend: str = "builtin"
     """builtin: SmolLM2-135M with the paraphrasing adapter that ParaCLIP brings, on this machine.
@@ -105,7 +105,7 @@ class GenerateConfig:
     """Questions under way at once. Left out: 16."""
 
     timeout: float = 60.0
-    """Seconds to wait for an answer before asking again."""
+    """Seconds from a question to the last byte of its answer, before it is asked again."""
 
     max_retries: int = 5
     """How often a request is repeated after a time-out, a rate limit or a server error."""
@@ -115,10 +115,10 @@ class GenerateConfig:
     word. auto: small for builtin, else strong."""
 
     min_similarity: float | None = None
-    """Least MiniLM cosine between an answer and its source (-1 to 1), instead of the limits'."""
+    """Least MiniLM cosine between an answer and its source (0 to 1), instead of the limits'."""
 
     min_support: float | None = None
-    """Least support of a new content word (-1 to 1), instead of the limits'."""
+    """Least support of a new content word (0 to 1), instead of the limits'."""
 
     max_broken: float = 0.01
     """Largest share of broken input rows that is skipped and counted instead of being an error
@@ -132,7 +132,7 @@ class GenerateConfig:
     cards of what is trained on them. Left out: the built-in model's own, for a server none."""
 
     fresh: bool = False
-    """Throw away the answers in the output folder and start anew."""
+    """Throw away the answers in the output folder and start over."""
 
     @property
     def builtin(self) -> bool:
@@ -183,19 +183,19 @@ class GenerateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NegativesConfig:
-    """Give every triple a hard negative: one of its texts with one thing in it made false."""
+    """Give every triple a hard negative: one of its texts with one fact changed."""
 
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
     """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
 
     out: str
-    """Where the triples go with the column `negative` (and `negative_kind`): .parquet or .jsonl."""
+    """Output: the triples with the columns `negative` and `negative_kind`, .parquet or .jsonl."""
 
     text: Literal["caption", "paraphrase_1", "paraphrase_2"] = "paraphrase_1"
-    """Which text of a triple is made false."""
+    """Which text of a triple is changed."""
 
     seed: int = 0
-    """Decides what is made false, and how."""
+    """Seed of the random choice of what is changed, and how."""
 
     max_broken: float = 0.01
     """Share of broken rows (0 to 1) to skip before giving up."""

