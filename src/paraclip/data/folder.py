@@ -2,8 +2,8 @@
 
 import os
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -86,19 +86,6 @@ def first_line(path: Path) -> bytes:
     return next((line for line in lines if line), b"")
 
 
-LARGEST_TEXT = 2**20
-
-
-@dataclass
-class Sample:
-    """Members of a shard with the same key."""
-
-    key: str
-    image: str | None = None
-    text: bytes | None = None
-    metadata: bytes | None = None
-
-
 def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
     """Records of a shard in img2dataset's layout: `key.jpg`, `key.txt` and `key.json`.
 
@@ -109,8 +96,11 @@ def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Re
         try:
             # On disk, tarfile seeks past the pictures; a remote shard is a stream.
             with tarfile.open(fileobj=stream, mode="r|" if is_remote(source) else "r:") as archive:
-                for row, sample in enumerate(samples(archive), start=1):
-                    yield shard_record(sample, source, row, columns)
+                samples = groupby(members(archive), key=lambda member: member[0])
+                for row, (key, parts) in enumerate(samples, start=1):
+                    image, caption = image_and_caption(archive, parts, columns)
+                    image = f"tar://{image}::{source}" if image and columns.image else None
+                    yield Record(f"{source}: {key}", row, caption, image, key, key)
         except (tarfile.TarError, ValueError) as error:  # ValueError: a broken PAX header
             if isinstance(error, tarfile.ReadError) and "unexpected end" in str(error):
                 problems.add(source, "the shard is truncated")
@@ -119,53 +109,31 @@ def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Re
             raise UserError(source, f"is not a tar file ({error})", hint) from error
 
 
-def samples(archive: tarfile.TarFile) -> Iterator[Sample]:
-    """Consecutive members with the same key."""
-    sample = None
+def members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
+    """Key, suffix and header of each file in a tar file."""
     while (member := archive.next()) is not None:
         # tarfile keeps all members that it has read; a long shard would fill the memory.
         archive.members.clear()  # type: ignore[attr-defined]
-        if not member.isfile():
-            continue
         path = PurePosixPath(member.name)
-        key, _, ending = path.name.partition(".")
-        key = (path.parent / key).as_posix()
-        if sample is None or sample.key != key:
-            if sample is not None:
-                yield sample
-            sample = Sample(key)
-        add_member(sample, f".{ending.lower()}", member, archive)
-    if sample is not None:
-        yield sample
+        stem, _, ending = path.name.partition(".")
+        if member.isfile():
+            yield (path.parent / stem).as_posix(), f".{ending.lower()}", member
 
 
-def add_member(
-    sample: Sample, suffix: str, member: tarfile.TarInfo, archive: tarfile.TarFile
-) -> None:
-    """Add the name of a picture, or the content of a text, to the sample."""
-    if suffix in SUFFIXES:
-        sample.image = member.name
-    elif suffix in (".txt", ".json"):
-        opened = archive.extractfile(member)
-        content = opened.read(LARGEST_TEXT) if opened else b""
-        if suffix == ".txt":
-            sample.text = content
-        else:
-            sample.metadata = content
-
-
-def shard_record(sample: Sample, source: str, row: int, columns: Columns) -> Record:
-    """The sample as a record; its picture is a URL into the shard."""
-    caption: Any = sample.text
-    if caption is None:
-        caption = metadata(sample).get(columns.caption)
-    image = f"tar://{sample.image}::{source}" if sample.image and columns.image else None
-    return Record(f"{source}: {sample.key}", row, caption, image, sample.key, sample.key)
-
-
-def metadata(sample: Sample) -> dict[str, Any]:
-    """The object in `key.json`; empty where it is missing or broken."""
+def image_and_caption(
+    archive: tarfile.TarFile, parts: Iterable[tuple[str, str, tarfile.TarInfo]], columns: Columns
+) -> tuple[str | None, Any]:
+    """Name of the picture and caption of the members with one key; None where there is none."""
+    image, texts = None, {}
+    for _, suffix, member in parts:
+        if suffix in SUFFIXES:
+            image = member.name
+        elif suffix in (".txt", ".json"):
+            opened = archive.extractfile(member)
+            texts[suffix] = opened.read(LARGEST_TEXT) if opened else b""
+    if ".txt" in texts:
+        return image, texts[".txt"]
     try:
-        return parse_json_object(sample.metadata or b"{}")
+        return image, parse_json_object(texts.get(".json", b"{}")).get(columns.caption)
     except BadJson:
-        return {}
+        return image, None

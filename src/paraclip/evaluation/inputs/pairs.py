@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from paraclip.data.captions import BrokenRow, clean_text, plain_text, require
 from paraclip.data.problems import Problems
@@ -38,14 +39,14 @@ class Pairs:
         return len(self.ids)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One pair, with its file and row."""
+class Pair(NamedTuple):
+    """One pair, with its file and row and its two columns."""
 
     id: str
     caption: str
     paraphrase: str
     where: str
+    columns: tuple[str, str]
 
 
 def read_pairs(
@@ -68,22 +69,21 @@ def read_pairs(
     """
     problems = Problems() if problems is None else problems
     files, before = pair_files(Path(source)), problems.count
-    readers = [PairReader(file, first, second, len(files) > 1) for file in files]
-    pairs = [pair for reader in readers for pair in reader.pairs(problems)]
+    several = len(files) > 1
+    pairs = [
+        pair
+        for file in files
+        for pair in file_pairs(file, first, second, f"{file.stem}/" if several else "", problems)
+    ]
     skipped = problems.count - before
     problems.check(len(pairs) + skipped)
     if not pairs:
         raise UserError(source, "holds no pairs", "Name a file with two text columns.")
     refuse_duplicate_ids(pairs)
-    columns = " and ".join(dict.fromkeys(name for reader in readers for name in reader.columns))
-    return Pairs(
-        name=f"{Path(source).name} ({columns})",
-        ids=tuple(pair.id for pair in pairs),
-        captions=tuple(pair.caption for pair in pairs),
-        paraphrases=tuple(pair.paraphrase for pair in pairs),
-        hash=text_hash(" ".join(file_hash(file) for file in files)),
-        skipped=skipped,
-    )
+    ids, captions, paraphrases, _, columns = zip(*pairs, strict=True)
+    names = " and ".join(dict.fromkeys(name for two in columns for name in two))
+    files_hash = text_hash(" ".join(file_hash(file) for file in files))
+    return Pairs(f"{Path(source).name} ({names})", ids, captions, paraphrases, files_hash, skipped)
 
 
 def pair_files(source: Path) -> list[Path]:
@@ -100,40 +100,28 @@ def pair_files(source: Path) -> list[Path]:
     return files
 
 
-class PairReader:
-    """Reads the pairs of one file.
+def file_pairs(
+    file: Path, first: str | None, second: str | None, prefix: str, problems: Problems
+) -> Iterator[Pair]:
+    """The pairs of one file; their ids begin with the prefix."""
+    columns = None
+    for number, (where, values) in enumerate(read_rows(str(file), problems)):
+        columns = columns or choose_texts(list(values), first or "caption", second, str(file))
+        try:
+            caption, paraphrase = (clean_text(values.get(name), name) for name in columns)
+            pair_id = plain_text(values.get("id", values.get("index")), "id")
+        except BrokenRow as broken:
+            problems.add(where, str(broken))
+            continue
+        pair_id = str(number) if pair_id is None else pair_id
+        yield Pair(prefix + pair_id, caption, paraphrase, where, columns)
 
-    Args:
-        file: a table.
-        first: column of the first wording, or None for `caption`.
-        second: column of the second, or None for the default ones.
-        several: there are other files, so the ids begin with the file's name.
-    """
 
-    def __init__(self, file: Path, first: str | None, second: str | None, several: bool) -> None:
-        self.file, self.first, self.second = str(file), first or "caption", second
-        self.prefix = f"{file.stem}/" if several else ""
-        self.columns: tuple[str, ...] = ()
-
-    def pairs(self, problems: Problems) -> Iterator[Pair]:
-        """The pairs of all rows that are not broken."""
-        for number, (where, values) in enumerate(read_rows(self.file, problems)):
-            self.columns = self.columns or self.choose(list(values))
-            try:
-                caption, paraphrase = (clean_text(values.get(name), name) for name in self.columns)
-                pair_id = plain_text(values.get("id", values.get("index")), "id")
-            except BrokenRow as broken:
-                problems.add(where, str(broken))
-                continue
-            pair_id = str(number) if pair_id is None else pair_id
-            yield Pair(self.prefix + pair_id, caption, paraphrase, where)
-
-    def choose(self, known: list[str]) -> tuple[str, str]:
-        """The two columns; raises UserError where one is missing."""
-        first = require(known, self.first, "first", self.file)
-        defaults = (name for name in SECOND if name in known and name != first)
-        second = self.second or next(defaults, SECOND[0])
-        return first, require(known, second, "second", self.file)
+def choose_texts(known: list[str], first: str, second: str | None, file: str) -> tuple[str, str]:
+    """The two columns; raises UserError where one is missing."""
+    require(known, first, "first", file)
+    defaults = (name for name in SECOND if name in known and name != first)
+    return first, require(known, second or next(defaults, SECOND[0]), "second", file)
 
 
 def refuse_duplicate_ids(pairs: list[Pair]) -> None:
