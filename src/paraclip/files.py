@@ -136,11 +136,7 @@ def take_lock(file: IO[bytes], name: Path, hint: str) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder, which is created if needed, until the block ends.
-
-    Raises:
-        UserError: another process holds the lock, or the folder cannot be written.
-    """
+    """Lock a folder, created if needed, until the block ends; raises UserError if it is locked."""
     path = folder / ".lock"
     with disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)

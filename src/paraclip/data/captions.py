@@ -1,7 +1,7 @@
 """A caption, the row it is read from, and the checks between the two."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from paraclip.data.config import Columns
@@ -56,33 +56,8 @@ class Record:
     image_id: Any = None
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Names of the columns to read, all of which the file has; None: nothing to read."""
-
-    caption: str
-    image: str | None
-    id: str | None
-    image_id: str | None
-
-    def names(self) -> list[str]:
-        """The names, without repetition."""
-        names = (self.caption, self.image, self.id, self.image_id)
-        return list(dict.fromkeys(name for name in names if name is not None))
-
-    def record(self, where: str, row: int, values: Mapping[str, Any]) -> Record:
-        """The record of a row given by column name; a missing id is empty, not None."""
-        image = values.get(self.image) if self.image else None
-        caption_id = None
-        if self.id:
-            caption_id = values.get(self.id)
-            caption_id = "" if caption_id is None else caption_id
-        image_id = values.get(self.image_id) if self.image_id else None
-        return Record(where, row, values.get(self.caption), image, caption_id, image_id)
-
-
-def choose_columns(available: Iterable[str], columns: Columns, where: str) -> Chosen:
-    """Match the columns that the options name with those of a file.
+def choose_columns(available: Iterable[str], columns: Columns, where: str) -> Columns:
+    """The columns that a file has; None where an optional one is missing.
 
     Raises:
         UserError: a named column is missing; the message lists the available ones.
@@ -96,12 +71,29 @@ def choose_columns(available: Iterable[str], columns: Columns, where: str) -> Ch
             return default if default in known else None
         return require(known, name, flag, where)
 
-    return Chosen(
+    return replace(
+        columns,
         caption=require(known, columns.caption, "caption", where),
         image=optional(columns.image, "image") if columns.image else None,
         id=optional(columns.id, "id"),
         image_id=optional(columns.image_id, "image-id"),
     )
+
+
+def column_names(chosen: Columns) -> list[str]:
+    """The names of the chosen columns, without repetition."""
+    names = (chosen.caption, chosen.image, chosen.id, chosen.image_id)
+    return list(dict.fromkeys(name for name in names if name is not None))
+
+
+def make_record(chosen: Columns, where: str, row: int, values: Mapping[str, Any]) -> Record:
+    """The record of a row given by column name; a missing id is empty, not None."""
+    image, caption_id, image_id = (
+        values.get(name) if name else None for name in (chosen.image, chosen.id, chosen.image_id)
+    )
+    if chosen.id and caption_id is None:
+        caption_id = ""
+    return Record(where, row, values.get(chosen.caption), image, caption_id, image_id)
 
 
 def require(known: list[str], name: str, flag: str, where: str) -> str:
@@ -120,11 +112,7 @@ def label(name: object) -> str:
 
 
 def clean_text(value: Any, name: str = "caption") -> str:
-    """The text, stripped.
-
-    Raises:
-        BrokenRow: it is not text, not UTF-8, empty, or longer than 10,000 characters.
-    """
+    """The text, stripped; raises BrokenRow if it is no text, empty or too long."""
     text = plain_text(value, name)
     if text is None or not (text := text.strip()):
         raise BrokenRow(f"the {name} is empty")
@@ -134,11 +122,7 @@ def clean_text(value: Any, name: str = "caption") -> str:
 
 
 def plain_text(value: Any, name: str) -> str | None:
-    """A text, bytes or whole number as text; None stays None.
-
-    Raises:
-        BrokenRow: it has another type, or is not UTF-8.
-    """
+    """A text, bytes or integer as text, or None; raises BrokenRow for others and without UTF-8."""
     if value is None:
         return None
     if isinstance(value, str) and value.isascii():

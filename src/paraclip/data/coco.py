@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from paraclip.data.captions import Record, choose_columns
+from paraclip.data.captions import Record, choose_columns, make_record
 from paraclip.data.config import Columns
 from paraclip.data.json_stream import array_at, open_json
 from paraclip.data.problems import Problems
@@ -41,7 +41,7 @@ def read_list(source: str, columns: Columns, problems: Problems) -> Iterator[Rec
                 problems.add(where, "the element is not an object")
                 continue
             chosen = chosen or choose_columns(values, usual_names(values, columns), source)
-            record = chosen.record(where, row, values)
+            record = make_record(chosen, where, row, values)
             if chosen.id is None and isinstance(record.caption, list):
                 record.id = record.image_id
             yield record

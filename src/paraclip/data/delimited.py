@@ -4,7 +4,14 @@ import csv
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from paraclip.data.captions import BrokenRow, Record, choose_columns, json_object, label
+from paraclip.data.captions import (
+    BrokenRow,
+    Record,
+    choose_columns,
+    json_object,
+    label,
+    make_record,
+)
 from paraclip.data.config import Columns
 from paraclip.data.lines import bounded_lines, open_source
 from paraclip.data.problems import Problems
@@ -14,23 +21,10 @@ Fields = Iterator[tuple[int, list[str]]]
 Splitter = Callable[[Iterator[tuple[int, str]], str, Problems], Fields]
 
 
-def read_csv(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """Records of a comma-separated file, quoted as spreadsheets do; a row counts its lines."""
-    return read_records(source, columns, problems, csv_fields)
-
-
-def read_tsv(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """Records of a tab-separated file: a line is a row, and quotes are part of the text.
-
-    Only a field that is quoted as a whole, as pandas writes it, is unquoted.
-    """
-    return read_records(source, columns, problems, tsv_fields)
-
-
-def read_records(
+def read_delimited(
     source: str, columns: Columns, problems: Problems, split: Splitter
 ) -> Iterator[Record]:
-    """Records of the chosen columns."""
+    """Records of a CSV or TSV file, whose lines `csv_fields` or `tsv_fields` splits."""
     rows = read_fields(source, problems, split)
     _, header = next(rows)
     chosen = choose_columns(header, columns, source)
@@ -42,11 +36,7 @@ def read_records(
 
 
 def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
-    """Line number and fields of the header, then of each row with as many fields.
-
-    Raises:
-        UserError: there is no header.
-    """
+    """Number and fields of the header line, then of each row with as many fields."""
     with open_source(source) as stream:
         lines = (
             (number, line.decode("utf-8", "surrogateescape"))
@@ -98,7 +88,10 @@ def csv_fault(error: csv.Error, lines: int) -> str:
 
 
 def tsv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> Fields:
-    """Number and fields of each line."""
+    """Number and fields of each line; quotes are part of the text.
+
+    Only a field that is quoted as a whole, as pandas writes it, is unquoted.
+    """
     for number, line in lines:
         yield number, [unquoted(field) for field in line.rstrip("\r\n").split("\t")]
 
@@ -118,7 +111,7 @@ def read_json_lines(source: str, columns: Columns, problems: Problems) -> Iterat
         where = f"{source}:{number}"
         chosen = chosen or choose_columns(values, columns, source)
         if chosen.caption in values:
-            yield chosen.record(where, number, values)
+            yield make_record(chosen, where, number, values)
         else:
             problems.add(where, f"has no {label(chosen.caption)}")
 

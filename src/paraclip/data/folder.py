@@ -67,11 +67,7 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def first_line(path: Path) -> bytes:
-    """The first line that is not empty.
-
-    Raises:
-        BrokenRow: there is no such file, it is a pipe or a device, or it is in UTF-16.
-    """
+    """The first line that is not empty; raises BrokenRow if there is no regular UTF-8 file."""
     try:
         check_input(path)
         with path.open("rb") as stream:

@@ -63,7 +63,9 @@ def open_image(reference: str, side: int) -> Image.Image:
             side is more than a hundred times the other.
     """
     try:
-        with open_bytes(reference) as stream, open_quietly(stream) as image:
+        with open_bytes(reference) as stream:
+            with without_warnings():
+                image = Image.open(stream, formats=FORMATS)
             refuse_extremes(reference, image)
             image.draft("RGB", (2 * side, 2 * side))
             turn = TURNS.get(orientation(image))
@@ -88,17 +90,10 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def open_quietly(stream: BinaryIO) -> Image.Image:
-    """The picture, its header read."""
-    with without_warnings():
-        return Image.open(stream, formats=FORMATS)
-
-
 def refuse_extremes(reference: str, image: Image.Image) -> None:
     """Raise UserError for a size that needs gigabytes to decode or to scale."""
-    hint = "Replace the picture."
     if image.width * image.height > MOST_PIXELS:
-        raise UserError(reference, TOO_MANY, hint)
+        raise UserError(reference, TOO_MANY, "Replace the picture.")
     if max(image.size) > MOST_RATIO * min(image.size):
         what = f"has sides of {image.width:,} x {image.height:,} pixels, which is too thin"
         raise UserError(reference, what, "Crop or replace the picture.")
@@ -197,7 +192,9 @@ def open_bytes(reference: str) -> BinaryIO:
 
 def read_member(shard: str, member: str) -> bytes:
     """One member of a tar file; from a remote file, only its bytes are fetched."""
-    index = shard_index(shard, *(() if is_remote(shard) else size_and_time(Path(shard))))
+    # Size and time tell a rewritten shard apart.
+    state = None if is_remote(shard) else os.stat(shard)
+    index = shard_index(shard, *((state.st_size, state.st_mtime_ns) if state else ()))
     if member not in index:
         raise FileNotFoundError(member)
     offset, size = index[member]
@@ -209,12 +206,6 @@ def read_member(shard: str, member: str) -> bytes:
     with Path(shard).open("rb") as stream:
         stream.seek(offset)
         return stream.read(size)
-
-
-def size_and_time(path: Path) -> tuple[int, int]:
-    """Bytes and time of the last change in nanoseconds, which tell a rewritten shard apart."""
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
 
 
 @lru_cache(maxsize=16)

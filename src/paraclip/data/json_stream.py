@@ -54,12 +54,8 @@ class JsonStream:
     def skip(self, expected: str) -> None:
         """Skip a bracket, comma or colon."""
         if self.peek() != expected:
-            raise self.fault(f"{expected!r} is missing")
+            raise self.refused(f"is not JSON ({expected!r} is missing)")
         self.index += 1
-
-    def fault(self, what: str) -> UserError:
-        """The error for a text that is not JSON."""
-        return self.refused(f"is not JSON ({what})")
 
     def refused(self, what: str) -> UserError:
         """An error that quotes the next 30 characters."""
@@ -79,7 +75,9 @@ class JsonStream:
                 raise self.refused(str(error)) from None
             except ValueError as error:
                 if len(self.text) - self.index > LARGEST_VALUE or not self.more():
-                    raise self.fault("a value is broken, or larger than 4 MiB") from error
+                    raise self.refused(
+                        "is not JSON (a value is broken, or larger than 4 MiB)"
+                    ) from error
                 continue
             # The next chunk may continue a number that ends with this one.
             if end < len(self.text) or not self.more():
@@ -110,7 +108,7 @@ class JsonStream:
         self.skip(end)
         self.open_brackets -= 1
         if not self.open_brackets and self.peek():
-            raise self.fault("the text should end")
+            raise self.refused("is not JSON (the text should end)")
 
     def skip_value(self) -> None:
         """Skip a value; an array element by element, so that it may have any length."""

@@ -75,7 +75,8 @@ def bounded_lines(
             if headed and number == 1:
                 hint = "Its first line must name the columns."
                 raise UserError(f"{source}:1", "the header is longer than 1 MiB", hint)
-            skip_line(stream)
+            while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                pass
             problems.add(f"{source}:{number}", "the line is longer than 1 MiB")
         elif line.strip():
             yield number, line
@@ -86,12 +87,6 @@ def without_mark(line: bytes, source: str) -> bytes:
     if line.startswith(UTF16_MARKS):
         raise UserError(source, "is in UTF-16", "Save it as UTF-8 (iconv -f UTF-16 -t UTF-8).")
     return line.removeprefix(UTF8_MARK)
-
-
-def skip_line(stream: IO[bytes]) -> None:
-    """Read to the end of the line."""
-    while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
-        pass
 
 
 def folder_of(source: str) -> str:

@@ -8,12 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paraclip.data.captions import Chosen, Record, choose_columns, label
+from paraclip.data.captions import Record, choose_columns, column_names, label, make_record
 from paraclip.data.config import Columns
-from paraclip.data.lines import is_remote, open_source
+from paraclip.data.lines import open_source
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.files import check_input
 
 ROWS_AT_ONCE = 1024
 
@@ -24,8 +23,8 @@ def read_parquet(source: str, columns: Columns, problems: Problems) -> Iterator[
         schema = file.schema_arrow
         chosen = choose_columns(schema.names, columns, source)
         refuse_pictures(schema, chosen, source)
-        for row, values in parquet_rows(file, chosen.names()):
-            yield chosen.record(f"{source}:{row}", row, values)
+        for row, values in parquet_rows(file, column_names(chosen)):
+            yield make_record(chosen, f"{source}:{row}", row, values)
 
 
 def parquet_rows(
@@ -47,24 +46,15 @@ def open_parquet(source: str) -> Iterator[pq.ParquetFile]:
         UserError: there is no such file, it is not Parquet, is truncated, or has two columns of
             the same name.
     """
-    if not is_remote(source):
-        check_input(source)
-    try:
-        if is_remote(source):
-            with open_source(source) as stream:
-                file = pq.ParquetFile(stream, buffer_size=2**20)
-                refuse_equal_names(file.schema_arrow.names, source)
-                yield file
-        else:
-            with pq.ParquetFile(source, memory_map=False, buffer_size=2**20) as file:
-                refuse_equal_names(file.schema_arrow.names, source)
-                yield file
-    except FileNotFoundError as error:
-        raise UserError(source, "there is no such file", "Check the name.") from error
-    except (pa.ArrowException, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        hint = "Make or fetch the file again."
-        raise UserError(source, f"cannot be read as Parquet ({first})", hint) from error
+    with open_source(source) as stream:
+        try:
+            file = pq.ParquetFile(stream, buffer_size=2**20)
+            refuse_equal_names(file.schema_arrow.names, source)
+            yield file
+        except (pa.ArrowException, OSError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            hint = "Make or fetch the file again."
+            raise UserError(source, f"cannot be read as Parquet ({first})", hint) from error
 
 
 def refuse_equal_names(names: Sequence[str], source: object) -> None:
@@ -75,7 +65,7 @@ def refuse_equal_names(names: Sequence[str], source: object) -> None:
         raise UserError(source, what, "Rename one or leave it out.")
 
 
-def refuse_pictures(schema: pa.Schema, chosen: Chosen, source: str) -> None:
+def refuse_pictures(schema: pa.Schema, chosen: Columns, source: str) -> None:
     """Raise UserError where the image column holds pictures instead of their names."""
     if chosen.image is None:
         return

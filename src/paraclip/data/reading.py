@@ -4,7 +4,7 @@ import glob
 import os
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import fsspec
@@ -20,7 +20,7 @@ from paraclip.data.captions import (
 )
 from paraclip.data.coco import read_coco
 from paraclip.data.config import Columns
-from paraclip.data.delimited import read_csv, read_json_lines, read_tsv
+from paraclip.data.delimited import csv_fields, read_delimited, read_json_lines, tsv_fields
 from paraclip.data.folder import read_folder, read_shard, walk
 from paraclip.data.lines import folder_of, is_remote
 from paraclip.data.parquet import read_parquet
@@ -33,8 +33,8 @@ Reader = Callable[[str, Columns, Problems], Iterator[Record]]
 that are broken as a whole."""
 
 READERS: dict[str, Reader] = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
+    ".csv": partial(read_delimited, split=csv_fields),
+    ".tsv": partial(read_delimited, split=tsv_fields),
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
     ".parquet": read_parquet,
@@ -66,22 +66,11 @@ class CaptionMaker:
         self.find = lru_cache(maxsize=8)(self.find_image)
 
     def captions(self, record: Record) -> list[Caption]:
-        """The captions of a record; none if it is broken.
-
-        Raises:
-            UserError: an earlier record has the same id.
-        """
-        try:
-            return self.checked(record)
-        except BrokenRow as broken:
-            self.problems.add(record.where, str(broken))
-            return []
-
-    def checked(self, record: Record) -> list[Caption]:
         """One caption, or one for each text of a list.
 
         Raises:
             BrokenRow: the caption, the id or the named picture is missing.
+            UserError: an earlier caption has the same id.
         """
         listed = isinstance(record.caption, list)
         texts = [clean_text(text) for text in (record.caption if listed else [record.caption])]
@@ -117,11 +106,7 @@ class CaptionMaker:
             self.seen.add(key)
 
     def find_image(self, name: str) -> str:
-        """Path or URL of a picture; a URL is not checked.
-
-        Raises:
-            BrokenRow: there is no such picture.
-        """
+        """Path or URL of a picture; raises BrokenRow if the path does not exist."""
         if is_remote(name):
             return name
         for root in self.roots:
@@ -205,13 +190,16 @@ def captions_and_lost(
 
     Problems that the consumer adds between two rows are not counted.
     """
-    while True:
-        before = maker.problems.count
-        record = next(rows, None)
-        captions = [] if record is None else maker.captions(record)
+    before = maker.problems.count
+    for record in rows:
+        captions = []
+        try:
+            captions = maker.captions(record)
+        except BrokenRow as broken:
+            maker.problems.add(record.where, str(broken))
         yield captions, maker.problems.count - before
-        if record is None:
-            return
+        before = maker.problems.count
+    yield [], maker.problems.count - before
 
 
 def records(file: str, columns: Columns, problems: Problems) -> Iterator[Record]:
@@ -238,11 +226,7 @@ def reader_of(file: str) -> Reader:
 
 
 def find_files(source: str) -> list[str]:
-    """The files or folders that a path, URL, glob or brace pattern names, in order.
-
-    Raises:
-        UserError: there are none, or one has an unknown format.
-    """
+    """The files and folders that a path, URL, glob or brace pattern names; raises UserError."""
     check_name(source)
     if not is_remote(source) and os.path.exists(source):
         files = [source]

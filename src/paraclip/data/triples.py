@@ -97,9 +97,8 @@ def cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 def write_paper_lines(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
     """Write the paper's JSONL; `index` is the id if all ids are integers, else the position."""
     ids = table["id"].to_pylist()
-    numbers = range(len(ids))
-    if all(name.isascii() and name.isdigit() for name in ids):
-        numbers = [int(name) for name in ids]  # type: ignore[assignment]
+    are_integers = all(name.isascii() and name.isdigit() for name in ids)
+    numbers = map(int, ids) if are_integers else range(len(ids))
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
         further = [name for name in table.column_names if name not in (*SCHEMA.names, "index")]
         texts = table.select(["image_id", *TEXTS, *further])
@@ -255,11 +254,7 @@ def any_column(values: list[Any]) -> pa.Array:
 
 
 def paper_row(values: dict[str, Any], number: int) -> dict[str, Any]:
-    """A row of SCHEMA from an object of the paper's JSONL.
-
-    Raises:
-        BrokenRow: one of the three texts is missing, empty or not text.
-    """
+    """A row of SCHEMA from an object of the paper's JSONL; raises BrokenRow."""
     row: dict[str, Any] = {}
     for name in TEXTS:
         if name not in values:
@@ -370,23 +365,20 @@ def with_replay(
     ]
     count = min(len(others), max(1, round(len(triples) * per_triple)))
     drawn = random.Random(seed).sample(others, count)
-    table = pa.Table.from_pylist([replay_row(row, image_ids) for row in drawn], schema=SCHEMA)
+    rows = [
+        {
+            "id": f"replay {row.id}",
+            # So that no caption is a negative of its own picture.
+            "image_id": image_ids.get(resolved(row.image), row.image_id),
+            "image": row.image,
+            **dict.fromkeys(TEXTS, row.caption),
+        }
+        for row in drawn
+    ]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
     return pa.concat_tables([triples, table], promote_options="default")
 
 
 def resolved(image: str | None) -> str | None:
     """One name for a picture that two sources may name differently."""
     return image if image is None or is_remote(image) else os.path.realpath(image)
-
-
-def replay_row(row: Caption, image_ids: Mapping[str | None, str]) -> dict[str, Any]:
-    """A row whose paraphrases equal the caption.
-
-    Args:
-        row: with a picture.
-        image_ids: by picture, those of the triples, so that a caption is no negative of its own
-            picture.
-    """
-    texts = dict.fromkeys(TEXTS, row.caption)
-    image_id = image_ids.get(resolved(row.image), row.image_id)
-    return {"id": f"replay {row.id}", "image_id": image_id, "image": row.image, **texts}

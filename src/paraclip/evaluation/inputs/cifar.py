@@ -88,8 +88,11 @@ def load_cifar(name: str, data: Path, how: Arithmetic) -> ZeroShot:
     """The test pictures of either set."""
     layout = LAYOUTS[name]
     file = data / layout.folder / layout.test
-    rows = read_rows(file, layout, GET[name])
-    classes = read_names(data / layout.folder / layout.names, layout, GET[name])
+    names = data / layout.folder / layout.names
+    for path in (file, names):
+        if not path.is_file():
+            raise UserError(path, "is missing", GET[name])
+    rows, classes = read_rows(file, layout, GET[name]), read_names(names, layout, GET[name])
     labels = rows[:, layout.label_bytes - 1]
     if labels.max() >= layout.classes:
         raise UserError(file, f"holds a class {labels.max()} of {layout.classes}", GET[name])
@@ -109,8 +112,6 @@ def load_cifar(name: str, data: Path, how: Arithmetic) -> ZeroShot:
 
 def read_rows(file: Path, layout: Layout, get: str) -> NDArray[np.uint8]:
     """Rows [pictures, label bytes + pixels] of a file whose size is right."""
-    if not file.is_file():
-        raise UserError(file, "is missing", get)
     width = layout.label_bytes + PIXELS
     size, right = file.stat().st_size, layout.rows * width
     if size != right:
@@ -120,8 +121,6 @@ def read_rows(file: Path, layout: Layout, get: str) -> NDArray[np.uint8]:
 
 def read_names(file: Path, layout: Layout, get: str) -> tuple[str, ...]:
     """The class names, one a line, with spaces for underscores."""
-    if not file.is_file():
-        raise UserError(file, "is missing", get)
     with file.open("rb") as stream:
         lines = stream.read(LARGEST_LIST).decode("ascii", "replace").split("\n")
     names = tuple(line.strip().replace("_", " ") for line in lines if line.strip())

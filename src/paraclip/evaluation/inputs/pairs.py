@@ -8,7 +8,7 @@ from typing import NamedTuple
 from paraclip.data.captions import BrokenRow, clean_text, plain_text, require
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.inputs.rows import ROW_READERS, read_rows
+from paraclip.evaluation.inputs.rows import ROW_READERS, read_rows, refuse_repeated
 from paraclip.files import check_input, file_hash, text_hash
 
 SECOND = ("caption2", "paraphrase", "paraphrase_1", "paraphrase_2")
@@ -79,7 +79,8 @@ def read_pairs(
     problems.check(len(pairs) + skipped)
     if not pairs:
         raise UserError(source, "holds no pairs", "Name a file with two text columns.")
-    refuse_duplicate_ids(pairs)
+    keys = ((pair.id, f"id {pair.id!r} is there twice", pair.where) for pair in pairs)
+    refuse_repeated(keys, "Make the ids unique.")
     ids, captions, paraphrases, _, columns = zip(*pairs, strict=True)
     names = " and ".join(dict.fromkeys(name for two in columns for name in two))
     files_hash = text_hash(" ".join(file_hash(file) for file in files))
@@ -122,13 +123,3 @@ def choose_texts(known: list[str], first: str, second: str | None, file: str) ->
     require(known, first, "first", file)
     defaults = (name for name in SECOND if name in known and name != first)
     return first, require(known, second or next(defaults, SECOND[0]), "second", file)
-
-
-def refuse_duplicate_ids(pairs: list[Pair]) -> None:
-    """Raise UserError for an id of two pairs."""
-    seen: dict[str, str] = {}
-    for pair in pairs:
-        if pair.id in seen:
-            what = f"id {pair.id!r} is there twice (first at {seen[pair.id]})"
-            raise UserError(pair.where, what, "Make the ids unique.")
-        seen[pair.id] = pair.where

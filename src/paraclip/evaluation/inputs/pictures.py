@@ -142,11 +142,7 @@ class Crop:
         return f"{self.path}#xywh={','.join(map(str, self.box))}"
 
     def open(self) -> Image.Image:
-        """The part, RGB, black beyond the picture's edge as in ARO's code.
-
-        Raises:
-            UserError: the picture cannot be read, or the box lies outside.
-        """
+        """The part, RGB, black beyond the picture's edge as in ARO's code."""
         picture, (x, y, width, height) = open_image(self.path, FULL_SIZE), self.box
         overlaps = -width < x < picture.width and -height < y < picture.height
         if width < 1 or height < 1 or not overlaps:

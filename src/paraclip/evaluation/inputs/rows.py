@@ -1,11 +1,12 @@
 """Rows of CSV, TSV, JSONL, JSON and Parquet files as dictionaries, one at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from paraclip.data.captions import BrokenRow
-from paraclip.data.delimited import csv_fields, json_objects, read_fields, tsv_fields
+from paraclip.data.delimited import Splitter, csv_fields, json_objects, read_fields, tsv_fields
 from paraclip.data.json_stream import open_json
 from paraclip.data.parquet import open_parquet, parquet_rows
 from paraclip.data.problems import Problems
@@ -17,11 +18,7 @@ Values = dict[str, Any]
 
 
 def read_rows(source: str, problems: Problems) -> Iterator[tuple[str, Values]]:
-    """File and row (`pairs.csv:12`) and values of each row; JSON holds an array or an object.
-
-    Raises:
-        UserError: there is no such file, its format is unknown, or it is broken as a whole.
-    """
+    """`file:row` and values of each row of a table, or of a JSON array or object of rows."""
     suffix = Path(source).suffix.lower()
     if suffix not in ROW_READERS:
         known = ", ".join(ROW_READERS)
@@ -54,9 +51,24 @@ def good_rows(
     return items, skipped
 
 
-def delimited_rows(source: str, problems: Problems) -> Iterator[tuple[int, Values]]:
+def refuse_repeated(rows: Iterable[tuple[Hashable, str, str]], hint: str) -> None:
+    """Raise UserError for a row whose key an earlier row has.
+
+    Args:
+        rows: key, message for a repetition, and `file:row` of each row.
+        hint: for the error.
+    """
+    first: dict[Hashable, str] = {}
+    for key, what, where in rows:
+        if key in first:
+            raise UserError(where, f"{what} (first at {first[key]})", hint)
+        first[key] = where
+
+
+def delimited_rows(
+    source: str, problems: Problems, split: Splitter
+) -> Iterator[tuple[int, Values]]:
     """Line number and values of each row of a CSV or TSV file with a header."""
-    split = tsv_fields if Path(source).suffix.lower() == ".tsv" else csv_fields
     rows = read_fields(source, problems, split)
     _, header = next(rows)
     for number, fields in rows:
@@ -81,9 +93,9 @@ def all_parquet_rows(source: str, problems: Problems) -> Iterator[tuple[int, Val
         yield from parquet_rows(file, file.schema_arrow.names)
 
 
-ROW_READERS = {
-    ".csv": delimited_rows,
-    ".tsv": delimited_rows,
+ROW_READERS: dict[str, Callable[[str, Problems], Iterator[tuple[int, Values]]]] = {
+    ".csv": partial(delimited_rows, split=csv_fields),
+    ".tsv": partial(delimited_rows, split=tsv_fields),
     ".jsonl": json_objects,
     ".ndjson": json_objects,
     ".json": json_rows,

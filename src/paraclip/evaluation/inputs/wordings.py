@@ -8,7 +8,7 @@ from typing import Any
 from paraclip.data.captions import clean_text, plain_text
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.inputs.rows import good_rows
+from paraclip.evaluation.inputs.rows import good_rows, refuse_repeated
 from paraclip.files import check_input, file_hash
 
 KINDS = (
@@ -86,7 +86,15 @@ def read_wordings(
     items, skipped = good_rows(source, lambda row, at: read_wording(row, kinds, at), problems)
     if not items:
         raise UserError(source, "holds no rows", FORM)
-    refuse_equal_rows(items)
+    keys = (
+        (
+            (item.image, item.caption, item.rewordings),
+            f"{item.image!r} is there twice with this caption",
+            item.where,
+        )
+        for item in items
+    )
+    refuse_repeated(keys, "Remove one.")
     all_kinds = tuple(dict.fromkeys(kind for item in items for kind, _ in item.rewordings))
     return Wordings(Path(source).name, tuple(items), all_kinds, file_hash(source), skipped)
 
@@ -116,14 +124,3 @@ def read_wording(values: dict[str, Any], kinds: Sequence[str] | None, where: str
         contrast=clean_text(texts[CONTRAST], CONTRAST),
         where=where,
     )
-
-
-def refuse_equal_rows(items: Sequence[Wording]) -> None:
-    """Raise UserError for two rows with the same picture, caption and rewordings."""
-    seen: dict[tuple[object, ...], str] = {}
-    for item in items:
-        key = (item.image, item.caption, item.rewordings)
-        if key in seen:
-            what = f"{item.image!r} is there twice with this caption (first at {seen[key]})"
-            raise UserError(item.where, what, "Remove one.")
-        seen[key] = item.where
