@@ -70,7 +70,7 @@ def test_none_reads_captions_alone(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "1 captions, 0 with a picture" in capsys.readouterr().out
 
 
-def test_broken_pictures_are_found_when_asked(
+def test_check_images_reports_broken_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     draw(tmp_path / "a.png")
@@ -87,9 +87,7 @@ def test_broken_pictures_are_found_when_asked(
         show(source, "--check-images")
 
 
-def test_what_would_steer_the_terminal_is_not_printed(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_control_characters_are_not_printed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     show(put(tmp_path / "a.csv", "caption\nAn \x1b[31mapple\x1b]0;title\x07 é\n"))
     printed = capsys.readouterr().out
     assert r"An \x1b[31mapple\x1b" in printed and "é" in printed

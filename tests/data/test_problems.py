@@ -1,4 +1,4 @@
-"""Broken rows: how many are put up with, and what is said about them."""
+"""Broken rows: accepted shares, lists and messages."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_a_limit_that_is_no_share_is_refused(share: float) -> None:
         Problems(share)
 
 
-def test_what_was_noted_elsewhere_is_taken_over() -> None:
+def test_problems_of_another_object_are_added() -> None:
     one, other = Problems(), Problems()
     one.add("a:1", "broken")
     other.add("b:2", "gone", rows=3)

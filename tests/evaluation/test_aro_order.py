@@ -103,7 +103,7 @@ def test_words_are_nltks_sentence_by_sentence() -> None:
 
 
 @WITH_NLTK
-def test_a_caption_is_shuffled_alike_whatever_stands_around_it() -> None:
+def test_a_shuffle_does_not_depend_on_the_other_captions() -> None:
     captions = ["the red dog sees the blue cat", "the dog sees", "a b c d e f g h"]
     whole = with_shuffles(captions, ListTagger(), 1)
     part = with_shuffles(captions[2:], ListTagger(), 1)
