@@ -78,12 +78,8 @@ def check_name(path: Path | str) -> None:
 def check_input(path: Path | str, hint: str = "Write its content to a file and name that.") -> None:
     """Refuse pipes, which may block for ever, and devices such as /dev/zero, which never end.
 
-    Args:
-        path: local; a missing file is left to the reader to report.
-        hint: for the error.
-
-    Raises:
-        UserError: the name is not UTF-8, or it is a pipe, a socket or a device.
+    Raises UserError with the hint for a pipe, a socket or a device; the reader reports missing
+    files.
     """
     check_name(path)
     try:
@@ -116,15 +112,8 @@ def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None
 def take_lock(file: IO[bytes], name: Path, hint: str) -> None:
     """Lock an open file until it is closed or the process ends.
 
-    On a file system without locks this does nothing.
-
-    Args:
-        file: open for writing.
-        name: path for the error.
-        hint: for the error.
-
-    Raises:
-        UserError: another process holds the lock.
+    This has no effect on a file system without locks. Raises UserError with the path `name` and
+    the hint if another process holds the lock.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,12 +158,7 @@ def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
 
 
 def file_hash(path: Path | str) -> str:
-    """SHA-256 of a file, the first 16 hex digits.
-
-    Raises:
-        OSError: it is missing or cannot be read.
-        UserError: it is not a regular file.
-    """
+    """The first 16 hex digits of a file's SHA-256; raises as `read_bounded`."""
     check_input(path)
     with Path(path).open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()[:16]
@@ -187,6 +171,5 @@ def text_hash(text: str) -> str:
 
 def cache_folder() -> Path:
     """Folder of all caches: `PARACLIP_CACHE`, by default `~/.cache/paraclip`."""
-    named = os.environ.get("PARACLIP_CACHE")
     root = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(named if named else f"{root}/paraclip").expanduser()
+    return Path(os.environ.get("PARACLIP_CACHE") or f"{root}/paraclip").expanduser()

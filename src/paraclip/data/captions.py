@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paraclip.data.config import Columns
-from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError, nearest
 
 LONGEST_CAPTION = 10_000
@@ -57,11 +56,7 @@ class Record:
 
 
 def choose_columns(available: Iterable[str], columns: Columns, where: str) -> Columns:
-    """The columns that a file has; None where an optional one is missing.
-
-    Raises:
-        UserError: a named column is missing; the message lists the available ones.
-    """
+    """The columns that a file has, None for missing optional ones; raises UserError for others."""
     known = list(available)
 
     def optional(name: str | None, flag: str) -> str | None:
@@ -142,11 +137,3 @@ def picture_name(value: Any) -> str | None:
     if name is not None and "\0" in name:
         raise BrokenRow("the image name holds a NUL character")
     return name
-
-
-def json_object(line: bytes) -> dict[str, Any]:
-    """The JSON object of a line; raises BrokenRow for anything else."""
-    try:
-        return parse_json_object(line)
-    except BadJson as error:
-        raise BrokenRow(f"the line {error}") from None

@@ -5,16 +5,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from paraclip.data.captions import (
-    BrokenRow,
     Record,
     choose_columns,
-    json_object,
     label,
     make_record,
 )
 from paraclip.data.config import Columns
 from paraclip.data.lines import bounded_lines, open_source
 from paraclip.data.problems import Problems
+from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
 
 Fields = Iterator[tuple[int, list[str]]]
@@ -121,8 +120,8 @@ def json_objects(source: str, problems: Problems) -> Iterator[tuple[int, dict[st
     with open_source(source) as stream:
         for number, line in bounded_lines(stream, source, problems):
             try:
-                values = json_object(line)
-            except BrokenRow as broken:
-                problems.add(f"{source}:{number}", str(broken))
+                values = parse_json_object(line)
+            except BadJson as error:
+                problems.add(f"{source}:{number}", f"the line {error}")
                 continue
             yield number, values

@@ -35,9 +35,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-WHITE = (255, 255, 255)
 SIDE = 224  # pixels, of most models
-
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn
 MOST_RATIO = 100  # of the longer side to the shorter, which a model scales to hundreds of pixels
 TOO_MANY = f"has more than {MOST_PIXELS:,} pixels"
@@ -164,7 +162,7 @@ def on_white(image: Image.Image) -> Image.Image:
     if image.mode not in ("RGBa", "La"):
         return image.convert("RGB")
     straight = image.convert({"RGBa": "RGBA", "La": "LA"}[image.mode]).convert("RGBA")
-    ground = Image.new("RGB", image.size, WHITE)
+    ground = Image.new("RGB", image.size, "white")
     ground.paste(straight, mask=straight.getchannel("A"))
     return ground
 
@@ -217,6 +215,11 @@ def shard_index(shard: str, *_size_and_time: int) -> dict[str, tuple[int, int]]:
             if entry.isfile():
                 index[entry.name] = (entry.offset_data, entry.size)
     return index
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """All pictures in a folder and its subfolders, sorted by path."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def pictures_hash(references: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from paraclip.data.lines import open_source
-from paraclip.data.untrusted_json import DECODER, BadJson, check_depth, too_deep
+from paraclip.data.untrusted_json import DECODER, TOO_DEEP, BadJson, check_depth
 from paraclip.errors import UserError
 
 CHUNK = 2**16
@@ -70,7 +70,7 @@ class JsonStream:
                 value, end = DECODER.raw_decode(self.text, self.index)
                 check_depth(value)
             except RecursionError:
-                raise self.refused(str(too_deep())) from None
+                raise self.refused(TOO_DEEP) from None
             except BadJson as error:
                 raise self.refused(str(error)) from None
             except ValueError as error:
@@ -112,10 +112,7 @@ class JsonStream:
 
     def skip_value(self) -> None:
         """Skip a value; an array element by element, so that it may have any length."""
-        if self.peek() != "[":
-            self.value()
-            return
-        for _ in self.elements():
+        for _ in self.elements() if self.peek() == "[" else [self.value()]:
             pass
 
 

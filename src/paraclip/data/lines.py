@@ -22,9 +22,8 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 def open_source(source: str) -> Iterator[IO[bytes]]:
     """A file opened for reading bytes; `.gz`, `.bz2` and `.xz` are decompressed.
 
-    Raises:
-        UserError: there is no such file, it is a pipe or a device, cannot be read or is truncated,
-            or its kind of URL needs a package that is not installed.
+    Raises UserError for a file that is missing, no regular file, unreadable or truncated, and for
+    a URL whose package is not installed.
     """
     if not is_remote(source):
         check_input(source)

@@ -40,12 +40,7 @@ def parquet_rows(
 
 @contextmanager
 def open_parquet(source: str) -> Iterator[pq.ParquetFile]:
-    """The file, before any row is read.
-
-    Raises:
-        UserError: there is no such file, it is not Parquet, is truncated, or has two columns of
-            the same name.
-    """
+    """The file, before any row is read; raises UserError if it is broken or names are ambiguous."""
     with open_source(source) as stream:
         try:
             file = pq.ParquetFile(stream, buffer_size=2**20)

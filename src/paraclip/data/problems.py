@@ -12,10 +12,7 @@ class Problems:
     """The rows that were skipped, and why.
 
     Args:
-        max_share: largest accepted share of broken rows, 0 to 1.
-
-    Raises:
-        UserError: the share is not between 0 and 1.
+        max_share: largest accepted share of broken rows, 0 to 1; raises UserError otherwise.
 
     Attributes:
         count: number of broken rows.
@@ -48,14 +45,7 @@ class Problems:
         self.listed += other.listed[: MOST_LISTED - len(self.listed)]
 
     def check(self, total: int) -> None:
-        """Raise an error if too many rows are broken.
-
-        Args:
-            total: number of all rows, broken ones included.
-
-        Raises:
-            UserError: more than `max_share` of the rows are broken; the error names the first.
-        """
+        """Raise UserError if more than `max_share` of `total` rows are broken."""
         if self.count <= self.max_share * total:
             return
         where, what = self.listed[0]

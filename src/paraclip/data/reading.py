@@ -117,13 +117,18 @@ class CaptionMaker:
         raise BrokenRow(f"there is no picture {label(name)} in {folders} (--images names another)")
 
 
+def is_folder(file: str) -> bool:
+    """Whether the path or URL is a local folder."""
+    return not is_remote(file) and os.path.isdir(file)
+
+
 def picture_roots(file: str, columns: Columns) -> list[str]:
     """Folders that relative names of pictures refer to.
 
     For a folder of pictures, the folder itself; for a file, `columns.images`, or by default the
     file's folder and the folder `images` in it.
     """
-    if not is_remote(file) and os.path.isdir(file):
+    if is_folder(file):
         return [file]
     if columns.images:
         return [columns.images]
@@ -165,7 +170,11 @@ def stream_captions(
     good, broken = 0, 0
     for file, prefix in zip(files, prefixes(files), strict=True):
         maker = CaptionMaker(file, columns, problems, seen, prefix)
-        for captions, lost in captions_and_lost(maker, records(file, columns, problems)):
+        if is_folder(file):
+            rows = read_folder(file, problems)
+        else:
+            rows = reader_of(file)(file, columns, problems)
+        for captions, lost in captions_and_lost(maker, rows):
             good += len(captions)
             broken += lost
             yield from captions
@@ -202,13 +211,6 @@ def captions_and_lost(
     yield [], maker.problems.count - before
 
 
-def records(file: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """The rows of one folder or file."""
-    if not is_remote(file) and Path(file).is_dir():
-        return read_folder(file, problems)
-    return reader_of(file)(file, columns, problems)
-
-
 def reader_of(file: str) -> Reader:
     """The reader for the suffix of a file; raises UserError where there is none."""
     suffixes = [suffix.lower() for suffix in Path(file).suffixes]
@@ -238,7 +240,7 @@ def find_files(source: str) -> list[str]:
     for file in files:
         if not is_remote(file):
             check_input(file)
-        if is_remote(file) or not os.path.isdir(file):
+        if not is_folder(file):
             reader_of(file)
     return files
 
@@ -246,11 +248,9 @@ def find_files(source: str) -> list[str]:
 def input_files(source: str) -> Iterator[str]:
     """Every file that `read_captions` would open; raises as `find_files`."""
     for file in find_files(source):
-        if is_remote(file) or not os.path.isdir(file):
-            yield file
-            continue
-        for path in walk(Path(file)):
+        for path in walk(Path(file)) if is_folder(file) else ():
             yield from {str(path), str(path.with_suffix(".txt"))}
+        yield file
 
 
 def matches(pattern: str) -> list[str]:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from paraclip.data.captions import BrokenRow, Caption, clean_text, label, picture_name
 from paraclip.data.delimited import json_objects
-from paraclip.data.images import SUFFIXES, one_of
+from paraclip.data.images import one_of, picture_files
 from paraclip.data.lines import is_remote
 from paraclip.data.parquet import refuse_equal_names
 from paraclip.data.problems import Problems
@@ -319,12 +319,11 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
         raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
     named: dict[str, list[str]] = {}
     exact: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES:
-            inside = path.relative_to(folder)
-            exact[str(inside)] = str(path)
-            for name in {path.stem, path.name, str(inside.with_suffix("")), str(inside)}:
-                named.setdefault(name, []).append(str(path))
+    for path in picture_files(folder):
+        inside = path.relative_to(folder)
+        exact[str(inside)] = str(path)
+        for name in {path.stem, path.name, str(inside.with_suffix("")), str(inside)}:
+            named.setdefault(name, []).append(str(path))
 
     def picture(image: str | None, image_id: str) -> str | None:
         if image and (is_remote(image) or os.path.isfile(image)):

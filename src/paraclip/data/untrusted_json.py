@@ -12,6 +12,7 @@ from paraclip.files import read_bounded
 MOST_BYTES = 64 * 2**20
 MOST_DEPTH = 100  # levels; far below the depth at which Python's own functions give up
 MOST_DIGITS = 100  # of an integer; a hash of 256 bits has 77
+TOO_DEEP = f"is nested deeper than {MOST_DEPTH} levels"
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -36,7 +37,7 @@ def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
     try:
         value = DECODER.decode(text)
     except RecursionError:
-        raise too_deep() from None
+        raise BadJson(TOO_DEEP) from None
     except json.JSONDecodeError as error:
         raise BadJson(f"is not JSON ({error.msg} at character {error.pos + 1:,})") from None
     if text.count("[") + text.count("{") > MOST_DEPTH:
@@ -66,16 +67,7 @@ def parse_json_object(content: bytes | str, most: int = MOST_BYTES) -> dict[str,
 
 
 def read_json_object(path: Path | str, hint: str, most: int = MOST_BYTES) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Args:
-        path: a regular file.
-        hint: for the error.
-        most: largest number of bytes.
-
-    Raises:
-        UserError: there is no such file, it cannot be read, or its JSON is refused.
-    """
+    """The object in a JSON file of at most `most` bytes; raises UserError with the hint."""
     try:
         return parse_json_object(read_bounded(path, most), most)
     except FileNotFoundError as error:
@@ -98,12 +90,7 @@ def check_depth(value: Any) -> None:
         ]
         if not level:
             return
-    raise too_deep()
-
-
-def too_deep() -> BadJson:
-    """The error for a value nested too deeply."""
-    return BadJson(f"is nested deeper than {MOST_DEPTH} levels")
+    raise BadJson(TOO_DEEP)
 
 
 def refuse_surrogates(value: Any) -> None:

@@ -101,7 +101,7 @@ def load_cifar(name: str, data: Path, how: Arithmetic) -> ZeroShot:
         write_tar(rows[:, layout.label_bytes :], packed)
     pictures = Labelled(
         name=f"test pictures of {layout.folder}",
-        references=tuple(f"tar://{member_name(row)}::{packed}" for row in range(len(rows))),
+        references=tuple(f"tar://{row:05d}.ppm::{packed}" for row in range(len(rows))),
         labels=tuple(map(int, labels)),
         classes=classes,
         templates=TEMPLATES,
@@ -136,11 +136,6 @@ def write_tar(pixels: NDArray[np.uint8], path: Path) -> None:
     with atomic_path(path) as temporary, tarfile.open(temporary, "w") as archive:
         for row, picture in enumerate(pictures):
             content = header + picture.tobytes()
-            entry = tarfile.TarInfo(member_name(row))
+            entry = tarfile.TarInfo(f"{row:05d}.ppm")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-
-
-def member_name(row: int) -> str:
-    """Name of a picture in the tar file."""
-    return f"{row:05d}.ppm"

@@ -66,30 +66,27 @@ def find_pictures(
         UserError: all or more than `how.max_broken` of the expected pictures are missing, or a
             name fits several different pictures.
     """
-    unique = list(dict.fromkeys(names))
+    keys = {name: picture_key(name) for name in names}
     files = files_by_key(folder)
-    expected = unique
+    expected = list(keys)
     if listed is not None and listed.exists():
         known = {
             picture_key(str(row.get("file_name"))) for _, row in read_rows(str(listed), Problems())
         }
-        expected = [name for name in unique if picture_key(name) in known]
+        expected = [name for name in keys if keys[name] in known]
     problems = Problems(how.max_broken)
     for name in expected:
-        if picture_key(name) not in files:
+        if keys[name] not in files:
             problems.add(folder / Path(name).name, "there is no such picture")
     problems.check(len(expected))
-    paths = {
-        name: one_of(name, files[picture_key(name)], folder)
-        for name in expected
-        if picture_key(name) in files
-    }
+    present = (name for name in expected if keys[name] in files)
+    paths = {name: one_of(name, files[keys[name]], folder) for name in present}
     if not paths:
-        what = f"holds none of the {len(unique):,} named pictures"
+        what = f"holds none of the {len(keys):,} named pictures"
         raise UserError(folder, what, "Put the pictures there.")
     notes = left_out(problems, len(expected))
-    if len(expected) < len(unique):
-        notes.append(f"the folder is a part of the set: {len(paths):,} of {len(unique):,} pictures")
+    if len(expected) < len(keys):
+        notes.append(f"the folder is a part of the set: {len(paths):,} of {len(keys):,} pictures")
     return Found(paths, notes)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.data.images import SUFFIXES
+from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.scoring.vectors import refuse_infinite
@@ -74,7 +74,7 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
 
 def folder_pool(folder: Path) -> Pool:
     """All pictures in a folder and its subfolders."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = picture_files(folder)
     if not paths:
         raise UserError(folder, "holds no pictures", "Name a folder that has some.")
     names = [path.relative_to(folder).as_posix() for path in paths]
@@ -137,14 +137,9 @@ def check_unit(block: Float, path: Path, start: int, hint: str) -> None:
 
 
 def refuse_missing(references: Sequence[str], max_broken: float) -> None:
-    """Raise an error before any computation if too many pictures are missing.
+    """Raise UserError if more than `max_broken` (0 to 1) of the pictures are missing.
 
-    Args:
-        references: paths, or URLs (which are not checked).
-        max_broken: largest share that may be missing, 0 to 1; the later steps skip those.
-
-    Raises:
-        UserError: more are missing; the error counts them and names the first.
+    This happens before any computation; later steps skip the others. URLs are not checked.
     """
     problems = Problems(max_broken)
     for name in dict.fromkeys(references):

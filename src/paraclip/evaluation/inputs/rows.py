@@ -52,11 +52,9 @@ def good_rows(
 
 
 def refuse_repeated(rows: Iterable[tuple[Hashable, str, str]], hint: str) -> None:
-    """Raise UserError for a row whose key an earlier row has.
+    """Raise UserError, with the hint, for a row whose key an earlier row has.
 
-    Args:
-        rows: key, message for a repetition, and `file:row` of each row.
-        hint: for the error.
+    A row consists of its key, the message for a repetition, and `file:row`.
     """
     first: dict[Hashable, str] = {}
     for key, what, where in rows:

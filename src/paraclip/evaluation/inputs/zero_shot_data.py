@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from paraclip.data.images import SUFFIXES
+from paraclip.data.images import picture_files
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot
 from paraclip.evaluation.scoring.vectors import Arithmetic
@@ -112,8 +112,3 @@ def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
         made_of="open_clip's short list",
     )
     return ZeroShot("image-folder", pictures, how)
-
-
-def picture_files(folder: Path) -> list[Path]:
-    """All pictures in a folder and its subfolders, sorted by path."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
