@@ -33,8 +33,7 @@ import torch
 from machine import RESULTS, keep, markdown
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
-from paraclip.data.replay import with_replay
-from paraclip.data.triples import TEXTS, attach_images, read_triples
+from paraclip.data.triples import TEXTS, attach_images, read_triples, with_replay
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
