@@ -53,7 +53,7 @@ class CaptionsConfig(Checked):
     check_images: bool = False
     """Also decode every picture (some hundred a second) and report the broken ones."""
 
-    max_broken: float = 0.01
+    max_broken: Share = 0.01
     """Largest share of broken rows (0 to 1) that are skipped and counted; more are an error."""
 
     problems: str | None = None
