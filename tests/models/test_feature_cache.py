@@ -10,8 +10,7 @@ from tiny_models import draw
 
 from paraclip.errors import UserError
 from paraclip.models import feature_cache
-from paraclip.models.feature_cache import FeatureCache, identity
-from paraclip.models.pruning import prune
+from paraclip.models.feature_cache import FeatureCache, identity, prune
 
 
 def test_rows_come_back_by_identity(tmp_path):

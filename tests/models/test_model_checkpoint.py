@@ -8,8 +8,7 @@ from tiny_models import tiny_clip
 from paraclip.errors import UserError
 from paraclip.merging.merge import merge
 from paraclip.models import checkpoint
-from paraclip.models.card import model_card
-from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
+from paraclip.models.checkpoint import load_checkpoint, model_card, read_header, save_model
 
 
 @pytest.mark.parametrize("kind", ["mini", "clip"])
@@ -158,7 +157,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(clip, tmp_path, monkeypatch
         place.write_bytes(b"half")
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("paraclip.models.disk.save_file", full)
+    monkeypatch.setattr("paraclip.models.tensors.save_file", full)
     with pytest.raises(UserError, match="the disk is full"):
         save_model(clip, path)
     assert path.read_bytes() == before

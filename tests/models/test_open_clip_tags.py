@@ -49,7 +49,7 @@ def ours(monkeypatch, tmp_path):
     """What ParaCLIP decides for a name, and the name of the architecture that it takes."""
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(b"")
-    monkeypatch.setattr("paraclip.models.download.download", lambda *names: weights)
+    monkeypatch.setattr("paraclip.models.published.download", lambda *names: weights)
     monkeypatch.setattr(loading, "header_or_none", lambda path: None)
 
     def assemble(name, config, preprocessing, path, hub=True):

@@ -15,8 +15,8 @@ from paraclip.merging.sweep import Scoring, rising, sweep
 from paraclip.merging.sweep_report import markdown, write_sweep
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.hashing import hash_tensors
 from paraclip.models.loading import load_model
+from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import provenance
 
 SHARED = ("benchmarks", "data", "pairs", "pool", "captions", "images", "k", "cache", "precision")

@@ -1,20 +1,24 @@
-"""The text side of `mini` and of `minilm`: a BERT, and the mean of its last states.
+"""Models whose text tower is a BERT: what `mini` and `minilm` share, and `minilm` itself.
 
-all-MiniLM-L6-v2 (Apache-2.0) is such a BERT, run as sentence-transformers runs it.
+all-MiniLM-L6-v2 (Apache-2.0) is such a BERT. Its vector is the mean of the last states over the
+tokens, as in sentence-transformers.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from paraclip.models.encoder import DualEncoder, Tokens
-from paraclip.models.text_files import TextFiles
-from paraclip.models.tokenizing import pad_rows
+from paraclip.errors import UserError
+from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
+from paraclip.models.hub import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
+from paraclip.models.text_files import TextFiles, folder_of, read_text_files
 
 CONTEXT_LENGTH = 256
 
@@ -93,3 +97,55 @@ def load_bert(transformer: nn.Module, path: Path) -> None:
         transformer.load_state_dict(
             {name: weights.get_tensor(name) for name in transformer.state_dict()}
         )
+
+
+class SentenceModel(BertEncoder):
+    """A text encoder alone. `SentenceModel.from_wheel()` is MiniLM; the bare class is random.
+
+    Args:
+        text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
+    """
+
+    def __init__(self, text_files: TextFiles) -> None:
+        super().__init__(text_files)
+        with folder_of(text_files) as folder:
+            self.text_tower = BertTower(folder)
+        self.image_tower = nn.Identity()
+        self.image_size = 224
+        width, context = self.text_tower.width, self.text_tower.context_length
+        self.architecture = Architecture("sentence", "minilm", width, context, False, False)
+        self.eval()
+
+    @classmethod
+    def from_wheel(cls) -> "SentenceModel":
+        """all-MiniLM-L6-v2.
+
+        Raises:
+            UserError: the wheel is not installed.
+        """
+        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+        model = cls(read_text_files(folder))
+        load_bert(model.text_tower.transformer, folder / "model.safetensors")
+        return model.eval()
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Refused."""
+        refuse()
+
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        """Refused."""
+        refuse()
+
+    def project_images(self, features: Tensor) -> Tensor:
+        """Refused."""
+        refuse()
+
+    def image_key(self) -> str:
+        """There are no features to be cached."""
+        return "no-pictures"
+
+
+def refuse() -> NoReturn:
+    """Raise: there is no image encoder."""
+    hint = "Ask it only benchmarks of text: --benchmarks sts,sugar-crepe-pp."
+    raise UserError("minilm", "is a text encoder alone and reads no pictures", hint)

@@ -1,5 +1,6 @@
-"""Our checkpoints: one safetensors file that is the complete model, and says what made it."""
+"""ParaCLIP checkpoints: one safetensors file that holds the complete model and its provenance."""
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,9 @@ from torch import Tensor
 
 from paraclip.errors import UserError
 from paraclip.files import write_text
-from paraclip.models.card import model_card
-from paraclip.models.disk import save_tensors
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.hashing import hash_tensors
 from paraclip.models.mini import Mini
+from paraclip.models.tensors import hash_tensors, save_tensors
 from paraclip.models.untrusted import (
     AGAIN,
     Shapes,
@@ -24,6 +23,64 @@ from paraclip.models.untrusted import (
     lay_out,
     shapes_of,
 )
+
+ASIDE = ("text_files", "open_clip")
+WORDS = {  # line of the card: where its values stand in the header
+    "base": ("base",),
+    "data": ("data", "source"),
+    "generator": ("generator", "generators"),
+    "licence": ("licence", "license"),
+}
+TERMS = """\
+Weights carry the terms of what they were made from: the base model, the pictures and captions,
+and the paraphrases of the generator named above. A language model's licence or its vendor's terms
+may bind what is trained on its answers. ParaCLIP itself is Apache-2.0.
+"""
+
+
+def model_card(name: str, header: dict[str, Any]) -> str:
+    """Markdown from a checkpoint's header.
+
+    Args:
+        name: of the file.
+        header: as `checkpoint.read_header` gives it.
+    """
+    architecture = header["architecture"]
+    facts = {key: value for key, value in header.items() if key not in ASIDE}
+    lines = [
+        f"# {name}",
+        "",
+        "An image and a text encoder with one vector space, tuned by ParaCLIP.",
+        "",
+        f"- architecture: {architecture['name']} ({architecture['kind']})",
+        f"- width of the vectors: {architecture['embed_dim']}",
+        f"- QuickGELU: {'yes' if architecture['quick_gelu'] else 'no'}",
+        f"- weights: {header.get('weights', 'unknown')} (SHA-256, first 16 digits)",
+    ]
+    for word, places in WORDS.items():
+        found = sorted(set().union(*(named(facts, place) for place in places)))
+        lines += [f"- {word}: {plain(value)}" for value in found or ["not recorded"]]
+    lines += ["", "## Terms", "", TERMS, "## Everything in the header", "", "```json"]
+    return "\n".join([*lines, json.dumps(facts, indent=2, default=str), "```", ""])
+
+
+def plain(value: str) -> str:
+    """A value from a header on one line of Markdown, where it is no HTML."""
+    return html.escape(" ".join(value.split()), quote=False)
+
+
+def named(facts: Any, word: str) -> set[str]:
+    """Texts that stand under `word`, alone or in a list, anywhere in nested dictionaries.
+
+    Hashes under `identity` are passed over: they say sameness, not what a thing is.
+    """
+    if not isinstance(facts, dict):
+        return set()
+    held = facts.get(word)
+    values = held if isinstance(held, list) else [held]
+    found = {value for value in values if isinstance(value, str) and value}
+    return found.union(*(named(value, word) for key, value in facts.items() if key != "identity"))
+
 
 FORMAT = "paraclip-model-1"
 

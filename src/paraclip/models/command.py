@@ -6,8 +6,7 @@ from torch import Tensor
 
 from paraclip.errors import UserError
 from paraclip.files import write_text
-from paraclip.models.card import model_card
-from paraclip.models.checkpoint import load_checkpoint, read_header, write_tensors
+from paraclip.models.checkpoint import load_checkpoint, model_card, read_header, write_tensors
 from paraclip.models.config import ExportConfig
 from paraclip.models.encoder import DualEncoder
 

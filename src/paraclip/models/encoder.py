@@ -1,9 +1,9 @@
-"""What the rest of ParaCLIP asks of a CLIP: two encoders, one vector space, one temperature."""
+"""The interface of every model: two encoders, one vector space, one temperature."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from PIL import Image
@@ -113,3 +113,28 @@ class DualEncoder(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.logit_scale.device
+
+
+Token = TypeVar("Token")
+
+
+def pad_rows(rows: Sequence[Sequence[int]], context_length: int, pad: int = 0) -> Tokens:
+    """Pad rows of token ids to the longest; past the context the last id (the end) is kept.
+
+    Args:
+        rows: ids of each text, start and end token included.
+        context_length: most ids of a text.
+        pad: id that fills the end.
+    """
+    truncated = sum(len(row) > context_length for row in rows)
+    kept = [cut(row, context_length) for row in rows]
+    length = max((len(row) for row in kept), default=0)
+    padded = [[*row, *[pad] * (length - len(row))] for row in kept]
+    return Tokens(torch.tensor(padded, dtype=torch.int64).reshape(len(rows), length), truncated)
+
+
+def cut(row: Sequence[Token], context_length: int) -> Sequence[Token]:
+    """The row of tokens (ids or what belongs to each), or its head with the end token."""
+    if len(row) <= context_length:
+        return row
+    return [*row[: context_length - 1], row[-1]]

@@ -9,10 +9,10 @@ import torch
 
 from paraclip.errors import UserError, nearest
 from paraclip.files import read_bounded
+from paraclip.models.bert import SentenceModel
 from paraclip.models.checkpoint import header_or_none, load_checkpoint, read_header
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.mini import Mini
-from paraclip.models.sentence import SentenceModel
 from paraclip.models.untrusted import build_errors, check_config, check_text_files
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -123,8 +123,7 @@ def from_open_clip(name: str, weights: str) -> DualEncoder:
     """An architecture of open_clip with the weights of a tag or a file."""
     import open_clip
 
-    from paraclip.models.download import download
-    from paraclip.models.published import uses_quick_gelu
+    from paraclip.models.published import download, uses_quick_gelu
 
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:

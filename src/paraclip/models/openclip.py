@@ -18,10 +18,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
-from paraclip.models.encoder import Architecture, DualEncoder, Tokens
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
+from paraclip.models.tensors import hash_tensors
 from paraclip.models.text_files import TextFiles, folder_of
-from paraclip.models.tokenizing import pad_rows
 
 CONTEXT_LENGTH = 77
 TOWERS = {"visual": "image_tower", "text": "text_tower"}

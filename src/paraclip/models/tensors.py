@@ -1,15 +1,28 @@
-"""Tensors to disk, whole or not at all, with the errors that Python has for a full disk."""
+"""Tensors: their hash, and atomic writes to safetensors files."""
 
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from paraclip.files import atomic_path
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bits of tensors, the first 16 hex digits."""
+    digest = sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
 
 OS_ERROR = re.compile(r"os error (\d+)")
 READABLE = 0o644  # safetensors makes files that only their owner can read
