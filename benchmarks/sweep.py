@@ -2,8 +2,8 @@
 
     PARACLIP_DATA=../shared/data python benchmarks/sweep.py
 
-Runs `paraclip merge --sweep` on models that `benchmarks/flickr8k.py` made. Two minutes a share on
-2 cores; what was scored is not scored again.
+Runs `paraclip merge --sweep` on models that `benchmarks/flickr8k.py --setup negatives` made. Two
+minutes a share on 2 cores; what was scored is not scored again.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
     made.add_argument("--base", default="runs/flickr8k/base/last.safetensors")
-    made.add_argument("--tuned", default="runs/flickr8k/tuned-0/last.safetensors")
+    made.add_argument("--tuned", default="runs/flickr8k/tuned_negatives-0/last.safetensors")
     made.add_argument("--sweep", type=float, nargs="+", default=[0.25, 0.5, 0.75])
     made.add_argument("--benchmarks", default=BENCHMARKS)
     made.add_argument("--report", default="runs/sweep", help="folder of the sweep and its scores")

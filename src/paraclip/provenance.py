@@ -10,8 +10,8 @@ from typing import Any
 
 import paraclip
 
-USER = re.compile(r"(\w+://)[^/@\s]+@")
-QUERY = re.compile(r"(\w+://[^\s?]*)\?\S+")
+USER = re.compile(r"\b(\w+://)\S*@")  # to the last @, since a password may hold any letter
+QUERY = re.compile(r"\b(\w+://[^\s?]*)\?\S+")
 PACKAGES = (
     *("torch", "torchvision", "open_clip_torch", "transformers", "timm", "numpy", "pillow"),
     *("pyarrow", "xllamacpp"),

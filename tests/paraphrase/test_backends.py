@@ -68,7 +68,9 @@ def test_a_server_that_gives_one_choice_is_asked_again(server: FakeServer) -> No
 @pytest.mark.parametrize(
     "trouble",
     [429, 500, 503, None, b"<html>busy</html>", b'{"choices": []}', b"{}", b'{"choices": "no"}',
-     b'{"choices": [{"message": {"content": 7}}]}', b"null"],
+     b'{"choices": [{"message": {"content": 7}}]}', b"null", b'{"choices": [{"message": null}]}',
+     b'{"choices": [{"message": "fine"}]}', b'{"choices": [{"message": {}}]}', b"[" * 100_000,
+     b'{"choices": [[]]}', b'{"choices": [{"text": [["fine"]]}]}'],
 )  # fmt: skip
 def test_trouble_is_overcome_by_asking_again(server: FakeServer, trouble: Reply) -> None:
     server.behave = lambda prompt, count: trouble if count == 1 else "fine"

@@ -5,6 +5,8 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -136,18 +138,26 @@ def test_other_limits_judge_old_answers_without_asking(server: FakeServer, tmp_p
     assert summary.rejected == {"step 1: drift": 5} and server.asked.total() == before
 
 
-def test_more_captions_go_on_and_changed_ones_are_refused(
-    server: FakeServer, tmp_path: Path
-) -> None:
+def test_of_more_captions_only_the_new_ones_are_asked(server: FakeServer, tmp_path: Path) -> None:
     run(server.url, tmp_path, 3)
     before = server.asked.total()
     assert run(server.url, tmp_path, 5).kept == 5
     assert server.asked.total() - before == 4
-    whole = (tmp_path / "triples.parquet").read_bytes()
-    changed = [Caption("c0", "Another text altogether.", "p", None, "captions.csv:2")]
-    with pytest.raises(UserError, match="'c0' had another text"):
-        generate(changed, fake_config(server.url, tmp_path), tmp_path)
-    assert (tmp_path / "triples.parquet").read_bytes() == whole
+
+
+def test_an_edited_caption_is_asked_again_and_no_other(server: FakeServer, tmp_path: Path) -> None:
+    run(server.url, tmp_path)
+    before = server.asked.total()
+    edited = [replace(one, caption=f"{one.caption} Now.") for one in captions(1)]
+    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+    rows = [*edited, *islice(captions(5), 1, None)]
+    summary = generate(rows, fake_config(server.url, tmp_path), tmp_path, judge=judge)
+    assert summary.kept == 5 and server.asked.total() - before == 2
+    table = read_triples(tmp_path / "triples.parquet").to_pylist()
+    assert [row["caption"] for row in table] == [row.caption for row in rows]
+    assert table[0]["paraphrase_1"] == rotate(edited[0].caption)
+    assert run(server.url, tmp_path).kept == 5  # the old answers are still there
+    assert server.asked.total() - before == 2
 
 
 def test_changed_settings_are_refused_and_fresh_starts_anew(
@@ -236,21 +246,17 @@ def test_the_command_reads_counts_and_prints(
     assert not left & {"triples.jsonl", "problems.txt", ".triples.parquet.1.part"}
 
 
-@pytest.mark.parametrize("name", ["triples.jsonl", "problems.txt", "rejected.jsonl"])
-def test_the_command_overwrites_no_input_and_no_file_of_others(
+@pytest.mark.parametrize("name", ["triples.jsonl", "rejected.jsonl"])
+def test_the_command_does_not_overwrite_its_input(
     server: FakeServer, tmp_path: Path, name: str
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
     content = '{"caption": "A cat sleeps."}\n'
     (out / name).write_text(content)
-    other = tmp_path / "captions.jsonl"
-    other.write_text(content)
-    source = out / name if name.endswith(".jsonl") else other
-    for path in (source, other):
-        fields = vars(fake_config(server.url, out)) | {"source": str(path)}
-        with pytest.raises(UserError, match=r"would be overwritten|not of an earlier run"):
-            generate_command(GenerateConfig(**fields))
+    fields = vars(fake_config(server.url, out)) | {"source": str(out / name)}
+    with pytest.raises(UserError, match="would be overwritten"):
+        generate_command(GenerateConfig(**fields))
     assert {path.name for path in out.iterdir()} == {name}
     assert (out / name).read_text() == content
 

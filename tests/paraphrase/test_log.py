@@ -13,6 +13,7 @@ from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.log import AnswerLog, lookup, sorted_pair
 
 SETTINGS: dict[str, Any] = {"model": "fake", "temperature": 1.0}
+KEY_JSON = b'"00ffee0011223344"'
 KEY, OTHER = "00ffee0011223344", "f0ffee0011223344"
 
 
@@ -74,7 +75,14 @@ def test_a_half_written_first_line_is_a_new_log(tmp_path: Path) -> None:
     opened(tmp_path).close()
 
 
-@pytest.mark.parametrize("damaged", [b"\x00\xff\n", b"{}\n", b"[1]\n", b'{"key": "zz"}\n'])
+@pytest.mark.parametrize("damaged", [
+    b"\x00\xff\n", b"{}\n", b"[1]\n", b'{"key": "zz"}\n', b"[" * 100_000 + b"\n",
+    *(b'{"key": %s, "answers": %s}\n' % (key, answers) for key, answers in [
+        (b"7", b"[]"), (b'"-1"', b"[]"), (b'"%s"' % (b"f" * 17), b"[]"), (KEY_JSON, b"7"),
+        (KEY_JSON, b"[7]"), (KEY_JSON, b'[["a"]]'), (KEY_JSON, b"[[7, true]]"),
+        (KEY_JSON, b'[["a", 1]]'), (KEY_JSON, b'{"a": 1}'),
+    ]),
+])  # fmt: skip
 def test_a_damaged_line_is_asked_again(tmp_path: Path, damaged: bytes) -> None:
     path = with_one_answer(tmp_path)
     head, line = path.read_bytes().splitlines(keepends=True)
@@ -98,22 +106,27 @@ def test_fresh_throws_old_answers_away(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 1
 
 
-def test_a_caption_with_another_text_is_refused(tmp_path: Path) -> None:
-    with_one_answer(tmp_path)
-    log = opened(tmp_path)
-    log.check_caption("7", "A dog.")
-    log.check_caption("8", "a new caption")
-    with pytest.raises(UserError, match="'7' had another text"):
-        log.check_caption("7", "A cat.")
-    log.close()
-
-
-def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize(
+    "content", ["id,caption\n", "notes without a line end", "id,caption\nhalf a", "{}\n[]\n", "\n"]
+)
+def test_a_file_that_is_no_log_is_refused_and_stays(
+    tmp_path: Path, content: str, fresh: bool
+) -> None:
     path = tmp_path / "answers.jsonl"
-    path.write_text("id,caption\n")
+    path.write_text(content)
     with pytest.raises(UserError, match="not a log"):
+        AnswerLog(path, SETTINGS, fresh)
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize("settings", ["7", "[]", "null", "[" * 100_000])
+def test_damaged_settings_are_one_line(tmp_path: Path, settings: str) -> None:
+    path = with_one_answer(tmp_path)
+    line = path.read_text().splitlines()[1]
+    path.write_text(f'{{"paraclip": 1, "settings": {settings}}}\n{line}\n')
+    with pytest.raises(UserError, match="settings are damaged"):
         opened(tmp_path)
-    assert path.read_text() == "id,caption\n"
 
 
 def test_two_runs_may_not_write_one_log(tmp_path: Path) -> None:

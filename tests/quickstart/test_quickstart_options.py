@@ -130,7 +130,7 @@ def test_broken_pictures_are_listed_and_counted_once(
     assert "2.png" in (config.folder / "broken.txt").read_text()
 
 
-def test_a_stage_whose_captions_changed_is_made_anew(
+def test_a_stage_whose_captions_changed_is_made_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = QuickstartConfig("here", str(tmp_path))
@@ -142,5 +142,5 @@ def test_a_stage_whose_captions_changed_is_made_anew(
             raise AnotherRun(tmp_path, "another run lies here", "Choose another --out.")
         return tmp_path / "made"
 
-    assert job.anew_if_stale("base", run) == tmp_path / "made" and asked == [False, True]
-    assert "base is made anew" in capsys.readouterr().out
+    assert job.again_if_stale("base", run) == tmp_path / "made" and asked == [False, True]
+    assert "base is made again" in capsys.readouterr().out

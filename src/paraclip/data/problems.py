@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from paraclip.errors import UserError
+from paraclip.errors import UserError, printable
 from paraclip.files import write_text
 
 MOST_LISTED = 1_000
@@ -69,7 +69,7 @@ class Problems:
             return ""
         rows = "row was" if self.count == 1 else "rows were"
         lines = [f"{self.count:,} broken {rows} skipped:"]
-        lines += [f"  {where}: {what}" for where, what in self.listed[:5]]
+        lines += [printable(f"  {where}: {what}") for where, what in self.listed[:5]]
         return "\n".join(lines + (["  ..."] if len(self.listed) > 5 else []))
 
     def write(self, path: Path | str) -> None:
@@ -78,6 +78,5 @@ class Problems:
         Raises:
             UserError: the place may not be written.
         """
-        lines = [f"{where}\t{what}\n" for where, what in self.listed]
-        text = "".join(lines).encode("utf-8", "backslashreplace").decode()
-        write_text(path, text)
+        lines = [f"{printable(where)}\t{printable(what)}\n" for where, what in self.listed]
+        write_text(path, "".join(lines))

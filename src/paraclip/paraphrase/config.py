@@ -50,7 +50,7 @@ SMALL = Limits(
 class GenerateConfig:
     """Paraphrase captions in two steps with a large language model; writes triples.
 
-    Killed and started again with the same options, it goes on where it was.
+    Killed and started again with the same options, it resumes where it was.
     """
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
@@ -66,7 +66,7 @@ class GenerateConfig:
 
     first: int | None = None
     """Only so many captions from the start, to try things out. The same command with more of them,
-    or without this option, goes on and asks for the rest alone. Left out: all."""
+    or without this option, asks for the rest alone. Left out: all."""
 
     backend: str = "builtin"
     """builtin: SmolLM2-135M with the paraphrasing adapter that ParaCLIP brings, on this machine.
@@ -105,7 +105,7 @@ class GenerateConfig:
     """Questions under way at once. Left out: 16."""
 
     timeout: float = 60.0
-    """Seconds to wait for an answer before asking again."""
+    """Seconds from a question to the last byte of its answer, before it is asked again."""
 
     max_retries: int = 5
     """How often a request is repeated after a time-out, a rate limit or a server error."""
@@ -132,7 +132,7 @@ class GenerateConfig:
     cards of what is trained on them. Left out: the built-in model's own, for a server none."""
 
     fresh: bool = False
-    """Throw away the answers in the output folder and start anew."""
+    """Throw away the answers in the output folder and start over."""
 
     @property
     def builtin(self) -> bool:

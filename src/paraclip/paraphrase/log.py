@@ -1,12 +1,14 @@
-"""The append-only log of all answers: what makes a killed run go on where it was.
+"""The append-only log of all answers: what lets a killed run resume where it was.
 
 The first line holds the settings that decide answers; every other line is one question's answers,
-written and flushed the moment they came. To find them again only 32 bytes a question are held in
-memory: a hash of the question and the place of its line.
+written and flushed the moment they came. To find them again only 16 bytes a question are held in
+memory: a hash of the question, which holds id and text, and the place of its line. A caption whose
+text was edited is thus another question; the old answers stay where they are.
 """
 
 import json
 import os
+import re
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,12 +22,9 @@ from paraclip.files import disk_errors, take_lock, text_hash
 from paraclip.paraphrase.backends import Answer
 
 FORMAT = 1
-FRESH = "Name another output folder, or start anew with --fresh."
-
-
-def number_of(text: str) -> int:
-    """A 64-bit hash of a text."""
-    return int(text_hash(text), 16)
+HEAD = b'{"paraclip"'
+FRESH = "Name another output folder, or start over with --fresh."
+KEY = re.compile(r"[0-9a-f]{16}")
 
 
 class AnswerLog:
@@ -34,17 +33,16 @@ class AnswerLog:
     Args:
         path: the log file; made if it is not there.
         settings: what decides the answers, JSON-able; must be the same each time.
-        fresh: throw away what is there.
+        fresh: throw away the answers that are there.
 
     Raises:
-        UserError: the settings differ from the log's, another run is writing it, or the place may
-            not be written.
+        UserError: the file is no log (it stays as it is), the settings differ from the log's,
+            another run is writing it, or the place may not be written.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], fresh: bool = False) -> None:
         self.path = path
         self._keys, self._places = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
-        self._ids, self._id_texts = self._keys, self._places
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab+")
@@ -56,6 +54,7 @@ class AnswerLog:
 
     def _open(self, settings: dict[str, Any], fresh: bool) -> None:
         take_lock(self._file, self.path, "Wait for it, or name another output folder.")
+        self._refuse_foreign()
         if fresh:
             self._file.truncate(0)
         self._drop_half_line()
@@ -64,6 +63,13 @@ class AnswerLog:
             self._append({"paraclip": FORMAT, "settings": settings})
         else:
             self._read(settings)
+
+    def _refuse_foreign(self) -> None:
+        """Leave a file alone that no run wrote, before anything in it is changed."""
+        self._file.seek(0)
+        head = self._file.read(len(HEAD))
+        if not HEAD.startswith(head):
+            raise UserError(self.path, "is not a log of answers", "Name another output folder.")
 
     def _drop_half_line(self) -> None:
         """A run that was killed while writing leaves a line without its end: it never counted."""
@@ -84,42 +90,27 @@ class AnswerLog:
         """A log of settings alone, left by a run whose server was down, binds nobody."""
         self._file.seek(0)
         head = self._file.readline()
-        if head.startswith(b'{"paraclip"') and not self._file.readline():
+        if head.startswith(HEAD) and not self._file.readline():
             self._file.truncate(0)
 
     def _read(self, settings: dict[str, Any]) -> None:
         """Check the settings and index every line."""
         self._file.seek(0)
         self._check(self._file.readline(), settings)
-        keys, places, ids, texts = array("Q"), array("Q"), array("Q"), array("Q")
+        keys, places = array("Q"), array("Q")
         place = self._file.tell()
         for line in self._file:
-            row = self._row(line)
+            row = row_of(line)
             if row is not None:
                 keys.append(int(row["key"], 16))
                 places.append(place)
-                if row["step"] == 1:
-                    ids.append(number_of(row["id"]))
-                    texts.append(int(row["text"], 16))
             place += len(line)
         self._keys, self._places = sorted_pair(keys, places)
-        self._ids, self._id_texts = sorted_pair(ids, texts)
-
-    @staticmethod
-    def _row(line: bytes) -> dict[str, Any] | None:
-        """A line's object; None for a line that is damaged, whose question is asked again."""
-        try:
-            row = json.loads(line)
-            int(row["key"], 16), row["id"], row["step"], int(row["text"], 16), row["answers"]
-        except (ValueError, KeyError, TypeError):
-            return None
-        return dict(row)
 
     def _check(self, line: bytes, settings: dict[str, Any]) -> None:
-        try:
-            known = json.loads(line)["settings"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(self.path, "is not a log of answers", FRESH) from error
+        known = (object_of(line) or {}).get("settings")
+        if not isinstance(known, dict):
+            raise UserError(self.path, "is a log whose settings are damaged", FRESH)
         wanted = json.loads(json.dumps(settings))
         for name in [*wanted, *(known.keys() - wanted.keys())]:
             if known.get(name) != wanted.get(name):
@@ -130,26 +121,13 @@ class AnswerLog:
         """Questions that were answered before this run."""
         return len(self._keys)
 
-    def check_caption(self, caption_id: str, text: str) -> None:
-        """Refuse a caption that had another text when the log was made.
-
-        Raises:
-            UserError: it had.
-        """
-        if not len(self):
-            return
-        known = lookup(self._ids, self._id_texts, number_of(caption_id))
-        if known is not None and known != number_of(text):
-            what = f"was made of other captions: {caption_id!r} had another text"
-            raise UserError(self.path, what, FRESH)
-
     def find(self, key: str) -> list[Answer] | None:
         """The answers that an earlier run logged under a key of 16 hex digits, or None."""
         place = lookup(self._keys, self._places, int(key, 16))
         if place is None:
             return None
         self._file.seek(place)
-        row = self._row(self._file.readline())
+        row = row_of(self._file.readline())
         return None if row is None else [Answer(text, cut) for text, cut in row["answers"]]
 
     def add(self, key: str, caption_id: str, step: int, text: str, found: list[Answer]) -> None:
@@ -175,9 +153,34 @@ class AnswerLog:
 
     def close(self) -> None:
         """Let the file go."""
-        # What no longer fitted on the disk was told when it was written; closing tries it again.
+        # What no longer fitted on the disk was reported when it was written; closing retries it.
         with suppress(OSError):
             self._file.close()
+
+
+def object_of(line: bytes) -> dict[str, Any] | None:
+    """The JSON object in a line, or None where there is none."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def row_of(line: bytes) -> dict[str, Any] | None:
+    """A line's object; None for a line that is damaged, whose question is asked again."""
+    row = object_of(line)
+    if row is None or not isinstance(row.get("key"), str) or not KEY.fullmatch(row["key"]):
+        return None
+    answers = row.get("answers")
+    return row if isinstance(answers, list) and all(map(is_answer, answers)) else None
+
+
+def is_answer(found: Any) -> bool:
+    """Whether something in a log is an answer: a text, and whether it was cut off."""
+    if not isinstance(found, list) or len(found) != 2:
+        return False
+    return isinstance(found[0], str) and isinstance(found[1], bool)
 
 
 def lookup(keys: np.ndarray, values: np.ndarray, wanted: int) -> int | None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from paraclip.data.triples import PROVENANCE, SCHEMA
 from paraclip.files import atomic_path, disk_errors
 from paraclip.language.words import rewords
+from paraclip.paraphrase.ownership import ALWAYS
 from paraclip.paraphrase.steps import Failed, Kept, Outcome, Rejected
 
 ROW_GROUP = 10_000  # rows held in memory before they are written
@@ -168,8 +169,9 @@ def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[Writers]:
         provenance: goes into the Parquet file's metadata.
     """
     noted = {PROVENANCE: json.dumps(provenance, ensure_ascii=False).encode()}
-    for left in out.glob(".*.part"):  # by a run that was killed; the log's lock keeps others out
-        left.unlink(missing_ok=True)
+    for name in ALWAYS:  # left by a run that was killed; the log's lock keeps others out
+        for left in out.glob(f".{name}.*.part"):
+            left.unlink(missing_ok=True)
     with (
         atomic_path(out / "triples.parquet") as triples,
         atomic_path(out / "rejected.jsonl") as rejected,

@@ -19,6 +19,7 @@ from paraclip.paraphrase.filters import Judge
 from paraclip.paraphrase.judging import JudgingDesk
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import Summary, open_outputs
+from paraclip.paraphrase.ownership import refuse_foreign
 from paraclip.paraphrase.prompts import make_prompt
 from paraclip.paraphrase.steps import Outcome, Paraphraser
 from paraclip.progress import bar
@@ -79,10 +80,42 @@ def generate(
     backend: Backend | None = None,
     judge: Judge | None = None,
 ) -> Summary:
+    """`generate_async` for callers without an event loop.
+
+    Args:
+        captions: see `generate_async`, as all others.
+        config: who is asked.
+        out: output folder.
+        total: for the progress bar.
+        backend: who answers.
+        judge: who judges.
+
+    Returns:
+        What became of every caption.
+
+    Raises:
+        UserError: an event loop is running here, or `generate_async` raised it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(generate_async(captions, config, out, total, backend, judge))
+    hint = "Use `await generate_async(...)` with the same arguments."
+    raise UserError("generate", "an event loop is running here, as in a notebook", hint)
+
+
+async def generate_async(
+    captions: Iterable[Caption],
+    config: GenerateConfig,
+    out: Path,
+    total: int | None = None,
+    backend: Backend | None = None,
+    judge: Judge | None = None,
+) -> Summary:
     """Paraphrase captions in two steps; writes triples and all that was not kept.
 
     Memory stays flat: a bounded window of captions is under way, results are written in input
-    order, and of old answers the log holds 32 bytes each.
+    order, and of old answers the log holds 16 bytes each.
 
     Args:
         captions: read once, as far as the window reaches.
@@ -97,15 +130,17 @@ def generate(
         What became of every caption.
 
     Raises:
-        UserError: the server is down or refuses, the log was made with other settings or
-            captions, a wheel is missing, or the disk is full. The log keeps what was answered.
+        UserError: the server is down or refuses, the log was made with other settings, a file in
+            `out` belongs to something else, a wheel is missing, or the disk is full. The log keeps
+            what was answered.
     """
     check_options(config)
+    refuse_foreign(out)
     backend = backend or make_backend(config)
     judge = judge or Judge(config.filter_limits)
     log = AnswerLog(out / "answers.jsonl", answer_settings(config, backend), config.fresh)
     try:
-        summary = asyncio.run(_run(captions, config, out, total, backend, judge, log))
+        summary = await _run(captions, config, out, total, backend, judge, log)
     finally:
         log.close()
     summary.check()
@@ -169,7 +204,7 @@ async def in_order(
 def answer_settings(config: GenerateConfig, backend: Backend) -> dict[str, Any]:
     """What decides the answers, and so must not change while a log grows.
 
-    The filters' limits are not among it: with other limits the same answers are judged anew.
+    The filters' limits are not among it: with other limits the same answers are judged once more.
     """
     asked = [make_prompt(config.prompt_style, step, "{text}").as_text() for step in (1, 2)]
     identity = builtin_identity(config.prompt_style) if config.builtin else {}

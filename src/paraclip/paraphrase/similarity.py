@@ -8,6 +8,7 @@ import numpy as np
 from paraclip.language.words import word_spans
 
 WIDTH = 384
+MOST_KEPT = 2048  # readings of the texts read last; at 30 KiB each, 60 MiB
 LONGEST = 96  # tokens read of one text; captions are far shorter
 
 
@@ -41,6 +42,7 @@ class SentenceEncoder:
         from paraclip.models.bert import SentenceModel
 
         self.batch_size = batch_size
+        self._kept: dict[str, Reading] = {}  # the text read last is at the end
         self._model = SentenceModel.from_wheel().requires_grad_(False)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -51,14 +53,26 @@ class SentenceEncoder:
         return vectors
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
-        """Sentence vector and word vectors of each text, in their order."""
-        by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        readings: dict[int, Reading] = {}
+        """Sentence vector and word vectors of each text, in their order.
+
+        The readings of the last texts are kept: a caption is the source in step 1 and read again in
+        step 2, where the answer of step 1 is the source.
+        """
+        found = {text: self._kept.pop(text) for text in set(texts) if text in self._kept}
+        found |= self._read_new([text for text in dict.fromkeys(texts) if text not in found])
+        self._kept |= found
+        for text in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT)]:
+            del self._kept[text]
+        return [found[text] for text in texts]
+
+    def _read_new(self, texts: list[str]) -> dict[str, Reading]:
+        """Readings of distinct texts."""
+        by_length = sorted(texts, key=len)
+        found: dict[str, Reading] = {}
         for start in range(0, len(by_length), self.batch_size):
-            places = by_length[start : start + self.batch_size]
-            batch = self._read_batch([texts[place] for place in places])
-            readings.update(zip(places, batch, strict=True))
-        return [readings[place] for place in range(len(texts))]
+            batch = by_length[start : start + self.batch_size]
+            found |= zip(batch, self._read_batch(batch), strict=True)
+        return found
 
     def _read_batch(self, texts: list[str]) -> list[Reading]:
         from paraclip.models.encoder import cut, pad_rows

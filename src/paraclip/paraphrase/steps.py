@@ -70,7 +70,6 @@ class Paraphraser:
         Raises:
             UserError: no question can succeed, or the server is gone.
         """
-        self.log.check_caption(caption.id, caption.caption)
         first = await self._step(caption, 1, caption.caption)
         if not isinstance(first, Verdict):
             return first
@@ -131,7 +130,7 @@ class Paraphraser:
         self._failures += 1
         if self._failures >= MOST_FAILURES:
             what = f"{self._failures} questions in a row got no answer ({error})"
-            raise UserError("generator", what, "See to the server; the same command goes on.")
+            raise UserError("generator", what, "Check the server; the same command resumes.")
 
 
 def distinct(answers: list[Answer]) -> list[Answer]:

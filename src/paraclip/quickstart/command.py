@@ -15,7 +15,7 @@ from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_provenance, read_triples
-from paraclip.errors import UserError
+from paraclip.errors import UserError, printable
 from paraclip.evaluation.reporting.report import console_table
 from paraclip.files import text_hash
 from paraclip.merging.merge import merge
@@ -65,7 +65,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
 
 def announce(number: int, what: str) -> None:
     """Say which stage begins."""
-    print(f"\n[{number}/5] {what}", flush=True)
+    print(f"\n[{number}/5] {printable(what)}", flush=True)
 
 
 def read_split(config: QuickstartConfig, problems: Problems) -> Split:
@@ -93,11 +93,14 @@ def tell(problems: Problems, config: QuickstartConfig) -> None:
     if problems.count:
         listed = config.folder / "broken.txt"
         problems.write(listed)
-        print(f"{problems.count} broken rows or pictures are skipped; {listed} lists them")
+        print(
+            f"{problems.count} broken rows or pictures are skipped; {printable(listed)} lists them"
+        )
 
 
 def where_things_are(out: Path) -> str:
     """What was made, for the last lines."""
+    out = Path(printable(out))
     return (
         f"Report:        {out / 'report' / 'report.md'}\n"
         f"Picture:       {out / 'report' / 'contact_sheet.png'}\n"
@@ -146,14 +149,14 @@ class Job:
             config = self.config.align_config(str(folder), fresh)
             return align(mini, texts, features, ids, config, folder, facts)
 
-        return load_model(str(self.anew_if_stale("base", run)), device="cpu")
+        return load_model(str(self.again_if_stale("base", run)), device="cpu")
 
-    def anew_if_stale(self, name: str, run: Callable[[bool], Path]) -> Path:
-        """Go on with a stage, or make it anew where its pictures, captions or options changed."""
+    def again_if_stale(self, name: str, run: Callable[[bool], Path]) -> Path:
+        """Resume a stage, or repeat it where its pictures, captions or options changed."""
         try:
             return run(self.config.fresh)
         except AnotherRun:
-            print(f"The captions, pictures or options have changed: {name} is made anew")
+            print(f"The captions, pictures or options have changed: {name} is made again")
             return run(True)
 
     def generate(self) -> pa.Table:
@@ -182,7 +185,7 @@ class Job:
             config = self.config.train_config(str(folder), name == "control", fresh)
             return train(base, mine, features, config, folder, facts)
 
-        return load_model(str(self.anew_if_stale(name, run)), device="cpu")
+        return load_model(str(self.again_if_stale(name, run)), device="cpu")
 
 
 def chosen(rows: list[Caption], config: QuickstartConfig) -> list[Caption]:

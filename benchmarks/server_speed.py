@@ -1,0 +1,154 @@
+"""How many answers a second the two-step run takes from a server, beside its client alone.
+
+    python benchmarks/server_speed.py
+
+A server in a process of its own answers every question after a fixed latency with the caption's
+words in another order. The client alone asks as many questions as a run does, and neither logs nor
+judges; the run does the whole job, with MiniLM loaded before. Other work on the machine makes the
+seconds longer; the processor time of an answer hardly changes. About 1 minute on 2 free cores.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from machine import CPU, RESULTS, facts_of, keep, markdown, taken_by
+from paraclip.data.captions import Caption
+from paraclip.paraphrase.backends import OpenAIBackend
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.filters import Judge, Question
+from paraclip.paraphrase.prompts import make_prompt
+from paraclip.paraphrase.run import generate
+
+CAPTIONS = Path(__file__).parents[1] / "recipes" / "paraphraser" / "own_captions.txt"
+
+
+def main() -> None:
+    """Measure the client and the run, print the table, write the results."""
+    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made.add_argument("--captions", type=int, default=2000)
+    made.add_argument("--latency", type=float, default=0.05, help="seconds before each answer")
+    made.add_argument("--concurrency", type=int, default=64)
+    made.add_argument("--out", type=Path, default=RESULTS)
+    options = made.parse_args()
+    rows = numbered(options.captions)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    server = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(options.latency, sender), daemon=True
+    )
+    server.start()
+    try:
+        found = measured(rows, f"http://127.0.0.1:{receiver.recv()}/v1", options.concurrency)
+    finally:
+        server.kill()
+    table = as_table(found, options)
+    keep("server_speed", options.out, table, settings=found, latency=options.latency)
+
+
+def numbered(count: int) -> list[Caption]:
+    """The project's own captions in turns, made distinct by a name at the end."""
+    lines = [line.rstrip(".") for line in CAPTIONS.read_text(encoding="utf-8").splitlines() if line]
+    texts = [f"{lines[row % len(lines)]} in {place_name(row)}." for row in range(count)]
+    return [Caption(str(row), text, str(row), None, "own") for row, text in enumerate(texts)]
+
+
+def place_name(row: int) -> str:
+    """A made-up name, another for each row."""
+    syllables = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aeiou"]
+    return "".join(syllables[row // 60**place % 60] for place in range(3)).capitalize()
+
+
+def measured(rows: list[Caption], url: str, concurrency: int) -> dict[str, dict[str, float]]:
+    """Seconds, processor seconds, answers and triples of the client alone and of the run."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = GenerateConfig(
+            source="own", out=Path(folder), backend="openai", base_url=url, model="fake",
+            concurrency=concurrency,
+        )  # fmt: skip
+        judge = Judge(config.filter_limits)
+        judge.judge([Question("A dog runs.", "A dog is running.")])
+        alone = taken_by(lambda: ask_alone(rows, config), CPU)
+        run = taken_by(lambda: generate(rows, config, Path(folder), judge=judge), CPU)
+        triples = pq.read_metadata(Path(folder) / "triples.parquet").num_rows
+        log = (Path(folder) / "answers.jsonl").read_text(encoding="utf-8")
+    return {
+        "client alone": {**asdict(alone), "answers": 2 * len(rows), "kept": 0},
+        "the run": {**asdict(run), "answers": log.count("\n") - 1, "kept": triples},
+    }
+
+
+def ask_alone(rows: list[Caption], config: GenerateConfig) -> None:
+    """Ask two questions a caption and do nothing with the answers."""
+
+    async def asking() -> None:
+        backend, waiting = OpenAIBackend(config), iter([*rows, *rows])
+
+        async def worker() -> None:
+            for row in waiting:
+                await backend.answer(make_prompt("paper", 1, row.caption), 1)
+
+        await asyncio.gather(*(worker() for _ in range(config.concurrency or 1)))
+        await backend.close()
+
+    asyncio.run(asking())
+
+
+def serve(latency: float, sender: Any) -> None:
+    """Answer chats on a free port of the loopback, until killed."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await read_head(reader):
+            length = next((int(line[15:]) for line in head if line.startswith(b"content-l")), 0)
+            body = await reader.readexactly(length)
+            await asyncio.sleep(latency)
+            writer.write(reply(json.loads(body) if body else {}))
+            await writer.drain()
+
+    async def serving() -> None:
+        server = await asyncio.start_server(talk, "127.0.0.1", 0, backlog=1024)
+        sender.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(serving())
+
+
+async def read_head(reader: asyncio.StreamReader) -> list[bytes]:
+    """The lines of a request's head in lower case; none where the client has left."""
+    try:
+        return (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return []
+
+
+def reply(body: dict[str, Any]) -> bytes:
+    """A response whose answer has the last two words of the question first."""
+    words = body["messages"][-1]["content"].rstrip(".").split() if body else []
+    message = {"role": "assistant", "content": " ".join(words[-2:] + words[:-2])}
+    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+    content = json.dumps({"id": "1", "created": 0, "model": "fake", "choices": choices}).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
+    return f"{head}\r\n\r\n".encode() + content
+
+
+def as_table(found: dict[str, dict[str, float]], options: argparse.Namespace) -> str:
+    """The table, and the state of the machine below it."""
+    rows = [
+        [name, f"{run['wall']:.1f}", f"{run['answers'] / run['wall']:.0f}",
+         f"{1000 * run['work'] / run['answers']:.1f}", f"{run['kept']:,.0f}"]
+        for name, run in found.items()
+    ]  # fmt: skip
+    heads = ("what", "seconds", "answers/s", "processor ms/answer", "triples kept")
+    setting = f"{options.latency * 1000:.0f} ms latency, {options.concurrency} in flight"
+    below = f"{options.captions:,} captions, {setting}. {facts_of()}"
+    return f"{markdown(heads, rows)}\n\n{below}"
+
+
+if __name__ == "__main__":
+    main()

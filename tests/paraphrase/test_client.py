@@ -1,0 +1,232 @@
+"""The client against servers that are slow, endless, packed, redirecting, or none at all."""
+
+import asyncio
+import gzip
+import json
+import shutil
+import ssl
+import subprocess
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_server import FakeServer, response
+from raw_server import RawServer, ok, raw_server
+
+from paraclip.errors import UserError
+from paraclip.paraphrase import client
+from paraclip.paraphrase.backends import Answer, AnswerError, OpenAIBackend
+from paraclip.paraphrase.client import check_address, secrets_of
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.prompts import Prompt
+
+KEY = "sk-secret-key"
+ASKED = Prompt(messages=({"role": "user", "content": "a dog runs"},))
+NOT_FOUND = b"HTTP/1.1 404 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+
+def backend(url: str | None, **changed: Any) -> OpenAIBackend:
+    options = {"model": "fake", "max_retries": 0, "timeout": 5.0} | changed
+    return OpenAIBackend(
+        GenerateConfig("x.csv", Path("out"), backend="openai", base_url=url, **options)
+    )
+
+
+def ask(url: str, started: bool = False, **changed: Any) -> Answer:
+    async def asking() -> Answer:
+        made = backend(url, **changed)
+        try:
+            if started:
+                await made.start()
+            return (await made.answer(ASKED, 1))[0]
+        finally:
+            await made.close()
+
+    return asyncio.run(asking())
+
+
+def forever(server: Callable[[], RawServer], piece: bytes, pause: float) -> Any:
+    """A handler that sends a piece again and again."""
+
+    def handler(head: bytes, send: Callable[[bytes], None]) -> None:
+        send(ok())
+        while not server().stopping.wait(pause):
+            send(piece)
+
+    return handler
+
+
+def test_a_server_that_drips_bytes_is_given_up() -> None:
+    servers: list[RawServer] = []
+    with raw_server(forever(lambda: servers[0], b" ", 0.05)) as server:
+        servers.append(server)
+        with pytest.raises(AnswerError, match="APITimeoutError"):
+            ask(server.url, timeout=0.5)
+        with pytest.raises(UserError, match="no server answers there"):
+            ask(server.url, started=True, timeout=0.5)
+
+
+def test_an_endless_answer_is_given_up() -> None:
+    servers: list[RawServer] = []
+    with raw_server(forever(lambda: servers[0], b" " * 100_000, 0.0)) as server:
+        servers.append(server)
+        with pytest.raises(AnswerError, match="larger than 8 MiB"):
+            ask(server.url)
+        assert server.sent < 5 * client.MOST_BYTES
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_packed_flood_is_given_up(layers: int) -> None:
+    packed = b" " * (20 << 20)
+    for _ in range(layers):
+        packed = gzip.compress(packed, 6)
+    encoding = ", ".join(["gzip"] * layers)
+    with (
+        raw_server(lambda head, send: send(ok(Content_Encoding=encoding) + packed)) as server,
+        pytest.raises(AnswerError, match=r"larger than 8 MiB|no known way"),
+    ):
+        ask(server.url)
+
+
+def test_of_a_packed_flood_no_more_than_the_limit_is_unpacked() -> None:
+    packed = gzip.compress(b" " * (64 << 20))
+    made = client.http.Response(200, request=client.http.Request("GET", "http://x"))
+    import tracemalloc
+
+    tracemalloc.start()
+    with pytest.raises(client.http.DecodingError):
+        client.unpacked(packed, "gzip", made)
+    assert tracemalloc.get_traced_memory()[1] < 3 * client.MOST_BYTES
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+def test_a_packed_answer_is_an_answer(pack: Callable[[bytes], bytes]) -> None:
+    name = "gzip" if pack is gzip.compress else "deflate"
+    body = pack(response(["fine"], plain=False))
+    with raw_server(lambda head, send: send(ok(Content_Encoding=name) + body)) as server:
+        assert ask(server.url).text == "fine"
+        assert b"accept-encoding: identity" in server.heads[0].lower()
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip"])
+def test_what_cannot_be_unpacked_is_no_answer(encoding: str) -> None:
+    with (
+        raw_server(lambda head, send: send(ok(Content_Encoding=encoding) + b"{}")) as server,
+        pytest.raises(AnswerError, match=r"packed|unpacked"),
+    ):
+        ask(server.url)
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_redirect_carries_no_key_and_no_caption_elsewhere(started: bool) -> None:
+    with FakeServer() as other:
+
+        def handler(head: bytes, send: Callable[[bytes], None]) -> None:
+            to = other.url.replace("://", "://me:secret@").encode()
+            if started or head.startswith(b"POST"):
+                send(b"HTTP/1.1 307 Go\r\nConnection: close\r\nLocation: %s\r\n\r\n" % to)
+
+        with (
+            raw_server(handler) as server,
+            pytest.raises(UserError, match=r"redirects to 'http://127.*if you trust it") as caught,
+        ):
+            ask(server.url, started)
+        assert not other.asked and "secret" not in str(caught.value)
+
+
+def test_a_web_page_is_one_line() -> None:
+    page = ok("text/html; charset=utf-8") + b"<html>Welcome</html>"
+    with (
+        raw_server(lambda head, send: send(page)) as server,
+        pytest.raises(UserError, match=r"answers with a web page.*end in /v1"),
+    ):
+        ask(server.url, started=True)
+
+
+@pytest.mark.parametrize("listed", [b"null", b"[" * 100_000, b"", b'{"data": 7}'])
+def test_a_server_may_list_its_models_as_it_likes(listed: bytes) -> None:
+    def handler(head: bytes, send: Callable[[bytes], None]) -> None:
+        send(ok() + (listed if head.startswith(b"GET") else response(["fine"], plain=False)))
+
+    with raw_server(handler) as server:
+        assert ask(server.url, started=True).text == "fine"
+
+
+def test_a_secret_that_the_server_repeats_is_kept_nowhere() -> None:
+    said = [f"{KEY} p@ssword", "x" * 3995 + KEY]
+    message = json.dumps({"error": {"message": f"\x1b[2J bad {KEY} p@ssword"}}).encode()
+    with FakeServer() as server:
+        url = server.url.replace("://", "://me:p%40ssword@")
+        server.behave = lambda prompt, count: [said[0]]
+        assert ask(url).text == "*** ***"
+        server.behave = lambda prompt, count: [said[1]]
+        assert ask(url).text == "x" * 3995 + "***"
+    refusal = b"HTTP/1.1 400 No\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n"
+    with raw_server(lambda head, send: send(refusal + message)) as raw:
+        with pytest.raises(AnswerError) as caught:
+            ask(raw.url.replace("://", "://me:p%40ssword@"))
+        assert KEY not in str(caught.value) and "p@ss" not in str(caught.value)
+        assert "\x1b" not in str(caught.value) and "bad ***" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", " ", "localhost:8000/v1", "ftp://host/v1", "http://", "http://[::1/v1", "http://host:x/v1",
+     "http://host:99999/v1", "http://ho st/v1", "http://host/\x1b[2J", "host", "http://:80",
+     "http://host:0/v1", "http://me:p@ss:x@host:x/v1", "me:p@ss:x@host", "http://a\nb",
+     "http://\udcff/v1", "http://xn--\xff/v1", "http://" + "a" * 70000],
+)  # fmt: skip
+def test_what_is_no_address_is_one_line(address: str) -> None:
+    with pytest.raises(UserError, match=r"^--base-url: ") as caught:
+        backend(address)
+    assert "p@" not in str(caught.value) and "ss:x" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://host", "https://me:pass@host:8000/v1/", "http://[::1]:80/v1", "http://é.de"]
+)
+def test_addresses_pass(address: str) -> None:
+    check_address("--base-url", address)
+
+
+def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "")
+    assert backend(None).base_url == "https://api.openai.com/v1"
+    monkeypatch.setenv("OPENAI_BASE_URL", "host:80")
+    with pytest.raises(UserError, match=r"^OPENAI_BASE_URL: 'host:80' is no address"):
+        backend(None)
+
+
+def test_short_secrets_are_left_in_place() -> None:
+    assert secrets_of("none", "http://me:pw@host") == ()
+    assert secrets_of("none", "http://[") == ()
+
+
+def test_a_server_without_tls_is_said_so() -> None:
+    with (
+        raw_server(lambda head, send: send(b"HTTP/1.1 400 No\r\n\r\n")) as server,
+        pytest.raises(UserError, match=r"does not speak TLS.*Check http or https"),
+    ):
+        ask(server.url.replace("http:", "https:"), started=True)
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="a certificate is made with openssl")
+def test_an_untrusted_certificate_is_said_so(tmp_path: Path) -> None:
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key -out cert -days 1 -subj /CN=x"
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    with (
+        raw_server(lambda head, send: None, context) as server,
+        pytest.raises(UserError, match=r"certificate is not trusted \(self.signed"),
+    ):
+        ask(server.url.replace("http:", "https:"), started=True)

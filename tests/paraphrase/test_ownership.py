@@ -1,0 +1,109 @@
+"""A run replaces and deletes what a run wrote, and nothing else."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_encoder import BagEncoder
+from fake_server import FakeServer
+from generating import captions, fake_config
+
+from paraclip.errors import UserError
+from paraclip.paraphrase.command import generate_command
+from paraclip.paraphrase.config import SMALL, GenerateConfig
+from paraclip.paraphrase.filters import Judge
+from paraclip.paraphrase.ownership import extras, summary_of
+from paraclip.paraphrase.run import generate, generate_async
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as fake:
+        fake.behave = lambda prompt, count: prompt  # copies everything: no weights are needed
+        yield fake
+
+
+def options(url: str, source: Path, out: Path, **changed: Any) -> GenerateConfig:
+    fields = {**vars(fake_config(url, out)), "source": str(source), "max_broken": 0.9}
+    return GenerateConfig(**fields | changed)
+
+
+def source_of(folder: Path, broken: bool = False) -> Path:
+    path = folder / "captions.jsonl"
+    rows = [{"caption": "A dog."}, {"caption": "A cat."}, *([{"caption": ""}] if broken else [])]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("name", ["triples.jsonl", "rejected.jsonl", "failed.jsonl"])
+@pytest.mark.parametrize("pattern", [False, True])
+def test_an_input_is_never_an_output(
+    server: FakeServer, tmp_path: Path, name: str, pattern: bool
+) -> None:
+    path = source_of(tmp_path).rename(tmp_path / name)
+    whole = path.read_bytes()
+    source = tmp_path / f"{name[:4]}*.jsonl" if pattern else path
+    with pytest.raises(UserError, match=f"{name}: .*would be overwritten"):
+        generate_command(options(server.url, source, tmp_path))
+    assert path.read_bytes() == whole and [path] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["triples.parquet", "summary.json", "problems.txt"])
+def test_a_foreign_file_is_not_replaced(server: FakeServer, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    with pytest.raises(UserError, match=f"{name}: is there already, and no earlier run wrote it"):
+        generate_command(options(server.url, source_of(tmp_path, broken=True), out))
+    assert (out / name).read_text() == "mine" and not server.asked
+
+
+def test_foreign_files_that_are_not_in_the_way_stay(server: FakeServer, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("problems.txt", "triples.jsonl", ".mine.part"):
+        (out / name).write_text("mine")
+    for _ in range(2):
+        generate_command(options(server.url, source_of(tmp_path), out))
+    for name in ("problems.txt", "triples.jsonl", ".mine.part"):
+        assert (out / name).read_text() == "mine"
+    with pytest.raises(UserError, match=r"triples\.jsonl: is there already"):
+        generate_command(options(server.url, source_of(tmp_path), out, jsonl=True))
+
+
+def test_the_files_of_an_earlier_run_are_replaced(server: FakeServer, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):
+        generate_command(options(server.url, source_of(tmp_path, broken=True), out, jsonl=True))
+    assert (out / "problems.txt").exists() and (out / "triples.jsonl").exists()
+    generate_command(options(server.url, source_of(tmp_path), out))
+    assert not (out / "problems.txt").exists() and not (out / "triples.jsonl").exists()
+
+
+@pytest.mark.parametrize("text", ["", "7", "[" * 100_000, '{"reused_answers": 1, "provenance": 7}'])
+def test_a_damaged_summary_owns_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "summary.json").write_text(text)
+    assert summary_of(tmp_path) is None and extras(None) == []
+
+
+def test_in_a_running_loop_the_async_form_is_named_and_works(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    config = fake_config(server.url, tmp_path)
+    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+
+    async def notebook() -> int:
+        with pytest.raises(UserError, match=r"Use `await generate_async"):
+            generate(captions(3), config, tmp_path, judge=judge)
+        return (await generate_async(captions(3), config, tmp_path, judge=judge)).captions
+
+    assert asyncio.run(notebook()) == 3
