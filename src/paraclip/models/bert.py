@@ -1,7 +1,7 @@
-"""Models whose text tower is a BERT: what `mini` and `minilm` share, and `minilm` itself.
+"""Models whose text tower is a BERT: the base class of `mini`, and `minilm`.
 
-all-MiniLM-L6-v2 (Apache-2.0) is such a BERT. Its vector is the mean of the last states over the
-tokens, as in sentence-transformers.
+`minilm` is all-MiniLM-L6-v2 (Apache-2.0). It is a text encoder without an image encoder, a baseline
+for benchmarks of text. Its vector is the mean of the last states, as in sentence-transformers.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ class BertTower(nn.Module):
         return states
 
     def mean(self, states: Tensor, ids: Tensor) -> Tensor:
-        """Mean [batch, width] of states over the tokens that are no padding."""
+        """Mean [batch, width] of states over the tokens that are not padding."""
         weights = (ids != self.pad).unsqueeze(-1).to(states.dtype)  # [batch, length, 1]
         return (states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
 
@@ -58,12 +58,12 @@ class BertTower(nn.Module):
         return self.mean(self.states(ids), ids)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Text vectors [batch, width], not yet of unit length."""
+        """Text vectors [batch, width], not normalised."""
         return self.pooled(ids)
 
 
 class BertEncoder(DualEncoder):
-    """What models with a BERT as text tower have in common; the image side is a subclass's.
+    """Base class of models with a BERT as text tower; subclasses add the image side.
 
     Args:
         text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
@@ -82,17 +82,17 @@ class BertEncoder(DualEncoder):
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Word pieces, lower case; at most 256 with start and end."""
-        rows = [found.ids for found in self.tokenizer.encode_batch(list(texts))]
+        """Lower-case word pieces; at most 256, start and end included."""
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
         return pad_rows(rows, self.architecture.context_length, self.text_tower.pad)
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
-        """Unit text vectors [batch, embed_dim]; padding is known by its id."""
+        """Unit text vectors [batch, embed_dim]; padding is recognised by its id."""
         return normalize(self.text_tower(ids).float(), dim=-1)
 
 
 def load_bert(transformer: nn.Module, path: Path) -> None:
-    """Load BERT weights; the pooler, which nobody asks, stays behind."""
+    """Load BERT weights, without the pooler, which is not used."""
     with safe_open(path, "pt") as weights:
         transformer.load_state_dict(
             {name: weights.get_tensor(name) for name in transformer.state_dict()}
@@ -129,23 +129,23 @@ class SentenceModel(BertEncoder):
         return model.eval()
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Refused."""
-        refuse()
+        """Raise: there is no image encoder."""
+        no_image_encoder()
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
-        """Refused."""
-        refuse()
+        """Raise: there is no image encoder."""
+        no_image_encoder()
 
     def project_images(self, features: Tensor) -> Tensor:
-        """Refused."""
-        refuse()
+        """Raise: there is no image encoder."""
+        no_image_encoder()
 
     def image_key(self) -> str:
-        """There are no features to be cached."""
+        """A constant: there are no features to cache."""
         return "no-pictures"
 
 
-def refuse() -> NoReturn:
-    """Raise: there is no image encoder."""
-    hint = "Ask it only benchmarks of text: --benchmarks sts,sugar-crepe-pp."
-    raise UserError("minilm", "is a text encoder alone and reads no pictures", hint)
+def no_image_encoder() -> NoReturn:
+    """Raise the error of a model without an image encoder."""
+    hint = "Use benchmarks of text: --benchmarks sts,sugar-crepe-pp."
+    raise UserError("minilm", "has a text encoder only and reads no pictures", hint)

@@ -1,4 +1,4 @@
-"""Tensors: their hash, and atomic writes to safetensors files."""
+"""Hash of tensors, and safetensors files written completely or not at all."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from paraclip.files import atomic_path
 
+OS_ERROR = re.compile(r"os error (\d+)")
+MODE = 0o644  # safetensors creates files that only their owner can read
+
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and bits of tensors, the first 16 hex digits."""
@@ -24,25 +27,21 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-OS_ERROR = re.compile(r"os error (\d+)")
-READABLE = 0o644  # safetensors makes files that only their owner can read
-
-
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file whole or not at all.
+    """Write a safetensors file completely or not at all.
 
     Raises:
-        UserError: the disk is full or the place may not be written.
+        UserError: the disk is full or the path is not writable.
     """
     with atomic_path(path) as temporary:
         with native_disk_errors():
             save_file(dict(tensors), temporary, metadata)
-        temporary.chmod(READABLE)
+        temporary.chmod(MODE)
 
 
 @contextmanager
 def native_disk_errors() -> Iterator[None]:
-    """Turn a `SafetensorError` that carries an error number of the system into an `OSError`."""
+    """Raise an `OSError` for a `SafetensorError` that carries an operating system error number."""
     try:
         yield
     except SafetensorError as error:
