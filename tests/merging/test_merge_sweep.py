@@ -18,7 +18,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval
 from paraclip.evaluation.benchmarks.zero_shot import ZeroShot
-from paraclip.evaluation.command import find_benchmarks
+from paraclip.evaluation.choice import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import BENCHMARKS
 from paraclip.evaluation.scoring.bootstrap import Interval

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.command import find_benchmarks
+from paraclip.evaluation.choice import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.files import cache_folder
 from paraclip.merging.config import MergeConfig
