@@ -90,7 +90,7 @@ def test_ones_own_pairs_pool_and_captions(config: EvaluateConfig, tmp_path: Path
     (tmp_path / "pool.txt").write_text("red_0.png\nblue_0.png\n")
     own = replace(
         config, data=None, pairs=str(tmp_path / "pairs.csv"), first_column="one",
-        second_column="two", pool=str(tmp_path / "pool.txt"), images=str(data / "images"), k=2,
+        second_column="two", pool=str(tmp_path / "pool.txt"), images=str(data / "images"), k=(2,),
         captions=str(data / "captions.csv"),
     )  # fmt: skip
     retrieval, both_ways = choice.find_benchmarks(own)
