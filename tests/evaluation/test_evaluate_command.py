@@ -80,7 +80,7 @@ def test_named_benchmarks_must_have_their_data(config: EvaluateConfig) -> None:
         choice.find_benchmarks(replace(nothing, benchmarks="paraphrased-retrieval"))
     with pytest.raises(UserError, match="no benchmark has its data"):
         choice.find_benchmarks(nothing)
-    with pytest.raises(UserError, match=r"no such benchmark. Did you mean sts\?"):
+    with pytest.raises(UserError, match=r"is not a benchmark. Did you mean sts\?"):
         choice.find_benchmarks(replace(config, benchmarks="sst"))
 
 
@@ -119,7 +119,7 @@ def test_labels() -> None:
         "merged": "runs/merged.safetensors",
         "ViT-B-32:/w=1.safetensors": "ViT-B-32:/w=1.safetensors",
     }
-    with pytest.raises(UserError, match="label 'mini' is used twice"):
+    with pytest.raises(UserError, match="label 'mini' is there twice"):
         choice.label_models(("mini", "mini=other"))
     with pytest.raises(UserError, match="no model is given"):
         choice.label_models(())

@@ -137,7 +137,7 @@ def test_suite_and_benchmarks_are_one_or_the_other(tmp_path: Path) -> None:
     both = EvaluateConfig((), benchmarks="sts", suite="paper", data=str(tmp_path))
     with pytest.raises(UserError, match="--benchmarks is given too"):
         choice.find_benchmarks(both)
-    with pytest.raises(UserError, match=r"no such suite. Did you mean paper"):
+    with pytest.raises(UserError, match=r"is not a suite. Did you mean paper"):
         choice.find_benchmarks(EvaluateConfig((), data=str(tmp_path), suite="papr"))
 
 

@@ -1,8 +1,8 @@
-"""Which models and benchmarks the options name: labels, suites, and the data that they need."""
+"""Choice of models and benchmarks from options: of `evaluate`, of a sweep, of an ablation."""
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from paraclip.errors import UserError, nearest
@@ -14,58 +14,70 @@ from paraclip.evaluation.sources import arithmetic, data_folder
 LABEL = re.compile(r"([A-Za-z0-9_+-][A-Za-z0-9_.+-]*)=(.+)")
 
 
-def label_models(entries: Sequence[str]) -> dict[str, str]:
-    """Model names by label, from entries such as `tuned=runs/tuned/best.safetensors`.
+def label_models(given: tuple[str, ...]) -> dict[str, str]:
+    """Names of models by label; the default label of a checkpoint is its file or folder.
 
-    An entry without a label gets one from `default_label`.
+    Args:
+        given: NAME or LABEL=NAME.
 
     Raises:
-        UserError: there is no entry, or two have the same label.
+        UserError: there is no model, or a label is repeated.
     """
-    if not entries:
+    if not given:
         raise UserError("evaluate", "no model is given", "Name one, such as base=mini.")
-    names: dict[str, str] = {}
-    for entry in entries:
+    labelled: dict[str, str] = {}
+    for entry in given:
         match = LABEL.fullmatch(entry)
         label, name = match.groups() if match else (default_label(entry), entry)
-        if label in names:
-            hint = "Write another label before it, such as second=..."
-            raise UserError(entry, f"the label {label!r} is used twice", hint)
-        names[label] = name
-    return names
+        if label in labelled:
+            hint = "Give it another label, as in second=..."
+            raise UserError(entry, f"the label {label!r} is there twice", hint)
+        labelled[label] = name
+    return labelled
 
 
 def default_label(name: str) -> str:
-    """`tuned` for `runs/tuned/best.safetensors`; any other name is its own label."""
+    """`tuned` for `runs/tuned/best.safetensors`; other names unchanged."""
     path = Path(name)
     if path.suffix != ".safetensors" or ":" in name:
         return name
     return path.parent.name if path.stem in ("best", "last") and path.parent.name else path.stem
 
 
-def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str, str]]:
-    """The benchmarks that the options ask for, on their data.
+def find_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
+    """`choose_benchmarks` for commands: reports on standard error which ones are left out."""
+    benchmarks, left_out = choose_benchmarks(config)
+    warn_left_out(left_out)
+    return benchmarks
 
-    Returns:
-        the benchmarks, and the reason by name for each one of a suite whose data is missing.
+
+def warn_left_out(reasons: Mapping[str, str]) -> None:
+    """Report on standard error the benchmarks that are left out."""
+    for name, reason in reasons.items():
+        print(f"paraclip: {name} left out: {reason}", file=sys.stderr)
+
+
+def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str, str]]:
+    """Benchmarks with their data, and the reasons for those of a suite that are left out.
+
+    Benchmarks named by the user need their data; those of a suite without data are left out.
 
     Raises:
-        UserError: a benchmark or suite is unknown, a named benchmark lacks its data, or no
-            benchmark has any.
+        UserError: a benchmark or suite is unknown, a named benchmark lacks its data, or all do.
     """
-    data_folder(config)  # a wrong --data is an error of its own, not one of each benchmark
+    data_folder(config)  # a wrong --data is an error, not a reason to skip
     if config.benchmarks is not None:
         return [make_benchmark(name, config) for name in named_benchmarks(config)], {}
     suite = config.suite or "all"
     if suite not in SUITES:
-        raise UserError(suite, "there is no such suite", nearest(suite, list(SUITES)))
+        raise UserError(suite, "is not a suite", nearest(suite, list(SUITES)))
     benchmarks, left_out = [], {}
     for name in in_suite(suite):
         try:
             benchmarks.append(make_benchmark(name, config))
         except UserError as reason:
             if names_sources(config) and not isinstance(reason, Missing):
-                raise  # the user's own data is wrong
+                raise  # an option is wrong
             left_out[name] = str(reason)
     if not benchmarks:
         warn_left_out(left_out)
@@ -74,41 +86,28 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
     return benchmarks, left_out
 
 
-def find_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
-    """`choose_benchmarks` for commands: standard error names those that are left out."""
-    benchmarks, left_out = choose_benchmarks(config)
-    warn_left_out(left_out)
-    return benchmarks
-
-
-def warn_left_out(reasons: Mapping[str, str]) -> None:
-    """A line on standard error for each benchmark that is left out."""
-    for name, reason in reasons.items():
-        print(f"paraclip: {name} left out: {reason}", file=sys.stderr)
-
-
 def names_sources(config: EvaluateConfig) -> bool:
-    """Whether an option names the user's own data, in which no error is ignored."""
+    """Whether options name data: an error in it is not skipped."""
     return any((config.pairs, config.pool, config.captions, config.images_by_class))
 
 
 def named_benchmarks(config: EvaluateConfig) -> list[str]:
-    """The names in `--benchmarks`, each once.
+    """The names in `--benchmarks`, without duplicates.
 
     Raises:
-        UserError: one is unknown, or a suite is named too.
+        UserError: a name is unknown, or --suite is given too.
     """
     if config.suite is not None:
         raise UserError("--suite", "--benchmarks is given too", "Give one of the two.")
     names = [name.strip() for name in (config.benchmarks or "").split(",") if name.strip()]
     for name in names:
         if name not in BENCHMARKS:
-            raise UserError(name, "there is no such benchmark", nearest(name, list(BENCHMARKS)))
+            raise UserError(name, "is not a benchmark", nearest(name, list(BENCHMARKS)))
     return list(dict.fromkeys(names))
 
 
 def make_benchmark(name: str, config: EvaluateConfig) -> Benchmark:
-    """One benchmark of the table on its data."""
+    """A benchmark with its data."""
     if BENCHMARKS[name].configured:
         return maker_of(name)(config)
     return load(name, data_folder(config), arithmetic(config))

@@ -1,4 +1,4 @@
-"""`paraclip evaluate`: finds data and models, scores, writes the report, prints the table."""
+"""`paraclip evaluate`: score models, write the report and print the table."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -13,7 +13,7 @@ from typing import Any
 
 from paraclip.errors import UserError
 from paraclip.files import file_hash
-from paraclip.models.wheels import wheel_file
+from paraclip.models.hub import wheel_file
 from paraclip.paraphrase.backends import Answer, OpenAIBackend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
