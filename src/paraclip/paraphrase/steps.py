@@ -1,7 +1,9 @@
-"""One caption through both steps: ask, judge, choose."""
+"""Both steps for one caption: ask, judge, choose. Answers of many captions are judged together."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from paraclip.data.captions import Caption
@@ -9,25 +11,25 @@ from paraclip.errors import UserError
 from paraclip.files import text_hash
 from paraclip.paraphrase.backends import Answer, AnswerError, Backend
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.filters import Question, Verdict
-from paraclip.paraphrase.judging import JudgingDesk
+from paraclip.paraphrase.filters import Judge, Question, Verdict
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.prompts import make_prompt
 from paraclip.paraphrase.selection import choose, main_reason
 
-MOST_FAILURES = 25  # in a row: then the server is gone, and the rest is not tried
+MOST_JUDGED = 256  # answers in one batch
+MOST_FAILURES = 25  # in a row, after which the run stops
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A triple. `row` has the columns of `data.triples.SCHEMA`."""
+    """A triple; `row` has the columns of `data.triples.SCHEMA`."""
 
     row: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """No candidate of a step passed. `reason` is the most frequent one."""
+    """No candidate of a step passed; `reason` is the most frequent one."""
 
     caption: Caption
     step: int
@@ -37,7 +39,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Failed:
-    """A question got no answer; it is asked again on the next run."""
+    """A question got no answer; the next run asks it again."""
 
     caption: Caption
     step: int
@@ -47,29 +49,74 @@ class Failed:
 Outcome = Kept | Rejected | Failed
 
 
+class JudgingDesk:
+    """Judges waiting answers together, in a thread.
+
+    Use it as an asynchronous context manager.
+
+    Args:
+        judge: applies the filters.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._waiting: asyncio.Queue[tuple[Sequence[Question], asyncio.Future[list[Verdict]]]]
+        self._waiting = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "JudgingDesk":
+        self._task = asyncio.create_task(self._work())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+        """The verdicts of the questions, in order."""
+        verdicts: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+        await self._waiting.put((questions, verdicts))
+        return await verdicts
+
+    async def _work(self) -> None:
+        while True:
+            batch = [await self._waiting.get()]
+            while not self._waiting.empty() and sum(len(some) for some, _ in batch) < MOST_JUDGED:
+                batch.append(self._waiting.get_nowait())
+            together = [question for questions, _ in batch for question in questions]
+            try:
+                verdicts = iter(await asyncio.to_thread(self._judge.judge, together))
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for questions, future in batch:
+                own = list(islice(verdicts, len(questions)))
+                if not future.done():
+                    future.set_result(own)
+
+
 class Paraphraser:
     """Takes captions through both steps.
 
     Args:
-        config: styles, candidates, how many questions may be under way.
-        backend: who answers.
-        log: what was answered before; new answers go there at once.
-        desk: who judges.
+        config: style, candidates, number of questions in progress at once.
+        backend: answers the questions.
+        log: earlier answers; new ones are added at once.
+        desk: judges the answers.
     """
 
     def __init__(
         self, config: GenerateConfig, backend: Backend, log: AnswerLog, desk: JudgingDesk
     ) -> None:
         self.config, self.backend, self.log, self.desk = config, backend, log, desk
-        self._free = asyncio.Semaphore(config.concurrency or 16)
+        self._slots = asyncio.Semaphore(config.concurrency or 16)
         self._failures = 0
 
     async def outcome(self, caption: Caption) -> Outcome:
-        """What becomes of a caption.
-
-        Raises:
-            UserError: no question can succeed, or the server is gone.
-        """
+        """The outcome of a caption; raises UserError if no question can succeed any more."""
         first = await self._step(caption, 1, caption.caption)
         if not isinstance(first, Verdict):
             return first
@@ -94,7 +141,7 @@ class Paraphraser:
         }
 
     async def _step(self, caption: Caption, step: int, text: str) -> Verdict | Rejected | Failed:
-        """The kept candidate of one step; asked again while nothing passes and asks are left."""
+        """The chosen candidate of one step; asks again while none passes and asks are left."""
         original = caption.caption if step == 2 else ""
         verdicts: list[Verdict] = []
         for ask in range(self.config.most_asks):
@@ -110,21 +157,21 @@ class Paraphraser:
         return Rejected(caption, step, main_reason(verdicts), verdicts)
 
     async def _answers(self, caption_id: str, step: int, text: str, ask: int) -> list[Answer]:
-        """From the log, else from the backend and then into the log."""
+        """Answers from the log, else from the backend, which are then logged."""
         prompt = make_prompt(self.config.prompt_style, step, text)
         key = text_hash(f"{caption_id}\n{step}\n{ask}\n{prompt.as_text()}")
-        known = self.log.find(key)
-        if known is not None:
-            return known
-        async with self._free:
+        logged = self.log.find(key)
+        if logged is not None:
+            return logged
+        async with self._slots:
             try:
-                found = await self.backend.answer(prompt, self.config.drawn)
+                answers = await self.backend.answer(prompt, self.config.drawn)
             except AnswerError as error:
                 self._count_failure(error)
                 raise
         self._failures = 0
-        self.log.add(key, caption_id, step, text, found)
-        return found
+        self.log.add(key, caption_id, step, text, answers)
+        return answers
 
     def _count_failure(self, error: AnswerError) -> None:
         self._failures += 1
@@ -134,5 +181,5 @@ class Paraphraser:
 
 
 def distinct(answers: list[Answer]) -> list[Answer]:
-    """The answers without those whose text came before."""
+    """The answers without repeated texts, in order; the first of each text is kept."""
     return list({answer.text: answer for answer in reversed(answers)}.values())[::-1]
