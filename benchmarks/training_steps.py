@@ -28,6 +28,7 @@ from paraclip.training.feeding import batch_of, batches_ahead
 from paraclip.training.loop import take_step
 from paraclip.training.losses import info_nce, objective_of
 from paraclip.training.optimizer import Part, set_dropout, train_only
+from paraclip.training.recipes import resolved
 from paraclip.training.run import Run, Task, precision_of, start
 from paraclip.training.tokens import padding_id
 
@@ -122,9 +123,10 @@ class OurStep:
     ) -> None:
         known = {
             "learning_rate": RATE, "warmup": 0.0, "epochs": MANY, "held_out": 0.0,
-            "batch_size": len(triples),
+            "batch_size": len(triples), "weight_decay": 0.01, "recipe": "paper",
         }  # fmt: skip
         config = TrainConfig(triples="made up", **{**known, **options})
+        config = resolved(config, model.architecture)
         objective = objective_of(config)
         texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
         rows = make_examples(

@@ -13,7 +13,10 @@ import pytest
 
 from paraclip.cli import COMMANDS, main
 
-HEAVY = ("torch", "transformers", "open_clip", "pyarrow", "matplotlib", "openai")
+HEAVY = (
+    "torch", "transformers", "open_clip", "pyarrow", "matplotlib", "openai", "simplemma",
+    "snowballstemmer",
+)  # fmt: skip
 
 
 def paraclip(*words: str) -> subprocess.CompletedProcess[str]:

@@ -71,6 +71,27 @@ def test_variants_of_the_losses_share_one_control_and_batch_sizes_do_not(tmp_pat
     assert names == ["base", "control", "control of 256", "control of 1024", "64", "256", "1024"]
 
 
+def test_recipes_and_the_placebo_are_cells_of_their_own_and_share_a_control(tmp_path):
+    path = tmp_path / "grid.toml"
+    other = '[variants.b]\nrecipe = "paper"\n[variants.c]\nshuffle_paraphrases = true\n'
+    path.write_text(f"{HEAD}[variants.a]\n{other}")
+    plan = planned(path, tmp_path)
+    assert [row.name for row in plan.rows] == ["base", "control", "a", "b", "c"]
+    keys = {row.name: key_of(row.options) for row in plan.rows if row.name != "base"}
+    assert len(set(keys.values())) == 4
+    same = '[variants.d]\nrecipe = "paper"\nimage_loss_on = ["caption"]\ntext_temperature = 0.2\n'
+    path.write_text(HEAD + same)
+    assert key_of(planned(path, tmp_path).rows[-1].options) == keys["a"], "what is resolved decides"
+
+
+def test_the_placebo_grid_differs_in_its_paraphrases_alone(tmp_path):
+    grid = next(path for path in SHIPPED if path.stem == "placebo")
+    plan = planned(grid, tmp_path)
+    assert [row.name for row in plan.rows] == ["base", "control", "paraphrases", "placebo"]
+    real, placebo = plan.rows[2:]
+    assert replace(real.options, shuffle_paraphrases=True) == placebo.options
+
+
 def test_rewordings_of_the_same_captions_share_one_control(tmp_path):
     grid = next(path for path in SHIPPED if path.stem == "generators")
 

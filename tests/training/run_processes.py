@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tiny_model import TinyModel
 from training_rows import make_config, make_features, make_triples
 
 from paraclip.errors import UserError
-from paraclip.training import launch, loop
+from paraclip.training import loop
 from paraclip.training.launch import joined
 from paraclip.training.processes import this_process
 
@@ -63,11 +64,15 @@ def one_of(rank: int, count: int, port: int, folder: Path, what: str) -> None:
         "PARACLIP_QUIET": "1",
     }  # fmt: skip
     torch.set_num_threads(1)
-    launch.BEAT, launch.DOUBT = 0.2, 4.0
-    with joined("cpu"):
-        {"several": several, "dies": dies, "fails": fails, "errs": errs, "apart": apart}[what](
-            folder
-        )
+    deed = {"several": several, "dies": dies, "fails": fails, "errs": errs, "apart": apart}[what]
+    try:
+        with joined("cpu"):
+            deed(folder)
+    except UserError as error:  # as the command line does
+        print(f"paraclip: {error}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        (folder / f"{what}-{rank}-cleaned").touch()
 
 
 def train(out: Path, **changes: object) -> None:

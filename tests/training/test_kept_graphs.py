@@ -1,14 +1,23 @@
 """Where there is memory to spare, the first micro-batches keep their graph; the rest is alike."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from tiny_models import TINY_CLIP, tiny_clip
 from torch.nn.functional import dropout
+from training_rows import make_config, make_triples
 
 from paraclip.training import forward
+from paraclip.training.feeding import batch_of
 from paraclip.training.grad_cache import Side, backward
+from paraclip.training.loop import task_of
+from paraclip.training.processes import ALONE
 
+NOT_CAUSAL = {"no_causal_mask": True, "pool_type": "last"}
+"""A text tower that sees its padding, as SigLIP's does."""
 PARTS = list(torch.arange(24.0, dtype=torch.float64).view(4, 2, 3) / 24)
 
 
@@ -43,6 +52,11 @@ def test_weights_that_autocast_has_cast_still_get_their_gradient(kept):
     torch.testing.assert_close(layer.weight.grad, wanted, rtol=0.01, atol=0.01)
 
 
+def as_they_are(length: int) -> int:
+    """A tower that computes no more tokens than it is given."""
+    return length
+
+
 def half():
     """bf16, as `forward` has it."""
     return forward.of_the_tower("cpu", torch.bfloat16)
@@ -50,10 +64,27 @@ def half():
 
 def test_graphs_are_kept_up_to_a_number_of_tokens():
     chunks = [torch.ones(10, 5), torch.ones(10, 5), torch.ones(10, 1)]
-    assert forward.kept_chunks(chunks, None, 100) == 2
-    assert forward.kept_chunks(chunks[:1] + chunks[2:], None, 100) == 2
-    assert forward.kept_chunks([torch.ones(2, 77)], None, 100) == 0
-    assert forward.kept_chunks(chunks, None, 110) == 3
+    assert forward.kept_chunks(chunks, None, 100, as_they_are) == 2
+    assert forward.kept_chunks(chunks[:1] + chunks[2:], None, 100, as_they_are) == 2
+    assert forward.kept_chunks([torch.ones(2, 77)], None, 100, as_they_are) == 0
+    assert forward.kept_chunks(chunks, None, 110, as_they_are) == 3
+
+
+def test_tokens_are_counted_as_a_tower_that_pads_computes_them(monkeypatch):
+    triples, model = make_triples(), tiny_clip(text_cfg=TINY_CLIP["text_cfg"] | NOT_CAUSAL)
+    task = task_of(model, triples, None, make_config(weights=(0, 1, 1)))
+    run = SimpleNamespace(
+        task=replace(task, examples=replace(task.examples, chunk=8)), step=0, dtype=None,
+        processes=ALONE, device=model.device,
+    )  # fmt: skip
+    batch = batch_of(run, np.arange(24))
+    assert len(batch.chunks) > 3 and max(chunk.shape[1] for chunk in batch.chunks) < 12
+    seen = []
+    model.text_tower.register_forward_pre_hook(lambda tower, ids: seen.append(ids[0].numel()))
+    monkeypatch.setitem(forward.KEPT_TOKENS, "cpu", 2 * 8 * 12)
+    side = forward.sides_of(run, batch)[0]
+    side.first_pass()
+    assert side.kept == 2 and sum(seen[:2]) <= 2 * 8 * 12 < sum(seen[:3])
 
 
 def test_on_a_gpu_no_more_is_kept_than_half_its_free_memory_holds(monkeypatch):
@@ -101,4 +132,4 @@ def test_damping_changes_no_gradient_that_fits():
 @pytest.mark.parametrize(("micro_batch", "kept"), [(29, 0), (30, 3)])
 def test_a_micro_batch_that_is_given_is_all_that_is_kept(micro_batch, kept):
     chunks = [torch.ones(10, 5)] * 3
-    assert forward.kept_chunks(chunks, micro_batch, 20_480) == kept
+    assert forward.kept_chunks(chunks, micro_batch, 20_480, as_they_are) == kept

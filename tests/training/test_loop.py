@@ -65,11 +65,11 @@ def test_both_checkpoints_are_whole_models_with_their_making_inside(tmp_path):
     from paraclip.models.checkpoint import read_header
 
     model, path, steps = tune(tmp_path)
-    assert path == tmp_path / "best.safetensors"
-    last = weights_of(tmp_path / "last.safetensors")
+    assert path == tmp_path / "last.safetensors"
+    last = weights_of(path)
     assert last.keys() == model.state_dict().keys()
     assert all(torch.equal(last[name], value) for name, value in model.state_dict().items())
-    made = read_header(path)["training"]
+    made = read_header(tmp_path / "best.safetensors")["training"]
     assert made["config"]["learning_rate"] == 3e-3 and made["facts"]["generators"] == ["by hand"]
     judged = {step["step"]: step["held_out_loss"] for step in steps if "held_out_loss" in step}
     assert made["held_out_loss"] == min(judged.values())
@@ -124,6 +124,14 @@ def test_the_temperature_is_clamped_or_frozen(tmp_path):
     assert cold.logit_scale.item() == 2.0
     free, _, _ = tune(tmp_path / "free")
     assert free.logit_scale.item() != 2.0
+
+
+def test_a_base_above_the_clamp_keeps_its_logit_scale(tmp_path):
+    warm = TinyModel()
+    warm.logit_scale.data.fill_(math.log(117.33))  # SigLIP's
+    _, _, steps = tune(tmp_path, warm, learning_rate=1e-6)
+    assert steps[0]["logit_scale"] == pytest.approx(math.log(117.33), abs=1e-3)
+    assert max(step["logit_scale"] for step in steps) <= math.log(117.33) + 1e-6
 
 
 @pytest.mark.parametrize("changes", [{}, {"text_tower": "lora", "lora_rank": 2}])

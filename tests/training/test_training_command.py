@@ -81,7 +81,7 @@ def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys):
     train_command(config_of(triples, base))
     said = capsys.readouterr().out
     assert "7 rows, 6 with a picture." in said and "1 have none" in said
-    path = triples.parent / "run" / "best.safetensors"
+    path = triples.parent / "run" / "last.safetensors"
     assert f"Checkpoint: {path}" in said
     before, after = load_model(base), load_model(str(path))
     for name, value in before.image_tower.state_dict().items():
@@ -286,3 +286,25 @@ def test_torchrun_trains_as_one_process_does(triples, base, tmp_path):
     steps = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two")]
     losses = [[step["loss"] for step in run] for run in steps]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_torchrun_reports_what_went_wrong_in_its_processes(triples, base, tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    words = ["train", str(triples), "--model", base, "--out", str(tmp_path / "out")]
+    options = ["--device", "cpu", "--text-tower", "last_layers", "--last-layers", "99"]
+    said = subprocess.run(
+        [*launcher, "--nproc-per-node", "2", "-m", "paraclip", *words, *options],
+        env=os.environ | {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1"}, capture_output=True,
+        text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert said.returncode != 0
+    assert "paraclip: --last-layers: 99 is more than the 2 that" in said.stderr
+    report = said.stderr.partition("Root Cause")[2]
+    assert "UserError: --last-layers: 99" in report, said.stderr
+
+
+def test_train_alone_needs_no_standard_error_of_the_system(triples, base, capsys):
+    train_command(
+        config_of(triples, base, epochs=1)
+    )  # capsys's has no file number, as a notebook's
+    assert "Checkpoint:" in capsys.readouterr().out

@@ -165,7 +165,7 @@ def worsen(monkeypatch, best):
 
 def test_a_run_stops_early_and_hands_on_its_best(tmp_path, monkeypatch):
     worsen(monkeypatch, best=6)
-    _, path, summary = tune(tmp_path, patience=2, **RISING)
+    _, path, summary = tune(tmp_path, patience=2, choose="best", **RISING)
     assert summary["steps"] == 12 and summary["stopped_early"]  # looks at 3, 6, 9, 12
     assert summary["best_step"] == 6 and path == tmp_path / "best.safetensors"
     _, _, summary = tune(tmp_path / "all", **(RISING | {"epochs": 3}))
@@ -275,6 +275,8 @@ def test_a_loss_that_runs_away_stops_before_the_weights_are_touched(tmp_path, mo
 
 
 def test_starting_anew_removes_what_was_kept_for_inspection(tmp_path):
+    tune(tmp_path)
     (tmp_path / "inspect").mkdir()
+    (tmp_path / "inspect" / "step-3.json").write_text("{}")
     tune(tmp_path, fresh=True)
     assert not (tmp_path / "inspect").exists()

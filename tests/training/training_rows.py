@@ -41,6 +41,7 @@ def make_config(**changes: object) -> TrainConfig:
     settings = {
         "triples": "triples.parquet", "epochs": 3, "batch_size": 8, "learning_rate": 3e-3,
         "held_out": 0.2, "precision": "fp32", "save_every": 2,
+        "recipe": "paper",
     }  # fmt: skip
     return TrainConfig(**(settings | changes))  # type: ignore[arg-type]
 

@@ -23,6 +23,7 @@ from paraclip.errors import UserError, nearest
 from paraclip.files import file_hash, text_hash
 from paraclip.training.checks import check_options
 from paraclip.training.config import TrainConfig
+from paraclip.training.recipes import with_recipe
 
 Kind = Literal["base", "control", "tuned", "merged"]
 
@@ -32,7 +33,7 @@ CAPTION_COLUMNS = ("image_id", "image", "caption")
 ROWS_AT_ONCE = 65_536
 UNREAD_BY_CONTROL = (
     *("weights", "image_loss_on", "negatives", "text_temperature", "l2_temperature"),
-    *("l3_temperature", "learn_text_temperature"),
+    *("l3_temperature", "learn_text_temperature", "recipe", "shuffle_paraphrases"),
 )
 """Options of losses that a control has not; set alike, so that variants share a control."""
 
@@ -186,7 +187,7 @@ def key_of(options: TrainConfig) -> str:
     """Sixteen hex digits of everything that decides a run's weights."""
     rows = read_by_control if options.control else content
     decisive = {
-        **options.deciding(), "choose": options.choose,
+        **with_recipe(options).deciding(), "choose": options.choose,
         "triples": rows(options.triples), "model": model_content(options.model),
         "replay": options.replay and content_or_name(options.replay),
     }  # fmt: skip

@@ -99,6 +99,10 @@ class DualEncoder(nn.Module, ABC):
     def image_key(self) -> str:
         """Hash of the frozen image weights and the preprocessing: the key of cached features."""
 
+    def computed_length(self, length: int) -> int:
+        """Tokens that the text tower computes for ids [batch, length]: more where it pads them."""
+        return length
+
     def header(self) -> dict[str, Any]:
         """JSON-able facts that a checkpoint needs beside the weights to build the model again."""
         return {}

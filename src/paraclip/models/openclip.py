@@ -170,10 +170,14 @@ class OpenClip(DualEncoder):
         A tower that neither reads left to right nor masks padding (SigLIP, CoCa) sees its whole
         context, as in its training; for the others padding is left out, which changes nothing.
         """
-        if not self.architecture.causal_text and not isinstance(self.text_tower, HFTextEncoder):
-            missing = self.architecture.context_length - ids.shape[1]
-            ids = pad(ids, (0, missing), value=self.pad_id)
+        ids = pad(ids, (0, self.computed_length(ids.shape[1]) - ids.shape[1]), value=self.pad_id)
         return normalize(first(self.text_tower(ids)).float(), dim=-1)
+
+    def computed_length(self, length: int) -> int:
+        """The whole context for a tower that neither reads left to right nor masks padding."""
+        if self.architecture.causal_text or isinstance(self.text_tower, HFTextEncoder):
+            return length
+        return self.architecture.context_length
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Pixels as open_clip prepares them for this model."""

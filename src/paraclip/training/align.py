@@ -17,6 +17,7 @@ from paraclip.training.examples import make_examples
 from paraclip.training.loop import fit
 from paraclip.training.losses import CAPTION, CAPTIONS_ONLY
 from paraclip.training.optimizer import Part
+from paraclip.training.recipes import decided, resolved
 from paraclip.training.run import Task
 from paraclip.training.tokens import Integers
 
@@ -49,6 +50,7 @@ def align(
         UserError: as `loop.train`.
     """
     check_options(config)
+    config = resolved(config, model.architecture)
     texts = {CAPTION: list(captions)}
     needed, at_once = CAPTIONS_ONLY.texts, config.micro_batch
     examples = make_examples(model, texts, image_ids, features, needed, at_once)
@@ -58,7 +60,7 @@ def align(
     parts = (
         Part(model.image_head, config.head_learning_rate),
         Part(model.text_head, config.head_learning_rate),
-        Part(model.text_tower, config.learning_rate),
+        Part(model.text_tower, decided(config.learning_rate)),
     )
 
     def describe(rows: Integers) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import math
 
+from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
 from paraclip.training.config import LoopConfig, TrainConfig
 from paraclip.training.watchers import check_trackers
@@ -61,14 +62,19 @@ def check_stopping(config: LoopConfig) -> None:
 
 
 def check_losses(config: TrainConfig) -> None:
-    """Check that some loss is left to learn from."""
+    """Check that some loss is left to learn from, and the texts that go into it."""
     weights = config.weights
     if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
         what = f"{' '.join(map(str, weights))} leaves nothing to learn"
         refuse("weights", what, "Give three weights, none negative, one above 0.")
+    if config.negatives in SCHEMA.names:
+        what = f"{config.negatives} is a column of the triples themselves"
+        refuse("negatives", what, "Name the column that `paraclip negatives` adds.")
+    if config.shuffle_paraphrases and config.control:
+        refuse("placebo", "is not for the control, which reads no paraphrases", "Leave one out.")
     if config.one_step and not any(weights[:2]):
         refuse("one_step", "leaves L3 out, which alone has a weight", "Weigh L1 or L2.")
     if config.replay is not None and not (weights[0] or config.control):
         refuse("replay", "is for L1, which has no weight", "Leave it out, or weigh L1.")
-    if weights[0] and not config.image_loss_on:
+    if weights[0] and config.image_loss_on == ():
         refuse("image_loss_on", "names no text", "Name one, or give L1 the weight 0.")

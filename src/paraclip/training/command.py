@@ -27,7 +27,7 @@ from paraclip.training.checks import check_options
 from paraclip.training.config import AlignConfig, TrainConfig
 from paraclip.training.examples import rows_with_numbers
 from paraclip.training.folder import RunFolder
-from paraclip.training.launch import joined
+from paraclip.training.launch import joined, reported
 from paraclip.training.loop import train
 from paraclip.training.processes import Processes
 
@@ -40,7 +40,7 @@ def train_command(config: TrainConfig) -> None:
     """
     check_options(config)
     with joined(config.device) as (processes, device):
-        train_together(config, processes, device)
+        reported(train_together, processes)(config, processes, device)
 
 
 def train_together(config: TrainConfig, processes: Processes, device: str) -> None:
@@ -149,7 +149,7 @@ def align_command(config: AlignConfig) -> None:
     """
     check_options(config)
     with joined(config.device) as (processes, device):
-        align_together(config, processes, device)
+        reported(align_together, processes)(config, processes, device)
 
 
 def align_together(config: AlignConfig, processes: Processes, device: str) -> None:

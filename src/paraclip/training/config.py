@@ -28,14 +28,16 @@ class LoopConfig:
     grows with it and not with the batch, for a second forward pass. Left out: cut only where the
     batch is large."""
 
-    learning_rate: float = 5e-5
-    """Peak learning rate of the text tower (AdamW, per step)."""
+    learning_rate: float | None = None
+    """Peak learning rate of the text tower (AdamW, per step). Left out: 5e-5 for mini, 1e-5 for
+    open_clip models."""
 
     warmup: float = 0.1
     """Share of the steps (0 to 1) in which the learning rate rises; then it falls as a cosine."""
 
-    weight_decay: float = 0.01
-    """AdamW weight decay; biases, norms and the temperature have none."""
+    weight_decay: float | None = None
+    """AdamW weight decay; biases, norms and the temperature have none. Left out: 0.01 for mini, 0.1
+    for open_clip models."""
 
     clip_norm: float = 1.0
     """Largest norm of the whole gradient; longer ones are scaled down to it."""
@@ -44,7 +46,8 @@ class LoopConfig:
     """Dropout probability in the text tower while training. Left out: as the model has it."""
 
     freeze_temperature: bool = False
-    """Keep the logit scale as the base has it. Otherwise it is trained, and clamped to ln 100."""
+    """Keep the logit scale as the base has it. Otherwise it is trained, up to ln 100 or to the
+    base's own where that is higher."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the towers. auto: bf16 where the processor multiplies it natively."""
@@ -56,19 +59,22 @@ class LoopConfig:
     """Compile the text tower with torch.compile: slow to start, faster steps on a GPU."""
 
     held_out: float = 0.05
-    """Share of the pictures (0 to 0.5) never trained on; the loss on them chooses the best."""
+    """Share of the pictures (0 to 0.5) never trained on; the loss on them says which checkpoint is
+    the best."""
 
-    choose: Literal["best", "last"] = "best"
-    """Checkpoint that the run hands on: lowest held-out loss, or the last."""
+    choose: Literal["best", "last"] = "last"
+    """Checkpoint that the run hands on: the last, or the one with the lowest held-out loss. Runs to
+    be compared, such as tuned and control, must have taken the same steps: keep the last."""
 
     save_every: int = 100
-    """Steps between two states that a killed run goes on from."""
+    """Steps between two states that a killed run resumes from."""
 
     eval_every: int | None = None
     """Steps between two looks at the held-out rows. Left out: after each pass over the rows."""
 
     patience: int | None = None
-    """Stop early after so many looks in a row without a lower held-out loss. Left out: never."""
+    """Stop early after so many looks in a row without a lower held-out loss; --choose best then
+    hands on the one before them. Left out: never."""
 
     divergence: float = 3.0
     """Stop where the loss passes this many times the larger of the first step's loss and of
@@ -77,8 +83,8 @@ class LoopConfig:
     track: tuple[Literal["jsonl", "tensorboard", "trackio", "wandb"], ...] = (
         *("jsonl", "tensorboard"),
     )
-    """Who is told each step's figures: metrics.jsonl, tensorboard, trackio, wandb (the last two
-    once they are installed)."""
+    """Where each step's figures go: metrics.jsonl, tensorboard, trackio, wandb (the last two once
+    they are installed)."""
 
     seed: int = 0
     """Decides the order, the held-out rows and the dropout."""
@@ -87,18 +93,19 @@ class LoopConfig:
     """auto, cpu, cuda or cuda:1."""
 
     fresh: bool = False
-    """Start anew in a folder that holds another run."""
+    """Start over in a folder that holds another run, whose files are deleted."""
 
     def deciding(self) -> dict[str, Any]:
-        """The options that decide the weights: a run goes on only under the same ones."""
+        """The options that decide the weights: a run is resumed only under the same ones."""
         return {name: value for name, value in asdict(self).items() if name not in PLACES}
 
 
 PLACES = {
     *("config", "triples", "replay", "source", "model", "out", "images", "columns", "device"),
-    *("fresh", "save_every", "max_broken", "choose", "divergence", "track"),
+    *("fresh", "save_every", "max_broken", "choose", "divergence", "track", "recipe"),
 }
-"""Options that say where things are or when they are written, and decide no weight."""
+"""Options that say where things are or when they are written, and decide no weight. A recipe
+decides by the options that it fills in (`recipes.resolved`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +116,7 @@ class TrainConfig(LoopConfig):
     """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
 
     config: str | None = None
-    """TOML file with any of these options by name; what the command line gives goes before it."""
+    """TOML file with any of these options by name; the command line overrides it."""
 
     model: str = "mini"
     """Base: mini, a ParaCLIP checkpoint, or an open_clip name such as
@@ -121,11 +128,17 @@ class TrainConfig(LoopConfig):
     images: str | None = None
     """Folder of the pictures, for triples that name them by image_id only."""
 
+    recipe: Literal["consistent", "paper"] = "consistent"
+    """Named settings of the losses; options that are given override them. consistent: L1 on the
+    caption, L2 and L3 at temperature 0.2. paper: L1 on paraphrase_2, all three at CLIP's
+    temperature."""
+
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (paraphrase_1, paraphrase_2)."""
 
-    image_loss_on: tuple[TextName, ...] = ("paraphrase_2",)
-    """Texts that L1 ties to the picture; of several, the mean of their losses."""
+    image_loss_on: tuple[TextName, ...] | None = None
+    """Texts that L1 ties to the picture; of several, the mean of their losses. Left out: as the
+    recipe has it."""
 
     loss: Literal["info_nce", "one_way", "sigmoid"] = "info_nce"
     """info_nce: both ways, as in the paper. one_way: only from picture, caption or paraphrase_1
@@ -147,7 +160,7 @@ class TrainConfig(LoopConfig):
     """Captions of --replay for each triple, drawn by the seed; at most all of them."""
 
     text_temperature: float | None = None
-    """Temperature of L2 and L3, such as 0.05. Left out: CLIP's own, as in L1."""
+    """Temperature of L2 and L3, such as 0.05. Left out: as the recipe has it."""
 
     l2_temperature: float | None = None
     """Temperature of L2 alone, in place of --text-temperature."""
@@ -178,6 +191,10 @@ class TrainConfig(LoopConfig):
     control: bool = False
     """Train the control instead: as many steps of L1 on the original captions, no paraphrases."""
 
+    shuffle_paraphrases: Annotated[bool, tyro.conf.arg(aliases=["--placebo"])] = False
+    """Train the placebo instead: every row gets the paraphrases of other rows, so that whatever is
+    gained comes from the losses and not from the paraphrases."""
+
     max_broken: float = 0.01
     """Share of broken pictures (0 to 1) to skip before giving up."""
 
@@ -207,6 +224,9 @@ class AlignConfig(LoopConfig):
 
     batch_size: int = 128
     """Most captions a step."""
+
+    choose: Literal["best", "last"] = "best"
+    """Checkpoint that the run hands on: the one with the lowest held-out loss, or the last."""
 
     head_learning_rate: float = 1e-3
     """Peak learning rate of the two linear heads (AdamW, per step)."""

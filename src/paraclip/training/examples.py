@@ -101,7 +101,7 @@ def check_features(model: DualEncoder, features: Tensor, rows: int) -> NDArray[n
     Raises:
         UserError: as many features as rows there are not, or of another model's width.
     """
-    hint = "Compute the features anew for these rows with this model."
+    hint = "Compute the features for these rows with this model."
     if features.ndim != 2 or len(features) != rows:
         what = f"shape {list(features.shape)} for {rows} rows"
         raise UserError("image features", what, hint)
@@ -127,7 +127,7 @@ def rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
         broken = (has_image & ~finite.all(1)).nonzero()
         if len(broken):
             where = f"image features: row {start + int(broken[0]) + 1}"
-            hint = "Compute the features anew, in fp32."
+            hint = "Compute the features again, in fp32."
             raise UserError(where, "a value is NaN or infinite", hint)
         found[start : start + ROWS_AT_ONCE] = has_image.numpy()
     return found

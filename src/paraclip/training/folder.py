@@ -1,14 +1,24 @@
 """The folder of a run: whose run it is, whether it is finished, where its files are."""
 
 import json
-import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paraclip.errors import UserError
-from paraclip.files import write_text
+from paraclip.files import read_bounded, write_text
 from paraclip.provenance import provenance
+
+RECORD = "run.json"
+WRITTEN = (
+    *("best.safetensors", "best.md", "last.safetensors", "last.md", "summary.json"),
+    *("metrics.jsonl", "problems.txt", "tensorboard/events.out.tfevents.*", "inspect/step-*"),
+)
+"""What a run writes beside its record and its states; a folder that holds any of it without the
+record belongs to something else."""
+STATES = ("states/state-*.safetensors", "states/state-*.damaged")
 
 
 class AnotherRun(UserError):
@@ -37,13 +47,13 @@ class RunFolder:
 
     @property
     def states(self) -> Path:
-        """Folder of the states that a killed run goes on from."""
+        """Folder of the states that a killed run resumes from."""
         return self.path / "states"
 
     @property
     def identity_file(self) -> Path:
         """What decides the weights of the run in this folder, and its provenance."""
-        return self.path / "run.json"
+        return self.path / RECORD
 
     @property
     def summary_file(self) -> Path:
@@ -57,29 +67,43 @@ class RunFolder:
         summary: dict[str, Any] = json.loads(self.summary_file.read_text(encoding="utf-8"))
         return summary
 
+    def matching(self, *patterns: str) -> Iterator[Path]:
+        """The files of these names."""
+        for pattern in patterns:
+            yield from self.path.glob(pattern)
+
     def clear(self) -> None:
-        """Remove a run's own files, and nothing else that lies there."""
-        for path in (self.best, self.last, self.summary_file, self.identity_file):
+        """Remove what a run wrote, its record last; nothing else that lies there.
+
+        Without the record nothing is known to be a run's, and nothing is removed.
+        """
+        if self.identity_file.exists():
+            self.remove(*WRITTEN, *STATES)
+            self.remove(RECORD)
+
+    def remove(self, *patterns: str) -> None:
+        """Remove the files of these names, and their folders where nothing else is left in them."""
+        found = list(self.matching(*patterns))
+        for path in found:
             path.unlink(missing_ok=True)
-        (self.path / "metrics.jsonl").unlink(missing_ok=True)
-        for folder in ("tensorboard", "inspect"):
-            shutil.rmtree(self.path / folder, ignore_errors=True)
-        shutil.rmtree(self.states, ignore_errors=True)
+        for folder in {path.parent for path in found} - {self.path}:
+            with suppress(OSError):  # something else lies there
+                folder.rmdir()
 
     def clear_parts(self) -> None:
         """Remove what a killed run was just writing."""
-        for folder in (self.path, self.states):
-            for part in folder.glob(".*.part"):
-                part.unlink(missing_ok=True)
+        for pattern in (RECORD, *WRITTEN, *STATES):
+            folder, _, name = pattern.rpartition("/")
+            self.remove(f"{folder}/.{name}.*.part" if folder else f".{name}.*.part")
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the summary; the states have served."""
         write_text(self.summary_file, json.dumps(summary, indent=2) + "\n")
-        shutil.rmtree(self.states, ignore_errors=True)
+        self.remove(*STATES)
 
 
 def open_run(out: Path, identity: dict[str, Any], fresh: bool) -> RunFolder:
-    """The run's folder, new or gone on with.
+    """The run's folder, new or resumed.
 
     Args:
         out: where.
@@ -88,8 +112,10 @@ def open_run(out: Path, identity: dict[str, Any], fresh: bool) -> RunFolder:
 
     Raises:
         AnotherRun: another run lies there.
+        UserError: something else than a run lies there, whether `fresh` or not.
     """
     folder = RunFolder(out)
+    check_owned(folder)
     folder.clear_parts()
     if fresh:
         folder.clear()
@@ -101,13 +127,40 @@ def open_run(out: Path, identity: dict[str, Any], fresh: bool) -> RunFolder:
     return folder
 
 
-def check_same(path: Path, identity: dict[str, Any]) -> None:
-    """Refuse to go on with a run that another configuration, base or data started."""
-    hint = "Choose another --out, or add --fresh to start anew here."
+def check_owned(folder: RunFolder) -> None:
+    """Refuse a folder with files that a run would overwrite or delete and no run has written.
+
+    Raises:
+        UserError: naming the first of them.
+    """
+    hint = "Choose another --out: a run overwrites its own files only."
+    if folder.identity_file.exists():
+        identity_in(folder.identity_file, hint)
+        return
+    foreign = next(iter(sorted(folder.matching(*WRITTEN, *STATES))), None)
+    if foreign is not None:
+        raise UserError(foreign, "was not written by a training run", hint)
+
+
+def identity_in(path: Path, hint: str) -> dict[str, Any]:
+    """What decided the weights of the run of a record.
+
+    Raises:
+        UserError: the file is no run's record.
+    """
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))["identity"]
-    except (ValueError, KeyError, TypeError) as error:
+        found = json.loads(read_bounded(path))["identity"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(path, "is not a run's record", hint) from error
+    if not isinstance(found, dict):
+        raise UserError(path, "is not a run's record", hint)
+    return found
+
+
+def check_same(path: Path, identity: dict[str, Any]) -> None:
+    """Refuse to resume a run that another configuration, base or data started."""
+    hint = "Choose another --out, or add --fresh to start over here."
+    there = identity_in(path, hint)
     here = json.loads(json.dumps(identity))
     differing = [
         f"{name} (there {there.get(name)}, now {here.get(name)})"

@@ -1,7 +1,7 @@
 """From a batch to its losses and their gradients: towers, gathering, objective."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 
@@ -141,7 +141,9 @@ def sides_of(run: Run, batch: Batch, damping: float = 1.0) -> tuple[Side, Side]:
 
     text_side = Side(
         model.encode_tokens, batch.chunks, (*seed, 0),
-        kept=kept_chunks(batch.chunks, most, token_limit(model.text_tower, model.device)),
+        kept=kept_chunks(
+            batch.chunks, most, token_limit(model.text_tower, model.device), model.computed_length
+        ),
         arithmetic=arithmetic,
         magnified=list(model.text_tower.parameters()) if halved else (),
         damping=damping,
@@ -174,17 +176,20 @@ def token_limit(tower: nn.Module, device: torch.device) -> int:
     return min(usual, int((free + held) / 2 / (BYTES_A_NUMBER * max(numbers, 1))))
 
 
-def kept_chunks(chunks: Sequence[Tensor], most: int | None, limit: int) -> int:
+def kept_chunks(
+    chunks: Sequence[Tensor], most: int | None, limit: int, computed_length: Callable[[int], int]
+) -> int:
     """How many of the first chunks keep their graph.
 
     Args:
         chunks: token ids [n, length] each.
         most: what --micro-batch says: no more texts than that keep it.
-        limit: tokens in all.
+        limit: tokens in all, as the tower computes them.
+        computed_length: from the length of a chunk to the tokens of each of its texts in the tower.
     """
     if most is not None:
         return len(chunks) if sum(map(len, chunks)) <= most else 0
-    tokens = np.cumsum([chunk.numel() for chunk in chunks])
+    tokens = np.cumsum([len(chunk) * computed_length(chunk.shape[1]) for chunk in chunks])
     return int(np.searchsorted(tokens, limit, side="right"))
 
 

@@ -16,7 +16,7 @@ from paraclip.training.run import Run
 from paraclip.training.state import write_tensors
 from paraclip.training.tokens import Integers
 
-MEND = "Lower --learning-rate or use --precision fp32; look at {file}."
+HINT = "Lower --learning-rate or use --precision fp32; look at {file}."
 
 
 class WentWrong(Exception):
@@ -61,7 +61,7 @@ def kept_for_inspection(run: Run, rows: Integers, folder: Path, found: WentWrong
         facts: dict[str, Any] = provenance(identity=run.identity, inspection=record)
         write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, default=str) + "\n")
     run.processes.wait()  # the first that ends stops the others, also in the middle of a write
-    return UserError(f"step {step}", found.what, MEND.format(file=path))
+    return UserError(f"step {step}", found.what, HINT.format(file=path))
 
 
 def batch_tensors(run: Run, rows: Integers) -> dict[str, Tensor]:

@@ -1,37 +1,24 @@
-"""Joining the other processes of a run, and noticing when one of them is gone.
+"""Joining the other processes of a run, which torchrun or SLURM started.
 
-Every process says through the common store that it is alive, in a thread, whatever else it does
-(minutes of evaluation in the first one are no reason to give it up). One that is silent for
-`SILENCE` seconds is taken for dead. Whoever finds that out, or fails itself, tells the others,
-and all stop at once: one of them says why, to the user, on one line.
+Where one fails or dies, its connections close; the others notice at their next exchange and end
+with an error of one line. torchrun stops them even before that.
 """
 
 import os
-import sys
-import threading
-import time
-import traceback
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
-from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
-from torch.distributed.rendezvous import rendezvous
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from paraclip.errors import UserError
 from paraclip.training.processes import ALONE, CommunicationError, Processes, this_process
 
-BEAT, SILENCE = 1.0, 30.0  # seconds
-DOUBT = 6.0
-"""Seconds of silence that are enough once talking to the others has failed."""
-STARTING = timedelta(minutes=10)
-"""Longest wait for the others to start."""
-PARTING = 20.0
-"""Most seconds that the first process, which has the store, waits for the others' last word."""
-DIED = 3
-"""Exit code where another process died; where one failed all have its code."""
+LONGEST_WAIT = timedelta(hours=12)
+"""Most that the others wait while one works alone: the first computes image features, or judges. A
+process that is gone is noticed at once, whatever this says."""
 
 
 def placed(environment: Mapping[str, str]) -> dict[str, str]:
@@ -53,18 +40,17 @@ def placed(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def joined(device: str, silence: float = SILENCE) -> Iterator[tuple[Processes, str]]:
+def joined(device: str) -> Iterator[tuple[Processes, str]]:
     """Join the processes that were started together; alone there is nothing to do.
 
     Args:
         device: as the user gives it; with several GPUs each process takes its own.
-        silence: seconds after which a process is taken for dead.
 
     Yields:
-        This process among the others, and its device.
+        This process among the others, and its device. All but the first are silent in the block.
 
     Raises:
-        UserError: the others do not come, or there is no device for each.
+        UserError: the others do not come or one of them is gone, or there is no device for each.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # sums in one order, for a GPU
     place = placed(os.environ)
@@ -73,22 +59,45 @@ def joined(device: str, silence: float = SILENCE) -> Iterator[tuple[Processes, s
         return
     os.environ.update(place)
     device = own_device(device, int(place.get("LOCAL_RANK", "0")))
-    with meeting("gloo" if device == "cpu" else "nccl") as store, ExitStack() as stack:
-        processes = this_process()
-        heart = Heartbeat(store, processes, silence)
+    processes = meet("gloo" if device == "cpu" else "nccl")
+    try:
+        with silent_but_for_the_first(processes):
+            yield processes, device
+            processes.wait()
+    except BaseException as error:
+        if device == "cpu":  # so that the others notice; NCCL might wait for them here
+            dist.destroy_process_group()
+        if isinstance(error, CommunicationError):
+            raise lost(processes) from error
+        raise
+    dist.destroy_process_group()
+
+
+@contextmanager
+def silent_but_for_the_first(processes: Processes) -> Iterator[None]:
+    """Output of all but the first process goes nowhere; errors that leave the block are shown."""
+    with ExitStack() as stack:
         if not processes.first:
             os.environ["PARACLIP_QUIET"] = "1"
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(redirect_stdout(nowhere))
             stack.enter_context(redirect_stderr(nowhere))
-        try:
-            yield processes, device
-            processes.wait()
-        except BaseException as error:
-            if isinstance(error, CommunicationError):
-                heart.find_out()
-            heart.fails(error)
-        heart.ends()
+        yield
+
+
+def reported(task: Callable[..., None], processes: Processes) -> Callable[..., object]:
+    """The task, such that torchrun reports its error; alone it stays as it is.
+
+    `record` installs a fault handler, which a notebook's standard error does not allow.
+    """
+    return task if processes.count == 1 else record(task)
+
+
+def lost(processes: Processes) -> UserError:
+    """The error of a process that can no longer reach the others."""
+    what = f"process {processes.rank} of {processes.count} lost another one, which failed or died"
+    hint = "If it failed, it says why. The same command again resumes from the last state."
+    return UserError("processes", what, hint)
 
 
 def own_device(device: str, local_rank: int) -> str:
@@ -109,143 +118,16 @@ def own_device(device: str, local_rank: int) -> str:
     return f"cuda:{local_rank}"
 
 
-@contextmanager
-def meeting(backend: str) -> Iterator[Any]:
-    """The process group, and a store that all share.
+def meet(backend: str) -> Processes:
+    """Start the process group; returns this process among the others.
 
     Raises:
         UserError: the others do not come.
     """
     try:
-        store, rank, count = next(rendezvous("env://", timeout=STARTING))
-        store.set_timeout(STARTING)
-        # Collectives wait long: the heart tells a dead process from one that works.
-        dist.init_process_group(
-            backend, store=store, rank=rank, world_size=count, timeout=timedelta(days=1)
-        )
+        dist.init_process_group(backend, timeout=LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
         hint = "Start all of them with the same torchrun options; see docs/training.md."
         raise UserError("processes", "the others did not come", hint) from error
-    # NCCL connects at the first word. It must not wait for it while one process computes.
-    this_process().wait()
-    yield store
-    dist.destroy_process_group()
-
-
-class Heartbeat:
-    """Beats for this process and listens to the others'.
-
-    Args:
-        store: shared by all; the first process has it, or torchrun.
-        processes: this one among the others.
-        silence: seconds without a beat after which a process is taken for dead.
-    """
-
-    def __init__(self, store: Any, processes: Processes, silence: float) -> None:
-        self.store, self.processes, self.silence = store, processes, silence
-        self.others = [rank for rank in range(processes.count) if rank != processes.rank]
-        self.heard = {rank: (b"", time.monotonic()) for rank in self.others}
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self.listen, daemon=True, name="heart")
-        self.thread.start()
-
-    def listen(self) -> None:
-        """Beat and listen until this process is done or all have to stop."""
-        beats = 0
-        while not self.stopping.wait(BEAT):
-            beats += 1
-            try:
-                self.store.set(f"paraclip/beat/{self.processes.rank}", str(beats))
-                if self.store.check(["paraclip/end"]):
-                    code, *dead = map(int, self.store.get("paraclip/end").split())
-                    self.exit(code, dead)
-                gone = self.silent()
-            except RuntimeError:  # the store went with the process that has it
-                gone = {0}
-            if gone and not self.stopping.is_set():
-                self.leave(gone)
-
-    def silent(self) -> set[int]:
-        """The processes that were silent too long."""
-        found, now = set(), time.monotonic()
-        for rank, (last, when) in self.heard.items():
-            key = f"paraclip/beat/{rank}"
-            word = self.store.get(key) if self.store.check([key]) else b""
-            if word != last:
-                self.heard[rank] = (word, now)
-            elif now - when > self.silence:
-                found.add(rank)
-        return found
-
-    def leave(self, gone: set[int]) -> NoReturn:
-        """Another process died: stop all that are left."""
-        names = ", ".join(map(str, sorted(gone)))
-        self.stop_all(
-            f"paraclip: process {names} of {self.processes.count} died; all others stop. "
-            "The same command again goes on from the last state.",
-            DIED,
-            gone,
-        )
-
-    def fails(self, error: BaseException) -> NoReturn:
-        """This process ends by an error: stop all."""
-        self.stop()
-        if isinstance(error, UserError):
-            self.stop_all(f"paraclip: {error}", 2)
-        if isinstance(error, KeyboardInterrupt):
-            self.stop_all("paraclip: stopped. The same command again goes on from here.", 130)
-        self.stop_all("".join(traceback.format_exception(error)), 1)
-
-    def stop_all(self, why: str, code: int, gone: Collection[int] = ()) -> NoReturn:
-        """End this process and, through the store, all others; only the first to do so speaks.
-
-        It speaks before it tells: torchrun kills all that are left once one has ended.
-        """
-        try:
-            if self.store.add("paraclip/told", 1) == 1:
-                say(why)
-                self.store.set("paraclip/end", " ".join(map(str, (code, *gone))))
-            else:
-                self.store.wait(["paraclip/end"], timedelta(seconds=PARTING))
-        except RuntimeError:  # the store went with the first process, which cannot speak
-            if self.processes.rank == 1:
-                say(why)
-        self.exit(code, gone)
-
-    def exit(self, code: int, gone: Collection[int] = ()) -> NoReturn:
-        """End this process as it is: it may hang in a word to one that is gone."""
-        self.part(gone)
-        sys.stdout.flush()
-        os._exit(code)
-
-    def part(self, gone: Collection[int] = ()) -> None:
-        """The last word; the process that has the store waits for that of all that are left."""
-        left = [f"paraclip/parted/{rank}" for rank in self.others if rank not in gone]
-        latest = time.monotonic() + PARTING
-        with suppress(RuntimeError):  # one that was slow finds no store
-            self.store.set(f"paraclip/parted/{self.processes.rank}", "1")
-            while self.processes.first and time.monotonic() < latest:
-                if not left or self.store.check(left):
-                    break
-                time.sleep(BEAT / 10)
-
-    def find_out(self) -> None:
-        """Talking failed: this process ends if another is gone; return if all are there."""
-        self.silence = min(self.silence, DOUBT)
-        self.stopping.wait(self.silence + 3 * BEAT)
-
-    def ends(self) -> None:
-        """All processes are done; the one that has the store ends last."""
-        self.stop()
-        self.part()
-
-    def stop(self) -> None:
-        """Beat and listen no more."""
-        self.stopping.set()
-        self.thread.join()
-
-
-def say(line: str) -> None:
-    """A line for the user, also from a process whose standard error goes nowhere."""
-    if sys.__stderr__ is not None:
-        print(line.rstrip(), file=sys.__stderr__, flush=True)
+    this_process().wait()  # NCCL connects at the first exchange, when all are here
+    return this_process()

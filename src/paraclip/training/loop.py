@@ -47,7 +47,10 @@ from paraclip.training.optimizer import (
     train_only,
 )
 from paraclip.training.parts import parts_of
+from paraclip.training.pictures import picture_keys
+from paraclip.training.placebo import shuffled_paraphrases
 from paraclip.training.processes import this_process
+from paraclip.training.recipes import decided, resolved
 from paraclip.training.run import Run, Task, arithmetic_of, identity_of, kept_random_state, start
 from paraclip.training.schedule import learning_rate_share
 from paraclip.training.state import notice
@@ -99,11 +102,14 @@ def task_of(
     Raises:
         UserError: nothing to learn from, or features of another model.
     """
+    config = resolved(config, model.architecture)
     objective = objective_of(config)
     texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
-    ids, unfrozen = triples["image_id"].to_pylist(), config.image_learning_rate is not None
+    if config.shuffle_paraphrases:
+        texts = shuffled_paraphrases(texts, config.seed)
+    keys, unfrozen = picture_keys(triples), config.image_learning_rate is not None
     examples = make_examples(
-        model, texts, ids, None if unfrozen else features, objective.texts, config.micro_batch,
+        model, texts, keys, None if unfrozen else features, objective.texts, config.micro_batch,
         triples[config.negatives].to_pylist() if objective.hard_negatives else None,
         triples["image"].to_pylist() if unfrozen else None,
     )  # fmt: skip
@@ -122,7 +128,7 @@ def describing(triples: pa.Table) -> Callable[[Integers], list[dict[str, Any]]]:
 
 
 def fit(task: Task, out: Path) -> Path:
-    """Train, or go on training where a killed run stopped; the model is changed in place.
+    """Train, or resume where a killed run stopped; the model is changed in place.
 
     Args:
         task: what, on what, towards what.
@@ -143,7 +149,7 @@ def fit(task: Task, out: Path) -> Path:
     with locked(out) if processes.first else nullcontext():
         folder = open_run(out, identity, config.fresh) if processes.first else RunFolder(out)
         if processes.told_by_first(folder.finished()):
-            notice(f"{out} is finished already; --fresh would start it anew")
+            notice(f"{out} is finished already; --fresh starts it over")
             recall(model, folder.last)
         else:
             fit_in(folder, task, identity)
@@ -244,7 +250,7 @@ def take_step(run: Run, batch: Batch) -> dict[str, float]:
     norm = get_total_norm([value.grad for value in weights if value.grad is not None])
     figures = {name: float(value) for name, value in losses.items()}
     figures |= {"loss": float(loss), "gradient_norm": float(norm)}
-    figures["learning_rate"] = config.learning_rate * share
+    figures["learning_rate"] = decided(config.learning_rate) * share
     chance = sum(task.objective.weights) * math.log(max(len(batch.numbers), 2))
     wrong = trouble(run.course, config, figures, chance)
     if wrong:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from paraclip.training.config import TrainConfig
 from paraclip.training.contrast import LogitScaling, Plan, contrast
 from paraclip.training.false_negatives import FalseNegatives
+from paraclip.training.recipes import with_recipe
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
 
@@ -89,8 +90,9 @@ def objective_of(config: TrainConfig) -> Objective:
     """The losses that a configuration asks for."""
     if config.control:
         return replace(CAPTIONS_ONLY, kind=config.loss)
+    config = with_recipe(config)
     weights: tuple[float, float, float] = config.weights
-    tied: tuple[str, ...] = config.image_loss_on
+    tied: tuple[str, ...] = config.image_loss_on or ()
     if config.one_step:
         weights = (weights[0], weights[1], 0.0)
         tied = tuple(PARAPHRASE_1 if name == PARAPHRASE_2 else name for name in tied)

@@ -10,6 +10,7 @@ from torch.optim import AdamW
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 from paraclip.training.config import LoopConfig
+from paraclip.training.recipes import decided
 
 BETAS = (0.9, 0.98)
 EPSILON = 1e-6
@@ -86,20 +87,21 @@ def make_optimizer(
     A parameter that lies in two parts goes with the first, so a head may precede its tower; one
     that lies in none has the learning rate of the configuration.
     """
+    rate, weight_decay = decided(config.learning_rate), decided(config.weight_decay)
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
     peaks: dict[int, float] = {}
     for part in parts:
         for value in part.weights():
             peaks.setdefault(id(value), part.learning_rate)
     for value in weights.values():
-        decay = config.weight_decay if value.ndim >= 2 else 0.0
-        peak = peaks.get(id(value), config.learning_rate)
+        decay = weight_decay if value.ndim >= 2 else 0.0
+        peak = peaks.get(id(value), rate)
         members.setdefault((peak, decay), []).append(value)
     groups = [
         {"params": values, "peak": peak, "weight_decay": decay}
         for (peak, decay), values in members.items()
     ]
-    return AdamW(groups, lr=config.learning_rate, betas=BETAS, eps=EPSILON, fused=True)
+    return AdamW(groups, lr=rate, betas=BETAS, eps=EPSILON, fused=True)
 
 
 def set_learning_rates(optimizer: AdamW, share: float) -> None:

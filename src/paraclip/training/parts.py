@@ -7,6 +7,7 @@ from paraclip.training.adapters import MARK, add_adapters
 from paraclip.training.checks import refuse
 from paraclip.training.config import TrainConfig
 from paraclip.training.optimizer import Part
+from paraclip.training.recipes import decided
 
 
 def parts_of(model: DualEncoder, config: TrainConfig) -> tuple[Part, ...]:
@@ -15,7 +16,7 @@ def parts_of(model: DualEncoder, config: TrainConfig) -> tuple[Part, ...]:
     Raises:
         UserError: the tower has no layers to choose the last of, or `peft` is not installed.
     """
-    tower, rate = model.text_tower, config.learning_rate
+    tower, rate = model.text_tower, decided(config.learning_rate)
     if config.text_tower == "lora":
         add_adapters(tower, config.lora_rank, config.lora_alpha, config.seed)
         parts = [Part(tower, rate, lambda name: MARK in name)]

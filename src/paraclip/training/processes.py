@@ -19,7 +19,7 @@ from paraclip.errors import UserError
 
 
 class CommunicationError(Exception):
-    """Talking to the other processes failed: one of them is gone, or used other tensors."""
+    """An exchange with the other processes failed: one of them is gone, or used other tensors."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,7 @@ def this_process() -> Processes:
 
 @contextmanager
 def communicating() -> Iterator[None]:
-    """Tell an error of talking to the others, most often the death of one, from any other.
-
-    Who is gone the error cannot say; `launch.Heartbeat` finds it out.
-    """
+    """Give an error of an exchange, most often because a process is gone, a kind of its own."""
     try:
         yield
     except (RuntimeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The state that a killed run goes on from: tensors in safetensors, numbers as JSON, no pickle."""
+"""The state that a killed run resumes from: tensors in safetensors, numbers as JSON, no pickle."""
 
 import json
 import sys
@@ -81,7 +81,7 @@ def state_of_step(folder: Path, step: int) -> State:
     try:
         return load_state(path)
     except (ValueError, OSError) as error:
-        what = "process 0 goes on from this state, which is not here"
+        what = "process 0 resumes from this state, which is not here"
         hint = "Give all processes the same --out, in a folder that all of them share."
         raise UserError(path, what, hint) from error
 

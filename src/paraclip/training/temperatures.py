@@ -31,6 +31,7 @@ class Temperatures(nn.Module):
     def __init__(self, model: DualEncoder, objective: Objective) -> None:
         super().__init__()
         self.of_model = [model.logit_scale]  # in a list: it stays the model's parameter
+        self.most_scale = max(MOST_SCALE, float(model.logit_scale.detach()))
         self.logs, self.biases = nn.ParameterDict(), nn.ParameterDict()
         for name, scale in zip(("L1", "L2", "L3"), objective.scales, strict=True):
             if name not in objective.names:
@@ -49,10 +50,13 @@ class Temperatures(nn.Module):
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """No inverse temperature is learned above 100, as CLIP has it; fixed ones stay."""
+        """No inverse temperature is learned above 100, or above the base's own; fixed ones stay.
+
+        CLIP stops at 100. SigLIP's own is 117, which a first step must not throw away.
+        """
         for log in (*self.of_model, *self.logs.values()):
             if log.requires_grad:
-                log.clamp_(max=MOST_SCALE)
+                log.clamp_(max=self.most_scale)
 
     @torch.no_grad()
     def start_biases(self, pairs: Iterable[Pair], batch_size: int) -> None:
