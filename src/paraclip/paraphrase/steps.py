@@ -1,6 +1,7 @@
 """Both steps for one caption: ask, judge, choose. Answers of many captions are judged together."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,14 +10,15 @@ from typing import Any
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.files import text_hash
+from paraclip.language.words import overlap
 from paraclip.paraphrase.backends import Answer, AnswerError, Backend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters import Judge, Question, Verdict
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.prompts import make_prompt
-from paraclip.paraphrase.selection import choose, main_reason
 
 MOST_JUDGED = 256  # answers in one batch
+MARGIN = 0.08  # cosine; candidates this close to the highest similarity count as equally similar
 MOST_FAILURES = 25  # in a row, after which the run stops
 
 
@@ -183,3 +185,27 @@ class Paraphraser:
 def distinct(answers: list[Answer]) -> list[Answer]:
     """The answers without repeated texts, in order; the first of each text is kept."""
     return list({answer.text: answer for answer in reversed(answers)}.values())[::-1]
+
+
+def choose(verdicts: Sequence[Verdict], apart_from: Sequence[str] = ()) -> Verdict | None:
+    """The best candidate that passed, or None.
+
+    Of the candidates whose similarity is within `MARGIN` of the highest, it is the one that shares
+    the fewest content words with its source and with the texts in `apart_from`.
+    """
+    passed = [verdict for verdict in verdicts if verdict.reason is None]
+    if not passed:
+        return None
+    highest = max(verdict.similarity for verdict in passed)
+    near = [verdict for verdict in passed if verdict.similarity >= highest - MARGIN]
+    return min(near, key=lambda verdict: (_shared(verdict, apart_from), -verdict.similarity))
+
+
+def _shared(verdict: Verdict, apart_from: Sequence[str]) -> float:
+    return verdict.overlap + sum(overlap(text, verdict.text) for text in apart_from)
+
+
+def main_reason(verdicts: Sequence[Verdict]) -> str:
+    """The most frequent reason among the candidates; on a tie the first."""
+    counted = Counter(verdict.reason for verdict in verdicts if verdict.reason)
+    return counted.most_common(1)[0][0] if counted else "empty"
