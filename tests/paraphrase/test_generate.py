@@ -270,7 +270,7 @@ def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path: Path) -> None:
         pytest.raises(UserError, match=r"rejected\.jsonl: the disk is full"),
         open_outputs(tmp_path, {}) as writers,
     ):
-        writers._rejected = Full()
+        writers._lines["rejected.jsonl"] = Full()
         writers.write(rejected)
 
 

@@ -158,18 +158,16 @@ def object_of(line: bytes) -> dict[str, Any] | None:
 
 def entry_of(line: bytes) -> dict[str, Any] | None:
     """A line's entry, or None if it is damaged; its question is then asked again."""
-    entry = object_of(line)
-    if entry is None or not isinstance(entry.get("key"), str) or not KEY.fullmatch(entry["key"]):
+    entry = object_of(line) or {}
+    key, answers = entry.get("key"), entry.get("answers")
+    if not isinstance(key, str) or not isinstance(answers, list):
         return None
-    answers = entry.get("answers")
-    return entry if isinstance(answers, list) and all(map(is_answer, answers)) else None
+    return entry if KEY.fullmatch(key) and all(map(is_answer, answers)) else None
 
 
 def is_answer(value: Any) -> bool:
     """Whether a value of the log is a pair of a text and whether it was cut off."""
-    if not isinstance(value, list) or len(value) != 2:
-        return False
-    return isinstance(value[0], str) and isinstance(value[1], bool)
+    return isinstance(value, list) and [type(part) for part in value] == [str, bool]
 
 
 def lookup(keys: np.ndarray, values: np.ndarray, key: int) -> int | None:

@@ -216,21 +216,18 @@ def answers_of(response: Any, hide: Callable[[str], str]) -> list[Answer]:
     Raises:
         ValueError: there are no choices, or a choice is malformed.
     """
-    choices = response.get("choices") if isinstance(response, dict) else None
-    if not isinstance(choices, list) or not choices:
+    try:
+        answers = [_answer_of(choice, hide) for choice in response["choices"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("the response has no choices, or one without a text") from error
+    if not answers:
         raise ValueError("the response has no choices")
-    return [_answer_of(choice, hide) for choice in choices]
+    return answers
 
 
-def _answer_of(choice: Any, hide: Callable[[str], str]) -> Answer:
-    if not isinstance(choice, dict):
-        raise ValueError("a choice is not an object")
-    holder, name = (choice, "text") if "message" not in choice else (choice["message"], "content")
-    if not isinstance(holder, dict) or name not in holder:
-        raise ValueError("a choice has no message")
-    text = holder[name]
-    if text is not None and not isinstance(text, str):  # null means that the model refused
-        raise ValueError("the answer is not a string")
-    text = hide(text or "").encode("utf-8", "replace").decode()  # replaces lone surrogates
+def _answer_of(choice: dict[str, Any], hide: Callable[[str], str]) -> Answer:
+    text = choice["message"]["content"] if "message" in choice else choice["text"]
+    # None means that the model refused; encoding replaces lone surrogates.
+    text = hide("" if text is None else text).encode("utf-8", "replace").decode()
     cut = choice.get("finish_reason") == "length" or len(text) > LONGEST
     return Answer(text[:LONGEST], cut)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,7 +36,7 @@ class Summary:
         rejected: reason ("step 1: copy") to captions.
         failed: captions without an answer; the next run asks them again.
         broken: broken input rows; not among `captions`.
-        reused: questions that an earlier run had answered.
+        reused_answers: questions that an earlier run had answered.
         generator: name and settings of the generator.
     """
 
@@ -45,7 +46,7 @@ class Summary:
     rejected: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     broken: int = 0
-    reused: int = 0
+    reused_answers: int = 0
     generator: str = ""
 
     def count(self, outcome: Outcome) -> None:
@@ -65,16 +66,7 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the most frequent reasons come first."""
-        return {
-            "captions": self.captions,
-            "kept": self.kept,
-            "same_words": self.same_words,
-            "rejected": dict(self.rejected.most_common()),
-            "failed": self.failed,
-            "broken": self.broken,
-            "reused_answers": self.reused,
-            "generator": self.generator,
-        }
+        return {**vars(self), "rejected": dict(self.rejected.most_common())}
 
     def table(self) -> str:
         """Lines for the terminal."""
@@ -95,16 +87,12 @@ class Writers:
 
     Args:
         triples: an open Parquet writer.
-        rejected: an open JSONL file.
-        failed: an open JSONL file.
+        lines: the open JSONL files by name.
         out: their folder, for errors.
     """
 
-    def __init__(
-        self, triples: pq.ParquetWriter, rejected: TextIO, failed: TextIO, out: Path
-    ) -> None:
-        self._out = out
-        self._triples, self._rejected, self._failed = triples, rejected, failed
+    def __init__(self, triples: pq.ParquetWriter, lines: dict[str, TextIO], out: Path) -> None:
+        self._triples, self._lines, self._out = triples, lines, out
         self._rows: list[dict[str, Any]] = []
 
     def write(self, outcome: Outcome) -> None:
@@ -116,31 +104,40 @@ class Writers:
         if isinstance(outcome, Kept):
             self._rows.append(outcome.row)
             if len(self._rows) >= ROW_GROUP:
-                self.flush()
-        elif isinstance(outcome, Rejected):
-            with disk_errors(self._out / REJECTED):
-                self._rejected.write(json_line(rejected_row(outcome)))
-        else:
-            with disk_errors(self._out / FAILED):
-                self._failed.write(json_line(failed_row(outcome)))
+                self._write_rows()
+            return
+        name, row = (
+            (REJECTED, rejected_row(outcome))
+            if isinstance(outcome, Rejected)
+            else (FAILED, failed_row(outcome))
+        )
+        with disk_errors(self._out / name):
+            self._lines[name].write(json.dumps(row, ensure_ascii=False) + "\n")
 
-    def flush(self) -> None:
-        """Write the rows in memory."""
+    def _write_rows(self) -> None:
         if self._rows:
             with disk_errors(self._out / TRIPLES):
                 self._triples.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
             self._rows.clear()
 
-
-def json_line(row: dict[str, Any]) -> str:
-    """A row as one line of JSON."""
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    def finish(self) -> None:
+        """Write everything to the disk; raises UserError if it is full."""
+        self._write_rows()
+        for name, file in self._lines.items():
+            with disk_errors(self._out / name):
+                file.flush()
+        with disk_errors(self._out / TRIPLES):
+            self._triples.close()
 
 
 def rejected_row(outcome: Rejected) -> dict[str, Any]:
-    """A line of rejected.jsonl."""
+    """A line of rejected.jsonl; similarities have three decimals, NaN becomes null."""
     candidates = [
-        {"text": verdict.text, "reason": verdict.reason, "similarity": number(verdict.similarity)}
+        {
+            "text": verdict.text,
+            "reason": verdict.reason,
+            "similarity": None if isnan(verdict.similarity) else round(verdict.similarity, 3),
+        }
         for verdict in outcome.verdicts
     ]
     caption = outcome.caption
@@ -157,11 +154,6 @@ def failed_row(outcome: Failed) -> dict[str, Any]:
         "id": caption.id, "caption": caption.caption, "step": outcome.step,
         "problem": outcome.problem,
     }  # fmt: skip
-
-
-def number(value: float) -> float | None:
-    """A JSON number with three decimals; NaN becomes null."""
-    return round(value, 3) if value == value else None
 
 
 @contextmanager
@@ -184,14 +176,9 @@ def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[Writers]:
         failed.open("w", encoding="utf-8") as failed_lines,
         pq.ParquetWriter(triples, SCHEMA.with_metadata(metadata), compression="zstd") as writer,
     ):
-        writers = Writers(writer, rejected_lines, failed_lines, out)
+        writers = Writers(writer, {REJECTED: rejected_lines, FAILED: failed_lines}, out)
         yield writers
-        writers.flush()
-        for name, lines in ((REJECTED, rejected_lines), (FAILED, failed_lines)):
-            with disk_errors(out / name):
-                lines.flush()
-        with disk_errors(out / TRIPLES):
-            writer.close()
+        writers.finish()
 
 
 def refuse_inputs(inputs: Iterable[str], out: Path) -> None:

@@ -195,26 +195,7 @@ async def generate_async(
     backend = backend or make_backend(config)
     judge = judge or Judge(config.filter_limits)
     log = AnswerLog(out / LOG, answer_settings(config, backend), config.fresh)
-    summary = Summary(generator=backend.generator, reused=len(log))
-    try:
-        await _run(captions, config, out, total, backend, judge, log, summary)
-    finally:
-        log.close()
-    summary.check()
-    write_summary(out, summary, config)
-    return summary
-
-
-async def _run(
-    captions: Iterable[Caption],
-    config: GenerateConfig,
-    out: Path,
-    total: int | None,
-    backend: Backend,
-    judge: Judge,
-    log: AnswerLog,
-    summary: Summary,
-) -> None:
+    summary = Summary(generator=backend.generator, reused_answers=len(log))
     record = provenance(
         generator=backend.generator, licence=config.terms, settings=settings_of(config)
     )
@@ -222,16 +203,31 @@ async def _run(
     try:
         await backend.start()
         async with JudgingDesk(judge) as desk:
-            work = Paraphraser(config, backend, log, desk)
-            async with aclosing(in_order(captions, work, window)) as outcomes:
-                progress = bar("paraphrasing", total, "caption")
-                with open_outputs(out, record) as writers, progress:
-                    async for outcome in outcomes:
-                        writers.write(outcome)
-                        summary.count(outcome)
-                        progress.update()
+            outcomes = in_order(captions, Paraphraser(config, backend, log, desk), window)
+            await write_outcomes(outcomes, out, record, total, summary)
     finally:
+        log.close()
         await backend.close()
+    summary.check()
+    write_summary(out, summary, config)
+    return summary
+
+
+async def write_outcomes(
+    outcomes: AsyncGenerator[Outcome, None],
+    out: Path,
+    record: dict[str, Any],
+    total: int | None,
+    summary: Summary,
+) -> None:
+    """Write and count the outcomes, with a progress bar."""
+    progress = bar("paraphrasing", total, "caption")
+    async with aclosing(outcomes):
+        with open_outputs(out, record) as writers, progress:
+            async for outcome in outcomes:
+                writers.write(outcome)
+                summary.count(outcome)
+                progress.update()
 
 
 async def in_order(
