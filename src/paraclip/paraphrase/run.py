@@ -202,9 +202,9 @@ async def generate_async(
     window = AHEAD * (config.concurrency or 16)
     try:
         await backend.start()
-        async with JudgingDesk(judge) as desk:
-            outcomes = in_order(captions, Paraphraser(config, backend, log, desk), window)
-            await write_outcomes(outcomes, out, record, total, summary)
+        work = Paraphraser(config, backend, log, JudgingDesk(judge))
+        outcomes = in_order(captions, work, window)
+        await write_outcomes(outcomes, out, record, total, summary)
     finally:
         log.close()
         await backend.close()

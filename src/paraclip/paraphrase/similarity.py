@@ -62,30 +62,24 @@ class SentenceEncoder:
         The readings of the last texts are kept: a caption is the source in step 1 and read again in
         step 2, where the answer of step 1 is the source.
         """
-        found = {text: self._kept.pop(text) for text in set(texts) if text in self._kept}
-        found |= self._read_new([text for text in dict.fromkeys(texts) if text not in found])
-        self._kept |= found
+        readings = {text: self._kept.pop(text) for text in set(texts) if text in self._kept}
+        new = sorted((text for text in dict.fromkeys(texts) if text not in readings), key=len)
+        for start in range(0, len(new), self.batch_size):
+            batch = new[start : start + self.batch_size]
+            readings |= zip(batch, self._read_batch(batch), strict=True)
+        self._kept |= readings
         for text in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT)]:
             del self._kept[text]
-        return [found[text] for text in texts]
-
-    def _read_new(self, texts: list[str]) -> dict[str, Reading]:
-        """Readings of distinct texts."""
-        by_length = sorted(texts, key=len)
-        found: dict[str, Reading] = {}
-        for start in range(0, len(by_length), self.batch_size):
-            batch = by_length[start : start + self.batch_size]
-            found |= zip(batch, self._read_batch(batch), strict=True)
-        return found
+        return [readings[text] for text in texts]
 
     def _read_batch(self, texts: list[str]) -> list[Reading]:
         from paraclip.models.tokenizing import cut, pad_rows
 
-        tower, found = self._model.text_tower, self._model.tokenizer.encode_batch(texts)
-        ids = pad_rows([text.ids for text in found], LONGEST, tower.pad).ids
+        tower, tokens = self._model.text_tower, self._model.tokenizer.encode_batch(texts)
+        ids = pad_rows([text.ids for text in tokens], LONGEST, tower.pad).ids
         states = tower.states(ids)  # [batch, length, 384]
         vectors = unit(tower.mean(states, ids).numpy())
-        offsets = [np.asarray(cut(text.offsets, LONGEST)) for text in found]
+        offsets = [np.asarray(cut(text.offsets, LONGEST)) for text in tokens]
         return [
             self._reading(*one) for one in zip(texts, vectors, states.numpy(), offsets, strict=True)
         ]
@@ -106,8 +100,8 @@ class SentenceEncoder:
 def unit(vectors: np.ndarray) -> np.ndarray:
     """The rows scaled to unit length; a row of zeros stays."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    made: np.ndarray = vectors / np.maximum(lengths, 1e-9)
-    return made
+    scaled: np.ndarray = vectors / np.maximum(lengths, 1e-9)
+    return scaled
 
 
 def meaning_reason(

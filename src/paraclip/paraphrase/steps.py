@@ -52,52 +52,32 @@ Outcome = Kept | Rejected | Failed
 
 
 class JudgingDesk:
-    """Judges waiting answers together, in a thread.
-
-    Use it as an asynchronous context manager.
-
-    Args:
-        judge: applies the filters.
-    """
+    """Judges the answers of many captions together, in a thread and one batch at a time."""
 
     def __init__(self, judge: Judge) -> None:
-        self._judge = judge
-        self._waiting: asyncio.Queue[tuple[Sequence[Question], asyncio.Future[list[Verdict]]]]
-        self._waiting = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> "JudgingDesk":
-        self._task = asyncio.create_task(self._work())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._judge, self._lock = judge, asyncio.Lock()
+        self._waiting: list[tuple[Sequence[Question], asyncio.Future[list[Verdict]]]] = []
 
     async def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """The verdicts of the questions, in order."""
         verdicts: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
-        await self._waiting.put((questions, verdicts))
-        return await verdicts
+        self._waiting.append((questions, verdicts))
+        async with self._lock:  # answers that arrive during a batch form the next one
+            if not verdicts.done():
+                await self._judge_batch()
+        return verdicts.result()
 
-    async def _work(self) -> None:
-        while True:
-            batch = [await self._waiting.get()]
-            while not self._waiting.empty() and sum(len(some) for some, _ in batch) < MOST_JUDGED:
-                batch.append(self._waiting.get_nowait())
-            together = [question for questions, _ in batch for question in questions]
-            try:
-                verdicts = iter(await asyncio.to_thread(self._judge.judge, together))
-            except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for questions, future in batch:
-                own = list(islice(verdicts, len(questions)))
-                if not future.done():
-                    future.set_result(own)
+    async def _judge_batch(self) -> None:
+        """Judge those that wait longest; they stay in the list if judging fails."""
+        batch: list[Question] = []
+        count = 0
+        while count < len(self._waiting) and len(batch) < MOST_JUDGED:
+            batch += self._waiting[count][0]
+            count += 1
+        judged = iter(await asyncio.to_thread(self._judge.judge, batch))
+        for questions, verdicts in self._waiting[:count]:
+            verdicts.set_result(list(islice(judged, len(questions))))
+        del self._waiting[:count]
 
 
 class Paraphraser:
