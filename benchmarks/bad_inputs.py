@@ -1,6 +1,6 @@
 """Feed bad inputs to every reader, server client, model loader and option; count the outcomes.
 
-    python benchmarks/bad_inputs.py              # about 5 minutes on 2 cores
+    python benchmarks/bad_inputs.py              # 5 to 15 minutes on 2 cores
     python benchmarks/bad_inputs.py --only servers --show
 
 Each input runs in a forked process of its own with a time and a memory limit. It ends as a clear
@@ -166,6 +166,7 @@ def finish(one: Running, taken: float) -> Outcome:
     one.child.join()
     told = one.folder / "errors.txt"
     errors = told.read_text("utf-8", "replace") if told.is_file() else ""
+    errors = errors.replace(f"{one.folder}/", "").replace(f"{one.folder.parent}/", "")
     kind = "hang" if hung else kind_of(one.child.exitcode, errors)
     shutil.rmtree(one.folder, ignore_errors=True)
     lines = errors.strip().splitlines()

@@ -85,6 +85,7 @@ def test_some_inputs_of_every_area_are_kept_as_a_table(run) -> None:
     assert areas == {"files", "server", "models", "options"}
     assert sum(found["totals"].values()) == len(found["outcomes"])
     assert found["totals"]["clear error"] > 0
+    assert not any("paraclip-bad-" in outcome["detail"] for outcome in found["outcomes"])
 
 
 def test_sound_inputs_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
