@@ -17,6 +17,7 @@ from paraclip.training.contrast import LogitScaling
 from paraclip.training.loop import train
 from paraclip.training.losses import Objective, objective_of
 from paraclip.training.metrics_log import read_metrics
+from paraclip.training.prepare import TrainingData
 from paraclip.training.temperatures import Temperatures, mean_of_negatives
 
 FAST = {"epochs": 12, "learning_rate": 1e-2, "held_out": 0.0, "dropout": None}
@@ -26,7 +27,7 @@ def tune(out, model=None, triples=None, features="given", **changes):
     """Train; returns the model and the metrics."""
     triples, model = triples or make_triples(), model or TinyModel()
     features = make_features(triples) if isinstance(features, str) else features
-    train(model, triples, features, make_config(**(FAST | changes)), out)
+    train(TrainingData(model, triples, features), make_config(**(FAST | changes)), out)
     return model, read_metrics(out / "metrics.jsonl")
 
 

@@ -1,10 +1,17 @@
 """Options out of range are refused before anything is read or written."""
 
 import math
+from dataclasses import asdict
 
 from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
-from paraclip.training.config import LoopConfig, TrainConfig
+from paraclip.training.config import (
+    LoopOptions,
+    RunSettings,
+    TrainConfig,
+    TrainOptions,
+    settings_of,
+)
 from paraclip.training.watchers import check_trackers
 
 RANGES = {
@@ -35,46 +42,48 @@ def refuse(option: str, what: str, hint: str) -> None:
     raise UserError(f"--{option.replace('_', '-')}", what, hint)
 
 
-def check_options(config: LoopConfig) -> None:
-    """Check every number of a configuration.
+def check_options(options: LoopOptions, settings: RunSettings | None = None) -> None:
+    """Check every number of a run.
+
+    Args:
+        options: hyperparameters.
+        settings: of the run; None where `options` holds them too, as those of a command do.
 
     Raises:
         UserError: naming the option that is out of range.
     """
+    settings = settings_of(options, settings)
+    values = asdict(options) | asdict(settings)
     for option, (least, most) in RANGES.items():
-        value = getattr(config, option, None)
+        value = values.get(option)
         if value is not None and not least <= value <= most:
             refuse(option, f"{value} is out of range", f"Give a value from {least} to {most}.")
     for option in ABOVE_ZERO:
-        value = getattr(config, option, None)
+        value = values.get(option)
         if value is not None and not 0 < value < math.inf:
             refuse(option, f"{value} is not above 0", "Give a number above 0.")
-    check_stopping(config)
-    check_trackers(config.track)
-    if isinstance(config, TrainConfig):
-        check_losses(config)
-
-
-def check_stopping(config: LoopConfig) -> None:
-    """Check that there is something to stop by."""
-    if config.held_out == 0 and config.patience is not None:
+    if options.held_out == 0 and options.patience is not None:
         refuse("patience", "needs held-out rows to look at", "Give --held-out a share above 0.")
+    check_trackers(settings.track)
+    if isinstance(options, TrainOptions):
+        check_losses(options)
 
 
-def check_losses(config: TrainConfig) -> None:
+def check_losses(options: TrainOptions) -> None:
     """Check that some loss is left to learn from, and the texts that go into it."""
-    weights = config.weights
+    weights = options.weights
     if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
         what = f"{' '.join(map(str, weights))} leaves nothing to learn"
         refuse("weights", what, "Give three weights, none negative, one above 0.")
-    if config.negatives in SCHEMA.names:
-        what = f"{config.negatives} is a column of the triples themselves"
+    if options.negatives in SCHEMA.names:
+        what = f"{options.negatives} is a column of the triples themselves"
         refuse("negatives", what, "Name the column that `paraclip negatives` adds.")
-    if config.shuffle_paraphrases and config.control:
+    if options.shuffle_paraphrases and options.control:
         refuse("placebo", "is not for the control, which reads no paraphrases", "Leave one out.")
-    if config.one_step and not any(weights[:2]):
+    if options.one_step and not any(weights[:2]):
         refuse("one_step", "leaves L3 out, which alone has a weight", "Weigh L1 or L2.")
-    if config.replay is not None and not (weights[0] or config.control):
+    replay = isinstance(options, TrainConfig) and options.replay is not None
+    if replay and not (weights[0] or options.control):
         refuse("replay", "is for L1, which has no weight", "Leave it out, or weigh L1.")
-    if weights[0] and config.image_loss_on == ():
+    if weights[0] and options.image_loss_on == ():
         refuse("image_loss_on", "names no text", "Name one, or give L1 the weight 0.")

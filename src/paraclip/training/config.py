@@ -3,7 +3,7 @@
 The text under a field is its help on the command line.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -14,8 +14,11 @@ TextName = Literal["caption", "paraphrase_1", "paraphrase_2"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """What every run of the training loop decides, whatever it trains."""
+class LoopOptions:
+    """Hyperparameters of every run of the training loop.
+
+    They decide the weights, so a run is resumed only under the same ones.
+    """
 
     epochs: int = 4
     """Passes over the rows."""
@@ -62,13 +65,6 @@ class LoopConfig:
     """Share of the pictures (0 to 0.5) never trained on; the loss on them says which checkpoint is
     the best."""
 
-    choose: Literal["best", "last"] = "last"
-    """Checkpoint that the run hands on: the last, or the one with the lowest held-out loss. Runs to
-    be compared, such as tuned and control, must have taken the same steps: keep the last."""
-
-    save_every: int = 100
-    """Steps between two states that a killed run resumes from."""
-
     eval_every: int | None = None
     """Steps between two looks at the held-out rows. Left out: after each pass over the rows."""
 
@@ -76,57 +72,13 @@ class LoopConfig:
     """Stop early after so many looks in a row without a lower held-out loss; --choose best then
     hands on the one before them. Left out: never."""
 
-    divergence: float = 3.0
-    """Stop where the loss passes this many times the larger of the first step's loss and of
-    chance (ln of the rows a batch, summed over the weighted losses); the batch is kept."""
-
-    track: tuple[Literal["jsonl", "tensorboard", "trackio", "wandb"], ...] = (
-        *("jsonl", "tensorboard"),
-    )
-    """Where each step's figures go: metrics.jsonl, tensorboard, trackio, wandb (the last two once
-    they are installed)."""
-
     seed: int = 0
     """Decides the order, the held-out rows and the dropout."""
 
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
-
-    fresh: bool = False
-    """Start over in a folder that holds another run, whose files are deleted."""
-
-    def deciding(self) -> dict[str, Any]:
-        """The options that decide the weights: a run is resumed only under the same ones."""
-        return {name: value for name, value in asdict(self).items() if name not in PLACES}
-
-
-PLACES = {
-    *("config", "triples", "replay", "source", "model", "out", "images", "columns", "device"),
-    *("fresh", "save_every", "max_broken", "choose", "divergence", "track", "recipe"),
-}
-"""Options that say where things are or when they are written, and decide no weight. A recipe
-decides by the options that it fills in (`recipes.resolved`)."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(LoopConfig):
-    """Fine-tune the text encoder on triples; the image encoder stays as it is."""
-
-    triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
-    """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
-
-    config: str | None = None
-    """TOML file with any of these options by name; the command line overrides it."""
-
-    model: str = "mini"
-    """Base: mini, a ParaCLIP checkpoint, or an open_clip name such as
-    ViT-B-32:laion2b_s34b_b79k or ViT-B-32:weights.safetensors."""
-
-    out: str = "runs/train"
-    """Folder of the checkpoints and logs."""
-
-    images: str | None = None
-    """Folder of the pictures, for triples that name them by image_id only."""
+class TrainOptions(LoopOptions):
+    """Hyperparameters of fine-tuning on triples."""
 
     recipe: Literal["consistent", "paper"] = "consistent"
     """Named settings of the losses; options that are given override them. consistent: L1 on the
@@ -151,10 +103,6 @@ class TrainConfig(LoopConfig):
     negatives: str | None = None
     """Column with a text for each row that must not be found (some may be empty): hard negatives
     in the denominators of all losses."""
-
-    replay: str | None = None
-    """Captions with pictures but without paraphrases, from which L1 learns beside the triples, so
-    that retrieval loses less: a folder, or a captions file with the usual columns."""
 
     replay_per_triple: float = 1.0
     """Captions of --replay for each triple, drawn by the seed; at most all of them."""
@@ -195,12 +143,83 @@ class TrainConfig(LoopConfig):
     """Train the placebo instead: every row gets the paraphrases of other rows, so that whatever is
     gained comes from the losses and not from the paraphrases."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class AlignOptions(LoopOptions):
+    """Hyperparameters of alignment."""
+
+    epochs: int = 12
+    """Passes over the captions."""
+
+    batch_size: int = 128
+    """Most captions a step."""
+
+    head_learning_rate: float = 1e-3
+    """Peak learning rate of the two linear heads (AdamW, per step)."""
+
+    new_heads: bool = False
+    """Start from new heads in place of the shipped ones, whose terms (Flickr8k's, non-commercial)
+    then do not count. They want tens of thousands of captions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How a run is saved and watched; none of it changes a weight."""
+
+    choose: Literal["best", "last"] = "last"
+    """Checkpoint that the run hands on: the last, or the one with the lowest held-out loss. Runs to
+    be compared, such as tuned and control, must have taken the same steps: keep the last."""
+
+    save_every: int = 100
+    """Steps between two states that a killed run resumes from."""
+
+    divergence: float = 3.0
+    """Stop where the loss passes this many times the larger of the first step's loss and of
+    chance (ln of the rows a batch, summed over the weighted losses); the batch is kept."""
+
+    track: tuple[Literal["jsonl", "tensorboard", "trackio", "wandb"], ...] = (
+        *("jsonl", "tensorboard"),
+    )
+    """Where each step's figures go: metrics.jsonl, tensorboard, trackio, wandb (the last two once
+    they are installed)."""
+
+    fresh: bool = False
+    """Start over in a folder that holds another run, whose files are deleted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunSettings, TrainOptions):
+    """Fine-tune the text encoder on triples; the image encoder stays as it is."""
+
+    triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
+    """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
+
+    config: str | None = None
+    """TOML file with any of these options by name; the command line overrides it."""
+
+    model: str = "mini"
+    """Base: mini, a ParaCLIP checkpoint, or an open_clip name such as
+    ViT-B-32:laion2b_s34b_b79k or ViT-B-32:weights.safetensors."""
+
+    out: str = "runs/train"
+    """Folder of the checkpoints and logs."""
+
+    images: str | None = None
+    """Folder of the pictures, for triples that name them by image_id only."""
+
+    replay: str | None = None
+    """Captions with pictures but without paraphrases, from which L1 learns beside the triples, so
+    that retrieval loses less: a folder, or a captions file with the usual columns."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+
     max_broken: float = 0.01
     """Share of broken pictures (0 to 1) to skip before giving up."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignConfig(LoopConfig):
+class AlignConfig(RunSettings, AlignOptions):
     """Fit the text tower and both heads of `mini` to captions and pictures of your own."""
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
@@ -209,27 +228,36 @@ class AlignConfig(LoopConfig):
     model: str = "mini"
     """What to start from: mini, or a checkpoint of it."""
 
-    new_heads: bool = False
-    """Start from new heads in place of the shipped ones, whose terms (Flickr8k's, non-commercial)
-    then do not count. They want tens of thousands of captions."""
-
     out: str = "runs/align"
     """Folder of the checkpoints and logs."""
 
     columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
     """Names of the columns."""
 
-    epochs: int = 12
-    """Passes over the captions."""
-
-    batch_size: int = 128
-    """Most captions a step."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
 
     choose: Literal["best", "last"] = "best"
     """Checkpoint that the run hands on: the one with the lowest held-out loss, or the last."""
 
-    head_learning_rate: float = 1e-3
-    """Peak learning rate of the two linear heads (AdamW, per step)."""
-
     max_broken: float = 0.01
     """Share of broken rows (0 to 1) to skip before giving up."""
+
+
+def hyperparameters(options: LoopOptions) -> dict[str, Any]:
+    """The hyperparameters among options, by name; paths and settings of the run left out.
+
+    A recipe counts by the options that it fills in (`recipes.resolved`), not by its name.
+    """
+    kind = TrainOptions if isinstance(options, TrainOptions) else AlignOptions
+    names = [field.name for field in fields(kind) if field.name != "recipe"]
+    return {name: getattr(options, name) for name in names}
+
+
+def settings_of(options: LoopOptions, settings: RunSettings | None = None) -> RunSettings:
+    """The given settings; else those of options that come from a command; else the usual ones."""
+    if settings is not None:
+        return settings
+    if isinstance(options, RunSettings):
+        return options
+    return RunSettings(choose="best" if isinstance(options, AlignOptions) else "last")

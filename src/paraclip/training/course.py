@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from paraclip.training.config import LoopConfig
+from paraclip.training.config import LoopOptions
 
 
 @dataclass
@@ -41,23 +41,23 @@ class Course:
         return patience is not None and self.stale >= patience
 
 
-def is_judged(config: LoopConfig, step: int, epoch_steps: int, total_steps: int) -> bool:
+def is_judged(options: LoopOptions, step: int, epoch_steps: int, total_steps: int) -> bool:
     """Whether the held-out rows are looked at after this step (counted from 1)."""
-    every = config.eval_every or epoch_steps
+    every = options.eval_every or epoch_steps
     return step % every == 0 or step == total_steps
 
 
 def trouble(
-    course: Course, config: LoopConfig, figures: Mapping[str, float], chance: float
+    course: Course, divergence: float, figures: Mapping[str, float], chance: float
 ) -> str | None:
     """What is wrong with a step's figures, in words; None where they are as they should be.
 
-    A loss diverges where it passes `config.divergence` times the larger of the first step's loss
+    A loss diverges where it passes `divergence` times the larger of the first step's loss
     and of chance, which is what a model gets that tells nothing apart.
 
     Args:
         course: of the run; the first loss is noted here.
-        config: `divergence`.
+        divergence: see above.
         figures: of the step, among them "loss".
         chance: the weighted sum of ln B over the losses, B rows a batch.
     """
@@ -67,7 +67,7 @@ def trouble(
     loss = figures["loss"]
     if course.first_loss is None:
         course.first_loss = loss
-    limit = config.divergence * max(course.first_loss, chance)
+    limit = divergence * max(course.first_loss, chance)
     if loss > limit:
         return f"the loss diverged: {loss:.4g} passes {limit:.4g}"
     return None

@@ -60,6 +60,11 @@ class RunFolder:
         """Written at the very end: what came out."""
         return self.path / "summary.json"
 
+    @property
+    def problems_file(self) -> Path:
+        """List of the broken rows and pictures that were skipped."""
+        return self.path / "problems.txt"
+
     def finished(self) -> dict[str, Any] | None:
         """The summary of a finished run, else None."""
         if not (self.summary_file.exists() and self.best.exists() and self.last.exists()):

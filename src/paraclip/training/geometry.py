@@ -73,7 +73,7 @@ def margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None)
 def watched_rows(run: Run) -> Integers:
     """The rows whose vectors are watched: held-out ones, or where there are none learned ones."""
     rows = run.held_out if len(run.held_out) > 1 else run.learn
-    chosen = np.random.default_rng([run.task.config.seed, 0x9E0]).permutation(len(rows))
+    chosen = np.random.default_rng([run.task.options.seed, 0x9E0]).permutation(len(rows))
     return rows[np.sort(chosen[:MOST_ROWS])]
 
 

@@ -16,12 +16,12 @@ from paraclip.training.state import save_state
 def write_checkpoint(run: Run, path: Path) -> None:
     """The whole model with everything that made it."""
     training = {
-        "config": asdict(run.task.config),
+        "config": run.task.settings_by_name,
         "objective": asdict(run.task.objective),
         "identity": run.identity,
         "step": run.step,
         "held_out_loss": run.best_loss if path.stem == "best" else None,
-        "facts": run.task.facts,
+        "facts": dict(run.task.facts),
     }
     save_model(plain_copy(run.task.model), path, provenance(training=training))
 

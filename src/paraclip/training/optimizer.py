@@ -9,7 +9,7 @@ from torch.optim import AdamW
 
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
-from paraclip.training.config import LoopConfig
+from paraclip.training.config import LoopOptions
 from paraclip.training.recipes import decided
 
 BETAS = (0.9, 0.98)
@@ -80,14 +80,14 @@ def set_dropout(parts: Sequence[Part], probability: float | None) -> None:
 
 
 def make_optimizer(
-    weights: Mapping[str, nn.Parameter], parts: Sequence[Part], config: LoopConfig
+    weights: Mapping[str, nn.Parameter], parts: Sequence[Part], options: LoopOptions
 ) -> AdamW:
     """AdamW; biases, norms and the temperature (all below two dimensions) do not decay.
 
     A parameter that lies in two parts goes with the first, so a head may precede its tower; one
     that lies in none has the learning rate of the configuration.
     """
-    rate, weight_decay = decided(config.learning_rate), decided(config.weight_decay)
+    rate, weight_decay = decided(options.learning_rate), decided(options.weight_decay)
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
     peaks: dict[int, float] = {}
     for part in parts:

@@ -5,28 +5,28 @@ from torch import nn
 from paraclip.models.encoder import DualEncoder
 from paraclip.training.adapters import MARK, add_adapters
 from paraclip.training.checks import refuse
-from paraclip.training.config import TrainConfig
+from paraclip.training.config import TrainOptions
 from paraclip.training.optimizer import Part
 from paraclip.training.recipes import decided
 
 
-def parts_of(model: DualEncoder, config: TrainConfig) -> tuple[Part, ...]:
+def parts_of(model: DualEncoder, options: TrainOptions) -> tuple[Part, ...]:
     """The trained parts; for LoRA the adapters are put into the text tower first.
 
     Raises:
         UserError: the tower has no layers to choose the last of, or `peft` is not installed.
     """
-    tower, rate = model.text_tower, decided(config.learning_rate)
-    if config.text_tower == "lora":
-        add_adapters(tower, config.lora_rank, config.lora_alpha, config.seed)
+    tower, rate = model.text_tower, decided(options.learning_rate)
+    if options.text_tower == "lora":
+        add_adapters(tower, options.lora_rank, options.lora_alpha, options.seed)
         parts = [Part(tower, rate, lambda name: MARK in name)]
-    elif config.text_tower == "last_layers":
-        chosen = last_layers(tower, config.last_layers)
+    elif options.text_tower == "last_layers":
+        chosen = last_layers(tower, options.last_layers)
         parts = [Part(tower, rate, lambda name: name in chosen)]
     else:
         parts = [Part(tower, rate)]
-    if config.image_learning_rate is not None:
-        parts.append(Part(model.image_tower, config.image_learning_rate))
+    if options.image_learning_rate is not None:
+        parts.append(Part(model.image_tower, options.image_learning_rate))
     return tuple(parts)
 
 

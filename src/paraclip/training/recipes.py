@@ -4,9 +4,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from paraclip.models.encoder import Architecture
-from paraclip.training.config import LoopConfig, TrainConfig
+from paraclip.training.config import LoopOptions, TrainOptions
 
-Config = TypeVar("Config", bound=LoopConfig)
+Options = TypeVar("Options", bound=LoopOptions)
+OfTraining = TypeVar("OfTraining", bound=TrainOptions)
 
 RECIPES: dict[str, dict[str, Any]] = {
     "consistent": {"image_loss_on": ("caption",), "text_temperature": 0.2},
@@ -25,24 +26,24 @@ RATES_OF_KIND: dict[str, dict[str, Any]] = {
 FSC-CLIP have it."""
 
 
-def with_recipe(config: TrainConfig) -> TrainConfig:
+def with_recipe(options: OfTraining) -> OfTraining:
     """The configuration with what its recipe says of the losses."""
-    return filled(config, RECIPES[config.recipe])
+    return filled(options, RECIPES[options.recipe])
 
 
-def resolved(config: Config, architecture: Architecture) -> Config:
+def resolved(options: Options, architecture: Architecture) -> Options:
     """The configuration with every option decided that the base or the recipe decides.
 
     The only place that does so. Its result resolves to itself, and is what a run records.
     """
-    known = filled(config, RATES_OF_KIND.get(architecture.kind, RATES))
-    return filled(known, RECIPES[known.recipe]) if isinstance(known, TrainConfig) else known
+    known = filled(options, RATES_OF_KIND.get(architecture.kind, RATES))
+    return filled(known, RECIPES[known.recipe]) if isinstance(known, TrainOptions) else known
 
 
-def filled(config: Config, usual: dict[str, Any]) -> Config:
+def filled(options: Options, usual: dict[str, Any]) -> Options:
     """The usual values in place of those that were left out."""
-    missing = {name: value for name, value in usual.items() if getattr(config, name) is None}
-    return replace(config, **missing)
+    missing = {name: value for name, value in usual.items() if getattr(options, name) is None}
+    return replace(options, **missing)
 
 
 def decided(value: float | None) -> float:
