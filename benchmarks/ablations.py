@@ -1,6 +1,6 @@
 """The grids of `configs/ablations/` with `mini` on Flickr8k, a table each.
 
-    PARACLIP_DATA=../shared/data python benchmarks/ablations.py losses merging --seeds 0 1
+    PARACLIP_DATA=folder python benchmarks/ablations.py losses merging --seeds 0 1
 
 Runs `paraclip ablate` on each named grid and writes `benchmarks/results/ablation_NAME.md`, which
 `benchmarks/tables.py` puts into docs/ablations.md, and the same as JSON. Stopped, it goes on; what
@@ -10,10 +10,9 @@ features a few more once.
 
 import argparse
 import json
-import os
 from pathlib import Path
 
-from machine import RESULTS, from_here, keep
+from machine import RESULTS, from_here, keep, parse_with_data
 from paraclip.ablation.command import prepare
 from paraclip.ablation.config import AblateConfig
 from paraclip.ablation.plan import Plan
@@ -24,7 +23,7 @@ GRIDS = Path("configs/ablations")
 
 def main() -> None:
     """Every named grid in turn."""
-    options = parser().parse_args()
+    options = parse_with_data(parser())
     for name in options.grids:
         study = prepare(config_of(name, options))
         study.run()
@@ -53,7 +52,6 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument("grids", nargs="+", choices=sorted(x.stem for x in GRIDS.glob("*.toml")))
-    made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
     made.add_argument("--model", default="mini", help="the base")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     made.add_argument("--triples", nargs="+", help="FILE, or NAME=FILE for each that a grid names")

@@ -1,27 +1,26 @@
-"""What the filters of `paraclip generate` let through: good paraphrases, and contrasts.
+"""What the filters of `paraclip generate` pass: good paraphrases, and contrasts.
 
-    python benchmarks/filters.py            # about 3 minutes on 2 free cores
+    PARACLIP_DATA=folder python benchmarks/filters.py    # about 3 minutes on 2 free cores
 
-Good ones are the two steps of a strong model and its paraphrases of the test captions; every one of
-them should pass. The `contrast` texts change one fact and must not pass, nor may SugarCrepe++'s
-negative captions. The data is found in `PARACLIP_DATA`, else `../shared/data`.
+The good ones are both steps of a strong model and its paraphrases of the test captions; all should
+pass. The `contrast` texts change one fact and must fail, as must SugarCrepe++'s negative captions.
+`--data` or PARACLIP_DATA names the folder of the data.
 """
 
 import argparse
 import json
-import os
 import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from machine import RESULTS, parse_with_data
 from paraclip.files import write_text
 from paraclip.paraphrase.config import SMALL, STRONG
 from paraclip.paraphrase.filters import Judge, Question
 from paraclip.paraphrase.similarity import SentenceEncoder
 from paraclip.provenance import provenance
 
-RESULTS = Path(__file__).parent / "results"
 STEPS = {"flickr8k_train": "photo captions", "web": "alt-texts"}
 CREPE = {"replace_obj": "object", "replace_att": "attribute", "swap_obj": "objects swapped"}
 
@@ -32,7 +31,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def questions(data: Path, most: int) -> dict[str, list[Question]]:
-    """Sets of at most `most` answers with their sources, by name; `not:` marks what must fail."""
+    """Sets of at most `most` answers with their sources, by name; those named `not:` must fail."""
     found: dict[str, list[Question]] = {}
     texts, draw = data / "paraphrases", random.Random(0)
     for name, label in STEPS.items():
@@ -66,7 +65,7 @@ def crepe_questions(folder: Path, most: int) -> dict[str, list[Question]]:
 
 
 def measure(sets: dict[str, list[Question]]) -> dict[str, dict[str, Any]]:
-    """For each set the share that passes either limits, and the reasons."""
+    """For each set the share that passes, and the reasons, under each of the two limits."""
     encoder = SentenceEncoder()
     found: dict[str, dict[str, Any]] = {}
     for name, asked in sets.items():
@@ -82,9 +81,9 @@ def measure(sets: dict[str, list[Question]]) -> dict[str, dict[str, Any]]:
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:
-    """Markdown: a row for each set, with the commonest reasons of the strong limits."""
+    """A Markdown row for each set, with the most frequent reasons under the strong limits."""
     lines = [
-        "| texts | number | `strong` lets through | `small` lets through | reasons (`strong`) |",
+        "| texts | number | pass `strong` | pass `small` | reasons (`strong`) |",
         "|---|---|---|---|---|",
     ]
     for bad in (False, True):
@@ -103,9 +102,8 @@ def main() -> None:
     options = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     options.add_argument("--most", type=int, default=300, help="texts of each set")
     options.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    chosen = options.parse_args()
-    data = Path(os.environ.get("PARACLIP_DATA", "../shared/data"))
-    found = measure(questions(data, chosen.most))
+    chosen = parse_with_data(options)
+    found = measure(questions(Path(chosen.data), chosen.most))
     noted = provenance(most=chosen.most, strong=vars(STRONG), small=vars(SMALL))
     text = json.dumps({"sets": found, "provenance": noted}, indent=1)
     write_text(chosen.out / "filters.json", text + "\n")

@@ -1,6 +1,6 @@
 """How strong a dropout the heads of `mini` are trained with: the recipe at several, side by side.
 
-    PARACLIP_DATA=../shared/data python benchmarks/heads.py
+    PARACLIP_DATA=folder python benchmarks/heads.py
 
 Runs `recipes/mini/train_heads.py` once for each dropout and shows how often the right picture is
 found among 1,000. Features of pictures and captions are computed once (a few minutes), the heads
@@ -8,12 +8,11 @@ then take one to three minutes each. The settings are chosen on the development 
 """
 
 import argparse
-import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from machine import RESULTS, facts_of, keep, markdown, say
+from machine import RESULTS, facts_of, keep, markdown, parse_with_data, say
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "mini"))
 
@@ -26,7 +25,7 @@ SPLITS = {"dev": "development", "test": "test"}
 
 def main() -> None:
     """Every dropout on the same features."""
-    options = parser().parse_args()
+    options = parse_with_data(parser())
     splits = features(Path(options.data) / "flickr8k", Path(options.work))
     rows, found = [], []
     for dropout in options.dropout:
@@ -44,7 +43,6 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
     made.add_argument("--work", default="runs/heads", help="folder of the kept features")
     made.add_argument("--dropout", type=float, nargs="+", default=[0.1, 0.3, 0.4, 0.5])
     return made

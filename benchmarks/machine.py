@@ -3,6 +3,7 @@
 Memory is read from Linux's /proc; on a GPU it is what PyTorch's allocator held.
 """
 
+import argparse
 import json
 import os
 import shlex
@@ -21,6 +22,21 @@ from paraclip.provenance import provenance
 RESULTS = Path(__file__).parent / "results"
 CPU = torch.device("cpu")
 GIB = 1 << 30
+
+
+def parse_with_data(options: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the command line with the option `--data`; without it PARACLIP_DATA names the folder.
+
+    Ends with one line and exit code 2 where neither is given or there is no such folder.
+    """
+    given, meaning = os.environ.get("PARACLIP_DATA"), "research data (default: PARACLIP_DATA)"
+    options.add_argument("--data", default=given, metavar="FOLDER", help=meaning)
+    chosen = options.parse_args()
+    if not chosen.data:
+        options.error("no research data: give --data FOLDER or set PARACLIP_DATA")
+    if not Path(chosen.data).is_dir():
+        options.error(f"--data: there is no folder {chosen.data}")
+    return chosen
 
 
 def say(text: str) -> None:

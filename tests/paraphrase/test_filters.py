@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from paraclip.language.words import words
 from paraclip.paraphrase.config import SMALL, STRONG, Limits
-from paraclip.paraphrase.filters import REASONS, Judge, Question, plain_reason
+from paraclip.paraphrase.filters import FILTERS, REASONS, Judge, Question, plain_reason
 
 CAPTION = "Two brown dogs run across a field without a leash."
 
@@ -167,3 +167,9 @@ def test_strong_limits_still_see_another_kind_in_the_same_sentence() -> None:
     lenient = Limits(similarity=-1, support=-1, kept=0)
     source = "A pony stands near a barn in the fog"
     assert judge_one("A dog stands near a barn in fog", source, limits=lenient) == "new content"
+
+
+def test_a_filter_is_one_function_and_one_line_in_the_table(monkeypatch) -> None:
+    monkeypatch.setitem(FILTERS, "shouting", lambda both: both.answer.isupper())
+    assert reason_of("2 BROWN CANINES RACE OVER A MEADOW WITH NO LEASH.") == "shouting"
+    assert reason_of("2 brown canines race over a meadow with no leash.") is None

@@ -16,6 +16,7 @@ from fake_encoder import BagEncoder
 from fake_server import FakeServer, Reply, rotate
 from generating import captions, fake_config, name_of
 
+from paraclip.cli import main
 from paraclip.data.captions import Caption
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
@@ -23,7 +24,7 @@ from paraclip.paraphrase.command import generate_command
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters import Judge
 from paraclip.paraphrase.outputs import Summary, open_outputs
-from paraclip.paraphrase.run import generate
+from paraclip.paraphrase.run import check_options, generate
 from paraclip.paraphrase.steps import Kept, Rejected
 
 KEY = "sk-secret-key"
@@ -323,6 +324,20 @@ def test_numbers_out_of_range_are_one_line(tmp_path: Path, name: str, value: flo
     with pytest.raises(UserError, match="out of range"):
         run("http://127.0.0.1:9/v1", tmp_path, **{name: value})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "flag"), [("min_similarity", "--min-similarity"),
+                                             ("min_support", "--min-support")])  # fmt: skip
+def test_the_help_states_the_range_that_is_accepted(capsys, tmp_path, name, flag) -> None:
+    with pytest.raises(SystemExit):
+        main(["generate", "--help"])
+    text = " ".join(re.sub(r"[^ -~]", " ", capsys.readouterr().out).split()).split(flag)[-1]
+    low, high = map(int, re.search(r"\((-?\d) to (\d)\)", text).groups())
+    for accepted in (low, high):
+        check_options(GenerateConfig("x.csv", tmp_path, **{name: float(accepted)}))
+    for refused in (low - 0.1, high + 0.1):
+        with pytest.raises(UserError, match=flag):
+            check_options(GenerateConfig("x.csv", tmp_path, **{name: refused}))
 
 
 def test_the_built_in_model_draws_no_more_than_it_decodes_together(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from paraclip.paraphrase.negatives import (
     Draw,
     hard_negatives,
     negative,
-    put,
+    replace_at,
     sentence,
     vocabulary_of,
 )
@@ -86,9 +86,9 @@ def test_a_replacement_has_the_same_tag() -> None:
 
 
 def test_the_article_goes_with_the_word() -> None:
-    assert put(["A", "dog"], 1, "apple") == ["An", "apple"]
-    assert put(["an", "apple"], 1, "dog") == ["a", "dog"]
-    assert put(["the", "apple"], 1, "dog") == ["the", "dog"]
+    assert replace_at(["A", "dog"], 1, "apple") == ["An", "apple"]
+    assert replace_at(["an", "apple"], 1, "dog") == ["a", "dog"]
+    assert replace_at(["the", "apple"], 1, "dog") == ["the", "dog"]
 
 
 def test_names_keep_their_capital_and_first_words_lose_theirs() -> None:

@@ -2,7 +2,13 @@
 
 import pytest
 
-from paraclip.language.roles import already_painted, mixed_up, rebound, turned, undergone
+from paraclip.language.roles import (
+    actors_exchanged,
+    adjective_moved,
+    agent_lost,
+    result_as_attribute,
+    roles_changed,
+)
 from paraclip.language.words import words
 
 
@@ -17,7 +23,7 @@ from paraclip.language.words import words
     ],
 )
 def test_changed_places_are_found(source: str, answer: str) -> None:
-    assert turned(words(source), words(answer))
+    assert actors_exchanged(words(source), words(answer))
 
 
 @pytest.mark.parametrize(
@@ -33,33 +39,37 @@ def test_changed_places_are_found(source: str, answer: str) -> None:
     ],
 )
 def test_a_sentence_turned_around_is_none(source: str, answer: str) -> None:
-    assert not turned(words(source), words(answer))
+    assert not actors_exchanged(words(source), words(answer))
 
 
 def test_an_adjective_that_moved_is_found() -> None:
     source = words("A boy in a striped shirt whispers to a girl in a yellow dress.")
-    assert rebound(source, words("A boy in a yellow shirt whispers to a girl in a striped dress."))
-    assert not rebound(source, words("A boy whose shirt is striped and a girl in a yellow dress."))
+    assert adjective_moved(
+        source, words("A boy in a yellow shirt whispers to a girl in a striped dress.")
+    )
+    assert not adjective_moved(
+        source, words("A boy whose shirt is striped and a girl in a yellow dress.")
+    )
 
 
 def test_adjectives_in_another_order_have_not_moved() -> None:
-    assert not rebound(words("a little Asian girl"), words("an Asian little girl"))
+    assert not adjective_moved(words("a little Asian girl"), words("an Asian little girl"))
 
 
 def test_who_acts_must_not_suffer_the_deed() -> None:
     source = words("A woman hands bread to a man.")
-    assert undergone(source, words("A woman is handed bread to a man."))
-    assert not undergone(source, words("Bread is handed to a man by a woman."))
-    assert not undergone(words("A dog is covered in mud."), words("Covered in mud is a dog."))
+    assert agent_lost(source, words("A woman is handed bread to a man."))
+    assert not agent_lost(source, words("Bread is handed to a man by a woman."))
+    assert not agent_lost(words("A dog is covered in mud."), words("Covered in mud is a dog."))
 
 
 def test_what_becomes_white_was_not_white_before() -> None:
     source = words("A man paints a fence white.")
-    assert already_painted(source, words("A man is painting a white fence."))
-    assert not already_painted(source, words("A fence is painted white by a man."))
-    assert not already_painted(words("Fence white"), words("A white fence"))
+    assert result_as_attribute(source, words("A man is painting a white fence."))
+    assert not result_as_attribute(source, words("A fence is painted white by a man."))
+    assert not result_as_attribute(words("Fence white"), words("A white fence"))
 
 
 def test_the_same_text_is_never_mixed_up() -> None:
     for text in ("A big dog bites a small cat.", "", "Two nurses and a patient by a red van"):
-        assert not mixed_up(words(text), words(text))
+        assert not roles_changed(words(text), words(text))

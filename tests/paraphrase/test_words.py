@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.language import lexicon, words
+from paraclip.language.lexicon import listed
 
 
 @pytest.mark.parametrize(
@@ -13,18 +14,26 @@ from paraclip.language import lexicon, words
         ("runs", "running"), ("man", "men"), ("child", "children"), ("horses", "horse"),
         ("grassy", "grass"), ("dresses", "dress"), ("puppies", "puppy"), ("sat", "sitting"),
         ("climber", "climbs"), ("bike", "bicycles"), ("boy's", "boys"), ("wooden", "wood"),
-        ("skiing", "skis"), ("lying", "lies"), ("hiked", "hiker"),
+        ("skiing", "skis"), ("lying", "lies"), ("hiked", "hiker"), ("leaf", "leaves"),
+        ("singing", "sang"), ("swam", "swimmer"), ("threw", "thrown"), ("men's", "man"),
     ],
 )  # fmt: skip
 def test_forms_of_a_word_share_a_root(one: str, other: str) -> None:
-    assert words.stem(one) == words.stem(other)
+    assert words.root(one) == words.root(other)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("dog", "dot"), ("cat", "car"), ("bus", "bush"), ("red", "read")]
-)
+    ("one", "other"),
+    [
+        ("dog", "dot"), ("cat", "car"), ("bus", "bush"), ("red", "read"), ("corner", "corn"),
+        ("flower", "flow"), ("tower", "tow"), ("many", "man"), ("busy", "bus"),
+        ("ready", "read"), ("ladder", "lad"), ("lady's", "lad"), ("stage", "stag"),
+        ("story", "store"), ("party", "part"), ("pants", "panting"), ("shorts", "short"),
+        ("business", "busy"), ("leaves", "leaving"), ("care", "car"),
+    ],
+)  # fmt: skip
 def test_other_words_have_other_roots(one: str, other: str) -> None:
-    assert words.stem(one) != words.stem(other)
+    assert words.root(one) != words.root(other)
 
 
 @pytest.mark.parametrize(
@@ -46,29 +55,88 @@ def test_numbers_are_digits_and_words_alike(text: str, expected: set[str]) -> No
 
 def test_loose_words_allow_a_number_without_stating_it() -> None:
     assert words.numbers("both dogs") == set()
-    assert "2" in words.may_number("both dogs")
+    assert "2" in words.allowed_numbers("both dogs")
 
 
 def test_colours_by_name_and_by_likeness() -> None:
     assert words.colours(["crimson", "hat"]) == {"red"}
     assert words.colours(["snow"]) == set()
-    assert "white" in words.may_colour(["snow"])
+    assert "white" in words.allowed_colours(["snow"])
 
 
 @pytest.mark.parametrize("word", ["no", "without", "isn't", "shirtless"])
 def test_denials(word: str) -> None:
-    assert words.negated([word])
+    assert words.is_negated([word])
 
 
 @pytest.mark.parametrize("word", ["less", "unless", "now", "bare"])
 def test_what_is_no_denial(word: str) -> None:
-    assert not words.negated([word])
+    assert not words.is_negated([word])
 
 
 def test_a_kind_means_its_parents_too() -> None:
-    assert {"dog", "animal"} <= words.meant(["puppies"])
-    assert "dog" not in words.meant(["animal"])
-    assert {"male", "young", "person"} <= words.meant(["boy"])
+    assert {"dog", "animal"} <= words.with_parents(["puppies"])
+    assert "dog" not in words.with_parents(["animal"])
+    assert {"male", "young", "person"} <= words.with_parents(["boy"])
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("many", set()), ("busy", set()), ("ready", set()), ("box", set()), ("boxes", set()),
+        ("ladder", set()), ("lady's", {"female", "adult"}), ("corner", set()), ("short", set()),
+        ("manned", set()), ("fishing", set()), ("training", set()), ("stage", set()),
+        ("people", {"person"}), ("buses", {"bus"}), ("boys'", {"boy", "young"}),
+    ],
+)  # fmt: skip
+def test_a_concept_needs_the_word_itself(word: str, expected: set[str]) -> None:
+    assert words.concepts(word) == expected
+
+
+VERBS_AND_THEIR_FORMS = {
+    "walk": "walks walked walking", "run": "runs ran running", "stroll": "strolls strolled",
+    "throw": "throws threw thrown throwing", "swim": "swims swam swum swimming",
+    "sit": "sits sat sitting", "climb": "climbs climbed climbing", "hide": "hid hidden hiding",
+    "carry": "carries carried carrying", "wander": "wandered wandering",
+}  # fmt: skip
+IRREGULAR_PLURALS = {
+    "man": "men", "woman": "women", "child": "children", "mouse": "mice", "goose": "geese",
+    "wolf": "wolves", "ox": "oxen", "pony": "ponies", "lady": "ladies", "fox": "foxes",
+}  # fmt: skip
+
+
+@given(st.sampled_from([(verb, form) for verb, forms in VERBS_AND_THEIR_FORMS.items()
+                        for form in forms.split()]))  # fmt: skip
+def test_inflections_of_a_listed_verb_share_its_concepts(pair: tuple[str, str]) -> None:
+    verb, form = pair
+    assert words.concepts(form) >= words.concepts(verb) != frozenset()
+
+
+NOUNS = listed(
+    """
+    dog canine terrier cat kitten horse cow goat pig rabbit bear elephant zebra giraffe monkey
+    lion squirrel bird duck swan owl parrot chicken penguin shark whale turtle frog snake bee spider
+    car truck train motorcycle bicycle boat plane helicopter boy girl lad guy person adult kid
+    """
+)
+
+
+@pytest.mark.parametrize("noun", sorted(NOUNS))
+def test_the_plural_of_a_listed_noun_shares_its_concepts(noun: str) -> None:
+    assert words.concepts(f"{noun}s") == words.concepts(noun) != frozenset()
+    assert words.concepts(f"{noun}'s") == words.concepts(noun)
+
+
+@pytest.mark.parametrize(("noun", "plural"), IRREGULAR_PLURALS.items())
+def test_irregular_plurals_share_concepts(noun: str, plural: str) -> None:
+    assert words.concepts(plural) == words.concepts(noun) != frozenset()
+
+
+@given(st.sampled_from(sorted(lexicon.CONCEPTS_OF)), st.sampled_from(["y", "er", "ery", "ly", "i"]))
+def test_a_word_that_only_begins_like_a_listed_one_has_no_concept(word: str, ending: str) -> None:
+    longer = word + ending
+    if longer not in lexicon.CONCEPTS_OF and words.lemma(longer) == longer:
+        assert not words.concepts(longer)
 
 
 def test_overlap_counts_content_roots() -> None:

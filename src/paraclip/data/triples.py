@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from paraclip import starter
 from paraclip.data.images import SUFFIXES
 from paraclip.data.lines import bounded_lines, is_remote, open_source
 from paraclip.data.named_pictures import one_of
@@ -121,7 +122,7 @@ def read_triples(
     Where no `image_id` is given it is the `image`: triples of one picture belong together.
 
     Args:
-        path: Parquet, or the paper's JSONL.
+        path: Parquet, the paper's JSONL, or `starter` for the triples that ship with ParaCLIP.
         problems: where rows without one of the three texts are noted; they are left out.
         one_step: do not ask for paraphrase_2; it is taken to be paraphrase_1.
         extra: a further column of texts that is kept; a row may have none.
@@ -132,7 +133,7 @@ def read_triples(
             rows are broken than `problems` puts up with.
     """
     problems = Problems() if problems is None else problems
-    path = Path(path)
+    path = Path(starter.resolve(path))
     check_input(path)
     if not path.is_file():
         raise UserError(path, "there is no such file", REMAKE)
@@ -301,8 +302,8 @@ def refuse_duplicates(path: Path, ids: pa.ChunkedArray) -> None:
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
-    """How the triples were made; empty where the file does not tell."""
-    path = Path(path)
+    """How the triples were made; empty where the file does not say."""
+    path = Path(starter.resolve(path))
     try:
         if path.suffix == ".parquet":
             noted = (pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}")

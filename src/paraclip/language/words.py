@@ -1,15 +1,13 @@
-"""Words of a caption and what they claim: numbers, colours, negation, who and what."""
+"""Words of a caption and what they state: numbers, colours, negation, kinds of things."""
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
 from paraclip.language import lexicon
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-SUFFIXES = ("ings", "ing", "ers", "er", "ied", "ies", "ed", "es", "s", "y")
-
-DOUBLING = ("ings", "ing", "ers", "er", "ed")
 
 
 def word_spans(text: str) -> list[tuple[str, int, int]]:
@@ -18,61 +16,85 @@ def word_spans(text: str) -> list[tuple[str, int, int]]:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case; a hyphen parts words, an apostrophe does not."""
+    """The words of a text in lower case; hyphens split words, apostrophes do not."""
     return [word for word, _, _ in word_spans(text)]
 
 
+def bare(word: str) -> str:
+    """The word without a possessive ending."""
+    return word.removesuffix("'s").removesuffix("'")
+
+
 @lru_cache(maxsize=50_000)
-def stem(word: str) -> str:
-    """A rough root, enough to find "runs" in "running" and "men" in "man"."""
-    word = word.removesuffix("'s").removesuffix("'")
-    word = lexicon.IRREGULAR.get(word, word)
-    for suffix in SUFFIXES:
-        root = word.removesuffix(suffix)
-        if root != word and len(root) >= 3 and not word.endswith("ss"):
-            word = undoubled(root) if suffix in DOUBLING else root
-            break
-    if len(word) > 3 and word[-1] in "eiy":
-        word = word[:-1]
-    return word
+def lemma(word: str) -> str:
+    """The dictionary form: "running" and "ran" give "run", "men" gives "man".
+
+    Source: simplemma's English dictionary; `lexicon.LEMMAS` overrides it.
+    """
+    # Imported at the first word, so that commands that read no text stay quick.
+    import simplemma
+
+    word = bare(word)
+    if not word or word in lexicon.LEMMAS:
+        return lexicon.LEMMAS.get(word, word)
+    found: str = simplemma.lemmatize(word, lang="en")
+    return found.lower()
 
 
-def undoubled(root: str) -> str:
-    """A root without the letter that an ending doubled: "runn" is "run", "fall" stays."""
-    doubled = len(root) > 3 and root[-1] == root[-2] and root[-1] not in "lsz"
-    return root[:-1] if doubled else root
+@lru_cache(maxsize=50_000)
+def root(word: str) -> str:
+    """What a word shares with its inflections and plain derivations: "climb" for "climbers".
+
+    Source: the lemma, the pairs in `lexicon.DERIVED`, then Snowball's English stemmer.
+    """
+    found = lemma(word)
+    if found in lexicon.UNSTEMMED:
+        return found
+    stemmed: str = _stemmer().stemWord(lexicon.DERIVED.get(found, found))
+    return stemmed
+
+
+@cache
+def _stemmer() -> Any:
+    import snowballstemmer
+
+    return snowballstemmer.stemmer("english")
 
 
 def is_content(word: str) -> bool:
-    """Whether a word says something of the picture, rather than joins such words."""
-    return word not in lexicon.STOP_WORDS and word.removesuffix("'s") not in lexicon.STOP_WORDS
+    """Whether a word describes the picture, as function words do not."""
+    return word not in lexicon.STOP_WORDS and bare(word) not in lexicon.STOP_WORDS
 
 
-def content_stems(text: str) -> list[str]:
+def content_roots(text: str) -> list[str]:
     """Roots of the content words, in order."""
-    return [stem(word) for word in words(text) if is_content(word)]
+    return [root(word) for word in words(text) if is_content(word)]
 
 
 def overlap(first: str, second: str) -> float:
     """Share of content roots that two texts have in common (Jaccard), 0 to 1."""
-    one, two = set(content_stems(first)), set(content_stems(second))
+    one, two = set(content_roots(first)), set(content_roots(second))
     return len(one & two) / len(one | two) if one | two else 1.0
 
 
 def rewords(first: str, second: str) -> bool:
     """Whether the second text has a content word whose root the first lacks.
 
-    Words of the frame that a caption hangs in are none: "A photo showing a ram" rewords nothing of
-    "Ram".
+    Carrier phrases do not count: "A photo showing a ram" rewords nothing of "Ram".
     """
-    told = (word for word in words(second) if is_content(word) and word not in lexicon.FRAME)
-    return not {stem(word) for word in told} <= set(content_stems(first))
+    roots = {root(word) for word in words(second) if is_content(word) and not is_carrier(word)}
+    return not roots <= set(content_roots(first))
+
+
+def is_carrier(word: str) -> bool:
+    """Whether the word belongs to a carrier phrase, such as "a photo showing"."""
+    return word in lexicon.CARRIER_WORDS
 
 
 def numbers(text: str) -> set[str]:
-    """Numbers that a text states, digits and words alike: "two", "2" and "a pair" give "2".
+    """Numbers that a text states in digits or words: "two", "2" and "a pair" give "2".
 
-    The word "one" is too often a pronoun to be a claim.
+    "One" is left out: it is usually a pronoun.
     """
     found = set()
     for word in re.findall(r"\d+(?:[.,]\d+)*|[^\W\d_]+", text.lower()):
@@ -83,59 +105,62 @@ def numbers(text: str) -> set[str]:
     return found
 
 
-def may_number(text: str) -> set[str]:
-    """Numbers that a text could mean, without stating them: "both" and "another" allow 2."""
+def allowed_numbers(text: str) -> set[str]:
+    """Numbers that a text states or allows: "both" and "another" allow 2."""
     loose = {lexicon.LOOSE_NUMBERS[word] for word in words(text) if word in lexicon.LOOSE_NUMBERS}
     return numbers(text) | loose
 
 
-def colours(found: Iterable[str]) -> set[str]:
-    """Colour families that the words name plainly."""
-    return {lexicon.COLOUR_OF[word] for word in found if word in lexicon.COLOUR_OF}
+def colours(tokens: Iterable[str]) -> set[str]:
+    """Colour families that the words name."""
+    return {lexicon.COLOUR_OF[word] for word in tokens if word in lexicon.COLOUR_OF}
 
 
-def may_colour(found: Iterable[str]) -> set[str]:
-    """Colour families that the words name plainly or by likeness ("snow", "ebony", "blond")."""
+def allowed_colours(tokens: Iterable[str]) -> set[str]:
+    """Colour families that the words name or suggest ("snow", "ebony", "blond")."""
     families: set[str] = set()
-    for word in found:
+    for word in tokens:
         families |= lexicon.LIKE_COLOUR.get(word, set())
-    return families | colours(found)
+    return families | colours(tokens)
 
 
-def negated(found: Iterable[str]) -> bool:
-    """Whether some word denies something: "no", "without", "isn't", "shirtless"."""
-    return any(word in lexicon.NEGATIONS or word.endswith("n't") or is_less(word) for word in found)
+def is_negated(tokens: Iterable[str]) -> bool:
+    """Whether some word negates: "no", "without", "isn't", "shirtless"."""
+    return any(
+        word in lexicon.NEGATIONS or word.endswith("n't") or is_less(word) for word in tokens
+    )
 
 
 def is_less(word: str) -> bool:
-    """Whether the word ends in a "-less" that denies ("shirtless", not "unless")."""
+    """Whether the word ends in a negating "-less" ("shirtless", not "unless")."""
     return word.endswith("less") and word not in ("less", "unless", "regardless", "nevertheless")
 
 
-def may_negate(found: Iterable[str]) -> bool:
-    """Whether some word denies, or names a lack ("bare", "missing")."""
-    return negated(found) or any(word in lexicon.LACKS for word in found)
+def allows_negation(tokens: Iterable[str]) -> bool:
+    """Whether some word negates or names a lack ("bare", "missing")."""
+    return is_negated(tokens) or any(word in lexicon.LACKS for word in tokens)
 
 
+@lru_cache(maxsize=50_000)
 def concepts(word: str) -> frozenset[str]:
-    """Things that a known word may mean; empty for a word that the lexicon does not know."""
-    return lexicon.CONCEPTS_OF.get(word) or CONCEPTS_OF_STEM.get(stem(word), frozenset())
+    """What a word may mean by `concepts.txt`; empty for a word that is not listed there.
+
+    The form as listed comes first, then the plural of any listed word, then other inflections of
+    listed verbs. "Fishing" is no fish and "manned" no man, so nouns match in the plural alone.
+    """
+    word = bare(word)
+    exact = lexicon.CONCEPTS_OF.get(word)
+    if exact is not None:
+        return exact
+    base = lemma(word)
+    listed = lexicon.CONCEPTS_OF if word.endswith("s") else lexicon.CONCEPTS_OF_VERB
+    return listed.get(base, frozenset())
 
 
-def meant(found: Iterable[str]) -> set[str]:
-    """Things that words mean, with all that they are kinds of: "pup" gives dog and animal."""
+def with_parents(tokens: Iterable[str]) -> set[str]:
+    """Concepts of all words and what these are kinds of: "pup" gives dog and animal."""
     reached: set[str] = set()
-    for word in found:
+    for word in tokens:
         for concept in concepts(word):
             reached |= lexicon.WITH_PARENTS[concept]
     return reached
-
-
-def _by_stem() -> dict[str, frozenset[str]]:
-    roots: dict[str, frozenset[str]] = {}
-    for word, known in lexicon.CONCEPTS_OF.items():
-        roots[stem(word)] = roots.get(stem(word), frozenset()) | known
-    return roots
-
-
-CONCEPTS_OF_STEM = _by_stem()

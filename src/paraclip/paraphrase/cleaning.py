@@ -1,4 +1,4 @@
-"""Taking an answer out of its wrapping: quotes, numbering, "Here is a paraphrase:"."""
+"""Strips quotes, numbering and introductions ("Here is a paraphrase:") from an answer."""
 
 import re
 
@@ -19,9 +19,9 @@ EDGES = " \t\r\n"
 
 
 def clean(answer: str) -> str:
-    """The paraphrase alone: its first line without wrapping, in single spaces.
+    """The first line of the paraphrase without wrapping, with single spaces.
 
-    Cleaning twice gives what cleaning once gave.
+    Idempotent: cleaning a cleaned text changes nothing.
     """
     text = answer
     while True:
@@ -32,7 +32,7 @@ def clean(answer: str) -> str:
 
 
 def _unwrap(text: str) -> str:
-    """One layer of wrapping less; the same text when there is none."""
+    """Remove one layer of wrapping; a text without any stays the same."""
     text = text.strip(EDGES)
     bare = WRAPPING.sub("", text, count=1).strip(EDGES)
     if bare != text:

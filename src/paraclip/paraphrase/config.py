@@ -115,10 +115,10 @@ class GenerateConfig:
     word. auto: small for builtin, else strong."""
 
     min_similarity: float | None = None
-    """Least MiniLM cosine between an answer and its source (-1 to 1), instead of the limits'."""
+    """Least MiniLM cosine between an answer and its source (0 to 1), instead of the limits'."""
 
     min_support: float | None = None
-    """Least support of a new content word (-1 to 1), instead of the limits'."""
+    """Least support of a new content word (0 to 1), instead of the limits'."""
 
     max_broken: float = 0.01
     """Largest share of broken input rows that is skipped and counted instead of being an error
@@ -183,19 +183,19 @@ class GenerateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NegativesConfig:
-    """Give every triple a hard negative: one of its texts with one thing in it made false."""
+    """Give every triple a hard negative: one of its texts with one fact changed."""
 
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
     """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
 
     out: str
-    """Where the triples go with the column `negative` (and `negative_kind`): .parquet or .jsonl."""
+    """Output: the triples with the columns `negative` and `negative_kind`, .parquet or .jsonl."""
 
     text: Literal["caption", "paraphrase_1", "paraphrase_2"] = "paraphrase_1"
-    """Which text of a triple is made false."""
+    """Which text of a triple is changed."""
 
     seed: int = 0
-    """Decides what is made false, and how."""
+    """Seed of the random choice of what is changed, and how."""
 
     max_broken: float = 0.01
     """Share of broken rows (0 to 1) to skip before giving up."""

@@ -1,33 +1,29 @@
-"""Which answers are paraphrases, and the first reason why not.
+"""Decides which answers are paraphrases, and gives the first reason against each other one.
 
-The checks go from what needs no model (empty, refusal, copy, length, numbers, colours, negation)
-to what MiniLM's vectors tell (new content, lost content, drift). Each answer gets one reason.
+Checks without a model come first (empty, refusal, copy, length, numbers, colours, negation), then
+those on MiniLM's vectors (new content, lost content, drift).
 """
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
 from paraclip.language import lexicon
-from paraclip.language import words as spoken
+from paraclip.language import words as english
 from paraclip.language.relations import doubtful_reason
-from paraclip.language.roles import mixed_up
+from paraclip.language.roles import roles_changed
 from paraclip.paraphrase.cleaning import clean
 from paraclip.paraphrase.config import STRONG, Limits
 from paraclip.paraphrase.similarity import Reading, SentenceEncoder
 
-REASONS = (
-    "empty", "refusal", "chatter", "copy", "repetition", "too long", "growth", "number", "colour",
-    "negation", "gender", "roles", "relation", "new content", "lost content", "drift",
-)  # fmt: skip
-
-NOTHING = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
-CLOSE = 0.4  # share of words in common from which only some words of a sentence were exchanged
-CARRIED = 0.65  # cosine at which a word of the source counts as carried on
+EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
+CLOSE = 0.4  # word overlap from which an answer counts as the same sentence with words replaced
+CARRIED = 0.65  # cosine at which a word of the source counts as kept
 REFUSAL = re.compile(
     r"\b(?:as an? (?:ai|artificial|language model)|i(?:'m| am) (?:sorry|unable|not able|afraid)|"
     r"(?:sorry|apologies|unfortunately),? (?:but )?i\b|i (?:cannot|can't|can not|won't|will not|"
@@ -44,7 +40,7 @@ CHATTER = re.compile(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the filters say of one answer.
+    """The filters' result for one answer.
 
     Args:
         text: the answer, cleaned.
@@ -61,13 +57,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Question:
-    """An answer with what it must keep.
+    """An answer with the texts it is compared to.
 
     Args:
-        source: the text that was to be reworded.
-        answer: what the generator said.
-        caption: for step 2 the caption itself: words of it are no new content either.
-        cut: the generator stopped at its token limit, so the answer's end is missing.
+        source: the text to paraphrase.
+        answer: the generator's answer, as it came.
+        caption: in step 2 the caption itself; its words are no new content either.
+        cut: the generator stopped at its token limit, so the answer is incomplete.
     """
 
     source: str
@@ -80,8 +76,8 @@ class Judge:
     """Judges answers with one set of limits.
 
     Args:
-        limits: how far an answer may go.
-        encoder: MiniLM; loaded when first needed if not given.
+        limits: thresholds of the checks.
+        encoder: MiniLM; loaded at the first use if not given.
 
     Raises:
         UserError: the MiniLM wheel is not installed (at the first answer that needs it).
@@ -99,7 +95,7 @@ class Judge:
         return self._encoder
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
-        """One verdict for each question, in order; MiniLM reads all texts in one go."""
+        """One verdict for each question, in order; MiniLM encodes all texts together."""
         cleaned = [clean(question.answer) for question in questions]
         plain = [
             plain_reason(question, text, self.limits)
@@ -121,109 +117,180 @@ class Judge:
     def _verdict(
         self, question: Question, answer: str, reason: str | None, read: dict[str, Reading]
     ) -> Verdict:
-        shared = spoken.overlap(question.source, answer)
+        shared = english.overlap(question.source, answer)
         if reason is not None:
             return Verdict(answer, reason, float("nan"), shared)
-        source, said = read[question.source], read[answer]
+        source, reading = read[question.source], read[answer]
         caption = read.get(question.caption)
-        similarity = float(source.vector @ said.vector)
-        reason = meaning_reason(source, said, caption, self.limits)
+        similarity = float(source.vector @ reading.vector)
+        reason = meaning_reason(source, reading, caption, self.limits)
         if reason is None and similarity < self.limits.similarity:
             reason = "drift"
         return Verdict(answer, reason, similarity, shared)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A cleaned answer beside its source, as the checks without a model see them.
+
+    Args:
+        question: the answer as it came, with its source and caption.
+        answer: the cleaned answer.
+        limits: thresholds of the checks.
+    """
+
+    question: Question
+    answer: str
+    limits: Limits
+
+    @cached_property
+    def answer_words(self) -> list[str]:
+        """Words of the answer."""
+        return english.words(self.answer)
+
+    @cached_property
+    def source_words(self) -> list[str]:
+        """Words of the source."""
+        return english.words(self.question.source)
+
+
+Filter = Callable[[Comparison], bool]
+"""Whether an answer fails a check."""
+
+
 def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
-    """The first check without a model that the cleaned answer fails, or None."""
-    source = question.source
-    said, asked = spoken.words(answer), spoken.words(source)
-    checks = (
-        ("empty", not said or answer.lower().strip(" .") in NOTHING),
-        ("refusal", bool(REFUSAL.search(answer)) and not REFUSAL.search(source)),
-        ("chatter", bool(CHATTER.search(answer)) and not CHATTER.search(source)),
-        (
-            "copy",
-            _bare(said) == _bare(asked) or _bare(said) == _bare(spoken.words(question.caption)),
-        ),
-        ("repetition", repeats(said, asked)),
-        ("too long", question.cut or len(said) > limits.words),
-        ("growth", len(said) > max(limits.growth * len(asked), len(asked) + 4)),
-        ("number", not same_numbers(source, answer)),
-        ("colour", not same_colours(asked, said)),
-        ("negation", not same_negation(asked, said)),
-        ("gender", not same_gender(asked, said)),
-        ("roles", mixed_up(asked, said)),
-    )
-    reason = next((reason for reason, failed in checks if failed), None)
+    """The reason of the first check without a model that the answer fails, or None."""
+    both = Comparison(question, answer, limits)
+    reason = next((reason for reason, fails in FILTERS.items() if fails(both)), None)
     if reason is None and limits.doubtful:
-        reason = doubtful_reason(source, answer, question.caption)
+        reason = doubtful_reason(question.source, answer, question.caption)
     return reason
 
 
-def _bare(found: Sequence[str]) -> list[str]:
-    """Words without articles and "There is": "There is a dog." says "The dog" in the same words."""
-    begin = 2 if tuple(found[:2]) in (("there", "is"), ("there", "are")) else 0
-    return [word for word in found[begin:] if word not in ("a", "an", "the")]
+def is_empty(both: Comparison) -> bool:
+    """Whether the answer has no words, or only one such as "None"."""
+    return not both.answer_words or both.answer.lower().strip(" .") in EMPTY_ANSWERS
 
 
-def repeats(said: Sequence[str], asked: Sequence[str]) -> bool:
-    """Whether the answer runs in circles: a word doubled, said three times over, a phrase again."""
-    asked_counts, said_counts = Counter(asked), Counter(w for w in said if spoken.is_content(w))
-    if any(count > max(2, asked_counts[word] + 1) for word, count in said_counts.items()):
+def is_refusal(both: Comparison) -> bool:
+    """Whether the generator refused, where the source is no refusal itself."""
+    return bool(REFUSAL.search(both.answer)) and not REFUSAL.search(both.question.source)
+
+
+def is_chatter(both: Comparison) -> bool:
+    """Whether the answer talks about the task, where the source does not."""
+    return bool(CHATTER.search(both.answer)) and not CHATTER.search(both.question.source)
+
+
+def is_copy(both: Comparison) -> bool:
+    """Whether the answer has the words of the source or of the caption."""
+    known = (both.question.source, both.question.caption)
+    return any(same_words(both.answer_words, english.words(text)) for text in known)
+
+
+def is_too_long(both: Comparison) -> bool:
+    """Whether the answer was cut off or exceeds the limit of words."""
+    return both.question.cut or len(both.answer_words) > both.limits.words
+
+
+def has_grown(both: Comparison) -> bool:
+    """Whether the answer is too many times as long as its source."""
+    length = len(both.source_words)
+    return len(both.answer_words) > max(both.limits.growth * length, length + 4)
+
+
+def same_words(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether the texts are equal but for articles and a leading "There is"."""
+    return _without_articles(one) == _without_articles(other)
+
+
+def _without_articles(tokens: Sequence[str]) -> list[str]:
+    """Words without articles and a leading "There is", which make no paraphrase."""
+    begin = 2 if tuple(tokens[:2]) in (("there", "is"), ("there", "are")) else 0
+    return [word for word in tokens[begin:] if word not in ("a", "an", "the")]
+
+
+def repeats(answer_words: Sequence[str], source_words: Sequence[str]) -> bool:
+    """Whether the answer repeats itself: a doubled word, a word three times, a phrase twice."""
+    before = Counter(source_words)
+    after = Counter(word for word in answer_words if english.is_content(word))
+    if any(count > max(2, before[word] + 1) for word, count in after.items()):
         return True
-    known = set(pairwise(asked))
-    if any(pair[0] == pair[1] and pair not in known for pair in pairwise(said)):
+    known = set(pairwise(source_words))
+    if any(pair[0] == pair[1] and pair not in known for pair in pairwise(answer_words)):
         return True
-    phrases = Counter(zip(said, said[1:], said[2:], said[3:], strict=False))
+    phrases = Counter(zip(*(answer_words[start:] for start in range(4)), strict=False))
     return any(count > 1 for count in phrases.values())
 
 
 def same_numbers(source: str, answer: str) -> bool:
     """Whether each text allows every number that the other states."""
-    return spoken.numbers(source) <= spoken.may_number(answer) and spoken.numbers(
-        answer
-    ) <= spoken.may_number(source)
+    pairs = ((source, answer), (answer, source))
+    return all(english.numbers(one) <= english.allowed_numbers(other) for one, other in pairs)
 
 
-def same_colours(asked: Sequence[str], said: Sequence[str]) -> bool:
+def same_colours(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
     """Whether each text allows every colour that the other names."""
-    return spoken.colours(asked) <= spoken.may_colour(said) and spoken.colours(
-        said
-    ) <= spoken.may_colour(asked)
+    pairs = ((source_words, answer_words), (answer_words, source_words))
+    return all(english.colours(one) <= english.allowed_colours(other) for one, other in pairs)
 
 
-def same_negation(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether both deny something or neither does; "bare" may stand for "without"."""
-    return (not spoken.negated(asked) or spoken.may_negate(said)) and (
-        not spoken.negated(said) or spoken.may_negate(asked)
+def same_negation(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
+    """Whether both texts negate or neither does; "bare" may replace "without"."""
+    return (not english.is_negated(source_words) or english.allows_negation(answer_words)) and (
+        not english.is_negated(answer_words) or english.allows_negation(source_words)
     )
 
 
-def same_gender(asked: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether the answer names no gender that the source does not, and drops none of two."""
-    before, after = _genders(asked), _genders(said)
-    if not after <= before | _pronoun_genders(asked):
+def same_gender(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
+    """Whether the answer adds no gender and does not drop one of two."""
+    before, after = _genders(source_words), _genders(answer_words)
+    if not after <= before | _pronoun_genders(source_words):
         return False
     return len(before) < 2 or len(after) != 1
 
 
-def _genders(found: Sequence[str]) -> set[str]:
-    return spoken.meant(found) & {"male", "female"}
+def _genders(tokens: Sequence[str]) -> set[str]:
+    """Genders that the words state; "man-made" states none, nor does "a fellow dog"."""
+    stated = (
+        word
+        for word, after in pairwise([*tokens, ""])
+        if word not in lexicon.EITHER_GENDER and (word, after) != ("man", "made")
+    )
+    return english.with_parents(stated) & {"male", "female"}
 
 
-def _pronoun_genders(found: Sequence[str]) -> set[str]:
-    male = {"male"} if {"he", "him", "his"} & set(found) else set()
-    return male | ({"female"} if {"she", "her", "hers"} & set(found) else set())
+def _pronoun_genders(tokens: Sequence[str]) -> set[str]:
+    male = {"male"} if {"he", "him", "his"} & set(tokens) else set()
+    return male | ({"female"} if {"she", "her", "hers"} & set(tokens) else set())
+
+
+# Reason and check, in order of application.
+FILTERS: dict[str, Filter] = {
+    "empty": is_empty,
+    "refusal": is_refusal,
+    "chatter": is_chatter,
+    "copy": is_copy,
+    "repetition": lambda both: repeats(both.answer_words, both.source_words),
+    "too long": is_too_long,
+    "growth": has_grown,
+    "number": lambda both: not same_numbers(both.question.source, both.answer),
+    "colour": lambda both: not same_colours(both.source_words, both.answer_words),
+    "negation": lambda both: not same_negation(both.source_words, both.answer_words),
+    "gender": lambda both: not same_gender(both.source_words, both.answer_words),
+    "roles": lambda both: roles_changed(both.source_words, both.answer_words),
+}
+REASONS = (*FILTERS, "relation", "new content", "lost content", "drift")
 
 
 def meaning_reason(
-    source: Reading, said: Reading, caption: Reading | None, limits: Limits
+    source: Reading, answer: Reading, caption: Reading | None, limits: Limits
 ) -> str | None:
-    """New or lost content by the words' vectors, or None."""
+    """New or lost content, by concepts and word vectors, or None."""
     known = [source] if caption is None else [source, caption]
-    backed, carried = support(known, said), support([said], source)
-    close = spoken.overlap(" ".join(source.words), " ".join(said.words)) >= CLOSE
-    if (limits.changed_kind or close) and changed_kind(known, said):
+    backed, carried = support(known, answer), support([answer], source)
+    close = english.overlap(" ".join(source.words), " ".join(answer.words)) >= CLOSE
+    if (limits.changed_kind or close) and changed_kind(known, answer):
         return "new content"
     if min(backed.values(), default=1.0) < limits.support:
         return "new content"
@@ -236,58 +303,60 @@ def meaning_reason(
 
 
 def exchanged(backed: dict[str, float], carried: dict[str, float], least: float) -> bool:
-    """Whether one thing stands for another: a new word and a lost word, each unlike all others.
+    """Whether a word was replaced by an unrelated one: a new and a lost word, both unsupported.
 
-    Where the rest of a sentence stays ("catch ice in its mouth", "catch a ball in its mouth"), this
-    tells a contrast from a paraphrase. Where all words are new it would tell nothing.
+    This separates contrasts from paraphrases where the rest of the sentence stays ("catch ice in
+    its mouth", "catch a ball in its mouth"). Where all words are new it says nothing.
     """
     new, lost = min(backed.values(), default=1.0), min(carried.values(), default=1.0)
     return new < least and lost < least
 
 
-def support(known: Sequence[Reading], said: Reading) -> dict[str, float]:
-    """How well each content word of `said` is backed by content words of the known texts, -1 to 1.
+def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
+    """Support of each content word of `answer` by content words of the known texts, -1 to 1.
 
-    A word with the same root, or one that the lexicon counts as the same kind or a parent of it,
-    has full support; any other has its best cosine in context.
+    A word with the same root or concept, or with a parent concept, has full support; any other
+    has its best cosine in context.
     """
-    roots = {spoken.stem(word) for reading in known for word in reading.words}
-    kinds = spoken.meant(word for reading in known for word in reading.words)
-    coloured = spoken.may_colour(word for reading in known for word in reading.words)
+    roots = {english.root(word) for reading in known for word in reading.words}
+    kinds = english.with_parents(word for reading in known for word in reading.words)
+    coloured = english.allowed_colours(word for reading in known for word in reading.words)
     rows = [
         vector
         for reading in known
         for word, vector in zip(reading.words, reading.word_vectors, strict=True)
-        if spoken.is_content(word)
+        if english.is_content(word)
     ]
-    table = np.array(rows) if rows else np.zeros((1, said.vector.shape[0]), np.float32)
-    found: dict[str, float] = {}
-    for word, vector in zip(said.words, said.word_vectors, strict=True):
-        if spoken.is_content(word):
-            sure = spoken.stem(word) in roots or bool(spoken.concepts(word) & kinds)
+    table = np.array(rows) if rows else np.zeros((1, answer.vector.shape[0]), np.float32)
+    supported: dict[str, float] = {}
+    for word, vector in zip(answer.words, answer.word_vectors, strict=True):
+        if english.is_content(word):
+            sure = english.root(word) in roots or bool(english.concepts(word) & kinds)
             sure = sure or (word in lexicon.YOUNG and "young" in kinds)
             sure = sure or bool(lexicon.LIKE_COLOUR.get(word, set()) & coloured)
-            found[word] = 1.0 if sure or checked_apart(word) else float((table @ vector).max())
-    return found
+            supported[word] = (
+                1.0 if sure or covered_elsewhere(word) else float((table @ vector).max())
+            )
+    return supported
 
 
-def checked_apart(word: str) -> bool:
-    """Whether a check of its own looks at this word (numbers, colours, negation), or none needs."""
+def covered_elsewhere(word: str) -> bool:
+    """Whether another check covers this word (numbers, colours, negation), or none has to."""
     return (
         word in lexicon.NUMBERS
         or word in lexicon.COLOUR_OF
         or word in lexicon.NEGATIONS
-        or word in lexicon.FRAME
+        or word in lexicon.CARRIER_WORDS
     )
 
 
-def changed_kind(known: Sequence[Reading], said: Reading) -> bool:
+def changed_kind(known: Sequence[Reading], answer: Reading) -> bool:
     """Whether the answer names a kind ("canine") that the known texts do not ("pony")."""
-    roots = {spoken.stem(word) for reading in known for word in reading.words}
-    kinds = spoken.meant(word for reading in known for word in reading.words)
-    for word in said.words:
-        named = spoken.concepts(word)
-        if not named or spoken.stem(word) in roots or named & kinds:
+    roots = {english.root(word) for reading in known for word in reading.words}
+    kinds = english.with_parents(word for reading in known for word in reading.words)
+    for word in answer.words:
+        named = english.concepts(word)
+        if not named or english.root(word) in roots or named & kinds:
             continue
         if named <= lexicon.EXCLUSIVE_CONCEPTS:
             return True

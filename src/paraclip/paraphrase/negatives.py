@@ -1,12 +1,12 @@
-"""Hard negatives by rule: a text of a triple with one thing in it made false.
+"""Rule-based hard negatives: a text of a triple with one fact changed.
 
-The kinds are SugarCrepe's (Hsieh et al., NeurIPS 2023): two things or two attributes exchanged, or
-one thing, attribute, deed, place or number replaced. Words are exchanged within a part of speech,
-as NegCLIP does (Yuksekgonul et al., ICLR 2023), and replaced by words of the same tag that other
-captions use, so that a negative reads like a caption. A word that stands anywhere in the triple
-replaces none: it could be another word for the same thing.
+The kinds follow SugarCrepe (Hsieh et al., NeurIPS 2023): two objects or two attributes swapped, or
+one object, attribute, verb, preposition or number replaced. Words are swapped within a part of
+speech, as in NegCLIP (Yuksekgonul et al., ICLR 2023), and replaced by words of the same tag from
+other captions, so that a negative reads like a caption. Words of the triple itself are never
+inserted, because they could name the same thing.
 
-No reader checks them: now and then a negative is true of the picture after all, or no English.
+Nobody checks the negatives: some are true of the picture after all, or ungrammatical.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from paraclip.progress import track
 
 VERBS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ"))
 NUMBERS = frozenset(("CD",))
-PLACES = frozenset(("IN", "RP", "TO"))
+PREPOSITIONS = frozenset(("IN", "RP", "TO"))
 OPPOSITES = {
     "above": "below", "across": "along", "behind": "in front of", "below": "above",
     "beside": "far from", "down": "up", "from": "to", "in": "outside", "inside": "outside",
@@ -31,7 +31,7 @@ OPPOSITES = {
     "up": "down", "with": "without",
 }  # fmt: skip
 DRAWS = 10
-DAMPING = 0.75  # of a word's count, so that the commonest are not drawn all the time
+DAMPING = 0.75  # exponent of a word's count, so that frequent words are drawn less often
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Negative:
     """A hard negative.
 
     Args:
-        text: nearly the words of its source, with another meaning.
-        kind: of KINDS.
+        text: almost the same words as its source, with another meaning.
+        kind: a key of KINDS.
     """
 
     text: str
@@ -49,12 +49,12 @@ class Negative:
 
 @dataclass(frozen=True)
 class Draw:
-    """What an edit chooses from.
+    """The words and random numbers that an edit draws from.
 
     Args:
         vocabulary: for each Penn tag, words and their weights.
-        known: words that must not come in.
-        random: of this row alone.
+        known: words that must not be inserted.
+        random: the row's own generator.
     """
 
     vocabulary: Mapping[str, tuple[list[str], list[float]]]
@@ -62,27 +62,27 @@ class Draw:
     random: Random
 
     def word(self, tag: str) -> str | None:
-        """A word of that tag which the triple does not hold; None where none is found."""
+        """A word of that tag that the triple does not contain, or None."""
         choices, weights = self.vocabulary[tag]
         drawn = self.random.choices(choices, weights, k=DRAWS)
         return next((word for word in drawn if word not in self.known), None)
 
 
 Edit = Callable[[Tagged, Draw], list[str] | None]
-"""The tokens with one thing made false, or None where the text has no such thing."""
+"""The tokens with one fact changed, or None where the text offers none."""
 
 
-def exchange(of: frozenset[str], between: frozenset[str]) -> Edit:
-    """Exchange two words of the tags `of`, if one of `between` stands between them.
+def swap(of: frozenset[str], between: frozenset[str]) -> Edit:
+    """Swap two words of the tags `of` with one of the tags `between` in between.
 
-    Without it nothing would be made false: "a dog and a cat", "black and white".
+    Without one in between the meaning would stay: "a dog and a cat", "black and white".
     """
 
     def edit(tagged: Tagged, draw: Draw) -> list[str] | None:
         tokens = [token for token, _ in tagged]
         pairs = [
             (first, second)
-            for first, second in combinations(said(tagged, of), 2)
+            for first, second in combinations(content_indices(tagged, of), 2)
             if tokens[first].lower() != tokens[second].lower()
             and any(tag in between for _, tag in tagged[first + 1 : second])
         ]
@@ -90,60 +90,60 @@ def exchange(of: frozenset[str], between: frozenset[str]) -> Edit:
             return None
         first, second = draw.random.choice(pairs)
         one, other = tokens[first], tokens[second]
-        return put(put(tokens, first, other), second, one)
+        return replace_at(replace_at(tokens, first, other), second, one)
 
     return edit
 
 
 def replace(of: frozenset[str]) -> Edit:
-    """Put another word of the same tag in the place of one of the tags `of`."""
+    """Replace one word of the tags `of` by another word of the same tag."""
 
     def edit(tagged: Tagged, draw: Draw) -> list[str] | None:
-        places = said(tagged, of)
-        if not places:
+        indices = content_indices(tagged, of)
+        if not indices:
             return None
-        place = draw.random.choice(places)
-        word = draw.word(tagged[place][1])
-        return None if word is None else put([token for token, _ in tagged], place, word)
+        index = draw.random.choice(indices)
+        word = draw.word(tagged[index][1])
+        return None if word is None else replace_at([token for token, _ in tagged], index, word)
 
     return edit
 
 
-def replace_place(tagged: Tagged, draw: Draw) -> list[str] | None:
-    """Put its opposite in the place of a preposition."""
-    places = [
-        place
-        for place, (token, tag) in enumerate(tagged)
-        if tag in PLACES and token.lower() in OPPOSITES
+def replace_preposition(tagged: Tagged, draw: Draw) -> list[str] | None:
+    """Replace a preposition by its opposite."""
+    indices = [
+        index
+        for index, (token, tag) in enumerate(tagged)
+        if tag in PREPOSITIONS and token.lower() in OPPOSITES
     ]
-    if not places:
+    if not indices:
         return None
-    place = draw.random.choice(places)
+    index = draw.random.choice(indices)
     tokens = [token for token, _ in tagged]
-    return put(tokens, place, OPPOSITES[tokens[place].lower()])
+    return replace_at(tokens, index, OPPOSITES[tokens[index].lower()])
 
 
 KINDS: dict[str, Edit] = {
-    "swap_object": exchange(NOUNS, VERBS | PLACES),
-    "swap_attribute": exchange(ADJECTIVES, NOUNS),
+    "swap_object": swap(NOUNS, VERBS | PREPOSITIONS),
+    "swap_attribute": swap(ADJECTIVES, NOUNS),
     "replace_object": replace(NOUNS),
     "replace_attribute": replace(ADJECTIVES),
     "replace_number": replace(NUMBERS),
     "replace_deed": replace(VERBS),
-    "replace_place": replace_place,
+    "replace_place": replace_preposition,
 }
 
 
 def hard_negatives(
     rows: Sequence[Mapping[str, str]], tagger: Tagger, source: str = "paraphrase_1", seed: int = 0
 ) -> list[Negative | None]:
-    """A negative for each row, of a kind drawn from those that its text allows.
+    """One negative for each row, of a kind drawn at random from those that its text allows.
 
     Args:
         rows: triples with caption, paraphrase_1, paraphrase_2.
-        tagger: tells parts of speech.
-        source: which of the three texts is made false.
-        seed: decides kind, place and word; each row has a random stream of its own.
+        tagger: of parts of speech.
+        source: which of the three texts is changed.
+        seed: of the choice of kind, position and word; each row has its own random stream.
 
     Returns:
         One for each row; None where the text allows no kind.
@@ -160,8 +160,8 @@ def hard_negatives(
 
 
 def negative(tagged: Tagged, draw: Draw) -> Negative | None:
-    """The first kind, in an order drawn at random, that the text allows."""
-    tagged = [(begin_small(token, tag), tag) for token, tag in tagged[:1]] + tagged[1:]
+    """A negative of the first kind, in random order, that the text allows."""
+    tagged = [(lower_first(token, tag), tag) for token, tag in tagged[:1]] + tagged[1:]
     for kind in draw.random.sample(list(KINDS), len(KINDS)):
         tokens = KINDS[kind](tagged, draw)
         if tokens is not None:
@@ -169,8 +169,8 @@ def negative(tagged: Tagged, draw: Draw) -> Negative | None:
     return None
 
 
-def begin_small(token: str, tag: str) -> str:
-    """The first token as it stands within a sentence."""
+def lower_first(token: str, tag: str) -> str:
+    """The first token in the case that it has within a sentence."""
     return token if tag in ("NNP", "NNPS") or token.isupper() else token.lower()
 
 
@@ -178,8 +178,8 @@ def vocabulary_of(texts: Iterable[Tagged]) -> dict[str, tuple[list[str], list[fl
     """Words of each tag and their weights."""
     counts: dict[str, Counter[str]] = {}
     for tagged in texts:
-        for place in said(tagged, NOUNS | ADJECTIVES | NUMBERS | VERBS):
-            token, tag = tagged[place]
+        for index in content_indices(tagged, NOUNS | ADJECTIVES | NUMBERS | VERBS):
+            token, tag = tagged[index]
             counts.setdefault(tag, Counter())[token.lower()] += 1
     return {
         tag: (list(found), [count**DAMPING for count in found.values()])
@@ -187,30 +187,30 @@ def vocabulary_of(texts: Iterable[Tagged]) -> dict[str, tuple[list[str], list[fl
     }
 
 
-def said(tagged: Tagged, tags: frozenset[str]) -> list[int]:
-    """Places of the words of these tags that say something; of a compound noun the last word."""
+def content_indices(tagged: Tagged, tags: frozenset[str]) -> list[int]:
+    """Indices of the content words of these tags; of a compound noun only its last word."""
     return [
-        place
-        for place, (token, tag) in enumerate(tagged)
+        index
+        for index, (token, tag) in enumerate(tagged)
         if tag in tags
         and token.isalpha()
         and is_content(token.lower())
-        and not (tag in NOUNS and place + 1 < len(tagged) and tagged[place + 1][1] in NOUNS)
+        and not (tag in NOUNS and index + 1 < len(tagged) and tagged[index + 1][1] in NOUNS)
     ]
 
 
-def put(tokens: list[str], place: int, word: str) -> list[str]:
-    """The tokens with another word at the place, and an article before it that fits."""
+def replace_at(tokens: list[str], index: int, word: str) -> list[str]:
+    """The tokens with another word at the index, and the article before it adapted."""
     changed = list(tokens)
-    changed[place] = word
-    if place and changed[place - 1].lower() in ("a", "an"):
+    changed[index] = word
+    if index and changed[index - 1].lower() in ("a", "an"):
         vowel = word[0].lower() in "aeiou"
-        changed[place - 1] = changed[place - 1][0] + ("n" if vowel else "")
+        changed[index - 1] = changed[index - 1][0] + ("n" if vowel else "")
     return changed
 
 
 def sentence(tokens: Sequence[str]) -> str:
-    """Tokens as one writes them: blanks where they belong, a capital first letter."""
+    """Tokens joined into a sentence, with normal spacing and a capital first letter."""
     from nltk.tokenize.treebank import TreebankWordDetokenizer
 
     text = str(TreebankWordDetokenizer().detokenize(list(tokens)))

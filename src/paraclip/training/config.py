@@ -7,45 +7,49 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 import tyro
+from annotated_types import Ge, Le
 
 from paraclip.data.config import ColumnOptions, Columns
+from paraclip.options import Checked, Count, Positive, Seed, Share
 
+BatchSize = Annotated[int, Ge(2)]
+NotNegative = Annotated[float, Ge(0)]
 TextName = Literal["caption", "paraphrase_1", "paraphrase_2"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopOptions:
+class LoopOptions(Checked):
     """Hyperparameters of every run of the training loop.
 
     They decide the weights, so a run is resumed only under the same ones.
     """
 
-    epochs: int = 4
+    epochs: Count = 4
     """Passes over the rows."""
 
-    batch_size: int = 256
+    batch_size: BatchSize = 256
     """Most rows a step; an epoch is cut into batches of equal size. More rows, more negatives."""
 
-    micro_batch: int | None = None
+    micro_batch: Count | None = None
     """Most texts that go through the tower at once with all that their gradient needs: memory
     grows with it and not with the batch, for a second forward pass. Left out: cut only where the
     batch is large."""
 
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Peak learning rate of the text tower (AdamW, per step). Left out: 5e-5 for mini, 1e-5 for
     open_clip models."""
 
-    warmup: float = 0.1
+    warmup: Share = 0.1
     """Share of the steps (0 to 1) in which the learning rate rises; then it falls as a cosine."""
 
-    weight_decay: float | None = None
+    weight_decay: NotNegative | None = None
     """AdamW weight decay; biases, norms and the temperature have none. Left out: 0.01 for mini, 0.1
     for open_clip models."""
 
-    clip_norm: float = 1.0
+    clip_norm: Positive = 1.0
     """Largest norm of the whole gradient; longer ones are scaled down to it."""
 
-    dropout: float | None = None
+    dropout: Annotated[float, Ge(0), Le(0.95)] | None = None
     """Dropout probability in the text tower while training. Left out: as the model has it."""
 
     freeze_temperature: bool = False
@@ -61,18 +65,18 @@ class LoopOptions:
     compile: bool = False
     """Compile the text tower with torch.compile: slow to start, faster steps on a GPU."""
 
-    held_out: float = 0.05
+    held_out: Annotated[float, Ge(0), Le(0.5)] = 0.05
     """Share of the pictures (0 to 0.5) never trained on; the loss on them says which checkpoint is
     the best."""
 
-    eval_every: int | None = None
+    eval_every: Count | None = None
     """Steps between two looks at the held-out rows. Left out: after each pass over the rows."""
 
-    patience: int | None = None
+    patience: Count | None = None
     """Stop early after so many looks in a row without a lower held-out loss; --choose best then
     hands on the one before them. Left out: never."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Decides the order, the held-out rows and the dropout."""
 
 
@@ -85,7 +89,7 @@ class TrainOptions(LoopOptions):
     caption, L2 and L3 at temperature 0.2. paper: L1 on paraphrase_2, all three at CLIP's
     temperature."""
 
-    weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    weights: tuple[NotNegative, NotNegative, NotNegative] = (1.0, 1.0, 1.0)
     """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (paraphrase_1, paraphrase_2)."""
 
     image_loss_on: tuple[TextName, ...] | None = None
@@ -104,16 +108,16 @@ class TrainOptions(LoopOptions):
     """Column with a text for each row that must not be found (some may be empty): hard negatives
     in the denominators of all losses."""
 
-    replay_per_triple: float = 1.0
+    replay_per_triple: Positive = 1.0
     """Captions of --replay for each triple, drawn by the seed; at most all of them."""
 
-    text_temperature: float | None = None
+    text_temperature: Positive | None = None
     """Temperature of L2 and L3, such as 0.05. Left out: as the recipe has it."""
 
-    l2_temperature: float | None = None
+    l2_temperature: Positive | None = None
     """Temperature of L2 alone, in place of --text-temperature."""
 
-    l3_temperature: float | None = None
+    l3_temperature: Positive | None = None
     """Temperature of L3 alone, in place of --text-temperature."""
 
     learn_text_temperature: bool = False
@@ -123,16 +127,16 @@ class TrainOptions(LoopOptions):
     """What of the text tower is trained: all of it, its last layers with what follows them, or
     small matrices beside it (LoRA), which a checkpoint holds merged into the weights."""
 
-    last_layers: int = 4
+    last_layers: Count = 4
     """Layers that --text-tower last_layers trains."""
 
-    lora_rank: int = 8
+    lora_rank: Count = 8
     """Width of LoRA's matrices."""
 
-    lora_alpha: float = 16.0
+    lora_alpha: Positive = 16.0
     """LoRA's product counts this much, over the rank."""
 
-    image_learning_rate: float | None = None
+    image_learning_rate: Positive | None = None
     """Train the image tower as well, at this peak learning rate: pictures are decoded and seen
     every step, and image indexes made with the base are void. Left out: it stays frozen."""
 
@@ -148,13 +152,13 @@ class TrainOptions(LoopOptions):
 class AlignOptions(LoopOptions):
     """Hyperparameters of alignment."""
 
-    epochs: int = 12
+    epochs: Count = 12
     """Passes over the captions."""
 
-    batch_size: int = 128
+    batch_size: BatchSize = 128
     """Most captions a step."""
 
-    head_learning_rate: float = 1e-3
+    head_learning_rate: Positive = 1e-3
     """Peak learning rate of the two linear heads (AdamW, per step)."""
 
     new_heads: bool = False
@@ -163,17 +167,17 @@ class AlignOptions(LoopOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
+class RunSettings(Checked):
     """How a run is saved and watched; none of it changes a weight."""
 
     choose: Literal["best", "last"] = "last"
     """Checkpoint that the run hands on: the last, or the one with the lowest held-out loss. Runs to
     be compared, such as tuned and control, must have taken the same steps: keep the last."""
 
-    save_every: int = 100
+    save_every: Count = 100
     """Steps between two states that a killed run resumes from."""
 
-    divergence: float = 3.0
+    divergence: Annotated[float, Ge(1)] = 3.0
     """Stop where the loss passes this many times the larger of the first step's loss and of
     chance (ln of the rows a batch, summed over the weighted losses); the batch is kept."""
 
@@ -192,7 +196,8 @@ class TrainConfig(RunSettings, TrainOptions):
     """Fine-tune the text encoder on triples; the image encoder stays as it is."""
 
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
-    """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
+    """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl); `starter` is
+    the set of 3,000 that ships with ParaCLIP, without pictures."""
 
     config: str | None = None
     """TOML file with any of these options by name; the command line overrides it."""
@@ -214,7 +219,7 @@ class TrainConfig(RunSettings, TrainOptions):
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
 
-    max_broken: float = 0.01
+    max_broken: Share = 0.01
     """Share of broken pictures (0 to 1) to skip before giving up."""
 
 
@@ -240,7 +245,7 @@ class AlignConfig(RunSettings, AlignOptions):
     choose: Literal["best", "last"] = "best"
     """Checkpoint that the run hands on: the one with the lowest held-out loss, or the last."""
 
-    max_broken: float = 0.01
+    max_broken: Share = 0.01
     """Share of broken rows (0 to 1) to skip before giving up."""
 
 

@@ -25,6 +25,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import PREPROCESSORS, mapped_features
 from paraclip.models.loading import load_model
 from paraclip.progress import track
+from paraclip.starter import resolve
 from paraclip.training.config import TrainOptions
 from paraclip.training.examples import rows_with_numbers
 from paraclip.training.processes import this_process
@@ -94,7 +95,7 @@ def prepare(
     rows = triples
     if not isinstance(rows, pa.Table):
         rows = read_triples(rows, problems, options.one_step, options.negatives)
-        known["triples"] = {"sha256": file_hash(triples), **read_provenance(triples)}
+        known["triples"] = {"sha256": file_hash(resolve(triples)), **read_provenance(triples)}
     if images is not None:
         rows = attach_images(rows, images)
     count = len(rows)

@@ -18,7 +18,7 @@ from paraclip.data.images import open_image
 from paraclip.errors import UserError
 from paraclip.evaluation.scoring.metrics import average_overlap, shared_results
 from paraclip.files import atomic_path
-from paraclip.language.words import content_stems
+from paraclip.language.words import content_roots
 
 Integer = NDArray[np.integer]
 Rankings = tuple[Integer, Integer]
@@ -104,7 +104,7 @@ def unlike(order: Sequence[int], pairs: Sequence[tuple[str, str]], count: int) -
     for number in order:
         if len(taken) == count:
             break
-        said = set(content_stems(pairs[number][0]))
+        said = set(content_roots(pairs[number][0]))
         if not told & said:
             taken.append(number)
             told |= said

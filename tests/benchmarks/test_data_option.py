@@ -1,0 +1,56 @@
+"""The folder of the research data is named, never guessed."""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from machine import parse_with_data
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=["benchmarks", "recipe"])
+def parse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """Parses words as the benchmarks do, or as the recipe of the paraphraser does."""
+    monkeypatch.delenv("PARACLIP_DATA", raising=False)
+    chosen = parse_with_data
+    if request.param == "recipe":
+        monkeypatch.syspath_prepend(str(ROOT / "recipes" / "paraphraser"))
+        chosen = importlib.import_module("examples").parse_with_data
+
+    def parse_words(*words: str) -> argparse.Namespace:
+        monkeypatch.setattr(sys, "argv", ["script", *words])
+        return chosen(argparse.ArgumentParser())
+
+    yield parse_words
+    sys.modules.pop("examples", None)
+
+
+def test_without_data_one_line_says_how_to_name_it(parse, capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse()
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stop.value.code == 2 and "--data FOLDER" in last and "PARACLIP_DATA" in last
+
+
+def test_a_folder_that_is_not_there_is_named(parse, tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        parse("--data", str(tmp_path / "nothing"))
+    assert f"there is no folder {tmp_path / 'nothing'}" in capsys.readouterr().err
+
+
+def test_the_option_overrides_the_variable(parse, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "paraphrases").mkdir()
+    monkeypatch.setenv("PARACLIP_DATA", str(tmp_path))
+    assert str(parse("--data", str(tmp_path)).data) == str(tmp_path)
+    assert str(parse().data).startswith(str(tmp_path))
+
+
+def test_no_script_or_document_has_a_default_folder_of_data() -> None:
+    files = [path for room in ("benchmarks", "recipes") for path in (ROOT / room).rglob("*")
+             if path.suffix in (".py", ".md", ".sh")]  # fmt: skip
+    guessing = [path.name for path in files if "shared/data" in path.read_text("utf-8")]
+    assert guessing in ([], ["flickr8k.py"])

