@@ -25,7 +25,7 @@ from paraclip.training.batches import ALL_TEXTS
 from paraclip.training.config import TrainOptions
 from paraclip.training.feeding import batch_of, batches_ahead
 from paraclip.training.loop import take_step, task_of
-from paraclip.training.losses import info_nce
+from paraclip.training.losses.objective import info_nce
 from paraclip.training.optimizer import Part, set_dropout, train_only
 from paraclip.training.prepare import TrainingData
 from paraclip.training.run import Run, precision_of, start

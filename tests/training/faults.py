@@ -15,7 +15,7 @@ from training_rows import make_config, make_features, make_triples
 from paraclip.errors import UserError
 from paraclip.models import disk
 from paraclip.training import loop
-from paraclip.training.metrics_log import TensorBoard
+from paraclip.training.metrics import TensorBoard
 from paraclip.training.prepare import TrainingData
 
 SETTINGS = {"epochs": 4, "save_every": 2, "dropout": 0.2}

@@ -16,9 +16,8 @@ from training_rows import make_config, make_features, make_triples
 
 from paraclip.errors import UserError
 from paraclip.training import loop
-from paraclip.training.launch import joined
 from paraclip.training.prepare import TrainingData
-from paraclip.training.processes import this_process
+from paraclip.training.processes import joined, this_process
 
 ALIKE = {"epochs": 3, "dropout": 0.0, "save_every": 2}
 FEW = np.array([3, 5, 8, 6])

@@ -8,7 +8,7 @@ from training_rows import make_features, make_triples, weights_of
 from paraclip.errors import UserError
 from paraclip.training.align import align
 from paraclip.training.config import AlignOptions
-from paraclip.training.metrics_log import read_metrics
+from paraclip.training.metrics import read_metrics
 from paraclip.training.prepare import TrainingData
 
 

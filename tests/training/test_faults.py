@@ -17,7 +17,7 @@ from paraclip.errors import UserError
 from paraclip.files import locked
 from paraclip.models.mini import Mini
 from paraclip.training.loop import train
-from paraclip.training.metrics_log import JsonLines, read_metrics
+from paraclip.training.metrics import JsonLines, read_metrics
 from paraclip.training.prepare import TrainingData
 
 

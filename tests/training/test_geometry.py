@@ -12,7 +12,7 @@ from training_rows import make_config, make_features, make_triples
 
 from paraclip.training import loop
 from paraclip.training.batches import ALL_TEXTS
-from paraclip.training.geometry import alignment, geometry, margin, uniformity, watched_rows
+from paraclip.training.inspection import alignment, geometry, margin, uniformity, watched_rows
 from paraclip.training.prepare import TrainingData
 
 

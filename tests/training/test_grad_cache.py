@@ -13,7 +13,7 @@ from paraclip.training.feeding import batch_of
 from paraclip.training.forward import batch_losses, learn_from
 from paraclip.training.grad_cache import Side, backward, mixed, power_of_two
 from paraclip.training.loop import train
-from paraclip.training.metrics_log import read_metrics
+from paraclip.training.metrics import read_metrics
 from paraclip.training.prepare import TrainingData
 
 

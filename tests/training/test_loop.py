@@ -13,11 +13,11 @@ from paraclip.errors import UserError
 from paraclip.models.hashing import hash_tensors
 from paraclip.training import loop
 from paraclip.training.loop import train
-from paraclip.training.losses import objective_of
-from paraclip.training.metrics_log import read_metrics
+from paraclip.training.losses.objective import objective_of
+from paraclip.training.losses.temperatures import Temperatures
+from paraclip.training.metrics import read_metrics
+from paraclip.training.optimizer import learning_rate_share
 from paraclip.training.prepare import TrainingData
-from paraclip.training.schedule import learning_rate_share
-from paraclip.training.temperatures import Temperatures
 
 
 def tune(out, model=None, features="given", **changes):

@@ -11,11 +11,10 @@ from paraclip.cli import parse
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
 from paraclip.training.batches import split_rows
-from paraclip.training.checks import check_options
+from paraclip.training.examples import picture_keys, shuffled_paraphrases
 from paraclip.training.loop import task_of
-from paraclip.training.pictures import picture_keys
-from paraclip.training.placebo import shuffled_paraphrases
 from paraclip.training.prepare import TrainingData
+from paraclip.training.recipes import check_options
 
 NAMES = ("caption", "paraphrase_1", "paraphrase_2")
 

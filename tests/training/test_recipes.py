@@ -11,13 +11,12 @@ from training_rows import make_features, make_triples
 from paraclip.cli import main, parse
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
-from paraclip.training.checks import check_options
 from paraclip.training.config import AlignConfig, TrainConfig
 from paraclip.training.loop import task_of, train
-from paraclip.training.losses import objective_of
+from paraclip.training.losses.objective import objective_of
 from paraclip.training.optimizer import make_optimizer, train_only, trained
 from paraclip.training.prepare import TrainingData
-from paraclip.training.recipes import resolved
+from paraclip.training.recipes import check_options, resolved
 
 MINI, CLIP = TinyModel().architecture, tiny_clip().architecture
 SHORT = {"epochs": 2, "batch_size": 8, "precision": "fp32", "track": ("jsonl",)}

@@ -10,9 +10,10 @@ from tiny_model import TinyModel
 from training_rows import make_config, make_features, make_triples, weights_of
 
 from paraclip.errors import UserError
-from paraclip.training import loop, state
+from paraclip.training import folder as state
+from paraclip.training import loop
 from paraclip.training.loop import train
-from paraclip.training.metrics_log import MEASURED, read_metrics
+from paraclip.training.metrics import MEASURED, read_metrics
 from paraclip.training.prepare import TrainingData
 
 

@@ -17,12 +17,12 @@ from paraclip.files import write_text
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
-from paraclip.training.checks import check_options
 from paraclip.training.config import TrainConfig
 from paraclip.training.folder import RunFolder
-from paraclip.training.launch import joined
 from paraclip.training.loop import train
 from paraclip.training.prepare import prepare
+from paraclip.training.processes import joined
+from paraclip.training.recipes import check_options
 
 RECORD = "cell.json"
 DECIDING = ("k", "precision")

@@ -21,9 +21,8 @@ from paraclip.data.problems import Problems
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError, nearest
 from paraclip.files import file_hash, text_hash
-from paraclip.training.checks import check_options
 from paraclip.training.config import TrainConfig, hyperparameters
-from paraclip.training.recipes import with_recipe
+from paraclip.training.recipes import check_options, with_recipe
 
 Kind = Literal["base", "control", "tuned", "merged"]
 

@@ -8,14 +8,13 @@ from typing import cast
 
 from paraclip.errors import UserError
 from paraclip.models.mini import Mini
-from paraclip.training.checks import check_options
 from paraclip.training.config import AlignOptions, RunSettings, settings_of
 from paraclip.training.examples import make_examples
 from paraclip.training.loop import describing, fit
-from paraclip.training.losses import CAPTION, CAPTIONS_ONLY
+from paraclip.training.losses.objective import CAPTION, CAPTIONS_ONLY
 from paraclip.training.optimizer import Part
 from paraclip.training.prepare import TrainingData
-from paraclip.training.recipes import decided, resolved
+from paraclip.training.recipes import check_options, decided, resolved
 from paraclip.training.run import Task
 
 

@@ -12,13 +12,12 @@ from paraclip.errors import UserError
 from paraclip.models.loading import find_device, load_model
 from paraclip.models.mini import Mini
 from paraclip.training.align import align
-from paraclip.training.checks import check_options
 from paraclip.training.config import AlignConfig, TrainConfig
 from paraclip.training.folder import RunFolder
-from paraclip.training.launch import joined, reported
 from paraclip.training.loop import train
 from paraclip.training.prepare import TrainingData, prepare, prepare_captions
-from paraclip.training.processes import Processes
+from paraclip.training.processes import Processes, joined, reported
+from paraclip.training.recipes import check_options
 
 
 def train_command(config: TrainConfig) -> None:

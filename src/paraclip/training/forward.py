@@ -14,7 +14,7 @@ from paraclip.errors import UserError
 from paraclip.models.features import read_pictures
 from paraclip.training.batches import Batch, epoch_batches
 from paraclip.training.grad_cache import Side, backward, together
-from paraclip.training.losses import Vectors, pairs_of, three_losses, weighted_sum
+from paraclip.training.losses.objective import Vectors, pairs_of, three_losses, weighted_sum
 from paraclip.training.processes import ALONE, Processes
 from paraclip.training.run import Run
 from paraclip.training.tokens import Integers

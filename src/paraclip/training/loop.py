@@ -26,36 +26,40 @@ from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
 from paraclip.progress import bar
-from paraclip.training.adapters import has_adapters, merge_adapters
 from paraclip.training.batches import ALL_TEXTS, Batch, row_batches
-from paraclip.training.checks import check_options
 from paraclip.training.config import RunSettings, TrainOptions, settings_of
-from paraclip.training.course import is_judged, peak_memory, trouble
-from paraclip.training.examples import make_examples
+from paraclip.training.examples import make_examples, picture_keys, shuffled_paraphrases
 from paraclip.training.feeding import batches_ahead
-from paraclip.training.folder import RunFolder, open_run
+from paraclip.training.folder import RunFolder, notice, open_run
 from paraclip.training.forward import held_out_losses, learn_from, start_biases
-from paraclip.training.geometry import geometry
-from paraclip.training.inspection import WentWrong, kept_for_inspection
-from paraclip.training.keeping import finish, keep_state, write_checkpoint
-from paraclip.training.losses import objective_of, weighted_sum
+from paraclip.training.inspection import WentWrong, geometry, kept_for_inspection
+from paraclip.training.losses.objective import objective_of, weighted_sum
+from paraclip.training.metrics import Watched, Watchers, is_judged, peak_memory, trouble
 from paraclip.training.optimizer import (
     frozen_tensors,
+    has_adapters,
+    learning_rate_share,
+    merge_adapters,
+    parts_of,
     set_dropout,
     set_learning_rates,
     train_only,
 )
-from paraclip.training.parts import parts_of
-from paraclip.training.pictures import picture_keys
-from paraclip.training.placebo import shuffled_paraphrases
 from paraclip.training.prepare import TrainingData
 from paraclip.training.processes import this_process
-from paraclip.training.recipes import decided, resolved
-from paraclip.training.run import Run, Task, arithmetic_of, identity_of, kept_random_state, start
-from paraclip.training.schedule import learning_rate_share
-from paraclip.training.state import notice
+from paraclip.training.recipes import check_options, decided, resolved
+from paraclip.training.run import (
+    Run,
+    Task,
+    arithmetic_of,
+    finish,
+    identity_of,
+    keep_state,
+    kept_random_state,
+    start,
+    write_checkpoint,
+)
 from paraclip.training.tokens import Integers
-from paraclip.training.watchers import Watched, Watchers
 
 
 def train(

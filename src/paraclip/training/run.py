@@ -1,4 +1,4 @@
-"""A run: what it trains, what decides its weights, where it starts."""
+"""A run: what it trains, what decides its weights, where it starts, what it leaves on disk."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -13,17 +13,33 @@ from torch.optim import AdamW
 
 from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
+from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.hashing import hash_tensors
+from paraclip.provenance import provenance
 from paraclip.training.batches import Examples, split_rows, steps_per_epoch
 from paraclip.training.config import LoopOptions, RunSettings, hyperparameters
-from paraclip.training.course import Course
-from paraclip.training.losses import Objective
-from paraclip.training.optimizer import Part, make_optimizer, restore_training, trained
+from paraclip.training.folder import (
+    RunFolder,
+    State,
+    newest_state,
+    notice,
+    save_state,
+    state_of_step,
+)
+from paraclip.training.losses.objective import Objective
+from paraclip.training.losses.temperatures import LEARNING_RATE as TEMPERATURE_RATE
+from paraclip.training.losses.temperatures import Temperatures
+from paraclip.training.metrics import Course
+from paraclip.training.optimizer import (
+    Part,
+    make_optimizer,
+    plain_copy,
+    restore_training,
+    trained,
+    training_tensors,
+)
 from paraclip.training.processes import ALONE, Processes, this_process
-from paraclip.training.state import State, newest_state, notice, state_of_step
-from paraclip.training.temperatures import LEARNING_RATE as TEMPERATURE_RATE
-from paraclip.training.temperatures import Temperatures
 from paraclip.training.tokens import Integers
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -253,3 +269,44 @@ def same_state(states: Path, processes: Processes) -> State | None:
     state = newest_state(states) if processes.first else None
     step = processes.told_by_first(state and state[1]["step"])
     return state if state or step is None else state_of_step(states, step)
+
+
+def write_checkpoint(run: Run, path: Path) -> None:
+    """The whole model with everything that made it."""
+    training = {
+        "config": run.task.settings_by_name,
+        "objective": asdict(run.task.objective),
+        "identity": run.identity,
+        "step": run.step,
+        "held_out_loss": run.best_loss if path.stem == "best" else None,
+        "facts": dict(run.task.facts),
+    }
+    save_model(plain_copy(run.task.model), path, provenance(training=training))
+
+
+def keep_state(run: Run, folder: RunFolder) -> None:
+    """Write what a killed run goes on from."""
+    tensors = training_tensors(run.weights, run.optimizer)
+    place = {"step": run.step, "best_step": run.best_step, "best": run.best_loss}
+    place |= asdict(run.course)
+    save_state(folder.states, run.step, tensors, place)
+
+
+def finish(run: Run, folder: RunFolder) -> None:
+    """Write the last checkpoint and the summary; without held-out rows the last is the best."""
+    write_checkpoint(run, folder.last)
+    if not run.best_step or not folder.best.exists():
+        run.best_step = run.step
+        write_checkpoint(run, folder.best)
+    rows = run.task.examples
+    folder.finish({
+        "steps": run.step,
+        "stopped_early": run.step < run.total_steps,
+        "best_step": run.best_step,
+        "best_held_out_loss": run.best_loss if math.isfinite(run.best_loss) else None,
+        "rows": len(rows),
+        "rows_held_out": len(run.held_out),
+        "rows_with_image": int(rows.has_image.sum()),
+        "texts_cut_to_context": rows.tokens.truncated,
+        "identity": run.identity,
+    })  # fmt: skip

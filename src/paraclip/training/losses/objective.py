@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from paraclip.training.config import TrainOptions
-from paraclip.training.contrast import LogitScaling, Plan, contrast
-from paraclip.training.false_negatives import FalseNegatives
+from paraclip.training.losses.contrast import LogitScaling, Plan, contrast
+from paraclip.training.losses.false_negatives import FalseNegatives
 from paraclip.training.recipes import with_recipe
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
