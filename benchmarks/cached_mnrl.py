@@ -40,7 +40,7 @@ from machine import (
 from paraclip.models.bert import SentenceModel
 from paraclip.models.hub import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 from paraclip.training.forward import learn_from
-from paraclip.training.losses import PARAPHRASE_1, PARAPHRASE_2
+from paraclip.training.losses.objective import PARAPHRASE_1, PARAPHRASE_2
 from training_steps import OurStep, made_up_triples
 
 SCALE = 20.0

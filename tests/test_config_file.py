@@ -25,7 +25,7 @@ def test_there_are_shipped_files() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_file_is_a_run(path: Path) -> None:
-    from paraclip.training.checks import check_options
+    from paraclip.training.recipes import check_options
 
     config = parse(["train", "triples.parquet", "--config", str(path)])
     assert isinstance(config, TrainConfig) and config.triples == "triples.parquet"

@@ -204,7 +204,7 @@ def test_only_some_variants(tmp_path):
         ("[variants.base]\n", "'base' has its row already"),
         ("[variants.'control of a']\n", "'control of a' has its row already"),
         ('[variants."a\\nb"]\n', r"cannot be a name"),
-        ("[variants.a]\nepochs = 0\n", "--epochs: 0 is out of range"),
+        ("[variants.a]\nepochs = 0\n", "epochs: 0 is not valid"),
         ("[variants.a]\nweights = [0, 0, 0]\n", "leaves nothing to learn"),
         ("[variants.a]\ntriples = 'elsewhere'\n", "elsewhere: there are no such triples"),
         ("[variants\n", "is not TOML"),

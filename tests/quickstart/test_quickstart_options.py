@@ -48,15 +48,11 @@ def test_each_source_has_its_own_default_folder() -> None:
 
 def test_fresh_reaches_every_stage() -> None:
     config = QuickstartConfig(fresh=True)
-    stages = [
-        config.align_config("a", config.fresh), config.generate_config(Path("b")),
-        config.train_config("c", True, config.fresh),
-    ]  # fmt: skip
-    assert all(stage.fresh for stage in stages)
+    assert config.generate_config(Path("b")).fresh
 
 
 def test_control_and_tuned_differ_only_in_their_texts() -> None:
-    tuned, control = (QuickstartConfig().train_config("x", is_, False) for is_ in (False, True))
+    tuned, control = (QuickstartConfig().train_options(is_) for is_ in (False, True))
     assert replace(control, control=False) == tuned
     assert control.control
 
@@ -118,12 +114,12 @@ def test_broken_pictures_are_listed_and_counted_once(
     folder = pictures(tmp_path / "pictures", 4)
     (folder / "2.png").write_bytes(b"not a picture")
     config = QuickstartConfig(str(folder), str(tmp_path / "out"), max_broken=0.5)
-    job = Job(config, config.folder, Split([], []), Problems(0.5))
-    images = [*(str(path) for path in sorted(folder.glob("*.png"))), None]
-    found = job.features(tiny_clip(), images, new=True)
-    again = job.features(tiny_clip(), images)
-    assert torch.equal(found.isnan().all(1), torch.tensor([False, False, True, False, True]))
-    assert torch.equal(found.isnan(), again.isnan()) and job.problems.count == 1
+    images = sorted(str(path) for path in folder.glob("*.png"))
+    rows = [Caption(name, "a picture", name, name, "here") for name in images]
+    job = Job(config, config.folder, Split(rows, []), Problems(0.5))
+    features = job.prepare_base(tiny_clip()).features
+    assert torch.equal(features.isnan().all(1), torch.tensor([False, False, True, False]))
+    assert job.problems.count == 1
     assert "1 broken rows or pictures" in capsys.readouterr().out
     assert "2.png" in (config.folder / "broken.txt").read_text()
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_losses import random_mask, seeds, sharing_of, slow_info_nce, unit
 
-from paraclip.training import contrast as contrast_module
-from paraclip.training.contrast import KINDS, LogitScaling, Plan, contrast
-from paraclip.training.false_negatives import false_negatives
-from paraclip.training.losses import info_nce
+from paraclip.training.losses import contrast as contrast_module
+from paraclip.training.losses.contrast import KINDS, LogitScaling, Plan, contrast
+from paraclip.training.losses.false_negatives import false_negatives
+from paraclip.training.losses.objective import info_nce
 
 
 def double(*values):

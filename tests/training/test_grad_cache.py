@@ -13,7 +13,8 @@ from paraclip.training.feeding import batch_of
 from paraclip.training.forward import batch_losses, learn_from
 from paraclip.training.grad_cache import Side, backward, mixed, power_of_two
 from paraclip.training.loop import train
-from paraclip.training.metrics_log import read_metrics
+from paraclip.training.metrics import read_metrics
+from paraclip.training.prepare import TrainingData
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
@@ -109,7 +110,7 @@ def test_a_run_with_micro_batches_is_the_run_without(tmp_path, precision):
 
     def run(name, **changes):
         config = make_config(epochs=2, precision=precision, dropout=0.0, **changes)
-        train(TinyModel(), triples, make_features(triples), config, tmp_path / name)
+        train(TrainingData(TinyModel(), triples, make_features(triples)), config, tmp_path / name)
         return read_metrics(tmp_path / name / "metrics.jsonl")
 
     cached, plain = run("cached", micro_batch=5), run("plain")

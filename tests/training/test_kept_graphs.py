@@ -14,6 +14,7 @@ from paraclip.training import forward
 from paraclip.training.feeding import batch_of
 from paraclip.training.grad_cache import Side, backward
 from paraclip.training.loop import task_of
+from paraclip.training.prepare import TrainingData
 from paraclip.training.processes import ALONE
 
 NOT_CAUSAL = {"no_causal_mask": True, "pool_type": "last"}
@@ -72,7 +73,7 @@ def test_graphs_are_kept_up_to_a_number_of_tokens():
 
 def test_tokens_are_counted_as_a_tower_that_pads_computes_them(monkeypatch):
     triples, model = make_triples(), tiny_clip(text_cfg=TINY_CLIP["text_cfg"] | NOT_CAUSAL)
-    task = task_of(model, triples, None, make_config(weights=(0, 1, 1)))
+    task = task_of(TrainingData(model, triples, None), make_config(weights=(0, 1, 1)))
     run = SimpleNamespace(
         task=replace(task, examples=replace(task.examples, chunk=8)), step=0, dtype=None,
         processes=ALONE, device=model.device,

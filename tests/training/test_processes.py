@@ -11,10 +11,10 @@ from test_resume import Stop
 from training_rows import weights_of
 
 from paraclip.errors import UserError
-from paraclip.training import launch, loop
-from paraclip.training.launch import own_device, placed
-from paraclip.training.metrics_log import read_metrics
-from paraclip.training.processes import ALONE, Processes, this_process
+from paraclip.training import loop
+from paraclip.training import processes as launch
+from paraclip.training.metrics import read_metrics
+from paraclip.training.processes import ALONE, Processes, own_device, placed, this_process
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,24 @@ from training_rows import make_config, make_features, make_triples, weights_of
 
 from paraclip.errors import UserError
 from paraclip.training import loop
-from paraclip.training.course import Course, is_judged, trouble
 from paraclip.training.loop import train
-from paraclip.training.metrics_log import MEASURED, read_metrics
-from paraclip.training.watchers import Watched, Watchers, check_trackers
+from paraclip.training.metrics import (
+    MEASURED,
+    Course,
+    Watched,
+    Watchers,
+    check_trackers,
+    is_judged,
+    read_metrics,
+    trouble,
+)
+from paraclip.training.prepare import TrainingData
 
 
 def tune(out, model=None, **changes):
     """Train a tiny model on tiny triples; returns it, the checkpoint and the summary."""
     triples, model = make_triples(), model or TinyModel()
-    path = train(model, triples, make_features(triples), make_config(**changes), out)
+    path = train(TrainingData(model, triples, make_features(triples)), make_config(**changes), out)
     return model, path, json.loads((out / "summary.json").read_text())
 
 
@@ -209,13 +217,15 @@ def test_patience_without_held_out_rows_is_refused(tmp_path):
 
 def test_trouble_by_hand():
     config, course = make_config(divergence=2.0), Course()
-    assert trouble(course, config, {"loss": 5.0}, chance=4.0) is None
-    assert trouble(course, config, {"loss": 10.0}, chance=4.0) is None
-    assert "10.01 passes 10" in trouble(course, config, {"loss": 10.01}, chance=4.0)
+    assert trouble(course, config.divergence, {"loss": 5.0}, chance=4.0) is None
+    assert trouble(course, config.divergence, {"loss": 10.0}, chance=4.0) is None
+    assert "10.01 passes 10" in trouble(course, config.divergence, {"loss": 10.01}, chance=4.0)
     low = Course(first_loss=0.1)  # a base that is good already may well get worse for a while
-    assert trouble(low, config, {"loss": 7.9}, chance=4.0) is None
-    assert trouble(low, config, {"loss": 8.1}, chance=4.0) is not None
-    assert "L1 and loss became" in trouble(low, config, {"L1": math.nan, "loss": math.inf}, 4.0)
+    assert trouble(low, config.divergence, {"loss": 7.9}, chance=4.0) is None
+    assert trouble(low, config.divergence, {"loss": 8.1}, chance=4.0) is not None
+    assert "L1 and loss became" in trouble(
+        low, config.divergence, {"L1": math.nan, "loss": math.inf}, 4.0
+    )
 
 
 def test_a_step_that_went_wrong_is_kept_with_its_rows_and_named(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paraclip.ablation.plan import Cell, as_asked
+from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.reporting.report import data_hash
@@ -16,9 +17,12 @@ from paraclip.files import write_text
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
-from paraclip.training.command import train_command
 from paraclip.training.config import TrainConfig
 from paraclip.training.folder import RunFolder
+from paraclip.training.loop import train
+from paraclip.training.prepare import prepare
+from paraclip.training.processes import joined
+from paraclip.training.recipes import check_options
 
 RECORD = "cell.json"
 DECIDING = ("k", "precision")
@@ -47,9 +51,20 @@ def do_cell(cell: Cell, how: Scoring) -> None:
         UserError: what the training or the evaluation says.
     """
     if cell.training is not None:
-        train_command(cell.training)
+        train_cell(cell.training)
     label = cell.row.kind
     evaluate({label: model_of(cell, how.device)}, how.benchmarks, cell.scores, how.settings)
+
+
+def train_cell(options: TrainConfig) -> None:
+    """Train, or resume training."""
+    check_options(options)
+    with joined(options.device) as (_, device):
+        data = prepare(
+            options.triples, options.model, options, images=options.images, replay=options.replay,
+            problems=Problems(options.max_broken), device=device,
+        )  # fmt: skip
+        train(data, options, Path(options.out))
 
 
 def model_of(cell: Cell, device: str) -> DualEncoder:

@@ -13,7 +13,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.choice import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.files import cache_folder
-from paraclip.training.launch import placed
+from paraclip.training.processes import placed
 
 
 def ablate_command(config: AblateConfig) -> None:

@@ -21,9 +21,8 @@ from paraclip.data.problems import Problems
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError, nearest
 from paraclip.files import file_hash, text_hash
-from paraclip.training.checks import check_options
-from paraclip.training.config import TrainConfig
-from paraclip.training.recipes import with_recipe
+from paraclip.training.config import TrainConfig, hyperparameters
+from paraclip.training.recipes import check_options, with_recipe
 
 Kind = Literal["base", "control", "tuned", "merged"]
 
@@ -187,7 +186,7 @@ def key_of(options: TrainConfig) -> str:
     """Sixteen hex digits of everything that decides a run's weights."""
     rows = read_by_control if options.control else content
     decisive = {
-        **with_recipe(options).deciding(), "choose": options.choose,
+        **hyperparameters(with_recipe(options)), "choose": options.choose,
         "triples": rows(options.triples), "model": model_content(options.model),
         "replay": options.replay and content_or_name(options.replay),
     }  # fmt: skip

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paraclip.training.false_negatives import false_negatives
-from paraclip.training.losses import CAPTION, PARAPHRASE_1, PARAPHRASE_2, Rows
+from paraclip.training.losses.false_negatives import false_negatives
+from paraclip.training.losses.objective import CAPTION, PARAPHRASE_1, PARAPHRASE_2, Rows
 from paraclip.training.tokens import Integers, TokenStore
 
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)

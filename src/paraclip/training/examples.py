@@ -3,14 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from paraclip.data.triples import resolved
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 from paraclip.training.batches import ALL_TEXTS, Examples
-from paraclip.training.losses import CAPTION
+from paraclip.training.losses.objective import CAPTION, PARAPHRASE_1, PARAPHRASE_2
 from paraclip.training.tokens import Integers, store_tokens
 
 ROWS_AT_ONCE = 16_384
@@ -144,3 +148,50 @@ def check_width(model: DualEncoder, feature: Tensor, hint: str) -> None:
     if not fits:
         what = f"width {feature.shape[1]} does not fit {model.architecture.name}"
         raise UserError("image features", what, hint)
+
+
+def picture_keys(triples: pa.Table) -> list[str]:
+    """The picture of each row, N names that are equal where it is the same.
+
+    Rows show the same picture where their `image_id` or their `image` file is the same. A file
+    without an `image_id` column has the rows' own ids there, which differ for one picture.
+    """
+    ids: list[str] = triples["image_id"].to_pylist()
+    if "image" not in triples.column_names or triples["image"].null_count == len(ids):
+        return ids
+    names = triples["image"].to_pylist()
+    files = {name: resolved(name) for name in set(names)}
+    by_id, id_of_row = np.unique(np.asarray(ids, dtype=object), return_inverse=True)
+    seen = np.asarray([files[name] or "" for name in names], dtype=object)
+    by_file, file_of_row = np.unique(seen, return_inverse=True)
+    shown = np.flatnonzero(seen != "")  # rows without a picture are linked by their id alone
+    ones = np.ones(len(shown), dtype=np.int8)
+    size = len(by_id) + len(by_file)
+    ends = (id_of_row[shown], len(by_id) + file_of_row[shown])
+    _, group = connected_components(
+        sparse.coo_array((ones, ends), shape=(size, size)), directed=False
+    )
+    _, first = np.unique(group[: len(by_id)], return_index=True)  # the first id names its group
+    named = dict(zip(group[first], by_id[first], strict=True))
+    return [named[group[number]] for number in id_of_row]
+
+
+def shuffled_paraphrases(texts: Mapping[str, Sequence[str]], seed: int) -> dict[str, list[str]]:
+    """The same texts, every row with the paraphrases of two other rows.
+
+    Rows are put in a circle by the seed; paraphrase_1 comes from the next row and paraphrase_2 from
+    the one after it, so that neither L2 nor L3 ties a text to its own paraphrase. Rows of one text
+    (`--replay`) have no paraphrases and stay.
+
+    Args:
+        texts: N texts under each of caption, paraphrase_1 and paraphrase_2.
+        seed: decides the circle.
+    """
+    found = {name: list(of_rows) for name, of_rows in texts.items()}
+    whole = zip(*(texts[name] for name in (CAPTION, PARAPHRASE_1, PARAPHRASE_2)), strict=True)
+    reworded = np.flatnonzero([len(set(row)) > 1 for row in whole])
+    circle = np.random.default_rng([seed, 0x91AC]).permutation(reworded)
+    for name, distance in ((PARAPHRASE_1, 1), (PARAPHRASE_2, 2)):
+        for row, other in zip(circle, np.roll(circle, -distance), strict=True):
+            found[name][row] = texts[name][other]
+    return found

@@ -18,8 +18,8 @@ def batch_of(run: Run, rows: Integers) -> Batch:
 
 def batches_ahead(run: Run) -> Generator[Batch]:
     """The batches of all steps still to be done; `run.waited` says how long each was missed."""
-    config = run.task.config
-    rows = row_batches(run.learn, config.batch_size, config.seed, run.step, run.total_steps)
+    options = run.task.options
+    rows = row_batches(run.learn, options.batch_size, options.seed, run.step, run.total_steps)
     with closing(ahead(partial(batch_of, run), rows, workers=1, most=2)) as made:
         began = time.perf_counter()
         for _, batch in made:

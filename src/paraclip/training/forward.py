@@ -14,7 +14,7 @@ from paraclip.errors import UserError
 from paraclip.models.features import read_pictures
 from paraclip.training.batches import Batch, epoch_batches
 from paraclip.training.grad_cache import Side, backward, together
-from paraclip.training.losses import Vectors, pairs_of, three_losses, weighted_sum
+from paraclip.training.losses.objective import Vectors, pairs_of, three_losses, weighted_sum
 from paraclip.training.processes import ALONE, Processes
 from paraclip.training.run import Run
 from paraclip.training.tokens import Integers
@@ -131,8 +131,8 @@ def vectors_of(run: Run, batch: Batch) -> list[Tensor]:
 
 def sides_of(run: Run, batch: Batch, damping: float = 1.0) -> tuple[Side, Side]:
     """What makes the text vectors and what makes the image vectors of a batch."""
-    model, most = run.task.model, run.task.config.micro_batch
-    seed = (run.task.config.seed, run.step, run.processes.rank)
+    model, most = run.task.model, run.task.options.micro_batch
+    seed = (run.task.options.seed, run.step, run.processes.rank)
     kind = model.device.type
     halved = run.dtype == torch.float16
 
@@ -236,8 +236,8 @@ def of_the_tower(kind: str, dtype: torch.dtype | None) -> Iterator[None]:
 
 def held_out_losses(run: Run) -> dict[str, float]:
     """Mean of each loss over the held-out rows, in the same batches every time, no dropout."""
-    config = run.task.config
-    batches = epoch_batches(run.held_out, config.batch_size, config.seed, 0)
+    options = run.task.options
+    batches = epoch_batches(run.held_out, options.batch_size, options.seed, 0)
     run.task.model.eval()
     sums: dict[str, float] = {}
     for rows in batches:

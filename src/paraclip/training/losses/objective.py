@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from paraclip.training.config import TrainConfig
-from paraclip.training.contrast import LogitScaling, Plan, contrast
-from paraclip.training.false_negatives import FalseNegatives
+from paraclip.training.config import TrainOptions
+from paraclip.training.losses.contrast import LogitScaling, Plan, contrast
+from paraclip.training.losses.false_negatives import FalseNegatives
 from paraclip.training.recipes import with_recipe
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
@@ -86,23 +86,23 @@ CAPTIONS_ONLY = Objective(weights=(1.0, 0.0, 0.0), image_loss_on=(CAPTION,))
 """L1 on the original captions: what `align` and the control train on."""
 
 
-def objective_of(config: TrainConfig) -> Objective:
+def objective_of(options: TrainOptions) -> Objective:
     """The losses that a configuration asks for."""
-    if config.control:
-        return replace(CAPTIONS_ONLY, kind=config.loss)
-    config = with_recipe(config)
-    weights: tuple[float, float, float] = config.weights
-    tied: tuple[str, ...] = config.image_loss_on or ()
-    if config.one_step:
+    if options.control:
+        return replace(CAPTIONS_ONLY, kind=options.loss)
+    options = with_recipe(options)
+    weights: tuple[float, float, float] = options.weights
+    tied: tuple[str, ...] = options.image_loss_on or ()
+    if options.one_step:
         weights = (weights[0], weights[1], 0.0)
         tied = tuple(PARAPHRASE_1 if name == PARAPHRASE_2 else name for name in tied)
-    warm = [config.l2_temperature, config.l3_temperature]
+    warm = [options.l2_temperature, options.l3_temperature]
     second, third = (
-        1 / own if own else None for own in (t or config.text_temperature for t in warm)
+        1 / own if own else None for own in (t or options.text_temperature for t in warm)
     )
     return Objective(
-        weights, tuple(dict.fromkeys(tied)), (None, second, third), config.learn_text_temperature,
-        config.loss, config.negatives is not None,
+        weights, tuple(dict.fromkeys(tied)), (None, second, third), options.learn_text_temperature,
+        options.loss, options.negatives is not None,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from paraclip.training.false_negatives import FalseNegatives
+from paraclip.training.losses.false_negatives import FalseNegatives
 
 BLOCK = 1 << 22
 """Similarities of one block: 16 MiB in float32."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from paraclip.models.encoder import DualEncoder
-from paraclip.training.contrast import KINDS, LogitScaling
-from paraclip.training.losses import Objective, Pair
+from paraclip.training.losses.contrast import KINDS, LogitScaling
+from paraclip.training.losses.objective import Objective, Pair
 
 MOST_SCALE = math.log(100.0)
 LEARNING_RATE = 1e-3
