@@ -128,7 +128,7 @@ def main() -> None:
     setup, data = SETUPS[options.setup], Path(options.data)
     out = Path(options.out or f"runs/{setup.folder}")
     kind = setup.name.removeprefix(setup.folder)  # setups that share a base share its folder
-    base = make_base(data, out / "base", setup)
+    base = options.base or make_base(data, out / "base", setup)
     reports = {}
     for seed in options.seeds:
         config = replace(setup.tuned, seed=seed)
@@ -149,6 +149,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
     made.add_argument("--out", help="folder of models and reports")
+    made.add_argument("--base", type=Path, help="checkpoint of this setup's base, made before")
     made.add_argument("--results", default=RESULTS, help="folder of table and JSON")
     made.add_argument("--plot", help="picture to write")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

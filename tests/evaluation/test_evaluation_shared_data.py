@@ -20,7 +20,7 @@ from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.models.loading import load_model
 from paraclip.models.wheels import TEXT_PACKAGE
 
-DATA = Path(os.environ.get("PARACLIP_DATA") or "../shared/data")
+DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 pytestmark = [
     pytest.mark.shared_data,
     pytest.mark.skipif(

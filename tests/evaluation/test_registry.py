@@ -139,12 +139,15 @@ def test_suite_and_benchmarks_are_one_or_the_other(tmp_path: Path) -> None:
         command.find_benchmarks(EvaluateConfig((), data=str(tmp_path), suite="papr"))
 
 
-def test_the_data_folder_beside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_beside_the_checkout_is_not_taken_unless_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
     (tmp_path / "checkout").mkdir()
     monkeypatch.chdir(tmp_path / "checkout")
+    write_sts(tmp_path / "shared" / "data" / "sts")
     with pytest.raises(UserError, match="no data folder is named"):
         command.find_benchmarks(EvaluateConfig((), "sts"))
-    write_sts(tmp_path / "shared" / "data" / "sts")
+    monkeypatch.setenv("PARACLIP_DATA", "../shared/data")
     (benchmark,) = command.find_benchmarks(EvaluateConfig((), "sts"))
     assert benchmark.name == "sts"

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +16,14 @@ from tiny_models import tiny_clip
 from paraclip.cli import main
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval
+from paraclip.evaluation.benchmarks.zero_shot import ZeroShot
 from paraclip.evaluation.command import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.registry import BENCHMARKS
 from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.evaluation.scoring.kept_scores import Kept, read_kept, score_once, write_kept
+from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.merging.command import merge_command, standard_names
 from paraclip.merging.config import MergeConfig
 from paraclip.merging.knee import Figure, admissible, knee, robustness
@@ -74,7 +79,7 @@ class Made:
     "gain" rises with the first weight of the token vectors; "price" falls with it.
     """
 
-    pool, pictures = "40 made items", ()
+    pool, pictures, how = "40 made items", (), Arithmetic()
 
     def __init__(self, name, slope, data=None):
         self.name, self.slope, self.data = name, slope, data or {"made": True}
@@ -158,9 +163,28 @@ def test_a_sweep_needs_both_a_price_and_a_gain(tmp_path):
         made_sweep(tmp_path, benchmarks=[Made("paraphrases", 0.2)])
     with pytest.raises(UserError, match="nothing could gain"):
         made_sweep(tmp_path, benchmarks=[Made("image-text-retrieval", 0.2)])
+
+
+def test_a_benchmark_named_by_standard_must_be_scored():
+    benchmarks = [SimpleNamespace(name="sts", role="robust"), *of_retrieval()]
     with pytest.raises(UserError, match="--standard"):
-        standard_names("sts, imagenet", ["sts"])
-    assert standard_names("sts", ["sts", "imagenet"]) == ("sts",)
+        standard_names("sts, scenes", benchmarks)
+    assert standard_names("sts", benchmarks) == ("sts",)
+
+
+def of_retrieval() -> list[SimpleNamespace]:
+    """Every retrieval and classification benchmark of the registry, by its class's role."""
+    groups = {"retrieval": ImageTextRetrieval, "classification": ZeroShot}
+    return [
+        SimpleNamespace(name=name, role=groups[entry.group].role)
+        for name, entry in BENCHMARKS.items()
+        if entry.group in groups
+    ]
+
+
+def test_every_benchmark_of_retrieval_and_classification_must_not_fall():
+    names = standard_names(None, [SimpleNamespace(name="sts", role="robust"), *of_retrieval()])
+    assert "flickr8k-retrieval" in names and "imagenet" in names and "sts" not in names
 
 
 @pytest.fixture

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
+from annotated_types import Ge
+
+from paraclip.options import Checked, Share
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ ColumnOptions = Annotated[Columns, tyro.conf.arg(name="")]
 
 
 @dataclass(frozen=True)
-class CaptionsConfig:
+class CaptionsConfig(Checked):
     """Show what ParaCLIP reads in a captions file or folder, and which rows are broken."""
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
@@ -44,13 +47,13 @@ class CaptionsConfig:
     columns: ColumnOptions = Columns()
     """Names of the columns."""
 
-    show: int = 5
+    show: Annotated[int, Ge(0)] = 5
     """How many captions to print."""
 
     check_images: bool = False
     """Also decode every picture (some hundred a second) and report the broken ones."""
 
-    max_broken: float = 0.01
+    max_broken: Share = 0.01
     """Largest share of broken rows (0 to 1) that are skipped and counted; more are an error."""
 
     problems: str | None = None

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from paraclip import starter
 from paraclip.data.captions import BrokenRow, Caption, clean_text, label, picture_name
 from paraclip.data.delimited import json_objects
 from paraclip.data.images import one_of, picture_files
@@ -121,7 +122,7 @@ def read_triples(
     A missing `image_id` is the `image`, so that triples of one picture belong together.
 
     Args:
-        path: Parquet, or the paper's JSONL.
+        path: Parquet, the paper's JSONL, or `starter` for the triples that ship with ParaCLIP.
         problems: lists rows that lack one of the three texts; they are left out.
         one_step: replace paraphrase_2, which may be missing, by paraphrase_1.
         extra: a further column of texts to keep; it may have gaps.
@@ -132,7 +133,7 @@ def read_triples(
             many rows are broken.
     """
     problems = Problems() if problems is None else problems
-    path = Path(path)
+    path = Path(starter.resolve(path))
     check_input(path)
     if not path.is_file():
         raise UserError(path, "there is no such file", REMAKE)
@@ -292,7 +293,7 @@ def refuse_duplicates(path: Path, ids: pa.ChunkedArray) -> None:
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
     """How the triples were made; empty where this is not recorded."""
-    path = Path(path)
+    path = Path(starter.resolve(path))
     try:
         if path.suffix == ".parquet":
             content = (pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}")

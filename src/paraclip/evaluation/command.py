@@ -11,7 +11,6 @@ from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import BENCHMARKS, SUITES, Missing, in_suite, load, maker_of
 from paraclip.evaluation.reporting.report import console_table
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.scoring.bootstrap import check_drawing
 from paraclip.evaluation.sources import arithmetic, data_folder
 from paraclip.files import cache_folder
 from paraclip.models.encoder import DualEncoder
@@ -26,7 +25,6 @@ def evaluate_command(config: EvaluateConfig) -> None:
     Raises:
         UserError: a model or a benchmark's data is missing or broken.
     """
-    check_drawing(config.resamples, config.seed)
     names = label_models(config.models)
     models: dict[str, DualEncoder] = {
         label: load_model(name, config.device) for label, name in names.items()

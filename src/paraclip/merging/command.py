@@ -1,15 +1,15 @@
 """`paraclip merge`: mix two models at one share, or sweep over shares and write the knee."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.command import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.scoring.bootstrap import check_drawing
 from paraclip.files import cache_folder
 from paraclip.merging.config import MergeConfig
-from paraclip.merging.knee import STANDARD
 from paraclip.merging.merge import check_fit, merge
 from paraclip.merging.sweep import Scoring, rising, sweep
 from paraclip.merging.sweep_report import markdown, write_sweep
@@ -35,7 +35,6 @@ def merge_command(config: MergeConfig) -> None:
         raise UserError(out, "is one of the models that are merged", "Name another file to write.")
     if config.sweep:
         rising(config.sweep)  # before anything is loaded
-        check_drawing(config.resamples, config.seed)
     device = config.device if config.sweep else "cpu"
     base, tuned = load_model(config.base, device), load_model(config.tuned, device)
     check_fit(base, tuned, config.alpha, config.image_tower)
@@ -51,7 +50,7 @@ def sweep_command(config: MergeConfig, base: DualEncoder, tuned: DualEncoder) ->
     shared = {name: value for name, value in asdict(config).items() if name in SHARED}
     benchmarks = find_benchmarks(EvaluateConfig(models=(), **shared))
     folder = Path(config.report)
-    standard = standard_names(config.standard, [benchmark.name for benchmark in benchmarks])
+    standard = standard_names(config.standard, benchmarks)
     cache = Path(config.cache) if config.cache else cache_folder() / "image_features"
     how = Scoring(
         standard, folder / "scores", cache, config.resamples, config.seed, config.image_tower
@@ -64,17 +63,18 @@ def sweep_command(config: MergeConfig, base: DualEncoder, tuned: DualEncoder) ->
     return found.alpha
 
 
-def standard_names(given: str | None, found: list[str]) -> tuple[str, ...]:
-    """The benchmarks that must not fall.
+def standard_names(given: str | None, benchmarks: Sequence[Benchmark]) -> tuple[str, ...]:
+    """The benchmarks that must not fall: those named, else those whose role is "standard".
 
     Raises:
         UserError: a named one is not scored.
     """
     if given is None:
-        return STANDARD
+        return tuple(one.name for one in benchmarks if one.role == "standard")
+    known = [one.name for one in benchmarks]
     names = tuple(name.strip() for name in given.split(",") if name.strip())
     for name in names:
-        if name not in found:
-            hint = f"Name some of {', '.join(found)}."
+        if name not in known:
+            hint = f"Name some of {', '.join(known)}."
             raise UserError(name, "is named by --standard and is not among the benchmarks", hint)
     return names

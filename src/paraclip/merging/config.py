@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 
 import tyro
 
+from paraclip.options import Checked, Count, Resamples, Seed, Share
+
 
 @dataclass(frozen=True, kw_only=True)
-class MergeConfig:
+class MergeConfig(Checked):
     """Interpolate the weights of base and tuned (WiSE-FT), at one share or at the best of many."""
 
     base: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BASE")]
@@ -16,7 +18,7 @@ class MergeConfig:
     tuned: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TUNED")]
     """Checkpoint after tuning."""
 
-    alpha: float = 0.5
+    alpha: Share = 0.5
     """Share of tuned in the mixture: 0 is base, 1 is tuned. With --sweep the knee decides."""
 
     image_tower: bool = False
@@ -26,7 +28,7 @@ class MergeConfig:
     out: str = "merged.safetensors"
     """Checkpoint to write."""
 
-    sweep: tuple[float, ...] = ()
+    sweep: tuple[Share, ...] = ()
     """Shares to score, such as 0.2 0.4 0.6 0.8 (0 and 1 are added). The knee is written: among the
     shares at which no standard figure falls beyond chance (the 95 % interval of its paired
     difference from base lies wholly below 0), the one whose changes of the other figures, each
@@ -55,17 +57,17 @@ class MergeConfig:
     images: str | None = None
     """Folder that the picture names of --captions and of a .txt --pool are relative to."""
 
-    k: tuple[int, ...] = (10,)
+    k: tuple[Count, ...] = (10,)
     """Results looked at in paraphrased-retrieval, several with blanks between."""
 
     report: str = "runs/merge"
     """Folder for sweep.json, sweep.md, sweep.png and each share's scores, which are kept: the same
     command again scores only what is missing."""
 
-    resamples: int = 1000
+    resamples: Resamples = 1000
     """Bootstrap resamples for the intervals."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Decides the resamples."""
 
     cache: str | None = None

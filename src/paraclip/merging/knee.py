@@ -16,20 +16,11 @@ chance at every share that gains anything.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from paraclip.evaluation.benchmark import Role
 from paraclip.evaluation.scoring.bootstrap import Interval
-
-Role = Literal["robust", "standard"]
-
-STANDARD = (
-    *("image-text-retrieval", "coco-retrieval", "flickr30k-retrieval"),
-    *("imagenet", "cifar10", "cifar100", "image-folder"),
-)
-"""Benchmarks of retrieval and classification, which tuning must not harm; all others tell how
-robust a text tower is."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
+from paraclip.evaluation.benchmark import Benchmark, Metric, Role, Scores, numbered
 from paraclip.evaluation.inputs.pictures import find_pictures, picture_key, row_images
 from paraclip.evaluation.inputs.rows import good_rows, read_rows
 from paraclip.evaluation.inputs.shuffles import SHUFFLES, with_shuffles
@@ -187,6 +187,8 @@ class Order:
         UserError: pictures are missing (a share of `how.max_broken` of them is left out with a
             note), or spaCy is.
     """
+
+    role: Role = "robust"
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from paraclip.data.json_stream import JsonStream
 from paraclip.data.lines import open_source
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Scores, numbered
+from paraclip.evaluation.benchmark import Metric, Role, Scores, numbered
 from paraclip.evaluation.inputs.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.scoring import metrics
 from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
@@ -129,6 +129,7 @@ class SugarCrepe:
         how: arithmetic of the vectors.
     """
 
+    role: Role = "robust"
     name = "sugar-crepe"
 
     def __init__(self, kinds: list[Kind], found: Found, how: Arithmetic | None = None) -> None:
