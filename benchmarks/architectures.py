@@ -7,7 +7,7 @@ Weights are random and the networks small (two narrow layers), so that all take 
 Picture sizes, context lengths, pooling, activation and preprocessing are unchanged. Text towers and
 tokenizers of Hugging Face are replaced by tiny ones of the same kind. The same file of weights is
 loaded by tag and by path in ParaCLIP, and by tag in open_clip. An architecture counts as loaded if
-activation, prepared pixels and vectors match open_clip for every activation and preprocessing of its
+activation, pixels and vectors match open_clip for every activation and preprocessing of its
 published weights. The network is not used.
 """
 
