@@ -33,8 +33,7 @@ import torch
 from machine import RESULTS, keep, markdown
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
-from paraclip.data.replay import with_replay
-from paraclip.data.triples import TEXTS, attach_images, read_triples
+from paraclip.data.triples import TEXTS, attach_images, read_triples, with_replay
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
@@ -129,7 +128,7 @@ def main() -> None:
     setup, data = SETUPS[options.setup], Path(options.data)
     out = Path(options.out or f"runs/{setup.folder}")
     kind = setup.name.removeprefix(setup.folder)  # setups that share a base share its folder
-    base = make_base(data, out / "base", setup)
+    base = options.base or make_base(data, out / "base", setup)
     reports = {}
     for seed in options.seeds:
         config = replace(setup.tuned, seed=seed)
@@ -150,6 +149,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
     made.add_argument("--out", help="folder of models and reports")
+    made.add_argument("--base", type=Path, help="checkpoint of this setup's base, made before")
     made.add_argument("--results", default=RESULTS, help="folder of table and JSON")
     made.add_argument("--plot", help="picture to write")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -2,7 +2,9 @@
 
 import ast
 import dataclasses
+import errno
 import inspect
+import os
 import subprocess
 import sys
 import textwrap
@@ -11,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from paraclip.cli import COMMANDS, main
+from paraclip.cli import COMMANDS, main, parse
+from paraclip.data.config import CaptionsConfig, Columns
+from paraclip.errors import UserError
+from paraclip.evaluation.config import EvaluateConfig
 
 HEAVY = (
     "torch", "transformers", "open_clip", "pyarrow", "matplotlib", "openai", "simplemma",
@@ -83,10 +88,142 @@ def test_an_unknown_option_offers_the_nearest_and_exits_with_2() -> None:
     assert "--batch-size" in done.stderr
 
 
-def test_an_unknown_command_exits_with_2_and_names_the_commands() -> None:
-    done = paraclip("trian")
+def test_an_unknown_command_offers_the_nearest_and_exits_with_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["trian"]) == 2
+    assert capsys.readouterr().err == "paraclip: trian: is not a command. Did you mean train?\n"
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_help_shows_an_option_that_may_be_left_out_by_the_type_of_its_value(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    assert "{None}" not in capsys.readouterr().out
+
+
+def test_what_may_be_left_out_may_be_given_as_none() -> None:
+    words = ["captions", "a.csv", "--image-column", "None", "--id-column", "key"]
+    assert parse(words).columns == Columns(image=None, id="key")
+    assert parse(["ablate", "grid.toml", "--precision", "bf16"]).precision == "bf16"
+    with pytest.raises(SystemExit):
+        parse(["ablate", "grid.toml", "--precision", "fp8"])
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ("evaluate mini --batch-size 0", "--batch-size: 0"),
+        ("evaluate mini --batch-size -3", "--batch-size: -3"),
+        ("evaluate mini --k 10 -1", "--k: -1"),
+        ("evaluate mini --resamples 0", "--resamples: 0"),
+        ("evaluate mini --resamples 1000000000000", "--resamples: 1000000000000"),
+        ("evaluate mini --seed -1", "--seed: -1"),
+        ("evaluate mini --max-broken 1.5", "--max-broken: 1.5"),
+        ("evaluate mini --max-broken nan", "--max-broken: nan"),
+        ("compare report.json --resamples 0", "--resamples: 0"),
+        ("compare report.json --seed -1", "--seed: -1"),
+        ("merge a b --alpha 2", "--alpha: 2.0"),
+        ("merge a b --sweep 0.5 -0.5", "--sweep: -0.5"),
+        ("captions a.csv --show -1", "--show: -1"),
+        ("captions a.csv --max-broken -1", "--max-broken: -1.0"),
+        ("ablate grid.toml --resamples 0", "--resamples: 0"),
+        ("ablate grid.toml --seeds 0 -1", "--seeds: -1"),
+    ],
+)
+def test_a_value_out_of_range_is_one_line_that_names_its_option(
+    words: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"paraclip: {option} is not valid. It should be ")
+    assert shown.count("\n") == 1
+
+
+def test_python_gets_the_same_check_as_the_command_line() -> None:
+    with pytest.raises(UserError, match="--batch-size: 0 is not valid"):
+        EvaluateConfig(models=("mini",), batch_size=0)
+    with pytest.raises(UserError, match=r"--k: 10 is not valid. It should be a valid tuple"):
+        EvaluateConfig(models=("mini",), k=10)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"--columns: .* an instance of Columns"):
+        CaptionsConfig("a.csv", columns={"caption": "text"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("caf\udce9.csv", r"caf\udce9.csv: is not UTF-8. Rename the file or folder."),
+        ("a\0b", r"a\x00b: holds a NUL character. Check the name."),
+    ],
+)
+@pytest.mark.parametrize("command", ["captions", "compare", "evaluate", "export"])
+def test_a_path_that_is_not_text_is_one_line(
+    command: str, word: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, word]) == 2
+    assert capsys.readouterr().err == f"paraclip: {complaint}\n"
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "a.csv"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def shown_by(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = f"paraclip() {{ '{sys.executable}' -m paraclip \"$@\"; }}; {script}"
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False,
+        env={**os.environ, "PARACLIP_QUIET": "1", **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["--help", "--version", "captions CAPTIONS --image-column None"])
+def test_a_full_standard_output_is_one_line_and_code_2(
+    words: str, unbuffered: str, tmp_path: Path
+) -> None:
+    words = words.replace("CAPTIONS", written(tmp_path, "caption\nA dog.\n"))
+    done = shown_by(f"paraclip {words} > /dev/full", PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 2
-    assert "train" in done.stderr
+    assert done.stderr == (
+        "paraclip: standard output cannot be written (No space left on device).\n"
+    )
+
+
+def test_a_reader_that_leaves_is_no_fault() -> None:
+    done = shown_by("(sleep 0.5; paraclip --help) | true", PYTHONUNBUFFERED="1")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_without_the_characters_gets_escapes(tmp_path: Path) -> None:
+    source = written(tmp_path, "caption\nA caf\u00e9 \u2192 a b\u00e4r.\n")
+    done = shown_by(f"paraclip captions {source} --image-column None", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "A caf\\xe9 \\u2192 a b\\xe4r." in done.stdout
+
+
+def test_an_interruption_is_one_line_and_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paraclip.cli.work", interrupted)
+    assert main([]) == 130
+    hint = "interrupted; run the same command again to resume."
+    assert capsys.readouterr().err == f"\nparaclip: {hint}\n"
+
+
+def test_an_error_of_another_file_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(arguments: list[str]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "elsewhere")
+
+    monkeypatch.setattr("paraclip.cli.work", full)
+    with pytest.raises(OSError, match="elsewhere"):
+        main([])
 
 
 @pytest.mark.parametrize(
@@ -112,6 +249,6 @@ def test_a_wrong_path_is_one_line_that_names_it_and_code_2(
     assert not list(tmp_path.rglob("*.*")), "nothing half is left behind"
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("paraclip 0.")

@@ -1,17 +1,25 @@
 """The command line: parses, calls, prints. Every command lives in the room that does the work."""
 
+import errno
 import importlib
+import os
 import sys
-from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any, Union
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Annotated, Any, Union, get_args
 
 import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    UnsupportedTypeAnnotationError,
+)
 
 import paraclip
 from paraclip.ablation.config import AblateConfig
 from paraclip.config_file import read_options
 from paraclip.data.config import CaptionsConfig
-from paraclip.errors import UserError
+from paraclip.errors import UserError, nearest
 from paraclip.evaluation.config import CompareConfig, EvaluateConfig
 from paraclip.merging.config import MergeConfig
 from paraclip.models.config import ExportConfig
@@ -94,6 +102,36 @@ COMMANDS = {
 }
 
 
+REGISTRY = ConstructorRegistry()
+"""tyro's rules and ours."""
+
+
+@REGISTRY.primitive_rule
+def optional(
+    info: PrimitiveTypeInfo,
+) -> PrimitiveConstructorSpec[Any] | UnsupportedTypeAnnotationError | None:
+    """Help shows an option that may be left out by the type of its value: STR, not {None}|STR."""
+    given = tuple(one for one in get_args(info.type) if one is not type(None))
+    if len(given) == len(get_args(info.type)) or info.type_origin is tuple:
+        return None
+    value_type: Any = Union[given]  # noqa: UP007 built from a tuple
+    of_value = PrimitiveTypeInfo.make(value_type, info.markers)
+    spec = ConstructorRegistry.get_primitive_spec(of_value)
+    if isinstance(spec, UnsupportedTypeAnnotationError):
+        return spec
+    return replace(
+        spec,
+        instance_from_str=lambda words: (
+            None if words == ["None"] else spec.instance_from_str(words)
+        ),
+        is_instance=lambda value: value is None or spec.is_instance(value),
+        str_from_instance=lambda value: (
+            ["None"] if value is None else spec.str_from_instance(value)
+        ),
+        choices=None if spec.choices is None else (*spec.choices, "None"),
+    )
+
+
 def preset(command: Command, arguments: list[str]) -> dict[str, Any]:
     """What the command's `--config FILE` sets, as an argument for tyro; nothing without a file.
 
@@ -112,11 +150,11 @@ def preset(command: Command, arguments: list[str]) -> dict[str, Any]:
 
 def value_of(option: str, arguments: list[str]) -> str | None:
     """What the command line gives for an option, as `--option VALUE` or `--option=VALUE`."""
-    for place, word in enumerate(arguments):
+    for index, word in enumerate(arguments):
         if word.startswith(f"{option}="):
             return word.partition("=")[2]
-        if word == option and place + 1 < len(arguments):
-            return arguments[place + 1]
+        if word == option and index + 1 < len(arguments):
+            return arguments[index + 1]
     return None
 
 
@@ -124,8 +162,14 @@ def parse(arguments: list[str]) -> Any:
     """The config object of the command that the arguments name.
 
     Raises:
-        SystemExit: with code 2 for unknown commands or options, 0 after `--help`.
+        UserError: there is no such command, with the nearest; an option is out of range; or a
+            word is not text.
+        SystemExit: with code 2 for unknown options, 0 after `--help`.
     """
+    for word in arguments:
+        refuse_bytes(word)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        raise UserError(arguments[0], "is not a command", nearest(arguments[0], list(COMMANDS)))
     choices = tuple(
         Annotated[
             command.config,
@@ -139,7 +183,22 @@ def parse(arguments: list[str]) -> Any:
         prog="paraclip",
         description=str(paraclip.__doc__),
         args=arguments,
+        registry=REGISTRY,
     )
+
+
+def refuse_bytes(word: str) -> None:
+    """Refuse a word that no report, log or triples file could hold.
+
+    Raises:
+        UserError: it is not UTF-8, or holds a NUL.
+    """
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(word, "is not UTF-8", "Rename the file or folder.") from error
+    if "\0" in word:
+        raise UserError(word, "holds a NUL character", "Check the name.")
 
 
 def run(config: Any) -> None:
@@ -152,18 +211,53 @@ def run(config: Any) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the `paraclip` script; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments == ["--version"]:
-        print(f"paraclip {paraclip.__version__}")
-        return 0
+    escape_what_cannot_be_encoded()
     try:
-        run(parse(arguments or ["--help"]))
+        try:
+            work(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a full disk still can be reported
     except UserError as error:
         print(f"paraclip: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nparaclip: stopped. The same command again goes on from here.", file=sys.stderr)
+        hint = "interrupted; run the same command again to resume."
+        print(f"\nparaclip: {hint}", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    except OSError as error:
+        return output_failed(error)
     return 0
+
+
+def work(arguments: list[str]) -> None:
+    """Do what the arguments ask for."""
+    if arguments == ["--version"]:
+        print(f"paraclip {paraclip.__version__}")
+    else:
+        run(parse(arguments or ["--help"]))
+
+
+def escape_what_cannot_be_encoded() -> None:
+    """Print characters that the terminal's encoding lacks as escapes, such as `\\u2192`."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def output_failed(error: OSError) -> int:
+    """The exit code after standard output failed; other errors are raised again.
+
+    A reader that has left (`paraclip ... | head`) is no fault.
+    """
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE, errno.EIO):
+        raise error
+    try:
+        os.write(sys.stdout.fileno(), b"\n")  # is it standard output that fails?
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        if error.errno == errno.EPIPE:
+            return 0
+        print(f"paraclip: standard output cannot be written ({error.strerror}).", file=sys.stderr)
+        return 2
+    raise error

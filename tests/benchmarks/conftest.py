@@ -1,4 +1,4 @@
-"""The benchmarks are scripts: their folder is where they find each other."""
+"""Benchmarks are scripts, run in a small size."""
 
 import json
 import sys
@@ -9,11 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-# The tiny models, and the small data, are those of the other rooms' tests.
-for room in ("models", "evaluation"):
-    sys.path.append(str(Path(__file__).parents[1] / room))
 torch.set_num_threads(1)
 
 

@@ -25,7 +25,7 @@ from paraclip.evaluation.benchmarks.aro import (
 from paraclip.evaluation.inputs.pictures import Crop, crop_vectors, find_pictures, picture_key
 from paraclip.evaluation.scoring.vectors import Arithmetic
 
-DATA = Path(os.environ.get("PARACLIP_DATA") or "../shared/data")
+DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 RED_LEFT = (0, 0, 10, 20)
 BLUE_RIGHT = (10, 0, 10, 20)
 

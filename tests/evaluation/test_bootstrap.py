@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric
 from paraclip.evaluation.scoring import bootstrap, metrics
-from paraclip.evaluation.scoring.bootstrap import STATISTICS, check_drawing, interval, resample
+from paraclip.evaluation.scoring.bootstrap import STATISTICS, interval, resample
 
 
 @given(
@@ -148,12 +147,3 @@ def test_parts_of_groups_equal_their_slow_twin(seed: int, count: int) -> None:
 def test_no_items_give_no_figure() -> None:
     drawn = resample(Metric("m", np.empty(0)), 7, 0)
     assert drawn.shape == (7,) and np.isnan(drawn).all()
-
-
-@pytest.mark.parametrize(
-    ("resamples", "seed", "option"), [(0, 0, "--resamples"), (10, -1, "--seed")]
-)
-def test_what_nothing_can_be_drawn_by_is_refused(resamples: int, seed: int, option: str) -> None:
-    with pytest.raises(UserError, match=option):
-        check_drawing(resamples, seed)
-    check_drawing(1, 0)

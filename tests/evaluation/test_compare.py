@@ -1,8 +1,10 @@
 """`paraclip compare` on reports of tiny models."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from paraclip.evaluation.reporting.compare_command import choose_pairs, compare_
 from paraclip.evaluation.reporting.stored import read_stored
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.scoring.bootstrap import Interval, resample
+from paraclip.evaluation.scoring.vectors import Arithmetic
 
 ITEMS = 60
 Write = Callable[..., str]
@@ -30,13 +33,19 @@ class Made:
         gain: how much of the model's noise an item gets.
         data: facts about the data.
         items: how many.
+        precision: that the vectors are said to have.
     """
 
     def __init__(
-        self, name: str, gain: float = 1.0, data: str = "same", items: int = ITEMS
+        self,
+        name: str,
+        gain: float = 1.0,
+        data: str = "same",
+        items: int = ITEMS,
+        precision: str = "fp32",
     ) -> None:
         self.name, self.pool, self.data = name, f"{items} items", {"hash": data}
-        self.pictures = ()
+        self.pictures, self.role, self.how = (), "robust", Arithmetic(precision)
         self.gain, self.items = gain, items
 
     def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
@@ -62,10 +71,12 @@ def write(tmp_path: Path) -> Write:
 
     def made(name: str, noises: dict[str, float], benchmarks=None, precision="fp32") -> str:
         models = {label: ColourEncoder(noise) for label, noise in noises.items()}
-        settings = {"resamples": 20, "precision": precision}
-        evaluate(
-            models, benchmarks or [Made("first"), Made("none", 0.0)], tmp_path / name, settings
-        )
+        settings = {"resamples": 20}
+        chosen = benchmarks or [
+            Made("first", precision=precision),
+            Made("none", 0.0, precision=precision),
+        ]
+        evaluate(models, chosen, tmp_path / name, settings)
         return str(tmp_path / name / "report.json")
 
     return made
@@ -162,7 +173,7 @@ def test_other_data_pool_or_precision_is_told_by_name(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = write("a", {"m": 0.1}, [Made("first"), Made("only here")])
-    other = write("b", {"m": 0.2}, [Made("first", data="other", items=50)], precision="bf16")
+    other = write("b", {"m": 0.2}, [Made("first", data="other", items=50, precision="bf16")])
     compare_command(config(one, other))
     shown = capsys.readouterr().out
     warnings = [line for line in shown.splitlines() if line.startswith("warning: ")]
@@ -224,9 +235,9 @@ def test_the_json_and_all_metrics(write: Write, tmp_path: Path) -> None:
         ({"models": ("base", "none")}, "has no model 'none'. It has base, tuned"),
         ({"models": ("a", "b", "c")}, "--models: 3 are named"),
         ({"models": ("base",)}, "nothing to set base against"),
-        ({"resamples": 0}, "--resamples: 0 is too few"),
+        ({"resamples": 0}, "--resamples: 0 is not valid"),
         ({"reports": ()}, "no report is named"),
-        ({"reports": ("nowhere.json",)}, "there is no such report"),
+        ({"reports": ("nowhere.json",)}, "there is no such file"),
     ],
 )
 def test_what_cannot_be_compared_is_told(write: Write, options: dict, message: str) -> None:
@@ -256,6 +267,82 @@ def test_items_that_are_gone_broken_or_older_are_told(write: Write) -> None:
         compare_command(config(str(path)))
     path.with_name("items.npz").unlink()
     with pytest.raises(UserError, match="is not beside its report"):
+        compare_command(config(str(path)))
+
+
+def paths_in(value: object, path: tuple = ()) -> Iterator[tuple]:
+    """The way to every value inside a JSON value."""
+    items = value.items() if isinstance(value, dict) else ()
+    items = enumerate(value) if isinstance(value, list) else items
+    for key, inner in items:
+        yield (*path, key)
+        yield from paths_in(inner, (*path, key))
+
+
+def test_a_report_with_any_value_of_another_type_is_refused_or_compared(write: Write) -> None:
+    path = Path(write("a", {"base": 0.1, "tuned": 0.2}, [Made("only")]))
+    sound = path.read_text()
+    refused = 0
+    wrong = (None, [], {}, "x", -1, 1e308, [[0]], {"a": {"b": []}})
+    places = list(paths_in(json.loads(sound)))
+    for number, keys in enumerate(places):
+        content = json.loads(sound)
+        owner = reduce(lambda value, key: value[key], keys[:-1], content)
+        owner[keys[-1]] = wrong[number % len(wrong)]
+        path.write_text(json.dumps(content))
+        try:
+            compare_command(replace(config(str(path)), resamples=5))
+        except UserError:
+            refused += 1
+    assert 20 < refused < len(places)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a":' * 100_000, "is nested deeper than 100 levels"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (b'{"format": NaN}', "holds NaN"),
+        (b'{"format": "paraclip-report-1", "models": {}, "benchmarks": [], "provenance": {}}',
+         "it has no model"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_report_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "report.json").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        compare_command(config(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("first/base/mean of it", np.zeros((ITEMS, 2))),
+        ("first/base/mean of it", np.array(0.5)),
+        ("first/base/mean of it", np.full(ITEMS, "0.5")),
+        ("first/base/ranks", np.zeros(ITEMS)),
+        ("first/base/by group:groups", np.zeros(ITEMS - 1, int)),
+        ("first/base/by group:groups", np.zeros((ITEMS, 3), int)),
+        ("first/base/mean of it:clusters", np.zeros(ITEMS)),
+        ("first/base/mean of it:clusters", np.zeros((ITEMS, 2), int)),
+    ],
+)
+def test_items_that_do_not_fit_together_are_refused(
+    write: Write, name: str, array: np.ndarray
+) -> None:
+    path = Path(write("a", {"base": 0.1, "tuned": 0.2}))
+    with np.load(path.with_name("items.npz")) as stored:
+        arrays = dict(stored)
+    assert name in arrays
+    np.savez(path.with_name("items.npz"), **{**arrays, name: array})
+    with pytest.raises(UserError, match=r"arrays of .* do not fit together"):
+        compare_command(replace(config(str(path)), all_metrics=True))
+
+
+def test_items_that_are_a_pipe_are_refused(write: Write) -> None:
+    path = Path(write("a", {"base": 0.1, "tuned": 0.2}))
+    path.with_name("items.npz").unlink()
+    os.mkfifo(path.with_name("items.npz"))
+    with pytest.raises(UserError, match=r"items\.npz: cannot be read \(it is not a regular file"):
         compare_command(config(str(path)))
 
 

@@ -190,7 +190,7 @@ def test_the_report_says_for_each_benchmark_and_model_how_it_was_made(
 ) -> None:
     from paraclip.evaluation.run import evaluate
 
-    settings = {"seed": 4, "resamples": 20, "precision": "fp32"}
+    settings = {"seed": 4, "resamples": 20}
     report = evaluate({"base": ColourEncoder()}, [benchmark], tmp_path / "out", settings)
     content = json.loads((tmp_path / "out" / "report.json").read_text())["benchmarks"][0]
     made = content["made"]["base"]

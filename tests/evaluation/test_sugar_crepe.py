@@ -13,7 +13,7 @@ from paraclip.evaluation.benchmarks import sugar_crepe_pp
 from paraclip.evaluation.benchmarks.sugar_crepe import KINDS, load, read_kinds
 from paraclip.evaluation.scoring.vectors import Arithmetic
 
-DATA = Path(os.environ.get("PARACLIP_DATA") or "../shared/data")
+DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "sugar_crepe").is_dir(), reason=f"no data in {DATA}")
 
 

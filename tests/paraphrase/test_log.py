@@ -155,9 +155,9 @@ def test_settings_without_answers_are_not_binding(tmp_path: Path) -> None:
 
 def test_an_output_folder_inside_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="Choose another output place"):
+    with pytest.raises(UserError, match="Choose another output path"):
         opened(tmp_path / "file" / "out")
-    with pytest.raises(UserError, match="Choose another output place"):
+    with pytest.raises(UserError, match="Choose another output path"):
         opened(tmp_path / "file")
 
 

@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 
 import tyro
 
+from paraclip.options import Checked, Resamples, Seed
+
 
 @dataclass(frozen=True, kw_only=True)
-class AblateConfig:
+class AblateConfig(Checked):
     """Train every variant of a grid on every seed, with its control, and write one table."""
 
     grid: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="GRID")]
@@ -23,7 +25,7 @@ class AblateConfig:
     images: str | None = None
     """Folder of the pictures, for triples that name them by image_id only."""
 
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[Seed, ...] = ()
     """Seeds of training, several with blanks between, in place of the grid's."""
 
     variants: tuple[str, ...] = ()
@@ -46,7 +48,7 @@ class AblateConfig:
     """Folder of the cells; grids that name the same one share what they train alike. Left out:
     cells/ in --out, and without --out runs/ablate/cells."""
 
-    resamples: int = 10_000
+    resamples: Resamples = 10_000
     """Bootstrap resamples for intervals and marks; many variants and figures need many."""
 
     cache: str | None = None

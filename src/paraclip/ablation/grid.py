@@ -27,6 +27,7 @@ from typing import Any
 from paraclip.config_file import checked, read_toml
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.config import EvaluateConfig
+from paraclip.options import Seed
 from paraclip.training.config import TrainConfig
 
 TABLES = ("common", "evaluation", "variants")
@@ -47,7 +48,7 @@ class GridOptions:
         same_captions: train only on captions that all triples files of the grid hold.
     """
 
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Seed, ...] = (0, 1, 2)
     figures: tuple[str, ...] = ()
     same_captions: bool = False
 

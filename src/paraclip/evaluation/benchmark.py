@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.evaluation.scoring import metrics
+from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.models.encoder import DualEncoder
 
 Float = NDArray[np.floating]
@@ -16,6 +17,9 @@ Integer = NDArray[np.integer]
 
 LOWER_IS_BETTER = frozenset(("first result changes",))
 """Names of the metrics of which less is better; of all others more is."""
+
+Role = Literal["robust", "standard"]
+"""Whether tuning should raise a benchmark's figures, or must not lower them."""
 
 Statistic = Literal["mean", "spearman", "pearson"]
 VALUES: dict[str, Callable[[Float], float]] = {
@@ -102,12 +106,16 @@ class Benchmark(Protocol):
         pool: what is searched or compared, with its size, in words.
         data: JSON-able facts for the report: sources, hashes, sizes.
         pictures: references of the pictures that are looked at; none of a benchmark of text.
+        role: "standard" for retrieval and classification, which tuning must not harm.
+        how: precision and batch size of the vectors.
     """
 
     name: str
     pool: str
     data: dict[str, Any]
     pictures: tuple[str, ...]
+    role: Role
+    how: Arithmetic
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Score a model; image features are kept in the folder `cache` where one is given.

@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 
 import tyro
 
+from paraclip.options import Checked, Count, Resamples, Seed, Share
+
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Checked):
     """Score models side by side, with 95 % intervals and paired differences to base and control."""
 
     models: Annotated[
@@ -23,7 +25,7 @@ class EvaluateConfig:
 
     data: str | None = None
     """Folder with the benchmarks' data: sts/, sugar_crepe_pp/, flickr8k/ ... Left out: what the
-    variable PARACLIP_DATA names, else ../shared/data where that is there."""
+    variable PARACLIP_DATA names."""
 
     suite: str | None = None
     """paper (what the paper reports), quick (no pictures, or few) or all. Of a suite everything
@@ -64,17 +66,17 @@ class EvaluateConfig:
     """Folder of pictures for zero-shot classification (image-folder): one folder a class, named as
     the class is. Left out: no such benchmark."""
 
-    k: tuple[int, ...] = (10,)
+    k: tuple[Count, ...] = (10,)
     """Results looked at in paraphrased-retrieval (AO@k, JS@k) and variations (R@k too); several
     with blanks between: --k 1 10 100."""
 
     out: str = "runs/evaluation"
     """Folder for report.json, report.md, the plots, the contact sheet and items.npz."""
 
-    resamples: int = 1000
+    resamples: Resamples = 1000
     """Bootstrap resamples for the intervals."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Decides the resamples."""
 
     cache: str | None = None
@@ -87,10 +89,10 @@ class EvaluateConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the encoders."""
 
-    batch_size: int = 256
+    batch_size: Count = 256
     """Texts at once."""
 
-    max_broken: float = 0.01
+    max_broken: Share = 0.01
     """Share of broken pictures or rows (0 to 1) to leave out before giving up."""
 
     device: str = "auto"
@@ -98,7 +100,7 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(Checked):
     """Say what changed between two models, by how much, and whether it counts.
 
     One report: two models of it. Two reports: the models of the same label in both, or the one
@@ -121,10 +123,10 @@ class CompareConfig:
     all_metrics: bool = False
     """Compare all figures, not only the headlines. More figures make Holm's correction harder."""
 
-    resamples: int = 5000
+    resamples: Resamples = 5000
     """Bootstrap resamples; the smallest p-value is 2 / (resamples + 1)."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Decides the resamples."""
 
     out: str | None = None

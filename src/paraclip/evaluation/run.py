@@ -30,7 +30,7 @@ from paraclip.evaluation.scoring.kept_scores import Kept, keep_scores
 from paraclip.evaluation.scoring.vectors import reads_pictures
 from paraclip.files import atomic_path, disk_errors, write_text
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
 from paraclip.provenance import provenance
 
@@ -95,7 +95,7 @@ def model_facts(model: DualEncoder) -> dict[str, Any]:
 
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with paths as text, for JSON."""
-    defaults = {"seed": 0, "resamples": RESAMPLES, "precision": "fp32"}
+    defaults = {"seed": 0, "resamples": RESAMPLES}
     return {
         name: str(value) if isinstance(value, Path) else value
         for name, value in {**defaults, **settings}.items()
@@ -170,7 +170,8 @@ class Run:
             "weights": self.facts[label]["weights"],
             "data_hash": data_hash(benchmark.pool, benchmark.data),
             "pool_size": benchmark.data.get("pool_size", len(benchmark.pictures) or None),
-            **{name: settings[name] for name in ("precision", "seed", "resamples")},
+            "precision": benchmark.how.precision,
+            **{name: settings[name] for name in ("seed", "resamples")},
             **kept.made, "from_earlier_run": kept.from_disk,
         }  # fmt: skip
 

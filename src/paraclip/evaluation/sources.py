@@ -26,8 +26,6 @@ from paraclip.evaluation.scoring.vectors import Arithmetic
 
 FLICKR8K = 8_091  # pictures
 
-BESIDE = Path("../shared/data")  # where a checkout for development has it
-
 GET_PAIRS = (
     "Name a file with two text columns, such as triples.parquet, or get the JSON files of "
     "https://github.com/Sri-Harsha/scpp into sugar_crepe_pp/ of the data folder."
@@ -51,7 +49,7 @@ GET = {
 
 
 def data_folder(config: EvaluateConfig) -> Path | None:
-    """`--data`, else what PARACLIP_DATA names, else ../shared/data where that is a folder.
+    """`--data`, else what PARACLIP_DATA names.
 
     Raises:
         UserError: the named one is no folder.
@@ -64,7 +62,7 @@ def data_folder(config: EvaluateConfig) -> Path | None:
             raise UserError(place, f"there is no folder {named}", "Check the name.")
         if named:
             return Path(named)
-    return BESIDE if BESIDE.is_dir() else None
+    return None
 
 
 def arithmetic(config: EvaluateConfig) -> Arithmetic:

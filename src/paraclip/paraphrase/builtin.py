@@ -17,7 +17,7 @@ from typing import Any
 
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, cache_folder, file_hash
-from paraclip.models.wheels import wheel_file
+from paraclip.models.hub import wheel_file
 from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
 from paraclip.paraphrase.openai_server import OpenAIBackend

@@ -43,7 +43,7 @@ class SentenceEncoder:
 
     def __init__(self, batch_size: int = 64) -> None:
         # Imported here, so that a run that never filters does not load torch.
-        from paraclip.models.sentence import SentenceModel
+        from paraclip.models.bert import SentenceModel
 
         self.batch_size = batch_size
         self._kept: dict[str, Reading] = {}  # the text read last is at the end
@@ -73,7 +73,7 @@ class SentenceEncoder:
         return [readings[text] for text in texts]
 
     def _read_batch(self, texts: list[str]) -> list[Reading]:
-        from paraclip.models.tokenizing import cut, pad_rows
+        from paraclip.models.encoder import cut, pad_rows
 
         tower, tokens = self._model.text_tower, self._model.tokenizer.encode_batch(texts)
         ids = pad_rows([text.ids for text in tokens], MOST_TOKENS, tower.pad).ids

@@ -13,8 +13,7 @@ from paraclip.data.captions import Caption
 from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.replay import with_replay
-from paraclip.data.triples import attach_images, read_provenance, read_triples
+from paraclip.data.triples import attach_images, read_provenance, read_triples, with_replay
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
 from paraclip.models.encoder import DualEncoder
@@ -22,6 +21,7 @@ from paraclip.models.features import PREPROCESSORS, mapped_features
 from paraclip.models.loading import find_device, load_model
 from paraclip.models.mini import Mini
 from paraclip.progress import track
+from paraclip.starter import resolve
 from paraclip.training.align import align
 from paraclip.training.checks import check_options
 from paraclip.training.config import AlignConfig, TrainConfig
@@ -57,7 +57,10 @@ def train_together(config: TrainConfig, processes: Processes, device: str) -> No
         rows = with_whole_pictures(rows, problems)
         say_pictures(rows, len(rows) - rows["image"].null_count)
     facts = {
-        "triples": {"sha256": file_hash(config.triples), **read_provenance(config.triples)},
+        "triples": {
+            "sha256": file_hash(resolve(config.triples)),
+            **read_provenance(config.triples),
+        },
         "base": config.model,
     }
     checkpoint = train(model, rows, features, config, Path(config.out), facts)

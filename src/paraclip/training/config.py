@@ -113,7 +113,8 @@ class TrainConfig(LoopConfig):
     """Fine-tune the text encoder on triples; the image encoder stays as it is."""
 
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
-    """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
+    """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl); `starter` is
+    the set of 3,000 that ships with ParaCLIP, without pictures."""
 
     config: str | None = None
     """TOML file with any of these options by name; the command line overrides it."""

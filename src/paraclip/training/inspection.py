@@ -10,7 +10,7 @@ from torch import Tensor
 
 from paraclip.errors import UserError
 from paraclip.files import write_text
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import provenance
 from paraclip.training.run import Run
 from paraclip.training.state import write_tensors

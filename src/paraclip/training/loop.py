@@ -25,7 +25,7 @@ from paraclip.errors import UserError
 from paraclip.files import locked, text_hash
 from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
 from paraclip.training.adapters import has_adapters, merge_adapters
 from paraclip.training.batches import ALL_TEXTS, Batch, row_batches

@@ -14,7 +14,7 @@ from torch.optim import AdamW
 from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors
 from paraclip.training.batches import Examples, split_rows, steps_per_epoch
 from paraclip.training.config import LoopConfig
 from paraclip.training.course import Course

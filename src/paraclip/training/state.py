@@ -11,8 +11,7 @@ from torch import Tensor
 
 from paraclip.errors import UserError
 from paraclip.files import text_hash
-from paraclip.models.disk import save_tensors
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors, save_tensors
 
 KEPT = 2
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Benchmark, Metric, Scores, numbered
+from paraclip.evaluation.benchmark import Benchmark, Metric, Role, Scores, numbered
 from paraclip.evaluation.inputs.pictures import Box, Crop, crop_vectors, find_pictures
 from paraclip.evaluation.inputs.rows import good_rows
 from paraclip.evaluation.scoring import metrics
@@ -163,6 +163,8 @@ class VisualGenome:
         UserError: the file is broken, or pictures are missing (a share of `how.max_broken` of them
             is left out with a note).
     """
+
+    role: Role = "robust"
 
     def __init__(
         self, name: str, file: Path, images: Path | None = None, how: Arithmetic | None = None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from paraclip.data.captions import Caption
 from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.benchmark import Metric, Role, Scores
 from paraclip.evaluation.inputs.pool import refuse_missing
 from paraclip.evaluation.scoring import metrics
 from paraclip.evaluation.scoring.ranking import top_k
@@ -92,6 +92,8 @@ class ImageTextRetrieval:
     Raises:
         UserError: there are fewer pictures than the largest k, or too many of them are missing.
     """
+
+    role: Role = "standard"
 
     def __init__(
         self,

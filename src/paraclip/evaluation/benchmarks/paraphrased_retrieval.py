@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Scores, Shown
+from paraclip.evaluation.benchmark import Metric, Role, Scores, Shown
 from paraclip.evaluation.inputs.pairs import Pairs
 from paraclip.evaluation.inputs.pool import Pool, refuse_missing
 from paraclip.evaluation.scoring import metrics
@@ -38,6 +38,7 @@ class ParaphrasedRetrieval:
         UserError: the pool holds fewer than k pictures, or too many of them are missing.
     """
 
+    role: Role = "robust"
     name = "paraphrased-retrieval"
 
     def __init__(

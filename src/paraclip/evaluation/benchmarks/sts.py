@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from paraclip.errors import UserError, nearest
-from paraclip.evaluation.benchmark import Metric, Scores, Statistic
+from paraclip.evaluation.benchmark import Metric, Role, Scores, Statistic
 from paraclip.evaluation.scoring import metrics
 from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash, read_bounded, text_hash
@@ -179,6 +179,7 @@ class SemanticSimilarity:
         how: arithmetic of the vectors.
     """
 
+    role: Role = "robust"
     name = "sts"
     pictures: tuple[str, ...] = ()
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import pictures_hash
 from paraclip.data.json_stream import JsonStream
 from paraclip.data.lines import open_source
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Scores, numbered
+from paraclip.evaluation.benchmark import Metric, Role, Scores, numbered
 from paraclip.evaluation.inputs.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.scoring import metrics
 from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
@@ -129,6 +129,7 @@ class SugarCrepe:
         how: arithmetic of the vectors.
     """
 
+    role: Role = "robust"
     name = "sugar-crepe"
 
     def __init__(self, kinds: list[Kind], found: Found, how: Arithmetic | None = None) -> None:

@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.data.images import pictures_hash
-from paraclip.data.named_pictures import one_of
+from paraclip.data.images import one_of, pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Scores, Shown
+from paraclip.evaluation.benchmark import Metric, Role, Scores, Shown
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.inputs.pool import Pool
 from paraclip.evaluation.inputs.wordings import Wordings
@@ -89,6 +88,8 @@ class Variations:
         UserError: the pool holds fewer than k pictures, only vectors, or lacks the captions'
             own pictures (a share of `how.max_broken` of them is left out with a note).
     """
+
+    role: Role = "robust"
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.benchmark import Metric, Role, Scores
 from paraclip.evaluation.inputs.pool import refuse_missing
 from paraclip.evaluation.scoring import metrics
 from paraclip.evaluation.scoring.ranking import top_k
@@ -59,6 +59,8 @@ class ZeroShot:
     Raises:
         UserError: there are fewer than two classes, no pictures, or too many of them are missing.
     """
+
+    role: Role = "standard"
 
     def __init__(self, name: str, shown: Labelled, how: Arithmetic | None = None) -> None:
         self.name, self.shown, self.how = name, shown, how or Arithmetic()

@@ -12,7 +12,6 @@ from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.reporting.compare import LEVEL, Comparison, Drawing, Row, Side, compare
 from paraclip.evaluation.reporting.report import as_dict, compared_with, figure, spread
 from paraclip.evaluation.reporting.stored import Stored, read_stored
-from paraclip.evaluation.scoring.bootstrap import check_drawing
 from paraclip.files import write_text
 from paraclip.provenance import provenance
 
@@ -26,7 +25,6 @@ def compare_command(config: CompareConfig) -> None:
     Raises:
         UserError: a report is missing or broken, or the models cannot be told.
     """
-    check_drawing(config.resamples, config.seed)
     pairs = choose_pairs(config)
     how = Drawing(config.resamples, config.seed, config.all_metrics)
     found = compare(pairs, how)

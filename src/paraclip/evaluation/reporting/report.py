@@ -4,16 +4,16 @@ import html
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
 from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.files import text_hash, write_text
 
 FORMAT = "paraclip-report-1"
-LARGEST = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -138,21 +138,35 @@ def read_report(path: Path | str) -> Report:
     """Read what `write_json` wrote.
 
     Raises:
-        UserError: there is no such file, or it is no report.
+        UserError: there is no such file, or it is not a report: every part is checked.
     """
-    path = Path(path)
+    content = read_json_object(path, "Name a report.json, as paraclip evaluate writes it.")
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError("it is larger than any report")
-        content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']!r}")
-        sections = [section_from_dict(found) for found in content["benchmarks"]]
-        return Report(content["models"], sections, content["provenance"])
-    except FileNotFoundError as error:
-        raise UserError(path, "there is no such report", "Make it: paraclip evaluate.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise UserError(path, f"is no ParaCLIP report ({error})", "Name a report.json.") from error
+        sections = [section_from_dict(section) for section in content["benchmarks"]]
+        report = Report(content["models"], sections, content["provenance"])
+        if not report.models:
+            raise ValueError("it has no model")
+        return of_right_types(report)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        what = f"is not a ParaCLIP report ({' '.join(str(error).split())})"
+        raise UserError(path, what, "Name a report.json.") from error
+
+
+def of_right_types(report: Report) -> Report:
+    """The report with every field of the type that its class declares.
+
+    Raises:
+        ValueError: some field cannot be; it names the field.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Report).validate_python(asdict(report))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def section_from_dict(found: dict[str, Any]) -> Section:

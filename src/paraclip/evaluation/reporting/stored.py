@@ -40,7 +40,7 @@ class Stored:
         return {
             line.name
             for line in lines
-            if label not in line.values  # `metric` tells of it
+            if label not in line.values  # `metric` reports it
             or math.isfinite(line.values[label].value)
             or f"{section}/{label}/{line.name}" in self.items
         }
@@ -60,7 +60,25 @@ class Stored:
             raise UserError(self.path.with_name("items.npz"), what, AGAIN)
         groups, clusters = (self.items.get(f"{place}:{part}") for part in ("groups", "clusters"))
         items = self.items[place]
+        if not fit_together(items, groups, clusters, line.statistic):
+            what = f"has arrays of {place} that do not fit together"
+            raise UserError(self.path.with_name("items.npz"), what, AGAIN)
         return Metric(line.name, items, line.statistic, groups, clusters)  # type: ignore[arg-type]
+
+
+def fit_together(
+    items: NDArray[Any],
+    groups: NDArray[Any] | None,
+    clusters: NDArray[Any] | None,
+    statistic: str,
+) -> bool:
+    """Whether the arrays of a figure have the shapes and types that `Metric` declares."""
+    wide = (len(items), 2) if items.ndim else ()
+    if items.dtype.kind not in "fiub" or items.shape != (wide if statistic != "mean" else wide[:1]):
+        return False
+    return (
+        groups is None or (groups.dtype.kind in "iu" and groups.shape in (wide[:1], wide))
+    ) and (clusters is None or (clusters.dtype.kind in "iu" and clusters.shape == wide[:1]))
 
 
 def read_stored(path: str | Path) -> Stored:

@@ -59,7 +59,8 @@ def short(value: Any) -> str:
 def made_with(report: Report, section: Section, label: str) -> dict[str, Any]:
     """Precision and versions behind a model's figures in a benchmark."""
     made = section.made.get(label, {})
-    versions = made.get("versions") or report.provenance.get("versions") or {}
+    versions = made.get("versions") or report.provenance.get("versions")
+    versions = versions if isinstance(versions, dict) else {}
     precision = made.get("precision", report.provenance.get("precision"))
     named = {f"{name} version": versions.get(name) for name in ("paraclip", "torch")}
     return {"precision": precision, **named}

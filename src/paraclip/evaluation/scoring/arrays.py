@@ -22,8 +22,11 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
     Raises:
         OSError: the file is missing or may not be read.
-        ValueError: it is damaged, or unpacks to more than any file that ParaCLIP writes.
+        ValueError: it is not a regular file, is damaged, or unpacks to more than any file that
+            ParaCLIP writes.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")  # opening a FIFO would wait for a writer
     with path.open("rb") as stream:
         try:
             with zipfile.ZipFile(stream) as packed:

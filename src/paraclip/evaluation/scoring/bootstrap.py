@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.errors import UserError
-
 if TYPE_CHECKING:
     from paraclip.evaluation.benchmark import Metric
 
@@ -47,18 +45,6 @@ def interval(value: float, resampled: Float) -> Interval:
         return Interval(value, float("nan"), float("nan"))
     low, high = np.percentile(finite, [2.5, 97.5])
     return Interval(value, float(low), float(high))
-
-
-def check_drawing(resamples: int, seed: int) -> None:
-    """Refuse what no bootstrap can draw by, before anything is scored.
-
-    Raises:
-        UserError: naming the option.
-    """
-    if resamples < 1:
-        raise UserError("--resamples", f"{resamples} is too few", "Give at least 1.")
-    if seed < 0:
-        raise UserError("--seed", f"{seed} is below 0", "Give a whole number from 0 on.")
 
 
 def resample(metric: "Metric", resamples: int, seed: int) -> Float:

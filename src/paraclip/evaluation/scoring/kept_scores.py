@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 import paraclip
+from paraclip.data.untrusted_json import parse_json
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
 from paraclip.evaluation.scoring.arrays import read_arrays
 from paraclip.files import atomic_path, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.feature_cache import identity
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import now, package_versions
 
 FORMAT = 2
@@ -104,7 +105,7 @@ def key_of(benchmark: Benchmark, model: DualEncoder, weights: str | None = None)
         "benchmark": [benchmark.name, benchmark.pool, benchmark.data],
         "pictures": sorted({identity(name) for name in benchmark.pictures}),
         "versions": package_versions(),
-        "how": repr(getattr(benchmark, "how", None)),
+        "how": repr(benchmark.how),
     }
     return text_hash(json.dumps(decisive, sort_keys=True, default=str))
 
@@ -143,7 +144,7 @@ def read_kept(path: Path) -> Kept | None:
     """What `write_kept` wrote; None where there is nothing or the file is damaged."""
     try:
         stored: dict[str, Any] = dict(read_arrays(path))
-        facts = json.loads(str(stored["facts"]))
+        facts = parse_json(str(stored["facts"]))
         metrics = [
             Metric(**fact, **{n: stored[f"{n}.{i}"] for n in ARRAYS if f"{n}.{i}" in stored})
             for i, fact in enumerate(facts["metrics"])

@@ -1,0 +1,227 @@
+"""Feed bad inputs to every reader, server client, model loader and option; count the outcomes.
+
+    python benchmarks/bad_inputs.py              # about 4 minutes on 2 cores
+    python benchmarks/bad_inputs.py --only servers --show
+
+Each input runs in a forked process of its own with a time and a memory limit. It ends as a clear
+error (one line, exit code 2), as accepted, as a traceback, or as a hang; the last two are bugs.
+The inputs are listed in `bad_files.py`, `bad_servers.py`, `bad_models.py` and `bad_options.py`; the
+generated ones are drawn by a fixed seed.
+"""
+
+import argparse
+import faulthandler
+import gc
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import torch
+
+import bad_files
+import bad_models
+import bad_options
+import bad_servers
+from bad_cases import Case
+from bad_sound import write_sound
+from machine import RESULTS, keep, markdown, say
+from paraclip.cli import parse
+from paraclip.errors import UserError
+
+AREAS: dict[str, Callable[[Path], Iterator[Case]]] = {
+    "files": bad_files.cases,
+    "servers": bad_servers.cases,
+    "models": bad_models.cases,
+    "options": bad_options.cases,
+}
+OUTCOMES = ("clear error", "accepted", "traceback", "hang")
+MEMORY = 6 << 30  # bytes of data that one input may take
+FORK = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input.
+
+    Args:
+        area: of the case.
+        name: of the case.
+        kind: one of OUTCOMES.
+        detail: last line of the error.
+        seconds: on the clock.
+    """
+
+    area: str
+    name: str
+    kind: str
+    detail: str
+    seconds: float
+
+
+def main() -> None:
+    """Run all cases, print the table and keep it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=AREAS, help="one area; nothing is kept")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th input")
+    parser.add_argument("--seconds", type=float, default=15.0, help="limit of one input")
+    parser.add_argument("--workers", type=int, default=2, help="inputs at once")
+    parser.add_argument("--show", action="store_true", help="print every input with its outcome")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    options = parser.parse_args()
+    prepare()
+    with tempfile.TemporaryDirectory(prefix="paraclip-bad-") as scratch:
+        found = attack_all(Path(scratch), options)
+    report(found, options)
+
+
+def prepare() -> None:
+    """Import once what every fork needs, and keep threads away from them."""
+    torch.set_num_threads(1)
+    os.environ |= {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+    import paraclip.evaluation.command
+    import paraclip.paraphrase.command
+    import paraclip.training.command  # noqa: F401 imported for the forks
+
+    parse(["captions", "nowhere.csv"])  # fills the parser's caches
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy all of this
+
+
+def attack_all(scratch: Path, options: argparse.Namespace) -> list[Outcome]:
+    """Every outcome, in the order of the areas."""
+    os.environ["PARACLIP_CACHE"] = str(scratch / "cache")
+    in_child(lambda: write_sound(scratch / "sound", bad_files.NAMES))
+    areas = [options.only] if options.only else list(AREAS)
+    cases = [case for area in areas for case in AREAS[area](scratch / "sound")]
+    chosen = cases[:: options.every]
+    found = []
+    for outcome in attack(chosen, scratch, options.seconds, options.workers):
+        found.append(outcome)
+        if options.show or outcome.kind in OUTCOMES[2:]:
+            say(f"{outcome.kind}: {outcome.area}: {outcome.name}: {outcome.detail}")
+    order = {(case.area, case.name): place for place, case in enumerate(chosen)}
+    return sorted(found, key=lambda outcome: order[outcome.area, outcome.name])
+
+
+def in_child(work: Callable[[], object]) -> None:
+    """Do something in a process of its own, whose threads end with it."""
+    child = FORK.Process(target=work)
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise SystemExit("the sound inputs could not be made")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A case under way, with its process, its folder and when it began."""
+
+    case: Case
+    child: "multiprocessing.context.ForkProcess"
+    folder: Path
+    began: float
+
+
+def attack(cases: Sequence[Case], scratch: Path, seconds: float, workers: int) -> Iterator[Outcome]:
+    """Run the cases, some at a time."""
+    waiting, running = deque(enumerate(cases)), []
+    while waiting or running:
+        while waiting and len(running) < workers:
+            running.append(start(*waiting.popleft(), scratch))
+        wait([one.child.sentinel for one in running], timeout=0.2)
+        for one in list(running):
+            taken = time.monotonic() - one.began
+            if one.child.exitcode is not None or taken > seconds:
+                running.remove(one)
+                yield finish(one, taken)
+
+
+def start(number: int, case: Case, scratch: Path) -> Running:
+    """Fork a process for a case."""
+    folder = scratch / str(number)
+    folder.mkdir()
+    child = FORK.Process(target=run_case, args=(case, folder))
+    child.start()
+    return Running(case, child, folder, time.monotonic())
+
+
+def finish(one: Running, taken: float) -> Outcome:
+    """The outcome of a case; its process and what that started are ended."""
+    hung = one.child.exitcode is None
+    with suppress(ProcessLookupError):
+        os.killpg(one.child.pid, signal.SIGKILL)
+    one.child.join()
+    told = one.folder / "errors.txt"
+    errors = told.read_text("utf-8", "replace") if told.is_file() else ""
+    kind = "hang" if hung else kind_of(one.child.exitcode, errors)
+    shutil.rmtree(one.folder, ignore_errors=True)
+    lines = errors.strip().splitlines()
+    return Outcome(one.case.area, one.case.name, kind, lines[-1][:300] if lines else "", taken)
+
+
+def kind_of(code: int | None, errors: str) -> str:
+    """What an exit code and the standard error say; an error without words is as bad as none."""
+    if "Traceback (most recent call last)" in errors or code not in (0, 2):
+        return "traceback"
+    if code == 2:
+        return "clear error" if errors.strip() else "traceback"
+    return "accepted"
+
+
+def run_case(case: Case, folder: Path) -> None:
+    """In the child: do it and leave with the exit code that the command line would give."""
+    os.setpgid(0, 0)
+    errors = os.open(folder / "errors.txt", os.O_WRONLY | os.O_CREAT)
+    silence = os.open(os.devnull, os.O_RDWR)
+    for descriptor, stream in ((silence, 0), (silence, 1), (errors, 2)):
+        os.dup2(descriptor, stream)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    faulthandler.enable()
+    os.chdir(folder)
+    code = 1
+    try:
+        code = case.action(folder) or 0
+    except UserError as error:
+        print(f"paraclip: {error}", file=sys.stderr)
+        code = 2
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def report(found: list[Outcome], options: argparse.Namespace) -> None:
+    """Print the table; keep it with every outcome, unless a part was asked for."""
+    areas = dict.fromkeys(outcome.area for outcome in found)
+    counted = Counter((outcome.area, outcome.kind) for outcome in found)
+    rows = [
+        [area, *(str(counted[area, kind]) for kind in OUTCOMES)] for area in areas
+    ] + [["all", *(str(sum(o.kind == kind for o in found)) for kind in OUTCOMES)]]  # fmt: skip
+    table = markdown(["inputs", *(f"{kind}s" if kind in ("clear error", "traceback", "hang") else
+                                  kind for kind in OUTCOMES)], rows)  # fmt: skip
+    if options.only:
+        print(table)
+        return
+    totals = dict(zip(OUTCOMES, map(int, rows[-1][1:]), strict=True))
+    outcomes = [{**asdict(outcome), "seconds": round(outcome.seconds, 1)} for outcome in found]
+    keep("bad_inputs", options.out, table, totals=totals, outcomes=outcomes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The attack: how an outcome is told apart, and a few inputs of every area."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import bad_inputs
+from bad_cases import Case, command
+from paraclip.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in ("PARACLIP_QUIET", "OMP_NUM_THREADS", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, "1")  # given back at the end
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def user_error(folder: Path) -> None:
+    raise UserError("a", "is b", "Do c.")
+
+
+def fault(folder: Path) -> None:
+    raise ValueError("a fault")
+
+
+def sleep(folder: Path) -> None:
+    time.sleep(600)
+
+
+def leave_silently(folder: Path) -> int:
+    return 2
+
+
+def crash(folder: Path) -> None:
+    os.abort()
+
+
+def write_and_print(folder: Path) -> None:
+    Path("here").write_text("x")
+    print("done")
+
+
+def fault_in_a_thread(folder: Path) -> None:
+    print("Traceback (most recent call last):\n  x", file=sys.stderr)
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [
+        (user_error, "clear error"),
+        (lambda folder: command("trian"), "clear error"),
+        (lambda folder: command("train", "x", "--epochs", "many"), "clear error"),
+        (lambda folder: command("--version"), "accepted"),
+        (write_and_print, "accepted"),
+        (fault, "traceback"),
+        (fault_in_a_thread, "traceback"),
+        (leave_silently, "traceback"),
+        (crash, "traceback"),
+    ],
+)
+def test_every_outcome_has_its_kind(action, kind: str, tmp_path: Path) -> None:
+    (found,) = bad_inputs.attack([Case("area", "name", action)], tmp_path, 120, 1)
+    assert (found.area, found.name, found.kind) == ("area", "name", kind)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_input_that_takes_too_long_is_a_hang(tmp_path: Path) -> None:
+    cases = [Case("area", str(n), sleep) for n in range(3)]
+    assert [found.kind for found in bad_inputs.attack(cases, tmp_path, 0.5, 2)] == ["hang"] * 3
+
+
+def test_there_are_500_inputs_with_names_of_their_own() -> None:
+    cases = [case for area in bad_inputs.AREAS.values() for case in area(Path("sound"))]
+    assert len(cases) >= 500
+    assert len({(case.area, case.name) for case in cases}) == len(cases)
+
+
+def test_some_inputs_of_every_area_are_kept_as_a_table(run) -> None:
+    found = run(bad_inputs, "--every", 171, "--seconds", 120)
+    areas = {outcome["area"].partition(":")[0] for outcome in found["outcomes"]}
+    assert areas == {"files", "server", "models", "options"}
+    assert sum(found["totals"].values()) == len(found["outcomes"])
+    assert found["totals"]["clear error"] > 0
+
+
+def test_sound_inputs_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bad_files import NAMES, READERS, SOUND, read_content
+    from bad_sound import write_sound
+
+    bad_inputs.prepare()
+    bad_inputs.in_child(lambda: write_sound(tmp_path / "sound", NAMES))
+    SOUND.update({kind: tmp_path / "sound" / kind / name for kind, name in NAMES.items()})
+    refused = []
+    for kind, (name, reader) in READERS.items():
+        if kind in ("csv", "tsv", "coco", "jsonl", "shard", "names", "options", "grid"):
+            continue  # they name pictures, rows or benchmarks that are not there
+        content = (tmp_path / "sound" / kind / name).read_bytes()
+        (tmp_path / kind).mkdir()
+        try:
+            if read_content(name, content, reader, tmp_path / kind):
+                refused.append(kind)
+        except UserError as error:
+            refused.append(f"{kind}: {error}")
+    assert not refused

@@ -1,0 +1,101 @@
+"""The texts that ship: whole, distinct, held out from each other, and usable for training."""
+
+import json
+import re
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from tiny_models import tiny_clip
+
+from paraclip.cli import main
+from paraclip.data.triples import read_provenance, read_triples
+from paraclip.models.checkpoint import save_model
+from paraclip.starter import QUERIES, STAMPS, TRIPLES, resolve
+
+WORD = re.compile(r"[a-z0-9]+")
+COMMON = {
+    "a", "an", "and", "as", "at", "be", "by", "for", "from", "her", "his", "in", "is", "it", "its",
+    "of", "on", "or", "the", "to", "with",
+}  # fmt: skip
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(WORD.findall(text.lower())) - COMMON
+
+
+def closest(texts: list[str], others: list[str]) -> float:
+    """Largest Jaccard similarity of the content words of two texts, one from each list."""
+    by_word: dict[str, set[int]] = {}
+    known = [words(text) for text in others]
+    for number, some in enumerate(known):
+        for word in some:
+            by_word.setdefault(word, set()).add(number)
+    largest = 0.0
+    for text in texts:
+        own = words(text)
+        shared = Counter(chain.from_iterable(by_word.get(word, ()) for word in own))
+        for number, count in shared.items():
+            largest = max(largest, count / len(own | known[number]))
+    return largest
+
+
+def test_there_are_3000_triples_and_none_twice() -> None:
+    rows = rows_of(TRIPLES)
+    assert len(rows) == 3000 and len({row["domain"] for row in rows}) >= 15
+    for name in ("caption", "paraphrase_1", "paraphrase_2"):
+        texts = [row[name].strip().lower() for row in rows]
+        assert all(texts) and len(set(texts)) == len(texts), name
+
+
+def test_the_second_paraphrase_has_other_words() -> None:
+    texts = [[words(row[f"paraphrase_{step}"]) for step in (1, 2)] for row in rows_of(TRIPLES)]
+    shared = [len(first & second) / len(first) for first, second in texts]
+    assert max(shared) <= 0.75 and sum(shared) / len(shared) < 0.2
+
+
+def test_no_query_is_close_to_a_text_that_is_trained_on() -> None:
+    queries, rows = rows_of(QUERIES), rows_of(TRIPLES)
+    assert len(queries) == 500
+    texts = [row[name] for row in queries for name in ("query", "rewording")]
+    assert len(set(texts)) == 1000
+    for name in ("caption", "paraphrase_1", "paraphrase_2"):
+        assert closest(texts, [row[name] for row in rows]) < 0.5, name
+
+
+def test_stamps_have_captions_and_150_are_held_out_with_three_wordings_and_a_contrast() -> None:
+    rows = rows_of(STAMPS)
+    split = Counter(row["split"] for row in rows)
+    assert split["test"] == 150 and split["train"] >= 400
+    assert len({row["image"] for row in rows}) == len({row["sha256"] for row in rows}) == len(rows)
+    for row in rows:
+        assert 6 <= len(row["caption"].split()) <= 16, row["image"]
+        test = ("sentence", "short", "colloquial", "contrast")
+        fields = test if row["split"] == "test" else ("paraphrase_1", "paraphrase_2")
+        texts = [row["caption"], *(row[name] for name in fields)]
+        assert len(set(texts)) == len(texts), row["image"]
+
+
+def test_starter_is_a_name_for_the_triples_unless_a_file_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(read_triples("starter")) == 3000
+    assert read_provenance("starter")["licence"] == "Apache-2.0"
+    assert resolve("other.parquet") == "other.parquet"
+    Path("starter").write_text("mine")
+    assert resolve("starter") == "starter"
+
+
+def test_a_text_encoder_is_trained_on_the_starter_set_without_pictures(tmp_path: Path) -> None:
+    save_model(tiny_clip(), tmp_path / "tiny.safetensors", {})
+    out = tmp_path / "tuned"
+    options = ["--model", str(tmp_path / "tiny.safetensors"), "--out", str(out), "--epochs", "1"]
+    assert main(["train", "starter", *options]) == 0
+    assert (out / "last.safetensors").is_file()
+    assert json.loads((out / "summary.json").read_text())["rows"] == 3000
