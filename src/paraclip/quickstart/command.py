@@ -24,7 +24,7 @@ from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.paraphrase.run import generate
 from paraclip.provenance import provenance
-from paraclip.quickstart.config import QuickstartConfig, check_options
+from paraclip.quickstart.config import QuickstartConfig, check_quickstart_options
 from paraclip.quickstart.results import K, score_held_out
 from paraclip.quickstart.split import Split, split_pictures
 from paraclip.quickstart.stamps import PACKAGE, stamps_folder
@@ -43,9 +43,9 @@ def quickstart_command(config: QuickstartConfig) -> None:
     Raises:
         UserError: an option or the source is invalid, or a stage failed.
     """
-    check_options(config)
+    check_quickstart_options(config)
     problems = Problems(config.max_broken)
-    job = Job(config, config.folder, read_split(config, problems), problems)
+    job = Job(config, config.folder, split_source(config, problems), problems)
     base = job.align()
     triples = job.generate()
     control = job.train("control", triples)
@@ -68,7 +68,7 @@ def announce(number: int, stage: str) -> None:
     print(f"\n[{number}/5] {printable(stage)}", flush=True)
 
 
-def read_split(config: QuickstartConfig, problems: Problems) -> Split:
+def split_source(config: QuickstartConfig, problems: Problems) -> Split:
     """The captions of the source, split by picture; broken rows are listed in a file.
 
     Raises:

@@ -109,7 +109,7 @@ LEAST = {
 }  # fmt: skip
 
 
-def check_options(config: QuickstartConfig) -> None:
+def check_quickstart_options(config: QuickstartConfig) -> None:
     """Raise UserError for an option that a later stage would refuse."""
     for name in (*LEAST, "align_learning_rate", "learning_rate", "text_temperature"):
         value, option = getattr(config, name), f"--{name.replace('_', '-')}"
