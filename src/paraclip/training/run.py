@@ -42,7 +42,7 @@ from paraclip.training.optimizer import (
 from paraclip.training.processes import ALONE, Processes, this_process
 from paraclip.training.tokens import Integers
 
-DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def check_compiler(device: torch.device) -> None:
 
 
 def precision_of(precision: str, device: torch.device) -> str:
-    """fp32, bf16 or fp16; "auto" asks the processor whether it multiplies bf16 natively."""
+    """fp32 or bf16; "auto" asks the processor whether it multiplies bf16 natively."""
     if precision != "auto":
         return precision
     if device.type == "cuda":

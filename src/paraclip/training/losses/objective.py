@@ -57,7 +57,7 @@ class Objective:
         image_loss_on: the texts that L1 ties to the picture.
         scales: inverse temperature of L1, L2, L3, None for the model's own.
         learn_scales: whether L2 and L3 each learn their own, from there on.
-        kind: name of the contrastive loss in `contrast.KINDS`.
+        kind: name of the contrastive loss in `contrast.LOSSES`.
         hard_negatives: whether rows bring a text that must not be found.
     """
 
