@@ -1,4 +1,4 @@
-"""From texts, picture names and image features to the rows of a run, with what is refused."""
+"""From texts, picture names and image features to the task of a run."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

@@ -70,7 +70,7 @@ def keep_for_inspection(run: Run, rows: Integers, folder: Path, failure: StepFai
         write_tensors(path.with_suffix(".safetensors"), batch_tensors(run, rows), {"step": step})
         facts: dict[str, Any] = provenance(identity=run.identity, inspection=record)
         write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, default=str) + "\n")
-    run.processes.wait()  # the first that ends stops the others, also in the middle of a write
+    run.processes.wait()  # the first that ends stops the others, even in the middle of a write
     return UserError(f"step {step}", failure.what, HINT.format(file=path))
 
 
@@ -136,7 +136,7 @@ def margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None)
             diagonal.
 
     Returns:
-        Above 0 where pictures tell their own text; NaN where no picture has any other text.
+        Above 0 where pictures are nearest to their own text; NaN where there is no other text.
     """
     similarity = images.double() @ texts.double().T  # [K, K]
     own = similarity.diagonal().clone()
@@ -157,7 +157,7 @@ def watched_rows(run: Run) -> Integers:
 
 @torch.no_grad()
 def geometry(run: Run) -> dict[str, float]:
-    """`alignment`, `uniformity` and `margin` of the watched rows, those that can be told.
+    """`alignment`, `uniformity` and `margin` of the watched rows, where they are defined.
 
     Alignment is the mean over neighbours in (caption, paraphrase_1, paraphrase_2) as far as the
     run uses them; uniformity that of the last of them; the margin that of the texts of L1.

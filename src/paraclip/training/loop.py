@@ -88,7 +88,7 @@ def fit(task: Task, out: Path, problems: Problems | None = None) -> Path:
         The checkpoint that `settings.choose` names. A finished run returns it at once.
 
     Raises:
-        UserError: another run lies in `out`; the loss is no number; the disk is full.
+        UserError: another run lies in `out`; the loss is not a number; the disk is full.
     """
     options, settings, model = task.options, task.settings, task.model
     train_only(model, task.parts, options.freeze_temperature)
@@ -98,7 +98,7 @@ def fit(task: Task, out: Path, problems: Problems | None = None) -> Path:
     processes.check_alike(identity)
     with locked(out) if processes.first else nullcontext():
         folder = open_run(out, identity, settings.fresh) if processes.first else RunFolder(out)
-        if processes.told_by_first(folder.finished()):
+        if processes.from_first(folder.finished()):
             notice(f"{out} is finished already; --fresh starts it over")
             recall(model, folder.last)
         else:
@@ -162,18 +162,18 @@ def run_steps(run: Run, folder: RunFolder) -> None:
 
 
 def watched(run: Run, folder: RunFolder) -> Watched:
-    """What the watchers are told about the run."""
+    """What the watchers get to know about the run."""
     settings = {**run.task.settings_by_name, "identity": run.identity}
     return Watched(folder.path, run.step, text_hash(json.dumps(run.identity)), settings)
 
 
 def timed_step(run: Run, batch: Batch, folder: RunFolder) -> dict[str, float]:
-    """One step with its speed and memory; where it goes wrong its batch is kept.
+    """One step with its speed and memory; the batch of a step that fails is saved.
 
     `input_wait` is the share of its time in which it had to wait for its rows and pictures.
 
     Raises:
-        UserError: the figures are no numbers, or have run away; it names what was kept.
+        UserError: the step failed; the error names the file with its batch.
     """
     began = time.perf_counter() - run.waited
     try:
@@ -193,7 +193,7 @@ def judge(run: Run, folder: RunFolder) -> dict[str, float]:
     figures = geometry(run) if first else {}
     if not len(run.held_out):
         return figures
-    losses = run.processes.told_by_first(held_out_losses(run) if first else None)
+    losses = run.processes.from_first(held_out_losses(run) if first else None)
     better = losses["loss"] < run.best_loss
     run.course.judged(better)
     if better:
@@ -219,7 +219,7 @@ def held_out_losses(run: Run) -> dict[str, float]:
 
 
 def batches_ahead(run: Run) -> Generator[Batch]:
-    """The batches of all steps still to be done; `run.waited` says how long each was missed."""
+    """The batches of all steps still to be done; `run.waited` holds the seconds waited for each."""
     options = run.task.options
     rows = row_batches(run.learn, options.batch_size, options.seed, run.step, run.total_steps)
     with closing(ahead(partial(batch_of, run), rows, workers=1, most=2)) as made:

@@ -37,14 +37,14 @@ FSC-CLIP have it."""
 
 
 def with_recipe(options: OfTraining) -> OfTraining:
-    """The configuration with what its recipe says of the losses."""
+    """The options with the losses' settings of the recipe."""
     return filled(options, RECIPES[options.recipe])
 
 
 def resolved(options: Options, architecture: Architecture) -> Options:
-    """The configuration with every option decided that the base or the recipe decides.
+    """The options with every one filled in that the base or the recipe decides.
 
-    The only place that does so. Its result resolves to itself, and is what a run records.
+    Only here. The result resolves to itself, and is what a run records.
     """
     known = filled(options, RATES_OF_KIND.get(architecture.kind, RATES))
     return filled(known, RECIPES[known.recipe]) if isinstance(known, TrainOptions) else known
@@ -57,9 +57,9 @@ def filled(options: Options, usual: dict[str, Any]) -> Options:
 
 
 def decided(value: float | None) -> float:
-    """An option of a resolved configuration."""
+    """An option that `resolved` has filled in."""
     if value is None:
-        raise AssertionError("the configuration has not been resolved")
+        raise AssertionError("the options have not been resolved")
     return value
 
 

@@ -85,7 +85,7 @@ def backward(sides: Sequence[Side], loss_of: Callable[..., Tensor]) -> None:
     their gradients; B x B similarities never exist at once (`losses/contrast.py`).
 
     Args:
-        sides: what makes the vectors.
+        sides: the two sides of a batch.
         loss_of: from each side's vectors [its rows, D], in the order of its micro-batches, to a
             scalar. What it holds itself (the temperature) gets its gradient as well.
     """

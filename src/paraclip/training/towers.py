@@ -46,7 +46,7 @@ PLAIN_PICTURES = 256
 
 @dataclass(frozen=True)
 class Side:
-    """What makes the vectors of one side, texts or images.
+    """How the vectors of one side, texts or images, are computed.
 
     Args:
         encode: from a micro-batch to its vectors [n, D].
@@ -54,7 +54,7 @@ class Side:
         seed: numbers that no other side, step or process of the run has together.
         kept: how many of the first micro-batches keep the graph of pass 1, and so need no second
             forward pass.
-        trained: whether any weight wants the gradient of these vectors.
+        trained: whether any weight needs the gradient of these vectors.
         arithmetic: a context in which `encode` computes: its precision.
     """
 
@@ -91,7 +91,7 @@ class Side:
 
 
 def sides_of(run: Run, batch: Batch) -> tuple[Side, Side]:
-    """What makes the text vectors and what makes the image vectors of a batch."""
+    """The text side and the image side of a batch."""
     model, most = run.task.model, run.task.options.micro_batch
     seed = (run.task.options.seed, run.step, run.processes.rank)
     kind = model.device.type
@@ -158,7 +158,7 @@ def encode_features(run: Run, features: Tensor) -> Tensor:
 
 
 def encode_pictures(run: Run, names: list[str]) -> Tensor:
-    """Unit image vectors [k, D] of pictures, decoded here and now.
+    """Unit image vectors [k, D] of pictures, which are decoded first.
 
     Raises:
         UserError: a picture is missing or broken.

@@ -101,7 +101,7 @@ def contrast(
         a: unit vectors [N, D].
         b: unit vectors [N, D]; row i is the positive of row i.
         scaling: inverse temperature and bias.
-        plan: which loss, on which share of the rows, and who is no fair negative.
+        plan: which loss, on which share of the rows, and which pairs are no fair negatives.
         negatives: unit vectors [M, D] of hard negatives: columns beside b.
 
     Returns:

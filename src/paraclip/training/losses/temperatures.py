@@ -75,7 +75,7 @@ class Temperatures(nn.Module):
 
 
 def number(model: DualEncoder, value: float, learned: bool) -> nn.Parameter:
-    """A parameter of one number, of the model's kind and place."""
+    """A parameter of one number, of the model's dtype and device."""
     return nn.Parameter(model.logit_scale.detach().new_tensor(value), requires_grad=learned)
 
 
