@@ -37,7 +37,7 @@ from paraclip.errors import UserError
 from paraclip.models.hub import offline
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip
-from paraclip.models.published import file_name, ways
+from paraclip.models.published import file_name, tags_by_preprocessing
 
 TEXTS = ["a red disc", "a small blue square on white paper", "red " * 90]
 CLOSE = 1e-5  # of unit vectors
@@ -116,7 +116,7 @@ def compared(name: str, folder: Path) -> Row:
     """One architecture, in each of the ways that its published weights have."""
     tags = open_clip.list_pretrained_tags_by_model(name)
     row = Row(name, len(tags))
-    if len(ways(name)) > 1:
+    if len(tags_by_preprocessing(name)) > 1:
         row.as_file = "NAME:TAG:FILE"
     weights = folder / "weights.safetensors"
     try:
@@ -188,7 +188,7 @@ def cells(row: Row) -> list[str]:
 def one_of_each(name: str, tags: list[str]) -> list[str]:
     """A tag for each activation and preprocessing that the published weights have."""
     found: dict[tuple[str, bool], str] = {}
-    for way, those in ways(name).items():
+    for way, those in tags_by_preprocessing(name).items():
         for tag in those:
             quick = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"))
             found.setdefault((way, quick), tag)

@@ -21,7 +21,7 @@ import torch
 
 from machine import RESULTS, facts_of, keep, markdown, say
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.command import choose_benchmarks
+from paraclip.evaluation.choice import choose_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.reporting.report import Report
 from paraclip.evaluation.run import evaluate

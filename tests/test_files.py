@@ -1,4 +1,4 @@
-"""Whole files or none, and errors that name the place."""
+"""Complete files or none, and errors that name the path."""
 
 import errno
 import os
@@ -26,13 +26,13 @@ def test_a_written_file_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.txt"]
 
 
-def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
-    place = tmp_path / "a.txt"
-    place.write_text("old")
-    with pytest.raises(ZeroDivisionError), atomic_path(place) as temporary:
+def test_a_failure_keeps_the_previous_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:
         temporary.write_text("half")
         raise ZeroDivisionError
-    assert place.read_text() == "old"
+    assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
@@ -40,25 +40,25 @@ def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
     ("number", "words"),
     [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EROFS, "written")],
 )
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path, number: int, words: str) -> None:
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path, number: int, words: str) -> None:
     with pytest.raises(UserError, match=rf"a\.bin.*{words}"), atomic_path(tmp_path / "a.bin"):
         raise OSError(number, os.strerror(number))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_really_full_device_is_told(tmp_path: Path) -> None:
+def test_a_really_full_device_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="disk is full"), atomic_path(tmp_path / "a"):
         Path("/dev/full").write_text("x")
 
 
-def test_a_place_that_is_taken_is_told(tmp_path: Path) -> None:
+def test_a_path_that_is_taken_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("here")
     (tmp_path / "folder").mkdir()
-    for place in (tmp_path / "file" / "a.txt", tmp_path / "folder"):
-        with pytest.raises(UserError, match="is no place for it"):
-            write_text(place, "words")
-    with pytest.raises(UserError, match="is no place for it"), locked(tmp_path / "file"):
+    for target in (tmp_path / "file" / "a.txt", tmp_path / "folder"):
+        with pytest.raises(UserError, match="is in the way"):
+            write_text(target, "words")
+    with pytest.raises(UserError, match="is in the way"), locked(tmp_path / "file"):
         raise AssertionError("it was made")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 
@@ -69,12 +69,12 @@ def test_other_failures_are_not_hidden(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_one_process_s_at_a_time(tmp_path: Path) -> None:
-    place = tmp_path / "deep" / "run"
+    target = tmp_path / "deep" / "run"
     refused = pytest.raises(UserError, match="run: another run is writing here")
-    with locked(place), refused, locked(place):
+    with locked(target), refused, locked(target):
         raise AssertionError("two are in it")
-    with locked(place):
-        assert [path.name for path in place.iterdir()] == [".lock"]
+    with locked(target):
+        assert [path.name for path in target.iterdir()] == [".lock"]
 
 
 def test_a_file_system_without_locks_stops_nobody(tmp_path: Path, monkeypatch) -> None:
@@ -87,7 +87,7 @@ def test_a_file_system_without_locks_stops_nobody(tmp_path: Path, monkeypatch) -
 
 
 def test_a_user_error_is_one_line() -> None:
-    assert str(UserError("a.csv:3", "a\nb", "Mend it.")) == "a.csv:3: a b. Mend it."
+    assert str(UserError("a.csv:3", "a\nb", "Fix it.")) == "a.csv:3: a b. Fix it."
 
 
 def test_nearest_offers_what_is_close() -> None:
@@ -111,7 +111,7 @@ def test_equal_bytes_have_equal_hashes(tmp_path: Path) -> None:
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_provenance_tells_versions_and_no_host() -> None:
+def test_provenance_holds_versions_and_no_host() -> None:
     record = provenance(seed=3)
     assert record["seed"] == 3
     assert {"paraclip", "python", "torch"} <= set(record["versions"])
@@ -141,7 +141,7 @@ def test_a_file_larger_than_it_may_be_is_refused(tmp_path: Path) -> None:
         read_bounded(tmp_path / "a.txt", 4)
 
 
-def test_two_writers_of_one_process_number_do_not_meet(
+def test_two_writers_with_one_process_id_do_not_interfere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "getpid", lambda: 1)  # as in two containers
@@ -153,7 +153,7 @@ def test_two_writers_of_one_process_number_do_not_meet(
 
 def test_pipes_devices_and_strange_names_are_no_input(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", Path("/dev/zero")):
+    for path in (tmp_path / "pipe", Path("/dev/null")):
         for read in (check_input, read_bounded, file_hash):
             with pytest.raises(UserError, match="is a pipe, a socket or a device"):
                 read(path)
@@ -161,8 +161,11 @@ def test_pipes_devices_and_strange_names_are_no_input(tmp_path: Path) -> None:
         check_input("a\0b")
     with pytest.raises(UserError, match="not UTF-8"), atomic_path("a\udcff"):
         raise AssertionError("it was opened")
+    with pytest.raises(UserError, match=r"is a pipe.*Choose another output path"):
+        write_text(tmp_path / "pipe", "words")
+    assert (tmp_path / "pipe").is_fifo()
     check_input(tmp_path), check_input(tmp_path / "missing")
-    with pytest.raises(UserError, match="too long a name"):
+    with pytest.raises(UserError, match="a name that is too long"):
         write_text(tmp_path / ("x" * 300), "words")
 
 
@@ -175,4 +178,5 @@ def test_an_output_that_is_an_input_is_refused_by_any_name(tmp_path: Path) -> No
         with pytest.raises(UserError, match="which would be overwritten"):
             refuse_overwriting(tmp_path / name, ["s3://a/b", other, source])
     refuse_overwriting(tmp_path / "new", [source])
+    refuse_overwriting(tmp_path / "new", (1 / 0 for _ in "a"))  # no input is looked at
     refuse_overwriting(other, [source, "s3://a/b"])

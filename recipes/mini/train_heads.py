@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from paraclip.files import text_hash
-from paraclip.models.disk import save_tensors
 from paraclip.models.features import half_precision, image_features
 from paraclip.models.mini import Mini
+from paraclip.models.tensors import save_tensors
 from paraclip.progress import track
 from paraclip.provenance import provenance
 

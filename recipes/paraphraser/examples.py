@@ -1,4 +1,4 @@
-"""The rows the paraphraser learns from: strong triples, split by picture, turned into tokens."""
+"""Training data of the paraphraser: strong triples, split by picture, as tokens."""
 
 import argparse
 import csv
@@ -18,33 +18,31 @@ HERE = Path(__file__).resolve().parent
 PROMPTS = HERE.parents[1] / "src/paraclip/paraphrase/adapter/prompts.json"
 NEAR = Limits(
     similarity=0.7, support=0.62, kept=0.8, growth=1.6, words=40, changed_kind=True
-)  # stricter would leave few second steps to learn from
+)  # stricter limits would leave few second steps
 OWN = (HERE / "own_triples.tsv", HERE / "short_captions.tsv")
 
 
 def parse_with_data(
     parser: argparse.ArgumentParser, needed: Callable[[argparse.Namespace], bool] = lambda _: True
 ) -> argparse.Namespace:
-    """Parse the command line with the option `--data`; without it, PARACLIP_DATA/paraphrases.
+    """Parse the command line with the option `--data`; its default is PARACLIP_DATA/paraphrases.
 
-    Ends with one line and exit code 2 where the data is needed and neither names a folder.
+    Exits with one line and code 2 if the data is needed and there is no such folder.
     """
-    given = os.environ.get("PARACLIP_DATA")
-    default = Path(given) / "paraphrases" if given else None
+    root = os.environ.get("PARACLIP_DATA")
+    default = Path(root) / "paraphrases" if root else None
     meaning = "has flickr8k_train.jsonl and web.jsonl (default: $PARACLIP_DATA/paraphrases)"
     parser.add_argument("--data", type=Path, default=default, metavar="FOLDER", help=meaning)
     options = parser.parse_args()
-    if needed(options) and (options.data is None or not options.data.is_dir()):
-        there = (
-            "no strong triples" if options.data is None else f"there is no folder {options.data}"
-        )
-        parser.error(f"{there}: give --data FOLDER or set PARACLIP_DATA")
+    if needed(options) and not (options.data and options.data.is_dir()):
+        what = f"there is no folder {options.data}" if options.data else "no strong triples"
+        parser.error(f"{what}: give --data FOLDER or set PARACLIP_DATA")
     return options
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One thing to learn: the prompt of `step`, filled with `text`, is answered by `answer`."""
+    """One example: the prompt of `step` for `text`, and its answer."""
 
     step: str
     text: str
@@ -56,7 +54,7 @@ def one_line(text: str) -> str:
 
 
 def held_out(image_id: str) -> bool:
-    """A tenth of the pictures, chosen by hash, is never trained on."""
+    """Whether a picture is in the tenth, chosen by hash, that is never trained on."""
     return int(hashlib.sha1(image_id.encode()).hexdigest(), 16) % 10 == 0
 
 
@@ -77,14 +75,16 @@ def read_own(paths: Iterable[Path] = OWN) -> list[dict[str, Any]]:
 
 
 def broad_pairs(rows: list[dict[str, Any]]) -> list[Pair]:
-    """Both steps of the triples where MiniLM finds them alike; alt-texts, which are few, twice."""
+    """Both steps of the triples, if similar by MiniLM; alt-texts, which are few, twice."""
     firsts, seconds = zip(*(both_steps(row) for row in rows), strict=True)
-    encoder = SentenceEncoder()
-    vectors = [encoder.encode([pair.text for pair in pairs]) for pairs in (firsts, seconds)]
-    last = encoder.encode([pair.answer for pair in seconds])
-    alike_1, alike_2 = (vectors[0] * vectors[1]).sum(1), (vectors[1] * last).sum(1)
+    encode = SentenceEncoder().encode
+    captions, middle = encode([pair.text for pair in firsts]), encode([p.text for p in seconds])
+    last = encode([pair.answer for pair in seconds])
+    cosines_1, cosines_2 = (captions * middle).sum(1), (middle * last).sum(1)
     kept: list[Pair] = []
-    for row, first, second, one, two in zip(rows, firsts, seconds, alike_1, alike_2, strict=True):
+    for row, first, second, one, two in zip(
+        rows, firsts, seconds, cosines_1, cosines_2, strict=True
+    ):
         alt_text = row["image_id"].startswith("laion")
         pairs = [first] * bool(one >= (0.7 if alt_text else 0.85)) + [second] * bool(two >= 0.55)
         kept += pairs * (2 if alt_text else 1)
@@ -92,21 +92,22 @@ def broad_pairs(rows: list[dict[str, Any]]) -> list[Pair]:
 
 
 def both_steps(row: dict[str, Any]) -> tuple[Pair, Pair]:
-    caption, first, second = _texts(row)
+    """The two examples in a triple."""
+    names = ("caption", "paraphrase_1", "paraphrase_2")
+    caption, first, second = (one_line(row[name]) for name in names)
     return Pair("step_1", caption, first), Pair("step_2", first, second)
 
 
 def near_pairs(rows: list[dict[str, Any]], own: list[dict[str, Any]]) -> list[Pair]:
-    """Pairs from which a small model learns to add nothing.
+    """Pairs that teach a small model to add nothing.
 
-    Those of the triples that pass strict filters (`NEAR`); the way back from
-    paraphrase_1 to the caption where the two differ enough in wording, as one more step 2
-    (a person's own plain words for the same picture); and the project's own triples.
+    They are the pairs that pass strict filters (`NEAR`); paraphrase_1 to caption as another step 2,
+    where the two differ enough in wording; and the project's own triples.
     """
     firsts, seconds = zip(*(both_steps(row) for row in rows), strict=True)
     back = [Pair("step_2", pair.answer, pair.text) for pair in firsts]
     judge = Judge(NEAR)
-    kept = _passing(judge, firsts)[::2]  # step 1 is the easier half, and half of it is enough
+    kept = _passing(judge, firsts)[::2]  # step 1 is easier: half of it is enough
     kept += 2 * _passing(judge, seconds, [pair.text for pair in firsts])
     kept += _passing(judge, back, overlap=0.75)
     return kept + 2 * [pair for row in own for pair in both_steps(row)]
@@ -115,24 +116,18 @@ def near_pairs(rows: list[dict[str, Any]], own: list[dict[str, Any]]) -> list[Pa
 def _passing(
     judge: Judge, pairs: Sequence[Pair], captions: Sequence[str] = (), overlap: float = 0.9
 ) -> list[Pair]:
-    """The pairs that the filters pass and that share no more than `overlap` of their words."""
+    """The pairs that pass the filters and share at most `overlap` of their words."""
     captions = captions or [""] * len(pairs)
     questions = [
         Question(pair.text, pair.answer, caption)
         for pair, caption in zip(pairs, captions, strict=True)
     ]
     verdicts = zip(pairs, judge.judge(questions), strict=True)
-    return [pair for pair, said in verdicts if said.reason is None and said.overlap <= overlap]
-
-
-def _texts(row: dict[str, Any]) -> tuple[str, str, str]:
-    return (
-        one_line(row["caption"]), one_line(row["paraphrase_1"]), one_line(row["paraphrase_2"])
-    )  # fmt: skip
+    return [pair for pair, one in verdicts if one.reason is None and one.overlap <= overlap]
 
 
 def tokenize(pairs: Iterable[Pair], tokenizer: Any) -> list[tuple[list[int], int]]:
-    """(tokens, where the answer begins) of each pair; the answer ends with the end token."""
+    """(tokens, index of the answer's first token) of each pair; an end token closes the answer."""
     prompts = json.loads(PROMPTS.read_text(encoding="utf-8"))
     examples = []
     for pair in pairs:

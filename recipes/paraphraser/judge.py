@@ -1,21 +1,19 @@
-"""Measure the built-in generator: what passes the filters, and whether a reader finds it faithful.
+"""Measure the built-in generator: the yield of the filters, and the judgement of a reader.
 
     python recipes/paraphraser/judge.py answer --style short --captions own --out /tmp/judge
-    (fill in 1 or 0 under step_1 and step_2 in the sheet: is the meaning kept, in each step?)
+    (write 1 or 0 under step_1 and step_2 in the sheet: does the step keep the meaning?)
     python recipes/paraphraser/judge.py count --style short --captions own --out /tmp/judge
     python recipes/paraphraser/judge.py table
 
-`answer` runs `paraclip generate` and writes the figures to results/ and a sheet to read; run
-again, it judges the answers in the log with the filters as they are now.
-`count` adds the reader's verdicts to the same figures. The sheet of the project's own captions
-lies in judged/; that of the held-out tenth, whose captions are research data, lies in `--out`,
-and only row numbers and verdicts go to judged/.
+`answer` runs `paraclip generate` and writes figures to results/ and a sheet to read. A second run
+applies the current filters to the answers in the log. `count` adds the reader's verdicts to the
+figures. The sheet of the project's own captions is in judged/. The sheet of the held-out tenth,
+whose captions are research data, is in `--out`; judged/ has only its row numbers and verdicts.
 """
 
 import argparse
 import csv
 import json
-import math
 import random
 import time
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from examples import HERE, held_out, one_line, parse_with_data, read_rows
+from scipy.stats import binomtest
 
 from paraclip.data.captions import Caption
 from paraclip.files import file_hash, write_text
@@ -38,7 +37,7 @@ VERDICTS = ("id", "step_1", "step_2")
 def captions_of(name: str, data: Path) -> list[Caption]:
     """The project's own hundred captions, or two thirds of the held-out tenth, or its other third.
 
-    The filters were tuned on the answers to `own` and `tuned-on`, never on those to `held-out`.
+    The filters were tuned on answers to `own` and `tuned-on`, never to `held-out`.
     """
     if name == "own":
         lines = (HERE / "own_captions.txt").read_text(encoding="utf-8").splitlines()
@@ -57,14 +56,12 @@ def _caption(name: str, text: str) -> Caption:
     return Caption(id=name, caption=text, image_id=name, image=None, source=name)
 
 
-def wilson(good: int, total: int, z: float = 1.96) -> list[float]:
+def wilson(good: int, total: int) -> list[float]:
     """95 % interval of a share, in percent (Wilson 1927)."""
     if not total:
         return [0.0, 100.0]
-    share, weight = good / total, z * z / total
-    middle = (share + weight / 2) / (1 + weight)
-    half = z * math.sqrt(share * (1 - share) / total + weight / (4 * total)) / (1 + weight)
-    return [round(100 * (middle - half), 1), round(100 * (middle + half), 1)]
+    low, high = binomtest(good, total).proportion_ci(method="wilson")
+    return [round(100 * low, 1), round(100 * high, 1)]
 
 
 def share(good: int, total: int) -> dict[str, Any]:
@@ -73,10 +70,9 @@ def share(good: int, total: int) -> dict[str, Any]:
 
 
 def answer(options: argparse.Namespace) -> dict[str, Any]:
-    """Generate, and say what passed, how fast, and how far in wording."""
+    """Generate, and measure yield, speed and change of wording."""
     captions = captions_of(options.captions, options.data)
-    config = GenerateConfig(source=options.captions, out=options.out, style=options.style,
-                            limits="small")  # fmt: skip
+    config = GenerateConfig(options.captions, options.out, style=options.style, limits="small")
     wall, work = time.monotonic(), time.process_time()
     summary = generate(captions, config, options.out, len(captions))
     wall, work = time.monotonic() - wall, time.process_time() - work
@@ -92,7 +88,7 @@ def answer(options: argparse.Namespace) -> dict[str, Any]:
         "captions": len(captions),
         "yield": share(summary.kept, len(captions)),
         "rejected": dict(summary.rejected.most_common()),
-        **({} if summary.reused else speed),  # of answers in the log no time is known
+        **({} if summary.reused_answers else speed),  # logged answers have no times
         "mean": means,
         "generator": summary.generator,
         "adapter": file_hash(adapter_file()) if options.style == "short" else None,
@@ -100,15 +96,18 @@ def answer(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def known_speed(results: Path) -> dict[str, Any]:
-    """The speed of an earlier run, for one that takes its answers from the log."""
-    if not results.exists():
-        return {}
-    found = json.loads(results.read_text(encoding="utf-8"))
-    return {name: found[name] for name in SPEED if name in found}
+    """The speed of an earlier run, for a run that takes its answers from the log."""
+    earlier = read_figures(results) if results.exists() else {}
+    return {name: earlier[name] for name in SPEED if name in earlier}
+
+
+def read_figures(path: Path) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return figures
 
 
 def write_sheet(options: argparse.Namespace) -> None:
-    """A sample of the triples that passed, to be read."""
+    """Write a sample of the triples for the reader."""
     rows = pq.read_table(options.out / "triples.parquet").to_pylist()
     if len(rows) > options.sample:
         rows = random.Random(0).sample(rows, options.sample)
@@ -120,24 +119,22 @@ def write_sheet(options: argparse.Namespace) -> None:
 
 
 def count(options: argparse.Namespace) -> dict[str, Any]:
-    """The reader's verdicts, counted; of the held-out tenth only they are kept."""
+    """Count the reader's verdicts; of the held-out tenth they are also written to judged/."""
     with sheet_path(options).open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t"))
     unread = [row["id"] for row in rows if {row["step_1"], row["step_2"]} - {"0", "1"}]
     if unread:
         raise SystemExit(f"{sheet_path(options)}: no verdict of 0 or 1 for {unread[:5]}")
     if options.captions != "own":
-        kept = ["\t".join(VERDICTS), *("\t".join(row[name] for name in VERDICTS) for row in rows)]
-        write_text(
-            HERE / "judged" / f"{options.captions}-{options.style}.tsv", "\n".join(kept) + "\n"
-        )
-    good = {step: sum(row[step] == "1" for row in rows) for step in ("step_1", "step_2")}
-    both = sum(row["step_1"] == row["step_2"] == "1" for row in rows)
-    return {
-        "judged": len(rows),
-        "meaning_kept": share(both, len(rows)),
-        **{f"meaning_kept_{step}": share(good[step], len(rows)) for step in good},
+        lines = ["\t".join(VERDICTS), *("\t".join(row[name] for name in VERDICTS) for row in rows)]
+        write_text(HERE / "judged" / sheet_path(options).name, "\n".join(lines) + "\n")
+    steps = {"": ("step_1", "step_2"), "_step_1": ("step_1",), "_step_2": ("step_2",)}
+    good = {
+        name: sum(all(row[step] == "1" for step in needed) for row in rows)
+        for name, needed in steps.items()
     }
+    shares = {f"meaning_kept{name}": share(number, len(rows)) for name, number in good.items()}
+    return {"judged": len(rows), **shares}
 
 
 ROWS = (
@@ -155,13 +152,13 @@ def table(results: Path = HERE / "results") -> str:
         "|---|---|---|---|---|",
     ]
     for name, title in ROWS:
-        found = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
-        seconds = found.get("processor_seconds_per_caption")
-        changed = [round(100 * (1 - found["mean"][f"overlap_{step}"])) for step in (1, 2)]
+        figures = read_figures(results / f"{name}.json")
+        seconds = figures.get("processor_seconds_per_caption")
+        changed = [round(100 * (1 - figures["mean"][f"overlap_{step}"])) for step in (1, 2)]
         cells = (
             title,
-            _cell(found["yield"]),
-            _cell(found["meaning_kept"]) if "meaning_kept" in found else "not read yet",
+            _cell(figures["yield"]),
+            _cell(figures["meaning_kept"]) if "meaning_kept" in figures else "not read yet",
             f"{1 / seconds:.2f}" if seconds else "",
             f"{changed[0]} %, {changed[1]} %",
         )
@@ -169,9 +166,9 @@ def table(results: Path = HERE / "results") -> str:
     return "\n".join(lines)
 
 
-def _cell(found: dict[str, Any]) -> str:
-    low, high = found["interval"]
-    return f"{found['percent']} % ({found['good']} of {found['of']}; {low} to {high})"
+def _cell(figure: dict[str, Any]) -> str:
+    low, high = figure["interval"]
+    return f"{figure['percent']} % ({figure['good']} of {figure['of']}; {low} to {high})"
 
 
 def sheet_path(options: argparse.Namespace) -> Path:
@@ -198,12 +195,13 @@ def main() -> None:
     (HERE / "judged").mkdir(exist_ok=True)
     results = HERE / "results" / f"{options.captions}-{options.style}.json"
     if options.what == "answer":
-        found = known_speed(results) | answer(options)
+        figures = known_speed(results) | answer(options)
         write_sheet(options)
     else:
-        found = json.loads(results.read_text(encoding="utf-8")) | count(options)
-    write_text(results, json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+        figures = read_figures(results) | count(options)
+    text = json.dumps(figures, indent=1)
+    write_text(results, text + "\n")
+    print(text)
 
 
 if __name__ == "__main__":

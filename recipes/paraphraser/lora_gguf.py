@@ -20,20 +20,17 @@ NAMES = {
 def permute(rows: np.ndarray, heads: int) -> np.ndarray:
     """Rows of a query or key projection [heads*size, r]: halves (transformers) to pairs.
 
-    transformers rotates the first half of a head against the second, llama.cpp rotates
-    neighbours; the base weights were reordered when transformers read the GGUF, so the
-    adapter must be ordered back.
+    transformers rotates the first half of a head against the second, llama.cpp rotates neighbours.
+    transformers reorders the base weights when it reads the GGUF; this is the inverse.
     """
     half = rows.shape[0] // heads // 2
     return rows.reshape(heads, 2, half, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
 def tensors_of(model: Any) -> dict[str, np.ndarray]:
-    """llama.cpp's name -> float32 matrix, for every LoRA factor of the model."""
-    heads = {
-        "attn_q": model.config.num_attention_heads,
-        "attn_k": model.config.num_key_value_heads,
-    }
+    """llama.cpp's name to float32 matrix, for every LoRA factor of the model."""
+    config = model.config
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     tensors = {}
     for index, layer in enumerate(model.get_base_model().model.layers):
         for path, name in NAMES.items():
@@ -52,7 +49,7 @@ def tensors_of(model: Any) -> dict[str, np.ndarray]:
 
 
 def write_adapter(model: Any, path: Path) -> None:
-    """Factors whose rows divide into blocks of 32 are stored as Q8_0, the others as fp16."""
+    """Write the adapter; factors whose rows divide into blocks of 32 as Q8_0, others as fp16."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")

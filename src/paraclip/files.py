@@ -1,4 +1,4 @@
-"""Whole files or none: every result is written beside its place and moved there at the end."""
+"""Files are written completely or not at all; inputs are bounded and checked."""
 
 import errno
 import fcntl
@@ -11,40 +11,46 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-from paraclip.errors import UserError
+from paraclip.errors import UserError, printable
+
+OTHER_PATH = "Choose another output path."
+DISK_ERRORS = (
+    ((errno.ENOSPC, errno.EDQUOT), "the disk is full", "Free some space and run again."),
+    ((errno.EACCES, errno.EROFS, errno.EPERM), "may not be written", OTHER_PATH),
+    ((errno.EFBIG,), "exceeds the largest allowed file size", OTHER_PATH),
+    ((errno.ENAMETOOLONG,), "has a name that is too long", "Choose a shorter name."),
+    (
+        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+        "cannot be written: a folder or a file is in the way",
+        OTHER_PATH,
+    ),
+)
+"""Error numbers of the operating system, with what happened and a hint."""
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, or a place that cannot be written, into a `UserError` that names it."""
+    """Raise `UserError` for a full disk or a path that cannot be written."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(path, "the disk is full", "Free some space and run again.") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(path, "may not be written", "Choose another output place.") from error
-        if error.errno == errno.EFBIG:
-            what = "may not grow so large here"
-            raise UserError(path, what, "Choose another output place.") from error
-        if error.errno == errno.ENAMETOOLONG:
-            raise UserError(path, "is too long a name", "Choose a shorter one.") from error
-        if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
-            what = "is no place for it: a folder or a file is in the way"
-            raise UserError(path, what, "Choose another output place.") from error
+        for numbers, what, hint in DISK_ERRORS:
+            if error.errno in numbers:
+                raise UserError(path, what, hint) from error
         raise
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; it becomes `path` only if the block succeeds.
+    """Yield a temporary path in the same folder, renamed to `path` if the block succeeds.
 
     Raises:
-        UserError: the disk is full or the place may not be written; nothing half stays behind.
+        UserError: the disk is full, the path cannot be written, or it is a pipe or a device. No
+            incomplete file remains.
     """
     path = Path(path)
-    check_name(path)
-    # Two containers on one disk may have the same process id, so that names nothing.
+    check_input(path, OTHER_PATH)
+    # Not the process id: two containers on one disk may share it.
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
     try:
         with disk_errors(path):
@@ -59,31 +65,21 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def check_name(path: Path | str) -> None:
-    """Refuse a path that cannot be written into a table or a report.
-
-    Raises:
-        UserError: its name is not UTF-8, or holds a NUL.
-    """
+    """Raise UserError for a path that is not UTF-8 or holds a NUL."""
     name = str(path)
     if "\0" in name:
-        raise UserError(name.replace("\0", "\\0"), "holds a NUL character", "Check the name.")
+        raise UserError(printable(name), "holds a NUL character", "Check the name.")
     try:
         name.encode()
     except UnicodeEncodeError:
-        shown = name.encode("utf-8", "backslashreplace").decode()
-        raise UserError(shown, "is a name that is not UTF-8", "Rename it.") from None
+        raise UserError(printable(name), "is a name that is not UTF-8", "Rename it.") from None
 
 
-def check_input(path: Path | str) -> None:
-    """Refuse an input that is there but that no reader should open.
+def check_input(path: Path | str, hint: str = "Write its content to a file and name that.") -> None:
+    """Refuse pipes, which may block for ever, and devices such as /dev/zero, which never end.
 
-    A pipe blocks until somebody writes into it, and a device such as /dev/zero never ends.
-
-    Args:
-        path: on this machine. That nothing is there is for the reader to report.
-
-    Raises:
-        UserError: the name is not UTF-8, or it is a pipe, a socket or a device.
+    Raises UserError with the hint for a pipe, a socket or a device; the reader reports missing
+    files.
     """
     check_name(path)
     try:
@@ -91,39 +87,33 @@ def check_input(path: Path | str) -> None:
     except OSError:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        what = "is a pipe, a socket or a device, not a file"
-        raise UserError(path, what, "Write its content to a file and name that.")
+        raise UserError(path, "is a pipe, a socket or a device, not a file", hint)
 
 
 def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None:
-    """Refuse an output path that is one of the inputs, by whatever name.
+    """Refuse an output path that is one of the inputs.
 
     Args:
-        output: where something will be written.
-        inputs: what is read; those that are not files on this machine are passed over.
+        output: path that will be written; if it does not exist, no input is looked at.
+        inputs: paths that are read; URLs and missing files are ignored.
 
     Raises:
-        UserError: it is the same file, also by a symbolic or a hard link.
+        UserError: both are the same file, also through a symbolic or a hard link.
     """
+    if not os.path.exists(output):
+        return
     for path in inputs:
         with suppress(OSError, ValueError):
             if os.path.samefile(output, path):
                 what = f"is the input {path}, which would be overwritten"
-                raise UserError(output, what, "Choose another output place.")
+                raise UserError(output, what, OTHER_PATH)
 
 
 def take_lock(file: IO[bytes], name: Path, hint: str) -> None:
-    """Keep other processes from an open file until it is closed, however this process ends.
+    """Lock an open file until it is closed or the process ends.
 
-    A file system that knows no locks gives none, and says nothing.
-
-    Args:
-        file: open for writing.
-        name: the place that the error names.
-        hint: what to do if another process has it.
-
-    Raises:
-        UserError: another process has it.
+    This has no effect on a file system without locks. Raises UserError with the path `name` and
+    the hint if another process holds the lock.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,11 +125,7 @@ def take_lock(file: IO[bytes], name: Path, hint: str) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask for it out of a folder until the block ends.
-
-    Raises:
-        UserError: another process is in it, or it may not be written.
-    """
+    """Lock a folder, created if needed, until the block ends; raises UserError if it is locked."""
     path = folder / ".lock"
     with disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +136,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a whole text file or none of it."""
+    """Write a text file as UTF-8; raises as `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -159,25 +145,20 @@ def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
     """The bytes of a small file.
 
     Raises:
-        OSError: it is missing or may not be read.
-        UserError: it holds more than `most` bytes, or is no regular file.
+        OSError: it is missing or cannot be read.
+        UserError: it holds more than `most` bytes, or is not a regular file.
     """
     check_input(path)
     with Path(path).open("rb") as source:
         content = source.read(most + 1)
     if len(content) > most:
         what = f"holds more than {most / 2**20:.0f} MiB"
-        raise UserError(path, what, "Check that it is the file that was meant.")
+        raise UserError(path, what, "Check that it is the right file.")
     return content
 
 
 def file_hash(path: Path | str) -> str:
-    """SHA-256 of a file, the first 16 hex digits.
-
-    Raises:
-        OSError: it is missing or may not be read.
-        UserError: it is no regular file.
-    """
+    """The first 16 hex digits of a file's SHA-256; raises as `read_bounded`."""
     check_input(path)
     with Path(path).open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()[:16]
@@ -189,7 +170,6 @@ def text_hash(text: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where things that can be made again are kept: `PARACLIP_CACHE`, else `~/.cache/paraclip`."""
-    named = os.environ.get("PARACLIP_CACHE")
+    """Folder of all caches: `PARACLIP_CACHE`, by default `~/.cache/paraclip`."""
     root = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(named if named else f"{root}/paraclip").expanduser()
+    return Path(os.environ.get("PARACLIP_CACHE") or f"{root}/paraclip").expanduser()

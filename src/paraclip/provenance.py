@@ -1,9 +1,10 @@
-"""What made a result: versions, machine, settings, time. Goes into every file that is written."""
+"""Provenance of every written file: versions, machine, settings, time."""
 
 import os
 import platform
 import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -20,17 +21,15 @@ PACKAGES = (
 
 def package_versions() -> dict[str, str]:
     """Versions of ParaCLIP, Python and the libraries that figures depend on."""
-    found = {"paraclip": paraclip.__version__, "python": platform.python_version()}
+    versions = {"paraclip": paraclip.__version__, "python": platform.python_version()}
     for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def now() -> str:
-    """The time in UTC, to the second, as ISO 8601 has it."""
+    """The time in UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -40,7 +39,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """The processor's trade name where Linux tells it, else the architecture."""
+    """The processor's trade name from Linux, else the architecture."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             return next(line.split(":")[1].strip() for line in lines if "model name" in line)
@@ -49,13 +48,13 @@ def processor_name() -> str:
 
 
 def program() -> str:
-    """What was called: paraclip, or a script."""
+    """The name of the running program: paraclip, or a script."""
     name = os.path.basename(sys.argv[0])
     return name if name.endswith(".py") and name != "__main__.py" else "paraclip"
 
 
 def without_secrets(text: str) -> str:
-    """A text whose addresses have neither user and password nor a query, which may hold a key."""
+    """The text with user, password and query removed from its URLs."""
     return QUERY.sub(r"\1?...", USER.sub(r"\1", text))
 
 
@@ -63,7 +62,7 @@ def provenance(**settings: Any) -> dict[str, Any]:
     """A JSON-able record of how a result was made.
 
     Args:
-        settings: whatever decides the result: configuration, input hashes, seed, generator.
+        settings: everything that decides the result: configuration, input hashes, seed, generator.
     """
     return {
         "command": [program(), *map(without_secrets, sys.argv[1:])],

@@ -12,7 +12,7 @@ import paper_suite
 import published_figures
 from paraclip.evaluation.benchmarks.sts import YEARS
 from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
-from paraclip.models.wheels import TEXT_PACKAGE
+from paraclip.models.hub import TEXT_PACKAGE
 
 
 def test_exact_search_beside_the_bare_product(run, monkeypatch: pytest.MonkeyPatch) -> None:

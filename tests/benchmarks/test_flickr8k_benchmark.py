@@ -14,8 +14,8 @@ from text_sets import write_sts, write_sugar_crepe_pp
 
 import flickr8k
 from paraclip.models.encoder import Architecture
+from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.models.mini import Mini
-from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.training.config import TrainOptions
 from paraclip.training.losses.objective import objective_of
 from paraclip.training.recipes import resolved

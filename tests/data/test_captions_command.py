@@ -42,6 +42,22 @@ def test_broken_rows_are_printed_and_written(tmp_path: Path, capsys: pytest.Capt
     assert (tmp_path / "broken.tsv").read_text() == f"{source}:3\tthe caption is empty\n"
 
 
+@pytest.mark.parametrize("name", ["cat.txt", "cat.png", "deep/dog.txt", "stray.txt", "link"])
+def test_the_list_of_problems_overwrites_no_file_of_the_folder(tmp_path: Path, name: str) -> None:
+    source = tmp_path / "pictures"
+    for stem in ("cat", "deep/dog"):
+        draw(source / f"{stem}.png"), put(source / f"{stem}.txt", "A pet.\n")
+    put(source / "stray.txt", "A bird.\n")
+    (source / "link").symlink_to(source / "cat.txt")
+    before = (source / name).read_bytes()
+    with pytest.raises(UserError, match="would be overwritten"):
+        show(str(source), "--max-broken", "1", "--problems", str(source / name))
+    assert (source / name).read_bytes() == before
+    for _ in range(2):  # also where the list exists
+        show(str(source), "--max-broken", "1", "--problems", str(source / "problems.tsv"))
+    assert "stray.txt\tthere is no picture" in (source / "problems.tsv").read_text()
+
+
 def test_too_many_broken_rows_are_an_error_but_still_written(tmp_path: Path) -> None:
     source = put(tmp_path / "a.csv", "caption,n\nAn apple,1\n,2\n")
     with pytest.raises(UserError, match="1 of 2 rows are broken"):
@@ -54,7 +70,7 @@ def test_none_reads_captions_alone(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "1 captions, 0 with a picture" in capsys.readouterr().out
 
 
-def test_broken_pictures_are_found_when_asked(
+def test_check_images_reports_broken_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     draw(tmp_path / "a.png")
@@ -71,10 +87,8 @@ def test_broken_pictures_are_found_when_asked(
         show(source, "--check-images")
 
 
-def test_what_would_steer_the_terminal_is_not_printed(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_control_characters_are_not_printed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     show(put(tmp_path / "a.csv", "caption\nAn \x1b[31mapple\x1b]0;title\x07 é\n"))
-    said = capsys.readouterr().out
-    assert "An \ufffd[31mapple\ufffd" in said and "é" in said
-    assert "\x1b" not in said and "\x07" not in said
+    printed = capsys.readouterr().out
+    assert r"An \x1b[31mapple\x1b" in printed and "é" in printed
+    assert "\x1b" not in printed and "\x07" not in printed

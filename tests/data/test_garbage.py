@@ -111,8 +111,8 @@ def feed(path: Path) -> None:
 @GARBAGE
 @given(content=st.binary(max_size=300))
 def test_bytes(suffix: str, content: bytes) -> None:
-    with folder() as place:
-        path = place / f"a.{suffix}"
+    with folder() as root:
+        path = root / f"a.{suffix}"
         path.write_bytes(content)
         feed(path)
 
@@ -122,40 +122,40 @@ def test_bytes(suffix: str, content: bytes) -> None:
 def test_delimited_nonsense(table: list[Any], split: str) -> None:
     lines = [split.join(map(str, row)) for row in table if isinstance(row, dict | list)]
     content = "\n".join(["caption,image,id,paraphrase_1", *lines])
-    with folder() as place:
+    with folder() as root:
         for suffix in ("csv", "tsv"):
             text = content.replace(",", "\t") if suffix == "tsv" else content
-            (place / f"a.{suffix}").write_bytes(text.encode("utf-8", "surrogatepass"))
-            feed(place / f"a.{suffix}")
+            (root / f"a.{suffix}").write_bytes(text.encode("utf-8", "surrogatepass"))
+            feed(root / f"a.{suffix}")
 
 
 @GARBAGE
 @given(table=TABLES, depth=st.sampled_from([0, 0, 0, 200, 20_000]))
 def test_json_nonsense(table: list[Any], depth: int) -> None:
     deep = "[" * depth + "]" * depth if depth else "1"
-    with folder() as place:
+    with folder() as root:
         lines = [json.dumps(row) for row in table] + [deep]
-        (place / "a.jsonl").write_text("\n".join(lines))
-        feed(place / "a.jsonl")
-        (place / "a.json").write_text(json.dumps(table))
-        feed(place / "a.json")
-        (place / "a.json").write_text(f"[{', '.join(lines)}]")
-        feed(place / "a.json")
-        (place / "a.jsonl.provenance.json").write_text(deep)
-        read_provenance(place / "a.jsonl")
+        (root / "a.jsonl").write_text("\n".join(lines))
+        feed(root / "a.jsonl")
+        (root / "a.json").write_text(json.dumps(table))
+        feed(root / "a.json")
+        (root / "a.json").write_text(f"[{', '.join(lines)}]")
+        feed(root / "a.json")
+        (root / "a.jsonl.provenance.json").write_text(deep)
+        read_provenance(root / "a.jsonl")
 
 
 @GARBAGE
 @given(
-    found=st.dictionaries(NAMES, VALUES, max_size=4),
+    values=st.dictionaries(NAMES, VALUES, max_size=4),
     images=TABLES | VALUES,
     annotations=TABLES | VALUES,
 )
-def test_json_objects_of_nonsense(found: dict[str, Any], images: Any, annotations: Any) -> None:
-    with folder() as place:
-        for value in (found, found | {"images": images, "annotations": annotations}):
-            (place / "a.json").write_text(json.dumps(value))
-            feed(place / "a.json")
+def test_json_objects_of_nonsense(values: dict[str, Any], images: Any, annotations: Any) -> None:
+    with folder() as root:
+        for value in (values, values | {"images": images, "annotations": annotations}):
+            (root / "a.json").write_text(json.dumps(value))
+            feed(root / "a.json")
 
 
 COLUMNS = st.one_of(
@@ -182,9 +182,9 @@ def test_parquet_nonsense(columns: list[tuple[str, Any]]) -> None:
         except (pa.ArrowException, UnicodeError):  # half of a surrogate pair
             arrays.append(pa.nulls(3))
     table = pa.Table.from_arrays(arrays, [name for name, _ in columns])
-    with folder() as place:
-        pq.write_table(table, place / "a.parquet")
-        feed(place / "a.parquet")
+    with folder() as root:
+        pq.write_table(table, root / "a.parquet")
+        feed(root / "a.parquet")
 
 
 @GARBAGE
@@ -206,8 +206,8 @@ def test_parquet_nonsense(columns: list[tuple[str, Any]]) -> None:
 def test_shards_of_nonsense(
     members: list[tuple[str, bytes]], headers: dict[str, str], cut: int
 ) -> None:
-    with folder() as place:
-        path = place / "a.tar"
+    with folder() as root:
+        path = root / "a.tar"
         with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
             for name, content in members:
                 member = tarfile.TarInfo(name)
@@ -227,7 +227,7 @@ def test_shards_of_nonsense(
     )
 )
 def test_folders_of_nonsense(files: dict[str, bytes]) -> None:
-    with folder() as place:
+    with folder() as root:
         for name, content in files.items():
-            (place / name).write_bytes(content)
-        feed(place)
+            (root / name).write_bytes(content)
+        feed(root)

@@ -45,7 +45,7 @@ def test_a_relative_folder_with_a_slash_is_read(
 @pytest.mark.parametrize(
     "whole", ['[{"caption": "A cat."}]', '{"images": [], "annotations": []}', "[]"]
 )
-def test_what_follows_the_json_is_an_error(tmp_path: Path, whole: str, tail: str) -> None:
+def test_trailing_text_after_json_is_an_error(tmp_path: Path, whole: str, tail: str) -> None:
     source = put(tmp_path / "a.json", whole + tail)
     with pytest.raises(UserError, match="is not JSON") as caught:
         lenient(source)
@@ -87,7 +87,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
             reader(str(tmp_path / "a.parquet"))
 
 
-def test_dates_that_python_does_not_know_are_no_traceback(tmp_path: Path) -> None:
+def test_dates_beyond_those_of_python_are_no_traceback(tmp_path: Path) -> None:
     dates = pa.array([10**7, 0], pa.int32()).cast(pa.date32())
     source = parquet(tmp_path / "a.parquet", caption=["A cat.", "A dog."], id=dates)
     problems = Problems(1.0)
@@ -97,7 +97,7 @@ def test_dates_that_python_does_not_know_are_no_traceback(tmp_path: Path) -> Non
     assert len(read_pairs(other, problems=problems)) == 2 and not problems.count
 
 
-def test_gaps_of_pandas_are_no_paraphrase(tmp_path: Path) -> None:
+def test_nan_is_no_paraphrase(tmp_path: Path) -> None:
     columns = {name: ["A cat.", "A dog."] for name in TEXTS}
     columns["paraphrase_2"] = pa.array([float("nan")] * 2)
     source = parquet(tmp_path / "a.parquet", id=["1", "2"], **columns)
@@ -133,7 +133,7 @@ def test_a_score_beyond_32_bits_is_a_broken_row(tmp_path: Path) -> None:
     assert "too large" in problems.listed[0][1]
 
 
-def test_pictures_of_one_name_are_told_apart_or_refused(tmp_path: Path) -> None:
+def test_pictures_of_one_name_are_resolved_or_refused(tmp_path: Path) -> None:
     for folder, colour in (("x", "red"), ("y", "blue")):
         (tmp_path / folder).mkdir()
         Image.new("RGB", (4, 4), colour).save(tmp_path / folder / "1.png")
@@ -217,7 +217,7 @@ def test_grey_of_32_bits_keeps_its_shade(tmp_path: Path, values: np.ndarray, exp
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
-def test_grey_without_a_meaning_is_refused(tmp_path: Path, value: float) -> None:
+def test_grey_out_of_range_is_refused(tmp_path: Path, value: float) -> None:
     Image.fromarray(np.full((9, 9), value, np.float32)).save(tmp_path / "grey.tif")
     with pytest.raises(UserError, match="negative or not finite"):
         open_image(str(tmp_path / "grey.tif"), 8)

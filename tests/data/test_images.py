@@ -97,7 +97,7 @@ def test_the_camera_orientation_is_applied(tmp_path: Path, held: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_a_broken_note_of_the_camera_is_passed_over(tmp_path: Path) -> None:
+def test_broken_exif_is_ignored(tmp_path: Path) -> None:
     picture = Image.new("RGB", (30, 20), RED)
     path = saved(tmp_path / "odd.jpg", picture, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert open_image(path, 32).size == (30, 20)
@@ -112,8 +112,8 @@ def test_a_tar_member_is_read(tmp_path: Path) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(content.getvalue())
             archive.addfile(member, io.BytesIO(content.getvalue()))
-    for place in (str(shard), f"file://{shard}"):
-        assert open_image(f"tar://b.png::{place}", 32).size == (60, 50)
+    for source in (str(shard), f"file://{shard}"):
+        assert open_image(f"tar://b.png::{source}", 32).size == (60, 50)
     with pytest.raises(UserError, match="no such picture"):
         open_image(f"tar://c.png::{shard}", 32)
     with pytest.raises(UserError, match="no such picture"):

@@ -1,4 +1,4 @@
-"""Broken rows: how many are put up with, and what is said about them."""
+"""Broken rows: accepted shares, lists and messages."""
 
 import pytest
 
@@ -61,11 +61,11 @@ def test_the_list_is_written_even_with_undecodable_names(tmp_path) -> None:
 
 @pytest.mark.parametrize("share", [-3, 7, 1.01, float("nan")])
 def test_a_limit_that_is_no_share_is_refused(share: float) -> None:
-    with pytest.raises(UserError, match=r"--max-broken: .* is no share of the rows"):
+    with pytest.raises(UserError, match=r"--max-broken: .* is not a share of the rows"):
         Problems(share)
 
 
-def test_what_was_noted_elsewhere_is_taken_over() -> None:
+def test_problems_of_another_object_are_added() -> None:
     one, other = Problems(), Problems()
     one.add("a:1", "broken")
     other.add("b:2", "gone", rows=3)

@@ -25,7 +25,7 @@ def test_flickr8k_has_five_captions_a_picture() -> None:
     assert open_image(str(rows[0].image), 224).size == (224, 224)
 
 
-def test_coco_is_read_as_it_lies() -> None:
+def test_coco_is_read_without_conversion() -> None:
     rows = read(str(DATA / "coco" / "captions.json"))
     assert len({row.image for row in rows}) == 337 == len({row.image_id for row in rows})
     assert len(rows) == 1_686

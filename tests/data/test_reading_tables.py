@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,12 +15,12 @@ from hypothesis import strategies as st
 from source_files import draw, json_lines, lenient, put, read, texts
 
 from paraclip.data import lines
+from paraclip.data.captions import LONGEST_CAPTION, Record
 from paraclip.data.config import Columns
 from paraclip.data.delimited import csv_fields, unquoted
 from paraclip.data.lines import bounded_lines
 from paraclip.data.problems import Problems
-from paraclip.data.reading import read_captions
-from paraclip.data.record import LONGEST_CAPTION
+from paraclip.data.reading import READERS, read_captions
 from paraclip.errors import UserError
 
 ROWS = [
@@ -61,7 +62,7 @@ def test_named_columns_are_read(tmp_path: Path, ending: str) -> None:
     assert (second.id, second.caption, second.image) == ("k2", 'Grüße, "Ahoi" 鳶', None)
 
 
-def test_a_missing_column_lists_what_there_is(tmp_path: Path, ending: str) -> None:
+def test_a_missing_column_lists_the_available_ones(tmp_path: Path, ending: str) -> None:
     source = table(tmp_path, ending, ROWS)
     with pytest.raises(UserError, match="no column 'texte'") as caught:
         read(source, Columns(caption="texte"))
@@ -73,7 +74,7 @@ def test_a_missing_column_lists_what_there_is(tmp_path: Path, ending: str) -> No
             read(source, Columns(caption="text", **{flag: "other"}))
 
 
-def test_without_id_and_picture_the_row_number_serves(tmp_path: Path, ending: str) -> None:
+def test_the_row_number_replaces_a_missing_id_and_picture(tmp_path: Path, ending: str) -> None:
     source = table(tmp_path, ending, [{"caption": "One"}, {"caption": "Two"}])
     rows = read(source)
     first = 2 if ending in ("csv", "tsv") else 1  # the header is a line too
@@ -85,10 +86,10 @@ def test_without_id_and_picture_the_row_number_serves(tmp_path: Path, ending: st
 def test_several_captions_share_a_picture(tmp_path: Path, ending: str) -> None:
     picture = draw(tmp_path / "images" / "sea.png")
     rows = [{"image": "sea.png", "caption": text} for text in ("The sea", "Water")]
-    found = read(table(tmp_path, ending, rows))
-    assert [row.image for row in found] == [picture] * 2
-    assert [row.image_id for row in found] == ["sea.png"] * 2
-    assert len({row.id for row in found}) == 2
+    rows_read = read(table(tmp_path, ending, rows))
+    assert [row.image for row in rows_read] == [picture] * 2
+    assert [row.image_id for row in rows_read] == ["sea.png"] * 2
+    assert len({row.id for row in rows_read}) == 2
 
 
 def test_the_folder_of_pictures_can_be_named(tmp_path: Path, ending: str) -> None:
@@ -146,7 +147,7 @@ def test_up_to_one_in_a_hundred_rows_may_be_broken(tmp_path: Path, ending: str) 
         list(read_captions(source, None, Problems(0.009)))
 
 
-def test_reading_holds_little_of_a_long_file(tmp_path: Path, ending: str) -> None:
+def test_reading_a_long_file_needs_little_memory(tmp_path: Path, ending: str) -> None:
     rows = [{"caption": f"{row} " + "kite " * 200} for row in range(6_000)]
     source = table(tmp_path, ending, rows)
     del rows
@@ -214,7 +215,7 @@ def test_a_row_without_its_id_is_broken(tmp_path: Path, ending: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
-def test_made_up_ids_meet_no_given_one(tmp_path: Path, ending: str) -> None:
+def test_generated_ids_differ_from_given_ones(tmp_path: Path, ending: str) -> None:
     rows = [{"id": "p", "caption": ["One", "Two"]}, {"id": "p-2", "caption": ["Three"]}]
     assert len(read(table(tmp_path, ending, rows))) == 3
     rows = [{"id": "p", "caption": ["One"]}, {"id": "p", "caption": ["Two"]}]
@@ -269,7 +270,7 @@ def test_csv_rows_of_other_lengths_are_skipped(tmp_path: Path) -> None:
     ]
 
 
-def test_an_open_quote_counts_all_rows_that_it_takes(tmp_path: Path) -> None:
+def test_an_open_quote_counts_all_lines_that_it_spans(tmp_path: Path) -> None:
     source = put(tmp_path / "a.csv", 'caption,n\nOne,1\n"Two,2\nThree,3\nFour,4\n')
     good, problems = lenient(source)
     assert good == ["One"]
@@ -295,7 +296,7 @@ def test_overlong_lines_are_skipped_and_later_rows_keep_their_number(
         assert problems.listed == [(f"{source}:3", "the line is longer than 1 MiB")]
 
 
-def test_packed_and_marked_files_are_read(tmp_path: Path) -> None:
+def test_compressed_files_and_byte_order_marks_are_read(tmp_path: Path) -> None:
     content = "\ufeffcaption\nGrüße\n".encode()
     assert texts(put(tmp_path / "a.csv", content)) == ["Grüße"]
     assert texts(put(tmp_path / "a.csv.gz", gzip.compress(content))) == ["Grüße"]
@@ -303,7 +304,7 @@ def test_packed_and_marked_files_are_read(tmp_path: Path) -> None:
         texts(put(tmp_path / "cut.csv.gz", gzip.compress(content * 99)[:-30]))
 
 
-def test_utf16_is_named_with_its_mend(tmp_path: Path) -> None:
+def test_utf16_is_reported_with_a_hint(tmp_path: Path) -> None:
     source = put(tmp_path / "a.csv", "caption\nOne\n".encode("utf-16"))
     with pytest.raises(UserError, match="is in UTF-16") as caught:
         read(source)
@@ -325,9 +326,9 @@ def test_csv_gives_back_what_was_written(rows: list[list[str]]) -> None:
     numbered = bounded_lines(
         io.BytesIO(content.getvalue().encode("utf-8", "replace")), "a", Problems()
     )
-    found = csv_fields(((number, line.decode()) for number, line in numbered), "a", Problems())
+    rows_read = csv_fields(((number, line.decode()) for number, line in numbered), "a", Problems())
     clean = [[text.encode("utf-8", "replace").decode() for text in row] for row in rows]
-    assert [fields for _, fields in found] == clean
+    assert [fields for _, fields in rows_read] == clean
 
 
 @pytest.mark.parametrize(
@@ -343,3 +344,19 @@ def test_csv_gives_back_what_was_written(rows: list[list[str]]) -> None:
 )
 def test_tsv_quotes(field: str, text: str) -> None:
     assert unquoted(field) == text
+
+
+def test_a_reader_is_added_by_one_line_in_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_notes(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+        for row, line in enumerate(Path(source).read_text().splitlines(), start=1):
+            yield Record(f"{source}:{row}", row, line)
+
+    source = put(tmp_path / "a.notes", "A kite\n\nA boat\n")
+    with pytest.raises(UserError, match="a format that cannot be read"):
+        read(source)
+    monkeypatch.setitem(READERS, ".notes", read_notes)
+    good, problems = lenient(source)
+    assert good == ["A kite", "A boat"]
+    assert problems.listed == [(f"{source}:2", "the caption is empty")]

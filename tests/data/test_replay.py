@@ -6,17 +6,16 @@ from pathlib import Path
 import pyarrow as pa
 
 from paraclip.data.captions import Caption
-from paraclip.data.replay import with_replay
-from paraclip.data.triples import SCHEMA, TEXTS
+from paraclip.data.triples import SCHEMA, TEXTS, with_replay
 
 
 def triples_of(count: int) -> pa.Table:
     rows = [
         {
-            "id": str(place), "image_id": f"picture {place}", "image": f"p/{place}.png",
-            "caption": f"Kite {place}", "paraphrase_1": "A kite.", "paraphrase_2": "Kites fly.",
+            "id": str(number), "image_id": f"picture {number}", "image": f"p/{number}.png",
+            "caption": f"Kite {number}", "paraphrase_1": "A kite.", "paraphrase_2": "Kites fly.",
         }
-        for place in range(count)
+        for number in range(count)
     ]  # fmt: skip
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
@@ -25,10 +24,10 @@ def caption(text: str, picture: str | None, name: str = "9") -> Caption:
     return Caption(name, text, f"{picture}", picture, "made.csv:1")
 
 
-OTHERS = [caption(f"Sail {place}", f"p/{place}.png", str(place)) for place in range(8)]
+OTHERS = [caption(f"Sail {number}", f"p/{number}.png", str(number)) for number in range(8)]
 
 
-def test_captions_come_behind_as_rows_of_one_text():
+def test_captions_are_appended_as_rows_of_one_text():
     rows = with_replay(triples_of(2), OTHERS, 1.5, 0)
     assert rows.num_rows == 5 and rows.schema.names == SCHEMA.names
     assert rows.slice(0, 2).equals(triples_of(2))

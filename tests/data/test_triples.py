@@ -84,16 +84,16 @@ def test_any_text_survives_both_forms(tmp_path_factory, rows: list[tuple[str, st
     names = ("caption", "paraphrase_1", "paraphrase_2")
     made = [
         {
-            "id": str(place),
+            "id": str(number),
             "image_id": "p",
             **{name: value.strip() for name, value in zip(names, row, strict=True)},
         }
-        for place, row in enumerate(rows)
+        for number, row in enumerate(rows)
     ]
     for ending in ("parquet", "jsonl"):
         write_triples(folder / f"t.{ending}", made, {})
-        found = read_triples(folder / f"t.{ending}").select(["id", "image_id", *names])
-        assert found.to_pylist() == made
+        table = read_triples(folder / f"t.{ending}").select(["id", "image_id", *names])
+        assert table.to_pylist() == made
 
 
 def test_rows_without_a_text_are_left_out_and_listed(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_lines_whose_id_is_null_are_known_by_their_number(tmp_path: Path) -> Non
     assert read_triples(path)["id"].to_pylist() == ["1", "7"]
 
 
-def test_nothing_half_is_left_when_writing_fails(
+def test_no_incomplete_file_is_left_when_writing_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fill_disk(table: pa.Table, path: Path, **options: object) -> None:
@@ -217,7 +217,7 @@ def test_no_provenance_is_empty(tmp_path: Path) -> None:
 def test_images_are_found_by_their_id(tmp_path: Path) -> None:
     kite, swan = draw(tmp_path / "kite.png"), draw(tmp_path / "birds" / "swan.jpg")
     ids = ["kite", "kite.png", "birds/swan.jpg", "swan", "none", "kept"]
-    rows = [triple(str(place)) | {"image_id": name} for place, name in enumerate(ids)]
+    rows = [triple(str(number)) | {"image_id": name} for number, name in enumerate(ids)]
     rows[5]["image"] = "/p/own.png"
     rows[3]["image"] = "moved/swan.jpg"  # written in another working folder
     table = attach_images(pa.Table.from_pylist(rows, SCHEMA), tmp_path)

@@ -8,7 +8,7 @@ from colour_encoder import ColourEncoder, write_flickr8k
 from text_sets import write_sts, write_sugar_crepe_pp
 
 from paraclip.errors import UserError
-from paraclip.evaluation import command, registry
+from paraclip.evaluation import choice, command, registry
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import BENCHMARKS
 from paraclip.evaluation.reporting.report import read_report
@@ -22,7 +22,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     noises = {"steady": 0.1, "brittle": 1.5}
     monkeypatch.setattr(command, "load_model", lambda name, device: ColourEncoder(noises[name]))
     rows = {name: BENCHMARKS[name] for name in ROWS}  # not those that need no data at all
-    monkeypatch.setattr(command, "BENCHMARKS", rows)
+    monkeypatch.setattr(choice, "BENCHMARKS", rows)
     monkeypatch.setattr(registry, "BENCHMARKS", rows)
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "kept"))
@@ -57,7 +57,7 @@ def test_the_data_folder_may_come_from_the_environment(
     config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARACLIP_DATA", str(config.data))
-    (benchmark,) = command.find_benchmarks(replace(config, data=None, benchmarks="sts"))
+    (benchmark,) = choice.find_benchmarks(replace(config, data=None, benchmarks="sts"))
     assert benchmark.name == "sts"
 
 
@@ -67,7 +67,7 @@ def test_what_is_missing_is_said_and_the_rest_is_scored(
     data = Path(config.data or "")
     (data / "sts").rename(data / "elsewhere")
     (data / "flickr8k" / "captions.csv").unlink()
-    found = command.find_benchmarks(config)
+    found = choice.find_benchmarks(config)
     assert [benchmark.name for benchmark in found] == ["paraphrased-retrieval", "sugar-crepe-pp"]
     told = capsys.readouterr().err
     assert "sts left out: --data: " in told and "Get SentEval's STS and SICK" in told
@@ -77,11 +77,11 @@ def test_what_is_missing_is_said_and_the_rest_is_scored(
 def test_named_benchmarks_must_have_their_data(config: EvaluateConfig) -> None:
     nothing = replace(config, data=None)
     with pytest.raises(UserError, match="--pairs: no data folder is named"):
-        command.find_benchmarks(replace(nothing, benchmarks="paraphrased-retrieval"))
+        choice.find_benchmarks(replace(nothing, benchmarks="paraphrased-retrieval"))
     with pytest.raises(UserError, match="no benchmark has its data"):
-        command.find_benchmarks(nothing)
-    with pytest.raises(UserError, match=r"no such benchmark. Did you mean sts\?"):
-        command.find_benchmarks(replace(config, benchmarks="sst"))
+        choice.find_benchmarks(nothing)
+    with pytest.raises(UserError, match=r"is not a benchmark. Did you mean sts\?"):
+        choice.find_benchmarks(replace(config, benchmarks="sst"))
 
 
 def test_ones_own_pairs_pool_and_captions(config: EvaluateConfig, tmp_path: Path) -> None:
@@ -90,10 +90,10 @@ def test_ones_own_pairs_pool_and_captions(config: EvaluateConfig, tmp_path: Path
     (tmp_path / "pool.txt").write_text("red_0.png\nblue_0.png\n")
     own = replace(
         config, data=None, pairs=str(tmp_path / "pairs.csv"), first_column="one",
-        second_column="two", pool=str(tmp_path / "pool.txt"), images=str(data / "images"), k=2,
+        second_column="two", pool=str(tmp_path / "pool.txt"), images=str(data / "images"), k=(2,),
         captions=str(data / "captions.csv"),
     )  # fmt: skip
-    retrieval, both_ways = command.find_benchmarks(own)
+    retrieval, both_ways = choice.find_benchmarks(own)
     assert retrieval.pool == "1 pairs of pairs.csv (one and two), over 2 pictures of pool.txt"
     assert both_ways.pool == "12 pictures and 24 captions of captions.csv"
 
@@ -104,7 +104,7 @@ def test_pairs_without_a_pool_are_refused(config: EvaluateConfig, tmp_path: Path
         config, data=None, pairs=str(tmp_path / "pairs.csv"), benchmarks="paraphrased-retrieval"
     )
     with pytest.raises(UserError, match=r"--pool: no data folder is named. Name a folder of pict"):
-        command.find_benchmarks(alone)
+        choice.find_benchmarks(alone)
 
 
 def test_labels() -> None:
@@ -112,7 +112,7 @@ def test_labels() -> None:
         "base=ViT-B-32:laion2b_s34b_b79k", "mini", "runs/tuned/best.safetensors",
         "runs/merged.safetensors", "ViT-B-32:/w=1.safetensors",
     )  # fmt: skip
-    assert command.label_models(given) == {
+    assert choice.label_models(given) == {
         "base": "ViT-B-32:laion2b_s34b_b79k",
         "mini": "mini",
         "tuned": "runs/tuned/best.safetensors",
@@ -120,6 +120,6 @@ def test_labels() -> None:
         "ViT-B-32:/w=1.safetensors": "ViT-B-32:/w=1.safetensors",
     }
     with pytest.raises(UserError, match="label 'mini' is there twice"):
-        command.label_models(("mini", "mini=other"))
+        choice.label_models(("mini", "mini=other"))
     with pytest.raises(UserError, match="no model is given"):
-        command.label_models(())
+        choice.label_models(())

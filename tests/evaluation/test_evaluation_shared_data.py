@@ -17,8 +17,8 @@ from paraclip.evaluation.inputs.pool import read_names, read_pool
 from paraclip.evaluation.inputs.wordings import KINDS, read_wordings
 from paraclip.evaluation.inputs.zero_shot_data import load_imagenet
 from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.models.hub import TEXT_PACKAGE
 from paraclip.models.loading import load_model
-from paraclip.models.wheels import TEXT_PACKAGE
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 pytestmark = [

@@ -105,7 +105,7 @@ def test_what_is_wrong_with_pairs_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no pairs"):
         read_pairs(tmp_path / "empty.jsonl")
     (tmp_path / "pairs.xlsx").write_text("")
-    with pytest.raises(UserError, match="is of no known kind"):
+    with pytest.raises(UserError, match="has an unknown format"):
         read_pairs(tmp_path / "pairs.xlsx")
 
 
@@ -161,7 +161,7 @@ def test_what_is_no_pool_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no pictures"):
         read_pool(tmp_path)
     (tmp_path / "pool.csv").write_text("x")
-    with pytest.raises(UserError, match="is no pool"):
+    with pytest.raises(UserError, match="is not a pool"):
         read_pool(tmp_path / "pool.csv")
 
 

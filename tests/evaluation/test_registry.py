@@ -9,7 +9,7 @@ import pytest
 from text_sets import write_sts
 
 from paraclip.errors import UserError
-from paraclip.evaluation import command, registry
+from paraclip.evaluation import choice, registry
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import BENCHMARKS, Entry, Missing, in_suite, load
 from paraclip.evaluation.scoring.vectors import Arithmetic
@@ -38,7 +38,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "sts": BENCHMARKS["sts"],
     }
     monkeypatch.setattr(registry, "BENCHMARKS", rows)
-    monkeypatch.setattr(command, "BENCHMARKS", rows)
+    monkeypatch.setattr(choice, "BENCHMARKS", rows)
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
     return module
 
@@ -89,7 +89,7 @@ def test_a_broken_row_breaks_no_other(
 ) -> None:
     for name in ("one", "both"):
         (tmp_path / name).mkdir()
-    found, left_out = command.choose_benchmarks(EvaluateConfig((), data=str(tmp_path)))
+    found, left_out = choice.choose_benchmarks(EvaluateConfig((), data=str(tmp_path)))
     assert len(found) == 1
     assert list(left_out) == ["made-two", "no-module", "no-function", "sts"]
     assert "cannot be loaded" in left_out["no-module"]
@@ -98,7 +98,7 @@ def test_a_broken_row_breaks_no_other(
     assert len(told) == 4 and told[0].startswith("paraclip: made-two left out: --data: ")
     for name in ("no-module", "no-function"):
         with pytest.raises(UserError, match=name):
-            command.find_benchmarks(EvaluateConfig((), name, data=str(tmp_path)))
+            choice.find_benchmarks(EvaluateConfig((), name, data=str(tmp_path)))
 
 
 def test_a_benchmark_half_downloaded_is_told_by_file(made: ModuleType, tmp_path: Path) -> None:
@@ -106,10 +106,10 @@ def test_a_benchmark_half_downloaded_is_told_by_file(made: ModuleType, tmp_path:
         (tmp_path / name).mkdir()
     lost = write_sts(tmp_path / "sts") / "STS" / "STS14-en-test" / "STS.gs.images.txt"
     lost.unlink()
-    _, left_out = command.choose_benchmarks(EvaluateConfig((), data=str(tmp_path)))
+    _, left_out = choice.choose_benchmarks(EvaluateConfig((), data=str(tmp_path)))
     assert re.search(r"STS\.gs\.images\.txt: this file of STS14 is missing", left_out["sts"])
     with pytest.raises(UserError, match=r"STS\.gs\.images\.txt"):
-        command.find_benchmarks(EvaluateConfig((), "sts", data=str(tmp_path)))
+        choice.find_benchmarks(EvaluateConfig((), "sts", data=str(tmp_path)))
 
 
 def test_a_data_folder_that_is_named_must_be_there(
@@ -117,10 +117,10 @@ def test_a_data_folder_that_is_named_must_be_there(
 ) -> None:
     lost = str(tmp_path / "lost")
     with pytest.raises(UserError, match=r"--data: there is no folder .*lost\. Check the name"):
-        command.choose_benchmarks(EvaluateConfig((), suite="quick", data=lost))
+        choice.choose_benchmarks(EvaluateConfig((), suite="quick", data=lost))
     monkeypatch.setenv("PARACLIP_DATA", lost)
     with pytest.raises(UserError, match="PARACLIP_DATA: there is no folder"):
-        command.choose_benchmarks(EvaluateConfig((), suite="quick"))
+        choice.choose_benchmarks(EvaluateConfig((), suite="quick"))
 
 
 def test_what_options_name_must_be_right(tmp_path: Path) -> None:
@@ -128,15 +128,15 @@ def test_what_options_name_must_be_right(tmp_path: Path) -> None:
         (), pairs=str(tmp_path / "none.csv"), pool=str(tmp_path), data=str(tmp_path)
     )
     with pytest.raises(UserError, match=r"none\.csv"):
-        command.find_benchmarks(wrong)
+        choice.find_benchmarks(wrong)
 
 
 def test_suite_and_benchmarks_are_one_or_the_other(tmp_path: Path) -> None:
     both = EvaluateConfig((), benchmarks="sts", suite="paper", data=str(tmp_path))
     with pytest.raises(UserError, match="--benchmarks is given too"):
-        command.find_benchmarks(both)
-    with pytest.raises(UserError, match=r"no such suite. Did you mean paper"):
-        command.find_benchmarks(EvaluateConfig((), data=str(tmp_path), suite="papr"))
+        choice.find_benchmarks(both)
+    with pytest.raises(UserError, match=r"is not a suite. Did you mean paper"):
+        choice.find_benchmarks(EvaluateConfig((), data=str(tmp_path), suite="papr"))
 
 
 def test_a_folder_beside_the_checkout_is_not_taken_unless_named(
@@ -147,7 +147,7 @@ def test_a_folder_beside_the_checkout_is_not_taken_unless_named(
     monkeypatch.chdir(tmp_path / "checkout")
     write_sts(tmp_path / "shared" / "data" / "sts")
     with pytest.raises(UserError, match="no data folder is named"):
-        command.find_benchmarks(EvaluateConfig((), "sts"))
+        choice.find_benchmarks(EvaluateConfig((), "sts"))
     monkeypatch.setenv("PARACLIP_DATA", "../shared/data")
-    (benchmark,) = command.find_benchmarks(EvaluateConfig((), "sts"))
+    (benchmark,) = choice.find_benchmarks(EvaluateConfig((), "sts"))
     assert benchmark.name == "sts"

@@ -182,7 +182,7 @@ def test_imagenet_half_downloaded_is_refused(tmp_path: Path) -> None:
         load_imagenet(tmp_path, HOW)
     (tmp_path / "imagenet" / "n0").mkdir()
     (tmp_path / "imagenet" / "n0" / "a.jpg").touch()
-    with pytest.raises(UserError, match=r"a.jpg: 'n0' is no class of ImageNet-1k"):
+    with pytest.raises(UserError, match=r"a.jpg: 'n0' is not a class of ImageNet-1k"):
         load_imagenet(tmp_path, HOW)
 
 
@@ -246,7 +246,7 @@ def test_what_is_wrong_with_cifar_is_said(small_cifar: Path) -> None:
     with pytest.raises(UserError, match="holds a class 2 of 2"):
         load_cifar10(small_cifar, HOW)
     (folder / "test_batch.bin").write_bytes(whole[:-5])
-    with pytest.raises(UserError, match=r"holds 36,871 bytes, not 36,876: it is there in part"):
+    with pytest.raises(UserError, match=r"holds 36,871 bytes, not 36,876: it is incomplete"):
         load_cifar10(small_cifar, HOW)
     (folder / "test_batch.bin").unlink()
     with pytest.raises(UserError, match=r"test_batch.bin: is missing. Get the binary version"):

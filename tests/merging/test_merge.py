@@ -30,7 +30,7 @@ def test_the_ends_are_base_and_tuned_bit_for_bit():
     assert same_weights(merge(base, tuned, 1.0), tuned)
 
 
-def test_in_between_lies_the_mean_and_neither_model_changes():
+def test_half_gives_the_mean_and_changes_neither_model():
     base, tuned = two_models()
     before = deepcopy(base), deepcopy(tuned)
     merged = merge(base, tuned, 0.25)
@@ -48,7 +48,7 @@ def test_a_share_outside_zero_to_one_is_refused(alpha):
         merge(*two_models(), alpha)
 
 
-def test_image_towers_are_mixed_where_that_is_asked():
+def test_image_towers_are_merged_on_request():
     base, tuned = TinyModel(0), TinyModel(1)
     merged = merge(base, tuned, 0.5, image_tower=True)
     for name, value in base.state_dict().items():
@@ -64,7 +64,7 @@ def test_statistics_are_mixed_and_counts_are_the_bases():
     assert between(torch.tensor(3), torch.tensor(9), 1.0).item() == 9
 
 
-def test_models_that_do_not_belong_together_are_refused():
+def test_models_that_do_not_fit_are_refused():
     base, tuned = two_models()
     with pytest.raises(UserError, match=r"different image towers.*--image-tower"):
         merge(base, TinyModel(1), 0.5)

@@ -18,7 +18,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval
 from paraclip.evaluation.benchmarks.zero_shot import ZeroShot
-from paraclip.evaluation.command import find_benchmarks
+from paraclip.evaluation.choice import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import BENCHMARKS
 from paraclip.evaluation.scoring.bootstrap import Interval
@@ -28,7 +28,7 @@ from paraclip.merging.command import merge_command, standard_names
 from paraclip.merging.config import MergeConfig
 from paraclip.merging.knee import Figure, admissible, knee, robustness
 from paraclip.merging.merge import merge
-from paraclip.merging.sweep import Scoring, rising, sweep
+from paraclip.merging.sweep import SweepOptions, rising, sweep
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
 
@@ -52,11 +52,11 @@ def test_the_rule_by_hand():
     # means within the benchmarks: 0, .3, 1 and 0, 1, 2/3; means of both: 0, .65, 5/6
     assert robustness(HAND) == pytest.approx([0, 0.65, 5 / 6])
     # at alpha 1 R@10 falls by 1.0 [0.5, 1.5]: beyond chance; at 0.5 by 0.2 [-0.3, 0.7]: not
-    assert [admissible(HAND, place) for place in range(3)] == [True, True, False]
+    assert [admissible(HAND, index) for index in range(3)] == [True, True, False]
     assert knee(HAND) == 1
 
 
-def test_without_a_price_the_knee_is_the_most_robust_and_of_equal_ones_the_smallest():
+def test_without_a_cost_the_knee_is_the_most_robust_and_the_smallest_of_a_tie():
     free = [*HAND[:3], curve("image-text-retrieval", "T2I R@10", "standard", (0, 0.1, -0.4))]
     assert knee(free) == 2
     flat = [curve("a", "x", "robust", (0, 2, 2)), curve("b", "y", "standard", (0, 0, 0))]
@@ -68,7 +68,7 @@ def test_the_knee_is_base_where_every_gain_costs():
     assert knee(costly) == 0
 
 
-def test_a_figure_that_is_not_defined_has_no_say():
+def test_an_undefined_figure_is_ignored():
     broken = curve("sts", "STS", "robust", (0, float("nan"), 9))
     assert robustness([*HAND, broken]) == robustness(HAND)
 
@@ -102,7 +102,7 @@ def pair(gap=1.0):
 def made_sweep(tmp_path, alphas=(0.5,), benchmarks=None, **changes):
     benchmarks = benchmarks or [Made("paraphrases", 0.2), Made("image-text-retrieval", -0.001)]
     settings = {"standard": ("image-text-retrieval",), "folder": tmp_path, "resamples": 50}
-    return sweep(*pair(), alphas, benchmarks, Scoring(**(settings | changes)))
+    return sweep(*pair(), alphas, benchmarks, SweepOptions(**(settings | changes)))
 
 
 def test_changes_are_those_of_the_mixtures_and_exactly_paired(tmp_path):
@@ -127,7 +127,7 @@ def test_each_share_is_scored_once_also_after_a_kill(tmp_path):
     assert sum(x.scored for x in benchmarks) == 9
 
 
-def test_other_data_does_not_meet_kept_scores(tmp_path):
+def test_other_data_does_not_use_stored_scores(tmp_path):
     model = TinyModel()
     for data in ({"made": 1}, {"made": 2}):
         benchmark = Made("paraphrases", 0.2, data)
@@ -135,7 +135,7 @@ def test_other_data_does_not_meet_kept_scores(tmp_path):
         assert benchmark.scored == 1
 
 
-def test_kept_scores_come_back_as_they_were(tmp_path):
+def test_stored_scores_load_unchanged(tmp_path):
     items = np.array([[0.1, 3.0], [0.2, 1.0], [0.4, 2.0]])
     groups, clusters = np.array([0, 0, 1]), np.array([5, 6, 6])
     kept = [Metric("a", items, "spearman", groups, headline=False),
@@ -158,7 +158,7 @@ def test_shares_out_of_range_are_refused_and_the_ends_added():
             rising((0.5, wrong))
 
 
-def test_a_sweep_needs_both_a_price_and_a_gain(tmp_path):
+def test_a_sweep_needs_standard_and_other_benchmarks(tmp_path):
     with pytest.raises(UserError, match="no share could cost anything"):
         made_sweep(tmp_path, benchmarks=[Made("paraphrases", 0.2)])
     with pytest.raises(UserError, match="nothing could gain"):
@@ -238,14 +238,14 @@ def check_ends(config, points):
         assert kept["value"]["value"] == pytest.approx(100 * value, abs=1e-4)
 
 
-def test_a_trained_image_tower_is_mixed_where_that_is_asked_and_else_refused(config, capsys):
+def test_a_trained_image_tower_is_merged_only_on_request(config, capsys):
     tuned = load_model(config.tuned, "cpu")
     with torch.no_grad():
         next(tuned.image_tower.parameters()).add_(1.0)
     save_model(tuned, Path(config.tuned))
     words = ["merge", config.base, config.tuned, "--out", config.out]
     assert main(words) == 2
-    assert "give --image-tower" in capsys.readouterr().err and not Path(config.out).exists()
+    assert "add --image-tower" in capsys.readouterr().err and not Path(config.out).exists()
     assert main([*words, "--image-tower"]) == 0
     parts = [next(load_model(x, "cpu").image_tower.parameters())
              for x in (config.base, config.tuned, config.out)]  # fmt: skip
@@ -256,18 +256,18 @@ def test_a_trained_image_tower_is_mixed_where_that_is_asked_and_else_refused(con
     torch.testing.assert_close(mixed, parts[0] + knee * (parts[1] - parts[0]))
 
 
-def test_a_wrong_share_is_told_before_anything_is_loaded(config):
+def test_a_wrong_share_is_an_error_before_anything_is_loaded(config):
     with pytest.raises(UserError, match="--sweep: 2"):
         merge_command(replace(config, base="nowhere.safetensors", sweep=(2.0,)))
 
 
-def test_a_mixture_is_not_written_over_its_models_nor_under_another_ending(config):
-    with pytest.raises(UserError, match="is one of the models"):
+def test_a_mixture_overwrites_no_model_and_needs_the_suffix(config):
+    with pytest.raises(UserError, match="is one of the merged models"):
         merge_command(replace(config, out=config.tuned))
-    with pytest.raises(UserError, match="is no name of a safetensors file"):
+    with pytest.raises(UserError, match="is not the name of a safetensors file"):
         merge_command(replace(config, out="mixed.pt"))
 
 
-def test_a_number_of_draws_that_is_none_is_told_before_anything_is_loaded(config):
+def test_a_wrong_number_of_draws_is_an_error_before_anything_is_loaded(config):
     with pytest.raises(UserError, match="--resamples"):
         merge_command(replace(config, base="nowhere.safetensors", resamples=0))

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub.errors import GatedRepoError
 
 from paraclip.errors import UserError
-from paraclip.models.download import download
+from paraclip.models.published import download
 
 TAG = {"hf_hub": "someone/tiny/", "url": ""}
 
@@ -36,13 +36,13 @@ def unknown_host() -> Exception:
     [
         (gated(), r"HTTP 401.*terms.*hf auth login"),
         (http(403), r"HTTP 403"),
-        (http(404), r"no such file \(HTTP 404\).*say tiny:FILE"),
+        (http(404), r"no such file \(HTTP 404\).*name tiny:FILE"),
         (http(503), r"HTTP 503.*later"),
         (full(), r"the disk is full.*Free"),
         (urllib.error.URLError(full()), "the disk is full"),
-        (PermissionError(errno.EACCES, "denied", "/cache"), "/cache may not be written"),
+        (PermissionError(errno.EACCES, "denied", "/cache"), "/cache is not writable"),
         (RuntimeError("the SHA256 checksum does not not match"), "SHA-256 is wrong"),
-        (unknown_host(), r"nothing answers there.*say tiny:FILE"),
+        (unknown_host(), r"no server answers.*name tiny:FILE"),
     ],
 )
 @pytest.mark.parametrize("wrapped", [False, True])

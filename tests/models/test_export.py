@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from tiny_models import TINY_CLIP, tiny_clip, word_files
 
 from paraclip.errors import UserError
-from paraclip.models.checkpoint import save_model
+from paraclip.models.checkpoint import export, save_model
 from paraclip.models.command import export_command
 from paraclip.models.config import ExportConfig
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
@@ -15,15 +15,10 @@ from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 TEXTS = ["a red disc", "two cats on a beach"]
 
 
-def export(model, folder, half=False) -> str:
-    path = save_model(model, folder / "ours.safetensors", {"base": "random"})
-    out = str(folder / "exported.safetensors")
-    export_command(ExportConfig(str(path), out, half=half))
-    return out
-
-
 def test_open_clip_itself_loads_what_is_exported(clip, tmp_path, monkeypatch, capsys):
-    out = export(clip, tmp_path)
+    path = save_model(clip, tmp_path / "ours.safetensors", {"base": "random"})
+    out = str(tmp_path / "exported.safetensors")
+    export_command(ExportConfig(str(path), out))
     assert f"pretrained='{out}'" in capsys.readouterr().out
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", json.loads(json.dumps(TINY_CLIP)))
     theirs = open_clip.create_model("tiny", pretrained=out).eval()
@@ -33,30 +28,45 @@ def test_open_clip_itself_loads_what_is_exported(clip, tmp_path, monkeypatch, ca
     assert "- base: random" in (tmp_path / "exported.md").read_text()
 
 
+@pytest.mark.parametrize("kind", ["mini", "clip"])
+def test_a_model_in_memory_exports_like_its_checkpoint(request, kind, tmp_path, capsys):
+    model = request.getfixturevalue(kind)
+    path = save_model(model, tmp_path / "ours.safetensors")
+    first = export(path, tmp_path / "a.safetensors")
+    second = export(model, str(tmp_path / "b.safetensors"))
+    assert (first.name, second.name) == ("a.safetensors", "b.safetensors")
+    one, other = load_file(first), load_file(second)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    cards = [(tmp_path / f"{name}.md").read_text().partition("\n")[2] for name in ("a", "b")]
+    assert cards[0] == cards[1]
+    assert capsys.readouterr().out == ""
+
+
 def test_a_custom_text_tower_keeps_its_prefix(tmp_path):
     text = {"hf_model_name": "r", "hf_tokenizer_name": "r", "hf_pooler_type": "mean_pooler"}
     spec = ClipSpec("roberta", {**TINY_CLIP, "text_cfg": text}, {}, word_files("roberta"))
     model = OpenClip(spec, build_clip(spec))
-    names = load_file(export(model, tmp_path))
+    names = load_file(export(model, tmp_path / "out.safetensors"))
     assert names.keys() == build_clip(spec).state_dict().keys()
 
 
 def test_mini_keeps_its_names_and_halves(mini, tmp_path):
-    tensors = load_file(export(mini, tmp_path, half=True))
+    tensors = load_file(export(mini, tmp_path / "out.safetensors", half=True))
     assert tensors.keys() == mini.state_dict().keys()
     assert tensors["text_tower.head.weight"].dtype == torch.float16
     assert tensors["image_tower.backbone.bn1.num_batches_tracked"].dtype == torch.int64
 
 
-def test_other_endings_are_refused(tmp_path):
+def test_other_suffixes_are_refused(tmp_path):
     path = save_model(tiny_clip(), tmp_path / "ours.safetensors")
     with pytest.raises(UserError, match="End it in"):
-        export_command(ExportConfig(str(path), str(tmp_path / "out.bin")))
+        export(path, tmp_path / "out.bin")
 
 
-def test_the_checkpoint_is_not_written_over(clip, tmp_path):
+def test_the_checkpoint_is_not_overwritten(clip, tmp_path):
     path = save_model(clip, tmp_path / "ours.safetensors")
     before = path.read_bytes()
     with pytest.raises(UserError, match="is the checkpoint itself"):
-        export_command(ExportConfig(str(path), str(tmp_path / "." / "ours.safetensors")))
+        export(path, tmp_path / "." / "ours.safetensors")
     assert path.read_bytes() == before

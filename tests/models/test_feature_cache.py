@@ -10,11 +10,10 @@ from tiny_models import draw
 
 from paraclip.errors import UserError
 from paraclip.models import feature_cache
-from paraclip.models.feature_cache import FeatureCache, identity
-from paraclip.models.pruning import prune
+from paraclip.models.feature_cache import FeatureCache, identity, prune
 
 
-def test_rows_come_back_by_identity(tmp_path):
+def test_rows_are_found_by_key(tmp_path):
     features = torch.arange(12.0).reshape(4, 3)
     with FeatureCache(tmp_path) as cache:
         cache.add(["a", "b"], features[:2])
@@ -54,7 +53,7 @@ def test_identity_follows_the_file(tmp_path, monkeypatch):
     assert identity("s3://bucket/a.png") == identity("s3://bucket/a.png")
 
 
-def test_a_member_of_a_tar_file_is_known_by_both(tmp_path):
+def test_a_member_of_a_tar_file_is_identified_by_both(tmp_path):
     shard = tmp_path / "0.tar"
     shard.write_bytes(b"first")
     one, two = (identity(f"tar://{name}::{shard}") for name in ("1.jpg", "2.jpg"))
@@ -76,7 +75,7 @@ KILLED = """
 """
 
 
-def test_killed_in_the_middle_it_keeps_every_whole_shard(tmp_path):
+def test_a_killed_run_keeps_every_complete_shard(tmp_path):
     code = textwrap.dedent(KILLED).format(folder=str(tmp_path / "cache"))
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "five\n"

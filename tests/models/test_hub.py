@@ -43,11 +43,11 @@ def closed_port() -> str:
 
 
 @pytest.mark.parametrize("code", [200, 404, 500])
-def test_a_server_that_answers_is_there_whatever_it_says(address: str, code: int) -> None:
+def test_a_server_is_reachable_whatever_its_status(address: str, code: int) -> None:
     assert reachable(f"{address}/{code}")
 
 
-def test_nothing_is_where_nobody_answers() -> None:
+def test_a_closed_port_is_unreachable() -> None:
     assert not any(reachable(place) for place in (closed_port(), "no address", "http://"))
 
 
@@ -62,7 +62,7 @@ def test_the_hubs_client_is_offline_only_for_the_block(
         assert constants.HF_HUB_OFFLINE is False
 
 
-def test_one_who_asked_for_offline_stays_so(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_set_by_the_user_stays(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "ENDPOINT", f"{address}/200")
     with offline_where_unreachable():
@@ -91,7 +91,7 @@ def test_a_text_towers_files_come_from_where_its_name_leads(tmp_path: Path) -> N
 @pytest.mark.usefixtures("away")
 @pytest.mark.parametrize("option", ["hf_tokenizer_name", "hf_model_name"])
 def test_without_hub_and_files_one_line_says_which_to_bring(option: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"could not be had.*huggingface.co/nobody/no-such-tower"):
+    with pytest.raises(UserError, match=r"are not available.*huggingface.co/nobody/no-such-tower"):
         text_files_of({option: "nobody/no-such-tower"}, beside=tmp_path)
 
 

@@ -46,7 +46,7 @@ def test_a_second_run_computes_nothing(clip, pictures, tmp_path, monkeypatch):
     assert seen == []
 
 
-def test_only_the_picture_that_changed_is_computed_anew(clip, pictures, tmp_path, monkeypatch):
+def test_only_the_picture_that_changed_is_computed_again(clip, pictures, tmp_path, monkeypatch):
     first = image_features(clip, pictures, tmp_path / "cache")
     draw(tmp_path / "disc-red.png", "disc", "black", size=(41, 30))
     seen = counted(clip, monkeypatch)
@@ -156,11 +156,11 @@ def test_texts_of_as_many_tokens_go_together(mini, monkeypatch):
     assert sorted(map(tuple, sizes)) == [(2, 4), (2, 7)]
 
 
-def test_a_picture_that_the_tower_makes_no_numbers_of_is_named(
+def test_a_picture_with_features_that_are_not_finite_is_named(
     clip, pictures, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(clip, "embed_pixels", lambda pixels: pixels.flatten(1) * torch.nan)
-    with pytest.raises(UserError, match=r"\.png: the image tower makes NaN or infinity of it"):
+    with pytest.raises(UserError, match=r"\.png: its image features are NaN or infinite"):
         image_features(clip, pictures, tmp_path / "cache")
 
 

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from paraclip.errors import UserError
+from paraclip.models.hub import wheel_file
 from paraclip.models.mini import Mini, load_backbone
-from paraclip.models.wheels import wheel_file
 
 
 def test_text_vectors_have_length_one(mini):

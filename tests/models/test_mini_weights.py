@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from paraclip.models.features import encode_texts
+from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.models.mini import HEADS, Mini, heads_provenance
-from paraclip.models.wheels import IMAGE_PACKAGE, TEXT_PACKAGE
 
 missing = [name for name in (IMAGE_PACKAGE, TEXT_PACKAGE) if not importlib.util.find_spec(name)]
 pytestmark = [

@@ -8,12 +8,11 @@ from tiny_models import tiny_clip
 from paraclip.errors import UserError
 from paraclip.merging.merge import merge
 from paraclip.models import checkpoint
-from paraclip.models.card import model_card
-from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
+from paraclip.models.checkpoint import load_checkpoint, model_card, read_header, save_model
 
 
 @pytest.mark.parametrize("kind", ["mini", "clip"])
-def test_a_model_comes_back_bit_for_bit(request, kind, tmp_path):
+def test_a_saved_model_loads_bit_for_bit(request, kind, tmp_path):
     model = request.getfixturevalue(kind)
     again = load_checkpoint(save_model(model, tmp_path / "model.safetensors"))
     assert again.architecture == model.architecture
@@ -27,7 +26,7 @@ def test_a_model_comes_back_bit_for_bit(request, kind, tmp_path):
     assert not again.training
 
 
-def test_the_header_tells_what_made_the_weights(mini, tmp_path):
+def test_the_header_states_the_provenance(mini, tmp_path):
     path = save_model(mini, tmp_path / "model.safetensors", {"base": "mini", "steps": 3})
     header = read_header(path)
     assert header["architecture"]["name"] == "mini"
@@ -36,7 +35,7 @@ def test_the_header_tells_what_made_the_weights(mini, tmp_path):
     assert len(header["weights"]) == 16
 
 
-def test_the_hash_of_the_weights_follows_them(mini, clip, tmp_path):
+def test_the_hash_of_the_weights_changes_with_them(mini, clip, tmp_path):
     first = read_header(save_model(clip, tmp_path / "a.safetensors"))["weights"]
     assert read_header(save_model(clip, tmp_path / "b.safetensors"))["weights"] == first
     other = tiny_clip()
@@ -80,7 +79,7 @@ def test_a_file_of_others_is_refused_with_the_way_to_name_it(tmp_path):
 def test_a_torn_file_is_refused(clip, tmp_path):
     path = save_model(clip, tmp_path / "model.safetensors")
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(UserError, match="no whole safetensors file"):
+    with pytest.raises(UserError, match="not a complete safetensors file"):
         load_checkpoint(path)
 
 
@@ -100,7 +99,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_header_of_another_version_or_without_parts_is_refused(mini, tmp_path, change, words):
     path = tmp_path / "model.safetensors"
     header = {"format": checkpoint.FORMAT, "architecture": mini.architecture.as_dict()}
-    checkpoint.write_tensors({}, path, {**header, **mini.header(), **change})
+    checkpoint.write_weights({}, path, {**header, **mini.header(), **change})
     with pytest.raises(UserError, match=words):
         load_checkpoint(path)
 
@@ -125,7 +124,7 @@ def test_a_weight_that_has_changed_on_disk_is_noticed(clip, tmp_path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match="not those that its header tells of"):
+    with pytest.raises(UserError, match="do not have the hash that its header states"):
         load_checkpoint(path)
 
 
@@ -158,7 +157,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(clip, tmp_path, monkeypatch
         place.write_bytes(b"half")
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("paraclip.models.disk.save_file", full)
+    monkeypatch.setattr("paraclip.models.tensors.save_file", full)
     with pytest.raises(UserError, match="the disk is full"):
         save_model(clip, path)
     assert path.read_bytes() == before

@@ -49,15 +49,15 @@ def ours(monkeypatch, tmp_path):
     """What ParaCLIP decides for a name, and the name of the architecture that it takes."""
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(b"")
-    monkeypatch.setattr("paraclip.models.download.download", lambda *names: weights)
+    monkeypatch.setattr("paraclip.models.published.download", lambda *names: weights)
     monkeypatch.setattr(loading, "header_or_none", lambda path: None)
 
-    def assemble(name, config, preprocessing, path, hub=True):
+    def build_open_clip(name, config, preprocessing, path, hub=True):
         quick = bool(config["quick_gelu"])
         fields = without_size(published.preprocessing_of(preprocessing))
         return published.quick_name(name, quick), quick, fields
 
-    monkeypatch.setattr(loading, "assemble", assemble)
+    monkeypatch.setattr(loading, "build_open_clip", build_open_clip)
     return lambda name: loading.from_open_clip(*name.replace("FILE", str(weights)).split(":", 1))
 
 
@@ -80,8 +80,8 @@ def test_a_file_is_loaded_as_its_tag_or_the_choice_is_asked_for(ours, theirs, na
     assert ours(named) == ours(f"{name}:{tag}")
     hint = published.file_name(name, tag)
     assert ours(hint) == ours(named), "the file that was fetched by hand"
-    if len(published.ways(name)) > 1:
-        with pytest.raises(UserError, match=f"in 2 ways.*{name}:"):
+    if len(published.tags_by_preprocessing(name)) > 1:
+        with pytest.raises(UserError, match=f"2 kinds of preprocessing.*{name}:"):
             ours(f"{name}:FILE")
     else:
         assert ours(f"{name}:FILE")[2] == theirs(name, tag)[1]
@@ -102,9 +102,9 @@ def test_the_error_names_one_tag_for_each_way_of_preprocessing(ours):
 def test_openais_file_is_asked_for_under_the_name_with_quickgelu(monkeypatch):
     monkeypatch.setattr("paraclip.models.hub.reachable", lambda address: False)
     monkeypatch.setattr("open_clip.download_pretrained", offline)
-    with pytest.raises(UserError, match="say ViT-B-32-quickgelu:FILE"):
+    with pytest.raises(UserError, match="name ViT-B-32-quickgelu:FILE"):
         load_model("ViT-B-32:openai")
-    with pytest.raises(UserError, match="say ViT-H-14-quickgelu:dfn5b:FILE"):
+    with pytest.raises(UserError, match="name ViT-H-14-quickgelu:dfn5b:FILE"):
         load_model("ViT-H-14:dfn5b")
 
 

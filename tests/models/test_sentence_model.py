@@ -6,8 +6,8 @@ from tiny_models import word_files
 
 from paraclip.errors import UserError
 from paraclip.models import loading
+from paraclip.models.bert import SentenceModel
 from paraclip.models.features import encode_images, encode_texts
-from paraclip.models.sentence import SentenceModel
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_all_its_weights_are_the_berts(sentence: SentenceModel) -> None:
 
 
 def test_pictures_are_refused_in_one_line(sentence: SentenceModel, pictures: list[str]) -> None:
-    with pytest.raises(UserError, match=r"reads no pictures. Ask it only benchmarks of text"):
+    with pytest.raises(UserError, match=r"reads no pictures. Use benchmarks of text"):
         encode_images(sentence, pictures)
     for refused in (sentence.embed_pixels, sentence.project_images):
         with pytest.raises(UserError, match="reads no pictures"):

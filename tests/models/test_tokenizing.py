@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as some
 
-from paraclip.models.tokenizing import pad_rows
+from paraclip.models.encoder import pad_rows
 
 ROWS = some.lists(some.lists(some.integers(1, 99), min_size=2, max_size=9), min_size=1, max_size=5)
 

@@ -83,7 +83,7 @@ LIES = [
 
 
 @pytest.mark.parametrize("config", LIES)
-def test_a_folder_whose_configuration_lies_is_one_line(tmp_path, config):
+def test_a_folder_with_a_false_configuration_is_one_line(tmp_path, config):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
     save_file(build_clip(ClipSpec("tiny", TINY_CLIP, {})).state_dict(), tmp_path / "m.safetensors")
     with pytest.raises(UserError):
@@ -91,7 +91,7 @@ def test_a_folder_whose_configuration_lies_is_one_line(tmp_path, config):
 
 
 @pytest.mark.parametrize("config", LIES)
-def test_a_checkpoint_whose_header_lies_is_one_line(tmp_path, config):
+def test_a_checkpoint_with_a_false_header_is_one_line(tmp_path, config):
     path = save_model(tiny_clip(), tmp_path / "model.safetensors")
     header = read_header(path)
     header["open_clip"]["config"] = config
@@ -103,7 +103,7 @@ def test_a_checkpoint_whose_header_lies_is_one_line(tmp_path, config):
 @pytest.mark.parametrize(
     "lie", [{"hidden_size": HUGE}, {"vocab_size": 10**7}, {"num_hidden_layers": 10**6}]
 )
-def test_a_text_tower_whose_configuration_lies_is_one_line(mini, tmp_path, lie):
+def test_a_text_tower_with_a_false_configuration_is_one_line(mini, tmp_path, lie):
     path = save_model(mini, tmp_path / "model.safetensors")
     header = read_header(path)
     config = {**json.loads(header["text_files"]["config.json"]), **lie}
@@ -113,7 +113,7 @@ def test_a_text_tower_whose_configuration_lies_is_one_line(mini, tmp_path, lie):
         load_checkpoint(path)
 
 
-def test_layers_are_counted_before_they_are_laid_out():
+def test_layers_are_counted_before_allocation():
     layers = []
 
     def build():
@@ -125,7 +125,7 @@ def test_layers_are_counted_before_they_are_laid_out():
     assert len(layers) == 520
 
 
-def test_a_tower_that_a_folder_names_is_not_fetched(tmp_path):
+def test_a_tower_named_by_a_folder_is_not_downloaded(tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": ROBERTA}))
     spec = ClipSpec("roberta", ROBERTA, {}, word_files("roberta"))
     torch.save(build_clip(spec).state_dict(), tmp_path / "weights.pt")

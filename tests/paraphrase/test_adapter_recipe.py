@@ -1,4 +1,4 @@
-"""The recipe of the shipped adapter still runs, on texts written here."""
+"""The recipe of the shipped adapter runs, on texts written here."""
 
 import importlib
 import json
@@ -41,7 +41,7 @@ def test_a_tenth_of_the_pictures_is_held_out_whatever_their_captions(recipe) -> 
     assert held[:5] == [recipe("examples").held_out(f"{number}.jpg") for number in range(5)]
 
 
-def test_the_projects_own_triples_are_whole_and_apart_from_the_captions_judged_on(recipe) -> None:
+def test_the_projects_own_triples_are_complete_and_exclude_the_judged_captions(recipe) -> None:
     rows = recipe("examples").read_own()
     assert len(rows) > 300
     assert all(row[name] for row in rows for name in ("caption", "paraphrase_1", "paraphrase_2"))
@@ -68,7 +68,7 @@ def test_the_figures_of_the_shipped_adapter_are_those_of_the_shipped_file(recipe
         assert found["meaning_kept"]["percent"] >= 85 and found["yield"]["percent"] >= 50
 
 
-def test_the_shipped_adapter_is_small_and_its_prompts_lie_beside_it() -> None:
+def test_the_shipped_adapter_is_small_and_has_its_prompts() -> None:
     assert (ADAPTER / "smollm2-paraphraser.gguf").stat().st_size < 3_000_000
     prompts = json.loads((ADAPTER / "prompts.json").read_text("utf-8"))
     assert prompts["step_1"].count("{text}") == prompts["step_2"].count("{text}") == 1
@@ -87,7 +87,7 @@ def test_a_few_steps_lower_the_loss_and_make_an_adapter_that_loads(recipe, texts
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     train, examples = recipe("train"), recipe("examples")
-    model, tokenizer = train.load(train.weights_path())
+    model, tokenizer = train.load_gguf(train.weights_path())
     pairs = [examples.Pair("step_1", *pair) for pair in texts]
     tokens = examples.tokenize(pairs, tokenizer)
     model = train.add_lora(model, rank=2)
@@ -101,7 +101,7 @@ def test_a_few_steps_lower_the_loss_and_make_an_adapter_that_loads(recipe, texts
 
 
 def greedy(model, tokens: list[int], length: int) -> list[int]:
-    """The tokens that transformers and PEFT find most likely to follow."""
+    """The most likely tokens by transformers and PEFT."""
     import torch
 
     found = list(tokens)
@@ -112,7 +112,7 @@ def greedy(model, tokens: list[int], length: int) -> list[int]:
 
 
 def completion(adapter: Path, weights: Path, tokens: list[int], length: int) -> str:
-    """What llama.cpp with the adapter finds most likely to follow."""
+    """The most likely text by llama.cpp with the adapter."""
     import xllamacpp
 
     settings = xllamacpp.CommonParams()

@@ -1,7 +1,8 @@
-"""The client against a server that answers, stalls, fails, rate-limits and lies."""
+"""The client against a server that stalls, fails, limits rates or sends malformed answers."""
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 from fake_server import FakeServer, Reply, rotate
 
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Answer, AnswerError, OpenAIBackend
+from paraclip.paraphrase.backends import BACKENDS, Answer, AnswerError, make_backend
 from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.openai_server import OpenAIBackend
 from paraclip.paraphrase.prompts import Prompt
-from paraclip.paraphrase.run import make_backend, settings_of
+from paraclip.paraphrase.run import generate_from_source, settings_of
 
 KEY = "sk-secret-key"
 ASKED = Prompt(messages=({"role": "user", "content": "a dog runs"},))
@@ -46,7 +48,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_chat_and_a_completion_are_answered(server: FakeServer) -> None:
+def test_chat_and_completion_endpoints(server: FakeServer) -> None:
     expected = [Answer(rotate("a dog runs"))]
     assert ask(OpenAIBackend(config(server.url))) == expected
     assert ask(OpenAIBackend(config(server.url)), prompt=Prompt(text="a dog runs")) == expected
@@ -59,34 +61,34 @@ def test_several_candidates_in_one_request(server: FakeServer) -> None:
     assert server.asked.total() == 1
 
 
-def test_a_server_that_gives_one_choice_is_asked_again(server: FakeServer) -> None:
+def test_a_server_that_ignores_n_is_asked_again(server: FakeServer) -> None:
     server.choices = 1
     assert len(ask(OpenAIBackend(config(server.url)), 3)) == 3
     assert server.asked.total() == 3
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "fault",
     [429, 500, 503, None, b"<html>busy</html>", b'{"choices": []}', b"{}", b'{"choices": "no"}',
      b'{"choices": [{"message": {"content": 7}}]}', b"null", b'{"choices": [{"message": null}]}',
      b'{"choices": [{"message": "fine"}]}', b'{"choices": [{"message": {}}]}', b"[" * 100_000,
      b'{"choices": [[]]}', b'{"choices": [{"text": [["fine"]]}]}'],
 )  # fmt: skip
-def test_trouble_is_overcome_by_asking_again(server: FakeServer, trouble: Reply) -> None:
-    server.behave = lambda prompt, count: trouble if count == 1 else "fine"
+def test_a_transient_fault_is_retried(server: FakeServer, fault: Reply) -> None:
+    server.behave = lambda prompt, count: fault if count == 1 else "fine"
     assert ask(OpenAIBackend(config(server.url))) == [Answer("fine")]
     assert server.asked.total() == 2
 
 
-@pytest.mark.parametrize("trouble", [429, 500, None, b"nonsense", b'{"choices": []}', 400])
-def test_lasting_trouble_is_an_answer_error(server: FakeServer, trouble: Reply) -> None:
-    server.behave = lambda prompt, count: trouble
+@pytest.mark.parametrize("fault", [429, 500, None, b"nonsense", b'{"choices": []}', 400])
+def test_a_lasting_fault_is_an_answer_error(server: FakeServer, fault: Reply) -> None:
+    server.behave = lambda prompt, count: fault
     with pytest.raises(AnswerError):
         ask(OpenAIBackend(config(server.url)))
-    assert server.asked.total() == (1 if trouble == 400 else 3)
+    assert server.asked.total() == (1 if fault == 400 else 3)
 
 
-def test_a_stalling_server_is_given_up(server: FakeServer) -> None:
+def test_a_stalling_server_times_out(server: FakeServer) -> None:
     server.delay = 0.3
     with pytest.raises(AnswerError, match="imeout"):
         ask(OpenAIBackend(config(server.url, timeout=0.05, max_retries=1)))
@@ -119,7 +121,7 @@ def test_a_wrong_key_is_one_line_without_the_key(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_key_without_rights_is_found_at_the_first_question(
+def test_a_key_without_rights_is_reported_at_the_first_question(
     server: FakeServer, status: int
 ) -> None:
     server.models_status = 404
@@ -130,7 +132,7 @@ def test_a_key_without_rights_is_found_at_the_first_question(
 
 def test_an_unknown_model_is_named(server: FakeServer) -> None:
     server.behave = lambda prompt, count: 404
-    with pytest.raises(UserError, match=r"fake: .* knows no such model"):
+    with pytest.raises(UserError, match=r"fake: .* has no such model"):
         ask(OpenAIBackend(config(server.url)))
 
 
@@ -147,16 +149,14 @@ def test_the_right_key_is_sent_and_never_shown(
 
 
 @pytest.mark.parametrize("key", ["sk-two\nlines", "sk-é"])
-def test_what_cannot_be_a_key_is_refused_and_not_shown(
-    monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
+def test_an_invalid_key_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    with pytest.raises(UserError, match="OPENAI_API_KEY: holds what no key does") as caught:
+    with pytest.raises(UserError, match="OPENAI_API_KEY: contains a line break") as caught:
         OpenAIBackend(config("http://127.0.0.1:9/v1"))
     assert key not in str(caught.value)
 
 
-def test_a_key_may_have_a_line_end_behind_it(
+def test_a_line_end_after_the_key_is_ignored(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.key = KEY
@@ -164,7 +164,7 @@ def test_a_key_may_have_a_line_end_behind_it(
     assert ask(OpenAIBackend(config(server.url))) == [Answer(rotate("a dog runs"))]
 
 
-def test_a_server_that_names_the_limit_anew_is_asked_so(server: FakeServer) -> None:
+def test_the_newer_name_of_the_token_limit_is_used_if_required(server: FakeServer) -> None:
     server.limit = "max_completion_tokens"
     backend = OpenAIBackend(config(server.url, max_retries=1))
     assert ask(backend, 2) == [Answer(rotate("a dog runs"))] * 2
@@ -178,14 +178,14 @@ def test_model_and_address_come_from_the_environment(
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     monkeypatch.setenv("PARACLIP_MODEL", "named")
-    found = OpenAIBackend(GenerateConfig("x.csv", Path("out"), backend="openai"))
-    assert found.base_url == server.url and found.generator.startswith("named ")
-    assert ask(found) == [Answer(rotate("a dog runs"))]
+    backend = OpenAIBackend(GenerateConfig("x.csv", Path("out"), backend="openai"))
+    assert backend.base_url == server.url and backend.generator.startswith("named ")
+    assert ask(backend) == [Answer(rotate("a dog runs"))]
 
 
 def test_missing_model_key_and_backend_are_one_line() -> None:
     openai = GenerateConfig("x.csv", Path("out"), backend="openai")
-    with pytest.raises(UserError, match="no model is named"):
+    with pytest.raises(UserError, match="model is not named"):
         make_backend(openai)
     with pytest.raises(UserError, match="needs a key"):
         make_backend(GenerateConfig("x.csv", Path("out"), backend="openai", model="m"))
@@ -193,12 +193,51 @@ def test_missing_model_key_and_backend_are_one_line() -> None:
         make_backend(GenerateConfig("x.csv", Path("out"), backend="openia"))
 
 
-def test_an_endless_answer_is_cut_and_says_so(server: FakeServer) -> None:
+def test_an_overlong_answer_is_cut_and_marked(server: FakeServer) -> None:
     server.behave = lambda prompt, count: "dog " * 5000
     answer = ask(OpenAIBackend(config(server.url)))[0]
     assert answer.cut and len(answer.text) == 4000
 
 
-def test_half_a_surrogate_is_replaced(server: FakeServer) -> None:
+def test_a_lone_surrogate_is_replaced(server: FakeServer) -> None:
     server.behave = lambda prompt, count: b'{"choices": [{"message": {"content": "a \\ud800"}}]}'
     assert ask(OpenAIBackend(config(server.url)))[0].text == "a ?"
+
+
+def test_a_backend_is_a_class_and_a_line_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module outside the package, named in the table, answers a whole run."""
+    (tmp_path / "echoing.py").write_text(
+        "from paraclip.paraphrase.backends import Answer\n"
+        "class Echo:\n"
+        "    def __init__(self, config):\n"
+        "        self.generator, self.identity = 'echo', {'weights': 'none'}\n"
+        "    async def start(self): ...\n"
+        "    async def answer(self, prompt, candidates):\n"
+        "        return [Answer(prompt.messages[-1]['content'])] * candidates\n"
+        "    async def close(self): ...\n"
+    )
+    (tmp_path / "captions.csv").write_text("caption\nA dog runs.\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(BACKENDS, "echo", "echoing:Echo")
+    config = GenerateConfig(str(tmp_path / "captions.csv"), tmp_path / "out", backend="echo")
+    generation = generate_from_source(config)
+    assert generation.summary.generator == "echo"
+    assert generation.summary.rejected == {"step 1: copy": 1}
+    log = (tmp_path / "out" / "answers.jsonl").read_text()
+    assert '"weights": "none"' in log.splitlines()[0] and "A dog runs." in log
+
+
+def test_from_python_nothing_is_printed(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "captions.csv").write_text("caption\nA dog.\n")
+    server.behave = lambda prompt, count: 400
+    changed = {"source": str(tmp_path / "captions.csv"), "out": tmp_path / "out"}
+    generation = generate_from_source(replace(config(server.url), **changed))
+    assert generation.triples == tmp_path / "out" / "triples.parquet"
+    assert generation.summary.failed == 1 and not generation.problems.count
+    assert capsys.readouterr().out == ""
+    with pytest.raises(UserError, match="no caption got an answer"):
+        generation.check()

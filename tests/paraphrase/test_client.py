@@ -1,4 +1,4 @@
-"""The client against servers that are slow, endless, packed, redirecting, or none at all."""
+"""The client against servers that are slow, endless, compressed, redirecting or absent."""
 
 import asyncio
 import gzip
@@ -17,9 +17,10 @@ from raw_server import RawServer, ok, raw_server
 
 from paraclip.errors import UserError
 from paraclip.paraphrase import client
-from paraclip.paraphrase.backends import Answer, AnswerError, OpenAIBackend
+from paraclip.paraphrase.backends import Answer, AnswerError
 from paraclip.paraphrase.client import check_address, secrets_of
 from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.openai_server import OpenAIBackend
 from paraclip.paraphrase.prompts import Prompt
 
 KEY = "sk-secret-key"
@@ -64,7 +65,7 @@ def forever(server: Callable[[], RawServer], piece: bytes, pause: float) -> Any:
     return handler
 
 
-def test_a_server_that_drips_bytes_is_given_up() -> None:
+def test_a_server_that_drips_bytes_times_out() -> None:
     servers: list[RawServer] = []
     with raw_server(forever(lambda: servers[0], b" ", 0.05)) as server:
         servers.append(server)
@@ -74,7 +75,7 @@ def test_a_server_that_drips_bytes_is_given_up() -> None:
             ask(server.url, started=True, timeout=0.5)
 
 
-def test_an_endless_answer_is_given_up() -> None:
+def test_an_endless_answer_is_aborted() -> None:
     servers: list[RawServer] = []
     with raw_server(forever(lambda: servers[0], b" " * 100_000, 0.0)) as server:
         servers.append(server)
@@ -84,32 +85,32 @@ def test_an_endless_answer_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_a_packed_flood_is_given_up(layers: int) -> None:
+def test_a_compressed_flood_is_aborted(layers: int) -> None:
     packed = b" " * (20 << 20)
     for _ in range(layers):
         packed = gzip.compress(packed, 6)
     encoding = ", ".join(["gzip"] * layers)
     with (
         raw_server(lambda head, send: send(ok(Content_Encoding=encoding) + packed)) as server,
-        pytest.raises(AnswerError, match=r"larger than 8 MiB|no known way"),
+        pytest.raises(AnswerError, match=r"larger than 8 MiB|unknown way"),
     ):
         ask(server.url)
 
 
-def test_of_a_packed_flood_no_more_than_the_limit_is_unpacked() -> None:
+def test_decompression_stops_at_the_limit() -> None:
     packed = gzip.compress(b" " * (64 << 20))
-    made = client.http.Response(200, request=client.http.Request("GET", "http://x"))
+    request = client.http.Request("GET", "http://x")
     import tracemalloc
 
     tracemalloc.start()
     with pytest.raises(client.http.DecodingError):
-        client.unpacked(packed, "gzip", made)
+        client.decompressed(packed, "gzip", request)
     assert tracemalloc.get_traced_memory()[1] < 3 * client.MOST_BYTES
     tracemalloc.stop()
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
-def test_a_packed_answer_is_an_answer(pack: Callable[[bytes], bytes]) -> None:
+def test_a_compressed_answer_is_read(pack: Callable[[bytes], bytes]) -> None:
     name = "gzip" if pack is gzip.compress else "deflate"
     body = pack(response(["fine"], plain=False))
     with raw_server(lambda head, send: send(ok(Content_Encoding=name) + body)) as server:
@@ -118,10 +119,10 @@ def test_a_packed_answer_is_an_answer(pack: Callable[[bytes], bytes]) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip"])
-def test_what_cannot_be_unpacked_is_no_answer(encoding: str) -> None:
+def test_an_invalid_encoding_is_an_answer_error(encoding: str) -> None:
     with (
         raw_server(lambda head, send: send(ok(Content_Encoding=encoding) + b"{}")) as server,
-        pytest.raises(AnswerError, match=r"packed|unpacked"),
+        pytest.raises(AnswerError, match=r"compressed in an unknown way|cannot be decompressed"),
     ):
         ask(server.url)
 
@@ -153,7 +154,7 @@ def test_a_web_page_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("listed", [b"null", b"[" * 100_000, b"", b'{"data": 7}'])
-def test_a_server_may_list_its_models_as_it_likes(listed: bytes) -> None:
+def test_any_list_of_models_is_accepted(listed: bytes) -> None:
     def handler(head: bytes, send: Callable[[bytes], None]) -> None:
         send(ok() + (listed if head.startswith(b"GET") else response(["fine"], plain=False)))
 
@@ -161,7 +162,7 @@ def test_a_server_may_list_its_models_as_it_likes(listed: bytes) -> None:
         assert ask(server.url, started=True).text == "fine"
 
 
-def test_a_secret_that_the_server_repeats_is_kept_nowhere() -> None:
+def test_repeated_secrets_are_removed() -> None:
     said = [f"{KEY} p@ssword", "x" * 3995 + KEY]
     message = json.dumps({"error": {"message": f"\x1b[2J bad {KEY} p@ssword"}}).encode()
     with FakeServer() as server:
@@ -185,7 +186,7 @@ def test_a_secret_that_the_server_repeats_is_kept_nowhere() -> None:
      "http://host:0/v1", "http://me:p@ss:x@host:x/v1", "me:p@ss:x@host", "http://a\nb",
      "http://\udcff/v1", "http://xn--\xff/v1", "http://" + "a" * 70000],
 )  # fmt: skip
-def test_what_is_no_address_is_one_line(address: str) -> None:
+def test_an_invalid_address_is_one_line(address: str) -> None:
     with pytest.raises(UserError, match=r"^--base-url: ") as caught:
         backend(address)
     assert "p@" not in str(caught.value) and "ss:x" not in str(caught.value)
@@ -194,24 +195,24 @@ def test_what_is_no_address_is_one_line(address: str) -> None:
 @pytest.mark.parametrize(
     "address", ["http://host", "https://me:pass@host:8000/v1/", "http://[::1]:80/v1", "http://é.de"]
 )
-def test_addresses_pass(address: str) -> None:
+def test_valid_addresses_pass(address: str) -> None:
     check_address("--base-url", address)
 
 
-def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "")
     assert backend(None).base_url == "https://api.openai.com/v1"
     monkeypatch.setenv("OPENAI_BASE_URL", "host:80")
-    with pytest.raises(UserError, match=r"^OPENAI_BASE_URL: 'host:80' is no address"):
+    with pytest.raises(UserError, match=r"^OPENAI_BASE_URL: 'host:80' is not the address"):
         backend(None)
 
 
-def test_short_secrets_are_left_in_place() -> None:
+def test_short_secrets_are_not_replaced() -> None:
     assert secrets_of("none", "http://me:pw@host") == ()
     assert secrets_of("none", "http://[") == ()
 
 
-def test_a_server_without_tls_is_said_so() -> None:
+def test_a_server_without_tls_is_reported() -> None:
     with (
         raw_server(lambda head, send: send(b"HTTP/1.1 400 No\r\n\r\n")) as server,
         pytest.raises(UserError, match=r"does not speak TLS.*Check http or https"),
@@ -220,7 +221,7 @@ def test_a_server_without_tls_is_said_so() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="a certificate is made with openssl")
-def test_an_untrusted_certificate_is_said_so(tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_reported(tmp_path: Path) -> None:
     command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key -out cert -days 1 -subj /CN=x"
     subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

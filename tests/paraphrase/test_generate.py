@@ -1,4 +1,4 @@
-"""The two-step run against the fake server: every row is kept, rejected or failed."""
+"""The two-step run against a fake server: every caption is kept, rejected or failed."""
 
 import errno
 import io
@@ -51,7 +51,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_both_steps_make_triples_in_input_order(server: FakeServer, tmp_path: Path) -> None:
+def test_triples_are_in_input_order(server: FakeServer, tmp_path: Path) -> None:
     summary = run(server.url, tmp_path, 20)
     assert summary.kept == summary.captions == 20
     table = read_triples(tmp_path / "triples.parquet").to_pylist()
@@ -65,10 +65,10 @@ def test_both_steps_make_triples_in_input_order(server: FakeServer, tmp_path: Pa
 
 
 def test_the_terms_of_the_answers_are_recorded(server: FakeServer, tmp_path: Path) -> None:
-    run(server.url, tmp_path / "told", 2, licence="MIT")
-    assert read_provenance(tmp_path / "told" / "triples.parquet")["licence"] == "MIT"
-    run(server.url, tmp_path / "untold", 2)
-    assert "vendor" in read_provenance(tmp_path / "untold" / "triples.parquet")["licence"]
+    run(server.url, tmp_path / "stated", 2, licence="MIT")
+    assert read_provenance(tmp_path / "stated" / "triples.parquet")["licence"] == "MIT"
+    run(server.url, tmp_path / "unknown", 2)
+    assert "vendor" in read_provenance(tmp_path / "unknown" / "triples.parquet")["licence"]
     assert "Apache-2.0" in GenerateConfig(source="a", out=tmp_path).terms
 
 
@@ -78,15 +78,15 @@ def test_settings_and_counts_are_recorded(server: FakeServer, tmp_path: Path) ->
     assert noted["settings"]["model"] == "fake" and noted["settings"]["filter_limits"]["kept"] > 0
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["captions"] == 5 and summary["kept"] == 5 and summary["rejected"] == {}
-    assert summary["same_words"] == 5  # the server turns the words around, and has no others
+    assert summary["same_words"] == 5  # the server only changes the order of words
 
 
-def test_triples_in_the_captions_own_words_are_counted() -> None:
+def test_triples_with_only_the_captions_words_are_counted() -> None:
     summary = Summary()
     for second in ("A photo showing a ram", "A male sheep"):
         summary.count(Kept({"caption": "ram", "paraphrase_2": second}))
     assert (summary.kept, summary.same_words, summary.as_dict()["same_words"]) == (2, 1, 1)
-    assert re.search(r"own words +1 +50\.0%", summary.table())
+    assert re.search(r"caption's words only +1 +50\.0%", summary.table())
 
 
 def test_every_row_is_kept_rejected_or_failed(server: FakeServer, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_other_limits_judge_old_answers_without_asking(server: FakeServer, tmp_p
     assert summary.rejected == {"step 1: drift": 5} and server.asked.total() == before
 
 
-def test_of_more_captions_only_the_new_ones_are_asked(server: FakeServer, tmp_path: Path) -> None:
+def test_only_new_captions_are_asked(server: FakeServer, tmp_path: Path) -> None:
     run(server.url, tmp_path, 3)
     before = server.asked.total()
     assert run(server.url, tmp_path, 5).kept == 5
@@ -161,9 +161,7 @@ def test_an_edited_caption_is_asked_again_and_no_other(server: FakeServer, tmp_p
     assert server.asked.total() - before == 2
 
 
-def test_changed_settings_are_refused_and_fresh_starts_anew(
-    server: FakeServer, tmp_path: Path
-) -> None:
+def test_changed_settings_are_refused_unless_fresh(server: FakeServer, tmp_path: Path) -> None:
     run(server.url, tmp_path)
     with pytest.raises(UserError, match=r"generator was 'fake temperature=1\.0"):
         run(server.url, tmp_path, temperature=0.3)
@@ -172,7 +170,7 @@ def test_changed_settings_are_refused_and_fresh_starts_anew(
     assert run(server.url, tmp_path, temperature=0.3, fresh=True).kept == 5
 
 
-def test_no_more_questions_are_under_way_than_allowed(server: FakeServer, tmp_path: Path) -> None:
+def test_concurrency_is_bounded(server: FakeServer, tmp_path: Path) -> None:
     server.delay = 0.02
     run(server.url, tmp_path, 24, concurrency=3)
     assert 2 <= server.most_at_once <= 3
@@ -272,7 +270,7 @@ def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path: Path) -> None:
         pytest.raises(UserError, match=r"rejected\.jsonl: the disk is full"),
         open_outputs(tmp_path, {}) as writers,
     ):
-        writers._rejected = Full()
+        writers._lines["rejected.jsonl"] = Full()
         writers.write(rejected)
 
 
@@ -290,7 +288,7 @@ def test_only_the_first_captions_and_later_the_rest(server: FakeServer, tmp_path
     assert len(lines(tmp_path / "out/rejected.jsonl")) == 3
 
 
-def test_where_nothing_was_answered_the_command_fails(server: FakeServer, tmp_path: Path) -> None:
+def test_the_command_fails_without_any_answer(server: FakeServer, tmp_path: Path) -> None:
     source = tmp_path / "captions.csv"
     source.write_text("caption\nA dog.\nA cat.\n")
     server.behave = lambda prompt, count: 400
@@ -340,7 +338,7 @@ def test_the_help_states_the_range_that_is_accepted(capsys, tmp_path, name, flag
             check_options(GenerateConfig("x.csv", tmp_path, **{name: refused}))
 
 
-def test_the_built_in_model_draws_no_more_than_it_decodes_together(tmp_path: Path) -> None:
+def test_candidates_of_the_built_in_model_are_bounded(tmp_path: Path) -> None:
     config = GenerateConfig("x.csv", tmp_path, candidates=99)
     with pytest.raises(UserError, match="--candidates: 99 is out of range"):
         generate(captions(1), config, tmp_path)

@@ -56,6 +56,6 @@ def test_killed_twice_and_finished(tmp_path: Path) -> None:
         asked = server.asked.total()
         judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
         again = generate(captions(60), fake_config(server.url, tmp_path), tmp_path, judge=judge)
-        assert again.kept == 60 and again.reused == 120 and server.asked.total() == asked
+        assert again.kept == 60 and again.reused_answers == 120 and server.asked.total() == asked
     table = read_triples(tmp_path / "triples.parquet")
     assert table["id"].to_pylist() == [caption.id for caption in captions(60)]

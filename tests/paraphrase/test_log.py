@@ -1,4 +1,4 @@
-"""The log of answers: nothing is lost, nothing is asked twice, nothing is mixed up."""
+"""The log of answers: no answer is lost, asked for twice or mixed up."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def with_one_answer(folder: Path) -> Path:
     return folder / "answers.jsonl"
 
 
-def test_answers_are_found_again(tmp_path: Path) -> None:
+def test_logged_answers_are_returned(tmp_path: Path) -> None:
     with_one_answer(tmp_path)
     log = opened(tmp_path)
     assert len(log) == 1
@@ -45,7 +45,7 @@ def test_an_answer_is_on_disk_before_the_log_is_closed(tmp_path: Path) -> None:
     log.close()
 
 
-def test_reading_between_writes_harms_no_line(tmp_path: Path) -> None:
+def test_reading_between_writes_is_safe(tmp_path: Path) -> None:
     with_one_answer(tmp_path)
     log = opened(tmp_path)
     log.find(KEY)
@@ -98,7 +98,7 @@ def test_changed_settings_are_refused_by_name(tmp_path: Path) -> None:
         opened(tmp_path, temperature=0.5)
 
 
-def test_fresh_throws_old_answers_away(tmp_path: Path) -> None:
+def test_fresh_deletes_old_answers(tmp_path: Path) -> None:
     path = with_one_answer(tmp_path)
     log = AnswerLog(path, SETTINGS | {"temperature": 0.5}, fresh=True)
     assert log.find(KEY) is None and len(log) == 0
@@ -144,7 +144,7 @@ def test_lookup_is_a_dictionary(pairs: dict[int, int], other: int) -> None:
         assert lookup(keys, values, key) == pairs.get(key)
 
 
-def test_settings_without_answers_bind_nobody(tmp_path: Path) -> None:
+def test_settings_without_answers_are_not_binding(tmp_path: Path) -> None:
     opened(tmp_path).close()
     log = opened(tmp_path, temperature=0.5)
     log.add(KEY, "7", 1, "A dog.", [Answer("A pup.")])
@@ -155,9 +155,9 @@ def test_settings_without_answers_bind_nobody(tmp_path: Path) -> None:
 
 def test_an_output_folder_inside_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="Choose another output place"):
+    with pytest.raises(UserError, match="Choose another output path"):
         opened(tmp_path / "file" / "out")
-    with pytest.raises(UserError, match="Choose another output place"):
+    with pytest.raises(UserError, match="Choose another output path"):
         opened(tmp_path / "file")
 
 

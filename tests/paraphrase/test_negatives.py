@@ -13,7 +13,8 @@ from paraclip.data.triples import TEXTS, read_provenance, read_triples, write_tr
 from paraclip.errors import UserError
 from paraclip.language import tagger as tagging
 from paraclip.language.tagger import Tagged
-from paraclip.paraphrase import negatives_command as negatives_command_module
+from paraclip.paraphrase import negatives
+from paraclip.paraphrase.command import negatives_command
 from paraclip.paraphrase.config import NegativesConfig
 from paraclip.paraphrase.negatives import (
     KINDS,
@@ -25,7 +26,6 @@ from paraclip.paraphrase.negatives import (
     sentence,
     vocabulary_of,
 )
-from paraclip.paraphrase.negatives_command import negatives_command
 
 TAGS = {
     "dog": "NN", "cat": "NN", "apple": "NN", "ball": "NN", "dogs": "NNS", "Anna": "NNP",
@@ -181,7 +181,7 @@ def test_without_spacy_it_says_what_to_install(
 def test_the_command_passes_the_users_columns_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, further: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(negatives_command_module, "SpacyTagger", Tags)
+    monkeypatch.setattr(negatives, "SpacyTagger", Tags)
     texts = dict.fromkeys(("caption", "paraphrase_1", "paraphrase_2"), "a dog on a ball")
     source = tmp_path / "t.jsonl"
     rows = [{"id": "1", **texts, **further}, {"id": "2", **texts}]
@@ -198,7 +198,7 @@ def test_the_command_passes_the_users_columns_through(
 def test_the_command_never_overwrites_its_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(negatives_command_module, "SpacyTagger", Tags)
+    monkeypatch.setattr(negatives, "SpacyTagger", Tags)
     source = tmp_path / "t.jsonl"
     source.write_text('{"caption": "a", "paraphrase_1": "b", "paraphrase_2": "c"}\n')
     before = source.read_bytes()

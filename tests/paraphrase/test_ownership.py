@@ -1,4 +1,4 @@
-"""A run replaces and deletes what a run wrote, and nothing else."""
+"""A run replaces and deletes only files that a run wrote."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.command import generate_command
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters import Judge
-from paraclip.paraphrase.ownership import extras, summary_of
+from paraclip.paraphrase.outputs import optional_files, summary_of
 from paraclip.paraphrase.run import generate, generate_async
 
 
@@ -62,12 +62,12 @@ def test_a_foreign_file_is_not_replaced(server: FakeServer, tmp_path: Path, name
     out = tmp_path / "out"
     out.mkdir()
     (out / name).write_text("mine")
-    with pytest.raises(UserError, match=f"{name}: is there already, and no earlier run wrote it"):
+    with pytest.raises(UserError, match=f"{name}: exists, and no earlier run wrote it"):
         generate_command(options(server.url, source_of(tmp_path, broken=True), out))
     assert (out / name).read_text() == "mine" and not server.asked
 
 
-def test_foreign_files_that_are_not_in_the_way_stay(server: FakeServer, tmp_path: Path) -> None:
+def test_other_foreign_files_stay(server: FakeServer, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     for name in ("problems.txt", "triples.jsonl", ".mine.part"):
@@ -76,7 +76,7 @@ def test_foreign_files_that_are_not_in_the_way_stay(server: FakeServer, tmp_path
         generate_command(options(server.url, source_of(tmp_path), out))
     for name in ("problems.txt", "triples.jsonl", ".mine.part"):
         assert (out / name).read_text() == "mine"
-    with pytest.raises(UserError, match=r"triples\.jsonl: is there already"):
+    with pytest.raises(UserError, match=r"triples\.jsonl: exists"):
         generate_command(options(server.url, source_of(tmp_path), out, jsonl=True))
 
 
@@ -92,7 +92,7 @@ def test_the_files_of_an_earlier_run_are_replaced(server: FakeServer, tmp_path: 
 @pytest.mark.parametrize("text", ["", "7", "[" * 100_000, '{"reused_answers": 1, "provenance": 7}'])
 def test_a_damaged_summary_owns_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "summary.json").write_text(text)
-    assert summary_of(tmp_path) is None and extras(None) == []
+    assert summary_of(tmp_path) is None and optional_files(None) == []
 
 
 def test_in_a_running_loop_the_async_form_is_named_and_works(

@@ -1,4 +1,4 @@
-"""The built-in weights in their fast form: the same model, to the precision of the form."""
+"""The built-in weights as Q8_0: the same values, to its precision."""
 
 import importlib.util
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paraclip.paraphrase.quantise import fast_weights, requantise
+from paraclip.paraphrase.builtin import fast_weights, requantise
 
 gguf: Any = pytest.importorskip("gguf", reason="the package gguf is not installed")
 KINDS = gguf.GGMLQuantizationType
@@ -29,30 +29,32 @@ def tiny_model(path: Path) -> np.ndarray:
     return np.asarray(gguf.dequantize(packed, KINDS.Q4_1))
 
 
-def test_matrices_change_their_form_and_nothing_else(tmp_path: Path) -> None:
+def test_only_q4_1_tensors_are_converted(tmp_path: Path) -> None:
     values = tiny_model(tmp_path / "slow.gguf")
     requantise(tmp_path / "slow.gguf", tmp_path / "fast.gguf")
     reader = gguf.GGUFReader(str(tmp_path / "fast.gguf"))
     assert reader.fields["llama.block_count"].contents() == 7
     assert reader.fields["tokenizer.ggml.tokens"].contents() == ["a", "b"]
-    found = {tensor.name: tensor for tensor in reader.tensors}
-    assert found["norm"].tensor_type == KINDS.F32
-    assert np.array_equal(found["norm"].data, np.arange(64, dtype=np.float32))
-    assert found["matrix"].tensor_type == KINDS.Q8_0
-    again = gguf.dequantize(found["matrix"].data, KINDS.Q8_0)
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    assert tensors["norm"].tensor_type == KINDS.F32
+    assert np.array_equal(tensors["norm"].data, np.arange(64, dtype=np.float32))
+    assert tensors["matrix"].tensor_type == KINDS.Q8_0
+    again = gguf.dequantize(tensors["matrix"].data, KINDS.Q8_0)
     assert np.abs(again - values).max() < 0.02
 
 
-def test_the_fast_form_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
     tiny_model(tmp_path / "slow.gguf")
-    made = fast_weights(tmp_path / "slow.gguf")
-    assert made.parent == tmp_path / "cache" / "builtin"
-    before = made.stat().st_mtime_ns
-    assert fast_weights(tmp_path / "slow.gguf") == made and made.stat().st_mtime_ns == before
+    converted = fast_weights(tmp_path / "slow.gguf")
+    assert converted.parent == tmp_path / "cache" / "builtin"
+    before = converted.stat().st_mtime_ns
+    assert (
+        fast_weights(tmp_path / "slow.gguf") == converted and converted.stat().st_mtime_ns == before
+    )
 
 
-def test_without_the_package_the_wheels_file_serves(
+def test_without_gguf_the_wheels_file_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -1,7 +1,10 @@
 """The kept candidate is near in meaning first and far in wording second."""
 
-from paraclip.paraphrase.filters import Verdict
-from paraclip.paraphrase.selection import MARGIN, choose, main_reason
+import asyncio
+from collections.abc import Sequence
+
+from paraclip.paraphrase.filters import Question, Verdict
+from paraclip.paraphrase.steps import MARGIN, JudgingDesk, choose, main_reason
 
 
 def verdict(text: str, similarity: float, overlap: float, reason: str | None = None) -> Verdict:
@@ -34,3 +37,38 @@ def test_the_most_frequent_reason_stands_for_all() -> None:
     assert main_reason(failed) == "drift"
     assert main_reason(failed[:2]) == "copy"
     assert main_reason([]) == "empty"
+
+
+class CountingJudge:
+    """Passes every answer; keeps the size of each batch, and fails if asked to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.batches, self.error = list[int](), error
+
+    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+        if self.error is not None:
+            raise self.error
+        self.batches.append(len(questions))
+        return [verdict(one.answer, 1.0, 0.0) for one in questions]
+
+
+def judged_together(judge: CountingJudge, count: int) -> list[list[Verdict] | BaseException]:
+    async def judging() -> list[list[Verdict] | BaseException]:
+        desk = JudgingDesk(judge)  # type: ignore[arg-type]
+        own = ([Question("source", f"{row}-{part}") for part in range(row)] for row in range(count))
+        return await asyncio.gather(*map(desk.judge, own), return_exceptions=True)
+
+    return asyncio.run(judging())
+
+
+def test_answers_of_many_captions_share_batches_and_stay_apart() -> None:
+    judge = CountingJudge()
+    for row, verdicts in enumerate(judged_together(judge, 40)):
+        assert isinstance(verdicts, list)
+        assert [one.text for one in verdicts] == [f"{row}-{part}" for part in range(row)]
+    assert len(judge.batches) < 40 and sum(judge.batches) == 780
+
+
+def test_every_caption_gets_the_judges_error() -> None:
+    error = RuntimeError("no weights")
+    assert judged_together(CountingJudge(error), 5) == [error] * 5

@@ -1,4 +1,4 @@
-"""What the quickstart's options come to."""
+"""Options of the quickstart."""
 
 import math
 from dataclasses import replace
@@ -11,7 +11,7 @@ from tiny_models import draw, tiny_clip
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.quickstart.command import Job, chosen, read_split
+from paraclip.quickstart.command import Job, read_split, sampled
 from paraclip.quickstart.config import QuickstartConfig, check_options
 from paraclip.quickstart.split import Split
 from paraclip.training.folder import AnotherRun
@@ -19,39 +19,39 @@ from paraclip.training.folder import AnotherRun
 ROWS = [Caption(f"{at}.png", f"thing {at}", f"{at}.png", f"{at}.png", "here") for at in range(50)]
 
 
-def test_all_are_taken_where_there_are_few() -> None:
-    assert chosen(ROWS, QuickstartConfig(paraphrase=50)) == ROWS
+def test_all_are_sampled_if_few() -> None:
+    assert sampled(ROWS, QuickstartConfig(paraphrase=50)) == ROWS
 
 
-def test_so_many_are_taken_in_their_order_and_always_the_same() -> None:
-    taken = chosen(ROWS, QuickstartConfig(paraphrase=20))
+def test_a_sample_keeps_the_order_and_is_deterministic() -> None:
+    taken = sampled(ROWS, QuickstartConfig(paraphrase=20))
     assert len(taken) == 20
     assert (
         taken
         == [row for row in ROWS if row in taken]
-        == chosen(ROWS, QuickstartConfig(paraphrase=20))
+        == sampled(ROWS, QuickstartConfig(paraphrase=20))
     )
 
 
-def test_more_keep_those_that_fewer_had_and_another_seed_takes_others() -> None:
-    few = chosen(ROWS, QuickstartConfig(paraphrase=10))
-    assert set(few) < set(chosen(ROWS, QuickstartConfig(paraphrase=20)))
-    assert few != chosen(ROWS, QuickstartConfig(paraphrase=10, seed=1))
+def test_larger_samples_contain_smaller_ones_and_seeds_differ() -> None:
+    few = sampled(ROWS, QuickstartConfig(paraphrase=10))
+    assert set(few) < set(sampled(ROWS, QuickstartConfig(paraphrase=20)))
+    assert few != sampled(ROWS, QuickstartConfig(paraphrase=10, seed=1))
 
 
-def test_each_source_has_a_folder_of_its_own_unless_one_is_named() -> None:
+def test_each_source_has_its_own_default_folder() -> None:
     assert QuickstartConfig().folder == Path("runs/quickstart")
     assert QuickstartConfig(source="pets/cats/").folder == Path("runs/quickstart-cats")
     assert QuickstartConfig(source="dogs.csv").folder == Path("runs/quickstart-dogs")
     assert QuickstartConfig(source="dogs.csv", out="here").folder == Path("here")
 
 
-def test_starting_anew_reaches_every_stage() -> None:
+def test_fresh_reaches_every_stage() -> None:
     config = QuickstartConfig(fresh=True)
     assert config.generate_config(Path("b")).fresh
 
 
-def test_the_control_differs_from_the_tuned_in_its_texts_alone() -> None:
+def test_control_and_tuned_differ_only_in_their_texts() -> None:
     tuned, control = (QuickstartConfig().train_options(is_) for is_ in (False, True))
     assert replace(control, control=False) == tuned
     assert control.control
@@ -65,7 +65,7 @@ def test_the_control_differs_from_the_tuned_in_its_texts_alone() -> None:
         *(("learning_rate", 0.0), ("align_learning_rate", -1.0), ("text_temperature", math.inf)),
     ],
 )
-def test_what_a_later_stage_would_refuse_is_refused_first(name: str, value: float) -> None:
+def test_invalid_options_are_refused_before_the_first_stage(name: str, value: float) -> None:
     with pytest.raises(UserError, match=f"--{name.replace('_', '-')}"):
         check_options(replace(QuickstartConfig(), **{name: value}))
     check_options(QuickstartConfig())
@@ -80,9 +80,7 @@ def pictures(folder: Path, count: int, text: str = "thing {}") -> Path:
     return folder
 
 
-def test_what_is_read_is_told_row_by_row(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_broken_rows_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = pictures(tmp_path / "pictures", 30)
     (folder / "7.png").unlink()
     draw(folder / "30.png", "disc", "red"), (folder / "30.txt").write_text("thing 30")
@@ -101,7 +99,7 @@ def test_captions_without_a_picture_are_counted(
     (tmp_path / "a.csv").write_text("\n".join(["caption,image", *rows, "alone,", "too,"]))
     config = QuickstartConfig(str(tmp_path / "a.csv"), str(tmp_path / "out"))
     assert len(read_split(config, Problems()).learn) == 22
-    assert "2 of them have no picture and feed" in capsys.readouterr().out
+    assert "2 of them have no picture and are used" in capsys.readouterr().out
 
 
 def test_pictures_that_all_share_a_caption_cannot_be_held_out(tmp_path: Path) -> None:
@@ -126,17 +124,17 @@ def test_broken_pictures_are_listed_and_counted_once(
     assert "2.png" in (config.folder / "broken.txt").read_text()
 
 
-def test_a_stage_whose_captions_changed_is_made_again(
+def test_a_stage_whose_captions_changed_starts_from_scratch(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = QuickstartConfig("here", str(tmp_path))
-    job, asked = Job(config, tmp_path, Split([], []), Problems()), []
+    job, runs = Job(config, tmp_path, Split([], []), Problems()), []
 
     def run(fresh: bool) -> Path:
-        asked.append(fresh)
+        runs.append(fresh)
         if not fresh:
             raise AnotherRun(tmp_path, "another run lies here", "Choose another --out.")
         return tmp_path / "made"
 
-    assert job.again_if_stale("base", run) == tmp_path / "made" and asked == [False, True]
-    assert "base is made again" in capsys.readouterr().out
+    assert job.resumed_or_repeated("base", run) == tmp_path / "made" and runs == [False, True]
+    assert "base starts from scratch" in capsys.readouterr().out

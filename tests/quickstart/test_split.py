@@ -1,4 +1,4 @@
-"""The split keeps what was learnt away from what is scored."""
+"""Nothing that is scored was learnt."""
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ def pictures(count: int) -> list[Caption]:
     return [caption(number, f"thing number {number}") for number in range(count)]
 
 
-def test_every_caption_is_on_one_side_and_the_wish_is_met() -> None:
+def test_every_caption_is_in_one_part_of_the_requested_size() -> None:
     split = split_pictures(pictures(100), held_out=20, seed=0)
     assert len(split.held_out) == 20
     assert len(split.learn) == 80

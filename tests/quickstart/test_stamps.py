@@ -50,7 +50,7 @@ def test_the_package_is_unpacked_once(tools: Path, tmp_path: Path) -> None:
 
 
 @NEEDS_DPKG
-def test_missing_lists_are_read_anew_without_root(tools: Path, tmp_path: Path) -> None:
+def test_missing_lists_are_read_without_root(tools: Path, tmp_path: Path) -> None:
     lists = tmp_path / "lists-are-read"
     install(
         tools,
@@ -62,7 +62,7 @@ def test_missing_lists_are_read_anew_without_root(tools: Path, tmp_path: Path) -
 
 
 @NEEDS_DPKG
-def test_a_bar_tells_how_much_is_fetched(
+def test_a_bar_shows_how_much_is_fetched(
     tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def eager(label: str, total: int, unit: str) -> tqdm:  # shows every move, however quick
@@ -78,14 +78,14 @@ def test_a_bar_tells_how_much_is_fetched(
 
 
 @NEEDS_DPKG
-def test_a_refusal_says_what_apt_said_and_what_to_do(tools: Path, tmp_path: Path) -> None:
+def test_a_failure_reports_apts_message_and_a_hint(tools: Path, tmp_path: Path) -> None:
     install(tools, "apt-get", "echo 'E: no such package' >&2; exit 100")
     with pytest.raises(UserError, match=r"E: no such package.*DATA=folder"):
         stamps_folder(tmp_path / "cache")
     assert not (tmp_path / "cache" / PACKAGE).exists()
 
 
-def test_without_apt_the_own_folder_is_asked_for(
+def test_without_apt_the_hint_names_an_own_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -13,7 +13,7 @@ from tiny_model import TinyModel
 from training_rows import make_config, make_features, make_triples
 
 from paraclip.errors import UserError
-from paraclip.models import disk
+from paraclip.models import tensors
 from paraclip.training import loop
 from paraclip.training.metrics import TensorBoard
 from paraclip.training.prepare import TrainingData
@@ -74,7 +74,7 @@ def killed_while_writing(out: Path, name: str, time: int) -> None:
 
         return save_half
 
-    disk.save_file = half(disk.save_file)
+    tensors.save_file = half(tensors.save_file)
     run(out)
 
 
@@ -102,7 +102,7 @@ def short_of_room(out: Path, name: str, most: int, told: Path) -> None:
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, unlimited[1]))
 
-    disk.save_file = limited(disk.save_file)
+    tensors.save_file = limited(tensors.save_file)
     if not name:
         limit()
     try:

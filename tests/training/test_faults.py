@@ -48,7 +48,9 @@ def whole(tmp_path_factory) -> Path:
 def test_a_file_for_which_there_is_no_room_is_one_line(tmp_path, whole, name, most, where):
     out, told = tmp_path / "out", tmp_path / "told"
     assert apart(short_of_room, out, name, most, told) == 0
-    assert re.search(rf"({where}): may not grow so large here\. Choose", told.read_text())
+    assert re.search(
+        rf"({where}): exceeds the largest allowed file size\. Choose", told.read_text()
+    )
     assert not list(out.rglob(".*.part")) and not (out / "last.safetensors").exists()
     run(out)
     assert_same_outcome(out, whole)
@@ -83,7 +85,7 @@ def test_a_full_disk_under_the_log_is_one_line(tmp_path):
 
 def test_a_full_disk_under_tensorboard_is_one_line(tmp_path):
     assert apart(curves_without_room, tmp_path, tmp_path / "told") == 0
-    assert "tensorboard: may not grow so large here." in (tmp_path / "told").read_text()
+    assert "tensorboard: exceeds the largest allowed file size." in (tmp_path / "told").read_text()
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path, whole):

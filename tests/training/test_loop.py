@@ -10,7 +10,7 @@ from tiny_model import TinyModel
 from training_rows import make_config, make_features, make_triples, weights_of
 
 from paraclip.errors import UserError
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors
 from paraclip.training import loop
 from paraclip.training.loop import train
 from paraclip.training.losses.objective import objective_of

@@ -10,7 +10,7 @@ from paraclip.ablation.grid import Grid, read_grid
 from paraclip.ablation.plan import make_plan
 from paraclip.ablation.study import Study
 from paraclip.errors import UserError
-from paraclip.evaluation.command import find_benchmarks
+from paraclip.evaluation.choice import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.files import cache_folder
 from paraclip.training.processes import placed

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from paraclip.data.triples import SCHEMA, read_provenance, read_triples, write_triples
 from paraclip.errors import UserError
-from paraclip.evaluation.command import LABEL
+from paraclip.evaluation.choice import LABEL
 from paraclip.files import file_hash, text_hash
 
 Source = tuple[str, str | None]

@@ -1,25 +1,25 @@
 """COCO captions JSON: the official layout, and plain lists of pictures with their captions."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+from paraclip.data.captions import Record, choose_columns, make_record
 from paraclip.data.config import Columns
-from paraclip.data.json_stream import JsonStream
-from paraclip.data.lines import open_source
+from paraclip.data.json_stream import array_at, open_json
 from paraclip.data.problems import Problems
-from paraclip.data.record import Record, choose_columns
 from paraclip.errors import UserError
 
 LAYOUT = 'It must hold {"images": [...], "annotations": [...]} or a list of objects.'
-# Plain lists name things differently; the first of these that an element has is taken.
+# Names of the picture and the caption in plain lists; the first that an element has is read.
 IMAGE_NAMES = ("file_name", "filename", "image")
 CAPTION_NAMES = ("captions", "caption", "sentences")
 
 
 def read_coco(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """Records of a COCO captions file, streamed; the names of the pictures are held."""
-    with open_source(source) as stream:
-        first = JsonStream(stream, source).peek()
+    """Records of a COCO captions file, streamed; only the names of the pictures are kept."""
+    with open_json(source) as text:
+        first = text.peek()
     if first == "[":
         yield from read_list(source, columns, problems)
     elif first == "{":
@@ -31,74 +31,55 @@ def read_coco(source: str, columns: Columns, problems: Problems) -> Iterator[Rec
 def read_list(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
     """Records of a list of objects: `image_id`, `file_name`, and `captions` or `caption`.
 
-    A caption's id is that of the picture and a running number, unless there is an `id`.
+    Without an `id`, the id of a caption is its image id and a running number.
     """
     chosen = None
-    with open_source(source) as stream:
-        for row, found in enumerate(JsonStream(stream, source).elements(), start=1):
+    with open_json(source) as text:
+        for row, values in enumerate(text.elements(), start=1):
             where = f"{source}:{row}"
-            if not isinstance(found, dict):
+            if not isinstance(values, dict):
                 problems.add(where, "the element is not an object")
                 continue
-            chosen = chosen or choose_columns(found, fitting(found, columns), source)
-            made = chosen.record(where, row, found)
-            if chosen.id is None and isinstance(made.caption, list):
-                made.id = made.image_id
-            yield made
+            chosen = chosen or choose_columns(values, usual_names(values, columns), source)
+            record = make_record(chosen, where, row, values)
+            if chosen.id is None and isinstance(record.caption, list):
+                record.id = record.image_id
+            yield record
 
 
-def fitting(found: dict[str, Any], columns: Columns) -> Columns:
-    """The columns, with the usual names of plain lists where the defaults do not fit."""
+def usual_names(values: dict[str, Any], columns: Columns) -> Columns:
+    """The columns, with the usual names of plain lists in place of the default ones."""
 
-    def first(wanted: str, usual: str, names: tuple[str, ...]) -> str:
-        there = [name for name in names if name in found]
-        return there[0] if wanted == usual and there else wanted
+    def first(name: str, default: str, names: tuple[str, ...]) -> str:
+        return next((other for other in names if name == default and other in values), name)
 
-    return Columns(
+    return replace(
+        columns,
         caption=first(columns.caption, "caption", CAPTION_NAMES),
         image=first(columns.image, "image", IMAGE_NAMES) if columns.image else None,
-        id=columns.id,
-        image_id=columns.image_id,
-        images=columns.images,
     )
 
 
 def read_annotations(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
     """Records of the official layout."""
-    names = image_names(source, problems) if columns.image else {}
-    with open_source(source) as stream:
-        parts, met = JsonStream(stream, source), False
-        for key in parts.keys():  # noqa: SIM118 not a dict
-            if key != "annotations":
-                parts.skip_value()
-                continue
-            met = True
-            for row, found in enumerate(parts.elements(), start=1):
-                where = f"{source}: annotation {row}"
-                if not isinstance(found, dict):
-                    problems.add(where, "is not an object")
-                    continue
-                image_id = found.get("image_id")
-                image = names.get(str(image_id))
-                if columns.image and image is None:
-                    problems.add(where, f"there is no image with the id {image_id!r}")
-                    continue
-                yield Record(where, row, found.get("caption"), image, found.get("id"), image_id)
-    if not met:
-        raise UserError(source, "has no 'annotations'", LAYOUT)
+    names = image_names(source) if columns.image else {}
+    for row, values in enumerate(array_at(source, "annotations", LAYOUT), start=1):
+        where = f"{source}: annotation {row}"
+        if not isinstance(values, dict):
+            problems.add(where, "is not an object")
+            continue
+        image_id = values.get("image_id")
+        image = names.get(str(image_id))
+        if columns.image and image is None:
+            problems.add(where, f"there is no image with the id {image_id!r}")
+            continue
+        yield Record(where, row, values.get("caption"), image, values.get("id"), image_id)
 
 
-def image_names(source: str, problems: Problems) -> dict[str, str]:
-    """File name of each image id."""
-    with open_source(source) as stream:
-        parts = JsonStream(stream, source)
-        for key in parts.keys():  # noqa: SIM118 not a dict
-            if key != "images":
-                parts.skip_value()
-                continue
-            return {
-                str(found["id"]): str(found["file_name"])
-                for found in parts.elements()
-                if isinstance(found, dict) and "id" in found and "file_name" in found
-            }
-    raise UserError(source, "has no 'images'", LAYOUT)
+def image_names(source: str) -> dict[str, str]:
+    """File name by image id."""
+    return {
+        str(values["id"]): str(values["file_name"])
+        for values in array_at(source, "images", LAYOUT, to_end=False)
+        if isinstance(values, dict) and "id" in values and "file_name" in values
+    }

@@ -1,4 +1,4 @@
-"""`paraclip captions`: what is read, and what is broken."""
+"""`paraclip captions`: show a source and its broken rows."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,20 +6,21 @@ from paraclip.data.captions import Caption
 from paraclip.data.config import CaptionsConfig
 from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
-from paraclip.data.reading import find_files, read_captions
+from paraclip.data.reading import input_files, read_captions
+from paraclip.errors import printable
 from paraclip.files import refuse_overwriting
 from paraclip.progress import track
 
 
 def captions_command(config: CaptionsConfig) -> None:
-    """Read the whole source, print the first captions, the counts and the broken rows.
+    """Read the whole source; print the first captions, the counts and the broken rows.
 
     Raises:
-        UserError: the source cannot be read, the list of problems would overwrite it, or too many
-            of its rows are broken; the list of problems is written all the same.
+        UserError: the source cannot be read, the list of problems would overwrite a file of it,
+            or too many rows are broken; in the last case the list is written nevertheless.
     """
     if config.problems:
-        refuse_overwriting(config.problems, find_files(config.source))
+        refuse_overwriting(config.problems, input_files(config.source))
     problems = Problems(config.max_broken)
     captions: Iterable[Caption] = read_captions(config.source, config.columns, problems)
     captions = track(captions, "reading", None, "caption")
@@ -37,7 +38,7 @@ def captions_command(config: CaptionsConfig) -> None:
 
 
 def show(captions: Iterable[Caption], most: int) -> tuple[int, int]:
-    """Print the first `most` captions; count all, and those with a picture."""
+    """Print the first `most` captions; return the number of all, and of those with a picture."""
     count, pictures = 0, 0
     for row in captions:
         if count < most:
@@ -47,14 +48,9 @@ def show(captions: Iterable[Caption], most: int) -> tuple[int, int]:
     return count, pictures
 
 
-def printable(text: str) -> str:
-    """A text without what would steer the terminal."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
-
-
 def with_whole_pictures(captions: Iterable[Caption], problems: Problems) -> Iterator[Caption]:
-    """The captions whose picture can be decoded, or that have none; the others are noted."""
-    last: tuple[str | None, str | None] = (None, None)  # captions of one picture follow each other
+    """The captions without a picture or with one that can be decoded."""
+    last: tuple[str | None, str | None] = (None, None)  # consecutive captions share a picture
     for row in captions:
         if row.image is not None and row.image != last[0]:
             last = (row.image, fault_of(row.image))

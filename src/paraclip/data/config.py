@@ -1,4 +1,4 @@
-"""Which column holds what, and the options of `paraclip captions`."""
+"""Options for the columns of a captions file, and of `paraclip captions`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,28 +11,28 @@ from paraclip.options import Checked, Share
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns (or JSON keys) of a captions file; folders and shards have none."""
+    """Names of the columns (or JSON keys) of a captions file; unused for folders and shards."""
 
     caption: Annotated[str, tyro.conf.arg(name="caption-column")] = "caption"
     """Column of the caption; in JSON and Parquet it may hold a list of captions."""
 
     image: Annotated[str | None, tyro.conf.arg(name="image-column")] = "image"
-    """Column of the picture: a path or an fsspec URL. A row with an empty one has no picture.
+    """Column of the picture: a path or an fsspec URL. A row where it is empty has no picture.
     "None" reads the captions alone."""
 
     id: Annotated[str | None, tyro.conf.arg(name="id-column")] = None
-    """Column of the caption's id. Left out: `id` where there is one, else the row number."""
+    """Column of the caption's id. Default: `id` if there is such a column, else the row number."""
 
     image_id: Annotated[str | None, tyro.conf.arg(name="image-id-column")] = None
-    """Column that tells which captions share a picture. Left out: `image_id` where there is one,
-    else the picture's name."""
+    """Column whose equal values mark captions of the same picture. Default: `image_id` if there is
+    such a column, else the picture's name."""
 
     images: str | None = None
-    """Folder of the pictures with relative names. Left out: the captions file's own folder, and
-    the folder `images` in it."""
+    """Folder of the pictures with relative names. Default: the captions file's folder, and the
+    folder `images` in it."""
 
 
-# A `Columns` inside another options class, with flags of its own names: `--caption-column`.
+# Inside another options class, the flags have no prefix: `--caption-column`.
 ColumnOptions = Annotated[Columns, tyro.conf.arg(name="")]
 
 
@@ -51,11 +51,10 @@ class CaptionsConfig(Checked):
     """How many captions to print."""
 
     check_images: bool = False
-    """Also decode every picture, some hundred a second, to find the broken ones."""
+    """Also decode every picture (some hundred a second) and report the broken ones."""
 
     max_broken: Share = 0.01
-    """Largest share of broken rows that is skipped and counted instead of being an error (0 to
-    1)."""
+    """Largest share of broken rows (0 to 1) that are skipped and counted; more are an error."""
 
     problems: str | None = None
     """File for the list of the broken rows (the first 1,000)."""

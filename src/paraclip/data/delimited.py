@@ -1,51 +1,41 @@
-"""CSV and TSV files with a header line."""
+"""Text files with a row a line: CSV and TSV with a header line, and JSONL."""
 
 import csv
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from paraclip.data.captions import (
+    Record,
+    choose_columns,
+    label,
+    make_record,
+)
 from paraclip.data.config import Columns
 from paraclip.data.lines import bounded_lines, open_source
 from paraclip.data.problems import Problems
-from paraclip.data.record import Record, choose_columns
+from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
 
 Fields = Iterator[tuple[int, list[str]]]
 Splitter = Callable[[Iterator[tuple[int, str]], str, Problems], Fields]
 
 
-def read_csv(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """Records of a comma-separated file, quoted as spreadsheets do; rows count as lines do."""
-    return read_records(source, columns, problems, csv_fields)
-
-
-def read_tsv(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """Records of a tab-separated file: a line is a row, and a quote in a field is a quote.
-
-    A field that is quoted as a whole, as pandas writes it, is unquoted.
-    """
-    return read_records(source, columns, problems, tsv_fields)
-
-
-def read_records(
+def read_delimited(
     source: str, columns: Columns, problems: Problems, split: Splitter
 ) -> Iterator[Record]:
-    """Records of the chosen columns."""
+    """Records of a CSV or TSV file, whose lines `csv_fields` or `tsv_fields` splits."""
     rows = read_fields(source, problems, split)
     _, header = next(rows)
     chosen = choose_columns(header, columns, source)
     names = (chosen.caption, chosen.image, chosen.id, chosen.image_id)
-    places = [header.index(name) if name is not None else None for name in names]
+    indices = [header.index(name) if name is not None else None for name in names]
     for number, fields in rows:
-        found = [fields[place] if place is not None else None for place in places]
-        yield Record(f"{source}:{number}", number, *found)
+        values = [fields[index] if index is not None else None for index in indices]
+        yield Record(f"{source}:{number}", number, *values)
 
 
 def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
-    """The header, then every row with as many fields as it; the others are noted.
-
-    Raises:
-        UserError: there is no header.
-    """
+    """Number and fields of the header line, then of each row with as many fields."""
     with open_source(source) as stream:
         lines = (
             (number, line.decode("utf-8", "surrogateescape"))
@@ -65,7 +55,7 @@ def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
 
 
 def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> Fields:
-    """Number of the first line and fields of each row; rows that are not CSV are noted."""
+    """Number of the first line and fields of each row; `problems` lists rows that are not CSV."""
     last = 0
 
     def counted() -> Iterator[str]:
@@ -82,8 +72,8 @@ def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems
         except StopIteration:
             return
         except csv.Error as error:
-            taken = reader.line_num - before
-            problems.add(f"{source}:{last - taken + 1}", csv_fault(error, taken), rows=taken)
+            lost = reader.line_num - before
+            problems.add(f"{source}:{last - lost + 1}", csv_fault(error, lost), rows=lost)
             continue
         if fields:
             yield last - (reader.line_num - before) + 1, fields
@@ -92,19 +82,46 @@ def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems
 def csv_fault(error: csv.Error, lines: int) -> str:
     """What is wrong with a row that is not CSV."""
     if lines > 1:
-        return f"a quote that opens here is not closed rightly and takes {lines:,} lines with it"
+        return f"a quote that opens here is not closed properly and spans {lines:,} lines"
     return f"is not CSV ({error})"
 
 
 def tsv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> Fields:
-    """Number and fields of each line."""
+    """Number and fields of each line; quotes are part of the text.
+
+    Only a field that is quoted as a whole, as pandas writes it, is unquoted.
+    """
     for number, line in lines:
         yield number, [unquoted(field) for field in line.rstrip("\r\n").split("\t")]
 
 
 def unquoted(field: str) -> str:
-    """The field without the quotes around it, if all that are in it are doubled."""
+    """The field without the quotes around it, if all quotes inside are doubled."""
     if len(field) < 2 or not (field.startswith('"') and field.endswith('"')):
         return field
     inside = field[1:-1].replace('""', "\0")
     return field if '"' in inside else inside.replace("\0", '"')
+
+
+def read_json_lines(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+    """Records of a JSONL file; the first object decides which keys are read."""
+    chosen = None
+    for number, values in json_objects(source, problems):
+        where = f"{source}:{number}"
+        chosen = chosen or choose_columns(values, columns, source)
+        if chosen.caption in values:
+            yield make_record(chosen, where, number, values)
+        else:
+            problems.add(where, f"has no {label(chosen.caption)}")
+
+
+def json_objects(source: str, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of each line of a JSONL file; `problems` lists other lines."""
+    with open_source(source) as stream:
+        for number, line in bounded_lines(stream, source, problems):
+            try:
+                values = parse_json_object(line)
+            except BadJson as error:
+                problems.add(f"{source}:{number}", f"the line {error}")
+                continue
+            yield number, values

@@ -1,27 +1,32 @@
-"""A folder of pictures with a `.txt` beside each."""
+"""Pictures with texts beside them: a folder, or a WebDataset shard, a tar file of such files."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
+import tarfile
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+from paraclip.data.captions import BrokenRow, Record
+from paraclip.data.config import Columns
 from paraclip.data.images import SUFFIXES
-from paraclip.data.lines import UTF8_MARK, UTF16_MARKS
+from paraclip.data.lines import UTF8_MARK, UTF16_MARKS, is_remote, open_source
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, Record
+from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import check_input
 
 LARGEST_TEXT = 2**20
 ASIDE = frozenset(("readme", "license", "licence", "copying", "credits", "changelog", "notes"))
-"""Texts that lie in many folders and are no captions."""
+"""Names of texts in many folders that are not captions."""
 
 
 def read_folder(source: str, problems: Problems) -> Iterator[Record]:
     """Records of all pictures in the folder and its subfolders, in the order of their names.
 
-    The caption is the first line that is not empty (Tux Paint's stamps keep translations in the
-    others). The id is the picture's path inside the folder. The names of one subfolder at a time
-    are held.
+    The caption is the first line that is not empty (Tux Paint's stamps have translations in the
+    others). The id is the picture's path inside the folder. Memory holds the names of one
+    subfolder at a time.
     """
     pictures = 0
     for row, path in enumerate(walk(Path(source)), start=1):
@@ -29,20 +34,20 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
             problems.add(path, "there is no picture beside it")
             continue
         pictures += 1
-        name = path.relative_to(source).as_posix()
+        name, text = path.relative_to(source).as_posix(), path.with_suffix(".txt")
         try:
-            caption = first_line(path.with_suffix(".txt"))
+            caption = first_line(text)
         except BrokenRow as broken:
             problems.add(path, str(broken))
             continue
-        yield Record(str(path.with_suffix(".txt")), row, caption, name, name, name)
+        yield Record(str(text), row, caption, name, name, name)
     if not pictures:
         hint = "Put a .txt beside each picture, or name a captions file or shards (folder/*.tar)."
         raise UserError(source, "holds no pictures", hint)
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """All picture files, hidden ones left out, and captions that have no picture beside them."""
+    """All pictures, and all captions without a picture beside them; not hidden files."""
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
@@ -62,11 +67,7 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def first_line(path: Path) -> bytes:
-    """The first line that is not empty.
-
-    Raises:
-        BrokenRow: there is no such file, it is a pipe or a device, or it is not UTF-8 but UTF-16.
-    """
+    """The first line that is not empty; raises BrokenRow if there is no regular UTF-8 file."""
     try:
         check_input(path)
         with path.open("rb") as stream:
@@ -79,3 +80,56 @@ def first_line(path: Path) -> bytes:
         raise BrokenRow("the caption is in UTF-16, not UTF-8")
     lines = (line.strip() for line in text.removeprefix(UTF8_MARK).splitlines())
     return next((line for line in lines if line), b"")
+
+
+def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+    """Records of a shard in img2dataset's layout: `key.jpg`, `key.txt` and `key.json`.
+
+    The caption is `key.txt`, else "caption" in `key.json`. The id is the key. Pictures are not
+    read. A truncated shard counts as one broken row; its earlier rows are used.
+    """
+    with open_source(source) as stream:
+        try:
+            # On disk, tarfile seeks past the pictures; a remote shard is a stream.
+            with tarfile.open(fileobj=stream, mode="r|" if is_remote(source) else "r:") as archive:
+                samples = groupby(members(archive), key=lambda member: member[0])
+                for row, (key, parts) in enumerate(samples, start=1):
+                    image, caption = image_and_caption(archive, parts, columns)
+                    image = f"tar://{image}::{source}" if image and columns.image else None
+                    yield Record(f"{source}: {key}", row, caption, image, key, key)
+        except (tarfile.TarError, ValueError) as error:  # ValueError: a broken PAX header
+            if isinstance(error, tarfile.ReadError) and "unexpected end" in str(error):
+                problems.add(source, "the shard is truncated")
+                return
+            hint = "Fetch the shard again, or leave it out."
+            raise UserError(source, f"is not a tar file ({error})", hint) from error
+
+
+def members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
+    """Key, suffix and header of each file in a tar file."""
+    while (member := archive.next()) is not None:
+        # tarfile keeps all members that it has read; a long shard would fill the memory.
+        archive.members.clear()  # type: ignore[attr-defined]
+        path = PurePosixPath(member.name)
+        stem, _, ending = path.name.partition(".")
+        if member.isfile():
+            yield (path.parent / stem).as_posix(), f".{ending.lower()}", member
+
+
+def image_and_caption(
+    archive: tarfile.TarFile, parts: Iterable[tuple[str, str, tarfile.TarInfo]], columns: Columns
+) -> tuple[str | None, Any]:
+    """Name of the picture and caption of the members with one key; None where there is none."""
+    image, texts = None, {}
+    for _, suffix, member in parts:
+        if suffix in SUFFIXES:
+            image = member.name
+        elif suffix in (".txt", ".json"):
+            opened = archive.extractfile(member)
+            texts[suffix] = opened.read(LARGEST_TEXT) if opened else b""
+    if ".txt" in texts:
+        return image, texts[".txt"]
+    try:
+        return image, parse_json_object(texts.get(".json", b"{}")).get(columns.caption)
+    except BadJson:
+        return image, None

@@ -1,4 +1,4 @@
-"""Pictures, decoded no larger than needed: what CLIP sees is 224 pixels high."""
+"""Pictures, decoded at about the size that a model needs: 224 pixels for CLIP."""
 
 import io
 import os
@@ -17,15 +17,15 @@ from PIL import Image, UnidentifiedImageError
 
 from paraclip.data.lines import is_remote, open_source
 from paraclip.errors import UserError
-from paraclip.files import check_input, text_hash
+from paraclip.files import check_input, file_hash, text_hash
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
 )
-# Named formats only: Pillow's others include some that start other programs (EPS).
+# Pillow's other formats include some that start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 LARGEST_FILE = 256 * 2**20
-# What undoes each EXIF orientation.
+# Reverses each EXIF orientation.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -35,35 +35,35 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-WHITE = (255, 255, 255)
-SIDE = 224  # as most models see them
-
+SIDE = 224  # pixels, of most models
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn
 MOST_RATIO = 100  # of the longer side to the shorter, which a model scales to hundreds of pixels
 TOO_MANY = f"has more than {MOST_PIXELS:,} pixels"
-QUIET = Lock()  # Python's list of warning filters is one for all threads
+QUIET = Lock()  # all threads share Python's list of warning filters
 
 
 def open_image(reference: str, side: int) -> Image.Image:
     """A picture in RGB, about as small as `side` allows.
 
-    The shorter side of what comes back is at least twice `side` (or the picture's own, if that
-    is smaller), and less than four times. Twice, because the bicubic resize that follows then
-    gives what it gives of the full picture: within 0.3 of 255 on average, where a shorter side
-    of just `side` was off by 5.7. Transparency lies on white, the camera's orientation is
-    applied, of an animation the first frame is taken. JPEG is decoded at a half, a quarter or an
-    eighth of its size; other formats are averaged down right after decoding.
+    The shorter side of the result is between two and four times `side`, or that of the picture
+    if it is smaller. At twice `side`, the bicubic resize that follows differs from that of the
+    full picture by 0.3 of 255 on average; at `side` itself, by 5.7. Transparent parts become
+    white, the EXIF orientation is applied, and an animation gives its first frame. JPEG is
+    decoded at a half, a quarter or an eighth of its size; other formats are averaged down after
+    decoding.
 
     Args:
         reference: path, fsspec URL, or `tar://member::shard.tar`.
-        side: pixels of the shorter side that the picture will be resized to.
+        side: pixels of the shorter side after the resize that follows.
 
     Raises:
         UserError: there is no such picture, it is broken, has more than 89 million pixels, or one
             side is more than a hundred times the other.
     """
     try:
-        with open_bytes(reference) as stream, open_quietly(stream) as image:
+        with open_bytes(reference) as stream:
+            with without_warnings():
+                image = Image.open(stream, formats=FORMATS)
             refuse_extremes(reference, image)
             image.draft("RGB", (2 * side, 2 * side))
             turn = TURNS.get(orientation(image))
@@ -72,40 +72,33 @@ def open_image(reference: str, side: int) -> Image.Image:
     except UserError:
         raise
     except FileNotFoundError as error:
-        hint = "Put the picture there, or take its row out."
+        hint = "Add the picture, or remove its row."
         raise UserError(reference, "there is no such picture", hint) from error
-    except Exception as error:  # broken files raise a dozen kinds of errors inside Pillow
-        raise UserError(reference, broken(error), "Replace the picture.") from error
+    except Exception as error:  # Pillow raises a dozen types of errors for broken files
+        raise UserError(reference, fault(error), "Replace the picture.") from error
 
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Keep Pillow from warning of what is judged here; other code's filters stay as they are."""
+    """Suppress warnings of Pillow about checks that this module makes itself."""
     with QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        # What a camera noted matters for the orientation alone.
+        # EXIF is read for the orientation only.
         warnings.filterwarnings("ignore", message="Corrupt EXIF data")
         yield
 
 
-def open_quietly(stream: BinaryIO) -> Image.Image:
-    """The picture, its header read."""
-    with without_warnings():
-        return Image.open(stream, formats=FORMATS)
-
-
 def refuse_extremes(reference: str, image: Image.Image) -> None:
-    """Raise UserError for sizes that would take gigabytes to decode or to scale."""
-    hint = "Replace the picture."
+    """Raise UserError for a size that needs gigabytes to decode or to scale."""
     if image.width * image.height > MOST_PIXELS:
-        raise UserError(reference, TOO_MANY, hint)
+        raise UserError(reference, TOO_MANY, "Replace the picture.")
     if max(image.size) > MOST_RATIO * min(image.size):
         what = f"has sides of {image.width:,} x {image.height:,} pixels, which is too thin"
         raise UserError(reference, what, "Crop or replace the picture.")
 
 
-def broken(error: Exception) -> str:
-    """What is wrong with a picture, in plain words."""
+def fault(error: Exception) -> str:
+    """The message for an error of Pillow."""
     if isinstance(error, UnidentifiedImageError):
         return f"is not a picture in a known format ({', '.join(FORMATS)})"
     if isinstance(error, Image.DecompressionBombError):
@@ -114,25 +107,25 @@ def broken(error: Exception) -> str:
 
 
 def orientation(image: Image.Image) -> int:
-    """How the camera was held, as EXIF counts it; 1 where it does not tell."""
+    """The EXIF orientation; 1 (upright) where there is none."""
     try:
         with without_warnings():
             return int(image.getexif().get(0x0112, 1))
-    except Exception:  # a broken note about the picture does not make the picture broken
+    except Exception:  # broken EXIF does not make the picture broken
         return 1
 
 
 def shrink(image: Image.Image, side: int) -> Image.Image:
-    """Averaged down by the largest whole factor that leaves `side`, in a mode that can be."""
+    """Average the picture down by the largest integer factor that leaves `side`."""
     image = averageable(image)
     factor = min(image.size) // side
     return image.reduce(factor) if factor > 1 else image
 
 
 def averageable(image: Image.Image) -> Image.Image:
-    """The picture in a mode in which the mean of two pixels is a pixel; alpha premultiplied."""
+    """The picture in a mode in which pixels can be averaged; alpha is premultiplied."""
     if image.mode.startswith("I;16"):
-        # Sixteen bits of grey: keep the upper eight, where `convert` would clip to white.
+        # 16 bits of grey: keep the upper eight; `convert` would clip to white.
         return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if image.mode in ("I", "F"):
         return eight_bits(image)
@@ -143,9 +136,9 @@ def averageable(image: Image.Image) -> Image.Image:
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 32 bits, whole or fractional, by the range that its largest value lies in.
+    """Scale grey of 32 bits, integer or float, by the range of its largest value.
 
-    The ranges are 0 to 1 (fractions only), 8, 16 and 31 bits; `convert` would clip to 255.
+    The ranges are 0 to 1 (floats only), 8, 16 and 31 bits; `convert` would clip to 255.
 
     Raises:
         ValueError: a value is negative, not finite, or above all ranges.
@@ -165,17 +158,17 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """RGB, with what was transparent white."""
+    """RGB, with transparent parts in white."""
     if image.mode not in ("RGBa", "La"):
         return image.convert("RGB")
     straight = image.convert({"RGBa": "RGBA", "La": "LA"}[image.mode]).convert("RGBA")
-    ground = Image.new("RGB", image.size, WHITE)
+    ground = Image.new("RGB", image.size, "white")
     ground.paste(straight, mask=straight.getchannel("A"))
     return ground
 
 
 def fault_of(reference: str) -> str | None:
-    """What is wrong with a picture; None if nothing is."""
+    """Why a picture cannot be read; None if it can."""
     try:
         open_image(reference, SIDE)
     except UserError as error:
@@ -196,11 +189,13 @@ def open_bytes(reference: str) -> BinaryIO:
 
 
 def read_member(shard: str, member: str) -> bytes:
-    """One member of a tar file; of a remote one, only its bytes are fetched."""
-    places = shard_index(shard, *(() if is_remote(shard) else identity(Path(shard))))
-    if member not in places:
+    """One member of a tar file; from a remote file, only its bytes are fetched."""
+    # Size and time tell a rewritten shard apart.
+    state = None if is_remote(shard) else os.stat(shard)
+    index = shard_index(shard, *((state.st_size, state.st_mtime_ns) if state else ()))
+    if member not in index:
         raise FileNotFoundError(member)
-    offset, size = places[member]
+    offset, size = index[member]
     size = min(size, LARGEST_FILE)
     if is_remote(shard):
         files, path = fsspec.core.url_to_fs(shard)
@@ -211,35 +206,68 @@ def read_member(shard: str, member: str) -> bytes:
         return stream.read(size)
 
 
-def identity(path: Path) -> tuple[int, int]:
-    """Bytes and time of change in nanoseconds: a rewritten shard is a new one."""
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
-
-
 @lru_cache(maxsize=16)
-def shard_index(shard: str, *_identity: int) -> dict[str, tuple[int, int]]:
-    """Offset and size in bytes of every member; kept for the 16 shards used last."""
-    places = {}
+def shard_index(shard: str, *_size_and_time: int) -> dict[str, tuple[int, int]]:
+    """Offset and size in bytes of every member; cached for the last 16 shards."""
+    index = {}
     with open_source(shard) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
         for entry in archive:
             if entry.isfile():
-                places[entry.name] = (entry.offset_data, entry.size)
-    return places
+                index[entry.name] = (entry.offset_data, entry.size)
+    return index
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """All pictures in a folder and its subfolders, sorted by path."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def pictures_hash(references: Sequence[str]) -> str:
     """Hash of the pictures' names and sizes in bytes, the same on every machine.
 
-    Other pictures under the same names are other data. The bytes themselves are not read: of
-    ImageNet that would take longer than scoring.
+    The content is not read: for ImageNet that would take longer than scoring.
 
     Args:
-        references: paths, URLs, or members of a tar file (known by the size of the file).
+        references: paths, URLs, or members of a tar file (by the size of the whole file).
     """
-    facts = []
+    lines = []
     for reference in references:
-        place = reference.rpartition("::")[2] if reference.startswith("tar://") else reference
-        size = os.path.getsize(place) if os.path.isfile(place) else -1
-        facts.append(f"{reference.partition('::')[0].rpartition('/')[2]} {size}")
-    return text_hash("\n".join(facts))
+        path = reference.rpartition("::")[2] if reference.startswith("tar://") else reference
+        size = os.path.getsize(path) if os.path.isfile(path) else -1
+        lines.append(f"{reference.partition('::')[0].rpartition('/')[2]} {size}")
+    return text_hash("\n".join(lines))
+
+
+def one_of(name: str, candidates: Sequence[str], where: object) -> str:
+    """The only file that a name can refer to; of identical copies, the first.
+
+    Args:
+        name: of a picture, with or without folders and suffix.
+        candidates: paths of files with this name, at least one.
+        where: for the error.
+
+    Raises:
+        UserError: the name fits several different pictures.
+    """
+    if len(candidates) == 1:
+        return candidates[0]
+    fitting = [path for path in candidates if ends_with(path, name)] or list(candidates)
+    if len(fitting) > 1 and len({fingerprint(path) for path in fitting}) > 1:
+        examples = " and ".join(sorted(fitting)[:2])
+        what = f"{len(fitting):,} different pictures are called {name!r}, such as {examples}"
+        raise UserError(where, what, "Name it with its folder, or rename the others.")
+    return fitting[0]
+
+
+def ends_with(path: str, name: str) -> bool:
+    """Whether whole parts of a path, with or without its suffix, end in the name."""
+    ending = f"/{name.removeprefix('./')}"
+    return any(f"/{form}".endswith(ending) for form in (path, os.path.splitext(path)[0]))
+
+
+def fingerprint(path: str) -> str:
+    """Hash of the content, equal for copies; the path itself if the file cannot be read."""
+    try:
+        return file_hash(path)
+    except OSError:
+        return path

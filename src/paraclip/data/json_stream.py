@@ -2,9 +2,11 @@
 
 import codecs
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
-from paraclip.data.untrusted_json import DECODER, BadJson, check_depth, too_deep
+from paraclip.data.lines import open_source
+from paraclip.data.untrusted_json import DECODER, TOO_DEEP, BadJson, check_depth
 from paraclip.errors import UserError
 
 CHUNK = 2**16
@@ -12,8 +14,9 @@ LARGEST_VALUE = 2**22
 
 
 class JsonStream:
-    """Reads a JSON text in pieces: whole values are parsed by the standard library, and the
-    brackets between them here. It holds one value and a chunk of 64 KiB.
+    """Reads a JSON text in pieces and holds one value and a chunk of 64 KiB.
+
+    The standard library parses whole values; this class parses the brackets between them.
 
     Args:
         stream: the file.
@@ -22,67 +25,64 @@ class JsonStream:
 
     def __init__(self, stream: IO[bytes], source: str) -> None:
         self.stream, self.source = stream, source
-        # A byte that is not UTF-8 becomes a lone surrogate, which the caption's check finds.
+        # A byte that is not UTF-8 becomes a lone surrogate, which the caption's check refuses.
         self.bytes_to_text = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
-        self.text, self.place, self.ended = "", 0, False
+        self.text, self.index, self.ended = "", 0, False
         self.open_brackets = 0
 
     def more(self) -> bool:
-        """Append a chunk, dropping what was read; False at the end of the file."""
+        """Drop what was parsed and append a chunk; False at the end of the file."""
         if self.ended:
             return False
         chunk = self.stream.read(CHUNK)
         self.ended = not chunk
-        self.text = self.text[self.place :] + self.bytes_to_text.decode(chunk, final=self.ended)
-        self.place = 0
+        self.text = self.text[self.index :] + self.bytes_to_text.decode(chunk, final=self.ended)
+        self.index = 0
         return True
 
     def peek(self) -> str:
-        """The next character that is not blank; empty at the end."""
+        """The next character that is not white space; empty at the end."""
         while True:
-            while self.place < len(self.text):
-                character = self.text[self.place]
+            while self.index < len(self.text):
+                character = self.text[self.index]
                 if character not in " \t\r\n":
                     return character
-                self.place += 1
+                self.index += 1
             if not self.more():
                 return ""
 
     def skip(self, expected: str) -> None:
-        """Go past a bracket, comma or colon."""
+        """Skip a bracket, comma or colon."""
         if self.peek() != expected:
-            raise self.fault(f"{expected!r} is missing")
-        self.place += 1
-
-    def fault(self, what: str) -> UserError:
-        """The error for a text that is not JSON."""
-        return self.refused(f"is not JSON ({what})")
+            raise self.refused(f"is not JSON ({expected!r} is missing)")
+        self.index += 1
 
     def refused(self, what: str) -> UserError:
-        """An error that shows the characters it was found at."""
-        near = self.text[self.place : self.place + 30]
-        shown = repr(near.encode("utf-8", "backslashreplace").decode())
-        return UserError(self.source, f"{what} at {shown}", "Make the file again.")
+        """An error that quotes the next 30 characters."""
+        near = self.text[self.index : self.index + 30]
+        return UserError(self.source, f"{what} at {near!r}", "Make the file again.")
 
     def value(self) -> Any:
         """Parse one whole value, at most 4 MiB long."""
         self.peek()
         while True:
             try:
-                found, end = DECODER.raw_decode(self.text, self.place)
-                check_depth(found)
+                value, end = DECODER.raw_decode(self.text, self.index)
+                check_depth(value)
             except RecursionError:
-                raise self.refused(str(too_deep())) from None
+                raise self.refused(TOO_DEEP) from None
             except BadJson as error:
                 raise self.refused(str(error)) from None
             except ValueError as error:
-                if len(self.text) - self.place > LARGEST_VALUE or not self.more():
-                    raise self.fault("a value is broken, or larger than 4 MiB") from error
+                if len(self.text) - self.index > LARGEST_VALUE or not self.more():
+                    raise self.refused(
+                        "is not JSON (a value is broken, or larger than 4 MiB)"
+                    ) from error
                 continue
-            # A number that touches the end of the text may go on in the next chunk.
+            # The next chunk may continue a number that ends with this one.
             if end < len(self.text) or not self.more():
-                self.place = end
-                return found
+                self.index = end
+                return value
 
     def elements(self) -> Iterator[Any]:
         """The elements of an array."""
@@ -90,14 +90,14 @@ class JsonStream:
             yield self.value()
 
     def keys(self) -> Iterator[str]:
-        """The keys of an object; each value is read by the caller before it asks for the next."""
+        """The keys of an object; the caller reads each value before it asks for the next key."""
         for _ in self.separated("{", "}"):
             key = self.value()
             self.skip(":")
             yield str(key)
 
     def separated(self, start: str, end: str) -> Iterator[None]:
-        """Yield where each part between the brackets begins."""
+        """Yield at the start of each part between the brackets."""
         self.skip(start)
         self.open_brackets += 1
         if self.peek() != end:
@@ -108,12 +108,42 @@ class JsonStream:
         self.skip(end)
         self.open_brackets -= 1
         if not self.open_brackets and self.peek():
-            raise self.fault("the text should end")
+            raise self.refused("is not JSON (the text should end)")
 
     def skip_value(self) -> None:
-        """Go past a value; an array element by element, however long it is."""
-        if self.peek() != "[":
-            self.value()
-            return
-        for _ in self.elements():
+        """Skip a value; an array element by element, so that it may have any length."""
+        for _ in self.elements() if self.peek() == "[" else [self.value()]:
             pass
+
+
+@contextmanager
+def open_json(source: str) -> Iterator[JsonStream]:
+    """A JSON file; raises as `open_source`."""
+    with open_source(source) as stream:
+        yield JsonStream(stream, source)
+
+
+def array_at(source: str, key: str, hint: str, to_end: bool = True) -> Iterator[Any]:
+    """The elements of one array of a JSON object, one at a time.
+
+    Args:
+        source: file or URL.
+        key: of the array.
+        hint: for the error.
+        to_end: parse what follows the array too, so that a broken file is an error.
+
+    Raises:
+        UserError: the file is broken, holds no object, or the object lacks the key.
+    """
+    present = False
+    with open_json(source) as text:
+        for name in text.keys() if text.peek() == "{" else ():
+            if name != key:
+                text.skip_value()
+                continue
+            present = True
+            yield from text.elements()
+            if not to_end:
+                return
+    if not present:
+        raise UserError(source, f"has no {key!r}", hint)

@@ -1,4 +1,4 @@
-"""Files as lines of bounded length, from disk or any fsspec URL, unpacked where compressed."""
+"""Files and their lines, from disk or an fsspec URL, decompressed and of bounded length."""
 
 import lzma
 import zlib
@@ -20,11 +20,10 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 @contextmanager
 def open_source(source: str) -> Iterator[IO[bytes]]:
-    """A file for reading bytes; `.gz`, `.bz2` and `.xz` are unpacked on the way.
+    """A file opened for reading bytes; `.gz`, `.bz2` and `.xz` are decompressed.
 
-    Raises:
-        UserError: there is no such file, it is a pipe or a device, may not be read, breaks off,
-            or its kind of URL needs a package that is not there.
+    Raises UserError for a file that is missing, no regular file, unreadable or truncated, and for
+    a URL whose package is not installed.
     """
     if not is_remote(source):
         check_input(source)
@@ -46,7 +45,7 @@ def open_source(source: str) -> Iterator[IO[bytes]]:
 
 
 def is_remote(source: str) -> bool:
-    """Whether it is an fsspec URL; everything else is a path."""
+    """Whether the source is an fsspec URL and not a path."""
     return "://" in source or "::" in source
 
 
@@ -55,13 +54,13 @@ def bounded_lines(
 ) -> Iterator[tuple[int, bytes]]:
     """Number (from 1) and bytes of each line that is not blank.
 
-    A line over 1 MiB is skipped and noted: no more than that is ever held.
+    Lines over 1 MiB are skipped, which bounds the memory.
 
     Args:
         stream: the file.
         source: its name, for messages.
-        problems: where overlong lines are noted.
-        headed: the first line names the columns, so it may not be skipped.
+        problems: lists overlong lines.
+        headed: the first line names the columns, so it cannot be skipped.
 
     Raises:
         UserError: the file is in UTF-16, or its header is longer than 1 MiB.
@@ -75,7 +74,8 @@ def bounded_lines(
             if headed and number == 1:
                 hint = "Its first line must name the columns."
                 raise UserError(f"{source}:1", "the header is longer than 1 MiB", hint)
-            skip_line(stream)
+            while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                pass
             problems.add(f"{source}:{number}", "the line is longer than 1 MiB")
         elif line.strip():
             yield number, line
@@ -88,12 +88,6 @@ def without_mark(line: bytes, source: str) -> bytes:
     return line.removeprefix(UTF8_MARK)
 
 
-def skip_line(stream: IO[bytes]) -> None:
-    """Read on past the end of the line."""
-    while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
-        pass
-
-
 def folder_of(source: str) -> str:
-    """The folder of a file, path or URL."""
+    """The folder of a path or URL."""
     return source.rpartition("/")[0] if is_remote(source) else str(Path(source).parent)

@@ -8,12 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from paraclip.data.captions import Record, choose_columns, column_names, label, make_record
 from paraclip.data.config import Columns
-from paraclip.data.lines import is_remote, open_source
+from paraclip.data.lines import open_source
 from paraclip.data.problems import Problems
-from paraclip.data.record import Chosen, Record, choose_columns, label
 from paraclip.errors import UserError
-from paraclip.files import check_input
 
 ROWS_AT_ONCE = 1024
 
@@ -24,55 +23,45 @@ def read_parquet(source: str, columns: Columns, problems: Problems) -> Iterator[
         schema = file.schema_arrow
         chosen = choose_columns(schema.names, columns, source)
         refuse_pictures(schema, chosen, source)
-        names = chosen.names()
-        row = 0
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
-            for found in zip(*(values(batch.column(name)) for name in names), strict=True):
-                row += 1
-                yield chosen.record(f"{source}:{row}", row, dict(zip(names, found, strict=True)))
+        for row, values in parquet_rows(file, column_names(chosen)):
+            yield make_record(chosen, f"{source}:{row}", row, values)
+
+
+def parquet_rows(
+    file: pq.ParquetFile, names: Sequence[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number, from 1, and values by column of each row."""
+    row = 0
+    for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
+        for values in zip(*(python_values(batch.column(name)) for name in names), strict=True):
+            row += 1
+            yield row, dict(zip(names, values, strict=True))
 
 
 @contextmanager
 def open_parquet(source: str) -> Iterator[pq.ParquetFile]:
-    """The file, its rows not yet read.
-
-    Raises:
-        UserError: there is no such file, it is not Parquet, breaks off, or has two columns of one
-            name.
-    """
-    if not is_remote(source):
-        check_input(source)
-    try:
-        if is_remote(source):
-            with open_source(source) as stream:
-                yield named_columns(pq.ParquetFile(stream, buffer_size=2**20), source)
-        else:
-            with pq.ParquetFile(source, memory_map=False, buffer_size=2**20) as file:
-                yield named_columns(file, source)
-    except FileNotFoundError as error:
-        raise UserError(source, "there is no such file", "Check the name.") from error
-    except (pa.ArrowException, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        hint = "Make or fetch the file again."
-        raise UserError(source, f"cannot be read as Parquet ({first})", hint) from error
-
-
-def named_columns(file: pq.ParquetFile, source: str) -> pq.ParquetFile:
-    """The file, unless two of its columns have one name."""
-    refuse_equal_names(file.schema_arrow.names, source)
-    return file
+    """The file, before any row is read; raises UserError if it is broken or names are ambiguous."""
+    with open_source(source) as stream:
+        try:
+            file = pq.ParquetFile(stream, buffer_size=2**20)
+            refuse_equal_names(file.schema_arrow.names, source)
+            yield file
+        except (pa.ArrowException, OSError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            hint = "Make or fetch the file again."
+            raise UserError(source, f"cannot be read as Parquet ({first})", hint) from error
 
 
 def refuse_equal_names(names: Sequence[str], source: object) -> None:
-    """Raise UserError where two columns of a file have one name: which is meant?"""
+    """Raise UserError where two columns of a file have the same name."""
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         what = f"has two columns called {label(twice)}"
         raise UserError(source, what, "Rename one or leave it out.")
 
 
-def refuse_pictures(schema: pa.Schema, chosen: Chosen, source: str) -> None:
-    """Raise where the image column holds pictures instead of their names."""
+def refuse_pictures(schema: pa.Schema, chosen: Columns, source: str) -> None:
+    """Raise UserError where the image column holds pictures instead of their names."""
     if chosen.image is None:
         return
     kind = schema.field(chosen.image).type
@@ -82,8 +71,8 @@ def refuse_pictures(schema: pa.Schema, chosen: Chosen, source: str) -> None:
         raise UserError(source, what, hint)
 
 
-def values(column: pa.Array) -> list[Any]:
-    """The column's values, texts as bytes: whether they are UTF-8 is judged row by row."""
+def python_values(column: pa.Array) -> list[Any]:
+    """The column's values; texts as bytes, since each row is checked for UTF-8 by itself."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
@@ -100,7 +89,7 @@ def values(column: pa.Array) -> list[Any]:
 
 
 def python_value(value: pa.Scalar) -> Any:
-    """The value; where Python has none (a date after the year 9999), an object that is no text."""
+    """The value; the scalar itself where Python has no such value (a date after 9999)."""
     try:
         return value.as_py()
     except (ValueError, OverflowError):

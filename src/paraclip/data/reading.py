@@ -1,31 +1,40 @@
-"""Captions from anywhere, one at a time."""
+"""Captions of any source, one at a time, and the table of readers."""
 
 import glob
 import os
 import re
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 
 import fsspec
 
-from paraclip.data.captions import Caption
+from paraclip.data.captions import (
+    BrokenRow,
+    Caption,
+    Record,
+    clean_text,
+    label,
+    picture_name,
+    plain_text,
+)
 from paraclip.data.coco import read_coco
 from paraclip.data.config import Columns
-from paraclip.data.delimited import read_csv, read_tsv
-from paraclip.data.folder import read_folder
-from paraclip.data.json_lines import read_json_lines
+from paraclip.data.delimited import csv_fields, read_delimited, read_json_lines, tsv_fields
+from paraclip.data.folder import read_folder, read_shard, walk
 from paraclip.data.lines import folder_of, is_remote
 from paraclip.data.parquet import read_parquet
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, Record, clean_text, label, picture_name, plain_text
-from paraclip.data.shards import read_shard
 from paraclip.errors import UserError
 from paraclip.files import check_input, check_name
 
-READERS = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
+Reader = Callable[[str, Columns, Problems], Iterator[Record]]
+"""Yields the records of a file, given its path or URL, the columns to read, and a list for rows
+that are broken as a whole."""
+
+READERS: dict[str, Reader] = {
+    ".csv": partial(read_delimited, split=csv_fields),
+    ".tsv": partial(read_delimited, split=tsv_fields),
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
     ".parquet": read_parquet,
@@ -33,19 +42,19 @@ READERS = {
     ".json": read_coco,
     ".tar": read_shard,
 }
-PACKED = (".gz", ".bz2", ".xz")
+COMPRESSED = (".gz", ".bz2", ".xz")
 MOST_FILES = 1_000_000
 
 
 class CaptionMaker:
-    """Turns the records of one file into captions.
+    """Makes captions from the records of one file.
 
     Args:
-        file: the file, for the default place of its pictures.
-        columns: which column holds what.
-        problems: where broken rows are noted.
+        file: path or URL, for the default folder of its pictures.
+        columns: names of the columns.
+        problems: lists broken rows.
         seen: 64-bit hashes of the ids so far.
-        prefix: put before row numbers; where there are other files, they alone are no ids.
+        prefix: precedes row numbers, which are not unique across files.
     """
 
     def __init__(
@@ -53,26 +62,15 @@ class CaptionMaker:
     ) -> None:
         self.problems, self.seen, self.prefix = problems, seen, prefix
         self.roots = picture_roots(file, columns)
-        # Captions of one picture mostly follow each other.
+        # Captions of the same picture are mostly consecutive.
         self.find = lru_cache(maxsize=8)(self.find_image)
 
     def captions(self, record: Record) -> list[Caption]:
-        """The captions of a record; none where it is broken, which is noted.
+        """One caption, or one for each text of a list.
 
         Raises:
-            UserError: the id was there before.
-        """
-        try:
-            return self.checked(record)
-        except BrokenRow as broken:
-            self.problems.add(record.where, str(broken))
-            return []
-
-    def checked(self, record: Record) -> list[Caption]:
-        """One caption, or as many as the record's list holds.
-
-        Raises:
-            BrokenRow: there is no caption, no id, or no picture where one is named.
+            BrokenRow: the caption, the id or the named picture is missing.
+            UserError: an earlier caption has the same id.
         """
         listed = isinstance(record.caption, list)
         texts = [clean_text(text) for text in (record.caption if listed else [record.caption])]
@@ -80,55 +78,57 @@ class CaptionMaker:
             raise BrokenRow("the list of captions is empty")
         image_name = picture_name(record.image)
         image = self.find(image_name) if image_name else None
-        base = self.base(record)
-        image_id = plain_text(record.image_id, "image id") or image_name or base
-        made = []
-        for number, text in enumerate(texts, start=1):
-            name = f"{base}-{number}" if listed else base
-            if record.id is not None:  # row numbers need no check
-                self.refuse_twice(name, record.where)
-            made.append(Caption(name, text, image_id, image, record.where))
-        return made
+        row_id = self.row_id(record)
+        image_id = plain_text(record.image_id, "image id") or image_name or row_id
+        ids = [f"{row_id}-{number}" for number in range(1, len(texts) + 1)] if listed else [row_id]
+        if record.id is not None:  # row numbers are unique
+            self.refuse_duplicates(ids, record.where)
+        return [
+            Caption(caption_id, text, image_id, image, record.where)
+            for caption_id, text in zip(ids, texts, strict=True)
+        ]
 
-    def base(self, record: Record) -> str:
-        """The record's own id, else its row number."""
+    def row_id(self, record: Record) -> str:
+        """The record's id, else its row number."""
         if record.id is None:
             return f"{self.prefix}{record.row}"
-        name = plain_text(record.id, "id")
-        if not name:
+        row_id = plain_text(record.id, "id")
+        if not row_id:
             raise BrokenRow("the id is empty")
-        return name
+        return row_id
 
-    def refuse_twice(self, name: str, where: str) -> None:
-        """Raise if the id was there before."""
-        if (key := hash(name)) in self.seen:
-            hint = "Give every row an id of its own, or name another --id-column."
-            raise UserError(where, f"the id {label(name)} is there twice", hint)
-        self.seen.add(key)
+    def refuse_duplicates(self, ids: list[str], where: str) -> None:
+        """Raise UserError for an id of an earlier caption."""
+        for caption_id in ids:
+            if (key := hash(caption_id)) in self.seen:
+                hint = "Make the ids unique, or name another --id-column."
+                raise UserError(where, f"the id {label(caption_id)} is there twice", hint)
+            self.seen.add(key)
 
     def find_image(self, name: str) -> str:
-        """Where the picture of that name is.
-
-        Raises:
-            BrokenRow: there is none; whether a remote one is there shows when it is opened.
-        """
+        """Path or URL of a picture; raises BrokenRow if the path does not exist."""
         if is_remote(name):
             return name
         for root in self.roots:
             path = f"{root}/{name}" if is_remote(root) else os.path.join(root, name)
             if is_remote(root) or os.path.isfile(path):
                 return path
-        places = " or ".join(label(root or ".") for root in self.roots)
-        raise BrokenRow(f"there is no picture {label(name)} in {places} (--images names another)")
+        folders = " or ".join(label(root or ".") for root in self.roots)
+        raise BrokenRow(f"there is no picture {label(name)} in {folders} (--images names another)")
+
+
+def is_folder(file: str) -> bool:
+    """Whether the path or URL is a local folder."""
+    return not is_remote(file) and os.path.isdir(file)
 
 
 def picture_roots(file: str, columns: Columns) -> list[str]:
-    """Folders in which a relative name of a picture is looked for.
+    """Folders that relative names of pictures refer to.
 
-    A folder of pictures is its own root, whatever `columns.images` says; a file's are its folder
-    and `images` in it, unless another is named.
+    For a folder of pictures, the folder itself; for a file, `columns.images`, or by default the
+    file's folder and the folder `images` in it.
     """
-    if not is_remote(file) and os.path.isdir(file):
+    if is_folder(file):
         return [file]
     if columns.images:
         return [columns.images]
@@ -141,22 +141,20 @@ def read_captions(
 ) -> Iterator[Caption]:
     """Captions of a folder, a file or many files, streamed.
 
-    Memory does not grow with the number of captions, but for about 70 bytes for each id that the
-    source itself gives (its 64-bit hash
-    in a set). Broken rows are skipped and noted in `problems`, which is
-    checked when the last row has been read.
+    Memory grows by about 70 bytes for each id that the source gives (its 64-bit hash in a set).
+    Broken rows are skipped and listed in `problems`, whose limit is checked after the last row.
 
     Args:
         source: folder of pictures with a `.txt` beside each; `.csv`, `.tsv`, `.jsonl`,
-            `.parquet` (packed `.gz`, `.bz2` or `.xz` where that makes sense), COCO captions
+            `.parquet` (text files also compressed: `.gz`, `.bz2`, `.xz`), COCO captions
             `.json`, WebDataset `.tar`. Globs (`*`) and braces (`{00000..00012}`) name several
-            files of one kind; fsspec URLs are read as far as fsspec can.
-        columns: which column holds what.
-        problems: where broken rows are noted; at most 1 % of them by default.
+            files; fsspec URLs work where fsspec supports them.
+        columns: names of the columns.
+        problems: lists broken rows; by default at most 1 % of the rows may be broken.
 
     Raises:
-        UserError: at once, for a file that is not there or of no known kind; while reading, for
-            a missing column, an id that is there twice, or too many broken rows.
+        UserError: at once, for a missing file or an unknown format; while reading, for a missing
+            column, a duplicate id, or too many broken rows.
     """
     columns = columns or Columns()
     problems = Problems() if problems is None else problems
@@ -167,78 +165,70 @@ def read_captions(
 def stream_captions(
     source: str, files: list[str], columns: Columns, problems: Problems
 ) -> Iterator[Caption]:
-    """Captions of all files, then the check of what was broken."""
+    """Captions of all files; afterwards the check for too many broken rows."""
     seen: set[int] = set()
     good, broken = 0, 0
     for file, prefix in zip(files, prefixes(files), strict=True):
         maker = CaptionMaker(file, columns, problems, seen, prefix)
-        for made, lost in made_captions(maker, records(file, columns, problems)):
-            good += len(made)
+        if is_folder(file):
+            rows = read_folder(file, problems)
+        else:
+            rows = reader_of(file)(file, columns, problems)
+        for captions, lost in captions_and_lost(maker, rows):
+            good += len(captions)
             broken += lost
-            yield from made
+            yield from captions
     problems.check(good + broken)
     if not good:
         raise UserError(source, "holds no captions", "Name a folder or file that has some.")
 
 
 def prefixes(files: list[str]) -> list[str]:
-    """What tells the row numbers of several files apart: the path inside their common folder."""
+    """A prefix for the row numbers of each of several files: its path in their common folder."""
     if len(files) == 1:
         return [""]
-    # Cut back to a whole folder; `commonpath` would change URLs.
+    # `os.path.commonpath` would change URLs.
     common = len(os.path.commonprefix(files).rpartition("/")[0])  # noqa: RUF071
     return [f"{file[common:].lstrip('/')}:" for file in files]
 
 
-def made_captions(
+def captions_and_lost(
     maker: CaptionMaker, rows: Iterator[Record]
 ) -> Iterator[tuple[list[Caption], int]]:
-    """The captions of each row, and how many rows were noted as broken since the row before.
+    """The captions of each row, and the number of broken rows since the previous row.
 
-    Whoever takes the captions may note problems of its own meanwhile; those are not counted.
+    Problems that the consumer adds between two rows are not counted.
     """
-    problems = maker.problems
-    while True:
-        before = problems.count
-        record = next(rows, None)
-        made = [] if record is None else maker.captions(record)
-        yield made, problems.count - before
-        if record is None:
-            return
+    before = maker.problems.count
+    for record in rows:
+        captions = []
+        try:
+            captions = maker.captions(record)
+        except BrokenRow as broken:
+            maker.problems.add(record.where, str(broken))
+        yield captions, maker.problems.count - before
+        before = maker.problems.count
+    yield [], maker.problems.count - before
 
 
-def records(file: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """The rows of one folder or file."""
-    if not is_remote(file) and Path(file).is_dir():
-        return read_folder(file, problems)
-    return READERS[kind_of(file)](file, columns, problems)
-
-
-def kind_of(file: str) -> str:
-    """The suffix that decides the reader.
-
-    Raises:
-        UserError: no reader knows it.
-    """
+def reader_of(file: str) -> Reader:
+    """The reader for the suffix of a file; raises UserError where there is none."""
     suffixes = [suffix.lower() for suffix in Path(file).suffixes]
-    packed = bool(suffixes) and suffixes[-1] in PACKED
-    if packed:
+    compressed = bool(suffixes) and suffixes[-1] in COMPRESSED
+    if compressed:
         suffixes.pop()
-    if packed and suffixes[-1:] == [".tar"]:
-        what = "is a packed tar file, whose pictures cannot be read one by one"
-        raise UserError(file, what, f"Unpack it to {Path(file).stem}; pictures hardly pack.")
-    if suffixes and suffixes[-1] in READERS:
-        return suffixes[-1]
+    suffix = suffixes[-1] if suffixes else ""
+    if compressed and suffix == ".tar":
+        what = "is a compressed tar file, whose pictures cannot be read one by one"
+        raise UserError(file, what, f"Decompress it to {Path(file).stem}.")
+    if suffix in READERS:
+        return READERS[suffix]
     hint = f"Name a folder, or a file that ends in {', '.join(READERS)}."
-    raise UserError(file, "is of no kind that can be read", hint)
+    raise UserError(file, "has a format that cannot be read", hint)
 
 
 def find_files(source: str) -> list[str]:
-    """The files that a path, URL, glob or brace pattern names, in order.
-
-    Raises:
-        UserError: there are none, or one is of no known kind.
-    """
+    """The files and folders that a path, URL, glob or brace pattern names; raises UserError."""
     check_name(source)
     if not is_remote(source) and os.path.exists(source):
         files = [source]
@@ -248,17 +238,23 @@ def find_files(source: str) -> list[str]:
     if not files:
         raise UserError(source, "there is no such file or folder", "Check the name.")
     for file in files:
-        if is_remote(file):
-            kind_of(file)
-            continue
-        check_input(file)
-        if not os.path.isdir(file):
-            kind_of(file)
+        if not is_remote(file):
+            check_input(file)
+        if not is_folder(file):
+            reader_of(file)
     return files
 
 
+def input_files(source: str) -> Iterator[str]:
+    """Every file that `read_captions` would open; raises as `find_files`."""
+    for file in find_files(source):
+        for path in walk(Path(file)) if is_folder(file) else ():
+            yield from {str(path), str(path.with_suffix(".txt"))}
+        yield file
+
+
 def matches(pattern: str) -> list[str]:
-    """Files that match a pattern without braces; a plain URL is taken as it is."""
+    """Files that match a pattern without braces; a URL without `*` is its only match."""
     if not is_remote(pattern):
         return sorted(glob.glob(pattern, recursive=True))
     if "*" not in pattern:
@@ -270,12 +266,12 @@ def matches(pattern: str) -> list[str]:
 
 
 def braces(pattern: str) -> list[str]:
-    """All texts that `{00000..00012}` and `{a,b}` stand for, as a shell would give them."""
-    found = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", pattern)
-    if not found:
+    """Expand `{00000..00012}` and `{a,b}` as a shell does."""
+    match = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", pattern)
+    if not match:
         return [pattern]
-    first, last, listed = found.groups()
-    head, rests = pattern[: found.start()], braces(pattern[found.end() :])
+    first, last, listed = match.groups()
+    head, rests = pattern[: match.start()], braces(pattern[match.end() :])
     count = len(listed.split(",")) if listed is not None else int(last) - int(first) + 1
     if count * len(rests) > MOST_FILES:
         raise UserError(pattern, "names more than a million files", "Name fewer.")

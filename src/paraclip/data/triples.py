@@ -1,13 +1,13 @@
 """The triples file: a caption and its two paraphrases a row, with provenance.
 
-Parquet is the native form. The paper's JSONL (`index, image_id, caption, paraphrase_1,
-paraphrase_2`) is read and written too; it has no room for scores, and its provenance goes into
-a file beside it.
+The native format is Parquet. The paper's JSONL (`index, image_id, caption, paraphrase_1,
+paraphrase_2`) is read and written too; it has no scores, and its provenance is a separate file.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+import random
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from paraclip import starter
-from paraclip.data.images import SUFFIXES
-from paraclip.data.lines import bounded_lines, is_remote, open_source
-from paraclip.data.named_pictures import one_of
+from paraclip.data.captions import BrokenRow, Caption, clean_text, label, picture_name
+from paraclip.data.delimited import json_objects
+from paraclip.data.images import one_of, picture_files
+from paraclip.data.lines import is_remote
 from paraclip.data.parquet import refuse_equal_names
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text, json_object, label, picture_name
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError, nearest
 from paraclip.files import atomic_path, check_input, read_bounded, write_text
@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
         pa.field("generator", pa.string()),
     ]
 )
-LARGEST_SCORE = 3e38  # of a number of 32 bits
+LARGEST_SCORE = 3e38  # of a 32-bit float
 PROVENANCE = b"paraclip"
 REMAKE = "Make the triples with `paraclip generate`, or name another file."
 
@@ -49,32 +49,33 @@ def write_triples(
     provenance: Mapping[str, Any],
     extra: pa.Table | None = None,
 ) -> None:
-    """Write triples whole or not at all: Parquet, or the paper's JSONL for a `.jsonl` path.
+    """Write a complete file of triples, or none.
 
     Args:
-        path: `.parquet`, or `.jsonl` (provenance then goes to `<path>.provenance.json`).
-        rows: a table, or mappings; what SCHEMA has and they lack becomes null.
+        path: `.parquet`, or `.jsonl` for the paper's layout (with `<path>.provenance.json`).
+        rows: a table, or mappings; missing columns of SCHEMA become null.
         provenance: JSON-able; how the triples were made.
         extra: further columns, such as hard negatives, with as many rows.
 
     Raises:
-        UserError: the name has another ending, the place may not be written, the disk is full.
+        UserError: the name has another suffix, the path cannot be written, the disk is full.
     """
     if Path(path).suffix not in (".parquet", ".jsonl"):
-        raise UserError(path, "is called neither .parquet nor .jsonl", "Give it such a name.")
-    table = fitted(rows)
+        what = "is called neither .parquet nor .jsonl"
+        raise UserError(path, what, "Choose a name with one of these suffixes.")
+    table = with_schema(rows)
     if extra is not None:
         for name in extra.column_names:
             table = table.append_column(name, extra[name])
     if str(path).endswith(".jsonl"):
         write_paper_lines(Path(path), table, provenance)
         return
-    noted = {PROVENANCE: json.dumps(dict(provenance), ensure_ascii=False).encode()}
+    metadata = {PROVENANCE: json.dumps(dict(provenance), ensure_ascii=False).encode()}
     with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(noted), temporary, compression="zstd")
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
 
 
-def fitted(rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:
+def with_schema(rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:
     """A table with exactly SCHEMA's columns, in its order."""
     if not isinstance(rows, pa.Table):
         return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
@@ -88,18 +89,17 @@ def fitted(rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """The column in another type; where a text should be, NaN (a gap in pandas) is none."""
+    """The column in another type; in a text column, NaN (a gap in pandas) becomes null."""
     if pa.types.is_floating(column.type) and pa.types.is_string(kind):
         column = pc.if_else(pc.is_nan(column), None, column)
     return column.cast(kind)
 
 
 def write_paper_lines(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
-    """The paper's JSONL; `index` is our id where all ids are whole numbers, else the position."""
+    """Write the paper's JSONL; `index` is the id if all ids are integers, else the position."""
     ids = table["id"].to_pylist()
-    numbers = range(len(ids))
-    if all(name.isascii() and name.isdigit() for name in ids):
-        numbers = [int(name) for name in ids]  # type: ignore[assignment]
+    are_integers = all(name.isascii() and name.isdigit() for name in ids)
+    numbers = map(int, ids) if are_integers else range(len(ids))
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
         further = [name for name in table.column_names if name not in (*SCHEMA.names, "index")]
         texts = table.select(["image_id", *TEXTS, *further])
@@ -117,20 +117,20 @@ def read_triples(
     extra: str | None = None,
     further: bool = False,
 ) -> pa.Table:
-    """All triples of a file, with SCHEMA's columns; Parquet metadata is kept.
+    """All triples of a file, with SCHEMA's columns and the metadata of Parquet.
 
-    Where no `image_id` is given it is the `image`: triples of one picture belong together.
+    A missing `image_id` is the `image`, so that triples of one picture belong together.
 
     Args:
         path: Parquet, the paper's JSONL, or `starter` for the triples that ship with ParaCLIP.
-        problems: where rows without one of the three texts are noted; they are left out.
-        one_step: do not ask for paraphrase_2; it is taken to be paraphrase_1.
-        extra: a further column of texts that is kept; a row may have none.
+        problems: lists rows that lack one of the three texts; they are left out.
+        one_step: replace paraphrase_2, which may be missing, by paraphrase_1.
+        extra: a further column of texts to keep; it may have gaps.
         further: keep all columns of a Parquet file and all keys of a JSONL file.
 
     Raises:
-        UserError: no such file, not triples, a column is missing, ids are there twice, or more
-            rows are broken than `problems` puts up with.
+        UserError: no such file, not triples, a column is missing, an id is there twice, or too
+            many rows are broken.
     """
     problems = Problems() if problems is None else problems
     path = Path(starter.resolve(path))
@@ -138,187 +138,177 @@ def read_triples(
     if not path.is_file():
         raise UserError(path, "there is no such file", REMAKE)
     if path.suffix in (".jsonl", ".ndjson"):
-        table = read_paper_lines(path, problems, one_step, extra, further)
+        table = read_paper_lines(path, problems, one_step, further, extra)
     else:
-        table = read_parquet(path, problems, one_step, extra, further)
+        table = read_all_columns(path, problems, one_step)
     if not table.num_rows:
         raise UserError(path, "holds no triples", REMAKE)
     refuse_duplicates(path, table["id"])
-    return table
+    if extra is not None:
+        texts = text_column(path, table, extra)
+        table = table.set_column(table.schema.get_field_index(extra), extra, texts)
+    if further:
+        return table
+    return table.select(list(dict.fromkeys([*SCHEMA.names, *([extra] if extra else [])])))
 
 
-def read_parquet(
-    path: Path,
-    problems: Problems,
-    one_step: bool = False,
-    extra: str | None = None,
-    further: bool = False,
-) -> pa.Table:
-    """The triples of a Parquet file whose three texts are all there."""
+def read_all_columns(path: Path, problems: Problems, one_step: bool) -> pa.Table:
+    """The triples of a Parquet file: SCHEMA's columns, then all others."""
     try:
         refuse_equal_names(pq.read_schema(path).names, path)
-        found = pq.read_table(path)
-        found.validate(full=True)  # texts that are not UTF-8, too
-        if one_step and "paraphrase_1" in found.column_names:
-            found = found.drop_columns({"paraphrase_2"} & set(found.column_names))
-            found = found.append_column("paraphrase_2", found["paraphrase_1"])
-        lacking = [name for name in ("id", *TEXTS) if name not in found.column_names]
-        if lacking:
-            has = ", ".join(found.column_names)
-            raise UserError(path, f"has no column {label(lacking[0])} (it has {has})", REMAKE)
-        if "image_id" not in found.column_names:
-            found = found.append_column("image_id", pa.nulls(found.num_rows, pa.string()))
-        table = fitted(found).replace_schema_metadata(found.schema.metadata)
-        if extra is not None:
-            table = table.append_column(extra, extra_column(path, found, extra))
-        if further:
-            for name in found.column_names:
-                if name not in table.column_names:
-                    table = table.append_column(name, found[name])
+        stored = pq.read_table(path)
+        stored.validate(full=True)  # texts that are not UTF-8, too
+        if one_step and "paraphrase_1" in stored.column_names:
+            stored = stored.drop_columns({"paraphrase_2"} & set(stored.column_names))
+            stored = stored.append_column("paraphrase_2", stored["paraphrase_1"])
+        missing = [name for name in ("id", *TEXTS) if name not in stored.column_names]
+        if missing:
+            available = ", ".join(stored.column_names)
+            what = f"has no column {label(missing[0])} (it has {available})"
+            raise UserError(path, what, REMAKE)
+        if "image_id" not in stored.column_names:
+            stored = stored.append_column("image_id", pa.nulls(stored.num_rows, pa.string()))
+        table = with_schema(stored).replace_schema_metadata(stored.schema.metadata)
+        for name in stored.column_names:
+            if name not in SCHEMA.names:
+                table = table.append_column(name, stored[name])
     except (pa.ArrowException, OSError) as error:
         raise UserError(path, f"is not a Parquet file of triples ({error})", REMAKE) from error
     return without_broken(path, table, problems)
 
 
-def extra_column(path: Path, found: pa.Table, name: str) -> pa.ChunkedArray:
-    """A column of texts beside the triples.
-
-    Raises:
-        UserError: there is none of that name, or every row of it is empty.
-    """
-    if name not in found.column_names:
-        raise UserError(path, f"has no column {label(name)}", nearest(name, found.column_names))
-    column = cast(found[name], pa.string())
+def text_column(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column of texts beside the triples; raises UserError if it is missing or empty."""
+    if name not in table.column_names:
+        raise UserError(path, f"has no column {label(name)}", nearest(name, table.column_names))
+    try:
+        column = cast(table[name], pa.string())
+    except pa.ArrowException as error:
+        what = f"has a column {label(name)} that does not hold texts ({error})"
+        raise UserError(path, what, "Name another column.") from error
     if column.null_count == len(column):
         raise UserError(path, f"has nothing in the column {label(name)}", "Name another column.")
     return column
 
 
 def without_broken(path: Path, table: pa.Table, problems: Problems) -> pa.Table:
-    """The rows with an id and three texts; the others are noted."""
-    whole = None
+    """The rows with an id, three texts and a valid image name."""
+    complete = None
     for name in ("id", *TEXTS):
         filled = is_filled(table[name])
-        whole = filled if whole is None else pc.and_(whole, filled)
-    for row in pc.indices_nonzero(pc.invert(whole)).to_pylist():
-        problems.add(f"{path}:{row + 1}", "the id, the caption or a paraphrase is empty")
+        complete = filled if complete is None else pc.and_(complete, filled)
     nul = pc.fill_null(pc.match_substring(table["image"], "\0"), False)
-    for row in pc.indices_nonzero(pc.and_(whole, nul)).to_pylist():
-        problems.add(f"{path}:{row + 1}", "the image name holds a NUL character")
+    for rows, what in (
+        (pc.invert(complete), "the id, the caption or a paraphrase is empty"),
+        (pc.and_(complete, nul), "the image name holds a NUL character"),
+    ):
+        for row in pc.indices_nonzero(rows).to_pylist():
+            problems.add(f"{path}:{row + 1}", what)
     problems.check(table.num_rows)
-    table = table.filter(pc.and_(whole, pc.invert(nul)))
-    named = pc.if_else(is_filled(table["image"]), table["image"], table["id"])
-    filled_id = pc.if_else(is_filled(table["image_id"]), table["image_id"], named)
-    place = table.schema.get_field_index("image_id")
-    return table.set_column(place, SCHEMA.field("image_id"), filled_id)
+    table = table.filter(pc.and_(complete, pc.invert(nul)))
+    default = pc.if_else(is_filled(table["image"]), table["image"], table["id"])
+    image_ids = pc.if_else(is_filled(table["image_id"]), table["image_id"], default)
+    return replaced(table, "image_id", image_ids)
+
+
+def replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    """The table with other values in one of SCHEMA's columns."""
+    return table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), values)
 
 
 def is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Where a column of texts holds more than space."""
+    """Where a text holds more than white space."""
     return pc.fill_null(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0), False)
 
 
 def read_paper_lines(
-    path: Path,
-    problems: Problems,
-    one_step: bool = False,
-    extra: str | None = None,
-    further: bool = False,
+    path: Path, problems: Problems, one_step: bool, further: bool, extra: str | None
 ) -> pa.Table:
-    """The triples of a JSONL file in the paper's layout, or with SCHEMA's names."""
-    rows, total, beside = [], 0, []
-    with open_source(str(path)) as stream:
-        for number, line in bounded_lines(stream, str(path), problems):
-            total += 1
-            try:
-                found = json_object(line)
-                if one_step and "paraphrase_1" in found:
-                    found["paraphrase_2"] = found["paraphrase_1"]
-                rows.append(paper_row(found, number))
-                beside.append(found if extra or further else {})
-            except BrokenRow as broken:
-                problems.add(f"{path}:{number}", str(broken))
-    problems.check(total)
-    table = fitted(rows)
-    if extra is not None:
-        texts = [row.get(extra) for row in beside]
-        texts = [text if isinstance(text, str) else None for text in texts]
-        column = pa.table({extra: pa.array(texts, pa.string())})
-        table = table.append_column(extra, extra_column(path, column, extra))
-    names = dict.fromkeys(name for row in beside for name in row) if further else {}
-    for name in names:
-        if name not in (*table.column_names, "index"):
-            table = table.append_column(name, any_column([row.get(name) for row in beside]))
+    """The triples of a JSONL file: SCHEMA's columns, then `extra` or all other keys."""
+    rows, others, before = [], [], problems.count
+    for number, values in json_objects(str(path), problems):
+        if one_step and "paraphrase_1" in values:
+            values["paraphrase_2"] = values["paraphrase_1"]
+        try:
+            rows.append(paper_row(values, number))
+        except BrokenRow as broken:
+            problems.add(f"{path}:{number}", str(broken))
+            continue
+        others.append(values if further else {extra: values.get(extra)} if extra else {})
+    problems.check(len(rows) + problems.count - before)
+    table = with_schema(rows)
+    for name in dict.fromkeys(name for values in others for name in values):
+        if name not in (*SCHEMA.names, "index"):
+            column = [values.get(name) for values in others]
+            if name == extra:
+                column = [text if isinstance(text, str) else None for text in column]
+            table = table.append_column(name, any_column(column))
     return table
 
 
 def any_column(values: list[Any]) -> pa.Array:
-    """A column of JSON values; where their types differ, of their JSON texts."""
+    """A column of JSON values; if their types differ, of their JSON texts."""
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError):
         return pa.array([None if value is None else json.dumps(value) for value in values])
 
 
-def paper_row(found: dict[str, Any], number: int) -> dict[str, Any]:
-    """A row of SCHEMA from an object of the paper's JSONL.
-
-    Raises:
-        BrokenRow: one of the three texts is missing, empty or not text.
-    """
+def paper_row(values: dict[str, Any], number: int) -> dict[str, Any]:
+    """A row of SCHEMA from an object of the paper's JSONL; raises BrokenRow."""
     row: dict[str, Any] = {}
     for name in TEXTS:
-        if name not in found:
+        if name not in values:
             raise BrokenRow(f"has no {label(name)}")
-        row[name] = clean_text(found[name], name)
-    row["id"] = first_present(found.get("id"), found.get("index"), number)
+        row[name] = clean_text(values[name], name)
+    row["id"] = first_present(values.get("id"), values.get("index"), number)
     optional = {"image": str, "generator": str, **dict.fromkeys(SCORES, float)}
     for name, kind in optional.items():
-        value = found.get(name)
+        value = values.get(name)
         if value is not None and not isinstance(value, kind | int):
             raise BrokenRow(f"{label(name)} is not a {kind.__name__}")
         row[name] = None if value is None else kind(value)
         if kind is float and value is not None and abs(row[name]) > LARGEST_SCORE:
             raise BrokenRow(f"{label(name)} is too large")
     row["image"] = picture_name(row["image"])
-    row["image_id"] = first_present(found.get("image_id"), row["image"], row["id"])
+    row["image_id"] = first_present(values.get("image_id"), row["image"], row["id"])
     return row
 
 
 def first_present(*values: Any) -> str:
-    """The first of the values that is there: an empty cell comes as null from some writers."""
+    """The first value that is neither null nor empty: writers differ in empty cells."""
     return next(str(value) for value in values if value not in (None, ""))
 
 
 def refuse_duplicates(path: Path, ids: pa.ChunkedArray) -> None:
-    """Raise for the first id that is there twice."""
+    """Raise UserError for the first duplicate id."""
     seen: set[int] = set()
     names = (name for chunk in ids.chunks for name in chunk.to_pylist())
     for row, name in enumerate(names, start=1):
         if (key := hash(name)) in seen:
-            hint = "Give every triple an id of its own."
-            raise UserError(f"{path}:{row}", f"the id {label(name)} is there twice", hint)
+            what = f"the id {label(name)} is there twice"
+            raise UserError(f"{path}:{row}", what, "Make the ids unique.")
         seen.add(key)
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
-    """How the triples were made; empty where the file does not say."""
+    """How the triples were made; empty where this is not recorded."""
     path = Path(starter.resolve(path))
     try:
         if path.suffix == ".parquet":
-            noted = (pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}")
+            content = (pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}")
         else:
-            noted = read_bounded(path.with_name(f"{path.name}.provenance.json"))
-        return parse_json_object(noted)
+            content = read_bounded(path.with_name(f"{path.name}.provenance.json"))
+        return parse_json_object(content)
     except (OSError, ValueError, pa.ArrowException):
         return {}
 
 
 def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
-    """Fill `image` from `image_id` where `folder` has a file of that name.
+    """Replace each missing `image` by the picture in `folder` that the `image_id` names.
 
     Args:
-        table: triples; an `image` that is there already stays, unless there is no such file.
+        table: triples; an `image` that exists, or is a URL, stays.
         folder: pictures named by image id, with or without the suffix.
 
     Raises:
@@ -330,31 +320,65 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
         raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
     named: dict[str, list[str]] = {}
     exact: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES:
-            inside = path.relative_to(folder)
-            exact[str(inside)] = str(path)
-            for name in {path.stem, path.name, str(inside.with_suffix("")), str(inside)}:
-                named.setdefault(name, []).append(str(path))
+    for path in picture_files(folder):
+        inside = path.relative_to(folder)
+        exact[str(inside)] = str(path)
+        for name in {path.stem, path.name, str(inside.with_suffix("")), str(inside)}:
+            named.setdefault(name, []).append(str(path))
 
-    def found(name: str) -> str | None:
-        """The picture of that image id; its path inside the folder counts first."""
-        if name in exact or name not in named:
-            return exact.get(name)
-        return one_of(name, named[name], folder)
+    def picture(image: str | None, image_id: str) -> str | None:
+        if image and (is_remote(image) or os.path.isfile(image)):
+            return image
+        if image_id in exact or image_id not in named:
+            return exact.get(image_id, image)
+        return one_of(image_id, named[image_id], folder)
 
     pairs = zip(table["image"].to_pylist(), table["image_id"].to_pylist(), strict=True)
-    images = pa.array([place_of(image, name, found) for image, name in pairs], pa.string())
+    images = pa.array([picture(*pair) for pair in pairs], pa.string())
     if len(images) and images.null_count == len(images):
         what = f"holds the picture of no triple (the first is {table['image_id'][0].as_py()!r})"
         hint = "Name a folder whose files are called like the image_id, or name none."
         raise UserError(folder, what, hint)
-    place = table.schema.get_field_index("image")
-    return table.set_column(place, SCHEMA.field("image"), images)
+    return replaced(table, "image", images)
 
 
-def place_of(noted: str | None, name: str, find: Callable[[str], str | None]) -> str | None:
-    """Where a picture is: as the triples note it, else as it is found by its image id."""
-    if noted and (is_remote(noted) or os.path.isfile(noted)):
-        return noted
-    return find(name) or noted
+def with_replay(
+    triples: pa.Table, captions: Iterable[Caption], per_triple: float, seed: int
+) -> pa.Table:
+    """Append captions without paraphrases, as rows of three equal texts.
+
+    Only L1 learns from such rows; the losses between texts ignore them. They keep a tower that is
+    tuned on few triples from forgetting other pictures (replay, as in continual learning).
+
+    Args:
+        triples: with SCHEMA's columns; further columns are null in the new rows.
+        captions: drawn from those with a picture that are not among the triples.
+        per_triple: number of captions for each triple; at least one caption in all, at most as
+            many as there are.
+        seed: of the random draw.
+    """
+    pictures = [resolved(image) for image in triples["image"].to_pylist()]
+    image_ids = dict(zip(pictures, triples["image_id"].to_pylist(), strict=True))
+    known = set(zip(pictures, triples["caption"].to_pylist(), strict=True))
+    others = [
+        row for row in captions if row.image and (resolved(row.image), row.caption) not in known
+    ]
+    count = min(len(others), max(1, round(len(triples) * per_triple)))
+    drawn = random.Random(seed).sample(others, count)
+    rows = [
+        {
+            "id": f"replay {row.id}",
+            # So that no caption is a negative of its own picture.
+            "image_id": image_ids.get(resolved(row.image), row.image_id),
+            "image": row.image,
+            **dict.fromkeys(TEXTS, row.caption),
+        }
+        for row in drawn
+    ]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    return pa.concat_tables([triples, table], promote_options="default")
+
+
+def resolved(image: str | None) -> str | None:
+    """One name for a picture that two sources may name differently."""
+    return image if image is None or is_remote(image) else os.path.realpath(image)

@@ -1,4 +1,4 @@
-"""JSON from files and servers that nobody vouches for: bounded bytes, depth and numbers."""
+"""JSON from untrusted files and servers: bounded in bytes, depth and digits."""
 
 import json
 import math
@@ -11,7 +11,8 @@ from paraclip.files import read_bounded
 
 MOST_BYTES = 64 * 2**20
 MOST_DEPTH = 100  # levels; far below the depth at which Python's own functions give up
-MOST_DIGITS = 100  # of a whole number; a hash of 256 bits has 77
+MOST_DIGITS = 100  # of an integer; a hash of 256 bits has 77
+TOO_DEEP = f"is nested deeper than {MOST_DEPTH} levels"
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -24,7 +25,7 @@ def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
 
     Args:
         content: UTF-8, with or without a byte order mark.
-        most: bytes (characters of a str) that are accepted.
+        most: largest number of bytes (characters of a str).
 
     Raises:
         BadJson: the text is not JSON or not UTF-8, longer than `most`, nested deeper than 100
@@ -36,7 +37,7 @@ def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
     try:
         value = DECODER.decode(text)
     except RecursionError:
-        raise too_deep() from None
+        raise BadJson(TOO_DEEP) from None
     except json.JSONDecodeError as error:
         raise BadJson(f"is not JSON ({error.msg} at character {error.pos + 1:,})") from None
     if text.count("[") + text.count("{") > MOST_DEPTH:
@@ -58,7 +59,7 @@ def utf8_text(content: bytes | str) -> str:
 
 
 def parse_json_object(content: bytes | str, most: int = MOST_BYTES) -> dict[str, Any]:
-    """The object of a JSON text; raises as `parse_json`, and for any other value."""
+    """The object of a JSON text; raises BadJson as `parse_json`, and for any other value."""
     value = parse_json(content, most)
     if not isinstance(value, dict):
         raise BadJson("is not a JSON object")
@@ -66,16 +67,7 @@ def parse_json_object(content: bytes | str, most: int = MOST_BYTES) -> dict[str,
 
 
 def read_json_object(path: Path | str, hint: str, most: int = MOST_BYTES) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Args:
-        path: a regular file.
-        hint: for the error.
-        most: bytes that are accepted.
-
-    Raises:
-        UserError: there is no such file, it cannot be read, or its JSON is refused.
-    """
+    """The object in a JSON file of at most `most` bytes; raises UserError with the hint."""
     try:
         return parse_json_object(read_bounded(path, most), most)
     except FileNotFoundError as error:
@@ -98,16 +90,11 @@ def check_depth(value: Any) -> None:
         ]
         if not level:
             return
-    raise too_deep()
-
-
-def too_deep() -> BadJson:
-    """The error for a value nested too deeply."""
-    return BadJson(f"is nested deeper than {MOST_DEPTH} levels")
+    raise BadJson(TOO_DEEP)
 
 
 def refuse_surrogates(value: Any) -> None:
-    """Raise BadJson for half of a surrogate pair, which no file and no terminal can take."""
+    """Raise BadJson for half of a surrogate pair, which cannot be written as UTF-8."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError:
@@ -115,26 +102,26 @@ def refuse_surrogates(value: Any) -> None:
 
 
 def bounded_integer(text: str) -> int:
-    """The number, unless it has more than 100 digits."""
+    """The integer; raises BadJson for more than 100 digits."""
     if len(text) > MOST_DIGITS:
         raise BadJson(f"holds a number of {len(text):,} digits")
     return int(text)
 
 
 def finite_number(text: str) -> float:
-    """The number, unless it is too large for one."""
+    """The float; raises BadJson if it is infinite."""
     number = float(text)
     if math.isinf(number):
         raise BadJson("holds a number that is too large")
     return number
 
 
-def no_number(name: str) -> NoReturn:
-    """Refuse NaN and Infinity, which are no JSON."""
+def refuse_constant(name: str) -> NoReturn:
+    """Raise BadJson for NaN and Infinity."""
     raise BadJson(f"holds {name}, which is not a JSON number")
 
 
 DECODER = json.JSONDecoder(
-    parse_int=bounded_integer, parse_float=finite_number, parse_constant=no_number
+    parse_int=bounded_integer, parse_float=finite_number, parse_constant=refuse_constant
 )
-"""The standard library's, with bounded numbers."""
+"""The standard decoder with bounded numbers."""

@@ -30,7 +30,7 @@ from paraclip.evaluation.scoring.kept_scores import Kept, keep_scores
 from paraclip.evaluation.scoring.vectors import reads_pictures
 from paraclip.files import atomic_path, disk_errors, write_text
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
 from paraclip.provenance import provenance
 

@@ -1,16 +1,16 @@
-"""Which mixture of base and tuned to take: the knee of an alpha sweep, by a stated rule.
+"""The knee of an alpha sweep: which mixture of base and tuned to choose.
 
 The rule:
 
-1. A share alpha is admissible if no standard figure falls beyond chance: of every headline figure
+1. A share alpha is admissible if no standard figure falls beyond chance: for every headline figure
    of the standard benchmarks, the 95 % interval of the paired difference from base reaches 0.
-2. Each headline figure of the other (robustness) benchmarks is set against base and divided by its
-   largest change over the sweep, so that each counts the same, whatever its unit. The score of an
-   alpha is the mean of these over the figures of a benchmark, then over the benchmarks.
-3. The knee is the admissible alpha of the largest score; of equal ones the smallest.
+2. The change from base of each headline figure of the other (robustness) benchmarks is divided by
+   its largest change over the sweep, so that all figures count the same. The score of an alpha is
+   their mean over the figures of a benchmark, then over the benchmarks.
+3. The knee is the admissible alpha with the largest score, the smallest alpha of a tie.
 
-Base (alpha 0) is always admissible with score 0. Where it is the knee, tuning costs more than
-chance at every share that gains anything.
+Base (alpha 0) is always admissible, with score 0. If base is the knee, every share with a gain
+costs more than chance.
 """
 
 import math
@@ -28,11 +28,11 @@ class Figure:
     """One headline figure along a sweep, in percent.
 
     Args:
-        benchmark: whose.
+        benchmark: its benchmark.
         name: such as "AO@10".
-        role: whether it is to gain, or only not to fall.
-        values: with intervals, one an alpha.
-        changes: paired difference from base with intervals, one an alpha.
+        role: whether it should gain, or only not fall.
+        values: with intervals, one per alpha.
+        changes: paired difference from base with intervals, one per alpha.
     """
 
     benchmark: str
@@ -46,17 +46,17 @@ class Figure:
         return all(math.isfinite(value.value) for value in self.values)
 
 
-def admissible(figures: Sequence[Figure], place: int) -> bool:
-    """Whether no standard figure falls beyond chance at the alpha of this place (rule 1)."""
+def admissible(figures: Sequence[Figure], index: int) -> bool:
+    """Whether no standard figure falls beyond chance at the alpha of that index (rule 1)."""
     standard = [figure for figure in figures if figure.role == "standard"]
-    return not any(figure.changes[place].high < 0 for figure in standard)
+    return not any(figure.changes[index].high < 0 for figure in standard)
 
 
 def robustness(figures: Sequence[Figure]) -> list[float]:
     """The score of each alpha (rule 2); 0 at base, at most 1.
 
     Args:
-        figures: all; the standard ones and those that are not defined are passed over.
+        figures: all; standard and undefined ones are ignored.
     """
     by_benchmark: dict[str, list[list[float]]] = {}
     for figure in figures:
@@ -67,14 +67,14 @@ def robustness(figures: Sequence[Figure]) -> list[float]:
 
 
 def normalised(figure: Figure) -> list[float]:
-    """Changes from base as shares of the largest one, gain or loss."""
+    """Changes from base, divided by the largest absolute change."""
     changes = [change.value for change in figure.changes]
     largest = max(map(abs, changes))
     return [change / largest if largest else 0.0 for change in changes]
 
 
 def knee(figures: Sequence[Figure]) -> int:
-    """Place of the knee among the alphas (rule 3)."""
+    """Index of the knee among the alphas (rule 3)."""
     scores = robustness(figures)
-    allowed = [place for place in range(len(scores)) if admissible(figures, place)]
-    return max(allowed, key=lambda place: scores[place])
+    allowed = [index for index in range(len(scores)) if admissible(figures, index)]
+    return max(allowed, key=scores.__getitem__)

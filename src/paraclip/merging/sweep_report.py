@@ -1,4 +1,4 @@
-"""What a sweep leaves: one table, one plot, one JSON."""
+"""Table, plot and JSON of a sweep."""
 
 import json
 from pathlib import Path
@@ -21,90 +21,90 @@ RULE = (
 HEAD = ("alpha", "score", "robustness", "standard")
 
 
-def markdown(found: Sweep) -> str:
-    """The table with what a reader must know under it."""
-    head = [*HEAD, *(f"{x.name} ({x.benchmark})" for x in found.figures)]
+def markdown(result: Sweep) -> str:
+    """The table and its notes."""
+    head = [*HEAD, *(f"{x.name} ({x.benchmark})" for x in result.figures)]
     notes = [
         "robustness, standard: mean change from base in points, over the figures of a benchmark, "
         "then over benchmarks. Others: percent; * its paired change from base leaves out 0.",
         RULE,
-        *(f"{name}: {facts['pool']}" for name, facts in found.benchmarks.items()),
-        *found.notes,
+        *(f"{name}: {facts['pool']}" for name, facts in result.benchmarks.items()),
+        *result.notes,
     ]
-    rows = [row(found, place) for place in range(len(found.alphas))]
+    rows = [alpha_row(result, index) for index in range(len(result.alphas))]
     return "\n\n".join([table(head, rows), *notes]) + "\n"
 
 
-def row(found: Sweep, place: int) -> list[str]:
-    """One alpha's line."""
-    score = robustness(found.figures)[place]
+def alpha_row(result: Sweep, index: int) -> list[str]:
+    """The row of an alpha."""
+    score = robustness(result.figures)[index]
     return [
-        label(found, place),
-        f"{score:.2f}" + ("" if admissible(found.figures, place) else " (costs)"),
-        spread(found.robust[place], True),
-        spread(found.standard[place], True),
-        *(cell(x, place) for x in found.figures),
+        alpha_label(result, index),
+        f"{score:.2f}" + ("" if admissible(result.figures, index) else " (costs)"),
+        spread(result.robust[index], True),
+        spread(result.standard[index], True),
+        *(figure_cell(x, index) for x in result.figures),
     ]
 
 
-def cell(found: Figure, place: int) -> str:
-    """A figure at an alpha, marked where it left base's."""
-    return figure(found.values[place].value) + ("*" if counts(found.changes[place]) else "")
+def figure_cell(curve: Figure, index: int) -> str:
+    """A figure at an alpha, with a mark for a change beyond chance."""
+    return figure(curve.values[index].value) + ("*" if counts(curve.changes[index]) else "")
 
 
-def label(found: Sweep, place: int) -> str:
-    """An alpha, with the names of the ends and the knee."""
-    alpha = found.alphas[place]
+def alpha_label(result: Sweep, index: int) -> str:
+    """An alpha, with the names of base, tuned and the knee."""
+    alpha = result.alphas[index]
     names = [name for name, here in (("base", alpha == 0), ("tuned", alpha == 1)) if here]
-    names += ["knee"] if place == found.place else []
+    names += ["knee"] if index == result.knee_index else []
     return f"{alpha:g}" + (f" ({', '.join(names)})" if names else "")
 
 
-def as_json(found: Sweep, provenance: dict[str, Any]) -> str:
-    """Everything, with the rule in words."""
-    scores = robustness(found.figures)
+def sweep_json(result: Sweep, provenance: dict[str, Any]) -> str:
+    """The sweep as JSON."""
+    scores = robustness(result.figures)
     points = [
         {
-            "alpha": alpha, "score": round(scores[place], 4),
-            "admissible": admissible(found.figures, place),
-            "robust_change": as_dict(found.robust[place]),
-            "standard_change": as_dict(found.standard[place]),
-            "figures": [figure_as_dict(x, place) for x in found.figures],
+            "alpha": alpha, "score": round(scores[index], 4),
+            "admissible": admissible(result.figures, index),
+            "robust_change": as_dict(result.robust[index]),
+            "standard_change": as_dict(result.standard[index]),
+            "figures": [figure_as_dict(x, index) for x in result.figures],
         }
-        for place, alpha in enumerate(found.alphas)
+        for index, alpha in enumerate(result.alphas)
     ]  # fmt: skip
     content = {
-        "format": FORMAT, "rule": RULE, "knee": found.alpha, "points": points,
-        "benchmarks": found.benchmarks, "notes": found.notes, "provenance": provenance,
+        "format": FORMAT, "rule": RULE, "knee": result.alpha, "points": points,
+        "benchmarks": result.benchmarks, "notes": result.notes, "provenance": provenance,
     }  # fmt: skip
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def figure_as_dict(found: Figure, place: int) -> dict[str, Any]:
+def figure_as_dict(curve: Figure, index: int) -> dict[str, Any]:
     """A figure at one alpha."""
     return {
-        "benchmark": found.benchmark, "name": found.name, "role": found.role,
-        "value": as_dict(found.values[place]), "change": as_dict(found.changes[place]),
+        "benchmark": curve.benchmark, "name": curve.name, "role": curve.role,
+        "value": as_dict(curve.values[index]), "change": as_dict(curve.changes[index]),
     }  # fmt: skip
 
 
-def write_sweep(found: Sweep, folder: Path, provenance: dict[str, Any]) -> None:
-    """`sweep.json`, `sweep.md` and `sweep.png` in the folder."""
-    write_text(folder / "sweep.json", as_json(found, provenance))
-    write_text(folder / "sweep.md", "# Alpha sweep\n\n![sweep](sweep.png)\n\n" + markdown(found))
-    plot(found, folder / "sweep.png")
+def write_sweep(result: Sweep, folder: Path, provenance: dict[str, Any]) -> None:
+    """Write `sweep.json`, `sweep.md` and `sweep.png`."""
+    write_text(folder / "sweep.json", sweep_json(result, provenance))
+    write_text(folder / "sweep.md", "# Alpha sweep\n\n![sweep](sweep.png)\n\n" + markdown(result))
+    plot_sweep(result, folder / "sweep.png")
 
 
-def plot(found: Sweep, path: Path) -> None:
-    """Robustness against standard tasks, a point an alpha, in order joined by a line."""
+def plot_sweep(result: Sweep, path: Path) -> None:
+    """Plot robustness against standard tasks, one point per alpha, joined in order."""
     drawing = new_figure(6.8, 5.2)
     panel = drawing.subplots()
     panel.axhline(0, color="#999999", linewidth=1)
     panel.axvline(0, color="#999999", linewidth=1)
-    across, up = ([x.value for x in axis] for axis in (found.standard, found.robust))
+    across, up = ([x.value for x in axis] for axis in (result.standard, result.robust))
     panel.plot(across, up, color=COLOURS[2], linewidth=1, alpha=0.6)
-    for place in range(len(found.alphas)):
-        draw_point(panel, found, place, found.standard[place], found.robust[place])
+    for index in range(len(result.alphas)):
+        draw_point(panel, result, index, result.standard[index], result.robust[index])
     panel.set_xlabel("change of the standard tasks (points, mean over benchmarks)")
     panel.set_ylabel("change of the robustness tasks (points, mean over benchmarks)")
     panel.set_title(
@@ -117,9 +117,9 @@ def plot(found: Sweep, path: Path) -> None:
     save(drawing, path)
 
 
-def draw_point(panel: Any, found: Sweep, place: int, across: Interval, up: Interval) -> None:
-    """One alpha with its intervals and its name."""
-    allowed, knee = admissible(found.figures, place), place == found.place
+def draw_point(panel: Any, result: Sweep, index: int, across: Interval, up: Interval) -> None:
+    """Draw the point of an alpha with its intervals and its name."""
+    allowed, knee = admissible(result.figures, index), index == result.knee_index
     panel.errorbar(
         across.value, up.value, xerr=arms(across), yerr=arms(up), fmt="o", markersize=6,
         color=COLOURS[2], markerfacecolor=COLOURS[2] if allowed else "white",
@@ -131,6 +131,6 @@ def draw_point(panel: Any, found: Sweep, place: int, across: Interval, up: Inter
             markeredgecolor=COLOURS[5], markeredgewidth=2, zorder=4,
         )  # fmt: skip
     panel.annotate(
-        label(found, place), (across.value, up.value), xytext=(8, 6),
+        alpha_label(result, index), (across.value, up.value), xytext=(8, 6),
         textcoords="offset points", fontsize=9, zorder=5,
     )  # fmt: skip

@@ -1,20 +1,24 @@
-"""The text side of `mini` and of `minilm`: a BERT, and the mean of its last states.
+"""Models whose text tower is a BERT: the base class of `mini`, and `minilm`.
 
-all-MiniLM-L6-v2 (Apache-2.0) is such a BERT, run as sentence-transformers runs it.
+`minilm` is all-MiniLM-L6-v2 (Apache-2.0). It is a text encoder without an image encoder, a baseline
+for benchmarks of text. Its vector is the mean of the last states, as in sentence-transformers.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from paraclip.models.encoder import DualEncoder, Tokens
-from paraclip.models.text_files import TextFiles
-from paraclip.models.tokenizing import pad_rows
+from paraclip.errors import UserError
+from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
+from paraclip.models.hub import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
+from paraclip.models.text_files import TextFiles, folder_of, read_text_files
 
 CONTEXT_LENGTH = 256
 
@@ -45,7 +49,7 @@ class BertTower(nn.Module):
         return states
 
     def mean(self, states: Tensor, ids: Tensor) -> Tensor:
-        """Mean [batch, width] of states over the tokens that are no padding."""
+        """Mean [batch, width] of states over the tokens that are not padding."""
         weights = (ids != self.pad).unsqueeze(-1).to(states.dtype)  # [batch, length, 1]
         return (states * weights).sum(1) / weights.sum(1).clamp(min=1.0)
 
@@ -54,12 +58,12 @@ class BertTower(nn.Module):
         return self.mean(self.states(ids), ids)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Text vectors [batch, width], not yet of unit length."""
+        """Text vectors [batch, width], not normalised."""
         return self.pooled(ids)
 
 
 class BertEncoder(DualEncoder):
-    """What models with a BERT as text tower have in common; the image side is a subclass's.
+    """Base class of models with a BERT as text tower; subclasses add the image side.
 
     Args:
         text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
@@ -78,18 +82,70 @@ class BertEncoder(DualEncoder):
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Word pieces, lower case; at most 256 with start and end."""
-        rows = [found.ids for found in self.tokenizer.encode_batch(list(texts))]
+        """Lower-case word pieces; at most 256, start and end included."""
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
         return pad_rows(rows, self.architecture.context_length, self.text_tower.pad)
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
-        """Unit text vectors [batch, embed_dim]; padding is known by its id."""
+        """Unit text vectors [batch, embed_dim]; padding is recognised by its id."""
         return normalize(self.text_tower(ids).float(), dim=-1)
 
 
 def load_bert(transformer: nn.Module, path: Path) -> None:
-    """Load BERT weights; the pooler, which nobody asks, stays behind."""
+    """Load BERT weights, without the pooler, which is not used."""
     with safe_open(path, "pt") as weights:
         transformer.load_state_dict(
             {name: weights.get_tensor(name) for name in transformer.state_dict()}
         )
+
+
+class SentenceModel(BertEncoder):
+    """A text encoder alone. `SentenceModel.from_wheel()` is MiniLM; the bare class is random.
+
+    Args:
+        text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
+    """
+
+    def __init__(self, text_files: TextFiles) -> None:
+        super().__init__(text_files)
+        with folder_of(text_files) as folder:
+            self.text_tower = BertTower(folder)
+        self.image_tower = nn.Identity()
+        self.image_size = 224
+        width, context = self.text_tower.width, self.text_tower.context_length
+        self.architecture = Architecture("sentence", "minilm", width, context, False, False)
+        self.eval()
+
+    @classmethod
+    def from_wheel(cls) -> "SentenceModel":
+        """all-MiniLM-L6-v2.
+
+        Raises:
+            UserError: the wheel is not installed.
+        """
+        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+        model = cls(read_text_files(folder))
+        load_bert(model.text_tower.transformer, folder / "model.safetensors")
+        return model.eval()
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Raise: there is no image encoder."""
+        no_image_encoder()
+
+    def embed_pixels(self, pixels: Tensor) -> Tensor:
+        """Raise: there is no image encoder."""
+        no_image_encoder()
+
+    def project_images(self, features: Tensor) -> Tensor:
+        """Raise: there is no image encoder."""
+        no_image_encoder()
+
+    def image_key(self) -> str:
+        """A constant: there are no features to cache."""
+        return "no-pictures"
+
+
+def no_image_encoder() -> NoReturn:
+    """Raise the error of a model without an image encoder."""
+    hint = "Use benchmarks of text: --benchmarks sts,sugar-crepe-pp."
+    raise UserError("minilm", "has a text encoder only and reads no pictures", hint)

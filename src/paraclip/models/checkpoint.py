@@ -1,5 +1,6 @@
-"""Our checkpoints: one safetensors file that is the complete model, and says what made it."""
+"""ParaCLIP checkpoints: one safetensors file with the complete model and its provenance."""
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,11 @@ from torch import Tensor
 
 from paraclip.errors import UserError
 from paraclip.files import write_text
-from paraclip.models.card import model_card
-from paraclip.models.disk import save_tensors
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.hashing import hash_tensors
 from paraclip.models.mini import Mini
+from paraclip.models.tensors import hash_tensors, save_tensors
 from paraclip.models.untrusted import (
-    AGAIN,
-    Shapes,
+    RETRY,
     build_errors,
     check_config,
     check_numbers,
@@ -26,58 +24,150 @@ from paraclip.models.untrusted import (
 )
 
 FORMAT = "paraclip-model-1"
+NOT_ON_CARD = ("text_files", "open_clip")
+CARD_FIELDS = {  # line of the card: keys of the header that hold its values
+    "base": ("base",),
+    "data": ("data", "source"),
+    "generator": ("generator", "generators"),
+    "licence": ("licence", "license"),
+}
+TERMS = """\
+Weights carry the terms of what they were made from: the base model, the pictures and captions,
+and the paraphrases of the generator named above. A language model's licence or its vendor's terms
+may bind what is trained on its answers. ParaCLIP itself is Apache-2.0.
+"""
 
 
 def save_model(model: DualEncoder, path: Path | str, extra: dict[str, Any] | None = None) -> Path:
-    """Write both towers, the temperature and what builds them; a model card lies beside it.
+    """Write the complete model to a checkpoint, and a model card beside it.
 
     Args:
-        model: what to save; weights are written as they are (float32).
+        model: what to save, float32.
         path: ends in `.safetensors`.
         extra: JSON-able facts for the header: provenance, configuration, base, generator.
 
     Raises:
-        UserError: the disk is full or the place may not be written; nothing half is left.
+        UserError: the disk is full or the path is not writable; no partial file is left.
     """
     path = Path(path)
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
-    header = {
+    header = header_of(model, tensors) | (extra or {})
+    write_weights(tensors, path, header)
+    write_text(path.with_suffix(".md"), model_card(path.name, header))
+    return path
+
+
+def header_of(model: DualEncoder, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The header of a model's checkpoint; `tensors` is its state on the CPU."""
+    return {
         "format": FORMAT,
         "architecture": model.architecture.as_dict(),
         "logit_scale": float(model.logit_scale.detach()),
         "weights": hash_tensors(tensors),
         **model.header(),
         **({"made_from": model.made_from} if model.made_from else {}),
-        **(extra or {}),
     }
-    write_tensors(tensors, path, header)
-    write_text(path.with_suffix(".md"), model_card(path.name, header))
-    return path
 
 
-def write_tensors(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
-    """Write a safetensors file whole, the header as JSON under the metadata key `paraclip`."""
-    metadata = {"format": "pt", "paraclip": json.dumps(header, default=str)}
-    save_tensors(tensors, path, metadata)
+def write_weights(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
+    """Write tensors with the header as JSON under the metadata key `paraclip`."""
+    save_tensors(tensors, path, {"format": "pt", "paraclip": json.dumps(header, default=str)})
+
+
+def export(model: DualEncoder | Path | str, out: Path | str, half: bool = False) -> Path:
+    """Write a model's weights for other programs, and a model card beside them.
+
+    An open_clip model gets open_clip's names and is loaded by `open_clip.create_model(NAME,
+    pretrained=FILE)`; other models keep their own.
+
+    Args:
+        model: a model, or the path of a checkpoint, whose header then goes into the card.
+        out: file to write, `.safetensors`.
+        half: write floats in 16 bits.
+
+    Raises:
+        UserError: the checkpoint is missing or broken, or `out` is the checkpoint itself or no
+            `.safetensors`.
+    """
+    out = Path(out)
+    if out.suffix != ".safetensors":
+        raise UserError(out, "is not the name of a safetensors file", "End it in .safetensors.")
+    if isinstance(model, DualEncoder):
+        header = header_of(model, dict(model.state_dict()))
+    else:
+        if out.resolve() == Path(model).resolve():
+            raise UserError(out, "is the checkpoint itself", "Name another file to write.")
+        header, model = read_header(model), load_checkpoint(model)
+    tensors = {
+        model.exported_name(name): value.detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    if half:
+        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    # The header names no architecture of ours: the tensors have another program's names.
+    write_weights(tensors, out, {"exported_from": header.get("weights"), "half": half})
+    write_text(out.with_suffix(".md"), model_card(out.name, header))
+    return out
+
+
+def model_card(name: str, header: dict[str, Any]) -> str:
+    """The model card in Markdown: what a checkpoint is, its provenance and its terms.
+
+    Args:
+        name: of the file.
+        header: from `read_header`.
+    """
+    architecture = header["architecture"]
+    facts = {key: value for key, value in header.items() if key not in NOT_ON_CARD}
+    lines = [
+        f"# {name}",
+        "",
+        "An image and a text encoder with one vector space, tuned by ParaCLIP.",
+        "",
+        f"- architecture: {architecture['name']} ({architecture['kind']})",
+        f"- width of the vectors: {architecture['embed_dim']}",
+        f"- QuickGELU: {'yes' if architecture['quick_gelu'] else 'no'}",
+        f"- weights: {header.get('weights', 'unknown')} (SHA-256, first 16 digits)",
+    ]
+    for field, keys in CARD_FIELDS.items():
+        values = sorted(set().union(*(values_of(facts, key) for key in keys)))
+        # One line each, without HTML: the header may come from anyone.
+        shown = [html.escape(" ".join(value.split()), quote=False) for value in values]
+        lines += [f"- {field}: {value}" for value in shown or ["not recorded"]]
+    lines += ["", "## Terms", "", TERMS, "## Everything in the header", "", "```json"]
+    return "\n".join([*lines, json.dumps(facts, indent=2, default=str), "```", ""])
+
+
+def values_of(facts: Any, key: str) -> set[str]:
+    """Strings under `key`, alone or in a list, at any depth of nested dictionaries.
+
+    Hashes under `identity` are left out.
+    """
+    if not isinstance(facts, dict):
+        return set()
+    value = facts.get(key)
+    listed = value if isinstance(value, list) else [value]
+    strings = {item for item in listed if isinstance(item, str) and item}
+    return strings.union(*(values_of(inner, key) for k, inner in facts.items() if k != "identity"))
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
-    """The header of one of our checkpoints; no weight is read.
+    """The header of a ParaCLIP checkpoint; the weights are not read.
 
     Raises:
-        UserError: the file is missing, broken, or not a checkpoint of ours.
+        UserError: the file is missing, broken, or no ParaCLIP checkpoint.
     """
     header = header_or_none(Path(path))
     if header is None:
-        what = "holds weights, but not of ParaCLIP: they do not say which architecture they are"
-        raise UserError(path, what, f"Say it before the path, as in ViT-B-32:{path}")
+        what = "is not a ParaCLIP checkpoint: its architecture is unknown"
+        raise UserError(path, what, f"Name it before the path, as in ViT-B-32:{path}")
     return header
 
 
 def header_or_none(path: Path) -> dict[str, Any] | None:
-    """The header, or None for a safetensors file of somebody else.
+    """The header, or None for a safetensors file of another program.
 
     Raises:
         UserError: the file is missing or broken.
@@ -89,16 +179,16 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
             text = (stored.metadata() or {}).get("paraclip")
         header = json.loads(text) if text else None
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise UserError(path, "is no whole safetensors file", AGAIN) from error
+        raise UserError(path, "is not a complete safetensors file", RETRY) from error
     return header if isinstance(header, dict) and "architecture" in header else None
 
 
 def load_checkpoint(path: Path | str) -> DualEncoder:
-    """The model in one of our checkpoints, on the CPU.
+    """The model of a ParaCLIP checkpoint, on the CPU.
 
     Raises:
-        UserError: the file is missing, broken, of another format, or holds other weights than
-            its header says.
+        UserError: the file is missing, broken, of another format, or its weights do not match
+            its header.
     """
     path = Path(path)
     header = read_header(path)
@@ -108,28 +198,30 @@ def load_checkpoint(path: Path | str) -> DualEncoder:
     model = build(path, header)
     copy_weights(model, path)
     if hash_tensors(model.state_dict()) != header.get("weights"):
-        raise UserError(path, "its weights are not those that its header tells of", AGAIN)
-    bulky = {*model.header(), "format", "architecture", "logit_scale"}
-    model.made_from = {name: value for name, value in header.items() if name not in bulky}
+        raise UserError(path, "its weights do not have the hash that its header states", RETRY)
+    excluded = {*model.header(), "format", "architecture", "logit_scale"}
+    model.made_from = {name: value for name, value in header.items() if name not in excluded}
     return model.eval()
 
 
 def build(path: Path, header: dict[str, Any]) -> DualEncoder:
     """The model that the header describes, with random weights.
 
-    Its shapes are compared with those of the file's tensors before memory is taken for them.
+    Its shapes are compared with those in the file before memory is allocated.
 
     Raises:
-        UserError: it describes no model, or another one than the tensors are of.
+        UserError: the header describes no model, or not the one whose tensors the file holds.
     """
     with build_errors(path):
         if header["architecture"]["kind"] != "mini":
             check_config(header["open_clip"]["config"])
         check_text_files(header["text_files"])
         check_numbers(header["architecture"])
-        shapes = stored_shapes(path)
+        with safe_open(path, "pt") as stored:
+            names = stored.keys()
+            shapes = {name: list(stored.get_slice(name).get_shape()) for name in names}
         if shapes_of(lay_out(lambda: described(header), len(shapes))) != shapes:
-            raise UserError(path, "its weights do not fit its header", AGAIN)
+            raise UserError(path, "its weights do not fit its header", RETRY)
         return described(header)
 
 
@@ -137,15 +229,7 @@ def described(header: dict[str, Any]) -> DualEncoder:
     """The model that a header describes, with random weights."""
     from paraclip.models.openclip import OpenClip
 
-    if header["architecture"]["kind"] == "mini":
-        return Mini.from_header(header)
-    return OpenClip.from_header(header)
-
-
-def stored_shapes(path: Path) -> Shapes:
-    """Shape of each tensor in a safetensors file."""
-    with safe_open(path, "pt") as stored:
-        return {name: list(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+    return (Mini if header["architecture"]["kind"] == "mini" else OpenClip).from_header(header)
 
 
 def copy_weights(model: DualEncoder, path: Path) -> None:
@@ -156,4 +240,4 @@ def copy_weights(model: DualEncoder, path: Path) -> None:
             for name in ours:
                 ours[name].copy_(stored.get_tensor(name))
     except (SafetensorError, RuntimeError) as error:
-        raise UserError(path, "its weights do not fit its header", AGAIN) from error
+        raise UserError(path, "its weights do not fit its header", RETRY) from error

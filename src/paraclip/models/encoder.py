@@ -1,9 +1,9 @@
-"""What the rest of ParaCLIP asks of a CLIP: two encoders, one vector space, one temperature."""
+"""The interface of every model: two encoders, one vector space, one temperature."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from PIL import Image
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Architecture:
-    """What must agree before weights may be loaded into a model; stored in every checkpoint.
+    """What must match before weights are loaded into a model; stored in every checkpoint.
 
     Args:
         kind: "mini" or "open_clip".
@@ -20,7 +20,7 @@ class Architecture:
         embed_dim: width of the shared space.
         context_length: longest text in tokens, end token included.
         quick_gelu: whether the towers use QuickGELU; weights trained with one activation give
-            plausible, worse vectors with the other, so a mismatch is refused.
+            plausible but worse vectors with the other, so a mismatch is an error.
         causal_text: the text tower reads left to right and its vector at the end token, so
             cutting a batch to its longest text leaves the vectors unchanged.
     """
@@ -51,12 +51,37 @@ class Tokens:
     truncated: int = 0
 
 
+Token = TypeVar("Token")
+
+
+def pad_rows(rows: Sequence[Sequence[int]], context_length: int, pad: int = 0) -> Tokens:
+    """Pad rows of token ids to the longest; a truncated row keeps its last id, the end token.
+
+    Args:
+        rows: ids of each text, start and end token included.
+        context_length: largest number of ids in a row.
+        pad: id of the padding.
+    """
+    truncated = sum(len(row) > context_length for row in rows)
+    kept = [cut(row, context_length) for row in rows]
+    length = max((len(row) for row in kept), default=0)
+    padded = [[*row, *[pad] * (length - len(row))] for row in kept]
+    return Tokens(torch.tensor(padded, dtype=torch.int64).reshape(len(rows), length), truncated)
+
+
+def cut(row: Sequence[Token], context_length: int) -> Sequence[Token]:
+    """The row of tokens (or of something per token), truncated to its head and the end token."""
+    if len(row) <= context_length:
+        return row
+    return [*row[: context_length - 1], row[-1]]
+
+
 class DualEncoder(nn.Module, ABC):
     """An image encoder and a text encoder with one vector space.
 
-    Subclasses set the attributes and write the five methods. The image side has two halves so
-    that the costly one is computed once: `embed_pixels` never changes (its output is cached),
-    `project_images` may be trained by `paraclip align`, and is the identity for CLIP models.
+    Subclasses set the attributes and implement the abstract methods. The image side has two parts:
+    the output of `embed_pixels` is expensive, never changes and is cached; `project_images` may be
+    trained by `paraclip align` and only normalises in CLIP models.
 
     Attributes:
         architecture: what this model is.
@@ -64,8 +89,8 @@ class DualEncoder(nn.Module, ABC):
         image_tower: everything on the image side; never trained by `paraclip train`.
         logit_scale: log of the inverse temperature, a scalar.
         image_size: side in pixels of the square input picture.
-        made_from: what is known of how these weights came about, JSON-able; a checkpoint that is
-            made from the model hands it on, so that terms of data and generators are not lost.
+        made_from: provenance of the weights, JSON-able. Checkpoints made from this model carry it
+            on, so that the terms of data and generators are not lost.
     """
 
     architecture: Architecture
@@ -93,7 +118,7 @@ class DualEncoder(nn.Module, ABC):
 
     @abstractmethod
     def project_images(self, features: Tensor) -> Tensor:
-        """Unit image vectors [batch, embed_dim] of what `embed_pixels` gave."""
+        """Unit image vectors [batch, embed_dim] of the output of `embed_pixels`."""
 
     @abstractmethod
     def image_key(self) -> str:
@@ -104,11 +129,15 @@ class DualEncoder(nn.Module, ABC):
         return length
 
     def header(self) -> dict[str, Any]:
-        """JSON-able facts that a checkpoint needs beside the weights to build the model again."""
+        """JSON-able facts that a checkpoint needs, besides the weights, to rebuild the model."""
         return {}
 
+    def exported_name(self, name: str) -> str:
+        """The name of a weight in a file for other programs."""
+        return name
+
     def train(self, mode: bool = True) -> Self:
-        """Training mode for all but the image side: its norms keep their statistics."""
+        """Set training mode except on the image side, whose norms keep their statistics."""
         super().train(mode)
         self.image_tower.eval()
         return self

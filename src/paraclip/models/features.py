@@ -1,4 +1,4 @@
-"""Vectors of many texts and many pictures; what the frozen image tower gives is computed once."""
+"""Vectors of many texts and pictures; features of the frozen image tower are cached."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 def half_precision(model: DualEncoder, precision: str) -> AbstractContextManager[object]:
-    """Autocast to bf16 where `precision` says so.
+    """Autocast to bf16 if that is the precision.
 
     Raises:
         UserError: the precision is neither fp32 nor bf16.
@@ -48,30 +48,30 @@ def encode_texts(
 ) -> Tensor:
     """Unit vectors float32 [texts, embed_dim] on the CPU, in the order of the texts.
 
-    Texts of as many tokens go together, so that little padding is computed (by letters it would
-    be a quarter more); equal texts are computed once.
+    Texts are batched by their number of tokens, which keeps padding low (sorting by characters
+    costs a quarter more). Equal texts are computed once.
 
     Args:
-        model: its text tower is put into evaluation mode.
-        texts: any number, any length; what is past the context is cut off.
-        batch_size: most texts at once.
+        model: its text tower is set to evaluation mode.
+        texts: truncated to the model's context.
+        batch_size: largest number of texts in a batch.
         label: of a progress bar, or None for no bar.
         precision: fp32 or bf16.
     """
     model.eval()
-    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    by_length = sorted(places, key=lambda text: model.tokenize([text]).ids.shape[1])
+    rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    by_length = sorted(rows, key=lambda text: model.tokenize([text]).ids.shape[1])
     starts: Iterable[int] = range(0, len(by_length), batch_size)
-    vectors = torch.empty(len(places), model.architecture.embed_dim)
+    vectors = torch.empty(len(rows), model.architecture.embed_dim)
     if label is not None:
         starts = track(starts, label, ceil(len(by_length) / batch_size), "batch")
     for start in starts:
         batch = by_length[start : start + batch_size]
         ids = model.tokenize(batch).ids.to(model.device)
         with half_precision(model, precision):
-            found = model.encode_tokens(ids)
-        vectors[[places[text] for text in batch]] = found.float().cpu()
-    return vectors[[places[text] for text in texts]]
+            encoded = model.encode_tokens(ids)
+        vectors[[rows[text] for text in batch]] = encoded.float().cpu()
+    return vectors[[rows[text] for text in texts]]
 
 
 def encode_images(
@@ -105,28 +105,28 @@ def image_features(
     precision: str = "fp32",
     label: str = "image features",
 ) -> Tensor:
-    """What the frozen image tower gives, float32 [references, width] on the CPU.
+    """Features of the frozen image tower, float32 [references, width] on the CPU.
 
-    Each picture is computed once, however often it is named, and with a cache once for all runs:
-    the cache is keyed by the weights, the preprocessing, the precision and the file (path, size,
-    time of change). A killed run goes on from the last shard that it wrote.
+    Each picture is computed once, and with a cache once for all runs. The cache is keyed by the
+    weights, the preprocessing, the precision and the file (path, size, modification time). A killed
+    run resumes from the last shard that it wrote.
 
     Args:
-        model: its image tower is put into evaluation mode.
-        references: paths or URLs as `open_image` takes them.
-        cache: folder of the cache, or None for none.
-        problems: takes the broken pictures, whose rows are NaN; the caller checks how many.
+        model: its image tower is set to evaluation mode.
+        references: paths or URLs, as for `open_image`.
+        cache: folder of the cache, or None for no cache.
+        problems: collects broken pictures, whose rows are NaN; the caller checks their number.
         precision: fp32 or bf16 (autocast).
         label: of the progress bar.
 
     Raises:
         UserError: a picture is missing or broken and `problems` is None; the disk is full.
     """
-    kept, keys = filled(model, references, cache, problems, precision, label)
-    found = kept.rows([keys[name] for name in references])
-    if found is None:  # every picture is broken
+    features, keys = filled_cache(model, references, cache, problems, precision, label)
+    rows = features.rows([keys[name] for name in references])
+    if rows is None:  # every picture is broken
         return torch.full((len(references), feature_width(model)), torch.nan)
-    return found
+    return rows
 
 
 def mapped_features(
@@ -137,22 +137,18 @@ def mapped_features(
     precision: str = "fp32",
     label: str = "image features",
 ) -> Tensor:
-    """The same for more pictures than memory holds: the rows are mapped from a file in the cache.
+    """Like `image_features`, but the rows are memory-mapped from a file in the cache.
 
     Args:
-        model: as for `image_features`, with what follows.
-        references: of each row, None where it has no picture: NaN.
-        cache: folder of the cache.
-        problems: takes the broken pictures.
-        precision: fp32 or bf16.
-        label: of the progress bar.
+        model, cache, problems, precision, label: as for `image_features`.
+        references: one per row, None without a picture (NaN).
     """
     names = [name for name in references if name]
-    kept, keys = filled(model, names, cache, problems, precision, label)
-    return kept.mapped([keys.get(name or "", "") for name in references], feature_width(model))
+    features, keys = filled_cache(model, names, cache, problems, precision, label)
+    return features.mapped([keys.get(name or "", "") for name in references], feature_width(model))
 
 
-def filled(
+def filled_cache(
     model: DualEncoder,
     references: Sequence[str],
     cache: Path | None,
@@ -160,61 +156,61 @@ def filled(
     precision: str,
     label: str,
 ) -> tuple[FeatureCache, dict[str, str]]:
-    """A cache that holds the pictures, the broken ones aside, and the identity of each."""
+    """A cache with the features of all pictures that can be read, and the key of each picture."""
     model.eval()
     unique = list(dict.fromkeys(references))
     folder = cache / f"{model.image_key()}-{precision}" if cache is not None else None
-    kept = FeatureCache(folder)
+    features = FeatureCache(folder)
     keys = {name: identity(name) for name in unique}
-    missing = [name for name in unique if keys[name] not in kept]
+    missing = [name for name in unique if keys[name] not in features]
     pictures = read_pictures(model, missing)
-    broken = compute(model, pictures, keys, kept, precision, label)
+    broken = compute(model, pictures, keys, features, precision, label)
     for name, error in broken.items():
         if problems is None:
             raise error
         problems.add(name, error.what, rows=1)
-    return kept, keys
+    return features, keys
 
 
 def compute(
     model: DualEncoder,
     pictures: Iterator[tuple[str, Decoded]],
     keys: dict[str, str],
-    kept: FeatureCache,
+    cache: FeatureCache,
     precision: str,
     label: str,
 ) -> dict[str, UserError]:
-    """Compute pictures into the cache; returns those that could not be read.
+    """Compute features into the cache; returns the errors of pictures that could not be read.
 
     Args:
-        model: its image tower.
-        pictures: names, and pixels or error, of those that the cache lacks.
-        keys: identity of every picture, the lacking ones among them.
-        kept: the cache.
+        model: its image tower computes.
+        pictures: name, and pixels or error, of each picture that is not in the cache.
+        keys: key of every picture, cached or not.
+        cache: takes the features.
         precision: fp32 or bf16.
         label: of the progress bar.
     """
     broken: dict[str, UserError] = {}
-    done = sum(key in kept for key in keys.values())
+    done = sum(key in cache for key in keys.values())
     if done == len(keys):
         return broken
-    with bar(label, len(keys), "image", done=done) as moving, kept:
+    with bar(label, len(keys), "image", done=done) as progress, cache:
         for batch in batches(pictures, IMAGES_AT_ONCE):
             good = [(name, pixels) for name, pixels in batch if isinstance(pixels, Tensor)]
             broken |= {name: error for name, error in batch if isinstance(error, UserError)}
             if good:
                 features = embed(model, torch.stack([pixels for _, pixels in good]), precision)
-                refuse_no_numbers([name for name, _ in good], features)
-                kept.add([keys[name] for name, _ in good], features)
-            moving.update(len(batch))
+                check_finite_features([name for name, _ in good], features)
+                cache.add([keys[name] for name, _ in good], features)
+            progress.update(len(batch))
     return broken
 
 
-def refuse_no_numbers(names: Sequence[str], features: Tensor) -> None:
-    """Raise for the first picture [names, width] that the tower made no numbers of."""
+def check_finite_features(names: Sequence[str], features: Tensor) -> None:
+    """Raise for the first picture whose features [names, width] are not finite."""
     broken = (~torch.isfinite(features)).any(1).nonzero()
     if len(broken):
-        what = "the image tower makes NaN or infinity of it"
+        what = "its image features are NaN or infinite"
         raise UserError(names[int(broken[0])], what, "Use fp32, or check the model's weights.")
 
 
@@ -226,7 +222,7 @@ def embed(model: DualEncoder, pixels: Tensor, precision: str) -> Tensor:
 
 
 def feature_width(model: DualEncoder) -> int:
-    """Numbers in a row of image features: only the model knows."""
+    """Width of the image features, from a forward pass."""
     side = model.image_size
     return embed(model, torch.zeros(1, 3, side, side), "fp32").shape[1]
 
@@ -234,20 +230,20 @@ def feature_width(model: DualEncoder) -> int:
 def read_pictures(
     model: DualEncoder, names: Sequence[str], open_named: Callable[[str], Image] | None = None
 ) -> Iterator[tuple[str, Decoded]]:
-    """Names with pixels [3, side, side] or the error, in order, a few batches ahead of use.
+    """Names with pixels [3, side, side] or the error, in order, read a few batches ahead.
 
-    Threads are enough: Pillow decodes and resizes without holding the interpreter.
+    Threads suffice: Pillow releases the GIL while it decodes and resizes.
 
     Args:
-        model: whose preprocessing it is.
-        names: paths or URLs, or whatever `open_named` takes.
-        open_named: opens a picture; `open_image` if left out.
+        model: its preprocessing is applied.
+        names: paths or URLs, or the arguments of `open_named`.
+        open_named: opens a picture; by default `open_image`.
     """
 
     def read(name: str) -> Decoded:
         try:
-            found = open_named(name) if open_named else open_image(name, model.image_size)
-            return model.preprocess(found)
+            image = open_named(name) if open_named else open_image(name, model.image_size)
+            return model.preprocess(image)
         except UserError as error:
             return error
 
@@ -257,7 +253,7 @@ def read_pictures(
 def ahead(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int, most: int
 ) -> Generator[tuple[Item, Result]]:
-    """Do the work in threads; at most `most` results wait, so memory stays bounded."""
+    """Items with their results, computed in threads; at most `most` results wait."""
     waiting: list[tuple[Item, Future[Result]]] = []
     pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
     try:

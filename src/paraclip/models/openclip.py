@@ -1,4 +1,4 @@
-"""Any model of open_clip as an image and a text encoder."""
+"""Any model of open_clip as a `DualEncoder`."""
 
 import json
 from collections.abc import Sequence
@@ -18,10 +18,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
-from paraclip.models.encoder import Architecture, DualEncoder, Tokens
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
+from paraclip.models.tensors import hash_tensors
 from paraclip.models.text_files import TextFiles, folder_of
-from paraclip.models.tokenizing import pad_rows
 
 CONTEXT_LENGTH = 77
 TOWERS = {"visual": "image_tower", "text": "text_tower"}
@@ -29,14 +28,14 @@ TOWERS = {"visual": "image_tower", "text": "text_tower"}
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """All that builds a model of open_clip, without its weights.
+    """Everything needed to build a model of open_clip, except its weights.
 
     Args:
-        name: as open_clip calls it; weights trained with QuickGELU have `-quickgelu` at the end
-            where open_clip has such a name.
+        name: open_clip's, with `-quickgelu` for weights trained with QuickGELU if there is such a
+            name.
         config: open_clip's model configuration (`embed_dim`, `vision_cfg`, `text_cfg`, ...).
         preprocessing: fields of open_clip's `PreprocessCfg` (mean, std, interpolation, ...).
-        text_files: what a Hugging Face text tower or tokenizer needs, else None.
+        text_files: files of a Hugging Face text tower or tokenizer, if it has one.
     """
 
     name: str
@@ -46,13 +45,13 @@ class ClipSpec:
 
     @property
     def custom_text(self) -> bool:
-        """Whether open_clip itself keeps the text tower in a module of its own."""
+        """Whether open_clip itself keeps the text tower in a separate module."""
         parts = (self.config.get("custom_text"), self.config["text_cfg"].get("hf_model_name"))
         return any(parts) or "multimodal_cfg" in self.config
 
 
 def build_clip(spec: ClipSpec) -> nn.Module:
-    """The open_clip model with random weights; the text tower is its one child `text`."""
+    """The open_clip model with random weights; its text tower is the child `text`."""
     config = deepcopy(spec.config)
     config.pop("custom_text", None)
     kind = CoCa if "multimodal_cfg" in config else CustomTextCLIP
@@ -66,7 +65,7 @@ def build_clip(spec: ClipSpec) -> nn.Module:
 
 
 def build_tokenizer(spec: ClipSpec) -> Any:
-    """The tokenizer that belongs to the text tower; nothing is downloaded."""
+    """The tokenizer of the text tower; nothing is downloaded."""
     text = spec.config["text_cfg"]
     options = {
         "context_length": text.get("context_length", CONTEXT_LENGTH),
@@ -79,10 +78,10 @@ def build_tokenizer(spec: ClipSpec) -> Any:
 
 
 class OpenClip(DualEncoder):
-    """A model of open_clip. What is beside the two towers (CoCa's decoder) is kept, and unused.
+    """A model of open_clip. Parts besides the two towers (CoCa's decoder) are kept but not used.
 
     Args:
-        spec: what built it.
+        spec: from which it was built.
         clip: the model, `build_clip(spec)` with weights loaded.
     """
 
@@ -112,12 +111,19 @@ class OpenClip(DualEncoder):
         self.eval()
 
     def header(self) -> dict[str, Any]:
-        """What `from_header` needs."""
+        """The fields for `from_header`."""
         spec = self.spec
         return {
             "open_clip": {"config": spec.config, "preprocessing": spec.preprocessing},
             "text_files": spec.text_files,
         }
+
+    def exported_name(self, name: str) -> str:
+        """The name that open_clip gives a weight."""
+        tower, dot, rest = name.partition(".")
+        if tower == "text_tower" and not self.spec.custom_text:
+            return rest
+        return {"image_tower": "visual", "text_tower": "text"}.get(tower, tower) + dot + rest
 
     @classmethod
     def from_header(cls, header: dict[str, Any]) -> "OpenClip":
@@ -128,7 +134,7 @@ class OpenClip(DualEncoder):
         return cls(spec, build_clip(spec))
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Ids as open_clip makes them, then cut to the longest text."""
+        """open_clip's ids, cut to the longest text."""
         context = self.architecture.context_length
         if isinstance(self.tokenizer, SimpleTokenizer) and self.tokenizer.reduction_fn is None:
             start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
@@ -140,17 +146,18 @@ class OpenClip(DualEncoder):
         return Tokens(ids[:, : int(filled.max()) + 1 if len(filled) else 1], truncated)
 
     def longer_than(self, texts: Sequence[str], context: int) -> int:
-        """How many texts lose their tail to the context length.
+        """How many texts are longer than the context.
 
-        The ids themselves cannot tell: SigLIP pads with the end token, CLIPA strips it.
+        The ids do not show it: SigLIP pads with the end token, CLIPA strips it.
         """
-        made = self.tokenizer
-        if isinstance(made, SimpleTokenizer):
-            return int((made(list(texts), context_length=context + 1)[:, -1] != self.pad_id).sum())
-        clips = made.tokenizer_mode == "clips"  # three places are kept for its own tokens
+        tokenizer = self.tokenizer
+        if isinstance(tokenizer, SimpleTokenizer):
+            ids = tokenizer(list(texts), context_length=context + 1)
+            return int((ids[:, -1] != self.pad_id).sum())
+        clips = tokenizer.tokenizer_mode == "clips"  # reserves three positions for special tokens
         longest = context - 3 if clips else context
-        rows = made.tokenizer(
-            [made.clean_fn(text) for text in texts],
+        rows = tokenizer.tokenizer(
+            [tokenizer.clean_fn(text) for text in texts],
             add_special_tokens=not clips,
             truncation=True,
             max_length=longest + 1,
@@ -159,7 +166,7 @@ class OpenClip(DualEncoder):
 
     @property
     def pad_id(self) -> int:
-        """The id that fills the end of shorter texts."""
+        """The id of the padding."""
         if isinstance(self.tokenizer, SimpleTokenizer):
             return 0
         return int(self.tokenizer.tokenizer.pad_token_id or 0)
@@ -167,14 +174,14 @@ class OpenClip(DualEncoder):
     def encode_tokens(self, ids: Tensor) -> Tensor:
         """Unit text vectors [batch, embed_dim].
 
-        A tower that neither reads left to right nor masks padding (SigLIP, CoCa) sees its whole
-        context, as in its training; for the others padding is left out, which changes nothing.
+        A tower that is not causal and does not mask padding (SigLIP, CoCa) gets its whole context,
+        as in its training. For other towers padding changes nothing and is left out.
         """
         ids = pad(ids, (0, self.computed_length(ids.shape[1]) - ids.shape[1]), value=self.pad_id)
         return normalize(first(self.text_tower(ids)).float(), dim=-1)
 
     def computed_length(self, length: int) -> int:
-        """The whole context for a tower that neither reads left to right nor masks padding."""
+        """The whole context for a tower that is not causal and does not mask padding."""
         if self.architecture.causal_text or isinstance(self.text_tower, HFTextEncoder):
             return length
         return self.architecture.context_length
@@ -185,11 +192,11 @@ class OpenClip(DualEncoder):
         return pixels
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
-        """Image vectors [batch, embed_dim], not yet of unit length."""
+        """Image vectors [batch, embed_dim], not normalised."""
         return first(self.image_tower(pixels)).float()
 
     def project_images(self, features: Tensor) -> Tensor:
-        """Unit image vectors: the projection lies in the frozen tower already."""
+        """Unit image vectors; the projection is part of the frozen tower."""
         return normalize(features.float(), dim=-1)
 
     def image_key(self) -> str:
@@ -202,12 +209,12 @@ class OpenClip(DualEncoder):
 
 
 def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """The pooled vector of a tower that may return its token states as well."""
+    """The pooled vector of a tower that may also return token states."""
     return output if isinstance(output, Tensor) else output[0]
 
 
 def reads_to_the_end_token(text: nn.Module) -> bool:
-    """Whether a text's vector hangs on nothing behind its end token."""
+    """Whether a text's vector depends on nothing after its end token."""
     return (
         isinstance(text, TextTransformer)
         and text.attn_mask is not None
@@ -219,7 +226,7 @@ def reads_to_the_end_token(text: nn.Module) -> bool:
 def cut_mask(
     module: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Cut the causal mask to the length of the texts at hand; open_clip passes the whole one."""
+    """Cut the causal mask to the length of the texts; open_clip passes the mask of the context."""
     mask, length = options.get("attn_mask"), arguments[0].shape[1]
     if isinstance(mask, Tensor) and mask.ndim == 2:
         options = {**options, "attn_mask": mask[:length, :length]}

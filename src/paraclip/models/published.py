@@ -1,10 +1,11 @@
-"""What open_clip knows of the weights that it publishes: activation and preprocessing.
+"""Weights that open_clip publishes: activation and preprocessing by tag, and their download.
 
-Weights cannot tell either, and the wrong one gives plausible, worse vectors.
+Neither is visible in the weights, and the wrong one gives plausible but worse vectors.
 """
 
+import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
 from paraclip.errors import UserError
+from paraclip.models.hub import offline_where_unreachable
+from paraclip.models.weights import from_openai, is_torchscript
 
 QUICK = "-quickgelu"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 Settings = dict[str, Any]
 """Fields of a tag: `quick_gelu`, and those of open_clip's `PreprocessCfg`."""
@@ -23,29 +28,27 @@ Settings = dict[str, Any]
 def uses_quick_gelu(config: Settings, tag: Settings) -> bool:
     """Whether the weights of a tag need QuickGELU: the configuration or the tag says so.
 
-    open_clip itself goes by the configuration and warns where the tag disagrees. A tag that is
-    silent overrides nothing (`roberta-ViT-B-32`); one that asks for QuickGELU under a name
-    without it (`ViT-B-32:openai`) gets it, as under the name with `-quickgelu`.
+    open_clip itself follows the configuration and warns if the tag differs. Here a tag without the
+    field overrides nothing (`roberta-ViT-B-32`), and one that requires QuickGELU gets it even under
+    a name without it (`ViT-B-32:openai`).
     """
     return bool(config.get("quick_gelu")) or bool(tag.get("quick_gelu"))
 
 
 def quick_name(name: str, quick_gelu: bool) -> str:
-    """The name of the same architecture with QuickGELU, where it is needed and there is one."""
+    """The name of the variant with QuickGELU, if QuickGELU is needed and the variant exists."""
     quick = f"{name}{QUICK}"
     return quick if quick_gelu and quick in open_clip.list_models() else name
 
 
 def preprocessing_of(tag: Settings) -> Settings:
-    """All fields of `PreprocessCfg`, open_clip's defaults where the tag is silent."""
+    """All fields of `PreprocessCfg`, with open_clip's defaults for those that the tag lacks."""
     fields: Settings = merge_preprocess_dict(asdict(PreprocessCfg()), tag)
     return fields
 
 
 def published_as(name: str, path: Path) -> Settings | None:
-    """The tag under which a file was published, known by its name or hash; None for others."""
-    from paraclip.models.weights import from_openai, is_torchscript
-
+    """The tag under which a file was published, by its name or hash; None for other files."""
     for tag in open_clip.list_pretrained_tags_by_model(name):
         published: Settings = open_clip.get_pretrained_cfg(name, tag)
         if published.get("url", "").rsplit("/", 1)[-1] == path.name:
@@ -54,34 +57,103 @@ def published_as(name: str, path: Path) -> Settings | None:
 
 
 def agreed_preprocessing(name: str, path: object) -> Settings:
-    """The preprocessing that all tags of an architecture share; open_clip's without any tag.
+    """The preprocessing that all tags of an architecture share; open_clip's default without tags.
 
     Raises:
-        UserError: they differ, so that the user has to choose.
+        UserError: the tags differ, so the user has to choose.
     """
-    found = ways(name)
-    if len(found) > 1:
-        choices = " or ".join(f"{name}:{tags[0]}:{path}" for tags in found.values())
-        what = f"the published weights of {name} prepare pictures in {len(found)} ways"
-        raise UserError(path, what, f"Name the tag whose way it takes, as in {choices}")
-    tags = next(iter(found.values()), [])
+    groups = tags_by_preprocessing(name)
+    if len(groups) > 1:
+        choices = " or ".join(f"{name}:{tags[0]}:{path}" for tags in groups.values())
+        what = f"the published weights of {name} use {len(groups)} kinds of preprocessing"
+        raise UserError(path, what, f"Name a tag that uses the right one, as in {choices}")
+    tags = next(iter(groups.values()), [])
     return open_clip.get_pretrained_cfg(name, tags[0]) if tags else {}
 
 
-def ways(name: str) -> Mapping[str, list[str]]:
+def tags_by_preprocessing(name: str) -> Mapping[str, list[str]]:
     """Tags of an architecture by their preprocessing."""
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for tag in open_clip.list_pretrained_tags_by_model(name):
         settings = preprocessing_of(open_clip.get_pretrained_cfg(name, tag))
-        found.setdefault(json.dumps(settings, sort_keys=True), []).append(tag)
-    return found
+        groups.setdefault(json.dumps(settings, sort_keys=True), []).append(tag)
+    return groups
 
 
 def file_name(name: str, tag: str) -> str:
-    """How a user names a tag's weights that were fetched by hand."""
+    """How a user names a tag's weights after downloading the file by hand."""
     settings = open_clip.get_pretrained_cfg(name, tag)
     named = quick_name(name, bool(settings.get("quick_gelu")))
     tags = open_clip.list_pretrained_tags_by_model(named)
     if named != name and tag not in tags:
-        return f"{name}:{tag}:FILE" if len(ways(name)) > 1 else f"{named}:FILE"
-    return f"{named}:{tag}:FILE" if len(ways(named)) > 1 else f"{named}:FILE"
+        return f"{name}:{tag}:FILE" if len(tags_by_preprocessing(name)) > 1 else f"{named}:FILE"
+    return f"{named}:{tag}:FILE" if len(tags_by_preprocessing(named)) > 1 else f"{named}:FILE"
+
+
+def download(name: str, tag: str, settings: dict[str, Any]) -> Path:
+    """Path of a tag's weights, downloaded unless they are in the cache.
+
+    Raises:
+        UserError: the download failed; the error states why, and how to bring the file by hand.
+    """
+    hub = settings.get("hf_hub", "").rstrip("/")
+    address = f"https://huggingface.co/{hub}" if hub else settings.get("url", "")
+    try:
+        with offline_where_unreachable():
+            return Path(open_clip.download_pretrained(settings))
+    except Exception as error:  # each way of downloading has its own errors
+        reason, hint = download_failure(error)
+        what = f"the weights could not be downloaded from {address}: {reason}"
+        by_hand = f"Download them on another machine and name {file_name(name, tag)}"
+        raise UserError(f"{name}:{tag}", what, hint or by_hand) from error
+
+
+def download_failure(error: BaseException) -> tuple[str, str]:
+    """Why a download failed, and the hint; no hint if another machine may do better.
+
+    The libraries wrap the cause. A full disk or a denied permission anywhere in the chain is the
+    reason, else the first HTTP status.
+    """
+    errors = list(error_chain(error))
+    for link in errors:
+        if getattr(link, "errno", None) in FULL:
+            return "the disk is full", "Free some space, or set HF_HOME to another folder."
+        if isinstance(link, OSError) and link.errno in DENIED:
+            what = f"{link.filename or 'the cache'} is not writable"
+            return what, "Set HF_HOME to a writable folder."
+        if "checksum" in str(link).lower():
+            return "the file's SHA-256 is wrong", "Run again; if it persists, the file has changed."
+    codes = [code for link in errors if (code := http_status(link))]
+    return http_failure(codes[0]) if codes else ("no server answers", "")
+
+
+def http_failure(code: int) -> tuple[str, str]:
+    """Reason and hint for an HTTP status."""
+    if code in (401, 403):
+        what = f"the server denies access (HTTP {code})"
+        return what, "Accept the model's terms on that page, and log in with `hf auth login`."
+    if code == 404:
+        return "the server has no such file (HTTP 404)", ""
+    if code == 429:
+        return "too many requests (HTTP 429)", "Wait and run again."
+    return f"the server answers with HTTP {code}", "Run again later."
+
+
+def http_status(error: BaseException) -> int:
+    """HTTP status of an error of urllib or of the hub's client; 0 without one."""
+    code = getattr(getattr(error, "response", None), "status_code", None)
+    code = getattr(error, "code", None) if code is None else code
+    return code if isinstance(code, int) and 400 <= code < 600 else 0
+
+
+def error_chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and its causes."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        reason = getattr(link, "reason", None)  # urllib stores the system's error here
+        if isinstance(reason, BaseException):
+            yield reason
+        link = link.__cause__ or link.__context__

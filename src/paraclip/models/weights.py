@@ -1,4 +1,4 @@
-"""Weights from files, without ever running code that lies in them."""
+"""Weights from files; code in them is never run."""
 
 import warnings
 import zipfile
@@ -19,18 +19,18 @@ from paraclip.models.openclip import ClipSpec, build_clip
 from paraclip.models.untrusted import lay_out
 
 State = dict[str, Tensor]
-BROKEN = "Download it again, or give another file."
-# A weight takes a byte or more, but tied weights are stored once.
-MOST_OF_FILE = 4
+BROKEN = "Download it again, or name another file."
+# A weight takes at least a byte, but tied weights are stored once.
+WEIGHTS_PER_BYTE = 4
 POSITIONS = "text.transformer.embeddings.position_ids"  # older transformers stored them
 
 
 def read_state(path: Path) -> State:
     """Tensors by name from .safetensors, or from .pt, .pth and .bin read with `weights_only`.
 
-    Training checkpoints that hold the weights under `state_dict`, and names that begin with
-    `module.`, are understood. OpenAI's own files are TorchScript, which is code: they are read
-    only if their SHA-256 is one that OpenAI published.
+    Training checkpoints with the weights under `state_dict` are supported, and names that begin
+    with `module.`. OpenAI's files are TorchScript, which is code: they are read only if OpenAI
+    published their SHA-256.
 
     Raises:
         UserError: the file is missing, broken, or holds more than tensors.
@@ -40,79 +40,76 @@ def read_state(path: Path) -> State:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else read_torch(path)
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise UserError(path, "is no readable file of weights", BROKEN) from error
+        raise UserError(path, "is not a readable file of weights", BROKEN) from error
     except UnpicklingError as error:
-        hint = "Convert it to .safetensors where you trust it; ParaCLIP runs no code from files."
+        hint = "Convert it to .safetensors if you trust it; ParaCLIP runs no code from files."
         raise UserError(path, "holds more than tensors", hint) from error
-    found = plain_names(state, path)
-    if sum(value.numel() for value in found.values()) > MOST_OF_FILE * path.stat().st_size:
+    weights = named_tensors(state, path)
+    if sum(value.numel() for value in weights.values()) > WEIGHTS_PER_BYTE * path.stat().st_size:
         raise UserError(path, "describes more weights than it holds", BROKEN)
-    return found
+    return weights
 
 
 def read_torch(path: Path) -> object:
-    """What is in a file of torch's."""
+    """The content of a file in one of torch's formats."""
     if is_torchscript(path):
         if not from_openai(path):
-            hint = "Save its state_dict() as .safetensors and give that."
+            hint = "Save its state_dict() as .safetensors and name that."
             raise UserError(path, "is a TorchScript program, not weights", hint)
         script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
         others = ("input_resolution", "context_length", "vocab_size")
         return {name: value for name, value in script.state_dict().items() if name not in others}
     if is_compressed(path):
-        hint = "torch compresses nothing: save the state_dict() again."
+        hint = "Save the state_dict() with torch.save, which does not compress."
         raise UserError(path, "is a compressed archive", hint)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about pickle protocols; errors are told in our words
+        warnings.simplefilter("ignore")  # about pickle protocols
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def is_torchscript(path: Path) -> bool:
     """Whether the file is a TorchScript archive."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    return any(entry.filename.endswith("/constants.pkl") for entry in zip_entries(path))
 
 
 def is_compressed(path: Path) -> bool:
-    """Whether something in a zip archive would grow when it is read."""
+    """Whether a zip archive has compressed entries, which grow when they are read."""
+    return any(entry.compress_type != zipfile.ZIP_STORED for entry in zip_entries(path))
+
+
+def zip_entries(path: Path) -> list[zipfile.ZipInfo]:
+    """The entries of a zip archive; empty for other files."""
     if not zipfile.is_zipfile(path):
-        return False
+        return []
     with zipfile.ZipFile(path) as archive:
-        return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+        return archive.infolist()
 
 
 def from_openai(path: Path) -> bool:
-    """Whether the file is one of OpenAI's, by the SHA-256 in the addresses of its files."""
-    with path.open("rb") as stream:
-        return file_digest(stream, "sha256").hexdigest() in openai_hashes()
-
-
-def openai_hashes() -> set[str]:
-    """SHA-256 of the files that OpenAI published."""
+    """Whether OpenAI published the file: its addresses contain the SHA-256."""
     addresses = [get_pretrained_cfg(*names).get("url", "") for names in list_pretrained()]
-    return {address.split("/")[-2] for address in addresses if "openaipublic" in address}
+    published = {address.split("/")[-2] for address in addresses if "openaipublic" in address}
+    with path.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest() in published
 
 
-def plain_names(state: object, path: Path) -> State:
-    """The dictionary of tensors inside, without `module.` before the names."""
+def named_tensors(state: object, path: Path) -> State:
+    """The dictionary of tensors, its names without a leading `module.`."""
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state:
         raise UserError(path, "holds no weights by name", BROKEN)
     if not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(path, "holds other things between the weights", BROKEN)
+        raise UserError(path, "holds other things among the weights", BROKEN)
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
 def fitted_clip(spec: ClipSpec, state: State, path: object) -> nn.Module:
-    """The model of open_clip that `spec` describes, with weights under open_clip's names.
+    """The model of open_clip that `spec` describes, with these weights.
 
     Raises:
-        UserError: they are the weights of another architecture; nothing was allocated then.
-        Exception: whatever open_clip, timm and transformers have for a specification that
-            describes no model.
+        UserError: the weights are of another architecture; nothing was allocated.
+        Exception: any error of open_clip, timm or transformers for an invalid specification.
     """
     empty = lay_out(lambda: build_clip(spec), len(state))
     state = open_clip_names(empty, state)
@@ -123,10 +120,10 @@ def fitted_clip(spec: ClipSpec, state: State, path: object) -> nn.Module:
 
 
 def load_open_clip_state(clip: nn.Module, state: State, path: object, name: str) -> None:
-    """Load weights with open_clip's names into `build_clip`'s model.
+    """Load weights with open_clip's names into a model from `build_clip`.
 
     Raises:
-        UserError: they are the weights of another architecture; nothing was loaded.
+        UserError: the weights are of another architecture; nothing was loaded.
     """
     state = open_clip_names(clip, state)
     check_state(clip.state_dict(), state, path, name)
@@ -134,7 +131,7 @@ def load_open_clip_state(clip: nn.Module, state: State, path: object, name: str)
 
 
 def open_clip_names(clip: nn.Module, state: State) -> State:
-    """Weights as `build_clip`'s model names them."""
+    """Weights under the names of a model from `build_clip`."""
     state = convert_to_custom_text_state_dict(convert_state_dict(clip, state))
     state.pop(POSITIONS, None)
     scale = clip.state_dict()["logit_scale"]
@@ -144,10 +141,10 @@ def open_clip_names(clip: nn.Module, state: State) -> State:
 
 
 def check_state(ours: State, theirs: State, path: object, name: str) -> None:
-    """Refuse weights that do not fit to the last tensor.
+    """Check that weights match a model exactly.
 
     Raises:
-        UserError: it names the first tensor that is missing, superfluous or of another shape.
+        UserError: names the first tensor that is missing, superfluous or of another shape.
     """
     hint = "Name the architecture that the weights were trained with."
     for key in ours:
@@ -158,4 +155,4 @@ def check_state(ours: State, theirs: State, path: object, name: str) -> None:
             raise UserError(path, f"does not fit {name}: {key} is {shapes}", hint)
     for key in theirs:
         if key not in ours:
-            raise UserError(path, f"does not fit {name}: it has {key} besides", hint)
+            raise UserError(path, f"does not fit {name}: it has an extra {key}", hint)

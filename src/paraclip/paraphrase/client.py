@@ -1,7 +1,7 @@
-"""HTTP to a server that nobody vouches for: a total time and a size for every answer, no redirects.
+"""HTTP for untrusted servers: limits on total time and size of each response, no redirects.
 
-The `openai` package limits the time of each read and the size of nothing. Its own client class is
-extended here, so that proxies and connection limits stay as it sets them.
+The `openai` package limits only the time of each read. Its client class is extended here, so that
+its proxies and connection limits apply.
 """
 
 import asyncio
@@ -17,16 +17,17 @@ import openai
 from paraclip.errors import UserError
 from paraclip.provenance import without_secrets
 
-MOST_BYTES = 8 << 20  # of one response, packed and unpacked; long lists of models have 1 MiB
+MOST_BYTES = 8 << 20  # of a response, before and after decompression; long model lists have 1 MiB
+TOO_LARGE = f"the answer is larger than {MOST_BYTES >> 20} MiB"
 LONGEST_ADDRESS = 2000
-ANY_HEADER = 47  # zlib's window bits that take the headers of gzip and of zlib
+ANY_HEADER = 47  # zlib's window bits for either gzip or zlib headers
 ADDRESS_HINT = "Give an address such as http://localhost:8000/v1."
 
 
 def http_package() -> Any:
-    """The HTTP package below `openai`: `httpx`, or its successor from openai 3 on."""
+    """The HTTP package that `openai` uses: `httpx`, or its successor from openai 3 on."""
     bases = openai.DefaultAsyncHttpxClient.__mro__
-    base = next(kind for kind in bases if kind.__name__ == "AsyncClient")
+    base = next(one for one in bases if one.__name__ == "AsyncClient")
     return sys.modules[base.__module__.partition(".")[0]]
 
 
@@ -34,10 +35,9 @@ http = http_package()
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """A client that gives up responses that take too long in all or are too large.
+    """A client that aborts responses that take too long in total or are too large.
 
-    A redirect is handed back as it is: following it would carry the captions, and with a careless
-    server the key, to another host.
+    Redirects are not followed: they could send captions, and possibly the key, to another host.
 
     Args:
         seconds: longest time from sending a request to the last byte of its response.
@@ -51,12 +51,12 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
         """The whole response.
 
         Raises:
-            TimeoutException: of the HTTP package: the time was up.
-            DecodingError: of the HTTP package: the body is too large or cannot be unpacked.
+            ReadTimeout: of the HTTP package.
+            DecodingError: of the HTTP package: the body is too large or cannot be decompressed.
         """
-        given = request.extensions.get("timeout", {}).get("read") or self.seconds
+        limit = request.extensions.get("timeout", {}).get("read") or self.seconds
         try:
-            async with asyncio.timeout(min(given, self.seconds)):
+            async with asyncio.timeout(min(limit, self.seconds)):
                 response = await super().send(request, **options | {"stream": True})
                 try:
                     return await whole(response)
@@ -67,18 +67,14 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
 
 
 async def whole(response: Any) -> Any:
-    """A copy of a response that is being streamed, with all its body read.
-
-    Raises:
-        DecodingError: of the HTTP package: the body is too large or cannot be unpacked.
-    """
+    """A copy of a streamed response with its body read; raises DecodingError as `send` does."""
     body = bytearray()
     async for piece in response.aiter_raw():
         body += piece
         if len(body) > MOST_BYTES:
-            raise too_large(response)
+            raise http.DecodingError(TOO_LARGE, request=response.request)
     headers = response.headers.copy()
-    content = unpacked(bytes(body), headers.pop("Content-Encoding", ""), response)
+    content = decompressed(bytes(body), headers.pop("Content-Encoding", ""), response.request)
     for name in ("Content-Length", "Transfer-Encoding"):
         headers.pop(name, None)
     return http.Response(
@@ -86,39 +82,29 @@ async def whole(response: Any) -> Any:
     )
 
 
-def unpacked(body: bytes, encoding: str, response: Any) -> bytes:
-    """A body without its compression; some servers pack what was asked for unpacked.
+def decompressed(body: bytes, encoding: str, request: Any) -> bytes:
+    """The body without compression, which some servers apply although the request forbids it.
 
     Raises:
         DecodingError: of the HTTP package: see `whole`.
     """
-    if encoding.lower().strip() in ("", "identity"):
+    encoding = encoding.lower().strip()
+    if encoding in ("", "identity"):
         return body
-    if encoding.lower().strip() not in ("gzip", "x-gzip", "deflate"):
-        raise http.DecodingError("the answer is packed, in no known way", request=response.request)
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise http.DecodingError("the answer is compressed in an unknown way", request=request)
     try:
         content = zlib.decompressobj(ANY_HEADER).decompress(body, MOST_BYTES + 1)
     except zlib.error as error:
-        what = "the answer cannot be unpacked"
-        raise http.DecodingError(what, request=response.request) from error
+        what = "the answer cannot be decompressed"
+        raise http.DecodingError(what, request=request) from error
     if len(content) > MOST_BYTES:
-        raise too_large(response)
+        raise http.DecodingError(TOO_LARGE, request=request)
     return content
 
 
-def too_large(response: Any) -> Exception:
-    """The error for a body past the limit."""
-    what = f"the answer is larger than {MOST_BYTES >> 20} MiB"
-    error: Exception = http.DecodingError(what, request=response.request)
-    return error
-
-
 def parsed(content: bytes) -> Any:
-    """The JSON in a response.
-
-    Raises:
-        ValueError: there is none, or it is nested too deeply.
-    """
+    """The JSON in a response; raises ValueError if it is invalid or nested too deeply."""
     try:
         return json.loads(content)
     except RecursionError as error:
@@ -126,51 +112,48 @@ def parsed(content: bytes) -> Any:
 
 
 def check_address(option: str, address: str) -> None:
-    """Refuse what is no address of a server.
+    """Validate the address of a server.
 
     Args:
-        option: where it was given.
-        address: may hold a user name and a password, which are not shown.
+        option: option or variable that gave it, for the error.
+        address: may contain a user name and a password, which are not shown.
 
     Raises:
-        UserError: naming the option.
+        UserError: it is not the address of a server.
     """
     if not address.strip():
         raise UserError(option, "is empty", ADDRESS_HINT)
     if len(address) > LONGEST_ADDRESS:
-        raise UserError(option, f"is longer than {LONGEST_ADDRESS:,} letters", ADDRESS_HINT)
-    shown = without_secrets(address) if "://" in address else address.rpartition("@")[2]
+        raise UserError(option, f"is longer than {LONGEST_ADDRESS:,} characters", ADDRESS_HINT)
     if not address.isprintable() or " " in address:
-        raise UserError(option, "holds a space or a control character", ADDRESS_HINT)
+        raise UserError(option, "contains a space or a control character", ADDRESS_HINT)
     try:
         parts = urlsplit(address)
         http.URL(address)
-        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except (ValueError, http.InvalidURL):
-        fine = False
-    if not fine:
-        raise UserError(option, f"{shown!r} is no address of a server", ADDRESS_HINT)
+        valid = False
+    if not valid:
+        shown = without_secrets(address) if "://" in address else address.rpartition("@")[2]
+        raise UserError(option, f"{shown!r} is not the address of a server", ADDRESS_HINT)
 
 
 def tls_problem(error: BaseException) -> str | None:
-    """What TLS said, where it is the reason of an error; None where it is not."""
-    seen: BaseException | None = error
+    """The TLS failure that caused an error, or None if there is none."""
+    cause: BaseException | None = error
     for _ in range(20):
-        if seen is None:
-            return None
-        if isinstance(seen, ssl.SSLCertVerificationError):
-            return f"the server's certificate is not trusted ({seen.verify_message})"
-        if isinstance(seen, ssl.SSLError):
-            return f"the server does not speak TLS as expected ({seen.reason or 'no reason given'})"
-        seen = seen.__cause__ or seen.__context__
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the server's certificate is not trusted ({cause.verify_message})"
+        if isinstance(cause, ssl.SSLError):
+            return f"the server does not speak TLS as expected ({cause.reason or 'unknown reason'})"
+        cause = cause and (cause.__cause__ or cause.__context__)
     return None
 
 
 def secrets_of(key: str, address: str) -> tuple[str, ...]:
-    """The key and the password in an address, where they are long enough to be known again."""
+    """The key and the password in an address, if they are long enough to be recognised."""
     try:
         password = urlsplit(address).password or ""
     except ValueError:
         password = ""
-    known = {key, password, unquote(password)}
-    return tuple(secret for secret in known if len(secret) > 4)
+    return tuple(secret for secret in {key, password, unquote(password)} if len(secret) > 4)

@@ -1,4 +1,4 @@
-"""Options of `paraclip generate` and `paraclip negatives`; the text under a field is its help."""
+"""Options of `paraclip generate` and `paraclip negatives`; the string below a field is its help."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from paraclip.data.config import ColumnOptions, Columns
 
 @dataclass(frozen=True)
 class Limits:
-    """What an answer may cost in meaning; see `docs/generate.md` for how they were chosen."""
+    """Thresholds of the filters; `docs/generate.md` describes them."""
 
     similarity: float = 0.35
     """Least MiniLM cosine between an answer and its source, -1 to 1."""
@@ -19,26 +19,27 @@ class Limits:
     """Least support of every new content word by the source's words: cosine of MiniLM's word
     vectors in context, -1 to 1."""
     exchange: float = 0.5
-    """The same for a word that stands in another's place, where most other words stayed."""
+    """The same for a word that replaces another one, where most other words are unchanged."""
     kept: float = 0.25
-    """Least share of the source's content words that the answer must carry on, 0 to 1."""
+    """Least share of the source's content words that the answer must keep, 0 to 1."""
     growth: float = 2.2
     """Most words of an answer, as a multiple of the source's words (4 more are always allowed)."""
     words: int = 60
     """Most words of an answer."""
     changed_kind: bool = False
-    """Reject every answer that names another kind of thing than its source does ("canine" for
-    "pony"), by a list of common kinds, and not only where most other words stayed."""
+    """Reject an answer that names another kind of thing than its source does ("canine" for "pony"),
+    by a list of common kinds, also where most other words have changed."""
     doubtful: bool = False
     """Reject an answer with other relations ("in" for "under", "him" for "it"), other grammatical
-    number ("couples" for "a couple") or a repeated word; worth it for small generators."""
+    number ("couples" for "a couple") or a repeated word; for small generators."""
 
 
 BUILTIN_LICENCE = (
     "SmolLM2-135M-Instruct Apache-2.0; ParaCLIP's adapter with the terms in its model card "
     "(it learnt from a vendor's model and from Flickr8k captions)"
 )
-UNKNOWN_LICENCE = "not told to ParaCLIP: see the terms of the generator's vendor"
+UNKNOWN_LICENCE = "not stated: see the terms of the generator's vendor"
+BUILTIN_SLOTS = 32  # sequences that the built-in model decodes together
 
 STRONG = Limits()
 SMALL = Limits(
@@ -50,7 +51,7 @@ SMALL = Limits(
 class GenerateConfig:
     """Paraphrase captions in two steps with a large language model; writes triples.
 
-    Killed and started again with the same options, it resumes where it was.
+    After an interruption the same command resumes.
     """
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
@@ -65,53 +66,53 @@ class GenerateConfig:
     """Names of the columns."""
 
     first: int | None = None
-    """Only so many captions from the start, to try things out. The same command with more of them,
-    or without this option, asks for the rest alone. Left out: all."""
+    """Number of captions to take from the start, for a trial. A later run with more of them, or
+    without this option, asks only for the rest. Default: all."""
 
     backend: str = "builtin"
-    """builtin: SmolLM2-135M with the paraphrasing adapter that ParaCLIP brings, on this machine.
-    openai: any OpenAI-compatible server (OpenAI, vLLM, llama.cpp, Ollama)."""
+    """builtin: SmolLM2-135M with ParaCLIP's paraphrasing adapter, on this machine. openai: any
+    OpenAI-compatible server (OpenAI, vLLM, llama.cpp, Ollama)."""
 
     model: str | None = None
-    """Model name of the server. Left out: PARACLIP_MODEL."""
+    """Model name of the server. Default: PARACLIP_MODEL."""
 
     base_url: str | None = None
-    """Address of the server, such as http://localhost:8000/v1. Left out: OPENAI_BASE_URL, else
+    """Address of the server, such as http://localhost:8000/v1. Default: OPENAI_BASE_URL, else
     OpenAI's own. The key comes from OPENAI_API_KEY; local servers need none."""
 
     style: Literal["auto", "paper", "few-shot", "short"] = "auto"
-    """Prompts. paper: instructions alone, for strong models. few-shot: the same with examples.
-    short: what the built-in adapter was trained on. auto: short for builtin, else paper."""
+    """Prompts. paper: only instructions, for strong models. few-shot: the same with examples.
+    short: the prompts of the built-in adapter. auto: short for builtin, else paper."""
 
     candidates: int | None = None
-    """Answers drawn for each question; the best that passes the filters is kept. Left out: 6 for
+    """Answers drawn for each question; the best that passes the filters is kept. Default: 6 for
     builtin, else 1."""
 
     asks: int | None = None
-    """How often a question is asked while no answer passes the filters. Left out: 2 for builtin,
+    """How often a question is asked while no answer passes the filters. Default: 2 for builtin,
     else 1."""
 
     temperature: float | None = None
-    """Sampling temperature. Left out: 0.7 for builtin, else 1.0 (as in the paper)."""
+    """Sampling temperature. Default: 0.7 for builtin, else 1.0 (as in the paper)."""
 
     top_p: float | None = None
-    """Nucleus sampling: the probability mass that answers are drawn from, 0 to 1. Left out: 0.9
-    for builtin, else 0.1 (as in the paper)."""
+    """Nucleus sampling: the probability mass that answers are drawn from, 0 to 1. Default: 0.9 for
+    builtin, else 0.1 (as in the paper)."""
 
     max_tokens: int = 64
-    """Most tokens of an answer; an answer that was cut off there is rejected."""
+    """Most tokens of an answer; an answer that reaches this limit is rejected."""
 
     concurrency: int | None = None
-    """Questions under way at once. Left out: 16."""
+    """Questions in progress at once. Default: 16."""
 
     timeout: float = 60.0
-    """Seconds from a question to the last byte of its answer, before it is asked again."""
+    """Longest time from a request to the last byte of its answer, in seconds."""
 
     max_retries: int = 5
     """How often a request is repeated after a time-out, a rate limit or a server error."""
 
     limits: Literal["auto", "strong", "small"] = "auto"
-    """Strictness of the filters. strong trusts the generator's synonyms; small doubts every new
+    """Strictness of the filters. strong accepts the generator's synonyms; small checks every new
     word. auto: small for builtin, else strong."""
 
     min_similarity: float | None = None
@@ -128,20 +129,20 @@ class GenerateConfig:
     """Also write triples.jsonl in the paper's layout."""
 
     licence: str | None = None
-    """Licence or terms that the generator's answers carry; noted in the triples and in the model
-    cards of what is trained on them. Left out: the built-in model's own, for a server none."""
+    """Licence or terms of the generator's answers; recorded in the triples and in the cards of
+    models trained on them. Default: the built-in model's; for a server none."""
 
     fresh: bool = False
-    """Throw away the answers in the output folder and start over."""
+    """Delete the answers in the output folder and start from scratch."""
 
     @property
     def builtin(self) -> bool:
-        """Whether the built-in model answers."""
+        """Whether the backend is the built-in model."""
         return self.backend == "builtin"
 
     @property
     def terms(self) -> str:
-        """What the answers carry, for the provenance."""
+        """Licence or terms of the answers, for the provenance."""
         return self.licence or (BUILTIN_LICENCE if self.builtin else UNKNOWN_LICENCE)
 
     @property
@@ -161,7 +162,7 @@ class GenerateConfig:
 
     @property
     def drawn(self) -> int:
-        """Answers for each question."""
+        """Answers drawn for each question."""
         return self.candidates or (6 if self.builtin else 1)
 
     @property
@@ -171,14 +172,14 @@ class GenerateConfig:
 
     @property
     def filter_limits(self) -> Limits:
-        """The limits, with those given one by one on top."""
+        """The limits, overridden by `min_similarity` and `min_support`."""
         small = self.limits == "small" or (self.limits == "auto" and self.builtin)
-        found = SMALL if small else STRONG
-        if self.min_similarity is not None:
-            found = replace(found, similarity=self.min_similarity)
-        if self.min_support is not None:
-            found = replace(found, support=self.min_support)
-        return found
+        limits = SMALL if small else STRONG
+        return replace(
+            limits,
+            similarity=limits.similarity if self.min_similarity is None else self.min_similarity,
+            support=limits.support if self.min_support is None else self.min_support,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,19 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-import numpy as np
-
 from paraclip.language import lexicon
 from paraclip.language import words as english
 from paraclip.language.relations import doubtful_reason
 from paraclip.language.roles import roles_changed
-from paraclip.paraphrase.cleaning import clean
 from paraclip.paraphrase.config import STRONG, Limits
-from paraclip.paraphrase.similarity import Reading, SentenceEncoder
+from paraclip.paraphrase.similarity import Reading, SentenceEncoder, meaning_reason
 
 EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
-CLOSE = 0.4  # word overlap from which an answer counts as the same sentence with words replaced
-CARRIED = 0.65  # cosine at which a word of the source counts as kept
 REFUSAL = re.compile(
     r"\b(?:as an? (?:ai|artificial|language model)|i(?:'m| am) (?:sorry|unable|not able|afraid)|"
     r"(?:sorry|apologies|unfortunately),? (?:but )?i\b|i (?:cannot|can't|can not|won't|will not|"
@@ -36,6 +31,20 @@ CHATTER = re.compile(
     r"in plain words|the user|you (?:can|could|asked|provided))\b|:\s*$|</?\w+>|\{\w+\}",
     re.IGNORECASE,
 )
+WRAPPING = re.compile(
+    r"""^\s*(?:
+      (?:sure|certainly|of\s+course|okay|ok|absolutely|great)\b[^:\n]{0,40}[!,.:]\s+
+      | (?:here\s+is|here's|here\s+are|this\s+is)\s[^:\n]{0,80}:\s*
+      | (?:the\s+|a\s+|my\s+)?(?:possible\s+|concise\s+|new\s+)?(?:paraphrased?|rephrased|reworded|
+        rewritten|revised|caption|answer|output|sentence|version|step\s*\d)
+        (?:\s+(?:caption|sentence|version|text|is))?(?:\s*\d)?\s*:\s*
+      | [-*•]\s+ | \(?\d{1,2}[.)]\s+(?=\D)
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`", "«": "»"}
+EMPHASIS = re.compile(r"(?:\*{1,3}|_{1,3})([^*_]+)(?:\*{1,3}|_{1,3})")
+EDGES = " \t\r\n"
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,35 @@ class Judge:
         if reason is None and similarity < self.limits.similarity:
             reason = "drift"
         return Verdict(answer, reason, similarity, shared)
+
+
+def clean(answer: str) -> str:
+    """The first line of the paraphrase without wrapping, with single spaces.
+
+    Idempotent: cleaning a cleaned text changes nothing.
+    """
+    text = answer
+    while True:
+        inner = _without_wrapping(text)
+        if inner == text:
+            return text
+        text = inner
+
+
+def _without_wrapping(text: str) -> str:
+    """Remove one layer of wrapping; a text without any stays the same."""
+    text = text.strip(EDGES)
+    bare = WRAPPING.sub("", text, count=1).strip(EDGES)
+    if bare != text:
+        return bare
+    lines = [line for line in text.splitlines() if line.strip(EDGES)]
+    text = " ".join(lines[0].split()) if lines else ""
+    emphasis = EMPHASIS.fullmatch(text)
+    if emphasis:
+        text = emphasis[1]
+    if len(text) >= 2 and QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
+        text = text[1:-1]
+    return text.strip(EDGES)
 
 
 @dataclass(frozen=True)
@@ -281,83 +319,3 @@ FILTERS: dict[str, Filter] = {
     "roles": lambda both: roles_changed(both.source_words, both.answer_words),
 }
 REASONS = (*FILTERS, "relation", "new content", "lost content", "drift")
-
-
-def meaning_reason(
-    source: Reading, answer: Reading, caption: Reading | None, limits: Limits
-) -> str | None:
-    """New or lost content, by concepts and word vectors, or None."""
-    known = [source] if caption is None else [source, caption]
-    backed, carried = support(known, answer), support([answer], source)
-    close = english.overlap(" ".join(source.words), " ".join(answer.words)) >= CLOSE
-    if (limits.changed_kind or close) and changed_kind(known, answer):
-        return "new content"
-    if min(backed.values(), default=1.0) < limits.support:
-        return "new content"
-    if close and exchanged(backed, carried, limits.exchange):
-        return "new content"
-    level = min(limits.support, CARRIED)
-    if carried and np.mean([score >= level for score in carried.values()]) < limits.kept:
-        return "lost content"
-    return None
-
-
-def exchanged(backed: dict[str, float], carried: dict[str, float], least: float) -> bool:
-    """Whether a word was replaced by an unrelated one: a new and a lost word, both unsupported.
-
-    This separates contrasts from paraphrases where the rest of the sentence stays ("catch ice in
-    its mouth", "catch a ball in its mouth"). Where all words are new it says nothing.
-    """
-    new, lost = min(backed.values(), default=1.0), min(carried.values(), default=1.0)
-    return new < least and lost < least
-
-
-def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
-    """Support of each content word of `answer` by content words of the known texts, -1 to 1.
-
-    A word with the same root or concept, or with a parent concept, has full support; any other
-    has its best cosine in context.
-    """
-    roots = {english.root(word) for reading in known for word in reading.words}
-    kinds = english.with_parents(word for reading in known for word in reading.words)
-    coloured = english.allowed_colours(word for reading in known for word in reading.words)
-    rows = [
-        vector
-        for reading in known
-        for word, vector in zip(reading.words, reading.word_vectors, strict=True)
-        if english.is_content(word)
-    ]
-    table = np.array(rows) if rows else np.zeros((1, answer.vector.shape[0]), np.float32)
-    supported: dict[str, float] = {}
-    for word, vector in zip(answer.words, answer.word_vectors, strict=True):
-        if english.is_content(word):
-            sure = english.root(word) in roots or bool(english.concepts(word) & kinds)
-            sure = sure or (word in lexicon.YOUNG and "young" in kinds)
-            sure = sure or bool(lexicon.LIKE_COLOUR.get(word, set()) & coloured)
-            supported[word] = (
-                1.0 if sure or covered_elsewhere(word) else float((table @ vector).max())
-            )
-    return supported
-
-
-def covered_elsewhere(word: str) -> bool:
-    """Whether another check covers this word (numbers, colours, negation), or none has to."""
-    return (
-        word in lexicon.NUMBERS
-        or word in lexicon.COLOUR_OF
-        or word in lexicon.NEGATIONS
-        or word in lexicon.CARRIER_WORDS
-    )
-
-
-def changed_kind(known: Sequence[Reading], answer: Reading) -> bool:
-    """Whether the answer names a kind ("canine") that the known texts do not ("pony")."""
-    roots = {english.root(word) for reading in known for word in reading.words}
-    kinds = english.with_parents(word for reading in known for word in reading.words)
-    for word in answer.words:
-        named = english.concepts(word)
-        if not named or english.root(word) in roots or named & kinds:
-            continue
-        if named <= lexicon.EXCLUSIVE_CONCEPTS:
-            return True
-    return False

@@ -1,9 +1,9 @@
-"""The append-only log of all answers: what lets a killed run resume where it was.
+"""The append-only log of all answers, from which an interrupted run resumes.
 
-The first line holds the settings that decide answers; every other line is one question's answers,
-written and flushed the moment they came. To find them again only 16 bytes a question are held in
-memory: a hash of the question, which holds id and text, and the place of its line. A caption whose
-text was edited is thus another question; the old answers stay where they are.
+The first line holds the settings that decide answers. Every other line holds the answers to one
+question, written and flushed as soon as they arrive. Memory holds 16 bytes a question: a hash of
+the caption's id and the prompt, and the offset of its line. An edited caption is therefore a new
+question, and the old answers stay.
 """
 
 import json
@@ -12,6 +12,7 @@ import re
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from paraclip.paraphrase.backends import Answer
 
 FORMAT = 1
 HEAD = b'{"paraclip"'
-FRESH = "Name another output folder, or start over with --fresh."
+OTHER_FOLDER = "Name another output folder."
+OTHER_OR_FRESH = "Name another output folder, or start from scratch with --fresh."
 KEY = re.compile(r"[0-9a-f]{16}")
 
 
@@ -31,18 +33,18 @@ class AnswerLog:
     """Answers by question, on disk.
 
     Args:
-        path: the log file; made if it is not there.
-        settings: what decides the answers, JSON-able; must be the same each time.
-        fresh: throw away the answers that are there.
+        path: the log file; created if missing.
+        settings: JSON-able; decide the answers, and must equal those in the log.
+        fresh: delete the answers in the log.
 
     Raises:
-        UserError: the file is no log (it stays as it is), the settings differ from the log's,
-            another run is writing it, or the place may not be written.
+        UserError: the file is not a log (it stays unchanged), the settings differ from the log's,
+            another run is writing it, or it cannot be written.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], fresh: bool = False) -> None:
         self.path = path
-        self._keys, self._places = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
+        self._keys, self._offsets = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab+")
@@ -57,65 +59,55 @@ class AnswerLog:
         self._refuse_foreign()
         if fresh:
             self._file.truncate(0)
-        self._drop_half_line()
-        self._drop_empty_log()
+        self._drop_unfinished()
         if self._file.seek(0, os.SEEK_END) == 0:
             self._append({"paraclip": FORMAT, "settings": settings})
         else:
             self._read(settings)
 
     def _refuse_foreign(self) -> None:
-        """Leave a file alone that no run wrote, before anything in it is changed."""
+        """Raise UserError if no run wrote this file, before anything in it changes."""
         self._file.seek(0)
-        head = self._file.read(len(HEAD))
-        if not HEAD.startswith(head):
-            raise UserError(self.path, "is not a log of answers", "Name another output folder.")
+        if not HEAD.startswith(self._file.read(len(HEAD))):
+            raise UserError(self.path, "is not a log of answers", OTHER_FOLDER)
 
-    def _drop_half_line(self) -> None:
-        """A run that was killed while writing leaves a line without its end: it never counted."""
-        size = self._file.seek(0, os.SEEK_END)
-        place = size
-        while place:
-            start = max(0, place - 65536)
-            self._file.seek(start)
-            found = self._file.read(place - start).rfind(b"\n")
-            if found >= 0:
-                place = start + found + 1
-                break
-            place = start
-        if place < size:
-            self._file.truncate(place)
+    def _drop_unfinished(self) -> None:
+        """Remove a last line without its end, and settings without answers.
 
-    def _drop_empty_log(self) -> None:
-        """A log of settings alone, left by a run whose server was down, binds nobody."""
+        A run that was killed while writing leaves the one, a run without a server the other.
+        """
+        if self._file.seek(0, os.SEEK_END):
+            with mmap(self._file.fileno(), 0, access=ACCESS_READ) as content:
+                end = content.rfind(b"\n") + 1
+            self._file.truncate(end)
         self._file.seek(0)
-        head = self._file.readline()
-        if head.startswith(HEAD) and not self._file.readline():
+        if self._file.readline().startswith(HEAD) and not self._file.readline():
             self._file.truncate(0)
 
     def _read(self, settings: dict[str, Any]) -> None:
         """Check the settings and index every line."""
         self._file.seek(0)
         self._check(self._file.readline(), settings)
-        keys, places = array("Q"), array("Q")
-        place = self._file.tell()
+        keys, offsets = array("Q"), array("Q")
+        offset = self._file.tell()
         for line in self._file:
-            row = row_of(line)
-            if row is not None:
-                keys.append(int(row["key"], 16))
-                places.append(place)
-            place += len(line)
-        self._keys, self._places = sorted_pair(keys, places)
+            entry = entry_of(line)
+            if entry is not None:
+                keys.append(int(entry["key"], 16))
+                offsets.append(offset)
+            offset += len(line)
+        self._keys, self._offsets = sorted_pair(keys, offsets)
 
     def _check(self, line: bytes, settings: dict[str, Any]) -> None:
-        known = (object_of(line) or {}).get("settings")
-        if not isinstance(known, dict):
-            raise UserError(self.path, "is a log whose settings are damaged", FRESH)
-        wanted = json.loads(json.dumps(settings))
-        for name in [*wanted, *(known.keys() - wanted.keys())]:
-            if known.get(name) != wanted.get(name):
-                change = f"{name} was {known.get(name)!r} and is {wanted.get(name)!r}"
-                raise UserError(self.path, f"was made with other settings: {change}", FRESH)
+        logged = (object_of(line) or {}).get("settings")
+        if not isinstance(logged, dict):
+            raise UserError(self.path, "is a log whose settings are damaged", OTHER_OR_FRESH)
+        current = json.loads(json.dumps(settings))
+        for name in [*current, *(logged.keys() - current.keys())]:
+            if logged.get(name) != current.get(name):
+                change = f"{name} was {logged.get(name)!r} and is {current.get(name)!r}"
+                what = f"was written with other settings: {change}"
+                raise UserError(self.path, what, OTHER_OR_FRESH)
 
     def __len__(self) -> int:
         """Questions that were answered before this run."""
@@ -123,74 +115,69 @@ class AnswerLog:
 
     def find(self, key: str) -> list[Answer] | None:
         """The answers that an earlier run logged under a key of 16 hex digits, or None."""
-        place = lookup(self._keys, self._places, int(key, 16))
-        if place is None:
+        offset = lookup(self._keys, self._offsets, int(key, 16))
+        if offset is None:
             return None
-        self._file.seek(place)
-        row = row_of(self._file.readline())
-        return None if row is None else [Answer(text, cut) for text, cut in row["answers"]]
+        self._file.seek(offset)
+        entry = entry_of(self._file.readline())
+        return None if entry is None else [Answer(text, cut) for text, cut in entry["answers"]]
 
-    def add(self, key: str, caption_id: str, step: int, text: str, found: list[Answer]) -> None:
-        """Write answers at once; they are safe from here on.
+    def add(self, key: str, caption_id: str, step: int, text: str, answers: list[Answer]) -> None:
+        """Write and flush all answers to one question.
 
         Args:
-            key: 16 hex digits that stand for the question.
-            caption_id: whose question it is.
+            key: 16 hex digits that identify the question.
+            caption_id: id of its caption.
             step: 1 or 2.
-            text: the text that was to be reworded.
-            found: all candidates.
+            text: the text to paraphrase.
+            answers: all candidates.
         """
-        answers = [[answer.text, answer.cut] for answer in found]
-        self._append(
-            {"id": caption_id, "step": step, "key": key, "text": text_hash(text)}
-            | {"answers": answers}
-        )
+        entry = {"id": caption_id, "step": step, "key": key, "text": text_hash(text)}
+        self._append(entry | {"answers": [[answer.text, answer.cut] for answer in answers]})
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def _append(self, entry: dict[str, Any]) -> None:
         with disk_errors(self.path):
-            self._file.write(json.dumps(row).encode() + b"\n")
+            self._file.write(json.dumps(entry).encode() + b"\n")
             self._file.flush()
 
     def close(self) -> None:
-        """Let the file go."""
-        # What no longer fitted on the disk was reported when it was written; closing retries it.
+        """Close the file."""
+        # Closing retries a write that failed; that failure was reported when it happened.
         with suppress(OSError):
             self._file.close()
 
 
 def object_of(line: bytes) -> dict[str, Any] | None:
-    """The JSON object in a line, or None where there is none."""
+    """The JSON object in a line, or None if there is none."""
     try:
-        found = json.loads(line)
+        value = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
-def row_of(line: bytes) -> dict[str, Any] | None:
-    """A line's object; None for a line that is damaged, whose question is asked again."""
-    row = object_of(line)
-    if row is None or not isinstance(row.get("key"), str) or not KEY.fullmatch(row["key"]):
+def entry_of(line: bytes) -> dict[str, Any] | None:
+    """A line's entry, or None if it is damaged; its question is then asked again."""
+    entry = object_of(line) or {}
+    key, answers = entry.get("key"), entry.get("answers")
+    if not isinstance(key, str) or not isinstance(answers, list):
         return None
-    answers = row.get("answers")
-    return row if isinstance(answers, list) and all(map(is_answer, answers)) else None
+    return entry if KEY.fullmatch(key) and all(map(is_answer, answers)) else None
 
 
-def is_answer(found: Any) -> bool:
-    """Whether something in a log is an answer: a text, and whether it was cut off."""
-    if not isinstance(found, list) or len(found) != 2:
-        return False
-    return isinstance(found[0], str) and isinstance(found[1], bool)
+def is_answer(value: Any) -> bool:
+    """Whether a value of the log is a pair of a text and whether it was cut off."""
+    return isinstance(value, list) and [type(part) for part in value] == [str, bool]
 
 
-def lookup(keys: np.ndarray, values: np.ndarray, wanted: int) -> int | None:
-    """The value beside a key in two arrays that `sorted_pair` made, or None."""
-    place = int(np.searchsorted(keys, np.uint64(wanted)))
-    return int(values[place]) if place < len(keys) and int(keys[place]) == wanted else None
+def lookup(keys: np.ndarray, values: np.ndarray, key: int) -> int | None:
+    """The value of a key in two arrays from `sorted_pair`, or None."""
+    index = int(np.searchsorted(keys, np.uint64(key)))
+    return int(values[index]) if index < len(keys) and int(keys[index]) == key else None
 
 
 def sorted_pair(keys: Sequence[int], values: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Two uint64 arrays, ordered by the first; of equal keys the first stays first."""
-    first, second = np.array(keys, np.uint64), np.array(values, np.uint64)
-    order = np.argsort(first, kind="stable")
-    return first[order], second[order]
+    """Two uint64 arrays sorted by the first one; equal keys keep their order."""
+    key_array, value_array = np.array(keys, np.uint64), np.array(values, np.uint64)
+    order = np.argsort(key_array, kind="stable")
+    return key_array[order], value_array[order]

@@ -15,9 +15,14 @@ from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 
-from paraclip.data.triples import TEXTS
-from paraclip.language.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
+import pyarrow as pa
+
+from paraclip.data.problems import Problems
+from paraclip.data.triples import SCHEMA, TEXTS, read_provenance, read_triples, write_triples
+from paraclip.files import refuse_overwriting
+from paraclip.language.tagger import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
 from paraclip.language.words import is_content, words
+from paraclip.paraphrase.config import NegativesConfig
 from paraclip.progress import track
 
 VERBS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ"))
@@ -134,6 +139,36 @@ KINDS: dict[str, Edit] = {
 }
 
 
+def write_negatives(config: NegativesConfig) -> tuple[list[Negative | None], Problems]:
+    """Write the triples with the columns `negative` and `negative_kind`; other columns are copied.
+
+    Returns:
+        One for each row, as from `hard_negatives`, and the broken rows.
+
+    Raises:
+        UserError: the triples cannot be read, spaCy is missing, the output is the input or cannot
+            be written.
+    """
+    refuse_overwriting(config.out, [config.triples])
+    problems = Problems(config.max_broken)
+    triples = read_triples(config.triples, problems, further=True)
+    tagger = SpacyTagger()
+    rows = triples.select(TEXTS).to_pylist()
+    negatives = hard_negatives(rows, tagger, config.text, config.seed)
+    columns = {
+        "negative": [one and one.text for one in negatives],
+        "negative_kind": [one and one.kind for one in negatives],
+    }
+    written = {*SCHEMA.names, *columns}
+    extra = triples.drop_columns([name for name in triples.column_names if name in written])
+    for name, texts in columns.items():
+        extra = extra.append_column(name, pa.array(texts, pa.string()))
+    facts = {"text": config.text, "seed": config.seed, "tagger": tagger.name}
+    origin = {**read_provenance(config.triples), "negatives": facts}
+    write_triples(config.out, triples, origin, extra)
+    return negatives, problems
+
+
 def hard_negatives(
     rows: Sequence[Mapping[str, str]], tagger: Tagger, source: str = "paraphrase_1", seed: int = 0
 ) -> list[Negative | None]:
@@ -151,12 +186,12 @@ def hard_negatives(
     texts = tagger.tag(row[source] for row in rows)
     tagged = list(track(texts, "parts of speech", len(rows), "text"))
     vocabulary = vocabulary_of(tagged)
-    found = []
+    negatives = []
     for row, tokens in zip(rows, tagged, strict=True):
         known = frozenset(word for name in TEXTS for word in words(row[name]))
         draw = Draw(vocabulary, known, Random(f"{seed} {row[source]}"))
-        found.append(negative(tokens, draw))
-    return found
+        negatives.append(negative(tokens, draw))
+    return negatives
 
 
 def negative(tagged: Tagged, draw: Draw) -> Negative | None:

@@ -1,10 +1,11 @@
-"""What a generation run leaves: triples, rejected and failed rows, and the count of everything."""
+"""The files of a run: triples, rejected and failed captions, counts, and which files it owns."""
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,28 +13,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paraclip.data.triples import PROVENANCE, SCHEMA
-from paraclip.files import atomic_path, disk_errors
+from paraclip.data.untrusted_json import parse_json_object
+from paraclip.errors import UserError
+from paraclip.files import atomic_path, disk_errors, read_bounded, refuse_overwriting
 from paraclip.language.words import rewords
-from paraclip.paraphrase.ownership import ALWAYS
 from paraclip.paraphrase.steps import Failed, Kept, Outcome, Rejected
 
+TRIPLES, REJECTED, FAILED = ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")
+PROBLEMS, JSONL, SUMMARY, LOG = "problems.txt", "triples.jsonl", "summary.json", "answers.jsonl"
 ROW_GROUP = 10_000  # rows held in memory before they are written
 
 
 @dataclass
 class Summary:
-    """What became of the input rows: `captions` = `kept` + all of `rejected` + `failed`.
+    """Counts of a run: `captions` = `kept` + all of `rejected` + `failed`.
 
     Args:
-        captions: rows that were read whole.
+        captions: input rows without faults.
         kept: triples written.
-        same_words: of these, triples whose second paraphrase names nothing in another word than
-            the caption: the caption in a frame ("a photo of ..."), or its words in another order.
-        rejected: reason ("step 1: copy") to rows.
-        failed: rows whose questions got no answer; they are asked again on the next run.
-        broken: input rows that could not be read; not among `captions`.
-        reused: questions whose answers an earlier run had logged.
-        generator: who answered.
+        same_words: kept triples whose second paraphrase replaces no content word of the caption:
+            it adds a carrier phrase ("a photo of ...") or changes the order of words.
+        rejected: reason ("step 1: copy") to captions.
+        failed: captions without an answer; the next run asks them again.
+        broken: broken input rows; not among `captions`.
+        reused_answers: questions that an earlier run had answered.
+        generator: name and settings of the generator.
     """
 
     captions: int = 0
@@ -42,7 +46,7 @@ class Summary:
     rejected: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     broken: int = 0
-    reused: int = 0
+    reused_answers: int = 0
     generator: str = ""
 
     def count(self, outcome: Outcome) -> None:
@@ -50,93 +54,90 @@ class Summary:
         self.captions += 1
         if isinstance(outcome, Kept):
             self.kept += 1
-            said = outcome.row
-            self.same_words += not rewords(said["caption"], said["paraphrase_2"])
+            self.same_words += not rewords(outcome.row["caption"], outcome.row["paraphrase_2"])
         elif isinstance(outcome, Rejected):
             self.rejected[f"step {outcome.step}: {outcome.reason}"] += 1
         else:
             self.failed += 1
 
     def check(self) -> None:
-        """Assert that no row was lost."""
+        """Assert that every caption is counted."""
         assert self.captions == self.kept + self.rejected.total() + self.failed, "a row was lost"
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; reasons from the most frequent to the rarest."""
-        return {
-            "captions": self.captions,
-            "kept": self.kept,
-            "same_words": self.same_words,
-            "rejected": dict(self.rejected.most_common()),
-            "failed": self.failed,
-            "broken": self.broken,
-            "reused_answers": self.reused,
-            "generator": self.generator,
-        }
+        """For JSON; the most frequent reasons come first."""
+        return {**vars(self), "rejected": dict(self.rejected.most_common())}
 
     def table(self) -> str:
         """Lines for the terminal."""
         rows = [("captions", self.captions), ("kept", self.kept)]
-        rows += [("  of these in the caption's own words", self.same_words)]
+        rows += [("  of these with the caption's words only", self.same_words)]
         rows += [(f"rejected, {reason}", count) for reason, count in self.rejected.most_common()]
         rows += [("failed", self.failed)]
-        whole = max(self.captions, 1)
+        total = max(self.captions, 1)
         width = max(len(name) for name, _ in rows)
-        lines = [f"{name:<{width}} {count:>9,} {count / whole:>7.1%}" for name, count in rows]
+        lines = [f"{name:<{width}} {count:>9,} {count / total:>7.1%}" for name, count in rows]
         if self.broken:
-            every = self.captions + self.broken
-            lines.append(f"broken input rows: {self.broken:,} of {every:,}")
+            lines.append(f"broken input rows: {self.broken:,} of {self.captions + self.broken:,}")
         return "\n".join(lines)
 
 
 class Writers:
-    """Takes outcomes in input order and writes them in bounded memory.
+    """Writes outcomes in input order, with at most one row group in memory.
 
     Args:
         triples: an open Parquet writer.
-        rejected: an open JSONL file.
-        failed: an open JSONL file.
+        lines: the open JSONL files by name.
         out: their folder, for errors.
     """
 
-    def __init__(
-        self, triples: pq.ParquetWriter, rejected: TextIO, failed: TextIO, out: Path
-    ) -> None:
-        self._out = out
-        self._triples, self._rejected, self._failed = triples, rejected, failed
+    def __init__(self, triples: pq.ParquetWriter, lines: dict[str, TextIO], out: Path) -> None:
+        self._triples, self._lines, self._out = triples, lines, out
         self._rows: list[dict[str, Any]] = []
 
     def write(self, outcome: Outcome) -> None:
         """Write one caption's outcome, or keep it for the next row group.
 
         Raises:
-            UserError: the disk is full; it names the file that did not fit.
+            UserError: the disk is full; it names the file.
         """
         if isinstance(outcome, Kept):
             self._rows.append(outcome.row)
             if len(self._rows) >= ROW_GROUP:
-                self.flush()
-        elif isinstance(outcome, Rejected):
-            line = json.dumps(rejected_row(outcome), ensure_ascii=False) + "\n"
-            with disk_errors(self._out / "rejected.jsonl"):
-                self._rejected.write(line)
-        else:
-            line = json.dumps(failed_row(outcome), ensure_ascii=False) + "\n"
-            with disk_errors(self._out / "failed.jsonl"):
-                self._failed.write(line)
+                self._write_rows()
+            return
+        name, row = (
+            (REJECTED, rejected_row(outcome))
+            if isinstance(outcome, Rejected)
+            else (FAILED, failed_row(outcome))
+        )
+        with disk_errors(self._out / name):
+            self._lines[name].write(json.dumps(row, ensure_ascii=False) + "\n")
 
-    def flush(self) -> None:
-        """Write the rows that wait."""
+    def _write_rows(self) -> None:
         if self._rows:
-            with disk_errors(self._out / "triples.parquet"):
+            with disk_errors(self._out / TRIPLES):
                 self._triples.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
             self._rows.clear()
 
+    def finish(self) -> None:
+        """Write everything to the disk; raises UserError if it is full."""
+        self._write_rows()
+        for name, file in self._lines.items():
+            with disk_errors(self._out / name):
+                file.flush()
+        with disk_errors(self._out / TRIPLES):
+            self._triples.close()
+
 
 def rejected_row(outcome: Rejected) -> dict[str, Any]:
-    """A line of rejected.jsonl."""
+    """A line of rejected.jsonl; similarities have three decimals, NaN becomes null."""
     candidates = [
-        {"text": verdict.text, "reason": verdict.reason, "similarity": number(verdict.similarity)}
+        {
+            "text": verdict.text,
+            "reason": verdict.reason,
+            "similarity": None if isnan(verdict.similarity) else round(verdict.similarity, 3),
+        }
         for verdict in outcome.verdicts
     ]
     caption = outcome.caption
@@ -155,36 +156,78 @@ def failed_row(outcome: Failed) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def number(value: float) -> float | None:
-    """A JSON number to three places; NaN becomes null."""
-    return round(value, 3) if value == value else None
-
-
 @contextmanager
 def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[Writers]:
-    """Writers whose three files appear in `out` only when the block ends well.
+    """Writers whose three files appear in `out` only if the block succeeds.
 
     Args:
         out: the output folder.
-        provenance: goes into the Parquet file's metadata.
+        provenance: for the Parquet file's metadata.
     """
-    noted = {PROVENANCE: json.dumps(provenance, ensure_ascii=False).encode()}
-    for name in ALWAYS:  # left by a run that was killed; the log's lock keeps others out
-        for left in out.glob(f".{name}.*.part"):
-            left.unlink(missing_ok=True)
+    metadata = {PROVENANCE: json.dumps(provenance, ensure_ascii=False).encode()}
+    for name in ALWAYS:  # of an interrupted run; the lock on the log excludes concurrent runs
+        for unfinished in out.glob(f".{name}.*.part"):
+            unfinished.unlink(missing_ok=True)
     with (
-        atomic_path(out / "triples.parquet") as triples,
-        atomic_path(out / "rejected.jsonl") as rejected,
-        atomic_path(out / "failed.jsonl") as failed,
+        atomic_path(out / TRIPLES) as triples,
+        atomic_path(out / REJECTED) as rejected,
+        atomic_path(out / FAILED) as failed,
         rejected.open("w", encoding="utf-8") as rejected_lines,
         failed.open("w", encoding="utf-8") as failed_lines,
-        pq.ParquetWriter(triples, SCHEMA.with_metadata(noted), compression="zstd") as writer,
+        pq.ParquetWriter(triples, SCHEMA.with_metadata(metadata), compression="zstd") as writer,
     ):
-        writers = Writers(writer, rejected_lines, failed_lines, out)
+        writers = Writers(writer, {REJECTED: rejected_lines, FAILED: failed_lines}, out)
         yield writers
-        writers.flush()
-        for name, lines in (("rejected", rejected_lines), ("failed", failed_lines)):
-            with disk_errors(out / f"{name}.jsonl"):
-                lines.flush()
-        with disk_errors(out / "triples.parquet"):
-            writer.close()
+        writers.finish()
+
+
+def refuse_inputs(inputs: Iterable[str], out: Path) -> None:
+    """Raise UserError if one of the input files is an output of the run in folder `out`."""
+    inputs = list(inputs)
+    for name in (*ALWAYS, PROBLEMS, JSONL, SUMMARY, LOG):
+        refuse_overwriting(out / name, inputs)
+
+
+def refuse_foreign(out: Path, problems: bool = False, jsonl: bool = False) -> None:
+    """Refuse an output folder with a file that would be replaced and that no run wrote.
+
+    A folder with a summary, or with a log of answers (which is validated when it is opened),
+    belongs to a run. The two optional files belong to it if its summary says so.
+
+    Args:
+        out: the output folder.
+        problems: problems.txt will be written.
+        jsonl: triples.jsonl will be written.
+
+    Raises:
+        UserError: it names the file.
+    """
+    summary = summary_of(out)
+    is_run = summary is not None or (out / LOG).exists()
+    foreign = [] if is_run else [*ALWAYS, SUMMARY]
+    own = optional_files(summary)
+    foreign += [PROBLEMS] if problems and PROBLEMS not in own else []
+    foreign += [JSONL] if jsonl and JSONL not in own else []
+    for name in foreign:
+        if (out / name).exists():
+            hint = "Name another output folder, or move the file away."
+            raise UserError(out / name, "exists, and no earlier run wrote it", hint)
+
+
+def optional_files(summary: dict[str, Any] | None) -> list[str]:
+    """The files that not every run writes and that the run of this summary wrote."""
+    if summary is None:
+        return []
+    broken, jsonl = summary.get("broken"), summary["provenance"]["settings"].get("jsonl")
+    return [name for name, written in ((PROBLEMS, broken), (JSONL, jsonl)) if written]
+
+
+def summary_of(out: Path) -> dict[str, Any] | None:
+    """An earlier run's summary.json, or None if there is no valid one."""
+    try:
+        summary = parse_json_object(read_bounded(out / SUMMARY))
+    except (OSError, ValueError, UserError):
+        return None
+    provenance = summary.get("provenance")
+    valid = isinstance(provenance, dict) and isinstance(provenance.get("settings"), dict)
+    return summary if valid and "reused_answers" in summary else None

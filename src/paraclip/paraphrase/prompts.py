@@ -1,8 +1,8 @@
-"""What the generator is asked in step 1 and in step 2.
+"""The prompts of step 1 and step 2.
 
-The paper (arXiv 2402.15120) describes its prompts: step 1 asks to paraphrase the caption concisely
-and keep its meaning, step 2 asks the same and to avoid the words already used. The wording here is
-ours after that description.
+The paper (arXiv 2402.15120) describes its prompts: step 1 asks for a concise paraphrase of the
+caption that keeps its meaning, step 2 for the same without the words already used. The wording here
+is our own, after that description.
 """
 
 import json
@@ -45,7 +45,7 @@ class Prompt:
     """One question for the generator.
 
     Args:
-        messages: a chat, or None where the model completes plain text.
+        messages: a chat, or None for the completion of plain text.
         text: the plain text to complete, or None for a chat.
         stop: strings that end the answer.
     """
@@ -55,20 +55,20 @@ class Prompt:
     stop: tuple[str, ...] = ()
 
     def as_text(self) -> str:
-        """One string that differs whenever the question does: what the log's keys are made of."""
+        """A string that identifies the question, for the log's keys."""
         return json.dumps([self.messages, self.text, self.stop], ensure_ascii=False)
 
 
 @cache
 def adapter_prompts() -> dict[str, Any]:
-    """The prompts that the built-in adapter was trained on; they lie beside it."""
-    place = files("paraclip.paraphrase").joinpath("adapter/prompts.json")
-    found: dict[str, Any] = json.loads(place.read_text("utf-8"))
-    return found
+    """The prompts that the built-in adapter was trained on."""
+    path = files("paraclip.paraphrase").joinpath("adapter/prompts.json")
+    prompts: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return prompts
 
 
 def make_prompt(style: str, step: int, text: str) -> Prompt:
-    """The question of one step about one text.
+    """The prompt of one step for one text.
 
     Args:
         style: "paper", "few-shot" or "short".
@@ -77,10 +77,11 @@ def make_prompt(style: str, step: int, text: str) -> Prompt:
     """
     text = " ".join(text.split())
     if style == "short":
-        known = adapter_prompts()
-        return Prompt(text=known[f"step_{step}"].replace("{text}", text), stop=tuple(known["stop"]))
+        prompts = adapter_prompts()
+        completed = prompts[f"step_{step}"].replace("{text}", text)
+        return Prompt(text=completed, stop=tuple(prompts["stop"]))
     messages: list[Message] = [{"role": "system", "content": PAPER[step]}]
-    for asked, answered in EXAMPLES[step] if style == "few-shot" else ():
-        messages.append({"role": "user", "content": asked})
-        messages.append({"role": "assistant", "content": answered})
+    for source, paraphrase in EXAMPLES[step] if style == "few-shot" else ():
+        messages.append({"role": "user", "content": source})
+        messages.append({"role": "assistant", "content": paraphrase})
     return Prompt(messages=(*messages, {"role": "user", "content": text}))

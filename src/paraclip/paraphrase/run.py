@@ -1,66 +1,134 @@
-"""The two-step run over many captions: bounded concurrency, answers in a log, rows in order."""
+"""The two-step run over many captions: bounded concurrency, logged answers, rows in order."""
 
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from paraclip.data.captions import Caption
-from paraclip.errors import UserError, nearest
+from paraclip.data.problems import Problems
+from paraclip.data.reading import find_files, read_captions
+from paraclip.data.triples import read_provenance, write_triples
+from paraclip.errors import UserError
 from paraclip.files import text_hash, write_text
-from paraclip.paraphrase.backends import Backend, OpenAIBackend
-from paraclip.paraphrase.builtin import SLOTS, BuiltInBackend, builtin_identity
-from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.backends import Backend, check_backend, make_backend
+from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
 from paraclip.paraphrase.filters import Judge
-from paraclip.paraphrase.judging import JudgingDesk
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.outputs import Summary, open_outputs
-from paraclip.paraphrase.ownership import refuse_foreign
+from paraclip.paraphrase.outputs import (
+    FAILED,
+    JSONL,
+    LOG,
+    PROBLEMS,
+    SUMMARY,
+    TRIPLES,
+    Summary,
+    open_outputs,
+    optional_files,
+    refuse_foreign,
+    refuse_inputs,
+    summary_of,
+)
 from paraclip.paraphrase.prompts import make_prompt
-from paraclip.paraphrase.steps import Outcome, Paraphraser
-from paraclip.progress import bar
+from paraclip.paraphrase.steps import JudgingDesk, Outcome, Paraphraser
+from paraclip.progress import bar, track
 from paraclip.provenance import provenance, without_secrets
 
-BACKENDS = ("builtin", "openai")
 RANGES: dict[str, tuple[float, float]] = {
     "asks": (1, 100), "concurrency": (1, 1000), "max_tokens": (1, 4096), "max_retries": (0, 100),
     "timeout": (0.001, 86_400), "min_similarity": (0, 1), "min_support": (0, 1),
     "first": (1, 10**12),
 }  # fmt: skip
-AHEAD = 3  # captions begun per question under way, so that a slow one holds nobody up
+AHEAD = 3  # captions begun for each question in progress, so that a slow one blocks no others
 
 
-def make_backend(config: GenerateConfig) -> Backend:
-    """The backend that the config names.
+@dataclass(frozen=True)
+class Generation:
+    """The result of `generate_from_source`.
+
+    Args:
+        triples: the Parquet file.
+        summary: what became of every caption.
+        problems: the broken rows of the source.
+    """
+
+    triples: Path
+    summary: Summary
+    problems: Problems
+
+    def check(self) -> None:
+        """Raise UserError if no caption got an answer."""
+        if self.summary.failed == self.summary.captions:
+            hint = "Read the reasons there, check the server and run the same command again."
+            raise UserError(self.triples.with_name(FAILED), "no caption got an answer", hint)
+
+
+def generate_from_source(
+    config: GenerateConfig, backend: Backend | None = None, judge: Judge | None = None
+) -> Generation:
+    """Read the captions that the config names, paraphrase them and write every output file.
+
+    Args:
+        config: source, output folder and all other options.
+        backend: overrides the config's backend.
+        judge: overrides the config's filter limits.
 
     Raises:
-        UserError: there is no such backend, or an option for it is missing.
+        UserError: the source cannot be read or is itself an output, or `generate` raised it.
     """
-    check_backend(config.backend)
-    return BuiltInBackend(config) if config.builtin else OpenAIBackend(config)
+    if backend is None:
+        check_backend(config.backend)
+    check_options(config)
+    out = Path(config.out)
+    refuse_inputs(find_files(config.source), out)
+    total, broken = count_captions(config)
+    refuse_foreign(out, problems=broken > 0, jsonl=config.jsonl)
+    earlier = optional_files(summary_of(out))
+    problems = Problems(config.max_broken)
+    summary = generate(source_captions(config, problems), config, out, total, backend, judge)
+    for name in earlier:
+        (out / name).unlink(missing_ok=True)
+    if problems.count:
+        summary.broken = problems.count
+        write_summary(out, summary, config)
+        problems.write(out / PROBLEMS)
+    triples = out / TRIPLES
+    if config.jsonl:
+        write_triples(out / JSONL, pq.read_table(triples), read_provenance(triples))
+    return Generation(triples, summary, problems)
 
 
-def check_backend(name: str) -> None:
-    """Refuse a name that no backend has.
+def count_captions(config: GenerateConfig) -> tuple[int, int]:
+    """Read the source once before any question, for its size and its faults.
+
+    Returns:
+        Numbers of captions and of broken rows.
 
     Raises:
-        UserError: it offers the nearest.
+        UserError: the source cannot be read or has too many broken rows.
     """
-    if name not in BACKENDS:
-        raise UserError("--backend", f"there is no backend {name!r}", nearest(name, list(BACKENDS)))
+    problems = Problems(config.max_broken)
+    captions = source_captions(config, problems)
+    total = sum(1 for _ in track(captions, "reading captions", config.first, "caption"))
+    problems.check(total + problems.count)
+    return total, problems.count
+
+
+def source_captions(config: GenerateConfig, problems: Problems) -> Iterator[Caption]:
+    """The captions of the source, at most `config.first`."""
+    return islice(read_captions(config.source, config.columns, problems), config.first)
 
 
 def check_options(config: GenerateConfig) -> None:
-    """Refuse numbers that no run can have.
-
-    Raises:
-        UserError: an option is out of its range.
-    """
-    ranges = {**RANGES, "candidates": (1, SLOTS if config.builtin else 128)}
+    """Raise UserError if a number is out of its range."""
+    ranges = {**RANGES, "candidates": (1, BUILTIN_SLOTS if config.builtin else 128)}
     for name, (least, most) in ranges.items():
         value = getattr(config, name)
         if value is not None and not least <= value <= most:
@@ -80,21 +148,10 @@ def generate(
     backend: Backend | None = None,
     judge: Judge | None = None,
 ) -> Summary:
-    """`generate_async` for callers without an event loop.
-
-    Args:
-        captions: see `generate_async`, as all others.
-        config: who is asked.
-        out: output folder.
-        total: for the progress bar.
-        backend: who answers.
-        judge: who judges.
-
-    Returns:
-        What became of every caption.
+    """`generate_async` for callers without an event loop; takes the same arguments.
 
     Raises:
-        UserError: an event loop is running here, or `generate_async` raised it.
+        UserError: an event loop is running, or `generate_async` raised it.
     """
     try:
         asyncio.get_running_loop()
@@ -112,121 +169,112 @@ async def generate_async(
     backend: Backend | None = None,
     judge: Judge | None = None,
 ) -> Summary:
-    """Paraphrase captions in two steps; writes triples and all that was not kept.
+    """Paraphrase captions in two steps; writes triples, rejected and failed captions.
 
-    Memory stays flat: a bounded window of captions is under way, results are written in input
-    order, and of old answers the log holds 16 bytes each.
+    Memory is bounded: a window of captions is in progress, results are written in input order, and
+    the log keeps 16 bytes for each earlier answer in memory.
 
     Args:
-        captions: read once, as far as the window reaches.
-        config: who is asked, how, and how strict the filters are.
-        out: folder of answers.jsonl (the log), triples.parquet, rejected.jsonl, failed.jsonl and
+        captions: read as the window moves.
+        config: backend, sampling and filters; its source is only recorded.
+        out: folder for answers.jsonl (the log), triples.parquet, rejected.jsonl, failed.jsonl and
             summary.json.
-        total: how many captions there are, for the progress bar.
-        backend: who answers, instead of the one the config names.
-        judge: who judges, instead of one with the config's limits.
+        total: number of captions, for the progress bar.
+        backend: overrides the config's backend.
+        judge: overrides the config's filter limits.
 
     Returns:
         What became of every caption.
 
     Raises:
-        UserError: the server is down or refuses, the log was made with other settings, a file in
-            `out` belongs to something else, a wheel is missing, or the disk is full. The log keeps
-            what was answered.
+        UserError: the server is down or refuses, the log has other settings, no run wrote a file in
+            `out`, a wheel is missing, or the disk is full. The log keeps all answers.
     """
     check_options(config)
     refuse_foreign(out)
     backend = backend or make_backend(config)
     judge = judge or Judge(config.filter_limits)
-    log = AnswerLog(out / "answers.jsonl", answer_settings(config, backend), config.fresh)
+    log = AnswerLog(out / LOG, answer_settings(config, backend), config.fresh)
+    summary = Summary(generator=backend.generator, reused_answers=len(log))
+    record = provenance(
+        generator=backend.generator, licence=config.terms, settings=settings_of(config)
+    )
+    window = AHEAD * (config.concurrency or 16)
     try:
-        summary = await _run(captions, config, out, total, backend, judge, log)
+        await backend.start()
+        work = Paraphraser(config, backend, log, JudgingDesk(judge))
+        outcomes = in_order(captions, work, window)
+        await write_outcomes(outcomes, out, record, total, summary)
     finally:
         log.close()
+        await backend.close()
     summary.check()
     write_summary(out, summary, config)
     return summary
 
 
-async def _run(
-    captions: Iterable[Caption],
-    config: GenerateConfig,
+async def write_outcomes(
+    outcomes: AsyncGenerator[Outcome, None],
     out: Path,
+    record: dict[str, Any],
     total: int | None,
-    backend: Backend,
-    judge: Judge,
-    log: AnswerLog,
-) -> Summary:
-    summary = Summary(generator=backend.generator, reused=len(log))
-    noted = provenance(
-        generator=backend.generator, licence=config.terms, settings=settings_of(config)
-    )
-    try:
-        await backend.start()
-        window = AHEAD * (config.concurrency or 16)
-        async with (
-            JudgingDesk(judge) as desk,
-            aclosing(
-                in_order(captions, Paraphraser(config, backend, log, desk), window)
-            ) as outcomes,
-        ):
-            with (
-                open_outputs(out, noted) as writers,
-                bar("paraphrasing", total, "caption") as moving,
-            ):
-                async for outcome in outcomes:
-                    writers.write(outcome)
-                    summary.count(outcome)
-                    moving.update()
-    finally:
-        await backend.close()
-    return summary
+    summary: Summary,
+) -> None:
+    """Write and count the outcomes, with a progress bar."""
+    progress = bar("paraphrasing", total, "caption")
+    async with aclosing(outcomes):
+        with open_outputs(out, record) as writers, progress:
+            async for outcome in outcomes:
+                writers.write(outcome)
+                summary.count(outcome)
+                progress.update()
 
 
 async def in_order(
     captions: Iterable[Caption], work: Paraphraser, window: int
 ) -> AsyncGenerator[Outcome, None]:
-    """Outcomes in the order of the captions, with at most `window` captions under way."""
-    under_way: deque[asyncio.Task[Outcome]] = deque()
+    """Outcomes in the order of the captions, with at most `window` captions in progress."""
+    tasks: deque[asyncio.Task[Outcome]] = deque()
     try:
         for caption in captions:
-            under_way.append(asyncio.create_task(work.outcome(caption)))
-            if len(under_way) >= window:
-                yield await under_way.popleft()
-        while under_way:
-            yield await under_way.popleft()
+            tasks.append(asyncio.create_task(work.outcome(caption)))
+            if len(tasks) >= window:
+                yield await tasks.popleft()
+        while tasks:
+            yield await tasks.popleft()
     finally:
-        for task in under_way:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def answer_settings(config: GenerateConfig, backend: Backend) -> dict[str, Any]:
-    """What decides the answers, and so must not change while a log grows.
+    """What decides the answers, and therefore must not change while a log grows.
 
-    The filters' limits are not among it: with other limits the same answers are judged once more.
+    The filters' limits are not included: other limits only judge the same answers again.
     """
-    asked = [make_prompt(config.prompt_style, step, "{text}").as_text() for step in (1, 2)]
-    identity = builtin_identity(config.prompt_style) if config.builtin else {}
+    prompts = [make_prompt(config.prompt_style, step, "{text}").as_text() for step in (1, 2)]
     return {
         "generator": backend.generator,
         "style": config.prompt_style,
-        "prompts": text_hash("".join(asked)),
+        "prompts": text_hash("".join(prompts)),
         "candidates": config.drawn,
         "max_tokens": config.max_tokens,
-        **identity,
+        **backend.identity,
     }
 
 
 def settings_of(config: GenerateConfig) -> dict[str, Any]:
-    """All options, JSON-able, for the provenance; the key is none of them."""
-    plain = asdict(config) | {"source": without_secrets(str(config.source)), "out": str(config.out)}
-    address = config.base_url and without_secrets(config.base_url)
-    return plain | {"base_url": address, "filter_limits": asdict(config.filter_limits)}
+    """All options, JSON-able, for the provenance, without passwords of addresses."""
+    return asdict(config) | {
+        "source": without_secrets(str(config.source)),
+        "out": str(config.out),
+        "base_url": config.base_url and without_secrets(config.base_url),
+        "filter_limits": asdict(config.filter_limits),
+    }
 
 
 def write_summary(out: Path, summary: Summary, config: GenerateConfig) -> None:
-    """Write summary.json: the counts and how they came about."""
-    noted = provenance(settings=settings_of(config))
-    text = json.dumps(summary.as_dict() | {"provenance": noted}, ensure_ascii=False, indent=1)
-    write_text(out / "summary.json", text + "\n")
+    """Write summary.json: the counts, and the settings behind them."""
+    content = summary.as_dict() | {"provenance": provenance(settings=settings_of(config))}
+    write_text(out / SUMMARY, json.dumps(content, ensure_ascii=False, indent=1) + "\n")

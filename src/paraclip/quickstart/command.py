@@ -1,4 +1,4 @@
-"""The whole job, stage by stage. Each stage has a folder of its own and is reused when it is done.
+"""The whole job in five stages. Each stage has its own folder and is reused when it is complete.
 
 captions and pictures -> base (aligned mini) -> triples -> control, tuned, merged -> report, picture
 """
@@ -38,10 +38,10 @@ ALPHA = 0.5
 
 
 def quickstart_command(config: QuickstartConfig) -> None:
-    """Do the whole job and print the table.
+    """Run all stages and print the table.
 
     Raises:
-        UserError: the source cannot be used, or a stage of it says why it cannot go on.
+        UserError: an option or the source is invalid, or a stage failed.
     """
     check_options(config)
     problems = Problems(config.max_broken)
@@ -60,12 +60,12 @@ def quickstart_command(config: QuickstartConfig) -> None:
     save_model(models["merged"], job.out / "merged" / "best.safetensors", provenance(merged=mixed))
     announce(5, "Scoring base, control, tuned and merged on the held-out pictures")
     report = score_held_out(models, job.split.held_out, triples, job.out, config)
-    print(f"\n{console_table(report)}\n\n{where_things_are(job.out)}")
+    print(f"\n{console_table(report)}\n\n{output_paths(job.out)}")
 
 
-def announce(number: int, what: str) -> None:
-    """Say which stage begins."""
-    print(f"\n[{number}/5] {printable(what)}", flush=True)
+def announce(number: int, stage: str) -> None:
+    """Print which stage begins."""
+    print(f"\n[{number}/5] {printable(stage)}", flush=True)
 
 
 def read_split(config: QuickstartConfig, problems: Problems) -> Split:
@@ -76,30 +76,27 @@ def read_split(config: QuickstartConfig, problems: Problems) -> Split:
     """
     source = config.source or str(stamps_folder())
     announce(1, f"Reading captions and pictures of {source}")
-    rows = list(read_captions(source, problems=problems))
-    split = split_pictures(rows, config.held_out, config.seed)
-    tell(problems, config)
+    split = split_pictures(read_captions(source, problems=problems), config.held_out, config.seed)
+    report_problems(problems, config)
     print(f"{len(split.learn)} captions to learn from, {len(split.held_out)} held out")
-    if alone := sum(row.image is None for row in split.learn):
-        print(f"{alone} of them have no picture and feed the losses between texts alone")
+    if without := sum(row.image is None for row in split.learn):
+        print(f"{without} of them have no picture and are used only by the losses between texts")
     if (pictures := len({row.image_id for row in split.held_out})) < K:
         what = f"only {pictures} pictures could be held out: the others share their captions"
         raise UserError(source, what, f"Give at least {K} pictures captions of their own.")
     return split
 
 
-def tell(problems: Problems, config: QuickstartConfig) -> None:
-    """Count what is broken and list it in a file; nothing where all is well."""
+def report_problems(problems: Problems, config: QuickstartConfig) -> None:
+    """Print the number of broken rows and pictures, if any, and list them in a file."""
     if problems.count:
-        listed = config.folder / "broken.txt"
-        problems.write(listed)
-        print(
-            f"{problems.count} broken rows or pictures are skipped; {printable(listed)} lists them"
-        )
+        path = config.folder / "broken.txt"
+        problems.write(path)
+        print(f"{problems.count} broken rows or pictures are skipped; {printable(path)} lists them")
 
 
-def where_things_are(out: Path) -> str:
-    """What was made, for the last lines."""
+def output_paths(out: Path) -> str:
+    """The most important results, for the last lines."""
     out = Path(printable(out))
     return (
         f"Report:        {out / 'report' / 'report.md'}\n"
@@ -111,7 +108,7 @@ def where_things_are(out: Path) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """The stages that leave files behind, each in its own folder below `out`."""
+    """The stages that write files, each into its own folder in `out`."""
 
     config: QuickstartConfig
     out: Path
@@ -124,7 +121,7 @@ class Job:
         return self.out / "features"
 
     def align(self) -> DualEncoder:
-        """`mini`, fitted to the learning side: the base."""
+        """The base: `mini`, fitted to the pictures to learn from."""
         announce(2, "Fitting mini to the pictures: this is the base")
         mini = load_model("mini", device="cpu")
         assert isinstance(mini, Mini)
@@ -134,7 +131,7 @@ class Job:
             settings = RunSettings(choose="best", fresh=fresh)
             return align(data, self.config.align_options, self.out / "base", settings)
 
-        return load_model(str(self.again_if_stale("base", run)), device="cpu")
+        return load_model(str(self.resumed_or_repeated("base", run)), device="cpu")
 
     def prepare_base(self, mini: DualEncoder) -> TrainingData:
         """Captions and image features of the learning side; broken pictures are listed."""
@@ -145,32 +142,32 @@ class Job:
         )
         if seen.count:
             self.problems.take(seen)
-            tell(self.problems, self.config)
+            report_problems(self.problems, self.config)
         return data
 
-    def again_if_stale(self, name: str, run: Callable[[bool], Path]) -> Path:
-        """Resume a stage, or repeat it where its pictures, captions or options changed."""
+    def resumed_or_repeated(self, name: str, run: Callable[[bool], Path]) -> Path:
+        """The checkpoint of a stage, which starts from scratch if its inputs have changed."""
         try:
             return run(self.config.fresh)
         except AnotherRun:
-            print(f"The captions, pictures or options have changed: {name} is made again")
+            print(f"The captions, pictures or options have changed: {name} starts from scratch")
             return run(True)
 
     def generate(self) -> pa.Table:
-        """Triples of both sides, by the built-in LLM; the held-out ones serve the scores only."""
+        """Triples of both sides, by the built-in LLM; the held-out ones only serve the scores."""
         announce(3, "Paraphrasing the captions in two steps with the built-in LLM")
         folder = self.out / "triples"
-        rows = [*chosen(self.split.learn, self.config), *self.split.held_out]
+        rows = [*sampled(self.split.learn, self.config), *self.split.held_out]
         summary = generate(rows, self.config.generate_config(folder), folder, total=len(rows))
         print(summary.table())
         return read_triples(folder / "triples.parquet")
 
     def train(self, name: str, triples: pa.Table) -> DualEncoder:
-        """The control or the tuned model, from the same base on the same rows."""
+        """The control or the tuned model, from the same base and rows."""
         announce(4, f"Training the text encoder: {name}")
         base = load_model(str(self.out / "base" / "best.safetensors"), device="cpu")
         ids = pa.array([row.id for row in self.split.learn])
-        mine = triples.filter(pc.is_in(triples["id"], value_set=ids))
+        rows = triples.filter(pc.is_in(triples["id"], value_set=ids))
         facts = {
             "base": "mini, aligned to the pictures of the learning side",
             "triples": read_provenance(self.out / "triples" / "triples.parquet"),
@@ -178,16 +175,16 @@ class Job:
 
         options = self.config.train_options(name == "control")
         seen = Problems(self.config.max_broken)  # reported by `align` already
-        data = prepare(mine, base, options, cache=self.features, problems=seen, facts=facts)
+        data = prepare(rows, base, options, cache=self.features, problems=seen, facts=facts)
 
         def run(fresh: bool) -> Path:
             return train(data, options, self.out / name, RunSettings(fresh=fresh))
 
-        return load_model(str(self.again_if_stale(name, run)), device="cpu")
+        return load_model(str(self.resumed_or_repeated(name, run)), device="cpu")
 
 
-def chosen(rows: list[Caption], config: QuickstartConfig) -> list[Caption]:
-    """At most `config.paraphrase` captions, spread over the folders by the hash of their id."""
+def sampled(rows: list[Caption], config: QuickstartConfig) -> list[Caption]:
+    """At most `config.paraphrase` captions in their order, chosen by a hash of id and seed."""
     by_hash = sorted(rows, key=lambda row: text_hash(f"{config.seed} {row.id}"))
-    wanted = {row.id for row in by_hash[: config.paraphrase]}
-    return [row for row in rows if row.id in wanted]
+    chosen = {row.id for row in by_hash[: config.paraphrase]}
+    return [row for row in rows if row.id in chosen]

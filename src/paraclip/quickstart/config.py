@@ -15,58 +15,58 @@ from paraclip.training.config import AlignOptions, TrainOptions
 
 @dataclass(frozen=True)
 class QuickstartConfig:
-    """The whole job: captions and pictures in, a tuned text encoder and a table out."""
+    """The whole job: from captions and pictures to a tuned text encoder and a table of scores."""
 
     source: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[PICTURES]")] = None
     """Folder of pictures with a .txt beside each (its first line is the caption), or a captions
-    file. Left out: Debian's Tux Paint
-    stamps (about 840 pictures) are fetched with apt-get into the cache folder; no root needed."""
+    file. Default: Debian's Tux Paint stamps (about 840 pictures), fetched with apt-get into the
+    cache folder, without root."""
 
     out: str | None = None
-    """Folder for everything that is made. A second run reuses what is there. Left out:
-    runs/quickstart, for your own source runs/quickstart-NAME with the source's name."""
+    """Output folder; a second run reuses its content. Default: runs/quickstart, or
+    runs/quickstart-NAME with the name of your source."""
 
     held_out: int = 200
-    """Pictures kept out of alignment and training and used for the scores; ten at least, a third
-    of all at most."""
+    """Pictures held out of alignment and training and used for the scores; at least ten, at most a
+    third of all."""
 
     align_epochs: int = 12
-    """Passes over the training pictures that fit `mini` to them; this gives the base."""
+    """Passes over the training pictures when `mini` is fitted to them, which gives the base."""
 
     align_learning_rate: float = 5e-5
-    """Peak learning rate of the text tower while aligning (per step, AdamW)."""
+    """Peak learning rate of the text encoder in alignment (AdamW)."""
 
     train_epochs: int = 8
-    """Passes over the triples while tuning."""
+    """Passes over the triples in tuning."""
 
     learning_rate: float = 5e-5
-    """Peak learning rate while tuning (per step, AdamW)."""
+    """Peak learning rate in tuning (AdamW)."""
 
     batch_size: int = 128
-    """Triples a step."""
+    """Triples in a step."""
 
     text_temperature: float = 0.2
-    """Temperature of the two losses between texts; higher draws wordings closer together."""
+    """Temperature of the two losses between texts; a higher one brings wordings closer together."""
 
     paraphrase: int = 400
-    """Most captions of the learning side to paraphrase, besides the held-out ones. This is
-    the slowest stage; more captions make a better tuned model."""
+    """Most training captions to paraphrase, besides the held-out ones. This is the slowest stage;
+    more captions give a better tuned model."""
 
     candidates: int = 4
     """Answers drawn for each caption and step; the best that passes the filters is kept."""
 
     seed: int = 0
-    """Decides the split, the order and the sampling."""
+    """Seed of the split, the order and the sampling."""
 
     fresh: bool = False
-    """Make everything but the image features anew, in a folder that holds another run."""
+    """Run every stage from scratch, except for the image features, also over another run."""
 
     max_broken: float = 0.03
     """Share of broken rows or pictures (0 to 1) to skip before giving up."""
 
     @property
     def folder(self) -> Path:
-        """Where everything is made."""
+        """The output folder."""
         if self.out is not None:
             return Path(self.out)
         name = Path(self.source).resolve().stem if self.source else ""
@@ -74,7 +74,7 @@ class QuickstartConfig:
 
     @property
     def align_options(self) -> AlignOptions:
-        """Of the stage that makes the base."""
+        """Options of the stage that fits the base."""
         return AlignOptions(
             epochs=self.align_epochs,
             learning_rate=self.align_learning_rate,
@@ -83,13 +83,13 @@ class QuickstartConfig:
         )
 
     def generate_config(self, folder: Path) -> GenerateConfig:
-        """Of the stage that paraphrases."""
+        """Options of the stage that paraphrases."""
         return GenerateConfig(
             source=self.source or PACKAGE, out=folder, candidates=self.candidates, fresh=self.fresh
         )
 
     def train_options(self, control: bool) -> TrainOptions:
-        """Of the stage that trains: the control differs from the tuned in its texts alone."""
+        """Options of the stage that trains; control and tuned differ only in their texts."""
         return TrainOptions(
             epochs=self.train_epochs,
             batch_size=self.batch_size,
@@ -110,17 +110,10 @@ LEAST = {
 
 
 def check_options(config: QuickstartConfig) -> None:
-    """Refuse what a later stage would refuse, before the first.
-
-    Raises:
-        UserError: naming the option.
-    """
-    for name, least in LEAST.items():
-        value = getattr(config, name)
-        if value < least:
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(option, f"{value} is too few", f"Give at least {least}.")
-    for name in ("align_learning_rate", "learning_rate", "text_temperature"):
-        if not 0 < getattr(config, name) < math.inf:
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(option, f"{getattr(config, name)} is not above 0", "Give one above 0.")
+    """Raise UserError for an option that a later stage would refuse."""
+    for name in (*LEAST, "align_learning_rate", "learning_rate", "text_temperature"):
+        value, option = getattr(config, name), f"--{name.replace('_', '-')}"
+        if name in LEAST and value < LEAST[name]:
+            raise UserError(option, f"{value} is too few", f"Give at least {LEAST[name]}.")
+        if name not in LEAST and not 0 < value < math.inf:
+            raise UserError(option, f"{value} is not above 0", "Give one above 0.")

@@ -1,4 +1,4 @@
-"""The last stage: score the models on the held-out pictures and show what was found."""
+"""The last stage: scores of the models on the held-out pictures."""
 
 from pathlib import Path
 
@@ -32,13 +32,13 @@ def score_held_out(
 
     Args:
         models: by label.
-        held_out: captions of pictures that neither alignment nor tuning saw.
-        triples: of all captions; those of the held-out ones give the pairs of wordings.
-        out: folder of the whole job; the report goes into `report/`, features are in `features/`.
-        config: seed of the bootstrap, share of broken pictures.
+        held_out: captions of pictures that neither alignment nor tuning used.
+        triples: of all captions; the held-out ones give the pairs of wordings.
+        out: folder of the whole job, with the report in `report/` and features in `features/`.
+        config: seed of the bootstrap, accepted share of broken pictures.
 
     Raises:
-        UserError: no held-out caption yielded a triple, or the pool is smaller than ten pictures.
+        UserError: no held-out caption has a triple, or the pool has fewer than ten pictures.
     """
     how = Arithmetic(max_broken=config.max_broken)
     benchmarks: list[Benchmark] = [
@@ -50,7 +50,7 @@ def score_held_out(
 
 
 def held_out_pool(held_out: list[Caption]) -> Pool:
-    """The held-out pictures, in the order of their ids."""
+    """The held-out pictures, sorted by id."""
     pictures = {row.image_id: str(row.image) for row in held_out}
     names = sorted(pictures)
     return Pool(
@@ -60,17 +60,16 @@ def held_out_pool(held_out: list[Caption]) -> Pool:
 
 
 def held_out_pairs(held_out: list[Caption], triples: pa.Table) -> Pairs:
-    """Each held-out caption with its second rewording, where the generator gave one."""
+    """Each held-out caption with its second paraphrase, where there is one."""
     wanted = {row.id for row in held_out}
     rows = [row for row in triples.to_pylist() if row["id"] in wanted]
     if not rows:
-        what = "no held-out caption yielded a paraphrase that passed the filters"
-        raise UserError("triples", what, "Bring more pictures, or draw more --candidates.")
-    texts = [(row["caption"], row["paraphrase_2"]) for row in rows]
+        what = "no paraphrase of a held-out caption passed the filters"
+        raise UserError("triples", what, "Give more pictures or more --candidates.")
     return Pairs(
         name="held-out captions (caption and paraphrase_2)",
         ids=tuple(row["id"] for row in rows),
-        captions=tuple(caption for caption, _ in texts),
-        paraphrases=tuple(other for _, other in texts),
-        hash=text_hash("\n".join("\t".join(pair) for pair in texts)),
+        captions=tuple(row["caption"] for row in rows),
+        paraphrases=tuple(row["paraphrase_2"] for row in rows),
+        hash=text_hash("\n".join(f"{row['caption']}\t{row['paraphrase_2']}" for row in rows)),
     )

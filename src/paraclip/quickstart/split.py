@@ -1,6 +1,7 @@
-"""Which pictures teach and which are kept for the scores."""
+"""Splits pictures into those to learn from and those held out for the scores."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paraclip.data.captions import Caption
@@ -8,7 +9,7 @@ from paraclip.errors import UserError
 from paraclip.files import text_hash
 
 FEWEST = 30
-"""Pictures in all: a third of them, the ten that a search returns, is held out at least."""
+"""Least number of pictures: a third of them are the ten that a search returns."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Split:
 
     Args:
         learn: captions for alignment, generation and training.
-        held_out: captions of the pictures that only the evaluation sees.
+        held_out: captions of the pictures for evaluation.
     """
 
     learn: list[Caption]
@@ -25,15 +26,15 @@ class Split:
 
 
 def split_pictures(captions: Iterable[Caption], held_out: int, seed: int) -> Split:
-    """Split by picture, with pictures of equal text on one side: no held-out text was learnt.
+    """Split by picture; pictures that share a caption stay together, so none is in both parts.
 
-    The choice hangs on a hash of the text and the seed alone, so that a picture added later
-    moves no other one across.
+    The order of choice depends only on a hash of the text and the seed, so that adding a picture
+    moves few others.
 
     Args:
-        captions: with a picture each; captions without one go to the learning side.
-        held_out: wanted number of held-out pictures; at most a third of all.
-        seed: another seed gives another split.
+        captions: those without a picture are for learning.
+        held_out: number of pictures to hold out, at most a third of all.
+        seed: decides the split.
 
     Raises:
         UserError: too few pictures to split.
@@ -42,18 +43,18 @@ def split_pictures(captions: Iterable[Caption], held_out: int, seed: int) -> Spl
     groups = text_groups(captions)
     pictures = {row.image_id for row in captions if row.image}
     if len(pictures) < FEWEST:
-        what = f"only {len(pictures)} pictures with a caption were found"
-        raise UserError("quickstart", what, f"Bring at least {FEWEST}; a few hundred is better.")
-    wanted = min(held_out, len(pictures) // 3)
-    kept = chosen_groups({name: groups[name] for name in pictures}, wanted, seed)
+        what = f"only {len(pictures)} pictures have a caption"
+        raise UserError("quickstart", what, f"Give at least {FEWEST}; a few hundred is better.")
+    count = min(held_out, len(pictures) // 3)
+    chosen = chosen_groups(Counter(groups[name] for name in pictures), count, seed)
     return Split(
-        learn=[row for row in captions if groups[row.image_id] not in kept],
-        held_out=[row for row in captions if row.image and groups[row.image_id] in kept],
+        learn=[row for row in captions if groups[row.image_id] not in chosen],
+        held_out=[row for row in captions if row.image and groups[row.image_id] in chosen],
     )
 
 
 def text_groups(captions: Sequence[Caption]) -> dict[str, str]:
-    """The group of each picture: pictures that share a caption text share the group."""
+    """The group of each picture; pictures that share a caption text share a group."""
     parent: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -67,15 +68,11 @@ def text_groups(captions: Sequence[Caption]) -> dict[str, str]:
     return {row.image_id: find(f"image {row.image_id}") for row in captions}
 
 
-def chosen_groups(groups: dict[str, str], wanted: int, seed: int) -> set[str]:
-    """Whole groups in the order of their hash until `wanted` pictures are together."""
-    sizes: dict[str, int] = {}
-    for group in groups.values():
-        sizes[group] = sizes.get(group, 0) + 1
+def chosen_groups(sizes: Mapping[str, int], count: int, seed: int) -> set[str]:
+    """Groups in the order of their hash, with at most `count` pictures together."""
     chosen: set[str] = set()
-    together = 0
     for group in sorted(sizes, key=lambda name: text_hash(f"{seed} {name}")):
-        if together + sizes[group] <= wanted:
+        if sizes[group] <= count:
             chosen.add(group)
-            together += sizes[group]
+            count -= sizes[group]
     return chosen

@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from paraclip.data.replay import place
+from paraclip.data.triples import resolved as resolved_picture
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 from paraclip.training.batches import ALL_TEXTS, Examples
@@ -143,7 +143,7 @@ def picture_keys(triples: pa.Table) -> list[str]:
     if "image" not in triples.column_names or triples["image"].null_count == len(ids):
         return ids
     names = triples["image"].to_pylist()
-    files = {name: place(name) for name in set(names)}
+    files = {name: resolved_picture(name) for name in set(names)}
     by_id, id_of_row = np.unique(np.asarray(ids, dtype=object), return_inverse=True)
     seen = np.asarray([files[name] or "" for name in names], dtype=object)
     by_file, file_of_row = np.unique(seen, return_inverse=True)

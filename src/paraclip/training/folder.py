@@ -16,8 +16,7 @@ from torch import Tensor
 
 from paraclip.errors import UserError
 from paraclip.files import read_bounded, text_hash, write_text
-from paraclip.models.disk import save_tensors
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors, save_tensors
 from paraclip.provenance import provenance
 
 RECORD = "run.json"

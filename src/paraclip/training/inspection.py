@@ -18,7 +18,7 @@ from torch import Tensor
 
 from paraclip.errors import UserError
 from paraclip.files import write_text
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import provenance
 from paraclip.training.batches import Batch
 from paraclip.training.folder import write_tensors

@@ -16,7 +16,7 @@ from paraclip.files import locked, text_hash
 from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import ahead
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
 from paraclip.training.batches import Batch, epoch_batches, row_batches
 from paraclip.training.config import RunSettings, TrainOptions

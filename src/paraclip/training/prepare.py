@@ -19,8 +19,7 @@ from paraclip.data.captions import Caption
 from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.replay import with_replay
-from paraclip.data.triples import attach_images, read_provenance, read_triples
+from paraclip.data.triples import attach_images, read_provenance, read_triples, with_replay
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
 from paraclip.models.encoder import DualEncoder

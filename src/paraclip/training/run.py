@@ -15,7 +15,7 @@ from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import provenance
 from paraclip.training.batches import Examples, split_rows, steps_per_epoch
 from paraclip.training.config import LoopOptions, RunSettings, hyperparameters

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Role, Scores, numbered
 from paraclip.evaluation.inputs.pictures import Box, Crop, crop_vectors, find_pictures

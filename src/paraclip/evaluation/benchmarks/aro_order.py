@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Role, Scores, numbered
 from paraclip.evaluation.inputs.pictures import find_pictures, picture_key, row_images
 from paraclip.evaluation.inputs.rows import good_rows, read_rows
-from paraclip.evaluation.inputs.shuffles import SHUFFLES, options
+from paraclip.evaluation.inputs.shuffles import SHUFFLES, with_shuffles
 from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash, text_hash
 from paraclip.language.tagger import SpacyTagger, Tagger
@@ -204,7 +204,7 @@ class Order:
         found = find_pictures(cases.images, folder, listed, self.how)
         tagger = SpacyTagger() if tagger is None else tagger
         kept = [n for n, image in enumerate(cases.images) if image in found.paths]
-        made = options([cases.captions[n] for n in kept], tagger, seed)
+        made = with_shuffles([cases.captions[n] for n in kept], tagger, seed)
         tested = [n for n, texts in enumerate(made) if len(set(texts)) > 1]
         self.options = [made[n] for n in tested]
         self.paths = [found.paths[cases.images[kept[n]]] for n in tested]

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import pictures_hash
 from paraclip.data.json_stream import JsonStream
 from paraclip.data.lines import open_source
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Role, Scores, numbered
 from paraclip.evaluation.inputs.pictures import Found, find_pictures, row_images

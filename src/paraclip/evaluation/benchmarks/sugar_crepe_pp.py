@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.data.captions import BrokenRow, clean_text, label, require
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, clean_text, label, require
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Role, Scores, numbered
 from paraclip.evaluation.inputs.pictures import Found, find_pictures, row_images

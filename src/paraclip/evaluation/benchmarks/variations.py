@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.data.images import pictures_hash
-from paraclip.data.named_pictures import one_of
+from paraclip.data.images import one_of, pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Role, Scores, Shown

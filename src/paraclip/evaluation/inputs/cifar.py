@@ -1,9 +1,9 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009) for zero-shot classification.
 
-Read from the *binary* version, whose files are plain bytes: the version for Python is pickled, and
-unpickling a file runs what its author likes. A row is one label byte (CIFAR-100: two, coarse and
-fine) and 32 x 32 pixels, all of red, then of green, then of blue. The test pictures are packed once
-into a tar file of PPM pictures in ParaCLIP's cache folder, from where they are read like others.
+Only the *binary* version is read: the version for Python is pickled, and a pickle can run any code.
+A row is one label byte (CIFAR-100: two, coarse and fine) and 32 x 32 pixels, first red, then green,
+then blue. The test pictures are written once to a tar file of PPM pictures in ParaCLIP's cache
+folder and read from there like other pictures.
 """
 
 import io
@@ -26,15 +26,15 @@ LARGEST_LIST = 2**16  # bytes of a file of class names
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things stand in one of the two sets.
+    """Files and sizes of one of the two sets.
 
     Args:
-        folder: as the archive unpacks.
+        folder: of the unpacked archive.
         test: file of the test pictures in it.
         names: file of the class names in it.
-        label_bytes: before the pixels of a row; the last of them is the label.
-        classes: how many.
-        rows: test pictures.
+        label_bytes: number before the pixels of a row; the last is the label.
+        classes: number of classes.
+        rows: number of test pictures.
     """
 
     folder: str
@@ -67,61 +67,60 @@ TEMPLATES = tuple(
         f"a photo of {article} big {{}}.",
     )
 )
-"""The 18 that CLIP's authors used for both sets (data/prompts.md of https://github.com/openai/CLIP)."""
+"""The 18 of CLIP's authors for both sets (data/prompts.md of https://github.com/openai/CLIP)."""
 
 
 def load_cifar10(data: Path, how: Arithmetic) -> ZeroShot:
     """The 10,000 test pictures of CIFAR-10.
 
     Raises:
-        UserError: a file is missing, there only in part, or not of the binary version.
+        UserError: a file is missing, incomplete, or not of the binary version.
     """
-    return load("cifar10", data, how)
+    return load_cifar("cifar10", data, how)
 
 
 def load_cifar100(data: Path, how: Arithmetic) -> ZeroShot:
     """The 10,000 test pictures of CIFAR-100 with their 100 fine classes; raises as CIFAR-10."""
-    return load("cifar100", data, how)
+    return load_cifar("cifar100", data, how)
 
 
-def load(name: str, data: Path, how: Arithmetic) -> ZeroShot:
-    """The named one of both."""
+def load_cifar(name: str, data: Path, how: Arithmetic) -> ZeroShot:
+    """The test pictures of either set."""
     layout = LAYOUTS[name]
     file = data / layout.folder / layout.test
-    rows = read_rows(file, layout, GET[name])
-    classes = read_names(data / layout.folder / layout.names, layout, GET[name])
+    names = data / layout.folder / layout.names
+    for path in (file, names):
+        if not path.is_file():
+            raise UserError(path, "is missing", GET[name])
+    rows, classes = read_rows(file, layout, GET[name]), read_names(names, layout, GET[name])
     labels = rows[:, layout.label_bytes - 1]
     if labels.max() >= layout.classes:
         raise UserError(file, f"holds a class {labels.max()} of {layout.classes}", GET[name])
     packed = cache_folder() / "cifar" / f"{name}-{file_hash(file)}.tar"
     if not packed.exists():
-        pack(rows[:, layout.label_bytes :], packed)
-    shown = Labelled(
+        write_tar(rows[:, layout.label_bytes :], packed)
+    pictures = Labelled(
         name=f"test pictures of {layout.folder}",
-        references=tuple(f"tar://{member(row)}::{packed}" for row in range(len(rows))),
+        references=tuple(f"tar://{row:05d}.ppm::{packed}" for row in range(len(rows))),
         labels=tuple(map(int, labels)),
         classes=classes,
         templates=TEMPLATES,
         made_of="OpenAI's for CIFAR",
     )
-    return ZeroShot(name, shown, how)
+    return ZeroShot(name, pictures, how)
 
 
 def read_rows(file: Path, layout: Layout, get: str) -> NDArray[np.uint8]:
-    """Rows [pictures, label bytes + pixels] of a file of exactly the right size."""
-    if not file.is_file():
-        raise UserError(file, "is missing", get)
+    """Rows [pictures, label bytes + pixels] of a file whose size is right."""
     width = layout.label_bytes + PIXELS
     size, right = file.stat().st_size, layout.rows * width
     if size != right:
-        raise UserError(file, f"holds {size:,} bytes, not {right:,}: it is there in part", get)
+        raise UserError(file, f"holds {size:,} bytes, not {right:,}: it is incomplete", get)
     return np.fromfile(file, np.uint8).reshape(layout.rows, width)
 
 
 def read_names(file: Path, layout: Layout, get: str) -> tuple[str, ...]:
-    """The class names, one a line, with blanks for underscores."""
-    if not file.is_file():
-        raise UserError(file, "is missing", get)
+    """The class names, one a line, with spaces for underscores."""
     with file.open("rb") as stream:
         lines = stream.read(LARGEST_LIST).decode("ascii", "replace").split("\n")
     names = tuple(line.strip().replace("_", " ") for line in lines if line.strip())
@@ -130,18 +129,13 @@ def read_names(file: Path, layout: Layout, get: str) -> tuple[str, ...]:
     return names
 
 
-def pack(pixels: NDArray[np.uint8], path: Path) -> None:
-    """Write pictures [pictures, 3 x 32 x 32] into a tar file of PPM pictures."""
-    head = f"P6 {SIDE} {SIDE} 255\n".encode()
-    shown = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+def write_tar(pixels: NDArray[np.uint8], path: Path) -> None:
+    """Write pictures [pictures, 3 x 32 x 32] as PPM files into a tar file."""
+    header = f"P6 {SIDE} {SIDE} 255\n".encode()
+    pictures = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     with atomic_path(path) as temporary, tarfile.open(temporary, "w") as archive:
-        for row, picture in enumerate(shown):
-            content = head + picture.tobytes()
-            entry = tarfile.TarInfo(member(row))
+        for row, picture in enumerate(pictures):
+            content = header + picture.tobytes()
+            entry = tarfile.TarInfo(f"{row:05d}.ppm")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-
-
-def member(row: int) -> str:
-    """Name of a picture in the tar file."""
-    return f"{row:05d}.ppm"

@@ -1,8 +1,8 @@
-"""Pictures that a benchmark names: found in their folder, cut to a box, embedded.
+"""Pictures that a benchmark names: look-up in a folder, crops, vectors.
 
-A set may be part of a larger one on purpose (337 pictures of COCO): then a list beside it says
-which pictures it has. Those that the list names and the folder lacks are missing; what the list
-does not name was never there, and its items are counted and left out.
+A folder may hold a part of a larger set (337 pictures of COCO). A list beside it then names its
+pictures: a listed picture that is not in the folder is missing, and items with a picture that is
+not listed are counted and left out.
 """
 
 import re
@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from paraclip.data.images import open_image
-from paraclip.data.named_pictures import one_of
+from paraclip.data.images import one_of, open_image
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.inputs.rows import read_rows
@@ -34,17 +33,17 @@ Float = NDArray[np.floating]
 Integer = NDArray[np.int64]
 Box = tuple[int, int, int, int]
 
-WHOLE = 10**6  # no picture has sides twice as long, so none is shrunk before it is cut
+FULL_SIZE = 10**6  # no picture has sides twice as long, so none is shrunk before it is cropped
 NUMBERED = re.compile(r"(?:COCO_\w+_)?0*(\d+)\.jpe?g")
 
 
 @dataclass(frozen=True)
 class Found:
-    """Which of the named pictures are at hand.
+    """The named pictures that exist.
 
     Args:
-        paths: name to file, of those that are.
-        notes: what a reader of the figures must know about the others.
+        paths: file by name.
+        notes: for readers of the figures, about the missing pictures.
     """
 
     paths: dict[str, str]
@@ -54,80 +53,73 @@ class Found:
 def find_pictures(
     names: Sequence[str], folder: Path, listed: Path | None, how: Arithmetic
 ) -> Found:
-    """Look for pictures by name; COCO's also by their number.
+    """Look up pictures by name; COCO's also by their number.
 
     Args:
-        names: as the benchmark has them ("val2014/COCO_val2014_000000000042.jpg").
-        folder: where they lie.
-        listed: a table with `file_name` that says which pictures the folder has on purpose; where
-            there is no such file all are expected.
+        names: from the benchmark ("val2014/COCO_val2014_000000000042.jpg").
+        folder: of the pictures.
+        listed: a table with `file_name` of the pictures that the folder should hold; without such
+            a file, all names.
         how: for the share of missing pictures that is accepted.
 
     Raises:
-        UserError: more than `how.max_broken` of the expected pictures are missing, or all are; or
-            different pictures have the name of one.
+        UserError: all or more than `how.max_broken` of the expected pictures are missing, or a
+            name fits several different pictures.
     """
-    unique = list(dict.fromkeys(names))
-    there = places(folder)
-    expected = unique
+    keys = {name: picture_key(name) for name in names}
+    files = files_by_key(folder)
+    expected = list(keys)
     if listed is not None and listed.exists():
         known = {
             picture_key(str(row.get("file_name"))) for _, row in read_rows(str(listed), Problems())
         }
-        expected = [name for name in unique if picture_key(name) in known]
+        expected = [name for name in keys if keys[name] in known]
     problems = Problems(how.max_broken)
     for name in expected:
-        if picture_key(name) not in there:
+        if keys[name] not in files:
             problems.add(folder / Path(name).name, "there is no such picture")
     problems.check(len(expected))
-    paths = {
-        name: one_of(name, there[picture_key(name)], folder)
-        for name in expected
-        if picture_key(name) in there
-    }
+    present = (name for name in expected if keys[name] in files)
+    paths = {name: one_of(name, files[keys[name]], folder) for name in present}
     if not paths:
-        what = f"holds none of the {len(unique):,} pictures that are named"
+        what = f"holds none of the {len(keys):,} named pictures"
         raise UserError(folder, what, "Put the pictures there.")
     notes = left_out(problems, len(expected))
-    if len(expected) < len(unique):
-        notes.append(f"the folder is a part of the set: {len(paths):,} of {len(unique):,} pictures")
+    if len(expected) < len(keys):
+        notes.append(f"the folder is a part of the set: {len(paths):,} of {len(keys):,} pictures")
     return Found(paths, notes)
 
 
-def places(folder: Path) -> dict[str, list[str]]:
-    """Every file in a folder and the folders in it, by its key; several where they share it.
-
-    Raises:
-        UserError: there is no such folder.
-    """
+def files_by_key(folder: Path) -> dict[str, list[str]]:
+    """All files in a folder and its subfolders by `picture_key`; raises UserError without one."""
     if not folder.is_dir():
         raise UserError(folder, "there is no such folder of pictures", "Put the pictures there.")
-    found: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for path in sorted(folder.rglob("*.*")):
-        found.setdefault(picture_key(path.name), []).append(str(path))
-    return found
+        files.setdefault(picture_key(path.name), []).append(str(path))
+    return files
 
 
 def picture_key(name: str) -> str:
-    """A picture's name without folders; COCO's by number, as their names differ by release."""
+    """A picture's name without folders; of COCO the number, since names differ by release."""
     last = name.rsplit("/", 1)[-1]
-    found = NUMBERED.fullmatch(last)
-    return found[1] if found else last
+    number = NUMBERED.fullmatch(last)
+    return number[1] if number else last
 
 
 def row_images(
     model: DualEncoder, paths: Sequence[str], cache: Path | None, how: Arithmetic
 ) -> tuple[Float, Integer, list[str]]:
-    """The vector of each row's picture, each picture computed once.
+    """The vector of each row's picture; each picture is embedded once.
 
     Returns:
-        vectors [kept, width], numbers [kept] of the rows whose picture can be read, and notes.
+        vectors [kept, width], indices [kept] of the rows whose picture can be read, and notes.
     """
     unique = list(dict.fromkeys(paths))
     images, good, notes = image_vectors(model, unique, cache, how)
-    row_of = {unique[place]: row for row, place in enumerate(good)}
-    kept = [n for n, path in enumerate(paths) if path in row_of]
-    return images[[row_of[paths[n]] for n in kept]], np.array(kept, np.int64), notes
+    vector_of = {unique[index]: vector for vector, index in enumerate(good)}
+    kept = [row for row, path in enumerate(paths) if path in vector_of]
+    return images[[vector_of[paths[row]] for row in kept]], np.array(kept, np.int64), notes
 
 
 @dataclass(frozen=True)
@@ -147,17 +139,10 @@ class Crop:
         return f"{self.path}#xywh={','.join(map(str, self.box))}"
 
     def open(self) -> Image.Image:
-        """The part, RGB; what of the box lies past the edge is black, as in ARO's own code.
-
-        Raises:
-            UserError: the picture cannot be read, or the box lies outside.
-        """
-        picture, (x, y, width, height) = open_image(self.path, WHOLE), self.box
-        if (
-            width < 1
-            or height < 1
-            or not (-width < x < picture.width and -height < y < picture.height)
-        ):
+        """The part, RGB, black beyond the picture's edge as in ARO's code."""
+        picture, (x, y, width, height) = open_image(self.path, FULL_SIZE), self.box
+        overlaps = -width < x < picture.width and -height < y < picture.height
+        if width < 1 or height < 1 or not overlaps:
             what = f"the box {self.box} does not lie in a picture of {picture.size}"
             raise UserError(self.path, what, "Fix the box or replace the picture.")
         return picture.crop((x, y, x + width, y + height))
@@ -166,11 +151,11 @@ class Crop:
 def crop_vectors(
     model: DualEncoder, crops: Sequence[Crop], cache: Path | None, how: Arithmetic
 ) -> tuple[Float, Integer, list[str]]:
-    """Unit vectors of parts of pictures; each part is computed once, and cached as pictures are.
+    """Unit vectors of parts of pictures; each part is embedded once and cached.
 
     Returns:
-        vectors float32 [good, width], the places [good] of these among the crops, and notes on
-        the others.
+        vectors float32 [good, width], their indices [good] among the crops, and notes on the
+        others.
 
     Raises:
         UserError: more parts are broken than `how.max_broken` allows, or a vector is not finite.
@@ -180,15 +165,15 @@ def crop_vectors(
     folder = cache / f"{model.image_key()}-{how.precision}-crops" if cache is not None else None
     kept, unique = FeatureCache(folder), {crop.name(): crop for crop in crops}
     keys = {name: f"{identity(crop.path)}#{crop.box}" for name, crop in unique.items()}
-    lacking = [name for name, key in keys.items() if key not in kept]
-    parts = read_pictures(model, lacking, lambda name: unique[name].open())
+    missing = [name for name, key in keys.items() if key not in kept]
+    parts = read_pictures(model, missing, lambda name: unique[name].open())
     broken = compute(model, parts, keys, kept, how.precision, "parts of pictures")
     problems = Problems(how.max_broken)
     for error in broken.values():
         problems.add(error.where, error.what)
     problems.check(len(unique))
     good = np.array([n for n, crop in enumerate(crops) if crop.name() not in broken], np.int64)
-    rows = kept.rows([keys[crops[place].name()] for place in good])
+    rows = kept.rows([keys[crops[index].name()] for index in good])
     if rows is None:
         raise UserError("pictures", "none can be read", "Replace them.")
     vectors = project(model, rows).numpy()

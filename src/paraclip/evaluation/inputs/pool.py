@@ -1,4 +1,4 @@
-"""The pictures that are searched: a folder, a list of names, or vectors made before."""
+"""The pool that is searched: a folder of pictures, a list of names, or stored vectors."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.data.images import SUFFIXES
+from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.scoring.vectors import refuse_infinite
@@ -23,12 +23,12 @@ UNIT = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """What is searched, in a fixed order: ties break by it.
+    """The items that are searched; their order breaks ties.
 
     Args:
         name: folder or file.
-        references: pictures as paths or URLs; empty where only vectors are known.
-        vectors: unit vectors [items, width] made before, or None: then each model makes its own.
+        references: pictures as paths or URLs; empty for stored vectors.
+        vectors: stored unit vectors [items, width], or None: each model embeds the pictures.
         hash: of the names, or of the vector file.
     """
 
@@ -41,7 +41,7 @@ class Pool:
         return len(self.references) if self.vectors is None else len(self.vectors)
 
     def describe(self) -> str:
-        """In words, with the size, for the report."""
+        """The size and the name, for the report."""
         kind = "pictures" if self.vectors is None else "cached vectors"
         return f"{len(self):,} {kind} of {self.name}"
 
@@ -50,13 +50,13 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
     """A pool from a folder of pictures, a text file of names, or a file of vectors.
 
     Args:
-        source: folder (searched to its depths, ordered by path); .txt with a picture's name a
+        source: folder (with its subfolders, ordered by path); .txt with one picture name a
             line; .npy of vectors float32 or float64 [items, width], read block by block.
-        images: folder that the names are relative to; the list's own folder, or `images` in it,
-            if left out.
+        images: folder that the names are relative to; default the list's folder, or `images` in
+            it.
 
     Raises:
-        UserError: nothing there, names twice, vectors that are no unit vectors.
+        UserError: no such pool, no pictures, a duplicate name, vectors whose length is not 1.
     """
     path = Path(source)
     if path.is_dir():
@@ -69,30 +69,30 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
     if path.suffix == ".txt":
         return named_pool(path, Path(images) if images else None)
     hint = "Name a folder of pictures, a .txt of picture names or a .npy of vectors."
-    raise UserError(source, "is no pool", hint)
+    raise UserError(source, "is not a pool", hint)
 
 
 def folder_pool(folder: Path) -> Pool:
-    """All pictures in a folder and the folders in it."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not found:
+    """All pictures in a folder and its subfolders."""
+    paths = picture_files(folder)
+    if not paths:
         raise UserError(folder, "holds no pictures", "Name a folder that has some.")
-    names = [path.relative_to(folder).as_posix() for path in found]
-    place = f"{folder.parent.name}/{folder.name}" if folder.parent.name else folder.name
-    return Pool(place, tuple(map(str, found)), None, text_hash("\n".join(names)))
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    label = f"{folder.parent.name}/{folder.name}" if folder.parent.name else folder.name
+    return Pool(label, tuple(map(str, paths)), None, text_hash("\n".join(names)))
 
 
 def named_pool(listed: Path, images: Path | None) -> Pool:
     """The pictures that a text file names, one a line, in its order."""
     names = read_names(listed)
     folders = [images] if images else [listed.parent, listed.parent / "images"]
-    folder = next((place for place in folders if (place / names[0]).exists()), folders[0])
+    folder = next((path for path in folders if (path / names[0]).exists()), folders[0])
     references = tuple(str(folder / name) for name in names)
     return Pool(listed.name, references, None, text_hash("\n".join(names)))
 
 
 def read_names(listed: Path) -> list[str]:
-    """Lines of a text file, none empty, none twice."""
+    """The lines of a text file without empty ones; raises UserError for a duplicate."""
     try:
         lines = read_bounded(listed, LARGEST_LIST).decode("utf-8").splitlines()
     except FileNotFoundError:
@@ -103,7 +103,7 @@ def read_names(listed: Path) -> list[str]:
     for number, name in enumerate(map(str.strip, lines), start=1):
         if name in seen:
             what = f"{name!r} is there twice (first in line {seen[name]})"
-            raise UserError(f"{listed}:{number}", what, "Take one out.")
+            raise UserError(f"{listed}:{number}", what, "Remove one.")
         if name:
             seen[name] = number
     if not seen:
@@ -112,7 +112,7 @@ def read_names(listed: Path) -> list[str]:
 
 
 def vector_pool(path: Path) -> Pool:
-    """Vectors in a .npy file, memory-mapped; pickled objects are refused."""
+    """Vectors of a .npy file, memory-mapped; pickled objects are refused."""
     hint = "Save unit vectors with numpy.save, float32 [items, width]."
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -127,7 +127,7 @@ def vector_pool(path: Path) -> Pool:
 
 
 def check_unit(block: Float, path: Path, start: int, hint: str) -> None:
-    """Raise for vectors that are not finite or not of length one."""
+    """Raise UserError for vectors that are not finite or whose length is not 1."""
     refuse_infinite(block, str(path), start)
     lengths = np.linalg.norm(block, axis=1)
     bad = np.flatnonzero(abs(lengths - 1) > UNIT)
@@ -137,16 +137,9 @@ def check_unit(block: Float, path: Path, start: int, hint: str) -> None:
 
 
 def refuse_missing(references: Sequence[str], max_broken: float) -> None:
-    """Stop before anything is computed where too many pictures are not there.
+    """Raise UserError if more than `max_broken` (0 to 1) of the pictures are missing.
 
-    Those within the share are left out, named and counted when the pictures are read.
-
-    Args:
-        references: paths (looked for) or URLs (not looked for).
-        max_broken: largest share that may be missing, 0 to 1.
-
-    Raises:
-        UserError: more are missing; it counts them and names the first.
+    This happens before any computation; later steps skip the others. URLs are not checked.
     """
     problems = Problems(max_broken)
     for name in dict.fromkeys(references):

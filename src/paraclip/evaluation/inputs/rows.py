@@ -1,113 +1,101 @@
 """Rows of CSV, TSV, JSONL, JSON and Parquet files as dictionaries, one at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from paraclip.data.delimited import csv_fields, read_fields, tsv_fields
-from paraclip.data.json_stream import JsonStream
-from paraclip.data.lines import bounded_lines, open_source
-from paraclip.data.parquet import ROWS_AT_ONCE, open_parquet, values
+from paraclip.data.captions import BrokenRow
+from paraclip.data.delimited import Splitter, csv_fields, json_objects, read_fields, tsv_fields
+from paraclip.data.json_stream import open_json
+from paraclip.data.parquet import open_parquet, parquet_rows
 from paraclip.data.problems import Problems
-from paraclip.data.record import BrokenRow, json_object
 from paraclip.errors import UserError
 
 Item = TypeVar("Item")
-Row = tuple[str, dict[str, Any]]
-"""Where it stands (`pairs.csv:12`), and its values by column."""
+Values = dict[str, Any]
+"""A row by column."""
 
 
-def read_rows(source: str, problems: Problems) -> Iterator[Row]:
-    """The rows of a table; JSON is an array of objects, or an object of objects.
-
-    Raises:
-        UserError: there is no such file, its kind is unknown, or it is broken as a whole.
-    """
+def read_rows(source: str, problems: Problems) -> Iterator[tuple[str, Values]]:
+    """`file:row` and values of each row of a table, or of a JSON array or object of rows."""
     suffix = Path(source).suffix.lower()
-    if suffix not in READERS:
-        known = ", ".join(READERS)
-        raise UserError(source, f"is of no known kind ({known})", "Convert it to one of these.")
-    return READERS[suffix](source, problems)
+    if suffix not in ROW_READERS:
+        known = ", ".join(ROW_READERS)
+        raise UserError(source, f"has an unknown format ({known})", "Convert it to one of these.")
+    for number, values in ROW_READERS[suffix](source, problems):
+        yield f"{source}:{number}", values
 
 
 def good_rows(
-    source: str | Path, make: Callable[[dict[str, Any], str], Item], problems: Problems
+    source: str | Path, make: Callable[[Values, str], Item], problems: Problems
 ) -> tuple[list[Item], int]:
-    """What is made of each row of a file, and how many were broken.
+    """One item for each row of a file, and the number of broken rows.
 
     Args:
         source: as for `read_rows`.
-        make: from a row and where it stands; it raises BrokenRow for one that is broken.
-        problems: where those are noted.
+        make: makes the item from the values and `file:row`; raises BrokenRow for a broken row.
+        problems: lists broken rows.
 
     Raises:
-        UserError: as `read_rows`; what `make` raises; too many rows are broken.
+        UserError: as `read_rows` and `make`; too many rows are broken.
     """
-    made, before = [], problems.count
-    for where, row in read_rows(str(source), problems):
+    items, before = [], problems.count
+    for where, values in read_rows(str(source), problems):
         try:
-            made.append(make(row, where))
+            items.append(make(values, where))
         except BrokenRow as broken:
             problems.add(where, str(broken))
     skipped = problems.count - before
-    problems.check(len(made) + skipped)
-    return made, skipped
+    problems.check(len(items) + skipped)
+    return items, skipped
 
 
-def read_delimited(source: str, problems: Problems) -> Iterator[Row]:
-    """Rows of a CSV or TSV file with a header."""
-    split = tsv_fields if Path(source).suffix.lower() == ".tsv" else csv_fields
+def refuse_repeated(rows: Iterable[tuple[Hashable, str, str]], hint: str) -> None:
+    """Raise UserError, with the hint, for a row whose key an earlier row has.
+
+    A row consists of its key, the message for a repetition, and `file:row`.
+    """
+    first: dict[Hashable, str] = {}
+    for key, what, where in rows:
+        if key in first:
+            raise UserError(where, f"{what} (first at {first[key]})", hint)
+        first[key] = where
+
+
+def delimited_rows(
+    source: str, problems: Problems, split: Splitter
+) -> Iterator[tuple[int, Values]]:
+    """Line number and values of each row of a CSV or TSV file with a header."""
     rows = read_fields(source, problems, split)
     _, header = next(rows)
     for number, fields in rows:
-        yield f"{source}:{number}", dict(zip(header, fields, strict=True))
+        yield number, dict(zip(header, fields, strict=True))
 
 
-def read_json_lines(source: str, problems: Problems) -> Iterator[Row]:
-    """Rows of a JSONL file, an object a line."""
-    with open_source(source) as stream:
-        for number, line in bounded_lines(stream, source, problems):
-            try:
-                yield f"{source}:{number}", json_object(line)
-            except BrokenRow as broken:
-                problems.add(f"{source}:{number}", str(broken))
+def json_rows(source: str, problems: Problems) -> Iterator[tuple[int, Values]]:
+    """Number and object of each element of a JSON array, or of each value of an object."""
+    with open_json(source) as text:
+        is_object = text.peek() == "{"
+        elements = (text.value() for _ in text.keys()) if is_object else text.elements()  # noqa: SIM118
+        for number, values in enumerate(elements, start=1):
+            if isinstance(values, dict):
+                yield number, values
+            else:
+                problems.add(f"{source}:{number}", "is not a JSON object")
 
 
-def read_json(source: str, problems: Problems) -> Iterator[Row]:
-    """Rows of a JSON array of objects; of an object, its values."""
-    with open_source(source) as stream:
-        text = JsonStream(stream, source)
-        found = keyed_values(text) if text.peek() == "{" else text.elements()
-        for number, row in enumerate(found, start=1):
-            if isinstance(row, dict):
-                yield f"{source}:{number}", row
-                continue
-            problems.add(f"{source}:{number}", "is not a JSON object")
-
-
-def keyed_values(text: JsonStream) -> Iterator[Any]:
-    """The values of a JSON object."""
-    keys = text.keys()
-    for _ in keys:
-        yield text.value()
-
-
-def read_parquet(source: str, problems: Problems) -> Iterator[Row]:
-    """Rows of a Parquet file."""
+def all_parquet_rows(source: str, problems: Problems) -> Iterator[tuple[int, Values]]:
+    """Number and values of each row of a Parquet file."""
     with open_parquet(source) as file:
-        names = file.schema_arrow.names
-        number = 0
-        for batch in file.iter_batches(ROWS_AT_ONCE):
-            for row in zip(*(values(batch.column(name)) for name in names), strict=True):
-                number += 1
-                yield f"{source}:{number}", dict(zip(names, row, strict=True))
+        yield from parquet_rows(file, file.schema_arrow.names)
 
 
-READERS = {
-    ".csv": read_delimited,
-    ".tsv": read_delimited,
-    ".jsonl": read_json_lines,
-    ".ndjson": read_json_lines,
-    ".json": read_json,
-    ".parquet": read_parquet,
+ROW_READERS: dict[str, Callable[[str, Problems], Iterator[tuple[int, Values]]]] = {
+    ".csv": partial(delimited_rows, split=csv_fields),
+    ".tsv": partial(delimited_rows, split=tsv_fields),
+    ".jsonl": json_objects,
+    ".ndjson": json_objects,
+    ".json": json_rows,
+    ".parquet": all_parquet_rows,
 }

@@ -1,14 +1,14 @@
-"""The four ways in which ARO puts a caption's words out of order.
+"""The four shuffles of a caption's words in ARO's order tasks.
 
-After the authors' `perturbations.py`: nouns and adjectives are found by the Penn tags of spaCy's
-`en_core_web_sm`, trigrams are of NLTK's word tokens. Where this differs from the original:
+They follow the authors' `perturbations.py`: Penn tags of spaCy's `en_core_web_sm` mark nouns and
+adjectives, and trigrams consist of NLTK's word tokens. Differences from the original:
 
-* Every caption has a random stream of its own, from the seed and the caption, so that a part of the
-  set is shuffled as the whole is. The original draws one stream through all captions, which also
-  depends on what the model drew before; its very shuffles cannot be had again.
-* NLTK parts sentences with a trained model before it parts words; here a full stop, question or
-  exclamation mark before a blank does (captions have one sentence, nearly always).
-* The spaCy model is whatever version is installed; tags of other versions differ in a few words.
+* The random generator of a caption depends on the seed and the caption, so that a part of the set
+  is shuffled like the whole. The original uses one generator for all captions, whose state also
+  depends on the model; its exact shuffles cannot be reproduced.
+* NLTK splits sentences with a trained model; here a full stop, question or exclamation mark before
+  a space ends a sentence (nearly all captions have one sentence).
+* Any version of the spaCy model is accepted; versions differ in the tags of a few words.
 """
 
 import re
@@ -21,7 +21,7 @@ from paraclip.language.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
 
 LONGEST = 30  # words of a caption, as in the original
 PUNCTUATION = re.compile(r"[.!\"()*#:;~]")
-BLANKS = re.compile(r"\s{2,}")
+SPACES = re.compile(r"\s{2,}")
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -34,54 +34,55 @@ def word_tokens(text: str) -> list[str]:
     return [token for part in parts for token in tokenizer.tokenize(part)]
 
 
-def plain(caption: str) -> str:
-    """Lower case, punctuation as blanks, 30 words at most: the original's `pre_caption`."""
-    text = BLANKS.sub(" ", PUNCTUATION.sub(" ", caption.lower())).rstrip("\n").strip(" ")
+def normalised(caption: str) -> str:
+    """Lower case, spaces for punctuation, at most 30 words: the original's `pre_caption`."""
+    text = SPACES.sub(" ", PUNCTUATION.sub(" ", caption.lower())).rstrip("\n").strip(" ")
     return " ".join(text.split(" ")[:LONGEST])
 
 
-def shuffle_places(
-    tokens: Sequence[str], places: Sequence[int], random: np.random.Generator
+def permuted(
+    tokens: Sequence[str], indices: Sequence[int], random: np.random.Generator
 ) -> list[str]:
-    """The tokens, those at the places changed around among themselves."""
+    """The tokens; those at the indices are permuted."""
     shuffled = list(tokens)
-    for place, source in zip(places, random.permutation(np.asarray(places, np.int64)), strict=True):
-        shuffled[place] = tokens[source]
+    sources = random.permutation(np.asarray(indices, np.int64))
+    for index, source in zip(indices, sources, strict=True):
+        shuffled[index] = tokens[source]
     return shuffled
 
 
 def nouns_and_adjectives(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
-    """Nouns among nouns, adjectives among adjectives."""
+    """Permute the nouns, and separately the adjectives."""
     tokens = [token for token, _ in tagged]
-    for kind in (NOUNS, ADJECTIVES):
-        places = [place for place, (_, tag) in enumerate(tagged) if tag in kind]
-        tokens = shuffle_places(tokens, places, random)
+    for tags in (NOUNS, ADJECTIVES):
+        indices = [index for index, (_, tag) in enumerate(tagged) if tag in tags]
+        tokens = permuted(tokens, indices, random)
     return " ".join(tokens)
 
 
 def all_but_nouns_and_adjectives(
     tagged: Tagged, words: list[str], random: np.random.Generator
 ) -> str:
-    """All others among themselves."""
+    """Permute all other words."""
     tokens = [token for token, _ in tagged]
-    places = [n for n, (_, tag) in enumerate(tagged) if tag not in NOUNS | ADJECTIVES]
-    return " ".join(shuffle_places(tokens, places, random))
+    indices = [n for n, (_, tag) in enumerate(tagged) if tag not in NOUNS | ADJECTIVES]
+    return " ".join(permuted(tokens, indices, random))
 
 
 def within_trigrams(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
-    """Words within each three."""
-    parts = [shuffle_places(part, range(len(part)), random) for part in trigrams(words)]
+    """Permute the words of each trigram."""
+    parts = [permuted(part, range(len(part)), random) for part in trigrams(words)]
     return " ".join(word for part in parts for word in part)
 
 
 def trigrams_themselves(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
-    """The threes, each as it is."""
+    """Permute the trigrams."""
     parts = trigrams(words)
-    return " ".join(word for place in random.permutation(len(parts)) for word in parts[place])
+    return " ".join(word for index in random.permutation(len(parts)) for word in parts[index])
 
 
 def trigrams(words: list[str]) -> list[list[str]]:
-    """Threes of words one after the other; the last may be shorter."""
+    """Consecutive groups of three words; the last may be shorter."""
     return [words[start : start + 3] for start in range(0, len(words), 3)]
 
 
@@ -92,15 +93,15 @@ SHUFFLES: dict[str, Shuffle] = {
     "shuffle_within_trigrams": within_trigrams,
     "shuffle_trigrams": trigrams_themselves,
 }
-"""By the authors' names, in their order."""
+"""By the authors' names and in their order."""
 
 
-def options(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:
-    """For each caption itself and its four shuffles, all made plain."""
-    found = []
+def with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:
+    """Each caption and its four shuffles, all normalised."""
+    rows = []
     for caption, tagged in zip(captions, tagger.tag(captions), strict=True):
         random = np.random.default_rng([seed, zlib.crc32(caption.encode())])
         words = word_tokens(caption)
         shuffled = [shuffle(tagged, words, random) for shuffle in SHUFFLES.values()]
-        found.append([plain(text) for text in (caption, *shuffled)])
-    return found
+        rows.append([normalised(text) for text in (caption, *shuffled)])
+    return rows

@@ -1,13 +1,13 @@
 """Pictures by class for zero-shot classification: ImageNet-1k, or any folder of folders.
 
-Class names and templates of ImageNet are those that open_clip ships (Radford et al. 2021).
+Class names and templates of ImageNet come from open_clip (Radford et al. 2021).
 """
 
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from paraclip.data.images import SUFFIXES
+from paraclip.data.images import picture_files
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot
 from paraclip.evaluation.scoring.vectors import Arithmetic
@@ -18,7 +18,6 @@ GET = {
     "one folder for each of the 1,000 WordNet ids (n01440764/ ...).",
     "image-folder": "Name a folder with one folder of pictures for each class: --images-by-class.",
 }
-MEND = GET["imagenet"]
 VALIDATION = 50_000
 
 
@@ -31,30 +30,31 @@ def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
     folder = data / "imagenet"
     if folder.is_dir():
         folder = folder / "val" if (folder / "val").is_dir() else folder
-        found = [(path.parent.name, path) for path in pictures(folder) if path.parent != folder]
+        by_id = [(path.parent.name, path) for path in picture_files(folder)]
+        by_id = [pair for pair in by_id if pair[1].parent != folder]
         name = f"{folder.parent.name}/{folder.name}"
-        if len(found) != VALIDATION:
+        if len(by_id) != VALIDATION:
             name += f", not the {VALIDATION:,} of its validation set"
     else:
         folder = data / "imagenet_sample"
-        found = [(path.name.split("_")[0], path) for path in pictures(folder)]
+        by_id = [(path.name.split("_")[0], path) for path in picture_files(folder)]
         name = f"a sample of ImageNet-1k ({folder.name}), not its validation set"
-    return ZeroShot("imagenet", imagenet(name, folder, found), how)
+    return ZeroShot("imagenet", imagenet(name, folder, by_id), how)
 
 
-def imagenet(name: str, folder: Path, found: Sequence[tuple[str, Path]]) -> Labelled:
-    """Pictures by WordNet id, with ImageNet's names and 80 templates."""
+def imagenet(name: str, folder: Path, by_id: Sequence[tuple[str, Path]]) -> Labelled:
+    """Pictures given with their WordNet ids, and ImageNet's names and 80 templates."""
     numbers = {wnid: number for number, wnid in enumerate(imagenet_ids())}
-    for wnid, path in found:
+    for wnid, path in by_id:
         if wnid not in numbers:
-            raise UserError(path, f"{wnid!r} is no class of ImageNet-1k", MEND)
-    met = {wnid for wnid, _ in found}
-    lost = [wnid for wnid in numbers if wnid not in met]
-    if lost:
-        what = f"holds no picture of {len(lost):,} of 1,000 classes, the first is {lost[0]}"
-        raise UserError(folder, what, MEND)
+            raise UserError(path, f"{wnid!r} is not a class of ImageNet-1k", GET["imagenet"])
+    present = {wnid for wnid, _ in by_id}
+    missing = [wnid for wnid in numbers if wnid not in present]
+    if missing:
+        what = f"holds no picture of {len(missing):,} of 1,000 classes, the first is {missing[0]}"
+        raise UserError(folder, what, GET["imagenet"])
     names, templates = imagenet_words()
-    ordered = sorted(found, key=lambda pair: (numbers[pair[0]], pair[1]))
+    ordered = sorted(by_id, key=lambda pair: (numbers[pair[0]], pair[1]))
     return Labelled(
         name=name,
         references=tuple(str(path) for _, path in ordered),
@@ -67,7 +67,7 @@ def imagenet(name: str, folder: Path, found: Sequence[tuple[str, Path]]) -> Labe
 
 @cache
 def imagenet_ids() -> tuple[str, ...]:
-    """The 1,000 WordNet ids; their order is that of the classes."""
+    """The 1,000 WordNet ids, in the order of the classes."""
     from timm.data import ImageNetInfo
 
     return tuple(ImageNetInfo().label_names())
@@ -82,38 +82,33 @@ def imagenet_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def simple_templates() -> tuple[str, ...]:
-    """The seven templates that CLIP's authors found to do nearly as well as all 80."""
+    """Seven templates that do nearly as well as all 80, according to CLIP's authors."""
     from open_clip import zero_shot_metadata as words
 
     return tuple(template("{}") for template in words.SIMPLE_IMAGENET_TEMPLATES)
 
 
 def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
-    """Any folder of pictures by class: a class is a folder in it, named as the folder is.
+    """Pictures by class: each subfolder is a class of the same name.
 
     Raises:
         UserError: there is no such folder, it holds fewer than two classes, or one has no picture.
     """
-    place = Path(folder)
-    if not place.is_dir():
+    root = Path(folder)
+    if not root.is_dir():
         raise UserError(folder, "there is no such folder", GET["image-folder"])
-    classes = sorted(path for path in place.iterdir() if path.is_dir() and path.name[0] != ".")
-    found = [pictures(path) for path in classes]
-    empty = [path.name for path, there in zip(classes, found, strict=True) if not there]
+    classes = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    files = [picture_files(path) for path in classes]
+    empty = [path.name for path, of_class in zip(classes, files, strict=True) if not of_class]
     if empty:
         what = f"{len(empty)} of {len(classes)} class folders hold no picture, such as {empty[0]}"
-        raise UserError(folder, what, "Fill them or take them out.")
-    shown = Labelled(
-        name=f"{place.name}/ by folder",
-        references=tuple(str(path) for there in found for path in there),
-        labels=tuple(number for number, there in enumerate(found) for _ in there),
+        raise UserError(folder, what, "Fill or remove them.")
+    pictures = Labelled(
+        name=f"{root.name}/ by folder",
+        references=tuple(str(path) for of_class in files for path in of_class),
+        labels=tuple(number for number, of_class in enumerate(files) for _ in of_class),
         classes=tuple(path.name.replace("_", " ") for path in classes),
         templates=simple_templates(),
         made_of="open_clip's short list",
     )
-    return ZeroShot("image-folder", shown, how)
-
-
-def pictures(folder: Path) -> list[Path]:
-    """All pictures in a folder and the folders in it, by path."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return ZeroShot("image-folder", pictures, how)

@@ -22,7 +22,7 @@ from paraclip.evaluation.scoring.arrays import read_arrays
 from paraclip.files import atomic_path, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.feature_cache import identity
-from paraclip.models.hashing import hash_tensors
+from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import now, package_versions
 
 FORMAT = 2

@@ -11,8 +11,7 @@ from PIL import Image
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import encode_images
-from paraclip.models.prefix_tree import encode_by_prefix_tree
+from paraclip.models.features import encode_images, encode_texts
 
 Float = NDArray[np.floating]
 Integer = NDArray[np.int64]
@@ -47,7 +46,7 @@ def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, labe
     Raises:
         UserError: a vector is not finite.
     """
-    found = encode_by_prefix_tree(model, list(texts), how.batch_size, label, how.precision)
+    found = encode_texts(model, list(texts), how.batch_size, label, how.precision)
     vectors = found.numpy()
     refuse_infinite(vectors, "the model's text vectors")
     return vectors

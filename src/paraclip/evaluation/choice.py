@@ -1,0 +1,105 @@
+"""Choice of models and benchmarks from options: of `evaluate`, of a sweep, of an ablation."""
+
+import re
+import sys
+from pathlib import Path
+
+from paraclip.errors import UserError, nearest
+from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.registry import BENCHMARKS, SUITES, Missing, in_suite, load, maker_of
+from paraclip.evaluation.sources import arithmetic, data_folder
+
+LABEL = re.compile(r"([A-Za-z0-9_+-][A-Za-z0-9_.+-]*)=(.+)")
+
+
+def label_models(given: tuple[str, ...]) -> dict[str, str]:
+    """Names of models by label; the default label of a checkpoint is its file or folder.
+
+    Args:
+        given: NAME or LABEL=NAME.
+
+    Raises:
+        UserError: there is no model, or a label is repeated.
+    """
+    if not given:
+        raise UserError("evaluate", "no model is given", "Name one, such as base=mini.")
+    labelled: dict[str, str] = {}
+    for entry in given:
+        match = LABEL.fullmatch(entry)
+        label, name = match.groups() if match else (default_label(entry), entry)
+        if label in labelled:
+            hint = "Give it another label, as in second=..."
+            raise UserError(entry, f"the label {label!r} is there twice", hint)
+        labelled[label] = name
+    return labelled
+
+
+def default_label(name: str) -> str:
+    """`tuned` for `runs/tuned/best.safetensors`; other names unchanged."""
+    path = Path(name)
+    if path.suffix != ".safetensors" or ":" in name:
+        return name
+    return path.parent.name if path.stem in ("best", "last") and path.parent.name else path.stem
+
+
+def find_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
+    """Benchmarks with their data; see `choose_benchmarks`."""
+    return choose_benchmarks(config)[0]
+
+
+def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str, str]]:
+    """Benchmarks with their data, and the reasons for those of a suite that are left out.
+
+    Benchmarks named by the user need their data. Those of a suite without data are reported on
+    standard error and skipped.
+
+    Raises:
+        UserError: a benchmark or suite is unknown, a named benchmark lacks its data, or all do.
+    """
+    data_folder(config)  # a wrong --data is an error, not a reason to skip
+    if config.benchmarks is not None:
+        return [make_benchmark(name, config) for name in named_benchmarks(config)], {}
+    suite = config.suite or "all"
+    if suite not in SUITES:
+        raise UserError(suite, "is not a suite", nearest(suite, list(SUITES)))
+    benchmarks, left_out = [], {}
+    for name in in_suite(suite):
+        try:
+            benchmarks.append(make_benchmark(name, config))
+        except UserError as reason:
+            if names_sources(config) and not isinstance(reason, Missing):
+                raise  # an option is wrong
+            left_out[name] = str(reason)
+            print(f"paraclip: {name} left out: {reason}", file=sys.stderr)
+    if not benchmarks:
+        hint = "Give --data, or --pairs and --pool."
+        raise UserError("evaluate", "no benchmark has its data", hint)
+    return benchmarks, left_out
+
+
+def names_sources(config: EvaluateConfig) -> bool:
+    """Whether options name data: an error in it is not skipped."""
+    return any((config.pairs, config.pool, config.captions, config.images_by_class))
+
+
+def named_benchmarks(config: EvaluateConfig) -> list[str]:
+    """The names in `--benchmarks`, without duplicates.
+
+    Raises:
+        UserError: a name is unknown, or --suite is given too.
+    """
+    if config.suite is not None:
+        raise UserError("--suite", "--benchmarks is given too", "Give one of the two.")
+    names = [name.strip() for name in (config.benchmarks or "").split(",") if name.strip()]
+    for name in names:
+        if name not in BENCHMARKS:
+            raise UserError(name, "is not a benchmark", nearest(name, list(BENCHMARKS)))
+    return list(dict.fromkeys(names))
+
+
+def make_benchmark(name: str, config: EvaluateConfig) -> Benchmark:
+    """A benchmark with its data."""
+    if BENCHMARKS[name].configured:
+        return maker_of(name)(config)
+    return load(name, data_folder(config), arithmetic(config))

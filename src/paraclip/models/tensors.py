@@ -1,0 +1,51 @@
+"""Hash of tensors, and safetensors files written completely or not at all."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from paraclip.files import atomic_path
+
+OS_ERROR = re.compile(r"os error (\d+)")
+MODE = 0o644  # safetensors creates files that only their owner can read
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bits of tensors, the first 16 hex digits."""
+    digest = sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file completely or not at all.
+
+    Raises:
+        UserError: the disk is full or the path is not writable.
+    """
+    with atomic_path(path) as temporary:
+        with native_disk_errors():
+            save_file(dict(tensors), temporary, metadata)
+        temporary.chmod(MODE)
+
+
+@contextmanager
+def native_disk_errors() -> Iterator[None]:
+    """Raise an `OSError` for a `SafetensorError` that carries an operating system error number."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = OS_ERROR.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), str(error)) from error

@@ -1,0 +1,233 @@
+"""The backend for OpenAI-compatible servers."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import openai
+
+from paraclip.errors import UserError, printable
+from paraclip.paraphrase.backends import Answer, AnswerError
+from paraclip.paraphrase.client import (
+    BoundedClient,
+    check_address,
+    http,
+    parsed,
+    secrets_of,
+    tls_problem,
+)
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.prompts import Prompt
+from paraclip.provenance import without_secrets
+
+OPENAI_URL = "https://api.openai.com/v1"
+PROBE_SECONDS = 15.0
+NEWER_LIMIT = "max_completion_tokens"  # newer OpenAI models use this name for max_tokens
+LONGEST = 4000  # characters kept of one answer
+
+
+class OpenAIBackend:
+    """Any server with OpenAI's chat and completions endpoints.
+
+    The `openai` package repeats requests after time-outs, dropped connections, rate limits (with
+    Retry-After) and server errors, with growing pauses; malformed answers are repeated here.
+    Responses are untrusted: time and size are limited, and the key and the password of the address
+    are removed from them.
+
+    Args:
+        config: model, address, sampling, time-out, retries.
+        base_url: overrides the config's address; no key is sent there.
+
+    Raises:
+        UserError: the model or a required key is missing, or the address is invalid.
+    """
+
+    def __init__(self, config: GenerateConfig, base_url: str | None = None) -> None:
+        self.config = config
+        self.base_url = base_url or address_of(config)
+        self.shown_url = without_secrets(self.base_url)
+        self.model = config.model or os.environ.get("PARACLIP_MODEL", "")
+        self._key = "none" if base_url else os.environ.get("OPENAI_API_KEY", "").strip()
+        self._check()
+        self._secrets = secrets_of(self._key, self.base_url)
+        self._one_by_one = False
+        self._limit_name = "max_tokens"
+        temperature, top_p = config.sampling
+        self.generator = f"{self.model} temperature={temperature} top_p={top_p}"
+        self.identity: dict[str, str] = {}
+        self._client = openai.AsyncOpenAI(
+            base_url=self.base_url,
+            api_key=self._key or "none",
+            timeout=config.timeout,
+            max_retries=config.max_retries,
+            http_client=BoundedClient(config.timeout),
+        )
+
+    def _check(self) -> None:
+        if not self.model:
+            hint = "Name one with --model or PARACLIP_MODEL."
+            raise UserError("--model", "the server's model is not named", hint)
+        if self.base_url == OPENAI_URL and not self._key:
+            hint = "Set OPENAI_API_KEY, or name another server with --base-url."
+            raise UserError("OPENAI_API_KEY", "OpenAI's server needs a key and none is set", hint)
+        if not (self._key.isascii() and self._key.isprintable()):
+            what = "contains a line break or a non-ASCII character, which no key has"
+            raise UserError("OPENAI_API_KEY", what, "Copy the key again.")
+
+    async def start(self) -> None:
+        """Check that the server answers and accepts the key, by asking for its models.
+
+        Raises:
+            UserError: no server answers, it refuses the key, or it is not OpenAI-compatible.
+        """
+        seconds = min(self.config.timeout, PROBE_SECONDS)
+        probe = self._client.with_options(timeout=seconds, max_retries=0)
+        try:
+            response = await probe.get("/models", cast_to=http.Response)
+        except openai.AuthenticationError as error:
+            raise self._wrong_key() from error
+        except openai.APIConnectionError as error:  # includes time-outs
+            raise self._unreachable(error) from error
+        except openai.APIStatusError as error:
+            self._refuse_redirect(error)
+            return  # many servers do not list models
+        except (openai.OpenAIError, ValueError):
+            return
+        if "html" in response.headers.get("Content-Type", "").lower():
+            what = "answers with a web page, so it is not an OpenAI-compatible server"
+            raise UserError(self.shown_url, what, "Check --base-url: most addresses end in /v1.")
+
+    def _wrong_key(self) -> UserError:
+        hint = "Check OPENAI_API_KEY and its rights for the model."
+        return UserError(self.shown_url, "the server refuses the key", hint)
+
+    def _unreachable(self, error: Exception) -> UserError:
+        what, hint = tls_problem(error), "Check http or https in --base-url, or set SSL_CERT_FILE."
+        if what is None:
+            what = "no server answers there"
+            hint = "Start the server, or check --base-url and OPENAI_BASE_URL."
+        return UserError(self.shown_url, what, hint)
+
+    def _refuse_redirect(self, error: openai.APIStatusError) -> None:
+        """Raise UserError if the response is a redirect; captions go to no other server."""
+        if 300 <= error.status_code < 400:
+            target = without_secrets(self._safe(error.response.headers.get("Location", "")))
+            hint = "Give the new address with --base-url, if you trust it."
+            raise UserError(self.shown_url, f"the server redirects to {target!r}", hint) from error
+
+    async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
+        """See `Backend.answer`; asks again if the server ignores `n` and returns fewer answers."""
+        answers: list[Answer] = []
+        while len(answers) < candidates:
+            missing = 1 if self._one_by_one else candidates - len(answers)
+            received = await self._retried(prompt, missing)
+            self._one_by_one = self._one_by_one or len(received) < missing
+            answers += received
+        return answers[:candidates]
+
+    async def _retried(self, prompt: Prompt, count: int) -> list[Answer]:
+        """One request, repeated while the answer is malformed."""
+        problem = ""
+        for _ in range(self.config.max_retries + 1):
+            try:
+                return answers_of(await self._request(prompt, count), self._without_secrets)
+            except ValueError as error:
+                problem = self._safe(f"malformed answer: {error}")
+            except openai.OpenAIError as error:
+                raise self._final(error) from error
+        raise AnswerError(problem)
+
+    def _final(self, error: openai.OpenAIError) -> UserError | AnswerError:
+        """The exception to raise for an error that remains after all retries."""
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            return self._wrong_key()
+        if isinstance(error, openai.NotFoundError):
+            what = f"{self.shown_url} has no such model"
+            return UserError(self.model, what, "Check --model and --base-url.")
+        if isinstance(error, openai.APIStatusError):
+            self._refuse_redirect(error)
+        cause = f" ({error.__cause__})" if isinstance(error, openai.APIConnectionError) else ""
+        return AnswerError(self._safe(f"{type(error).__name__}: {error}{cause}"))
+
+    async def _request(self, prompt: Prompt, count: int) -> Any:
+        """The parsed response; switches to the newer name of the token limit if required."""
+        try:
+            return await self._send(prompt, count)
+        except openai.BadRequestError as error:
+            if self._limit_name == NEWER_LIMIT or NEWER_LIMIT not in str(error):
+                raise
+            self._limit_name = NEWER_LIMIT
+            return await self._send(prompt, count)
+
+    async def _send(self, prompt: Prompt, count: int) -> Any:
+        temperature, top_p = self.config.sampling
+        body: dict[str, Any] = {
+            "model": self.model, "temperature": temperature, "top_p": top_p,
+            self._limit_name: self.config.max_tokens,
+        }  # fmt: skip
+        if count > 1:
+            body["n"] = count
+        if prompt.stop:
+            body["stop"] = list(prompt.stop)
+        if prompt.text is not None:
+            endpoint, body["prompt"] = "/completions", prompt.text
+        else:
+            endpoint, body["messages"] = "/chat/completions", list(prompt.messages or ())
+        # The package's response classes accept any JSON; the body is validated here instead.
+        response = await self._client.post(endpoint, cast_to=http.Response, body=body)
+        return parsed(response.content)
+
+    def _without_secrets(self, text: str) -> str:
+        """The text with the key and the password replaced by ***."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def _safe(self, message: str) -> str:
+        """The message on one printable line of at most 300 characters, without secrets."""
+        return printable(" ".join(self._without_secrets(message).split()))[:300]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+def address_of(config: GenerateConfig) -> str:
+    """The server's address: the option, OPENAI_BASE_URL unless empty, or OpenAI's own.
+
+    Raises:
+        UserError: it is not an address.
+    """
+    if config.base_url is not None:
+        check_address("--base-url", config.base_url)
+        return config.base_url
+    address = os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
+    check_address("OPENAI_BASE_URL", address)
+    return address
+
+
+def answers_of(response: Any, hide: Callable[[str], str]) -> list[Answer]:
+    """The candidates in a response of either endpoint.
+
+    Args:
+        response: parsed JSON, of any shape.
+        hide: removes secrets from a text.
+
+    Raises:
+        ValueError: there are no choices, or a choice is malformed.
+    """
+    try:
+        answers = [_answer_of(choice, hide) for choice in response["choices"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("the response has no choices, or one without a text") from error
+    if not answers:
+        raise ValueError("the response has no choices")
+    return answers
+
+
+def _answer_of(choice: dict[str, Any], hide: Callable[[str], str]) -> Answer:
+    text = choice["message"]["content"] if "message" in choice else choice["text"]
+    # None means that the model refused; encoding replaces lone surrogates.
+    text = hide("" if text is None else text).encode("utf-8", "replace").decode()
+    cut = choice.get("finish_reason") == "length" or len(text) > LONGEST
+    return Answer(text[:LONGEST], cut)
