@@ -23,12 +23,13 @@ from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.models.weights import load_open_clip_state
 from paraclip.training.batches import ALL_TEXTS
 from paraclip.training.config import TrainOptions
-from paraclip.training.feeding import batch_of, batches_ahead
-from paraclip.training.loop import take_step, task_of
+from paraclip.training.examples import task_of
+from paraclip.training.loop import batch_of, batches_ahead
 from paraclip.training.losses.objective import info_nce
 from paraclip.training.optimizer import Part, set_dropout, train_only
 from paraclip.training.prepare import TrainingData
 from paraclip.training.run import Run, precision_of, start
+from paraclip.training.step import take_step
 from paraclip.training.tokens import padding_id
 
 RATE = 1e-4

@@ -11,12 +11,13 @@ from tiny_model import TinyModel
 from torch.nn import functional as F
 from training_rows import COLOURS, make_config, make_features, make_triples
 
-from paraclip.training.feeding import batch_of
-from paraclip.training.forward import learn_from, sides_of
-from paraclip.training.loop import task_of
+from paraclip.training.examples import task_of
+from paraclip.training.loop import batch_of
 from paraclip.training.optimizer import set_dropout, train_only
 from paraclip.training.prepare import TrainingData
 from paraclip.training.run import start
+from paraclip.training.step import learn_from
+from paraclip.training.towers import sides_of
 
 ROWS = np.random.default_rng(3).permutation(24)[:17]
 BASE = {"weights": (1.0, 0.5, 2.0), "image_loss_on": ("caption", "paraphrase_2"), "dropout": 0.3}

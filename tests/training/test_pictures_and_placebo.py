@@ -11,8 +11,7 @@ from paraclip.cli import parse
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
 from paraclip.training.batches import split_rows
-from paraclip.training.examples import picture_keys, shuffled_paraphrases
-from paraclip.training.loop import task_of
+from paraclip.training.examples import picture_keys, shuffled_paraphrases, task_of
 from paraclip.training.prepare import TrainingData
 from paraclip.training.recipes import check_options
 

@@ -106,7 +106,7 @@ def test_where_one_is_gone_all_end_by_themselves_and_say_why(tmp_path, what, cod
 def test_alone_there_is_nothing_to_join_or_to_wait_for():
     assert this_process() == ALONE and ALONE.first and ALONE.share == (0, 1)
     rows = torch.ones(2, 3)
-    assert ALONE.gather(rows, [2]) is rows and ALONE.told_by_first(4) == 4
+    assert ALONE.gather(rows, [2]) is rows and ALONE.from_first(4) == 4
     ALONE.wait()
     with ALONE.first_goes_first():
         ALONE.add_up([rows])

@@ -11,8 +11,10 @@ from training_rows import make_features, make_triples
 from paraclip.cli import main, parse
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
-from paraclip.training.config import AlignConfig, TrainConfig
-from paraclip.training.loop import task_of, train
+from paraclip.training.config import AlignConfig, TrainConfig, TrainOptions
+from paraclip.training.examples import task_of
+from paraclip.training.loop import train
+from paraclip.training.losses.contrast import LOSSES
 from paraclip.training.losses.objective import objective_of
 from paraclip.training.optimizer import make_optimizer, train_only, trained
 from paraclip.training.prepare import TrainingData
@@ -119,3 +121,15 @@ def test_l1_on_no_text_is_refused_and_left_out_is_the_recipe_s():
     check_options(TrainConfig(triples="t"))
     with pytest.raises(UserError, match="--image-loss-on: names no text"):
         check_options(TrainConfig(triples="t", image_loss_on=()))
+
+
+def test_fp16_is_refused_with_a_hint():
+    with pytest.raises(UserError, match=r"--precision: fp16 is no longer supported.*bf16"):
+        check_options(TrainOptions(precision="fp16"))
+
+
+def test_an_unknown_loss_is_refused_and_a_new_one_is_a_line_in_the_table(monkeypatch):
+    with pytest.raises(UserError, match=r"--loss: 'info_nec' is unknown.*info_nce"):
+        check_options(TrainOptions(loss="info_nec"))
+    monkeypatch.setitem(LOSSES, "mine", LOSSES["info_nce"])
+    check_options(TrainOptions(loss="mine"))

@@ -13,6 +13,7 @@ from training_rows import make_config, make_features, make_triples, weights_of
 
 from paraclip.errors import UserError
 from paraclip.training import loop
+from paraclip.training import step as step_module
 from paraclip.training.loop import train
 from paraclip.training.metrics import (
     MEASURED,
@@ -92,7 +93,7 @@ def test_a_run_that_goes_on_is_the_same_run_to_a_tracker(tracker, tmp_path, monk
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
 def test_a_tracker_that_is_not_installed_is_told_before_anything(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("paraclip.training.watchers.find_spec", lambda name: None)
+    monkeypatch.setattr("paraclip.training.metrics.find_spec", lambda name: None)
     with pytest.raises(UserError, match=rf"--track {name}: it is not installed. pip install"):
         tune(tmp_path / "never", track=("jsonl", name))
     assert not (tmp_path / "never").exists()
@@ -111,7 +112,7 @@ def test_watchers_are_closed_where_a_later_one_cannot_start(tmp_path, monkeypatc
 
     first = types.SimpleNamespace(close=lambda: closed.append("first"))
     found = {"first": lambda run: first, "second": refuse}
-    monkeypatch.setattr("paraclip.training.watchers.WATCHERS", found)
+    monkeypatch.setattr("paraclip.training.metrics.WATCHERS", found)
     with pytest.raises(UserError, match="cannot start"):
         Watchers(("first", "second"), Watched(tmp_path, 0, "key", {}))
     assert closed == ["first"]
@@ -252,14 +253,14 @@ def test_a_step_that_went_wrong_is_kept_with_its_rows_and_named(tmp_path, monkey
 
 
 def test_of_the_gradients_those_that_broke_are_named(tmp_path, monkeypatch):
-    model, learn = TinyModel(), loop.learn_from
+    model, learn = TinyModel(), step_module.learn_from
 
     def poison(run, batch):
         losses = learn(run, batch)
         model.text_tower.hidden.bias.grad[0] = torch.inf
         return losses
 
-    monkeypatch.setattr(loop, "learn_from", poison)
+    monkeypatch.setattr(step_module, "learn_from", poison)
     with pytest.raises(UserError, match="step 1: gradient_norm became infinite"):
         tune(tmp_path, model)
     kept = json.loads((tmp_path / "inspect" / "step-1.json").read_text())["inspection"]

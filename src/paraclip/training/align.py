@@ -9,8 +9,8 @@ from typing import cast
 from paraclip.errors import UserError
 from paraclip.models.mini import Mini
 from paraclip.training.config import AlignOptions, RunSettings, settings_of
-from paraclip.training.examples import make_examples
-from paraclip.training.loop import describing, fit
+from paraclip.training.examples import describing, make_examples
+from paraclip.training.loop import fit
 from paraclip.training.losses.objective import CAPTION, CAPTIONS_ONLY
 from paraclip.training.optimizer import Part
 from paraclip.training.prepare import TrainingData

@@ -57,7 +57,8 @@ class LoopOptions(Checked):
     base's own where that is higher."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the towers. auto: bf16 where the processor multiplies it natively."""
+    """Arithmetic of the towers. auto: bf16 where the processor multiplies it natively.
+    fp16 is no longer supported: use bf16."""
 
     tf32: bool = False
     """Let a GPU multiply float32 in TF32: faster, about three digits."""
@@ -96,7 +97,7 @@ class TrainOptions(LoopOptions):
     """Texts that L1 ties to the picture; of several, the mean of their losses. Left out: as the
     recipe has it."""
 
-    loss: Literal["info_nce", "one_way", "sigmoid"] = "info_nce"
+    loss: str = "info_nce"
     """info_nce: both ways, as in the paper. one_way: only from picture, caption or paraphrase_1
     to the other side. sigmoid: SigLIP's, with a learned bias for each loss."""
 

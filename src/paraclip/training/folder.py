@@ -187,7 +187,7 @@ def check_same(path: Path, identity: dict[str, Any]) -> None:
 KEPT = 2
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
-"""Tensors by name, and the place in the run."""
+"""Tensors by name, and the position in the run."""
 
 
 def notice(text: str) -> None:
@@ -199,7 +199,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     """Write tensors and JSON-able facts as one safetensors file, whole or not at all.
 
     Raises:
-        UserError: the disk is full or the place may not be written.
+        UserError: the disk is full or the folder is read-only.
     """
     apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_tensors(apart, path, {"paraclip": json.dumps(facts)})
@@ -219,7 +219,7 @@ def save_state(folder: Path, step: int, tensors: dict[str, Tensor], place: dict[
 
 
 def load_state(path: Path) -> State:
-    """Tensors and place of a state file.
+    """Tensors and position of a state file.
 
     Raises:
         ValueError: the file is damaged.
@@ -237,12 +237,12 @@ def load_state(path: Path) -> State:
 
 
 def state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
-    """Hash of all that a state says."""
+    """Hash of the content of a state."""
     return text_hash(f"{hash_tensors(dict(tensors))} {json.dumps(place, sort_keys=True)}")
 
 
 def state_of_step(folder: Path, step: int) -> State:
-    """The state that another process has found to be whole.
+    """The state that the first process resumes from.
 
     Raises:
         UserError: this process does not see it.
@@ -265,6 +265,6 @@ def newest_state(folder: Path) -> State | None:
         try:
             return load_state(path)
         except ValueError as error:
-            notice(f"{path} is damaged ({error}); going on from the state before it")
+            notice(f"{path} is damaged ({error}); resuming from the state before it")
             path.replace(path.with_suffix(".damaged"))
     return None

@@ -22,18 +22,18 @@ from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import provenance
 from paraclip.training.batches import Batch
 from paraclip.training.folder import write_tensors
-from paraclip.training.forward import sides_of
 from paraclip.training.run import Run
 from paraclip.training.tokens import Integers
+from paraclip.training.towers import sides_of
 
 HINT = "Lower --learning-rate or use --precision fp32; look at {file}."
 
 
-class WentWrong(Exception):
-    """A step whose figures are no numbers or have run away; no weight has been changed by it.
+class StepFailed(Exception):
+    """A step with a figure that is not a number or a loss that diverged; it changed no weight.
 
     Args:
-        what: in words.
+        what: the failure as a clause.
         figures: of the step.
     """
 
@@ -42,7 +42,7 @@ class WentWrong(Exception):
         self.what, self.figures = what, dict(figures)
 
 
-def kept_for_inspection(run: Run, rows: Integers, folder: Path, found: WentWrong) -> UserError:
+def keep_for_inspection(run: Run, rows: Integers, folder: Path, failure: StepFailed) -> UserError:
     """Write the batch of a step that went wrong, and the error that names the file.
 
     `inspect/step-N.json` holds the rows with their ids and texts, the hash of the weights, the
@@ -53,15 +53,15 @@ def kept_for_inspection(run: Run, rows: Integers, folder: Path, found: WentWrong
         run: whose step it is; its first process writes.
         rows: of the batch [B].
         folder: of the run.
-        found: what went wrong.
+        failure: of the step.
     """
     step = run.step + 1
     path = folder / "inspect" / f"step-{step}.json"
     describe = run.task.describe
     record = {
         "step": step,
-        "what": found.what,
-        "figures": {name: repr(value) for name, value in found.figures.items()},
+        "what": failure.what,
+        "figures": {name: repr(value) for name, value in failure.figures.items()},
         "weights": hash_tensors(run.task.model.state_dict()),
         "not_finite": not_finite(run),
         "rows": describe(rows) if describe else [{"row": int(row)} for row in rows],
@@ -70,8 +70,8 @@ def kept_for_inspection(run: Run, rows: Integers, folder: Path, found: WentWrong
         write_tensors(path.with_suffix(".safetensors"), batch_tensors(run, rows), {"step": step})
         facts: dict[str, Any] = provenance(identity=run.identity, inspection=record)
         write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, default=str) + "\n")
-    run.processes.wait()  # the first that ends stops the others, also in the middle of a write
-    return UserError(f"step {step}", found.what, HINT.format(file=path))
+    run.processes.wait()  # the first that ends stops the others, even in the middle of a write
+    return UserError(f"step {step}", failure.what, HINT.format(file=path))
 
 
 def batch_tensors(run: Run, rows: Integers) -> dict[str, Tensor]:
@@ -136,7 +136,7 @@ def margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None)
             diagonal.
 
     Returns:
-        Above 0 where pictures tell their own text; NaN where no picture has any other text.
+        Above 0 where pictures are nearest to their own text; NaN where there is no other text.
     """
     similarity = images.double() @ texts.double().T  # [K, K]
     own = similarity.diagonal().clone()
@@ -157,7 +157,7 @@ def watched_rows(run: Run) -> Integers:
 
 @torch.no_grad()
 def geometry(run: Run) -> dict[str, float]:
-    """`alignment`, `uniformity` and `margin` of the watched rows, those that can be told.
+    """`alignment`, `uniformity` and `margin` of the watched rows, where they are defined.
 
     Alignment is the mean over neighbours in (caption, paraphrase_1, paraphrase_2) as far as the
     run uses them; uniformity that of the last of them; the margin that of the texts of L1.

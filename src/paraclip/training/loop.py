@@ -1,53 +1,39 @@
 """The training loop: one for tuning, for the control and for alignment.
 
-A step, with B rows, T texts a row, K rows that have a picture, D the shared width:
-
-    token chunks --text tower--> texts [T, B, D] ---+
-    cached features [K, F] --projection--> [K, D] --+--> L1, L2, L3 --> gradients --> AdamW
-
-The image tower is not run at all: its features were computed once.
+The image tower is usually not run at all: its features were computed once (`prepare.py`).
 """
 
 import json
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Generator
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-
 from paraclip.data.problems import Problems
-from paraclip.errors import UserError
 from paraclip.files import locked, text_hash
 from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import ahead
 from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
-from paraclip.training.batches import ALL_TEXTS, Batch, row_batches
-from paraclip.training.config import RunSettings, TrainOptions, settings_of
-from paraclip.training.examples import make_examples, picture_keys, shuffled_paraphrases
-from paraclip.training.feeding import batches_ahead
+from paraclip.training.batches import Batch, epoch_batches, row_batches
+from paraclip.training.config import RunSettings, TrainOptions
+from paraclip.training.examples import task_of
 from paraclip.training.folder import RunFolder, notice, open_run
-from paraclip.training.forward import held_out_losses, learn_from, start_biases
-from paraclip.training.inspection import WentWrong, geometry, kept_for_inspection
-from paraclip.training.losses.objective import objective_of, weighted_sum
-from paraclip.training.metrics import Watched, Watchers, is_judged, peak_memory, trouble
+from paraclip.training.inspection import StepFailed, geometry, keep_for_inspection
+from paraclip.training.losses.objective import weighted_sum
+from paraclip.training.metrics import Watched, Watchers, is_judged, peak_memory
 from paraclip.training.optimizer import (
     frozen_tensors,
     has_adapters,
-    learning_rate_share,
     merge_adapters,
-    parts_of,
     set_dropout,
-    set_learning_rates,
     train_only,
 )
 from paraclip.training.prepare import TrainingData
 from paraclip.training.processes import this_process
-from paraclip.training.recipes import check_options, decided, resolved
 from paraclip.training.run import (
     Run,
     Task,
@@ -59,6 +45,7 @@ from paraclip.training.run import (
     start,
     write_checkpoint,
 )
+from paraclip.training.step import batch_losses, start_biases, take_step
 from paraclip.training.tokens import Integers
 
 
@@ -89,50 +76,6 @@ def train(
     return fit(task_of(data, options, settings), out, data.problems)
 
 
-def task_of(
-    data: TrainingData,
-    options: TrainOptions,
-    settings: RunSettings | None = None,
-) -> Task:
-    """The task of `train`, with its arguments; LoRA's matrices are in the model then.
-
-    Raises:
-        UserError: nothing to learn from, or features of another model.
-    """
-    settings = settings_of(options, settings)
-    check_options(options, settings)
-    model, triples = data.model, data.rows
-    options = resolved(options, model.architecture)
-    objective = objective_of(options)
-    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
-    if options.shuffle_paraphrases:
-        texts = shuffled_paraphrases(texts, options.seed)
-    unfrozen = options.image_learning_rate is not None
-    examples = make_examples(
-        model, texts, picture_keys(triples), None if unfrozen else data.features, objective.texts,
-        options.micro_batch,
-        triples[options.negatives].to_pylist() if objective.hard_negatives else None,
-        triples["image"].to_pylist() if unfrozen else None,
-    )  # fmt: skip
-    if not examples.has_image.any() and not any(objective.weights[1:]):
-        hint = "Give the folder of the pictures with --images."
-        raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    facts = {"generators": generators_of(triples), **data.facts}
-    parts = parts_of(model, options)
-    return Task(model, examples, objective, parts, options, settings, facts, describing(triples))
-
-
-def generators_of(triples: pa.Table) -> list[str]:
-    """Names of the generators that wrote the paraphrases, the first 20."""
-    named = triples["generator"].to_pylist() if "generator" in triples.column_names else []
-    return sorted({name for name in named if name})[:20]
-
-
-def describing(triples: pa.Table) -> Callable[[Integers], list[dict[str, Any]]]:
-    """From row numbers to the rows of the table, for people."""
-    return lambda rows: [{"row": int(row), **triples.slice(row, 1).to_pylist()[0]} for row in rows]
-
-
 def fit(task: Task, out: Path, problems: Problems | None = None) -> Path:
     """Train, or resume where a killed run stopped; the model is changed in place.
 
@@ -145,7 +88,7 @@ def fit(task: Task, out: Path, problems: Problems | None = None) -> Path:
         The checkpoint that `settings.choose` names. A finished run returns it at once.
 
     Raises:
-        UserError: another run lies in `out`; the loss is no number; the disk is full.
+        UserError: another run lies in `out`; the loss is not a number; the disk is full.
     """
     options, settings, model = task.options, task.settings, task.model
     train_only(model, task.parts, options.freeze_temperature)
@@ -155,7 +98,7 @@ def fit(task: Task, out: Path, problems: Problems | None = None) -> Path:
     processes.check_alike(identity)
     with locked(out) if processes.first else nullcontext():
         folder = open_run(out, identity, settings.fresh) if processes.first else RunFolder(out)
-        if processes.told_by_first(folder.finished()):
+        if processes.from_first(folder.finished()):
             notice(f"{out} is finished already; --fresh starts it over")
             recall(model, folder.last)
         else:
@@ -219,56 +162,29 @@ def run_steps(run: Run, folder: RunFolder) -> None:
 
 
 def watched(run: Run, folder: RunFolder) -> Watched:
-    """What the watchers are told about the run."""
+    """What the watchers get to know about the run."""
     settings = {**run.task.settings_by_name, "identity": run.identity}
     return Watched(folder.path, run.step, text_hash(json.dumps(run.identity)), settings)
 
 
 def timed_step(run: Run, batch: Batch, folder: RunFolder) -> dict[str, float]:
-    """One step with its speed and memory; where it goes wrong its batch is kept.
+    """One step with its speed and memory; the batch of a step that fails is saved.
 
     `input_wait` is the share of its time in which it had to wait for its rows and pictures.
 
     Raises:
-        UserError: the figures are no numbers, or have run away; it names what was kept.
+        UserError: the step failed; the error names the file with its batch.
     """
     began = time.perf_counter() - run.waited
     try:
         figures = take_step(run, batch)
-    except WentWrong as found:
-        raise kept_for_inspection(run, batch.numbers, folder.path, found) from found
+    except StepFailed as failure:
+        raise keep_for_inspection(run, batch.numbers, folder.path, failure) from failure
     run.step += 1
     seconds = time.perf_counter() - began
     figures["triples_per_second"] = len(batch.numbers) / seconds
     figures["input_wait"] = run.waited / seconds
     return {**figures, "epoch": run.step / run.epoch_steps, **peak_memory(run.device)}
-
-
-def take_step(run: Run, batch: Batch) -> dict[str, float]:
-    """One batch: losses, gradients, AdamW. Returns the figures to log.
-
-    Raises:
-        WentWrong: the figures are no numbers, or have run away; no weight is changed then.
-    """
-    task, options = run.task, run.task.options
-    share = learning_rate_share(run.step, run.total_steps, options.warmup)
-    set_learning_rates(run.optimizer, share)
-    losses = learn_from(run, batch)
-    loss = weighted_sum(losses, task.objective)
-    weights = run.weights.values()
-    norm = get_total_norm([value.grad for value in weights if value.grad is not None])
-    figures = {name: float(value) for name, value in losses.items()}
-    figures |= {"loss": float(loss), "gradient_norm": float(norm)}
-    figures["learning_rate"] = decided(options.learning_rate) * share
-    chance = sum(task.objective.weights) * math.log(max(len(batch.numbers), 2))
-    wrong = trouble(run.course, task.settings.divergence, figures, chance)
-    if wrong:
-        raise WentWrong(wrong, figures)  # before clipping, which would spread what is no number
-    clip_grads_with_norm_(weights, options.clip_norm, norm)
-    run.optimizer.step()
-    run.optimizer.zero_grad()
-    run.temperatures.clamp()
-    return {**figures, "logit_scale": float(task.model.logit_scale.detach())}
 
 
 def judge(run: Run, folder: RunFolder) -> dict[str, float]:
@@ -277,7 +193,7 @@ def judge(run: Run, folder: RunFolder) -> dict[str, float]:
     figures = geometry(run) if first else {}
     if not len(run.held_out):
         return figures
-    losses = run.processes.told_by_first(held_out_losses(run) if first else None)
+    losses = run.processes.from_first(held_out_losses(run) if first else None)
     better = losses["loss"] < run.best_loss
     run.course.judged(better)
     if better:
@@ -285,3 +201,35 @@ def judge(run: Run, folder: RunFolder) -> dict[str, float]:
         if first:
             write_checkpoint(run, folder.best)
     return figures | {f"held_out_{name}": value for name, value in losses.items()}
+
+
+def held_out_losses(run: Run) -> dict[str, float]:
+    """Mean of each loss over the held-out rows, in the same batches every time, no dropout."""
+    options = run.task.options
+    batches = epoch_batches(run.held_out, options.batch_size, options.seed, 0)
+    run.task.model.eval()
+    sums: dict[str, float] = {}
+    for rows in batches:
+        losses = batch_losses(run, run.task.examples.batch(rows).to(run.device))
+        losses["loss"] = weighted_sum(losses, run.task.objective)
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + float(value) / len(batches)
+    run.train_mode()
+    return sums
+
+
+def batches_ahead(run: Run) -> Generator[Batch]:
+    """The batches of all steps still to be done; `run.waited` holds the seconds waited for each."""
+    options = run.task.options
+    rows = row_batches(run.learn, options.batch_size, options.seed, run.step, run.total_steps)
+    with closing(ahead(partial(batch_of, run), rows, workers=1, most=2)) as made:
+        began = time.perf_counter()
+        for _, batch in made:
+            run.waited = time.perf_counter() - began
+            yield batch
+            began = time.perf_counter()
+
+
+def batch_of(run: Run, rows: Integers) -> Batch:
+    """This process's part of a step's rows [B], where the model is."""
+    return run.task.examples.batch(rows, run.processes.share).to(run.device)

@@ -28,7 +28,7 @@ class JsonLines:
 
     Args:
         folder: of the run.
-        after: the step that the run goes on from; what was logged later is dropped, since those
+        after: the step that the run resumes after; later lines are dropped, since those
             steps are taken again.
     """
 
@@ -44,7 +44,7 @@ class JsonLines:
             self.lines.flush()
 
     def close(self) -> None:
-        """Nothing more comes; of a disk that is full `write` has told."""
+        """Close the file; `write` has reported a full disk already."""
         with suppress(OSError):
             self.lines.close()
 
@@ -54,7 +54,7 @@ class TensorBoard:
 
     Args:
         folder: of the run.
-        after: the step that the run goes on from; later points are purged.
+        after: the step that the run resumes after; later points are purged.
     """
 
     def __init__(self, folder: Path, after: int = 0) -> None:
@@ -73,7 +73,7 @@ class TensorBoard:
                 self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
-        """Nothing more comes; of a disk that is full `write` has told."""
+        """Close the file; `write` has reported a full disk already."""
         with suppress(OSError):
             self.board.close()  # type: ignore[no-untyped-call]
 
@@ -102,14 +102,14 @@ PROJECT = "paraclip"
 
 
 class Watcher(Protocol):
-    """Whoever is told each step's figures."""
+    """Receives the figures of each step."""
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """The figures after a step, by name."""
         ...
 
     def close(self) -> None:
-        """Nothing more comes; the run ended or was stopped."""
+        """Close; the run ended or was stopped."""
         ...
 
 
@@ -119,8 +119,8 @@ class Watched:
 
     Args:
         folder: of the run; its name is the run's name.
-        after: the step that it goes on from.
-        key: the same for a run that goes on as for the one that was stopped.
+        after: the step that it resumes after.
+        key: the same for a resumed run as for the one that was stopped.
         settings: JSON-able, shown beside the curves.
     """
 
@@ -219,7 +219,7 @@ class Watchers:
             self.closing = opened.pop_all()
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Tell all of them."""
+        """Write to all of them."""
         for watcher in self.every:
             watcher.write(step, figures)
 
@@ -248,7 +248,7 @@ class Course:
 
     @classmethod
     def of_place(cls, place: Mapping[str, Any]) -> "Course":
-        """What `place` in a state says; a state without it is of a run that did not count yet."""
+        """The course stored in a state; states of older versions have none."""
         return cls(place.get("first_loss"), place.get("stale", 0))
 
     def judged(self, better: bool) -> None:
@@ -269,10 +269,10 @@ def is_judged(options: LoopOptions, step: int, epoch_steps: int, total_steps: in
 def trouble(
     course: Course, divergence: float, figures: Mapping[str, float], chance: float
 ) -> str | None:
-    """What is wrong with a step's figures, in words; None where they are as they should be.
+    """What is wrong with a step's figures, as a clause; None where nothing is.
 
     A loss diverges where it passes `divergence` times the larger of the first step's loss
-    and of chance, which is what a model gets that tells nothing apart.
+    and of chance, the loss of a model that cannot tell anything apart.
 
     Args:
         course: of the run; the first loss is noted here.

@@ -116,7 +116,7 @@ def set_learning_rates(optimizer: AdamW, share: float) -> None:
 def training_tensors(weights: Mapping[str, nn.Parameter], optimizer: AdamW) -> dict[str, Tensor]:
     """All that the next steps depend on: trained weights and moments.
 
-    No random state: every micro-batch of every step has a seed of its own (`grad_cache.Side`).
+    No random state: every micro-batch of every step has a seed of its own (`towers.Side`).
     """
     tensors: dict[str, Tensor] = {}
     for name, value in weights.items():

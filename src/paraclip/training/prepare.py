@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from paraclip.data.captions import Caption
@@ -26,8 +28,9 @@ from paraclip.models.loading import load_model
 from paraclip.progress import track
 from paraclip.starter import resolve
 from paraclip.training.config import TrainOptions
-from paraclip.training.examples import rows_with_numbers
 from paraclip.training.processes import this_process
+
+ROWS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
@@ -219,3 +222,25 @@ def check_pictures(seen: Problems, pictures: int) -> None:
     except UserError as error:
         hint = f"{error.hint} Pictures that were moved are found by their names with --images."
         raise UserError(error.where, error.what, hint) from None
+
+
+def rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
+    """Which rows [N] of features [N, F] have a picture: not NaN throughout.
+
+    A few rows at a time, since the features may lie in a file larger than memory.
+
+    Raises:
+        UserError: a row holds NaN or infinity beside numbers.
+    """
+    has_pictures = np.zeros(len(features), dtype=bool)
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        part = features[start : start + ROWS_AT_ONCE]
+        finite = torch.isfinite(part)
+        has_image = ~torch.isnan(part).all(1) if part.shape[1] else finite.any(1)
+        broken = (has_image & ~finite.all(1)).nonzero()
+        if len(broken):
+            where = f"image features: row {start + int(broken[0]) + 1}"
+            hint = "Compute the features again, in fp32."
+            raise UserError(where, "a value is NaN or infinite", hint)
+        has_pictures[start : start + ROWS_AT_ONCE] = has_image.numpy()
+    return has_pictures

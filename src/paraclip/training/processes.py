@@ -1,4 +1,4 @@
-"""Several processes that train one model: who makes which rows, and what they tell each other.
+"""Several processes that train one model: which rows each computes, and what they exchange.
 
 Each process makes the vectors of its own rows and gathers the others'; each computes its share
 of the similarities' rows against all columns; the gradients are summed. So the gradient is that
@@ -71,18 +71,18 @@ class Processes:
         for tensor, piece in zip(every, pieces, strict=True):
             tensor.copy_(piece.view_as(tensor))
 
-    def told_by_first(self, value: Any) -> Any:
-        """What the first process has here, JSON-able; the others wait for it."""
+    def from_first(self, value: Any) -> Any:
+        """Broadcast a JSON-able value of the first process; the others wait for it."""
         if self.count == 1:
             return value
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        told = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=device)
-        size = torch.tensor([len(told)], device=device)
+        encoded = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=device)
+        size = torch.tensor([len(encoded)], device=device)
         with communicating():
             dist.broadcast(size, src=0)
-            told = told if self.first else told.new_empty(int(size))
-            dist.broadcast(told, src=0)
-        return json.loads(bytes(told.tolist()))
+            encoded = encoded if self.first else encoded.new_empty(int(size))
+            dist.broadcast(encoded, src=0)
+        return json.loads(bytes(encoded.tolist()))
 
     def check_alike(self, identity: Any) -> None:
         """All processes must have the same data, weights and options.
@@ -90,8 +90,8 @@ class Processes:
         Raises:
             UserError: this one has others than the first.
         """
-        here = json.loads(json.dumps(identity))  # as the others are told it: lists, no tuples
-        if self.told_by_first(here) != here:
+        here = json.loads(json.dumps(identity))  # as it arrives at the others: lists, no tuples
+        if self.from_first(here) != here:
             what = f"process {self.rank} has other rows, weights or options than process 0"
             raise UserError("processes", what, "Give all of them the same files and options.")
 
@@ -115,7 +115,7 @@ ALONE = Processes()
 
 
 def this_process() -> Processes:
-    """This process among those that joined; alone where nobody did."""
+    """This process among those that joined; `ALONE` where none did."""
     if not (dist.is_available() and dist.is_initialized()):
         return ALONE
     return Processes(dist.get_rank(), dist.get_world_size())
@@ -154,8 +154,8 @@ class Gather(torch.autograd.Function):
 
 
 LONGEST_WAIT = timedelta(hours=12)
-"""Most that the others wait while one works alone: the first computes image features, or judges. A
-process that is gone is noticed at once, whatever this says."""
+"""Longest wait while the first process works alone: it computes image features, or evaluates. A
+process that died is noticed at once."""
 
 
 def placed(environment: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from paraclip.data.triples import SCHEMA
-from paraclip.errors import UserError
+from paraclip.errors import UserError, nearest
 from paraclip.models.encoder import Architecture
 from paraclip.training.config import (
     LoopOptions,
@@ -13,6 +13,7 @@ from paraclip.training.config import (
     TrainOptions,
     settings_of,
 )
+from paraclip.training.losses.contrast import LOSSES
 from paraclip.training.metrics import check_trackers
 
 Options = TypeVar("Options", bound=LoopOptions)
@@ -36,14 +37,14 @@ FSC-CLIP have it."""
 
 
 def with_recipe(options: OfTraining) -> OfTraining:
-    """The configuration with what its recipe says of the losses."""
+    """The options with the losses' settings of the recipe."""
     return filled(options, RECIPES[options.recipe])
 
 
 def resolved(options: Options, architecture: Architecture) -> Options:
-    """The configuration with every option decided that the base or the recipe decides.
+    """The options with every one filled in that the base or the recipe decides.
 
-    The only place that does so. Its result resolves to itself, and is what a run records.
+    Only here. The result resolves to itself, and is what a run records.
     """
     known = filled(options, RATES_OF_KIND.get(architecture.kind, RATES))
     return filled(known, RECIPES[known.recipe]) if isinstance(known, TrainOptions) else known
@@ -56,9 +57,9 @@ def filled(options: Options, usual: dict[str, Any]) -> Options:
 
 
 def decided(value: float | None) -> float:
-    """An option of a resolved configuration."""
+    """An option that `resolved` has filled in."""
     if value is None:
-        raise AssertionError("the configuration has not been resolved")
+        raise AssertionError("the options have not been resolved")
     return value
 
 
@@ -80,6 +81,9 @@ def check_options(options: LoopOptions, settings: RunSettings | None = None) -> 
     settings = settings_of(options, settings)
     if options.held_out == 0 and options.patience is not None:
         refuse("patience", "needs held-out rows to look at", "Give --held-out a share above 0.")
+    if options.precision == "fp16":
+        what = "fp16 is no longer supported: its gradients overflow"
+        refuse("precision", what, "Use bf16, or fp32 where the GPU has no bf16.")
     check_trackers(settings.track)
     if isinstance(options, TrainOptions):
         check_losses(options)
@@ -88,6 +92,8 @@ def check_options(options: LoopOptions, settings: RunSettings | None = None) -> 
 def check_losses(options: TrainOptions) -> None:
     """Check that some loss is left to learn from, and the texts that go into it."""
     weights = options.weights
+    if options.loss not in LOSSES:
+        refuse("loss", f"{options.loss!r} is unknown", nearest(options.loss, list(LOSSES)))
     if not any(weights):
         what = f"{' '.join(map(str, weights))} leaves nothing to learn"
         refuse("weights", what, "Give at least one above 0.")

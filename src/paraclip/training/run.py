@@ -42,7 +42,7 @@ from paraclip.training.optimizer import (
 from paraclip.training.processes import ALONE, Processes, this_process
 from paraclip.training.tokens import Integers
 
-DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,8 @@ def kept_random_state(device: torch.device) -> AbstractContextManager[None]:
 def arithmetic_of(options: LoopOptions, model: DualEncoder) -> Iterator[None]:
     """TF32 and torch.compile where wanted, only as long as the run is under way.
 
-    On a GPU also the deterministic kernels of those that have one, so that a run that goes on takes
-    the steps of one never stopped; PyTorch warns of those that have none.
+    On a GPU also the deterministic kernels of those that have one, so that a resumed run takes
+    the same steps as one that was never stopped; PyTorch warns of those that have none.
     """
     before = torch.get_float32_matmul_precision()
     strict = torch.are_deterministic_algorithms_enabled()
@@ -211,7 +211,7 @@ def arithmetic_of(options: LoopOptions, model: DualEncoder) -> Iterator[None]:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Compile something small, so that what is missing is told before the first step.
+    """Compile something small, so that a missing compiler is reported before the first step.
 
     Raises:
         UserError: torch.compile does not work here.
@@ -225,7 +225,7 @@ def check_compiler(device: torch.device) -> None:
 
 
 def precision_of(precision: str, device: torch.device) -> str:
-    """fp32, bf16 or fp16; "auto" asks the processor whether it multiplies bf16 natively."""
+    """fp32 or bf16; "auto" asks the processor whether it multiplies bf16 natively."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -260,14 +260,14 @@ def start(task: Task, identity: dict[str, Any], states: Path) -> Run:
         restore_training(weights, optimizer, tensors)
         run.step, run.best_step, run.best_loss = place["step"], place["best_step"], place["best"]
         run.course = Course.of_place(place)
-        notice(f"going on after step {run.step} of {run.total_steps}")
+        notice(f"resuming after step {run.step} of {run.total_steps}")
     return run
 
 
 def same_state(states: Path, processes: Processes) -> State | None:
-    """The newest whole state as the first process finds it; the others read the same file."""
+    """The newest whole state that the first process sees; the others read the same file."""
     state = newest_state(states) if processes.first else None
-    step = processes.told_by_first(state and state[1]["step"])
+    step = processes.from_first(state and state[1]["step"])
     return state if state or step is None else state_of_step(states, step)
 
 
@@ -285,7 +285,7 @@ def write_checkpoint(run: Run, path: Path) -> None:
 
 
 def keep_state(run: Run, folder: RunFolder) -> None:
-    """Write what a killed run goes on from."""
+    """Write the state that a killed run resumes from."""
     tensors = training_tensors(run.weights, run.optimizer)
     place = {"step": run.step, "best_step": run.best_step, "best": run.best_loss}
     place |= asdict(run.course)

@@ -1,7 +1,7 @@
 """The three losses: L = w1·L1(image, text) + w2·L2(caption, paraphrase_1) + w3·L3(paraphrases).
 
-Pure functions of vectors, so that whoever makes the vectors (one pass, chunks, several
-processes) does not matter here.
+Pure functions of vectors: how the vectors were computed (one pass, chunks, several processes)
+does not matter here.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ class Objective:
         image_loss_on: the texts that L1 ties to the picture.
         scales: inverse temperature of L1, L2, L3, None for the model's own.
         learn_scales: whether L2 and L3 each learn their own, from there on.
-        kind: name of the contrastive loss in `contrast.KINDS`.
+        kind: name of the contrastive loss in `contrast.LOSSES`.
         hard_negatives: whether rows bring a text that must not be found.
     """
 
@@ -87,7 +87,7 @@ CAPTIONS_ONLY = Objective(weights=(1.0, 0.0, 0.0), image_loss_on=(CAPTION,))
 
 
 def objective_of(options: TrainOptions) -> Objective:
-    """The losses that a configuration asks for."""
+    """The losses that the options ask for."""
     if options.control:
         return replace(CAPTIONS_ONLY, kind=options.loss)
     options = with_recipe(options)
@@ -127,7 +127,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Vectors:
-    """What the towers made of a batch.
+    """Vectors of a batch.
 
     Args:
         images: unit vectors [K, D] of the rows `Rows.with_image`.
@@ -158,7 +158,7 @@ class Pair:
 
 
 def pairs_of(vectors: Vectors, rows: Rows, objective: Objective) -> Iterator[Pair]:
-    """What L1, L2 and L3 compare; L1 once for each text that it is on."""
+    """The pairs that L1, L2 and L3 compare; L1 once for each of its texts."""
     texts = vectors.texts  # [B, D] each
     if "L1" in objective.names:
         for name in objective.image_loss_on:
