@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def answers(path: Path) -> None:
     """Open a log of answers."""
     from paraclip.paraphrase.log import AnswerLog
 
-    path.rename(path.with_name("answers.jsonl"))
+    with suppress(FileNotFoundError):
+        path.rename(path.with_name("answers.jsonl"))
     AnswerLog(path.with_name("answers.jsonl"), {"model": "fake"}).close()
 
 
@@ -102,7 +104,8 @@ def state(path: Path) -> None:
     """Take up the newest state of a run."""
     from paraclip.training.folder import newest_state, state_name
 
-    path.rename(path.with_name(state_name(1)))
+    with suppress(FileNotFoundError):
+        path.rename(path.with_name(state_name(1)))
     newest_state(path.parent)
 
 

@@ -1,6 +1,6 @@
 """Feed bad inputs to every reader, server client, model loader and option; count the outcomes.
 
-    python benchmarks/bad_inputs.py              # about 4 minutes on 2 cores
+    python benchmarks/bad_inputs.py              # about 5 minutes on 2 cores
     python benchmarks/bad_inputs.py --only servers --show
 
 Each input runs in a forked process of its own with a time and a memory limit. It ends as a clear
@@ -75,8 +75,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=AREAS, help="one area; nothing is kept")
     parser.add_argument("--every", type=int, default=1, help="only every n-th input")
-    parser.add_argument("--seconds", type=float, default=15.0, help="limit of one input")
-    parser.add_argument("--workers", type=int, default=2, help="inputs at once")
+    parser.add_argument("--seconds", type=float, default=40.0, help="limit of one input")
+    parser.add_argument("--workers", type=int, default=3, help="inputs at once")
     parser.add_argument("--show", action="store_true", help="print every input with its outcome")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     options = parser.parse_args()

@@ -42,7 +42,7 @@ from paraclip.evaluation.benchmarks.sugar_crepe_pp import SugarCrepePlusPlus, re
 from paraclip.evaluation.inputs.pairs import read_pairs
 from paraclip.evaluation.inputs.pool import read_names, read_pool
 from paraclip.evaluation.reporting.plots import plot_scores
-from paraclip.evaluation.reporting.report import Report, console_table, read_report
+from paraclip.evaluation.reporting.report import Report, read_report
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.files import cache_folder
@@ -234,7 +234,7 @@ def score(models: dict[str, DualEncoder], data: Path, out: Path, seed: int) -> R
 
 def write_results(reports: dict[int, Report], setup: Setup, folder: Path) -> None:
     """Write the figures of all seeds; print tables."""
-    print(console_table(next(iter(reports.values()))))
+    print(next(iter(reports.values())).table())
     table = {short: over_seeds(list(reports.values()), line) for short, line in FIGURES.items()}
     settings = {name: value for name, value in asdict(setup).items() if name != "heads"}
     settings["heads"] = setup.heads and setup.heads.name

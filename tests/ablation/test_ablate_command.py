@@ -20,7 +20,7 @@ from paraclip.cli import main
 from paraclip.errors import UserError
 from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.reporting.compare import Drawing, compare
-from paraclip.evaluation.reporting.compare_command import choose_pairs
+from paraclip.evaluation.reporting.sides import choose_pairs
 from paraclip.files import locked
 from paraclip.merging.merge import merge
 from paraclip.models.loading import load_model

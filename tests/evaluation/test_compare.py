@@ -14,8 +14,16 @@ from colour_encoder import ColourEncoder
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.config import CompareConfig
-from paraclip.evaluation.reporting.compare import Comparison, Drawing, Row, compare
-from paraclip.evaluation.reporting.compare_command import choose_pairs, compare_command, verdict
+from paraclip.evaluation.reporting.compare import (
+    Comparison,
+    Difference,
+    Drawing,
+    compare,
+    compare_reports,
+    verdict,
+)
+from paraclip.evaluation.reporting.compare_command import compare_command
+from paraclip.evaluation.reporting.sides import choose_pairs
 from paraclip.evaluation.reporting.stored import read_stored
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.scoring.bootstrap import Interval, resample
@@ -95,6 +103,9 @@ def test_two_models_of_one_report(write: Write, capsys: pytest.CaptureFixture[st
     assert "worse: nothing that counts" in shown
     assert "no change that counts: 4 of 6 figures" in shown
     assert "aside" not in shown
+    (comparison,) = compare_reports(config(write("b", {"base": 0.1, "tuned": 0.2})))
+    assert not capsys.readouterr().out
+    assert comparison.table().replace("b/report", "a/report") + "\n" == shown
 
 
 def test_the_row_is_the_paired_bootstrap_of_the_items(write: Write) -> None:
@@ -304,7 +315,7 @@ def test_a_report_with_any_value_of_another_type_is_refused_or_compared(write: W
         (b"\xff\xfe", "is not UTF-8"),
         (b'{"format": NaN}', "holds NaN"),
         (b'{"format": "paraclip-report-1", "models": {}, "benchmarks": [], "provenance": {}}',
-         "it has no model"),
+         "models: Dictionary should have at least 1 item"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_report_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
@@ -348,7 +359,7 @@ def test_items_that_are_a_pipe_are_refused(write: Write) -> None:
 
 def test_fewer_changes_of_the_first_result_are_better() -> None:
     rows = [
-        Row("b", name, 9, True, 40.0, 30.0, Interval(-10.0, -12.0, -8.0), 0.001, 0.002)
+        Difference("b", name, 9, True, 40.0, 30.0, Interval(-10.0, -12.0, -8.0), 0.001, 0.002)
         for name in ("first result changes", "AO@10")
     ]
     better, worse, *_ = verdict(Comparison("one", "two", (1, 1), tuple(rows), ()))

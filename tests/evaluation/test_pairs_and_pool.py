@@ -128,6 +128,8 @@ def test_a_list_of_names_keeps_its_order(tmp_path: Path) -> None:
     listed.write_text("a.png\nb.png\na.png\n")
     with pytest.raises(UserError, match=r"txt:3: 'a.png' is there twice \(first in line 1\)"):
         read_pool(listed)
+    listed.write_text("a" * 300 + "\n")
+    assert read_pool(listed).references == (str(tmp_path / ("a" * 300)),)
     listed.write_text("\n")
     with pytest.raises(UserError, match="names no pictures"):
         read_pool(listed)

@@ -94,8 +94,10 @@ def test_a_broken_row_breaks_no_other(
     assert list(left_out) == ["made-two", "no-module", "no-function", "sts"]
     assert "cannot be loaded" in left_out["no-module"]
     assert "has no function nothing" in left_out["no-function"]
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 4 and told[0].startswith("paraclip: made-two left out: --data: ")
+    assert not capsys.readouterr().err
+    choice.warn_left_out(left_out)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and lines[0].startswith("paraclip: made-two left out: --data: ")
     for name in ("no-module", "no-function"):
         with pytest.raises(UserError, match=name):
             choice.find_benchmarks(EvaluateConfig((), name, data=str(tmp_path)))

@@ -28,19 +28,11 @@ from paraclip.evaluation.reporting.contact_sheet import (
     unlike,
     wrapped,
 )
+from paraclip.evaluation.reporting.page import report_page, section_page
 from paraclip.evaluation.reporting.plots import headlines, plot_scores
-from paraclip.evaluation.reporting.report import (
-    Line,
-    Report,
-    Section,
-    console_table,
-    figure,
-    markdown,
-    read_report,
-    section_markdown,
-    write_json,
-)
+from paraclip.evaluation.reporting.report import Line, Report, Section, read_report, write_json
 from paraclip.evaluation.reporting.stored import read_stored
+from paraclip.evaluation.reporting.tables import figure
 from paraclip.evaluation.reporting.trade_off import plot_trade_off
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
@@ -143,8 +135,8 @@ def test_the_markdown_begins_with_the_headlines_and_folds_the_rest_away(
     report, out = evaluated
     first, *_ = (out / "report.md").read_text().split("\n## ")
     assert "| sts: STS mean of 2 |" in first and "TOT micro" not in first
-    assert "In brackets: difference from base; * its 95 % interval leaves out 0." in first
-    text = section_markdown(report.sections[2], list(report.models))
+    assert "In brackets: difference from base; * its 95 % interval excludes 0." in first
+    text = section_page(report.sections[2], list(report.models))
     shown, folded = text.split("<details><summary>3 further figures</summary>\n\n|")
     assert "| TOT |" in shown and "| TOT micro |" not in shown
     assert "| TOT micro |" in folded and folded.endswith("\n\n</details>")
@@ -195,7 +187,7 @@ def test_a_model_of_text_alone_stands_beside_others_with_dashes(tmp_path: Path) 
     assert np.isnan(retrieval.lines[0].values["text"].value)
     assert np.isfinite(retrieval.lines[0].values["base"].value)
     assert np.isfinite(sts.lines[0].values["text"].value)
-    assert re.search(r"AO@5 +\d+\.\d +- \(-", console_table(report))
+    assert re.search(r"AO@5 +\d+\.\d +- \(-", report.table())
     one, other = (Side(label, (read_stored(tmp_path / "out"),)) for label in models)
     (found,) = compare([(one, other)], Drawing(resamples=20))
     assert {row.benchmark for row in found.rows} == {"sts"}
@@ -206,7 +198,7 @@ def test_a_model_of_text_alone_stands_beside_others_with_dashes(tmp_path: Path) 
 
 def test_the_table_shows_headlines_with_differences(evaluated: tuple[Report, Path]) -> None:
     report, _ = evaluated
-    lines = console_table(report).splitlines()
+    lines = report.table().splitlines()
     assert lines[0].split() == ["control", "base", "tuned"]
     row = next(line for line in lines if line.startswith("  AO@5"))
     assert re.fullmatch(
@@ -242,8 +234,8 @@ def small_report(*values: float, labels: tuple[str, ...] = ("base",)) -> Report:
 
 def test_one_model_is_enough_and_an_undefined_figure_is_a_dash(tmp_path: Path) -> None:
     report = small_report(float("nan"))
-    assert "  STS mean     -" in console_table(report)
-    assert "| STS mean | - [-, -] |" in markdown(report, [])
+    assert "  STS mean     -" in report.table()
+    assert "| STS mean | - [-, -] |" in report_page(report, [])
     write_json(report, tmp_path / "report.json")
     (line,) = read_report(tmp_path / "report.json").sections[0].lines
     assert np.isnan(line.values["base"].value)
@@ -295,7 +287,7 @@ def test_names_from_the_data_are_no_html_in_the_report() -> None:
     report = small_report(50.0)
     report.sections[0].notes.append("<script>alert(1)</script>")
     section = replace(report.sections[0], pool="a folder <img src=x>")
-    shown = markdown(replace(report, sections=[section]), [])
+    shown = report_page(replace(report, sections=[section]), [])
     assert "<script" not in shown and "<img" not in shown and "&lt;img src=x&gt;" in shown
 
 

@@ -262,7 +262,7 @@ def test_a_wrong_share_is_an_error_before_anything_is_loaded(config):
 
 
 def test_a_mixture_overwrites_no_model_and_needs_the_suffix(config):
-    with pytest.raises(UserError, match="is one of the merged models"):
+    with pytest.raises(UserError, match="would be overwritten"):
         merge_command(replace(config, out=config.tuned))
     with pytest.raises(UserError, match="is not the name of a safetensors file"):
         merge_command(replace(config, out="mixed.pt"))

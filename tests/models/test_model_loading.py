@@ -120,6 +120,8 @@ def test_without_a_network_the_hint_is_to_bring_the_file(named, monkeypatch):
         ("tiny:/nowhere/weights.pt", "there is no such file"),
         ("nowhere.safetensors", "there is no such file"),
         ("local-dir:/nowhere", "no open_clip_config.json"),
+        ("/", "no open_clip_config.json"),
+        ("a" * 5000, "mini"),
     ],
 )
 def test_unknown_names_get_the_nearest_as_hint(named, monkeypatch, name, words):

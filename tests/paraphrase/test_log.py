@@ -1,6 +1,7 @@
 """The log of answers: no answer is lost, asked for twice or mixed up."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,12 @@ def test_a_file_that_is_no_log_is_refused_and_stays(
     with pytest.raises(UserError, match="not a log"):
         AnswerLog(path, SETTINGS, fresh)
     assert path.read_text() == content
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "answers.jsonl")
+    with pytest.raises(UserError, match="is a pipe"):
+        AnswerLog(tmp_path / "answers.jsonl", SETTINGS)
 
 
 @pytest.mark.parametrize("settings", ["7", "[]", "null", "[" * 100_000])

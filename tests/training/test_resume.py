@@ -1,5 +1,6 @@
 """A run that was stopped ends with the same bits as one that was not."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -112,6 +113,8 @@ def test_the_newest_state_is_damaged(tmp_path, uninterrupted, damage, capsys):
 def test_states_written_after_damaged_ones_are_kept(tmp_path):
     for step in (7, 8):
         (tmp_path / state.state_name(step)).write_bytes(b"damaged")
+    (tmp_path / state.state_name(9)).mkdir()
+    (tmp_path / state.state_name(10)).symlink_to(state.state_name(10))
     assert state.newest_state(tmp_path) is None
     state.save_state(tmp_path, 2, {"a": torch.ones(2)}, {"step": 2})
     tensors, place = state.newest_state(tmp_path)
@@ -119,6 +122,12 @@ def test_states_written_after_damaged_ones_are_kept(tmp_path):
     state.save_state(tmp_path, 4, {"a": torch.zeros(2)}, {"step": 4})
     names = sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".safetensors")
     assert names == [state.state_name(2), state.state_name(4)]
+
+
+def test_a_state_that_is_a_pipe_is_an_error(tmp_path):
+    os.mkfifo(tmp_path / state.state_name(1))
+    with pytest.raises(UserError, match="is a pipe"):
+        state.newest_state(tmp_path)
 
 
 @pytest.mark.parametrize("part", ["hash", "place"])

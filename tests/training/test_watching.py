@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from paraclip.training.loop import train
 from paraclip.training.metrics import (
     MEASURED,
     Course,
+    JsonLines,
     Watched,
     Watchers,
     check_trackers,
@@ -133,6 +136,25 @@ def test_real_wandb_keeps_the_figures_on_this_machine_where_it_is_told_to(tmp_pa
     pytest.importorskip("wandb", reason="wandb is not installed")
     tune(tmp_path / "tuned", track=("wandb",), epochs=1)
     assert list((tmp_path / "tuned").rglob("*.wandb"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\n", b"[" * 100_000 + b"\n", b'{"loss": 1}\n', b'{"step": "x"}\n', b"[1]\n", b"x\n{}\n"],
+)
+def test_a_foreign_log_is_an_error_and_stays(tmp_path, content):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"metrics\.jsonl"):
+        JsonLines(tmp_path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
+def test_a_log_that_is_not_a_file_is_an_error(tmp_path, make):
+    make(tmp_path / "metrics.jsonl")
+    with pytest.raises(UserError, match=r"metrics\.jsonl"):
+        JsonLines(tmp_path)
 
 
 def test_every_figure_that_is_promised_is_there(tmp_path):

@@ -16,10 +16,8 @@ from paraclip.evaluation.reporting.report import (
     Report,
     Section,
     as_dict,
-    escape,
-    spread,
-    table,
 )
+from paraclip.evaluation.reporting.tables import escape, markdown_table, spread
 from paraclip.evaluation.reporting.trade_off import plot_trade_off
 from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.files import write_text
@@ -39,7 +37,7 @@ def results_table(results: Results, resamples: int) -> str:
     """The table and its notes in Markdown."""
     head = ["", *headers(results.figures), "seeds"]
     rows = [row_cells(results, row) for row in results.rows]
-    return "\n\n".join([table(head, rows), LEGEND, *remarks(results, resamples)])
+    return "\n\n".join([markdown_table(head, rows), LEGEND, *remarks(results, resamples)])
 
 
 def headers(figures: tuple[TableFigure, ...]) -> list[str]:

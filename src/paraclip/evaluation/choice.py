@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from paraclip.errors import UserError, nearest
@@ -44,15 +45,22 @@ def default_label(name: str) -> str:
 
 
 def find_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
-    """Benchmarks with their data; see `choose_benchmarks`."""
-    return choose_benchmarks(config)[0]
+    """`choose_benchmarks` for commands: reports on standard error which ones are left out."""
+    benchmarks, left_out = choose_benchmarks(config)
+    warn_left_out(left_out)
+    return benchmarks
+
+
+def warn_left_out(reasons: Mapping[str, str]) -> None:
+    """Report on standard error the benchmarks that are left out."""
+    for name, reason in reasons.items():
+        print(f"paraclip: {name} left out: {reason}", file=sys.stderr)
 
 
 def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str, str]]:
     """Benchmarks with their data, and the reasons for those of a suite that are left out.
 
-    Benchmarks named by the user need their data. Those of a suite without data are reported on
-    standard error and skipped.
+    Benchmarks named by the user need their data; those of a suite without data are left out.
 
     Raises:
         UserError: a benchmark or suite is unknown, a named benchmark lacks its data, or all do.
@@ -71,8 +79,8 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
             if names_sources(config) and not isinstance(reason, Missing):
                 raise  # an option is wrong
             left_out[name] = str(reason)
-            print(f"paraclip: {name} left out: {reason}", file=sys.stderr)
     if not benchmarks:
+        warn_left_out(left_out)
         hint = "Give --data, or --pairs and --pool."
         raise UserError("evaluate", "no benchmark has its data", hint)
     return benchmarks, left_out

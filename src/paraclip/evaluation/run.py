@@ -14,6 +14,7 @@ from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
 from paraclip.evaluation.reporting.browser import write_browser
 from paraclip.evaluation.reporting.contact_sheet import contact_sheet
 from paraclip.evaluation.reporting.examples import Examples, examples_of
+from paraclip.evaluation.reporting.page import report_page
 from paraclip.evaluation.reporting.plots import plot_scores
 from paraclip.evaluation.reporting.report import (
     Line,
@@ -21,7 +22,6 @@ from paraclip.evaluation.reporting.report import (
     Section,
     compared_with,
     data_hash,
-    markdown,
     write_json,
 )
 from paraclip.evaluation.reporting.trade_off import plot_trade_off
@@ -275,7 +275,7 @@ def write_all(report: Report, run: Run, folder: Path) -> None:
         pages = ["browser.html"] if found else []
     with atomic_path(folder / "items.npz") as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **run.items)  # type: ignore[arg-type]  # names, not options
-    write_text(folder / "report.md", markdown(report, pictures, pages))
+    write_text(folder / "report.md", report_page(report, pictures, pages))
     write_json(report, folder / "report.json")
 
 

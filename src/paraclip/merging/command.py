@@ -8,7 +8,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.choice import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.files import cache_folder
+from paraclip.files import cache_folder, refuse_overwriting
 from paraclip.merging.config import MergeConfig
 from paraclip.merging.merge import check_fit, merge
 from paraclip.merging.sweep import SweepOptions, rising, sweep
@@ -32,8 +32,7 @@ def merge_command(config: MergeConfig) -> None:
     out = Path(config.out)
     if out.suffix != ".safetensors":
         raise UserError(out, "is not the name of a safetensors file", "End it in .safetensors.")
-    if out.resolve() in (Path(config.base).resolve(), Path(config.tuned).resolve()):
-        raise UserError(out, "is one of the merged models", "Name another file to write.")
+    refuse_overwriting(out, (config.base, config.tuned))
     if config.sweep:
         rising(config.sweep)  # before anything is loaded
     device = config.device if config.sweep else "cpu"

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from paraclip.evaluation.reporting.plots import COLOURS, arms, new_figure, save
-from paraclip.evaluation.reporting.report import as_dict, counts, figure, spread, table
+from paraclip.evaluation.reporting.report import as_dict
+from paraclip.evaluation.reporting.tables import counts, figure, markdown_table, spread
 from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.files import write_text
 from paraclip.merging.knee import Figure, admissible, robustness
@@ -32,7 +33,7 @@ def markdown(result: Sweep) -> str:
         *result.notes,
     ]
     rows = [alpha_row(result, index) for index in range(len(result.alphas))]
-    return "\n\n".join([table(head, rows), *notes]) + "\n"
+    return "\n\n".join([markdown_table(head, rows), *notes]) + "\n"
 
 
 def alpha_row(result: Sweep, index: int) -> list[str]:

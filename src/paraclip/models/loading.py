@@ -1,6 +1,7 @@
 """`load_model`: from the name of a model to the model."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,10 @@ def named_model(name: str) -> DualEncoder:
         return SentenceModel.from_wheel()
     if name.startswith(FOLDER):
         return from_folder(Path(name.removeprefix(FOLDER)))
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         return from_folder(Path(name))
     architecture, colon, weights = name.partition(":")
-    if not colon and (Path(name).is_file() or name.endswith(SUFFIXES)):
+    if not colon and (os.path.isfile(name) or name.endswith(SUFFIXES)):
         return from_file(Path(name))
     if not colon:
         raise unknown_name(name)
@@ -103,7 +104,7 @@ def from_folder(folder: Path) -> DualEncoder:
     """
     path = folder / "open_clip_config.json"
     if not path.is_file():
-        own = sorted(folder.glob("**/*.safetensors"))[:3] if folder.is_dir() else []
+        own = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*/*.safetensors"))][:3]
         hint = f"Name one: {', '.join(map(str, own))}" if own else "Check the path."
         raise UserError(
             folder, "is not the folder of a model: it has no open_clip_config.json", hint

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from paraclip.errors import UserError
-from paraclip.files import disk_errors, take_lock, text_hash
+from paraclip.files import check_input, disk_errors, take_lock, text_hash
 from paraclip.paraphrase.backends import Answer
 
 LOG_FORMAT = 1
@@ -47,6 +47,7 @@ class AnswerLog:
         self._keys, self._offsets = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            check_input(path)
             self._file = path.open("ab+")
         try:
             self._open(settings, fresh)

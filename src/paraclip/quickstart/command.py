@@ -15,7 +15,6 @@ from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError, printable
-from paraclip.evaluation.reporting.report import console_table
 from paraclip.files import text_hash
 from paraclip.merging.merge import merge
 from paraclip.models.checkpoint import save_model
@@ -60,7 +59,7 @@ def quickstart_command(config: QuickstartConfig) -> None:
     save_model(models["merged"], job.out / "merged" / "best.safetensors", provenance(merged=mixed))
     announce(5, "Scoring base, control, tuned and merged on the held-out pictures")
     report = score_held_out(models, job.split.held_out, triples, job.out, config)
-    print(f"\n{console_table(report)}\n\n{output_paths(job.out)}")
+    print(f"\n{report.table()}\n\n{output_paths(job.out)}")
 
 
 def announce(number: int, stage: str) -> None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from paraclip.errors import UserError
-from paraclip.files import read_bounded, text_hash, write_text
+from paraclip.files import check_input, read_bounded, text_hash, write_text
 from paraclip.models.tensors import hash_tensors, save_tensors
 from paraclip.provenance import provenance
 
@@ -223,13 +223,15 @@ def load_state(path: Path) -> State:
 
     Raises:
         ValueError: the file is damaged.
+        UserError: it is a pipe or a device.
     """
+    check_input(path)
     try:
         with safe_open(path, "pt") as opened:
             facts = json.loads((opened.metadata() or {})["paraclip"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         place, found = facts["place"], facts["hash"]
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise ValueError(str(error)) from error
     if state_hash(tensors, place) != found:
         raise ValueError("its content does not match its hash")

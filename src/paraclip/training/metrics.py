@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -16,9 +17,10 @@ from typing import Any, Protocol
 import torch
 
 from paraclip.errors import UserError, nearest
-from paraclip.files import atomic_path, disk_errors
+from paraclip.files import atomic_path, disk_errors, read_bounded
 from paraclip.training.config import LoopOptions
 
+LARGEST_LOG = 2 * 2**30  # bytes of metrics.jsonl
 MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
 """Figures of the machine: a run that is made again has others."""
 
@@ -79,19 +81,31 @@ class TensorBoard:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of a `metrics.jsonl`; a last line cut short by a kill is left out."""
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    """The lines of a `metrics.jsonl`, without a last line that a kill cut short.
+
+    Raises:
+        UserError: the file is not a log of steps.
+    """
+    hint = "Name another output folder, or move this file."
+    try:
+        lines = read_bounded(path, LARGEST_LOG).decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(path, f"cannot be read ({error})", hint) from error
+    steps = []
+    for number, line in enumerate(lines, start=1):
         try:
-            found.append(json.loads(line))
-        except ValueError:
-            break
-    return found
+            figures = json.loads(line)
+            steps.append({**figures, "step": int(figures["step"])})
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            if number == len(lines) and isinstance(error, json.JSONDecodeError):
+                break
+            raise UserError(f"{path}:{number}", "is not a line of a log of steps", hint) from error
+    return steps
 
 
 def keep_until(path: Path, step: int) -> None:
     """Drop the lines of later steps from a `metrics.jsonl` that may exist."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return
     kept = [line for line in read_metrics(path) if line["step"] <= step]
     with atomic_path(path) as temporary:

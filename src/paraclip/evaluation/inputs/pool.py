@@ -86,7 +86,7 @@ def named_pool(listed: Path, images: Path | None) -> Pool:
     """The pictures that a text file names, one a line, in its order."""
     names = read_names(listed)
     folders = [images] if images else [listed.parent, listed.parent / "images"]
-    folder = next((path for path in folders if (path / names[0]).exists()), folders[0])
+    folder = next((path for path in folders if os.path.exists(path / names[0])), folders[0])
     references = tuple(str(folder / name) for name in names)
     return Pool(listed.name, references, None, text_hash("\n".join(names)))
 

@@ -1,53 +1,38 @@
-"""What changed between two models, by how much, and whether it counts.
+"""Differences between two models, with their intervals and p-values.
 
-For every figure that both have: the difference with its 95 % interval from a bootstrap over items
-(paired where both were scored on the same items: they then see the same draws), a p-value of it,
-and that p-value after Holm's correction over all figures compared. Several runs of a model (seeds)
-are a second level of the bootstrap.
+Each figure that both models have gets the difference with its 95 % interval from a bootstrap over
+items (paired with the same draws if both were scored on the same items), its p-value, and the
+p-value after Holm's correction over all figures. Several runs of a model (seeds) are a second
+level of the bootstrap.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric
+from paraclip.evaluation.benchmark import LOWER_IS_BETTER, Metric
+from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.reporting.report import Line
-from paraclip.evaluation.reporting.stored import Stored
-from paraclip.evaluation.reporting.unlike import unlike
+from paraclip.evaluation.reporting.sides import Side, choose_pairs
+from paraclip.evaluation.reporting.stored import differences_in_origin
+from paraclip.evaluation.reporting.tables import aligned, figure, spread
 from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
 from paraclip.evaluation.scoring.significance import holm, over_seeds, p_value
 
 Float = NDArray[np.floating]
 
 LEVEL = 0.05
-APART = 1_000_003  # added to the seed of the second model where nothing is paired
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One of the two models compared, as one run or several.
-
-    Args:
-        label: of the model in its reports.
-        runs: a report for each seed.
-    """
-
-    label: str
-    runs: tuple[Stored, ...]
-
-    @property
-    def name(self) -> str:
-        """Label with its file, for people."""
-        first = self.runs[0].path
-        more = f" and {len(self.runs) - 1} more" if len(self.runs) > 1 else ""
-        return f"{self.label} ({first.parent.name}/{first.name}{more})"
+APART = 1_000_003  # added to the seed of the second model if nothing is paired
+HEAD = ["", "items", "first", "second", "difference [95 %]", "p", "Holm", "counts"]
 
 
 @dataclass(frozen=True)
-class Row:
+class Difference:
     """One figure of both models, in percent (correlations times 100).
 
     Args:
@@ -77,24 +62,38 @@ class Row:
         """Whether the difference counts at the 5 % level."""
         return self.adjusted < LEVEL
 
+    @property
+    def gain(self) -> float:
+        """The difference, above zero if the second is better."""
+        return -self.difference.value if self.metric in LOWER_IS_BETTER else self.difference.value
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models set against each other.
+    """The figures of two models.
 
     Args:
         first: name of the first.
         second: name of the second.
-        seeds: runs of either.
-        rows: a figure each.
-        warnings: what makes the comparison less than fair, each a sentence with names.
+        seeds: number of runs of either.
+        rows: one for each figure.
+        warnings: other data, precision or versions, each a sentence with names.
     """
 
     first: str
     second: str
     seeds: tuple[int, int]
-    rows: tuple[Row, ...]
+    rows: tuple[Difference, ...]
     warnings: tuple[str, ...]
+
+    def table(self) -> str:
+        """Warnings, figures and verdict as text for the console."""
+        lines = [f"warning: {warning}" for warning in self.warnings]
+        lines += [f"first:  {self.first}", f"second: {self.second}", ""]
+        rows: list[list[str]] = [HEAD]
+        for benchmark, members in groupby(self.rows, lambda row: row.benchmark):
+            rows += [[benchmark], *map(cells, members)]
+        return "\n".join([*lines, *aligned(rows), "", *verdict(self)])
 
 
 @dataclass(frozen=True)
@@ -112,30 +111,37 @@ class Drawing:
     every_metric: bool = False
 
 
+def compare_reports(config: CompareConfig) -> list[Comparison]:
+    """Compare the models that the options name.
+
+    Raises:
+        UserError: a report is missing or damaged, or the options do not name two models.
+    """
+    how = Drawing(config.resamples, config.seed, config.all_metrics)
+    return compare(choose_pairs(config), how)
+
+
 def compare(pairs: Sequence[tuple[Side, Side]], how: Drawing) -> list[Comparison]:
     """Compare each first with its second; Holm's correction is over the figures of all pairs.
 
     Raises:
         UserError: two have no figure in common, or the items are missing.
     """
-    found = [(first, second, *compare_rows(first, second, how)) for first, second in pairs]
-    adjusted = iter(holm([row.p for _, _, rows, _ in found for row in rows]))
+    compared = [(first, second, *compare_rows(first, second, how)) for first, second in pairs]
+    adjusted = iter(holm([row.p for _, _, rows, _ in compared for row in rows]))
     return [
         Comparison(
             first.name, second.name, (len(first.runs), len(second.runs)),
-            tuple(with_adjusted(row, next(adjusted)) for row in rows), warnings,
+            tuple(replace(row, adjusted=next(adjusted)) for row in rows), warnings,
         )
-        for first, second, rows, warnings in found
+        for first, second, rows, warnings in compared
     ]  # fmt: skip
 
 
-def with_adjusted(row: Row, adjusted: float) -> Row:
-    """The row with its corrected p-value."""
-    return Row(**{**vars(row), "adjusted": adjusted})
-
-
-def compare_rows(first: Side, second: Side, how: Drawing) -> tuple[list[Row], tuple[str, ...]]:
-    """All figures in common, and what is unlike."""
+def compare_rows(
+    first: Side, second: Side, how: Drawing
+) -> tuple[list[Difference], tuple[str, ...]]:
+    """All figures in common, and the warnings."""
     warnings: list[str] = []
     rows = []
     for benchmark, lines in shared_lines(first, second, how.every_metric):
@@ -144,8 +150,8 @@ def compare_rows(first: Side, second: Side, how: Drawing) -> tuple[list[Row], tu
             for side in (first, second)
             for run in side.runs
         ]
-        told, same = unlike(benchmark, sections)
-        warnings += told
+        unlike, same = differences_in_origin(benchmark, sections)
+        warnings += unlike
         rows += [compare_line(first, second, benchmark, line, how, same) for line in lines]
     if not rows:
         what = f"has no figure in common with {second.name}"
@@ -178,7 +184,7 @@ def alone(first: Side, second: Side) -> list[str]:
 
 def compare_line(
     first: Side, second: Side, benchmark: str, line: Line, how: Drawing, same: bool
-) -> Row:
+) -> Difference:
     """One figure."""
     ones, others = (
         [run.metric(benchmark, line, side.label) for run in side.runs] for side in (first, second)
@@ -188,7 +194,7 @@ def compare_line(
     was, now = (100 * float(np.mean([m.value() for m in side])) for side in (ones, others))
     difference = interval(now - was, drawn)
     size = len(ones[0].items)
-    return Row(benchmark, line.name, size, paired, was, now, difference, p_value(drawn), 1.0)
+    return Difference(benchmark, line.name, size, paired, was, now, difference, p_value(drawn), 1.0)
 
 
 def drawn_difference(
@@ -208,3 +214,33 @@ def drawn_difference(
 def drawn_runs(runs: Sequence[Metric], how: Drawing, seed: int) -> Float:
     """Resamples of every run [runs, resamples], in percent, all with the same draws."""
     return np.stack([100 * resample(metric, how.resamples, seed) for metric in runs])
+
+
+def cells(row: Difference) -> list[str]:
+    """A row of the table."""
+    p, adjusted = (f"{p:.4f}" if math.isfinite(p) else "-" for p in (row.p, row.adjusted))
+    return [
+        f"  {row.metric}" + ("" if row.paired else " unpaired"), f"{row.items:,}",
+        figure(row.first), figure(row.second), spread(row.difference, signed=True), p, adjusted,
+        "yes" if row.counts else "no",
+    ]  # fmt: skip
+
+
+def verdict(comparison: Comparison) -> list[str]:
+    """The figures that count, below the table."""
+    counting = [row for row in comparison.rows if row.counts]
+    better, worse = (
+        ", ".join(f"{x.benchmark} {x.metric} {figure(x.difference.value, True)}" for x in rows)
+        for rows in ([x for x in counting if x.gain > 0], [x for x in counting if x.gain < 0])
+    )
+    lines = [
+        f"better: {better or 'nothing that counts'}",
+        f"worse: {worse or 'nothing that counts'}",
+        f"no change that counts: {len(comparison.rows) - len(counting)} of {len(comparison.rows)} "
+        "figures",
+        f"counts: p under {LEVEL:g} after Holm's correction over all figures compared",
+    ]
+    first, second = comparison.seeds
+    if max(first, second) > 1:
+        lines.append(f"runs (seeds): {first} of the first, {second} of the second")
+    return lines

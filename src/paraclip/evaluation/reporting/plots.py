@@ -5,7 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from paraclip.evaluation.reporting.report import Line, Report, figure
+from paraclip.evaluation.reporting.report import Line, Report
+from paraclip.evaluation.reporting.tables import figure
 from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.files import atomic_path
 

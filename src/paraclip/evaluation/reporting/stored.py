@@ -1,6 +1,7 @@
-"""A report on disk with the score of every item, read for a comparison."""
+"""A report on disk with the score of every item, read for comparisons."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from paraclip.evaluation.benchmark import VALUES, Metric
 from paraclip.evaluation.reporting.report import Line, Report, Section, read_report
 from paraclip.evaluation.scoring.arrays import read_arrays
 
-AGAIN = "Make it again: paraclip evaluate."
+AGAIN = "Evaluate again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +32,12 @@ class Stored:
 
     def section(self, name: str) -> Section | None:
         """The benchmark of that name."""
-        return next((found for found in self.report.sections if found.name == name), None)
+        return next((section for section in self.report.sections if section.name == name), None)
 
     def scored(self, section: str, label: str) -> set[str]:
         """Names of the figures that a model has in a benchmark."""
-        found = self.section(section)
-        lines = [] if found is None else found.lines
+        stored = self.section(section)
+        lines = [] if stored is None else stored.lines
         return {
             line.name
             for line in lines
@@ -51,17 +52,17 @@ class Stored:
         Raises:
             UserError: the items are not there, or the report is older than comparisons.
         """
-        place = f"{section}/{label}/{line.name}"
+        key = f"{section}/{label}/{line.name}"
         if line.statistic not in VALUES:
             what = f"does not say how {line.name} of {section} is made of its items"
             raise UserError(self.path, what, AGAIN)
-        if place not in self.items:
-            what = f"has no {place}, which report.json has"
+        if key not in self.items:
+            what = f"has no {key}, which report.json has"
             raise UserError(self.path.with_name("items.npz"), what, AGAIN)
-        groups, clusters = (self.items.get(f"{place}:{part}") for part in ("groups", "clusters"))
-        items = self.items[place]
+        groups, clusters = (self.items.get(f"{key}:{part}") for part in ("groups", "clusters"))
+        items = self.items[key]
         if not fit_together(items, groups, clusters, line.statistic):
-            what = f"has arrays of {place} that do not fit together"
+            what = f"has arrays of {key} that do not fit together"
             raise UserError(self.path.with_name("items.npz"), what, AGAIN)
         return Metric(line.name, items, line.statistic, groups, clusters)  # type: ignore[arg-type]
 
@@ -102,3 +103,63 @@ def read_items(path: Path) -> dict[str, NDArray[Any]]:
         raise UserError(path, "is not beside its report", hint) from None
     except (OSError, ValueError) as error:
         raise UserError(path, f"cannot be read ({error})", AGAIN) from error
+
+
+Origin = tuple[Path, Report, Section | None, str]
+"""File, report, benchmark in it, label of the model."""
+
+
+def differences_in_origin(benchmark: str, origins: Sequence[Origin]) -> tuple[list[str], bool]:
+    """Warnings about results that come from other data, precision or versions than the first.
+
+    Args:
+        benchmark: its name.
+        origins: the results compared, each with its file.
+
+    Returns:
+        sentences, and whether all were scored on the same data and pool (so that items pair).
+    """
+    warnings: list[str] = []
+    same = True
+    path, report, section, label = origins[0]
+    for other_path, other_report, other, other_label in origins[1:]:
+        if section is None or other is None:
+            continue
+        beside = f"{benchmark}: {path} and {other_path}"
+        if section.data_hash != other.data_hash:
+            same = False
+            named = ", ".join(differing(section, other))
+            warnings.append(f"{beside} were made with other data ({named}); nothing is paired")
+        one, two = (
+            made_with(*found)
+            for found in ((report, section, label), (other_report, other, other_label))
+        )
+        warnings += [
+            f"{beside} were made with other {name} ({one[name]} and {two[name]})"
+            for name in one
+            if one[name] != two[name]
+        ]
+    return warnings, same
+
+
+def differing(one: Section, two: Section) -> list[str]:
+    """Names of the facts about the data that differ, with both values."""
+    first, second = ({"pool in words": s.pool, **s.data} for s in (one, two))
+    names = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+    return [f"{name} {short(first.get(name))} and {short(second.get(name))}" for name in names]
+
+
+def short(value: Any) -> str:
+    """A value in few characters."""
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def made_with(report: Report, section: Section, label: str) -> dict[str, Any]:
+    """Precision and versions behind a model's figures in a benchmark."""
+    made = section.made.get(label, {})
+    versions = made.get("versions") or report.provenance.get("versions")
+    versions = versions if isinstance(versions, dict) else {}
+    precision = made.get("precision", report.provenance.get("precision"))
+    named = {f"{name} version": versions.get(name) for name in ("paraclip", "torch")}
+    return {"precision": precision, **named}

@@ -1,0 +1,90 @@
+"""Which models of which reports are compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paraclip.errors import UserError
+from paraclip.evaluation.config import CompareConfig
+from paraclip.evaluation.reporting.report import compared_with
+from paraclip.evaluation.reporting.stored import Stored, read_stored
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the two models compared, as one run or several.
+
+    Args:
+        label: of the model in its reports.
+        runs: a report for each seed.
+    """
+
+    label: str
+    runs: tuple[Stored, ...]
+
+    @property
+    def name(self) -> str:
+        """The label with its file."""
+        first = self.runs[0].path
+        more = f" and {len(self.runs) - 1} more" if len(self.runs) > 1 else ""
+        return f"{self.label} ({first.parent.name}/{first.name}{more})"
+
+
+def choose_pairs(config: CompareConfig) -> list[tuple[Side, Side]]:
+    """The models to compare, by the rules of `CompareConfig`.
+
+    Raises:
+        UserError: no report is named, more than two models are, or a report lacks a model.
+    """
+    if not config.reports:
+        raise UserError("compare", "no report is named", "Name report.json of an evaluation.")
+    if len(config.models) > 2:
+        raise UserError("--models", f"{len(config.models)} are named", "Name one or two.")
+    reports = tuple(read_stored(path) for path in config.reports)
+    against = tuple(read_stored(path) for path in config.against)
+    if against:
+        return across_reports(reports, against, config.models)
+    if len(reports) == 2 and len(config.models) < 2:
+        return across_reports(reports[:1], reports[1:], config.models)
+    return [within_reports(reports, config.models)]
+
+
+def within_reports(reports: tuple[Stored, ...], models: Sequence[str]) -> tuple[Side, Side]:
+    """Two models of the same reports; each report is a seed."""
+    labels = list(reports[0].report.models)
+    first = models[0] if len(models) == 2 else compared_with(labels)[0]
+    default = "tuned" if "tuned" in labels and first != "tuned" else labels[-1]
+    second = models[-1] if models else default
+    if first == second:
+        what = f"there is nothing to set {first} against"
+        raise UserError(reports[0].path, what, "Name another report, or two --models.")
+    return side(first, reports), side(second, reports)
+
+
+def across_reports(
+    reports: tuple[Stored, ...], against: tuple[Stored, ...], models: Sequence[str]
+) -> list[tuple[Side, Side]]:
+    """Models of one set of reports against another: the named ones, else those of equal label."""
+    if models:
+        return [(side(models[0], reports), side(models[-1], against))]
+    known = [set(stored.report.models) for stored in (*reports, *against)]
+    common = [label for label in reports[0].report.models if all(label in some for some in known)]
+    if common:
+        return [(side(label, reports), side(label, against)) for label in common]
+    if all(len(some) == 1 for some in known):
+        (first,), (second,) = reports[0].report.models, against[0].report.models
+        return [(side(first, reports), side(second, against))]
+    what = "the reports have no model of the same label"
+    raise UserError("compare", what, "Name the first and the second with --models.")
+
+
+def side(label: str, runs: tuple[Stored, ...]) -> Side:
+    """The model of that label in all these reports.
+
+    Raises:
+        UserError: one has none.
+    """
+    for run in runs:
+        if label not in run.report.models:
+            hint = f"It has {', '.join(run.report.models)}."
+            raise UserError(run.path, f"has no model {label!r}", hint)
+    return Side(label, runs)
