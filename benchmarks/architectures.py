@@ -3,12 +3,12 @@
     python benchmarks/architectures.py
     python benchmarks/architectures.py --names ViT-B-32 ViT-B-16-SigLIP
 
-Weights are random and the networks small (two layers, narrow), so that all of them take minutes on
-one core; picture sizes, context lengths, pooling, activation and preprocessing are untouched. Text
-towers and tokenizers of Hugging Face are replaced by tiny ones of the same kind. The same file of
-weights is loaded by tag and by path in ParaCLIP, and by tag in open_clip; an architecture counts as
-loaded if activation, prepared pixels and vectors are those of open_clip for each way in which its
-published weights differ. No network is used.
+Weights are random and the networks small (two narrow layers), so that all take minutes on one core.
+Picture sizes, context lengths, pooling, activation and preprocessing are unchanged. Text towers and
+tokenizers of Hugging Face are replaced by tiny ones of the same kind. The same file of weights is
+loaded by tag and by path in ParaCLIP, and by tag in open_clip. An architecture counts as loaded if
+activation, pixels and vectors match open_clip for every activation and preprocessing of its
+published weights. The network is not used.
 """
 
 import argparse
@@ -45,7 +45,7 @@ WORDS = ["a", "red", "blue", "disc", "square", "on", "white", "paper", "small"]
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 END = 3  # id of [SEP]
 FOUR = (1, 1, 1, 1)
-SMALL_TIMM = {  # by the beginning of the name; the first that fits
+SMALL_TIMM = {  # by the start of the name; the first match
     "convnext": {"depths": FOUR, "dims": (16, 32, 64, 128)},
     "swin": {"depths": FOUR, "embed_dim": 32, "num_heads": (1, 2, 4, 8)},
     "fastvit_mci3": {"layers": (1, *FOUR), "embed_dims": (16, 32, 64, 128, 256)},
@@ -58,19 +58,19 @@ SMALL_TIMM = {  # by the beginning of the name; the first that fits
 
 
 @dataclass
-class Row:
-    """What was found for an architecture.
+class ArchitectureRow:
+    """Result of an architecture.
 
     Args:
-        name: as open_clip calls it.
-        tags: how many published weights it has.
-        settings: of how many kinds these are, in activation and preprocessing.
+        name: open_clip's.
+        tags: number of published weights.
+        settings: number of different activations and preprocessings among them.
         reason: why it does not load; empty if it does.
-        activation: whether all activations are open_clip's.
-        pixels: whether prepared pictures are open_clip's, bit for bit.
+        activation: whether all activations match open_clip.
+        pixels: whether prepared pictures match open_clip bit for bit.
         image: largest difference in the image vectors.
         text: largest difference in the text vectors.
-        as_file: how its weights are named as a file.
+        as_file: how a file of its weights is named.
     """
 
     name: str
@@ -85,13 +85,13 @@ class Row:
 
     @property
     def fits(self) -> bool:
-        """Whether it loads, and as open_clip has it."""
+        """Whether it loads and matches open_clip."""
         same = self.activation and self.pixels and max(self.image, self.text) <= CLOSE
         return same and not self.reason
 
 
 def main() -> None:
-    """All architectures, or those that are named."""
+    """Compare all architectures, or the given ones."""
     options = parser().parse_args()
     names = options.names or open_clip.list_models()
     torch.manual_seed(0)
@@ -106,16 +106,16 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--names", nargs="+", help="architectures; all without it")
-    made.add_argument("--out", default=str(RESULTS), help="folder of the table")
-    return made
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--names", nargs="+", help="architectures (default: all)")
+    options.add_argument("--out", default=str(RESULTS), help="folder of the table")
+    return options
 
 
-def compared(name: str, folder: Path) -> Row:
-    """One architecture, in each of the ways that its published weights have."""
+def compared(name: str, folder: Path) -> ArchitectureRow:
+    """Compare an architecture for every activation and preprocessing of its published weights."""
     tags = open_clip.list_pretrained_tags_by_model(name)
-    row = Row(name, len(tags))
+    row = ArchitectureRow(name, len(tags))
     if len(tags_by_preprocessing(name)) > 1:
         row.as_file = "NAME:TAG:FILE"
     weights = folder / "weights.safetensors"
@@ -131,14 +131,16 @@ def compared(name: str, folder: Path) -> Row:
     return row
 
 
-def compare(row: Row, name: str, tag: str | None, weights: Path) -> None:
-    """Load the weights in every way that a user can name them, and note what differs."""
+def compare(row: ArchitectureRow, name: str, tag: str | None, weights: Path) -> None:
+    """Load the weights under every name that a user can give, and record differences."""
     spellings = [f"{name}:FILE"] if tag is None else [f"{name}:{tag}", file_name(name, tag)]
     for spelling in spellings:
         ours = load_model(spelling.replace("FILE", str(weights)), "cpu")
         assert isinstance(ours, OpenClip)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a silent tag beside a configuration with QuickGELU
+            warnings.simplefilter(
+                "ignore"
+            )  # of a tag without the field for a configuration with QuickGELU
             taken = ours.architecture.name
             theirs, _, transform = open_clip.create_model_and_transforms(
                 taken, tag or str(weights), pretrained_text=False
@@ -148,83 +150,87 @@ def compare(row: Row, name: str, tag: str | None, weights: Path) -> None:
 
 @torch.no_grad()
 def note_differences(
-    row: Row, ours: OpenClip, theirs: nn.Module, transform: Any, tokenizer: Any
+    row: ArchitectureRow, ours: OpenClip, theirs: nn.Module, transform: Any, tokenizer: Any
 ) -> None:
-    """Activation, pixels and vectors of both."""
+    """Compare activation, pixels and vectors."""
     row.activation &= activations(ours) == activations(theirs)
     noise = np.random.default_rng(0).integers(0, 256, (300, 420, 3), dtype=np.uint8)
     picture = Image.fromarray(noise)
     pixels = ours.preprocess(picture)[None]
     row.pixels &= torch.equal(pixels[0], transform(picture))
     image = ours.project_images(ours.embed_pixels(pixels))
-    row.image = max(row.image, apart(image, theirs.encode_image(pixels, normalize=True)))
-    for texts in (TEXTS, TEXTS[:2]):  # the second is cut to its longest text by ParaCLIP
+    row.image = max(
+        row.image, largest_difference(image, theirs.encode_image(pixels, normalize=True))
+    )
+    for texts in (TEXTS, TEXTS[:2]):  # ParaCLIP cuts the second to its longest text
         text = ours.encode_tokens(ours.tokenize(texts).ids)
-        row.text = max(row.text, apart(text, theirs.encode_text(tokenizer(texts), normalize=True)))
+        row.text = max(
+            row.text, largest_difference(text, theirs.encode_text(tokenizer(texts), normalize=True))
+        )
 
 
-def apart(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Largest difference of two sets of unit vectors; infinite where one is not finite."""
+def largest_difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Largest difference of two sets of unit vectors; infinite if one is not finite."""
     largest = float((ours - theirs).abs().max())
     return largest if np.isfinite(largest) else float("inf")
 
 
 def activations(model: nn.Module) -> list[str]:
-    """Kinds of activation in a model, in a fixed order."""
+    """Activations in a model, sorted."""
     kinds = (type(module).__name__ for module in model.modules())
     return sorted(kind for kind in kinds if "LU" in kind or kind in ("Tanh", "Sigmoid"))
 
 
-def cells(row: Row) -> list[str]:
-    """The row as the table shows it."""
-    found = [row.name, str(row.tags)]
+def cells(row: ArchitectureRow) -> list[str]:
+    """The row of the table."""
+    start = [row.name, str(row.tags)]
     if row.reason:
-        return [*found, row.reason, "", "", "", ""]
+        return [*start, row.reason, "", "", "", ""]
     same = ["same" if part else "differs" for part in (row.activation, row.pixels)]
     vectors = [f"{value:.0e}" if value else "0" for value in (row.image, row.text)]
-    return [*found, *same, *vectors, row.as_file]
+    return [*start, *same, *vectors, row.as_file]
 
 
 def one_of_each(name: str, tags: list[str]) -> list[str]:
-    """A tag for each activation and preprocessing that the published weights have."""
-    found: dict[tuple[str, bool], str] = {}
-    for way, those in tags_by_preprocessing(name).items():
-        for tag in those:
+    """A tag for each activation and preprocessing of the published weights."""
+    chosen: dict[tuple[str, bool], str] = {}
+    for preprocessing, group in tags_by_preprocessing(name).items():
+        for tag in group:
             quick = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"))
-            found.setdefault((way, quick), tag)
-    return [tag for tag in tags if tag in found.values()]
+            chosen.setdefault((preprocessing, quick), tag)
+    return [tag for tag in tags if tag in chosen.values()]
 
 
 def random_weights(name: str, path: Path) -> None:
-    """Weights of the small model under open_clip's names, every one of them random."""
+    """Random weights of the small model under open_clip's names."""
     model = open_clip.create_model(name, pretrained_text=False)
     with torch.no_grad():
-        for value in model.parameters():  # zeros and ones would hide what reads them
+        for value in model.parameters():  # zeros and ones would hide errors
             value.add_(torch.randn_like(value), alpha=0.02)
     save_file({key: value.clone() for key, value in model.state_dict().items()}, path)
 
 
 @contextmanager
 def published_as(path: Path) -> Iterator[None]:
-    """Every tag's download gives this file, in ParaCLIP and in open_clip."""
+    """Patch downloads of every tag to give this file, in ParaCLIP and in open_clip."""
 
-    def give(*rest: object, **options: object) -> str:
+    def local_file(*rest: object, **options: object) -> str:
         return str(path)
 
     with (
-        patch.object(open_clip, "download_pretrained", give),
-        patch.object(factory, "download_pretrained", give),
+        patch.object(open_clip, "download_pretrained", local_file),
+        patch.object(factory, "download_pretrained", local_file),
     ):
         yield
 
 
 @contextmanager
 def small_models(folder: Path) -> Iterator[None]:
-    """open_clip's configurations and timm's networks, made small."""
+    """Patch open_clip's configurations and timm's networks to be small."""
     whole = timm.create_model
 
     def create(name: str, **options: Any) -> nn.Module:
-        small = next(found for start, found in SMALL_TIMM.items() if name.startswith(start))
+        small = next(options for start, options in SMALL_TIMM.items() if name.startswith(start))
         return whole(name, **{**options, **small})
 
     names = open_clip.list_models()
@@ -237,7 +243,7 @@ def small_models(folder: Path) -> Iterator[None]:
 
 
 def small_config(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A configuration with few and narrow layers; Hugging Face's names lead to small files."""
+    """A configuration with few narrow layers; Hugging Face names are replaced by small folders."""
     config = deepcopy(config)
     vision, text = config["vision_cfg"], config["text_cfg"]
     if isinstance(vision.get("layers"), list):  # a ResNet
@@ -250,10 +256,10 @@ def small_config(config: dict[str, Any], folder: Path) -> dict[str, Any]:
             tower |= {"layers": 2, "width": 64, "heads": 2}
     if text.get("hf_tokenizer_name"):
         kind = kind_of(text.get("hf_model_name", "roberta"))
-        place = str(text_tower(kind, folder / kind))
-        text["hf_tokenizer_name"] = place
+        path = str(text_tower(kind, folder / kind))
+        text["hf_tokenizer_name"] = path
         if text.get("hf_model_name"):
-            text["hf_model_name"] = place
+            text["hf_model_name"] = path
         else:
             text["vocab_size"] = len(SPECIAL) + len(WORDS)
         if "eos_id" in text:
@@ -262,25 +268,25 @@ def small_config(config: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def kind_of(name: str) -> str:
-    """transformers' name for a text tower of that name."""
+    """Model type in transformers of a text tower with that name."""
     kinds = {"mt5": "mt5", "nllb": "m2m_100", "xlm-roberta": "xlm-roberta"}
     return next((kind for part, kind in kinds.items() if part in name), "roberta")
 
 
 def text_tower(kind: str, folder: Path) -> Path:
-    """A folder with a tiny text tower of that kind, and a tokenizer of a dozen words."""
+    """A folder with a tiny text tower of that kind and a tokenizer of a dozen words."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     folder.mkdir(exist_ok=True)
-    vocabulary = {word: place for place, word in enumerate([*SPECIAL.values(), *WORDS])}
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL.values(), *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", END)]
     )
     tokenizer.save(str(folder / "tokenizer.json"))
-    told = {"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     sizes = {"vocab_size": len(vocabulary), "max_position_embeddings": 128, "pad_token_id": 0}
     (folder / "config.json").write_text(json.dumps({"model_type": kind, **sizes, **SHAPES[kind]}))
     return folder

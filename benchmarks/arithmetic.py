@@ -1,4 +1,4 @@
-"""Speed and memory of a training step in each arithmetic: fp32, TF32, fp16, bf16, torch.compile.
+"""Speed and memory of a training step in each arithmetic: fp32, TF32, bf16, torch.compile.
 
     python benchmarks/arithmetic.py                   # the processor, about 5 minutes on 2 cores
     python benchmarks/arithmetic.py --device cuda --batch 1024
@@ -37,7 +37,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "fp32": {"precision": "fp32"},
     "fp32, TF32": {"precision": "fp32", "tf32": True},
     "fp32, compiled": {"precision": "fp32", "compile": True},
-    "fp16": {"precision": "fp16"},
     "bf16": {"precision": "bf16"},
     "bf16, compiled": {"precision": "bf16", "compile": True},
 }
@@ -75,7 +74,7 @@ def our_steps(
     with tempfile.TemporaryDirectory() as folder:
         step = OurStep(model, made_up_triples(batch), features, Path(folder), **options)
     rows = np.arange(batch)
-    with arithmetic_of(step.run.task.config, model) if options else nullcontext():
+    with arithmetic_of(step.run.task.options, model) if options else nullcontext():
         found = measure(lambda count: [step(rows) for _ in range(count)], batch, rounds, device)
     torch.compiler.reset()
     return found
@@ -87,7 +86,7 @@ def ways(
     """Our step in each arithmetic that this machine knows; without `compiled` none is compiled."""
     found = []
     for way, options in WAYS.items():
-        of_gpus = options.get("tf32") or options["precision"] == "fp16"
+        of_gpus = options.get("tf32")
         if of_gpus and device.type != "cuda":
             continue
         if options.get("compile") and not compiled:

@@ -94,7 +94,7 @@ def answers(path: Path) -> None:
 
 def metrics(path: Path) -> None:
     """Read the log of a run."""
-    from paraclip.training.metrics_log import keep_until, read_metrics
+    from paraclip.training.metrics import keep_until, read_metrics
 
     read_metrics(path)
     keep_until(path, 1)
@@ -102,7 +102,7 @@ def metrics(path: Path) -> None:
 
 def state(path: Path) -> None:
     """Take up the newest state of a run."""
-    from paraclip.training.state import newest_state, state_name
+    from paraclip.training.folder import newest_state, state_name
 
     with suppress(FileNotFoundError):
         path.rename(path.with_name(state_name(1)))

@@ -119,7 +119,7 @@ def write_state(path: Path) -> None:
     """The state of a run."""
     import torch
 
-    from paraclip.training.state import save_state
+    from paraclip.training.folder import save_state
 
     save_state(path.parent, 1, {"w": torch.zeros(4, 4)}, {"step": 1})
     (written,) = path.parent.rglob("*.safetensors")

@@ -33,7 +33,7 @@ import torch
 from machine import RESULTS, keep, markdown
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
-from paraclip.data.triples import TEXTS, attach_images, read_triples, with_replay
+from paraclip.data.triples import TEXTS, read_triples
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
@@ -49,22 +49,22 @@ from paraclip.files import cache_folder
 from paraclip.language.tagger import SpacyTagger
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import image_features
 from paraclip.models.loading import load_model
 from paraclip.models.mini import HEADS as SHIPPED_HEADS
 from paraclip.models.mini import Mini
 from paraclip.paraphrase.negatives import hard_negatives
 from paraclip.training.align import align
-from paraclip.training.config import AlignConfig, TrainConfig
+from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
 from paraclip.training.loop import train
+from paraclip.training.prepare import prepare, prepare_captions
 
-BASE = AlignConfig(
-    source="flickr8k", epochs=3, batch_size=256, learning_rate=1e-4, head_learning_rate=5e-4,
-    dropout=0.0, held_out=0.0, choose="last",
+BASE = AlignOptions(
+    epochs=3, batch_size=256, learning_rate=1e-4, head_learning_rate=5e-4,
+    dropout=0.0, held_out=0.0,
 )  # fmt: skip
-TUNED = TrainConfig(
-    triples="flickr8k_train.jsonl", epochs=4, batch_size=256, learning_rate=5e-5, dropout=0.1,
-    held_out=0.0, choose="last",
+TUNED = TrainOptions(
+    epochs=4, batch_size=256, learning_rate=5e-5, dropout=0.1,
+    held_out=0.0,
 )  # fmt: skip
 NEGATIVES = replace(
     TUNED, image_loss_on=("caption", "paraphrase_1", "paraphrase_2"), negatives="negative"
@@ -81,6 +81,7 @@ class Setup:
         heads: that the base is aligned from; None for new ones.
         base: how the base is aligned.
         tuned: how it is tuned.
+        replay: whether it learns from captions beside the triples as well.
         alpha: share of tuned in merged.
         merged_with: what the rest of merged is: base, or tuned with its text tower as before
             any alignment.
@@ -89,8 +90,9 @@ class Setup:
     name: str
     folder: str
     heads: Path | None = SHIPPED_HEADS
-    base: AlignConfig = BASE
-    tuned: TrainConfig = TUNED
+    base: AlignOptions = BASE
+    tuned: TrainOptions = TUNED
+    replay: bool = False
     alpha: float = 0.5
     merged_with: Literal["base", "wheel"] = "base"
 
@@ -100,7 +102,7 @@ SETUPS = {
     "negatives": Setup("flickr8k_negatives", "flickr8k", tuned=NEGATIVES),
     "replay": Setup(
         "flickr8k_replay", "flickr8k",
-        tuned=replace(NEGATIVES, replay="captions.csv", batch_size=512, weights=(2.0, 1.0, 1.0)),
+        tuned=replace(NEGATIVES, batch_size=512, weights=(2.0, 1.0, 1.0)), replay=True,
     ),
     "new_heads": Setup(
         "flickr8k_new_heads", "flickr8k_new_heads", heads=None, tuned=NEGATIVES
@@ -110,9 +112,9 @@ SETUPS = {
         base=replace(BASE, learning_rate=5e-5, head_learning_rate=5e-5),
         tuned=replace(
             NEGATIVES, epochs=6, batch_size=448, learning_rate=1e-4, text_temperature=0.12,
-            weights=(1.75, 1.0, 1.0), replay="captions.csv", replay_per_triple=0.75,
+            weights=(1.75, 1.0, 1.0), replay_per_triple=0.75,
         ),
-        alpha=0.92, merged_with="wheel",
+        replay=True, alpha=0.92, merged_with="wheel",
     ),
 }  # fmt: skip
 HOW = Arithmetic("bf16")
@@ -131,11 +133,12 @@ def main() -> None:
     base = options.base or make_base(data, out / "base", setup)
     reports = {}
     for seed in options.seeds:
-        config = replace(setup.tuned, seed=seed)
-        control = replace(config, control=True, negatives=None)
+        tuned = replace(setup.tuned, seed=seed)
+        control = replace(tuned, control=True, negatives=None)
         models = {"base": load_model(str(base))}
-        models["control"] = make_tuned(data, base, out / f"control{kind}-{seed}", control)
-        models["tuned"] = make_tuned(data, base, out / f"tuned{kind}-{seed}", config)
+        for name, options in (("control", control), ("tuned", tuned)):
+            folder = out / f"{name}{kind}-{seed}"
+            models[name] = make_tuned(data, base, folder, options, setup.replay)
         models["merged"] = make_merged(models["base"], models["tuned"], setup)
         reports[seed] = score(models, data, out / f"scores{kind}-{seed}", seed)
     write_results(reports, setup, Path(options.results))
@@ -166,10 +169,8 @@ def make_base(data: Path, out: Path, setup: Setup) -> Path:
     """Align `mini` on the training captions of Flickr8k."""
     torch.manual_seed(0)  # new heads are drawn
     model = Mini.from_wheels(setup.heads)
-    rows = training_captions(data)
-    features = image_features(model, [str(row.image) for row in rows], feature_cache())
-    texts, pictures = [row.caption for row in rows], [row.image_id for row in rows]
-    return align(model, texts, features, pictures, setup.base, out)
+    rows = prepare_captions(training_captions(data), model, cache=feature_cache())
+    return align(rows, setup.base, out, RunSettings())
 
 
 def training_captions(data: Path) -> list[Caption]:
@@ -179,18 +180,18 @@ def training_captions(data: Path) -> list[Caption]:
     return [row for row in every if Path(row.image or "").name in wanted]
 
 
-def make_tuned(data: Path, base: Path, out: Path, config: TrainConfig) -> DualEncoder:
+def make_tuned(
+    data: Path, base: Path, out: Path, options: TrainOptions, replay: bool
+) -> DualEncoder:
     """Tune the base on the triples, or train the control on their captions."""
     triples = read_triples(data / "paraphrases" / "flickr8k_train.jsonl")
-    triples = attach_images(triples, data / "flickr8k" / "images")
-    if config.negatives:
-        triples = triples.append_column(config.negatives, negatives_of(triples))
-    if config.replay:
-        captions = training_captions(data)
-        triples = with_replay(triples, captions, config.replay_per_triple, config.seed)
-    model = load_model(str(base))
-    features = image_features(model, triples["image"].to_pylist(), feature_cache())
-    return load_model(str(train(model, triples, features, replace(config, model="base"), out)))
+    if options.negatives:
+        triples = triples.append_column(options.negatives, negatives_of(triples))
+    rows = prepare(
+        triples, load_model(str(base)), options, images=data / "flickr8k" / "images",
+        replay=training_captions(data) if replay else None, cache=feature_cache(),
+    )  # fmt: skip
+    return load_model(str(train(rows, options, out)))
 
 
 def make_merged(base: DualEncoder, tuned: DualEncoder, setup: Setup) -> DualEncoder:

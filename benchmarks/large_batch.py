@@ -42,7 +42,7 @@ from machine import (
     seconds_of,
 )
 from paraclip.models.encoder import DualEncoder
-from paraclip.training.forward import learn_from
+from paraclip.training.step import learn_from
 from training_steps import (
     OurStep,
     PlainStep,

@@ -31,8 +31,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from machine import CPU, RESULTS, Taken, facts_of, keep, markdown, say, taken_by
 from paraclip.models.encoder import DualEncoder
-from paraclip.training.feeding import batch_of
-from paraclip.training.forward import sides_of
+from paraclip.training.loop import batch_of
+from paraclip.training.towers import sides_of
 from training_steps import OurStep, made_up_triples, model_of, random_features
 
 SQUARE = 4096

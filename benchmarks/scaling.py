@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 
 from machine import CPU, GIB, RESULTS, facts_of, keep, markdown, peak_memory, say, seconds_of
-from paraclip.training.launch import joined
+from paraclip.training.processes import joined
 from training_steps import OurStep, made_up_triples, model_of, random_features
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}

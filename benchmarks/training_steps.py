@@ -22,14 +22,14 @@ from paraclip.models.mini import Mini
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.models.weights import load_open_clip_state
 from paraclip.training.batches import ALL_TEXTS
-from paraclip.training.config import TrainConfig
-from paraclip.training.examples import make_examples
-from paraclip.training.feeding import batch_of, batches_ahead
-from paraclip.training.loop import take_step
-from paraclip.training.losses import info_nce, objective_of
+from paraclip.training.config import TrainOptions
+from paraclip.training.examples import task_of
+from paraclip.training.loop import batch_of, batches_ahead
+from paraclip.training.losses.objective import info_nce
 from paraclip.training.optimizer import Part, set_dropout, train_only
-from paraclip.training.recipes import resolved
-from paraclip.training.run import Run, Task, precision_of, start
+from paraclip.training.prepare import TrainingData
+from paraclip.training.run import Run, precision_of, start
+from paraclip.training.step import take_step
 from paraclip.training.tokens import padding_id
 
 RATE = 1e-4
@@ -125,19 +125,10 @@ class OurStep:
             "learning_rate": RATE, "warmup": 0.0, "epochs": MANY, "held_out": 0.0,
             "batch_size": len(triples), "weight_decay": 0.01, "recipe": "paper",
         }  # fmt: skip
-        config = TrainConfig(triples="made up", **{**known, **options})
-        config = resolved(config, model.architecture)
-        objective = objective_of(config)
-        texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
-        rows = make_examples(
-            model, texts, triples["image_id"].to_pylist(), features, objective.texts,
-            config.micro_batch,
-        )  # fmt: skip
-        parts = (Part(model.text_tower, RATE),)
-        train_only(model, parts, config.freeze_temperature)
-        set_dropout(parts, config.dropout)
-        task = Task(model, rows, objective, parts, config)
-        identity = {"precision": precision_of(config.precision, model.device)}
+        task = task_of(TrainingData(model, triples, features), TrainOptions(**(known | options)))
+        train_only(model, task.parts, task.options.freeze_temperature)
+        set_dropout(task.parts, task.options.dropout)
+        identity = {"precision": precision_of(task.options.precision, model.device)}
         self.run: Run = start(task, identity, folder)
         self.run.step = 1  # the first step of a run has half the learning rate
         self.run.train_mode()

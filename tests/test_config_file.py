@@ -25,7 +25,7 @@ def test_there_are_shipped_files() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_file_is_a_run(path: Path) -> None:
-    from paraclip.training.checks import check_options
+    from paraclip.training.recipes import check_options
 
     config = parse(["train", "triples.parquet", "--config", str(path)])
     assert isinstance(config, TrainConfig) and config.triples == "triples.parquet"
@@ -62,7 +62,7 @@ def test_a_run_without_triples_is_refused(
         ("epochs = '3'", "epochs: '3' is not valid"),
         ("control = 1", "control: 1 is not valid. It should be a valid boolean"),
         ("learning_rate = true", "learning_rate: True is not valid. It should be a valid number"),
-        ("loss = 'hinge'", "loss: 'hinge' .* 'info_nce', 'one_way' or 'sigmoid'"),
+        ("precision = 'fp8'", "precision: 'fp8' .* 'auto', 'fp32', 'bf16' or 'fp16'"),
         ("weights = [1, 1]", r"weights: \(1, 1\) is not valid. It has too few values"),
         ("image_loss_on = ['title']", "image_loss_on: 'title' is not valid"),
         ("image_loss_on = 'caption'", "image_loss_on: 'caption' .* valid tuple"),

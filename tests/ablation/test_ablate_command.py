@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny_grid import CELL_PLOT, HEAD, VARIANTS, World, make_world
 
 from paraclip.ablation import study
-from paraclip.ablation.cells import chosen, model_of
+from paraclip.ablation.cells import checkpoint_of, model_of
 from paraclip.ablation.command import ablate_command, prepare
 from paraclip.cli import main
 from paraclip.errors import UserError
@@ -99,7 +99,7 @@ def test_the_cells_compare_to_the_same_differences(finished):
 
 def test_the_same_command_again_does_nothing_and_says_the_same(finished, monkeypatch, capsys):
     monkeypatch.setenv("PARACLIP_QUIET", "1")
-    monkeypatch.setattr(study, "do_cell", lambda *_: pytest.fail("a finished cell is done again"))
+    monkeypatch.setattr(study, "run_cell", lambda *_: pytest.fail("a finished cell is done again"))
     before = (finished.out / "ablation.md").read_text()
     assert main(finished.words()) == 0
     assert capsys.readouterr().out.splitlines()[0] == before.splitlines()[2]
@@ -147,7 +147,7 @@ def test_two_commands_do_not_work_on_the_same_cells(world, capsys):
 
 
 def tensors(cell) -> dict[str, torch.Tensor]:
-    return load_file(chosen(cell.training))
+    return load_file(checkpoint_of(cell.training))
 
 
 def test_killed_in_the_middle_of_a_cell_it_goes_on_inside_it(world, finished):
@@ -184,15 +184,15 @@ def test_a_failed_cell_is_told_and_loses_no_other(world, capsys):
 
 
 def test_a_fault_leaves_its_traceback_and_the_next_cell_is_done(world, monkeypatch):
-    once, do_cell = [], study.do_cell
+    once, run_cell = [], study.run_cell
 
     def faulty(cell, how):
         if cell.row.kind == "control" and not once:
             once.append(cell)
             raise RuntimeError("out of memory")
-        do_cell(cell, how)
+        run_cell(cell, how)
 
-    monkeypatch.setattr(study, "do_cell", faulty)
+    monkeypatch.setattr(study, "run_cell", faulty)
     config = world.config(world.grid(ALL), seeds=(0,))
     with pytest.raises(UserError, match=r"1 of 3 cells failed \(control, seed 0: out of memory\)"):
         ablate_command(config)
@@ -208,7 +208,7 @@ def test_merged_variants_and_weights_that_are_not_kept(world):
     ablate_command(config)
     cell = prepare(config).plan.cells[-1]
     mixed, base = model_of(cell, "cpu"), load_model(config.model, "cpu")
-    expected = merge(base, load_model(str(chosen(cell.training)), "cpu"), 0.5).state_dict()
+    expected = merge(base, load_model(str(checkpoint_of(cell.training)), "cpu"), 0.5).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in mixed.state_dict().items())
     page = (world.out / "ablation.md").read_text()
     ablate_command(replace(config, keep_weights=False))
@@ -225,7 +225,7 @@ def test_a_merged_variant_that_trains_the_image_tower_mixes_it_too(world):
         model.image_tower.state_dict()
         for model in (
             load_model(config.model, "cpu"), model_of(cell, "cpu"),
-            load_model(str(chosen(cell.training)), "cpu"),
+            load_model(str(checkpoint_of(cell.training)), "cpu"),
         )
     ]  # fmt: skip
     changed = [name for name, value in towers[0].items() if not torch.equal(value, towers[2][name])]
@@ -236,13 +236,13 @@ def test_a_merged_variant_that_trains_the_image_tower_mixes_it_too(world):
 
 
 def test_rows_that_train_the_same_are_done_once(world, monkeypatch):
-    done, do_cell = [], study.do_cell
+    done, run_cell = [], study.run_cell
 
     def noted(cell, how):
         done.append(cell.name)
-        do_cell(cell, how)
+        run_cell(cell, how)
 
-    monkeypatch.setattr(study, "do_cell", noted)
+    monkeypatch.setattr(study, "run_cell", noted)
     ablate_command(world.config(world.grid(ALL + "[variants.twin]\n"), seeds=(0,)))
     assert done == ["base", "control, seed 0", "all, seed 0"]
     page = (world.out / "ablation.md").read_text()

@@ -16,7 +16,7 @@ from paraclip.ablation.plan import (
     make_plan,
     read_by_control,
 )
-from paraclip.ablation.table import in_words
+from paraclip.ablation.table import describe_row
 from paraclip.data.triples import write_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.config import EvaluateConfig
@@ -53,7 +53,7 @@ def test_every_shipped_grid_is_a_plan(path, tmp_path):
         "/" not in str(value) for table in grid.variants.values() for value in table.values()
     )
     for row in plan.rows:
-        assert in_words(plan, row)
+        assert describe_row(plan, row)
         if row.control is not None:
             control = next(other for other in plan.rows if other.name == row.control)
             assert control.options == control_of(row.options)
@@ -186,27 +186,27 @@ def test_only_some_variants(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("sedes = [1]\n" + VARIANTS, r"sedes: is no part of a grid\. Did you mean seeds"),
-        ("[variant.a]\n" + VARIANTS, r"variant: is no part of a grid\. Did you mean variants"),
-        ("seeds = []\n" + VARIANTS, "seeds: there is none"),
+        ("sedes = [1]\n" + VARIANTS, r"sedes: is not a key of a grid\. Did you mean seeds"),
+        ("[variant.a]\n" + VARIANTS, r"variant: is not a key of a grid\. Did you mean variants"),
+        ("seeds = []\n" + VARIANTS, "seeds: is empty"),
         ("seeds = 3\n" + VARIANTS, "seeds: 3 is not valid"),
         ("[common]\nbacth_size = 8\n" + VARIANTS, r"\[common\]: bacth_size.*batch_size"),
-        ("[common]\nseed = 8\n" + VARIANTS, r"\[common\]: seed: has no place in a grid"),
-        ("[variants.a]\ncontrol = true\n", r"\[variants.a\]: control: has no place in a grid"),
+        ("[common]\nseed = 8\n" + VARIANTS, r"\[common\]: seed: is not allowed in a grid"),
+        ("[variants.a]\ncontrol = true\n", r"\[variants.a\]: control: is not allowed in a grid"),
         ("[variants.a]\nmrege = 0.5\n", r"\[variants.a\]: mrege: is not an option.*merge"),
         ("[variants.a]\nmerge = 1.5\n", r"\[variants.a\]: merge: 1.5 is outside 0 to 1"),
         ("[variants.a]\nmerge = 'half'\n", r"merge: 'half' is not valid"),
-        ("[variants]\na = 3\n", r"\[variants.a\]: 3 is no table"),
-        ("variants = 3\n", r"\[variants\]: 3 is no table"),
+        ("[variants]\na = 3\n", r"\[variants.a\]: 3 is not a table"),
+        ("variants = 3\n", r"\[variants\]: 3 is not a table"),
         ("[evaluation]\nbenchmark = 'sts'\n" + VARIANTS, r"\[evaluation\]: benchmark.*benchmarks"),
-        ("[evaluation]\nout = 'x'\n" + VARIANTS, r"\[evaluation\]: out: has no place in a grid"),
-        ("seeds = [1]\n", "names no variant"),
-        ("[variants.base]\n", "'base' has its row already"),
-        ("[variants.'control of a']\n", "'control of a' has its row already"),
+        ("[evaluation]\nout = 'x'\n" + VARIANTS, r"\[evaluation\]: out: is not allowed in a grid"),
+        ("seeds = [1]\n", "has no variant"),
+        ("[variants.base]\n", "'base' is the name of another row"),
+        ("[variants.'control of a']\n", "'control of a' is the name of another row"),
         ('[variants."a\\nb"]\n', r"cannot be a name"),
-        ("[variants.a]\nepochs = 0\n", "--epochs: 0 is out of range"),
+        ("[variants.a]\nepochs = 0\n", "epochs: 0 is not valid"),
         ("[variants.a]\nweights = [0, 0, 0]\n", "leaves nothing to learn"),
-        ("[variants.a]\ntriples = 'elsewhere'\n", "elsewhere: there are no such triples"),
+        ("[variants.a]\ntriples = 'elsewhere'\n", "elsewhere: there is no such file"),
         ("[variants\n", "is not TOML"),
     ],
 )

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paraclip.ablation.plan import Row
+from paraclip.ablation.plan import GridRow
 from paraclip.ablation.results import (
     Change,
-    Entry,
-    Figure,
     Results,
-    assemble,
+    TableEntry,
+    TableFigure,
+    assemble_results,
     corrected,
     figures_of,
 )
-from paraclip.ablation.table import as_report, cell, entry_as_dict, markdown
+from paraclip.ablation.table import as_report, entry_as_dict, entry_cell, results_table
 from paraclip.errors import UserError
 from paraclip.evaluation.reporting.report import Line, Report, Section
 from paraclip.evaluation.reporting.stored import Stored
@@ -25,10 +25,10 @@ from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.training.config import TrainConfig
 
 RUN = TrainConfig(triples="t.parquet")
-BASE = Row("base", "base", RUN)
-CONTROL = Row("control", "control", RUN, base="base")
-GOOD = Row("good", "tuned", RUN, base="base", control="control")
-BAD = Row("bad|er", "merged", RUN, merge=0.5, base="base", control="control")
+BASE = GridRow("base", "base", RUN)
+CONTROL = GridRow("control", "control", RUN, base="base")
+GOOD = GridRow("good", "tuned", RUN, base="base", control="control")
+BAD = GridRow("bad|er", "merged", RUN, merge=0.5, base="base", control="control")
 ROWS = (BASE, CONTROL, GOOD, BAD)
 STEPS = np.linspace(-2, 2, 1000)  # draws of the items, the same for every cell
 
@@ -61,7 +61,7 @@ def scored(**values):
 
 
 def figure(name="AO@10"):
-    return Figure("paraphrased-retrieval", Line(name, True, 9, {}, {}, "mean"))
+    return TableFigure("paraphrased-retrieval", Line(name, True, 9, {}, {}, "mean"))
 
 
 VALUES = {
@@ -72,7 +72,7 @@ VALUES = {
 
 def made(values=VALUES, name="AO@10") -> Results:
     found, draws = scored(**values)
-    return assemble(ROWS, found, [figure(name)], draws)
+    return assemble_results(ROWS, found, [figure(name)], draws)
 
 
 def test_means_and_paired_differences_by_hand():
@@ -110,8 +110,8 @@ def test_holm_is_over_the_whole_table():
     def change(p):
         return Change("base", Interval(1, 0.5, 1.5), p)
 
-    entries = {("a", 0): Entry(Interval(1, 1, 1), change(0.01), change(0.02)),
-               ("b", 0): Entry(Interval(1, 1, 1), change(0.03), None)}  # fmt: skip
+    entries = {("a", 0): TableEntry(Interval(1, 1, 1), change(0.01), change(0.02)),
+               ("b", 0): TableEntry(Interval(1, 1, 1), change(0.03), None)}  # fmt: skip
     found = corrected(entries)
     # sorted 0.01 * 3, 0.02 * 2, 0.03 * 1 and never falling
     assert found["a", 0].base.adjusted == pytest.approx(0.03)
@@ -132,37 +132,37 @@ def test_seeds_that_only_one_of_two_has_are_not_compared():
     assert made(crossed).entries["good", 0].control is None
 
 
-def test_the_table_as_it_is_shown():
-    lines = markdown(made(), resamples=1000).splitlines()
+def test_the_table_in_markdown():
+    lines = results_table(made(), resamples=1000).splitlines()
     assert lines[0] == "|  | AO@10 | seeds |"
     assert lines[2] == "| base | 50.0 [48.1, 51.9] | - |"
     assert lines[3].startswith("| control | 48.5 [") and lines[3].endswith("] ↓ | 2 |")
     assert lines[4].startswith("| good | 55.5 [") and lines[4].endswith("] ▲↑ | 2 |")
     assert lines[5].startswith(r"| bad\|er | 47.5 [") and lines[5].endswith("] ↓ | 2 |")
     assert "Holm's correction" in lines[7]
-    assert "few" not in markdown(made(), 1000)
-    assert "100 resamples are too few for 5 comparisons" in markdown(made(), 100)
+    assert "few" not in results_table(made(), 1000)
+    assert "100 resamples are too few for 5 comparisons" in results_table(made(), 100)
 
 
 def test_one_seed_and_another_control_are_said():
     other = replace(GOOD, control="control of good", base="base of good")
     found = replace(made({"base": 50.0, "good_0": 55.0}), rows=(BASE, other))
-    shown = markdown(found, 1000)
-    assert "good is set against control of good and base of good." in shown
+    shown = results_table(found, 1000)
+    assert "good is compared with control of good and base of good." in shown
     assert "With one seed" in shown
 
 
 def test_two_benchmarks_with_a_figure_of_the_same_name():
     values, draws = scored(base=50.0, good_0=55.0)
     beside = replace(figure(), benchmark="variations")
-    found = assemble(ROWS, values, [figure(), beside], draws)
-    head = markdown(found, 1000).splitlines()[0]
+    found = assemble_results(ROWS, values, [figure(), beside], draws)
+    head = results_table(found, 1000).splitlines()[0]
     assert head == "|  | AO@10, paraphrased-retrieval | AO@10, variations | seeds |"
 
 
 def test_an_entry_for_programs():
     test = Change("base", Interval(1, 0.5, 1.5), float("nan"), float("nan"))
-    kept = entry_as_dict(Entry(Interval(50, 49, float("nan")), test))
+    kept = entry_as_dict(TableEntry(Interval(50, 49, float("nan")), test))
     assert json.loads(json.dumps(kept, allow_nan=False)) == {
         "value": {"value": 50, "low": 49, "high": None},
         "against": [{
@@ -173,7 +173,7 @@ def test_an_entry_for_programs():
 
 
 def test_a_cell_without_a_mark():
-    assert cell(Entry(Interval(50, 49, 51))) == "50.0 [49.0, 51.0]"
+    assert entry_cell(TableEntry(Interval(50, 49, 51))) == "50.0 [49.0, 51.0]"
 
 
 def test_the_plots_are_made_of_the_same_figures():

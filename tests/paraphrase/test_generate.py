@@ -24,8 +24,8 @@ from paraclip.paraphrase.command import generate_command
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters import Judge
 from paraclip.paraphrase.outputs import Summary, open_outputs
-from paraclip.paraphrase.run import check_options, generate
-from paraclip.paraphrase.steps import Kept, Rejected
+from paraclip.paraphrase.run import check_generate_options, generate
+from paraclip.paraphrase.steps import KeptTriple, Rejected
 
 KEY = "sk-secret-key"
 
@@ -84,7 +84,7 @@ def test_settings_and_counts_are_recorded(server: FakeServer, tmp_path: Path) ->
 def test_triples_with_only_the_captions_words_are_counted() -> None:
     summary = Summary()
     for second in ("A photo showing a ram", "A male sheep"):
-        summary.count(Kept({"caption": "ram", "paraphrase_2": second}))
+        summary.count(KeptTriple({"caption": "ram", "paraphrase_2": second}))
     assert (summary.kept, summary.same_words, summary.as_dict()["same_words"]) == (2, 1, 1)
     assert re.search(r"caption's words only +1 +50\.0%", summary.table())
 
@@ -332,10 +332,10 @@ def test_the_help_states_the_range_that_is_accepted(capsys, tmp_path, name, flag
     text = " ".join(re.sub(r"[^ -~]", " ", capsys.readouterr().out).split()).split(flag)[-1]
     low, high = map(int, re.search(r"\((-?\d) to (\d)\)", text).groups())
     for accepted in (low, high):
-        check_options(GenerateConfig("x.csv", tmp_path, **{name: float(accepted)}))
+        check_generate_options(GenerateConfig("x.csv", tmp_path, **{name: float(accepted)}))
     for refused in (low - 0.1, high + 0.1):
         with pytest.raises(UserError, match=flag):
-            check_options(GenerateConfig("x.csv", tmp_path, **{name: refused}))
+            check_generate_options(GenerateConfig("x.csv", tmp_path, **{name: refused}))
 
 
 def test_candidates_of_the_built_in_model_are_bounded(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""kill -9 in the middle, and again: the run goes on and asks nothing twice that was answered."""
+"""A run that is killed twice resumes and asks no answered question again."""
 
 import os
 import signal
@@ -20,7 +20,8 @@ FOLDER = Path(__file__).parent
 
 
 def started(url: str, out: Path) -> subprocess.Popen[bytes]:
-    quiet = os.environ | {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(FOLDER)}
+    modules = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
+    quiet = os.environ | {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": modules}
     command = [sys.executable, str(FOLDER / "killed_run.py"), url, str(out)]
     return subprocess.Popen(command, env=quiet, stderr=subprocess.DEVNULL)
 

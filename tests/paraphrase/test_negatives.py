@@ -17,7 +17,7 @@ from paraclip.paraphrase import negatives
 from paraclip.paraphrase.command import negatives_command
 from paraclip.paraphrase.config import NegativesConfig
 from paraclip.paraphrase.negatives import (
-    KINDS,
+    NEGATIVE_KINDS,
     OPPOSITES,
     Draw,
     hard_negatives,
@@ -51,7 +51,7 @@ def tagged(text: str) -> Tagged:
 
 def edited(kind: str, text: str, known: str = "", words: str = "dog cat apple red old") -> str:
     draw = Draw(vocabulary_of([tagged(words)]), frozenset(known.split()), Random(0))
-    tokens = KINDS[kind](tagged(text), draw)
+    tokens = NEGATIVE_KINDS[kind](tagged(text), draw)
     return "" if tokens is None else sentence(tokens)
 
 
@@ -114,7 +114,7 @@ def test_every_negative_differs_and_brings_no_word_of_the_triple(
         return
     before, after = text.lower().replace(".", " .").split(), made.text.lower()
     after_tokens = after.replace(".", " .").split()
-    assert made.kind in KINDS and before != after_tokens
+    assert made.kind in NEGATIVE_KINDS and before != after_tokens
     if made.kind.startswith("swap"):
         articles = {"a", "an"}
         assert sorted(set(before) - articles) == sorted(set(after_tokens) - articles)

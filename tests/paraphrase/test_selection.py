@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from paraclip.paraphrase.filters import Question, Verdict
-from paraclip.paraphrase.steps import MARGIN, JudgingDesk, choose, main_reason
+from paraclip.paraphrase.steps import SIMILARITY_MARGIN, JudgingDesk, choose_candidate, main_reason
 
 
 def verdict(text: str, similarity: float, overlap: float, reason: str | None = None) -> Verdict:
@@ -12,24 +12,24 @@ def verdict(text: str, similarity: float, overlap: float, reason: str | None = N
 
 
 def test_the_nearest_wins_when_others_are_far_in_meaning() -> None:
-    near, far = verdict("near", 0.9, 0.9), verdict("far", 0.9 - 2 * MARGIN, 0.1)
-    assert choose([far, near]) is near
+    near, far = verdict("near", 0.9, 0.9), verdict("far", 0.9 - 2 * SIMILARITY_MARGIN, 0.1)
+    assert choose_candidate([far, near]) is near
 
 
 def test_of_equally_near_ones_the_farthest_in_wording_wins() -> None:
-    same, other = verdict("same", 0.9, 0.9), verdict("other", 0.9 - MARGIN / 2, 0.1)
-    assert choose([same, other]) is other
+    same, other = verdict("same", 0.9, 0.9), verdict("other", 0.9 - SIMILARITY_MARGIN / 2, 0.1)
+    assert choose_candidate([same, other]) is other
 
 
 def test_words_of_the_caption_count_in_step_two() -> None:
     caption = "A dog runs."
     back, away = verdict("A dog runs", 0.8, 0.2), verdict("A pup jogs", 0.8, 0.2)
-    assert choose([back, away], (caption,)) is away
+    assert choose_candidate([back, away], (caption,)) is away
 
 
 def test_what_failed_is_never_chosen() -> None:
-    assert choose([verdict("", 0.99, 0.0, "copy")]) is None
-    assert choose([]) is None
+    assert choose_candidate([verdict("", 0.99, 0.0, "copy")]) is None
+    assert choose_candidate([]) is None
 
 
 def test_the_most_frequent_reason_stands_for_all() -> None:

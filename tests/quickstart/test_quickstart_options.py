@@ -11,8 +11,8 @@ from tiny_models import draw, tiny_clip
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.quickstart.command import Job, read_split, sampled
-from paraclip.quickstart.config import QuickstartConfig, check_options
+from paraclip.quickstart.command import Job, sampled, split_source
+from paraclip.quickstart.config import QuickstartConfig, check_quickstart_options
 from paraclip.quickstart.split import Split
 from paraclip.training.folder import AnotherRun
 
@@ -48,15 +48,11 @@ def test_each_source_has_its_own_default_folder() -> None:
 
 def test_fresh_reaches_every_stage() -> None:
     config = QuickstartConfig(fresh=True)
-    stages = [
-        config.align_config("a", config.fresh), config.generate_config(Path("b")),
-        config.train_config("c", True, config.fresh),
-    ]  # fmt: skip
-    assert all(stage.fresh for stage in stages)
+    assert config.generate_config(Path("b")).fresh
 
 
 def test_control_and_tuned_differ_only_in_their_texts() -> None:
-    tuned, control = (QuickstartConfig().train_config("x", is_, False) for is_ in (False, True))
+    tuned, control = (QuickstartConfig().train_options(is_) for is_ in (False, True))
     assert replace(control, control=False) == tuned
     assert control.control
 
@@ -71,8 +67,8 @@ def test_control_and_tuned_differ_only_in_their_texts() -> None:
 )
 def test_invalid_options_are_refused_before_the_first_stage(name: str, value: float) -> None:
     with pytest.raises(UserError, match=f"--{name.replace('_', '-')}"):
-        check_options(replace(QuickstartConfig(), **{name: value}))
-    check_options(QuickstartConfig())
+        check_quickstart_options(replace(QuickstartConfig(), **{name: value}))
+    check_quickstart_options(QuickstartConfig())
 
 
 def pictures(folder: Path, count: int, text: str = "thing {}") -> Path:
@@ -89,7 +85,7 @@ def test_broken_rows_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (folder / "7.png").unlink()
     draw(folder / "30.png", "disc", "red"), (folder / "30.txt").write_text("thing 30")
     config = QuickstartConfig(str(folder), str(tmp_path / "out"), max_broken=0.1)
-    split = read_split(config, Problems(0.1))
+    split = split_source(config, Problems(0.1))
     assert len(split.held_out) == 10 and "20 captions to learn from, 10" in capsys.readouterr().out
     listed = (tmp_path / "out" / "broken.txt").read_text()
     assert listed == f"{folder / '7.txt'}\tthere is no picture beside it\n"
@@ -102,14 +98,14 @@ def test_captions_without_a_picture_are_counted(
     rows = [f"thing {number},{folder}/{number}.png" for number in range(30)]
     (tmp_path / "a.csv").write_text("\n".join(["caption,image", *rows, "alone,", "too,"]))
     config = QuickstartConfig(str(tmp_path / "a.csv"), str(tmp_path / "out"))
-    assert len(read_split(config, Problems()).learn) == 22
+    assert len(split_source(config, Problems()).learn) == 22
     assert "2 of them have no picture and are used" in capsys.readouterr().out
 
 
 def test_pictures_that_all_share_a_caption_cannot_be_held_out(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "pictures", 31, "the same")
     with pytest.raises(UserError, match="only 0 pictures could be held out"):
-        read_split(QuickstartConfig(str(folder), str(tmp_path / "out")), Problems())
+        split_source(QuickstartConfig(str(folder), str(tmp_path / "out")), Problems())
 
 
 def test_broken_pictures_are_listed_and_counted_once(
@@ -118,12 +114,12 @@ def test_broken_pictures_are_listed_and_counted_once(
     folder = pictures(tmp_path / "pictures", 4)
     (folder / "2.png").write_bytes(b"not a picture")
     config = QuickstartConfig(str(folder), str(tmp_path / "out"), max_broken=0.5)
-    job = Job(config, config.folder, Split([], []), Problems(0.5))
-    images = [*(str(path) for path in sorted(folder.glob("*.png"))), None]
-    found = job.features(tiny_clip(), images, new=True)
-    again = job.features(tiny_clip(), images)
-    assert torch.equal(found.isnan().all(1), torch.tensor([False, False, True, False, True]))
-    assert torch.equal(found.isnan(), again.isnan()) and job.problems.count == 1
+    images = sorted(str(path) for path in folder.glob("*.png"))
+    rows = [Caption(name, "a picture", name, name, "here") for name in images]
+    job = Job(config, config.folder, Split(rows, []), Problems(0.5))
+    features = job.prepare_base(tiny_clip()).features
+    assert torch.equal(features.isnan().all(1), torch.tensor([False, False, True, False]))
+    assert job.problems.count == 1
     assert "1 broken rows or pictures" in capsys.readouterr().out
     assert "2.png" in (config.folder / "broken.txt").read_text()
 

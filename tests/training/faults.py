@@ -15,7 +15,8 @@ from training_rows import make_config, make_features, make_triples
 from paraclip.errors import UserError
 from paraclip.models import tensors
 from paraclip.training import loop
-from paraclip.training.metrics_log import TensorBoard
+from paraclip.training.metrics import TensorBoard
+from paraclip.training.prepare import TrainingData
 
 SETTINGS = {"epochs": 4, "save_every": 2, "dropout": 0.2}
 
@@ -23,7 +24,9 @@ SETTINGS = {"epochs": 4, "save_every": 2, "dropout": 0.2}
 def run(out: Path) -> None:
     """The whole run, or what is left of it."""
     triples = make_triples()
-    loop.train(TinyModel(), triples, make_features(triples), make_config(**SETTINGS), out)
+    loop.train(
+        TrainingData(TinyModel(), triples, make_features(triples)), make_config(**SETTINGS), out
+    )
 
 
 def apart(deed: Callable[..., None], *arguments: object) -> int | None:

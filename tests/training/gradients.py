@@ -11,11 +11,13 @@ from tiny_model import TinyModel
 from torch.nn import functional as F
 from training_rows import COLOURS, make_config, make_features, make_triples
 
-from paraclip.training.feeding import batch_of
-from paraclip.training.forward import learn_from, sides_of
-from paraclip.training.loop import task_of
+from paraclip.training.examples import task_of
+from paraclip.training.loop import batch_of
 from paraclip.training.optimizer import set_dropout, train_only
+from paraclip.training.prepare import TrainingData
 from paraclip.training.run import start
+from paraclip.training.step import learn_from
+from paraclip.training.towers import sides_of
 
 ROWS = np.random.default_rng(3).permutation(24)[:17]
 BASE = {"weights": (1.0, 0.5, 2.0), "image_loss_on": ("caption", "paraphrase_2"), "dropout": 0.3}
@@ -49,7 +51,7 @@ def run_of(folder: Path, chunk: int = 7, **changes: object):
     """A run before its first step, all weights in float64, `chunk` texts a micro-batch."""
     folder.mkdir(parents=True, exist_ok=True)
     model, triples, config = TinyModel(), rows_of_all_kinds(folder), make_config(**BASE | changes)
-    task = task_of(model, triples, make_features(triples, missing=(3, 8)), config)
+    task = task_of(TrainingData(model, triples, make_features(triples, missing=(3, 8))), config)
     model.double()
     task = replace(task, examples=replace(task.examples, chunk=chunk))
     train_only(model, task.parts, config.freeze_temperature)

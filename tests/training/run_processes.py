@@ -16,8 +16,8 @@ from training_rows import make_config, make_features, make_triples
 
 from paraclip.errors import UserError
 from paraclip.training import loop
-from paraclip.training.launch import joined
-from paraclip.training.processes import this_process
+from paraclip.training.prepare import TrainingData
+from paraclip.training.processes import joined, this_process
 
 ALIKE = {"epochs": 3, "dropout": 0.0, "save_every": 2}
 FEW = np.array([3, 5, 8, 6])
@@ -78,7 +78,7 @@ def one_of(rank: int, count: int, port: int, folder: Path, what: str) -> None:
 def train(out: Path, **changes: object) -> None:
     """The same run, whatever the number of processes."""
     triples, config = make_triples(), make_config(**(ALIKE | changes))
-    loop.train(TinyModel(), triples, make_features(triples), config, out)
+    loop.train(TrainingData(TinyModel(), triples, make_features(triples)), config, out)
 
 
 def gradients(folder: Path) -> None:

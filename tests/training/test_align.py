@@ -7,21 +7,21 @@ from training_rows import make_features, make_triples, weights_of
 
 from paraclip.errors import UserError
 from paraclip.training.align import align
-from paraclip.training.config import AlignConfig
-from paraclip.training.metrics_log import read_metrics
+from paraclip.training.config import AlignOptions
+from paraclip.training.metrics import read_metrics
+from paraclip.training.prepare import TrainingData
 
 
 def fit_tiny(out, model=None, features=None, **changes):
     """Align a tiny model to tiny captions."""
     triples, model = make_triples(), model or TinyModel()
     settings = {
-        "source": "pictures", "epochs": 40, "batch_size": 8, "learning_rate": 3e-3,
+        "epochs": 40, "batch_size": 8, "learning_rate": 3e-3,
         "head_learning_rate": 1e-2, "held_out": 0.0, "precision": "fp32",
     }  # fmt: skip
-    config = AlignConfig(**(settings | changes))
+    config = AlignOptions(**(settings | changes))
     features = make_features(triples) if features is None else features
-    captions, ids = triples["caption"].to_pylist(), triples["image_id"].to_pylist()
-    return model, align(model, captions, features, ids, config, out)
+    return model, align(TrainingData(model, triples, features), config, out)
 
 
 def test_alignment_trains_heads_and_tower_and_leaves_the_backbone(tmp_path):

@@ -17,7 +17,7 @@ from paraclip.training.batches import (
     split_rows,
 )
 from paraclip.training.examples import make_examples
-from paraclip.training.false_negatives import false_negatives
+from paraclip.training.losses.false_negatives import false_negatives
 from paraclip.training.tokens import store_tokens
 
 SHORT = st.text("abc ", min_size=1, max_size=14)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_losses import random_mask, seeds, sharing_of, slow_info_nce, unit
 
-from paraclip.training import contrast as contrast_module
-from paraclip.training.contrast import KINDS, LogitScaling, Plan, contrast
-from paraclip.training.false_negatives import false_negatives
-from paraclip.training.losses import info_nce
+from paraclip.training.losses import contrast as contrast_module
+from paraclip.training.losses.contrast import LOSSES, LogitScaling, Plan, contrast
+from paraclip.training.losses.false_negatives import false_negatives
+from paraclip.training.losses.objective import info_nce
 
 
 def double(*values):
@@ -43,11 +43,11 @@ def test_blocks_give_value_and_gradient_of_the_plain_loss(seed, rows, scale, sha
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", list(LOSSES))
 @pytest.mark.parametrize("processes", [1, 2, 3, 11])
 def test_the_shares_of_all_processes_sum_up_to_the_loss(kind, processes):
     a, b, scale, bias = double(unit(1, 7, 4), unit(2, 7, 4), 5.0, -2.0)
-    scaling = LogitScaling(scale, bias if KINDS[kind].biased else None)
+    scaling = LogitScaling(scale, bias if LOSSES[kind].biased else None)
     whole = contrast(a, b, scaling, Plan(kind))
     parts = [contrast(a, b, scaling, Plan(kind, share=(k, processes))) for k in range(processes)]
     torch.testing.assert_close(sum(parts), whole)
@@ -120,7 +120,7 @@ def test_a_hard_negative_that_is_somebodys_own_text_is_hidden_from_that_row():
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", list(LOSSES))
 def test_gradients_of_every_kind_in_double_precision(kind):
     a, b, more, scale, bias = double(unit(1, 5, 3), unit(2, 5, 3), unit(3, 2, 3), 4.0, -1.0)
     groups = sharing_of(random_mask(5, 5, 0.3))

@@ -17,14 +17,15 @@ from paraclip.errors import UserError
 from paraclip.files import locked
 from paraclip.models.mini import Mini
 from paraclip.training.loop import train
-from paraclip.training.metrics_log import JsonLines, read_metrics
+from paraclip.training.metrics import JsonLines, read_metrics
+from paraclip.training.prepare import TrainingData
 
 
 def tune(out, model=None, triples=None, features="given", **changes):
     """Train a tiny model; returns metrics and summary."""
     triples, model = triples or make_triples(), model or TinyModel()
     features = make_features(triples) if isinstance(features, str) else features
-    train(model, triples, features, make_config(**changes), out)
+    train(TrainingData(model, triples, features), make_config(**changes), out)
     return read_metrics(out / "metrics.jsonl"), json.loads((out / "summary.json").read_text())
 
 

@@ -12,7 +12,8 @@ from training_rows import make_config, make_features, make_triples
 
 from paraclip.training import loop
 from paraclip.training.batches import ALL_TEXTS
-from paraclip.training.geometry import alignment, geometry, margin, uniformity, watched_rows
+from paraclip.training.inspection import alignment, geometry, margin, uniformity, watched_rows
+from paraclip.training.prepare import TrainingData
 
 
 def unit(seed, count, width=4):
@@ -70,7 +71,7 @@ def made_run(tmp_path, monkeypatch):
         runs, triples = [], make_triples()
         monkeypatch.setattr(loop, "run_steps", lambda run, folder: runs.append(run))
         config = make_config(**changes)
-        loop.train(TinyModel(), triples, make_features(triples), config, tmp_path)
+        loop.train(TrainingData(TinyModel(), triples, make_features(triples)), config, tmp_path)
         return runs[0], {name: triples[name].to_pylist() for name in ALL_TEXTS}
 
     return make

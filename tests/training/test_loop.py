@@ -13,17 +13,18 @@ from paraclip.errors import UserError
 from paraclip.models.tensors import hash_tensors
 from paraclip.training import loop
 from paraclip.training.loop import train
-from paraclip.training.losses import objective_of
-from paraclip.training.metrics_log import read_metrics
-from paraclip.training.schedule import learning_rate_share
-from paraclip.training.temperatures import Temperatures
+from paraclip.training.losses.objective import objective_of
+from paraclip.training.losses.temperatures import Temperatures
+from paraclip.training.metrics import read_metrics
+from paraclip.training.optimizer import learning_rate_share
+from paraclip.training.prepare import TrainingData
 
 
 def tune(out, model=None, features="given", **changes):
     """Train a tiny model on tiny triples; returns it, the checkpoint and the metrics."""
     triples, model = make_triples(), model or TinyModel()
     features = make_features(triples) if isinstance(features, str) else features
-    path = train(model, triples, features, make_config(**changes), out)
+    path = train(TrainingData(model, triples, features), make_config(**changes), out)
     return model, path, read_metrics(out / "metrics.jsonl")
 
 
@@ -223,11 +224,11 @@ def test_the_learning_rate_rises_then_falls():
 def test_configuration_round_trip_through_json():
     from dataclasses import asdict
 
-    from paraclip.training.config import TrainConfig
+    from paraclip.training.config import TrainConfig, hyperparameters
 
     config = make_config(image_loss_on=("caption", "paraphrase_2"), text_temperature=0.05)
     again = json.loads(json.dumps(asdict(config)))
     lists = {name: tuple(value) for name, value in again.items() if isinstance(value, list)}
     assert TrainConfig(**(again | lists)) == config
-    assert replace(config, out="elsewhere").deciding() == config.deciding()
-    assert replace(config, seed=1).deciding() != config.deciding()
+    assert hyperparameters(replace(config, out="elsewhere")) == hyperparameters(config)
+    assert hyperparameters(replace(config, seed=1)) != hyperparameters(config)

@@ -11,9 +11,9 @@ from scipy import sparse
 from tiny_model import TinyModel
 from training_rows import make_config
 
-from paraclip.training.contrast import LogitScaling
-from paraclip.training.false_negatives import FalseNegatives
-from paraclip.training.losses import (
+from paraclip.training.losses.contrast import LogitScaling
+from paraclip.training.losses.false_negatives import FalseNegatives
+from paraclip.training.losses.objective import (
     CAPTION,
     PARAPHRASE_1,
     PARAPHRASE_2,

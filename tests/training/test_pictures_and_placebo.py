@@ -11,10 +11,9 @@ from paraclip.cli import parse
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
 from paraclip.training.batches import split_rows
-from paraclip.training.checks import check_options
-from paraclip.training.loop import task_of
-from paraclip.training.pictures import picture_keys
-from paraclip.training.placebo import shuffled_paraphrases
+from paraclip.training.examples import picture_keys, shuffled_paraphrases, task_of
+from paraclip.training.prepare import TrainingData
+from paraclip.training.recipes import check_options
 
 NAMES = ("caption", "paraphrase_1", "paraphrase_2")
 
@@ -31,7 +30,9 @@ def without_ids(tmp_path) -> pa.Table:
 
 
 def test_without_image_ids_no_held_out_picture_is_trained_on(without_ids):
-    examples = task_of(TinyModel(), without_ids, make_features(without_ids), make_config()).examples
+    examples = task_of(
+        TrainingData(TinyModel(), without_ids, make_features(without_ids)), make_config()
+    ).examples
     learn, held_out = split_rows(examples.image_keys, 0.3, 0)
     pictures = np.arange(24) % 12
     assert len(held_out) == 6, "two captions of each of three pictures"
@@ -39,7 +40,9 @@ def test_without_image_ids_no_held_out_picture_is_trained_on(without_ids):
 
 
 def test_without_image_ids_captions_of_one_picture_are_no_negatives(without_ids):
-    examples = task_of(TinyModel(), without_ids, make_features(without_ids), make_config()).examples
+    examples = task_of(
+        TrainingData(TinyModel(), without_ids, make_features(without_ids)), make_config()
+    ).examples
     mask = examples.batch(np.array([1, 2, 13])).rows.false_negatives.dense()
     assert mask.tolist() == [[False, False, True], [False, False, False], [True, False, False]]
 
@@ -72,7 +75,7 @@ def test_the_placebo_is_trained_on_shuffled_paraphrases():
     triples, ids = make_triples(), []
     for shuffled in (False, True):
         config = make_config(shuffle_paraphrases=shuffled, weights=(0, 1, 1))
-        examples = task_of(TinyModel(), triples, None, config).examples
+        examples = task_of(TrainingData(TinyModel(), triples, None), config).examples
         ids.append([examples.tokens.padded(places).tolist() for places in examples.places])
     plain, placebo = ids
     assert placebo[0] == plain[0], "captions stay"

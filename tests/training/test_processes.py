@@ -11,10 +11,10 @@ from test_resume import Stop
 from training_rows import weights_of
 
 from paraclip.errors import UserError
-from paraclip.training import launch, loop
-from paraclip.training.launch import own_device, placed
-from paraclip.training.metrics_log import read_metrics
-from paraclip.training.processes import ALONE, Processes, this_process
+from paraclip.training import loop
+from paraclip.training import processes as launch
+from paraclip.training.metrics import read_metrics
+from paraclip.training.processes import ALONE, Processes, own_device, placed, this_process
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_where_one_is_gone_all_end_by_themselves_and_say_why(tmp_path, what, cod
 def test_alone_there_is_nothing_to_join_or_to_wait_for():
     assert this_process() == ALONE and ALONE.first and ALONE.share == (0, 1)
     rows = torch.ones(2, 3)
-    assert ALONE.gather(rows, [2]) is rows and ALONE.told_by_first(4) == 4
+    assert ALONE.gather(rows, [2]) is rows and ALONE.from_first(4) == 4
     ALONE.wait()
     with ALONE.first_goes_first():
         ALONE.add_up([rows])

@@ -11,12 +11,14 @@ from training_rows import make_features, make_triples
 from paraclip.cli import main, parse
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
-from paraclip.training.checks import check_options
-from paraclip.training.config import AlignConfig, TrainConfig
-from paraclip.training.loop import task_of, train
-from paraclip.training.losses import objective_of
+from paraclip.training.config import AlignConfig, TrainConfig, TrainOptions
+from paraclip.training.examples import task_of
+from paraclip.training.loop import train
+from paraclip.training.losses.contrast import LOSSES
+from paraclip.training.losses.objective import objective_of
 from paraclip.training.optimizer import make_optimizer, train_only, trained
-from paraclip.training.recipes import resolved
+from paraclip.training.prepare import TrainingData
+from paraclip.training.recipes import check_options, resolved
 
 MINI, CLIP = TinyModel().architecture, tiny_clip().architecture
 SHORT = {"epochs": 2, "batch_size": 8, "precision": "fp32", "track": ("jsonl",)}
@@ -26,7 +28,7 @@ def tune(out, **changes):
     """Train a tiny model by the recipes; returns the checkpoint that the run hands on."""
     triples = make_triples()
     config = TrainConfig(triples="triples.parquet", **(SHORT | changes))
-    return train(TinyModel(), triples, make_features(triples), config, out)
+    return train(TrainingData(TinyModel(), triples, make_features(triples)), config, out)
 
 
 def test_the_default_recipe_ties_pictures_to_captions_and_warms_the_text_losses():
@@ -72,9 +74,9 @@ def test_rates_are_those_of_the_kind_of_base_unless_given(make):
 
 def test_the_optimizer_of_an_open_clip_model_is_that_of_published_work():
     triples, model = make_triples(), tiny_clip()
-    task = task_of(model, triples, None, TrainConfig(triples="t"))
-    train_only(model, task.parts, task.config.freeze_temperature)
-    optimizer = make_optimizer(trained(model), task.parts, task.config)
+    task = task_of(TrainingData(model, triples, None), TrainConfig(triples="t"))
+    train_only(model, task.parts, task.options.freeze_temperature)
+    optimizer = make_optimizer(trained(model), task.parts, task.options)
     assert {group["peak"] for group in optimizer.param_groups} == {1e-5}
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0.1, 0.0}
     assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.98)}
@@ -119,3 +121,15 @@ def test_l1_on_no_text_is_refused_and_left_out_is_the_recipe_s():
     check_options(TrainConfig(triples="t"))
     with pytest.raises(UserError, match="--image-loss-on: names no text"):
         check_options(TrainConfig(triples="t", image_loss_on=()))
+
+
+def test_fp16_is_refused_with_a_hint():
+    with pytest.raises(UserError, match=r"--precision: fp16 is no longer supported.*bf16"):
+        check_options(TrainOptions(precision="fp16"))
+
+
+def test_an_unknown_loss_is_refused_and_a_new_one_is_a_line_in_the_table(monkeypatch):
+    with pytest.raises(UserError, match=r"--loss: 'info_nec' is unknown.*info_nce"):
+        check_options(TrainOptions(loss="info_nec"))
+    monkeypatch.setitem(LOSSES, "mine", LOSSES["info_nce"])
+    check_options(TrainOptions(loss="mine"))

@@ -11,9 +11,11 @@ from tiny_model import TinyModel
 from training_rows import make_config, make_features, make_triples, weights_of
 
 from paraclip.errors import UserError
-from paraclip.training import loop, state
+from paraclip.training import folder as state
+from paraclip.training import loop
 from paraclip.training.loop import train
-from paraclip.training.metrics_log import MEASURED, read_metrics
+from paraclip.training.metrics import MEASURED, read_metrics
+from paraclip.training.prepare import TrainingData
 
 
 class Stop(Exception):
@@ -32,7 +34,7 @@ def run(out: Path, stop_before: int | None = None, **changes: object) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "take_step", step_or_stop)
         config = make_config(**(SETTINGS | changes))
-        return train(TinyModel(), triples, make_features(triples), config, out)
+        return train(TrainingData(TinyModel(), triples, make_features(triples)), config, out)
 
 
 def outcome(out: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], list[object]]:
@@ -196,10 +198,10 @@ def test_other_data_or_another_base_in_the_same_folder_is_refused(tmp_path):
     triples = make_triples(23)
     config = make_config(**SETTINGS)
     with pytest.raises(UserError, match="data"):
-        train(TinyModel(), triples, make_features(triples), config, tmp_path)
+        train(TrainingData(TinyModel(), triples, make_features(triples)), config, tmp_path)
     triples = make_triples()
     with pytest.raises(UserError, match="base"):
-        train(TinyModel(seed=1), triples, make_features(triples), config, tmp_path)
+        train(TrainingData(TinyModel(seed=1), triples, make_features(triples)), config, tmp_path)
 
 
 def test_a_damaged_record_of_the_run_is_named(tmp_path):

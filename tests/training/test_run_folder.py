@@ -7,11 +7,12 @@ from training_rows import make_config, make_features, make_triples
 from paraclip.errors import UserError
 from paraclip.training.folder import WRITTEN, RunFolder
 from paraclip.training.loop import train
+from paraclip.training.prepare import TrainingData
 
 
 def tune(out, **changes):
     triples = make_triples()
-    train(TinyModel(), triples, make_features(triples), make_config(**changes), out)
+    train(TrainingData(TinyModel(), triples, make_features(triples)), make_config(**changes), out)
 
 
 def files(folder):

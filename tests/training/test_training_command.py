@@ -21,10 +21,11 @@ from paraclip.merging.config import MergeConfig
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
-from paraclip.training.checks import check_options
-from paraclip.training.command import align_command, features_of, train_command
+from paraclip.training.command import align_command, train_command
 from paraclip.training.config import AlignConfig, TrainConfig
-from paraclip.training.metrics_log import read_metrics
+from paraclip.training.metrics import read_metrics
+from paraclip.training.prepare import features_of
+from paraclip.training.recipes import check_options
 
 COLOURS = ("red", "green", "blue")
 PICTURES = [(shape, colour) for shape in ("disc", "square") for colour in COLOURS]

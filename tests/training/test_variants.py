@@ -13,11 +13,12 @@ from training_rows import make_config, make_features, make_triples, weights_of
 from paraclip.errors import UserError
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
-from paraclip.training.contrast import LogitScaling
 from paraclip.training.loop import train
-from paraclip.training.losses import Objective, objective_of
-from paraclip.training.metrics_log import read_metrics
-from paraclip.training.temperatures import Temperatures, mean_of_negatives
+from paraclip.training.losses.contrast import LogitScaling
+from paraclip.training.losses.objective import Objective, objective_of
+from paraclip.training.losses.temperatures import Temperatures, mean_of_negatives
+from paraclip.training.metrics import read_metrics
+from paraclip.training.prepare import TrainingData
 
 FAST = {"epochs": 12, "learning_rate": 1e-2, "held_out": 0.0, "dropout": None}
 
@@ -26,7 +27,7 @@ def tune(out, model=None, triples=None, features="given", **changes):
     """Train; returns the model and the metrics."""
     triples, model = triples or make_triples(), model or TinyModel()
     features = make_features(triples) if isinstance(features, str) else features
-    train(model, triples, features, make_config(**(FAST | changes)), out)
+    train(TrainingData(model, triples, features), make_config(**(FAST | changes)), out)
     return model, read_metrics(out / "metrics.jsonl")
 
 
@@ -64,7 +65,7 @@ def test_sigmoid_biases_start_where_a_negative_has_the_odds_of_one_to_the_batch(
     temperatures = Temperatures(model, Objective(kind="sigmoid"))
     a, b = torch.eye(4)[:3], torch.full((3, 4), 0.5)
     assert float(mean_of_negatives(a, b)) == pytest.approx(0.5)
-    from paraclip.training.losses import Pair
+    from paraclip.training.losses.objective import Pair
 
     temperatures.start_biases([Pair("L2", a, b, torch.arange(3))], 8)
     scaling = temperatures("L2")

@@ -15,16 +15,26 @@ from training_rows import make_config, make_features, make_triples, weights_of
 
 from paraclip.errors import UserError
 from paraclip.training import loop
-from paraclip.training.course import Course, is_judged, trouble
+from paraclip.training import step as step_module
 from paraclip.training.loop import train
-from paraclip.training.metrics_log import MEASURED, JsonLines, read_metrics
-from paraclip.training.watchers import Watched, Watchers, check_trackers
+from paraclip.training.metrics import (
+    MEASURED,
+    Course,
+    JsonLines,
+    Watched,
+    Watchers,
+    check_trackers,
+    is_judged,
+    read_metrics,
+    trouble,
+)
+from paraclip.training.prepare import TrainingData
 
 
 def tune(out, model=None, **changes):
     """Train a tiny model on tiny triples; returns it, the checkpoint and the summary."""
     triples, model = make_triples(), model or TinyModel()
-    path = train(model, triples, make_features(triples), make_config(**changes), out)
+    path = train(TrainingData(model, triples, make_features(triples)), make_config(**changes), out)
     return model, path, json.loads((out / "summary.json").read_text())
 
 
@@ -86,7 +96,7 @@ def test_a_run_that_goes_on_is_the_same_run_to_a_tracker(tracker, tmp_path, monk
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
 def test_a_tracker_that_is_not_installed_is_told_before_anything(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("paraclip.training.watchers.find_spec", lambda name: None)
+    monkeypatch.setattr("paraclip.training.metrics.find_spec", lambda name: None)
     with pytest.raises(UserError, match=rf"--track {name}: it is not installed. pip install"):
         tune(tmp_path / "never", track=("jsonl", name))
     assert not (tmp_path / "never").exists()
@@ -105,7 +115,7 @@ def test_watchers_are_closed_where_a_later_one_cannot_start(tmp_path, monkeypatc
 
     first = types.SimpleNamespace(close=lambda: closed.append("first"))
     found = {"first": lambda run: first, "second": refuse}
-    monkeypatch.setattr("paraclip.training.watchers.WATCHERS", found)
+    monkeypatch.setattr("paraclip.training.metrics.WATCHERS", found)
     with pytest.raises(UserError, match="cannot start"):
         Watchers(("first", "second"), Watched(tmp_path, 0, "key", {}))
     assert closed == ["first"]
@@ -230,13 +240,15 @@ def test_patience_without_held_out_rows_is_refused(tmp_path):
 
 def test_trouble_by_hand():
     config, course = make_config(divergence=2.0), Course()
-    assert trouble(course, config, {"loss": 5.0}, chance=4.0) is None
-    assert trouble(course, config, {"loss": 10.0}, chance=4.0) is None
-    assert "10.01 passes 10" in trouble(course, config, {"loss": 10.01}, chance=4.0)
+    assert trouble(course, config.divergence, {"loss": 5.0}, chance=4.0) is None
+    assert trouble(course, config.divergence, {"loss": 10.0}, chance=4.0) is None
+    assert "10.01 passes 10" in trouble(course, config.divergence, {"loss": 10.01}, chance=4.0)
     low = Course(first_loss=0.1)  # a base that is good already may well get worse for a while
-    assert trouble(low, config, {"loss": 7.9}, chance=4.0) is None
-    assert trouble(low, config, {"loss": 8.1}, chance=4.0) is not None
-    assert "L1 and loss became" in trouble(low, config, {"L1": math.nan, "loss": math.inf}, 4.0)
+    assert trouble(low, config.divergence, {"loss": 7.9}, chance=4.0) is None
+    assert trouble(low, config.divergence, {"loss": 8.1}, chance=4.0) is not None
+    assert "L1 and loss became" in trouble(
+        low, config.divergence, {"L1": math.nan, "loss": math.inf}, 4.0
+    )
 
 
 def test_a_step_that_went_wrong_is_kept_with_its_rows_and_named(tmp_path, monkeypatch):
@@ -263,14 +275,14 @@ def test_a_step_that_went_wrong_is_kept_with_its_rows_and_named(tmp_path, monkey
 
 
 def test_of_the_gradients_those_that_broke_are_named(tmp_path, monkeypatch):
-    model, learn = TinyModel(), loop.learn_from
+    model, learn = TinyModel(), step_module.learn_from
 
     def poison(run, batch):
         losses = learn(run, batch)
         model.text_tower.hidden.bias.grad[0] = torch.inf
         return losses
 
-    monkeypatch.setattr(loop, "learn_from", poison)
+    monkeypatch.setattr(step_module, "learn_from", poison)
     with pytest.raises(UserError, match="step 1: gradient_norm became infinite"):
         tune(tmp_path, model)
     kept = json.loads((tmp_path / "inspect" / "step-1.json").read_text())["inspection"]

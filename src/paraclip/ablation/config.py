@@ -16,54 +16,53 @@ class AblateConfig(Checked):
     """TOML file of seeds, benchmarks and variants, such as configs/ablations/losses.toml."""
 
     triples: tuple[str, ...] = ()
-    """Triples of all variants; where the grid names several, each with its name before it:
-    strong=strong.jsonl weak=runs/triples/triples.parquet. Left out: what the grid says."""
+    """Triples of all variants. For a grid that names several, each as NAME=FILE, such as
+    strong=strong.jsonl weak=runs/triples/triples.parquet. Default: those of the grid."""
 
     model: str | None = None
-    """Base of all variants that name none of their own. Left out: what the grid says, else mini."""
+    """Base of all variants without their own. Default: that of the grid, else mini."""
 
     images: str | None = None
-    """Folder of the pictures, for triples that name them by image_id only."""
+    """Folder of the pictures, for triples with an image_id only."""
 
     seeds: tuple[Seed, ...] = ()
-    """Seeds of training, several with blanks between, in place of the grid's."""
+    """Seeds of training, separated by blanks. Default: those of the grid."""
 
     variants: tuple[str, ...] = ()
-    """Only these variants, several with blanks between; base and controls are always there."""
+    """Variants to train, separated by blanks; base and controls are included. Default: all."""
 
     benchmarks: str | None = None
-    """Benchmarks as for `paraclip evaluate`, with commas between, in place of the grid's."""
+    """Benchmarks, separated by commas, as for `paraclip evaluate`. Default: those of the grid."""
 
     precision: Literal["fp32", "bf16"] | None = None
-    """Arithmetic of the encoders while scoring, in place of the grid's."""
+    """Precision of the encoders while scoring. Default: that of the grid."""
 
     data: str | None = None
-    """Folder with the benchmarks' data. Left out: what the variable PARACLIP_DATA names."""
+    """Folder with the benchmarks' data. Default: the variable PARACLIP_DATA."""
 
     out: str | None = None
-    """Folder for ablation.md, ablation.json and the plots. Left out: runs/ablate/ with the grid's
+    """Folder for ablation.md, ablation.json and the plots. Default: runs/ablate/ and the grid's
     name."""
 
     cells: str | None = None
-    """Folder of the cells; grids that name the same one share what they train alike. Left out:
-    cells/ in --out, and without --out runs/ablate/cells."""
+    """Folder of the cells; grids with the same folder share training runs with the same options.
+    Default: cells/ in --out, without --out runs/ablate/cells."""
 
     resamples: Resamples = 10_000
-    """Bootstrap resamples for intervals and marks; many variants and figures need many."""
+    """Bootstrap resamples for intervals and marks; tables with many comparisons need more."""
 
     cache: str | None = None
-    """Folder of the image features of the benchmarks. Left out: image_features/ in ParaCLIP's cache
-    folder."""
+    """Folder of cached image features. Default: image_features/ in ParaCLIP's cache folder."""
 
     device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
+    """Device: auto, cpu, cuda or cuda:1."""
 
     keep_weights: bool = True
-    """Keep the checkpoints of every cell. Without them a cell takes little room once it is scored;
-    a merged variant that is added later trains its cells again."""
+    """Keep the checkpoints of every cell. Without them a scored cell takes little space, but a
+    merged variant that is added later trains its cells again."""
 
     fresh: bool = False
-    """Train and score every cell anew."""
+    """Train and score every cell again."""
 
     dry_run: bool = False
-    """Only list the cells and which of them are finished."""
+    """List the cells and their state, and do nothing else."""

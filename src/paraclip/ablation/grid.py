@@ -1,4 +1,4 @@
-"""The grid file: seeds, benchmarks, and for each variant the options in which it differs.
+"""The grid file: seeds, benchmarks, and the options of each variant.
 
 seeds = [0, 1]
 figures = ["AO@10", "T2I R@10"]
@@ -32,20 +32,20 @@ from paraclip.training.config import TrainConfig
 
 TABLES = ("common", "evaluation", "variants")
 DECIDED = ("out", "seed", "control", "fresh", "device")
-"""Options of a run that are not a variant's: the cell decides them."""
+"""Options of a run that a variant cannot set: the cell decides them."""
 OF_COMMAND = ("models", "out", "cache", "device", "result_cache")
-"""Options of an evaluation that are not the grid's."""
+"""Options of an evaluation that a grid cannot set: the command line decides them."""
 LONGEST_NAME = 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridOptions:
-    """What stands at the head of a grid file.
+    """Options at the top of a grid file.
 
     Args:
-        seeds: of training; each variant is trained once on each.
-        figures: names of the figures in the table, in order; empty: every headline figure.
-        same_captions: train only on captions that all triples files of the grid hold.
+        seeds: of training; each variant is trained once with each.
+        figures: names of the figures in the table, in order; empty for every headline figure.
+        same_captions: train only on captions that are in all triples files of the grid.
     """
 
     seeds: tuple[Seed, ...] = (0, 1, 2)
@@ -55,10 +55,10 @@ class GridOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class VariantOptions(TrainConfig):
-    """What a variant may set: any option of `paraclip train` that the cell does not decide.
+    """Options of a variant: those of `paraclip train`, except those that the cell decides.
 
     Args:
-        merge: share of tuned (0 to 1) in a mixture with the base, which is then scored.
+        merge: share of tuned (0 to 1) in the model that is scored; None for tuned itself.
     """
 
     merge: float | None = None
@@ -70,10 +70,10 @@ class Grid:
 
     Args:
         path: of the file.
-        head: seeds, figures and whether all variants take the same captions.
+        head: options at the top.
         common: options of all variants.
         evaluation: options of `paraclip evaluate`.
-        variants: by name, the options in which it differs from the common ones.
+        variants: options by name, which override the common ones.
     """
 
     path: Path
@@ -87,42 +87,42 @@ def read_grid(path: Path | str) -> Grid:
     """The grid of a TOML file.
 
     Raises:
-        UserError: no such file, no TOML, an unknown key (with the nearest name), a value of
-            another kind, a name that cannot stand in a table, or no variant.
+        UserError: the file is missing or no TOML, a key is unknown, a value has the wrong type, a
+            name cannot be shown in a table, or there is no variant.
     """
     path = Path(path)
-    found = read_toml(path)
-    tables = {name: table_of(found.pop(name, {}), f"{path} [{name}]") for name in TABLES}
+    content = read_toml(path)
+    tables = {name: table_of(content.pop(name, {}), f"{path} [{name}]") for name in TABLES}
     known = [*TABLES, *(field.name for field in fields(GridOptions))]
-    for key in found:
+    for key in content:
         if key not in known:
-            raise UserError(f"{path}: {key}", "is no part of a grid", nearest(key, known))
-    head = GridOptions(**checked(found, GridOptions, path))
+            raise UserError(f"{path}: {key}", "is not a key of a grid", nearest(key, known))
+    head = GridOptions(**checked(content, GridOptions, path))
     if not tables["variants"]:
-        raise UserError(path, "names no variant", "Add a table such as [variants.all].")
+        raise UserError(path, "has no variant", "Add a table such as [variants.all].")
     if not head.seeds:
-        raise UserError(f"{path}: seeds", "there is none", "Give at least one, such as [0].")
-    asked = checked(tables["evaluation"], EvaluateConfig, f"{path} [evaluation]")
-    refuse(asked, OF_COMMAND, f"{path} [evaluation]", "the command line decides it")
+        raise UserError(f"{path}: seeds", "is empty", "Give at least one, such as [0].")
+    evaluation = checked(tables["evaluation"], EvaluateConfig, f"{path} [evaluation]")
+    refuse(evaluation, OF_COMMAND, f"{path} [evaluation]", "the command line decides it")
     variants = {
         variant_name(name, path): variant(table, f"{path} [variants.{name}]")
         for name, table in tables["variants"].items()
     }
     common = variant(tables["common"], f"{path} [common]")
-    return Grid(path, head, common, asked, variants)
+    return Grid(path, head, common, evaluation, variants)
 
 
-def table_of(found: Any, where: str) -> dict[str, Any]:
+def table_of(value: Any, where: str) -> dict[str, Any]:
     """A table of the file."""
-    if not isinstance(found, dict):
-        raise UserError(where, f"{found!r} is no table", "Write its options under that head.")
-    return found
+    if not isinstance(value, dict):
+        raise UserError(where, f"{value!r} is not a table", "Write its options under that heading.")
+    return value
 
 
 def variant(table: Any, where: str) -> dict[str, Any]:
     """The options that a table sets."""
     options = checked(table_of(table, where), VariantOptions, where)
-    refuse(options, DECIDED, where, "every cell decides it for itself")
+    refuse(options, DECIDED, where, "each cell decides it")
     share = options.get("merge")
     if share is not None and not (math.isfinite(share) and 0 <= share <= 1):
         raise UserError(f"{where}: merge", f"{share} is outside 0 to 1", "Give 0.5 or so.")
@@ -130,21 +130,22 @@ def variant(table: Any, where: str) -> dict[str, Any]:
 
 
 def refuse(options: Mapping[str, Any], names: tuple[str, ...], where: str, why: str) -> None:
-    """Raise for an option that has no place here."""
+    """Raise for an option that is not allowed here."""
     for name in names:
         if name in options:
-            raise UserError(f"{where}: {name}", f"has no place in a grid; {why}", "Take it out.")
+            raise UserError(f"{where}: {name}", f"is not allowed in a grid: {why}", "Remove it.")
 
 
 def variant_name(name: str, path: Path) -> str:
-    """A name that can stand in a table and on one line.
+    """A name that fits on one line of a table.
 
     Raises:
-        UserError: it cannot, or base and controls are called so.
+        UserError: it does not, or it is a name of base or control.
     """
     if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
-        hint = f"Take up to {LONGEST_NAME} letters, digits and signs."
+        hint = f"Use up to {LONGEST_NAME} printable characters."
         raise UserError(f"{path}: variants", f"{name!r} cannot be a name", hint)
     if name == "base" or name.split(" of ")[0] == "control":
-        raise UserError(f"{path}: variants", f"{name!r} has its row already", "Rename the variant.")
+        what = f"{name!r} is the name of another row"
+        raise UserError(f"{path}: variants", what, "Rename the variant.")
     return name

@@ -1,8 +1,8 @@
-"""From a grid to rows of the table and to cells: what is trained, merged and scored, and where.
+"""Rows and cells of a grid: what is trained, merged and scored, and in which folder.
 
-A cell is a row on one seed. Its folder is named by a hash of everything that decides its weights:
-a changed entry of the grid is another folder, an unchanged one is found again, and rows that train
-the same (a control for many variants; tuned and merged) share one training run.
+A cell is a row with one seed. Its folder is named by a hash of everything that decides its weights:
+a changed variant gets another folder, an unchanged one is resumed, and rows with the same training
+(a control of several variants; tuned and merged) share one run.
 """
 
 import json
@@ -21,38 +21,37 @@ from paraclip.data.problems import Problems
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError, nearest
 from paraclip.files import file_hash, text_hash
-from paraclip.training.checks import check_options
-from paraclip.training.config import TrainConfig
-from paraclip.training.recipes import with_recipe
+from paraclip.training.config import TrainConfig, hyperparameters
+from paraclip.training.recipes import check_options, with_recipe
 
-Kind = Literal["base", "control", "tuned", "merged"]
+RowKind = Literal["base", "control", "tuned", "merged"]
 
 ALL_GRIDS = Path("runs") / "ablate"
-USUAL: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
 CAPTION_COLUMNS = ("image_id", "image", "caption")
 ROWS_AT_ONCE = 65_536
 UNREAD_BY_CONTROL = (
     *("weights", "image_loss_on", "negatives", "text_temperature", "l2_temperature"),
     *("l3_temperature", "learn_text_temperature", "recipe", "shuffle_paraphrases"),
 )
-"""Options of losses that a control has not; set alike, so that variants share a control."""
+"""Options of losses that a control does not use; reset, so that variants share a control."""
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     """A row of the table.
 
     Args:
-        name: of the variant, or base, or control.
-        kind: what its models are.
-        options: what it trains; of base only the model counts.
-        merge: share of tuned in what is scored; None for tuned itself.
-        base: name of the row that it is set against.
-        control: name of its control's row, which has the same settings; None for the controls.
+        name: of the variant, or base or control.
+        kind: of its models.
+        options: of the training; base uses only the model.
+        merge: share of tuned in the scored model; None for tuned itself.
+        base: name of the row of its base.
+        control: name of the row of its control; None for controls.
     """
 
     name: str
-    kind: Kind
+    kind: RowKind
     options: TrainConfig
     merge: float | None = None
     base: str | None = None
@@ -61,23 +60,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row on one seed.
+    """A row with one seed.
 
     Args:
-        row: whose.
-        seed: of the training; None for base, which is not trained.
-        training: the run, with its folder; None for base.
-        folder: of the cell; scores lie in `scores/`.
+        row: its row.
+        seed: of the training; None for base.
+        training: options of the run, with its folder; None for base.
+        folder: of the cell; scores are in `scores/`.
     """
 
-    row: Row
+    row: GridRow
     seed: int | None
     training: TrainConfig | None
     folder: Path
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for display."""
         return self.row.name if self.seed is None else f"{self.row.name}, seed {self.seed}"
 
     @property
@@ -88,19 +87,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is to be done.
+    """Rows and cells of an ablation.
 
     Args:
-        grid: what was read.
+        grid: the grid.
         rows: in the order of the table.
         seeds: of training.
-        cells: in the order in which they are done: all rows on the first seed, then on the next.
+        cells: in order of execution: all rows with the first seed, then with the next.
         out: folder of the table.
         root: folder of the cells.
     """
 
     grid: Grid
-    rows: tuple[Row, ...]
+    rows: tuple[GridRow, ...]
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
     out: Path
@@ -111,12 +110,12 @@ def make_plan(grid: Grid, config: AblateConfig, scratch: Path | None = None) -> 
     """Rows and cells of a grid under the options of the command line.
 
     Args:
-        grid: what was read.
+        grid: the grid.
         config: the options.
-        scratch: where triples with the captions that all files hold are written; None: `out`.
+        scratch: folder for reduced triples; by default `out`.
 
     Raises:
-        UserError: an option is out of range, a variant is unknown, triples are not there.
+        UserError: an option is out of range, a variant is unknown, or triples are missing.
     """
     out = Path(config.out or ALL_GRIDS / grid.path.stem)
     folder = Path(config.cells or (out if config.out else ALL_GRIDS) / "cells")
@@ -129,8 +128,8 @@ def make_plan(grid: Grid, config: AblateConfig, scratch: Path | None = None) -> 
     return Plan(grid, rows, seeds, cells, out, folder)
 
 
-def variant_rows(grid: Grid, config: AblateConfig, place: Path) -> Iterator[tuple[str, Row]]:
-    """The variants' own rows."""
+def variant_rows(grid: Grid, config: AblateConfig, reduced: Path) -> Iterator[tuple[str, GridRow]]:
+    """Rows of the variants, by name, without base and control."""
     wanted = config.variants or tuple(grid.variants)
     for name in wanted:
         if name not in grid.variants:
@@ -139,47 +138,43 @@ def variant_rows(grid: Grid, config: AblateConfig, place: Path) -> Iterator[tupl
     given = {"model": config.model, "images": config.images}
     named = {name: value for name, value in given.items() if value is not None}
     chosen = {name: {**grid.common, **named, **grid.variants[name]} for name in wanted}
-    places = triples_of(chosen, config.triples, place if grid.head.same_captions else None)
+    triples = triples_of(chosen, config.triples, reduced if grid.head.same_captions else None)
     for name, options in chosen.items():
-        asked = VariantOptions(**{**options, "triples": places[name], "device": config.device})
-        kind: Kind = "tuned" if asked.merge is None else "merged"
-        yield name, Row(name, kind, trained_by(asked), asked.merge)
-
-
-def trained_by(asked: VariantOptions) -> TrainConfig:
-    """The run behind a variant."""
-    return TrainConfig(**{field.name: getattr(asked, field.name) for field in fields(TrainConfig)})
+        variant = VariantOptions(**{**options, "triples": triples[name], "device": config.device})
+        kind: RowKind = "tuned" if variant.merge is None else "merged"
+        training = {field.name: getattr(variant, field.name) for field in fields(TrainConfig)}
+        yield name, GridRow(name, kind, TrainConfig(**training), variant.merge)
 
 
 def control_of(options: TrainConfig) -> TrainConfig:
-    """As many steps on the original captions under the same settings.
+    """The control of a run: as many steps on the original captions, with the same settings.
 
-    It reads no paraphrases, so one-step data will do.
+    It reads no paraphrases, so triples of one step suffice.
     """
-    usual: dict[str, Any] = {name: USUAL[name] for name in UNREAD_BY_CONTROL}
-    return replace(options, control=True, one_step=True, **usual)
+    unread: dict[str, Any] = {name: DEFAULTS[name] for name in UNREAD_BY_CONTROL}
+    return replace(options, control=True, one_step=True, **unread)
 
 
-def with_bases_and_controls(variants: dict[str, Row]) -> tuple[Row, ...]:
-    """Bases, controls, then the variants, each knowing its base and its control.
+def with_bases_and_controls(variants: dict[str, GridRow]) -> tuple[GridRow, ...]:
+    """Bases, controls, then variants with the names of their base and control.
 
-    The first base and the first control are called so alone, further ones after their variant.
+    The first base is called "base", a further one "base of VARIANT"; likewise controls.
     """
-    bases: dict[str, Row] = {}
-    controls: dict[str, Row] = {}
-    placed = []
+    bases: dict[str, GridRow] = {}
+    controls: dict[str, GridRow] = {}
+    linked = []
     for name, row in variants.items():
-        made = Row(named("base", bases, name), "base", row.options)
-        base = bases.setdefault(row.options.model, made)
+        new = GridRow(first_name("base", bases, name), "base", row.options)
+        base = bases.setdefault(row.options.model, new)
         options = control_of(row.options)
-        made = Row(named("control", controls, name), "control", options, base=base.name)
-        control = controls.setdefault(key_of(options), made)
-        placed.append(replace(row, base=base.name, control=control.name))
-    return (*bases.values(), *controls.values(), *placed)
+        new = GridRow(first_name("control", controls, name), "control", options, base=base.name)
+        control = controls.setdefault(key_of(options), new)
+        linked.append(replace(row, base=base.name, control=control.name))
+    return (*bases.values(), *controls.values(), *linked)
 
 
-def named(kind: str, known: dict[str, Row], variant: str) -> str:
-    """The name of a base or control that this variant is the first to need."""
+def first_name(kind: str, known: dict[str, GridRow], variant: str) -> str:
+    """The name of a base or control that is used first by this variant."""
     return f"{kind} of {variant}" if known else kind
 
 
@@ -187,7 +182,7 @@ def key_of(options: TrainConfig) -> str:
     """Sixteen hex digits of everything that decides a run's weights."""
     rows = read_by_control if options.control else content
     decisive = {
-        **with_recipe(options).deciding(), "choose": options.choose,
+        **hyperparameters(with_recipe(options)), "choose": options.choose,
         "triples": rows(options.triples), "model": model_content(options.model),
         "replay": options.replay and content_or_name(options.replay),
     }  # fmt: skip
@@ -196,16 +191,16 @@ def key_of(options: TrainConfig) -> str:
 
 @cache
 def content(path: str) -> str:
-    """Hash of a file, computed once."""
+    """Hash of a file, cached."""
     return file_hash(path)
 
 
 @cache
 def read_by_control(path: str) -> str:
-    """Hash of what a control reads of triples: rewordings of the same captions share one."""
+    """Hash of the columns of triples that a control reads; it ignores paraphrases."""
     try:
         table = read_triples(path, Problems(1.0), one_step=True)
-    except UserError:  # the cell will say it
+    except UserError:  # the cell reports it
         return content(path)
     digest = sha256()
     for part in table.select(CAPTION_COLUMNS).combine_chunks().to_batches(ROWS_AT_ONCE):
@@ -214,18 +209,18 @@ def read_by_control(path: str) -> str:
 
 
 def content_or_name(path: str) -> str:
-    """Hash of a file; of a folder or a URL its name."""
+    """Hash of a file, or the name of a folder or URL."""
     return content(path) if Path(path).is_file() else path
 
 
 def model_content(name: str) -> list[str]:
-    """A model's name; of a file its hash in place of the path, after the architecture it is for."""
+    """A model's name; for a file the architecture and the hash."""
     architecture, _, file = name.rpartition(":")
     return [architecture, content(file)] if Path(file).is_file() else [name]
 
 
-def cells_of(rows: Sequence[Row], seeds: Sequence[int], root: Path) -> Iterator[Cell]:
-    """Every base, then all other rows seed by seed."""
+def cells_of(rows: Sequence[GridRow], seeds: Sequence[int], root: Path) -> Iterator[Cell]:
+    """Every base, then all other rows, seed by seed."""
     folders = Folders(root)
     for row in rows:
         if row.kind == "base":
@@ -243,7 +238,7 @@ def cells_of(rows: Sequence[Row], seeds: Sequence[int], root: Path) -> Iterator[
 
 
 class Folders:
-    """Where a cell lies: under its key, with a name before it for people.
+    """Folders of cells: NAME.KEY, where the key decides.
 
     Args:
         root: of all cells.
@@ -251,18 +246,19 @@ class Folders:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        there = root.iterdir() if root.is_dir() else ()
-        self.known = {path.name.rpartition(".")[2]: path for path in sorted(there)}
+        paths = root.iterdir() if root.is_dir() else ()
+        self.known = {path.name.rpartition(".")[2]: path for path in sorted(paths)}
 
     def of(self, name: str, key: str) -> Path:
-        """The folder of that key: as it is called already, else after this name."""
-        plain = re.sub(r"[^A-Za-z0-9_+]+", "-", name).strip("-")
-        return self.known.setdefault(key, self.root / f"{plain}.{key}")
+        """The existing folder with this key, else a new one with this name."""
+        readable = re.sub(r"[^A-Za-z0-9_+]+", "-", name).strip("-")
+        return self.known.setdefault(key, self.root / f"{readable}.{key}")
 
 
-def as_asked(row: Row) -> dict[str, Any]:
-    """The options of a row that are not the usual ones, for people and for JSON."""
+def set_options(row: GridRow) -> dict[str, Any]:
+    """Options of a row that differ from the defaults."""
     if row.kind == "base":
         return {"model": row.options.model}
-    asked = {name: value for name, value in asdict(row.options).items() if value != USUAL[name]}
-    return asked | ({} if row.merge is None else {"merge": row.merge})
+    options = asdict(row.options)
+    changed = {name: value for name, value in options.items() if value != DEFAULTS[name]}
+    return changed | ({} if row.merge is None else {"merge": row.merge})

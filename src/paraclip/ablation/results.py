@@ -1,8 +1,8 @@
-"""What the finished cells say: each row's figures over seeds, and what counts against what.
+"""Figures of the rows over seeds, and their differences from base and control.
 
-A figure's interval and its differences come from one bootstrap: all cells see the same draws of the
-items (they were scored on the same ones), and runs are drawn as a second level. Every p-value of
-the table, over all rows, figures and both comparisons, is one family for Holm's correction.
+Intervals and differences come from one bootstrap: all cells use the same draws of the items, on
+which all were scored, and runs are drawn as a second level. All p-values of the table, over rows,
+figures and both comparisons, are one family for Holm's correction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.ablation.plan import Cell, Row
+from paraclip.ablation.plan import Cell, GridRow
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.benchmark import LOWER_IS_BETTER
 from paraclip.evaluation.reporting.compare import LEVEL
@@ -25,12 +25,12 @@ Float = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Figure:
+class TableFigure:
     """A column of the table.
 
     Args:
-        benchmark: whose.
-        line: the figure as a report has it.
+        benchmark: its benchmark.
+        line: of the report.
     """
 
     benchmark: str
@@ -38,20 +38,20 @@ class Figure:
 
     @property
     def name(self) -> str:
-        """As the table's head has it."""
+        """Name in the table's header."""
         return self.line.name
 
 
 @dataclass(frozen=True)
 class Change:
-    """A row's figure set against that of its base or its control.
+    """Difference of a row's figure from that of its base or control.
 
     Args:
         against: name of the other row.
         difference: in percent, with its interval.
         p: two-sided, of no difference.
         adjusted: the same after Holm's correction over the table.
-        lower: whether less is better.
+        lower: whether lower is better.
     """
 
     against: str
@@ -62,20 +62,20 @@ class Change:
 
     @property
     def verdict(self) -> int:
-        """1: better beyond chance; -1: worse; 0: no difference that counts."""
+        """1 if better beyond chance, -1 if worse, else 0."""
         if not self.adjusted < LEVEL:
             return 0
         return 1 if (self.difference.value > 0) != self.lower else -1
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableEntry:
     """One figure of one row.
 
     Args:
         value: mean over the seeds in percent, with its interval.
-        base: against base; None for base itself and where base is not scored.
-        control: against the control with the same settings, on the seeds that both have.
+        base: difference from base; None for base itself and while base is not scored.
+        control: difference from the control, with the seeds that both have.
     """
 
     value: Interval
@@ -84,45 +84,45 @@ class Entry:
 
     @property
     def changes(self) -> list[Change]:
-        """Those of the two that there are."""
+        """The differences that are not None."""
         return [change for change in (self.base, self.control) if change is not None]
 
 
 @dataclass(frozen=True)
 class Results:
-    """The table as far as it is done.
+    """The table of the finished cells.
 
     Args:
         figures: its columns.
-        rows: of which at least one seed is done.
-        seeds: the seeds that are done, by row; none for base.
-        entries: by row and place of the figure.
+        rows: rows with at least one finished seed.
+        seeds: finished seeds by row; empty for base.
+        entries: by row and index of the figure.
     """
 
-    figures: tuple[Figure, ...]
-    rows: tuple[Row, ...]
+    figures: tuple[TableFigure, ...]
+    rows: tuple[GridRow, ...]
     seeds: Mapping[str, tuple[int, ...]]
-    entries: Mapping[tuple[str, int], Entry]
+    entries: Mapping[tuple[str, int], TableEntry]
 
     @property
     def changes(self) -> list[Change]:
-        """Everything that was tested."""
+        """All comparisons."""
         return [change for entry in self.entries.values() for change in entry.changes]
 
 
 class Draws:
-    """Resamples of the figures of cells, each drawn once.
+    """Bootstrap resamples of the figures of cells, cached.
 
     Args:
-        resamples: draws.
-        seed: of the draws; the same for all cells, so that differences are paired.
+        resamples: number of draws.
+        seed: of the draws, the same for all cells, so that differences are paired.
     """
 
     def __init__(self, resamples: int, seed: int = 0) -> None:
         self.resamples, self.seed = resamples, seed
         self.known: dict[tuple[Path, str, str], tuple[float, Float]] = {}
 
-    def of(self, stored: Stored, label: str, figure: Figure) -> tuple[float, Float]:
+    def of(self, stored: Stored, label: str, figure: TableFigure) -> tuple[float, Float]:
         """Value and resamples [resamples] of a figure of a cell, in percent."""
         key = (stored.path, figure.benchmark, figure.name)
         if key not in self.known:
@@ -136,39 +136,43 @@ Scored = Mapping[str, Mapping[int | None, Stored]]
 """Reports of the finished cells by row and seed; base has the seed None."""
 
 
-def figures_of(stored: Stored, wanted: Sequence[str], missing: bool = False) -> tuple[Figure, ...]:
-    """The columns: the wanted figures in order, else every headline figure.
+def figures_of(
+    stored: Stored, wanted: Sequence[str], missing: bool = False
+) -> tuple[TableFigure, ...]:
+    """The columns: the wanted figures in order, by default every headline figure.
 
     Args:
         stored: the report of a cell.
         wanted: names of figures.
-        missing: whether some may be missing (the benchmarks are not the grid's own).
+        missing: allow missing ones, when the benchmarks are not those of the grid.
 
     Raises:
-        UserError: a wanted one is in no benchmark.
+        UserError: no benchmark has a wanted figure.
     """
-    found = [
-        Figure(section.name, line) for section in stored.report.sections for line in section.lines
+    figures = [
+        TableFigure(section.name, line)
+        for section in stored.report.sections
+        for line in section.lines
     ]
-    names = [figure.name for figure in found]
+    names = [figure.name for figure in figures]
     for name in wanted:
         if name not in names and not missing:
-            what = "is a figure of no benchmark of the grid"
+            what = "is not a figure of the grid's benchmarks"
             raise UserError(f"figures: {name}", what, nearest(name, names))
-    chosen = tuple(figure for name in wanted for figure in found if figure.name == name)
-    return chosen or tuple(figure for figure in found if figure.line.headline)
+    chosen = tuple(figure for name in wanted for figure in figures if figure.name == name)
+    return chosen or tuple(figure for figure in figures if figure.line.headline)
 
 
-def assemble(
-    rows: Sequence[Row], scored: Scored, figures: Sequence[Figure], draws: Draws
+def assemble_results(
+    rows: Sequence[GridRow], scored: Scored, figures: Sequence[TableFigure], draws: Draws
 ) -> Results:
-    """The table of all cells that are scored."""
+    """The table of all scored cells."""
     done = tuple(row for row in rows if scored.get(row.name))
     seeds = {row.name: tuple(s for s in scored[row.name] if s is not None) for row in done}
-    entries: dict[tuple[str, int], Entry] = {}
-    for place, figure in enumerate(figures):
+    entries: dict[tuple[str, int], TableEntry] = {}
+    for index, figure in enumerate(figures):
         column = Column({row.name: row for row in done}, scored, figure, draws)
-        entries |= {(row.name, place): column.entry(row) for row in done}
+        entries |= {(row.name, index): column.entry(row) for row in done}
     return Results(tuple(figures), done, seeds, corrected(entries))
 
 
@@ -179,23 +183,23 @@ class Column:
     Args:
         rows: by name.
         scored: reports of the cells.
-        figure: which.
+        figure: the figure.
         draws: of the bootstrap.
     """
 
-    rows: Mapping[str, Row]
+    rows: Mapping[str, GridRow]
     scored: Scored
-    figure: Figure
+    figure: TableFigure
     draws: Draws
 
-    def entry(self, row: Row) -> Entry:
-        """The row's value and what it is set against."""
+    def entry(self, row: GridRow) -> TableEntry:
+        """The row's value and its differences."""
         values, drawn = self.runs(row, list(self.scored[row.name]))
         value = interval(float(values.mean()), over_seeds(drawn, self.draws.seed))
-        return Entry(value, self.change(row, row.base), self.change(row, row.control))
+        return TableEntry(value, self.change(row, row.base), self.change(row, row.control))
 
-    def change(self, row: Row, name: str | None) -> Change | None:
-        """The row against another, on the seeds that both have; base is the same on each."""
+    def change(self, row: GridRow, name: str | None) -> Change | None:
+        """Difference of a row from another, with the seeds that both have; base has no seed."""
         other = self.rows.get(name or "")
         if other is None:
             return None
@@ -204,21 +208,21 @@ class Column:
         if not common:
             return None
         values, drawn = self.runs(row, common)
-        against, beside = self.runs(other, [None] if other.kind == "base" else common)
-        changed = over_seeds(drawn - beside, self.draws.seed)
-        difference = interval(float(values.mean() - against.mean()), changed)
+        others, others_drawn = self.runs(other, [None] if other.kind == "base" else common)
+        changed = over_seeds(drawn - others_drawn, self.draws.seed)
+        difference = interval(float(values.mean() - others.mean()), changed)
         lower = self.figure.name in LOWER_IS_BETTER
         return Change(other.name, difference, p_value(changed), lower=lower)
 
-    def runs(self, row: Row, seeds: Sequence[int | None]) -> tuple[Float, Float]:
+    def runs(self, row: GridRow, seeds: Sequence[int | None]) -> tuple[Float, Float]:
         """Values [seeds] and resamples [seeds, resamples] of a row."""
         cells = [self.scored[row.name][seed] for seed in seeds]
-        found = [self.draws.of(stored, row.kind, self.figure) for stored in cells]
-        return np.array([value for value, _ in found]), np.stack([drawn for _, drawn in found])
+        draws = [self.draws.of(stored, row.kind, self.figure) for stored in cells]
+        return np.array([value for value, _ in draws]), np.stack([drawn for _, drawn in draws])
 
 
-def corrected(entries: dict[tuple[str, int], Entry]) -> dict[tuple[str, int], Entry]:
-    """The same with Holm's correction over all tests."""
+def corrected(entries: dict[tuple[str, int], TableEntry]) -> dict[tuple[str, int], TableEntry]:
+    """The entries with Holm's correction over all comparisons."""
     adjusted = iter(holm([one.p for entry in entries.values() for one in entry.changes]))
 
     def with_adjusted(change: Change | None) -> Change | None:
@@ -230,9 +234,9 @@ def corrected(entries: dict[tuple[str, int], Entry]) -> dict[tuple[str, int], En
     }
 
 
-def scored_by_row(found: Mapping[Cell, Stored]) -> Scored:
+def scored_by_row(finished: Mapping[Cell, Stored]) -> Scored:
     """Reports of cells by row and seed."""
     by_row: dict[str, dict[int | None, Stored]] = {}
-    for cell, stored in found.items():
+    for cell, stored in finished.items():
         by_row.setdefault(cell.row.name, {})[cell.seed] = stored
     return by_row

@@ -1,4 +1,4 @@
-"""Which triples each variant trains on: named on the command line, or by the grid."""
+"""The triples of each variant, from the command line or the grid."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,9 +12,9 @@ from paraclip.evaluation.choice import LABEL
 from paraclip.files import file_hash, text_hash
 
 Source = tuple[str, str | None]
-"""A triples file, and the column of hard negatives that is read from it."""
+"""A triples file, and its column of hard negatives."""
 
-GIVE = "Give --triples FILE, or --triples NAME=FILE for each name in the grid."
+HINT = "Give --triples FILE, or --triples NAME=FILE for each name in the grid."
 
 
 def triples_of(
@@ -23,82 +23,82 @@ def triples_of(
     """The triples file of each variant.
 
     Args:
-        variants: options by name; `triples` is a name on the command line, or a file.
-        given: what the command line names, each as FILE or NAME=FILE.
-        reduced: folder for files that hold only the captions that all of them have; None: files
-            as they are.
+        variants: options by name; `triples` is a name from the command line, or a file.
+        given: of the command line, each FILE or NAME=FILE.
+        reduced: folder for files reduced to the captions that are in all of them, or None to use
+            the files unchanged.
 
     Raises:
-        UserError: a variant has none, or a file is not there or broken.
+        UserError: a variant has no triples, or a file is missing or broken.
     """
     named = named_files(given)
-    places = {name: place(named, options.get("triples")) for name, options in variants.items()}
-    for path in places.values():
+    paths = {name: file_for(named, options.get("triples")) for name, options in variants.items()}
+    for path in paths.values():
         if not Path(path).is_file():
-            raise UserError(path, "there are no such triples", GIVE)
+            raise UserError(path, "there is no such file", HINT)
     if reduced is None:
-        return places
-    read = {name: (path, variants[name].get("negatives")) for name, path in places.items()}
-    smaller = same_captions(dict.fromkeys(read.values()), reduced / "triples")
-    return {name: smaller[source] for name, source in read.items()}
+        return paths
+    sources = {name: (path, variants[name].get("negatives")) for name, path in paths.items()}
+    files = same_captions(dict.fromkeys(sources.values()), reduced / "triples")
+    return {name: files[source] for name, source in sources.items()}
 
 
 def named_files(given: tuple[str, ...]) -> dict[str, str]:
-    """Files by name; one without a name is called "".
+    """Files by name; the name of a file without one is "".
 
     Raises:
-        UserError: a name is there twice.
+        UserError: a name is repeated.
     """
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for entry in given:
         match = LABEL.fullmatch(entry)
         name, path = match.groups() if match else ("", entry)
-        if name in found:
-            what = f"{name or 'one without a name'} is there twice"
-            raise UserError(f"--triples {entry}", what, GIVE)
-        found[name] = path
-    return found
+        if name in files:
+            what = f"the name {name!r} is repeated" if name else "is the second file without a name"
+            raise UserError(f"--triples {entry}", what, HINT)
+        files[name] = path
+    return files
 
 
-def place(named: Mapping[str, str], wanted: str | None) -> str:
-    """The file that a variant means."""
+def file_for(named: Mapping[str, str], wanted: str | None) -> str:
+    """The triples file of a variant; `wanted` is what the grid names."""
     if wanted is not None:
         return named.get(wanted, wanted)
     if "" in named or len(named) == 1:
         return named.get("", next(iter(named.values())))
-    raise UserError("--triples", "a variant names none and none stands for all", GIVE)
+    raise UserError("--triples", "a variant names no triples, and there is no default", HINT)
 
 
 def same_captions(sources: Iterable[Source], folder: Path) -> dict[Source, str]:
-    """Files with the rows whose picture and caption are in all of them, so that data alone differ.
+    """Files reduced to the rows whose picture and caption are in all of them.
 
     Raises:
-        UserError: they have no caption in common.
+        UserError: the files have no captions in common.
     """
     tables = {(path, extra): read_triples(path, extra=extra) for path, extra in sources}
-    common = set.intersection(*(set(captions(table)) for table in tables.values()))
+    common = set.intersection(*(set(row_keys(table)) for table in tables.values()))
     if len(common) < 2:
-        hint = "Make all of them from the same captions."
+        hint = "Generate all of them from the same captions."
         paths = sorted({path for path, _ in tables})
         raise UserError(" and ".join(paths), "have no captions in common", hint)
-    which = text_hash(repr(sorted(common)))
-    made = {}
+    captions_hash = text_hash(repr(sorted(common)))
+    files = {}
     for (path, extra), table in tables.items():
-        chosen = table.filter(pa.array([row in common for row in captions(table)]))
+        chosen = table.filter(pa.array([row in common for row in row_keys(table)]))
         origin = {**read_provenance(path), "reduced_from": Path(path).name}
-        content = " ".join([file_hash(path), which, *([extra] if extra else [])])
-        made[path, extra] = written(chosen, folder, content, origin)
-    return made
+        content = " ".join([file_hash(path), captions_hash, *([extra] if extra else [])])
+        files[path, extra] = write_once(chosen, folder, content, origin)
+    return files
 
 
-def captions(table: pa.Table) -> list[tuple[str, str]]:
-    """What tells a row's picture and caption."""
+def row_keys(table: pa.Table) -> list[tuple[str, str]]:
+    """Picture and caption of each row."""
     columns = (table[name].to_pylist() for name in ("image_id", "caption"))
     return list(zip(*columns, strict=True))
 
 
-def written(table: pa.Table, folder: Path, content: str, origin: dict[str, Any]) -> str:
-    """The rows as a file named by what they are, so that it is written once."""
+def write_once(table: pa.Table, folder: Path, content: str, origin: dict[str, Any]) -> str:
+    """Write the rows to a file named by the hash of `content`, unless it exists."""
     path = folder / f"{text_hash(content)}.parquet"
     if not path.exists():
         further = [name for name in table.column_names if name not in SCHEMA.names]

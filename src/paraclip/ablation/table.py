@@ -1,4 +1,4 @@
-"""The table for people and for programs, and its plots."""
+"""The table in Markdown and JSON, and its plots."""
 
 import json
 import math
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paraclip.ablation.plan import Cell, Plan, Row, as_asked
-from paraclip.ablation.results import Change, Entry, Figure, Results
+from paraclip.ablation.plan import Cell, GridRow, Plan, set_options
+from paraclip.ablation.results import Change, Results, TableEntry, TableFigure
 from paraclip.evaluation.reporting.compare import LEVEL
 from paraclip.evaluation.reporting.plots import plot_scores
 from paraclip.evaluation.reporting.report import (
@@ -33,74 +33,76 @@ LEGEND = (
 )
 
 
-def markdown(found: Results, resamples: int) -> str:
-    """The table with what a reader must know under it."""
-    head = ["", *heads(found.figures), "seeds"]
-    rows = [line_of(found, row) for row in found.rows]
-    return "\n\n".join([markdown_table(head, rows), LEGEND, *remarks(found, resamples)])
+def results_table(results: Results, resamples: int) -> str:
+    """The table and its notes in Markdown."""
+    head = ["", *headers(results.figures), "seeds"]
+    rows = [row_cells(results, row) for row in results.rows]
+    return "\n\n".join([markdown_table(head, rows), LEGEND, *remarks(results, resamples)])
 
 
-def heads(figures: tuple[Figure, ...]) -> list[str]:
-    """Names of the columns; where a name is there twice the head says the benchmark."""
+def headers(figures: tuple[TableFigure, ...]) -> list[str]:
+    """Headers of the columns; a repeated name is followed by its benchmark."""
     names = Counter(figure.name for figure in figures)
     return [f"{x.name}, {x.benchmark}" if names[x.name] > 1 else x.name for x in figures]
 
 
-def line_of(found: Results, row: Row) -> list[str]:
-    """One row."""
-    cells = [cell(found.entries[row.name, place]) for place in range(len(found.figures))]
-    return [row.name, *cells, str(len(found.seeds[row.name]) or "-")]
+def row_cells(results: Results, row: GridRow) -> list[str]:
+    """The cells of a row."""
+    cells = [entry_cell(results.entries[row.name, index]) for index in range(len(results.figures))]
+    return [row.name, *cells, str(len(results.seeds[row.name]) or "-")]
 
 
-def cell(entry: Entry) -> str:
-    """A figure with its interval and its marks: `70.1 [68.9, 71.3] ▲↑`."""
+def entry_cell(entry: TableEntry) -> str:
+    """A figure with interval and marks: `70.1 [68.9, 71.3] ▲↑`."""
     marks = AGAINST_CONTROL[verdict(entry.control)] + AGAINST_BASE[verdict(entry.base)]
     return f"{spread(entry.value)} {marks}".rstrip()
 
 
 def verdict(change: Change | None) -> int:
-    """1 where it is better beyond chance, -1 where it is worse, else 0."""
+    """1 if better beyond chance, -1 if worse, else 0."""
     return 0 if change is None else change.verdict
 
 
-def remarks(found: Results, resamples: int) -> list[str]:
-    """What qualifies the table: other bases and controls, few seeds, too few resamples."""
-    told = [
-        f"{row.name} is set against {' and '.join(others)}."
-        for row in found.rows
+def remarks(results: Results, resamples: int) -> list[str]:
+    """Notes on other bases and controls, few seeds and too few resamples."""
+    notes = [
+        f"{row.name} is compared with {' and '.join(others)}."
+        for row in results.rows
         if (others := [x for x in (row.control, row.base) if x not in (None, "base", "control")])
     ]
-    tests = sum(math.isfinite(change.p) for change in found.changes)
+    tests = sum(math.isfinite(change.p) for change in results.changes)
     if tests * 2 / (resamples + 1) >= LEVEL:
-        told.append(
-            f"{resamples:,} resamples are too few for {tests} comparisons: few marks can be."
+        notes.append(
+            f"{resamples:,} resamples are too few for {tests} comparisons: few marks are possible."
         )
-    if any(len(seeds) == 1 for seeds in found.seeds.values()):
-        told.append("With one seed the interval does not hold the spread between runs.")
-    return told
+    if any(len(seeds) == 1 for seeds in results.seeds.values()):
+        notes.append("With one seed the interval does not include the spread between runs.")
+    return notes
 
 
-def as_report(found: Results, sections: list[Section]) -> Report:
-    """The same as a report over rows, for the plots of one.
+def as_report(results: Results, sections: list[Section]) -> Report:
+    """The table as a report over rows, for the plots.
 
     Args:
-        found: the table.
-        sections: of any cell, for the benchmarks' facts.
+        results: the table.
+        sections: of any cell, for facts about the benchmarks.
     """
-    made = []
+    converted = []
     for section in sections:
-        places = [n for n, figure in enumerate(found.figures) if figure.benchmark == section.name]
-        lines = [report_line(found, place) for place in places]
+        indices = [
+            n for n, figure in enumerate(results.figures) if figure.benchmark == section.name
+        ]
+        lines = [report_line(results, index) for index in indices]
         if lines:
-            made.append(Section(section.name, section.pool, section.data, lines))
-    return Report({row.name: {} for row in found.rows}, made, {})
+            converted.append(Section(section.name, section.pool, section.data, lines))
+    return Report({row.name: {} for row in results.rows}, converted, {})
 
 
-def report_line(found: Results, place: int) -> Line:
-    """A column of the table as a line of a report, with the differences from base."""
-    line, entries = found.figures[place].line, {}
-    for row in found.rows:
-        entries[row.name] = found.entries[row.name, place]
+def report_line(results: Results, index: int) -> Line:
+    """A column of the table as a line of a report, with differences from base."""
+    line, entries = results.figures[index].line, {}
+    for row in results.rows:
+        entries[row.name] = results.entries[row.name, index]
     values = {name: entry.value for name, entry in entries.items()}
     unknown = Interval(math.nan, math.nan, math.nan)
     differences = {
@@ -110,15 +112,15 @@ def report_line(found: Results, place: int) -> Line:
     return Line(line.name, True, line.items, values, differences, line.statistic)
 
 
-def as_json(
-    found: Results, plan: Plan, failed: Mapping[Cell, str], provenance: dict[str, Any]
+def results_json(
+    results: Results, plan: Plan, failed: Mapping[Cell, str], provenance: dict[str, Any]
 ) -> str:
-    """Everything for a file; what is not defined is null."""
+    """The table as JSON; undefined values are null."""
     content = {
         "format": FORMAT,
         "unit": "percent; correlations times 100; differences are row less other row",
         "grid": plan.grid.path.name,
-        "rows": [row_as_dict(found, row) for row in found.rows],
+        "rows": [row_as_dict(results, row) for row in results.rows],
         "cells": [
             {"row": one.row.name, "seed": one.seed, "folder": one.folder.name} for one in plan.cells
         ],
@@ -128,71 +130,71 @@ def as_json(
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def row_as_dict(found: Results, row: Row) -> dict[str, Any]:
-    """One row."""
+def row_as_dict(results: Results, row: GridRow) -> dict[str, Any]:
+    """A row as JSON."""
     figures = [
         {
             "benchmark": figure.benchmark, "name": figure.name,
-            **entry_as_dict(found.entries[row.name, place]),
+            **entry_as_dict(results.entries[row.name, index]),
         }
-        for place, figure in enumerate(found.figures)
+        for index, figure in enumerate(results.figures)
     ]  # fmt: skip
     return {
-        "name": row.name, "kind": row.kind, "options": as_asked(row),
-        "seeds": list(found.seeds[row.name]), "figures": figures,
+        "name": row.name, "kind": row.kind, "options": set_options(row),
+        "seeds": list(results.seeds[row.name]), "figures": figures,
     }  # fmt: skip
 
 
-def entry_as_dict(entry: Entry) -> dict[str, Any]:
-    """One figure of a row."""
+def entry_as_dict(entry: TableEntry) -> dict[str, Any]:
+    """A figure of a row as JSON."""
     against = [
         {
             "row": change.against, "difference": as_dict(change.difference),
-            "p": number(change.p), "adjusted": number(change.adjusted), "verdict": change.verdict,
+            "p": rounded(change.p), "adjusted": rounded(change.adjusted), "verdict": change.verdict,
         }
         for change in entry.changes
     ]  # fmt: skip
     return {"value": as_dict(entry.value), "against": against}
 
 
-def number(value: float) -> float | None:
-    """A p-value for JSON."""
+def rounded(value: float) -> float | None:
+    """A p-value, rounded; None if undefined."""
     return round(value, 6) if math.isfinite(value) else None
 
 
-def draw(report: Report, folder: Path) -> list[str]:
-    """The plots that can be made: every figure, and robustness against standard tasks."""
+def draw_plots(report: Report, folder: Path) -> list[str]:
+    """Draw every figure, and robustness against standard tasks if there is a base."""
     plot_scores(report, folder / PLOTS[0])
     drawn = "base" in report.models and plot_trade_off(report, "base", folder / PLOTS[1])
     return list(PLOTS if drawn else PLOTS[:1])
 
 
-def write_page(plan: Plan, text: str, pictures: list[str], path: Path) -> None:
-    """The page: the table, the plots, and what each row trains."""
+def write_page(plan: Plan, text: str, plots: list[str], path: Path) -> None:
+    """Write the page with the table, the plots and the options of each row."""
     parts = [f"# Ablation: {plan.grid.path.stem}", text]
-    parts += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in pictures]
-    parts += ["## What each row trains", f"All: {options_in_words(plan.grid.common)}."]
-    parts.append("\n".join(f"- {escape(row.name)}: {in_words(plan, row)}" for row in plan.rows))
+    parts += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in plots]
+    parts += ["## What each row trains", f"All: {describe_options(plan.grid.common)}."]
+    parts.append("\n".join(f"- {escape(row.name)}: {describe_row(plan, row)}" for row in plan.rows))
     write_text(path, "\n\n".join(parts) + "\n")
 
 
-def in_words(plan: Plan, row: Row) -> str:
-    """What a row's models are."""
+def describe_row(plan: Plan, row: GridRow) -> str:
+    """The models of a row."""
     if row.kind == "base":
-        return shown(row.options.model)
+        return display_value(row.options.model)
     if row.kind == "control":
         names = ", ".join(escape(one.name) for one in plan.rows if one.control == row.name)
         return f"the original captions, with the settings of {names}"
-    return options_in_words(plan.grid.variants[row.name])
+    return describe_options(plan.grid.variants[row.name])
 
 
-def options_in_words(options: Mapping[str, Any]) -> str:
-    """Options with their values."""
-    return ", ".join(f"{n} {shown(v)}" for n, v in options.items()) or "nothing else"
+def describe_options(options: Mapping[str, Any]) -> str:
+    """Options with their values, for display."""
+    return ", ".join(f"{n} {display_value(v)}" for n, v in options.items()) or "nothing else"
 
 
-def shown(value: Any) -> str:
-    """A value in few words; files without their folders."""
+def display_value(value: Any) -> str:
+    """A value for display; files without their folders."""
     if isinstance(value, tuple):
         return " ".join(map(str, value))
     return escape(Path(value).name) if isinstance(value, str) else str(value)

@@ -106,7 +106,7 @@ def export(model: DualEncoder | Path | str, out: Path | str, half: bool = False)
     }
     if half:
         tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-    # The header names no architecture of ours: the tensors have another program's names.
+    # The header states no architecture: the tensors have the names of another program.
     write_weights(tensors, out, {"exported_from": header.get("weights"), "half": half})
     write_text(out.with_suffix(".md"), model_card(out.name, header))
     return out
@@ -134,8 +134,8 @@ def model_card(name: str, header: dict[str, Any]) -> str:
     for field, keys in CARD_FIELDS.items():
         values = sorted(set().union(*(values_of(facts, key) for key in keys)))
         # One line each, without HTML: the header may come from anyone.
-        shown = [html.escape(" ".join(value.split()), quote=False) for value in values]
-        lines += [f"- {field}: {value}" for value in shown or ["not recorded"]]
+        escaped = [html.escape(" ".join(value.split()), quote=False) for value in values]
+        lines += [f"- {field}: {value}" for value in escaped or ["not recorded"]]
     lines += ["", "## Terms", "", TERMS, "## Everything in the header", "", "```json"]
     return "\n".join([*lines, json.dumps(facts, indent=2, default=str), "```", ""])
 

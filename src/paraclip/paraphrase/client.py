@@ -17,8 +17,8 @@ import openai
 from paraclip.errors import UserError
 from paraclip.provenance import without_secrets
 
-MOST_BYTES = 8 << 20  # of a response, before and after decompression; long model lists have 1 MiB
-TOO_LARGE = f"the answer is larger than {MOST_BYTES >> 20} MiB"
+MOST_RESPONSE_BYTES = 8 << 20  # before and after decompression; long model lists have 1 MiB
+TOO_LARGE = f"the answer is larger than {MOST_RESPONSE_BYTES >> 20} MiB"
 LONGEST_ADDRESS = 2000
 ANY_HEADER = 47  # zlib's window bits for either gzip or zlib headers
 ADDRESS_HINT = "Give an address such as http://localhost:8000/v1."
@@ -59,19 +59,19 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
             async with asyncio.timeout(min(limit, self.seconds)):
                 response = await super().send(request, **options | {"stream": True})
                 try:
-                    return await whole(response)
+                    return await bounded_response(response)
                 finally:
                     await response.aclose()
         except TimeoutError as error:
             raise http.ReadTimeout("the answer took too long", request=request) from error
 
 
-async def whole(response: Any) -> Any:
+async def bounded_response(response: Any) -> Any:
     """A copy of a streamed response with its body read; raises DecodingError as `send` does."""
     body = bytearray()
     async for piece in response.aiter_raw():
         body += piece
-        if len(body) > MOST_BYTES:
+        if len(body) > MOST_RESPONSE_BYTES:
             raise http.DecodingError(TOO_LARGE, request=response.request)
     headers = response.headers.copy()
     content = decompressed(bytes(body), headers.pop("Content-Encoding", ""), response.request)
@@ -86,7 +86,7 @@ def decompressed(body: bytes, encoding: str, request: Any) -> bytes:
     """The body without compression, which some servers apply although the request forbids it.
 
     Raises:
-        DecodingError: of the HTTP package: see `whole`.
+        DecodingError: of the HTTP package: see `BoundedClient.send`.
     """
     encoding = encoding.lower().strip()
     if encoding in ("", "identity"):
@@ -94,11 +94,11 @@ def decompressed(body: bytes, encoding: str, request: Any) -> bytes:
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise http.DecodingError("the answer is compressed in an unknown way", request=request)
     try:
-        content = zlib.decompressobj(ANY_HEADER).decompress(body, MOST_BYTES + 1)
+        content = zlib.decompressobj(ANY_HEADER).decompress(body, MOST_RESPONSE_BYTES + 1)
     except zlib.error as error:
         what = "the answer cannot be decompressed"
         raise http.DecodingError(what, request=request) from error
-    if len(content) > MOST_BYTES:
+    if len(content) > MOST_RESPONSE_BYTES:
         raise http.DecodingError(TOO_LARGE, request=request)
     return content
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 from paraclip.errors import printable
 from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
-from paraclip.paraphrase.negatives import KINDS, write_negatives
+from paraclip.paraphrase.negatives import NEGATIVE_KINDS, write_negatives
 from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.run import generate_from_source
 
@@ -35,7 +35,7 @@ def negatives_command(config: NegativesConfig) -> None:
     """
     negatives, problems = write_negatives(config)
     kinds = Counter(one.kind for one in negatives if one is not None)
-    for kind in KINDS:
+    for kind in NEGATIVE_KINDS:
         print(f"{kinds[kind]:>9,}  {kind}")
     print(f"{negatives.count(None):>9,}  none: the text has nothing to change")
     print(f"{len(negatives):,} triples in {config.out}")

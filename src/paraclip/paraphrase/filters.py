@@ -168,7 +168,7 @@ def _without_wrapping(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Candidate:
     """A cleaned answer beside its source, as the checks without a model see them.
 
     Args:
@@ -192,49 +192,49 @@ class Comparison:
         return english.words(self.question.source)
 
 
-Filter = Callable[[Comparison], bool]
+Filter = Callable[[Candidate], bool]
 """Whether an answer fails a check."""
 
 
 def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
     """The reason of the first check without a model that the answer fails, or None."""
-    both = Comparison(question, answer, limits)
-    reason = next((reason for reason, fails in FILTERS.items() if fails(both)), None)
+    candidate = Candidate(question, answer, limits)
+    reason = next((reason for reason, fails in FILTERS.items() if fails(candidate)), None)
     if reason is None and limits.doubtful:
         reason = doubtful_reason(question.source, answer, question.caption)
     return reason
 
 
-def is_empty(both: Comparison) -> bool:
+def is_empty(candidate: Candidate) -> bool:
     """Whether the answer has no words, or only one such as "None"."""
-    return not both.answer_words or both.answer.lower().strip(" .") in EMPTY_ANSWERS
+    return not candidate.answer_words or candidate.answer.lower().strip(" .") in EMPTY_ANSWERS
 
 
-def is_refusal(both: Comparison) -> bool:
+def is_refusal(candidate: Candidate) -> bool:
     """Whether the generator refused, where the source is no refusal itself."""
-    return bool(REFUSAL.search(both.answer)) and not REFUSAL.search(both.question.source)
+    return bool(REFUSAL.search(candidate.answer)) and not REFUSAL.search(candidate.question.source)
 
 
-def is_chatter(both: Comparison) -> bool:
+def is_chatter(candidate: Candidate) -> bool:
     """Whether the answer talks about the task, where the source does not."""
-    return bool(CHATTER.search(both.answer)) and not CHATTER.search(both.question.source)
+    return bool(CHATTER.search(candidate.answer)) and not CHATTER.search(candidate.question.source)
 
 
-def is_copy(both: Comparison) -> bool:
+def is_copy(candidate: Candidate) -> bool:
     """Whether the answer has the words of the source or of the caption."""
-    known = (both.question.source, both.question.caption)
-    return any(same_words(both.answer_words, english.words(text)) for text in known)
+    known = (candidate.question.source, candidate.question.caption)
+    return any(same_words(candidate.answer_words, english.words(text)) for text in known)
 
 
-def is_too_long(both: Comparison) -> bool:
+def is_too_long(candidate: Candidate) -> bool:
     """Whether the answer was cut off or exceeds the limit of words."""
-    return both.question.cut or len(both.answer_words) > both.limits.words
+    return candidate.question.cut or len(candidate.answer_words) > candidate.limits.words
 
 
-def has_grown(both: Comparison) -> bool:
+def has_grown(candidate: Candidate) -> bool:
     """Whether the answer is too many times as long as its source."""
-    length = len(both.source_words)
-    return len(both.answer_words) > max(both.limits.growth * length, length + 4)
+    length = len(candidate.source_words)
+    return len(candidate.answer_words) > max(candidate.limits.growth * length, length + 4)
 
 
 def same_words(one: Sequence[str], other: Sequence[str]) -> bool:
@@ -309,13 +309,13 @@ FILTERS: dict[str, Filter] = {
     "refusal": is_refusal,
     "chatter": is_chatter,
     "copy": is_copy,
-    "repetition": lambda both: repeats(both.answer_words, both.source_words),
+    "repetition": lambda candidate: repeats(candidate.answer_words, candidate.source_words),
     "too long": is_too_long,
     "growth": has_grown,
-    "number": lambda both: not same_numbers(both.question.source, both.answer),
-    "colour": lambda both: not same_colours(both.source_words, both.answer_words),
-    "negation": lambda both: not same_negation(both.source_words, both.answer_words),
-    "gender": lambda both: not same_gender(both.source_words, both.answer_words),
-    "roles": lambda both: roles_changed(both.source_words, both.answer_words),
+    "number": lambda candidate: not same_numbers(candidate.question.source, candidate.answer),
+    "colour": lambda candidate: not same_colours(candidate.source_words, candidate.answer_words),
+    "negation": lambda candidate: not same_negation(candidate.source_words, candidate.answer_words),
+    "gender": lambda candidate: not same_gender(candidate.source_words, candidate.answer_words),
+    "roles": lambda candidate: roles_changed(candidate.source_words, candidate.answer_words),
 }
 REASONS = (*FILTERS, "relation", "new content", "lost content", "drift")

@@ -22,8 +22,8 @@ from paraclip.errors import UserError
 from paraclip.files import check_input, disk_errors, take_lock, text_hash
 from paraclip.paraphrase.backends import Answer
 
-FORMAT = 1
-HEAD = b'{"paraclip"'
+LOG_FORMAT = 1
+LOG_HEAD = b'{"paraclip"'
 OTHER_FOLDER = "Name another output folder."
 OTHER_OR_FRESH = "Name another output folder, or start from scratch with --fresh."
 KEY = re.compile(r"[0-9a-f]{16}")
@@ -62,14 +62,14 @@ class AnswerLog:
             self._file.truncate(0)
         self._drop_unfinished()
         if self._file.seek(0, os.SEEK_END) == 0:
-            self._append({"paraclip": FORMAT, "settings": settings})
+            self._append({"paraclip": LOG_FORMAT, "settings": settings})
         else:
             self._read(settings)
 
     def _refuse_foreign(self) -> None:
         """Raise UserError if no run wrote this file, before anything in it changes."""
         self._file.seek(0)
-        if not HEAD.startswith(self._file.read(len(HEAD))):
+        if not LOG_HEAD.startswith(self._file.read(len(LOG_HEAD))):
             raise UserError(self.path, "is not a log of answers", OTHER_FOLDER)
 
     def _drop_unfinished(self) -> None:
@@ -82,7 +82,7 @@ class AnswerLog:
                 end = content.rfind(b"\n") + 1
             self._file.truncate(end)
         self._file.seek(0)
-        if self._file.readline().startswith(HEAD) and not self._file.readline():
+        if self._file.readline().startswith(LOG_HEAD) and not self._file.readline():
             self._file.truncate(0)
 
     def _read(self, settings: dict[str, Any]) -> None:

@@ -25,9 +25,9 @@ from paraclip.language.words import is_content, words
 from paraclip.paraphrase.config import NegativesConfig
 from paraclip.progress import track
 
-VERBS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ"))
-NUMBERS = frozenset(("CD",))
-PREPOSITIONS = frozenset(("IN", "RP", "TO"))
+VERB_TAGS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ"))
+NUMBER_TAGS = frozenset(("CD",))
+PREPOSITION_TAGS = frozenset(("IN", "RP", "TO"))
 OPPOSITES = {
     "above": "below", "across": "along", "behind": "in front of", "below": "above",
     "beside": "far from", "down": "up", "from": "to", "in": "outside", "inside": "outside",
@@ -45,7 +45,7 @@ class Negative:
 
     Args:
         text: almost the same words as its source, with another meaning.
-        kind: a key of KINDS.
+        kind: a key of NEGATIVE_KINDS.
     """
 
     text: str
@@ -119,7 +119,7 @@ def replace_preposition(tagged: Tagged, draw: Draw) -> list[str] | None:
     indices = [
         index
         for index, (token, tag) in enumerate(tagged)
-        if tag in PREPOSITIONS and token.lower() in OPPOSITES
+        if tag in PREPOSITION_TAGS and token.lower() in OPPOSITES
     ]
     if not indices:
         return None
@@ -128,13 +128,13 @@ def replace_preposition(tagged: Tagged, draw: Draw) -> list[str] | None:
     return replace_at(tokens, index, OPPOSITES[tokens[index].lower()])
 
 
-KINDS: dict[str, Edit] = {
-    "swap_object": swap(NOUNS, VERBS | PREPOSITIONS),
+NEGATIVE_KINDS: dict[str, Edit] = {
+    "swap_object": swap(NOUNS, VERB_TAGS | PREPOSITION_TAGS),
     "swap_attribute": swap(ADJECTIVES, NOUNS),
     "replace_object": replace(NOUNS),
     "replace_attribute": replace(ADJECTIVES),
-    "replace_number": replace(NUMBERS),
-    "replace_deed": replace(VERBS),
+    "replace_number": replace(NUMBER_TAGS),
+    "replace_deed": replace(VERB_TAGS),
     "replace_place": replace_preposition,
 }
 
@@ -197,8 +197,8 @@ def hard_negatives(
 def negative(tagged: Tagged, draw: Draw) -> Negative | None:
     """A negative of the first kind, in random order, that the text allows."""
     tagged = [(lower_first(token, tag), tag) for token, tag in tagged[:1]] + tagged[1:]
-    for kind in draw.random.sample(list(KINDS), len(KINDS)):
-        tokens = KINDS[kind](tagged, draw)
+    for kind in draw.random.sample(list(NEGATIVE_KINDS), len(NEGATIVE_KINDS)):
+        tokens = NEGATIVE_KINDS[kind](tagged, draw)
         if tokens is not None:
             return Negative(sentence(tokens), kind)
     return None
@@ -213,7 +213,7 @@ def vocabulary_of(texts: Iterable[Tagged]) -> dict[str, tuple[list[str], list[fl
     """Words of each tag and their weights."""
     counts: dict[str, Counter[str]] = {}
     for tagged in texts:
-        for index in content_indices(tagged, NOUNS | ADJECTIVES | NUMBERS | VERBS):
+        for index in content_indices(tagged, NOUNS | ADJECTIVES | NUMBER_TAGS | VERB_TAGS):
             token, tag = tagged[index]
             counts.setdefault(tag, Counter())[token.lower()] += 1
     return {

@@ -23,7 +23,7 @@ from paraclip.provenance import without_secrets
 OPENAI_URL = "https://api.openai.com/v1"
 PROBE_SECONDS = 15.0
 NEWER_LIMIT = "max_completion_tokens"  # newer OpenAI models use this name for max_tokens
-LONGEST = 4000  # characters kept of one answer
+LONGEST_ANSWER = 4000  # characters kept of one answer
 
 
 class OpenAIBackend:
@@ -229,5 +229,5 @@ def _answer_of(choice: dict[str, Any], hide: Callable[[str], str]) -> Answer:
     text = choice["message"]["content"] if "message" in choice else choice["text"]
     # None means that the model refused; encoding replaces lone surrogates.
     text = hide("" if text is None else text).encode("utf-8", "replace").decode()
-    cut = choice.get("finish_reason") == "length" or len(text) > LONGEST
-    return Answer(text[:LONGEST], cut)
+    cut = choice.get("finish_reason") == "length" or len(text) > LONGEST_ANSWER
+    return Answer(text[:LONGEST_ANSWER], cut)

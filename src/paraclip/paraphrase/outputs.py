@@ -17,7 +17,7 @@ from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, disk_errors, read_bounded, refuse_overwriting
 from paraclip.language.words import rewords
-from paraclip.paraphrase.steps import Failed, Kept, Outcome, Rejected
+from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
 
 TRIPLES, REJECTED, FAILED = ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")
 PROBLEMS, JSONL, SUMMARY, LOG = "problems.txt", "triples.jsonl", "summary.json", "answers.jsonl"
@@ -26,7 +26,7 @@ ROW_GROUP = 10_000  # rows held in memory before they are written
 
 @dataclass
 class Summary:
-    """Counts of a run: `captions` = `kept` + all of `rejected` + `failed`.
+    """Counts of a run: `captions` = `kept` + all `rejected` + `failed`.
 
     Args:
         captions: input rows without faults.
@@ -52,7 +52,7 @@ class Summary:
     def count(self, outcome: Outcome) -> None:
         """Count one caption."""
         self.captions += 1
-        if isinstance(outcome, Kept):
+        if isinstance(outcome, KeptTriple):
             self.kept += 1
             self.same_words += not rewords(outcome.row["caption"], outcome.row["paraphrase_2"])
         elif isinstance(outcome, Rejected):
@@ -101,7 +101,7 @@ class Writers:
         Raises:
             UserError: the disk is full; it names the file.
         """
-        if isinstance(outcome, Kept):
+        if isinstance(outcome, KeptTriple):
             self._rows.append(outcome.row)
             if len(self._rows) >= ROW_GROUP:
                 self._write_rows()
@@ -192,7 +192,7 @@ def refuse_foreign(out: Path, problems: bool = False, jsonl: bool = False) -> No
     """Refuse an output folder with a file that would be replaced and that no run wrote.
 
     A folder with a summary, or with a log of answers (which is validated when it is opened),
-    belongs to a run. The two optional files belong to it if its summary says so.
+    belongs to a run. The two optional files belong to it if its summary lists them.
 
     Args:
         out: the output folder.

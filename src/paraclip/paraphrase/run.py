@@ -41,7 +41,7 @@ from paraclip.paraphrase.steps import JudgingDesk, Outcome, Paraphraser
 from paraclip.progress import bar, track
 from paraclip.provenance import provenance, without_secrets
 
-RANGES: dict[str, tuple[float, float]] = {
+OPTION_RANGES: dict[str, tuple[float, float]] = {
     "asks": (1, 100), "concurrency": (1, 1000), "max_tokens": (1, 4096), "max_retries": (0, 100),
     "timeout": (0.001, 86_400), "min_similarity": (0, 1), "min_support": (0, 1),
     "first": (1, 10**12),
@@ -85,7 +85,7 @@ def generate_from_source(
     """
     if backend is None:
         check_backend(config.backend)
-    check_options(config)
+    check_generate_options(config)
     out = Path(config.out)
     refuse_inputs(find_files(config.source), out)
     total, broken = count_captions(config)
@@ -126,9 +126,9 @@ def source_captions(config: GenerateConfig, problems: Problems) -> Iterator[Capt
     return islice(read_captions(config.source, config.columns, problems), config.first)
 
 
-def check_options(config: GenerateConfig) -> None:
+def check_generate_options(config: GenerateConfig) -> None:
     """Raise UserError if a number is out of its range."""
-    ranges = {**RANGES, "candidates": (1, BUILTIN_SLOTS if config.builtin else 128)}
+    ranges = {**OPTION_RANGES, "candidates": (1, BUILTIN_SLOTS if config.builtin else 128)}
     for name, (least, most) in ranges.items():
         value = getattr(config, name)
         if value is not None and not least <= value <= most:
@@ -190,7 +190,7 @@ async def generate_async(
         UserError: the server is down or refuses, the log has other settings, no run wrote a file in
             `out`, a wheel is missing, or the disk is full. The log keeps all answers.
     """
-    check_options(config)
+    check_generate_options(config)
     refuse_foreign(out)
     backend = backend or make_backend(config)
     judge = judge or Judge(config.filter_limits)

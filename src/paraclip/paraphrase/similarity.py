@@ -11,7 +11,7 @@ from paraclip.paraphrase.config import Limits
 
 WIDTH = 384
 MOST_KEPT = 2048  # readings of the texts read last; at 30 KiB each, 60 MiB
-LONGEST = 96  # tokens of one text; the rest is cut, captions are far shorter
+MOST_TOKENS = 96  # tokens of one text; the rest is cut, captions are far shorter
 CLOSE = 0.4  # word overlap from which an answer counts as the same sentence with words replaced
 CARRIED = 0.65  # cosine at which a word of the source counts as kept
 
@@ -76,10 +76,10 @@ class SentenceEncoder:
         from paraclip.models.encoder import cut, pad_rows
 
         tower, tokens = self._model.text_tower, self._model.tokenizer.encode_batch(texts)
-        ids = pad_rows([text.ids for text in tokens], LONGEST, tower.pad).ids
+        ids = pad_rows([text.ids for text in tokens], MOST_TOKENS, tower.pad).ids
         states = tower.states(ids)  # [batch, length, 384]
         vectors = unit(tower.mean(states, ids).numpy())
-        offsets = [np.asarray(cut(text.offsets, LONGEST)) for text in tokens]
+        offsets = [np.asarray(cut(text.offsets, MOST_TOKENS)) for text in tokens]
         return [
             self._reading(*one) for one in zip(texts, vectors, states.numpy(), offsets, strict=True)
         ]

@@ -18,12 +18,12 @@ from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.prompts import make_prompt
 
 MOST_JUDGED = 256  # answers in one batch
-MARGIN = 0.08  # cosine; candidates this close to the highest similarity count as equally similar
+SIMILARITY_MARGIN = 0.08  # cosine; this close to the highest counts as equally similar
 MOST_FAILURES = 25  # in a row, after which the run stops
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptTriple:
     """A triple; `row` has the columns of `data.triples.SCHEMA`."""
 
     row: dict[str, Any]
@@ -48,7 +48,7 @@ class Failed:
     problem: str
 
 
-Outcome = Kept | Rejected | Failed
+Outcome = KeptTriple | Rejected | Failed
 
 
 class JudgingDesk:
@@ -105,7 +105,7 @@ class Paraphraser:
         second = await self._step(caption, 2, first.text)
         if not isinstance(second, Verdict):
             return second
-        return Kept(self._row(caption, first, second))
+        return KeptTriple(self._row(caption, first, second))
 
     def _row(self, caption: Caption, first: Verdict, second: Verdict) -> dict[str, Any]:
         return {
@@ -131,9 +131,11 @@ class Paraphraser:
                 answers = await self._answers(caption.id, step, text, ask)
             except AnswerError as error:
                 return Failed(caption, step, str(error))
-            questions = [Question(text, one.text, original, one.cut) for one in distinct(answers)]
+            questions = [
+                Question(text, one.text, original, one.cut) for one in distinct_answers(answers)
+            ]
             verdicts += await self.desk.judge(questions)
-            best = choose(verdicts, (original,) if original else ())
+            best = choose_candidate(verdicts, (original,) if original else ())
             if best is not None:
                 return best
         return Rejected(caption, step, main_reason(verdicts), verdicts)
@@ -162,22 +164,22 @@ class Paraphraser:
             raise UserError("generator", what, "Check the server; the same command resumes.")
 
 
-def distinct(answers: list[Answer]) -> list[Answer]:
+def distinct_answers(answers: list[Answer]) -> list[Answer]:
     """The answers without repeated texts, in order; the first of each text is kept."""
     return list({answer.text: answer for answer in reversed(answers)}.values())[::-1]
 
 
-def choose(verdicts: Sequence[Verdict], apart_from: Sequence[str] = ()) -> Verdict | None:
+def choose_candidate(verdicts: Sequence[Verdict], apart_from: Sequence[str] = ()) -> Verdict | None:
     """The best candidate that passed, or None.
 
-    Of the candidates whose similarity is within `MARGIN` of the highest, it is the one that shares
-    the fewest content words with its source and with the texts in `apart_from`.
+    Of the candidates whose similarity is within `SIMILARITY_MARGIN` of the highest, it is the one
+    that shares the fewest content words with its source and with the texts in `apart_from`.
     """
     passed = [verdict for verdict in verdicts if verdict.reason is None]
     if not passed:
         return None
     highest = max(verdict.similarity for verdict in passed)
-    near = [verdict for verdict in passed if verdict.similarity >= highest - MARGIN]
+    near = [verdict for verdict in passed if verdict.similarity >= highest - SIMILARITY_MARGIN]
     return min(near, key=lambda verdict: (_shared(verdict, apart_from), -verdict.similarity))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from torch import Tensor
 
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
@@ -20,18 +19,19 @@ from paraclip.files import text_hash
 from paraclip.merging.merge import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import mapped_features
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.paraphrase.run import generate
 from paraclip.provenance import provenance
-from paraclip.quickstart.config import QuickstartConfig, check_options
+from paraclip.quickstart.config import QuickstartConfig, check_quickstart_options
 from paraclip.quickstart.results import K, score_held_out
 from paraclip.quickstart.split import Split, split_pictures
 from paraclip.quickstart.stamps import PACKAGE, stamps_folder
 from paraclip.training.align import align
+from paraclip.training.config import RunSettings
 from paraclip.training.folder import AnotherRun
 from paraclip.training.loop import train
+from paraclip.training.prepare import TrainingData, prepare, prepare_captions
 
 ALPHA = 0.5
 
@@ -42,9 +42,9 @@ def quickstart_command(config: QuickstartConfig) -> None:
     Raises:
         UserError: an option or the source is invalid, or a stage failed.
     """
-    check_options(config)
+    check_quickstart_options(config)
     problems = Problems(config.max_broken)
-    job = Job(config, config.folder, read_split(config, problems), problems)
+    job = Job(config, config.folder, split_source(config, problems), problems)
     base = job.align()
     triples = job.generate()
     control = job.train("control", triples)
@@ -67,7 +67,7 @@ def announce(number: int, stage: str) -> None:
     print(f"\n[{number}/5] {printable(stage)}", flush=True)
 
 
-def read_split(config: QuickstartConfig, problems: Problems) -> Split:
+def split_source(config: QuickstartConfig, problems: Problems) -> Split:
     """The captions of the source, split by picture; broken rows are listed in a file.
 
     Raises:
@@ -114,38 +114,35 @@ class Job:
     split: Split
     problems: Problems
 
-    def features(self, model: DualEncoder, images: list[str | None], new: bool = False) -> Tensor:
-        """Image features [images, width], cached on disk; NaN for a broken or missing picture.
-
-        Args:
-            model: its image encoder is used.
-            images: one for each row, None where it has no picture.
-            new: report the broken pictures; False if an earlier stage reported them.
-        """
-        broken = Problems(self.config.max_broken)
-        features = mapped_features(model, images, self.out / "features", broken)
-        broken.check(len({name for name in images if name}))
-        if new and broken.count:
-            self.problems.take(broken)
-            report_problems(self.problems, self.config)
-        return features
+    @property
+    def features(self) -> Path:
+        """Folder of the image features."""
+        return self.out / "features"
 
     def align(self) -> DualEncoder:
         """The base: `mini`, fitted to the pictures to learn from."""
         announce(2, "Fitting mini to the pictures: this is the base")
         mini = load_model("mini", device="cpu")
         assert isinstance(mini, Mini)
-        rows = [row for row in self.split.learn if row.image]
-        folder = self.out / "base"
-        features = self.features(mini, [row.image for row in rows], new=True)
-        texts, ids = [row.caption for row in rows], [row.image_id for row in rows]
-        facts = {"base": "mini", "source": Path(self.config.source or PACKAGE).name}
+        data = self.prepare_base(mini)
 
         def run(fresh: bool) -> Path:
-            config = self.config.align_config(str(folder), fresh)
-            return align(mini, texts, features, ids, config, folder, facts)
+            settings = RunSettings(choose="best", fresh=fresh)
+            return align(data, self.config.align_options, self.out / "base", settings)
 
         return load_model(str(self.resumed_or_repeated("base", run)), device="cpu")
+
+    def prepare_base(self, mini: DualEncoder) -> TrainingData:
+        """Captions and image features to fit the base to; broken pictures are listed."""
+        broken = Problems(self.config.max_broken)
+        facts = {"base": "mini", "source": Path(self.config.source or PACKAGE).name}
+        data = prepare_captions(
+            self.split.learn, mini, cache=self.features, problems=broken, facts=facts
+        )
+        if broken.count:
+            self.problems.take(broken)
+            report_problems(self.problems, self.config)
+        return data
 
     def resumed_or_repeated(self, name: str, run: Callable[[bool], Path]) -> Path:
         """The checkpoint of a stage, which starts from scratch if its inputs have changed."""
@@ -170,16 +167,17 @@ class Job:
         base = load_model(str(self.out / "base" / "best.safetensors"), device="cpu")
         ids = pa.array([row.id for row in self.split.learn])
         rows = triples.filter(pc.is_in(triples["id"], value_set=ids))
-        features = self.features(base, rows["image"].to_pylist())
         facts = {
             "base": "mini, aligned to the pictures of the learning side",
             "triples": read_provenance(self.out / "triples" / "triples.parquet"),
         }
 
+        options = self.config.train_options(name == "control")
+        broken = Problems(self.config.max_broken)  # `align` has reported them
+        data = prepare(rows, base, options, cache=self.features, problems=broken, facts=facts)
+
         def run(fresh: bool) -> Path:
-            folder = self.out / name
-            config = self.config.train_config(str(folder), name == "control", fresh)
-            return train(base, rows, features, config, folder, facts)
+            return train(data, options, self.out / name, RunSettings(fresh=fresh))
 
         return load_model(str(self.resumed_or_repeated(name, run)), device="cpu")
 

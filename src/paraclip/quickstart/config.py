@@ -10,7 +10,7 @@ import tyro
 from paraclip.errors import UserError
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.quickstart.stamps import PACKAGE
-from paraclip.training.config import AlignConfig, TrainConfig
+from paraclip.training.config import AlignOptions, TrainOptions
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,14 @@ class QuickstartConfig:
         name = Path(self.source).resolve().stem if self.source else ""
         return Path("runs", f"quickstart-{name}" if name else "quickstart")
 
-    def align_config(self, folder: str, fresh: bool) -> AlignConfig:
+    @property
+    def align_options(self) -> AlignOptions:
         """Options of the stage that fits the base."""
-        return AlignConfig(
-            source=self.source or PACKAGE,
-            out=folder,
+        return AlignOptions(
             epochs=self.align_epochs,
             learning_rate=self.align_learning_rate,
             dropout=0.0,
             seed=self.seed,
-            device="cpu",
-            fresh=fresh,
         )
 
     def generate_config(self, folder: Path) -> GenerateConfig:
@@ -91,11 +88,9 @@ class QuickstartConfig:
             source=self.source or PACKAGE, out=folder, candidates=self.candidates, fresh=self.fresh
         )
 
-    def train_config(self, folder: str, control: bool, fresh: bool) -> TrainConfig:
+    def train_options(self, control: bool) -> TrainOptions:
         """Options of the stage that trains; control and tuned differ only in their texts."""
-        return TrainConfig(
-            triples="triples.parquet",
-            out=folder,
+        return TrainOptions(
             epochs=self.train_epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
@@ -103,11 +98,8 @@ class QuickstartConfig:
             image_loss_on=("caption", "paraphrase_1", "paraphrase_2"),
             text_temperature=self.text_temperature,
             control=control,
-            choose="last",
             held_out=0.0,
             seed=self.seed,
-            device="cpu",
-            fresh=fresh,
         )
 
 
@@ -117,7 +109,7 @@ LEAST = {
 }  # fmt: skip
 
 
-def check_options(config: QuickstartConfig) -> None:
+def check_quickstart_options(config: QuickstartConfig) -> None:
     """Raise UserError for an option that a later stage would refuse."""
     for name in (*LEAST, "align_learning_rate", "learning_rate", "text_temperature"):
         value, option = getattr(config, name), f"--{name.replace('_', '-')}"

@@ -35,12 +35,12 @@ def stamps_folder(cache: Path | None = None) -> Path:
     with disk_errors(unpacking):
         shutil.rmtree(unpacking, ignore_errors=True)
         unpacking.mkdir(parents=True)
-        run_tool(["dpkg-deb", "-x", str(download(unpacking)), str(unpacking)], unpacking)
+        run_tool(["dpkg-deb", "-x", str(download_stamps(unpacking)), str(unpacking)], unpacking)
         unpacking.replace(home)
     return home / STAMPS
 
 
-def download(folder: Path) -> Path:
+def download_stamps(folder: Path) -> Path:
     """Fetch the package into `folder`, with package lists kept there if the system has none."""
     print(f"Fetching Debian's {PACKAGE} (81 MB) ...", flush=True)
     try:

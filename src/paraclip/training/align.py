@@ -3,70 +3,59 @@
 The same loop as tuning, with L1 on the captions and the image head among the trained parts.
 """
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import cast
 
 from paraclip.errors import UserError
 from paraclip.models.mini import Mini
-from paraclip.training.checks import check_options
-from paraclip.training.config import AlignConfig
-from paraclip.training.examples import make_examples
+from paraclip.training.config import AlignOptions, RunSettings, settings_of
+from paraclip.training.examples import describing, make_examples
 from paraclip.training.loop import fit
-from paraclip.training.losses import CAPTION, CAPTIONS_ONLY
+from paraclip.training.losses.objective import CAPTION, CAPTIONS_ONLY
 from paraclip.training.optimizer import Part
-from paraclip.training.recipes import decided, resolved
+from paraclip.training.prepare import TrainingData
+from paraclip.training.recipes import check_options, decided, resolved
 from paraclip.training.run import Task
-from paraclip.training.tokens import Integers
 
 
 def align(
-    model: Mini,
-    captions: Sequence[str],
-    features: Tensor,
-    image_ids: Sequence[str],
-    config: AlignConfig,
+    data: TrainingData,
+    options: AlignOptions,
     out: Path,
-    facts: Mapping[str, Any] | None = None,
+    settings: RunSettings | None = None,
 ) -> Path:
     """Fit the heads and the text tower to captions and pictures; the backbone stays as it is.
 
     Args:
-        model: changed in place.
-        captions: N texts.
-        features: `embed_pixels` rows float32 [N, F], the picture of each caption; a row of NaN
-            means that the picture is broken.
-        image_ids: N; captions of the same picture are no negatives of each other.
-        config: how.
+        data: a `Mini` and captions with pictures; captions of the same picture are no negatives of
+            each other.
+        options: hyperparameters.
         out: folder of checkpoints, logs and states.
-        facts: JSON-able, kept in the checkpoints.
+        settings: how the run is saved and watched; None: those of `options` where they come from
+            a command, else the usual ones.
 
     Returns:
-        The checkpoint that `config.choose` names.
+        The checkpoint that `settings.choose` names.
 
     Raises:
         UserError: as `loop.train`.
     """
-    check_options(config)
-    config = resolved(config, model.architecture)
-    texts = {CAPTION: list(captions)}
-    needed, at_once = CAPTIONS_ONLY.texts, config.micro_batch
-    examples = make_examples(model, texts, image_ids, features, needed, at_once)
+    settings = settings_of(options, settings)
+    check_options(options, settings)
+    model = cast(Mini, data.model)
+    options = resolved(options, model.architecture)
+    texts = {CAPTION: data.rows["caption"].to_pylist()}
+    needed, at_once = CAPTIONS_ONLY.texts, options.micro_batch
+    image_ids = data.rows["image_id"].to_pylist()
+    examples = make_examples(model, texts, image_ids, data.features, needed, at_once)
     if examples.has_image.sum() < 2:
         what = "fewer than two captions have a picture"
         raise UserError("training rows", what, "Give pictures with their captions.")
     parts = (
-        Part(model.image_head, config.head_learning_rate),
-        Part(model.text_head, config.head_learning_rate),
-        Part(model.text_tower, decided(config.learning_rate)),
+        Part(model.image_head, options.head_learning_rate),
+        Part(model.text_head, options.head_learning_rate),
+        Part(model.text_tower, decided(options.learning_rate)),
     )
-
-    def describe(rows: Integers) -> list[dict[str, Any]]:
-        return [
-            {"row": int(row), "image_id": image_ids[row], "caption": captions[row]} for row in rows
-        ]
-
-    known = dict(facts or {})
-    return fit(Task(model, examples, CAPTIONS_ONLY, parts, config, known, describe), out)
+    describe = describing(data.rows.select(["image_id", "caption"]))
+    task = Task(model, examples, CAPTIONS_ONLY, parts, options, settings, data.facts, describe)
+    return fit(task, out, data.problems)

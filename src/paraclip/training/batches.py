@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paraclip.training.false_negatives import false_negatives
-from paraclip.training.losses import CAPTION, PARAPHRASE_1, PARAPHRASE_2, Rows
+from paraclip.training.losses.false_negatives import false_negatives
+from paraclip.training.losses.objective import CAPTION, PARAPHRASE_1, PARAPHRASE_2, Rows
 from paraclip.training.tokens import Integers, TokenStore
 
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
@@ -81,14 +81,14 @@ class Examples:
 
     Args:
         tokens: of every text once.
-        places: int64 [T, N], where each row's texts lie among `tokens`.
+        places: int64 [T, N], index of each row's texts among `tokens`.
         names: the T texts that are kept: of caption, paraphrase_1, paraphrase_2.
         features: frozen image features float32 [N, F]; F may be 0 where no row has a picture.
         has_image: bool [N].
         image_keys: int64 [N], equal where the picture is the same.
         text_keys: int64 [3, N] of caption, paraphrase_1, paraphrase_2; equal where the text is.
         chunk: texts that go through the tower at once.
-        negative: int64 [N], the place of each row's hard negative among `tokens`, -1 for none.
+        negative: int64 [N], index of each row's hard negative among `tokens`, -1 for none.
         negative_keys: int64 [N], as `text_keys`.
         pictures: each row's picture, by the name that `open_image` takes, or None; for runs
             that train the image tower, which have no features.
@@ -171,7 +171,7 @@ def split_rows(image_keys: Integers, share: float, seed: int) -> tuple[Integers,
     Args:
         image_keys: int64 [N].
         share: of the pictures to hold out; at most 4,096 of them are. Fewer than 2 held-out
-            pictures would tell nothing: then none is held out.
+            pictures measure nothing: then none is held out.
         seed: decides which.
     """
     pictures = np.unique(image_keys)
@@ -197,7 +197,7 @@ def epoch_batches(rows: Integers, batch_size: int, seed: int, epoch: int) -> lis
 def row_batches(
     rows: Integers, batch_size: int, seed: int, start: int, stop: int
 ) -> Iterator[Integers]:
-    """The rows of the steps `start` to `stop`, over epochs; the place in the data is the step."""
+    """The rows of the steps `start` to `stop`, over epochs; the step is the position."""
     a_pass = steps_per_epoch(len(rows), batch_size)
     batches: list[Integers] = []
     for step in range(start, stop):

@@ -1,19 +1,28 @@
-"""From texts, picture names and image features to the rows of a run, with what is refused."""
+"""From texts, picture names and image features to the task of a run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from paraclip.data.triples import resolved as resolved_picture
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 from paraclip.training.batches import ALL_TEXTS, Examples
-from paraclip.training.losses import CAPTION
+from paraclip.training.config import RunSettings, TrainOptions, settings_of
+from paraclip.training.losses.objective import CAPTION, PARAPHRASE_1, PARAPHRASE_2, objective_of
+from paraclip.training.optimizer import parts_of
+from paraclip.training.prepare import TrainingData, rows_with_numbers
+from paraclip.training.recipes import check_options, resolved
+from paraclip.training.run import Task
 from paraclip.training.tokens import Integers, store_tokens
 
-ROWS_AT_ONCE = 16_384
 TEXTS_AT_ONCE = {"cpu": 128}
 """Smaller chunks hold less padding, larger ones sum up fewer gradients; measured."""
 
@@ -111,28 +120,6 @@ def check_features(model: DualEncoder, features: Tensor, rows: int) -> NDArray[n
     return has_image
 
 
-def rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
-    """Which rows [N] of features [N, F] are no picture's absence: NaN all over.
-
-    A few rows at a time, since the features may lie in a file larger than memory.
-
-    Raises:
-        UserError: a row holds NaN or infinity beside numbers.
-    """
-    found = np.zeros(len(features), dtype=bool)
-    for start in range(0, len(features), ROWS_AT_ONCE):
-        part = features[start : start + ROWS_AT_ONCE]
-        finite = torch.isfinite(part)
-        has_image = ~torch.isnan(part).all(1) if part.shape[1] else finite.any(1)
-        broken = (has_image & ~finite.all(1)).nonzero()
-        if len(broken):
-            where = f"image features: row {start + int(broken[0]) + 1}"
-            hint = "Compute the features again, in fp32."
-            raise UserError(where, "a value is NaN or infinite", hint)
-        found[start : start + ROWS_AT_ONCE] = has_image.numpy()
-    return found
-
-
 def check_width(model: DualEncoder, feature: Tensor, hint: str) -> None:
     """Refuse features [1, F] that the model cannot project."""
     width = model.architecture.embed_dim
@@ -144,3 +131,94 @@ def check_width(model: DualEncoder, feature: Tensor, hint: str) -> None:
     if not fits:
         what = f"width {feature.shape[1]} does not fit {model.architecture.name}"
         raise UserError("image features", what, hint)
+
+
+def picture_keys(triples: pa.Table) -> list[str]:
+    """The picture of each row, N names that are equal where it is the same.
+
+    Rows show the same picture where their `image_id` or their `image` file is the same. A file
+    without an `image_id` column has the rows' own ids there, which differ for one picture.
+    """
+    ids: list[str] = triples["image_id"].to_pylist()
+    if "image" not in triples.column_names or triples["image"].null_count == len(ids):
+        return ids
+    names = triples["image"].to_pylist()
+    files = {name: resolved_picture(name) for name in set(names)}
+    by_id, id_of_row = np.unique(np.asarray(ids, dtype=object), return_inverse=True)
+    seen = np.asarray([files[name] or "" for name in names], dtype=object)
+    by_file, file_of_row = np.unique(seen, return_inverse=True)
+    shown = np.flatnonzero(seen != "")  # rows without a picture are linked by their id alone
+    ones = np.ones(len(shown), dtype=np.int8)
+    size = len(by_id) + len(by_file)
+    ends = (id_of_row[shown], len(by_id) + file_of_row[shown])
+    _, group = connected_components(
+        sparse.coo_array((ones, ends), shape=(size, size)), directed=False
+    )
+    _, first = np.unique(group[: len(by_id)], return_index=True)  # the first id names its group
+    named = dict(zip(group[first], by_id[first], strict=True))
+    return [named[group[number]] for number in id_of_row]
+
+
+def shuffled_paraphrases(texts: Mapping[str, Sequence[str]], seed: int) -> dict[str, list[str]]:
+    """The same texts, every row with the paraphrases of two other rows.
+
+    Rows are put in a circle by the seed; paraphrase_1 comes from the next row and paraphrase_2 from
+    the one after it, so that neither L2 nor L3 ties a text to its own paraphrase. Rows of one text
+    (`--replay`) have no paraphrases and stay.
+
+    Args:
+        texts: N texts under each of caption, paraphrase_1 and paraphrase_2.
+        seed: decides the circle.
+    """
+    found = {name: list(of_rows) for name, of_rows in texts.items()}
+    whole = zip(*(texts[name] for name in (CAPTION, PARAPHRASE_1, PARAPHRASE_2)), strict=True)
+    reworded = np.flatnonzero([len(set(row)) > 1 for row in whole])
+    circle = np.random.default_rng([seed, 0x91AC]).permutation(reworded)
+    for name, distance in ((PARAPHRASE_1, 1), (PARAPHRASE_2, 2)):
+        for row, other in zip(circle, np.roll(circle, -distance), strict=True):
+            found[name][row] = texts[name][other]
+    return found
+
+
+def task_of(
+    data: TrainingData,
+    options: TrainOptions,
+    settings: RunSettings | None = None,
+) -> Task:
+    """The task of `train`, with its arguments; LoRA's matrices are in the model then.
+
+    Raises:
+        UserError: nothing to learn from, or features of another model.
+    """
+    settings = settings_of(options, settings)
+    check_options(options, settings)
+    model, triples = data.model, data.rows
+    options = resolved(options, model.architecture)
+    objective = objective_of(options)
+    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
+    if options.shuffle_paraphrases:
+        texts = shuffled_paraphrases(texts, options.seed)
+    unfrozen = options.image_learning_rate is not None
+    examples = make_examples(
+        model, texts, picture_keys(triples), None if unfrozen else data.features, objective.texts,
+        options.micro_batch,
+        triples[options.negatives].to_pylist() if objective.hard_negatives else None,
+        triples["image"].to_pylist() if unfrozen else None,
+    )  # fmt: skip
+    if not examples.has_image.any() and not any(objective.weights[1:]):
+        hint = "Give the folder of the pictures with --images."
+        raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
+    facts = {"generators": generators_of(triples), **data.facts}
+    parts = parts_of(model, options)
+    return Task(model, examples, objective, parts, options, settings, facts, describing(triples))
+
+
+def describing(triples: pa.Table) -> Callable[[Integers], list[dict[str, Any]]]:
+    """From row numbers to the rows of the table, for people."""
+    return lambda rows: [{"row": int(row), **triples.slice(row, 1).to_pylist()[0]} for row in rows]
+
+
+def generators_of(triples: pa.Table) -> list[str]:
+    """Names of the generators that wrote the paraphrases, the first 20."""
+    named = triples["generator"].to_pylist() if "generator" in triples.column_names else []
+    return sorted({name for name in named if name})[:20]

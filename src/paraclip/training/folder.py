@@ -1,14 +1,22 @@
-"""The folder of a run: whose run it is, whether it is finished, where its files are."""
+"""The folder of a run, its record, and the states that a killed run resumes from.
+
+A state is tensors in safetensors and numbers as JSON, no pickle.
+"""
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
 from paraclip.errors import UserError
-from paraclip.files import read_bounded, write_text
+from paraclip.files import check_input, read_bounded, text_hash, write_text
+from paraclip.models.tensors import hash_tensors, save_tensors
 from paraclip.provenance import provenance
 
 RECORD = "run.json"
@@ -59,6 +67,11 @@ class RunFolder:
     def summary_file(self) -> Path:
         """Written at the very end: what came out."""
         return self.path / "summary.json"
+
+    @property
+    def problems_file(self) -> Path:
+        """List of the broken rows and pictures that were skipped."""
+        return self.path / "problems.txt"
 
     def finished(self) -> dict[str, Any] | None:
         """The summary of a finished run, else None."""
@@ -169,3 +182,91 @@ def check_same(path: Path, identity: dict[str, Any]) -> None:
     ]
     if differing:
         raise AnotherRun(path, f"another run lies here: {', '.join(differing)}", hint)
+
+
+KEPT = 2
+
+State = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors by name, and the position in the run."""
+
+
+def notice(text: str) -> None:
+    """A line for the user beside the progress bar."""
+    print(f"paraclip: {text}", file=sys.stderr)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-able facts as one safetensors file, whole or not at all.
+
+    Raises:
+        UserError: the disk is full or the folder is read-only.
+    """
+    apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_tensors(apart, path, {"paraclip": json.dumps(facts)})
+
+
+def state_name(step: int) -> str:
+    """File name of the state after so many steps; names sort as steps do."""
+    return f"state-{step:09d}.safetensors"
+
+
+def save_state(folder: Path, step: int, tensors: dict[str, Tensor], place: dict[str, Any]) -> None:
+    """Write the state after `step` steps, then drop all but the newest two."""
+    facts = {"step": step, "place": place, "hash": state_hash(tensors, place)}
+    write_tensors(folder / state_name(step), tensors, facts)
+    for old in sorted(folder.glob("state-*.safetensors"))[:-KEPT]:
+        old.unlink()
+
+
+def load_state(path: Path) -> State:
+    """Tensors and position of a state file.
+
+    Raises:
+        ValueError: the file is damaged.
+        UserError: it is a pipe or a device.
+    """
+    check_input(path)
+    try:
+        with safe_open(path, "pt") as opened:
+            facts = json.loads((opened.metadata() or {})["paraclip"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        place, found = facts["place"], facts["hash"]
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if state_hash(tensors, place) != found:
+        raise ValueError("its content does not match its hash")
+    return tensors, place
+
+
+def state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
+    """Hash of the content of a state."""
+    return text_hash(f"{hash_tensors(dict(tensors))} {json.dumps(place, sort_keys=True)}")
+
+
+def state_of_step(folder: Path, step: int) -> State:
+    """The state that the first process resumes from.
+
+    Raises:
+        UserError: this process does not see it.
+    """
+    path = folder / state_name(step)
+    try:
+        return load_state(path)
+    except (ValueError, OSError) as error:
+        what = "process 0 resumes from this state, which is not here"
+        hint = "Give all processes the same --out, in a folder that all of them share."
+        raise UserError(path, what, hint) from error
+
+
+def newest_state(folder: Path) -> State | None:
+    """The newest state that is whole; damaged ones are named and set aside as `.damaged`.
+
+    Left under their names they would count as the newest, and the next states be pruned for them.
+    """
+    for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
+        try:
+            return load_state(path)
+        except ValueError as error:
+            notice(f"{path} is damaged ({error}); resuming from the state before it")
+            path.replace(path.with_suffix(".damaged"))
+    return None

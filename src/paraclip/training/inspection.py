@@ -1,10 +1,18 @@
-"""A step that went wrong is kept for inspection: its rows, its tensors, where the numbers broke."""
+"""A step that failed is kept for inspection; how the vectors lie is measured on a few fixed rows.
+
+Falling losses do not say whether paraphrases come together (alignment), whether all texts crowd
+into a corner (uniformity), or whether a picture is still nearer to its own text than to any other
+(margin).
+"""
 
 import json
+import math
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,18 +20,20 @@ from paraclip.errors import UserError
 from paraclip.files import write_text
 from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import provenance
+from paraclip.training.batches import Batch
+from paraclip.training.folder import write_tensors
 from paraclip.training.run import Run
-from paraclip.training.state import write_tensors
 from paraclip.training.tokens import Integers
+from paraclip.training.towers import sides_of
 
 HINT = "Lower --learning-rate or use --precision fp32; look at {file}."
 
 
-class WentWrong(Exception):
-    """A step whose figures are no numbers or have run away; no weight has been changed by it.
+class StepFailed(Exception):
+    """A step with a figure that is not a number or a loss that diverged; it changed no weight.
 
     Args:
-        what: in words.
+        what: the failure as a clause.
         figures: of the step.
     """
 
@@ -32,7 +42,7 @@ class WentWrong(Exception):
         self.what, self.figures = what, dict(figures)
 
 
-def kept_for_inspection(run: Run, rows: Integers, folder: Path, found: WentWrong) -> UserError:
+def keep_for_inspection(run: Run, rows: Integers, folder: Path, failure: StepFailed) -> UserError:
     """Write the batch of a step that went wrong, and the error that names the file.
 
     `inspect/step-N.json` holds the rows with their ids and texts, the hash of the weights, the
@@ -43,15 +53,15 @@ def kept_for_inspection(run: Run, rows: Integers, folder: Path, found: WentWrong
         run: whose step it is; its first process writes.
         rows: of the batch [B].
         folder: of the run.
-        found: what went wrong.
+        failure: of the step.
     """
     step = run.step + 1
     path = folder / "inspect" / f"step-{step}.json"
     describe = run.task.describe
     record = {
         "step": step,
-        "what": found.what,
-        "figures": {name: repr(value) for name, value in found.figures.items()},
+        "what": failure.what,
+        "figures": {name: repr(value) for name, value in failure.figures.items()},
         "weights": hash_tensors(run.task.model.state_dict()),
         "not_finite": not_finite(run),
         "rows": describe(rows) if describe else [{"row": int(row)} for row in rows],
@@ -60,8 +70,8 @@ def kept_for_inspection(run: Run, rows: Integers, folder: Path, found: WentWrong
         write_tensors(path.with_suffix(".safetensors"), batch_tensors(run, rows), {"step": step})
         facts: dict[str, Any] = provenance(identity=run.identity, inspection=record)
         write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, default=str) + "\n")
-    run.processes.wait()  # the first that ends stops the others, also in the middle of a write
-    return UserError(f"step {step}", found.what, HINT.format(file=path))
+    run.processes.wait()  # the first that ends stops the others, even in the middle of a write
+    return UserError(f"step {step}", failure.what, HINT.format(file=path))
 
 
 def batch_tensors(run: Run, rows: Integers) -> dict[str, Tensor]:
@@ -83,3 +93,99 @@ def not_finite(run: Run) -> dict[str, list[str]]:
         if value.grad is not None and not bool(torch.isfinite(value.grad).all()):
             gradients.append(name)
     return {"weights": weights, "gradients": gradients}
+
+
+MOST_ROWS = 512
+
+
+def alignment(a: Tensor, b: Tensor) -> float:
+    """Mean squared distance of a text from its paraphrase; lower is nearer, 0 is the same vector.
+
+    mean over i of |a_i - b_i|^2
+
+    Args:
+        a: unit vectors [N, D].
+        b: unit vectors [N, D]; row i is the positive of row i.
+
+    Source: Wang & Isola 2020, section 4.1, L_align with alpha = 2.
+    """
+    return float((a - b).square().sum(1).mean())
+
+
+def uniformity(vectors: Tensor) -> float:
+    """How evenly vectors fill the sphere; lower is more even, 0 means all are one.
+
+    log of the mean over pairs i < j of exp(-2 |x_i - x_j|^2)
+
+    Args:
+        vectors: unit vectors [N, D], N at least 2.
+
+    Source: Wang & Isola 2020, section 4.1, L_uniform with t = 2.
+    """
+    squared = torch.pdist(vectors.double()).square()  # [N (N - 1) / 2]
+    return float(torch.logsumexp(-2 * squared, 0)) - math.log(len(squared))
+
+
+def margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None) -> float:
+    """Mean over pictures of the similarity to their text minus that to the nearest other text.
+
+    Args:
+        images: unit vectors [K, D].
+        texts: unit vectors [K, D]; row i belongs to picture i.
+        false_negatives: bool [K, K], true where a text is no negative of a picture; false on the
+            diagonal.
+
+    Returns:
+        Above 0 where pictures are nearest to their own text; NaN where there is no other text.
+    """
+    similarity = images.double() @ texts.double().T  # [K, K]
+    own = similarity.diagonal().clone()
+    similarity.fill_diagonal_(-torch.inf)
+    if false_negatives is not None:
+        similarity.masked_fill_(false_negatives, -torch.inf)
+    nearest = similarity.max(1).values
+    found = torch.isfinite(nearest)
+    return float((own - nearest)[found].mean())
+
+
+def watched_rows(run: Run) -> Integers:
+    """The rows whose vectors are watched: held-out ones, or where there are none learned ones."""
+    rows = run.held_out if len(run.held_out) > 1 else run.learn
+    chosen = np.random.default_rng([run.task.options.seed, 0x9E0]).permutation(len(rows))
+    return rows[np.sort(chosen[:MOST_ROWS])]
+
+
+@torch.no_grad()
+def geometry(run: Run) -> dict[str, float]:
+    """`alignment`, `uniformity` and `margin` of the watched rows, where they are defined.
+
+    Alignment is the mean over neighbours in (caption, paraphrase_1, paraphrase_2) as far as the
+    run uses them; uniformity that of the last of them; the margin that of the texts of L1.
+    """
+    batch = run.task.examples.batch(watched_rows(run)).to(run.device)
+    run.task.model.eval()
+    texts, images = (torch.cat(side.first_pass()).float() for side in sides_of(run, batch))
+    run.train_mode()
+    names = run.task.examples.names
+    own = texts.index_select(0, batch.restore)[: len(names) * batch.size]
+    every = own.view(len(names), batch.size, -1)  # [T, B, D]
+    figures = {"uniformity": uniformity(every[-1])}
+    if len(names) > 1:
+        near = [alignment(a, b) for a, b in pairwise(every)]
+        figures["alignment"] = sum(near) / len(near)
+    if run.task.objective.weights[0] and len(images) > 1:
+        by_name = dict(zip(names, every, strict=True))
+        shown = [by_name[name] for name in run.task.objective.image_loss_on]
+        figures["margin"] = mean_margin(images, shown, batch)
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def mean_margin(images: Tensor, shown: list[Tensor], batch: Batch) -> float:
+    """The margin of each of the texts of L1, averaged; rows that share anything are no rivals."""
+    chosen = batch.rows.with_image
+    false_negatives = None
+    if batch.rows.false_negatives is not None:
+        mask = batch.rows.false_negatives.dense()[:, : batch.size].to(images.device)
+        false_negatives = mask[chosen][:, chosen]
+    found = [margin(images, texts[chosen], false_negatives) for texts in shown]
+    return sum(found) / len(found)

@@ -1,12 +1,23 @@
-"""What a run does where an option is left out: by its recipe, and by the kind of its base."""
+"""Options that are left out, by the recipe and the kind of the base; options that do not fit."""
 
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from paraclip.data.triples import SCHEMA
+from paraclip.errors import UserError, nearest
 from paraclip.models.encoder import Architecture
-from paraclip.training.config import LoopConfig, TrainConfig
+from paraclip.training.config import (
+    LoopOptions,
+    RunSettings,
+    TrainConfig,
+    TrainOptions,
+    settings_of,
+)
+from paraclip.training.losses.contrast import LOSSES
+from paraclip.training.metrics import check_trackers
 
-Config = TypeVar("Config", bound=LoopConfig)
+Options = TypeVar("Options", bound=LoopOptions)
+OfTraining = TypeVar("OfTraining", bound=TrainOptions)
 
 RECIPES: dict[str, dict[str, Any]] = {
     "consistent": {"image_loss_on": ("caption",), "text_temperature": 0.2},
@@ -25,28 +36,76 @@ RATES_OF_KIND: dict[str, dict[str, Any]] = {
 FSC-CLIP have it."""
 
 
-def with_recipe(config: TrainConfig) -> TrainConfig:
-    """The configuration with what its recipe says of the losses."""
-    return filled(config, RECIPES[config.recipe])
+def with_recipe(options: OfTraining) -> OfTraining:
+    """The options with the losses' settings of the recipe."""
+    return filled(options, RECIPES[options.recipe])
 
 
-def resolved(config: Config, architecture: Architecture) -> Config:
-    """The configuration with every option decided that the base or the recipe decides.
+def resolved(options: Options, architecture: Architecture) -> Options:
+    """The options with every one filled in that the base or the recipe decides.
 
-    The only place that does so. Its result resolves to itself, and is what a run records.
+    Only here. The result resolves to itself, and is what a run records.
     """
-    known = filled(config, RATES_OF_KIND.get(architecture.kind, RATES))
-    return filled(known, RECIPES[known.recipe]) if isinstance(known, TrainConfig) else known
+    known = filled(options, RATES_OF_KIND.get(architecture.kind, RATES))
+    return filled(known, RECIPES[known.recipe]) if isinstance(known, TrainOptions) else known
 
 
-def filled(config: Config, usual: dict[str, Any]) -> Config:
+def filled(options: Options, usual: dict[str, Any]) -> Options:
     """The usual values in place of those that were left out."""
-    missing = {name: value for name, value in usual.items() if getattr(config, name) is None}
-    return replace(config, **missing)
+    missing = {name: value for name, value in usual.items() if getattr(options, name) is None}
+    return replace(options, **missing)
 
 
 def decided(value: float | None) -> float:
-    """An option of a resolved configuration."""
+    """An option that `resolved` has filled in."""
     if value is None:
-        raise AssertionError("the configuration has not been resolved")
+        raise AssertionError("the options have not been resolved")
     return value
+
+
+def refuse(option: str, what: str, hint: str) -> None:
+    """Raise for an option, by its name on the command line."""
+    raise UserError(f"--{option.replace('_', '-')}", what, hint)
+
+
+def check_options(options: LoopOptions, settings: RunSettings | None = None) -> None:
+    """Check the options that depend on each other; `options.Checked` checks each by itself.
+
+    Args:
+        options: hyperparameters.
+        settings: of the run; None where `options` holds them too, as those of a command do.
+
+    Raises:
+        UserError: naming the option.
+    """
+    settings = settings_of(options, settings)
+    if options.held_out == 0 and options.patience is not None:
+        refuse("patience", "needs held-out rows to look at", "Give --held-out a share above 0.")
+    if options.precision == "fp16":
+        what = "fp16 is no longer supported: its gradients overflow"
+        refuse("precision", what, "Use bf16, or fp32 where the GPU has no bf16.")
+    check_trackers(settings.track)
+    if isinstance(options, TrainOptions):
+        check_losses(options)
+
+
+def check_losses(options: TrainOptions) -> None:
+    """Check that some loss is left to learn from, and the texts that go into it."""
+    weights = options.weights
+    if options.loss not in LOSSES:
+        refuse("loss", f"{options.loss!r} is unknown", nearest(options.loss, list(LOSSES)))
+    if not any(weights):
+        what = f"{' '.join(map(str, weights))} leaves nothing to learn"
+        refuse("weights", what, "Give at least one above 0.")
+    if options.negatives in SCHEMA.names:
+        what = f"{options.negatives} is a column of the triples themselves"
+        refuse("negatives", what, "Name the column that `paraclip negatives` adds.")
+    if options.shuffle_paraphrases and options.control:
+        refuse("placebo", "is not for the control, which reads no paraphrases", "Leave one out.")
+    if options.one_step and not any(weights[:2]):
+        refuse("one_step", "leaves L3 out, which alone has a weight", "Weigh L1 or L2.")
+    replay = isinstance(options, TrainConfig) and options.replay is not None
+    if replay and not (weights[0] or options.control):
+        refuse("replay", "is for L1, which has no weight", "Leave it out, or weigh L1.")
+    if weights[0] and options.image_loss_on == ():
+        refuse("image_loss_on", "names no text", "Name one, or give L1 the weight 0.")

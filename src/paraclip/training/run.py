@@ -1,9 +1,9 @@
-"""A run: what it trains, what decides its weights, where it starts."""
+"""A run: what it trains, what decides its weights, where it starts, what it leaves on disk."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,36 @@ from torch.optim import AdamW
 
 from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
+from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import hash_tensors
+from paraclip.provenance import provenance
 from paraclip.training.batches import Examples, split_rows, steps_per_epoch
-from paraclip.training.config import LoopConfig
-from paraclip.training.course import Course
-from paraclip.training.losses import Objective
-from paraclip.training.optimizer import Part, make_optimizer, restore_training, trained
+from paraclip.training.config import LoopOptions, RunSettings, hyperparameters
+from paraclip.training.folder import (
+    RunFolder,
+    State,
+    newest_state,
+    notice,
+    save_state,
+    state_of_step,
+)
+from paraclip.training.losses.objective import Objective
+from paraclip.training.losses.temperatures import LEARNING_RATE as TEMPERATURE_RATE
+from paraclip.training.losses.temperatures import Temperatures
+from paraclip.training.metrics import Course
+from paraclip.training.optimizer import (
+    Part,
+    make_optimizer,
+    plain_copy,
+    restore_training,
+    trained,
+    training_tensors,
+)
 from paraclip.training.processes import ALONE, Processes, this_process
-from paraclip.training.state import State, newest_state, notice, state_of_step
-from paraclip.training.temperatures import LEARNING_RATE as TEMPERATURE_RATE
-from paraclip.training.temperatures import Temperatures
 from paraclip.training.tokens import Integers
 
-DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -38,7 +54,8 @@ class Task:
         examples: all rows, the held-out ones among them.
         objective: which losses.
         parts: what is trained; everything else stays bit for bit as it is.
-        config: how.
+        options: hyperparameters.
+        settings: how the run is saved and watched.
         facts: JSON-able, for the checkpoints: where the data came from.
         describe: what the rows of these numbers are, for people: ids and texts.
     """
@@ -47,9 +64,15 @@ class Task:
     examples: Examples
     objective: Objective
     parts: tuple[Part, ...]
-    config: LoopConfig
-    facts: dict[str, Any] = field(default_factory=dict)
+    options: LoopOptions
+    settings: RunSettings = field(default_factory=RunSettings)
+    facts: Mapping[str, Any] = field(default_factory=dict)
     describe: Callable[[Integers], list[dict[str, Any]]] | None = None
+
+    @property
+    def settings_by_name(self) -> dict[str, Any]:
+        """Every option of the run, for checkpoints and trackers."""
+        return asdict(self.settings) | asdict(self.options)
 
 
 @dataclass
@@ -89,12 +112,12 @@ class Run:
     @property
     def epoch_steps(self) -> int:
         """Steps of one pass over the rows."""
-        return steps_per_epoch(len(self.learn), self.task.config.batch_size)
+        return steps_per_epoch(len(self.learn), self.task.options.batch_size)
 
     @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        return self.epoch_steps * self.task.config.epochs
+        return self.epoch_steps * self.task.options.epochs
 
     @property
     def device(self) -> torch.device:
@@ -135,23 +158,23 @@ def identity_of(task: Task) -> dict[str, Any]:
             "negative_keys": torch.from_numpy(rows.negative_keys),
         }
     return {
-        **task.config.deciding(),
+        **hyperparameters(task.options),
         "pictures": rows.pictures and pictures_hash([name or "" for name in rows.pictures]),
-        "precision": precision_of(task.config.precision, model.device),
+        "precision": precision_of(task.options.precision, model.device),
         "architecture": model.architecture.as_dict(),
         "base": hash_tensors(model.state_dict()),
         "data": hash_tensors(data),
     }
 
 
-def nothing_held_out(config: LoopConfig) -> None:
+def nothing_held_out(options: LoopOptions) -> None:
     """There are too few pictures to hold any out: say so.
 
     Raises:
         UserError: the run is to stop early by them.
     """
     what = "there are too few pictures to hold any out"
-    if config.patience is not None:
+    if options.patience is not None:
         raise UserError("--patience", what, "Leave the option out, or raise --held-out.")
     notice(f"{what}; the last checkpoint is the best")
 
@@ -163,11 +186,11 @@ def kept_random_state(device: torch.device) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def arithmetic_of(config: LoopConfig, model: DualEncoder) -> Iterator[None]:
+def arithmetic_of(options: LoopOptions, model: DualEncoder) -> Iterator[None]:
     """TF32 and torch.compile where wanted, only as long as the run is under way.
 
-    On a GPU also the deterministic kernels of those that have one, so that a run that goes on takes
-    the steps of one never stopped; PyTorch warns of those that have none.
+    On a GPU also the deterministic kernels of those that have one, so that a resumed run takes
+    the same steps as one that was never stopped; PyTorch warns of those that have none.
     """
     before = torch.get_float32_matmul_precision()
     strict = torch.are_deterministic_algorithms_enabled()
@@ -175,9 +198,9 @@ def arithmetic_of(config: LoopConfig, model: DualEncoder) -> Iterator[None]:
     try:
         if model.device.type == "cuda":
             torch.use_deterministic_algorithms(True, warn_only=True)
-        if config.tf32:
+        if options.tf32:
             torch.set_float32_matmul_precision("high")
-        if config.compile:
+        if options.compile:
             check_compiler(model.device)
             model.text_tower.compile(dynamic=True)
         yield
@@ -188,7 +211,7 @@ def arithmetic_of(config: LoopConfig, model: DualEncoder) -> Iterator[None]:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Compile something small, so that what is missing is told before the first step.
+    """Compile something small, so that a missing compiler is reported before the first step.
 
     Raises:
         UserError: torch.compile does not work here.
@@ -202,7 +225,7 @@ def check_compiler(device: torch.device) -> None:
 
 
 def precision_of(precision: str, device: torch.device) -> str:
-    """fp32, bf16 or fp16; "auto" asks the processor whether it multiplies bf16 natively."""
+    """fp32 or bf16; "auto" asks the processor whether it multiplies bf16 natively."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -217,15 +240,15 @@ def start(task: Task, identity: dict[str, Any], states: Path) -> Run:
     Raises:
         UserError: a batch would have fewer rows than there are processes.
     """
-    config, rows, processes = task.config, task.examples, this_process()
-    torch.manual_seed(config.seed)
+    options, rows, processes = task.options, task.examples, this_process()
+    torch.manual_seed(options.seed)
     temperatures = Temperatures(task.model, task.objective)
     of_their_own = Part(temperatures, TEMPERATURE_RATE)
     weights = trained(task.model, temperatures)
-    optimizer = make_optimizer(weights, (*task.parts, of_their_own), config)
-    learn, held_out = split_rows(rows.image_keys, config.held_out, config.seed)
-    if config.held_out and not len(held_out):
-        nothing_held_out(config)
+    optimizer = make_optimizer(weights, (*task.parts, of_their_own), options)
+    learn, held_out = split_rows(rows.image_keys, options.held_out, options.seed)
+    if options.held_out and not len(held_out):
+        nothing_held_out(options)
     dtype = DTYPES[identity["precision"]]
     run = Run(task, optimizer, learn, held_out, dtype, identity, temperatures, processes)
     if len(learn) // run.epoch_steps < processes.count:
@@ -237,12 +260,53 @@ def start(task: Task, identity: dict[str, Any], states: Path) -> Run:
         restore_training(weights, optimizer, tensors)
         run.step, run.best_step, run.best_loss = place["step"], place["best_step"], place["best"]
         run.course = Course.of_place(place)
-        notice(f"going on after step {run.step} of {run.total_steps}")
+        notice(f"resuming after step {run.step} of {run.total_steps}")
     return run
 
 
 def same_state(states: Path, processes: Processes) -> State | None:
-    """The newest whole state as the first process finds it; the others read the same file."""
+    """The newest whole state that the first process sees; the others read the same file."""
     state = newest_state(states) if processes.first else None
-    step = processes.told_by_first(state and state[1]["step"])
+    step = processes.from_first(state and state[1]["step"])
     return state if state or step is None else state_of_step(states, step)
+
+
+def write_checkpoint(run: Run, path: Path) -> None:
+    """The whole model with everything that made it."""
+    training = {
+        "config": run.task.settings_by_name,
+        "objective": asdict(run.task.objective),
+        "identity": run.identity,
+        "step": run.step,
+        "held_out_loss": run.best_loss if path.stem == "best" else None,
+        "facts": dict(run.task.facts),
+    }
+    save_model(plain_copy(run.task.model), path, provenance(training=training))
+
+
+def keep_state(run: Run, folder: RunFolder) -> None:
+    """Write the state that a killed run resumes from."""
+    tensors = training_tensors(run.weights, run.optimizer)
+    place = {"step": run.step, "best_step": run.best_step, "best": run.best_loss}
+    place |= asdict(run.course)
+    save_state(folder.states, run.step, tensors, place)
+
+
+def finish(run: Run, folder: RunFolder) -> None:
+    """Write the last checkpoint and the summary; without held-out rows the last is the best."""
+    write_checkpoint(run, folder.last)
+    if not run.best_step or not folder.best.exists():
+        run.best_step = run.step
+        write_checkpoint(run, folder.best)
+    rows = run.task.examples
+    folder.finish({
+        "steps": run.step,
+        "stopped_early": run.step < run.total_steps,
+        "best_step": run.best_step,
+        "best_held_out_loss": run.best_loss if math.isfinite(run.best_loss) else None,
+        "rows": len(rows),
+        "rows_held_out": len(run.held_out),
+        "rows_with_image": int(rows.has_image.sum()),
+        "texts_cut_to_context": rows.tokens.truncated,
+        "identity": run.identity,
+    })  # fmt: skip

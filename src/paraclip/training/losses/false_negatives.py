@@ -16,7 +16,7 @@ from paraclip.training.tokens import Integers
 
 @dataclass(frozen=True)
 class FalseNegatives:
-    """Who shares a key with whom.
+    """Which rows share a key.
 
     Args:
         rows: sparse int8 [B, groups]; above 0 where the row is in the group.
@@ -48,14 +48,14 @@ class FalseNegatives:
 
 
 def false_negatives(keys: Integers, negatives: Integers | None = None) -> FalseNegatives | None:
-    """Who shares any key: the same picture, or the same text on either side.
+    """Which rows share any key: the same picture, or the same text on either side.
 
     Args:
         keys: int64 [kinds, B]; image keys and text keys must not overlap.
         negatives: int64 [M], the keys of the batch's hard negatives.
 
     Returns:
-        None where nobody shares anything.
+        None where no two rows share anything.
     """
     kinds, count = keys.shape
     behind = np.zeros(0, dtype=np.int64) if negatives is None else negatives

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from paraclip.training.false_negatives import FalseNegatives
+from paraclip.training.losses.false_negatives import FalseNegatives
 
 BLOCK = 1 << 22
 """Similarities of one block: 16 MiB in float32."""
@@ -33,7 +33,7 @@ def sigmoid_rows(logits: Tensor, own: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ContrastiveLoss:
     """A contrastive loss.
 
     Args:
@@ -47,10 +47,10 @@ class Kind:
     biased: bool = False
 
 
-KINDS = {
-    "info_nce": Kind(softmax_rows, both_ways=True),
-    "one_way": Kind(softmax_rows, both_ways=False),
-    "sigmoid": Kind(sigmoid_rows, both_ways=False, biased=True),
+LOSSES: dict[str, ContrastiveLoss] = {
+    "info_nce": ContrastiveLoss(softmax_rows, both_ways=True),
+    "one_way": ContrastiveLoss(softmax_rows, both_ways=False),
+    "sigmoid": ContrastiveLoss(sigmoid_rows, both_ways=False, biased=True),
 }
 
 
@@ -59,7 +59,7 @@ class Plan:
     """How a and b are compared.
 
     Args:
-        kind: name of the loss in `KINDS`.
+        kind: name of the loss in `LOSSES`.
         false_negatives: pairs that leave the denominators, or None.
         share: (k, n) computes the k-th of n shares of the rows; the shares' losses sum up.
         negatives_back: whether b, too, is compared with the hard negatives.
@@ -101,7 +101,7 @@ def contrast(
         a: unit vectors [N, D].
         b: unit vectors [N, D]; row i is the positive of row i.
         scaling: inverse temperature and bias.
-        plan: which loss, on which share of the rows, and who is no fair negative.
+        plan: which loss, on which share of the rows, and which pairs are no fair negatives.
         negatives: unit vectors [M, D] of hard negatives: columns beside b.
 
     Returns:
@@ -149,7 +149,7 @@ def sum_of_blocks(
     plan: Plan, a: Tensor, b: Tensor, negatives: Tensor | None, scale: Tensor, bias: Tensor | None
 ) -> Tensor:
     """The loss, with the gradients added up in the leaves; each block's graph ends with it."""
-    kind = KINDS[plan.kind]
+    kind = LOSSES[plan.kind]
     ways = [(a, b, True)] + [(b, a, plan.negatives_back)] * kind.both_ways
     total = a.new_zeros(())
     for rows, columns, beside in ways:

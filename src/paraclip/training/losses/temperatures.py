@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from paraclip.models.encoder import DualEncoder
-from paraclip.training.contrast import KINDS, LogitScaling
-from paraclip.training.losses import Objective, Pair
+from paraclip.training.losses.contrast import LOSSES, LogitScaling
+from paraclip.training.losses.objective import Objective, Pair
 
 MOST_SCALE = math.log(100.0)
 LEARNING_RATE = 1e-3
@@ -40,7 +40,7 @@ class Temperatures(nn.Module):
             learned = objective.learn_scales and name != "L1"
             if scale is not None or learned:
                 self.logs[name] = number(model, start, learned)
-            if KINDS[objective.kind].biased:
+            if LOSSES[objective.kind].biased:
                 self.biases[name] = number(model, 0.0, True)
 
     def forward(self, name: str) -> LogitScaling:
@@ -75,7 +75,7 @@ class Temperatures(nn.Module):
 
 
 def number(model: DualEncoder, value: float, learned: bool) -> nn.Parameter:
-    """A parameter of one number, of the model's kind and place."""
+    """A parameter of one number, of the model's dtype and device."""
     return nn.Parameter(model.logit_scale.detach().new_tensor(value), requires_grad=learned)
 
 

@@ -1,7 +1,7 @@
 """The three losses: L = w1·L1(image, text) + w2·L2(caption, paraphrase_1) + w3·L3(paraphrases).
 
-Pure functions of vectors, so that whoever makes the vectors (one pass, chunks, several
-processes) does not matter here.
+Pure functions of vectors: how the vectors were computed (one pass, chunks, several processes)
+does not matter here.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from paraclip.training.config import TrainConfig
-from paraclip.training.contrast import LogitScaling, Plan, contrast
-from paraclip.training.false_negatives import FalseNegatives
+from paraclip.training.config import TrainOptions
+from paraclip.training.losses.contrast import LogitScaling, Plan, contrast
+from paraclip.training.losses.false_negatives import FalseNegatives
 from paraclip.training.recipes import with_recipe
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
@@ -57,7 +57,7 @@ class Objective:
         image_loss_on: the texts that L1 ties to the picture.
         scales: inverse temperature of L1, L2, L3, None for the model's own.
         learn_scales: whether L2 and L3 each learn their own, from there on.
-        kind: name of the contrastive loss in `contrast.KINDS`.
+        kind: name of the contrastive loss in `contrast.LOSSES`.
         hard_negatives: whether rows bring a text that must not be found.
     """
 
@@ -86,23 +86,23 @@ CAPTIONS_ONLY = Objective(weights=(1.0, 0.0, 0.0), image_loss_on=(CAPTION,))
 """L1 on the original captions: what `align` and the control train on."""
 
 
-def objective_of(config: TrainConfig) -> Objective:
-    """The losses that a configuration asks for."""
-    if config.control:
-        return replace(CAPTIONS_ONLY, kind=config.loss)
-    config = with_recipe(config)
-    weights: tuple[float, float, float] = config.weights
-    tied: tuple[str, ...] = config.image_loss_on or ()
-    if config.one_step:
+def objective_of(options: TrainOptions) -> Objective:
+    """The losses that the options ask for."""
+    if options.control:
+        return replace(CAPTIONS_ONLY, kind=options.loss)
+    options = with_recipe(options)
+    weights: tuple[float, float, float] = options.weights
+    tied: tuple[str, ...] = options.image_loss_on or ()
+    if options.one_step:
         weights = (weights[0], weights[1], 0.0)
         tied = tuple(PARAPHRASE_1 if name == PARAPHRASE_2 else name for name in tied)
-    warm = [config.l2_temperature, config.l3_temperature]
+    warm = [options.l2_temperature, options.l3_temperature]
     second, third = (
-        1 / own if own else None for own in (t or config.text_temperature for t in warm)
+        1 / own if own else None for own in (t or options.text_temperature for t in warm)
     )
     return Objective(
-        weights, tuple(dict.fromkeys(tied)), (None, second, third), config.learn_text_temperature,
-        config.loss, config.negatives is not None,
+        weights, tuple(dict.fromkeys(tied)), (None, second, third), options.learn_text_temperature,
+        options.loss, options.negatives is not None,
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Vectors:
-    """What the towers made of a batch.
+    """Vectors of a batch.
 
     Args:
         images: unit vectors [K, D] of the rows `Rows.with_image`.
@@ -158,7 +158,7 @@ class Pair:
 
 
 def pairs_of(vectors: Vectors, rows: Rows, objective: Objective) -> Iterator[Pair]:
-    """What L1, L2 and L3 compare; L1 once for each text that it is on."""
+    """The pairs that L1, L2 and L3 compare; L1 once for each of its texts."""
     texts = vectors.texts  # [B, D] each
     if "L1" in objective.names:
         for name in objective.image_loss_on:

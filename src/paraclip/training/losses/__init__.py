@@ -1,0 +1,1 @@
+"""Contrastive losses, what they compare, and how warm they are."""

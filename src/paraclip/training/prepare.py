@@ -1,0 +1,246 @@
+"""From files to everything that a training run needs: rows, pictures, cached image features.
+
+The command line, `quickstart`, `ablate`, the benchmarks and Python users all prepare here.
+"""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paraclip.data.captions import Caption
+from paraclip.data.images import fault_of
+from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
+from paraclip.data.triples import attach_images, read_provenance, read_triples, with_replay
+from paraclip.errors import UserError
+from paraclip.files import cache_folder, file_hash
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import PREPROCESSORS, mapped_features
+from paraclip.models.loading import load_model
+from paraclip.progress import track
+from paraclip.starter import resolve
+from paraclip.training.config import TrainOptions
+from paraclip.training.processes import this_process
+
+ROWS_AT_ONCE = 16_384
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Everything that a run is made from; `train` and `align` take it.
+
+    Args:
+        model: the base; training changes it in place.
+        rows: N rows with the columns `caption` and `image_id`; for `train` also `image`,
+            `paraphrase_1`, `paraphrase_2` and `generator`.
+        features: `embed_pixels` rows float32 [N, F] of the rows' pictures, a row of NaN where there
+            is none; None where no row has a picture, or where the image tower is trained.
+        facts: JSON-able, for the checkpoints: where base and rows came from.
+        replayed: how many of the rows are captions without paraphrases.
+        problems: broken rows and pictures, which were skipped.
+    """
+
+    model: DualEncoder
+    rows: pa.Table
+    features: Tensor | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    replayed: int = 0
+    problems: Problems = field(default_factory=Problems)
+
+    @property
+    def pictures(self) -> int:
+        """Rows that have a usable picture."""
+        if self.features is None:
+            return len(self.rows) - int(self.rows["image"].null_count)
+        return int(rows_with_numbers(self.features).sum())
+
+
+def prepare(
+    triples: pa.Table | Path | str,
+    model: DualEncoder | str,
+    options: TrainOptions,
+    *,
+    images: Path | str | None = None,
+    replay: Iterable[Caption] | Path | str | None = None,
+    cache: Path | None = None,
+    problems: Problems | None = None,
+    device: str = "auto",
+    facts: Mapping[str, Any] | None = None,
+) -> TrainingData:
+    """Read triples, find their pictures and compute or recall the image features.
+
+    Args:
+        triples: a file as `paraclip generate` writes it, JSON lines, or the rows themselves.
+        model: the base, or its name as `load_model` takes it.
+        options: of the run; they say which columns are read and whether pictures are decoded in
+            every step (`image_learning_rate`), which needs no features.
+        images: folder of the pictures, for triples that name them by image_id only.
+        replay: captions with pictures that L1 learns from beside the triples, or their source.
+        cache: folder of image features; None: the one in ParaCLIP's cache folder.
+        problems: collects broken rows and pictures; None: one per cent may be broken.
+        device: for a model that is given by name.
+        facts: for the checkpoints, beside those of the files.
+
+    Raises:
+        UserError: a file cannot be used, too much is broken, or there is nothing to replay.
+    """
+    problems = Problems() if problems is None else problems
+    known: dict[str, Any] = {}
+    rows = triples
+    if not isinstance(rows, pa.Table):
+        rows = read_triples(rows, problems, options.one_step, options.negatives)
+        known["triples"] = {"sha256": file_hash(resolve(triples)), **read_provenance(triples)}
+    if images is not None:
+        rows = attach_images(rows, images)
+    count = len(rows)
+    if replay is not None:
+        rows = replayed_beside(rows, replay, options, problems)
+    if isinstance(model, str):
+        known["base"], model = model, load_model(model, device)
+    features = None
+    if options.image_learning_rate is None:
+        features = features_of(model, rows["image"].to_pylist(), problems, cache)
+    else:  # pictures are decoded in every step
+        rows = with_whole_pictures(rows, problems)
+    return TrainingData(
+        model, rows, features, known | dict(facts or {}), len(rows) - count, problems
+    )
+
+
+def prepare_captions(
+    captions: Iterable[Caption],
+    model: DualEncoder,
+    *,
+    cache: Path | None = None,
+    problems: Problems | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> TrainingData:
+    """Captions with their pictures' features, for `align`; those without a picture are left out.
+
+    Args:
+        captions: as `read_captions` gives them.
+        model: to be aligned.
+        cache: folder of image features; None: the one in ParaCLIP's cache folder.
+        problems: collects broken pictures; None: one per cent may be broken.
+        facts: for the checkpoints.
+
+    Raises:
+        UserError: too many pictures are broken.
+    """
+    problems = Problems() if problems is None else problems
+    shown = [row for row in captions if row.image]
+    names = ("caption", "image_id", "image")
+    rows = pa.table({
+        name: pa.array([getattr(row, name) for row in shown], pa.string()) for name in names
+    })  # fmt: skip
+    features = features_of(model, rows["image"].to_pylist(), problems, cache)
+    return TrainingData(model, rows, features, dict(facts or {}), problems=problems)
+
+
+def replayed_beside(
+    triples: pa.Table,
+    replay: Iterable[Caption] | Path | str,
+    options: TrainOptions,
+    problems: Problems,
+) -> pa.Table:
+    """The triples, followed by captions that L1 alone learns from.
+
+    Raises:
+        UserError: the source cannot be used, or has no captions to replay.
+    """
+    seen = Problems(problems.max_share)  # triples and captions may each have their share
+    captions = replay
+    if isinstance(captions, Path | str):
+        captions = read_captions(str(captions), problems=seen)
+    rows = with_replay(triples, captions, options.replay_per_triple, options.seed)
+    problems.take(seen)
+    if len(rows) == len(triples):
+        what = "has no captions of pictures beside those of the triples"
+        hint = "Name captions with pictures, or leave --replay out."
+        raise UserError(replay if isinstance(replay, Path | str) else "replay", what, hint)
+    return rows
+
+
+def features_of(
+    model: DualEncoder,
+    references: list[str | None],
+    problems: Problems,
+    cache: Path | None = None,
+) -> Tensor:
+    """`embed_pixels` rows [N, F], NaN where there is no picture; [N, 0] where no row has one.
+
+    Of several processes the first computes them.
+    """
+    if not any(references):
+        return torch.zeros(len(references), 0)
+    seen = Problems(problems.max_share)  # pictures and rows may each have their share
+    folder = cache or cache_folder() / "image_features"
+    with this_process().first_goes_first():
+        features = mapped_features(model, references, folder, seen)
+    check_pictures(seen, len({name for name in references if name}))
+    problems.take(seen)
+    return features
+
+
+def with_whole_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
+    """The triples, without the pictures that cannot be decoded; each is opened once.
+
+    A broken picture would otherwise stop the run in the middle of a step.
+    """
+    images = triples["image"].to_pylist()
+    names = list(dict.fromkeys(name for name in images if name))
+    with ThreadPoolExecutor(PREPROCESSORS) as pool:
+        opened = track(pool.map(fault_of, names), "checking pictures", len(names), "image")
+        faults = dict(zip(names, opened, strict=True))
+    seen = Problems(problems.max_share)
+    for name, what in faults.items():
+        if what is not None:
+            seen.add(name, what)
+    check_pictures(seen, len(names))
+    problems.take(seen)
+    whole = pa.array([None if faults.get(name) else name for name in images], pa.string())
+    index = triples.schema.get_field_index("image")
+    return triples.set_column(index, triples.schema.field(index), whole)
+
+
+def check_pictures(seen: Problems, pictures: int) -> None:
+    """Stop where too many pictures are broken.
+
+    Raises:
+        UserError: naming the first, and --images.
+    """
+    try:
+        seen.check(pictures)
+    except UserError as error:
+        hint = f"{error.hint} Pictures that were moved are found by their names with --images."
+        raise UserError(error.where, error.what, hint) from None
+
+
+def rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
+    """Which rows [N] of features [N, F] have a picture: not NaN throughout.
+
+    A few rows at a time, since the features may lie in a file larger than memory.
+
+    Raises:
+        UserError: a row holds NaN or infinity beside numbers.
+    """
+    has_pictures = np.zeros(len(features), dtype=bool)
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        part = features[start : start + ROWS_AT_ONCE]
+        finite = torch.isfinite(part)
+        has_image = ~torch.isnan(part).all(1) if part.shape[1] else finite.any(1)
+        broken = (has_image & ~finite.all(1)).nonzero()
+        if len(broken):
+            where = f"image features: row {start + int(broken[0]) + 1}"
+            hint = "Compute the features again, in fp32."
+            raise UserError(where, "a value is NaN or infinite", hint)
+        has_pictures[start : start + ROWS_AT_ONCE] = has_image.numpy()
+    return has_pictures
