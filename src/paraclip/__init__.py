@@ -1,3 +1,37 @@
 """ParaCLIP: a CLIP text encoder that answers the same however the query is worded."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from paraclip.errors import UserError
+
+if TYPE_CHECKING:
+    from paraclip.api import (
+        align,
+        compare,
+        evaluate,
+        export,
+        generate,
+        load_model,
+        merge,
+        negatives,
+        read_captions,
+        train,
+    )
+
 __version__ = "0.1.0"
+__all__ = (
+    "UserError", "align", "compare", "evaluate", "export", "generate", "load_model", "merge",
+    "negatives", "read_captions", "train",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public functions on first use (PEP 562), so that `import paraclip` stays light."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("paraclip.api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted((*globals(), *__all__))

@@ -1,0 +1,180 @@
+"""The public API: what each command does, as a function that returns its result and prints nothing.
+
+Keyword options are those of the command of the same name (`paraclip train --help`), with `_` for
+`-`: `train(base, triples, out="runs/tuned", text_temperature=0.1)`.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from paraclip.data.reading import read_captions
+from paraclip.errors import UserError
+from paraclip.evaluation.choice import choose_benchmarks
+from paraclip.evaluation.config import CompareConfig, EvaluateConfig
+from paraclip.evaluation.reporting.compare import Comparison, compare_reports
+from paraclip.evaluation.reporting.report import Report
+from paraclip.evaluation.run import evaluate as evaluate_models
+from paraclip.files import cache_folder
+from paraclip.merging.merge import merge
+from paraclip.models.checkpoint import export
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.loading import load_model
+from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
+from paraclip.paraphrase.negatives import write_negatives
+from paraclip.paraphrase.run import generate_from_source
+from paraclip.training.align import align as align_data
+from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
+from paraclip.training.loop import train as train_data
+from paraclip.training.prepare import prepare, prepare_captions
+
+__all__ = (
+    "UserError", "align", "compare", "evaluate", "export", "generate", "load_model", "merge",
+    "negatives", "read_captions", "train",
+)  # fmt: skip
+
+Model = DualEncoder | Path | str
+"""A model, or its name as `load_model` takes it: `mini`, `ViT-B-32:file`, a checkpoint."""
+
+
+def generate(source: Path | str, out: Path | str, **options: Any) -> Path:
+    """Paraphrase captions in two steps with a large language model.
+
+    Args:
+        source: folder of pictures with a `.txt` beside each, or a captions file.
+        out: folder of the triples, the log of answers and the summary; a stopped run resumes.
+        options: of `paraclip generate`, such as `backend="openai"`.
+
+    Returns:
+        The triples, a Parquet file.
+
+    Raises:
+        UserError: the captions cannot be read, the server fails, or no caption got an answer.
+
+    Example:
+        >>> triples = generate("my_pictures", out="runs/triples")  # doctest: +SKIP
+    """
+    generation = generate_from_source(GenerateConfig(str(source), Path(out), **options))
+    generation.check()
+    return Path(generation.triples)
+
+
+def negatives(triples: Path | str, out: Path | str, **options: Any) -> Path:
+    """Write triples with a rule-based hard negative each; returns the file written.
+
+    Raises:
+        UserError: the triples cannot be read, or spaCy (extra `tags`) is missing.
+    """
+    write_negatives(NegativesConfig(triples=str(triples), out=str(out), **options))
+    return Path(out)
+
+
+def align(
+    source: Path | str, out: Path | str, model: Model = "mini", **options: Any
+) -> DualEncoder:
+    """Fit the built-in `mini` to pictures with captions, for users without a CLIP of their own.
+
+    Args:
+        source: as for `generate`.
+        out: folder of the checkpoints; a stopped run resumes.
+        model: `mini`; a model that is passed stays as it is.
+        options: hyperparameters and run settings of `paraclip align`.
+
+    Raises:
+        UserError: the captions cannot be read, or `out` belongs to something else.
+    """
+    data = prepare_captions(read_captions(str(source)), copied(model))
+    hyperparameters, settings = split_options(AlignOptions, {"choose": "best", **options})
+    return load_model(str(align_data(data, hyperparameters, Path(out), settings)))
+
+
+def train(
+    model: Model,
+    triples: Path | str,
+    out: Path | str,
+    *,
+    images: Path | str | None = None,
+    replay: Path | str | None = None,
+    **options: Any,
+) -> DualEncoder:
+    """Fine-tune the text encoder on triples; the image encoder stays bit for bit as it is.
+
+    Args:
+        model: the base; a model that is passed stays as it is.
+        triples: as `generate` writes them, the paper's JSON lines, or `starter` for the set that
+            ships with ParaCLIP.
+        out: folder of the checkpoints; a stopped run resumes, a finished one is returned at once.
+        images: folder of the pictures, for triples that name them by image_id only.
+        replay: captions with pictures that L1 learns from beside the triples.
+        options: hyperparameters and run settings of `paraclip train`, such as `epochs=2`,
+            `recipe="paper"` or `control=True`.
+
+    Returns:
+        The tuned model. Its image vectors are those of the base.
+
+    Raises:
+        UserError: the triples cannot be used, or `out` belongs to something else.
+
+    Source: paper, section 3.
+    """
+    hyperparameters, settings = split_options(TrainOptions, options)
+    data = prepare(str(triples), copied(model), hyperparameters, images=images, replay=replay)
+    return load_model(str(train_data(data, hyperparameters, Path(out), settings)))
+
+
+def evaluate(models: Mapping[str, Model], **options: Any) -> Report:
+    """Score models side by side, with 95 % intervals and paired differences.
+
+    Args:
+        models: by label; the others are compared with `base` (else the first) and with `control`.
+        options: of `paraclip evaluate`, such as `benchmarks="sts"`, `pairs`, `pool`, `out`.
+
+    Returns:
+        The report; `report.table()` is the table that the command prints.
+
+    Raises:
+        UserError: a model or the data of a named benchmark is missing or broken.
+    """
+    paths = {name: str(value) for name, value in options.items() if isinstance(value, Path)}
+    config = EvaluateConfig(models=tuple(models), **{**options, **paths})
+    loaded = {label: loaded_model(model) for label, model in models.items()}
+    benchmarks, left_out = choose_benchmarks(config)
+    settings = {
+        **asdict(config), "left_out": left_out,
+        "cache": Path(config.cache) if config.cache else cache_folder() / "image_features",
+        "results": cache_folder() / "results" if config.result_cache else None,
+    }  # fmt: skip
+    return evaluate_models(loaded, benchmarks, config.out, settings)
+
+
+def compare(*reports: Path | str, **options: Any) -> list[Comparison]:
+    """What changed between two models, by how much, and whether it counts.
+
+    Args:
+        reports: report.json of one or more evaluations, or their folders.
+        options: of `paraclip compare`, such as `models=("base", "tuned")`.
+
+    Raises:
+        UserError: a report is missing or damaged, or the options do not name two models.
+    """
+    return compare_reports(CompareConfig(tuple(map(str, reports)), **options))
+
+
+def split_options(kind: type[Any], options: Mapping[str, Any]) -> tuple[Any, RunSettings]:
+    """Hyperparameters of a kind of run, and how the run is saved and watched."""
+    names = {field.name for field in fields(RunSettings)}
+    settings = {name: value for name, value in options.items() if name in names}
+    rest = {name: value for name, value in options.items() if name not in names}
+    return kind(**rest), RunSettings(**settings)
+
+
+def loaded_model(model: Model) -> DualEncoder:
+    """The model itself, or loaded by its name."""
+    return model if isinstance(model, DualEncoder) else load_model(str(model))
+
+
+def copied(model: Model) -> DualEncoder:
+    """A model that training may change: a copy, or loaded by its name."""
+    return deepcopy(model) if isinstance(model, DualEncoder) else load_model(str(model))

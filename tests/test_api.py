@@ -1,0 +1,91 @@
+"""The public API: light to import, complete, quiet, and equal to what the commands do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tiny_models import tiny_clip
+
+import paraclip
+from paraclip.models.checkpoint import save_model
+
+HEAVY = ("torch", "numpy", "pyarrow", "transformers", "open_clip", "pydantic")
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = f"import sys, paraclip; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there_and_others_are_not() -> None:
+    from paraclip import api
+
+    assert set(paraclip.__all__) == set(api.__all__) <= set(dir(paraclip))
+    for name in paraclip.__all__:
+        assert getattr(paraclip, name) is getattr(api, name)
+        assert getattr(paraclip, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        paraclip.trian  # noqa: B018
+    assert Path(paraclip.__file__).with_name("py.typed").is_file()
+
+
+@pytest.fixture
+def triples(tmp_path: Path) -> Path:
+    lines = []
+    for number in range(12):
+        Image.new("RGB", (64, 64), (20 * number, 80, 255 - 20 * number)).save(
+            tmp_path / f"{number}.png"
+        )
+        texts = [f"{word} number {number}" for word in ("a square", "one square", "the box")]
+        lines.append(
+            f'{{"index": {number}, "image_id": "{number}", "caption": "{texts[0]}", '
+            f'"paraphrase_1": "{texts[1]}", "paraphrase_2": "{texts[2]}"}}'
+        )
+    path = tmp_path / "triples.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_train_merge_export_and_evaluate_without_a_word(
+    triples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tiny_clip()
+    before = {name: value.clone() for name, value in base.state_dict().items()}
+    options = {"epochs": 1, "batch_size": 4, "held_out": 0.0, "learning_rate": 1e-3}
+    tuned = paraclip.train(base, triples, tmp_path / "tuned", images=tmp_path, **options)
+    assert all(torch.equal(value, before[name]) for name, value in base.state_dict().items())
+    changed = [name for name, value in tuned.state_dict().items() if not value.equal(before[name])]
+    assert changed and not [name for name in changed if name.startswith("image_tower")]
+
+    half = paraclip.merge(base, tuned, 0.5)
+    written = paraclip.export(half, tmp_path / "half.safetensors")
+    assert written.is_file() and written.with_suffix(".md").is_file()
+
+    report = paraclip.evaluate(
+        {"base": base, "tuned": tuned}, benchmarks="paraphrased-retrieval", pairs=triples,
+        second_column="paraphrase_2", pool=tmp_path, k=(3,), out=tmp_path / "report", resamples=20,
+    )  # fmt: skip
+    assert "AO@3" in report.table() and "tuned" in report.table()
+    (comparison,) = {
+        type(one).__name__ for one in paraclip.compare(tmp_path / "report", resamples=20)
+    }
+    assert comparison == "Comparison"
+    assert capsys.readouterr().out == ""
+
+
+def test_models_are_named_as_on_the_command_line(triples: Path, tmp_path: Path) -> None:
+    path = save_model(tiny_clip(), tmp_path / "base.safetensors", {})
+    options = {"epochs": 1, "batch_size": 4, "held_out": 0.0}
+    first = paraclip.train(str(path), triples, tmp_path / "run", images=tmp_path, **options)
+    again = paraclip.train(path, triples, tmp_path / "run", images=tmp_path, **options)
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_a_wrong_option_is_a_user_error(triples: Path, tmp_path: Path) -> None:
+    with pytest.raises(paraclip.UserError, match="--epochs"):
+        paraclip.train(tiny_clip(), triples, tmp_path / "run", epochs=0)
