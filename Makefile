@@ -9,12 +9,17 @@ DATA ?=
 # Options of `paraclip quickstart`: make demo ARGS="--paraphrase 2000 --fresh"
 ARGS ?=
 
-.PHONY: demo test lint clean chromium
+.PHONY: demo check test lint clean chromium
 demo: $(VENV)/builtin.stamp
 	$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
 
 test: $(VENV)/dev.stamp lint chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# What a change is checked with while it is written: lint, types and the tests that take no weights,
+# no research data and no processes of their own.
+check: $(VENV)/dev.stamp lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not slow and not weights and not shared_data"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

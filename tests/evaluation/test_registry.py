@@ -31,10 +31,10 @@ def made(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module.load_it = lambda data, how: Found(data)
     monkeypatch.setitem(sys.modules, "paraclip.evaluation.made", module)
     rows = {
-        "made-one": Entry("made:load_it", "text"),
-        "made-two": Entry("made:load_it", "text"),
+        "made-one": Entry(".made:load_it", "text"),
+        "made-two": Entry(".made:load_it", "text"),
         "no-module": Entry("nowhere_to_be_found:load", "text"),
-        "no-function": Entry("made:nothing", "text"),
+        "no-function": Entry(".made:nothing", "text"),
         "sts": BENCHMARKS["sts"],
     }
     monkeypatch.setattr(registry, "BENCHMARKS", rows)

@@ -17,7 +17,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.scoring.vectors import Arithmetic
 
-HERE = "paraclip.evaluation."
+PACKAGE = "paraclip.evaluation"
 SUITES = ("paper", "quick", "all")
 
 
@@ -26,8 +26,9 @@ class Entry:
     """One benchmark of the table.
 
     Args:
-        place: `module:function` in this room; the function takes the data folder and the
-            arithmetic, or with `configured` the options of `paraclip evaluate`.
+        place: `module:function`, with a leading dot for a module of this package. The function
+            takes the data folder and the arithmetic, or with `configured` the options of
+            `paraclip evaluate`.
         group: what it asks, in a word: robustness, composition, text, retrieval, classification.
         suites: beside "all", the suites that it belongs to.
         configured: options of its own (--pairs, --k ...) decide what it runs on.
@@ -42,28 +43,28 @@ class Entry:
 # "paper": what arXiv 2402.15120 reports. "quick": no pictures, or few; minutes without a GPU.
 BENCHMARKS: dict[str, Entry] = {
     "paraphrased-retrieval": Entry(
-        "sources:paraphrased_retrieval", "robustness", ("paper",), configured=True
+        ".sources:paraphrased_retrieval", "robustness", ("paper",), configured=True
     ),
     "image-text-retrieval": Entry(
-        "sources:image_text_retrieval", "retrieval", ("quick",), configured=True
+        ".sources:image_text_retrieval", "retrieval", ("quick",), configured=True
     ),
-    "sugar-crepe": Entry("benchmarks.sugar_crepe:load", "composition"),
-    "sugar-crepe-pp": Entry("benchmarks.sugar_crepe_pp:load", "composition", ("quick",)),
-    "sts": Entry("benchmarks.sts:load", "text", ("paper", "quick")),
-    "variations": Entry("sources:variations", "robustness", configured=True),
-    "scenes": Entry("benchmarks.scenes:load_scenes", "robustness", ("quick",)),
-    "probes": Entry("benchmarks.scenes:load_probes", "robustness", ("quick",)),
-    "aro-vg-relation": Entry("benchmarks.aro:load_vg_relation", "composition", ("paper",)),
-    "aro-vg-attribution": Entry("benchmarks.aro:load_vg_attribution", "composition", ("paper",)),
-    "aro-coco-order": Entry("benchmarks.aro_order:load_coco_order", "composition"),
-    "aro-flickr30k-order": Entry("benchmarks.aro_order:load_flickr30k_order", "composition"),
-    "coco-retrieval": Entry("inputs.karpathy:load_coco", "retrieval", ("paper",)),
-    "flickr30k-retrieval": Entry("inputs.karpathy:load_flickr30k", "retrieval"),
-    "flickr8k-retrieval": Entry("inputs.karpathy:load_flickr8k", "retrieval"),
-    "imagenet": Entry("inputs.zero_shot_data:load_imagenet", "classification", ("paper",)),
-    "cifar10": Entry("inputs.cifar:load_cifar10", "classification"),
-    "cifar100": Entry("inputs.cifar:load_cifar100", "classification"),
-    "image-folder": Entry("sources:image_folder", "classification", configured=True),
+    "sugar-crepe": Entry(".benchmarks.sugar_crepe:load", "composition"),
+    "sugar-crepe-pp": Entry(".benchmarks.sugar_crepe_pp:load", "composition", ("quick",)),
+    "sts": Entry(".benchmarks.sts:load", "text", ("paper", "quick")),
+    "variations": Entry(".sources:variations", "robustness", configured=True),
+    "scenes": Entry(".benchmarks.scenes:load_scenes", "robustness", ("quick",)),
+    "probes": Entry(".benchmarks.scenes:load_probes", "robustness", ("quick",)),
+    "aro-vg-relation": Entry(".benchmarks.aro:load_vg_relation", "composition", ("paper",)),
+    "aro-vg-attribution": Entry(".benchmarks.aro:load_vg_attribution", "composition", ("paper",)),
+    "aro-coco-order": Entry(".benchmarks.aro_order:load_coco_order", "composition"),
+    "aro-flickr30k-order": Entry(".benchmarks.aro_order:load_flickr30k_order", "composition"),
+    "coco-retrieval": Entry(".inputs.karpathy:load_coco", "retrieval", ("paper",)),
+    "flickr30k-retrieval": Entry(".inputs.karpathy:load_flickr30k", "retrieval"),
+    "flickr8k-retrieval": Entry(".inputs.karpathy:load_flickr8k", "retrieval"),
+    "imagenet": Entry(".inputs.zero_shot_data:load_imagenet", "classification", ("paper",)),
+    "cifar10": Entry(".inputs.cifar:load_cifar10", "classification"),
+    "cifar100": Entry(".inputs.cifar:load_cifar100", "classification"),
+    "image-folder": Entry(".sources:image_folder", "classification", configured=True),
 }
 
 
@@ -82,9 +83,9 @@ def module_of(name: str) -> ModuleType:
     Raises:
         UserError: it cannot be imported.
     """
-    module = HERE + BENCHMARKS[name].place.partition(":")[0]
+    module = BENCHMARKS[name].place.partition(":")[0]
     try:
-        return import_module(module)
+        return import_module(module, PACKAGE)
     except ImportError as error:
         hint = "Install what it needs, or leave this benchmark out."
         raise UserError(name, f"its module {module} cannot be loaded ({error})", hint) from error

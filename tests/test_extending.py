@@ -1,0 +1,137 @@
+"""A loss, an LLM backend, a reader, a benchmark and a filter, each added from outside.
+
+Each takes one function or class and one line in one table, as CONTRIBUTING.md says.
+"""
+
+import json
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import tiny_clip
+
+import paraclip
+from paraclip.data.captions import Record
+from paraclip.data.config import Columns
+from paraclip.data.problems import Problems
+from paraclip.data.reading import READERS
+from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.registry import BENCHMARKS, Entry
+from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.models.encoder import DualEncoder
+from paraclip.paraphrase.backends import BACKENDS, Answer
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.filters import FILTERS, Candidate
+from paraclip.paraphrase.prompts import Prompt
+from paraclip.training.losses.contrast import LOSSES, ContrastiveLoss
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module that is not part of the package, as another project's would be."""
+    module = types.ModuleType("another_project")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def write_triples(path: Path, count: int = 8) -> Path:
+    rows = [
+        {"index": i, "image_id": str(i), "caption": f"a dog {i}", "paraphrase_1": f"one dog {i}",
+         "paraphrase_2": f"the hound {i}"}
+        for i in range(count)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    called = []
+
+    def margin_rows(logits: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        called.append(logits.shape)
+        positive = logits.gather(1, own.unsqueeze(1))
+        return (logits - positive + 1).clamp(min=0).sum() - len(own)
+
+    monkeypatch.setitem(LOSSES, "margin", ContrastiveLoss(margin_rows, both_ways=True))
+    triples = write_triples(tmp_path / "triples.jsonl")
+    options = {"epochs": 1, "batch_size": 4, "held_out": 0.0, "loss": "margin"}
+    paraclip.train(tiny_clip(), triples, tmp_path / "out", **options)
+    assert called
+
+
+def test_a_backend(
+    monkeypatch: pytest.MonkeyPatch, outside: types.ModuleType, tmp_path: Path
+) -> None:
+    class Fixed:
+        generator, identity = "fixed", {"version": "1"}
+
+        def __init__(self, config: GenerateConfig) -> None:
+            self.answers = iter(("One hound is sprinting.", "A single running canine."))
+
+        async def start(self) -> None: ...
+
+        async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
+            return [Answer(next(self.answers))]
+
+        async def close(self) -> None: ...
+
+    outside.Fixed = Fixed  # type: ignore[attr-defined]
+    monkeypatch.setitem(BACKENDS, "fixed", "another_project:Fixed")
+    monkeypatch.setattr("paraclip.paraphrase.filters.FILTERS", {})
+    source = tmp_path / "captions.jsonl"
+    source.write_text('{"caption": "A dog runs."}\n')
+    options = {"backend": "fixed", "min_similarity": 0.0, "min_support": 0.0, "candidates": 1}
+    triples = paraclip.generate(source, tmp_path / "out", **options)
+    log = (tmp_path / "out" / "answers.jsonl").read_text()
+    assert triples.is_file() and "One hound is sprinting." in log
+
+
+def test_a_reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def read_notes(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+        for number, line in enumerate(Path(source).read_text().splitlines(), start=1):
+            yield Record(f"{source}:{number}", number, line)
+
+    monkeypatch.setitem(READERS, ".notes", read_notes)
+    (tmp_path / "my.notes").write_text("A cat sleeps.\nTwo birds sing.\n")
+    captions = list(paraclip.read_captions(str(tmp_path / "my.notes")))
+    assert [row.caption for row in captions] == ["A cat sleeps.", "Two birds sing."]
+
+
+def test_a_benchmark(
+    monkeypatch: pytest.MonkeyPatch, outside: types.ModuleType, tmp_path: Path
+) -> None:
+    class Lengths:
+        name, pool, data = "lengths", "3 texts", {"hash": "0"}
+        pictures, role = (), "robust"
+
+        def __init__(self, how: Arithmetic) -> None:
+            self.how = how
+
+        def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+            return Scores([Metric("mean length", np.array([0.1, 0.2, 0.3]))])
+
+    outside.NEEDS, outside.GET = ("texts",), "Write it."  # type: ignore[attr-defined]
+    outside.load = lambda data, how: Lengths(how)  # type: ignore[attr-defined]
+    monkeypatch.setitem(BENCHMARKS, "lengths", Entry("another_project:load", "text"))
+    (tmp_path / "texts").mkdir()
+    options = {"benchmarks": "lengths", "data": str(tmp_path), "resamples": 20}
+    report = paraclip.evaluate({"base": tiny_clip()}, out=str(tmp_path / "report"), **options)
+    assert "mean length" in report.table() and "20.0" in report.table()
+
+
+def test_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    from paraclip.paraphrase.filters import STRONG, Question, plain_reason
+
+    def shouts(candidate: Candidate) -> bool:
+        return candidate.answer.isupper()
+
+    question = Question("A dog runs.", "A DOG IS RUNNING.", "A dog runs.")
+    before = plain_reason(question, question.answer, STRONG)
+    monkeypatch.setitem(FILTERS, "shouting", shouts)
+    assert before != "shouting"
+    monkeypatch.setattr("paraclip.paraphrase.filters.FILTERS", {"shouting": shouts})
+    assert plain_reason(question, question.answer, STRONG) == "shouting"
