@@ -265,6 +265,6 @@ def meet(backend: str) -> Processes:
         dist.init_process_group(backend, timeout=LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
         hint = "Start all of them with the same torchrun options; see docs/training.md."
-        raise UserError("processes", "the others did not come", hint) from error
+        raise UserError("processes", "the other processes did not start", hint) from error
     this_process().wait()  # NCCL connects at the first communication
     return this_process()

@@ -67,7 +67,7 @@ TEMPLATES = tuple(
         f"a photo of {article} big {{}}.",
     )
 )
-"""The 18 of CLIP's authors for both sets (data/prompts.md of https://github.com/openai/CLIP)."""
+"""CLIP's 18 templates for both sets (data/prompts.md of https://github.com/openai/CLIP)."""
 
 
 def load_cifar10(data: Path, how: Arithmetic) -> ZeroShot:
