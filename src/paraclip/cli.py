@@ -47,12 +47,12 @@ COMMANDS = {
     "quickstart": Command(
         QuickstartConfig,
         "paraclip.quickstart.command:quickstart_command",
-        "The whole job on a folder of pictures with captions, and a table of what it gained.",
+        "Run the whole workflow on a folder of pictures with captions, and print the gains.",
     ),
     "captions": Command(
         CaptionsConfig,
         "paraclip.data.command:captions_command",
-        "Show what ParaCLIP reads in a captions file or folder, and which rows are broken.",
+        "Show what ParaCLIP reads from a captions file or folder, and list invalid rows.",
     ),
     "generate": Command(
         GenerateConfig,
@@ -67,7 +67,7 @@ COMMANDS = {
     "align": Command(
         AlignConfig,
         "paraclip.training.command:align_command",
-        "Fit the built-in `mini` to your own pictures and captions, if you bring no CLIP.",
+        "Fit the built-in model `mini` to your pictures and captions, if you have no CLIP model.",
     ),
     "train": Command(
         TrainConfig,
@@ -82,17 +82,17 @@ COMMANDS = {
     "evaluate": Command(
         EvaluateConfig,
         "paraclip.evaluation.command:evaluate_command",
-        "Score models side by side, with 95 % intervals.",
+        "Score models on benchmarks, with 95 % intervals.",
     ),
     "compare": Command(
         CompareConfig,
         "paraclip.evaluation.reporting.compare_command:compare_command",
-        "Say what changed between two models, by how much, and whether it counts.",
+        "Compare the scores of two models, with intervals and p-values.",
     ),
     "ablate": Command(
         AblateConfig,
         "paraclip.ablation.command:ablate_command",
-        "Train a grid of variants over seeds, and write one table with intervals and marks.",
+        "Train a grid of variants over seeds, and write one table with intervals.",
     ),
     "export": Command(
         ExportConfig,

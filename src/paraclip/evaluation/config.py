@@ -10,7 +10,7 @@ from paraclip.options import Checked, Count, Resamples, Seed, Share
 
 @dataclass(frozen=True)
 class EvaluateConfig(Checked):
-    """Score models side by side, with 95 % intervals and paired differences to base and control."""
+    """Score models on benchmarks, with 95 % intervals and differences to base and control."""
 
     models: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [MODEL ...]")
