@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. Every command lives in the room that does the work."""
+"""Command-line interface. Each command is implemented in the package that does its work."""
 
 import errno
 import importlib
@@ -30,11 +30,11 @@ from paraclip.training.config import AlignConfig, TrainConfig
 
 @dataclass(frozen=True)
 class Command:
-    """A word on the command line, the class that holds its options, the function that does it.
+    """A subcommand: its options class, its function and its summary.
 
     Args:
-        config: dataclass whose field texts are the option help.
-        place: `module:function`, imported only when the command runs: help needs no torch.
+        config: dataclass whose field docstrings are the help texts of the options.
+        place: `module:function`, imported only when the command runs, so that help needs no torch.
         summary: one line for `paraclip --help`.
     """
 
@@ -47,12 +47,12 @@ COMMANDS = {
     "quickstart": Command(
         QuickstartConfig,
         "paraclip.quickstart.command:quickstart_command",
-        "The whole job on a folder of pictures with captions, and a table of what it gained.",
+        "Run the whole workflow on a folder of pictures with captions, and print the gains.",
     ),
     "captions": Command(
         CaptionsConfig,
         "paraclip.data.command:captions_command",
-        "Show what ParaCLIP reads in a captions file or folder, and which rows are broken.",
+        "Show what ParaCLIP reads from a captions file or folder, and list invalid rows.",
     ),
     "generate": Command(
         GenerateConfig,
@@ -67,7 +67,7 @@ COMMANDS = {
     "align": Command(
         AlignConfig,
         "paraclip.training.command:align_command",
-        "Fit the built-in `mini` to your own pictures and captions, if you bring no CLIP.",
+        "Fit the built-in model `mini` to your pictures and captions, if you have no CLIP model.",
     ),
     "train": Command(
         TrainConfig,
@@ -82,17 +82,17 @@ COMMANDS = {
     "evaluate": Command(
         EvaluateConfig,
         "paraclip.evaluation.command:evaluate_command",
-        "Score models side by side, with 95 % intervals.",
+        "Score models on benchmarks, with 95 % intervals.",
     ),
     "compare": Command(
         CompareConfig,
         "paraclip.evaluation.reporting.compare_command:compare_command",
-        "Say what changed between two models, by how much, and whether it counts.",
+        "Compare the scores of two models, with intervals and p-values.",
     ),
     "ablate": Command(
         AblateConfig,
         "paraclip.ablation.command:ablate_command",
-        "Train a grid of variants over seeds, and write one table with intervals and marks.",
+        "Train a grid of variants over seeds, and write one table with intervals.",
     ),
     "export": Command(
         ExportConfig,
@@ -103,14 +103,14 @@ COMMANDS = {
 
 
 REGISTRY = ConstructorRegistry()
-"""tyro's rules and ours."""
+"""Constructor rules: tyro's and the one below."""
 
 
 @REGISTRY.primitive_rule
 def optional(
     info: PrimitiveTypeInfo,
 ) -> PrimitiveConstructorSpec[Any] | UnsupportedTypeAnnotationError | None:
-    """Help shows an option that may be left out by the type of its value: STR, not {None}|STR."""
+    """Show optional options in the help by the type of their value: STR, not {None}|STR."""
     given = tuple(one for one in get_args(info.type) if one is not type(None))
     if len(given) == len(get_args(info.type)) or info.type_origin is tuple:
         return None
@@ -133,10 +133,10 @@ def optional(
 
 
 def preset(command: Command, arguments: list[str]) -> dict[str, Any]:
-    """What the command's `--config FILE` sets, as an argument for tyro; nothing without a file.
+    """Return the options from `--config FILE` as a default for tyro; empty without a file.
 
     Raises:
-        UserError: there is no such file, or it holds something else than options.
+        UserError: if the file does not exist or contains anything other than options.
     """
     has_file = "config" in {field.name for field in fields(command.config)}
     path = value_of("--config", arguments)
@@ -149,7 +149,7 @@ def preset(command: Command, arguments: list[str]) -> dict[str, Any]:
 
 
 def value_of(option: str, arguments: list[str]) -> str | None:
-    """What the command line gives for an option, as `--option VALUE` or `--option=VALUE`."""
+    """Return the value of an option given as `--option VALUE` or `--option=VALUE`, or None."""
     for index, word in enumerate(arguments):
         if word.startswith(f"{option}="):
             return word.partition("=")[2]
@@ -159,11 +159,11 @@ def value_of(option: str, arguments: list[str]) -> str | None:
 
 
 def parse(arguments: list[str]) -> Any:
-    """The config object of the command that the arguments name.
+    """Parse the arguments into the config object of their command.
 
     Raises:
-        UserError: there is no such command, with the nearest; an option is out of range; or a
-            word is not text.
+        UserError: if the command is unknown (the hint suggests similar ones), an option is out of
+            range, or an argument is not valid text.
         SystemExit: with code 2 for unknown options, 0 after `--help`.
     """
     for word in arguments:
@@ -188,10 +188,10 @@ def parse(arguments: list[str]) -> Any:
 
 
 def refuse_bytes(word: str) -> None:
-    """Refuse a word that no report, log or triples file could hold.
+    """Reject an argument that cannot be written to a report, log or triples file.
 
     Raises:
-        UserError: it is not UTF-8, or holds a NUL.
+        UserError: if it is not UTF-8, or contains a NUL character.
     """
     try:
         word.encode()
@@ -202,7 +202,7 @@ def refuse_bytes(word: str) -> None:
 
 
 def run(config: Any) -> None:
-    """Import the room of the config's command and do it."""
+    """Import and run the command of the config."""
     command = next(entry for entry in COMMANDS.values() if entry.config is type(config))
     module, function = command.place.split(":")
     getattr(importlib.import_module(module), function)(config)
@@ -217,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
             work(arguments)
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()  # here, where a full disk still can be reported
+                sys.stdout.flush()  # flush here to report a full disk
     except UserError as error:
         print(f"paraclip: {error}", file=sys.stderr)
         return 2
@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def work(arguments: list[str]) -> None:
-    """Do what the arguments ask for."""
+    """Run the command given by the arguments."""
     if arguments == ["--version"]:
         print(f"paraclip {paraclip.__version__}")
     else:
@@ -239,16 +239,16 @@ def work(arguments: list[str]) -> None:
 
 
 def escape_what_cannot_be_encoded() -> None:
-    """Print characters that the terminal's encoding lacks as escapes, such as `\\u2192`."""
+    """Print characters that the terminal cannot encode as escapes, such as `\\u2192`."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def output_failed(error: OSError) -> int:
-    """The exit code after standard output failed; other errors are raised again.
+    """Return the exit code after standard output failed; re-raise other errors.
 
-    A reader that has left (`paraclip ... | head`) is no fault.
+    A closed pipe (`paraclip ... | head`) is not an error.
     """
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE, errno.EIO):
         raise error

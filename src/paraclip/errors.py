@@ -1,13 +1,14 @@
-"""The one error that a user can fix."""
+"""The exception for errors that the user can fix."""
 
 MOST_OFFERED = 8
 JOINERS = "\u200c\u200d\xa0"  # invisible, but part of ordinary words and of emoji
 
 
 def printable(text: object) -> str:
-    """A text that is safe to print: escape sequences and what turns or hides text are spelled out.
+    """Escape control characters and characters that reverse or hide text.
 
-    File names, server errors and rows of data may hold anything; a terminal would obey it.
+    File names, server errors and data rows may contain escape sequences, which a terminal would
+    execute.
 
     Returns:
         The text with `\\x1b` for an escape character, and so on. It can always be encoded.
@@ -24,15 +25,15 @@ def printable(text: object) -> str:
 
 
 class UserError(Exception):
-    """Something in the input or the surroundings that the user can put right.
+    """An error in the input or the environment that the user can fix.
 
-    The command line prints it as one line and exits with code 2; no traceback. The line is
-    printable, whatever the arguments hold.
+    The command line prints it as one line without a traceback and exits with code 2. The line is
+    always printable.
 
     Args:
-        where: the file, with its row where there is one (`captions.csv:12`), or the option.
-        what: what is wrong there, as a plain clause without a full stop.
-        hint: what to do about it, as an imperative sentence.
+        where: the file, with its row if applicable (`captions.csv:12`), or the option.
+        what: the problem, as a clause without a full stop.
+        hint: how to fix it, as an imperative sentence.
     """
 
     def __init__(self, where: object, what: str, hint: str) -> None:
@@ -42,7 +43,7 @@ class UserError(Exception):
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """A hint that offers the nearest known names, for an unknown one."""
+    """Return a hint that suggests known names similar to an unknown one."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=3, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""Progress bars with the time left, on standard error."""
+"""Progress bars with the remaining time, on standard error."""
 
 import os
 from collections.abc import Iterable
@@ -8,13 +8,13 @@ Item = TypeVar("Item")
 
 
 def bar(label: str, total: int | None, unit: str = "it", done: int = 0) -> Any:
-    """A `tqdm` bar to be moved by hand; `PARACLIP_QUIET=1` silences it.
+    """Create a `tqdm` bar that the caller updates; `PARACLIP_QUIET=1` disables it.
 
     Args:
-        label: what is being done, in two or three words.
-        total: how many units in all, or None where nobody knows.
-        unit: what one unit is ("caption", "image", "step").
-        done: units that an earlier run has already done.
+        label: short description of the task.
+        total: total number of units, or None if unknown.
+        unit: name of one unit ("caption", "image", "step").
+        done: number of units that an earlier run completed.
     """
     from tqdm import tqdm
 
@@ -26,7 +26,7 @@ def bar(label: str, total: int | None, unit: str = "it", done: int = 0) -> Any:
 
 
 def track(items: Iterable[Item], label: str, total: int | None, unit: str = "it") -> Iterable[Item]:
-    """Yield the items and move a bar along."""
+    """Yield the items and update a progress bar."""
     with bar(label, total, unit) as moving:
         for item in items:
             yield item

@@ -199,7 +199,7 @@ def test_missing_pictures_are_named_counted_and_refused(tmp_path: Path) -> None:
     lenient = VisualGenome("aro-vg-relation", file, how=Arithmetic(max_broken=0.8))
     assert lenient.notes[0].startswith("3 of 4 pictures left out") and len(lenient.items) == 1
     (tmp_path / "images" / "a.png").unlink()
-    with pytest.raises(UserError, match="holds none of the 4 pictures"):
+    with pytest.raises(UserError, match="holds none of the 4 named pictures"):
         VisualGenome("aro-vg-relation", file, how=Arithmetic(max_broken=1))
     (tmp_path / "images").rmdir()
     with pytest.raises(UserError, match="there is no such folder of pictures"):

@@ -217,7 +217,7 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
     assert "names 2 pictures: 1 of the 2 of" in found.notes[0] and "1 others" in found.notes[0]
     assert found.hash != cases.hash
     listed.write_text(json.dumps([*named, {"file_name": "000000000010.jpg"}]))
-    with pytest.raises(UserError, match="json:3: the captions are no list"):
+    with pytest.raises(UserError, match="json:3: the captions are not a list"):
         on_sample(cases, listed, Problems())
     listed.write_text(json.dumps([*named, named[0]]))
     with pytest.raises(UserError, match=r"json:3: '0+7\.jpg' is there twice"):
@@ -230,7 +230,7 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
         ([], "holds no captions"),
         ([{"caption": ["a"]}], r"json:1: has no 'image'. Get it"),
         ([{"image": "a"}], r"json:1: has no 'caption'"),
-        ([{"image": "a", "caption": "b"}], "the captions are no list"),
+        ([{"image": "a", "caption": "b"}], "the captions are not a list"),
         ([{"image": "a", "caption": [" "]}], "the caption is empty"),
         ([{"image": "a", "caption": ["b"]}] * 2, r"json:2: 'a' is there twice"),
     ],

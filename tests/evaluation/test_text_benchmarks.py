@@ -118,7 +118,7 @@ def test_what_is_wrong_with_sts_is_said(sts: Path) -> None:
     with pytest.raises(UserError, match=r"gs.MSRpar.txt: has 2 lines, and .* has 6.*Get the seven"):
         read_tasks(sts)
     gold.write_text("1\n2\nnan\n1\n1\n1\n")
-    with pytest.raises(UserError, match=r"MSRpar.txt:3: 'nan' is no gold score"):
+    with pytest.raises(UserError, match=r"MSRpar.txt:3: 'nan' is not a gold score"):
         read_tasks(sts)
     with pytest.raises(UserError, match=r"no task 'STS17'.*Did you mean"):
         read_tasks(sts, ["STS17"])

@@ -1,4 +1,4 @@
-"""What a benchmark is: a name, a pool, and scores for every item of a model."""
+"""Interfaces of benchmarks, metrics and scores."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ Float = NDArray[np.floating]
 Integer = NDArray[np.integer]
 
 LOWER_IS_BETTER = frozenset(("first result changes",))
-"""Names of the metrics of which less is better; of all others more is."""
+"""Names of the metrics for which lower is better; for all others, higher is better."""
 
 Role = Literal["robust", "standard"]
-"""Whether tuning should raise a benchmark's figures, or must not lower them."""
+"""Whether tuning should improve a benchmark ("robust") or must not degrade it ("standard")."""
 
 Statistic = Literal["mean", "spearman", "pearson"]
 VALUES: dict[str, Callable[[Float], float]] = {
@@ -31,17 +31,17 @@ VALUES: dict[str, Callable[[Float], float]] = {
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """A figure as what each item gives to it, so that intervals and differences can be made.
+    """A metric with its value for each item, for computing intervals and differences.
 
     Args:
-        name: with its k, as it stands in the report ("AO@10").
+        name: name in the report, including k ("AO@10").
         items: [items] for a mean, [items, 2] for a correlation (similarity, gold score).
-        statistic: what is made of the items.
-        groups: [items] group numbers, where the figure is the mean over groups (macro); or
-            [items, 2] numbers of group and of part, where each group counts as much as another
-            and within it each part (tasks, and the subsets of each).
-        clusters: [items] numbers; items of one cluster are resampled together.
-        headline: stands in the short table and the plot.
+        statistic: statistic computed over the items.
+        groups: group numbers [items], for a mean over groups (macro); or numbers of group and
+            part [items, 2], with equal weights for groups and for the parts within each group
+            (tasks and their subsets).
+        clusters: cluster numbers [items]; items of one cluster are resampled together.
+        headline: whether the metric is in the short table and the plot.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Metric:
     headline: bool = True
 
     def value(self) -> float:
-        """The figure, 0 to 1 (correlations -1 to 1); NaN where it is not defined."""
+        """Return the value, 0 to 1 (correlations: -1 to 1); NaN if undefined."""
         parts = [VALUES[self.statistic](self.items[members]) for members in self.members()]
         return float(np.average(parts, weights=self.shares()))
 
     def members(self) -> Iterator[Integer]:
-        """Item numbers of each group (or part); of all items where there are no groups."""
+        """Yield the item indices of each group (or part), or of all items without groups."""
         if self.groups is None:
             yield np.arange(len(self.items))
             return
@@ -66,7 +66,7 @@ class Metric:
             yield np.flatnonzero((groups == group).all(axis=1))
 
     def shares(self) -> Float:
-        """What each group (or part) gives to the figure, in the order of `members`; sums to 1."""
+        """Return the weight of each group (or part), in the order of `members`; they sum to 1."""
         if self.groups is None or self.groups.ndim == 1:
             parts = 1 if self.groups is None else len(np.unique(self.groups))
             return np.full(parts, 1 / parts)
@@ -78,19 +78,19 @@ class Metric:
 
 
 def numbered(names: Sequence[str]) -> Integer:
-    """A number for each name [items], the same for equal names: clusters of one picture."""
+    """Return an integer for each name [items], equal for equal names; used for clusters."""
     numbers: Integer = np.unique(names, return_inverse=True)[1]
     return numbers
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What one model got in one benchmark.
+    """Scores of one model on one benchmark.
 
     Args:
-        metrics: in the order of the report.
-        arrays: more for each item, kept beside the report (rankings for a browser of examples).
-        notes: what a reader of the figures must know ("3 of 100 pictures are broken").
+        metrics: metrics, in the order of the report.
+        arrays: further arrays per item, saved with the report (rankings for the example browser).
+        notes: notes for the report ("3 of 100 pictures left out").
     """
 
     metrics: list[Metric]
@@ -99,14 +99,14 @@ class Scores:
 
 
 class Benchmark(Protocol):
-    """One benchmark on one set of data. The same items in the same order for every model.
+    """One benchmark on one data set, with the same items in the same order for every model.
 
     Attributes:
-        name: as the command line calls it.
-        pool: what is searched or compared, with its size, in words.
-        data: JSON-able facts for the report: sources, hashes, sizes.
-        pictures: references of the pictures that are looked at; none of a benchmark of text.
-        role: "standard" for retrieval and classification, which tuning must not harm.
+        name: name on the command line.
+        pool: description of what is searched or compared, with its size.
+        data: JSON-serialisable facts for the report: sources, hashes, sizes.
+        pictures: references of the pictures used; empty for text benchmarks.
+        role: "standard" for retrieval and classification, which tuning must not degrade.
         how: precision and batch size of the vectors.
     """
 
@@ -118,23 +118,23 @@ class Benchmark(Protocol):
     how: Arithmetic
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """Score a model; image features are kept in the folder `cache` where one is given.
+        """Score a model; image features are cached in the folder `cache`, if given.
 
         Raises:
-            UserError: the data or the model's vectors cannot be scored.
+            UserError: if the data or the model's vectors cannot be scored.
         """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What a person is shown of a benchmark that ranks pictures for two wordings of each query.
+    """Examples of a benchmark that ranks pictures for two wordings of each query.
 
     Args:
         texts: both wordings of each pair.
-        kinds: what sort of rewording each is; empty where there is one sort only.
+        kinds: kind of rewording of each pair; empty strings if there is only one kind.
         arrays: names in `Scores.arrays` of the rankings [pairs, k] of first and second wording.
-        references: pictures of the pool, paths or URLs; empty where it is of vectors alone.
+        references: paths or URLs of the pool's pictures; empty for a pool of vectors.
     """
 
     texts: Sequence[tuple[str, str]]
@@ -145,8 +145,8 @@ class Shown:
 
 @runtime_checkable
 class Showing(Protocol):
-    """A benchmark whose pairs go into the browser of examples."""
+    """A benchmark whose pairs can be shown in the example browser."""
 
     def pairs_shown(self, scores: Scores) -> Shown:
-        """The pairs, in the order of the arrays of `scores` (of any model: all have the same)."""
+        """Return the pairs, in the order of the arrays of `scores` (the same for all models)."""
         ...

@@ -1,9 +1,9 @@
-"""Which benchmarks there are, and where their data lies in the data folder.
+"""Registry of benchmarks and of the files that they need in the data folder.
 
-A row names a module and a function of it, imported only when the benchmark is run. Beside the
-function stand `NEEDS`, paths relative to the data folder that must exist ("a|b": either of two),
-and `GET`, one sentence that says how to get them; where one module serves several benchmarks both
-are dicts by the benchmark's name. A row whose module is broken breaks no other row.
+An entry names a module and a function, imported only when the benchmark runs. The module also
+defines `NEEDS`, the required paths relative to the data folder ("a|b": either of two), and `GET`,
+one sentence on how to get them. If a module serves several benchmarks, both are dicts by benchmark
+name. A module that cannot be imported does not affect other entries.
 """
 
 from collections.abc import Callable
@@ -23,15 +23,15 @@ SUITES = ("paper", "quick", "all")
 
 @dataclass(frozen=True)
 class Entry:
-    """One benchmark of the table.
+    """One benchmark in the registry.
 
     Args:
-        place: `module:function`, with a leading dot for a module of this package. The function
-            takes the data folder and the arithmetic, or with `configured` the options of
-            `paraclip evaluate`.
-        group: what it asks, in a word: robustness, composition, text, retrieval, classification.
-        suites: beside "all", the suites that it belongs to.
-        configured: options of its own (--pairs, --k ...) decide what it runs on.
+        place: `module:function`, with a leading dot for a module of `paraclip.evaluation`. The
+            function takes the data folder and the arithmetic or, if `configured`, the options
+            of `paraclip evaluate`.
+        group: category: robustness, composition, text, retrieval or classification.
+        suites: suites that include the benchmark, besides "all".
+        configured: whether command-line options (--pairs, --k ...) select its data.
     """
 
     place: str
@@ -40,7 +40,7 @@ class Entry:
     configured: bool = False
 
 
-# "paper": what arXiv 2402.15120 reports. "quick": no pictures, or few; minutes without a GPU.
+# "paper": benchmarks in arXiv 2402.15120. "quick": few or no pictures; minutes without a GPU.
 BENCHMARKS: dict[str, Entry] = {
     "paraphrased-retrieval": Entry(
         ".sources:paraphrased_retrieval", "robustness", ("paper",), configured=True
@@ -69,33 +69,33 @@ BENCHMARKS: dict[str, Entry] = {
 
 
 class Missing(UserError):
-    """A benchmark's data is not there."""
+    """The data of a benchmark is missing."""
 
 
 def in_suite(suite: str) -> list[str]:
-    """Names of the suite's benchmarks, in the order of the table."""
+    """Return the names of the benchmarks in a suite, in registry order."""
     return [name for name, entry in BENCHMARKS.items() if suite == "all" or suite in entry.suites]
 
 
 def module_of(name: str) -> ModuleType:
-    """The module behind a row.
+    """Import the module of a benchmark.
 
     Raises:
-        UserError: it cannot be imported.
+        UserError: if it cannot be imported.
     """
     module = BENCHMARKS[name].place.partition(":")[0]
     try:
         return import_module(module, PACKAGE)
     except ImportError as error:
-        hint = "Install what it needs, or leave this benchmark out."
+        hint = "Install its dependencies, or leave this benchmark out."
         raise UserError(name, f"its module {module} cannot be loaded ({error})", hint) from error
 
 
 def maker_of(name: str) -> Callable[..., Benchmark]:
-    """The function of a row.
+    """Return the function that creates a benchmark.
 
     Raises:
-        UserError: its module cannot be imported or has no such function.
+        UserError: if its module cannot be imported or has no such function.
     """
     module, function = module_of(name), BENCHMARKS[name].place.partition(":")[2]
     found: Callable[..., Benchmark] | None = getattr(module, function, None)
@@ -106,17 +106,17 @@ def maker_of(name: str) -> Callable[..., Benchmark]:
 
 
 def fact_of(name: str, constant: str) -> Any:
-    """`NEEDS` or `GET` of a benchmark; of its own where the module serves several.
+    """Return `NEEDS` or `GET` of a benchmark, or its entry if the module serves several.
 
     Raises:
-        UserError: the module cannot be imported.
+        UserError: if the module cannot be imported.
     """
     fact = getattr(module_of(name), constant, None)
     return fact.get(name) if isinstance(fact, dict) else fact
 
 
 def first_missing(name: str, data: Path) -> str | None:
-    """The first needed path that is not in the data folder, or None."""
+    """Return the first required path that is missing from the data folder, or None."""
     for need in fact_of(name, "NEEDS") or ():
         choices = need.split("|")
         if not any((data / choice).exists() for choice in choices):
@@ -125,21 +125,21 @@ def first_missing(name: str, data: Path) -> str | None:
 
 
 def how_to_get(name: str) -> str:
-    """One sentence."""
+    """Return one sentence on how to get the data of a benchmark."""
     return str(fact_of(name, "GET") or "See docs/evaluation.md.")
 
 
 def load(name: str, data: Path | None, how: Arithmetic) -> Benchmark:
-    """The benchmark on what lies in the data folder.
+    """Load a benchmark from the data folder.
 
     Args:
-        name: a row that is not `configured`.
-        data: the data folder, or None where none is known.
-        how: arithmetic of the vectors.
+        name: name of a benchmark that is not `configured`.
+        data: data folder, or None if not given.
+        how: how vectors are computed.
 
     Raises:
-        Missing: its data is not there.
-        UserError: its data is broken, or its module.
+        Missing: if its data is missing.
+        UserError: if its data is invalid, or its module cannot be imported.
     """
     make = maker_of(name)
     needs = fact_of(name, "NEEDS")

@@ -1,4 +1,4 @@
-"""Score models side by side and write the report with all that belongs to it."""
+"""Score models on benchmarks and write the report with its files."""
 
 import math
 import sys
@@ -45,31 +45,32 @@ def evaluate(
     settings: Mapping[str, Any],
     pass_over: bool = False,
 ) -> Report:
-    """Score every model in every benchmark and write what was found.
+    """Score every model on every benchmark and write the results.
 
-    Into `out` go `report.json`, `report.md`, `scores.png`, `items.npz` (every item's scores, for
-    later comparisons), and where they can be made `trade_off.png`, `contact_sheet.png` and
+    Writes `report.json`, `report.md`, `scores.png` and `items.npz` (the scores of every item, for
+    later comparisons) to `out` and, where applicable, `trade_off.png`, `contact_sheet.png` and
     `browser.html` (the pairs whose rankings changed most).
 
     Args:
-        models: by label; "base" (else the first) and "control" are what others are set against.
-        benchmarks: each on its data.
-        out: folder.
+        models: models by label; the others are compared with "base" (or else the first model) and
+            "control".
+        benchmarks: benchmarks with their data.
+        out: output folder.
         settings: `seed` and `resamples` of the bootstrap, `cache` folder of image features,
-            `results` folder of scores kept for later runs (without it none are kept); these and
-            all others (precision, sources) go into the provenance.
-        pass_over: tell of a benchmark that cannot be scored (broken pictures, a model that reads
-            none) and go on, as long as another can.
+            `results` folder of cached scores (no cache if absent); these and any other settings
+            (precision, sources) are recorded in the provenance.
+        pass_over: whether to skip benchmarks that cannot be scored (broken pictures, text-only
+            models) with a warning, provided that at least one can.
 
     Raises:
-        UserError: nothing to do, or the data or a model cannot be scored.
+        UserError: if there are no models or benchmarks, or the data or a model cannot be scored.
     """
     if not models or not benchmarks:
         what = "no model" if not models else "no benchmark"
         raise UserError("evaluate", f"{what} is given", "Name at least one.")
     facts = {label: model_facts(model) for label, model in models.items()}
     folder, run = Path(out), Run(list(models), settings, facts)
-    with disk_errors(folder):  # at once, not after an hour of scoring
+    with disk_errors(folder):  # fail before scoring, not after
         folder.mkdir(parents=True, exist_ok=True)
     with bar("evaluate", len(models) * len(benchmarks), "score") as moving:
         for benchmark in benchmarks:
@@ -88,13 +89,13 @@ def evaluate(
 
 
 def model_facts(model: DualEncoder) -> dict[str, Any]:
-    """What a figure depends on in a model."""
+    """Return the facts about a model that determine its scores."""
     weights = hash_tensors(model.state_dict())
     return {"weights": weights, "architecture": model.architecture.as_dict()}
 
 
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with paths as text, for JSON."""
+    """Return the settings with paths as strings, for JSON."""
     defaults = {"seed": 0, "resamples": RESAMPLES}
     return {
         name: str(value) if isinstance(value, Path) else value
@@ -104,12 +105,12 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Run:
-    """What has been found so far.
+    """Results collected during an evaluation.
 
     Args:
-        labels: of the models, in order.
-        settings: see `evaluate`.
-        facts: of each model.
+        labels: labels of the models, in order.
+        settings: settings, see `evaluate`.
+        facts: facts about each model, by label.
     """
 
     labels: list[str]
@@ -127,16 +128,16 @@ class Run:
         return self.folder("cache")
 
     def folder(self, setting: str) -> Path | None:
-        """The folder that a setting names."""
+        """Return the folder given by a setting, or None."""
         named = self.settings.get(setting)
         return Path(named) if named else None
 
     def score_all(
         self, benchmark: Benchmark, models: Mapping[str, DualEncoder], moving: Any
     ) -> dict[str, Kept]:
-        """Score all models in one benchmark; the bar `moving` goes along.
+        """Score all models on one benchmark and advance the progress bar `moving`.
 
-        A model that reads no pictures has no scores where they are needed, as long as another has.
+        A text-only model is skipped if the benchmark needs pictures and another model reads them.
         """
         scores, blind = {}, []
         for label, model in models.items():
@@ -153,18 +154,18 @@ class Run:
         return scores
 
     def leave_out(self, name: str, error: UserError) -> None:
-        """Note and tell a benchmark that could not be scored."""
+        """Record and report a benchmark that could not be scored."""
         self.errors.append(error)
         self.left_out[name] = str(error)
         print(f"paraclip: {name} left out: {error}", file=sys.stderr)
 
     def score(self, benchmark: Benchmark, label: str, model: DualEncoder) -> Kept:
-        """Score a model, or take the scores from an earlier run."""
+        """Score a model, or read its scores from the cache."""
         weights, results = self.facts[label]["weights"], self.folder("results")
         return keep_scores(benchmark, model, results, self.cache, weights)
 
     def made(self, benchmark: Benchmark, label: str, kept: Kept) -> dict[str, Any]:
-        """How a model's scores came about; times and versions are those of the computation."""
+        """Return how a model's scores were computed, with the time and versions of that run."""
         settings = plain_settings(self.settings)
         return {
             "weights": self.facts[label]["weights"],
@@ -176,7 +177,7 @@ class Run:
         }  # fmt: skip
 
     def add(self, benchmark: Benchmark, found: dict[str, Kept]) -> None:
-        """Make figures and intervals of the scores of one benchmark."""
+        """Add the scores of one benchmark, with metrics and intervals."""
         scores = {label: kept.scores for label, kept in found.items()}
         made = {label: self.made(benchmark, label, kept) for label, kept in found.items()}
         columns: dict[str, dict[str, Metric]] = {}
@@ -194,14 +195,14 @@ class Run:
             self.examples.append(shown)
 
     def new_name(self, name: str) -> str:
-        """The benchmark's name; the second of that name (on other data) is numbered."""
+        """Return a unique name: a repeated benchmark (on other data) gets a number."""
         before = sum(section.name.split(" ")[0] == name for section in self.sections)
         return f"{name} {before + 1}" if before else name
 
     def line(self, column: dict[str, Metric]) -> Line:
-        """One figure of all models; all see the same draws, so differences are paired.
+        """Return one metric of all models, with paired differences from shared draws.
 
-        A model that was not scored has one that is not defined.
+        The value of a model that was not scored is undefined.
         """
         seed = int(self.settings.get("seed", 0))
         resamples = int(self.settings.get("resamples", RESAMPLES))
@@ -223,32 +224,32 @@ class Run:
 
     @property
     def base(self) -> str:
-        """The model that others are set against."""
+        """Label of the model that the others are compared with."""
         return compared_with(self.labels)[0]
 
     @property
     def shown(self) -> list[Examples]:
-        """The examples that both base and tuned have."""
+        """The examples for which both base and tuned have rankings."""
         both = {self.base, self.tuned}
         return [some for some in self.examples if both <= some.rankings.keys()]
 
     @property
     def tuned(self) -> str:
-        """The model whose examples are shown beside base's."""
+        """Label of the model whose examples are shown next to those of base."""
         return "tuned" if "tuned" in self.labels else self.labels[-1]
 
     def compared(self) -> list[tuple[str, str]]:
-        """Every model against base, and against control; base itself is set against none."""
+        """Return the pairs to compare: every model with base, and with control if present."""
         others = [label for label in self.labels if label != self.base]
         against = compared_with(self.labels)
         return [(one, other) for other in against for one in others if one != other]
 
 
 def item_arrays(place: str, scores: Scores) -> dict[str, np.ndarray[Any, Any]]:
-    """All arrays of one model's scores by their names in items.npz.
+    """Return all arrays of one model's scores by their names in items.npz.
 
-    A metric's items stand under `PLACE/METRIC`, what groups or clusters them under
-    `PLACE/METRIC:groups` and `PLACE/METRIC:clusters`.
+    The items of a metric are named `PLACE/METRIC`, its groups and clusters
+    `PLACE/METRIC:groups` and `PLACE/METRIC:clusters`, where PLACE is `BENCHMARK/LABEL`.
     """
     arrays = {f"{place}/{name}": array for name, array in scores.arrays.items()}
     for metric in scores.metrics:
@@ -261,7 +262,7 @@ def item_arrays(place: str, scores: Scores) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def write_all(report: Report, run: Run, folder: Path) -> None:
-    """Write the report's files."""
+    """Write all files of the report."""
     pictures = ["scores.png"]
     plot_scores(report, folder / "scores.png")
     if plot_trade_off(report, run.base, folder / "trade_off.png"):
@@ -280,7 +281,11 @@ def write_all(report: Report, run: Run, folder: Path) -> None:
 
 
 def draw_sheet(run: Run, path: Path) -> bool:
-    """Draw the contact sheet, if there are rankings of two models over a pool of pictures."""
+    """Draw the contact sheet if two models have rankings over a pool of pictures.
+
+    Returns:
+        Whether it was drawn.
+    """
     found = next((some for some in run.shown if not any(some.kinds)), None)
     if found is None or run.base == run.tuned:
         return False

@@ -1,4 +1,4 @@
-"""Benchmarks whose data the user may name (pairs, pool, captions), or leave to the data folder."""
+"""Benchmarks whose data (pairs, pool, captions) comes from options or from the data folder."""
 
 import os
 from dataclasses import replace
@@ -49,39 +49,39 @@ GET = {
 
 
 def data_folder(config: EvaluateConfig) -> Path | None:
-    """`--data`, else what PARACLIP_DATA names.
+    """Return the folder given by `--data`, or else by PARACLIP_DATA.
 
     Raises:
-        UserError: the named one is no folder.
+        UserError: if it is not a folder.
     """
-    for place, named in (
+    for origin, named in (
         ("--data", config.data),
         ("PARACLIP_DATA", os.environ.get("PARACLIP_DATA")),
     ):
         if named and not Path(named).is_dir():
-            raise UserError(place, f"there is no folder {named}", "Check the name.")
+            raise UserError(origin, f"there is no folder {named}", "Check the name.")
         if named:
             return Path(named)
     return None
 
 
 def arithmetic(config: EvaluateConfig) -> Arithmetic:
-    """How vectors are computed."""
+    """Return how vectors are computed."""
     return Arithmetic(config.precision, config.batch_size, config.max_broken)
 
 
 def source(config: EvaluateConfig, given: str | None, part: str, option: str, get: str) -> Path:
-    """The named source, else that part of the data folder.
+    """Return the given source, or else its default path in the data folder.
 
     Args:
-        config: for the data folder.
-        given: what the option names.
-        part: place in the data folder.
-        option: that names it.
-        get: how to get it.
+        config: options, for the data folder.
+        given: value of the option.
+        part: default path, relative to the data folder.
+        option: name of the option.
+        get: how to get the data.
 
     Raises:
-        Missing: neither is there.
+        Missing: if no source is given and the default path does not exist.
     """
     if given is not None:
         return Path(given)
@@ -94,12 +94,12 @@ def source(config: EvaluateConfig, given: str | None, part: str, option: str, ge
 
 
 def paraphrased_retrieval(config: EvaluateConfig) -> ParaphrasedRetrieval:
-    """Pairs over a pool."""
+    """Create paraphrased retrieval from pairs and a pool."""
     pairs = source(config, config.pairs, "sugar_crepe_pp", "--pairs", GET_PAIRS)
-    place = source(config, config.pool, "flickr8k/images", "--pool", GET_POOL)
+    pictures = source(config, config.pool, "flickr8k/images", "--pool", GET_POOL)
     problems = Problems(config.max_broken)
     read = read_pairs(pairs, config.first_column, config.second_column, problems)
-    pool = read_pool(place, config.images)
+    pool = read_pool(pictures, config.images)
     if config.pool is None and len(pool) != FLICKR8K:
         pool = replace(pool, name=f"{pool.name}, not the {FLICKR8K:,} of Flickr8k")
     lacking = [name for name in SUBSETS if not (pairs / f"{name}.json").exists()]
@@ -109,17 +109,17 @@ def paraphrased_retrieval(config: EvaluateConfig) -> ParaphrasedRetrieval:
 
 
 def variations(config: EvaluateConfig) -> Variations:
-    """Captions in other wordings over a pool; the user's own file may have kinds of its own."""
-    place = source(config, config.wordings, VARIATIONS[0], "--wordings", GET_WORDINGS)
+    """Create variations from reworded captions and a pool; `--wordings` may define any kinds."""
+    file = source(config, config.wordings, VARIATIONS[0], "--wordings", GET_WORDINGS)
     pictures = source(config, config.pool, VARIATIONS[1], "--pool", GET_WORDINGS)
     kinds = KINDS if config.wordings is None else None
-    read = read_wordings(place, kinds, Problems(config.max_broken))
+    read = read_wordings(file, kinds, Problems(config.max_broken))
     pool = read_pool(pictures, config.images)
     return Variations("variations", read, pool, config.k, arithmetic(config))
 
 
 def image_text_retrieval(config: EvaluateConfig) -> ImageTextRetrieval:
-    """Captions and pictures, both ways."""
+    """Create image-text retrieval from captions with pictures."""
     captions = source(config, config.captions, "flickr8k/captions.csv", "--captions", GET_CAPTIONS)
     names = config.image_names
     if config.captions is None and names is None:
@@ -132,7 +132,7 @@ def image_text_retrieval(config: EvaluateConfig) -> ImageTextRetrieval:
 
 
 def image_folder(config: EvaluateConfig) -> ZeroShot:
-    """Zero-shot classification of the user's own pictures."""
+    """Create zero-shot classification from a folder of pictures by class."""
     if config.images_by_class is None:
         raise Missing("--images-by-class", "no folder is named", GET["image-folder"])
     return load_folder(config.images_by_class, arithmetic(config))

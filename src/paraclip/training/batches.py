@@ -1,4 +1,4 @@
-"""The rows of a run, cut into batches: shuffled by seed and epoch, split off the held-out."""
+"""Held-out split of a run's rows, and batches shuffled by seed and epoch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +19,12 @@ MOST_HELD_OUT = 4096
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of a batch each process makes, process by process; one number for one alone.
+    """Sizes of each process's part of a batch, in rank order.
 
     Args:
-        rows: rows.
-        images: of them, rows with a picture.
-        negatives: of them, rows with a hard negative.
+        rows: number of rows.
+        images: number of rows with a picture.
+        negatives: number of rows with a hard negative.
     """
 
     rows: list[int]
@@ -34,19 +34,19 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's rows, B over all processes, b of them this process's own.
+    """The rows of one step: B over all processes, of which b belong to this process.
 
     Args:
-        chunks: token ids int64 [n, length] of all its own texts, each of them once, sorted by
-            length and cut to the longest of each chunk.
-        restore: int64 [T * b + m]; picks the vectors out of the chunks' in the order text by
-            text, then the m hard negatives.
-        features: frozen image features float32 [k, F] of its own rows that have a picture.
+        chunks: token ids, int64 [n, length], of the unique texts of this process, sorted by length
+            and padded to the longest text of each chunk.
+        restore: int64 [T * b + m], indices into the chunks' vectors that restore the order: the
+            texts one kind at a time, then the m hard negatives.
+        features: frozen image features, float32 [k, F], of this process's rows with a picture.
         rows: which of all B rows take part in which loss.
         sizes: b, k and m of every process.
-        size: b, the number of its own rows.
-        numbers: int64 [B], which rows of the run they are.
-        pictures: the k pictures themselves, where the image tower is trained; else None.
+        size: b, the number of rows of this process.
+        numbers: indices of the rows in the run, int64 [B].
+        pictures: the k pictures, if the image tower is trained; else None.
     """
 
     chunks: list[Tensor]
@@ -59,7 +59,7 @@ class Batch:
     pictures: list[str] | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
+        """Return the batch on another device."""
         rows = Rows(
             self.rows.with_image.to(device),
             self.rows.reworded_1.to(device),
@@ -80,18 +80,18 @@ class Examples:
     """All rows of a run.
 
     Args:
-        tokens: of every text once.
-        places: int64 [T, N], index of each row's texts among `tokens`.
-        names: the T texts that are kept: of caption, paraphrase_1, paraphrase_2.
-        features: frozen image features float32 [N, F]; F may be 0 where no row has a picture.
-        has_image: bool [N].
-        image_keys: int64 [N], equal where the picture is the same.
-        text_keys: int64 [3, N] of caption, paraphrase_1, paraphrase_2; equal where the text is.
-        chunk: texts that go through the tower at once.
-        negative: int64 [N], index of each row's hard negative among `tokens`, -1 for none.
-        negative_keys: int64 [N], as `text_keys`.
-        pictures: each row's picture, by the name that `open_image` takes, or None; for runs
-            that train the image tower, which have no features.
+        tokens: token ids of the unique texts.
+        places: index in `tokens` of each row's texts, int64 [T, N].
+        names: names of the T texts in use: a subset of caption, paraphrase_1, paraphrase_2.
+        features: frozen image features, float32 [N, F]; F may be 0 if no row has a picture.
+        has_image: whether each row has a picture, bool [N].
+        image_keys: int64 [N], equal for rows with the same picture.
+        text_keys: int64 [3, N] for caption, paraphrase_1, paraphrase_2; equal for equal texts.
+        chunk: number of texts encoded at once.
+        negative: index in `tokens` of each row's hard negative, int64 [N]; -1 for none.
+        negative_keys: keys of the hard negatives, int64 [N], comparable with `text_keys`.
+        pictures: each row's picture, as a reference for `open_image`, or None; for runs that train
+            the image tower and have no features.
     """
 
     tokens: TokenStore
@@ -110,7 +110,7 @@ class Examples:
         return len(self.image_keys)
 
     def batch(self, rows: Integers, share: tuple[int, int] = (0, 1)) -> Batch:
-        """The batch of these rows [B] for the k-th of n processes."""
+        """Return the batch of rows [B] for the process with the given (rank, count)."""
         part, parts = share
         every = [rows[a:b] for a, b in pairwise(np.arange(parts + 1) * len(rows) // parts)]
         own = every[part]  # [b]
@@ -129,22 +129,22 @@ class Examples:
             [len(self.with_negative(some)) for some in every],
         )
         of_all = self.parts(rows)
-        places = torch.from_numpy(restore[again])
-        return Batch(chunks, places, features, of_all, sizes, len(own), rows, pictures)
+        order = torch.from_numpy(restore[again])
+        return Batch(chunks, order, features, of_all, sizes, len(own), rows, pictures)
 
     def texts(self, rows: Integers) -> Integers:
-        """Places among `tokens` of the rows' texts, text by text, then of their negatives."""
+        """Return indices in `tokens` of the rows' texts, one kind at a time, then of negatives."""
         texts = self.places[:, rows].ravel()  # [T * B]
         if self.negative is None:
             return texts
         return np.concatenate([texts, self.negative[self.with_negative(rows)]])
 
     def with_negative(self, rows: Integers) -> Integers:
-        """Those of the rows that have a hard negative."""
+        """Return the rows that have a hard negative."""
         return rows[:0] if self.negative is None else rows[self.negative[rows] >= 0]
 
     def parts(self, rows: Integers) -> Rows:
-        """Which of the rows take part in which loss, and which are no fair negatives."""
+        """Return which rows take part in which loss, and which pairs are false negatives."""
         caption, paraphrase_1, paraphrase_2 = self.text_keys[:, rows]  # [B] each
         used = [ALL_TEXTS.index(name) for name in self.names]
         keys = np.vstack([self.image_keys[rows], self.text_keys[used][:, rows]])  # [1 + T, B]
@@ -160,19 +160,19 @@ class Examples:
 
 
 def even_edges(count: int, most: int) -> Integers:
-    """Edges that cut `count` things into the fewest parts of at most `most`, sizes equal ± 1."""
+    """Return edges that split `count` items into the fewest parts of at most `most`, equal ± 1."""
     parts = max(1, -(-count // most))
     return np.arange(parts + 1, dtype=np.int64) * count // parts
 
 
 def split_rows(image_keys: Integers, share: float, seed: int) -> tuple[Integers, Integers]:
-    """Rows to learn from and rows held out; no picture is on both sides.
+    """Split rows into training and held-out rows that share no picture.
 
     Args:
-        image_keys: int64 [N].
-        share: of the pictures to hold out; at most 4,096 of them are. Fewer than 2 held-out
-            pictures measure nothing: then none is held out.
-        seed: decides which.
+        image_keys: picture keys, int64 [N].
+        share: share of the pictures to hold out, limited to 4,096 pictures. If it gives fewer than
+            2 pictures, none are held out, since no loss can be computed.
+        seed: random seed of the split.
     """
     pictures = np.unique(image_keys)
     count = min(int(len(pictures) * share), MOST_HELD_OUT)
@@ -184,12 +184,12 @@ def split_rows(image_keys: Integers, share: float, seed: int) -> tuple[Integers,
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
-    """Batches that an epoch is cut into."""
+    """Return the number of batches per epoch."""
     return len(even_edges(rows, batch_size)) - 1
 
 
 def epoch_batches(rows: Integers, batch_size: int, seed: int, epoch: int) -> list[Integers]:
-    """The rows of each batch of an epoch, shuffled by seed and epoch, sizes equal ± 1."""
+    """Return the rows of each batch of an epoch, shuffled by seed and epoch, sizes equal ± 1."""
     shuffled = np.random.default_rng([seed, epoch]).permutation(rows)
     return [shuffled[a:b] for a, b in pairwise(even_edges(len(rows), batch_size))]
 
@@ -197,7 +197,7 @@ def epoch_batches(rows: Integers, batch_size: int, seed: int, epoch: int) -> lis
 def row_batches(
     rows: Integers, batch_size: int, seed: int, start: int, stop: int
 ) -> Iterator[Integers]:
-    """The rows of the steps `start` to `stop`, over epochs; the step is the position."""
+    """Yield the rows of each step from `start` up to but excluding `stop`, across epochs."""
     a_pass = steps_per_epoch(len(rows), batch_size)
     batches: list[Integers] = []
     for step in range(start, stop):

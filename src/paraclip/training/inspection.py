@@ -1,8 +1,7 @@
-"""A step that failed is kept for inspection; how the vectors lie is measured on a few fixed rows.
+"""Records of failed steps, and geometry of the vectors of a fixed sample of rows.
 
-Falling losses do not say whether paraphrases come together (alignment), whether all texts crowd
-into a corner (uniformity), or whether a picture is still nearer to its own text than to any other
-(margin).
+Falling losses do not show whether paraphrases move closer (alignment), whether the texts collapse
+(uniformity), or whether a picture stays closer to its own text than to any other (margin).
 """
 
 import json
@@ -30,11 +29,11 @@ HINT = "Lower --learning-rate or use --precision fp32; look at {file}."
 
 
 class StepFailed(Exception):
-    """A step with a figure that is not a number or a loss that diverged; it changed no weight.
+    """A step with a non-finite value or a diverged loss; it changed no weights.
 
     Args:
-        what: the failure as a clause.
-        figures: of the step.
+        what: the failure, as a clause.
+        figures: values of the step, by name.
     """
 
     def __init__(self, what: str, figures: Mapping[str, float]) -> None:
@@ -43,17 +42,17 @@ class StepFailed(Exception):
 
 
 def keep_for_inspection(run: Run, rows: Integers, folder: Path, failure: StepFailed) -> UserError:
-    """Write the batch of a step that went wrong, and the error that names the file.
+    """Save the batch of a failed step, and return an error that names the file.
 
     `inspect/step-N.json` holds the rows with their ids and texts, the hash of the weights, the
-    figures, and which weights and gradients are not finite; `step-N.safetensors` beside it the
-    token ids, features and rows.
+    values of the step, and the names of non-finite weights and gradients. `step-N.safetensors` in
+    the same folder holds the token ids, features and rows.
 
     Args:
-        run: whose step it is; its first process writes.
-        rows: of the batch [B].
-        folder: of the run.
-        failure: of the step.
+        run: run of the step; its first process writes the files.
+        rows: rows of the batch [B].
+        folder: folder of the run.
+        failure: the failure.
     """
     step = run.step + 1
     path = folder / "inspect" / f"step-{step}.json"
@@ -70,20 +69,20 @@ def keep_for_inspection(run: Run, rows: Integers, folder: Path, failure: StepFai
         write_tensors(path.with_suffix(".safetensors"), batch_tensors(run, rows), {"step": step})
         facts: dict[str, Any] = provenance(identity=run.identity, inspection=record)
         write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, default=str) + "\n")
-    run.processes.wait()  # the first that ends stops the others, even in the middle of a write
+    run.processes.wait()  # a process that exits stops the others, even during a write
     return UserError(f"step {step}", failure.what, HINT.format(file=path))
 
 
 def batch_tensors(run: Run, rows: Integers) -> dict[str, Tensor]:
-    """Everything of the batch that went into the towers."""
+    """Return all tensors of the batch that are inputs of the towers."""
     batch = run.task.examples.batch(rows)
-    chunks = {f"tokens.{place}": chunk for place, chunk in enumerate(batch.chunks)}
+    chunks = {f"tokens.{index}": chunk for index, chunk in enumerate(batch.chunks)}
     own = {"rows": torch.from_numpy(rows), "restore": batch.restore, "features": batch.features}
     return chunks | own
 
 
 def not_finite(run: Run) -> dict[str, list[str]]:
-    """Names of trained weights, and of gradients, that hold NaN or infinity."""
+    """Return the names of trained weights, and of gradients, that contain NaN or infinity."""
     weights, gradients = [], []
     for name, value in run.task.model.named_parameters():
         if not value.requires_grad:
@@ -99,7 +98,7 @@ MOST_ROWS = 512
 
 
 def alignment(a: Tensor, b: Tensor) -> float:
-    """Mean squared distance of a text from its paraphrase; lower is nearer, 0 is the same vector.
+    """Return the mean squared distance between texts and paraphrases; 0 for equal vectors.
 
     mean over i of |a_i - b_i|^2
 
@@ -113,7 +112,7 @@ def alignment(a: Tensor, b: Tensor) -> float:
 
 
 def uniformity(vectors: Tensor) -> float:
-    """How evenly vectors fill the sphere; lower is more even, 0 means all are one.
+    """Return how uniformly vectors cover the sphere; lower is more uniform, 0 if all are equal.
 
     log of the mean over pairs i < j of exp(-2 |x_i - x_j|^2)
 
@@ -127,16 +126,17 @@ def uniformity(vectors: Tensor) -> float:
 
 
 def margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None) -> float:
-    """Mean over pictures of the similarity to their text minus that to the nearest other text.
+    """Return the mean of each picture's similarity to its text minus that to the nearest other.
 
     Args:
         images: unit vectors [K, D].
         texts: unit vectors [K, D]; row i belongs to picture i.
-        false_negatives: bool [K, K], true where a text is no negative of a picture; false on the
-            diagonal.
+        false_negatives: bool [K, K], True where a text is not a negative of a picture; False on
+            the diagonal.
 
     Returns:
-        Above 0 where pictures are nearest to their own text; NaN where there is no other text.
+        The mean margin, positive if pictures are closest to their own text; NaN without other
+        texts.
     """
     similarity = images.double() @ texts.double().T  # [K, K]
     own = similarity.diagonal().clone()
@@ -149,7 +149,7 @@ def margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None)
 
 
 def watched_rows(run: Run) -> Integers:
-    """The rows whose vectors are watched: held-out ones, or where there are none learned ones."""
+    """Return a fixed sample of held-out rows, or of training rows if none are held out."""
     rows = run.held_out if len(run.held_out) > 1 else run.learn
     chosen = np.random.default_rng([run.task.options.seed, 0x9E0]).permutation(len(rows))
     return rows[np.sort(chosen[:MOST_ROWS])]
@@ -157,10 +157,10 @@ def watched_rows(run: Run) -> Integers:
 
 @torch.no_grad()
 def geometry(run: Run) -> dict[str, float]:
-    """`alignment`, `uniformity` and `margin` of the watched rows, where they are defined.
+    """Return `alignment`, `uniformity` and `margin` of the watched rows, where defined.
 
-    Alignment is the mean over neighbours in (caption, paraphrase_1, paraphrase_2) as far as the
-    run uses them; uniformity that of the last of them; the margin that of the texts of L1.
+    Alignment is the mean over adjacent texts in (caption, paraphrase_1, paraphrase_2), of those
+    that the run uses; uniformity is that of the last one; the margin is that of the texts in L1.
     """
     batch = run.task.examples.batch(watched_rows(run)).to(run.device)
     run.task.model.eval()
@@ -181,7 +181,7 @@ def geometry(run: Run) -> dict[str, float]:
 
 
 def mean_margin(images: Tensor, shown: list[Tensor], batch: Batch) -> float:
-    """The margin of each of the texts of L1, averaged; rows that share anything are no rivals."""
+    """Return the mean margin over the texts in L1; rows that share a text or picture are masked."""
     chosen = batch.rows.with_image
     false_negatives = None
     if batch.rows.false_negatives is not None:

@@ -1,4 +1,4 @@
-"""Figures of a run: where they go (files, tensorboard, trackio, wandb), which are wrong."""
+"""Logging of a run's metrics (files, tensorboard, trackio, wandb) and checks for failures."""
 
 import json
 import math
@@ -20,18 +20,18 @@ from paraclip.errors import UserError, nearest
 from paraclip.files import atomic_path, disk_errors, read_bounded
 from paraclip.training.config import LoopOptions
 
-LARGEST_LOG = 2 * 2**30  # bytes of metrics.jsonl
+LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
 MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
-"""Figures of the machine: a run that is made again has others."""
+"""Metrics of the machine, which differ when a run is repeated."""
 
 
 class JsonLines:
-    """A line a step in `metrics.jsonl`, flushed at once.
+    """Writer of one line per step to `metrics.jsonl`, flushed immediately.
 
     Args:
-        folder: of the run.
-        after: the step that the run resumes after; later lines are dropped, since those
-            steps are taken again.
+        folder: folder of the run.
+        after: step after which the run resumes; later lines are dropped, since those steps are
+            repeated.
     """
 
     def __init__(self, folder: Path, after: int = 0) -> None:
@@ -40,23 +40,23 @@ class JsonLines:
         self.lines = self.path.open("a", encoding="utf-8")
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """One line."""
+        """Write one line."""
         with disk_errors(self.path):
             self.lines.write(json.dumps({"step": step, **figures}) + "\n")
             self.lines.flush()
 
     def close(self) -> None:
-        """Close the file; `write` has reported a full disk already."""
+        """Close the file; errors are ignored, since `write` reports a full disk."""
         with suppress(OSError):
             self.lines.close()
 
 
 class TensorBoard:
-    """A point on each of tensorboard's curves, in the folder `tensorboard` of the run.
+    """Writer of tensorboard events, in the folder `tensorboard` of the run.
 
     Args:
-        folder: of the run.
-        after: the step that the run resumes after; later points are purged.
+        folder: folder of the run.
+        after: step after which the run resumes; later points are purged.
     """
 
     def __init__(self, folder: Path, after: int = 0) -> None:
@@ -69,22 +69,22 @@ class TensorBoard:
             )
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """One point a figure."""
+        """Write one point per metric."""
         with disk_errors(self.place):
             for name, value in figures.items():
                 self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
-        """Close the file; `write` has reported a full disk already."""
+        """Close the file; errors are ignored, since `write` reports a full disk."""
         with suppress(OSError):
             self.board.close()  # type: ignore[no-untyped-call]
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of a `metrics.jsonl`, without a last line that a kill cut short.
+    """Read the lines of a `metrics.jsonl`; an incomplete last line is ignored.
 
     Raises:
-        UserError: the file is not a log of steps.
+        UserError: if the file is not a log of steps.
     """
     hint = "Name another output folder, or move this file."
     try:
@@ -104,7 +104,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def keep_until(path: Path, step: int) -> None:
-    """Drop the lines of later steps from a `metrics.jsonl` that may exist."""
+    """Remove the lines of later steps from a `metrics.jsonl`, if it exists."""
     if not os.path.lexists(path):
         return
     kept = [line for line in read_metrics(path) if line["step"] <= step]
@@ -116,26 +116,26 @@ PROJECT = "paraclip"
 
 
 class Watcher(Protocol):
-    """Receives the figures of each step."""
+    """Receiver of the metrics of each step."""
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """The figures after a step, by name."""
+        """Receive the metrics of a step, by name."""
         ...
 
     def close(self) -> None:
-        """Close; the run ended or was stopped."""
+        """Close when the run ends or is stopped."""
         ...
 
 
 @dataclass(frozen=True)
 class Watched:
-    """The run that is watched.
+    """The run to log.
 
     Args:
-        folder: of the run; its name is the run's name.
-        after: the step that it resumes after.
-        key: the same for a resumed run as for the one that was stopped.
-        settings: JSON-able, shown beside the curves.
+        folder: folder of the run; its name is the name of the run.
+        after: step after which the run resumes.
+        key: identifier of the run, unchanged when it is resumed.
+        settings: JSON-serialisable settings, shown with the curves.
     """
 
     folder: Path
@@ -145,12 +145,12 @@ class Watched:
 
 
 class Tracker:
-    """trackio or wandb: two modules with the same three functions.
+    """Adapter for trackio or wandb, which share three functions.
 
     Args:
-        module: imported only when it is asked for.
-        run: what is watched.
-        more: options of its `init`.
+        module: the module, imported only if selected.
+        run: the run to log.
+        more: further arguments of the module's `init`.
     """
 
     def __init__(self, module: ModuleType, run: Watched, more: Mapping[str, Any]) -> None:
@@ -159,31 +159,31 @@ class Tracker:
         self.module.init(project=PROJECT, config=settings, resume="allow", **more)
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """One point a figure."""
+        """Write one point per metric."""
         self.module.log(dict(figures), step=step)
 
     def close(self) -> None:
-        """Send what is still to be sent."""
+        """Send the remaining data."""
         self.module.finish()
 
 
 def trackio(run: Watched) -> Watcher:
-    """trackio, on this machine (`trackio show --project paraclip`)."""
+    """Create a local trackio logger (view with `trackio show --project paraclip`)."""
     name = f"{run.folder.name}-{run.key}"
     return Tracker(needed("trackio"), run, {"name": name, "embed": False})
 
 
 def wandb(run: Watched) -> Watcher:
-    """wandb; with WANDB_MODE=offline nothing leaves this machine."""
+    """Create a wandb logger; with WANDB_MODE=offline, no data leaves this machine."""
     own = {"id": run.key, "name": run.folder.name, "dir": str(run.folder)}
     return Tracker(needed("wandb"), run, own)
 
 
 def needed(name: str) -> ModuleType:
-    """A module that may not be there.
+    """Import an optional module.
 
     Raises:
-        UserError: it is not.
+        UserError: if it is not installed.
     """
     check_trackers([name])
     return import_module(name)
@@ -199,10 +199,10 @@ OF_OTHERS = ("trackio", "wandb")
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuse what is unknown or not installed, before anything is computed.
+    """Check before any computation that all trackers are known and installed.
 
     Raises:
-        UserError: naming it and how to install it.
+        UserError: if a tracker is unknown or not installed.
     """
     for name in names:
         if name not in WATCHERS:
@@ -212,14 +212,14 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 class Watchers:
-    """All watchers of a run as one; closed at the end, also where the run fails.
+    """All watchers of a run, closed at its end even if it fails.
 
     Args:
-        names: of `WATCHERS`, each once.
-        run: what is watched.
+        names: names from `WATCHERS`; duplicates are ignored.
+        run: the run to log.
 
     Raises:
-        UserError: one is not installed.
+        UserError: if a watcher is not installed.
     """
 
     def __init__(self, names: Sequence[str], run: Watched) -> None:
@@ -233,12 +233,12 @@ class Watchers:
             self.closing = opened.pop_all()
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Write to all of them."""
+        """Write to all watchers."""
         for watcher in self.every:
             watcher.write(step, figures)
 
     def close(self) -> None:
-        """Close all of them, whichever fails."""
+        """Close all watchers, even if one fails."""
         self.closing.close()
 
     def __enter__(self) -> "Watchers":
@@ -250,11 +250,11 @@ class Watchers:
 
 @dataclass
 class Course:
-    """What the steps so far decide about the next ones.
+    """State for detecting divergence and for early stopping.
 
     Args:
-        first_loss: the loss of the first step; None before it.
-        stale: judgements since the lowest held-out loss.
+        first_loss: loss of the first step; None before it.
+        stale: number of evaluations since the lowest held-out loss.
     """
 
     first_loss: float | None = None
@@ -262,20 +262,20 @@ class Course:
 
     @classmethod
     def of_place(cls, place: Mapping[str, Any]) -> "Course":
-        """The course stored in a state; states of older versions have none."""
+        """Restore from a saved state; states of older versions lack these values."""
         return cls(place.get("first_loss"), place.get("stale", 0))
 
     def judged(self, better: bool) -> None:
-        """Count a judgement."""
+        """Record an evaluation of the held-out loss."""
         self.stale = 0 if better else self.stale + 1
 
     def stops(self, patience: int | None) -> bool:
-        """Whether so many judgements in a row were no better."""
+        """Return whether `patience` evaluations in a row brought no improvement."""
         return patience is not None and self.stale >= patience
 
 
 def is_judged(options: LoopOptions, step: int, epoch_steps: int, total_steps: int) -> bool:
-    """Whether the held-out rows are looked at after this step (counted from 1)."""
+    """Return whether the held-out loss is evaluated after this step (counted from 1)."""
     every = options.eval_every or epoch_steps
     return step % every == 0 or step == total_steps
 
@@ -283,16 +283,16 @@ def is_judged(options: LoopOptions, step: int, epoch_steps: int, total_steps: in
 def trouble(
     course: Course, divergence: float, figures: Mapping[str, float], chance: float
 ) -> str | None:
-    """What is wrong with a step's figures, as a clause; None where nothing is.
+    """Return the problem with a step's values as a clause, or None.
 
-    A loss diverges where it passes `divergence` times the larger of the first step's loss
-    and of chance, the loss of a model that cannot tell anything apart.
+    A loss has diverged if it exceeds `divergence` times the larger of the first step's loss and the
+    chance loss, that of a model whose vectors are all equal.
 
     Args:
-        course: of the run; the first loss is noted here.
-        divergence: see above.
-        figures: of the step, among them "loss".
-        chance: the weighted sum of ln B over the losses, B rows a batch.
+        course: state of the run; stores the first loss.
+        divergence: factor, see above.
+        figures: values of the step, including "loss".
+        chance: the weighted sum of ln B over the losses, for B rows per batch.
     """
     broken = [name for name, value in figures.items() if not math.isfinite(value)]
     if broken:
@@ -307,7 +307,7 @@ def trouble(
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:
-    """The most memory that this process has held so far, in bytes; on a GPU that of the GPU."""
+    """Return the peak memory of this process in bytes; on a GPU, the peak GPU memory."""
     if device.type == "cuda":
         return {"peak_memory_bytes": float(torch.cuda.max_memory_allocated(device))}
     unit = 1 if sys.platform == "darwin" else 1024

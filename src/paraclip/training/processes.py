@@ -1,8 +1,8 @@
-"""Several processes that train one model: which rows each computes, and what they exchange.
+"""Training of one model by several processes, and their communication.
 
-Each process makes the vectors of its own rows and gathers the others'; each computes its share
-of the similarities' rows against all columns; the gradients are summed. So the gradient is that
-of one process on the whole batch, whatever their number and however unevenly the rows divide.
+Each process encodes its own rows and gathers the vectors of the others, then computes its rows of
+the similarity matrix against all columns; the gradients are summed. The gradient therefore equals
+that of one process on the whole batch, for any number of processes and any division of the rows.
 """
 
 import json
@@ -22,16 +22,16 @@ from paraclip.errors import UserError
 
 
 class CommunicationError(Exception):
-    """An exchange with the other processes failed: one of them is gone, or used other tensors."""
+    """Communication failed because another process ended or used mismatched tensors."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of the run.
+    """The rank of this process and the number of processes in the run.
 
     Args:
-        rank: its number, from 0; number 0 writes.
-        count: how many there are.
+        rank: rank of this process; rank 0 writes files.
+        count: number of processes.
     """
 
     rank: int = 0
@@ -39,20 +39,20 @@ class Processes:
 
     @property
     def share(self) -> tuple[int, int]:
-        """As `Examples.batch` and `three_losses` take it."""
+        """Rank and count, as expected by `Examples.batch` and `three_losses`."""
         return self.rank, self.count
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this process has rank 0 and writes files."""
         return self.rank == 0
 
     def gather(self, own: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Rows of all processes, in their order, with gradients that flow back to each.
+        """Gather the rows of all processes in rank order; gradients flow back to each process.
 
         Args:
-            own: this process's rows [sizes[rank], D].
-            sizes: the rows of every process.
+            own: rows of this process [sizes[rank], D].
+            sizes: number of rows of each process.
         """
         if self.count == 1:
             return own
@@ -60,7 +60,7 @@ class Processes:
         return gathered
 
     def add_up(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by the sum over all processes; they travel as one."""
+        """Replace each tensor by its sum over all processes, in one communication."""
         every = list(tensors)
         if self.count == 1 or not every:
             return
@@ -72,7 +72,7 @@ class Processes:
             tensor.copy_(piece.view_as(tensor))
 
     def from_first(self, value: Any) -> Any:
-        """Broadcast a JSON-able value of the first process; the others wait for it."""
+        """Broadcast a JSON-serialisable value from the first process; the others wait for it."""
         if self.count == 1:
             return value
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
@@ -85,25 +85,25 @@ class Processes:
         return json.loads(bytes(encoded.tolist()))
 
     def check_alike(self, identity: Any) -> None:
-        """All processes must have the same data, weights and options.
+        """Check that all processes have the same data, weights and options.
 
         Raises:
-            UserError: this one has others than the first.
+            UserError: if those of this process differ from those of the first.
         """
-        here = json.loads(json.dumps(identity))  # as it arrives at the others: lists, no tuples
+        here = json.loads(json.dumps(identity))  # as after a broadcast: lists instead of tuples
         if self.from_first(here) != here:
             what = f"process {self.rank} has other rows, weights or options than process 0"
             raise UserError("processes", what, "Give all of them the same files and options.")
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes reach this point."""
         if self.count > 1:
             with communicating():
                 dist.barrier()
 
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:
-        """The first process does the block before the others do: it fills caches, makes files."""
+        """Run the block in the first process before the others, to fill caches or create files."""
         if not self.first:
             self.wait()
         yield
@@ -115,7 +115,7 @@ ALONE = Processes()
 
 
 def this_process() -> Processes:
-    """This process among those that joined; `ALONE` where none did."""
+    """Return rank and count of this process; `ALONE` without a process group."""
     if not (dist.is_available() and dist.is_initialized()):
         return ALONE
     return Processes(dist.get_rank(), dist.get_world_size())
@@ -123,7 +123,7 @@ def this_process() -> Processes:
 
 @contextmanager
 def communicating() -> Iterator[None]:
-    """Give an error of an exchange, most often because a process is gone, a kind of its own."""
+    """Convert errors of communication, mostly from a process that ended, to CommunicationError."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -131,11 +131,11 @@ def communicating() -> Iterator[None]:
 
 
 class Gather(torch.autograd.Function):
-    """Rows of all processes; the gradient of a row is the sum of what all of them found."""
+    """Gathering of rows from all processes; the gradient of a row is summed over processes."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, rank: int, sizes: tuple[int, ...]) -> Tensor:
-        """All rows [sum of sizes, D]. The shorter parts travel padded to the longest."""
+        """Return all rows [sum of sizes, D]; parts are padded to the longest for the transfer."""
         ctx.start, ctx.size = sum(sizes[:rank]), sizes[rank]
         padded = own.new_zeros(max(sizes), *own.shape[1:])
         padded[: len(own)] = own
@@ -146,7 +146,7 @@ class Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """This process's rows of the summed gradient."""
+        """Return this process's rows of the summed gradient."""
         total = gradients[0].contiguous().clone()
         with communicating():
             dist.all_reduce(total)
@@ -154,15 +154,15 @@ class Gather(torch.autograd.Function):
 
 
 LONGEST_WAIT = timedelta(hours=12)
-"""Longest wait while the first process works alone: it computes image features, or evaluates. A
-process that died is noticed at once."""
+"""Longest wait while only the first process works (on image features or an evaluation). A process
+that died is detected immediately."""
 
 
 def placed(environment: Mapping[str, str]) -> dict[str, str]:
-    """RANK, WORLD_SIZE and LOCAL_RANK as torchrun sets them, or as SLURM's `srun` means them.
+    """Return RANK, WORLD_SIZE and LOCAL_RANK from torchrun or from SLURM's `srun`.
 
-    Under `srun` alone MASTER_ADDR and MASTER_PORT must be set by hand; without them, or with one
-    process, there is nothing to join.
+    With `srun` alone, MASTER_ADDR and MASTER_PORT must be set manually. The result is empty
+    without a launcher, or without MASTER_ADDR under `srun`.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
@@ -178,18 +178,18 @@ def placed(environment: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def joined(device: str) -> Iterator[tuple[Processes, str]]:
-    """Join the processes that were started together; alone there is nothing to do.
+    """Join the process group; a single process has nothing to join.
 
     Args:
-        device: as the user gives it; with several GPUs each process takes its own.
+        device: device given by the user; with several GPUs, each process uses its own.
 
     Yields:
-        This process among the others, and its device. All but the first are silent in the block.
+        Rank and count of this process, and its device. Only the first process prints in the block.
 
     Raises:
-        UserError: the others do not come or one of them is gone, or there is no device for each.
+        UserError: if another process does not start or ends early, or there are too few devices.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # sums in one order, for a GPU
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic sums on a GPU
     place = placed(os.environ)
     if int(place.get("WORLD_SIZE", "1")) < 2:
         yield ALONE, device
@@ -202,7 +202,7 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
             yield processes, device
             processes.wait()
     except BaseException as error:
-        if device == "cpu":  # so that the others notice; NCCL might wait for them here
+        if device == "cpu":  # notifies the others; NCCL could block here
             dist.destroy_process_group()
         if isinstance(error, CommunicationError):
             raise lost(processes) from error
@@ -212,7 +212,7 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
 
 @contextmanager
 def silent_but_for_the_first(processes: Processes) -> Iterator[None]:
-    """Output of all but the first process goes nowhere; errors that leave the block are shown."""
+    """Discard the output of all but the first process; errors that leave the block are shown."""
     with ExitStack() as stack:
         if not processes.first:
             os.environ["PARACLIP_QUIET"] = "1"
@@ -223,25 +223,25 @@ def silent_but_for_the_first(processes: Processes) -> Iterator[None]:
 
 
 def reported(task: Callable[..., None], processes: Processes) -> Callable[..., object]:
-    """The task, such that torchrun reports its error; alone it stays as it is.
+    """Wrap the task so that torchrun reports its errors; a single process is not wrapped.
 
-    `record` installs a fault handler, which a notebook's standard error does not allow.
+    `record` installs a fault handler, which fails with the standard error of a notebook.
     """
     return task if processes.count == 1 else record(task)
 
 
 def lost(processes: Processes) -> UserError:
-    """The error of a process that can no longer reach the others."""
+    """Return the error for a process that can no longer reach the others."""
     what = f"process {processes.rank} of {processes.count} lost another one, which failed or died"
     hint = "If it failed, it says why. The same command again resumes from the last state."
     return UserError("processes", what, hint)
 
 
 def own_device(device: str, local_rank: int) -> str:
-    """The device of a process, by its number on its machine.
+    """Return the device of a process, given its rank on the local machine.
 
     Raises:
-        UserError: there are more processes than GPUs, or one device is given for all.
+        UserError: if there are more processes than GPUs, or one device is given for all.
     """
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return "cpu"
@@ -256,15 +256,15 @@ def own_device(device: str, local_rank: int) -> str:
 
 
 def meet(backend: str) -> Processes:
-    """Start the process group; returns this process among the others.
+    """Start the process group, and return rank and count of this process.
 
     Raises:
-        UserError: the others do not come.
+        UserError: if the other processes do not start.
     """
     try:
         dist.init_process_group(backend, timeout=LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
         hint = "Start all of them with the same torchrun options; see docs/training.md."
-        raise UserError("processes", "the others did not come", hint) from error
-    this_process().wait()  # NCCL connects at the first exchange, when all are here
+        raise UserError("processes", "the other processes did not start", hint) from error
+    this_process().wait()  # NCCL connects at the first communication
     return this_process()

@@ -1,7 +1,6 @@
-"""Token ids made once for all texts, without padding.
+"""Token ids of all texts, computed once and stored without padding.
 
-They lie in one flat array with offsets: a text takes its own length, and padding appears only
-when a batch is made.
+The ids are stored in one flat array with offsets; padding is added only when a batch is built.
 """
 
 from collections.abc import Sequence
@@ -24,10 +23,10 @@ class TokenStore:
     """Token ids of many texts, unpadded.
 
     Args:
-        flat: int32 [all tokens], text after text.
+        flat: concatenated token ids, int32 [all tokens].
         offsets: int64 [texts + 1]; text i is `flat[offsets[i]:offsets[i + 1]]`.
-        pad: the id that fills the end of the shorter texts of a batch.
-        truncated: how many texts lost their tail to the context length.
+        pad: padding id, appended to the shorter texts of a batch.
+        truncated: number of texts that were truncated to the context length.
     """
 
     flat: NDArray[np.int32]
@@ -36,22 +35,22 @@ class TokenStore:
     truncated: int
 
     def lengths(self, texts: Integers) -> Integers:
-        """Tokens of each of the texts, end token included."""
+        """Return the number of tokens of each text, including the end token."""
         return self.offsets[texts + 1] - self.offsets[texts]
 
     def padded(self, texts: Integers) -> Tensor:
-        """Token ids int64 [texts, longest of them], padded at the end."""
+        """Return the token ids, int64 [texts, longest text], padded at the end."""
         lengths = self.lengths(texts)
         ids = np.full((len(texts), lengths.max()), self.pad, dtype=np.int64)
         inside = np.arange(ids.shape[1]) < lengths[:, None]  # [texts, longest]
         starts = np.repeat(self.offsets[texts], lengths)
-        place_in_text = np.nonzero(inside)[1]
-        ids[inside] = self.flat[starts + place_in_text]
+        position_in_text = np.nonzero(inside)[1]
+        ids[inside] = self.flat[starts + position_in_text]
         return torch.from_numpy(ids)
 
 
 def store_tokens(model: DualEncoder, texts: Sequence[str], label: str = "tokens") -> TokenStore:
-    """Token ids of all texts, made once."""
+    """Tokenize all texts."""
     pad = padding_id(model)
     rows: list[NDArray[np.int32]] = []
     truncated = 0
@@ -66,11 +65,11 @@ def store_tokens(model: DualEncoder, texts: Sequence[str], label: str = "tokens"
 
 
 def padding_id(model: DualEncoder) -> int:
-    """The id that the model's tokenizer fills the shorter text of two with."""
+    """Return the padding id of the model's tokenizer."""
     return int(model.tokenize(["a", "a text that is surely longer than the other"]).ids[0, -1])
 
 
 def without_padding(row: NDArray[np.int32], pad: int) -> NDArray[np.int32]:
-    """A row of ids up to the last that is no padding; every text ends in an end token."""
+    """Remove the trailing padding of a row of ids; every text ends with an end token."""
     kept = np.nonzero(row != pad)[0]
     return row[: kept[-1] + 1] if len(kept) else row[:1]

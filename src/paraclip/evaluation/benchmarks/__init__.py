@@ -1,1 +1,1 @@
-"""One module per benchmark: its data, its figures, its registry hooks."""
+"""One module per benchmark: its data, its metrics and its registry hooks."""

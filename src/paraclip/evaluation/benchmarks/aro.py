@@ -1,12 +1,13 @@
-"""ARO, Visual Genome (Yuksekgonul et al. 2023, ICLR): who does what to whom, and what is how.
+"""ARO, Visual Genome (Yuksekgonul et al. 2023, ICLR): relations and attributes.
 
 VG-Relation: "the horse eats the grass" against "the grass eats the horse". VG-Attribution: "the
-crouched cat and the open door" against "the open cat and the crouched door". The picture is cut to
-the box of the entry; the true sentence must be nearer than the false one, and a tie is wrong.
+crouched cat and the open door" against "the open cat and the crouched door". The picture is
+cropped to the bounding box of the entry; the true sentence must be closer than the false one, and
+a tie counts as wrong.
 
-As the authors report: VG-R is the mean over relations (macro) without the symmetric ones, VG-A the
-mean over pairs of attributes that have at least 25 cases. The mean over all entries (micro) stands
-beside, under its name; the two differ by many points, and papers mix them.
+The macro means follow the authors: VG-R averages over relations, excluding symmetric ones; VG-A
+averages over attribute pairs with at least 25 cases. The mean over all entries (micro) is reported
+separately; the two differ by many points, and papers confuse them.
 """
 
 from collections import Counter
@@ -39,20 +40,20 @@ GET = dict.fromkeys(
     "as https://github.com/mertyg/vision-language-models-are-bows says.",
 )
 LEAST_CASES = 25
-# Left out of the macro mean by the authors' own notebook ("Replicate ARO!"): relations that hold
-# both ways, and many that are rare.
+# Relations that the authors' notebook ("Replicate ARO!") excludes from the macro mean: symmetric
+# relations, and many rare ones.
 SYMMETRIC = frozenset(
     Path(__file__).with_name("aro_symmetric.txt").read_text(encoding="utf-8").splitlines()
 )
 
 
 def load_vg_relation(data: Path, how: Arithmetic) -> Benchmark:
-    """VG-Relation of the data folder."""
+    """Load VG-Relation from the data folder."""
     return VisualGenome("aro-vg-relation", data / NEEDS["aro-vg-relation"][0], how=how)
 
 
 def load_vg_attribution(data: Path, how: Arithmetic) -> Benchmark:
-    """VG-Attribution of the data folder."""
+    """Load VG-Attribution from the data folder."""
     return VisualGenome("aro-vg-attribution", data / NEEDS["aro-vg-attribution"][0], how=how)
 
 
@@ -62,9 +63,9 @@ class Entry:
 
     Args:
         image: name of the picture.
-        box: of the part that is looked at.
-        true: the sentence that tells it.
-        false: the same with its parts exchanged.
+        box: bounding box of the region that is scored.
+        true: the sentence that describes the region.
+        false: the same sentence with its parts swapped.
         group: the relation, or the pair of attributes.
     """
 
@@ -77,12 +78,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Entries:
-    """The cases of one file, in its order.
+    """The cases of one file, in file order.
 
     Args:
         items: the cases.
-        hash: of the file.
-        skipped: broken ones that were left out.
+        hash: hash of the file.
+        skipped: number of invalid cases that were skipped.
     """
 
     items: tuple[Entry, ...]
@@ -93,10 +94,11 @@ class Entries:
 def read_entries(file: Path, get: str, problems: Problems | None = None) -> Entries:
     """Read `visual_genome_relation.json` or `visual_genome_attribution.json`.
 
-    The file has no ids; the same case twice is in the original too, and counted as it is there.
+    The file has no ids. The original contains duplicate cases; they are counted as they occur.
 
     Raises:
-        UserError: no such file, a column is missing, too many broken entries, none at all.
+        UserError: if the file does not exist, lacks a column, has too many invalid entries or has
+            no entries.
     """
     problems = Problems() if problems is None else problems
     if not file.is_file():
@@ -108,11 +110,11 @@ def read_entries(file: Path, get: str, problems: Problems | None = None) -> Entr
 
 
 def read_entry(row: dict[str, Any], where: str, get: str) -> Entry:
-    """One entry.
+    """Parse one entry.
 
     Raises:
-        UserError: it lacks a column.
-        BrokenRow: a value is not what its column should hold.
+        UserError: if a column is missing.
+        BrokenRow: if a value is invalid for its column.
     """
     group = "relation_name" if "relation_name" in row else "attributes"
     sides = [f"bbox_{side}" for side in "xywh"]
@@ -135,12 +137,12 @@ def read_entry(row: dict[str, Any], where: str, get: str) -> Entry:
 
 
 def counted_relations(groups: Sequence[str]) -> set[str]:
-    """Relations that enter the macro mean."""
+    """Return the relations that are part of the macro mean."""
     return set(groups) - SYMMETRIC
 
 
 def counted_attributes(groups: Sequence[str]) -> set[str]:
-    """Pairs of attributes that enter the macro mean."""
+    """Return the attribute pairs that are part of the macro mean."""
     return {group for group, cases in Counter(groups).items() if cases >= LEAST_CASES}
 
 
@@ -151,17 +153,17 @@ RULES: dict[str, tuple[str, str, Callable[[Sequence[str]], set[str]]]] = {
 
 
 class VisualGenome:
-    """One of the two benchmarks on one file and its folder of pictures.
+    """VG-Relation or VG-Attribution, from one file and its folder of pictures.
 
     Args:
-        name: as the command line calls it.
-        file: the entries.
-        images: folder of the pictures; `images` beside the file if left out.
-        how: arithmetic of the vectors.
+        name: name of the benchmark on the command line.
+        file: JSON file with the entries.
+        images: folder of the pictures; defaults to `images` next to the file.
+        how: how vectors are computed.
 
     Raises:
-        UserError: the file is broken, or pictures are missing (a share of `how.max_broken` of them
-            is left out with a note).
+        UserError: if the file is invalid, or more pictures are missing than `how.max_broken`
+            allows (fewer are skipped with a note).
     """
 
     role: Role = "robust"
@@ -188,36 +190,36 @@ class VisualGenome:
         }  # fmt: skip
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """The macro mean by the authors' rule, the micro mean, and each counted group."""
+        """Compute the authors' macro mean, the micro mean and the accuracy of each group."""
         images, good, notes = crop_vectors(model, self.crops, cache, self.how)
-        items = [self.items[place] for place in good]
+        items = [self.items[index] for index in good]
         texts = [text for item in items for text in (item.true, item.false)]
         vectors = text_vectors(model, texts, self.how, self.name).reshape(len(items), 2, -1)
         right = metrics.nearer(images, vectors[:, 0], vectors[:, 1])
         pictures = numbered([item.image for item in items])
-        found, told = figures(self.name, right, [item.group for item in items], pictures)
-        return Scores(found, {"right": right, "item": good}, [*self.notes, *notes, *told])
+        found, coverage = figures(self.name, right, [item.group for item in items], pictures)
+        return Scores(found, {"right": right, "item": good}, [*self.notes, *notes, *coverage])
 
 
 def figures(
     name: str, right: metrics.Float, groups: Sequence[str], pictures: metrics.Integer
 ) -> tuple[list[Metric], list[str]]:
-    """The macro mean by the authors' rule, the micro mean, and each counted group's own.
+    """Compute the authors' macro mean, the micro mean and the accuracy of each group.
 
     Args:
-        name: of the benchmark, for its rule.
-        right: 1 where an entry is right, else 0 [entries].
+        name: name of the benchmark; selects the rule for the groups that count.
+        right: 1 where an entry is correct, else 0 [entries].
         groups: relation or pair of attributes of each entry.
-        pictures: number of the picture of each entry [entries].
+        pictures: index of the picture of each entry [entries].
 
     Returns:
-        metrics, and a note on what the macro mean leaves out.
+        The metrics, and a note on the groups that the macro mean covers.
     """
     label, groups_are, rule = RULES[name]
     counted = sorted(rule(groups))
     members = np.array([group in counted for group in groups])
-    told = f"{label} macro is over {len(counted)} of {len(set(groups))} {groups_are}"
-    notes = [f"{told}, {int(members.sum()):,} of {len(groups):,} entries"]
+    coverage = f"{label} macro is over {len(counted)} of {len(set(groups))} {groups_are}"
+    notes = [f"{coverage}, {int(members.sum()):,} of {len(groups):,} entries"]
     found = [Metric(f"{label} micro", right, clusters=pictures, headline=False)]
     if not counted:
         return found, notes

@@ -1,12 +1,12 @@
-"""ARO, order (Yuksekgonul et al. 2023, ICLR): is a caption nearer than its own words shuffled?
+"""ARO, order (Yuksekgonul et al. 2023, ICLR): is a caption closer than its shuffled words?
 
-Each Karpathy test caption of COCO or Flickr30k stands beside four shuffles of itself
-(`shuffles.py`). The picture must be nearer to the caption than to all four (Precision@1; a blind
-guess gets 20 %). A tie is wrong. A shuffle that changed nothing (a caption of one noun, two equal
-words) is no test and is left out; in the original it ties with the caption, and counts as right.
+Each Karpathy test caption of COCO or Flickr30k is compared with four shuffles of its words
+(`shuffles.py`). The picture must be closer to the caption than to all four (Precision@1; chance
+level is 20 %). A tie counts as wrong. A shuffle that equals the caption (one noun, two equal words)
+tests nothing and is excluded; in the original it ties with the caption and counts as correct.
 
-Known fault: the shuffles are broken English, so a text model that never saw the picture gets most
-of them right (Hsieh et al. 2023, SugarCrepe). The set says more of grammar than of pictures.
+Known limitation: the shuffles are ungrammatical, so a text-only model gets most of them right
+(Hsieh et al. 2023, SugarCrepe). The benchmark measures grammar more than image understanding.
 """
 
 import json
@@ -33,7 +33,7 @@ from paraclip.models.encoder import DualEncoder
 
 Float = NDArray[np.floating]
 
-SEED = 1  # the authors' own
+SEED = 1  # as in the authors' code
 SETS = {
     "aro-coco-order": ("coco", ("coco_karpathy_test.json", "karpathy_test_captions.json")),
     "aro-flickr30k-order": ("flickr30k", ("flickr30k_test.json",)),
@@ -52,17 +52,17 @@ GET = {
 
 
 def load_coco_order(data: Path, how: Arithmetic) -> Benchmark:
-    """COCO-Order on the pictures that `coco/` holds."""
+    """Load COCO-Order on the pictures in `coco/`."""
     return load("aro-coco-order", data, how)
 
 
 def load_flickr30k_order(data: Path, how: Arithmetic) -> Benchmark:
-    """Flickr30k-Order on the pictures that `flickr30k/` holds."""
+    """Load Flickr30k-Order on the pictures in `flickr30k/`."""
     return load("aro-flickr30k-order", data, how)
 
 
 def load(name: str, data: Path, how: Arithmetic) -> Benchmark:
-    """One of the two; where the folder's `captions.json` lists its pictures, on these."""
+    """Load COCO-Order or Flickr30k-Order, limited to the pictures in `captions.json` if present."""
     folder, files = data / SETS[name][0], SETS[name][1]
     file = next((folder / file for file in files if (folder / file).exists()), folder / files[0])
     cases = read_cases(file, GET[name], Problems(how.max_broken))
@@ -74,16 +74,16 @@ def load(name: str, data: Path, how: Arithmetic) -> Benchmark:
 
 @dataclass(frozen=True)
 class Cases:
-    """Captions with their pictures, in the order of the file.
+    """Captions with their pictures, in file order.
 
     Args:
-        name: of the file.
+        name: name of the file.
         images: name of the picture of each caption.
-        captions: as many.
-        hash: of the file.
-        whole: captions of the whole file.
-        skipped: broken entries that were left out.
-        notes: what a reader of the figures must know.
+        captions: captions, aligned with `images`.
+        hash: hash of the file.
+        whole: number of captions in the whole file.
+        skipped: number of invalid entries that were skipped.
+        notes: notes for the report.
     """
 
     name: str
@@ -96,11 +96,11 @@ class Cases:
 
 
 def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
-    """Read a Karpathy test file: entries of `image` and a list called `caption`.
+    """Read a Karpathy test file, whose entries have `image` and a list `caption`.
 
     Raises:
-        UserError: no such file, a column is missing, a picture is there twice, too many broken
-            entries, none at all.
+        UserError: if the file does not exist, lacks a column, lists a picture twice, has too many
+            invalid entries or has no entries.
     """
     problems = Problems() if problems is None else problems
     if not file.is_file():
@@ -125,15 +125,15 @@ def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
 
 
 def on_sample(cases: Cases, listed: Path, problems: Problems) -> Cases:
-    """The cases of the pictures that a list names.
+    """Select the cases of the pictures in a list.
 
     Args:
-        cases: of a whole set.
-        listed: JSON of `file_name` and, for pictures outside the set, `captions` of its own.
-        problems: where broken rows are noted.
+        cases: cases of the whole set.
+        listed: JSON file with `file_name` and, for pictures outside the set, `captions`.
+        problems: collects invalid rows.
 
     Raises:
-        UserError: the list cannot be read, or too much of it is broken.
+        UserError: if the list cannot be read, or has too many invalid rows.
     """
     texts: dict[str, list[str]] = {}
     for image, caption in zip(cases.images, cases.captions, strict=True):
@@ -161,31 +161,31 @@ def on_sample(cases: Cases, listed: Path, problems: Problems) -> Cases:
 
 
 def texts_of(captions: Any) -> list[str]:
-    """The captions of one picture.
+    """Return the captions of one picture, cleaned.
 
     Raises:
-        BrokenRow: they are no list of texts, or none.
+        BrokenRow: if the value is not a list of texts, or is empty.
     """
     if not isinstance(captions, list) or not captions:
-        raise BrokenRow("the captions are no list")
+        raise BrokenRow("the captions are not a list")
     return [clean_text(caption) for caption in captions]
 
 
 class Order:
-    """The benchmark on one set of captions and one folder of pictures.
+    """ARO's order benchmark on one set of captions and one folder of pictures.
 
     Args:
-        name: as the command line calls it.
+        name: name of the benchmark on the command line.
         cases: captions and their pictures.
-        folder: of the pictures.
-        listed: file that lists the pictures of a folder that is a part of the set on purpose.
-        tagger: finds nouns and adjectives; spaCy's if left out.
-        how: arithmetic of the vectors.
-        seed: decides the shuffles.
+        folder: folder of the pictures.
+        listed: file that lists the pictures of a folder that deliberately holds a subset.
+        tagger: finds nouns and adjectives; defaults to spaCy's tagger.
+        how: how vectors are computed.
+        seed: random seed of the shuffles.
 
     Raises:
-        UserError: pictures are missing (a share of `how.max_broken` of them is left out with a
-            note), or spaCy is.
+        UserError: if more pictures are missing than `how.max_broken` allows (fewer are skipped
+            with a note), or spaCy is not installed.
     """
 
     role: Role = "robust"
@@ -221,7 +221,7 @@ class Order:
         }  # fmt: skip
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """Precision@1, and how often the caption beats each shuffle by itself."""
+        """Compute Precision@1, and how often the caption beats each kind of shuffle."""
         images, kept, notes = row_images(model, self.paths, cache, self.how)
         owners = numbered([self.paths[n] for n in kept])
         texts = [text for n in kept for text in self.options[n]]
@@ -238,27 +238,35 @@ class Order:
 
 
 def untested(many: int) -> list[str]:
-    """A note on captions that no shuffle changes."""
+    """Return a note on captions that no shuffle changes."""
     return [f"{many:,} captions left out that no shuffle changes"] if many else []
 
 
 def changes(options: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
-    """Whether each shuffle differs from its caption [items, 4]."""
+    """Return whether each shuffle differs from its caption [items, 4]."""
     return np.array([[text != texts[0] for text in texts[1:]] for texts in options], bool)
 
 
 def similarities(images: Float, texts: Float) -> Float:
-    """Cosines float64 [items, options] of images [items, width], texts [items, options, width]."""
+    """Return the cosine similarities of images and texts.
+
+    Args:
+        images: unit vectors [items, width].
+        texts: unit vectors [items, options, width].
+
+    Returns:
+        Similarities, float64 [items, options].
+    """
     found: Float = np.einsum("iw,iow->io", images.astype(np.float64), texts.astype(np.float64))
     return found
 
 
 def first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:
-    """1 where the caption (first column) beats every shuffle that changed it.
+    """Return 1 where the caption (first column) beats every shuffle that differs from it.
 
     Args:
-        similar: [items, 1 + shuffles].
-        changed: [items, shuffles].
+        similar: similarities [items, 1 + shuffles].
+        changed: whether each shuffle differs from the caption [items, shuffles].
     """
     beaten = (similar[:, :1] > similar[:, 1:]) | ~changed
     right: Float = np.logical_and.reduce(beaten, axis=1).astype(np.float64)

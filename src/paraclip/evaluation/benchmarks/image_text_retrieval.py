@@ -1,7 +1,8 @@
-"""Image-text retrieval: R@k both ways, as the field counts it where a picture has several captions.
+"""Image-text retrieval: R@k in both directions, with several captions per picture.
 
-Text to image (T2I): every caption is a query; is its picture among the first k? Image to text
-(I2T): every picture is a query; is any of its captions among the first k of all captions?
+Text to image (T2I): each caption is a query; a hit means that its picture is among the first k.
+Image to text (I2T): each picture is a query; a hit means that at least one of its captions is
+among the first k of all captions.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,10 +33,10 @@ class Gallery:
     """Pictures and the captions of each.
 
     Args:
-        name: where they come from.
-        references: pictures as paths or URLs, each once.
+        name: source of the pictures and captions.
+        references: paths or URLs of the pictures, without duplicates.
         captions: all captions.
-        owners: for each caption the number of its picture.
+        owners: index of each caption's picture.
     """
 
     name: str
@@ -45,15 +46,15 @@ class Gallery:
 
 
 def gallery(captions: Iterable[Caption], name: str, only: Sequence[str] | None = None) -> Gallery:
-    """Put captions of one picture together, in the order in which the pictures come.
+    """Group captions by picture, in the order of the pictures.
 
     Args:
-        captions: those without a picture are passed over.
-        name: what to call the set.
-        only: names or ids of the pictures to take (a test split), or None for all.
+        captions: captions; those without a picture are skipped.
+        name: name of the set.
+        only: names or ids of the pictures to use (a test split), or None for all.
 
     Raises:
-        UserError: none is left, or a picture of `only` has no caption.
+        UserError: if no captions remain, or a picture in `only` has no caption.
     """
     wanted = None if only is None else set(only)
     numbers: dict[str, int] = {}
@@ -81,16 +82,16 @@ def gallery(captions: Iterable[Caption], name: str, only: Sequence[str] | None =
 
 
 class ImageTextRetrieval:
-    """R@k both ways on one gallery.
+    """R@k in both directions on one gallery.
 
     Args:
         shown: pictures and captions.
-        cutoffs: the k of R@k; those above the number of pictures are refused.
-        how: arithmetic of the vectors.
-        name: of the benchmark.
+        cutoffs: values of k for R@k; none may exceed the number of pictures.
+        how: how vectors are computed.
+        name: name of the benchmark.
 
     Raises:
-        UserError: there are fewer pictures than the largest k, or too many of them are missing.
+        UserError: if there are fewer pictures than the largest k, or too many of them are missing.
     """
 
     role: Role = "standard"
@@ -120,7 +121,10 @@ class ImageTextRetrieval:
         }  # fmt: skip
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """R@k both ways, an item a query; the captions of a picture are resampled together."""
+        """Compute R@k in both directions, one item per query.
+
+        The captions of one picture are resampled together.
+        """
         images, places, notes = image_vectors(model, self.shown.references, cache, self.how)
         owners, kept = self.renumbered(places)
         texts = text_vectors(
@@ -132,12 +136,12 @@ class ImageTextRetrieval:
     def found(
         self, images: Float, texts: Float, owners: Integer
     ) -> tuple[list[Metric], dict[str, metrics.Integer]]:
-        """The figures, and the place of the first right result of every query.
+        """Return the metrics, and the rank of the first correct result of each query.
 
         Args:
             images: unit vectors [pictures, width].
             texts: unit vectors [captions, width].
-            owners: for each caption the number of its picture.
+            owners: index of each caption's picture [captions].
         """
         widest = max(self.cutoffs)
         pictures = top_k(texts, images, widest)
@@ -152,7 +156,7 @@ class ImageTextRetrieval:
         return found, {"text_to_image_rank": to_image, "image_to_text_rank": to_text}
 
     def renumbered(self, places: Integer) -> tuple[Integer, Integer]:
-        """Owners among the good pictures, and rows of the captions that have one."""
+        """Return the owners renumbered to the readable pictures, and the captions that have one."""
         numbers = np.full(len(self.shown.references), -1)
         numbers[places] = np.arange(len(places))
         owners = numbers[np.asarray(self.shown.owners)]

@@ -1,7 +1,7 @@
 """Paraphrased retrieval: do two wordings of a query find the same pictures?
 
-AO@k and JS@k of the paper (arXiv 2402.15120), over one fixed pool; beside them rank-biased overlap
-and the share of queries whose first result changes. Formulas in `metrics.py`.
+Reports AO@k and JS@k of the paper (arXiv 2402.15120) over a fixed pool, rank-biased overlap, and
+the share of queries whose first result changes. The formulas are in `metrics.py`.
 """
 
 from pathlib import Path
@@ -22,20 +22,20 @@ from paraclip.models.encoder import DualEncoder
 
 Integer = NDArray[np.int64]
 
-RBO_DEPTH = 50  # places that rank-biased overlap looks at: with p = 0.9 they weigh 99.9 %
+RBO_DEPTH = 50  # ranks used by rank-biased overlap: with p = 0.9 they carry 99.9 % of the weight
 
 
 class ParaphrasedRetrieval:
-    """The benchmark on one set of pairs and one pool.
+    """Paraphrased retrieval on one set of pairs and one pool.
 
     Args:
-        pairs: captions and their other wordings.
+        pairs: captions and their paraphrases.
         pool: pictures to search.
-        k: results looked at; one number or several.
-        how: arithmetic of the vectors.
+        k: number of results to compare; one number or several.
+        how: how vectors are computed.
 
     Raises:
-        UserError: the pool holds fewer than k pictures, or too many of them are missing.
+        UserError: if the pool has fewer than k pictures, or too many of them are missing.
     """
 
     role: Role = "robust"
@@ -61,9 +61,9 @@ class ParaphrasedRetrieval:
         }  # fmt: skip
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """AO@k, JS@k, RBO and the share of first results that change.
+        """Compute AO@k, JS@k, RBO and the share of first results that change.
 
-        The first `k` (the largest) of both rankings [pairs, k] stand in `arrays`.
+        `arrays` holds the first `k` results of both rankings [pairs, k], for the largest `k`.
         """
         pool, places, notes = self.pool_vectors(model, cache)
         depth = max(self.k, min(RBO_DEPTH, len(pool)))
@@ -78,7 +78,7 @@ class ParaphrasedRetrieval:
         return Scores(self.found(first, second), rankings, notes)
 
     def found(self, first: Integer, second: Integer) -> list[Metric]:
-        """The figures of two rankings [pairs, depth]."""
+        """Return the metrics of two rankings [pairs, depth]."""
         overlaps = [
             metric
             for k in self.cutoffs
@@ -96,7 +96,7 @@ class ParaphrasedRetrieval:
         ]
 
     def pairs_shown(self, scores: Scores) -> Shown:
-        """Every pair, for the browser of examples."""
+        """Return every pair, for the example browser."""
         texts = list(zip(self.pairs.captions, self.pairs.paraphrases, strict=True))
         arrays = ("caption_ranking", "paraphrase_ranking")
         return Shown(texts, [""] * len(texts), arrays, self.searched.references)
@@ -104,7 +104,7 @@ class ParaphrasedRetrieval:
     def pool_vectors(
         self, model: DualEncoder, cache: Path | None
     ) -> tuple[NDArray[np.floating], Integer, list[str]]:
-        """Vectors of the pool, their pool positions, and notes on pictures left out."""
+        """Return the vectors of the pool, their pool positions, and notes on skipped pictures."""
         if self.searched.vectors is None:
             return image_vectors(model, self.searched.references, cache, self.how)
         note = f"nothing tells which model made the vectors of {self.searched.name}"
@@ -112,10 +112,10 @@ class ParaphrasedRetrieval:
 
 
 def checked_cutoffs(cutoffs: tuple[int, ...], pool: Pool) -> tuple[int, ...]:
-    """The k's, each once, the smallest first.
+    """Return the unique values of k in ascending order.
 
     Raises:
-        UserError: there is none, or one does not fit the pool.
+        UserError: if there is no k, or one is less than 1 or larger than the pool.
     """
     for k in cutoffs or (0,):
         if k < 1 or len(pool) < k:

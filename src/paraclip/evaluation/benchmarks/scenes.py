@@ -1,12 +1,12 @@
-"""The benchmarks `scenes` and `probes`: drawn pictures and written texts that ship with ParaCLIP.
+"""The benchmarks `scenes` and `probes`: drawn pictures and captions that ship with ParaCLIP.
 
-Both are variations (`variations.py`) and ask the same three things. `scenes`: a caption
-of each drawn scene in seven rewordings, with a contrast. `probes`: idioms, negation and jargon over
-the same pictures, one rewording an item. The pool holds each scene and the scene that its contrast
-tells of, so finding the right one takes more than finding the right subject.
+Both use the metrics of `variations.py`. `scenes` has one caption of each drawn scene in seven
+rewordings, with a contrast. `probes` tests idioms, negation and jargon over the same pictures, with
+one rewording per item. The pool holds each scene and the scene that its contrast describes, so
+recognising the subject alone is not enough to find the right picture.
 
-What they cannot say: drawings are no photographs, a model trained on photographs alone does worse
-on them, and the scenes are few. They compare models; they do not rank them for photographs.
+Limitations: the pictures are drawings, on which models trained only on photographs do worse, and
+there are few of them. Use the results to compare models, not to rank them for photographs.
 """
 
 import json
@@ -28,17 +28,17 @@ ARCHIVE = FILES / "scenes.zip"  # written by `python -m recipes.scenes`
 
 
 def load_scenes(data: Path, how: Arithmetic) -> Benchmark:
-    """Captions of the drawn scenes in seven rewordings; `data` is not looked at."""
+    """Load the captions of the drawn scenes in seven rewordings; `data` is ignored."""
     return Variations("scenes", read_wordings(SCENES, KINDS), scene_pool(), how=how)
 
 
 def load_probes(data: Path, how: Arithmetic) -> Benchmark:
-    """Idioms, negation and jargon over the drawn scenes; `data` is not looked at."""
+    """Load idioms, negation and jargon over the drawn scenes; `data` is ignored."""
     return Variations("probes", read_wordings(PROBES, None), scene_pool(), how=how)
 
 
 def read_plans() -> dict[str, str]:
-    """The plan of every picture by its name: each scene, then each contrast's scene."""
+    """Return the plan of each picture by name: first the scenes, then the contrast scenes."""
     rows = [json.loads(line) for line in SCENES.read_text(encoding="utf-8").splitlines()]
     plans = {row["image_id"]: row["plan"] for row in rows}
     others = {
@@ -48,14 +48,14 @@ def read_plans() -> dict[str, str]:
 
 
 def scene_pool(folder: Path | None = None) -> Pool:
-    """All pictures, unpacked on first use.
+    """Return the pool of all drawn pictures, unpacked on first use.
 
     Args:
-        folder: for the pictures; a folder of ParaCLIP's cache, named by the archive's hash, if
-            left out.
+        folder: folder for the pictures; defaults to a folder in ParaCLIP's cache named after the
+            hash of the archive.
 
     Raises:
-        UserError: the disk is full or the folder may not be written.
+        UserError: if the disk is full or the folder is not writable.
     """
     made = file_hash(ARCHIVE)
     folder = folder or cache_folder() / "scenes" / made

@@ -1,11 +1,11 @@
-"""Seven tasks of semantic textual similarity: STS12 to STS16, STS-B, SICK-R.
+"""Seven semantic textual similarity tasks: STS12 to STS16, STS-B and SICK-R.
 
-For each pair the cosine of the two text vectors is set against the gold score, by Spearman's (and
-Pearson's) correlation. The setting is SentEval's "all": the subsets of a year are put together and
-one correlation is taken, as in Gao et al. 2021 (SimCSE) and sentence-transformers' tables. Beside
-it stands SentEval's "mean", the mean of subsets: one correlation a subset, and for a year their
-plain mean; older papers quote that, and it is another figure. Only the text encoder is asked, so a
-model without pictures is scored as well. Files lie as SentEval lays them out.
+The score is Spearman's (and Pearson's) correlation between the cosine similarity of the two text
+vectors of each pair and the gold score. The main setting is SentEval's "all": the subsets of a year
+are concatenated before one correlation is computed, as in Gao et al. 2021 (SimCSE) and the tables
+of sentence-transformers. SentEval's "mean" is also reported: the unweighted mean of one correlation
+per subset. Older papers quote it, and it is not comparable with "all". Only the text encoder is
+used, so text-only models can be scored too. Files follow SentEval's layout.
 """
 
 import math
@@ -25,7 +25,7 @@ from paraclip.models.encoder import DualEncoder
 
 YEARS = {
     "STS12": ("MSRpar", "MSRvid", "SMTeuroparl", "surprise.OnWN", "surprise.SMTnews"),
-    # SMT of 2013 is under a licence of its own; SentEval leaves it out, and so does everyone.
+    # SMT of 2013 has a separate licence; SentEval and all later work leave it out.
     "STS13": ("FNWN", "headlines", "OnWN"),
     "STS14": ("deft-forum", "deft-news", "headlines", "images", "OnWN", "tweet-news"),
     "STS15": ("answers-forums", "answers-students", "belief", "headlines", "images"),
@@ -51,13 +51,13 @@ Pair = tuple[str, str, float]
 
 @dataclass(frozen=True)
 class Task:
-    """The pairs of one task that have a gold score, all subsets together.
+    """The pairs of one task that have a gold score, over all subsets.
 
     Args:
-        name: as in `TASKS`.
-        pairs: subset after subset.
-        hash: of the files.
-        sizes: pairs of each subset; empty where the task has none.
+        name: name of the task, one of `TASKS`.
+        pairs: pairs, ordered by subset.
+        hash: hash of the files.
+        sizes: number of pairs in each subset; empty if the task has no subsets.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Task:
     sizes: tuple[int, ...] = ()
 
     def subset_numbers(self) -> metrics.Integer:
-        """For each pair the number of its subset, from 0 [pairs]."""
+        """Return the index of each pair's subset [pairs]."""
         sizes = self.sizes or (len(self.pairs),)
         return np.repeat(np.arange(len(sizes)), sizes)
 
@@ -75,8 +75,8 @@ def read_tasks(folder: str | Path, names: Sequence[str] = TASKS) -> list[Task]:
     """Read the named tasks.
 
     Raises:
-        UserError: a task is unknown, a file is missing or is not in SentEval's layout, or a gold
-            file has another number of lines than its sentences.
+        UserError: if a task is unknown, a file is missing or not in SentEval's layout, or a gold
+            file and its sentence file have different numbers of lines.
     """
     for name in names:
         if name not in TASKS:
@@ -103,22 +103,20 @@ def read_task(folder: Path, name: str) -> Task:
 
 
 def task_files(folder: Path, name: str) -> list[Path]:
-    """The files of a task; for a year sentences and gold scores of each subset in turn."""
+    """Return the files of a task; for a year, the sentences and gold scores of each subset."""
     if name == "STS-B":
         return [folder / "STS" / "STSBenchmark" / "sts-test.csv"]
     if name == "SICK-R":
         return [folder / "SICK" / "SICK_test_annotated.txt"]
-    place = folder / "STS" / f"{name}-en-test"
-    return [
-        place / f"STS.{kind}.{subset}.txt" for subset in YEARS[name] for kind in ("input", "gs")
-    ]
+    year = folder / "STS" / f"{name}-en-test"
+    return [year / f"STS.{kind}.{subset}.txt" for subset in YEARS[name] for kind in ("input", "gs")]
 
 
 def read_subset(texts: Path, gold: Path) -> Iterator[Pair]:
-    """Pairs of a subset; an empty line in the gold file is a pair that nobody judged.
+    """Read the pairs of a subset; an empty line in the gold file marks an unjudged pair.
 
     Raises:
-        UserError: the files differ in length, or a line is broken.
+        UserError: if the files differ in length, or a line is invalid.
     """
     sentences, scores = read_lines(texts), read_lines(gold)
     if len(sentences) != len(scores):
@@ -137,7 +135,7 @@ LAYOUTS = {"STS-B": ((5, 6, 4), False), "SICK-R": ((1, 2, 3), True)}
 
 
 def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Iterator[Pair]:
-    """Pairs of a tab-separated file, where a quote is only a quote."""
+    """Read the pairs of a tab-separated file, in which quotes have no special meaning."""
     first, second, score = columns
     for number, line in enumerate(read_lines(file), start=1):
         if header and number == 1:
@@ -151,7 +149,7 @@ def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Ite
 
 
 def read_lines(file: Path) -> list[str]:
-    """Lines of a text file, cut at line feeds only: the sentences hold other odd breaks."""
+    """Split a text file at line feeds only, since the sentences contain other line separators."""
     try:
         text = read_bounded(file).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -161,22 +159,22 @@ def read_lines(file: Path) -> list[str]:
 
 
 def gold_score(text: str, where: str) -> float:
-    """The number that people gave."""
+    """Parse a gold score."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(where, f"{text.strip()[:40]!r} is no gold score", MEND)
+        raise UserError(where, f"{text.strip()[:40]!r} is not a gold score", MEND)
     return value
 
 
 class SemanticSimilarity:
-    """The seven tasks, or those of them that are given.
+    """The seven tasks, or some of them.
 
     Args:
-        tasks: from `read_tasks`.
-        how: arithmetic of the vectors.
+        tasks: tasks from `read_tasks`.
+        how: how vectors are computed.
     """
 
     role: Role = "robust"
@@ -194,7 +192,7 @@ class SemanticSimilarity:
         }
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """Spearman's and Pearson's correlation: of all tasks, of each, of each year's subsets."""
+        """Compute Spearman's and Pearson's correlations: mean, per task and mean of subsets."""
         items = self.similarities(model)
         groups = np.repeat(np.arange(len(self.tasks)), [len(task.pairs) for task in self.tasks])
         return Scores(
@@ -205,7 +203,7 @@ class SemanticSimilarity:
     def correlations(
         self, items: metrics.Float, groups: metrics.Integer, statistic: Statistic, label: str
     ) -> list[Metric]:
-        """The mean over the tasks and each task, both as "all" and as the mean of subsets."""
+        """Return the mean over tasks and each task, both as "all" and as the mean of subsets."""
         mean = f"STS mean of {len(self.tasks)}"
         subsets = np.concatenate([task.subset_numbers() for task in self.tasks])
         both = np.stack([groups, subsets], axis=1)
@@ -225,7 +223,7 @@ class SemanticSimilarity:
         return found
 
     def similarities(self, model: DualEncoder) -> metrics.Float:
-        """Cosine and gold score of every pair [pairs, 2]."""
+        """Return the cosine similarity and gold score of each pair [pairs, 2]."""
         pairs = [pair for task in self.tasks for pair in task.pairs]
         texts = [text for first, second, _ in pairs for text in (first, second)]
         vectors = text_vectors(model, texts, self.how, "STS")
@@ -234,5 +232,5 @@ class SemanticSimilarity:
 
 
 def load(data: Path, how: Arithmetic) -> SemanticSimilarity:
-    """The seven tasks in the data folder."""
+    """Load the seven tasks from the data folder."""
     return SemanticSimilarity(read_tasks(data / "sts"), how)

@@ -1,12 +1,12 @@
-"""SugarCrepe++: is a paraphrase nearer than a sentence of other meaning?
+"""SugarCrepe++: is a paraphrase closer than a sentence with a different meaning?
 
-Dumpala et al. 2024 (CC BY 4.0). Files of one subset each, rows with `caption`, `caption2` (same
-meaning) and `negative_caption` (same words, other meaning), and the `filename` of their picture in
-COCO 2017 val.
+Dumpala et al. 2024 (CC BY 4.0). There is one file per subset. Each row has `caption`, `caption2`
+(same meaning), `negative_caption` (similar words, different meaning), and `filename`, its picture
+in COCO 2017 val.
 
-TOT, text only: sim(caption, caption2) must beat both sim(caption, negative) and sim(caption2,
-negative). ITT, image and text: sim(image, caption) and sim(image, caption2) must both beat
-sim(image, negative). A tie is wrong. A blind guess gets a third of either.
+TOT, text only: sim(caption, caption2) must exceed both sim(caption, negative) and sim(caption2,
+negative). ITT, image and text: sim(image, caption) and sim(image, caption2) must both exceed
+sim(image, negative). A tie counts as wrong. Chance level is one third for both.
 """
 
 from collections.abc import Sequence
@@ -43,13 +43,13 @@ MEND = "Get the JSON files from https://github.com/Sri-Harsha/scpp and name thei
 
 @dataclass(frozen=True)
 class Subset:
-    """One kind of change.
+    """One subset, which is one kind of change.
 
     Args:
-        name: of the kind.
-        rows: as (caption, caption2, negative_caption).
-        hash: of the file.
-        images: name of each row's picture; empty where the file does not tell it.
+        name: name of the subset.
+        rows: tuples (caption, caption2, negative_caption).
+        hash: hash of the file.
+        images: name of each row's picture; an empty string if the file does not give it.
     """
 
     name: str
@@ -59,10 +59,11 @@ class Subset:
 
 
 def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[Subset]:
-    """The subsets that are in the folder, in the order of their names.
+    """Read the subsets in the folder, in the order of `SUBSETS`.
 
     Raises:
-        UserError: there is none, a column is missing, an id is there twice, too many broken rows.
+        UserError: if there is no subset, a column is missing, an id is duplicated, or there are
+            too many invalid rows.
     """
     problems = Problems() if problems is None else problems
     files = [Path(folder) / f"{name}.json" for name in SUBSETS]
@@ -74,7 +75,7 @@ def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[S
 
 
 def read_subset(file: Path, problems: Problems) -> Subset:
-    """One file."""
+    """Read one file."""
     rows, images, seen = [], [], set()
     for where, row in read_rows(str(file), problems):
         for name in COLUMNS:
@@ -95,15 +96,15 @@ def read_subset(file: Path, problems: Problems) -> Subset:
 
 
 class SugarCrepePlusPlus:
-    """TOT of the subsets at hand, their mean (macro), and the mean over all rows (micro).
+    """TOT of each available subset, their mean (macro) and the mean over all rows (micro).
 
-    With pictures also ITT, over the rows whose picture is at hand; it is a headline only where
-    every row has its picture.
+    If pictures are available, ITT is computed over the rows that have one; it is a headline only
+    if every row has its picture.
 
     Args:
-        subsets: from `read_subsets`.
-        how: arithmetic of the vectors.
-        found: the pictures at hand, or None for TOT alone.
+        subsets: subsets from `read_subsets`.
+        how: how vectors are computed.
+        found: the available pictures, or None to compute only TOT.
     """
 
     role: Role = "robust"
@@ -132,14 +133,14 @@ class SugarCrepePlusPlus:
         }  # fmt: skip
 
     def about_pictures(self, found: Found) -> list[str]:
-        """Notes on what ITT covers."""
+        """Return notes on the rows that ITT covers."""
         covered = (
             f"{len(self.seen):,} of {len(self.rows):,} rows, over {len(self.pictures):,} pictures"
         )
         return [*found.notes, f"ITT is of {covered}"] if len(self.seen) else found.notes
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """TOT for each row, ITT for those with a picture; the texts are encoded anew."""
+        """Compute TOT for each row, and ITT for rows with a picture; texts are not cached."""
         texts = [text for row in self.rows for text in row]
         vectors = text_vectors(model, texts, self.how, "SugarCrepe++").reshape(
             len(self.rows), 3, -1
@@ -160,7 +161,7 @@ class SugarCrepePlusPlus:
         self, name: str, right: Float, groups: NDArray[np.integer],
         clusters: NDArray[np.integer] | None, headline: bool,
     ) -> list[Metric]:  # fmt: skip
-        """Macro, micro, and each subset's."""
+        """Return the macro mean, the micro mean and the mean of each subset."""
         found = [
             Metric(name, right, groups=groups, clusters=clusters, headline=headline),
             Metric(f"{name} micro", right, clusters=clusters, headline=False),
@@ -173,14 +174,17 @@ class SugarCrepePlusPlus:
 
 
 def load(data: Path, how: Arithmetic) -> SugarCrepePlusPlus:
-    """The subsets in the data folder, with the pictures that `coco/` holds of them."""
+    """Load the subsets from the data folder, with their pictures from `coco/`."""
     problems = Problems(how.max_broken)
     subsets = read_subsets(data / "sugar_crepe_pp", problems)
     return SugarCrepePlusPlus(subsets, how, pictures_of(subsets, data / "coco", how))
 
 
 def pictures_of(subsets: Sequence[Subset], folder: Path, how: Arithmetic) -> Found:
-    """Pictures for ITT. TOT needs none, so where too many are missing a note says so instead."""
+    """Find the pictures for ITT; if too many are missing, skip ITT with a note.
+
+    TOT needs no pictures.
+    """
     names = [name for subset in subsets for name in subset.images if name]
     try:
         return find_pictures(names, folder, folder / "captions.json", how)

@@ -1,16 +1,17 @@
 """Linguistic variations: does a query find the same pictures however it is worded?
 
-The first open question of the ParaCLIP paper (arXiv 2402.15120, limitations): robustness to other
-variations than paraphrase. Each caption stands in several rewordings, one a kind (lexical,
-syntactic, telegraphic, verbose, colloquial, technical, typo), beside a contrast: nearly the same
-words with another meaning. Three things are asked of each kind, and no one of them is enough:
+This is the first open question of the ParaCLIP paper (arXiv 2402.15120, limitations): robustness to
+variations other than paraphrases. Each caption has several rewordings, one per kind (lexical,
+syntactic, telegraphic, verbose, colloquial, technical, typo), and a contrast: nearly the same words
+with a different meaning. Three properties are measured for each kind; none is enough alone:
 
 consistency     AO@k and JS@k of the rewording against the plain caption over a pool. A model that
                 answers every query with the same pictures gets 100 %.
-accuracy        R@k: is the caption's own picture among the first k of the rewording? And the change
-                against the plain caption's R@k.
-discrimination  Is the contrast ranked below? Text: sim(caption, rewording) > sim(caption,
-                contrast). Picture: sim(image, rewording) > sim(image, contrast). A tie is wrong.
+accuracy        R@k: is the caption's picture among the first k results of the rewording? Also the
+                difference from the R@k of the plain caption.
+discrimination  Is the contrast less similar? Text: sim(caption, rewording) > sim(caption,
+                contrast). Picture: sim(image, rewording) > sim(image, contrast). A tie counts as
+                wrong.
 """
 
 from dataclasses import dataclass
@@ -37,25 +38,25 @@ Integer = NDArray[np.int64]
 
 NEEDS = ("paraphrases/variations.jsonl", "flickr8k/images")
 GET = (
-    "Name your own with --wordings and their pictures with --pool, or put Flickr8k's pictures into "
+    "Name a file with --wordings and its pictures with --pool, or put Flickr8k's pictures into "
     "flickr8k/images/ and rewordings into paraphrases/variations.jsonl of the data folder; the "
     "benchmark `scenes` needs no data."
 )
 
 
 BESIDE = (" plain caption", " contrast")
-"""How figures end that no rewording enters: what the others are to be read against."""
+"""Name suffixes of the metrics that involve no rewording and serve as a reference."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a model gives for every rewording; T rewordings of all items and kinds together.
+    """Results of a model for each of the T rewordings, over all items and kinds.
 
     Args:
         plain: results of the plain caption [T, k], pool positions, best first.
         reworded: results of the rewording [T, k].
         contrast: results of the contrast [T, k].
-        owners: position of the caption's own picture [T].
+        owners: pool position of the caption's picture [T].
         similar: cosines [T, 4]: caption with rewording, caption with contrast, picture with
             rewording, picture with contrast.
     """
@@ -67,7 +68,7 @@ class Answers:
     similar: Float
 
     def first(self, k: int) -> "Answers":
-        """With the first k results alone."""
+        """Return a copy with only the first k results."""
         plain, reworded, contrast = (
             part[:, :k] for part in (self.plain, self.reworded, self.contrast)
         )
@@ -78,15 +79,15 @@ class Variations:
     """The benchmark on one set of wordings and one pool.
 
     Args:
-        name: as the command line calls it.
-        wordings: captions in other wordings.
-        pool: the pictures searched; holds each caption's own.
-        k: results looked at; one number or several, of which the smallest is in the headlines.
-        how: arithmetic of the vectors.
+        name: name of the benchmark on the command line.
+        wordings: captions with their rewordings and contrasts.
+        pool: pictures to search; must include the picture of each caption.
+        k: number of results; one number or several, of which the headlines use the smallest.
+        how: how vectors are computed.
 
     Raises:
-        UserError: the pool holds fewer than k pictures, only vectors, or lacks the captions'
-            own pictures (a share of `how.max_broken` of them is left out with a note).
+        UserError: if the pool has fewer than k pictures, holds only vectors, or lacks more of the
+            captions' pictures than `how.max_broken` allows (fewer are skipped with a note).
     """
 
     role: Role = "robust"
@@ -126,10 +127,10 @@ class Variations:
         }  # fmt: skip
 
     def find_pictures(self, wordings: Wordings) -> tuple[list[Any], Integer]:
-        """The items whose picture is in the pool, and its position there.
+        """Return the items whose picture is in the pool, and its pool position.
 
         Raises:
-            UserError: different pictures of the pool have the name of one.
+            UserError: if several different pictures in the pool match one name.
         """
         if self.searched.vectors is not None:
             what = "is a pool of vectors, in which no caption's own picture can be found"
@@ -137,7 +138,7 @@ class Variations:
         by_name: dict[str, list[str]] = {}
         for path in self.searched.references:
             by_name.setdefault(Path(path).name, []).append(path)
-        place = {path: number for number, path in enumerate(self.searched.references)}
+        position = {path: number for number, path in enumerate(self.searched.references)}
         problems, kept, owners = Problems(self.how.max_broken), [], []
         for item in wordings.items:
             candidates = by_name.get(Path(item.image).name)
@@ -145,19 +146,19 @@ class Variations:
                 problems.add(item.where, f"the pool has no picture {item.image!r}")
                 continue
             kept.append(item)
-            owners.append(place[one_of(item.image, candidates, item.where)])
+            owners.append(position[one_of(item.image, candidates, item.where)])
         problems.check(len(wordings))
         self.notes += left_out(problems, len(wordings), "captions")
         return kept, np.array(owners, np.int64)
 
     def unequal(self) -> list[str]:
-        """A note on how many rewordings of each kind there are, where their numbers differ."""
+        """Return a note with the number of rewordings per kind, if the numbers differ."""
         many = np.bincount(self.kind, minlength=len(self.wordings.kinds))
-        told = ", ".join(f"{k} {n:,}" for k, n in zip(self.wordings.kinds, many, strict=True))
-        return [f"rewordings of each kind: {told}"] if len(set(many)) > 1 else []
+        counts = ", ".join(f"{k} {n:,}" for k, n in zip(self.wordings.kinds, many, strict=True))
+        return [f"rewordings of each kind: {counts}"] if len(set(many)) > 1 else []
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """The figures of each kind, and their means over the kinds, which are the headlines."""
+        """Compute the metrics of each kind and their means over kinds (the headlines)."""
         images, good, notes = image_vectors(model, self.searched.references, cache, self.how)
         left = np.isin(self.owners, good)[self.item]
         found = self.answers(model, images, good, np.flatnonzero(left))
@@ -174,7 +175,7 @@ class Variations:
         return Scores(self.figures(judged, item, kind), rankings, notes)
 
     def pairs_shown(self, scores: Scores) -> Shown:
-        """Caption and rewording of every ranking, for the browser of examples."""
+        """Return the caption and rewording of each ranking, for the example browser."""
         reworded = dict(zip(zip(self.item, self.kind, strict=True), self.reworded, strict=True))
         asked = list(zip(scores.arrays["item"], scores.arrays["kind"], strict=True))
         texts = [(self.kept[item].caption, reworded[item, kind]) for item, kind in asked]
@@ -183,12 +184,12 @@ class Variations:
         return Shown(texts, kinds, arrays, self.searched.references)
 
     def answers(self, model: DualEncoder, images: Float, good: Integer, rows: Integer) -> Answers:
-        """Vectors and searches of the rewordings `rows`."""
+        """Encode and search the rewordings `rows`."""
         number = self.item[rows]
         texts = (
-            [self.kept[place].caption for place in number],
+            [self.kept[index].caption for index in number],
             [self.reworded[row] for row in rows],
-            [self.kept[place].contrast for place in number],
+            [self.kept[index].contrast for index in number],
         )
         flat = [text for part in texts for text in part]
         plain, reworded, contrast = text_vectors(model, flat, self.how, self.name).reshape(
@@ -205,31 +206,31 @@ class Variations:
         return Answers(first, second, third, self.owners[number], np.stack(similar, axis=1))
 
     def figures(self, judged: dict[str, Float], item: Integer, kind: Integer) -> list[Metric]:
-        """Means over the kinds, then each kind's own, then those of captions and contrasts."""
-        told = [name for name in judged if not name.endswith(BESIDE)]
+        """Return the means over kinds, the means of each kind, and the reference metrics."""
+        varied = [name for name in judged if not name.endswith(BESIDE)]
         first = self.cutoffs[0]
         headlines = (f"AO@{first}", f"R@{first}", "text discrimination", "picture discrimination")
         found = [
             Metric(name, judged[name], groups=kind, clusters=item, headline=name in headlines)
-            for name in told
+            for name in varied
         ]
         for number, label in enumerate(self.wordings.kinds):
             own = kind == number
             found += [
                 Metric(f"{name} {label}", judged[name][own], clusters=item[own], headline=False)
-                for name in told
+                for name in varied
                 if own.any()
             ]
         _, once = np.unique(item, return_index=True)
         return found + [
             Metric(name, items[once], headline=False)
             for name, items in judged.items()
-            if name not in told
+            if name not in varied
         ]
 
 
 def judge(found: Answers, k: int) -> dict[str, Float]:
-    """Every figure of every rewording [T], by its name in the report."""
+    """Return every metric of each rewording [T], by its name in the report."""
     right = {
         name: metrics.recall(metrics.first_relevant(ranked == found.owners[:, None]), k)
         for name, ranked in (

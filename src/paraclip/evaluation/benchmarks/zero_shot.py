@@ -1,7 +1,7 @@
-"""Zero-shot classification: which class name lies nearest to a picture?
+"""Zero-shot classification: which class name is closest to a picture?
 
-A class's vector is the normalised mean of the unit vectors of its name in every template (Radford
-et al. 2021, CLIP, section 3.1.4). Where the data comes from: `zero_shot_data.py`, `cifar.py`.
+The vector of a class is the normalised mean of the unit vectors of its name in every template
+(Radford et al. 2021, CLIP, section 3.1.4). `zero_shot_data.py` and `cifar.py` read the data.
 """
 
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ from paraclip.models.encoder import DualEncoder
 Float = NDArray[np.floating]
 Integer = NDArray[np.int64]
 
-WIDEST = 5  # top-5; only where there are more classes than that
+WIDEST = 5  # top-5; reported only for more than five classes
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Pictures with the class of each.
+    """Pictures with their classes.
 
     Args:
-        name: where they come from, with what a reader must know ("one a class").
-        references: pictures as paths or URLs.
-        labels: for each picture the number of its class.
-        classes: names, as they stand in a sentence.
-        templates: sentences with `{}` where the name goes.
-        made_of: names of the templates, for the report.
+        name: source of the pictures, with remarks for the reader ("one a class").
+        references: paths or URLs of the pictures.
+        labels: index of each picture's class.
+        classes: class names, as used in a sentence.
+        templates: sentences with `{}` in place of the class name.
+        made_of: name of the template set, for the report.
     """
 
     name: str
@@ -49,15 +49,16 @@ class Labelled:
 
 
 class ZeroShot:
-    """Top-1, top-5 and the mean over classes on one set of pictures.
+    """Top-1, top-5 and per-class mean accuracy on one set of pictures.
 
     Args:
-        name: of the benchmark.
+        name: name of the benchmark.
         shown: pictures, classes and templates.
-        how: arithmetic of the vectors.
+        how: how vectors are computed.
 
     Raises:
-        UserError: there are fewer than two classes, no pictures, or too many of them are missing.
+        UserError: if there are fewer than two classes or no pictures, or too many pictures are
+            missing.
     """
 
     role: Role = "standard"
@@ -80,17 +81,20 @@ class ZeroShot:
         }  # fmt: skip
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """The figures, an item a picture; the nearest classes [pictures, 5] stand in `arrays`."""
+        """Compute the metrics, one item per picture.
+
+        `arrays` holds the nearest classes [pictures, min(5, classes)].
+        """
         images, places, notes = image_vectors(model, self.shown.references, cache, self.how)
         labels = np.asarray(self.shown.labels)[places]
         nearest = top_k(images, self.class_vectors(model), min(WIDEST, len(self.shown.classes)))
         return Scores(self.found(nearest, labels), {"nearest_classes": nearest}, notes)
 
     def class_vectors(self, model: DualEncoder) -> Float:
-        """Unit vectors float64 [classes, width].
+        """Return the unit vectors of the classes, float64 [classes, width].
 
         Raises:
-            UserError: a vector is not finite, or the templates of a class cancel out.
+            UserError: if a vector is not finite, or the vectors of a class cancel out.
         """
         names, templates = self.shown.classes, self.shown.templates
         texts = [template.replace("{}", name) for name in names for template in templates]
@@ -103,12 +107,12 @@ class ZeroShot:
         return unit
 
     def found(self, nearest: Integer, labels: Integer) -> list[Metric]:
-        """The figures of the nearest classes [pictures, k] of pictures with those labels."""
+        """Return the metrics, given the nearest classes [pictures, k] and the true labels."""
         ranks = metrics.first_relevant(nearest == labels[:, None])
         right = metrics.recall(ranks, 1)
         found = [Metric("top-1", right)]
         if len(self.shown.classes) > WIDEST:
             found.append(Metric(f"top-{WIDEST}", metrics.recall(ranks, WIDEST), headline=False))
-        if len(np.unique(labels)) < len(labels):  # with one picture a class it would be top-1
+        if len(np.unique(labels)) < len(labels):  # with one picture per class it equals top-1
             found.append(Metric("mean per class", right, groups=labels, headline=False))
         return found

@@ -29,10 +29,10 @@ class Layout:
     """Files and sizes of one of the two sets.
 
     Args:
-        folder: of the unpacked archive.
-        test: file of the test pictures in it.
-        names: file of the class names in it.
-        label_bytes: number before the pixels of a row; the last is the label.
+        folder: folder of the unpacked archive.
+        test: name of the file with the test pictures.
+        names: name of the file with the class names.
+        label_bytes: number of bytes before the pixels of a row; the last is the label.
         classes: number of classes.
         rows: number of test pictures.
     """
@@ -67,25 +67,25 @@ TEMPLATES = tuple(
         f"a photo of {article} big {{}}.",
     )
 )
-"""The 18 of CLIP's authors for both sets (data/prompts.md of https://github.com/openai/CLIP)."""
+"""CLIP's 18 templates for both sets (data/prompts.md of https://github.com/openai/CLIP)."""
 
 
 def load_cifar10(data: Path, how: Arithmetic) -> ZeroShot:
-    """The 10,000 test pictures of CIFAR-10.
+    """Load the 10,000 test pictures of CIFAR-10.
 
     Raises:
-        UserError: a file is missing, incomplete, or not of the binary version.
+        UserError: if a file is missing, incomplete, or not from the binary version.
     """
     return load_cifar("cifar10", data, how)
 
 
 def load_cifar100(data: Path, how: Arithmetic) -> ZeroShot:
-    """The 10,000 test pictures of CIFAR-100 with their 100 fine classes; raises as CIFAR-10."""
+    """Load the 10,000 test pictures of CIFAR-100 with 100 fine classes; see `load_cifar10`."""
     return load_cifar("cifar100", data, how)
 
 
 def load_cifar(name: str, data: Path, how: Arithmetic) -> ZeroShot:
-    """The test pictures of either set."""
+    """Load the test pictures of CIFAR-10 or CIFAR-100."""
     layout = LAYOUTS[name]
     file = data / layout.folder / layout.test
     names = data / layout.folder / layout.names
@@ -111,7 +111,7 @@ def load_cifar(name: str, data: Path, how: Arithmetic) -> ZeroShot:
 
 
 def read_rows(file: Path, layout: Layout, get: str) -> NDArray[np.uint8]:
-    """Rows [pictures, label bytes + pixels] of a file whose size is right."""
+    """Read rows [pictures, label bytes + pixels] after checking the size of the file."""
     width = layout.label_bytes + PIXELS
     size, right = file.stat().st_size, layout.rows * width
     if size != right:
@@ -120,7 +120,7 @@ def read_rows(file: Path, layout: Layout, get: str) -> NDArray[np.uint8]:
 
 
 def read_names(file: Path, layout: Layout, get: str) -> tuple[str, ...]:
-    """The class names, one a line, with spaces for underscores."""
+    """Read the class names, one per line, with spaces instead of underscores."""
     with file.open("rb") as stream:
         lines = stream.read(LARGEST_LIST).decode("ascii", "replace").split("\n")
     names = tuple(line.strip().replace("_", " ") for line in lines if line.strip())

@@ -49,19 +49,19 @@ def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
 
 
 def load_flickr30k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
-    """The 1,000 Karpathy test pictures of Flickr30k; raises as COCO."""
+    """Load the 1,000 Karpathy test pictures of Flickr30k; raises as `load_coco`."""
     file = data / "flickr30k" / "dataset_flickr30k.json"
     return load_split(file, "flickr30k-retrieval", "Flickr30k, Karpathy's test split", how)
 
 
 def load_flickr8k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
-    """The 1,000 Karpathy test pictures of Flickr8k; raises as COCO."""
+    """Load the 1,000 Karpathy test pictures of Flickr8k; raises as `load_coco`."""
     file = data / "flickr8k" / "dataset_flickr8k.json"
     return load_split(file, "flickr8k-retrieval", "Flickr8k, Karpathy's test split", how)
 
 
 def load_split(file: Path, name: str, label: str, how: Arithmetic) -> ImageTextRetrieval:
-    """The benchmark on the test split of a Karpathy file."""
+    """Load the test split of a Karpathy file."""
     pictures = read_split(file, label, GET[name], Problems(how.max_broken))
     return ImageTextRetrieval(pictures, how=how, name=name)
 
@@ -79,8 +79,8 @@ def read_split(
         split: name of the split.
 
     Raises:
-        UserError: the file has another layout, a picture is there twice, too many are broken, or
-            the split is empty.
+        UserError: if the file has a different layout, a picture is duplicated, too many entries
+            are invalid, or the split is empty.
     """
     problems = Problems() if problems is None else problems
     before, captions, seen = problems.count, [], set()
@@ -105,7 +105,7 @@ def read_split(
 
 
 def captions_of(entry: dict[str, Any], where: str, folder: Path) -> list[Caption]:
-    """The captions of one picture; raises BrokenRow without a file name or a caption."""
+    """Return the captions of one picture; raises BrokenRow without a file name or a caption."""
     name = plain_text(entry.get("filename"), "filename")
     if not name:
         raise BrokenRow("the filename is empty")
@@ -122,7 +122,7 @@ def captions_of(entry: dict[str, Any], where: str, folder: Path) -> list[Caption
 
 
 def picture_path(name: str, filepath: str | None, folder: Path) -> Path:
-    """The picture in its `filepath`, in `images/`, or beside the file; the first if in none."""
+    """Find a picture in its `filepath`, in `images/` or in `folder`; default to the first path."""
     parts = [filepath] if filepath else []
     paths = [folder / part / name for part in (*parts, "images", "")]
     return next((path for path in paths if path.is_file()), paths[0])

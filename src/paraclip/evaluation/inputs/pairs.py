@@ -20,11 +20,11 @@ class Pairs:
     """Captions and a paraphrase of each.
 
     Args:
-        name: of the set: its file or folder, and the two columns.
+        name: name of the set: its file or folder, and the two columns.
         ids: unique, one for each pair.
         captions: first wordings.
         paraphrases: second wordings, in the same order.
-        hash: of the files.
+        hash: hash of the files.
         skipped: number of broken rows.
     """
 
@@ -65,7 +65,8 @@ def read_pairs(
         problems: lists broken rows; by default at most 1 % of the rows may be broken.
 
     Raises:
-        UserError: no such file or column, a duplicate id, too many broken rows, no pairs.
+        UserError: if a file or column does not exist, an id is duplicated, too many rows are
+            invalid, or there are no pairs.
     """
     problems = Problems() if problems is None else problems
     files, before = pair_files(Path(source)), problems.count
@@ -88,7 +89,7 @@ def read_pairs(
 
 
 def pair_files(source: Path) -> list[Path]:
-    """The file itself, or the tables of a folder, sorted by name."""
+    """Return the file itself, or the tables in a folder, sorted by name."""
     check_input(source)
     if not source.exists():
         raise UserError(source, "there is no such file or folder", "Check the name.")
@@ -104,7 +105,7 @@ def pair_files(source: Path) -> list[Path]:
 def file_pairs(
     file: Path, first: str | None, second: str | None, prefix: str, problems: Problems
 ) -> Iterator[Pair]:
-    """The pairs of one file; their ids begin with the prefix."""
+    """Yield the pairs of one file; their ids start with the prefix."""
     columns = None
     for number, (where, values) in enumerate(read_rows(str(file), problems)):
         columns = columns or choose_texts(list(values), first or "caption", second, str(file))
@@ -119,7 +120,7 @@ def file_pairs(
 
 
 def choose_texts(known: list[str], first: str, second: str | None, file: str) -> tuple[str, str]:
-    """The two columns; raises UserError where one is missing."""
+    """Return the two text columns; raises UserError if one is missing."""
     require(known, first, "first", file)
     defaults = (name for name in SECOND if name in known and name != first)
     return first, require(known, second or next(defaults, SECOND[0]), "second", file)

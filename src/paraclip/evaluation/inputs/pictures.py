@@ -1,8 +1,8 @@
-"""Pictures that a benchmark names: look-up in a folder, crops, vectors.
+"""Pictures of a benchmark: look-up in a folder, crops and vectors.
 
-A folder may hold a part of a larger set (337 pictures of COCO). A list beside it then names its
-pictures: a listed picture that is not in the folder is missing, and items with a picture that is
-not listed are counted and left out.
+A folder may hold a subset of a larger set (337 pictures of COCO), described by a list of its
+pictures. Listed pictures that are not in the folder count as missing; items whose picture is not
+listed are counted and skipped.
 """
 
 import re
@@ -43,7 +43,7 @@ class Found:
 
     Args:
         paths: file by name.
-        notes: for readers of the figures, about the missing pictures.
+        notes: notes for the report on missing pictures.
     """
 
     paths: dict[str, str]
@@ -56,15 +56,15 @@ def find_pictures(
     """Look up pictures by name; COCO's also by their number.
 
     Args:
-        names: from the benchmark ("val2014/COCO_val2014_000000000042.jpg").
-        folder: of the pictures.
+        names: names from the benchmark ("val2014/COCO_val2014_000000000042.jpg").
+        folder: folder of the pictures.
         listed: a table with `file_name` of the pictures that the folder should hold; without such
-            a file, all names.
-        how: for the share of missing pictures that is accepted.
+            a file, all names are expected.
+        how: gives the accepted share of missing pictures.
 
     Raises:
-        UserError: all or more than `how.max_broken` of the expected pictures are missing, or a
-            name fits several different pictures.
+        UserError: if all or more than `how.max_broken` of the expected pictures are missing, or a
+            name matches several different pictures.
     """
     keys = {name: picture_key(name) for name in names}
     files = files_by_key(folder)
@@ -101,7 +101,7 @@ def files_by_key(folder: Path) -> dict[str, list[str]]:
 
 
 def picture_key(name: str) -> str:
-    """A picture's name without folders; of COCO the number, since names differ by release."""
+    """Return a picture's name without folders; for COCO its number, since names vary by release."""
     last = name.rsplit("/", 1)[-1]
     number = NUMBERED.fullmatch(last)
     return number[1] if number else last
@@ -110,10 +110,10 @@ def picture_key(name: str) -> str:
 def row_images(
     model: DualEncoder, paths: Sequence[str], cache: Path | None, how: Arithmetic
 ) -> tuple[Float, Integer, list[str]]:
-    """The vector of each row's picture; each picture is embedded once.
+    """Return the vector of each row's picture; each picture is encoded once.
 
     Returns:
-        vectors [kept, width], indices [kept] of the rows whose picture can be read, and notes.
+        Vectors [kept, width], indices [kept] of the rows whose picture can be read, and notes.
     """
     unique = list(dict.fromkeys(paths))
     images, good, notes = image_vectors(model, unique, cache, how)
@@ -124,22 +124,22 @@ def row_images(
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a picture.
+    """A rectangular part of a picture.
 
     Args:
-        path: of the file.
-        box: pixels from the left and from the top, width and height.
+        path: path of the picture.
+        box: left, top, width and height in pixels.
     """
 
     path: str
     box: Box
 
     def name(self) -> str:
-        """As a media fragment (W3C): `dog.jpg#xywh=1,2,30,40`."""
+        """Return the crop as a media fragment (W3C): `dog.jpg#xywh=1,2,30,40`."""
         return f"{self.path}#xywh={','.join(map(str, self.box))}"
 
     def open(self) -> Image.Image:
-        """The part, RGB, black beyond the picture's edge as in ARO's code."""
+        """Open the crop as RGB; it is black outside the picture, as in ARO's code."""
         picture, (x, y, width, height) = open_image(self.path, FULL_SIZE), self.box
         overlaps = -width < x < picture.width and -height < y < picture.height
         if width < 1 or height < 1 or not overlaps:
@@ -151,10 +151,10 @@ class Crop:
 def crop_vectors(
     model: DualEncoder, crops: Sequence[Crop], cache: Path | None, how: Arithmetic
 ) -> tuple[Float, Integer, list[str]]:
-    """Unit vectors of parts of pictures; each part is embedded once and cached.
+    """Return the unit vectors of crops; each crop is encoded once and cached.
 
     Returns:
-        vectors float32 [good, width], their indices [good] among the crops, and notes on the
+        Vectors, float32 [good, width], their indices [good] among the crops, and notes on the
         others.
 
     Raises:

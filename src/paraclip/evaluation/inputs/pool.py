@@ -1,4 +1,4 @@
-"""The pool that is searched: a folder of pictures, a list of names, or stored vectors."""
+"""Pools to search: a folder of pictures, a list of names, or stored vectors."""
 
 import os
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Pool:
 
 
 def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
-    """A pool from a folder of pictures, a text file of names, or a file of vectors.
+    """Read a pool from a folder of pictures, a text file of names, or a file of vectors.
 
     Args:
         source: folder (with its subfolders, ordered by path); .txt with one picture name a
@@ -56,7 +56,8 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
             it.
 
     Raises:
-        UserError: no such pool, no pictures, a duplicate name, vectors whose length is not 1.
+        UserError: if the pool does not exist or has no pictures, a name is duplicated, or vectors
+            are not of length 1.
     """
     path = Path(source)
     if path.is_dir():

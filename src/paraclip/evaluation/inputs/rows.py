@@ -14,11 +14,11 @@ from paraclip.errors import UserError
 
 Item = TypeVar("Item")
 Values = dict[str, Any]
-"""A row by column."""
+"""Values of a row by column name."""
 
 
 def read_rows(source: str, problems: Problems) -> Iterator[tuple[str, Values]]:
-    """`file:row` and values of each row of a table, or of a JSON array or object of rows."""
+    """Yield `file:row` and the values of each row of a table, JSON array or JSON object."""
     suffix = Path(source).suffix.lower()
     if suffix not in ROW_READERS:
         known = ", ".join(ROW_READERS)
@@ -30,7 +30,7 @@ def read_rows(source: str, problems: Problems) -> Iterator[tuple[str, Values]]:
 def good_rows(
     source: str | Path, make: Callable[[Values, str], Item], problems: Problems
 ) -> tuple[list[Item], int]:
-    """One item for each row of a file, and the number of broken rows.
+    """Return one item for each valid row of a file, and the number of invalid rows.
 
     Args:
         source: as for `read_rows`.
@@ -52,7 +52,7 @@ def good_rows(
 
 
 def refuse_repeated(rows: Iterable[tuple[Hashable, str, str]], hint: str) -> None:
-    """Raise UserError, with the hint, for a row whose key an earlier row has.
+    """Raise UserError, with the hint, for a row with the key of an earlier row.
 
     A row consists of its key, the message for a repetition, and `file:row`.
     """

@@ -3,8 +3,8 @@
 They follow the authors' `perturbations.py`: Penn tags of spaCy's `en_core_web_sm` mark nouns and
 adjectives, and trigrams consist of NLTK's word tokens. Differences from the original:
 
-* The random generator of a caption depends on the seed and the caption, so that a part of the set
-  is shuffled like the whole. The original uses one generator for all captions, whose state also
+* The random generator of a caption depends on the seed and the caption, so that a subset is
+  shuffled like the whole set. The original uses one generator for all captions, whose state also
   depends on the model; its exact shuffles cannot be reproduced.
 * NLTK splits sentences with a trained model; here a full stop, question or exclamation mark before
   a space ends a sentence (nearly all captions have one sentence).
@@ -43,7 +43,7 @@ def normalised(caption: str) -> str:
 def permuted(
     tokens: Sequence[str], indices: Sequence[int], random: np.random.Generator
 ) -> list[str]:
-    """The tokens; those at the indices are permuted."""
+    """Return the tokens with those at the indices permuted."""
     shuffled = list(tokens)
     sources = random.permutation(np.asarray(indices, np.int64))
     for index, source in zip(indices, sources, strict=True):
@@ -93,7 +93,7 @@ SHUFFLES: dict[str, Shuffle] = {
     "shuffle_within_trigrams": within_trigrams,
     "shuffle_trigrams": trigrams_themselves,
 }
-"""By the authors' names and in their order."""
+"""The shuffles by the authors' names, in their order."""
 
 
 def with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:

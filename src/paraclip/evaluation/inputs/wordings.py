@@ -72,12 +72,12 @@ def read_wordings(
 
     Args:
         source: the file.
-        kinds: that each row must have; None: the kinds may differ by row (probes have one each).
+        kinds: kinds that each row must have, or None to allow different kinds (as in probes).
         problems: lists broken rows; by default at most 1 % of the rows may be broken.
 
     Raises:
-        UserError: no such file, a column or a kind is missing, two rows are equal, too many
-            broken rows, no rows.
+        UserError: if the file does not exist, a column or kind is missing, a row is duplicated, too
+            many rows are invalid, or there are no rows.
     """
     problems = Problems() if problems is None else problems
     check_input(source)

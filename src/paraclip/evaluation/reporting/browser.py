@@ -1,8 +1,8 @@
-"""A page of examples: the pairs whose rankings changed most between two models, with pictures.
+"""HTML browser of the pairs whose rankings changed most between two models.
 
-One HTML file with all in it: pictures as small JPEGs in data URIs, a JSON island with texts and
-rankings, and plain JavaScript that draws, sorts and filters. Texts only ever become text nodes, and
-the page's own policy lets it load nothing.
+The page is one self-contained HTML file: pictures are small JPEGs in data URIs, texts and rankings
+are embedded JSON, and plain JavaScript renders, sorts and filters them. Texts are inserted only as
+text nodes, and the page's content security policy blocks all loading.
 """
 
 import base64
@@ -21,7 +21,7 @@ from paraclip.evaluation.reporting.examples import Examples, most_changed, overl
 from paraclip.files import write_text
 
 SHOWN = 10  # results of each ranking
-LARGEST = 8 * 2**20  # bytes of all pictures; pairs past it are left out
+LARGEST = 8 * 2**20  # largest total size of pictures in bytes; further pairs are omitted
 QUALITY = 62
 
 
@@ -31,13 +31,13 @@ def write_browser(found: Sequence[Examples], models: tuple[str, str], path: Path
     Args:
         found: pairs of each benchmark, with the rankings of both models.
         models: labels of base and tuned.
-        path: HTML file.
+        path: HTML file to write.
 
     Returns:
-        Whether there was anything to show.
+        Whether there was anything to show; if not, no file is written.
 
     Raises:
-        UserError: the place may not be written.
+        UserError: if the path is not writable.
     """
     album = Album()
     sets = [examples_as_dict(examples, models, album) for examples in found]
@@ -52,13 +52,13 @@ def write_browser(found: Sequence[Examples], models: tuple[str, str], path: Path
 
 
 def island(content: Any) -> str:
-    """JSON that may stand inside a script element whatever the texts hold."""
+    """Serialise to JSON that is safe inside a script element."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 class Album:
-    """The pictures of a page, each once, as data URIs with their names."""
+    """The pictures of a page as data URIs with names, without duplicates."""
 
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
@@ -67,11 +67,11 @@ class Album:
 
     @property
     def full(self) -> bool:
-        """Whether no more pairs should be shown."""
+        """Whether the size limit is reached."""
         return self.bytes >= LARGEST
 
     def number(self, reference: str) -> int:
-        """The picture's number in the page."""
+        """Return the index of a picture in the page; add the picture if it is new."""
         if reference not in self.numbers:
             self.numbers[reference] = len(self.pictures)
             source = data_uri(reference)
@@ -81,14 +81,14 @@ class Album:
 
 
 def data_uri(reference: str) -> str:
-    """A thumbnail as text; a grey square where the picture cannot be read."""
+    """Return a thumbnail as a data URI; a grey square if the picture cannot be read."""
     stream = io.BytesIO()
     thumbnail(reference).save(stream, "JPEG", quality=QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def examples_as_dict(examples: Examples, models: tuple[str, str], album: Album) -> dict[str, Any]:
-    """One benchmark's pairs for the page."""
+    """Return the pairs of one benchmark as a dict for the page."""
     before, after = (examples.rankings[label] for label in models)
     scores = overlaps(before), overlaps(after)
     gains = scores[1] - scores[0]
@@ -119,9 +119,9 @@ def examples_as_dict(examples: Examples, models: tuple[str, str], album: Album) 
 def results(
     ranking: Any, other: Any, depth: int, references: Sequence[str], album: Album
 ) -> list[list[int]]:
-    """The first results: number of the picture, and its rank for the other wording or 0."""
-    places = {int(position): rank for rank, position in enumerate(np.asarray(other), start=1)}
+    """Return the first results: picture index, and rank for the other wording (0 if absent)."""
+    ranks = {int(position): rank for rank, position in enumerate(np.asarray(other), start=1)}
     return [
-        [album.number(references[int(position)]), places.get(int(position), 0)]
+        [album.number(references[int(position)]), ranks.get(int(position), 0)]
         for position in ranking[:depth]
     ]

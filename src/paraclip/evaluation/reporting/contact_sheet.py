@@ -1,8 +1,8 @@
-"""A picture of the same query worded two ways: what base finds and what tuned finds.
+"""Contact sheet: results of base and tuned for two wordings of the same query.
 
-Which pairs are shown is no free choice: the three whose overlap grew most among captions without a
-content word in common (or all three might be "the letter A", "the letter B", ...), two in the
-middle, and the one that lost most; the title says so.
+The pairs are selected by a fixed rule, which the title states: the three largest gains in overlap
+among captions that share no content word (to avoid three variants of one caption), two pairs in the
+middle, and the largest loss.
 """
 
 import textwrap
@@ -22,7 +22,7 @@ from paraclip.language.words import content_roots
 
 Integer = NDArray[np.integer]
 Rankings = tuple[Integer, Integer]
-"""Pool positions [pairs, k] for the captions and for the paraphrases."""
+"""Rankings of the captions and of the paraphrases, as pool positions [pairs, k]."""
 
 GREATEST, MEDIAN, WORST = 3, 2, 1
 SHOWN = 5
@@ -42,20 +42,20 @@ def contact_sheet(
     path: Path | str,
     labels: tuple[str, str] = ("base", "tuned"),
 ) -> None:
-    """Draw the sheet: a block a pair, a row a wording, the first five results of either model.
+    """Draw the sheet: a block per pair, a row per wording, and the first five results per model.
 
     Results among the first k of both wordings have a blue frame.
 
     Args:
-        pairs: caption and paraphrase.
-        base_rankings: for captions and paraphrases, pool positions [pairs, k].
-        tuned_rankings: the same of the tuned model.
-        image_references: pictures of the pool, paths or URLs.
-        path: PNG to write.
+        pairs: caption and paraphrase of each pair.
+        base_rankings: rankings of the base model.
+        tuned_rankings: rankings of the tuned model.
+        image_references: paths or URLs of the pool's pictures.
+        path: PNG file to write.
         labels: names of the two models.
 
     Raises:
-        UserError: no pair, or the place may not be written.
+        UserError: if there are no pairs, or the path is not writable.
     """
     if not pairs:
         raise UserError(path, "there is no pair to draw", "Give pairs.")
@@ -73,7 +73,7 @@ def contact_sheet(
 
 
 def distinct(pairs: Sequence[tuple[str, str]]) -> Integer:
-    """Numbers of the pairs, of those with the same texts the first: one of them shows all."""
+    """Return the indices of the pairs, keeping the first of pairs with the same texts."""
     first = {tuple(pair): number for number, pair in reversed(list(enumerate(pairs)))}
     return np.array(sorted(first.values()))
 
@@ -81,7 +81,7 @@ def distinct(pairs: Sequence[tuple[str, str]]) -> Integer:
 def choose(
     base: Rankings, tuned: Rankings, pairs: Sequence[tuple[str, str]]
 ) -> list[tuple[int, str]]:
-    """Numbers of the pairs to show and why, by how much AO@k grew; equal ones by their order."""
+    """Select the pairs to show by the change of AO@k (ties by index), with the reason for each."""
     gain = average_overlap(*tuned) - average_overlap(*base)
     among = distinct(pairs)
     order = among[np.argsort(-gain[among], kind="stable")].tolist()
@@ -98,25 +98,25 @@ def choose(
 
 
 def unlike(order: Sequence[int], pairs: Sequence[tuple[str, str]], count: int) -> list[int]:
-    """The first `count` numbers whose captions share no content word; fewer where all do."""
+    """Return up to `count` indices, in order, of captions that share no content word."""
     taken: list[int] = []
-    told: set[str] = set()
+    used: set[str] = set()
     for number in order:
         if len(taken) == count:
             break
-        said = set(content_roots(pairs[number][0]))
-        if not told & said:
+        words = set(content_roots(pairs[number][0]))
+        if not used & words:
             taken.append(number)
-            told |= said
+            used |= words
     return taken
 
 
 class Sheet:
-    """The canvas.
+    """The canvas of the contact sheet.
 
     Args:
-        blocks: how many pairs.
-        shown: results a row.
+        blocks: number of pairs.
+        shown: number of results per row.
         labels: names of the two models.
         k: length of the rankings.
     """
@@ -137,7 +137,7 @@ class Sheet:
         self.write((GAP, 34), how, 14, FAINT)
 
     def write(self, place: tuple[int, int], text: str, size: int, ink: str = INK) -> None:
-        """Write one line or several."""
+        """Write one or more lines of text."""
         self.draw.text(place, text, fill=ink, font=font(size))
 
     def block(
@@ -151,11 +151,11 @@ class Sheet:
         """Draw one pair.
 
         Args:
-            place: which block from the top.
+            place: index of the block from the top.
             texts: caption and paraphrase.
-            kind: why it is shown.
-            models: rankings [k] of caption and paraphrase, of base and of tuned.
-            references: pictures of the pool.
+            kind: reason for showing the pair.
+            models: rankings [k] of caption and paraphrase, for base and for tuned.
+            references: paths or URLs of the pool's pictures.
         """
         top = TITLE + place * self.height
         self.draw.line([(0, top), (self.image.width, top)], fill=OTHER)
@@ -173,7 +173,7 @@ class Sheet:
     def results(
         self, corner: tuple[int, int], ranking: Integer, others: set[int], references: Sequence[str]
     ) -> None:
-        """Draw the first results of one ranking; those that the other has too are framed."""
+        """Draw the first results of one ranking, with a frame around those in the other."""
         for number, position in enumerate(ranking[: self.shown].tolist()):
             left = corner[0] + number * (SIDE + 2 * FRAME + GAP)
             outer = (left, corner[1], left + SIDE + 2 * FRAME - 1, corner[1] + SIDE + 2 * FRAME - 1)
@@ -185,7 +185,7 @@ class Sheet:
 
 
 def thumbnail(reference: str) -> Image.Image:
-    """The whole picture on a white square; a grey one where it cannot be read."""
+    """Return the picture padded to a white square; a grey square if it cannot be read."""
     try:
         picture = open_image(reference, SIDE)
     except UserError:
@@ -194,7 +194,7 @@ def thumbnail(reference: str) -> Image.Image:
 
 
 def wrapped(text: str, width: int = 34, lines: int = 5) -> str:
-    """The text in quotes over a few lines, cut with an ellipsis where it is longer."""
+    """Return the quoted text, wrapped and truncated with an ellipsis."""
     found = textwrap.wrap(f"“{text}”", width)
     if len(found) > lines:
         found = [*found[: lines - 1], f"{found[lines - 1][: width - 1]}…"]
@@ -202,5 +202,5 @@ def wrapped(text: str, width: int = 34, lines: int = 5) -> str:
 
 
 def font(size: int) -> Any:
-    """Pillow's own font, which is there on every machine."""
+    """Return Pillow's bundled font, which is always available."""
     return ImageFont.load_default(size)

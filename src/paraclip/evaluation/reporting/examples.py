@@ -1,4 +1,4 @@
-"""Pairs of wordings with what either model finds for them, out of any benchmark that ranks."""
+"""Pairs of wordings with the rankings of each model, from any benchmark that ranks pictures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from paraclip.evaluation.scoring.metrics import average_overlap
 
 Integer = NDArray[np.integer]
 Rankings = tuple[Integer, Integer]
-"""Pool positions [pairs, k] of the first and of the second wording."""
+"""Rankings of the first and second wording, as pool positions [pairs, k]."""
 
 EACH = 30
 
@@ -21,12 +21,12 @@ class Examples:
     """All pairs of one benchmark.
 
     Args:
-        name: of the benchmark, as the report calls it.
-        pool: what is searched, in words.
-        references: pictures of the pool, paths or URLs.
+        name: name of the benchmark in the report.
+        pool: description of the pool.
+        references: paths or URLs of the pool's pictures.
         texts: both wordings of each pair.
-        kinds: what sort of rewording each is; empty where there is one sort only.
-        rankings: of each model by its label.
+        kinds: kind of rewording of each pair; empty strings if there is only one kind.
+        rankings: rankings of each model, by label.
     """
 
     name: str
@@ -38,12 +38,12 @@ class Examples:
 
 
 def examples_of(benchmark: Benchmark, scores: Mapping[str, Scores], name: str) -> Examples | None:
-    """The pairs of a benchmark, or None where it ranks no pictures of its own pool.
+    """Return the pairs of a benchmark, or None if it does not rank pictures of a pool.
 
     Args:
-        benchmark: what was run.
-        scores: of each model.
-        name: of the benchmark in the report.
+        benchmark: the benchmark that was run.
+        scores: scores of each model, by label.
+        name: name of the benchmark in the report.
     """
     if not isinstance(benchmark, Showing):
         return None
@@ -58,14 +58,14 @@ def examples_of(benchmark: Benchmark, scores: Mapping[str, Scores], name: str) -
 
 
 def overlaps(rankings: Rankings) -> NDArray[np.floating]:
-    """AO@k of each pair [pairs], 0 to 1."""
+    """Return AO@k of each pair [pairs], 0 to 1."""
     return average_overlap(*rankings)
 
 
 def most_changed(gains: NDArray[np.floating], each: int = EACH) -> list[int]:
-    """Numbers of the pairs that gained most and that lost most, at most `each` of either.
+    """Return the indices of the pairs with the largest gains and losses, up to `each` of both.
 
-    A pair that did not change is never taken. Greatest change first, equal ones by their order.
+    Unchanged pairs are excluded. Pairs are sorted by the size of the change, ties by index.
     """
     order = np.argsort(-gains, kind="stable")
     won = [int(number) for number in order[:each] if gains[number] > 0]

@@ -1,4 +1,4 @@
-"""The plot of a report's headline figures, drawn without a screen."""
+"""Plot of a report's headline metrics; needs no display."""
 
 import math
 from collections import Counter
@@ -10,14 +10,14 @@ from paraclip.evaluation.reporting.tables import figure
 from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.files import atomic_path
 
-# Okabe and Ito's colours, told apart by the colour-blind too.
+# Okabe and Ito's palette, distinguishable by colour-blind readers.
 COLOURS = ("#555555", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 MARKERS = "osD^vPX"
 PANELS_A_ROW = 3
 
 
 def plot_scores(report: Report, path: Path | str) -> None:
-    """A panel for each headline figure: a point a model, with its 95 % interval."""
+    """Plot one panel per headline metric, with one point per model and its 95 % interval."""
     lines = headlines(report)
     labels = list(report.models)
     columns = min(PANELS_A_ROW, len(lines))
@@ -37,7 +37,7 @@ def plot_scores(report: Report, path: Path | str) -> None:
 
 
 def headlines(report: Report) -> list[tuple[str, Line]]:
-    """Headline figures with a title; where a name is there twice the title says the benchmark."""
+    """Return the headline metrics with titles; duplicate names include the benchmark."""
     found = [(section.name, line) for section in report.sections for line in section.lines]
     found = [(name, line) for name, line in found if line.headline]
     names = Counter(line.name for _, line in found)
@@ -45,7 +45,7 @@ def headlines(report: Report) -> list[tuple[str, Line]]:
 
 
 def draw_panel(panel: Any, title: str, line: Line, labels: list[str], named: bool) -> None:
-    """One figure: models from top to bottom, the value written beside its point."""
+    """Draw one metric, with models from top to bottom and the value above each point."""
     for row, label in enumerate(labels):
         found = line.values[label]
         if not math.isfinite(found.value):
@@ -68,13 +68,13 @@ def draw_panel(panel: Any, title: str, line: Line, labels: list[str], named: boo
 
 
 def arms(found: Interval) -> list[list[float]]:
-    """Lengths of the interval to the left and to the right of the point."""
+    """Return the lengths of the error bar to the left and to the right of the point."""
     bounds = (found.value - found.low, found.high - found.value)
     return [[max(0.0, bound) if math.isfinite(bound) else 0.0] for bound in bounds]
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A figure of so many inches on the Agg canvas."""
+    """Create a figure on the Agg canvas; width and height are in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -84,6 +84,6 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save(drawing: Any, path: Path | str) -> None:
-    """Write it whole, 150 dots an inch."""
+    """Save the figure atomically as PNG at 150 dpi."""
     with atomic_path(path) as temporary:
         drawing.savefig(temporary, dpi=150, format="png", facecolor="white")

@@ -1,4 +1,4 @@
-"""The plot of robustness gained against standard tasks lost, for any number of models."""
+"""Plot of the trade-off between robustness and standard tasks, for any number of models."""
 
 import math
 from pathlib import Path
@@ -16,22 +16,22 @@ from paraclip.evaluation.reporting.report import Line, Report, Section
 from paraclip.evaluation.scoring.bootstrap import Interval
 
 ROBUST = "AO@"
-FIRST_OF = "paraphrased-retrieval"  # whose AO@k stands for robustness, where it was scored
-STANDARD = ("T2I R@", "top-1")  # what stands for a standard task: its last figure of that name
+FIRST_OF = "paraphrased-retrieval"  # preferred source of AO@k
+STANDARD = ("T2I R@", "top-1")  # prefixes of standard metrics; the last of each task is used
 MOST_PANELS = 6
 SIDE = 4.1
 
 
 def plot_trade_off(report: Report, base: str, path: Path | str) -> bool:
-    """A panel for each standard task: its change across, the change of AO@k upwards.
+    """Plot one panel per standard task: its change on the x axis, the change of AO@k on the y axis.
 
     Args:
-        report: of any number of models.
-        base: the model that changes are taken from; it stands at the crossing of the axes.
-        path: PNG to write.
+        report: report of any number of models.
+        base: label of the reference model, which is at the origin.
+        path: PNG file to write.
 
     Returns:
-        Whether it could be drawn: it needs AO@k, a standard task and a second model.
+        Whether the plot was drawn; it needs AO@k, a standard task and a second model.
     """
     gain, prices = robust_line(report), standard_lines(report)[:MOST_PANELS]
     others = [label for label in report.models if label != base]
@@ -62,20 +62,20 @@ def plot_trade_off(report: Report, base: str, path: Path | str) -> bool:
 
 
 def robust_line(report: Report) -> tuple[str, Line] | None:
-    """The first AO@k of paraphrased retrieval, else of any benchmark, with the benchmark's name."""
+    """Return the first AO@k, preferably of paraphrased retrieval, with the benchmark's name."""
     sections = sorted(report.sections, key=lambda section: section.name != FIRST_OF)
     found = ((section.name, line) for section in sections for line in section.lines)
     return next(((name, line) for name, line in found if line.name.startswith(ROBUST)), None)
 
 
 def standard_lines(report: Report) -> list[tuple[str, Line]]:
-    """For each benchmark of a standard task its name and its figure."""
+    """Return the name and the metric of each benchmark of a standard task."""
     found = [(section.name, standard_line(section)) for section in report.sections]
     return [(name, line) for name, line in found if line is not None]
 
 
 def standard_line(section: Section) -> Line | None:
-    """The figure of a standard task, of retrieval that of the largest k; None for other tasks."""
+    """Return the metric of a standard task (for retrieval, the largest k), or None."""
     lines = [line for line in section.lines if line.headline and line.name.startswith(STANDARD)]
     return lines[-1] if lines else None
 
@@ -83,7 +83,7 @@ def standard_line(section: Section) -> Line | None:
 def draw_trade(
     panel: Any, labels: list[str], base: str, gain: Line, price: tuple[str, Line]
 ) -> None:
-    """One standard task: a point a model, each with both intervals."""
+    """Draw one standard task, with one point and two intervals per model."""
     name, line = price
     panel.axhline(0, color="#999999", linewidth=1, zorder=0)
     panel.axvline(0, color="#999999", linewidth=1, zorder=0)
@@ -106,12 +106,15 @@ def draw_trade(
 
 
 def change(line: Line, label: str, base: str) -> Interval:
-    """The model's difference from base; nothing for base itself."""
+    """Return the model's difference from base; zero for base itself."""
     if label == base:
         return Interval(0.0, 0.0, 0.0)
     return line.differences[f"{label} - {base}"]
 
 
 def appearance(place: int) -> tuple[str, str]:
-    """Colour and marker of the model at this place; 49 pairs, the first seven differ in both."""
+    """Return colour and marker of the model at this index.
+
+    There are 49 combinations; the first seven differ in both colour and marker.
+    """
     return COLOURS[place % 7], MARKERS[(place + place // 7) % 7]

@@ -1,4 +1,4 @@
-"""Arrays of an .npz file, read with no trust in it."""
+"""Safe reading of arrays from untrusted .npz files."""
 
 import tokenize
 import zipfile
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 2 * 2**30  # bytes of all arrays unpacked
-# What zipfile, zlib and numpy's header reader raise over damaged bytes, beside ValueError.
+LARGEST = 2 * 2**30  # largest total size of the unpacked arrays, in bytes
+# Exceptions other than ValueError that zipfile, zlib and numpy raise for damaged files.
 DAMAGED = (
     *(KeyError, EOFError, NotImplementedError, SyntaxError, tokenize.TokenError),
     *(zipfile.BadZipFile, zlib.error, MemoryError, OverflowError),
@@ -18,15 +18,15 @@ DAMAGED = (
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays by name; pickled objects are refused.
+    """Read all arrays by name; pickled objects are rejected.
 
     Raises:
-        OSError: the file is missing or may not be read.
-        ValueError: it is not a regular file, is damaged, or unpacks to more than any file that
-            ParaCLIP writes.
+        OSError: if the file is missing or not readable.
+        ValueError: if the path is not a regular file, the file is damaged, or it unpacks to more
+            than 2 GiB.
     """
     if path.exists() and not path.is_file():
-        raise ValueError("it is not a regular file")  # opening a FIFO would wait for a writer
+        raise ValueError("it is not a regular file")  # opening a FIFO would block
     with path.open("rb") as stream:
         try:
             with zipfile.ZipFile(stream) as packed:

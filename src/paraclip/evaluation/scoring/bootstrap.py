@@ -1,9 +1,9 @@
-"""Percentile bootstrap over items, vectorised, seeded.
+"""Vectorised, seeded percentile bootstrap over items.
 
-A resample is a vector of weights: how often each item was drawn. Means are then products, and a
-rank correlation needs one sort in all, since the rank of a value in a resample is a running sum of
-the weights in sorted order. Two models scored on the same items with the same seed see the same
-draws, so the difference of their resamples is the paired bootstrap.
+A resample is a vector of weights, the number of times each item is drawn. Means are then matrix
+products, and a rank correlation needs only one sort, since the rank of a value in a resample is the
+cumulative sum of the weights in sorted order. Two models scored on the same items with the same
+seed use the same draws, so the difference of their resamples is the paired bootstrap.
 """
 
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 Float = NDArray[np.floating]
 Integer = NDArray[np.integer]
 
-BLOCK = 2_000_000  # weights held at a time
+BLOCK = 2_000_000  # number of weights in memory at a time
 ROUNDING = 1e-12  # a variance below this share of the mean square is rounding, not spread
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % interval.
+    """A value with its 95 % interval.
 
     Args:
-        value: on all items.
+        value: value on all items.
         low: 2.5th percentile of the resamples.
-        high: 97.5th percentile.
+        high: 97.5th percentile of the resamples.
     """
 
     value: float
@@ -39,7 +39,7 @@ class Interval:
 
 
 def interval(value: float, resampled: Float) -> Interval:
-    """The percentile interval of the resamples; NaN bounds where no resample has a value."""
+    """Return the percentile interval of the resamples; NaN bounds if no resample is finite."""
     finite = resampled[np.isfinite(resampled)]
     if not len(finite):
         return Interval(value, float("nan"), float("nan"))
@@ -48,10 +48,10 @@ def interval(value: float, resampled: Float) -> Interval:
 
 
 def resample(metric: "Metric", resamples: int, seed: int) -> Float:
-    """The metric on `resamples` draws of its items with replacement [resamples].
+    """Return the metric on `resamples` draws of its items with replacement [resamples].
 
-    Items of one cluster (captions of one picture) are drawn together; where the metric is a mean
-    over groups, each group is drawn apart and keeps its number of clusters.
+    Items of one cluster (captions of one picture) are drawn together. If the metric is a mean over
+    groups, each group is resampled separately and keeps its number of clusters.
     """
     parts = [
         _resample_group(metric, members, resamples, np.random.default_rng([seed, number]))
@@ -64,7 +64,7 @@ def resample(metric: "Metric", resamples: int, seed: int) -> Float:
 def _resample_group(
     metric: "Metric", members: Integer, resamples: int, random: np.random.Generator
 ) -> Float:
-    if not len(members):  # nothing to draw from: not defined
+    if not len(members):  # undefined without items
         return np.full(resamples, np.nan)
     items = metric.items[members]
     clusters = np.arange(len(items)) if metric.clusters is None else metric.clusters[members]
@@ -75,7 +75,7 @@ def _resample_group(
 
 
 def draws(units: int, resamples: int, random: np.random.Generator) -> Iterator[Float]:
-    """How often each unit is drawn [some resamples, units], in blocks that bound the memory."""
+    """Yield how often each unit is drawn, in blocks [resamples, units] of bounded size."""
     step = max(1, BLOCK // units)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
@@ -97,7 +97,7 @@ class WeightedMean:
 
 
 class WeightedPearson:
-    """Linear correlation of the two columns of items [items, 2] under weights."""
+    """Linear correlation of two columns [items, 2] under weights [resamples, items]."""
 
     def __init__(self, items: Float) -> None:
         first, second = (items - items.mean(axis=0)).T
@@ -109,7 +109,7 @@ class WeightedPearson:
 
 
 class WeightedSpearman:
-    """Rank correlation (ties share their mean rank) of two columns under whole weights."""
+    """Rank correlation of two columns under integer weights; ties share their mean rank."""
 
     def __init__(self, items: Float) -> None:
         self.first, self.second = _Ranks(items[:, 0]), _Ranks(items[:, 1])
@@ -131,7 +131,7 @@ class WeightedSpearman:
 
 
 class _Ranks:
-    """Ranks of a column's values in a resample, from one sort of the distinct values."""
+    """Ranks of a column's values in resamples, computed from one sort."""
 
     def __init__(self, column: Float) -> None:
         self.level = np.unique(column, return_inverse=True)[1]
@@ -139,7 +139,7 @@ class _Ranks:
         self.starts = np.searchsorted(self.level[self.order], np.arange(self.level.max() + 1))
 
     def __call__(self, weights: Float) -> Float:
-        """Mean ranks [resamples, items]; an item that was not drawn has weight 0 anyway."""
+        """Return the mean ranks [resamples, items]; items that are not drawn have weight 0."""
         at_level = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
         below = np.cumsum(at_level, axis=1) - at_level
         ranks: Float = (below + (at_level + 1) / 2)[:, self.level]
@@ -147,7 +147,7 @@ class _Ranks:
 
 
 def _ratio(first: Float, second: Float, square: Float, other: Float, product: Float) -> Float:
-    """Correlation from weighted moments; NaN where a column does not vary."""
+    """Return the correlation from weighted moments; NaN where a column is constant."""
     one, two = square - first**2, other - second**2
     varies = (one > ROUNDING * square) & (two > ROUNDING * other)
     value = np.full_like(one, np.nan)

@@ -1,8 +1,7 @@
-"""Scores of a model in a benchmark, kept on disk, so that a second run costs nothing.
+"""On-disk cache of a model's scores on a benchmark.
 
-The file's name holds a hash of all that decides the scores: weights, data, arithmetic, the files
-of the pictures, the code that scores, and the versions of the libraries under it. Other
-weights or other data never meet old scores.
+The file name contains a hash of everything that determines the scores: weights, data, arithmetic,
+picture files, scoring code and library versions. Scores of other weights or data are never reused.
 """
 
 import json
@@ -27,19 +26,19 @@ from paraclip.provenance import now, package_versions
 
 FORMAT = 2
 ARRAYS = ("items", "groups", "clusters")
-EXTRA = "array."  # before the names of the scores' arrays (rankings)
-CODE = ("data", "evaluation", "language", "models")  # rooms whose code decides a score
+EXTRA = "array."  # prefix of the names of the scores' arrays (rankings)
+CODE = ("data", "evaluation", "language", "models")  # packages whose code determines a score
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Scores and how they came about.
+    """Scores and how they were computed.
 
     Args:
-        scores: what was found.
+        scores: the scores.
         made: `time`, `seconds` and `versions` of the computation.
-        from_disk: whether an earlier run had them.
-        whole: whether the scores' arrays are there too.
+        from_disk: whether the scores were read from the cache.
+        whole: whether the scores include their arrays.
     """
 
     scores: Scores
@@ -51,7 +50,7 @@ class Kept:
 def score_once(
     benchmark: Benchmark, model: DualEncoder, folder: Path, cache: Path | None = None
 ) -> Scores:
-    """The scores of a model without their arrays; see `keep_scores`."""
+    """Return the scores of a model without their arrays; see `keep_scores`."""
     return keep_scores(benchmark, model, folder, cache, arrays=False).scores
 
 
@@ -63,18 +62,18 @@ def keep_scores(
     weights: str | None = None,
     arrays: bool = True,
 ) -> Kept:
-    """The scores of a model: those that were kept, else computed and kept.
+    """Return the scores of a model from the cache, or compute and cache them.
 
     Args:
-        benchmark: on its data.
-        model: what is scored.
-        folder: of the kept scores, made where it is missing; None keeps nothing.
+        benchmark: benchmark with its data.
+        model: model to score.
+        folder: folder of the cached scores, created if missing; None disables the cache.
         cache: folder of image features.
-        weights: hash of the model's weights, where it is known.
-        arrays: keep the scores' arrays (rankings) too; without them these are always empty.
+        weights: hash of the model's weights, if known.
+        arrays: whether to keep the scores' arrays (rankings); if False, they are always empty.
 
     Raises:
-        UserError: the model cannot be scored, the disk is full.
+        UserError: if the model cannot be scored or the disk is full.
     """
     path = None
     if folder is not None:
@@ -95,7 +94,7 @@ def keep_scores(
 
 
 def key_of(benchmark: Benchmark, model: DualEncoder, weights: str | None = None) -> str:
-    """Sixteen hex digits of everything that decides the scores."""
+    """Return a hash (16 hex digits) of everything that determines the scores."""
     decisive = {
         "format": FORMAT,
         "code": code_hash(),
@@ -112,7 +111,7 @@ def key_of(benchmark: Benchmark, model: DualEncoder, weights: str | None = None)
 
 @once
 def code_hash() -> str:
-    """Hash of the version and of the source of the rooms that score."""
+    """Return a hash of the version and of the source code that determines scores."""
     root = Path(paraclip.__file__).parent
     digest = sha256(paraclip.__version__.encode())
     for path in sorted(path for room in CODE for path in (root / room).rglob("*.*")):
@@ -123,7 +122,7 @@ def code_hash() -> str:
 
 
 def write_kept(kept: Kept, path: Path) -> None:
-    """Write every item of every metric, all arrays, and how they were made, whole or not at all."""
+    """Atomically write the items of every metric, all arrays and how they were computed."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     facts = []
     for number, metric in enumerate(kept.scores.metrics):
@@ -141,7 +140,7 @@ def write_kept(kept: Kept, path: Path) -> None:
 
 
 def read_kept(path: Path) -> Kept | None:
-    """What `write_kept` wrote; None where there is nothing or the file is damaged."""
+    """Read a file from `write_kept`; None if it does not exist or is damaged."""
     try:
         stored: dict[str, Any] = dict(read_arrays(path))
         facts = parse_json(str(stored["facts"]))

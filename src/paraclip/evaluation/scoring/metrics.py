@@ -1,4 +1,4 @@
-"""The figures themselves, as plain functions of arrays; every one returns a value for each item."""
+"""Metrics as functions of arrays; most return one value per item."""
 
 import warnings
 from collections.abc import Callable
@@ -13,12 +13,12 @@ Integer = NDArray[np.integer]
 
 
 def average_overlap(first: Integer, second: Integer) -> Float:
-    """AO@k of two ranked lists: (1/k) sum over d = 1..k of |A[:d] and B[:d]| / d.
+    """Average overlap AO@k of two rankings: (1/k) sum over d = 1..k of |A[:d] and B[:d]| / d.
 
     Source: arXiv 2402.15120, after Fagin et al. 2003 and Webber et al. 2010.
 
     Args:
-        first: pool positions [items, k], best first, no position twice in a row.
+        first: pool positions [items, k], best first, without duplicates in a row.
         second: the same for the other wording.
 
     Returns:
@@ -29,7 +29,7 @@ def average_overlap(first: Integer, second: Integer) -> Float:
 
 
 def jaccard(first: Integer, second: Integer) -> Float:
-    """JS@k of two ranked lists: |A and B| / |A or B|; arguments as for `average_overlap`."""
+    """Jaccard similarity JS@k of two rankings: |A and B| / |A or B|; see `average_overlap`."""
     shared = shared_results(first, second)
     value: Float = shared / (2 * first.shape[1] - shared)
     return value
@@ -38,13 +38,13 @@ def jaccard(first: Integer, second: Integer) -> Float:
 def rank_biased_overlap(first: Integer, second: Integer, p: float = 0.9) -> Float:
     """Extrapolated rank-biased overlap of two ranked lists (Webber et al. 2010, equation 32).
 
-    (|A and B| / k) p^k + ((1 - p) / p) sum over d = 1..k of (|A[:d] and B[:d]| / d) p^d: what lies
-    past depth k is taken to agree as much as the lists do at depth k. 1 for equal lists.
+    (|A and B| / k) p^k + ((1 - p) / p) sum over d = 1..k of (|A[:d] and B[:d]| / d) p^d. Beyond
+    depth k, the agreement is assumed to equal that at depth k. Equal lists score 1.
 
     Args:
-        first: pool positions [items, k], best first, no position twice in a row.
+        first: pool positions [items, k], best first, without duplicates in a row.
         second: the same for the other wording.
-        p: 0 to 1, how far down a reader goes; with 0.9 the first ten places weigh 86 %.
+        p: persistence, 0 to 1; with 0.9 the first ten ranks carry 86 % of the weight.
 
     Returns:
         [items], each 0 to 1.
@@ -57,15 +57,15 @@ def rank_biased_overlap(first: Integer, second: Integer, p: float = 0.9) -> Floa
 
 
 def first_changes(first: Integer, second: Integer) -> Float:
-    """1 where the two lists [items, k] begin with different results, else 0 [items]."""
+    """Return 1 where two rankings [items, k] have different first results, else 0 [items]."""
     changed: Float = (first[:, 0] != second[:, 0]).astype(np.float64)
     return changed
 
 
 def agreement(first: Integer, second: Integer) -> Float:
-    """|A[:d] and B[:d]| / d of two ranked lists at every depth d = 1..k [items, k]."""
+    """Return |A[:d] and B[:d]| / d of two rankings at every depth d = 1..k [items, k]."""
     items, k = first.shape
-    # A result at place i of A and j of B (from 0) is shared at every depth past max(i, j).
+    # A result with index i in A and j in B is shared at every depth greater than max(i, j).
     places = np.maximum(np.arange(k), places_in(first, second))
     met = np.zeros((items, k + 1), np.int64)
     np.add.at(met, (np.arange(items)[:, None], np.minimum(places, k)), 1)
@@ -74,9 +74,9 @@ def agreement(first: Integer, second: Integer) -> Float:
 
 
 def places_in(first: Integer, second: Integer) -> Integer:
-    """Place from 0 in the row of `second` of each result of `first` [items, k]; k if not there."""
+    """Return the index in `second` of each result of `first` [items, k]; k if absent."""
     items, k = first.shape
-    # Rows are told apart by a step that is larger than any position, so one search serves all.
+    # Offset each row by more than the largest position, so that one search covers all rows.
     step = 1 + max(first.max(initial=0), second.max(initial=0))
     rows = step * np.arange(items)[:, None]
     order = np.argsort(second, axis=1)
@@ -88,39 +88,39 @@ def places_in(first: Integer, second: Integer) -> Integer:
 
 
 def shared_results(first: Integer, second: Integer) -> Integer:
-    """How many results both lists hold, for each item [items]."""
+    """Return the number of results that two rankings share, for each item [items]."""
     counted: Integer = (places_in(first, second) < first.shape[1]).sum(axis=1)
     return counted
 
 
 def first_relevant(relevant: NDArray[np.bool_]) -> Integer:
-    """Place from 0 of the first right result [items]; k where there is none.
+    """Return the 0-based rank of the first correct result [items]; k if there is none.
 
     Args:
-        relevant: [items, k], whether the result at that place is right.
+        relevant: whether the result at each rank is correct [items, k].
     """
-    place: Integer = np.where(relevant.any(axis=1), relevant.argmax(axis=1), relevant.shape[1])
-    return place
+    rank: Integer = np.where(relevant.any(axis=1), relevant.argmax(axis=1), relevant.shape[1])
+    return rank
 
 
 def recall(places: Integer, k: int) -> Float:
-    """R@k for each item [items]: 1 where the first right result is among the first k, else 0."""
+    """Return R@k of each item [items]: 1 if the first correct result is in the first k, else 0."""
     return (places < k).astype(np.float64)
 
 
 def cosine(first: Float, second: Float) -> Float:
-    """Cosine of each row of unit vectors [items, width] with the row beside it, in float64."""
+    """Return the row-wise cosine of two arrays of unit vectors [items, width], in float64."""
     product: Float = (first.astype(np.float64) * second.astype(np.float64)).sum(axis=1)
     return product
 
 
 def nearer(anchor: Float, near: Float, far: Float) -> Float:
-    """1 where the anchor is nearer to `near` than to `far`; a tie is wrong.
+    """Return 1 where the anchor is closer to `near` than to `far`; a tie counts as wrong.
 
     Args:
-        anchor: unit vectors [items, width]: of the pictures, or of the captions.
-        near: what should be nearer [items, width].
-        far: what should not [items, width].
+        anchor: unit vectors [items, width] of pictures or captions.
+        near: unit vectors [items, width] that should be closer.
+        far: unit vectors [items, width] that should be farther.
 
     Returns:
         [items], each 0 or 1.
@@ -129,10 +129,10 @@ def nearer(anchor: Float, near: Float, far: Float) -> Float:
 
 
 def text_only_test(caption: Float, paraphrase: Float, negative: Float) -> Float:
-    """TOT of SugarCrepe++: 1 where the paraphrases are nearer to each other than to the negative.
+    """TOT of SugarCrepe++: 1 where the paraphrases are closer to each other than to the negative.
 
-    sim(caption, paraphrase) must beat both sim(caption, negative) and sim(paraphrase, negative);
-    a tie is wrong. Arguments are unit vectors [items, width].
+    sim(caption, paraphrase) must exceed both sim(caption, negative) and sim(paraphrase, negative);
+    a tie counts as wrong. Arguments are unit vectors [items, width].
     """
     near = cosine(caption, paraphrase)
     far = np.maximum(cosine(caption, negative), cosine(paraphrase, negative))
@@ -140,26 +140,26 @@ def text_only_test(caption: Float, paraphrase: Float, negative: Float) -> Float:
 
 
 def image_text_test(image: Float, caption: Float, paraphrase: Float, negative: Float) -> Float:
-    """ITT of SugarCrepe++: 1 where the picture is nearer to both wordings than to the negative.
+    """ITT of SugarCrepe++: 1 where the picture is closer to both wordings than to the negative.
 
-    A tie is wrong. Arguments are unit vectors [items, width].
+    A tie counts as wrong. Arguments are unit vectors [items, width].
     """
     both: Float = nearer(image, caption, negative) * nearer(image, paraphrase, negative)
     return both
 
 
 def mean(items: Float) -> float:
-    """The mean of the items; NaN where there is none."""
+    """Return the mean of the items; NaN if there are none."""
     return float(items.mean()) if len(items) else float("nan")
 
 
 def spearman(pairs: Float) -> float:
-    """Rank correlation of the two columns of [items, 2]; NaN where a column is constant."""
+    """Return the rank correlation of two columns [items, 2]; NaN if a column is constant."""
     return _correlation(stats.spearmanr, pairs)
 
 
 def pearson(pairs: Float) -> float:
-    """Linear correlation of the two columns of [items, 2]; NaN where a column is constant."""
+    """Return the linear correlation of two columns [items, 2]; NaN if a column is constant."""
     return _correlation(stats.pearsonr, pairs)
 
 
@@ -167,5 +167,5 @@ def _correlation(function: Callable[..., Any], pairs: Float) -> float:
     if len(pairs) < 2:
         return float("nan")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a constant column: the NaN says it
+        warnings.simplefilter("ignore")  # constant columns give NaN
         return float(function(pairs[:, 0], pairs[:, 1]).statistic)

@@ -1,11 +1,11 @@
-"""Exact search: the k nearest of a pool for many queries, in blocks of bounded memory.
+"""Exact search for the k nearest pool vectors of many queries, in blocks of bounded memory.
 
-A block of the pool meets a block of queries at a time, in float32. The largest score of every
-`GROUP` neighbours is taken first, so that nearly all scores are looked at once only, by one fast
-instruction; what may be among the best k is scored again in float64. So the result does not depend
-on the size of the blocks, equal vectors tie exactly, and ties break by pool position. Memory: one
-block of scores (`query_block` x `pool_block` float32, 16 MiB as it comes), one of the pool, the
-queries and the best k of each. The pool is read once, from its start to its end.
+Scores are computed in float32 for one block of the pool and one block of queries at a time. The
+maximum of every `GROUP` adjacent scores is computed first, so that nearly all scores are read only
+once; candidates for the best k are then scored again in float64. The result therefore does not
+depend on the block sizes, equal vectors tie exactly, and ties are broken by pool position. Memory:
+one block of scores (`query_block` x `pool_block` float32, 16 MiB by default), one block of the
+pool, the queries and the best k of each. The pool is read once, sequentially.
 """
 
 from math import gcd
@@ -21,9 +21,9 @@ from paraclip.progress import track
 Float = NDArray[np.floating]
 Integer = NDArray[np.int64]
 
-MARGIN = 1e-4  # more than float32 can lose in the product of two unit vectors
-GATHER = 128  # candidates scored at once in float64: what fits the second cache
-GROUP = 64  # neighbours whose largest score stands for them
+MARGIN = 1e-4  # exceeds the float32 error of the product of two unit vectors
+GATHER = 128  # candidates scored at once in float64; fits the L2 cache
+GROUP = 64  # adjacent scores represented by their maximum
 
 
 def top_k(
@@ -34,18 +34,18 @@ def top_k(
     pool_block: int = 4096,
     label: str | None = None,
 ) -> Integer:
-    """Pool positions [queries, k] of the largest dot products, best first.
+    """Return the pool positions [queries, k] of the largest dot products, best first.
 
     Args:
         queries: unit vectors [queries, width].
-        pool: unit vectors [pool, width]; may be a memory map, it is read block by block.
-        k: how many results a query, at most the size of the pool.
-        query_block: queries at a time.
-        pool_block: pool vectors at a time.
-        label: of a progress bar, or None for no bar.
+        pool: unit vectors [pool, width]; may be a memory map, since it is read in blocks.
+        k: number of results per query, at most the size of the pool.
+        query_block: number of queries per block.
+        pool_block: number of pool vectors per block.
+        label: label of the progress bar, or None for no bar.
 
     Raises:
-        UserError: the widths differ, the pool holds fewer than k vectors, or a vector is not
+        UserError: if the widths differ, the pool has fewer than k vectors, or a vector is not
             finite.
     """
     check_search(queries, pool, k)
@@ -62,12 +62,12 @@ def top_k(
 
 
 def check_search(queries: Float, pool: Float, k: int) -> None:
-    """Refuse searches that cannot be done."""
+    """Raise UserError if the widths differ or the pool has fewer than k vectors."""
     if queries.shape[1] != pool.shape[1]:
         raise UserError(
             "pool",
             f"its vectors are {pool.shape[1]} wide and this model's are {queries.shape[1]}",
-            "Cached vectors serve only models of the encoder that made them; give the pictures.",
+            "Stored vectors fit only the encoder that computed them; give the pictures instead.",
         )
     if len(pool) < k:
         raise UserError(
@@ -78,7 +78,7 @@ def check_search(queries: Float, pool: Float, k: int) -> None:
 
 
 class _Best:
-    """The best k so far of each query of a block; slots not yet filled score minus infinity."""
+    """The best k so far of each query in a block; empty slots score minus infinity."""
 
     def __init__(self, queries: NDArray[np.float32], k: int) -> None:
         self.queries, self.k = queries, k
@@ -86,18 +86,18 @@ class _Best:
         self.positions = np.full((len(queries), k), np.iinfo(np.int64).max, np.int64)
 
     def offer(self, vectors: NDArray[np.float32], start: int) -> None:
-        """Meet a block of the pool, vectors [block, width], whose first position is `start`."""
+        """Update with a block of the pool, vectors [block, width] that begin at `start`."""
         coarse = torch.from_numpy(self.queries) @ torch.from_numpy(vectors).T
         rows, columns = self._candidates(coarse)
         if len(rows):
             self._keep(rows, self._exact(rows, columns, vectors), columns + start)
 
     def _candidates(self, coarse: Tensor) -> tuple[Integer, Integer]:
-        """Rows and columns of the scores [queries, block] that may be among the best k."""
+        """Return rows and columns of the scores [queries, block] that may be among the best k."""
         grouped = coarse.view(len(coarse), -1, gcd(coarse.shape[1], GROUP))
         tops = grouped.amax(2)
         if not torch.isfinite(tops).all():
-            hint = "The weights or the file of vectors are broken; make them anew."
+            hint = "The weights or the vectors file are corrupt; create them again."
             raise UserError("search", "a vector is not finite", hint)
         bar = self._bar(coarse, tops)
         rows, groups = (tops >= bar[:, None]).nonzero(as_tuple=True)
@@ -105,16 +105,16 @@ class _Best:
         return rows[hits].numpy(), (groups[hits] * grouped.shape[2] + places).numpy()
 
     def _bar(self, coarse: Tensor, tops: Tensor) -> Tensor:
-        """What a coarse score must reach so that it may be among the best k [queries]."""
+        """Return the lowest coarse score that may be among the best k [queries]."""
         bar = torch.from_numpy(self.scores[:, -1].astype(np.float32))
-        # k groups whose largest score reaches a bar hold at least k scores that do.
+        # If the maxima of k groups reach a threshold, at least k scores do.
         source = tops if tops.shape[1] >= self.k else coarse
         if torch.isneginf(bar).any() and source.shape[1] >= self.k:
             bar = torch.maximum(bar, source.topk(self.k).values[:, -1])
         return bar - MARGIN
 
     def _exact(self, rows: Integer, columns: Integer, vectors: NDArray[np.float32]) -> Float:
-        """Dot products in float64 of the candidates, some at a time."""
+        """Return the float64 dot products of the candidates, computed in parts."""
         scores = np.empty(len(rows))
         for start in range(0, len(rows), GATHER):
             part = slice(start, start + GATHER)
@@ -123,7 +123,7 @@ class _Best:
         return scores
 
     def _keep(self, rows: Integer, scores: Float, positions: Integer) -> None:
-        """Keep the first k of each query that has candidates, by score and then by position."""
+        """Keep the best k of each query with candidates, by score and then by position."""
         touched, local = np.unique(rows, return_inverse=True)
         owners = np.concatenate([np.repeat(np.arange(len(touched)), self.k), local])
         scores = np.concatenate([self.scores[touched].ravel(), scores])

@@ -1,4 +1,4 @@
-"""Whether a difference counts: bootstrap p-values, seeds as a second level, Holm's correction."""
+"""Significance of differences: bootstrap p-values, resampling over seeds, Holm's correction."""
 
 import math
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ Float = NDArray[np.floating]
 
 
 def p_value(drawn: Float) -> float:
-    """Two-sided p-value of "no difference" from resampled differences.
+    """Return the two-sided p-value of "no difference" from resampled differences.
 
-    Twice the smaller tail beyond zero, zero itself in both tails, one added to count and number so
-    that it is never 0 (Davison and Hinkley 1997, section 4.2). It is under 0.05 where the 95 %
-    percentile interval leaves out zero.
+    It is twice the smaller tail beyond zero. Zeros count in both tails, and one is added to the
+    count and to the number of resamples, so that the p-value is never 0 (Davison and Hinkley 1997,
+    section 4.2). It is below 0.05 if the 95 % percentile interval excludes zero.
 
     Args:
-        drawn: differences [resamples]; NaN ones (not defined) are passed over.
+        drawn: differences [resamples]; NaN values (undefined) are ignored.
 
     Returns:
-        0 to 1, NaN where no resample has a value.
+        The p-value, 0 to 1; NaN if no resample is finite.
     """
     finite = drawn[np.isfinite(drawn)]
     if not len(finite):
@@ -30,35 +30,35 @@ def p_value(drawn: Float) -> float:
 
 
 def holm(found: Sequence[float]) -> list[float]:
-    """p-values adjusted for being many (Holm 1979): the chance of any false alarm stays bounded.
+    """Adjust p-values for multiple tests (Holm 1979), which bounds the family-wise error rate.
 
-    From the smallest up the i-th of m is multiplied by m - i + 1; none may fall below one before
-    it, and none passes 1. Without assumptions on how the tests depend on each other.
+    In ascending order, the i-th of m p-values is multiplied by m - i + 1. Adjusted values never
+    decrease and never exceed 1. No assumption is made on the dependence of the tests.
 
     Args:
-        found: p-values; NaN ones belong to no test and stay NaN.
+        found: p-values; NaN values are not counted as tests and stay NaN.
     """
-    order = sorted((p, place) for place, p in enumerate(found) if not math.isnan(p))
+    order = sorted((p, index) for index, p in enumerate(found) if not math.isnan(p))
     adjusted, reached = [math.nan] * len(found), 0.0
-    for rank, (p, place) in enumerate(order):
+    for rank, (p, index) in enumerate(order):
         reached = max(reached, min(1.0, (len(order) - rank) * p))
-        adjusted[place] = reached
+        adjusted[index] = reached
     return adjusted
 
 
 def over_seeds(drawn: Float, seed: int) -> Float:
-    """Resamples of the mean over seeds: runs are drawn with replacement beside the items.
+    """Resample the mean over seeds by drawing runs, as well as items, with replacement.
 
-    Items and seeds are crossed (every run meets the same items), so a resample draws both (Owen
-    2007, the pigeonhole bootstrap). The spread between few runs comes out too small by
-    (S - 1) / S; deviations from the mean are stretched by sqrt(S / (S - 1)), which sets that right.
+    Items and seeds are crossed (every run uses the same items), so a resample draws both (Owen
+    2007, the pigeonhole bootstrap). The variance between S runs is underestimated by a factor
+    (S - 1) / S; deviations from the mean are scaled by sqrt(S / (S - 1)) to correct this.
 
     Args:
-        drawn: [seeds, resamples], resamples of the items, the same draws for every seed.
-        seed: of the draws of seeds.
+        drawn: resamples of the items [seeds, resamples], with the same draws for every seed.
+        seed: random seed of the draws of runs.
 
     Returns:
-        [resamples]; with one seed the row as it is.
+        Resamples of the mean [resamples]; with one seed, its row unchanged.
     """
     seeds, resamples = drawn.shape
     if seeds == 1:

@@ -1,4 +1,4 @@
-"""Vectors of a model for a benchmark, checked: finite, and broken pictures left out by name."""
+"""Vectors of a model for a benchmark, checked to be finite; unreadable pictures are skipped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Arithmetic:
 
     Args:
         precision: fp32 or bf16 (autocast).
-        batch_size: texts at once.
-        max_broken: largest share of broken pictures that is left out instead of an error.
+        batch_size: number of texts per batch.
+        max_broken: largest share of unreadable pictures that is skipped without an error.
     """
 
     precision: str = "fp32"
@@ -35,16 +35,16 @@ class Arithmetic:
 
 
 def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, label: str) -> Float:
-    """Unit vectors float32 [texts, width].
+    """Return the unit vectors of texts, float32 [texts, width].
 
     Args:
-        model: whose text tower is asked.
-        texts: any number.
+        model: model whose text tower encodes the texts.
+        texts: texts to encode.
         how: precision and batch size.
-        label: of the progress bar.
+        label: label of the progress bar.
 
     Raises:
-        UserError: a vector is not finite.
+        UserError: if a vector is not finite.
     """
     found = encode_texts(model, list(texts), how.batch_size, label, how.precision)
     vectors = found.numpy()
@@ -55,14 +55,15 @@ def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, labe
 def image_vectors(
     model: DualEncoder, references: Sequence[str], cache: Path | None, how: Arithmetic
 ) -> tuple[Float, Integer, list[str]]:
-    """Unit vectors of the pictures that can be read.
+    """Return the unit vectors of the readable pictures.
 
     Returns:
-        vectors float32 [good, width], the places [good] of these among the references, and notes
-        on the others.
+        Vectors, float32 [good, width]; their indices in `references` [good]; and notes on the
+        pictures that were skipped.
 
     Raises:
-        UserError: more pictures are broken than `max_broken` allows, or a vector is not finite.
+        UserError: if more pictures are unreadable than `max_broken` allows, or a vector is not
+            finite.
     """
     refuse_blind(model)
     problems = Problems(how.max_broken)
@@ -78,16 +79,16 @@ def image_vectors(
 
 
 def refuse_blind(model: DualEncoder) -> None:
-    """Raise at once for a model that reads no pictures, not once for each of them.
+    """Raise an error early for a model without an image tower.
 
     Raises:
-        UserError: what the model says when it is given a picture.
+        UserError: the error of the model when it receives a picture.
     """
     model.preprocess(Image.new("RGB", (model.image_size, model.image_size)))
 
 
 def reads_pictures(model: DualEncoder) -> bool:
-    """Whether a model has an image tower at all."""
+    """Return whether a model has an image tower."""
     try:
         refuse_blind(model)
     except UserError:
@@ -96,7 +97,7 @@ def reads_pictures(model: DualEncoder) -> bool:
 
 
 def left_out(problems: Problems, total: int, things: str = "pictures") -> list[str]:
-    """A note that names the pictures that could not be read, the first 20; none if all could."""
+    """Return a note that lists the first 20 unreadable pictures, or nothing if there are none."""
     if not problems.count:
         return []
     named = "; ".join(f"{where}: {what}" for where, what in problems.listed[:MOST_NAMED])
@@ -105,9 +106,9 @@ def left_out(problems: Problems, total: int, things: str = "pictures") -> list[s
 
 
 def refuse_infinite(vectors: Float, what: str, start: int = 0) -> None:
-    """Raise where a vector holds NaN or infinity; `start` is the number of the first row."""
+    """Raise if a vector contains NaN or infinity; `start` is the number of the first row."""
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         which = f"{len(bad)} of {len(vectors):,} are not finite, the first is number"
-        hint = "The weights or the file are broken; make them anew."
+        hint = "The weights or the file are corrupt; create them again."
         raise UserError(what, f"{which} {start + int(bad[0])}", hint)
