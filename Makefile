@@ -16,10 +16,10 @@ demo: $(VENV)/builtin.stamp
 test: $(VENV)/dev.stamp lint chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-# What a change is checked with while it is written: lint, types and the tests that take no weights,
-# no research data and no processes of their own.
+# What a change is checked with while it is written: lint, types and the tests that need
+# neither weights nor research data.
 check: $(VENV)/dev.stamp lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not slow and not weights and not shared_data"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not weights and not shared_data"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

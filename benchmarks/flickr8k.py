@@ -136,9 +136,9 @@ def main() -> None:
         tuned = replace(setup.tuned, seed=seed)
         control = replace(tuned, control=True, negatives=None)
         models = {"base": load_model(str(base))}
-        for name, options in (("control", control), ("tuned", tuned)):
+        for name, training in (("control", control), ("tuned", tuned)):
             folder = out / f"{name}{kind}-{seed}"
-            models[name] = make_tuned(data, base, folder, options, setup.replay)
+            models[name] = make_tuned(data, base, folder, training, setup.replay)
         models["merged"] = make_merged(models["base"], models["tuned"], setup)
         reports[seed] = score(models, data, out / f"scores{kind}-{seed}", seed)
     write_results(reports, setup, Path(options.results))
