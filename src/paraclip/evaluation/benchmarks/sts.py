@@ -32,7 +32,7 @@ YEARS = {
     "STS16": ("answer-answer", "headlines", "plagiarism", "postediting", "question-question"),
 }
 TASKS = (*YEARS, "STS-B", "SICK-R")
-MEND = (
+HINT = (
     "Get the seven tasks in SentEval's layout (data/downstream/get_transfer_data.bash of "
     "https://github.com/facebookresearch/SentEval) and name the folder that holds STS and SICK."
 )
@@ -89,7 +89,7 @@ def read_task(folder: Path, name: str) -> Task:
     files = task_files(folder, name)
     for file in files:
         if not file.exists():
-            raise UserError(file, f"this file of {name} is missing", MEND)
+            raise UserError(file, f"this file of {name} is missing", HINT)
     if name in YEARS:
         couples = zip(files[::2], files[1::2], strict=True)
         found = [list(read_subset(texts, gold)) for texts, gold in couples]
@@ -97,7 +97,7 @@ def read_task(folder: Path, name: str) -> Task:
         found = [list(read_columns(files[0], *LAYOUTS[name]))]
     pairs = [pair for subset in found for pair in subset]
     if len(pairs) < 3:
-        raise UserError(files[0], "holds fewer than three pairs with a gold score", MEND)
+        raise UserError(files[0], "holds fewer than three pairs with a gold score", HINT)
     sizes = tuple(map(len, found)) if name in YEARS else ()
     return Task(name, tuple(pairs), text_hash(" ".join(map(file_hash, files))), sizes)
 
@@ -121,12 +121,12 @@ def read_subset(texts: Path, gold: Path) -> Iterator[Pair]:
     sentences, scores = read_lines(texts), read_lines(gold)
     if len(sentences) != len(scores):
         what = f"has {len(scores):,} lines, and {texts.name} has {len(sentences):,}"
-        raise UserError(gold, what, MEND)
+        raise UserError(gold, what, HINT)
     for number, (line, score) in enumerate(zip(sentences, scores, strict=True), start=1):
         if score.strip():
             fields = line.split("\t")
             if len(fields) < 2:
-                raise UserError(f"{texts}:{number}", "is not two sentences with a tab", MEND)
+                raise UserError(f"{texts}:{number}", "is not two sentences with a tab", HINT)
             yield fields[0], fields[1], gold_score(score, f"{gold}:{number}")
 
 
@@ -142,7 +142,7 @@ def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Ite
             continue
         fields = line.split("\t")
         if len(fields) <= max(columns):
-            raise UserError(f"{file}:{number}", f"has {len(fields)} columns", MEND)
+            raise UserError(f"{file}:{number}", f"has {len(fields)} columns", HINT)
         if fields[score].strip():
             gold = gold_score(fields[score], f"{file}:{number}")
             yield fields[first], fields[second], gold
@@ -154,7 +154,7 @@ def read_lines(file: Path) -> list[str]:
         text = read_bounded(file).decode("utf-8")
     except UnicodeDecodeError as error:
         row = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"{file}:{row}", "is not UTF-8", MEND) from None
+        raise UserError(f"{file}:{row}", "is not UTF-8", HINT) from None
     return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
 
 
@@ -165,7 +165,7 @@ def gold_score(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(where, f"{text.strip()[:40]!r} is not a gold score", MEND)
+        raise UserError(where, f"{text.strip()[:40]!r} is not a gold score", HINT)
     return value
 
 

@@ -38,7 +38,7 @@ GET = (
     "Get the JSON files of https://github.com/Sri-Harsha/scpp into sugar_crepe_pp/ of the data "
     "folder."
 )
-MEND = "Get the JSON files from https://github.com/Sri-Harsha/scpp and name their folder."
+HINT = "Get the JSON files from https://github.com/Sri-Harsha/scpp and name their folder."
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[S
     found = [read_subset(file, problems) for file in files if file.exists()]
     problems.check(sum(len(subset.rows) for subset in found) + problems.count)
     if not found:
-        raise UserError(folder, f"holds no SugarCrepe++ file ({SUBSETS[0]}.json ...)", MEND)
+        raise UserError(folder, f"holds no SugarCrepe++ file ({SUBSETS[0]}.json ...)", HINT)
     return found
 
 
@@ -91,7 +91,7 @@ def read_subset(file: Path, problems: Problems) -> Subset:
         except BrokenRow as broken:
             problems.add(where, str(broken))
     if not rows:
-        raise UserError(file, "holds no rows", MEND)
+        raise UserError(file, "holds no rows", HINT)
     return Subset(file.stem, tuple(rows), file_hash(file), tuple(images))
 
 
