@@ -17,8 +17,9 @@ from typing import Any
 from machine import RESULTS, parse_with_data
 from paraclip.files import write_text
 from paraclip.paraphrase.config import SMALL, STRONG
-from paraclip.paraphrase.filters import Judge, Question
-from paraclip.paraphrase.similarity import SentenceEncoder
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.filters.similarity import SentenceEncoder
 from paraclip.provenance import provenance
 
 STEPS = {"flickr8k_train": "photo captions", "web": "alt-texts"}

@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 
 from machine import CPU, RESULTS, facts_of, keep, markdown, taken_by
 from paraclip.data.captions import Caption
+from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.filters import Judge, Question
-from paraclip.paraphrase.openai_server import OpenAIBackend
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.prompts import make_prompt
 from paraclip.paraphrase.run import generate
 

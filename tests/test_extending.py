@@ -25,7 +25,7 @@ from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.models.encoder import DualEncoder
 from paraclip.paraphrase.backends import BACKENDS, Answer
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.filters import FILTERS, Candidate
+from paraclip.paraphrase.filters.checks import FILTERS, Candidate
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.training.losses.contrast import LOSSES, ContrastiveLoss
 
@@ -81,7 +81,7 @@ def test_a_backend(
 
     outside.Fixed = Fixed  # type: ignore[attr-defined]
     monkeypatch.setitem(BACKENDS, "fixed", "another_project:Fixed")
-    monkeypatch.setattr("paraclip.paraphrase.filters.FILTERS", {})
+    monkeypatch.setattr("paraclip.paraphrase.filters.checks.FILTERS", {})
     source = tmp_path / "captions.jsonl"
     source.write_text('{"caption": "A dog runs."}\n')
     options = {"backend": "fixed", "min_similarity": 0.0, "min_support": 0.0, "candidates": 1}
@@ -124,7 +124,8 @@ def test_a_benchmark(
 
 
 def test_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    from paraclip.paraphrase.filters import STRONG, Question, plain_reason
+    from paraclip.paraphrase.config import STRONG
+    from paraclip.paraphrase.filters.checks import Question, plain_reason
 
     def shouts(candidate: Candidate) -> bool:
         return candidate.answer.isupper()
@@ -133,5 +134,5 @@ def test_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     before = plain_reason(question, question.answer, STRONG)
     monkeypatch.setitem(FILTERS, "shouting", shouts)
     assert before != "shouting"
-    monkeypatch.setattr("paraclip.paraphrase.filters.FILTERS", {"shouting": shouts})
+    monkeypatch.setattr("paraclip.paraphrase.filters.checks.FILTERS", {"shouting": shouts})
     assert plain_reason(question, question.answer, STRONG) == "shouting"

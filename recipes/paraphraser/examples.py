@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from paraclip.paraphrase.config import Limits
-from paraclip.paraphrase.filters import Judge, Question
-from paraclip.paraphrase.similarity import SentenceEncoder
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.filters.similarity import SentenceEncoder
 
 HERE = Path(__file__).resolve().parent
 PROMPTS = HERE.parents[1] / "src/paraclip/paraphrase/adapter/prompts.json"

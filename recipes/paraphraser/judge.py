@@ -25,7 +25,7 @@ from scipy.stats import binomtest
 
 from paraclip.data.captions import Caption
 from paraclip.files import file_hash, write_text
-from paraclip.paraphrase.builtin import adapter_file
+from paraclip.paraphrase.backends.builtin import adapter_file
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.run import generate
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from paraclip.language.words import root, words
-from paraclip.paraphrase.similarity import Reading, unit
+from paraclip.paraphrase.filters.similarity import Reading, unit
 
 WIDTH = 384
 

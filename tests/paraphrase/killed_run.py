@@ -6,7 +6,7 @@ from pathlib import Path
 from generating import captions, fake_config
 
 from paraclip.paraphrase.config import SMALL
-from paraclip.paraphrase.filters import Judge
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from fake_server import FakeServer, Reply, rotate
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import BACKENDS, Answer, AnswerError, make_backend
+from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.openai_server import OpenAIBackend
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.paraphrase.run import generate_from_source, settings_of
 

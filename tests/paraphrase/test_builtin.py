@@ -8,7 +8,7 @@ import pytest
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.paraphrase import builtin
+from paraclip.paraphrase.backends import builtin
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.run import generate
 

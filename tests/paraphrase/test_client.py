@@ -16,11 +16,10 @@ from fake_server import FakeServer, response
 from raw_server import RawServer, ok, raw_server
 
 from paraclip.errors import UserError
-from paraclip.paraphrase import client
-from paraclip.paraphrase.backends import Answer, AnswerError
-from paraclip.paraphrase.client import check_address, secrets_of
+from paraclip.paraphrase.backends import Answer, AnswerError, client
+from paraclip.paraphrase.backends.client import check_address, secrets_of
+from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.openai_server import OpenAIBackend
 from paraclip.paraphrase.prompts import Prompt
 
 KEY = "sk-secret-key"

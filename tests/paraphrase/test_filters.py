@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from paraclip.language.words import words
 from paraclip.paraphrase.config import SMALL, STRONG, Limits
-from paraclip.paraphrase.filters import FILTERS, REASONS, Judge, Question, plain_reason
+from paraclip.paraphrase.filters.checks import FILTERS, Question, plain_reason
+from paraclip.paraphrase.filters.judge import REASONS, Judge
 
 CAPTION = "Two brown dogs run across a field without a leash."
 

@@ -22,7 +22,7 @@ from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
 from paraclip.paraphrase.command import generate_command
 from paraclip.paraphrase.config import SMALL, GenerateConfig
-from paraclip.paraphrase.filters import Judge
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import Summary, open_outputs
 from paraclip.paraphrase.run import check_generate_options, generate
 from paraclip.paraphrase.steps import KeptTriple, Rejected

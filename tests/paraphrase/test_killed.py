@@ -13,7 +13,7 @@ from generating import captions, fake_config
 
 from paraclip.data.triples import read_triples
 from paraclip.paraphrase.config import SMALL
-from paraclip.paraphrase.filters import Judge
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate
 
 FOLDER = Path(__file__).parent

@@ -14,7 +14,7 @@ from generating import captions, fake_config
 from paraclip.errors import UserError
 from paraclip.paraphrase.command import generate_command
 from paraclip.paraphrase.config import SMALL, GenerateConfig
-from paraclip.paraphrase.filters import Judge
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import optional_files, summary_of
 from paraclip.paraphrase.run import generate, generate_async
 

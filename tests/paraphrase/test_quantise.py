@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paraclip.paraphrase.builtin import fast_weights, requantise
+from paraclip.paraphrase.backends.builtin import fast_weights, requantise
 
 gguf: Any = pytest.importorskip("gguf", reason="the package gguf is not installed")
 KINDS = gguf.GGMLQuantizationType

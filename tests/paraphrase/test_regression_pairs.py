@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from paraclip.paraphrase.config import STRONG
-from paraclip.paraphrase.filters import Judge, Question
-from paraclip.paraphrase.similarity import SentenceEncoder
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.filters.similarity import SentenceEncoder
 
 HERE = Path(__file__).parent
 

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from paraclip.paraphrase.filters import Question, Verdict
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.steps import SIMILARITY_MARGIN, JudgingDesk, choose_candidate, main_reason
 
 

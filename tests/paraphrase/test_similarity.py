@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from paraclip.paraphrase import similarity
-from paraclip.paraphrase.similarity import Reading, SentenceEncoder
+from paraclip.paraphrase.filters import similarity
+from paraclip.paraphrase.filters.similarity import Reading, SentenceEncoder
 
 
 class Counting(SentenceEncoder):

@@ -1,7 +1,8 @@
 """Small word lists of English as captions use it: numbers, colours, negation, kinds of things.
 
-They are not a dictionary. A word that is not listed is compared by its vector (`filters.py`). A
-listed word is judged more exactly: "pooch" is a dog and "pony" is not, however near their vectors.
+They are not a dictionary. A word that is not listed is compared by its vector
+(`filters/similarity.py`). A listed word is judged more exactly: "pooch" is a dog and "pony" is not,
+however near their vectors.
 """
 
 from dataclasses import dataclass, field

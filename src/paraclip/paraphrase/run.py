@@ -20,7 +20,7 @@ from paraclip.errors import UserError
 from paraclip.files import text_hash, write_text
 from paraclip.paraphrase.backends import Backend, check_backend, make_backend
 from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
-from paraclip.paraphrase.filters import Judge
+from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import (
     FAILED,

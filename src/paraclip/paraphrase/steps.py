@@ -13,7 +13,8 @@ from paraclip.files import text_hash
 from paraclip.language.words import overlap
 from paraclip.paraphrase.backends import Answer, AnswerError, Backend
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.filters import Judge, Question, Verdict
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge, Verdict
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.prompts import make_prompt
 

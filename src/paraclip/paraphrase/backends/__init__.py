@@ -9,8 +9,8 @@ from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
 
 BACKENDS = {
-    "builtin": "paraclip.paraphrase.builtin:BuiltInBackend",
-    "openai": "paraclip.paraphrase.openai_server:OpenAIBackend",
+    "builtin": "paraclip.paraphrase.backends.builtin:BuiltInBackend",
+    "openai": "paraclip.paraphrase.backends.openai_server:OpenAIBackend",
 }
 """Name for `--backend` -> "module:Class", imported at the first use. The class is a `Backend` that
 takes a `GenerateConfig`."""

@@ -8,7 +8,7 @@ import openai
 
 from paraclip.errors import UserError, printable
 from paraclip.paraphrase.backends import Answer, AnswerError
-from paraclip.paraphrase.client import (
+from paraclip.paraphrase.backends.client import (
     BoundedClient,
     check_address,
     http,

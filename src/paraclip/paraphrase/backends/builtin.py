@@ -19,8 +19,8 @@ from paraclip.errors import UserError
 from paraclip.files import atomic_path, cache_folder, file_hash
 from paraclip.models.hub import wheel_file
 from paraclip.paraphrase.backends import Answer
+from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
-from paraclip.paraphrase.openai_server import OpenAIBackend
 from paraclip.paraphrase.prompts import Prompt
 
 SLOT_TOKENS = {"short": 224, "paper": 512, "few-shot": 1024}

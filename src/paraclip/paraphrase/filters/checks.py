@@ -1,8 +1,4 @@
-"""Decides which answers are paraphrases, and gives the first reason against each other one.
-
-Checks without a model come first (empty, refusal, copy, length, numbers, colours, negation), then
-those on MiniLM's vectors (new content, lost content, drift).
-"""
+"""The checks without a model: pure functions, each with its reason in `FILTERS`."""
 
 import re
 from collections import Counter
@@ -15,8 +11,7 @@ from paraclip.language import lexicon
 from paraclip.language import words as english
 from paraclip.language.relations import doubtful_reason
 from paraclip.language.roles import roles_changed
-from paraclip.paraphrase.config import STRONG, Limits
-from paraclip.paraphrase.similarity import Reading, SentenceEncoder, meaning_reason
+from paraclip.paraphrase.config import Limits
 
 EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
 REFUSAL = re.compile(
@@ -31,37 +26,6 @@ CHATTER = re.compile(
     r"in plain words|the user|you (?:can|could|asked|provided))\b|:\s*$|</?\w+>|\{\w+\}",
     re.IGNORECASE,
 )
-WRAPPING = re.compile(
-    r"""^\s*(?:
-      (?:sure|certainly|of\s+course|okay|ok|absolutely|great)\b[^:\n]{0,40}[!,.:]\s+
-      | (?:here\s+is|here's|here\s+are|this\s+is)\s[^:\n]{0,80}:\s*
-      | (?:the\s+|a\s+|my\s+)?(?:possible\s+|concise\s+|new\s+)?(?:paraphrased?|rephrased|reworded|
-        rewritten|revised|caption|answer|output|sentence|version|step\s*\d)
-        (?:\s+(?:caption|sentence|version|text|is))?(?:\s*\d)?\s*:\s*
-      | [-*•]\s+ | \(?\d{1,2}[.)]\s+(?=\D)
-    )""",
-    re.IGNORECASE | re.VERBOSE,
-)
-QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`", "«": "»"}
-EMPHASIS = re.compile(r"(?:\*{1,3}|_{1,3})([^*_]+)(?:\*{1,3}|_{1,3})")
-EDGES = " \t\r\n"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The filters' result for one answer.
-
-    Args:
-        text: the answer, cleaned.
-        reason: None if it is a paraphrase, else one of `REASONS`.
-        similarity: MiniLM cosine with the source; NaN where a check without a model failed.
-        overlap: share of content words in common with the source, 0 to 1.
-    """
-
-    text: str
-    reason: str | None
-    similarity: float
-    overlap: float
 
 
 @dataclass(frozen=True)
@@ -79,92 +43,6 @@ class Question:
     answer: str
     caption: str = ""
     cut: bool = False
-
-
-class Judge:
-    """Judges answers with one set of limits.
-
-    Args:
-        limits: thresholds of the checks.
-        encoder: MiniLM; loaded at the first use if not given.
-
-    Raises:
-        UserError: the MiniLM wheel is not installed (at the first answer that needs it).
-    """
-
-    def __init__(self, limits: Limits = STRONG, encoder: SentenceEncoder | None = None) -> None:
-        self.limits = limits
-        self._encoder = encoder
-
-    @property
-    def encoder(self) -> SentenceEncoder:
-        """MiniLM, loaded at the first use."""
-        if self._encoder is None:
-            self._encoder = SentenceEncoder()
-        return self._encoder
-
-    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
-        """One verdict for each question, in order; MiniLM encodes all texts together."""
-        cleaned = [clean(question.answer) for question in questions]
-        plain = [
-            plain_reason(question, text, self.limits)
-            for question, text in zip(questions, cleaned, strict=True)
-        ]
-        texts = {
-            text
-            for question, answer, reason in zip(questions, cleaned, plain, strict=True)
-            if reason is None
-            for text in (question.source, question.caption, answer)
-            if text
-        }
-        read = dict(zip(texts, self.encoder.read(list(texts)), strict=True)) if texts else {}
-        return [
-            self._verdict(question, answer, reason, read)
-            for question, answer, reason in zip(questions, cleaned, plain, strict=True)
-        ]
-
-    def _verdict(
-        self, question: Question, answer: str, reason: str | None, read: dict[str, Reading]
-    ) -> Verdict:
-        shared = english.overlap(question.source, answer)
-        if reason is not None:
-            return Verdict(answer, reason, float("nan"), shared)
-        source, reading = read[question.source], read[answer]
-        caption = read.get(question.caption)
-        similarity = float(source.vector @ reading.vector)
-        reason = meaning_reason(source, reading, caption, self.limits)
-        if reason is None and similarity < self.limits.similarity:
-            reason = "drift"
-        return Verdict(answer, reason, similarity, shared)
-
-
-def clean(answer: str) -> str:
-    """The first line of the paraphrase without wrapping, with single spaces.
-
-    Idempotent: cleaning a cleaned text changes nothing.
-    """
-    text = answer
-    while True:
-        inner = _without_wrapping(text)
-        if inner == text:
-            return text
-        text = inner
-
-
-def _without_wrapping(text: str) -> str:
-    """Remove one layer of wrapping; a text without any stays the same."""
-    text = text.strip(EDGES)
-    bare = WRAPPING.sub("", text, count=1).strip(EDGES)
-    if bare != text:
-        return bare
-    lines = [line for line in text.splitlines() if line.strip(EDGES)]
-    text = " ".join(lines[0].split()) if lines else ""
-    emphasis = EMPHASIS.fullmatch(text)
-    if emphasis:
-        text = emphasis[1]
-    if len(text) >= 2 and QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
-        text = text[1:-1]
-    return text.strip(EDGES)
 
 
 @dataclass(frozen=True)
@@ -318,4 +196,3 @@ FILTERS: dict[str, Filter] = {
     "gender": lambda candidate: not same_gender(candidate.source_words, candidate.answer_words),
     "roles": lambda candidate: roles_changed(candidate.source_words, candidate.answer_words),
 }
-REASONS = (*FILTERS, "relation", "new content", "lost content", "drift")
