@@ -1,0 +1,111 @@
+"""The recipe of `clip-small` makes a model that ParaCLIP and open_clip load like any other."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from recipes.clip_small import pretrain
+from tiny_models import draw
+from torch.nn.functional import normalize
+
+from paraclip.models.loading import load_model
+from paraclip.models.mini import Mini
+from paraclip.models.openclip import ClipSpec, build_clip
+
+pytestmark = pytest.mark.weights
+SMALL = pretrain.CONFIG | {
+    "embed_dim": 16,
+    "text_cfg": pretrain.CONFIG["text_cfg"] | {"width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    """Twelve pictures in Flickr8k's layout, eight of them to learn from."""
+    folder = tmp_path_factory.mktemp("drawn")
+    (folder / "images").mkdir()
+    rows = []
+    for shape in ("disc", "square"):
+        for colour in ("red", "green", "blue", "black", "orange", "purple"):
+            name = f"{shape}-{colour}.png"
+            draw(folder / "images" / name, shape, colour)
+            rows += [(name, f"a {colour} {shape} ."), (name, f"{shape} on paper , {colour}")]
+    names = list(dict.fromkeys(name for name, _ in rows))
+    (folder / "train_images.txt").write_text("\n".join(names[:8]))
+    with (folder / "captions.csv").open("w", newline="") as lines:
+        csv.writer(lines).writerows([("image", "caption"), *rows])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(drawn) -> Path:
+    """The folder of a model with a tiny text tower after two passes."""
+    options = replace(pretrain.OPTIONS, epochs=2, batch_size=8)
+    return pretrain.pretrain(drawn, drawn / "out", options, SMALL)
+
+
+@pytest.fixture(scope="module")
+def picture(drawn) -> Image.Image:
+    return Image.open(drawn / "images" / "disc-red.png").convert("RGB")
+
+
+def test_the_configuration_states_clips_text_tower():
+    clip = build_clip(ClipSpec("clip-small", pretrain.CONFIG, pretrain.PREPROCESSING))
+    assert len(clip.text.transformer.resblocks) == 4
+    assert clip.text.token_embedding.weight.shape == (49408, 256)
+    assert clip.text.num_pos == 77
+    assert clip.visual.head.proj.weight.shape == (256, 1280)
+
+
+def test_the_trunk_gives_the_vectors_of_the_wheel(picture):
+    model, mini = pretrain.untrained(SMALL, 0), Mini.from_wheels()
+    with torch.no_grad():
+        own = model.embed_pixels(model.preprocess(picture)[None])
+        other = mini.embed_pixels(mini.preprocess(picture)[None])
+    assert torch.allclose(own, other, atol=1e-4)
+
+
+def test_training_changes_the_text_tower_and_the_projection_alone(trained):
+    before, after = pretrain.untrained(SMALL, 0), load_model(str(trained), "cpu")
+    same = {
+        name: torch.equal(value, after.state_dict()[name])
+        for name, value in before.state_dict().items()
+    }
+    assert all(same[name] for name in same if name.startswith("image_tower.trunk"))
+    assert not same["image_tower.head.proj.weight"]
+    assert not same["text_tower.transformer.resblocks.0.mlp.c_fc.weight"]
+
+
+def test_open_clip_loads_it_with_the_same_vectors(trained, picture):
+    ours = load_model(f"local-dir:{trained}", "cpu")
+    theirs, _, transform = open_clip.create_model_and_transforms(f"local-dir:{trained}")
+    theirs.eval()
+    text = open_clip.get_tokenizer(f"local-dir:{trained}")(["a red disc"])
+    with torch.no_grad():
+        assert torch.equal(transform(picture), ours.preprocess(picture))
+        image = theirs.encode_image(transform(picture)[None], normalize=True)
+        own = ours.embed_pixels(ours.preprocess(picture)[None])
+        assert torch.allclose(image, ours.project_images(own), atol=1e-5)
+        words = ours.encode_tokens(ours.tokenize(["a red disc"]).ids)
+        assert torch.allclose(theirs.encode_text(text, normalize=True), words, atol=1e-5)
+
+
+def test_the_checkpoint_of_the_training_holds_the_same_weights(trained):
+    folder = load_model(str(trained), "cpu").state_dict()
+    own = load_model(str(trained / "training" / "last.safetensors"), "cpu").state_dict()
+    assert folder.keys() == own.keys()
+    assert all(torch.equal(value, own[name]) for name, value in folder.items())
+
+
+def test_the_command_takes_the_options(drawn, capsys, monkeypatch):
+    monkeypatch.setattr(pretrain, "CONFIG", SMALL)
+    out = drawn / "command"
+    arguments = ["--data", str(drawn), "--out", str(out), "--epochs", "1", "--batch-size", "8"]
+    pretrain.main([*arguments, "--seed", "3"])
+    assert str(out) in capsys.readouterr().out
+    vectors = load_model(str(out), "cpu").encode_tokens(torch.tensor([[49406, 320, 49407]]))
+    assert torch.allclose(normalize(vectors, dim=-1), vectors, atol=1e-5)
