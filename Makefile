@@ -9,11 +9,11 @@ DATA ?=
 # Options of `paraclip quickstart`: make demo ARGS="--paraphrase 2000 --fresh"
 ARGS ?=
 
-.PHONY: demo check test lint clean chromium
+.PHONY: demo check test lint clean chromium postgres
 demo: $(VENV)/builtin.stamp
 	$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
 
-test: $(VENV)/dev.stamp lint chromium
+test: $(VENV)/dev.stamp lint chromium postgres
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 # What a change is checked with while it is written: lint, types and the tests that need
@@ -38,7 +38,7 @@ $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes,crosscheck,benchmarks,tags]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes,crosscheck,benchmarks,tags,search,postgres]'
 	@touch $@
 
 # The page of examples is tested in Chromium; without it (no root, no apt-get) that test is skipped.
@@ -48,6 +48,14 @@ chromium:
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
 		--no-install-recommends chromium; } >/dev/null 2>&1; } || \
 		echo "No Chromium: the test that drives the page of examples is skipped."
+
+# Tests start a server of their own; without it (no root, no apt-get) they are skipped.
+postgres:
+	@ls /usr/share/postgresql/*/extension/vector.control >/dev/null 2>&1 || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
+		--no-install-recommends postgresql-17 postgresql-17-pgvector; } >/dev/null 2>&1; } || \
+		echo "No PostgreSQL with pgvector: the tests that need them are skipped."
 
 clean:
 	rm -rf $(VENV) build dist
