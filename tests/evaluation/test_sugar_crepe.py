@@ -118,7 +118,20 @@ def test_both_wordings_must_beat_the_negative_in_the_picture(tmp_path: Path) -> 
     found = {metric.name: metric for metric in scores.metrics}
     assert found["ITT"].value() == found["ITT swap_obj"].value() == pytest.approx(2 / 3)
     assert [name for name, metric in found.items() if metric.headline] == ["TOT", "ITT"]
+    assert found["ITT Swap"].value() == found["ITT"].value() and "ITT Replace" not in found
     assert scores.notes == ["ITT is of 3 of 3 rows, over 3 pictures"]
+
+
+def test_replace_and_swap_are_reported_apart_each_subset_with_equal_weight(tmp_path: Path) -> None:
+    folder = write_plus_plus(tmp_path) / "sugar_crepe_pp"
+    rows = json.loads((folder / "swap_obj.json").read_text())
+    (folder / "replace_att.json").write_text(json.dumps(rows[:1]))
+    (folder / "replace_obj.json").write_text(json.dumps(rows[1:]))
+    scores = sugar_crepe_pp.load(tmp_path, Arithmetic()).score(ColourEncoder(noise=0.1), None)
+    found = {metric.name: metric.value() for metric in scores.metrics}
+    assert found["ITT Replace"] == pytest.approx((1 + 1 / 2) / 2)
+    assert found["ITT Swap"] == pytest.approx(2 / 3)
+    assert found["TOT Replace"] == (found["TOT replace_att"] + found["TOT replace_obj"]) / 2
 
 
 def test_a_part_of_the_pictures_gives_a_part_of_the_rows_and_no_headline(tmp_path: Path) -> None:

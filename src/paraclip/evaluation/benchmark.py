@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.evaluation.scoring import metrics
+from paraclip.evaluation.scoring.bootstrap import sampled_spearman
 from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.models.encoder import DualEncoder
 
@@ -21,11 +22,12 @@ LOWER_IS_BETTER = frozenset(("first result changes",))
 Role = Literal["robust", "standard"]
 """Whether tuning should improve a benchmark ("robust") or must not degrade it ("standard")."""
 
-Statistic = Literal["mean", "spearman", "pearson"]
+Statistic = Literal["mean", "spearman", "pearson", "sampled_spearman"]
 VALUES: dict[str, Callable[[Float], float]] = {
     "mean": metrics.mean,
     "spearman": metrics.spearman,
     "pearson": metrics.pearson,
+    "sampled_spearman": sampled_spearman,
 }
 
 
@@ -35,7 +37,8 @@ class Metric:
 
     Args:
         name: name in the report, including k ("AO@10").
-        items: [items] for a mean, [items, 2] for a correlation (similarity, gold score).
+        items: [items] for a mean, [items, 2] for a correlation (similarity, gold score), [items, 3]
+            for a sampled one (with the number of the query).
         statistic: statistic computed over the items.
         groups: group numbers [items], for a mean over groups (macro); or numbers of group and
             part [items, 2], with equal weights for groups and for the parts within each group

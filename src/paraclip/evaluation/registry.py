@@ -51,6 +51,7 @@ BENCHMARKS: dict[str, Entry] = {
     "sugar-crepe": Entry(".benchmarks.sugar_crepe:load", "composition"),
     "sugar-crepe-pp": Entry(".benchmarks.sugar_crepe_pp:load", "composition", ("quick",)),
     "sts": Entry(".benchmarks.sts:load", "text", ("paper", "quick")),
+    "cxc": Entry(".benchmarks.cxc:load", "text"),
     "variations": Entry(".sources:variations", "robustness", configured=True),
     "scenes": Entry(".benchmarks.scenes:load_scenes", "robustness", ("quick",)),
     "probes": Entry(".benchmarks.scenes:load_probes", "robustness", ("quick",)),

@@ -4,6 +4,9 @@ Dumpala et al. 2024 (CC BY 4.0). There is one file per subset. Each row has `cap
 (same meaning), `negative_caption` (similar words, different meaning), and `filename`, its picture
 in COCO 2017 val.
 
+Replace subsets change a word, swap subsets exchange two; models fail them differently, so TOT and
+ITT of each kind are reported beside the means.
+
 TOT, text only: sim(caption, caption2) must exceed both sim(caption, negative) and sim(caption2,
 negative). ITT, image and text: sim(image, caption) and sim(image, caption2) must both exceed
 sim(image, negative). A tie counts as wrong. Chance level is one third for both.
@@ -33,6 +36,7 @@ Float = NDArray[np.floating]
 
 COLUMNS = ("caption", "caption2", "negative_caption")
 SUBSETS = ("replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")
+KINDS = ("replace", "swap")
 NEEDS = ("sugar_crepe_pp",)
 GET = (
     "Get the JSON files of https://github.com/Sri-Harsha/scpp into sugar_crepe_pp/ of the data "
@@ -161,11 +165,20 @@ class SugarCrepePlusPlus:
         self, name: str, right: Float, groups: NDArray[np.integer],
         clusters: NDArray[np.integer] | None, headline: bool,
     ) -> list[Metric]:  # fmt: skip
-        """Return the macro mean, the micro mean and the mean of each subset."""
+        """Return the macro mean, the micro mean, and the means of each kind and subset."""
         found = [
             Metric(name, right, groups=groups, clusters=clusters, headline=headline),
             Metric(f"{name} micro", right, clusters=clusters, headline=False),
         ]
+        kinds = np.array([subset.name.partition("_")[0] for subset in self.subsets])[groups]
+        for kind in KINDS:
+            own = kinds == kind
+            together = None if clusters is None else clusters[own]
+            part = Metric(
+                f"{name} {kind.title()}", right[own], groups=groups[own], clusters=together,
+                headline=False,
+            )  # fmt: skip
+            found += [part] if own.any() else []
         for number in np.unique(groups):
             own = groups == number
             label, together = self.subsets[number].name, None if clusters is None else clusters[own]

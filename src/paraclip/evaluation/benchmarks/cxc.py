@@ -1,0 +1,189 @@
+"""Crisscrossed Captions, text to text: how alike people find two captions, and what is retrieved.
+
+Parekh et al. 2021 (https://github.com/google-research-datasets/Crisscrossed-Captions, free for any
+purpose; the captions are COCO's, CC BY 4.0). Pairs are of one picture (`c2c_cocaption`: two people
+describe the same scene) or of two that look alike (`c2c_isim`); each has the mean of five people's
+similarity, 0 to 5. Three questions:
+
+CxC-STS       Do cosines agree with the scores? Rank correlation over samples of the captions.
+pairs         Do two people's wordings of one scene retrieve the same pictures? AO@k and JS@k of the
+              pairs of one picture with a score of at least 4, and of at least 4.5.
+graded        Is retrieval the more alike the more alike people find the pair? Rank correlation of
+consistency   AO@k with the score. A model that gives every query the same pictures fails it.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.data.captions import BrokenRow, clean_text, require
+from paraclip.data.images import pictures_hash
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Metric, Role, Scores, numbered
+from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
+from paraclip.evaluation.inputs.pool import Pool, read_pool, refuse_missing
+from paraclip.evaluation.inputs.rows import Values, good_rows, read_rows
+from paraclip.evaluation.scoring import metrics
+from paraclip.evaluation.scoring.ranking import top_k
+from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, text_vectors
+from paraclip.files import file_hash
+from paraclip.models.encoder import DualEncoder
+
+Float = NDArray[np.floating]
+
+K = 10
+THRESHOLDS = (4.0, 4.5)
+SAME_PICTURE = "c2c_cocaption"
+COLUMNS = ("image_1", "image_2", "caption", "caption2", "score", "sampling")
+MOST = 5.0
+NEEDS = ("cxc/sts.csv", "flickr8k/images")
+GET = (
+    "Join data/sts_test.csv of https://github.com/google-research-datasets/Crisscrossed-Captions "
+    "with COCO's captions into cxc/sts.csv (image_1, image_2, caption, caption2, score, sampling), "
+    "and get Flickr8k's pictures into flickr8k/images/ of the data folder."
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One pair of captions.
+
+    Args:
+        images: names of their pictures.
+        texts: both captions; the first is the query.
+        score: mean of people's similarity, 0 to 5.
+        same_picture: whether both describe the same picture.
+    """
+
+    images: tuple[str, str]
+    texts: tuple[str, str]
+    score: float
+    same_picture: bool
+
+
+def read_judged(file: Path, problems: Problems | None = None) -> list[Judged]:
+    """Read the pairs.
+
+    Raises:
+        UserError: if the file or a column is missing, too many rows are invalid, or there are
+            fewer than three pairs.
+    """
+    problems = Problems() if problems is None else problems
+    if not file.exists():
+        raise UserError(file, "there is no such file", GET)
+    for where, values in read_rows(str(file), Problems(1.0)):
+        for name in COLUMNS:
+            require(list(values), name, "text", where)
+        break
+    judged, _ = good_rows(file, judged_pair, problems)
+    if len(judged) < 3:
+        raise UserError(file, "holds fewer than three pairs", GET)
+    return judged
+
+
+def judged_pair(values: Values, where: str) -> Judged:
+    """Make a pair of the values of a row."""
+    score = score_of(values.get("score"))
+    first, second = (clean_text(values.get(name), name) for name in ("caption", "caption2"))
+    pictures = str(values.get("image_1")), str(values.get("image_2"))
+    return Judged(pictures, (first, second), score, values.get("sampling") == SAME_PICTURE)
+
+
+def score_of(value: Any) -> float:
+    """Parse a similarity.
+
+    Raises:
+        BrokenRow: if it is not a number from 0 to 5.
+    """
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        score = math.nan
+    if not 0 <= score <= MOST:
+        raise BrokenRow(f"the score is not a number from 0 to 5: {str(value)[:20]!r}")
+    return score
+
+
+class CrissCrossed:
+    """CxC-STS, consistency on people's pairs, and graded consistency.
+
+    Args:
+        judged: pairs from `read_judged`.
+        pool: pictures to search.
+        hash: of the file of pairs.
+        how: how vectors are computed.
+
+    Raises:
+        UserError: if the pool has fewer than 10 pictures, or too many of them are missing.
+    """
+
+    role: Role = "robust"
+    name = "cxc"
+
+    def __init__(
+        self, judged: list[Judged], pool: Pool, hash: str, how: Arithmetic | None = None
+    ) -> None:
+        self.judged, self.searched, self.how = judged, pool, how or Arithmetic()
+        checked_cutoffs((K,), pool)
+        refuse_missing(pool.references, self.how.max_broken)
+        self.pictures = pool.references
+        self.score_of_pair = np.array([pair.score for pair in judged])
+        self.same = np.array([pair.same_picture for pair in judged])
+        self.clusters = numbered([pair.images[0] for pair in judged])
+        self.queries = numbered([pair.texts[0] for pair in judged])
+        counts = {f"{least:g}": int(self.at_least(least).sum()) for least in THRESHOLDS}
+        told = ", ".join(f"{count:,} of one picture at {x} or more" for x, count in counts.items())
+        self.pool = f"{len(judged):,} pairs ({told}), over {pool.describe()}"
+        self.data: dict[str, Any] = {
+            "pairs_hash": hash, "pairs": len(judged), "pairs_at_least": counts, "k": K,
+            "pool": pool.name, "pool_size": len(pool), "pool_hash": pool.hash,
+            "pictures_hash": pictures_hash(self.pictures),
+        }  # fmt: skip
+
+    def at_least(self, least: float) -> NDArray[np.bool_]:
+        """Return which pairs [pairs] are of one picture and have at least this score."""
+        return self.same & (self.score_of_pair >= least)
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """Encode every caption once, search the pool and compute the metrics."""
+        images, places, notes = image_vectors(model, self.searched.references, cache, self.how)
+        known: dict[str, int] = {}
+        sides = np.array([[known.setdefault(text, len(known)) for text in pair.texts]
+                          for pair in self.judged])  # fmt: skip
+        vectors = text_vectors(model, list(known), self.how, "CxC")
+        ranked = places[top_k(vectors, images, K, label="search")]
+        first, second = sides.T
+        cosines = metrics.cosine(vectors[first], vectors[second])
+        return Scores(self.figures(cosines, ranked[first], ranked[second]), notes=notes)
+
+    def figures(
+        self, cosines: Float, first: metrics.Integer, second: metrics.Integer
+    ) -> list[Metric]:
+        """Return the metrics of cosines [pairs] and the rankings [pairs, k] of both captions."""
+        overlap, shared = metrics.average_overlap(first, second), metrics.jaccard(first, second)
+        judged = np.stack([cosines, self.score_of_pair, self.queries], axis=1)
+        graded = np.stack([overlap, self.score_of_pair], axis=1)
+        found = [
+            Metric("CxC-STS", judged, "sampled_spearman", clusters=self.queries),
+            Metric("graded consistency", graded, "spearman", clusters=self.clusters),
+        ]
+        for least in THRESHOLDS:
+            own, label = self.at_least(least), f"CxC ≥ {least:g}"
+            near = self.clusters[own]
+            found.append(Metric(f"AO@{K} {label}", overlap[own], clusters=near))
+            found.append(Metric(f"JS@{K} {label}", shared[own], clusters=near))
+        plain = judged[:, :2]
+        found.append(Metric("CxC-STS, all pairs", plain, "spearman", headline=False))
+        return found
+
+
+def load(data: Path, how: Arithmetic) -> CrissCrossed:
+    """Load the pairs from the data folder, over the pictures of Flickr8k."""
+    file = data / NEEDS[0]
+    judged = read_judged(file, Problems(how.max_broken))
+    return CrissCrossed(judged, read_pool(data / NEEDS[1]), file_hash(file), how)

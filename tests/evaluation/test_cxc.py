@@ -1,0 +1,157 @@
+"""Crisscrossed Captions: reading, the published correlation, people's pairs, graded consistency."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from colour_encoder import ColourEncoder, draw_pictures
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Metric
+from paraclip.evaluation.benchmarks import cxc
+from paraclip.evaluation.registry import load
+from paraclip.evaluation.scoring.bootstrap import WeightedBySample, resample, sampled_spearman
+from paraclip.evaluation.scoring.vectors import Arithmetic
+
+DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
+WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")
+HEADER = "image_1,image_2,caption,caption2,score,sampling"
+ROWS = (
+    "1,1,red,red,5,c2c_cocaption",
+    "1,1,green,green,4.2,c2c_cocaption",
+    "2,2,blue,white,4.6,c2c_cocaption",
+    "2,3,red,red,4.9,c2c_isim",
+    "4,4,red,blue,0,c2c_cocaption",
+    "5,6,green,white,1.5,c2c_isim",
+)
+
+
+def write(folder: Path, *rows: str, header: str = HEADER) -> Path:
+    """A data folder with these rows, and twenty pictures of four colours."""
+    draw_pictures(folder / "flickr8k" / "images")
+    (folder / "cxc").mkdir()
+    (folder / "cxc" / "sts.csv").write_text("\n".join([header, *rows]) + "\n")
+    return folder
+
+
+def scored(folder: Path, model: ColourEncoder) -> dict[str, Metric]:
+    benchmark = load("cxc", folder, Arithmetic())
+    return {metric.name: metric for metric in benchmark.score(model, None).metrics}
+
+
+def test_pairs_of_one_picture_above_a_score_count(tmp_path: Path) -> None:
+    found = scored(write(tmp_path, *ROWS), ColourEncoder())
+    values = {name: metric.value() for name, metric in found.items()}
+    assert len(found["AO@10 CxC ≥ 4"].items) == 3  # not the pair of two pictures
+    assert len(found["AO@10 CxC ≥ 4.5"].items) == 2
+    same, other = found["JS@10 CxC ≥ 4"].items[:2], found["JS@10 CxC ≥ 4"].items[2]
+    assert same.tolist() == [1, 1] and other < 1
+    assert values["AO@10 CxC ≥ 4.5"] < values["AO@10 CxC ≥ 4"]
+    assert [name for name, metric in found.items() if not metric.headline] == ["CxC-STS, all pairs"]
+
+
+def test_graded_consistency_is_the_rank_correlation_of_overlap_and_score(tmp_path: Path) -> None:
+    graded = scored(write(tmp_path, *ROWS), ColourEncoder())["graded consistency"]
+    assert graded.value() == pytest.approx(spearmanr(*graded.items.T).statistic)
+    assert graded.value() > 0
+    assert graded.items[:, 1].tolist() == [5, 4.2, 4.6, 4.9, 0, 1.5]
+    assert graded.clusters is not None and len(set(graded.clusters)) == 4  # by first picture
+
+
+def test_a_model_that_always_answers_the_same_has_no_graded_consistency(tmp_path: Path) -> None:
+    model = ColourEncoder()
+    model.text_tower.weight.data[:] = 1.0
+    found = scored(write(tmp_path, *ROWS), model)
+    assert found["AO@10 CxC ≥ 4"].value() == 1
+    assert np.isnan(found["graded consistency"].value())
+
+
+def test_the_report_names_pairs_and_pool(tmp_path: Path) -> None:
+    benchmark = load("cxc", write(tmp_path, *ROWS), Arithmetic())
+    told = "6 pairs (3 of one picture at 4 or more, 2 of one picture at 4.5 or more), over 20 pict"
+    assert benchmark.pool.startswith(told)
+    assert benchmark.data["pairs_at_least"] == {"4": 3, "4.5": 2}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("1,1,red,red,six,c2c_cocaption", "not a number from 0 to 5: 'six'"),
+        ("1,1,red,red,5.1,c2c_cocaption", "not a number from 0 to 5"),
+        ("1,1,red,red,nan,c2c_cocaption", "not a number from 0 to 5"),
+        ("1,1,red, ,5,c2c_cocaption", "caption2 is empty"),
+    ],
+)
+def test_a_broken_row_is_named(tmp_path: Path, row: str, message: str) -> None:
+    file = write(tmp_path, *ROWS, row) / "cxc" / "sts.csv"
+    problems = Problems(1.0)
+    assert len(cxc.read_judged(file, problems)) == 6
+    assert problems.count == 1 and message in str(problems.listed[0])
+    with pytest.raises(UserError, match="1 of 7 rows"):
+        cxc.read_judged(file)
+
+
+def test_missing_columns_files_and_pairs_are_errors(tmp_path: Path) -> None:
+    file = write(tmp_path, *ROWS[:2]) / "cxc" / "sts.csv"
+    with pytest.raises(UserError, match="fewer than three pairs"):
+        cxc.read_judged(file)
+    file.write_text("image_1,image_2,caption,score\n1,1,red,5\n")
+    with pytest.raises(UserError, match="caption2"):
+        cxc.read_judged(file)
+    with pytest.raises(UserError, match="no such file"):
+        cxc.read_judged(tmp_path / "none.csv")
+
+
+def slow_sampled(items: np.ndarray, samples: int, random: np.random.Generator) -> float:
+    """The published procedure, one sample at a time."""
+    queries = np.unique(items[:, 2])
+    found = []
+    for _ in range(samples):
+        half = random.permutation(queries)[: len(queries) // 2]
+        rows = [random.choice(np.flatnonzero(items[:, 2] == query)) for query in half]
+        found.append(spearmanr(items[rows, 0], items[rows, 1]).statistic)
+    return float(np.mean(found))
+
+
+def test_the_sampled_correlation_is_the_published_procedure() -> None:
+    random = np.random.default_rng(0)
+    queries = random.integers(0, 60, 150)
+    gold = random.normal(size=150) + queries / 30
+    similar = gold + random.normal(size=150)
+    items = np.stack([similar, gold, queries], axis=1)
+    slow = slow_sampled(items, 2000, random)
+    assert sampled_spearman(items) == pytest.approx(slow, abs=0.01)
+    assert sampled_spearman(items) == sampled_spearman(items)
+    (whole,) = WeightedBySample(items)(np.ones((1, len(items))))
+    assert whole == pytest.approx(slow, abs=0.02)
+
+
+@given(seed=st.integers(0, 1000))
+def test_with_one_pair_a_query_resamples_are_plain(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    pairs = random.integers(0, 9, (20, 2)).astype(np.float64)  # ties are many
+    items = np.column_stack([pairs, np.arange(20)])
+    sampled = resample(Metric("a", items, "sampled_spearman", clusters=np.arange(20)), 20, seed)
+    plain = resample(Metric("a", pairs, "spearman", clusters=np.arange(20)), 20, seed)
+    assert sampled == pytest.approx(plain, nan_ok=True)
+
+
+def test_few_queries_or_a_constant_column_have_no_sampled_correlation() -> None:
+    items = np.column_stack([np.arange(6.0), np.arange(6.0), [0, 0, 1, 1, 2, 2]])
+    assert np.isnan(sampled_spearman(items))
+    items = np.column_stack([np.ones(8), np.arange(8.0), np.arange(8)])
+    assert np.isnan(sampled_spearman(items))
+
+
+@pytest.mark.shared_data
+@WITH_DATA
+def test_the_real_pairs_are_those_that_are_known() -> None:
+    judged = cxc.read_judged(DATA / "cxc" / "sts.csv")
+    same = np.array([pair.score for pair in judged if pair.same_picture])
+    assert len(judged) == 17_203
+    assert [int((same >= least).sum()) for least in cxc.THRESHOLDS] == [1863, 352]
