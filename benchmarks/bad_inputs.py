@@ -164,9 +164,10 @@ def finish(one: Running, taken: float) -> Outcome:
     with suppress(ProcessLookupError):
         os.killpg(one.child.pid, signal.SIGKILL)
     one.child.join()
-    told = one.folder / "errors.txt"
-    errors = told.read_text("utf-8", "replace") if told.is_file() else ""
-    errors = errors.replace(f"{one.folder}/", "").replace(f"{one.folder.parent}/", "")
+    stderr = one.folder / "errors.txt"
+    errors = stderr.read_text("utf-8", "replace") if stderr.is_file() else ""
+    for folder in (one.folder, one.folder.parent, tempfile.gettempdir()):
+        errors = errors.replace(f"{folder}/", "")
     kind = "hang" if hung else kind_of(one.child.exitcode, errors)
     shutil.rmtree(one.folder, ignore_errors=True)
     lines = errors.strip().splitlines()
