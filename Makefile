@@ -9,7 +9,10 @@ DATA ?=
 # Options of `paraclip quickstart`: make demo ARGS="--paraphrase 2000 --fresh"
 ARGS ?=
 
-.PHONY: demo check test lint clean chromium postgres
+# Cells of the study: make study CELLS="a/main/*/0"; see benchmarks/study.py
+CELLS ?= *
+
+.PHONY: demo check test lint study clean chromium postgres
 demo: $(VENV)/builtin.stamp
 	$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
 
@@ -40,6 +43,10 @@ $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes,crosscheck,benchmarks,tags,search,postgres]'
 	@touch $@
+
+# Everything that docs/results.md shows of the study; resumable, hours on 2 cores.
+study: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/study.py --cells $(foreach cell,$(CELLS),'$(cell)')
 
 # The page of examples is tested in Chromium; without it (no root, no apt-get) that test is skipped.
 chromium:

@@ -14,6 +14,7 @@ from paraclip.ablation.plan import (
     control_of,
     key_of,
     make_plan,
+    model_content,
     read_by_control,
 )
 from paraclip.ablation.table import describe_row
@@ -90,6 +91,34 @@ def test_the_placebo_grid_differs_in_its_paraphrases_alone(tmp_path):
     assert [row.name for row in plan.rows] == ["base", "control", "paraphrases", "placebo"]
     real, placebo = plan.rows[2:]
     assert replace(real.options, shuffle_paraphrases=True) == placebo.options
+
+
+def test_the_reference_is_a_variant_that_all_others_name(tmp_path):
+    path = tmp_path / "grid.toml"
+    variants = "[variants.a]\n[variants.placebo]\nshuffle_paraphrases = true\n"
+    path.write_text(f'reference = "placebo"\n{HEAD}{variants}')
+    named = {row.name: row.reference for row in planned(path, tmp_path).rows}
+    assert named == {"base": None, "control": None, "a": "placebo", "placebo": None}
+    alone = planned(path, tmp_path, variants=("a",)).rows
+    assert [row.reference for row in alone] == [None, None, None]
+    path.write_text(f'reference = "plcebo"\n{HEAD}{variants}')
+    with pytest.raises(UserError, match=r"reference: 'plcebo' is no variant.*Did you mean placebo"):
+        read_grid(path)
+
+
+def test_a_folder_as_a_base_is_known_by_its_files(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text("{}")
+    (folder / "weights.safetensors").write_text("one")
+    before = model_content(str(folder))
+    assert model_content(f"local-dir:{folder}") == ["local-dir", *before[1:]]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "open_clip_config.json").write_text("{}")
+    (other / "weights.safetensors").write_text("two")
+    assert model_content(str(other)) != before and len(before) == 3
+    assert model_content("mini") == ["mini"]
 
 
 def test_rewordings_of_the_same_captions_share_one_control(tmp_path):

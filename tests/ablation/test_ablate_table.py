@@ -96,6 +96,23 @@ def test_means_and_paired_differences_by_hand():
     assert found.seeds == {"base": (), "control": (0, 1), "good": (0, 1), "bad|er": (0, 1)}
 
 
+def test_a_row_is_compared_with_the_reference_as_well():
+    placebo = GridRow("placebo", "tuned", RUN, base="base", control="control")
+    rows = (BASE, CONTROL, placebo, replace(GOOD, reference="placebo"))
+    values = {"base": 50.0, "control_0": 48.0, "placebo_0": 52.0, "good_0": 55.0}
+    found, draws = scored(**values)
+    results = assemble_results(rows, found, [figure()], draws)
+    entry = results.entries["good", 0]
+    assert [change.against for change in entry.changes] == ["base", "control", "placebo"]
+    assert entry.reference.difference == Interval(3, 3, 3)
+    assert results.entries["placebo", 0].reference is None
+    assert entry_cell(entry).endswith("▲↑△")
+    worse = replace(entry.reference, difference=Interval(-3, -3, -3))
+    assert entry_cell(replace(entry, reference=worse)).endswith("▲↑▽")
+    assert "△ ▽: better or worse than placebo." in results_table(results, 1000)
+    assert sum(x.adjusted > x.p for x in results.changes) > 0, "Holm counts all of them"
+
+
 def test_marks_by_hand():
     found = made()
     verdicts = {

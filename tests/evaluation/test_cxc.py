@@ -15,6 +15,8 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric
 from paraclip.evaluation.benchmarks import cxc
 from paraclip.evaluation.registry import load
+from paraclip.evaluation.reporting.stored import read_stored
+from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.scoring.bootstrap import WeightedBySample, resample, sampled_spearman
 from paraclip.evaluation.scoring.vectors import Arithmetic
 
@@ -146,6 +148,17 @@ def test_few_queries_or_a_constant_column_have_no_sampled_correlation() -> None:
     assert np.isnan(sampled_spearman(items))
     items = np.column_stack([np.ones(8), np.arange(8.0), np.arange(8)])
     assert np.isnan(sampled_spearman(items))
+
+
+def test_a_stored_report_gives_the_correlation_back(tmp_path: Path) -> None:
+    more = [f"{n},{n},red hat {n},blue sea {n * n},{n / 5},c2c_cocaption" for n in range(20)]
+    benchmark = load("cxc", write(tmp_path, *more), Arithmetic())
+    evaluate({"base": ColourEncoder()}, [benchmark], tmp_path / "out", {"resamples": 10})
+    stored = read_stored(tmp_path / "out")
+    line = next(x for x in stored.report.sections[0].lines if x.name == "CxC-STS")
+    metric = stored.metric("cxc", line, "base")
+    assert metric.items.shape == (20, 3) and metric.statistic == "sampled_spearman"
+    assert 100 * metric.value() == pytest.approx(line.values["base"].value, abs=1e-3)
 
 
 @pytest.mark.shared_data

@@ -46,11 +46,13 @@ class GridOptions:
         seeds: of training; each variant is trained once with each.
         figures: names of the figures in the table, in order; empty for every headline figure.
         same_captions: train only on captions that are in all triples files of the grid.
+        reference: name of a variant with which the others are compared as well, such as a placebo.
     """
 
     seeds: tuple[Seed, ...] = (0, 1, 2)
     figures: tuple[str, ...] = ()
     same_captions: bool = False
+    reference: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,9 @@ def read_grid(path: Path | str) -> Grid:
         raise UserError(path, "has no variant", "Add a table such as [variants.all].")
     if not head.seeds:
         raise UserError(f"{path}: seeds", "is empty", "Give at least one, such as [0].")
+    if head.reference is not None and head.reference not in tables["variants"]:
+        hint = nearest(head.reference, list(tables["variants"]))
+        raise UserError(f"{path}: reference", f"{head.reference!r} is no variant", hint)
     evaluation = checked(tables["evaluation"], EvaluateConfig, f"{path} [evaluation]")
     refuse(evaluation, OF_COMMAND, f"{path} [evaluation]", "the command line decides it")
     variants = {

@@ -48,6 +48,7 @@ class GridRow:
         merge: share of tuned in the scored model; None for tuned itself.
         base: name of the row of its base.
         control: name of the row of its control; None for controls.
+        reference: name of a further row with which it is compared, or None.
     """
 
     name: str
@@ -56,6 +57,7 @@ class GridRow:
     merge: float | None = None
     base: str | None = None
     control: str | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def make_plan(grid: Grid, config: AblateConfig, scratch: Path | None = None) -> 
     out = Path(config.out or ALL_GRIDS / grid.path.stem)
     folder = Path(config.cells or (out if config.out else ALL_GRIDS) / "cells")
     variants = dict(variant_rows(grid, config, scratch or out))
-    rows = with_bases_and_controls(variants)
+    rows = with_bases_and_controls(variants, grid.head.reference)
     for row in rows:
         check_options(row.options)
     seeds = tuple(dict.fromkeys(config.seeds or grid.head.seeds))
@@ -155,8 +157,10 @@ def control_of(options: TrainConfig) -> TrainConfig:
     return replace(options, control=True, one_step=True, **unread)
 
 
-def with_bases_and_controls(variants: dict[str, GridRow]) -> tuple[GridRow, ...]:
-    """Bases, controls, then variants with the names of their base and control.
+def with_bases_and_controls(
+    variants: dict[str, GridRow], reference: str | None = None
+) -> tuple[GridRow, ...]:
+    """Bases, controls, then variants with the names of their base, control and reference.
 
     The first base is called "base", a further one "base of VARIANT"; likewise controls.
     """
@@ -169,7 +173,8 @@ def with_bases_and_controls(variants: dict[str, GridRow]) -> tuple[GridRow, ...]
         options = control_of(row.options)
         new = GridRow(first_name("control", controls, name), "control", options, base=base.name)
         control = controls.setdefault(key_of(options), new)
-        linked.append(replace(row, base=base.name, control=control.name))
+        further = reference if reference in variants and name != reference else None
+        linked.append(replace(row, base=base.name, control=control.name, reference=further))
     return (*bases.values(), *controls.values(), *linked)
 
 
@@ -214,8 +219,11 @@ def content_or_name(path: str) -> str:
 
 
 def model_content(name: str) -> list[str]:
-    """A model's name; for a file the architecture and the hash."""
+    """A model's name; for a file the architecture and the hash, for a folder those of its files."""
     architecture, _, file = name.rpartition(":")
+    if Path(file).is_dir():
+        files = sorted(path for path in Path(file).iterdir() if path.is_file())
+        return [architecture, *(content(str(path)) for path in files)]
     return [architecture, content(file)] if Path(file).is_file() else [name]
 
 

@@ -1,5 +1,7 @@
 """Figures of the rows over seeds, and their differences from base and control.
 
+Differences from a further row, the reference, come where the grid names one.
+
 Intervals and differences come from one bootstrap: all cells use the same draws of the items, on
 which all were scored, and runs are drawn as a second level. All p-values of the table, over rows,
 figures and both comparisons, are one family for Holm's correction.
@@ -76,16 +78,19 @@ class TableEntry:
         value: mean over the seeds in percent, with its interval.
         base: difference from base; None for base itself and while base is not scored.
         control: difference from the control, with the seeds that both have.
+        reference: difference from the grid's reference, with the seeds that both have.
     """
 
     value: Interval
     base: Change | None = None
     control: Change | None = None
+    reference: Change | None = None
 
     @property
     def changes(self) -> list[Change]:
         """The differences that are not None."""
-        return [change for change in (self.base, self.control) if change is not None]
+        found = (self.base, self.control, self.reference)
+        return [change for change in found if change is not None]
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,8 @@ class Column:
         """The row's value and its differences."""
         values, drawn = self.runs(row, list(self.scored[row.name]))
         value = interval(float(values.mean()), over_seeds(drawn, self.draws.seed))
-        return TableEntry(value, self.change(row, row.base), self.change(row, row.control))
+        others = (row.base, row.control, row.reference)
+        return TableEntry(value, *(self.change(row, name) for name in others))
 
     def change(self, row: GridRow, name: str | None) -> Change | None:
         """Difference of a row from another, with the seeds that both have; base has no seed."""
@@ -229,7 +235,12 @@ def corrected(entries: dict[tuple[str, int], TableEntry]) -> dict[tuple[str, int
         return None if change is None else replace(change, adjusted=next(adjusted))
 
     return {
-        key: replace(entry, base=with_adjusted(entry.base), control=with_adjusted(entry.control))
+        key: replace(
+            entry,
+            base=with_adjusted(entry.base),
+            control=with_adjusted(entry.control),
+            reference=with_adjusted(entry.reference),
+        )
         for key, entry in entries.items()
     }
 

@@ -26,6 +26,7 @@ FORMAT = "paraclip-ablation-1"
 PLOTS = ("scores.png", "trade_off.png")
 AGAINST_CONTROL = {1: "▲", -1: "▼", 0: ""}
 AGAINST_BASE = {1: "↑", -1: "↓", 0: ""}
+AGAINST_REFERENCE = {1: "△", -1: "▽", 0: ""}
 LEGEND = (
     "Percent, mean over seeds, with the 95 % interval of a bootstrap over items and seeds. "
     "▲ ▼: better or worse than the control with the same settings; ↑ ↓: than base. A mark stands "
@@ -55,6 +56,7 @@ def row_cells(results: Results, row: GridRow) -> list[str]:
 def entry_cell(entry: TableEntry) -> str:
     """A figure with interval and marks: `70.1 [68.9, 71.3] ▲↑`."""
     marks = AGAINST_CONTROL[verdict(entry.control)] + AGAINST_BASE[verdict(entry.base)]
+    marks += AGAINST_REFERENCE[verdict(entry.reference)]
     return f"{spread(entry.value)} {marks}".rstrip()
 
 
@@ -70,6 +72,8 @@ def remarks(results: Results, resamples: int) -> list[str]:
         for row in results.rows
         if (others := [x for x in (row.control, row.base) if x not in (None, "base", "control")])
     ]
+    references = {row.reference for row in results.rows if row.reference is not None}
+    notes += [f"△ ▽: better or worse than {name}." for name in sorted(references)]
     tests = sum(math.isfinite(change.p) for change in results.changes)
     if tests * 2 / (resamples + 1) >= LEVEL:
         notes.append(

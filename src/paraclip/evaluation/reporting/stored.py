@@ -75,7 +75,8 @@ def fit_together(
 ) -> bool:
     """Whether the arrays of a figure have the shapes and types that `Metric` declares."""
     wide = (len(items), 2) if items.ndim else ()
-    if items.dtype.kind not in "fiub" or items.shape != (wide if statistic != "mean" else wide[:1]):
+    columns = {"mean": (), "sampled_spearman": (3,)}.get(statistic, (2,))
+    if items.dtype.kind not in "fiub" or items.shape != (*wide[:1], *columns):
         return False
     return (
         groups is None or (groups.dtype.kind in "iu" and groups.shape in (wide[:1], wide))

@@ -1,0 +1,222 @@
+"""The study: what tuning on paraphrases gains, and why, under the protocol of `docs/results.md`.
+
+    PARACLIP_DATA=folder python benchmarks/study.py                         # everything, hours
+    PARACLIP_DATA=folder python benchmarks/study.py --cells 'a/main/*/0'    # a part
+    PARACLIP_DATA=folder python benchmarks/study.py --cells none            # tables alone
+
+A cell is BASE/GRID/ROW/SEED, such as `a/main/consistent/2`; the base's own is `a/main/base`. Grids
+are the files of `study/development/`, which choose settings, and `study/report/`, which report
+with settings frozen. Bases: a, `clip-small` of `recipes/clip_small`; b, `mini` aligned on the same
+captions. A finished cell is not repeated and a killed one resumes; every grid that has a finished
+cell gets `results/study_BASE_GRID.json` and `.md`, and a plot in `docs/images/`.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+
+from flickr8k import SETUPS, make_base
+from machine import RESULTS, keep, parse_with_data, say
+from paraclip.ablation.cells import CellEvaluation
+from paraclip.ablation.config import AblateConfig
+from paraclip.ablation.grid import Grid, read_grid
+from paraclip.ablation.plan import Cell, make_plan
+from paraclip.ablation.results import assemble_results, scored_by_row
+from paraclip.ablation.study import Study
+from paraclip.ablation.table import as_report
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.reporting.plots import plot_scores
+from paraclip.files import cache_folder, locked
+from study_sets import HOW, SETS
+from study_tables import LABELS, KeptDraws, as_json, tables, task_labels, wanted_figures
+from study_triples import named_files
+
+ROOT = Path(__file__).parents[1]
+GRIDS = Path(__file__).parent / "study"
+IMAGES = ROOT / "docs" / "images"
+RESAMPLES = {"development": 1_000, "report": 12_000}
+"""So many that Holm's correction over the differences of a table leaves marks possible."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run of the study reads and writes.
+
+    Args:
+        data: research data.
+        out: folder of bases, triples, cells and draws.
+        results: folder of tables and JSON.
+        images: folder of plots.
+    """
+
+    data: Path
+    out: Path
+    results: Path = RESULTS
+    images: Path = IMAGES
+
+
+def clip_small(place: Place) -> Path:
+    """The folder of base a, pre-trained unless it is there."""
+    folder = place.out / "clip-small"
+    if not (folder / "open_clip_config.json").exists():
+        sys.path.insert(0, str(ROOT))
+        from recipes.clip_small import pretrain
+
+        pretrain.main(["--data", str(place.data / "flickr8k"), "--out", str(folder)])
+    return folder
+
+
+def aligned_mini(place: Place) -> Path:
+    """The checkpoint of base b, aligned unless it is there."""
+    return make_base(place.data, place.out / "mini", SETUPS["consistent"])
+
+
+BASES: Mapping[str, Callable[[Place], Path]] = {"a": clip_small, "b": aligned_mini}
+
+
+class Part(Study):
+    """A grid of which the wanted cells alone are run.
+
+    Attributes:
+        base: letter of the base.
+        patterns: of the names of the wanted cells.
+    """
+
+    base: str
+    patterns: Sequence[str]
+
+    def unfinished(self) -> Iterator[tuple[int, Cell]]:
+        """Wanted cells that are not finished, with their numbers."""
+        for number, cell in super().unfinished():
+            if self.is_wanted(cell):
+                yield number, cell
+
+    def is_wanted(self, cell: Cell) -> bool:
+        """Whether a pattern names the cell."""
+        name = cell_name(self.base, self.plan.grid, cell)
+        return any(fnmatch(name, pattern) for pattern in self.patterns)
+
+    def write(self) -> None:
+        """Nothing after each cell: the tables are made once, at the end."""
+
+
+def cell_name(base: str, grid: Grid, cell: Cell) -> str:
+    """BASE/GRID/ROW/SEED; without a seed for a base."""
+    seed = "" if cell.seed is None else f"/{cell.seed}"
+    return f"{base}/{grid.path.stem}/{cell.row.name}{seed}"
+
+
+def kind_of(path: Path) -> str:
+    """`development` or `report`: which sets score a grid."""
+    return path.parent.name
+
+
+def grid_files(folder: Path) -> list[Path]:
+    """Grids in the order in which they are run: development first, then main, then the others."""
+    found = [*folder.glob("development/*.toml"), *folder.glob("report/*.toml")]
+    return sorted(found, key=lambda path: (kind_of(path), path.stem != "main", path.stem))
+
+
+def study_of(path: Path, base: str, place: Place, sets: Sequence[Benchmark]) -> Part:
+    """The study of a grid on a base, with its triples written."""
+    grid = read_grid(path)
+    options = [{**grid.common, **variant} for variant in grid.variants.values()]
+    names = {str(one.get("triples", "strong")) for one in options}
+    folder = place.out / kind_of(path)
+    config = AblateConfig(
+        grid=str(path), model=str(BASES[base](place)),
+        triples=named_files(names, place.data, place.out / "triples"),
+        out=str(folder / base / grid.path.stem), cells=str(folder / base / "cells"),
+        resamples=RESAMPLES[kind_of(path)],
+    )  # fmt: skip
+    settings = {
+        "k": (10,), "precision": HOW.precision, "seed": 0, "resamples": 100,
+        "cache": cache_folder() / "image_features", "results": cache_folder() / "results",
+    }  # fmt: skip
+    plan = make_plan(grid, config)
+    part = Part(plan, CellEvaluation(sets, settings), config)
+    part.base = base
+    return part
+
+
+def run_grid(path: Path, base: str, place: Place, patterns: Sequence[str]) -> list[str]:
+    """Run the wanted cells of a grid and write its results; returns the failed cells."""
+    if not any(is_part(pattern, base, path.stem) for pattern in patterns):
+        return []
+    if "none" in patterns and not (place.out / kind_of(path) / base / "cells").is_dir():
+        return []
+    part = study_of(path, base, place, SETS[kind_of(path)](place.data))
+    part.patterns = patterns
+    with locked(part.plan.root):
+        part.find()
+        for number, cell in list(part.unfinished()):
+            say(f"[{number}/{len(part.plan.cells)}] {cell_name(base, part.plan.grid, cell)}")
+            part.attempt(cell)
+    if part.finished:
+        write_results(part, place)
+    return part.failed_names()
+
+
+def is_part(pattern: str, base: str, grid: str) -> bool:
+    """Whether a pattern may name cells of this grid; `none` names none and is a part of all."""
+    head = "/".join(pattern.split("/")[:2])
+    return pattern in ("*", "none") or fnmatch(f"{base}/{grid}", head)
+
+
+def write_results(part: Part, place: Place) -> None:
+    """Write the table, the JSON and the plot of what is finished."""
+    kind, grid = kind_of(part.plan.grid.path), part.plan.grid
+    draws = KeptDraws(part.config.resamples, place.out / "draws")
+    first = next(iter(part.finished.values()))
+    scored, rows = scored_by_row(part.finished), part.plan.rows
+    results = assemble_results(rows, scored, wanted_figures(first, LABELS), draws)
+    single = assemble_results(rows, scored, wanted_figures(first, task_labels()), draws)
+    name = f"study_{part.base}_{grid.path.stem}".replace("-", "_")
+    options = {row: dict(variant) for row, variant in grid.variants.items()}
+    facts = {
+        "sets": {section.name: section.pool for section in first.report.sections},
+        "settings": {"common": grid.common, "variants": options},
+        "figures": as_json(results), "tasks": as_json(single), "failed": part.failed_names(),
+    }  # fmt: skip
+    keep(name, place.results, tables(results), kind=kind, base=part.base, **facts)
+    if single.figures:
+        keep(f"{name}_tasks", place.results, tables(single), base=part.base)
+    report = as_report(replace(results, figures=results.figures), first.report.sections)
+    place.images.mkdir(parents=True, exist_ok=True)
+    plot_scores(report, place.images / f"{name}.png")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--cells", nargs="+", default=["*"], help="patterns of BASE/GRID/ROW/SEED")
+    made.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the runs")
+    made.add_argument("--results", type=Path, default=RESULTS, help="folder of table and JSON")
+    made.add_argument("--images", type=Path, default=IMAGES, help="folder of plots")
+    return made
+
+
+def main() -> int:
+    """Every grid on every base, as far as it is wanted."""
+    options = parse_with_data(parser())
+    place = Place(Path(options.data), options.out, options.results, options.images)
+    failed: list[str] = []
+    for base in BASES:
+        for path in grid_files(GRIDS):
+            try:
+                failed += run_grid(path, base, place, options.cells)
+            except UserError as error:
+                failed.append(f"{base}/{path.stem}: {error}")
+    for name in failed:
+        print(f"failed: {name}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
