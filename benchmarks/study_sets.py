@@ -36,7 +36,7 @@ from paraclip.files import file_hash, text_hash
 
 DEVELOPMENT_SUBSETS = ("replace_obj",)
 REPORT_SUBSETS = ("replace_att", "swap_obj")
-HOW = Arithmetic("bf16")
+HOW = Arithmetic("fp32")
 
 
 def development_sets(data: Path) -> list[Benchmark]:
@@ -45,6 +45,7 @@ def development_sets(data: Path) -> list[Benchmark]:
     return [
         consistency("pairs-sugar-crepe-pp", sugar_pairs(data, DEVELOPMENT_SUBSETS), pool),
         consistency("pairs-flickr8k", half(flickr_pairs(data), first=True), pool),
+        consistency("pairs-people", people_pairs(data), pool),
         text_test(data, DEVELOPMENT_SUBSETS),
         sts_development_set(data),
         retrieval(data, "dev"),
@@ -98,6 +99,20 @@ def sugar_pairs(data: Path, subsets: tuple[str, ...]) -> Pairs:
 def flickr_pairs(data: Path) -> Pairs:
     """500 test captions of Flickr8k, each with a paraphrase by a strong LLM."""
     return read_pairs(data / "paraphrases" / "flickr8k_test.jsonl")
+
+
+def people_pairs(data: Path) -> Pairs:
+    """The first two captions of each picture of Flickr8k's development split."""
+    names = read_names(data / "flickr8k" / "dev_images.txt")
+    captions = read_captions(str(data / "flickr8k" / "captions.csv"))
+    shown = gallery(captions, "Flickr8k dev", names)
+    texts: dict[int, list[str]] = {}
+    for owner, text in zip(shown.owners, shown.captions, strict=True):
+        texts.setdefault(owner, []).append(text)
+    ids = tuple(Path(name).name for name in shown.references)
+    first, second = (tuple(texts[n][place] for n in range(len(ids))) for place in (0, 1))
+    name = "two people's captions of each picture, Flickr8k dev"
+    return Pairs(name, ids, first, second, text_hash("\n".join([*first, *second])))
 
 
 def half(pairs: Pairs, first: bool) -> Pairs:

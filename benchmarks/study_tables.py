@@ -24,6 +24,8 @@ LABELS: Mapping[tuple[str, str], str] = {
     ("pairs-sugar-crepe-pp", "JS@10"): "JS@10, SugarCrepe++ pairs (LLM)",
     ("pairs-flickr8k", "AO@10"): "AO@10, Flickr8k pairs (LLM)",
     ("pairs-flickr8k", "JS@10"): "JS@10, Flickr8k pairs (LLM)",
+    ("pairs-people", "AO@10"): "AO@10, pairs of Flickr8k dev (people)",
+    ("pairs-people", "JS@10"): "JS@10, pairs of Flickr8k dev (people)",
     ("cxc", "AO@10 CxC ≥ 4"): "AO@10, CxC pairs ≥ 4 (people)",
     ("cxc", "JS@10 CxC ≥ 4"): "JS@10, CxC pairs ≥ 4 (people)",
     ("cxc", "AO@10 CxC ≥ 4.5"): "AO@10, CxC pairs ≥ 4.5 (people)",

@@ -16,7 +16,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,9 @@ from torch.nn.functional import normalize
 
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.inputs.pool import read_names
-from paraclip.files import write_text
+from paraclip.files import cache_folder, write_text
 from paraclip.models.checkpoint import export
+from paraclip.models.feature_cache import FeatureCache, identity
 from paraclip.models.hub import IMAGE_PACKAGE, IMAGE_WEIGHTS, wheel_file
 from paraclip.models.loading import load_model
 from paraclip.models.mini import BACKBONE, load_backbone
@@ -33,7 +34,7 @@ from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.models.tensors import hash_tensors
 from paraclip.training.align import align
 from paraclip.training.config import AlignOptions, RunSettings
-from paraclip.training.prepare import prepare_captions
+from paraclip.training.prepare import TrainingData, prepare_captions
 
 NAME = "clip-small"
 CONFIG: dict[str, Any] = {
@@ -114,16 +115,31 @@ def pretrain(data: Path, out: Path, options: AlignOptions, config: dict[str, Any
     facts = {"data": f"{len(rows):,} captions of {len(wanted):,} pictures", "licence": TERMS}
     prepared = prepare_captions(rows, untrained(config, options.seed), facts=facts)
     checkpoint = align(prepared, options, out / "training", RunSettings(choose="last"))
-    return publish(checkpoint, out, config)
+    publish(checkpoint, out, config)
+    keep_features(prepared, cast(OpenClip, load_model(f"local-dir:{out}", "cpu")))
+    return out
 
 
-def publish(checkpoint: Path, out: Path, config: dict[str, Any]) -> Path:
-    """Write a checkpoint as a folder of open_clip, and load it as a user would."""
+def publish(checkpoint: Path, out: Path, config: dict[str, Any]) -> None:
+    """Write a checkpoint as a folder of open_clip."""
     export(checkpoint, out / "open_clip_model.safetensors")
     content = {"model_cfg": config, "preprocess_cfg": {"size": 224, **PREPROCESSING}}
     write_text(out / "open_clip_config.json", json.dumps(content, indent=2) + "\n")
-    load_model(f"local-dir:{out}", "cpu")
-    return out
+
+
+@torch.no_grad()
+def keep_features(data: TrainingData, model: OpenClip) -> None:
+    """Project the trunk's features of the training pictures into the finished model's cache.
+
+    Otherwise the trunk would see the same pictures a second time.
+    """
+    images = data.rows["image"].to_pylist()
+    rows = {name: row for row, name in enumerate(images)}
+    features = cast(Tensor, data.features)[list(rows.values())]
+    read = ~torch.isnan(features).any(1)
+    keys = [identity(name) for name, good in zip(rows, read.tolist(), strict=True) if good]
+    with FeatureCache(cache_folder() / "image_features" / f"{model.image_key()}-fp32") as kept:
+        kept.add(keys, model.image_tower.head(features[read]))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,6 +12,8 @@ from recipes.clip_small import pretrain
 from tiny_models import draw
 from torch.nn.functional import normalize
 
+from paraclip.models.feature_cache import FeatureCache, identity
+from paraclip.models.features import image_features
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.models.openclip import ClipSpec, build_clip
@@ -45,7 +47,9 @@ def drawn(tmp_path_factory) -> Path:
 def trained(drawn) -> Path:
     """The folder of a model with a tiny text tower after two passes."""
     options = replace(pretrain.OPTIONS, epochs=2, batch_size=8)
-    return pretrain.pretrain(drawn, drawn / "out", options, SMALL)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PARACLIP_CACHE", str(drawn / "cache"))
+        return pretrain.pretrain(drawn, drawn / "out", options, SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +105,20 @@ def test_the_checkpoint_of_the_training_holds_the_same_weights(trained):
     assert all(torch.equal(value, own[name]) for name, value in folder.items())
 
 
+def test_the_finished_models_features_are_kept(trained, drawn):
+    model = load_model(str(trained), "cpu")
+    names = [str(path) for path in sorted((drawn / "images").iterdir())][:8]
+    (folder,) = (drawn / "cache" / "image_features").glob(f"{model.image_key()}-fp32")
+    kept = FeatureCache(folder)
+    known = [name for name in names if identity(name) in kept]
+    assert known, "none of the training pictures is kept"
+    own = image_features(model, known)
+    assert torch.allclose(kept.rows([identity(name) for name in known]), own, atol=1e-4)
+
+
 def test_the_command_takes_the_options(drawn, capsys, monkeypatch):
     monkeypatch.setattr(pretrain, "CONFIG", SMALL)
+    monkeypatch.setenv("PARACLIP_CACHE", str(drawn / "cache"))
     out = drawn / "command"
     arguments = ["--data", str(drawn), "--out", str(out), "--epochs", "1", "--batch-size", "8"]
     pretrain.main([*arguments, "--seed", "3"])

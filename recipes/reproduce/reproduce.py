@@ -1,0 +1,186 @@
+"""From nothing to the paper's table on ViT-B/32: data, paraphrases, training, evaluation, export.
+
+    python recipes/reproduce/reproduce.py --work runs/reproduce
+
+For a machine with network, one GPU and an LLM server with OpenAI's interface (vLLM, or a vendor's).
+Every stage resumes: run the same command again. `--stages` runs some of them, `--settings` names
+another file of settings than `settings.toml` beside this script.
+
+This table has not been run yet. Each stage is tested in a tiny size.
+"""
+
+import argparse
+import json
+import shutil
+import tomllib
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import paraclip
+from paraclip.data.captions import Caption
+from paraclip.data.reading import braces, read_captions
+from paraclip.errors import UserError
+from paraclip.files import atomic_path, write_text
+
+SETTINGS = Path(__file__).with_name("settings.toml")
+SECONDS = 60
+CAPTION_WORDS = (2, 15)  # of the paper
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is made; a table or key of the settings file each.
+
+    Args:
+        shards: addresses of tar files of pictures with captions (WebDataset).
+        captions: how many captions to take, from the first shard on.
+        bases: models by label, as `paraclip --model` takes them.
+        generation: options of `paraclip.generate`.
+        training: options of `paraclip.train`, for all rows.
+        rows: further options by the label of the row; the base is a row of its own.
+        evaluation: options of `paraclip.evaluate`.
+    """
+
+    shards: tuple[str, ...]
+    captions: int
+    bases: Mapping[str, str]
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings of a file; a range such as `{0..9}` in an address names several shards.
+
+    Raises:
+        UserError: a key is unknown or missing.
+    """
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    known = {one.name for one in fields(Settings)}
+    for key in content.keys() - known:
+        raise UserError(f"{path}: {key}", "is not a setting", f"Known: {', '.join(sorted(known))}.")
+    try:
+        shards = [name for address in content.pop("shards") for name in braces(address)]
+        return Settings(tuple(shards), **with_tuples(content))
+    except (KeyError, TypeError) as error:
+        raise UserError(path, f"lacks a setting ({error})", "See settings.toml.") from error
+
+
+def with_tuples(value: Any) -> Any:
+    """The same with tuples in place of lists, as options have them."""
+    if isinstance(value, dict):
+        return {name: with_tuples(inner) for name, inner in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def get_data(settings: Settings, work: Path) -> None:
+    """Download the shards that are not there, and list the captions that are taken."""
+    folder = work / "shards"
+    folder.mkdir(parents=True, exist_ok=True)
+    for address in settings.shards:
+        path = folder / address.rsplit("/", 1)[-1]
+        if not path.exists():
+            print(f"getting {address}", flush=True)
+            download(address, path)
+    taken = take(read_captions(str(folder / "*.tar")), settings.captions)
+    rows = [{"id": row.id, "image": row.image, "caption": row.caption} for row in taken]
+    lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+    write_text(work / "captions.jsonl", lines)
+    print(f"{len(rows):,} captions of {CAPTION_WORDS[0]} to {CAPTION_WORDS[1]} words")
+
+
+def download(address: str, path: Path) -> None:
+    """Write what lies at an address to a file, whole or not at all."""
+    try:
+        with (
+            urllib.request.urlopen(address, timeout=SECONDS) as source,
+            atomic_path(path) as temporary,
+            open(temporary, "wb") as file,
+        ):
+            shutil.copyfileobj(source, file)
+    except OSError as error:
+        raise UserError(address, f"cannot be read ({error})", "Check `shards`.") from error
+
+
+def take(captions: Any, most: int) -> list[Caption]:
+    """The first captions whose length is that of the paper."""
+    taken: list[Caption] = []
+    for row in captions:
+        if CAPTION_WORDS[0] <= len(row.caption.split()) <= CAPTION_WORDS[1]:
+            taken.append(row)
+        if len(taken) == most:
+            break
+    return taken
+
+
+def generate(settings: Settings, work: Path) -> None:
+    """Two-step paraphrases of the captions."""
+    paraclip.generate(work / "captions.jsonl", out=work / "triples", **settings.generation)
+
+
+def train(settings: Settings, work: Path) -> None:
+    """Every row on every base."""
+    for base, name in settings.bases.items():
+        for row, options in settings.rows.items():
+            print(f"training {row} on {base}", flush=True)
+            paraclip.train(
+                name, triples(work), out=work / "models" / base / row,
+                **{**settings.training, **options},
+            )  # fmt: skip
+
+
+def evaluate(settings: Settings, work: Path) -> None:
+    """A report for each base: base, rows, and the last row merged with the base half and half."""
+    for base, name in settings.bases.items():
+        models: dict[str, Any] = {"base": paraclip.load_model(name)}
+        for row in settings.rows:
+            models[row] = paraclip.load_model(str(checkpoint(work, base, row)))
+        last = list(settings.rows)[-1]
+        models["merged"] = paraclip.merge(models["base"], models[last], 0.5)
+        report = paraclip.evaluate(models, out=work / "reports" / base, **settings.evaluation)
+        print(f"{base}\n{report.table()}")
+
+
+def export(settings: Settings, work: Path) -> None:
+    """Weights of the last row for open_clip, a file for each base."""
+    for base in settings.bases:
+        last = list(settings.rows)[-1]
+        out = work / "exported" / f"{base}_{last}.safetensors"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        paraclip.export(checkpoint(work, base, last), out)
+
+
+def triples(work: Path) -> Path:
+    """The file of triples."""
+    return work / "triples" / "triples.parquet"
+
+
+def checkpoint(work: Path, base: str, row: str) -> Path:
+    """The last checkpoint of a row."""
+    return work / "models" / base / row / "last.safetensors"
+
+
+STAGES: Mapping[str, Callable[[Settings, Path], None]] = {
+    "data": get_data, "generate": generate, "train": train, "evaluate": evaluate, "export": export,
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the stages in order."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path("runs/reproduce"), help="folder")
+    parser.add_argument("--settings", type=Path, default=SETTINGS)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    chosen = parser.parse_args(arguments)
+    settings = read_settings(chosen.settings)
+    for name in chosen.stages:
+        print(f"== {name}", flush=True)
+        STAGES[name](settings, chosen.work)
+
+
+if __name__ == "__main__":
+    main()

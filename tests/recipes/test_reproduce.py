@@ -1,0 +1,135 @@
+"""The reproduction, every stage in a tiny size: shards on disk, a fake LLM, a tiny CLIP."""
+
+import io
+import tarfile
+import tomllib
+from pathlib import Path
+
+import pytest
+from colour_encoder import COLOURS, draw_pictures
+from fake_server import FakeServer
+from recipes.reproduce import reproduce
+from text_sets import write_sugar_crepe_pp
+from tiny_models import TINY_CLIP, tiny_clip
+
+import paraclip
+from paraclip.errors import UserError
+from paraclip.models.checkpoint import export, load_checkpoint, save_model
+from paraclip.training.config import TrainOptions
+from paraclip.training.recipes import check_options
+
+TEXT = {**TINY_CLIP["text_cfg"], "width": 8, "layers": 1}
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Two tar files of ten drawn pictures each; two captions are too short or too long."""
+    pictures = draw_pictures(tmp_path / "pictures", shades=5)
+    folder = tmp_path / "web"
+    folder.mkdir()
+    for number in range(2):
+        with tarfile.open(folder / f"s-{number:02d}.tar", "w") as archive:
+            for place, path in enumerate(pictures[10 * number : 10 * number + 10]):
+                archive.add(path, f"{number}{place}.png")
+                add_text(archive, f"{number}{place}.txt", caption_of(path, place))
+    return folder
+
+
+def caption_of(path: Path, place: int) -> str:
+    colour, shade = path.stem.split("_")
+    assert colour in COLOURS
+    if place == 3:
+        return colour
+    return f"A baker carries {colour} bread number {shade} through town."
+
+
+def add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(text.encode())
+    archive.addfile(member, io.BytesIO(text.encode()))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, shards: Path) -> Path:
+    """Settings in the layout of the shipped ones; the server's address is put in by the test."""
+    base = save_model(tiny_clip(text_cfg=TEXT), tmp_path / "base.safetensors")
+    write_sugar_crepe_pp(tmp_path / "data" / "sugar_crepe_pp")
+    text = f"""
+shards = ["{shards.as_uri()}/s-{{00..01}}.tar"]
+captions = 16
+[bases]
+tiny = "{base}"
+[generation]
+backend = "openai"
+base_url = "URL"
+model = "fake"
+max_retries = 1
+limits = "small"
+[training]
+epochs = 1
+batch_size = 8
+held_out = 0.0
+precision = "fp32"
+track = ["jsonl"]
+[rows.control]
+control = true
+[rows.consistent]
+recipe = "consistent"
+[evaluation]
+benchmarks = "sugar-crepe-pp"
+data = "{tmp_path / "data"}"
+resamples = 10
+"""
+    path = tmp_path / "settings.toml"
+    path.write_text(text)
+    return path
+
+
+def test_from_nothing_to_the_table(settings: Path, tmp_path: Path, capsys) -> None:
+    work = tmp_path / "work"
+    with FakeServer() as server:
+        settings.write_text(settings.read_text().replace("URL", server.url))
+        reproduce.main(["--work", str(work), "--settings", str(settings)])
+        asked = sum(server.asked.values())
+        reproduce.main(["--work", str(work), "--settings", str(settings)])
+        assert sum(server.asked.values()) == asked > 0, "a finished stage asks nothing again"
+    told = capsys.readouterr().out
+    assert "16 captions of 2 to 15 words" in told and "TOT" in told
+    assert (work / "reports" / "tiny" / "report.md").exists()
+    tuned = load_checkpoint(work / "models" / "tiny" / "consistent" / "last.safetensors")
+    exported = work / "exported" / "tiny_consistent.safetensors"
+    again = export(tuned, tmp_path / "again.safetensors")
+    assert exported.stat().st_size > 1000 and again.stat().st_size > 1000
+
+
+def test_data_that_is_not_there_is_named(settings: Path, tmp_path: Path, shards: Path) -> None:
+    (shards / "s-01.tar").unlink()
+    with pytest.raises(UserError, match=r"s-01\.tar.*Check `shards`"):
+        reproduce.main(["--work", str(tmp_path / "work"), "--settings", str(settings),
+                        "--stages", "data"])  # fmt: skip
+    assert not (tmp_path / "work" / "shards" / "s-01.tar").exists()
+
+
+def test_the_shipped_settings_are_options_that_exist() -> None:
+    settings = reproduce.read_settings(reproduce.SETTINGS)
+    assert len(settings.shards) == 1100 and settings.shards[3].endswith("-0003.tar")
+    for options in settings.rows.values():
+        check_options(TrainOptions(**{**settings.training, **options}))
+    assert list(settings.rows)[-1] == "consistent"
+    assert set(settings.bases) == {"openai", "laion400m", "laion2b"}
+    own = tomllib.loads((Path(__file__).parents[2] / "configs/clip-vit-b-32.toml").read_text())
+    assert {name: own[name] for name in settings.training} == settings.training
+
+
+def test_an_unknown_setting_is_refused(settings: Path) -> None:
+    settings.write_text("wrong = 1\n" + settings.read_text())
+    with pytest.raises(UserError, match="wrong: is not a setting"):
+        reproduce.read_settings(settings)
+    settings.write_text("captions = 1\n")
+    with pytest.raises(UserError, match="lacks a setting"):
+        reproduce.read_settings(settings)
+
+
+def test_the_package_has_what_the_script_calls() -> None:
+    names = ("generate", "train", "evaluate", "merge", "export", "load_model")
+    assert all(callable(getattr(paraclip, name)) for name in names)
