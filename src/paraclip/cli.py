@@ -25,6 +25,7 @@ from paraclip.merging.config import MergeConfig
 from paraclip.models.config import ExportConfig
 from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
 from paraclip.quickstart.config import QuickstartConfig
+from paraclip.search.config import IndexConfig, SearchConfig, ServeConfig
 from paraclip.training.config import AlignConfig, TrainConfig
 
 
@@ -93,6 +94,21 @@ COMMANDS = {
         AblateConfig,
         "paraclip.ablation.command:ablate_command",
         "Train a grid of variants over seeds, and write one table with intervals.",
+    ),
+    "index": Command(
+        IndexConfig,
+        "paraclip.search.command:index_command",
+        "Index pictures for search; only new and changed ones are read.",
+    ),
+    "search": Command(
+        SearchConfig,
+        "paraclip.search.command:search_command",
+        "Search an index with words or a picture, with base and tuned side by side.",
+    ),
+    "serve": Command(
+        ServeConfig,
+        "paraclip.search.serving.command:serve_command",
+        "Serve an index as a web page that compares wordings and models.",
     ),
     "export": Command(
         ExportConfig,

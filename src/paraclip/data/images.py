@@ -62,18 +62,34 @@ def open_image(reference: str, side: int) -> Image.Image:
     """
     try:
         with open_bytes(reference) as stream:
-            with without_warnings():
-                image = Image.open(stream, formats=FORMATS)
-            refuse_extremes(reference, image)
-            image.draft("RGB", (2 * side, 2 * side))
-            turn = TURNS.get(orientation(image))
-            small = on_white(shrink(image, 2 * side))
-            return small if turn is None else small.transpose(turn)
-    except UserError:
-        raise
+            return decode_image(stream, reference, side)
     except FileNotFoundError as error:
         hint = "Add the picture, or remove its row."
         raise UserError(reference, "there is no such picture", hint) from error
+    except UserError:
+        raise
+    except Exception as error:  # of tar files and of file systems
+        raise UserError(reference, fault(error), "Replace the picture.") from error
+
+
+def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
+    """As `open_image`, from the bytes of a file.
+
+    Args:
+        stream: the file.
+        reference: its name, for messages.
+        side: pixels of the shorter side after the resize that follows.
+    """
+    try:
+        with without_warnings():
+            image = Image.open(stream, formats=FORMATS)
+        refuse_extremes(reference, image)
+        image.draft("RGB", (2 * side, 2 * side))
+        turn = TURNS.get(orientation(image))
+        small = on_white(shrink(image, 2 * side))
+        return small if turn is None else small.transpose(turn)
+    except UserError:
+        raise
     except Exception as error:  # Pillow raises a dozen types of errors for broken files
         raise UserError(reference, fault(error), "Replace the picture.") from error
 
@@ -88,7 +104,7 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def refuse_extremes(reference: str, image: Image.Image) -> None:
+def refuse_extremes(reference: object, image: Image.Image) -> None:
     """Raise UserError for a size that needs gigabytes to decode or to scale."""
     if image.width * image.height > MOST_PIXELS:
         raise UserError(reference, TOO_MANY, "Replace the picture.")

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Float = NDArray[np.floating]
 Integer = NDArray[np.integer]
@@ -155,11 +154,15 @@ def mean(items: Float) -> float:
 
 def spearman(pairs: Float) -> float:
     """Return the rank correlation of two columns [items, 2]; NaN if a column is constant."""
+    from scipy import stats  # takes half a second, which a search does not have
+
     return _correlation(stats.spearmanr, pairs)
 
 
 def pearson(pairs: Float) -> float:
     """Return the linear correlation of two columns [items, 2]; NaN if a column is constant."""
+    from scipy import stats
+
     return _correlation(stats.pearsonr, pairs)
 
 

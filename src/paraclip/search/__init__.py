@@ -1,0 +1,1 @@
+"""Image search: an index of pictures, queries in words, base and tuned side by side."""

@@ -1,0 +1,156 @@
+"""Queries in words and pictures, answered by one or several models over one index."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from paraclip.errors import UserError
+from paraclip.evaluation.scoring.metrics import average_overlap, jaccard, shared_results
+from paraclip.search.exact import Float
+from paraclip.search.records import IndexFacts
+from paraclip.search.snapshot import Hit, Pool
+from paraclip.search.towers import LONGEST_QUERY, TextTower
+
+DEPTH = 10  # of the overlaps
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is searched for; at least one part.
+
+    Args:
+        text: words.
+        plus: further words whose vectors are added.
+        minus: words whose vectors are subtracted.
+        picture: unit vector [width] of a picture.
+    """
+
+    text: str = ""
+    plus: tuple[str, ...] = ()
+    minus: tuple[str, ...] = ()
+    picture: Float | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        """All texts, cut to what a model can read."""
+        return [one[:LONGEST_QUERY] for one in (self.text, *self.plus, *self.minus) if one.strip()]
+
+    def signs(self) -> list[float]:
+        """1 or -1 for each of `texts`."""
+        signs = [1.0, *[1.0] * len(self.plus), *[-1.0] * len(self.minus)]
+        texts = (self.text, *self.plus, *self.minus)
+        return [sign for sign, text in zip(signs, texts, strict=True) if text.strip()]
+
+    def check(self) -> None:
+        """Raise UserError for a query without any part."""
+        if not self.texts and self.picture is None:
+            raise UserError("query", "it is empty", "Describe a picture, or give one with --image.")
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Agreement of two rankings.
+
+    Args:
+        depth: results of each that are compared.
+        ao, js: AO and JS at this depth, in percent.
+        shared: number of results in both.
+    """
+
+    depth: int
+    ao: float
+    js: float
+    shared: int
+
+
+def combined(query: Query, vectors: Float) -> Float:
+    """The unit vector of a query: the sum of its parts' vectors, minus those to avoid.
+
+    Args:
+        query: the query.
+        vectors: unit vectors [texts, width] of `query.texts`.
+
+    Raises:
+        UserError: the parts cancel each other.
+    """
+    total = np.asarray(query.signs(), np.float32) @ vectors if len(vectors) else np.float32(0)
+    if query.picture is not None:
+        total = total + query.picture
+    length = float(np.linalg.norm(total))
+    if not length > 1e-6:
+        raise UserError("query", "its parts cancel each other", "Leave one of them out.")
+    return np.asarray(total / length, np.float32)
+
+
+def overlap(first: Sequence[str], second: Sequence[str]) -> Overlap:
+    """AO and JS of two rankings of ids, at most at depth 10."""
+    depth = min(DEPTH, len(first), len(second))
+    if not depth:
+        return Overlap(0, 0.0, 0.0, 0)
+    numbers: dict[str, int] = {}
+    ranks = [
+        np.array([[numbers.setdefault(one, len(numbers)) for one in ids[:depth]]], np.int64)
+        for ids in (first, second)
+    ]
+    ao, js = average_overlap(*ranks)[0], jaccard(*ranks)[0]
+    return Overlap(depth, 100 * float(ao), 100 * float(js), int(shared_results(*ranks)[0]))
+
+
+def chosen_models(facts: IndexFacts, given: str | None) -> dict[str, str]:
+    """Names of models by label, from `--models`.
+
+    Args:
+        facts: of the index, with the models that it knows.
+        given: comma-separated labels of the index or LABEL=MODEL; None for the best one known.
+
+    Raises:
+        UserError: a label is unknown.
+    """
+    if given is None:
+        best = "tuned" if "tuned" in facts.models else next(iter(facts.models))
+        return {best: facts.models[best]}
+    chosen: dict[str, str] = {}
+    for word in filter(None, (part.strip() for part in given.split(","))):
+        label, equals, name = word.partition("=")
+        if not equals and label not in facts.models:
+            known = ", ".join(facts.models)
+            hint = f"The index has {known}; name another model as {label}=MODEL."
+            raise UserError("--models", f"the index has no model {label!r}", hint)
+        chosen[label] = name if equals else facts.models[label]
+    if not chosen:
+        raise UserError("--models", "names no model", "Give labels, as in base,tuned.")
+    return chosen
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Towers over one pool.
+
+    Args:
+        towers: by label.
+        pool: what is searched.
+    """
+
+    towers: Mapping[str, TextTower]
+    pool: Pool
+
+    def vectors(self, query: Query) -> dict[str, Float]:
+        """The unit vector of a query for each model."""
+        query.check()
+        return {
+            label: combined(query, tower.embed(query.texts) if query.texts else empty())
+            for label, tower in self.towers.items()
+        }
+
+    def search(self, query: Query, k: int) -> dict[str, list[Hit]]:
+        """The first k results of each model."""
+        vectors = self.vectors(query)
+        found = self.pool.nearest(np.stack(list(vectors.values())), k)
+        return dict(zip(vectors, found, strict=True))
+
+
+def empty() -> Any:
+    """No vectors."""
+    return np.zeros((0, 0), np.float32)

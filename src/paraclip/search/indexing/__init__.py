@@ -1,0 +1,1 @@
+"""`paraclip index`: from pictures to rows of a store, incrementally."""

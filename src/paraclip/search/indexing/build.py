@@ -1,0 +1,230 @@
+"""`build_index`: bring an index up to date with its source.
+
+What is in the table is done: a killed run loses the rows since the last write, and resumes with the
+others. Rows of moved and copied pictures are copied, not computed again.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import IMAGES_AT_ONCE, PREPROCESSORS, ahead, batches, embed, project
+from paraclip.progress import bar
+from paraclip.search.indexing.changes import Changes, changes
+from paraclip.search.indexing.pictures import Read, Reader
+from paraclip.search.indexing.sources import Found, Source, no_pictures
+from paraclip.search.records import picture_id, schema
+from paraclip.search.stores.store import ROWS_AT_ONCE, Store
+
+WRITE_ROWS = 4096
+WRITE_SECONDS = 30.0  # at most so much work is lost
+
+
+@dataclass
+class Summary:
+    """What a run did, in pictures."""
+
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    copied: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    broken: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    embedded: int = 0
+    recall: float | None = None
+
+    def lines(self) -> str:
+        """The counts in words."""
+        names = ("added", "changed", "moved", "copied", "removed", "unchanged", "broken")
+        counts = [f"{getattr(self, name):,} {name}" for name in names if getattr(self, name)]
+        text = f"{self.total:,} pictures in the index: {', '.join(counts) or 'nothing to do'}."
+        if self.embedded:
+            rate = self.embedded / max(self.seconds, 1e-9)
+            text += f" {self.embedded:,} embedded in {self.seconds:,.1f} s ({rate:,.1f} a second)."
+        return text
+
+
+@dataclass
+class Builder:
+    """A run on one store.
+
+    Args:
+        model: whose image tower computes.
+        store: with its facts saved.
+        problems: lists broken pictures.
+        precision: fp32 or bf16.
+    """
+
+    model: DualEncoder
+    store: Store
+    problems: Problems
+    precision: str = "fp32"
+    summary: Summary = field(default_factory=Summary)
+
+    def run(self, source: Source) -> Summary:
+        """Bring the store up to date.
+
+        Raises:
+            UserError: the source holds no pictures (nothing is removed then), or the disk is full.
+        """
+        began = time.monotonic()
+        work = changes(source.pictures(self.problems), self.store.state())
+        if not work.present:
+            raise no_pictures(source.name)
+        gone = set(work.gone())
+        stale = self.read_all(work, gone)
+        self.store.remove(sorted({*gone, *stale}))
+        self.summary.removed = len(gone) - self.summary.moved
+        self.summary.unchanged += work.unchanged
+        self.summary.total = self.store.count()
+        self.summary.seconds = time.monotonic() - began
+        return self.summary
+
+    def read_all(self, work: Changes, gone: set[str]) -> list[str]:
+        """Read, embed and write; returns the ids of rows whose picture is broken now."""
+        reader = Reader(self.model.preprocess, self.model.image_size, work.by_hash)
+        results = ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
+        stale: list[str] = []
+        done = work.unchanged
+        with bar("indexing", done + len(work.to_read), "picture", done=done) as progress:
+
+            def good() -> Iterator[Read]:
+                for found, result in results:
+                    if isinstance(result, UserError):
+                        self.problems.add(found.path, result.what)
+                        self.summary.broken += 1
+                        stale.extend(row for row in [work.known.get(found.path)] if row)
+                    else:
+                        yield result
+                    progress.update()
+
+            for rows in self.written_together(self.rows(good(), work, gone)):
+                self.store.put(rows)
+        return stale
+
+    def rows(self, pictures: Iterator[Read], work: Changes, gone: set[str]) -> Iterator[pa.Table]:
+        """Rows of pictures, a batch of the image tower at once."""
+        moved: set[str] = set()
+        for batch in batches(pictures, IMAGES_AT_ONCE):
+            new = [one for one in batch if one.row is None]
+            known = [one for one in batch if one.row is not None]
+            if new:
+                vectors = self.vectors(new)
+                finite = np.isfinite(vectors).all(1)
+                for one in (one for one, good in zip(new, finite, strict=True) if not good):
+                    self.problems.add(one.found.path, "its vector is NaN or infinite")
+                    self.summary.broken += 1
+                kept = [one for one, good in zip(new, finite, strict=True) if good]
+                changed = sum(one.found.path in work.known for one in kept)
+                self.summary.changed += changed
+                self.summary.added += len(kept) - changed
+                self.summary.embedded += len(kept)
+                yield table(kept, vectors[finite])
+            if known:
+                now_moved = {str(one.row) for one in known} & (gone - moved)
+                moved |= now_moved
+                touched = sum(one.row == picture_id(one.found.path) for one in known)
+                self.summary.moved += len(now_moved)
+                self.summary.unchanged += touched
+                self.summary.copied += len(known) - len(now_moved) - touched
+                yield self.copies(known)
+
+    def vectors(self, pictures: list[Read]) -> np.ndarray:
+        """Unit vectors float32 [pictures, width]."""
+        pixels = torch.stack([one.pixels for one in pictures])
+        vectors: np.ndarray = project(self.model, embed(self.model, pixels, self.precision)).numpy()
+        return vectors
+
+    def copies(self, pictures: list[Read]) -> pa.Table:
+        """Rows of pictures whose content is in the index, under their new paths."""
+        rows = self.store.rows([str(one.row) for one in pictures])
+        place = {row: number for number, row in enumerate(rows["id"].to_pylist())}
+        found = [one for one in pictures if one.row in place]
+        old = rows.take([place[str(one.row)] for one in found])
+        width = rows.schema.field("vector").type.list_size
+        vectors = np.asarray(old["vector"].combine_chunks().flatten()).reshape(-1, width)
+        thumbnails = old["thumbnail"].to_pylist()
+        return table(found, vectors, thumbnails)
+
+    def written_together(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """The rows in large tables: LanceDB makes a file of each."""
+        waiting: list[pa.Table] = []
+        began = time.monotonic()
+        for part in parts:
+            waiting.append(part)
+            full = sum(map(len, waiting)) >= WRITE_ROWS
+            if full or time.monotonic() - began > WRITE_SECONDS:
+                yield pa.concat_tables(waiting)
+                waiting, began = [], time.monotonic()
+        if waiting:
+            yield pa.concat_tables(waiting)
+
+
+def table(
+    pictures: list[Read], vectors: np.ndarray, thumbnails: list[bytes] | None = None
+) -> pa.Table:
+    """Rows of `records.schema`.
+
+    Args:
+        pictures: that were read.
+        vectors: float32 [pictures, width].
+        thumbnails: of pictures that were not decoded.
+    """
+    found: list[Found] = [one.found for one in pictures]
+    width = vectors.shape[1]
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+    now = datetime.now(UTC)
+    columns = {
+        "id": [picture_id(one.path) for one in found],
+        "path": [one.path for one in found],
+        "size": [one.size for one in found],
+        "modified": [one.modified for one in found],
+        "hash": [one.hash for one in pictures],
+        "caption": [one.caption for one in found],
+        "thumbnail": thumbnails or [one.thumbnail for one in pictures],
+        "time": [now] * len(found),
+        "vector": pa.FixedSizeListArray.from_arrays(flat, width),
+    }
+    return pa.table(columns, schema=schema(width))
+
+
+def recall_at_10(store: Store, queries: int = 100) -> float:
+    """Share of the exact first ten that the store's index returns.
+
+    The queries are vectors of the index, each mixed with another one: like a query in words, it is
+    near several pictures and equal to none.
+    """
+    sample = pa.concat_tables(_first(store.batches(("vector",)), 2 * queries))
+    width = sample.schema.field("vector").type.list_size
+    vectors = np.asarray(sample["vector"].combine_chunks().flatten()).reshape(-1, width)
+    half = len(vectors) // 2
+    mixed = vectors[:half] + vectors[half : 2 * half]
+    mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
+    exact, _ = store.nearest(mixed, 10, exact=True)
+    found, _ = store.nearest(mixed, 10)
+    shared = sum(len({*one} & {*other}) for one, other in zip(exact, found, strict=True))
+    return shared / max(sum(map(len, exact)), 1)
+
+
+def _first(tables: Iterator[pa.Table], most: int) -> list[pa.Table]:
+    """Tables with the first `most` rows in all."""
+    kept: list[pa.Table] = []
+    for part in tables:
+        kept.append(part.slice(0, most - sum(map(len, kept))))
+        if sum(map(len, kept)) >= most:
+            break
+    return kept
+
+
+__all__ = ["ROWS_AT_ONCE", "Builder", "Summary", "recall_at_10"]

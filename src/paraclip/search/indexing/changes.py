@@ -1,0 +1,60 @@
+"""What changed between the source and the index: read nothing that is known already."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from paraclip.search.indexing.sources import UNKNOWN, Found
+
+
+@dataclass
+class Changes:
+    """The work of a run.
+
+    Args:
+        to_read: new pictures, and those whose size or time differs.
+        unchanged: number of pictures that need no reading.
+        known: ids of the rows in the index by path.
+        by_hash: id of a row in the index by the hash of its file.
+        present: paths of the source.
+    """
+
+    to_read: list[Found] = field(default_factory=list)
+    unchanged: int = 0
+    known: dict[str, str] = field(default_factory=dict)
+    by_hash: dict[str, str] = field(default_factory=dict)
+    present: set[str] = field(default_factory=set)
+
+    def gone(self) -> list[str]:
+        """Ids of the rows whose picture is no longer in the source."""
+        return [row for path, row in self.known.items() if path not in self.present]
+
+
+def changes(found: Iterable[Found], state: pa.Table) -> Changes:
+    """Compare the pictures of a source with the rows of an index.
+
+    Args:
+        found: pictures of the source.
+        state: columns `records.STATE` of the index.
+    """
+    columns = state.to_pydict()
+    stamps = dict(
+        zip(columns["path"], zip(columns["size"], columns["modified"], strict=True), strict=True)
+    )
+    work = Changes(
+        known=dict(zip(columns["path"], columns["id"], strict=True)),
+        by_hash=dict(zip(columns["hash"], columns["id"], strict=True)),
+    )
+    for one in found:
+        work.present.add(one.path)
+        if stamps.get(one.path) == (one.size, one.modified) or known_url(one, stamps):
+            work.unchanged += 1
+        else:
+            work.to_read.append(one)
+    return work
+
+
+def known_url(one: Found, stamps: dict[str, tuple[int, int]]) -> bool:
+    """Whether the picture is remote and indexed: URLs are taken to be immutable."""
+    return one.size == UNKNOWN and one.path in stamps

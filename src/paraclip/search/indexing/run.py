@@ -1,0 +1,72 @@
+"""The whole of `paraclip index`: facts, lock, changes, compaction, recall."""
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.image_space import image_space
+from paraclip.models.loading import load_model
+from paraclip.search.config import IndexConfig
+from paraclip.search.indexing.build import Builder, Summary, recall_at_10
+from paraclip.search.indexing.sources import Source, open_source
+from paraclip.search.records import IndexFacts, check_image_space
+from paraclip.search.stores.store import Store, open_store
+
+BASE, TUNED = "base", "tuned"
+
+
+def build_index(config: IndexConfig, problems: Problems) -> Summary:
+    """Bring the index of a source up to date; prints nothing.
+
+    Args:
+        config: options.
+        problems: lists broken pictures.
+
+    Raises:
+        UserError: the source or the store cannot be used, the index belongs to another image tower
+            or source, another run is writing, or the disk is full. What was written stays.
+    """
+    source = open_source(config.source, config.columns)
+    model = load_model(config.model, config.device)
+    store = open_store(config.store)
+    with store.writing():
+        store.save_facts(facts_for(config, source, model, store))
+        summary = Builder(model, store, problems, config.precision).run(source)
+        store.finish(config.exact_below)
+        if summary.total >= config.exact_below:
+            summary.recall = recall_at_10(store)
+    problems.check(summary.total + problems.count)
+    return summary
+
+
+def facts_for(config: IndexConfig, source: Source, model: DualEncoder, store: Store) -> IndexFacts:
+    """Facts of a new index, or those of the existing one with the models of this run.
+
+    Raises:
+        UserError: the existing index has another image tower or another source.
+    """
+    space = image_space(model)
+    models = {BASE: config.model, **tuned_model(config, space)}
+    width = model.architecture.embed_dim
+    new = IndexFacts(space, width, source.name, source.root, models, config.precision)
+    known = None if config.rebuild else store.facts()
+    if known is None:
+        return new
+    check_image_space(known, space, config.model, store.where)
+    if (known.source, known.root) != (new.source, new.root):
+        what = f"is the index of {known.source}"
+        raise UserError(store.where, what, "Name another --store, or replace it with --rebuild.")
+    return known.with_models(models)
+
+
+def tuned_model(config: IndexConfig, space: str) -> dict[str, str]:
+    """The tuned model by its label, checked; empty without one.
+
+    Raises:
+        UserError: its image tower is another.
+    """
+    if config.tuned is None:
+        return {}
+    if image_space(load_model(config.tuned, "cpu")) != space:
+        what = f"has another image tower than {config.model}"
+        raise UserError(config.tuned, what, "Give the model that it was tuned from as --model.")
+    return {TUNED: config.tuned}

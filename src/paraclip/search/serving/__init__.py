@@ -1,0 +1,1 @@
+"""`paraclip serve`: the search as a web page and an HTTP interface."""

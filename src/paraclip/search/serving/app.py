@@ -1,0 +1,292 @@
+"""The application: routes over a service, behind the guard."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from itertools import combinations
+from pathlib import Path, PurePath
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+
+import paraclip
+from paraclip.errors import UserError
+from paraclip.search import engine
+from paraclip.search.serving.batching import Overloaded
+from paraclip.search.serving.guard import App, Guard, Limits
+from paraclip.search.serving.metrics import CONTENT_TYPE, Metrics
+from paraclip.search.serving.originals import original
+from paraclip.search.serving.rewording import Reworder
+from paraclip.search.serving.schemas import (
+    Health,
+    IndexOut,
+    PictureId,
+    Problem,
+    Rewordings,
+    RewordRequest,
+    SearchRequest,
+    SearchResponse,
+)
+from paraclip.search.serving.service import Service
+from paraclip.search.snapshot import Hit
+from paraclip.search.stores.store import StoreUnavailable
+
+LOG = logging.getLogger("paraclip.serve")
+PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem} for status in (400, 401, 404, 413, 414, 422, 429, 503)
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a server is made of.
+
+    Args:
+        service: the search.
+        limits: what visitors may do.
+        reworder: suggests rewordings; None for none.
+    """
+
+    service: Service
+    limits: Limits
+    reworder: Reworder | None = None
+
+
+def make_app(server: Server) -> App:
+    """The ASGI application."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(server.service.follow())
+        LOG.info("ready", extra={"fields": {"pictures": len(server.service.pool)}})
+        yield
+        following.cancel()
+        if server.reworder:
+            await server.reworder.close()
+        server.service.close()
+        LOG.info("stopped")
+
+    app = FastAPI(
+        title="ParaCLIP search", version=paraclip.__version__, lifespan=lifespan,
+        docs_url=None, redoc_url=None, responses=PROBLEMS,
+        description="Search pictures with words; models side by side over one index.",
+    )  # fmt: skip
+    add_errors(app)
+    add_page(app)
+    add_search(app, server.service)
+    add_pictures(app, server.service)
+    add_rewording(app, server.reworder)
+    add_state(app, server, metrics)
+    return Guard(app, server.limits, metrics)
+
+
+def problem(status: int, detail: str) -> JSONResponse:
+    """An error as JSON."""
+    return JSONResponse({"detail": detail}, status)
+
+
+def add_errors(app: FastAPI) -> None:
+    """Errors of users and of the store as JSON in one sentence."""
+
+    @app.exception_handler(StoreUnavailable)
+    async def unavailable(_: Request, error: StoreUnavailable) -> Response:
+        return problem(503, f"The index {error.what}.")
+
+    @app.exception_handler(UserError)
+    async def refused(_: Request, error: UserError) -> Response:
+        return problem(422, str(error))
+
+    @app.exception_handler(Overloaded)
+    async def overloaded(_: Request, error: Overloaded) -> Response:
+        response = problem(503, "Too many requests are waiting.")
+        response.headers["retry-after"] = "1"
+        return response
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:]) or "request"
+        return problem(422, f"{place}: {first['msg']}"[:300])
+
+
+def add_page(app: FastAPI) -> None:
+    """The page and its parts, from the package."""
+    folder = files("paraclip.search.serving") / "page"
+    for route, (name, kind) in PAGE.items():
+        content = (folder / name).read_bytes()
+
+        def part(content: bytes = content, kind: str = kind) -> Response:
+            return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
+
+        app.get(route, include_in_schema=False)(no_parameters(part))
+
+
+def no_parameters(part: Any) -> Any:
+    """A route without the function's defaults, which FastAPI would take for parameters."""
+
+    async def route() -> Response:
+        response: Response = part()
+        return response
+
+    return route
+
+
+def add_search(app: FastAPI, service: Service) -> None:
+    """Search with words, with a picture of the index, and with one that is sent."""
+
+    @app.get("/api/search", response_model=SearchResponse)
+    async def search(asked: Annotated[SearchRequest, Query()]) -> Response:
+        """Search with words or a picture of the index; with `second`, compare two wordings."""
+        picture = await service.picture_vector(asked.like) if asked.like else None
+        if asked.like and picture is None:
+            return problem(404, "The index has no such picture.")
+        plus, minus = tuple(asked.plus), tuple(asked.minus)
+        queries = [engine.Query(asked.q, plus, minus, picture)]
+        if asked.second.strip():
+            queries.append(engine.Query(asked.second, plus, minus, picture))
+        return await answer(service, queries, asked.models, asked.k)
+
+    @app.post("/api/search/picture", response_model=SearchResponse, openapi_extra=PICTURE_BODY)
+    async def search_picture(request: Request, k: Annotated[int, Query(ge=1, le=100)] = 10) -> Any:
+        """Search with a picture: the request's body is its file, at most 10 MiB."""
+        vector = await service.pictures(await request.body())
+        label = next(iter(service.towers))
+        return await answer(service, [engine.Query(picture=vector)], [label], k)
+
+
+PICTURE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+async def answer(
+    service: Service, queries: list[engine.Query], labels: list[str], k: int
+) -> Response:
+    """The response to a search."""
+    unknown = [label for label in labels if label not in service.towers]
+    if unknown:
+        return problem(404, "There is no model of that label.")
+    chosen = list(dict.fromkeys(labels)) or list(service.towers)
+    found = await service.search(queries, chosen, k)
+    body = {
+        "k": k,
+        "pictures": len(service.pool),
+        "models": [
+            model_results(label, results) for label, results in zip(chosen, found, strict=True)
+        ],
+        "between": between(chosen, found),
+    }
+    return Response(json.dumps(body), media_type="application/json")
+
+
+def model_results(label: str, results: list[list[Hit]]) -> dict[str, Any]:
+    """Results of a model, with the agreement of two wordings."""
+    agreed = engine.overlap(*map(ids, results)) if len(results) == 2 else None
+    return {
+        "label": label,
+        "results": [[hit_out(hit) for hit in hits] for hits in results],
+        "agreement": agreed and asdict(agreed),
+    }
+
+
+def hit_out(hit: Hit) -> dict[str, Any]:
+    """A result as JSON; faster than `asdict`."""
+    score = round(hit.score, 5)
+    return {"id": hit.id, "path": hit.path, "caption": hit.caption, "score": score}
+
+
+def between(labels: list[str], found: list[list[list[Hit]]]) -> list[dict[str, Any]]:
+    """Agreement of each two models on each wording."""
+    return [
+        {
+            "models": [labels[one], labels[other]],
+            "wording": wording,
+            **asdict(engine.overlap(ids(found[one][wording]), ids(found[other][wording]))),
+        }
+        for one, other in combinations(range(len(labels)), 2)
+        for wording in range(len(found[0]))
+    ]
+
+
+def ids(hits: list[Hit]) -> list[str]:
+    """Ids of results."""
+    return [hit.id for hit in hits]
+
+
+def add_pictures(app: FastAPI, service: Service) -> None:
+    """Thumbnails from the index, and the pictures themselves."""
+
+    @app.get("/api/thumbnail/{picture}", response_class=Response)
+    async def thumbnail(picture: PictureId) -> Response:
+        """The thumbnail of a picture, JPEG."""
+        content = await service.thumbnail(picture)
+        if content is None:
+            return problem(404, "The index has no such picture.")
+        headers = {"cache-control": "private, max-age=3600"}
+        return Response(content, media_type="image/jpeg", headers=headers)
+
+    @app.get("/api/picture/{picture}", response_class=Response)
+    async def whole(picture: PictureId) -> Response:
+        """The picture itself, if it is a file in the indexed folder; else its thumbnail."""
+        row = await service.row(picture, ("path",))
+        if row is None:
+            return problem(404, "The index has no such picture.")
+        found: tuple[Path, str] | None = original(service.facts.root, row["path"])
+        if found is None:
+            return await thumbnail(picture)
+        path, kind = found
+        return FileResponse(path, media_type=kind, headers={"content-disposition": "inline"})
+
+
+def add_rewording(app: FastAPI, reworder: Reworder | None) -> None:
+    """Suggestions of a language model."""
+
+    @app.post("/api/reword", response_model=Rewordings)
+    async def reword(asked: RewordRequest) -> Any:
+        """Other wordings of a query, from a language model."""
+        if reworder is None:
+            return problem(404, "This server has no language model (see --llm).")
+        return {"rewordings": await reworder.suggest(asked.text)}
+
+
+def add_state(app: FastAPI, server: Server, metrics: Metrics) -> None:
+    """What is searched, health and metrics."""
+    service = server.service
+
+    @app.get("/api/index", response_model=IndexOut)
+    async def index() -> Any:
+        """What is searched."""
+        name = PurePath(service.facts.source).name
+        return {
+            "name": name, "pictures": len(service.pool), "models": list(service.towers),
+            "rewording": server.reworder is not None, "fault": service.fault,
+        }  # fmt: skip
+
+    @app.get("/healthz", response_model=Health)
+    async def health() -> Response:
+        """200 while the store can be reached, else 503; searches still work then."""
+        good = service.fault is None
+        body = {"status": "ok" if good else "store unavailable", "pictures": len(service.pool)}
+        return JSONResponse(body, 200 if good else 503)
+
+    @app.get("/metrics", response_class=Response)
+    async def exposition() -> Response:
+        """Metrics for Prometheus."""
+        text = metrics.exposition(len(service.pool), service.fault is None)
+        return Response(text, media_type=CONTENT_TYPE)

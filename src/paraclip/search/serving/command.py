@@ -1,0 +1,112 @@
+"""`paraclip serve`."""
+
+import ipaddress
+import os
+import socket
+from contextlib import suppress
+
+from paraclip.errors import UserError, printable
+from paraclip.search.config import ServeConfig
+from paraclip.search.engine import chosen_models
+from paraclip.search.serving.app import Server, make_app
+from paraclip.search.serving.guard import Limits
+from paraclip.search.serving.logs import log_as_json
+from paraclip.search.serving.rewording import Reworder, rewording_config
+from paraclip.search.serving.service import Service
+from paraclip.search.serving.uploads import MOST_BYTES
+from paraclip.search.snapshot import open_pool
+from paraclip.search.stores.store import open_store
+from paraclip.search.towers import open_tower
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+MOST_CONNECTIONS = 2000
+STOP_SECONDS = 10
+SHORTEST_TOKEN = 16
+
+
+def serve_command(config: ServeConfig) -> None:
+    """Serve until interrupted.
+
+    Raises:
+        UserError: the index or a model cannot be used, the port is taken, or the address is not
+            loopback and there is no token.
+    """
+    import uvicorn
+
+    from paraclip.search.serving.protocol import BoundedProtocol
+
+    limits = limits_of(config)
+    listener = listen(config.host, config.port)
+    with listener:
+        server = Server(service_of(config), limits, reworder_of(config))
+        if config.log:
+            log_as_json()
+        url = address(config.host, listener.getsockname()[1])
+        print(f"Open {url} in a browser; stop with Ctrl-C.", flush=True)
+        settings = uvicorn.Config(
+            make_app(server), http=BoundedProtocol, log_config=None, access_log=False,
+            proxy_headers=False, server_header=False, limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=STOP_SECONDS, lifespan="on",
+        )  # fmt: skip
+        with suppress(KeyboardInterrupt):  # the usual way to stop it
+            uvicorn.Server(settings).run([listener])
+
+
+def service_of(config: ServeConfig) -> Service:
+    """The service on an index, with all its models."""
+    store = open_store(config.store)
+    facts, version, pool = open_pool(store, config.exact_below)
+    names = facts.models if config.models is None else chosen_models(facts, config.models)
+    towers = {label: open_tower(name, facts, store.where) for label, name in names.items()}
+    return Service(store, facts, version, pool, towers, config.exact_below)
+
+
+def limits_of(config: ServeConfig) -> Limits:
+    """What visitors may do.
+
+    Raises:
+        UserError: the address is not loopback and there is no token, or the token is short.
+    """
+    token = config.token or os.environ.get("PARACLIP_TOKEN") or None
+    if token is not None and len(token) < SHORTEST_TOKEN:
+        what = f"has fewer than {SHORTEST_TOKEN} characters"
+        raise UserError("--token", what, "Make one: openssl rand -hex 16")
+    if not is_loopback(config.host):
+        if token is None:
+            what = "is not a loopback address, and the server would be open to everyone there"
+            hint = "Set PARACLIP_TOKEN or --token, or leave --host out."
+            raise UserError(f"--host {config.host}", what, hint)
+        return Limits(frozenset(), token, config.per_second, config.burst, MOST_BYTES)
+    hosts = frozenset({*LOOPBACK, config.host, *config.allow_host})
+    return Limits(hosts, token, config.per_second, config.burst, MOST_BYTES)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; raises UserError if the port is taken or the address unknown."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        hint = "Choose another --port; 0 takes a free one."
+        raise UserError(f"{host}:{port}", f"cannot be opened ({error.strerror})", hint) from error
+
+
+def address(host: str, port: int) -> str:
+    """The address for a browser on this machine."""
+    name = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, host)
+    return f"http://{f'[{name}]' if ':' in name else printable(name)}:{port}/"
+
+
+def reworder_of(config: ServeConfig) -> Reworder | None:
+    """The language model that suggests rewordings; None without one."""
+    if config.llm == "none":
+        return None
+    return Reworder(rewording_config(config.llm, config.llm_model, config.base_url))

@@ -1,0 +1,190 @@
+"""The search behind the routes: models, batches, caches, and an index that may change."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from paraclip.errors import UserError
+from paraclip.search.engine import Query, combined
+from paraclip.search.exact import Float
+from paraclip.search.records import IndexFacts
+from paraclip.search.serving.batching import Batcher, Recent
+from paraclip.search.snapshot import Hit, Pool, open_pool
+from paraclip.search.stores.store import Store, StoreUnavailable
+from paraclip.search.towers import TextTower, TorchTower
+
+LOG = logging.getLogger("paraclip.serve")
+CACHED_TEXTS = 20_000  # 2 kB each
+CACHED_THUMBNAILS = 4_000  # some 10 kB each
+REFRESH_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query vector for the pool, and how many results it wants."""
+
+    vector: Float
+    k: int
+
+
+class Tower:
+    """A text tower whose questions are batched and whose answers are kept."""
+
+    def __init__(self, tower: TextTower) -> None:
+        self.tower = tower
+        self.known: Recent[str, Float] = Recent(CACHED_TEXTS)
+        self.batcher: Batcher[str, Float] = Batcher(self.embed)
+
+    def embed(self, texts: list[str]) -> list[Float]:
+        """Unit vectors of a batch."""
+        return list(self.tower.embed(texts))
+
+    async def vector(self, text: str) -> Float:
+        """The unit vector [width] of a text."""
+        known = self.known.get(text)
+        if known is None:
+            known = await self.batcher(text)
+            self.known.put(text, known)
+        return known
+
+
+@dataclass
+class Service:
+    """What the routes need.
+
+    Args:
+        store: of the index.
+        facts: of the index.
+        version: of the index that `pool` shows.
+        pool: what is searched.
+        towers: by label, base first.
+        exact_below: number of pictures from which on the store itself is searched.
+    """
+
+    store: Store
+    facts: IndexFacts
+    version: str
+    pool: Pool
+    towers: Mapping[str, TextTower]
+    exact_below: int
+    fault: str | None = None
+    image_tower: TorchTower | None = None
+    thumbnails: Recent[str, bytes] = field(default_factory=lambda: Recent(CACHED_THUMBNAILS))
+
+    def __post_init__(self) -> None:
+        self.texts = {label: Tower(tower) for label, tower in self.towers.items()}
+        self.searches: Batcher[Asked, list[Hit]] = Batcher(self.nearest)
+        self.reads: Batcher[Any, Any] = Batcher(lambda calls: [attempt(call) for call in calls], 16)
+        self.pictures: Batcher[bytes, Any] = Batcher(
+            lambda uploads: [attempt(partial(self.embed_upload, one)) for one in uploads], 4, 32
+        )
+
+    def nearest(self, asked: list[Asked]) -> list[list[Hit]]:
+        """Results of a batch of query vectors."""
+        found = self.pool.nearest(np.stack([one.vector for one in asked]), max(a.k for a in asked))
+        return [hits[: one.k] for hits, one in zip(found, asked, strict=True)]
+
+    async def vector(self, query: Query, label: str) -> Float:
+        """The unit vector of a query for a model; raises UserError for an empty query."""
+        query.check()
+        vectors = await asyncio.gather(*(self.texts[label].vector(text) for text in query.texts))
+        return combined(query, np.stack(vectors) if vectors else np.zeros((0, 0), np.float32))
+
+    async def search(self, queries: Sequence[Query], labels: Sequence[str], k: int) -> Any:
+        """Results [model][query], of all models and wordings together.
+
+        Raises:
+            UserError: a query is empty.
+        """
+
+        async def one(query: Query, label: str) -> list[Hit]:
+            return await self.searches(Asked(await self.vector(query, label), k))
+
+        flat = await asyncio.gather(*(one(query, label) for label in labels for query in queries))
+        return [flat[start : start + len(queries)] for start in range(0, len(flat), len(queries))]
+
+    async def read(self, call: Any) -> Any:
+        """Call the store in its own thread; raises what it raises."""
+        result = await self.reads(call)
+        self.fault = None
+        return result
+
+    async def thumbnail(self, picture: str) -> bytes | None:
+        """The thumbnail of a picture; None if there is none."""
+        known = self.thumbnails.get(picture)
+        if known is None:
+            rows = await self.row(picture, ("thumbnail",))
+            known = bytes(rows["thumbnail"]) if rows else None
+            if known:
+                self.thumbnails.put(picture, known)
+        return known
+
+    async def row(self, picture: str, columns: Sequence[str]) -> dict[str, Any] | None:
+        """Columns of a picture's row; None if there is none."""
+        rows = await self.read(lambda: self.store.rows([picture], columns).to_pylist())
+        return rows[0] if rows else None
+
+    async def picture_vector(self, picture: str) -> Float | None:
+        """The vector of an indexed picture."""
+        row = await self.row(picture, ("vector",))
+        return np.asarray(row["vector"], np.float32) if row else None
+
+    def embed_upload(self, content: bytes) -> Float:
+        """The unit vector of a picture's bytes; the first one loads the image tower with torch."""
+        from paraclip.search.serving.uploads import check_upload
+
+        image = check_upload(content)
+        if self.image_tower is None:
+            self.image_tower = TorchTower(next(iter(self.towers.values())).name)
+        return self.image_tower.embed_image(image)
+
+    async def follow(self) -> None:
+        """Look for a new version of the index until cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Show the newest version of the index; without a store, keep the last one."""
+        try:
+            await self.read(self.take_newest)
+        except UserError as error:
+            if self.fault is None:
+                LOG.warning("store unavailable", extra={"fields": {"reason": str(error)}})
+            self.fault = error.what
+
+    def take_newest(self) -> None:
+        """Open the newest version if it is another one.
+
+        Raises:
+            UserError: the store is gone, or holds another index.
+        """
+        if self.store.version() == self.version:
+            return
+        facts, version, pool = open_pool(self.store, self.exact_below)
+        if facts.image_space != self.facts.image_space:
+            hint = "Restart `paraclip serve`."
+            raise StoreUnavailable(self.store.where, "holds another index now", hint)
+        self.facts, self.version, self.pool = facts, version, pool
+        self.thumbnails.values.clear()
+        LOG.info("index changed", extra={"fields": {"pictures": len(pool)}})
+
+    def close(self) -> None:
+        """End the threads."""
+        for tower in self.texts.values():
+            tower.batcher.close()
+        for batcher in (self.searches, self.reads, self.pictures):
+            batcher.close()
+
+
+def attempt(call: Any) -> Any:
+    """The result of a call, or its error as a value: one failure must not fail its batch."""
+    try:
+        return call()
+    except Exception as error:
+        return error

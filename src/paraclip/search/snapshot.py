@@ -1,0 +1,189 @@
+"""The vectors and paths of an index in memory-mapped files, for exact search.
+
+A snapshot belongs to one version of a store, and is kept in the cache folder: the next search
+starts without reading the store. Snapshots of other versions are removed.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+
+from paraclip.files import cache_folder, disk_errors, text_hash
+from paraclip.search.exact import Float, nearest
+from paraclip.search.records import SHOWN, IndexFacts, not_an_index
+from paraclip.search.stores.store import Store, existing_facts
+
+VECTORS, ROWS = "vectors.npy", "rows.arrow"
+ABANDONED_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A result.
+
+    Args:
+        id: of the picture.
+        path: in the index.
+        caption: "" where there is none.
+        score: cosine of query and picture.
+    """
+
+    id: str
+    path: str
+    caption: str
+    score: float
+
+
+class Pool(Protocol):
+    """What is searched."""
+
+    def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
+        """The first k results of each query [queries, width]."""
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Exact search over one version of an index.
+
+    Args:
+        vectors: unit vectors float32 [rows, width].
+        rows: columns id, path and caption.
+    """
+
+    vectors: Float
+    rows: pa.Table
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.vectors)
+
+    def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
+        """The first k results of each query [queries, width]."""
+        best = nearest(self.vectors, queries, k)
+        return [self.hits(*one) for one in zip(best.positions, best.scores, strict=True)]
+
+    def hits(self, positions: Sequence[int], scores: Sequence[float]) -> list[Hit]:
+        """Results with what is shown of them."""
+        rows = self.rows
+        return [
+            Hit(
+                rows["id"][int(place)].as_py(),
+                rows["path"][int(place)].as_py(),
+                rows["caption"][int(place)].as_py(),
+                float(score),
+            )
+            for place, score in zip(positions, scores, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class StorePool:
+    """Search in the store itself, for a table that is too large for memory."""
+
+    store: Store
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return self.store.count()
+
+    def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
+        """The first k results of each query [queries, width]."""
+        ids, scores = self.store.nearest(queries, k)
+        wanted = list(dict.fromkeys(one for found in ids for one in found))
+        shown = self.store.rows(wanted, SHOWN[:3]).to_pylist() if wanted else []
+        by_id = {row["id"]: row for row in shown}
+        return [
+            [
+                Hit(one, by_id[one]["path"], by_id[one]["caption"], float(score))
+                for one, score in zip(found, values, strict=True)
+                if one in by_id
+            ]
+            for found, values in zip(ids, scores, strict=True)
+        ]
+
+
+def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
+    """Facts, version and pool of an index: a snapshot if the table is small enough.
+
+    Raises:
+        UserError: there is no index, or the disk is full.
+    """
+    facts, version = existing_facts(store), store.version()
+    folder = cache_folder() / "search" / text_hash(store.where)
+    if (pool := kept(folder / version)) is not None:
+        return facts, version, pool
+    shutil.rmtree(folder / version, ignore_errors=True)  # it is damaged
+    if store.count() >= exact_below:
+        return facts, version, StorePool(store)
+    return facts, version, take(store, facts, folder, version)
+
+
+def kept(folder: Path) -> Snapshot | None:
+    """The snapshot in a folder; None if there is none, or a broken one."""
+    try:
+        vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
+        with pa.memory_map(str(folder / ROWS)) as file:
+            rows = pa.ipc.open_file(file).read_all()
+    except (OSError, EOFError, ValueError, pa.ArrowInvalid):
+        return None
+    fits = vectors.ndim == 2 and len(vectors) == len(rows) and vectors.dtype == np.float32
+    return Snapshot(vectors, rows) if fits else None
+
+
+def take(store: Store, facts: IndexFacts, folder: Path, version: str) -> Snapshot:
+    """Copy the vectors and paths of a store; the folder keeps no other version."""
+    temporary = folder / f".{uuid4().hex[:12]}.part"
+    try:
+        with disk_errors(folder):
+            temporary.mkdir(parents=True)
+            write(store, facts, temporary)
+            with suppress(OSError):  # another process was first
+                temporary.rename(folder / version)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for other in folder.iterdir():
+        if other.name != version and (not other.name.startswith(".") or abandoned(other)):
+            shutil.rmtree(other, ignore_errors=True)
+    snapshot = kept(folder / version)
+    if snapshot is None:
+        raise not_an_index(folder, "(its snapshot is broken)")
+    return snapshot
+
+
+def abandoned(part: Path) -> bool:
+    """Whether a killed run left this unfinished snapshot: nobody wrote to it for an hour."""
+    try:
+        return time.time() - part.stat().st_mtime > ABANDONED_SECONDS
+    except OSError:
+        return False
+
+
+def write(store: Store, facts: IndexFacts, folder: Path) -> None:
+    """Write the files of a snapshot, some thousand rows at once."""
+    rows, count = [], 0
+    raw = folder / f"{VECTORS}.raw"
+    with raw.open("wb") as file:
+        for part in store.batches(SHOWN):
+            flat = np.asarray(part["vector"].combine_chunks().flatten(), np.float32)
+            file.write(flat.data)
+            rows.append(part.select(list(SHOWN[:3])))
+            count += len(part)
+    copied = np.memmap(raw, np.float32, "r", shape=(count, facts.width)) if count else None
+    vectors = np.zeros((0, facts.width), np.float32) if copied is None else copied
+    np.save(folder / VECTORS, vectors)
+    raw.unlink()
+    kinds = pa.schema([(name, pa.string()) for name in SHOWN[:3]])
+    table = pa.concat_tables([part.cast(kinds) for part in rows]) if rows else kinds.empty_table()
+    with pa.ipc.new_file(str(folder / ROWS), kinds) as out:
+        out.write_table(table)

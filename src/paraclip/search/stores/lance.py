@@ -1,0 +1,197 @@
+"""An index as a LanceDB table in a folder; `index.json` beside it holds the facts.
+
+LanceDB is imported with the first use of the table: it takes longer than a search.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from paraclip.errors import UserError
+from paraclip.files import DISK_ERRORS, locked, read_bounded, write_text
+from paraclip.search.records import STATE, IndexFacts, schema
+from paraclip.search.stores.store import ROWS_AT_ONCE, Float, StoreUnavailable
+
+TABLE = "pictures"
+FACTS = "index.json"
+OS_ERROR = re.compile(r"os error (\d+)")
+PROBES, EFFORT = 20, 200  # partitions and candidates that an approximate search looks at
+
+
+class LanceStore:
+    """The store in a folder.
+
+    Args:
+        folder: created by the first `save_facts`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.where = str(folder)
+        self.opened: Any = None
+
+    def facts(self) -> IndexFacts | None:
+        """What the index is, from `index.json`."""
+        try:
+            return IndexFacts.from_json(read_bounded(self.folder / FACTS), self.folder / FACTS)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def version(self) -> str:
+        """The names of the table's versions and its creation, without LanceDB."""
+        facts = self.facts()
+        versions = self.folder / f"{TABLE}.lance" / "_versions"
+        if facts is None or not versions.is_dir():
+            raise self.gone()
+        return f"{facts.created}-{min(path.name for path in versions.iterdir())}"
+
+    def save_facts(self, facts: IndexFacts) -> None:
+        """Write `index.json`, and create the table if there is none."""
+        known = self.facts()
+        if known is None or known.created != facts.created:
+            with self.errors():
+                self.opened = database(self.folder).create_table(
+                    TABLE, schema=schema(facts.width), mode="overwrite"
+                )
+        write_text(self.folder / FACTS, facts.to_json() + "\n")
+
+    def writing(self) -> AbstractContextManager[None]:
+        """A lock file in the folder."""
+        return locked(self.folder)
+
+    @property
+    def table(self) -> Any:
+        """LanceDB's table at its newest version."""
+        with self.errors():
+            if not (self.folder / f"{TABLE}.lance").is_dir():
+                raise self.gone()
+            if self.opened is None:
+                self.opened = database(self.folder).open_table(TABLE)
+            else:
+                self.opened.checkout_latest()
+            return self.opened
+
+    def count(self) -> int:
+        """Number of pictures."""
+        return int(self.table.count_rows())
+
+    def state(self) -> pa.Table:
+        """The columns that tell whether a picture has changed."""
+        parts = list(self.batches(STATE))
+        return pa.concat_tables(parts) if parts else schema(1).empty_table().select(list(STATE))
+
+    def put(self, rows: pa.Table) -> None:
+        """Write rows in one transaction."""
+        with self.errors():
+            merge = self.table.merge_insert("id").when_matched_update_all()
+            merge.when_not_matched_insert_all().execute(rows)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove rows, some thousand in one transaction."""
+        for start in range(0, len(ids), ROWS_AT_ONCE):
+            with self.errors():
+                self.table.delete(among(ids[start : start + ROWS_AT_ONCE]))
+
+    def rows(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows by id."""
+        names = list(columns or self.table.schema.names)
+        with self.errors():
+            query = self.table.search().where(among(ids)).select(names).limit(max(len(ids), 1))
+            return query.to_arrow().select(names)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """All rows in the order of the table."""
+        with self.errors():
+            query = self.table.search().select(list(columns))
+            for batch in query.to_batches(batch_size=ROWS_AT_ONCE):
+                yield pa.Table.from_batches([batch]).select(list(columns))
+
+    def finish(self, exact_below: int) -> None:
+        """Compact the fragments, drop old versions, and index the vectors of a large table."""
+        table = self.table
+        with self.errors():
+            if table.count_rows() >= exact_below and not self.indexed():
+                from lancedb.index import HnswSq
+
+                table.create_index("vector", config=HnswSq(distance_type="dot"))
+            table.optimize(cleanup_older_than=timedelta(hours=1))
+
+    def indexed(self) -> bool:
+        """Whether the vectors have an approximate index."""
+        return any("vector" in one.columns for one in self.table.list_indices())
+
+    def nearest(self, queries: Float, k: int, exact: bool = False) -> tuple[list[list[str]], Float]:
+        """Ids and scores, from LanceDB's flat search or its index."""
+        table, ids, scores = self.table, [], []
+        with self.errors():
+            for query in queries:
+                search = table.search(query, vector_column_name="vector").metric("dot")
+                search = search.bypass_vector_index() if exact else search.nprobes(PROBES)
+                found = (
+                    (search if exact else search.ef(EFFORT))
+                    .limit(k)
+                    .select(["id", "_distance"])
+                    .to_arrow()
+                )
+                ids.append(found["id"].to_pylist())
+                scores.append(1 - found["_distance"].to_numpy())
+        return ids, np.array(scores, np.float32).reshape(len(queries), -1)
+
+    def close(self) -> None:
+        """Forget the table; the next use opens it again."""
+        self.opened = None
+
+    def gone(self) -> StoreUnavailable:
+        """The error for a folder without an index."""
+        return StoreUnavailable(self.where, "there is no index", "Bring it back, or index again.")
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise errors of LanceDB and of the disk as `UserError`."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError, pa.ArrowInvalid) as error:
+            raise self.reported(error) from error
+
+    def reported(self, error: Exception) -> UserError:
+        """The `UserError` for an error of LanceDB, whose text may hold the system's number."""
+        match = OS_ERROR.search(str(error))
+        number = int(match[1]) if match else getattr(error, "errno", None)
+        for numbers, what, hint in DISK_ERRORS:
+            if number in numbers:
+                return UserError(self.where, what, hint)
+        reason = " ".join(str(error).split())[:200]
+        self.opened = None  # it may be another table when the folder is back
+        return StoreUnavailable(self.where, f"cannot be read or written ({reason})", "Check it.")
+
+
+def database(folder: Path) -> Any:
+    """LanceDB's connection to a folder.
+
+    Raises:
+        UserError: LanceDB is not installed.
+    """
+    os.environ.setdefault("LANCEDB_LOG", "error")  # it warns about every new table
+    try:
+        import lancedb
+    except ImportError as error:
+        raise UserError("lancedb", "is not installed", "pip install 'paraclip[search]'") from error
+    return lancedb.connect(folder)
+
+
+def among(ids: Sequence[str]) -> str:
+    """A condition for rows with these ids.
+
+    Raises:
+        ValueError: one is not hexadecimal; such an id is never made, and could be SQL.
+    """
+    if not all(re.fullmatch(r"[0-9a-f]{1,64}", one) for one in ids):
+        raise ValueError("an id is not hexadecimal")
+    return f"id IN ({', '.join(repr(one) for one in ids)})" if ids else "false"

@@ -1,0 +1,275 @@
+"""The same table in PostgreSQL with pgvector.
+
+The tables `paraclip_pictures` and `paraclip_index` are in the first schema of the search path, so
+`postgresql://host/db?options=-csearch_path%3Dholidays` keeps several indexes in one database.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from paraclip.errors import UserError
+from paraclip.provenance import without_secrets
+from paraclip.search.records import STATE, IndexFacts, schema
+from paraclip.search.stores.store import ROWS_AT_ONCE, UNAVAILABLE, Float, StoreUnavailable
+
+CONNECT_SECONDS = 5
+MOST_INDEXED = 2000  # width of pgvector's HNSW for vectors
+EFFORT = 200  # candidates that an approximate search looks at
+LOCK = 0x70617261  # number of the advisory lock
+CREATE = """
+CREATE TABLE paraclip_pictures (
+    id text PRIMARY KEY, path text NOT NULL, size bigint NOT NULL, modified bigint NOT NULL,
+    hash text NOT NULL, caption text NOT NULL, thumbnail bytea NOT NULL,
+    time timestamptz NOT NULL, vector vector({width}) NOT NULL
+)"""
+CREATE_INDEX = """
+CREATE TABLE IF NOT EXISTS paraclip_index (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    facts text NOT NULL, version bigint NOT NULL
+)"""
+PUT = """
+INSERT INTO paraclip_pictures ({names}) VALUES ({places})
+ON CONFLICT (id) DO UPDATE SET {updates}"""
+NEAREST = "SELECT id, (vector <#> %s) * -1 FROM paraclip_pictures ORDER BY vector <#> %s LIMIT %s"
+HINT = "Start the server, or check the address."
+
+
+class PostgresStore:
+    """The store in a database.
+
+    Args:
+        address: `postgresql://user@host/database`; the password also from `PGPASSWORD` or
+            `~/.pgpass`.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address, self.where = address, without_secrets(address)
+        self.connection: Any = None
+        self.names = schema(1).names
+
+    def facts(self) -> IndexFacts | None:
+        """What the index is; None without tables."""
+        found = self.index_row()
+        return IndexFacts.from_json(found[0], self.where) if found else None
+
+    def index_row(self) -> Any:
+        """Facts and version; None without an index."""
+        with self.cursor() as cursor:
+            if cursor.execute("SELECT to_regclass('paraclip_index')").fetchone()[0] is None:
+                return None
+            return cursor.execute("SELECT facts, version FROM paraclip_index").fetchone()
+
+    def version(self) -> str:
+        """A number that each writing transaction raises."""
+        found = self.index_row()
+        if found is None:
+            raise StoreUnavailable(self.where, "there is no index", "Index the pictures again.")
+        return f"{IndexFacts.from_json(found[0], self.where).created}-{found[1]}"
+
+    def save_facts(self, facts: IndexFacts) -> None:
+        """Keep the facts; a table with other vectors is replaced."""
+        known = self.facts()
+        with self.cursor() as cursor:
+            if known is None or known.created != facts.created:
+                cursor.execute("DROP TABLE IF EXISTS paraclip_pictures, paraclip_index")
+                cursor.execute(CREATE.format(width=facts.width))
+            cursor.execute(CREATE_INDEX)
+            cursor.execute(
+                "INSERT INTO paraclip_index (facts, version) VALUES (%s, 1) ON CONFLICT (single)"
+                " DO UPDATE SET facts = excluded.facts, version = paraclip_index.version + 1",
+                (facts.to_json(),),
+            )
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """An advisory lock of the database, which ends with the connection."""
+        with self.cursor() as cursor:
+            taken = cursor.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()[0]
+        if not taken:
+            raise UserError(self.where, "another run is writing here", "Wait for it.")
+        try:
+            yield
+        finally:
+            # Not by closing alone: the server notices that a little later.
+            with suppress(StoreUnavailable), self.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+            self.close()
+
+    def count(self) -> int:
+        """Number of pictures."""
+        with self.cursor() as cursor:
+            return int(cursor.execute("SELECT count(*) FROM paraclip_pictures").fetchone()[0])
+
+    def state(self) -> pa.Table:
+        """The columns that tell whether a picture has changed."""
+        parts = list(self.batches(STATE))
+        return pa.concat_tables(parts) if parts else schema(1).empty_table().select(list(STATE))
+
+    def put(self, rows: pa.Table) -> None:
+        """Write rows in one transaction."""
+        updates = ", ".join(f"{name} = excluded.{name}" for name in self.names if name != "id")
+        places = ", ".join(["%s"] * len(self.names))
+        statement = PUT.format(names=", ".join(self.names), places=places, updates=updates)
+        columns = [self.values(rows, name) for name in self.names]
+        with self.changing() as cursor:
+            cursor.executemany(statement, list(zip(*columns, strict=True)))
+
+    def values(self, rows: pa.Table, name: str) -> list[Any]:
+        """Values of a column for psycopg; vectors stay arrays."""
+        if name != "vector":
+            return list(rows[name].to_pylist())
+        return list(matrix(rows))
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove rows in one transaction."""
+        with self.changing() as cursor:
+            cursor.execute("DELETE FROM paraclip_pictures WHERE id = ANY(%s)", (list(ids),))
+
+    def rows(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows by id."""
+        names = list(columns or self.names)
+        with self.cursor() as cursor:
+            statement = f"SELECT {', '.join(names)} FROM paraclip_pictures WHERE id = ANY(%s)"
+            return self.arrow(cursor.execute(statement, (list(ids),)).fetchall(), names)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """All rows from one snapshot, through a cursor of the server."""
+        names = list(columns)
+        statement = f"SELECT {', '.join(names)} FROM paraclip_pictures"
+        with (
+            self.errors(),
+            self.connected().transaction(),
+            self.connected().cursor(name="paraclip") as cursor,
+        ):
+            cursor.execute(statement)
+            while found := cursor.fetchmany(ROWS_AT_ONCE):
+                yield self.arrow(found, names)
+
+    def arrow(self, found: list[Any], names: list[str]) -> pa.Table:
+        """Rows of psycopg as an Arrow table."""
+        width = len(array_of(found[0][names.index("vector")])) if found and "vector" in names else 1
+        kinds = schema(width)
+        columns = list(zip(*found, strict=True)) if found else [() for _ in names]
+        arrays = []
+        for name, values in zip(names, columns, strict=True):
+            if name == "vector" and values:
+                flat = pa.array(np.concatenate([array_of(one) for one in values]))
+                arrays.append(pa.FixedSizeListArray.from_arrays(flat, width))
+            else:
+                arrays.append(pa.array(values, kinds.field(name).type))
+        return pa.table(arrays, schema=pa.schema([kinds.field(name) for name in names]))
+
+    def finish(self, exact_below: int) -> None:
+        """Gather statistics; from `exact_below` rows, build an HNSW index."""
+        large = self.count() >= exact_below
+        with self.cursor() as cursor:
+            facts = self.facts()
+            if large and facts is not None and facts.width <= MOST_INDEXED:
+                cursor.execute(
+                    "CREATE INDEX IF NOT EXISTS paraclip_vectors ON paraclip_pictures"
+                    " USING hnsw (vector vector_ip_ops)"
+                )
+        with self.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE paraclip_pictures")
+
+    def nearest(self, queries: Float, k: int, exact: bool = False) -> tuple[list[list[str]], Float]:
+        """Ids and scores, from a sequential scan or the HNSW index with iterative scans."""
+        ids, scores = [], []
+        with self.errors(), self.connected().transaction(), self.connected().cursor() as cursor:
+            cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+            cursor.execute(f"SET LOCAL hnsw.ef_search = {max(EFFORT, min(k, 1000))}")
+            cursor.execute(f"SET LOCAL enable_indexscan = {'off' if exact else 'on'}")
+            for query in queries:
+                found = cursor.execute(NEAREST, (query, query, k)).fetchall()
+                ids.append([row[0] for row in found])
+                scores.append([row[1] for row in found])
+        return ids, np.array(scores, np.float32).reshape(len(queries), -1)
+
+    @contextmanager
+    def cursor(self) -> Iterator[Any]:
+        """A cursor; each statement is a transaction of its own."""
+        with self.errors(), self.connected().cursor() as cursor:
+            yield cursor
+
+    @contextmanager
+    def changing(self) -> Iterator[Any]:
+        """A cursor in one transaction, which also raises the version of the index."""
+        with self.errors(), self.connected().transaction(), self.connected().cursor() as cursor:
+            yield cursor
+            cursor.execute("UPDATE paraclip_index SET version = version + 1")
+
+    def connected(self) -> Any:
+        """The connection, opened again if it was lost."""
+        if self.connection is None or self.connection.closed:
+            self.connection = connect(self.address)
+        return self.connection
+
+    def close(self) -> None:
+        """Close the connection; the next use opens another."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def __del__(self) -> None:
+        """Close the connection with the store."""
+        with suppress(Exception):  # also while Python ends
+            self.close()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise errors of the server as `UserError`, without the address's password."""
+        import psycopg
+
+        try:
+            yield
+        except (psycopg.errors.DiskFull, psycopg.errors.InsufficientPrivilege) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(self.where, reason, "Change that on the server.") from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self.close()
+            raise StoreUnavailable(self.where, UNAVAILABLE, HINT) from error
+        except psycopg.Error as error:
+            self.close()
+            reason = " ".join(str(error).split())[:200]
+            raise StoreUnavailable(self.where, f"refused ({reason})", HINT) from error
+
+
+def connect(address: str) -> Any:
+    """A connection with pgvector's types.
+
+    Raises:
+        UserError: the extension is missing and may not be created, or a package is not installed.
+    """
+    try:
+        import psycopg
+        from pgvector.psycopg import register_vector
+    except ImportError as error:
+        hint = "pip install 'paraclip[postgres]'"
+        raise UserError("psycopg", "is not installed", hint) from error
+    connection = psycopg.connect(address, autocommit=True, connect_timeout=CONNECT_SECONDS)
+    try:
+        if not connection.execute("SELECT 1 FROM pg_type WHERE typname = 'vector'").fetchone():
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        register_vector(connection)
+    except psycopg.errors.FeatureNotSupported as error:
+        connection.close()
+        hint = "Install it there: apt-get install postgresql-17-pgvector"
+        raise UserError(without_secrets(address), "has no pgvector", hint) from error
+    return connection
+
+
+def array_of(vector: Any) -> Float:
+    """A vector of psycopg, which newer versions of pgvector wrap."""
+    plain = vector.to_numpy() if hasattr(vector, "to_numpy") else vector
+    return np.asarray(plain, np.float32)
+
+
+def matrix(rows: pa.Table) -> Float:
+    """The vectors of rows, float32 [rows, width]."""
+    column = rows["vector"].combine_chunks()
+    width = rows.schema.field("vector").type.list_size
+    return np.asarray(column.flatten(), np.float32).reshape(-1, width)

@@ -1,0 +1,67 @@
+"""Stores, a tiny CLIP with a tuned twin, and pictures drawn here."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import draw, tiny_clip
+
+from paraclip.models.checkpoint import save_model
+from postgres_server import PostgresServer
+
+KINDS = [(shape, colour) for shape in ("disc", "square") for colour in ("red", "green", "blue")]
+
+
+@pytest.fixture(autouse=True)
+def quiet(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bars, and a cache folder of the test's own."""
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server for the session."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["lancedb", "postgres"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of an empty store of each kind."""
+    if request.param == "lancedb":
+        return str(tmp_path / "index")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.schema_url(f"s{abs(hash(str(tmp_path)))}")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Checkpoints: base, tuned (other text weights), and other (another image tower)."""
+    folder = tmp_path_factory.mktemp("models")
+    model = tiny_clip()
+    save_model(model, folder / "base.safetensors")
+    with torch.no_grad():
+        model.text_tower.text_projection.mul_(-1).add_(torch.randn(32, 16) * 0.05)
+    save_model(model, folder / "tuned.safetensors")
+    with torch.no_grad():
+        model.image_tower.proj.add_(1)
+    save_model(model, folder / "other.safetensors")
+    return {name: str(folder / f"{name}.safetensors") for name in ("base", "tuned", "other")}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of six pictures, two of them in a subfolder, one with a caption."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    for number, (shape, colour) in enumerate(KINDS):
+        inside = folder / "more" if number > 3 else folder
+        draw(inside / f"{shape}-{colour}.png", shape, colour)
+    (folder / "disc-red.txt").write_text("a red disc\n")
+    return folder
+
+
+Indexer = Callable[..., str]

@@ -1,0 +1,25 @@
+"""An index run that the test kills: `python killed_index.py FOLDER STORE MODEL`.
+
+It writes after every batch of two pictures and embeds slowly.
+"""
+
+import sys
+import time
+from typing import Any
+
+from paraclip.data.problems import Problems
+from paraclip.search.config import IndexConfig
+from paraclip.search.indexing import build
+from paraclip.search.indexing.run import build_index
+
+if __name__ == "__main__":
+    build.WRITE_ROWS, build.IMAGES_AT_ONCE = 2, 2
+    embed = build.embed
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.05)
+        return embed(*arguments)
+
+    build.embed = slowly
+    folder, store, model = sys.argv[1:4]
+    build_index(IndexConfig(folder, store=store, model=model), Problems(1.0))

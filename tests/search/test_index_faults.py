@@ -1,0 +1,113 @@
+"""Killed, without room, without a server: what an index run leaves behind."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_models import draw
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.search.config import IndexConfig
+from paraclip.search.indexing import pictures as reading
+from paraclip.search.indexing.run import build_index
+from paraclip.search.snapshot import open_pool
+from paraclip.search.stores.store import StoreUnavailable, open_store
+from postgres_server import PostgresServer, wait_until
+
+SCRIPT = Path(__file__).parent / "killed_index.py"
+COUNT = 40
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(COUNT):
+        size = (40 + number, 30)
+        draw(folder / f"{number:02}.png", "disc" if number % 2 else "square", "red", size)
+    return folder
+
+
+def test_killed_while_indexing_and_resumed(
+    many: Path, address: str, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(address)
+    command = [sys.executable, str(SCRIPT), str(many), address, models["base"]]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    wait_until(
+        lambda: process.poll() is not None or (store.facts() is not None and store.count() >= 6),
+        120,
+    )
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    kept = store.count()
+    assert 6 <= kept < COUNT
+    read = []
+    original = reading.file_bytes
+    monkeypatch.setattr(
+        reading, "file_bytes", lambda found: read.append(found.path) or original(found)
+    )
+    summary = build_index(
+        IndexConfig(str(many), store=address, model=models["base"]), Problems(1.0)
+    )
+    assert (summary.total, summary.added, len(read)) == (COUNT, COUNT - kept, COUNT - kept)
+    assert sorted(store.state()["path"].to_pylist()) == [f"{n:02}.png" for n in range(COUNT)]
+
+
+def test_a_full_disk_is_one_line_and_the_index_stays(
+    many: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    config = IndexConfig(str(many), store=str(tmp_path / "index"), model=models["base"])
+    for path in list(many.iterdir())[20:]:
+        path.unlink()
+    build_index(config, Problems(1.0))
+    draw(many / "new.png", "disc", "blue")
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
+        with pytest.raises(UserError, match="largest allowed file size"):
+            build_index(config, Problems(1.0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert len(open_pool(open_store(config.store), 1000)[2]) == 20
+    assert build_index(config, Problems(1.0)).total == 21
+
+
+def test_a_server_that_goes_and_comes_back(many: Path, models: dict[str, str]) -> None:
+    with PostgresServer() as server:
+        config = IndexConfig(str(many), store=server.url, model=models["base"])
+        build_index(config, Problems(1.0))
+        store = open_store(server.url)
+        assert store.count() == COUNT
+        server.stop()
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            store.count()
+        server.start()
+        assert store.count() == COUNT
+
+
+def test_a_folder_that_goes_and_comes_back(
+    many: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    config = IndexConfig(str(many), store=str(tmp_path / "index"), model=models["base"])
+    build_index(config, Problems(1.0))
+    store = open_store(config.store)
+    assert store.count() == COUNT
+    (tmp_path / "index").rename(tmp_path / "away")
+    with pytest.raises(StoreUnavailable):
+        store.count()
+    (tmp_path / "away").rename(tmp_path / "index")
+    assert store.count() == COUNT
+
+
+def test_a_password_is_never_shown() -> None:
+    store = open_store("postgresql://me:secret@127.0.0.1:1/db")
+    with pytest.raises(StoreUnavailable) as caught:
+        store.facts()
+    assert "secret" not in str(caught.value) and "127.0.0.1" in str(caught.value)

@@ -1,0 +1,166 @@
+"""Stores that vanish, processes that are killed, indexes of others."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from served import NAMES, Site, made_index, made_service, served
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.files import cache_folder
+from paraclip.search import snapshot
+from paraclip.search.config import IndexConfig
+from paraclip.search.indexing.run import build_index
+from paraclip.search.records import picture_id
+from paraclip.search.serving import service as serving
+from paraclip.search.snapshot import open_pool
+from paraclip.search.stores.store import open_store
+from postgres_server import PostgresServer, wait_until
+
+HERE = Path(__file__).parent
+ONE = picture_id(NAMES[0])
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "REFRESH_SECONDS", 0.05)
+
+
+def check_gone(site: Site) -> None:
+    """Without its store a server searches from memory, and says what it cannot do."""
+    wait_until(lambda: site.get("healthz")[0] == 503)
+    assert site.json("api/search?q=disc&k=5")["pictures"] == 31
+    status, _, body = site.get(f"api/thumbnail/{ONE}")
+    assert status == 503 and "The index" in json.loads(body)["detail"]
+    assert site.json("api/index")["fault"]
+    assert "paraclip_store_up 0.0" in site.get("metrics")[2].decode()
+
+
+def check_back(site: Site) -> None:
+    """With its store back, everything works again without a restart."""
+    wait_until(lambda: site.get("healthz")[0] == 200)
+    assert site.get(f"api/thumbnail/{ONE}")[0] == 200
+
+
+def test_a_folder_gone_while_serving_and_back(tmp_path: Path) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    with served(made_service(store)) as site:
+        (tmp_path / "index").rename(tmp_path / "away")
+        check_gone(site)
+        (tmp_path / "away").rename(tmp_path / "index")
+        check_back(site)
+
+
+def test_a_server_gone_while_serving_and_back(tmp_path: Path) -> None:
+    with PostgresServer() as server:
+        store = made_index(tmp_path, server.url)
+        with served(made_service(store)) as site:
+            server.stop()
+            check_gone(site)
+            server.start()
+            check_back(site)
+        store.close()
+
+
+def test_an_index_that_changes_is_shown(tmp_path: Path) -> None:
+    address = str(tmp_path / "index")
+    with served(made_service(made_index(tmp_path, address))) as site:
+        store = open_store(address)
+        store.remove([ONE])
+        wait_until(lambda: site.json("api/index")["pictures"] == 30)
+        found = site.json("api/search?q=disc&k=100")["models"][0]["results"][0]
+        assert len(found) == 30 and ONE not in {hit["id"] for hit in found}
+
+
+def test_an_index_of_another_image_tower_is_not_shown(
+    tmp_path: Path, pictures: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    service = made_service(made_index(tmp_path, address))
+    config = IndexConfig(str(pictures), store=address, model=models["base"], rebuild=True)
+    build_index(config, Problems(1.0))
+    asyncio.run(service.refresh())
+    assert service.fault == "holds another index now" and len(service.pool) == 31
+    service.close()
+
+
+def test_killed_while_searching(tmp_path: Path) -> None:
+    address = str(tmp_path / "index")
+    made_index(tmp_path, address)
+    command = [sys.executable, str(HERE / "killed_search.py"), address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ.copy()) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"copied\n"
+        process.send_signal(signal.SIGKILL)
+    (folder,) = (cache_folder() / "search").iterdir()
+    assert [path.name[0] for path in folder.iterdir()] == ["."], "nothing looks finished"
+    assert len(open_pool(open_store(address), 1000)[2]) == 31
+    for part in folder.glob(".*"):
+        os.utime(part, (1, 1))
+    open_store(address).remove([ONE])
+    assert len(open_pool(open_store(address), 1000)[2]) == 30
+    assert len(list(folder.iterdir())) == 1, "one version is kept, and no leavings"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"\x80\x04cos\nsystem\n"])
+def test_a_damaged_copy_is_taken_again(tmp_path: Path, content: bytes) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    open_pool(store, 1000)
+    (path,) = cache_folder().rglob(snapshot.VECTORS)
+    path.write_bytes(content)
+    assert len(open_pool(store, 1000)[2]) == 31
+
+
+@pytest.mark.parametrize("content", [b"{}", b"\xff", b"[1]", b'{"format": "paraclip-index-0"}'])
+def test_facts_of_another_format_are_refused(tmp_path: Path, content: bytes) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    (tmp_path / "index" / "index.json").write_bytes(content)
+    with pytest.raises(UserError, match="is not an index of this version"):
+        open_pool(store, 1000)
+
+
+def test_a_large_index_is_searched_in_its_store(tmp_path: Path) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    exact = open_pool(store, 1000)[2]
+    for path in (cache_folder() / "search").iterdir():
+        path.rename(tmp_path / "aside")
+    _, _, pool = open_pool(store, 31)
+    assert type(pool) is snapshot.StorePool and len(pool) == 31
+    vectors = store.rows([ONE], ("vector",))["vector"].to_numpy()[0][None]
+    assert [hit.id for hit in pool.nearest(vectors, 5)[0]] == [
+        hit.id for hit in exact.nearest(vectors, 5)[0]
+    ]
+
+
+def test_the_command_serves_and_stops_gracefully(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    config = IndexConfig(str(pictures), store=address, model=models["base"])
+    build_index(config, Problems(1.0))
+    command = [sys.executable, "-m", "paraclip", "serve", "--port", "0", "--store", address]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy()
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        url = re.search(r"http://\S+/", process.stdout.readline())
+        assert url is not None
+        with urllib.request.urlopen(f"{url[0]}api/search?q=disc", timeout=60) as response:
+            found = json.loads(response.read())
+        picture = (pictures / "disc-red.png").read_bytes()
+        with urllib.request.urlopen(f"{url[0]}api/search/picture", picture, timeout=60) as response:
+            like = json.loads(response.read())
+        process.send_signal(signal.SIGINT)
+        lines = [json.loads(line) for line in process.stderr.read().splitlines() if line]
+        assert process.wait(60) == 0
+    assert found["pictures"] == 6 and len(found["models"][0]["results"][0]) == 6
+    assert like["models"][0]["results"][0][0]["path"] == "disc-red.png"
+    assert [line["event"] for line in lines if "ready" in line["event"]]
+    assert lines[-1]["event"] != "request" and any(line["event"] == "stopped" for line in lines)

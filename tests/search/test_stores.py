@@ -1,0 +1,147 @@
+"""What a store promises, for LanceDB and PostgreSQL alike."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from paraclip.errors import UserError
+from paraclip.search.exact import nearest
+from paraclip.search.indexing.build import recall_at_10
+from paraclip.search.records import STATE, IndexFacts, picture_id, schema
+from paraclip.search.stores.store import Store, StoreUnavailable, existing_facts, open_store
+
+WIDTH = 8
+NASTY = ["a'b\"c.png", "<script>alert(1)</script>.png", "naïve 日本 🍕.png", "%s {x} \\ ;--.png"]
+FACTS = IndexFacts("space", WIDTH, "/pictures", "/pictures", {"base": "mini"})
+
+
+def made(paths: list[str], seed: int = 0) -> pa.Table:
+    """Rows with random vectors."""
+    random = np.random.default_rng(seed)
+    vectors = random.standard_normal((len(paths), WIDTH)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    columns = {
+        "id": [picture_id(path) for path in paths],
+        "path": paths,
+        "size": [2**40 + number for number in range(len(paths))],
+        "modified": [10**18 + number for number in range(len(paths))],
+        "hash": [f"{number:064x}" for number in range(len(paths))],
+        "caption": [f"caption of {path}" for path in paths],
+        "thumbnail": [bytes([number % 256, 0, 255]) for number in range(len(paths))],
+        "time": [datetime(2025, 1, 2, tzinfo=UTC)] * len(paths),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), WIDTH),
+    }
+    return pa.table(columns, schema=schema(WIDTH))
+
+
+def stored(store: Store) -> pa.Table:
+    tables = list(store.batches(schema(WIDTH).names))
+    return pa.concat_tables(tables).sort_by("path") if tables else schema(WIDTH).empty_table()
+
+
+@pytest.fixture
+def store(address: str) -> Store:
+    opened = open_store(address)
+    opened.save_facts(FACTS)
+    return opened
+
+
+def test_an_empty_place_has_no_facts(address: str) -> None:
+    opened = open_store(address)
+    assert opened.facts() is None
+    with pytest.raises(UserError, match="there is no index"):
+        existing_facts(opened)
+    with pytest.raises(StoreUnavailable):
+        opened.version()
+
+
+def test_facts_are_kept_and_changed_without_touching_the_rows(store: Store, address: str) -> None:
+    store.put(made(["a.png"]))
+    store.save_facts(FACTS.with_models({"tuned": "t.safetensors"}))
+    again = open_store(address)
+    assert again.facts() == FACTS.with_models({"tuned": "t.safetensors"})
+    assert again.count() == 1
+    other = IndexFacts("other", WIDTH, "/p", "/p", {"base": "mini"})
+    again.save_facts(other)
+    assert (again.facts(), again.count()) == (other, 0), "another index replaces the table"
+
+
+def test_rows_come_back_as_they_were(store: Store) -> None:
+    rows = made(NASTY)
+    store.put(rows)
+    assert stored(store).equals(rows.sort_by("path"))
+    wanted = [picture_id(NASTY[1]), "0" * 24]
+    assert store.rows(wanted, ("path", "thumbnail")).to_pydict() == {
+        "path": [NASTY[1]],
+        "thumbnail": [b"\x01\x00\xff"],
+    }
+    assert store.rows([]).num_rows == 0
+    assert store.state().select(list(STATE)).num_rows == 4
+
+
+def test_a_row_replaces_the_one_with_its_id(store: Store) -> None:
+    store.put(made(["a.png", "b.png"]))
+    store.put(made(["b.png", "c.png"], seed=1))
+    assert stored(store)["path"].to_pylist() == ["a.png", "b.png", "c.png"]
+    assert stored(store)["vector"][1] == made(["b.png", "c.png"], seed=1)["vector"][0]
+
+
+def test_removed_rows_are_gone_and_unknown_ids_are_ignored(store: Store) -> None:
+    store.put(made(NASTY))
+    store.remove([picture_id(NASTY[0]), picture_id("never.png")])
+    store.remove([])
+    assert sorted(stored(store)["path"].to_pylist()) == sorted(NASTY[1:])
+
+
+def test_every_change_changes_the_version(store: Store) -> None:
+    seen = [store.version()]
+    for change in (
+        lambda: store.put(made(["a.png"])),
+        lambda: store.put(made(["b.png"])),
+        lambda: store.remove([picture_id("a.png")]),
+    ):
+        change()
+        seen.append(store.version())
+    assert len(set(seen)) == 4
+    assert store.version() == seen[-1]
+
+
+def test_search_in_the_store_is_exact(store: Store) -> None:
+    rows = made([f"{number}.png" for number in range(200)])
+    store.put(rows)
+    store.finish(exact_below=1000)
+    vectors = np.asarray(rows["vector"].combine_chunks().flatten()).reshape(-1, WIDTH)
+    queries = vectors[:3] + 0.7 * vectors[3:6]
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    ids, scores = store.nearest(queries, 7)
+    expected = nearest(vectors, queries, 7)
+    names = rows["id"].to_pylist()
+    assert ids == [[names[place] for place in places] for places in expected.positions]
+    np.testing.assert_allclose(scores, expected.scores, atol=1e-5)
+
+
+def test_a_large_table_gets_an_index_whose_recall_is_measured(store: Store) -> None:
+    store.put(made([f"{number}.png" for number in range(1200)]))
+    store.finish(exact_below=1000)
+    assert recall_at_10(store) > 0.9
+    store.put(made(["new.png"], seed=5))
+    store.finish(exact_below=1000)
+    vector = np.asarray(made(["new.png"], seed=5)["vector"].combine_chunks().flatten())
+    ids, _ = store.nearest(vector[None], 1)
+    assert ids == [[picture_id("new.png")]], "rows after the index are searched as well"
+
+
+def test_two_runs_do_not_write_at_once(store: Store, address: str) -> None:
+    other = open_store(address)
+    with store.writing(), pytest.raises(UserError, match="another run is writing"), other.writing():
+        pass
+    with other.writing():
+        pass
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"width": 1}', "1" * 5000, "[" * 100000])
+def test_facts_of_anyone_are_checked(text: str) -> None:
+    with pytest.raises(UserError, match="is not an index of this version"):
+        IndexFacts.from_json(text, "index.json")
