@@ -1,0 +1,39 @@
+"""The cost estimate: sizes of published towers, and the arithmetic by hand."""
+
+import argparse
+
+import pytest
+
+import cost
+
+SLOPES = cost.Slopes(
+    prompt_tokens=100, answer_tokens=20, text_tokens=10, pictures_per_second=1000 / 3.6
+)
+ASSUMED = argparse.Namespace(
+    peak=1000.0, share=36.0, gpu_hour=2.0, input_price=0.5, output_price=1.5
+)
+
+
+def test_the_towers_have_their_published_sizes() -> None:
+    text, image, patches = cost.tower_sizes("ViT-B-32")
+    assert text == 12 * 12 * 512**2 and image == 12 * 12 * 768**2 and patches == 50
+    text, image, patches = cost.tower_sizes("ViT-L-14")
+    assert text == 12 * 12 * 768**2 and image == 24 * 12 * 1024**2 and patches == 257
+
+
+def test_the_estimate_by_hand() -> None:
+    found = cost.estimate(SLOPES, "ViT-B-32", ASSUMED)
+    assert found["million_tokens"] == {"in": 500, "out": 100}
+    assert found["money"]["generation"] == 500 * 0.5 + 100 * 1.5
+    assert found["decoding_core_hours"] == pytest.approx(5)
+    training = 5e6 * 3 * 10 * 6 * 12 * 12 * 512**2 / 360e12 / 3600
+    assert found["gpu_hours"]["training"] == pytest.approx(training)
+    hours = sum(found["gpu_hours"].values())
+    assert found["money"]["gpu"] == pytest.approx(2 * hours)
+    table = cost.as_table([found], SLOPES, ASSUMED)
+    assert "| ViT-B-32 | 500 | 100 |" in table and "Assumed: 36.0 %" in table
+
+
+def test_a_question_is_counted_with_its_instructions() -> None:
+    asked = cost.asked_text(1, "a red hat")
+    assert asked.endswith(" a red hat") and len(asked.split()) > 20
