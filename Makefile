@@ -42,6 +42,7 @@ $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
 
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes,crosscheck,benchmarks,tags,search,postgres]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@
 
 # Everything that docs/results.md shows of the study; resumable, hours on 2 cores.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paraclip.cli import COMMANDS, parse
+from paraclip.cli import COMMANDS, joined, parse
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/README.md")])
@@ -30,7 +30,7 @@ def commands(word: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("document", "line"), commands("paraclip"))
 def test_every_command_shown_parses(document: str, line: str) -> None:
-    words = shlex.split(line, comments=True)[1:]
+    words = joined(shlex.split(line, comments=True)[1:])
     assert type(parse(words)) is COMMANDS[words[0]].config, document
 
 

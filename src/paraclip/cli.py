@@ -17,6 +17,7 @@ from tyro.constructors import (
 
 import paraclip
 from paraclip.ablation.config import AblateConfig
+from paraclip.audit.config import AuditConfig, AuditReportConfig
 from paraclip.config_file import read_options
 from paraclip.data.config import CaptionsConfig
 from paraclip.errors import UserError, nearest
@@ -59,6 +60,16 @@ COMMANDS = {
         GenerateConfig,
         "paraclip.paraphrase.command:generate_command",
         "Paraphrase captions in two steps with a large language model; writes triples.",
+    ),
+    "audit": Command(
+        AuditConfig,
+        "paraclip.audit.command:audit_command",
+        "Draw paraphrases for people to check, on a page that works offline.",
+    ),
+    "audit-report": Command(
+        AuditReportConfig,
+        "paraclip.audit.command:audit_report_command",
+        "Turn people's marks into rates (also: `paraclip audit report`).",
     ),
     "negatives": Command(
         NegativesConfig,
@@ -184,6 +195,7 @@ def parse(arguments: list[str]) -> Any:
     """
     for word in arguments:
         refuse_bytes(word)
+    arguments = joined(arguments)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         raise UserError(arguments[0], "is not a command", nearest(arguments[0], list(COMMANDS)))
     choices = tuple(
@@ -201,6 +213,12 @@ def parse(arguments: list[str]) -> Any:
         args=arguments,
         registry=REGISTRY,
     )
+
+
+def joined(arguments: list[str]) -> list[str]:
+    """The arguments with a command of two words, such as `audit report`, as one word."""
+    name = "-".join(arguments[:2])
+    return [name, *arguments[2:]] if len(arguments) > 1 and name in COMMANDS else arguments
 
 
 def refuse_bytes(word: str) -> None:

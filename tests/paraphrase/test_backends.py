@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from fake_server import FakeServer, Reply, rotate
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import BACKENDS, Answer, AnswerError, make_backend
-from paraclip.paraphrase.backends.openai_server import OpenAIBackend
+from paraclip.paraphrase.backends.client import http
+from paraclip.paraphrase.backends.openai_server import OpenAIBackend, may_pass, tokens_used
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.paraphrase.run import generate_from_source, settings_of
@@ -241,3 +243,41 @@ def test_from_python_nothing_is_printed(
     assert capsys.readouterr().out == ""
     with pytest.raises(UserError, match="no caption got an answer"):
         generation.check()
+
+
+def test_overloads_lower_the_requests_in_flight(server: FakeServer) -> None:
+    server.behave = lambda prompt, count: 429 if count <= 8 else "fine"
+    backend = OpenAIBackend(config(server.url, concurrency=8, max_retries=20))
+
+    async def asking() -> list[list[Answer]]:
+        try:
+            return await asyncio.gather(*(backend.answer(ASKED, 1) for _ in range(8)))
+        finally:
+            await backend.close()
+
+    assert asyncio.run(asking()) == [[Answer("fine")]] * 8
+    assert backend.pace.overloads and backend.pace.limit < 8
+
+
+def test_no_quota_left_is_one_line(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = openai.RateLimitError(
+        "quota",
+        response=http.Response(429, request=http.Request("POST", server.url)),
+        body={"code": "insufficient_quota"},
+    )
+    assert not may_pass(error)
+    with pytest.raises(UserError, match="no quota left"):
+        raise OpenAIBackend(config(server.url))._final(error)
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 4}, (3, 4)),
+        *[(bad, (0, 0)) for bad in (None, [], {"prompt_tokens": 3}, {"prompt_tokens": -1,
+          "completion_tokens": 2}, {"prompt_tokens": True, "completion_tokens": 2},
+          {"prompt_tokens": 10**10, "completion_tokens": 2})],
+    ],
+)  # fmt: skip
+def test_tokens_that_a_response_reports(usage: object, tokens: tuple[int, int]) -> None:
+    assert tokens_used({"usage": usage}) == tokens and tokens_used([usage]) == (0, 0)

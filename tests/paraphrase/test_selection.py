@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Sequence
 
 from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.desk import JudgingDesk, JudgingDesks, in_thread
 from paraclip.paraphrase.filters.judge import Verdict
-from paraclip.paraphrase.steps import SIMILARITY_MARGIN, JudgingDesk, choose_candidate, main_reason
+from paraclip.paraphrase.steps import SIMILARITY_MARGIN, choose_candidate, main_reason
 
 
 def verdict(text: str, similarity: float, overlap: float, reason: str | None = None) -> Verdict:
@@ -55,7 +56,7 @@ class CountingJudge:
 
 def judged_together(judge: CountingJudge, count: int) -> list[list[Verdict] | BaseException]:
     async def judging() -> list[list[Verdict] | BaseException]:
-        desk = JudgingDesk(judge)  # type: ignore[arg-type]
+        desk = JudgingDesk(in_thread(judge))  # type: ignore[arg-type]
         own = ([Question("source", f"{row}-{part}") for part in range(row)] for row in range(count))
         return await asyncio.gather(*map(desk.judge, own), return_exceptions=True)
 
@@ -73,3 +74,21 @@ def test_answers_of_many_captions_share_batches_and_stay_apart() -> None:
 def test_every_caption_gets_the_judges_error() -> None:
     error = RuntimeError("no weights")
     assert judged_together(CountingJudge(error), 5) == [error] * 5
+
+
+def test_all_texts_of_a_caption_go_to_one_desk() -> None:
+    judges = [CountingJudge() for _ in range(3)]
+    desks = JudgingDesks([JudgingDesk(in_thread(judge)) for judge in judges])  # type: ignore[arg-type]
+
+    async def judging() -> None:
+        for number in range(30):
+            caption = f"caption {number}"
+            before = [sum(judge.batches) for judge in judges]
+            await desks.judge([Question(caption, "one"), Question(caption, "two")])
+            await desks.judge([Question("one", "three", caption)])
+            used = [sum(judge.batches) - count for judge, count in zip(judges, before, strict=True)]
+            assert sorted(used) == [0, 0, 3]
+        assert await desks.judge([]) == []
+
+    asyncio.run(judging())
+    assert all(sum(judge.batches) for judge in judges)

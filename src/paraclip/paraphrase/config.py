@@ -103,13 +103,21 @@ class GenerateConfig:
     """Most tokens of an answer; an answer that reaches this limit is rejected."""
 
     concurrency: int | None = None
-    """Questions in progress at once. Default: 16."""
+    """Questions in progress at once, at most: rate limits, status 503 and time-outs halve the
+    number, answers raise it again. Default: 16."""
+
+    requests_per_minute: float | None = None
+    """Most requests a minute, evenly spaced. Default: no limit."""
+
+    tokens_per_minute: float | None = None
+    """Most tokens a minute, of prompts and answers together. Default: no limit."""
 
     timeout: float = 60.0
     """Longest time from a request to the last byte of its answer, in seconds."""
 
     max_retries: int = 5
-    """How often a request is repeated after a time-out, a rate limit or a server error."""
+    """How often a request is repeated after a time-out, a rate limit or a server error, with
+    growing random pauses. A pause that the server asks for (Retry-After) is kept, however long."""
 
     limits: Literal["auto", "strong", "small"] = "auto"
     """Strictness of the filters. strong accepts the generator's synonyms; small checks every new
@@ -159,6 +167,11 @@ class GenerateConfig:
             temperature if self.temperature is None else self.temperature,
             top_p if self.top_p is None else self.top_p,
         )
+
+    @property
+    def most_in_flight(self) -> int:
+        """Questions in progress at once, at most."""
+        return self.concurrency or 16
 
     @property
     def drawn(self) -> int:

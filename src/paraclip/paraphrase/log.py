@@ -134,7 +134,9 @@ class AnswerLog:
             answers: all candidates.
         """
         entry = {"id": caption_id, "step": step, "key": key, "text": text_hash(text)}
-        self._append(entry | {"answers": [[answer.text, answer.cut] for answer in answers]})
+        entry["answers"] = [[answer.text, answer.cut] for answer in answers]
+        tokens = [sum(part) for part in zip(*(answer.tokens for answer in answers), strict=True)]
+        self._append(entry | ({"tokens": tokens} if any(tokens) else {}))
 
     def _append(self, entry: dict[str, Any]) -> None:
         with disk_errors(self.path):

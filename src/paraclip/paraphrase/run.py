@@ -21,6 +21,7 @@ from paraclip.files import text_hash, write_text
 from paraclip.paraphrase.backends import Backend, check_backend, make_backend
 from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.filters.worker import judging
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import (
     FAILED,
@@ -37,16 +38,19 @@ from paraclip.paraphrase.outputs import (
     summary_of,
 )
 from paraclip.paraphrase.prompts import make_prompt
-from paraclip.paraphrase.steps import JudgingDesk, Outcome, Paraphraser
+from paraclip.paraphrase.steps import Outcome, Paraphraser
 from paraclip.progress import bar, track
 from paraclip.provenance import provenance, without_secrets
 
 OPTION_RANGES: dict[str, tuple[float, float]] = {
     "asks": (1, 100), "concurrency": (1, 1000), "max_tokens": (1, 4096), "max_retries": (0, 100),
-    "timeout": (0.001, 86_400), "min_similarity": (0, 1), "min_support": (0, 1),
+    "timeout": (0.001, 86_400),
+    "requests_per_minute": (0.01, 10**9), "tokens_per_minute": (1, 10**12),
+    "min_similarity": (0, 1), "min_support": (0, 1),
     "first": (1, 10**12),
 }  # fmt: skip
-AHEAD = 3  # captions begun for each question in progress, so that a slow one blocks no others
+AHEAD = 3  # captions in progress for each question in progress: others are judged meanwhile
+MOST_WAITING = 10_000  # outcomes in memory that wait for slower captions before them
 
 
 @dataclass(frozen=True)
@@ -193,18 +197,18 @@ async def generate_async(
     check_generate_options(config)
     refuse_foreign(out)
     backend = backend or make_backend(config)
-    judge = judge or Judge(config.filter_limits)
     log = AnswerLog(out / LOG, answer_settings(config, backend), config.fresh)
     summary = Summary(generator=backend.generator, reused_answers=len(log))
     record = provenance(
         generator=backend.generator, licence=config.terms, settings=settings_of(config)
     )
-    window = AHEAD * (config.concurrency or 16)
+    window = AHEAD * config.most_in_flight
     try:
         await backend.start()
-        work = Paraphraser(config, backend, log, JudgingDesk(judge))
-        outcomes = in_order(captions, work, window)
-        await write_outcomes(outcomes, out, record, total, summary)
+        async with judging(config.filter_limits, judge, apart=not config.builtin) as desks:
+            work = Paraphraser(config, backend, log, desks)
+            outcomes = in_order(captions, work, window)
+            await write_outcomes(outcomes, out, record, total, summary)
     finally:
         log.close()
         await backend.close()
@@ -233,12 +237,18 @@ async def write_outcomes(
 async def in_order(
     captions: Iterable[Caption], work: Paraphraser, window: int
 ) -> AsyncGenerator[Outcome, None]:
-    """Outcomes in the order of the captions, with at most `window` captions in progress."""
+    """Outcomes in the order of the captions, with at most `window` captions in progress.
+
+    Outcomes wait for slower captions before them, so that one slow answer holds up no others.
+    """
     tasks: deque[asyncio.Task[Outcome]] = deque()
+    room = asyncio.Semaphore(window)
     try:
         for caption in captions:
+            await room.acquire()
             tasks.append(asyncio.create_task(work.outcome(caption)))
-            if len(tasks) >= window:
+            tasks[-1].add_done_callback(lambda _: room.release())
+            while tasks and (tasks[0].done() or len(tasks) >= MOST_WAITING):
                 yield await tasks.popleft()
         while tasks:
             yield await tasks.popleft()

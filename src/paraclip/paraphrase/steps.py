@@ -1,10 +1,9 @@
-"""Both steps for one caption: ask, judge, choose. Answers of many captions are judged together."""
+"""Both steps for one caption: ask, judge, choose."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from paraclip.data.captions import Caption
@@ -14,11 +13,11 @@ from paraclip.language.words import overlap
 from paraclip.paraphrase.backends import Answer, AnswerError, Backend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.filters.judge import Judge, Verdict
+from paraclip.paraphrase.filters.desk import JudgingDesks
+from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.prompts import make_prompt
 
-MOST_JUDGED = 256  # answers in one batch
 SIMILARITY_MARGIN = 0.08  # cosine; this close to the highest counts as equally similar
 MOST_FAILURES = 25  # in a row, after which the run stops
 
@@ -52,35 +51,6 @@ class Failed:
 Outcome = KeptTriple | Rejected | Failed
 
 
-class JudgingDesk:
-    """Judges the answers of many captions together, in a thread and one batch at a time."""
-
-    def __init__(self, judge: Judge) -> None:
-        self._judge, self._lock = judge, asyncio.Lock()
-        self._waiting: list[tuple[Sequence[Question], asyncio.Future[list[Verdict]]]] = []
-
-    async def judge(self, questions: Sequence[Question]) -> list[Verdict]:
-        """The verdicts of the questions, in order."""
-        verdicts: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((questions, verdicts))
-        async with self._lock:  # answers that arrive during a batch form the next one
-            if not verdicts.done():
-                await self._judge_batch()
-        return verdicts.result()
-
-    async def _judge_batch(self) -> None:
-        """Judge those that wait longest; they stay in the list if judging fails."""
-        batch: list[Question] = []
-        count = 0
-        while count < len(self._waiting) and len(batch) < MOST_JUDGED:
-            batch += self._waiting[count][0]
-            count += 1
-        judged = iter(await asyncio.to_thread(self._judge.judge, batch))
-        for questions, verdicts in self._waiting[:count]:
-            verdicts.set_result(list(islice(judged, len(questions))))
-        del self._waiting[:count]
-
-
 class Paraphraser:
     """Takes captions through both steps.
 
@@ -92,10 +62,10 @@ class Paraphraser:
     """
 
     def __init__(
-        self, config: GenerateConfig, backend: Backend, log: AnswerLog, desk: JudgingDesk
+        self, config: GenerateConfig, backend: Backend, log: AnswerLog, desk: JudgingDesks
     ) -> None:
         self.config, self.backend, self.log, self.desk = config, backend, log, desk
-        self._slots = asyncio.Semaphore(config.concurrency or 16)
+        self._slots = asyncio.Semaphore(config.most_in_flight)
         self._failures = 0
 
     async def outcome(self, caption: Caption) -> Outcome:

@@ -1,7 +1,7 @@
 """The interface of LLM backends, and the table of those that exist."""
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from paraclip.errors import UserError, nearest
@@ -23,10 +23,13 @@ class Answer:
     Args:
         text: as the generator wrote it; may be empty.
         cut: generation stopped at the token limit, so the end is missing.
+        tokens: tokens of the prompt and of the answers that the server reports for the request;
+            its first answer carries all of them.
     """
 
     text: str
     cut: bool = False
+    tokens: tuple[int, int] = field(default=(0, 0), compare=False)
 
 
 class AnswerError(Exception):

@@ -1,7 +1,9 @@
 """The backend for OpenAI-compatible servers."""
 
+import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -16,6 +18,7 @@ from paraclip.paraphrase.backends.client import (
     secrets_of,
     tls_problem,
 )
+from paraclip.paraphrase.backends.pace import Pace, asked_pause, pause_before, tokens_of
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.provenance import without_secrets
@@ -29,8 +32,9 @@ LONGEST_ANSWER = 4000  # characters kept of one answer
 class OpenAIBackend:
     """Any server with OpenAI's chat and completions endpoints.
 
-    The `openai` package repeats requests after time-outs, dropped connections, rate limits (with
-    Retry-After) and server errors, with growing pauses; malformed answers are repeated here.
+    Requests are repeated after time-outs, dropped connections, rate limits, server errors and
+    malformed answers, with growing random pauses; `Pace` limits requests in flight and rates. The
+    `openai` package's own repetitions are off: it ignores a Retry-After above two minutes.
     Responses are untrusted: time and size are limited, and the key and the password of the address
     are removed from them.
 
@@ -55,11 +59,14 @@ class OpenAIBackend:
         temperature, top_p = config.sampling
         self.generator = f"{self.model} temperature={temperature} top_p={top_p}"
         self.identity: dict[str, str] = {}
+        self.pace = Pace(
+            config.most_in_flight, config.requests_per_minute, config.tokens_per_minute
+        )
         self._client = openai.AsyncOpenAI(
             base_url=self.base_url,
             api_key=self._key or "none",
             timeout=config.timeout,
-            max_retries=config.max_retries,
+            max_retries=0,
             http_client=BoundedClient(config.timeout),
         )
 
@@ -81,7 +88,7 @@ class OpenAIBackend:
             UserError: no server answers, it refuses the key, or it is not OpenAI-compatible.
         """
         seconds = min(self.config.timeout, PROBE_SECONDS)
-        probe = self._client.with_options(timeout=seconds, max_retries=0)
+        probe = self._client.with_options(timeout=seconds)
         try:
             response = await probe.get("/models", cast_to=http.Response)
         except openai.AuthenticationError as error:
@@ -126,16 +133,39 @@ class OpenAIBackend:
         return answers[:candidates]
 
     async def _retried(self, prompt: Prompt, count: int) -> list[Answer]:
-        """One request, repeated while the answer is malformed."""
+        """One request, repeated while the fault may pass.
+
+        Raises:
+            AnswerError: it failed too often, or will fail again.
+            UserError: every request will fail.
+        """
         problem = ""
-        for _ in range(self.config.max_retries + 1):
+        for attempt in range(1, self.config.max_retries + 2):
             try:
-                return answers_of(await self._request(prompt, count), self._without_secrets)
+                return await self._asked(prompt, count)
             except ValueError as error:
                 problem = self._safe(f"malformed answer: {error}")
             except openai.OpenAIError as error:
-                raise self._final(error) from error
+                if attempt > self.config.max_retries or not may_pass(error):
+                    raise self._final(error) from error
+                if pause_of(error) is None:  # else `Pace` keeps the pause for all requests
+                    await asyncio.sleep(pause_before(attempt))
         raise AnswerError(problem)
+
+    async def _asked(self, prompt: Prompt, count: int) -> list[Answer]:
+        """One request when it is its turn; raises ValueError for a malformed answer."""
+        estimate = tokens_of(len(prompt.as_text()), count, self.config.max_tokens)
+        async with self.pace.turn(estimate) as began:
+            try:
+                response = await self._request(prompt, count)
+            except openai.OpenAIError as error:
+                if is_overload(error):
+                    self.pace.overloaded(began, pause_of(error))
+                raise
+            answers = answers_of(response, self._without_secrets)
+        used = tokens_used(response)
+        self.pace.answered(sum(used) - estimate if any(used) else 0)
+        return [replace(answers[0], tokens=used), *answers[1:]]
 
     def _final(self, error: openai.OpenAIError) -> UserError | AnswerError:
         """The exception to raise for an error that remains after all retries."""
@@ -144,6 +174,9 @@ class OpenAIBackend:
         if isinstance(error, openai.NotFoundError):
             what = f"{self.shown_url} has no such model"
             return UserError(self.model, what, "Check --model and --base-url.")
+        if isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota":
+            hint = "Raise the account's limit; the same command resumes."
+            return UserError(self.shown_url, "the account has no quota left", hint)
         if isinstance(error, openai.APIStatusError):
             self._refuse_redirect(error)
         cause = f" ({error.__cause__})" if isinstance(error, openai.APIConnectionError) else ""
@@ -190,6 +223,40 @@ class OpenAIBackend:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+
+def may_pass(error: openai.OpenAIError) -> bool:
+    """Whether the same request may succeed later."""
+    if not isinstance(error, openai.APIStatusError):
+        return isinstance(error, openai.APIConnectionError)  # includes time-outs
+    if error.code == "insufficient_quota":
+        return False
+    return error.status_code in (408, 409, 425, 429) or error.status_code >= 500
+
+
+def is_overload(error: openai.OpenAIError) -> bool:
+    """Whether an error says that the server has too much to do."""
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code in (429, 503, 529)
+    return isinstance(error, openai.APITimeoutError)
+
+
+def pause_of(error: openai.OpenAIError) -> float | None:
+    """Seconds that the server asks to wait before any further request, or None."""
+    headers = error.response.headers if isinstance(error, openai.APIStatusError) else {}
+    return asked_pause(headers)
+
+
+def tokens_used(response: Any) -> tuple[int, int]:
+    """Tokens of the prompt and of the answers as a response states them, else zeros."""
+    usage = response.get("usage") if isinstance(response, dict) else None
+    if not isinstance(usage, dict):
+        return 0, 0
+    used = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    most = 10**9
+    if all(type(count) is int and 0 <= count < most for count in used):
+        return used  # type: ignore[return-value]
+    return 0, 0
 
 
 def address_of(config: GenerateConfig) -> str:

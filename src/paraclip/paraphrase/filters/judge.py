@@ -39,20 +39,23 @@ class Judge:
     Args:
         limits: thresholds of the checks.
         encoder: MiniLM; loaded at the first use if not given.
+        fast: load it as `SentenceEncoder(fast=True)`.
 
     Raises:
         UserError: the MiniLM wheel is not installed (at the first answer that needs it).
     """
 
-    def __init__(self, limits: Limits = STRONG, encoder: SentenceEncoder | None = None) -> None:
-        self.limits = limits
+    def __init__(
+        self, limits: Limits = STRONG, encoder: SentenceEncoder | None = None, fast: bool = False
+    ) -> None:
+        self.limits, self._fast = limits, fast
         self._encoder = encoder
 
     @property
     def encoder(self) -> SentenceEncoder:
         """MiniLM, loaded at the first use."""
         if self._encoder is None:
-            self._encoder = SentenceEncoder()
+            self._encoder = SentenceEncoder(fast=self._fast)
         return self._encoder
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:

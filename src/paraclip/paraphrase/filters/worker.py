@@ -1,0 +1,132 @@
+"""Judges in processes of their own, so that filters do not slow the asking.
+
+A worker is started as `python -m paraclip.paraphrase.filters.worker` and not by `multiprocessing`,
+whose children run the caller's script again. It reads batches of questions from standard input and
+writes verdicts to standard output, one JSON array a line. It ends with its input, so that it never
+outlives the run, however that ends.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, astuple
+from typing import Any
+
+from paraclip.errors import UserError
+from paraclip.paraphrase.config import Limits
+from paraclip.paraphrase.filters.checks import FILTERS, Question
+from paraclip.paraphrase.filters.desk import JudgingDesk, JudgingDesks, in_thread
+from paraclip.paraphrase.filters.judge import Judge, Verdict
+
+SHIPPED = tuple(FILTERS.items())
+LONGEST_LINE = 64 << 20  # bytes
+MOST_WORKERS = 8
+CORES_OF_WORKER = 4  # one judge keeps up with the asking of about as many cores
+
+
+class WorkerProcess:
+    """A judge in another process; the process starts with the first batch.
+
+    Args:
+        limits: thresholds of the checks.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def judge(self, batch: list[Question]) -> list[Verdict]:
+        """The verdicts of a batch, in order.
+
+        Raises:
+            UserError: a wheel is missing in the worker, or it was killed.
+        """
+        if self._process is None:
+            self._process = await started()
+            await self._exchange({"limits": asdict(self._limits)})
+        rows = await self._exchange([astuple(question) for question in batch])
+        return [Verdict(*row) for row in rows]
+
+    async def _exchange(self, content: Any) -> Any:
+        assert self._process and self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps(content).encode() + b"\n")
+            await self._process.stdin.drain()
+        except ConnectionError:
+            pass  # the missing reply says so
+        line = await self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            code = await self._process.wait()
+            hint = "It may have run out of memory; the same command resumes."
+            raise UserError("filters", f"their process ended with exit code {code}", hint)
+        reply = json.loads(line)
+        if isinstance(reply, dict):
+            raise UserError(*reply["error"])
+        return reply
+
+    async def close(self) -> None:
+        """End the process and wait for its end."""
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            self._process.kill()  # it holds nothing that could be lost
+        await self._process.communicate()
+
+
+async def started() -> asyncio.subprocess.Process:
+    """A worker process that computes with one thread."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, env=environment, limit=LONGEST_LINE,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def judging(limits: Limits, judge: Judge | None, apart: bool) -> AsyncIterator[JudgingDesks]:
+    """Desks for a run, closed with the block.
+
+    Args:
+        limits: of the filters.
+        judge: overrides the limits, and judges in this process.
+        apart: judge in processes of their own. Filters that were registered from outside are
+            known to this process only, which then judges.
+    """
+    if judge is not None or not apart or tuple(FILTERS.items()) != SHIPPED:
+        yield JudgingDesks([JudgingDesk(in_thread(judge or Judge(limits)))])
+        return
+    async with AsyncExitStack() as stack:
+        workers = [WorkerProcess(limits) for _ in range(workers_of(os.cpu_count() or 1))]
+        for worker in workers:
+            stack.push_async_callback(worker.close)
+        yield JudgingDesks([JudgingDesk(worker.judge) for worker in workers])
+
+
+def workers_of(cores: int) -> int:
+    """Number of judging processes for a machine."""
+    return min(MOST_WORKERS, max(1, cores // CORES_OF_WORKER))
+
+
+def main() -> None:
+    """Judge what comes until the input ends."""
+    replies, sys.stdout = sys.stdout, sys.stderr  # nothing else may write between the replies
+    judge: Judge | None = None
+    for line in sys.stdin:
+        content = json.loads(line)
+        reply: Any = []
+        try:
+            if judge is None:
+                judge = Judge(Limits(**content["limits"]), fast=True)
+            else:
+                questions = [Question(*question) for question in content]
+                reply = [astuple(verdict) for verdict in judge.judge(questions)]
+        except UserError as error:
+            reply = {"error": [error.where, error.what, error.hint]}
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()
