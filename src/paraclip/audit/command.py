@@ -1,0 +1,50 @@
+"""`paraclip audit` and `paraclip audit report`."""
+
+import json
+from collections import Counter
+
+from paraclip.audit.config import AuditConfig, AuditReportConfig
+from paraclip.audit.judge import judge_sheet
+from paraclip.audit.report import AuditReport, Mark, read_marks, report_of
+from paraclip.audit.sheet import read_sheet, write_sheet
+from paraclip.errors import printable
+from paraclip.files import refuse_overwriting, write_text
+from paraclip.provenance import provenance
+
+
+def audit_command(config: AuditConfig) -> None:
+    """Write the page and say what is on it.
+
+    Raises:
+        UserError: `write_sheet` raised it.
+    """
+    page, pairs = write_sheet(config)
+    for stratum, count in sorted(Counter(pair.stratum for pair in pairs).items()):
+        print(f"{count:>5,}  {stratum}")
+    print(printable(f"{len(pairs):,} pairs to check: open {page} in a browser."))
+
+
+def audit_report_command(config: AuditReportConfig) -> AuditReport:
+    """Print the report and write its JSON.
+
+    Raises:
+        UserError: the sheet or a file of marks is damaged, or the judge's server fails.
+    """
+    sheet = read_sheet(config.sheet)
+    reviewers: dict[str, dict[str, Mark]] = {}
+    for path in config.marks:
+        name, marks = read_marks(path, sheet)
+        reviewers[name if name not in reviewers else f"{name} ({path.name})"] = marks
+    judge = judge_sheet(sheet, config.judge, config.base_url) if config.judge else None
+    report = report_of(sheet, reviewers, judge)
+    print(printable_lines(report.table()))
+    if config.out is not None:
+        refuse_overwriting(config.out, [config.sheet, *config.marks])
+        content = report.as_dict() | {"judge_model": config.judge, "provenance": provenance()}
+        write_text(config.out, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    return report
+
+
+def printable_lines(text: str) -> str:
+    """The text with control characters escaped, but for line ends."""
+    return "\n".join(map(printable, text.split("\n")))

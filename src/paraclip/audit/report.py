@@ -1,0 +1,205 @@
+"""Rates, agreement and the filters' precision and recall from the marks of one or more people."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from paraclip.audit.sheet import KEPT, Pair
+from paraclip.data.untrusted_json import BadJson, parse_json_object
+from paraclip.errors import UserError
+from paraclip.files import check_input
+
+MEANINGS, STYLES = ("same", "changed", "wrong"), ("plain", "stilted")
+EXPORT_HINT = "Name a file that the page exported."
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a reviewer said of a pair: one of `MEANINGS` and one of `STYLES`."""
+
+    meaning: str
+    style: str
+
+
+Marks = Mapping[str, Mark]
+"""Marks of one reviewer by the pair's id."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of pairs with its 95 % Wilson interval (Wilson 1927), in percent."""
+
+    count: int
+    of: int
+    percent: float
+    low: float
+    high: float
+
+
+@dataclass
+class AuditReport:
+    """What the marks say.
+
+    Args:
+        rates: group of pairs ("kept, step 1", a reason) to mark to rate, over all reviewers.
+        kappas: two reviewers ("ana, ben") to Cohen's kappa of meaning (None if it is undefined).
+        precision: share of kept pairs that mean the same.
+        recall: estimated share of the pairs with the same meaning that the filters keep, in
+            percent; rejected pairs count by the size of their stratum. None without such pairs.
+        judge: agreement of the language model with each reviewer, as in `kappas`.
+    """
+
+    rates: dict[str, dict[str, Rate]]
+    kappas: dict[str, float | None]
+    precision: Rate
+    recall: float | None
+    judge: dict[str, float | None] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def table(self) -> str:
+        """The report in Markdown."""
+        lines = [
+            "| pairs | marks | same | changed | wrong | plain |",
+            "|---|---:|---:|---:|---:|---:|",
+        ]
+        for name, rates in self.rates.items():
+            shown = [shown_rate(rates[mark]) for mark in (*MEANINGS, "plain")]
+            lines.append(f"| {name} | {rates['same'].of} | {' | '.join(shown)} |")
+        lines += ["", f"precision of the filters: {shown_rate(self.precision)} of what they keep"]
+        if self.recall is not None:
+            lines.append(f"recall of the filters: {self.recall:.1f} % of what means the same")
+        for kind, kappas in (("reviewers", self.kappas), ("the judge", self.judge)):
+            for pair, kappa in kappas.items():
+                value = "undefined" if kappa is None else f"{kappa:.2f}"
+                lines.append(f"agreement of {kind} ({pair}), Cohen's kappa: {value}")
+        return "\n".join(lines)
+
+
+def shown_rate(rate: Rate) -> str:
+    """A rate with its interval."""
+    if not rate.of:
+        return "–"
+    return f"{rate.percent:.1f} ({rate.low:.1f}–{rate.high:.1f}) %"
+
+
+def read_marks(path: Path, sheet: Mapping[str, Pair]) -> tuple[str, dict[str, Mark]]:
+    """The reviewer's name and marks of an exported file; the last mark of a pair counts.
+
+    Raises:
+        UserError: it is no such file, or its pairs are not on the sheet.
+    """
+    check_input(path, EXPORT_HINT)
+    marks: dict[str, Mark] = {}
+    reviewer = path.stem
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        where = f"{path}:{number}"
+        try:
+            row = parse_json_object(line)
+            mark, pair = Mark(row["meaning"], row["style"]), str(row["id"])
+            reviewer = str(row.get("reviewer") or reviewer)
+        except (BadJson, KeyError) as error:
+            raise UserError(where, "is no mark", EXPORT_HINT) from error
+        if mark.meaning not in MEANINGS or mark.style not in STYLES:
+            raise UserError(where, "has an unknown mark", EXPORT_HINT)
+        if pair not in sheet:
+            hint = "Name the sheet that the page was made with."
+            raise UserError(where, f"pair {pair!r} is not on the sheet", hint)
+        marks[pair] = mark
+    if not marks:
+        raise UserError(path, "has no marks", "Mark pairs on the page, and export them.")
+    return reviewer, marks
+
+
+def report_of(
+    sheet: Mapping[str, Pair], reviewers: Mapping[str, Marks], judge: Marks | None = None
+) -> AuditReport:
+    """The report of one or more reviewers.
+
+    Args:
+        sheet: pairs by id.
+        reviewers: marks by reviewer; at least one.
+        judge: marks of a language model; they enter no rate.
+    """
+    kept = [sheet[pair].verdict == KEPT for marks in reviewers.values() for pair in marks]
+    same = [mark.meaning == "same" for marks in reviewers.values() for mark in marks.values()]
+    good = [one for one, is_kept in zip(same, kept, strict=True) if is_kept]
+    kappas = {
+        f"{one}, {other}": kappa(reviewers[one], reviewers[other])
+        for one, other in combinations(reviewers, 2)
+    }
+    judged = {} if judge is None else {name: kappa(m, judge) for name, m in reviewers.items()}
+    return AuditReport(
+        rates_of(sheet, reviewers), kappas, rate(sum(good), len(good)),
+        recall_of(sheet, reviewers), judged,
+    )  # fmt: skip
+
+
+def rates_of(
+    sheet: Mapping[str, Pair], reviewers: Mapping[str, Marks]
+) -> dict[str, dict[str, Rate]]:
+    """Rates of every mark for kept pairs of each step and for each reason of rejection."""
+    groups: dict[str, list[Mark]] = defaultdict(list)
+    for marks in reviewers.values():
+        for name, mark in marks.items():
+            pair = sheet[name]
+            groups[f"kept, step {pair.step}" if pair.verdict == KEPT else pair.stratum].append(mark)
+    return {
+        name: {
+            value: rate(sum(value in (mark.meaning, mark.style) for mark in marks), len(marks))
+            for value in (*MEANINGS, *STYLES)
+        }
+        for name, marks in sorted(groups.items())
+    }
+
+
+def recall_of(sheet: Mapping[str, Pair], reviewers: Mapping[str, Marks]) -> float | None:
+    """Estimated share of the run's pairs with the same meaning that were kept, in percent.
+
+    Every stratum's rate among the marked pairs counts with the stratum's size.
+    """
+    marked: Counter[str] = Counter()
+    good: Counter[str] = Counter()
+    size: dict[str, float] = defaultdict(float)
+    for pair in sheet.values():
+        size[pair.stratum] += pair.weight
+    for marks in reviewers.values():
+        for name, mark in marks.items():
+            marked[sheet[name].stratum] += 1
+            good[sheet[name].stratum] += mark.meaning == "same"
+    estimate = {name: size[name] * good[name] / count for name, count in marked.items()}
+    total = sum(estimate.values())
+    kept = sum(value for name, value in estimate.items() if name.startswith(KEPT))
+    return 100 * kept / total if total else None
+
+
+def rate(count: int, of: int) -> Rate:
+    """A share with its Wilson interval."""
+    if not of:
+        return Rate(0, 0, 0.0, 0.0, 100.0)
+    from scipy.stats import binomtest
+
+    interval = binomtest(count, of).proportion_ci(0.95, method="wilson")
+    return Rate(count, of, 100 * count / of, 100 * interval.low, 100 * interval.high)
+
+
+def kappa(one: Marks, other: Marks) -> float | None:
+    """Cohen's kappa (1960) of two reviewers' meanings over the pairs that both marked.
+
+    Returns:
+        None where it is undefined: no common pair, or both gave one and the same mark only.
+    """
+    common = [name for name in one if name in other]
+    if not common:
+        return None
+    agreed = sum(one[name].meaning == other[name].meaning for name in common) / len(common)
+    counts: Sequence[Counter[str]] = [
+        Counter(marks[name].meaning for name in common) for marks in (one, other)
+    ]
+    chance = sum(counts[0][mark] * counts[1][mark] for mark in MEANINGS) / len(common) ** 2
+    return None if chance == 1 else (agreed - chance) / (1 - chance)

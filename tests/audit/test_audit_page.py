@@ -1,0 +1,70 @@
+"""The page in a real browser: mark, reload, marks are still there, export."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from paraclip.audit.report import read_marks
+from paraclip.audit.sheet import KEPT, Pair, page_of
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+NASTY = "</script><img src=x onerror=alert(1)> \u2028 & 'quoted'"
+PAIRS = [
+    Pair("0/1", 1, "a dog runs", NASTY, KEPT, "kept"),
+    Pair("1/1", 1, "a cat sits", "one cat", KEPT, "kept"),
+    Pair("2/1", 1, "a bird", "two birds", "number", "rejected, number"),
+]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
+    path = tmp_path / "audit.html"
+    path.write_text(page_of(PAIRS, "abc"), encoding="utf-8")
+    with sync_api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(tmp_path / "profile"), executable_path=CHROMIUM, args=ARGUMENTS, headless=True,
+            accept_downloads=True,
+        )  # fmt: skip
+        page = context.pages[0]
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(path.as_uri())
+        assert page.text_content("#answer") == NASTY and page.query_selector("img") is None
+        page.fill("#reviewer", "Ana 1")
+        page.press("#reviewer", "1")  # typed into the name, not a mark
+        page.locator("h1").click()
+        page.keyboard.press("1")
+        page.keyboard.press("4")  # both marks: the next pair comes
+        assert page.text_content("#source") == "a cat sits"
+        page.keyboard.press("2")
+        page.click("button[data-value=stilted]")
+        page.reload()
+        assert page.text_content("#count") == "3 of 3, 2 marked"
+        assert page.input_value("#reviewer") == "Ana 11"
+        page.keyboard.press("ArrowLeft")
+        pressed = "button[aria-pressed=true]"
+        assert page.eval_on_selector_all(pressed, "all => all.map(one => one.dataset.value)") == [
+            "changed",
+            "stilted",
+        ]
+        with page.expect_download() as download:
+            page.keyboard.press("e")
+        assert download.value.suggested_filename == "marks-Ana_11.jsonl"
+        download.value.save_as(tmp_path / "marks.jsonl")
+        context.close()
+    rows = [json.loads(line) for line in (tmp_path / "marks.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["meaning"], row["style"]) for row in rows] == [
+        ("0/1", "same", "plain"),
+        ("1/1", "changed", "stilted"),
+    ]
+    reviewer, marks = read_marks(tmp_path / "marks.jsonl", {pair.id: pair for pair in PAIRS})
+    assert reviewer == "Ana 11" and len(marks) == 2
+    assert all(url.startswith(("file:", "blob:")) for url in asked)
