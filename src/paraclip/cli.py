@@ -20,6 +20,7 @@ from paraclip.ablation.config import AblateConfig
 from paraclip.audit.config import AuditConfig, AuditReportConfig
 from paraclip.config_file import read_options
 from paraclip.data.config import CaptionsConfig
+from paraclip.doctor.config import CacheConfig, DoctorConfig
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.config import CompareConfig, EvaluateConfig
 from paraclip.merging.config import MergeConfig
@@ -120,6 +121,16 @@ COMMANDS = {
         ServeConfig,
         "paraclip.search.serving.command:serve_command",
         "Serve an index as a web page that compares wordings and models.",
+    ),
+    "doctor": Command(
+        DoctorConfig,
+        "paraclip.doctor.command:doctor_command",
+        "Show the environment, optional parts and caches, and how to install what is missing.",
+    ),
+    "cache": Command(
+        CacheConfig,
+        "paraclip.doctor.command:cache_command",
+        "Show what the cache folder holds; --prune removes what was not used for long.",
     ),
     "export": Command(
         ExportConfig,

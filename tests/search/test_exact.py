@@ -17,14 +17,14 @@ def unit(rows: int, width: int, seed: int) -> np.ndarray:
 @settings(deadline=None, max_examples=60)
 @given(
     rows=st.integers(0, 400), queries=st.integers(0, 5), k=st.integers(1, 50),
-    block=st.sampled_from([1, 31, 64, 96, 1000]), seed=st.integers(0, 99),
+    most=st.sampled_from([1, 500, 2**25]), seed=st.integers(0, 99),
 )  # fmt: skip
-def test_the_best_k_of_blocks_are_the_best_k(
-    rows: int, queries: int, k: int, block: int, seed: int
+def test_the_best_k_are_those_of_sorting_all_scores(
+    rows: int, queries: int, k: int, most: int, seed: int
 ) -> None:
     vectors, asked = unit(rows, 8, seed), unit(queries, 8, seed + 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "BLOCK", block)
+        patch.setattr(exact, "MOST_SCORES", most)
         found = nearest(vectors, asked, k)
     scores = asked @ vectors.T
     expected = -np.sort(-scores, axis=1)[:, :k]
@@ -39,3 +39,10 @@ def test_the_best_k_of_blocks_are_the_best_k(
 def test_equal_scores_come_in_the_order_of_the_rows() -> None:
     vectors = np.repeat(unit(1, 4, 0), 300, axis=0)
     assert nearest(vectors, vectors[:1], 5).positions.tolist() == [[0, 1, 2, 3, 4]]
+
+
+def test_the_graph_is_what_its_recipe_writes() -> None:
+    pytest.importorskip("onnx")
+    from recipes.search_graph import graph
+
+    assert exact.GRAPH.read_bytes() == graph().SerializeToString()

@@ -1,0 +1,240 @@
+"""Latency and memory of `paraclip serve` over 100,000 vectors, beside a bare matrix product.
+
+    python benchmarks/search_speed.py            # about 3 minutes on 2 free cores
+
+A server in a process of its own answers over HTTP from a LanceDB index of made-up vectors of 512.
+32 clients on the same machine ask it for ten results: without a pause, and with half a second
+between two questions, as people who type. The server knows the queries, so that no text encoder
+runs. Beside it, one query at a time and in this process: the product of numpy with the selection of
+ten, and LanceDB's own search. Other work on the machine makes all of it slower.
+"""
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+
+from machine import RESULTS, facts_of, keep, markdown, say
+from paraclip.search.exact import nearest
+from paraclip.search.records import IndexFacts, picture_id, schema
+from paraclip.search.stores.store import Store, open_store
+
+QUERIES = 2_000
+CLUSTERS = 2_000
+AT_ONCE = 20_000
+
+
+class CannedTower:
+    """A text tower that looks vectors up: the number in a query is the row."""
+
+    image_space = "made-up"
+
+    def __init__(self, name: str, vectors: np.ndarray) -> None:
+        self.name, self.vectors = name, vectors
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        """Rows of the matrix."""
+        return self.vectors[[int(text.split()[-1]) for text in texts]]
+
+
+def unit_vectors(rows: int, width: int, seed: int) -> np.ndarray:
+    """Unit vectors [rows, width] in a cone and in clusters, as CLIP's are."""
+    centres = np.random.default_rng(0).standard_normal((CLUSTERS, width)).astype(np.float32) + 1
+    random = np.random.default_rng(seed)
+    made = centres[random.integers(0, CLUSTERS, rows)]
+    made = made + random.standard_normal((rows, width)).astype(np.float32)
+    return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+def make_store(address: str, rows: int, width: int) -> Store:
+    """An index of made-up vectors."""
+    store = open_store(address)
+    store.save_facts(IndexFacts("made-up", width, "/made-up", "", {"base": "canned"}))
+    for start in range(0, rows, AT_ONCE):
+        paths = [f"folder/{number}.jpg" for number in range(start, min(start + AT_ONCE, rows))]
+        count = len(paths)
+        vectors = unit_vectors(count, width, 1 + start)
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
+        columns = {
+            "id": list(map(picture_id, paths)), "path": paths, "size": [1] * count,
+            "modified": [1] * count, "hash": [""] * count, "caption": ["a made-up picture"] * count,
+            "thumbnail": [b"x"] * count, "time": [datetime.now(UTC)] * count, "vector": flat,
+        }  # fmt: skip
+        store.put(pa.table(columns, schema=schema(width)))
+    store.finish(10**9)
+    return store
+
+
+def serve(address: str, width: int) -> None:
+    """Serve the index with the canned tower until killed; prints the port."""
+    import uvicorn
+
+    from paraclip.search.serving.app import Server, make_app
+    from paraclip.search.serving.command import listen
+    from paraclip.search.serving.guard import Limits
+    from paraclip.search.serving.protocol import BoundedProtocol
+    from paraclip.search.serving.service import Service
+    from paraclip.search.snapshot import open_pool
+
+    store = open_store(address)
+    facts, version, pool = open_pool(store, 10**9)
+    towers = {"base": CannedTower("canned", unit_vectors(QUERIES, width, 0))}
+    service = Service(store, facts, version, pool, towers, 10**9)
+    limits = Limits(frozenset(), None, 0, 1, 1 << 20)
+    listener = listen("127.0.0.1", 0)
+    print(listener.getsockname()[1], flush=True)
+    settings = uvicorn.Config(
+        make_app(Server(service, limits)), http=BoundedProtocol, log_config=None,
+        access_log=False, proxy_headers=False, log_level="warning",
+    )  # fmt: skip
+    uvicorn.Server(settings).run([listener])
+
+
+async def client(port: int, number: int, pause: float, end: float, taken: list[float]) -> None:
+    """Ask one question after the other on one connection until the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    random = np.random.default_rng(number)
+    await asyncio.sleep(pause * random.random())
+    while time.perf_counter() < end:
+        query = quote(f"query {random.integers(QUERIES)}")
+        began = time.perf_counter()
+        writer.write(f"GET /api/search?q={query}&k=10 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        assert head.startswith(b"HTTP/1.1 200"), head
+        taken.append(time.perf_counter() - began)
+        if pause:
+            await asyncio.sleep(pause * (0.5 + random.random()))
+    writer.close()
+
+
+async def load(port: int, clients: int, pause: float, seconds: float) -> list[float]:
+    """Seconds of each answer to so many clients."""
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    await asyncio.gather(*(client(port, one, pause, end, taken) for one in range(clients)))
+    return taken
+
+
+def one_at_a_time(work: Callable[[np.ndarray], Any], queries: np.ndarray) -> list[float]:
+    """Seconds of each query."""
+    work(queries[:1])
+    taken = []
+    for number in range(len(queries)):
+        began = time.perf_counter()
+        work(queries[number : number + 1])
+        taken.append(time.perf_counter() - began)
+    return taken
+
+
+def bare(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """What a script would do."""
+    scores = vectors @ query[0]
+    best = np.argpartition(scores, -10)[-10:]
+    return best[np.argsort(-scores[best])]
+
+
+def figures(name: str, taken: list[float], seconds: float | None, memory: int | None) -> list[str]:
+    """A row of the table."""
+    p50, p99 = (1000 * float(np.percentile(taken, share)) for share in (50, 99))
+    rate = len(taken) / (seconds if seconds is not None else sum(taken))
+    shown = "" if memory is None else f"{memory / 2**20:,.0f}"
+    return [name, f"{rate:,.0f}", f"{p50:.1f}", f"{p99:.1f}", shown]
+
+
+def resident(process: int) -> int:
+    """Resident bytes of a process."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def over_http(address: str, options: argparse.Namespace) -> list[list[str]]:
+    """Rows of the server under both loads, and of its memory."""
+    command = [sys.executable, __file__, "--serve", address, "--width", str(options.width)]
+    rows = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        try:
+            asyncio.run(load(port, options.clients, 0.0, options.seconds / 3))  # fill its cache
+            for label, pause in (("without a pause", 0.0), ("half a second apart", 0.5)):
+                say(f"{options.clients} clients {label}")
+                began, worked = time.perf_counter(), cpu_seconds(process.pid)
+                taken = asyncio.run(load(port, options.clients, pause, options.seconds))
+                seconds = time.perf_counter() - began
+                used = (cpu_seconds(process.pid) - worked) / len(taken)
+                name = f"`paraclip serve`, {options.clients} clients {label}"
+                row = figures(name, taken, seconds, resident(process.pid))
+                rows.append([*row, f"{1000 * used:.2f}"])
+        finally:
+            process.terminate()
+    return rows
+
+
+def cpu_seconds(process: int) -> float:
+    """Seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def in_process(store: Store, options: argparse.Namespace) -> list[list[str]]:
+    """Rows of one query at a time, without HTTP."""
+    queries = unit_vectors(options.queries, options.width, 0)
+    parts = [
+        np.asarray(part["vector"].combine_chunks().flatten()).reshape(-1, options.width)
+        for part in store.batches(("vector",))
+    ]
+    vectors = np.concatenate(parts)
+    ways = {
+        "bare numpy product and selection, one at a time": lambda query: bare(vectors, query),
+        "ParaCLIP's exact search, one at a time": lambda query: nearest(vectors, query, 10),
+        "LanceDB's exact search, one at a time": lambda query: store.nearest(query, 10, exact=True),
+    }
+    rows = []
+    for name, way in ways.items():
+        say(name)
+        worked = time.process_time()
+        taken = one_at_a_time(way, queries)
+        used = (time.process_time() - worked) / (len(taken) + 1)
+        rows.append([*figures(name, taken, None, None), f"{1000 * used:.2f}"])
+    return rows
+
+
+def main() -> None:
+    """Measure, print the table, write the results."""
+    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made.add_argument("--rows", type=int, default=100_000)
+    made.add_argument("--width", type=int, default=512)
+    made.add_argument("--clients", type=int, default=32)
+    made.add_argument("--seconds", type=float, default=20.0, help="of each load")
+    made.add_argument("--queries", type=int, default=200, help="one at a time")
+    made.add_argument("--serve", metavar="STORE", help=argparse.SUPPRESS)
+    made.add_argument("--out", type=Path, default=RESULTS)
+    options = made.parse_args()
+    if options.serve:
+        serve(options.serve, options.width)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PARACLIP_CACHE"] = f"{folder}/cache"
+        say(f"Making an index of {options.rows:,} vectors")
+        store = make_store(f"{folder}/index", options.rows, options.width)
+        rows = [*in_process(store, options), *over_http(f"{folder}/index", options)]
+    heads = ["", "queries/s", "p50 ms", "p99 ms", "resident MiB", "processor ms a query"]
+    note = f"{options.rows:,} vectors of {options.width}, ten results. {facts_of(os.cpu_count())}"
+    keep("search_speed", options.out, f"{markdown(heads, rows)}\n\n{note}", rows=rows)
+
+
+if __name__ == "__main__":
+    main()

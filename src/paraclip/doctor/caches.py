@@ -1,0 +1,116 @@
+"""What ParaCLIP keeps in its cache folder, and how it is pruned."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from paraclip.files import cache_folder
+
+PARTS = {
+    "image_features": "features of the frozen image towers",
+    "search": "vectors of indexes, for exact search",
+    "towers": "text encoders for search, without torch",
+    "results": "scores of models on benchmarks",
+    "builtin": "the built-in language model",
+    "scenes": "pictures of the benchmark scenes",
+    "cifar": "pictures of CIFAR",
+    "tuxpaint-stamps-default": "Debian's Tux Paint stamps",
+}
+"""Folders in the cache with what they hold."""
+PRUNED = ("search", "towers", "results")
+"""Folders whose entries are removed as a whole by the time of their last use; image features have
+rules of their own."""
+DAY = 86_400.0  # seconds
+IN_USE = 3_600.0  # seconds
+GB = 10**9
+
+
+@dataclass(frozen=True)
+class Part:
+    """A folder in the cache.
+
+    Args:
+        name: of the folder.
+        purpose: what it holds.
+        files: number of files.
+        bytes: of all files.
+    """
+
+    name: str
+    purpose: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Number of files removed, their bytes, and the bytes that remain."""
+
+    files: int
+    removed: int
+    kept: int
+
+
+def parts(cache: Path | None = None) -> list[Part]:
+    """The folders in the cache that hold something, largest first."""
+    cache = cache or cache_folder()
+    found = []
+    for folder in sorted(cache.iterdir()) if cache.is_dir() else ():
+        if folder.is_dir() and not folder.is_symlink():
+            sizes = [file.stat().st_size for file in files(folder)]
+            purpose = PARTS.get(folder.name, "not ParaCLIP's")
+            found.append(Part(folder.name, purpose, len(sizes), sum(sizes)))
+    return sorted(found, key=lambda part: -part.bytes)
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """All regular files below a folder, without links."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            yield path
+
+
+def prune(days: float, most_bytes: int | None = None, cache: Path | None = None) -> Pruned:
+    """Remove what was not used for so many days.
+
+    Args:
+        days: largest age since the last use.
+        most_bytes: largest size of the image features, or None for no limit.
+        cache: folder; by default ParaCLIP's.
+    """
+    from paraclip.models.feature_cache import prune as prune_features
+
+    cache = cache or cache_folder()
+    features = prune_features(cache / "image_features", days, most_bytes)
+    count, removed = features.files, features.removed
+    for name in PRUNED:
+        for entry in entries(cache / name):
+            if unused_for(entry) > max(days * DAY, IN_USE):
+                gone = [entry] if entry.is_file() else list(files(entry))
+                count += len(gone)
+                removed += sum(file.stat().st_size for file in gone)
+                remove(entry)
+    return Pruned(count, removed, sum(part.bytes for part in parts(cache)))
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies directly in a folder, without links."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [entry for entry in found if not entry.is_symlink()]
+
+
+def unused_for(entry: Path) -> float:
+    """Seconds since a file, or the newest file in a folder, was written or read."""
+    states = [file.stat() for file in ([entry] if entry.is_file() else files(entry))]
+    newest = max((max(state.st_mtime, state.st_atime) for state in states), default=0.0)
+    return time.time() - newest
+
+
+def remove(entry: Path) -> None:
+    """Remove a file or a folder."""
+    if entry.is_dir():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)

