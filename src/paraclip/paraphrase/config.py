@@ -32,6 +32,8 @@ class Limits:
     doubtful: bool = False
     """Reject an answer with other relations ("in" for "under", "him" for "it"), other grammatical
     number ("couples" for "a couple") or a repeated word; for small generators."""
+    skipped: tuple[str, ...] = ()
+    """Reasons of filters that are not applied."""
 
 
 BUILTIN_LICENCE = (
@@ -84,7 +86,7 @@ class GenerateConfig:
     """Prompts. paper: only instructions, for strong models. few-shot: the same with examples.
     short: the prompts of the built-in adapter. auto: short for builtin, else paper."""
 
-    candidates: int | None = None
+    candidates: Annotated[int | None, tyro.conf.arg(aliases=["--samples"])] = None
     """Answers drawn for each question; the best that passes the filters is kept. Default: 6 for
     builtin, else 1."""
 
@@ -128,6 +130,13 @@ class GenerateConfig:
 
     min_support: float | None = None
     """Least support of a new content word (0 to 1), instead of the limits'."""
+
+    skip_filters: tuple[str, ...] = ()
+    """Filters that are not applied, by their reason, such as: language tokens unsafe."""
+
+    drop_near_duplicates: bool = False
+    """Reject triples that are nearly equal to an earlier one (MinHash of word trigrams; 0.6 KiB of
+    memory for each triple)."""
 
     max_broken: float = 0.01
     """Largest share of broken input rows that is skipped and counted instead of being an error
@@ -192,6 +201,7 @@ class GenerateConfig:
             limits,
             similarity=limits.similarity if self.min_similarity is None else self.min_similarity,
             support=limits.support if self.min_support is None else self.min_support,
+            skipped=tuple(self.skip_filters),
         )
 
 

@@ -17,10 +17,12 @@ from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, disk_errors, read_bounded, refuse_overwriting
 from paraclip.language.words import rewords
+from paraclip.paraphrase.diversity import Reservoir
 from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
 
 TRIPLES, REJECTED, FAILED = ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")
 PROBLEMS, JSONL, SUMMARY, LOG = "problems.txt", "triples.jsonl", "summary.json", "answers.jsonl"
+CARD = "README.md"  # the dataset card
 ROW_GROUP = 10_000  # rows held in memory before they are written
 
 
@@ -38,6 +40,8 @@ class Summary:
         broken: broken input rows; not among `captions`.
         reused_answers: questions that an earlier run had answered.
         generator: name and settings of the generator.
+        diversity: measures of a sample of the kept triples (`diversity.py`).
+        sample: that sample.
     """
 
     captions: int = 0
@@ -48,15 +52,19 @@ class Summary:
     broken: int = 0
     reused_answers: int = 0
     generator: str = ""
+    diversity: dict[str, Any] = field(default_factory=dict)
+    sample: Reservoir = field(default_factory=Reservoir, repr=False, compare=False)
 
     def count(self, outcome: Outcome) -> None:
         """Count one caption."""
         self.captions += 1
         if isinstance(outcome, KeptTriple):
             self.kept += 1
+            self.sample.add(outcome.row)
             self.same_words += not rewords(outcome.row["caption"], outcome.row["paraphrase_2"])
         elif isinstance(outcome, Rejected):
-            self.rejected[f"step {outcome.step}: {outcome.reason}"] += 1
+            part = f"step {outcome.step}" if outcome.step else "caption"
+            self.rejected[f"{part}: {outcome.reason}"] += 1
         else:
             self.failed += 1
 
@@ -66,7 +74,8 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the most frequent reasons come first."""
-        return {**vars(self), "rejected": dict(self.rejected.most_common())}
+        counts = {name: value for name, value in vars(self).items() if name != "sample"}
+        return counts | {"rejected": dict(self.rejected.most_common())}
 
     def table(self) -> str:
         """Lines for the terminal."""
@@ -184,7 +193,7 @@ def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[Writers]:
 def refuse_inputs(inputs: Iterable[str], out: Path) -> None:
     """Raise UserError if one of the input files is an output of the run in folder `out`."""
     inputs = list(inputs)
-    for name in (*ALWAYS, PROBLEMS, JSONL, SUMMARY, LOG):
+    for name in (*ALWAYS, PROBLEMS, JSONL, SUMMARY, LOG, CARD):
         refuse_overwriting(out / name, inputs)
 
 
@@ -204,7 +213,7 @@ def refuse_foreign(out: Path, problems: bool = False, jsonl: bool = False) -> No
     """
     summary = summary_of(out)
     is_run = summary is not None or (out / LOG).exists()
-    foreign = [] if is_run else [*ALWAYS, SUMMARY]
+    foreign = [] if is_run else [*ALWAYS, SUMMARY, CARD]
     own = optional_files(summary)
     foreign += [PROBLEMS] if problems and PROBLEMS not in own else []
     foreign += [JSONL] if jsonl and JSONL not in own else []

@@ -15,15 +15,19 @@ import pyarrow.parquet as pq
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, read_captions
-from paraclip.data.triples import read_provenance, write_triples
-from paraclip.errors import UserError
+from paraclip.data.triples import TEXTS, read_provenance, write_triples
+from paraclip.errors import UserError, nearest
 from paraclip.files import text_hash, write_text
 from paraclip.paraphrase.backends import Backend, check_backend, make_backend
+from paraclip.paraphrase.card import card_of
 from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
-from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.diversity import diversity_of
+from paraclip.paraphrase.filters.duplicates import NearDuplicates
+from paraclip.paraphrase.filters.judge import REASONS, Judge
 from paraclip.paraphrase.filters.worker import judging
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import (
+    CARD,
     FAILED,
     JSONL,
     LOG,
@@ -38,7 +42,7 @@ from paraclip.paraphrase.outputs import (
     summary_of,
 )
 from paraclip.paraphrase.prompts import make_prompt
-from paraclip.paraphrase.steps import Outcome, Paraphraser
+from paraclip.paraphrase.steps import KeptTriple, Outcome, Paraphraser, Rejected
 from paraclip.progress import bar, track
 from paraclip.provenance import provenance, without_secrets
 
@@ -138,6 +142,11 @@ def check_generate_options(config: GenerateConfig) -> None:
         if value is not None and not least <= value <= most:
             option = f"--{name.replace('_', '-')}"
             raise UserError(option, f"{value} is out of range", f"Give {least} to {most}.")
+    if unknown := set(config.skip_filters) - {*REASONS, "unsafe"}:
+        name = min(unknown)
+        raise UserError(
+            "--skip-filters", f"there is no filter {name!r}", nearest(name, [*REASONS, "unsafe"])
+        )
     temperature, top_p = config.sampling
     if not 0 <= temperature <= 2 or not 0 < top_p <= 1:
         hint = "Give a temperature of 0 to 2 and a top-p above 0 and up to 1."
@@ -208,11 +217,13 @@ async def generate_async(
         async with judging(config.filter_limits, judge, apart=not config.builtin) as desks:
             work = Paraphraser(config, backend, log, desks)
             outcomes = in_order(captions, work, window)
-            await write_outcomes(outcomes, out, record, total, summary)
+            duplicates = NearDuplicates() if config.drop_near_duplicates else None
+            await write_outcomes(outcomes, out, record, total, summary, duplicates)
     finally:
         log.close()
         await backend.close()
     summary.check()
+    summary.diversity = diversity_of(summary.sample.rows)
     write_summary(out, summary, config)
     return summary
 
@@ -223,15 +234,28 @@ async def write_outcomes(
     record: dict[str, Any],
     total: int | None,
     summary: Summary,
+    duplicates: NearDuplicates | None = None,
 ) -> None:
     """Write and count the outcomes, with a progress bar."""
     progress = bar("paraphrasing", total, "caption")
     async with aclosing(outcomes):
         with open_outputs(out, record) as writers, progress:
             async for outcome in outcomes:
+                outcome = without_near_duplicate(outcome, duplicates)
                 writers.write(outcome)
                 summary.count(outcome)
                 progress.update()
+
+
+def without_near_duplicate(outcome: Outcome, duplicates: NearDuplicates | None) -> Outcome:
+    """The outcome, or a rejection if it is a triple much like an earlier one."""
+    if duplicates is None or not isinstance(outcome, KeptTriple):
+        return outcome
+    row = outcome.row
+    if not duplicates.seen([row[name] for name in TEXTS]):
+        return outcome
+    caption = Caption(row["id"], row["caption"], row["image_id"], row["image"], "")
+    return Rejected(caption, 2, "near duplicate", [])
 
 
 async def in_order(
@@ -285,6 +309,8 @@ def settings_of(config: GenerateConfig) -> dict[str, Any]:
 
 
 def write_summary(out: Path, summary: Summary, config: GenerateConfig) -> None:
-    """Write summary.json: the counts, and the settings behind them."""
+    """Write summary.json (the counts, and the settings behind them) and the dataset card."""
     content = summary.as_dict() | {"provenance": provenance(settings=settings_of(config))}
     write_text(out / SUMMARY, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    card = card_of(summary.as_dict(), settings_of(config), config.terms, summary.sample.rows)
+    write_text(out / CARD, card)

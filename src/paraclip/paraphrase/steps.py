@@ -15,6 +15,7 @@ from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.desk import JudgingDesks
 from paraclip.paraphrase.filters.judge import Verdict
+from paraclip.paraphrase.filters.unsafe import is_unsafe
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.prompts import make_prompt
 
@@ -31,7 +32,10 @@ class KeptTriple:
 
 @dataclass(frozen=True)
 class Rejected:
-    """No candidate of a step passed; `reason` is the most frequent one."""
+    """No candidate of a step passed; `reason` is the most frequent one.
+
+    Step 0 is the caption itself, for which nothing was asked.
+    """
 
     caption: Caption
     step: int
@@ -70,6 +74,8 @@ class Paraphraser:
 
     async def outcome(self, caption: Caption) -> Outcome:
         """The outcome of a caption; raises UserError if no question can succeed any more."""
+        if "unsafe" not in self.config.skip_filters and is_unsafe(caption.caption):
+            return Rejected(caption, 0, "unsafe", [])
         first = await self._step(caption, 1, caption.caption)
         if not isinstance(first, Verdict):
             return first

@@ -12,6 +12,7 @@ from paraclip.language import words as english
 from paraclip.language.relations import doubtful_reason
 from paraclip.language.roles import roles_changed
 from paraclip.paraphrase.config import Limits
+from paraclip.paraphrase.filters.language import exceeds_context, is_other_language
 
 EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
 REFUSAL = re.compile(
@@ -77,8 +78,9 @@ Filter = Callable[[Candidate], bool]
 def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
     """The reason of the first check without a model that the answer fails, or None."""
     candidate = Candidate(question, answer, limits)
-    reason = next((reason for reason, fails in FILTERS.items() if fails(candidate)), None)
-    if reason is None and limits.doubtful:
+    applied = ((reason, fails) for reason, fails in FILTERS.items() if reason not in limits.skipped)
+    reason = next((reason for reason, fails in applied if fails(candidate)), None)
+    if reason is None and limits.doubtful and "relation" not in limits.skipped:
         reason = doubtful_reason(question.source, answer, question.caption)
     return reason
 
@@ -189,7 +191,9 @@ FILTERS: dict[str, Filter] = {
     "copy": is_copy,
     "repetition": lambda candidate: repeats(candidate.answer_words, candidate.source_words),
     "too long": is_too_long,
+    "tokens": lambda candidate: exceeds_context(candidate.answer),
     "growth": has_grown,
+    "language": lambda candidate: is_other_language(candidate.question.source, candidate.answer),
     "number": lambda candidate: not same_numbers(candidate.question.source, candidate.answer),
     "colour": lambda candidate: not same_colours(candidate.source_words, candidate.answer_words),
     "negation": lambda candidate: not same_negation(candidate.source_words, candidate.answer_words),

