@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Ge, Gt, Le
 
 from paraclip.data.config import ColumnOptions, Columns
+from paraclip.options import Checked, Count, Seed, Share
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ SMALL = Limits(
 
 
 @dataclass(frozen=True)
-class GenerateConfig:
+class GenerateConfig(Checked):
     """Paraphrase captions in two steps with a large language model; writes triples.
 
     After an interruption the same command resumes.
@@ -67,7 +69,7 @@ class GenerateConfig:
     columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
     """Names of the columns."""
 
-    first: int | None = None
+    first: Count | None = None
     """Number of captions to take from the start, for a trial. A later run with more of them, or
     without this option, asks only for the rest. Default: all."""
 
@@ -86,38 +88,40 @@ class GenerateConfig:
     """Prompts. paper: only instructions, for strong models. few-shot: the same with examples.
     short: the prompts of the built-in adapter. auto: short for builtin, else paper."""
 
-    candidates: Annotated[int | None, tyro.conf.arg(aliases=["--samples"])] = None
+    candidates: Annotated[
+        Annotated[int, Ge(1), Le(128)] | None, tyro.conf.arg(aliases=["--samples"])
+    ] = None
     """Answers drawn for each question; the best that passes the filters is kept. Default: 6 for
     builtin, else 1."""
 
-    asks: int | None = None
+    asks: Annotated[int, Ge(1), Le(100)] | None = None
     """How often a question is asked while no answer passes the filters. Default: 2 for builtin,
     else 1."""
 
-    temperature: float | None = None
+    temperature: Annotated[float, Ge(0), Le(2)] | None = None
     """Sampling temperature. Default: 0.7 for builtin, else 1.0 (as in the paper)."""
 
-    top_p: float | None = None
+    top_p: Annotated[float, Gt(0), Le(1)] | None = None
     """Nucleus sampling: the probability mass that answers are drawn from, 0 to 1. Default: 0.9 for
     builtin, else 0.1 (as in the paper)."""
 
-    max_tokens: int = 64
+    max_tokens: Annotated[int, Ge(1), Le(4096)] = 64
     """Most tokens of an answer; an answer that reaches this limit is rejected."""
 
-    concurrency: int | None = None
+    concurrency: Annotated[int, Ge(1), Le(1000)] | None = None
     """Questions in progress at once, at most: rate limits, status 503 and time-outs halve the
     number, answers raise it again. Default: 16."""
 
-    requests_per_minute: float | None = None
+    requests_per_minute: Annotated[float, Ge(0.01), Le(10**9)] | None = None
     """Most requests a minute, evenly spaced. Default: no limit."""
 
-    tokens_per_minute: float | None = None
+    tokens_per_minute: Annotated[float, Ge(1), Le(10**12)] | None = None
     """Most tokens a minute, of prompts and answers together. Default: no limit."""
 
-    timeout: float = 60.0
+    timeout: Annotated[float, Ge(0.001), Le(86_400)] = 60.0
     """Longest time from a request to the last byte of its answer, in seconds."""
 
-    max_retries: int = 5
+    max_retries: Annotated[int, Ge(0), Le(100)] = 5
     """How often a request is repeated after a time-out, a rate limit or a server error, with
     growing random pauses. A pause that the server asks for (Retry-After) is kept, however long."""
 
@@ -125,10 +129,10 @@ class GenerateConfig:
     """Strictness of the filters. strong accepts the generator's synonyms; small checks every new
     word. auto: small for builtin, else strong."""
 
-    min_similarity: float | None = None
+    min_similarity: Share | None = None
     """Least MiniLM cosine between an answer and its source (0 to 1), instead of the limits'."""
 
-    min_support: float | None = None
+    min_support: Share | None = None
     """Least support of a new content word (0 to 1), instead of the limits'."""
 
     skip_filters: tuple[str, ...] = ()
@@ -138,7 +142,7 @@ class GenerateConfig:
     """Reject triples that are nearly equal to an earlier one (MinHash of word trigrams; 0.6 KiB of
     memory for each triple)."""
 
-    max_broken: float = 0.01
+    max_broken: Share = 0.01
     """Largest share of broken input rows that is skipped and counted instead of being an error
     (0 to 1)."""
 
@@ -206,7 +210,7 @@ class GenerateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NegativesConfig:
+class NegativesConfig(Checked):
     """Give every triple a hard negative: one of its texts with one fact changed."""
 
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
@@ -218,8 +222,8 @@ class NegativesConfig:
     text: Literal["caption", "paraphrase_1", "paraphrase_2"] = "paraphrase_1"
     """Which text of a triple is changed."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the random choice of what is changed, and how."""
 
-    max_broken: float = 0.01
+    max_broken: Share = 0.01
     """Share of broken rows (0 to 1) to skip before giving up."""

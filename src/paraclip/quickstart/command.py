@@ -23,14 +23,13 @@ from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.paraphrase.run import generate
 from paraclip.provenance import provenance
-from paraclip.quickstart.config import QuickstartConfig, check_quickstart_options
+from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.results import K, score_held_out
 from paraclip.quickstart.split import Split, split_pictures
 from paraclip.quickstart.stamps import PACKAGE, stamps_folder
-from paraclip.training.align import align
 from paraclip.training.config import RunSettings
 from paraclip.training.folder import AnotherRun
-from paraclip.training.loop import train
+from paraclip.training.loop import align, train
 from paraclip.training.prepare import TrainingData, prepare, prepare_captions
 
 ALPHA = 0.5
@@ -42,7 +41,6 @@ def quickstart_command(config: QuickstartConfig) -> None:
     Raises:
         UserError: an option or the source is invalid, or a stage failed.
     """
-    check_quickstart_options(config)
     problems = Problems(config.max_broken)
     job = Job(config, config.folder, split_source(config, problems), problems)
     base = job.align()

@@ -1,20 +1,20 @@
 """Options of `paraclip quickstart`."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Ge, Le
 
-from paraclip.errors import UserError
+from paraclip.options import Checked, Count, Positive, Seed, Share
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.quickstart.stamps import PACKAGE
-from paraclip.training.config import AlignOptions, TrainOptions
+from paraclip.training.config import AlignOptions, BatchSize, TrainOptions
 
 
 @dataclass(frozen=True)
-class QuickstartConfig:
+class QuickstartConfig(Checked):
     """The whole job: from captions and pictures to a tuned text encoder and a table of scores."""
 
     source: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[PICTURES]")] = None
@@ -26,42 +26,42 @@ class QuickstartConfig:
     """Output folder; a second run reuses its content. Default: runs/quickstart, or
     runs/quickstart-NAME with the name of your source."""
 
-    held_out: int = 200
+    held_out: Annotated[int, Ge(10)] = 200
     """Pictures held out of alignment and training and used for the scores; at least ten, at most a
     third of all."""
 
-    align_epochs: int = 12
+    align_epochs: Count = 12
     """Passes over the training pictures when `mini` is fitted to them, which gives the base."""
 
-    align_learning_rate: float = 5e-5
+    align_learning_rate: Positive = 5e-5
     """Peak learning rate of the text encoder in alignment (AdamW)."""
 
-    train_epochs: int = 8
+    train_epochs: Count = 8
     """Passes over the triples in tuning."""
 
-    learning_rate: float = 5e-5
+    learning_rate: Positive = 5e-5
     """Peak learning rate in tuning (AdamW)."""
 
-    batch_size: int = 128
+    batch_size: BatchSize = 128
     """Triples in a step."""
 
-    text_temperature: float = 0.2
+    text_temperature: Positive = 0.2
     """Temperature of the two losses between texts; a higher one brings wordings closer together."""
 
-    paraphrase: int = 400
+    paraphrase: Count = 400
     """Most training captions to paraphrase, besides the held-out ones. This is the slowest stage;
     more captions give a better tuned model."""
 
-    candidates: int = 4
+    candidates: Annotated[int, Ge(1), Le(128)] = 4
     """Answers drawn for each caption and step; the best that passes the filters is kept."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the split, the order and the sampling."""
 
     fresh: bool = False
     """Run every stage from scratch, except for the image features, also over another run."""
 
-    max_broken: float = 0.03
+    max_broken: Share = 0.03
     """Share of broken rows or pictures (0 to 1) to skip before giving up."""
 
     @property
@@ -101,19 +101,3 @@ class QuickstartConfig:
             held_out=0.0,
             seed=self.seed,
         )
-
-
-LEAST = {
-    "held_out": 10, "align_epochs": 1, "train_epochs": 1, "batch_size": 2, "paraphrase": 1,
-    "candidates": 1, "seed": 0,
-}  # fmt: skip
-
-
-def check_quickstart_options(config: QuickstartConfig) -> None:
-    """Raise UserError for an option that a later stage would refuse."""
-    for name in (*LEAST, "align_learning_rate", "learning_rate", "text_temperature"):
-        value, option = getattr(config, name), f"--{name.replace('_', '-')}"
-        if name in LEAST and value < LEAST[name]:
-            raise UserError(option, f"{value} is too few", f"Give at least {LEAST[name]}.")
-        if name not in LEAST and not 0 < value < math.inf:
-            raise UserError(option, f"{value} is not above 0", "Give one above 0.")
