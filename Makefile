@@ -20,9 +20,9 @@ test: $(VENV)/dev.stamp lint chromium postgres
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 # What a change is checked with while it is written: lint, types and the tests that need
-# neither weights nor research data.
+# neither weights nor research data and are not slow.
 check: $(VENV)/dev.stamp lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not weights and not shared_data"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not slow and not weights and not shared_data"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -74,7 +74,7 @@ def our_steps(
     with tempfile.TemporaryDirectory() as folder:
         step = OurStep(model, made_up_triples(batch), features, Path(folder), **options)
     rows = np.arange(batch)
-    with arithmetic_of(step.run.task.options, model) if options else nullcontext():
+    with arithmetic_of(step.run.options, model) if options else nullcontext():
         found = measure(lambda count: [step(rows) for _ in range(count)], batch, rounds, device)
     torch.compiler.reset()
     return found

@@ -86,7 +86,7 @@ def ours(pairs: pa.Table, micro_batch: int, precision: str, folder: Path) -> Gra
 
     def gradient() -> dict[str, Tensor]:
         model.zero_grad()
-        learn_from(run, run.task.examples.batch(np.arange(len(pairs))))
+        learn_from(run, run.examples.batch(np.arange(len(pairs))))
         return gradients(model.text_tower)
 
     return gradient

@@ -53,9 +53,8 @@ from paraclip.models.loading import load_model
 from paraclip.models.mini import HEADS as SHIPPED_HEADS
 from paraclip.models.mini import Mini
 from paraclip.paraphrase.negatives import hard_negatives
-from paraclip.training.align import align
 from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
-from paraclip.training.loop import train
+from paraclip.training.loop import align, train
 from paraclip.training.prepare import prepare, prepare_captions
 
 BASE = AlignOptions(

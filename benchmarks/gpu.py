@@ -161,7 +161,7 @@ def share(size: Size, device: torch.device) -> tuple[dict[str, Any], str]:
         features = random_features(model, size.batch)
         options = {"precision": "bf16"}
         step = OurStep(model, made_up_triples(size.batch), features, Path(folder), **options)
-    examples = step.run.task.examples
+    examples = step.run.examples
     tokens = round(step.text_lengths().mean() * min(examples.chunk, 3 * size.batch))
     products = peak_share.products_of(
         peak_share.tower_of(model), tokens, torch.bfloat16, device, 20.0 * size.square**3,

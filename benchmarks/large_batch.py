@@ -144,7 +144,7 @@ def difference(case: Case) -> float:
         options = {"precision": "fp32", "micro_batch": 128}
         run = OurStep(model, triples, features, Path(folder), **options).run
     model.eval()
-    learn_from(run, run.task.examples.batch(rows))
+    learn_from(run, run.examples.batch(rows))
     found = torch.cat([weight.grad.flatten() for weight in plain.weights])
     return float((found - wanted).norm() / wanted.norm())
 

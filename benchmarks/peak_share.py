@@ -32,7 +32,7 @@ from torch.profiler import ProfilerActivity, profile
 from machine import CPU, RESULTS, Taken, facts_of, keep, markdown, say, taken_by
 from paraclip.models.encoder import DualEncoder
 from paraclip.training.loop import batch_of
-from paraclip.training.towers import sides_of
+from paraclip.training.step import sides_of
 from training_steps import OurStep, made_up_triples, model_of, random_features
 
 SQUARE = 4096
@@ -140,7 +140,7 @@ def products_of(
 
 def measure(step: OurStep, products: Mapping[str, Product], rounds: int) -> dict[str, Any]:
     """Rates of the products and of the step on all of its rows, in turns; one round warms up."""
-    device, rows = step.run.device, np.arange(len(step.run.task.examples))
+    device, rows = step.run.device, np.arange(len(step.run.examples))
     works = {**{name: product.run for name, product in products.items()}, STEP: lambda: step(rows)}
     taken: dict[str, list[Taken]] = {name: [] for name in works}
     for turn in range(rounds + 1):
@@ -149,7 +149,7 @@ def measure(step: OurStep, products: Mapping[str, Product], rounds: int) -> dict
             say(f"round {turn}/{rounds}  {found.wall:.2f} s  {name}")
             if turn:
                 taken[name].append(found)
-    tower = tower_of(step.run.task.model)
+    tower = tower_of(step.run.model)
     flops = {name: product.flops() for name, product in products.items()}
     flops[STEP] = 3 * tower.forward_flops(step.text_lengths())
     flops[TWICE] = flops[STEP] + repeated_flops(step, tower, rows)
@@ -159,7 +159,7 @@ def measure(step: OurStep, products: Mapping[str, Product], rounds: int) -> dict
 def repeated_flops(step: OurStep, tower: Tower, rows: np.ndarray) -> float:
     """FLOPs of the second forward pass, of the chunks that do not keep their graph."""
     side = sides_of(step.run, batch_of(step.run, rows))[0]
-    pad = step.run.task.examples.tokens.pad
+    pad = step.run.examples.tokens.pad
     chunks = side.micro_batches[side.kept :]
     return sum(tower.forward_flops((ids != pad).sum(1).cpu().numpy()) for ids in chunks)
 
@@ -190,7 +190,7 @@ def where_time_goes(step: OurStep) -> dict[str, float]:
     on_gpu = step.run.device.type == "cuda"
     kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
     with profile(activities=kinds) as found:
-        step(np.arange(len(step.run.task.examples)))
+        step(np.arange(len(step.run.examples)))
     sums = dict.fromkeys([*WHERE, "rest"], 0.0)
     for event in found.key_averages():
         if event.device_type != DeviceType.CPU:  # a kernel, counted with what started it
@@ -239,7 +239,7 @@ def main() -> None:
             precision=chosen.precision,
         )  # fmt: skip
     tower = tower_of(model)
-    tokens = round(step.text_lengths().mean() * step.run.task.examples.chunk)
+    tokens = round(step.text_lengths().mean() * step.run.examples.chunk)
     flops = 2.0 * chosen.square**3
     dtype = DTYPES[chosen.precision]
     products = products_of(tower, tokens, dtype, CPU, flops, chosen.square)

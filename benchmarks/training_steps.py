@@ -21,16 +21,15 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.mini import Mini
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.models.weights import load_open_clip_state
-from paraclip.training.batches import ALL_TEXTS
 from paraclip.training.config import TrainOptions
-from paraclip.training.examples import task_of
+from paraclip.training.examples import padding_id
 from paraclip.training.loop import batch_of, batches_ahead
-from paraclip.training.losses.objective import info_nce
+from paraclip.training.losses.objective import ALL_TEXTS, info_nce
 from paraclip.training.optimizer import Part, set_dropout, train_only
 from paraclip.training.prepare import TrainingData
 from paraclip.training.run import Run, precision_of, start
 from paraclip.training.step import take_step
-from paraclip.training.tokens import padding_id
+from paraclip.training.task import task_of
 
 RATE = 1e-4
 MANY = 1_000_000
@@ -148,7 +147,7 @@ class OurStep:
 
     def text_lengths(self) -> np.ndarray:
         """Tokens of every text, int64 [T * N]."""
-        return np.diff(self.run.task.examples.tokens.offsets)
+        return np.diff(self.run.examples.tokens.offsets)
 
 
 def open_clip_adamw(weights: Sequence[nn.Parameter]) -> torch.optim.AdamW:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from machine import CPU, RESULTS, Taken, facts_of, keep, markdown, say, taken_by
-from paraclip.training.batches import ALL_TEXTS
+from paraclip.training.losses.objective import ALL_TEXTS
 from training_steps import (
     OurStep,
     PlainStep,

@@ -32,8 +32,8 @@ from paraclip.models.loading import load_model
 from paraclip.models.mini import BACKBONE, load_backbone
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.models.tensors import hash_tensors
-from paraclip.training.align import align
 from paraclip.training.config import AlignOptions, RunSettings
+from paraclip.training.loop import align
 from paraclip.training.prepare import TrainingData, prepare_captions
 
 NAME = "clip-small"

@@ -25,8 +25,8 @@ from paraclip.models.loading import load_model
 from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
 from paraclip.paraphrase.negatives import write_negatives
 from paraclip.paraphrase.run import generate_from_source
-from paraclip.training.align import align as align_data
 from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
+from paraclip.training.loop import align as align_data
 from paraclip.training.loop import train as train_data
 from paraclip.training.prepare import prepare, prepare_captions
 

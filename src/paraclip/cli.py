@@ -166,16 +166,12 @@ def optional(
         str_from_instance=lambda value: (
             ["None"] if value is None else spec.str_from_instance(value)
         ),
-        choices=None if spec.choices is None else (*spec.choices, "None"),
+        choices=spec.choices and (*spec.choices, "None"),
     )
 
 
 def preset(command: Command, arguments: list[str]) -> dict[str, Any]:
-    """Return the options from `--config FILE` as a default for tyro; empty without a file.
-
-    Raises:
-        UserError: if the file does not exist or contains anything other than options.
-    """
+    """Return the options from `--config FILE` as a default for tyro; empty without a file."""
     has_file = "config" in {field.name for field in fields(command.config)}
     path = value_of("--config", arguments)
     if not has_file or path is None or COMMANDS.get(arguments[0]) is not command:
@@ -233,11 +229,7 @@ def joined(arguments: list[str]) -> list[str]:
 
 
 def refuse_bytes(word: str) -> None:
-    """Reject an argument that cannot be written to a report, log or triples file.
-
-    Raises:
-        UserError: if it is not UTF-8, or contains a NUL character.
-    """
+    """Reject an argument that cannot be written to a report, log or triples file."""
     try:
         word.encode()
     except UnicodeEncodeError as error:
@@ -267,8 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"paraclip: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        hint = "interrupted; run the same command again to resume."
-        print(f"\nparaclip: {hint}", file=sys.stderr)
+        print("\nparaclip: interrupted; run the same command again to resume.", file=sys.stderr)
         return 130
     except OSError as error:
         return output_failed(error)

@@ -17,20 +17,12 @@ def read_options(path: Path | str, config: type) -> dict[str, Any]:
     Args:
         path: the file. Keys may be written with `-` as on the command line.
         config: a dataclass.
-
-    Raises:
-        UserError: the file is missing or invalid, a key is not an option, or a value has another
-            type or is out of range.
     """
     return checked(read_toml(path), config, path)
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
-    """The content of a TOML file.
-
-    Raises:
-        UserError: it is missing, too large, unreadable or not TOML.
-    """
+    """The content of a TOML file."""
     path = Path(path)
     try:
         if not path.is_file():
@@ -47,11 +39,7 @@ def read_toml(path: Path | str) -> dict[str, Any]:
 
 
 def checked(options: Mapping[str, Any], config: type, where: object) -> dict[str, Any]:
-    """The same options under the names of the class's fields, arrays as tuples.
-
-    Raises:
-        UserError: naming the key, and the nearest one where it is unknown.
-    """
+    """The same options under the names of the class's fields, arrays as tuples."""
     known = [name for name in hints(config) if name != "config"]
     values = {}
     for key, value in options.items():

@@ -96,9 +96,6 @@ def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None
     Args:
         output: path that will be written; if it does not exist, no input is looked at.
         inputs: paths that are read; URLs and missing files are ignored.
-
-    Raises:
-        UserError: both are the same file, also through a symbolic or a hard link.
     """
     if not os.path.exists(output):
         return

@@ -8,14 +8,7 @@ Item = TypeVar("Item")
 
 
 def bar(label: str, total: int | None, unit: str = "it", done: int = 0) -> Any:
-    """Create a `tqdm` bar that the caller updates; `PARACLIP_QUIET=1` disables it.
-
-    Args:
-        label: short description of the task.
-        total: total number of units, or None if unknown.
-        unit: name of one unit ("caption", "image", "step").
-        done: number of units that an earlier run completed.
-    """
+    """Create a `tqdm` bar that the caller updates; `PARACLIP_QUIET=1` disables it."""
     from tqdm import tqdm
 
     quiet = os.environ.get("PARACLIP_QUIET") == "1"

@@ -25,6 +25,8 @@ from paraclip.files import locked
 from paraclip.merging.merge import merge
 from paraclip.models.loading import load_model
 
+pytestmark = pytest.mark.slow
+
 MERGED = "\n[variants.merged]\nmerge = 0.5\n"
 ALL = "\n[variants.all]\n"
 BROKEN = '\n[variants.broken]\nnegatives = "nowhere"\n'

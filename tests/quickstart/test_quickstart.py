@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+pytestmark = pytest.mark.slow
+
 COLOURS = ("red", "blue", "green", "yellow", "black", "white")
 PLACES = {"left": (30, 90), "middle": (90, 150), "right": (150, 210)}
 SHAPES = ("circle", "square")

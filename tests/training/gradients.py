@@ -11,13 +11,12 @@ from tiny_model import TinyModel
 from torch.nn import functional as F
 from training_rows import COLOURS, make_config, make_features, make_triples
 
-from paraclip.training.examples import task_of
 from paraclip.training.loop import batch_of
 from paraclip.training.optimizer import set_dropout, train_only
 from paraclip.training.prepare import TrainingData
 from paraclip.training.run import start
-from paraclip.training.step import learn_from
-from paraclip.training.towers import sides_of
+from paraclip.training.step import learn_from, sides_of
+from paraclip.training.task import task_of
 
 ROWS = np.random.default_rng(3).permutation(24)[:17]
 BASE = {"weights": (1.0, 0.5, 2.0), "image_loss_on": ("caption", "paraphrase_2"), "dropout": 0.3}
@@ -82,7 +81,7 @@ def plain_gradient(folder: Path, rows=ROWS, **changes: object):
         for side in sides_of(run, batch)
     )
     losses = plain_losses(run, batch, texts[batch.restore], images)
-    weights = dict(zip(("L1", "L2", "L3"), run.task.objective.weights, strict=True))
+    weights = dict(zip(("L1", "L2", "L3"), run.objective.weights, strict=True))
     sum(weights[name] * loss for name, loss in losses.items()).backward()
     found = {name: value.grad for name, value in run.weights.items() if value.grad is not None}
     return {name: loss.detach() for name, loss in losses.items()}, found
@@ -90,12 +89,12 @@ def plain_gradient(folder: Path, rows=ROWS, **changes: object):
 
 def plain_losses(run, batch, texts, images):
     """L1, L2 and L3 of text by text vectors [T * B + M, D] and image vectors [K, D]."""
-    names, count = run.task.examples.names, batch.size
+    names, count = run.examples.names, batch.size
     by_name = {name: texts[i * count : (i + 1) * count] for i, name in enumerate(names)}
     negatives, pairs = texts[len(names) * count :], batch.rows.false_negatives
     nobody = torch.zeros(count, count + len(negatives), dtype=torch.bool)
     mask = pairs.dense() if pairs else nobody
-    with_image, objective = batch.rows.with_image, run.task.objective
+    with_image, objective = batch.rows.with_image, run.objective
     sides = [
         ("L1", images, by_name[name][with_image], with_image) for name in objective.image_loss_on
     ]

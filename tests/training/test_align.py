@@ -6,10 +6,12 @@ from tiny_model import TinyModel
 from training_rows import make_features, make_triples, weights_of
 
 from paraclip.errors import UserError
-from paraclip.training.align import align
 from paraclip.training.config import AlignOptions
+from paraclip.training.loop import align
 from paraclip.training.metrics import read_metrics
 from paraclip.training.prepare import TrainingData
+
+pytestmark = pytest.mark.slow
 
 
 def fit_tiny(out, model=None, features=None, **changes):

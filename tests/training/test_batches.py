@@ -9,16 +9,16 @@ from tiny_model import TinyModel
 from training_rows import make_features, make_triples
 
 from paraclip.errors import UserError
-from paraclip.training.batches import (
+from paraclip.training.examples import (
     ALL_TEXTS,
     Examples,
     epoch_batches,
     row_batches,
     split_rows,
+    store_tokens,
 )
-from paraclip.training.examples import make_examples
-from paraclip.training.losses.false_negatives import false_negatives
-from paraclip.training.tokens import store_tokens
+from paraclip.training.losses.contrast import false_negatives
+from paraclip.training.task import make_examples
 
 SHORT = st.text("abc ", min_size=1, max_size=14)
 
@@ -87,7 +87,7 @@ def test_an_empty_text_is_a_text_but_no_hard_negative():
     texts = {"caption": ["", "b"]}
     hard = ["", "c"]
     examples = make_examples(TinyModel(), texts, ["0", "1"], None, ("caption",), negatives=hard)
-    assert examples.places.tolist() == [[0, 1]] and examples.negative.tolist() == [-1, 2]
+    assert examples.text_rows.tolist() == [[0, 1]] and examples.negative.tolist() == [-1, 2]
 
 
 def test_equal_text_on_either_side_or_equal_picture_is_no_negative():

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from test_losses import random_mask, seeds, sharing_of, slow_info_nce, unit
 
 from paraclip.training.losses import contrast as contrast_module
-from paraclip.training.losses.contrast import LOSSES, LogitScaling, Plan, contrast
-from paraclip.training.losses.false_negatives import false_negatives
+from paraclip.training.losses.contrast import LOSSES, LogitScaling, Plan, contrast, false_negatives
 from paraclip.training.losses.objective import info_nce
 
 

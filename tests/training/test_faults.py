@@ -20,6 +20,8 @@ from paraclip.training.loop import train
 from paraclip.training.metrics import JsonLines, read_metrics
 from paraclip.training.prepare import TrainingData
 
+pytestmark = pytest.mark.slow
+
 
 def tune(out, model=None, triples=None, features="given", **changes):
     """Train a tiny model; returns metrics and summary."""

@@ -11,8 +11,9 @@ from tiny_model import TinyModel
 from training_rows import make_config, make_features, make_triples
 
 from paraclip.training import loop
-from paraclip.training.batches import ALL_TEXTS
-from paraclip.training.inspection import alignment, geometry, margin, uniformity, watched_rows
+from paraclip.training.loop import geometry_of, watched_rows
+from paraclip.training.losses.objective import ALL_TEXTS
+from paraclip.training.metrics import alignment, margin, uniformity
 from paraclip.training.prepare import TrainingData
 
 
@@ -81,13 +82,13 @@ def test_a_run_is_measured_on_its_held_out_rows(made_run):
     run, texts = made_run()
     rows = watched_rows(run)
     assert sorted(rows) == sorted(run.held_out)
-    model = run.task.model
+    model = run.model
     with torch.no_grad():
         a, b, c = (
             model.encode_tokens(model.tokenize([texts[name][row] for row in rows]).ids).numpy()
             for name in ALL_TEXTS
         )
-    found = geometry(run)
+    found = geometry_of(run)
     near = (plain_alignment(a, b) + plain_alignment(b, c)) / 2
     assert found["alignment"] == pytest.approx(near, rel=1e-5)
     assert found["uniformity"] == pytest.approx(plain_uniformity(c), rel=1e-5)
@@ -97,12 +98,12 @@ def test_a_run_is_measured_on_its_held_out_rows(made_run):
 def test_without_held_out_rows_learned_ones_are_measured(made_run):
     run, _ = made_run(held_out=0.0)
     assert len(watched_rows(run)) == 24
-    assert set(geometry(run)) == {"alignment", "uniformity", "margin"}
+    assert set(geometry_of(run)) == {"alignment", "uniformity", "margin"}
 
 
 def test_rows_that_share_a_picture_are_no_rivals(made_run):
     run, texts = made_run(held_out=0.0, image_loss_on=("caption",), weights=(1.0, 0.0, 0.0))
-    model, ids = run.task.model, make_triples()["image_id"].to_pylist()
+    model, ids = run.model, make_triples()["image_id"].to_pylist()
     shown = [row for row in range(24) if row != 3]  # row 3 has no picture
     with torch.no_grad():
         words = [texts["caption"][row] for row in shown]
@@ -113,6 +114,6 @@ def test_rows_that_share_a_picture_are_no_rivals(made_run):
           for j in shown] for i in shown]
     )  # fmt: skip
     assert hidden.any()
-    found = geometry(run)
+    found = geometry_of(run)
     assert found["margin"] == pytest.approx(plain_margin(images, vectors, hidden), rel=1e-4)
     assert "alignment" not in found, "one text a row has no paraphrase"

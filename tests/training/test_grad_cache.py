@@ -10,10 +10,10 @@ from tiny_model import TinyModel
 from training_rows import make_config, make_features, make_triples, weights_of
 
 from paraclip.training.loop import batch_of, train
+from paraclip.training.losses.objective import three_losses
 from paraclip.training.metrics import read_metrics
 from paraclip.training.prepare import TrainingData
-from paraclip.training.step import backward, batch_losses, learn_from
-from paraclip.training.towers import Side, mixed
+from paraclip.training.step import Side, backward, encode_whole, learn_from, mixed
 
 
 @pytest.mark.parametrize("variant", list(VARIANTS))
@@ -98,7 +98,8 @@ def test_no_graph_outlives_its_micro_batch():
 def test_the_loss_without_gradient_is_the_same(tmp_path):
     run = run_of(tmp_path, dropout=0.0)
     batch = batch_of(run, ROWS)
-    assert {k: float(v) for k, v in batch_losses(run, batch).items()} == pytest.approx(
+    whole = three_losses(encode_whole(run, batch), run.temperatures, batch.rows, run.objective)
+    assert {k: float(v) for k, v in whole.items()} == pytest.approx(
         {k: float(v) for k, v in learn_from(run, batch).items()}
     )
 

@@ -13,11 +13,13 @@ from paraclip.errors import UserError
 from paraclip.models.tensors import hash_tensors
 from paraclip.training import loop
 from paraclip.training.loop import train
-from paraclip.training.losses.objective import objective_of
-from paraclip.training.losses.temperatures import Temperatures
+from paraclip.training.losses.objective import Temperatures
 from paraclip.training.metrics import read_metrics
 from paraclip.training.optimizer import learning_rate_share
 from paraclip.training.prepare import TrainingData
+from paraclip.training.recipes import objective_of
+
+pytestmark = pytest.mark.slow
 
 
 def tune(out, model=None, features="given", **changes):

@@ -11,8 +11,7 @@ from scipy import sparse
 from tiny_model import TinyModel
 from training_rows import make_config
 
-from paraclip.training.losses.contrast import LogitScaling
-from paraclip.training.losses.false_negatives import FalseNegatives
+from paraclip.training.losses.contrast import FalseNegatives, LogitScaling
 from paraclip.training.losses.objective import (
     CAPTION,
     PARAPHRASE_1,
@@ -21,10 +20,10 @@ from paraclip.training.losses.objective import (
     Rows,
     Vectors,
     info_nce,
-    objective_of,
     three_losses,
     weighted_sum,
 )
+from paraclip.training.recipes import objective_of
 
 NAMES = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
 

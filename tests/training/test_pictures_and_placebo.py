@@ -10,10 +10,12 @@ from training_rows import make_config, make_features, make_triples
 from paraclip.cli import parse
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
-from paraclip.training.batches import split_rows
-from paraclip.training.examples import picture_keys, shuffled_paraphrases, task_of
+from paraclip.training.examples import split_rows
 from paraclip.training.prepare import TrainingData
 from paraclip.training.recipes import check_options
+from paraclip.training.task import picture_keys, shuffled_paraphrases, task_of
+
+pytestmark = pytest.mark.slow
 
 NAMES = ("caption", "paraphrase_1", "paraphrase_2")
 
@@ -76,7 +78,7 @@ def test_the_placebo_is_trained_on_shuffled_paraphrases():
     for shuffled in (False, True):
         config = make_config(shuffle_paraphrases=shuffled, weights=(0, 1, 1))
         examples = task_of(TrainingData(TinyModel(), triples, None), config).examples
-        ids.append([examples.tokens.padded(places).tolist() for places in examples.places])
+        ids.append([examples.tokens.padded(places).tolist() for places in examples.text_rows])
     plain, placebo = ids
     assert placebo[0] == plain[0], "captions stay"
     for column in (1, 2):

@@ -16,6 +16,8 @@ from paraclip.training import processes as launch
 from paraclip.training.metrics import read_metrics
 from paraclip.training.processes import ALONE, Processes, own_device, placed, this_process
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:

@@ -12,13 +12,12 @@ from paraclip.cli import main, parse
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import read_header
 from paraclip.training.config import AlignConfig, TrainConfig, TrainOptions
-from paraclip.training.examples import task_of
 from paraclip.training.loop import train
 from paraclip.training.losses.contrast import LOSSES
-from paraclip.training.losses.objective import objective_of
 from paraclip.training.optimizer import make_optimizer, train_only, trained
 from paraclip.training.prepare import TrainingData
-from paraclip.training.recipes import check_options, resolved
+from paraclip.training.recipes import check_options, objective_of, resolved
+from paraclip.training.task import task_of
 
 MINI, CLIP = TinyModel().architecture, tiny_clip().architecture
 SHORT = {"epochs": 2, "batch_size": 8, "precision": "fp32", "track": ("jsonl",)}

@@ -17,6 +17,8 @@ from paraclip.training.loop import train
 from paraclip.training.metrics import MEASURED, read_metrics
 from paraclip.training.prepare import TrainingData
 
+pytestmark = pytest.mark.slow
+
 
 class Stop(Exception):
     """The run is cut off here."""

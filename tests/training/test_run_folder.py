@@ -9,6 +9,8 @@ from paraclip.training.folder import WRITTEN, RunFolder
 from paraclip.training.loop import train
 from paraclip.training.prepare import TrainingData
 
+pytestmark = pytest.mark.slow
+
 
 def tune(out, **changes):
     triples = make_triples()

@@ -27,6 +27,8 @@ from paraclip.training.metrics import read_metrics
 from paraclip.training.prepare import features_of
 from paraclip.training.recipes import check_options
 
+pytestmark = pytest.mark.slow
+
 COLOURS = ("red", "green", "blue")
 PICTURES = [(shape, colour) for shape in ("disc", "square") for colour in COLOURS]
 

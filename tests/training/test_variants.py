@@ -15,10 +15,16 @@ from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.training.loop import train
 from paraclip.training.losses.contrast import LogitScaling
-from paraclip.training.losses.objective import Objective, objective_of
-from paraclip.training.losses.temperatures import Temperatures, mean_of_negatives
+from paraclip.training.losses.objective import (
+    Objective,
+    Temperatures,
+    mean_of_negatives,
+)
 from paraclip.training.metrics import read_metrics
 from paraclip.training.prepare import TrainingData
+from paraclip.training.recipes import objective_of
+
+pytestmark = pytest.mark.slow
 
 FAST = {"epochs": 12, "learning_rate": 1e-2, "held_out": 0.0, "dropout": None}
 

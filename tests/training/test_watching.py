@@ -30,6 +30,8 @@ from paraclip.training.metrics import (
 )
 from paraclip.training.prepare import TrainingData
 
+pytestmark = pytest.mark.slow
+
 
 def tune(out, model=None, **changes):
     """Train a tiny model on tiny triples; returns it, the checkpoint and the summary."""

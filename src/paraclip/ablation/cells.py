@@ -31,25 +31,15 @@ DECISIVE = ("k", "precision")
 
 @dataclass(frozen=True)
 class CellEvaluation:
-    """How cells are scored.
+    """How cells are scored."""
 
-    Args:
-        benchmarks: with their data.
-        settings: for `evaluate`.
-        device: of the models.
-    """
-
-    benchmarks: Sequence[Benchmark]
-    settings: Mapping[str, Any]
-    device: str = "auto"
+    benchmarks: Sequence[Benchmark]  # with their data
+    settings: Mapping[str, Any]  # for `evaluate`
+    device: str = "auto"  # of the models
 
 
 def run_cell(cell: Cell, evaluation: CellEvaluation) -> None:
-    """Train or resume, merge, and score.
-
-    Raises:
-        UserError: from training or evaluation.
-    """
+    """Train or resume, merge, and score."""
     if cell.training is not None:
         train_cell(cell.training)
     models: dict[str, DualEncoder] = {cell.row.kind: model_of(cell, evaluation.device)}

@@ -17,11 +17,7 @@ from paraclip.training.processes import placed
 
 
 def ablate_command(config: AblateConfig) -> None:
-    """Train and score the unfinished cells and print the table.
-
-    Raises:
-        UserError: the grid is invalid, or, at the end, a cell failed.
-    """
+    """Train and score the unfinished cells and print the table."""
     if config.dry_run:
         with TemporaryDirectory() as scratch:
             print(prepare(config, Path(scratch)).listing())
@@ -38,15 +34,7 @@ def ablate_command(config: AblateConfig) -> None:
 
 
 def prepare(config: AblateConfig, scratch: Path | None = None) -> Study:
-    """The study of a grid.
-
-    Args:
-        config: options of the command.
-        scratch: folder for reduced triples; by default `out`.
-
-    Raises:
-        UserError: the grid, an option or a benchmark's data is invalid; nothing was run.
-    """
+    """The study of a grid."""
     if int(placed(os.environ).get("WORLD_SIZE", "1")) > 1:
         raise UserError("ablate", "runs in one process", "Start it without torchrun or srun.")
     grid = read_grid(config.grid)

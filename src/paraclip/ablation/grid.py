@@ -68,30 +68,17 @@ class VariantOptions(TrainConfig):
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid file, checked.
+    """A grid file, checked."""
 
-    Args:
-        path: of the file.
-        head: options at the top.
-        common: options of all variants.
-        evaluation: options of `paraclip evaluate`.
-        variants: options by name, which override the common ones.
-    """
-
-    path: Path
-    head: GridOptions
-    common: dict[str, Any]
-    evaluation: dict[str, Any]
-    variants: dict[str, dict[str, Any]]
+    path: Path  # of the file
+    head: GridOptions  # options at the top
+    common: dict[str, Any]  # options of all variants
+    evaluation: dict[str, Any]  # options of `paraclip evaluate`
+    variants: dict[str, dict[str, Any]]  # options by name, which override the common ones
 
 
 def read_grid(path: Path | str) -> Grid:
-    """The grid of a TOML file.
-
-    Raises:
-        UserError: the file is missing or no TOML, a key is unknown, a value has the wrong type, a
-            name cannot be shown in a table, or there is no variant.
-    """
+    """The grid of a TOML file."""
     path = Path(path)
     content = read_toml(path)
     tables = {name: table_of(content.pop(name, {}), f"{path} [{name}]") for name in TABLES}
@@ -142,11 +129,7 @@ def refuse(options: Mapping[str, Any], names: tuple[str, ...], where: str, why: 
 
 
 def variant_name(name: str, path: Path) -> str:
-    """A name that fits on one line of a table.
-
-    Raises:
-        UserError: it does not, or it is a name of base or control.
-    """
+    """A name that fits on one line of a table."""
     if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
         hint = f"Use up to {LONGEST_NAME} printable characters."
         raise UserError(f"{path}: variants", f"{name!r} cannot be a name", hint)

@@ -39,42 +39,26 @@ UNREAD_BY_CONTROL = (
 
 @dataclass(frozen=True)
 class GridRow:
-    """A row of the table.
+    """A row of the table."""
 
-    Args:
-        name: of the variant, or base or control.
-        kind: of its models.
-        options: of the training; base uses only the model.
-        merge: share of tuned in the scored model; None for tuned itself.
-        base: name of the row of its base.
-        control: name of the row of its control; None for controls.
-        reference: name of a further row with which it is compared, or None.
-    """
-
-    name: str
-    kind: RowKind
-    options: TrainConfig
-    merge: float | None = None
-    base: str | None = None
-    control: str | None = None
+    name: str  # of the variant, or base or control
+    kind: RowKind  # of its models
+    options: TrainConfig  # of the training; base uses only the model
+    merge: float | None = None  # share of tuned in the scored model; None for tuned itself
+    base: str | None = None  # name of the row of its base
+    control: str | None = None  # name of the row of its control; None for controls
+    # name of a further row with which it is compared, or None
     reference: str | None = None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A row with one seed.
+    """A row with one seed."""
 
-    Args:
-        row: its row.
-        seed: of the training; None for base.
-        training: options of the run, with its folder; None for base.
-        folder: of the cell; scores are in `scores/`.
-    """
-
-    row: GridRow
-    seed: int | None
-    training: TrainConfig | None
-    folder: Path
+    row: GridRow  # its row
+    seed: int | None  # of the training; None for base
+    training: TrainConfig | None  # options of the run, with its folder; None for base
+    folder: Path  # of the cell; scores are in `scores/`
 
     @property
     def name(self) -> str:
@@ -89,36 +73,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows and cells of an ablation.
+    """Rows and cells of an ablation."""
 
-    Args:
-        grid: the grid.
-        rows: in the order of the table.
-        seeds: of training.
-        cells: in order of execution: all rows with the first seed, then with the next.
-        out: folder of the table.
-        root: folder of the cells.
-    """
-
-    grid: Grid
-    rows: tuple[GridRow, ...]
-    seeds: tuple[int, ...]
+    grid: Grid  # the grid
+    rows: tuple[GridRow, ...]  # in the order of the table
+    seeds: tuple[int, ...]  # of training
+    # in order of execution: all rows with the first seed, then with the next
     cells: tuple[Cell, ...]
-    out: Path
-    root: Path
+    out: Path  # folder of the table
+    root: Path  # folder of the cells
 
 
 def make_plan(grid: Grid, config: AblateConfig, scratch: Path | None = None) -> Plan:
-    """Rows and cells of a grid under the options of the command line.
-
-    Args:
-        grid: the grid.
-        config: the options.
-        scratch: folder for reduced triples; by default `out`.
-
-    Raises:
-        UserError: an option is out of range, a variant is unknown, or triples are missing.
-    """
+    """Rows and cells of a grid under the options of the command line."""
     out = Path(config.out or ALL_GRIDS / grid.path.stem)
     folder = Path(config.cells or (out if config.out else ALL_GRIDS) / "cells")
     variants = dict(variant_rows(grid, config, scratch or out))

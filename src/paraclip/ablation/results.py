@@ -28,15 +28,10 @@ Float = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class TableFigure:
-    """A column of the table.
+    """A column of the table."""
 
-    Args:
-        benchmark: its benchmark.
-        line: of the report.
-    """
-
-    benchmark: str
-    line: Line
+    benchmark: str  # its benchmark
+    line: Line  # of the report
 
     @property
     def name(self) -> str:
@@ -46,21 +41,13 @@ class TableFigure:
 
 @dataclass(frozen=True)
 class Change:
-    """Difference of a row's figure from that of its base or control.
+    """Difference of a row's figure from that of its base or control."""
 
-    Args:
-        against: name of the other row.
-        difference: in percent, with its interval.
-        p: two-sided, of no difference.
-        adjusted: the same after Holm's correction over the table.
-        lower: whether lower is better.
-    """
-
-    against: str
-    difference: Interval
-    p: float
-    adjusted: float = 1.0
-    lower: bool = False
+    against: str  # name of the other row
+    difference: Interval  # in percent, with its interval
+    p: float  # two-sided, of no difference
+    adjusted: float = 1.0  # the same after Holm's correction over the table
+    lower: bool = False  # whether lower is better
 
     @property
     def verdict(self) -> int:
@@ -72,18 +59,13 @@ class Change:
 
 @dataclass(frozen=True)
 class TableEntry:
-    """One figure of one row.
+    """One figure of one row."""
 
-    Args:
-        value: mean over the seeds in percent, with its interval.
-        base: difference from base; None for base itself and while base is not scored.
-        control: difference from the control, with the seeds that both have.
-        reference: difference from the grid's reference, with the seeds that both have.
-    """
-
-    value: Interval
+    value: Interval  # mean over the seeds in percent, with its interval
+    # difference from base; None for base itself and while base is not scored
     base: Change | None = None
-    control: Change | None = None
+    control: Change | None = None  # difference from the control, with the seeds that both have
+    # difference from the grid's reference, with the seeds that both have
     reference: Change | None = None
 
     @property
@@ -95,19 +77,12 @@ class TableEntry:
 
 @dataclass(frozen=True)
 class Results:
-    """The table of the finished cells.
+    """The table of the finished cells."""
 
-    Args:
-        figures: its columns.
-        rows: rows with at least one finished seed.
-        seeds: finished seeds by row; empty for base.
-        entries: by row and index of the figure.
-    """
-
-    figures: tuple[TableFigure, ...]
-    rows: tuple[GridRow, ...]
-    seeds: Mapping[str, tuple[int, ...]]
-    entries: Mapping[tuple[str, int], TableEntry]
+    figures: tuple[TableFigure, ...]  # its columns
+    rows: tuple[GridRow, ...]  # rows with at least one finished seed
+    seeds: Mapping[str, tuple[int, ...]]  # finished seeds by row; empty for base
+    entries: Mapping[tuple[str, int], TableEntry]  # by row and index of the figure
 
     @property
     def changes(self) -> list[Change]:
@@ -144,16 +119,7 @@ Scored = Mapping[str, Mapping[int | None, Stored]]
 def figures_of(
     stored: Stored, wanted: Sequence[str], missing: bool = False
 ) -> tuple[TableFigure, ...]:
-    """The columns: the wanted figures in order, by default every headline figure.
-
-    Args:
-        stored: the report of a cell.
-        wanted: names of figures.
-        missing: allow missing ones, when the benchmarks are not those of the grid.
-
-    Raises:
-        UserError: no benchmark has a wanted figure.
-    """
+    """The columns: the wanted figures in order, by default every headline figure."""
     figures = [
         TableFigure(section.name, line)
         for section in stored.report.sections
@@ -183,19 +149,12 @@ def assemble_results(
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of all rows.
+    """One figure of all rows."""
 
-    Args:
-        rows: by name.
-        scored: reports of the cells.
-        figure: the figure.
-        draws: of the bootstrap.
-    """
-
-    rows: Mapping[str, GridRow]
-    scored: Scored
-    figure: TableFigure
-    draws: Draws
+    rows: Mapping[str, GridRow]  # by name
+    scored: Scored  # reports of the cells
+    figure: TableFigure  # the figure
+    draws: Draws  # of the bootstrap
 
     def entry(self, row: GridRow) -> TableEntry:
         """The row's value and its differences."""

@@ -27,9 +27,6 @@ def triples_of(
         given: of the command line, each FILE or NAME=FILE.
         reduced: folder for files reduced to the captions that are in all of them, or None to use
             the files unchanged.
-
-    Raises:
-        UserError: a variant has no triples, or a file is missing or broken.
     """
     named = named_files(given)
     paths = {name: file_for(named, options.get("triples")) for name, options in variants.items()}
@@ -44,11 +41,7 @@ def triples_of(
 
 
 def named_files(given: tuple[str, ...]) -> dict[str, str]:
-    """Files by name; the name of a file without one is "".
-
-    Raises:
-        UserError: a name is repeated.
-    """
+    """Files by name; the name of a file without one is ""."""
     files: dict[str, str] = {}
     for entry in given:
         match = LABEL.fullmatch(entry)
@@ -70,11 +63,7 @@ def file_for(named: Mapping[str, str], wanted: str | None) -> str:
 
 
 def same_captions(sources: Iterable[Source], folder: Path) -> dict[Source, str]:
-    """Files reduced to the rows whose picture and caption are in all of them.
-
-    Raises:
-        UserError: the files have no captions in common.
-    """
+    """Files reduced to the rows whose picture and caption are in all of them."""
     tables = {(path, extra): read_triples(path, extra=extra) for path, extra in sources}
     common = set.intersection(*(set(row_keys(table)) for table in tables.values()))
     if len(common) < 2:

@@ -30,23 +30,14 @@ TRACEBACK = "failed.txt"
 
 @dataclass
 class Study:
-    """A running ablation.
+    """A running ablation."""
 
-    Args:
-        plan: its rows and cells.
-        evaluation: how cells are scored.
-        config: options of the command.
-        finished: reports of the finished cells.
-        failed: reasons of the failed cells.
-        text: the table as last written.
-    """
-
-    plan: Plan
-    evaluation: CellEvaluation
-    config: AblateConfig
-    finished: dict[Cell, Stored] = field(default_factory=dict)
-    failed: dict[Cell, str] = field(default_factory=dict)
-    text: str = ""
+    plan: Plan  # its rows and cells
+    evaluation: CellEvaluation  # how cells are scored
+    config: AblateConfig  # options of the command
+    finished: dict[Cell, Stored] = field(default_factory=dict)  # reports of the finished cells
+    failed: dict[Cell, str] = field(default_factory=dict)  # reasons of the failed cells
+    text: str = ""  # the table as last written
 
     def __post_init__(self) -> None:
         self.draws = Draws(self.config.resamples)
@@ -72,11 +63,7 @@ class Study:
         return "begun" if cell.folder.exists() else "to do"
 
     def run(self) -> None:
-        """Run every unfinished cell; a failed one does not stop the others.
-
-        Raises:
-            UserError: every cell failed, or another command uses the folder of the cells.
-        """
+        """Run every unfinished cell; a failed one does not stop the others."""
         with locked(self.plan.root):
             if self.config.fresh:
                 for cell in self.plan.cells:

@@ -85,12 +85,7 @@ def remarks(results: Results, resamples: int) -> list[str]:
 
 
 def as_report(results: Results, sections: list[Section]) -> Report:
-    """The table as a report over rows, for the plots.
-
-    Args:
-        results: the table.
-        sections: of any cell, for facts about the benchmarks.
-    """
+    """The table as a report over rows, for the plots."""
     converted = []
     for section in sections:
         indices = [

@@ -13,12 +13,7 @@ from paraclip.progress import track
 
 
 def captions_command(config: CaptionsConfig) -> None:
-    """Read the whole source; print the first captions, the counts and the broken rows.
-
-    Raises:
-        UserError: the source cannot be read, the list of problems would overwrite a file of it,
-            or too many rows are broken; in the last case the list is written nevertheless.
-    """
+    """Read the whole source; print the first captions, the counts and the broken rows."""
     if config.problems:
         refuse_overwriting(config.problems, input_files(config.source))
     problems = Problems(config.max_broken)

@@ -261,9 +261,6 @@ def one_of(name: str, candidates: Sequence[str], where: object) -> str:
         name: of a picture, with or without folders and suffix.
         candidates: paths of files with this name, at least one.
         where: for the error.
-
-    Raises:
-        UserError: the name fits several different pictures.
     """
     if len(candidates) == 1:
         return candidates[0]

@@ -131,9 +131,6 @@ def array_at(source: str, key: str, hint: str, to_end: bool = True) -> Iterator[
         key: of the array.
         hint: for the error.
         to_end: parse what follows the array too, so that a broken file is an error.
-
-    Raises:
-        UserError: the file is broken, holds no object, or the object lacks the key.
     """
     present = False
     with open_json(source) as text:

@@ -61,9 +61,6 @@ def bounded_lines(
         source: its name, for messages.
         problems: lists overlong lines.
         headed: the first line names the columns, so it cannot be skipped.
-
-    Raises:
-        UserError: the file is in UTF-16, or its header is longer than 1 MiB.
     """
     number = 0
     while line := stream.readline(LONGEST_LINE):

@@ -28,13 +28,7 @@ class Problems:
         self.listed: list[tuple[str, str]] = []
 
     def add(self, where: object, what: str, rows: int = 1) -> None:
-        """Count and list a broken row.
-
-        Args:
-            where: file and row (`captions.csv:12`).
-            what: what is wrong, as a clause.
-            rows: number of rows that are lost.
-        """
+        """Count and list a broken row."""
         self.count += rows
         if len(self.listed) < MOST_LISTED:
             self.listed.append((str(where), what))

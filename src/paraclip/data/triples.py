@@ -318,13 +318,7 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
-    named: dict[str, list[str]] = {}
-    exact: dict[str, str] = {}
-    for path in picture_files(folder):
-        inside = path.relative_to(folder)
-        exact[str(inside)] = str(path)
-        for name in {path.stem, path.name, str(inside.with_suffix("")), str(inside)}:
-            named.setdefault(name, []).append(str(path))
+    exact, named = pictures_by_name(folder)
 
     def picture(image: str | None, image_id: str) -> str | None:
         if image and (is_remote(image) or os.path.isfile(image)):
@@ -340,6 +334,18 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
         hint = "Name a folder whose files are called like the image_id, or name none."
         raise UserError(folder, what, hint)
     return replaced(table, "image", images)
+
+
+def pictures_by_name(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Pictures by their path in the folder, and by all names that an image id may give them."""
+    named: dict[str, list[str]] = {}
+    exact: dict[str, str] = {}
+    for path in picture_files(folder):
+        inside = path.relative_to(folder)
+        exact[str(inside)] = str(path)
+        for name in {path.stem, path.name, str(inside.with_suffix("")), str(inside)}:
+            named.setdefault(name, []).append(str(path))
+    return exact, named
 
 
 def with_replay(

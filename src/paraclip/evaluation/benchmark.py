@@ -86,6 +86,23 @@ def numbered(names: Sequence[str]) -> Integer:
     return numbers
 
 
+def grouped(
+    name: str, items: Float, groups: Integer, labels: Sequence[str], clusters: Integer | None,
+    headline: bool = True,
+) -> list[Metric]:  # fmt: skip
+    """Return the macro mean over groups, the micro mean over items, and the mean of each group."""
+    found = [
+        Metric(name, items, groups=groups, clusters=clusters, headline=headline),
+        Metric(f"{name} micro", items, clusters=clusters, headline=False),
+    ]
+    for number in np.unique(groups):
+        own = groups == number
+        together = None if clusters is None else clusters[own]
+        label = f"{name} {labels[number]}"
+        found.append(Metric(label, items[own], clusters=together, headline=False))
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """Scores of one model on one benchmark.

@@ -19,9 +19,6 @@ def label_models(given: tuple[str, ...]) -> dict[str, str]:
 
     Args:
         given: NAME or LABEL=NAME.
-
-    Raises:
-        UserError: there is no model, or a label is repeated.
     """
     if not given:
         raise UserError("evaluate", "no model is given", "Name one, such as base=mini.")
@@ -61,9 +58,6 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
     """Benchmarks with their data, and the reasons for those of a suite that are left out.
 
     Benchmarks named by the user need their data; those of a suite without data are left out.
-
-    Raises:
-        UserError: a benchmark or suite is unknown, a named benchmark lacks its data, or all do.
     """
     data_folder(config)  # a wrong --data is an error, not a reason to skip
     if config.benchmarks is not None:
@@ -92,11 +86,7 @@ def names_sources(config: EvaluateConfig) -> bool:
 
 
 def named_benchmarks(config: EvaluateConfig) -> list[str]:
-    """The names in `--benchmarks`, without duplicates.
-
-    Raises:
-        UserError: a name is unknown, or --suite is given too.
-    """
+    """The names in `--benchmarks`, without duplicates."""
     if config.suite is not None:
         raise UserError("--suite", "--benchmarks is given too", "Give one of the two.")
     names = [name.strip() for name in (config.benchmarks or "").split(",") if name.strip()]

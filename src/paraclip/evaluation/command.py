@@ -17,11 +17,7 @@ from paraclip.models.loading import load_model
 
 
 def evaluate_command(config: EvaluateConfig) -> None:
-    """Score the models, write the report and print its table.
-
-    Raises:
-        UserError: a model or a benchmark's data is missing or broken.
-    """
+    """Score the models, write the report and print its table."""
     names = label_models(config.models)
     models: dict[str, DualEncoder] = {
         label: load_model(name, config.device) for label, name in names.items()

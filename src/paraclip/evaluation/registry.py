@@ -23,21 +23,15 @@ SUITES = ("paper", "quick", "all")
 
 @dataclass(frozen=True)
 class Entry:
-    """One benchmark in the registry.
+    """One benchmark in the registry."""
 
-    Args:
-        place: `module:function`, with a leading dot for a module of `paraclip.evaluation`. The
-            function takes the data folder and the arithmetic or, if `configured`, the options
-            of `paraclip evaluate`.
-        group: category: robustness, composition, text, retrieval or classification.
-        suites: suites that include the benchmark, besides "all".
-        configured: whether command-line options (--pairs, --k ...) select its data.
-    """
-
+    # `module:function`, with a leading dot for a module of `paraclip.evaluation`. The function
+    # takes the data folder and the arithmetic or, if `configured`, the options of `paraclip
+    # evaluate`
     place: str
-    group: str
-    suites: tuple[str, ...] = ()
-    configured: bool = False
+    group: str  # category: robustness, composition, text, retrieval or classification
+    suites: tuple[str, ...] = ()  # suites that include the benchmark, besides "all"
+    configured: bool = False  # whether command-line options (--pairs, --k ...) select its data
 
 
 # "paper": benchmarks in arXiv 2402.15120. "quick": few or no pictures; minutes without a GPU.
@@ -79,11 +73,7 @@ def in_suite(suite: str) -> list[str]:
 
 
 def module_of(name: str) -> ModuleType:
-    """Import the module of a benchmark.
-
-    Raises:
-        UserError: if it cannot be imported.
-    """
+    """Import the module of a benchmark."""
     module = BENCHMARKS[name].place.partition(":")[0]
     try:
         return import_module(module, PACKAGE)
@@ -93,11 +83,7 @@ def module_of(name: str) -> ModuleType:
 
 
 def maker_of(name: str) -> Callable[..., Benchmark]:
-    """Return the function that creates a benchmark.
-
-    Raises:
-        UserError: if its module cannot be imported or has no such function.
-    """
+    """Return the function that creates a benchmark."""
     module, function = module_of(name), BENCHMARKS[name].place.partition(":")[2]
     found: Callable[..., Benchmark] | None = getattr(module, function, None)
     if found is None:
@@ -107,11 +93,7 @@ def maker_of(name: str) -> Callable[..., Benchmark]:
 
 
 def fact_of(name: str, constant: str) -> Any:
-    """Return `NEEDS` or `GET` of a benchmark, or its entry if the module serves several.
-
-    Raises:
-        UserError: if the module cannot be imported.
-    """
+    """Return `NEEDS` or `GET` of a benchmark, or its entry if the module serves several."""
     fact = getattr(module_of(name), constant, None)
     return fact.get(name) if isinstance(fact, dict) else fact
 
@@ -132,11 +114,6 @@ def how_to_get(name: str) -> str:
 
 def load(name: str, data: Path | None, how: Arithmetic) -> Benchmark:
     """Load a benchmark from the data folder.
-
-    Args:
-        name: name of a benchmark that is not `configured`.
-        data: data folder, or None if not given.
-        how: how vectors are computed.
 
     Raises:
         Missing: if its data is missing.

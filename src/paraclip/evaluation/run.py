@@ -105,17 +105,11 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Run:
-    """Results collected during an evaluation.
+    """Results collected during an evaluation."""
 
-    Args:
-        labels: labels of the models, in order.
-        settings: settings, see `evaluate`.
-        facts: facts about each model, by label.
-    """
-
-    labels: list[str]
-    settings: Mapping[str, Any]
-    facts: dict[str, dict[str, Any]]
+    labels: list[str]  # labels of the models, in order
+    settings: Mapping[str, Any]  # settings, see `evaluate`
+    facts: dict[str, dict[str, Any]]  # facts about each model, by label
     sections: list[Section] = field(default_factory=list)
     items: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     examples: list[Examples] = field(default_factory=list)
@@ -206,21 +200,18 @@ class Run:
         """
         seed = int(self.settings.get("seed", 0))
         resamples = int(self.settings.get("resamples", RESAMPLES))
-        values = {label: 100 * metric.value() for label, metric in column.items()}
+        value = {label: 100 * metric.value() for label, metric in column.items()}
         drawn = {label: 100 * resample(metric, resamples, seed) for label, metric in column.items()}
-        differences = {
-            f"{one} - {other}": interval(values[one] - values[other], drawn[one] - drawn[other])
-            if one in column and other in column
-            else UNDEFINED
-            for one, other in self.compared()
-        }
+        values = dict.fromkeys(self.labels, UNDEFINED)
+        values |= {label: interval(value[label], drawn[label]) for label in column}
+        differences = {f"{one} - {other}": UNDEFINED for one, other in self.compared()}
+        for one, other in self.compared():
+            if one in column and other in column:
+                change = interval(value[one] - value[other], drawn[one] - drawn[other])
+                differences[f"{one} - {other}"] = change
         first = next(iter(column.values()))
-        found = {
-            label: interval(values[label], drawn[label]) if label in column else UNDEFINED
-            for label in self.labels
-        }
         size = len(first.items)
-        return Line(first.name, first.headline, size, found, differences, first.statistic)
+        return Line(first.name, first.headline, size, values, differences, first.statistic)
 
     @property
     def base(self) -> str:

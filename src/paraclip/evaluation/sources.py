@@ -49,11 +49,7 @@ GET = {
 
 
 def data_folder(config: EvaluateConfig) -> Path | None:
-    """Return the folder given by `--data`, or else by PARACLIP_DATA.
-
-    Raises:
-        UserError: if it is not a folder.
-    """
+    """Return the folder given by `--data`, or else by PARACLIP_DATA."""
     for origin, named in (
         ("--data", config.data),
         ("PARACLIP_DATA", os.environ.get("PARACLIP_DATA")),
@@ -72,13 +68,6 @@ def arithmetic(config: EvaluateConfig) -> Arithmetic:
 
 def source(config: EvaluateConfig, given: str | None, part: str, option: str, get: str) -> Path:
     """Return the given source, or else its default path in the data folder.
-
-    Args:
-        config: options, for the data folder.
-        given: value of the option.
-        part: default path, relative to the data folder.
-        option: name of the option.
-        get: how to get the data.
 
     Raises:
         Missing: if no source is given and the default path does not exist.

@@ -24,11 +24,7 @@ SHARED = ("benchmarks", "data", "pairs", "pool", "captions", "images", "k", "cac
 
 
 def merge_command(config: MergeConfig) -> None:
-    """Merge two models and write the result.
-
-    Raises:
-        UserError: the models do not fit, or a sweep lacks its data.
-    """
+    """Merge two models and write the result."""
     out = Path(config.out)
     if out.suffix != ".safetensors":
         raise UserError(out, "is not the name of a safetensors file", "End it in .safetensors.")
@@ -67,11 +63,7 @@ def sweep_command(config: MergeConfig, base: DualEncoder, tuned: DualEncoder) ->
 
 
 def standard_names(given: str | None, benchmarks: Sequence[Benchmark]) -> tuple[str, ...]:
-    """The benchmarks that must not fall: the given ones, else those with the role "standard".
-
-    Raises:
-        UserError: a given name is not among the benchmarks.
-    """
+    """The benchmarks that must not fall: the given ones, else those with the role "standard"."""
     if given is None:
         return tuple(one.name for one in benchmarks if one.role == "standard")
     known = [one.name for one in benchmarks]

@@ -25,21 +25,13 @@ from paraclip.evaluation.scoring.bootstrap import Interval
 
 @dataclass(frozen=True)
 class Figure:
-    """One headline figure along a sweep, in percent.
+    """One headline figure along a sweep, in percent."""
 
-    Args:
-        benchmark: its benchmark.
-        name: such as "AO@10".
-        role: whether it should gain, or only not fall.
-        values: with intervals, one per alpha.
-        changes: paired difference from base with intervals, one per alpha.
-    """
-
-    benchmark: str
-    name: str
-    role: Role
-    values: tuple[Interval, ...]
-    changes: tuple[Interval, ...]
+    benchmark: str  # its benchmark
+    name: str  # such as "AO@10"
+    role: Role  # whether it should gain, or only not fall
+    values: tuple[Interval, ...]  # with intervals, one per alpha
+    changes: tuple[Interval, ...]  # paired difference from base with intervals, one per alpha
 
     def defined(self) -> bool:
         """Whether it has a value at every alpha (a constant similarity has no correlation)."""

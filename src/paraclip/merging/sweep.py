@@ -22,26 +22,17 @@ Float = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Sweep:
-    """Result of a sweep.
+    """Result of a sweep."""
 
-    Args:
-        alphas: shares of tuned, rising from 0 (base) to 1 (tuned).
-        figures: every headline figure over the alphas.
-        robust: mean change of the robust figures from base (over the figures of a benchmark, then
-            over benchmarks), with intervals, one per alpha.
-        standard: the same for the standard figures.
-        knee_index: of the knee among the alphas.
-        benchmarks: facts about the data of each.
-        notes: on the figures.
-    """
-
-    alphas: tuple[float, ...]
-    figures: tuple[Figure, ...]
+    alphas: tuple[float, ...]  # shares of tuned, rising from 0 (base) to 1 (tuned)
+    figures: tuple[Figure, ...]  # every headline figure over the alphas
+    # mean change of the robust figures from base (over the figures of a benchmark, then over
+    # benchmarks), with intervals, one per alpha
     robust: tuple[Interval, ...]
-    standard: tuple[Interval, ...]
-    knee_index: int
-    benchmarks: dict[str, dict[str, Any]]
-    notes: tuple[str, ...] = ()
+    standard: tuple[Interval, ...]  # the same for the standard figures
+    knee_index: int  # of the knee among the alphas
+    benchmarks: dict[str, dict[str, Any]]  # facts about the data of each
+    notes: tuple[str, ...] = ()  # on the figures
 
     @property
     def alpha(self) -> float:
@@ -51,23 +42,14 @@ class Sweep:
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """Options of a sweep.
+    """Options of a sweep."""
 
-    Args:
-        standard: names of the benchmarks that must not fall; the others should gain.
-        folder: of the stored scores of every alpha, from which a killed sweep resumes.
-        cache: folder of image features.
-        resamples: bootstrap draws.
-        seed: of the draws.
-        image_tower: merge image towers that differ.
-    """
-
-    standard: tuple[str, ...]
-    folder: Path
-    cache: Path | None = None
-    resamples: int = 1000
-    seed: int = 0
-    image_tower: bool = False
+    standard: tuple[str, ...]  # names of the benchmarks that must not fall; the others should gain
+    folder: Path  # of the stored scores of every alpha, from which a killed sweep resumes
+    cache: Path | None = None  # folder of image features
+    resamples: int = 1000  # bootstrap draws
+    seed: int = 0  # of the draws
+    image_tower: bool = False  # merge image towers that differ
 
 
 def sweep(
@@ -109,11 +91,7 @@ def sweep(
 
 
 def rising(alphas: Sequence[float]) -> tuple[float, ...]:
-    """The sorted shares without duplicates, base and tuned included.
-
-    Raises:
-        UserError: a share is outside 0 to 1.
-    """
+    """The sorted shares without duplicates, base and tuned included."""
     for alpha in alphas:
         if not 0 <= alpha <= 1:
             raise UserError("--sweep", f"{alpha} is outside 0 to 1", "Give shares such as 0.5.")
@@ -176,10 +154,9 @@ def assemble_sweep(
         if defined:
             values = np.mean([[c.value for c in figure.changes] for figure, _ in defined], axis=0)
             by_role[curve.role].append((values, np.mean([draws for _, draws in defined], axis=0)))
-    for role, changes in by_role.items():
-        if not changes:
-            what = f"no figure of the {role} benchmarks is defined at every share"
-            raise UserError("sweep", what, "Give more data.")
+    if role := next((role for role, changes in by_role.items() if not changes), None):
+        what = f"no figure of the {role} benchmarks is defined at every share"
+        raise UserError("sweep", what, "Give more data.")
     facts = {c.benchmark.name: {**c.benchmark.data, "pool": c.benchmark.pool} for c in curves}
     notes = tuple(f"{c.benchmark.name}: {note}" for c in curves for note in c.notes)
     robust, standard = mean_changes(by_role["robust"]), mean_changes(by_role["standard"])

@@ -118,11 +118,7 @@ class SentenceModel(BertEncoder):
 
     @classmethod
     def from_wheel(cls) -> "SentenceModel":
-        """all-MiniLM-L6-v2.
-
-        Raises:
-            UserError: the wheel is not installed.
-        """
+        """all-MiniLM-L6-v2."""
         folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
         model = cls(read_text_files(folder))
         load_bert(model.text_tower.transformer, folder / "model.safetensors")

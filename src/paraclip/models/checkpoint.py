@@ -113,12 +113,7 @@ def export(model: DualEncoder | Path | str, out: Path | str, half: bool = False)
 
 
 def model_card(name: str, header: dict[str, Any]) -> str:
-    """The model card in Markdown: what a checkpoint is, its provenance and its terms.
-
-    Args:
-        name: of the file.
-        header: from `read_header`.
-    """
+    """The model card in Markdown: what a checkpoint is, its provenance and its terms."""
     architecture = header["architecture"]
     facts = {key: value for key, value in header.items() if key not in NOT_ON_CARD}
     lines = [
@@ -154,11 +149,7 @@ def values_of(facts: Any, key: str) -> set[str]:
 
 
 def read_header(path: Path | str) -> dict[str, Any]:
-    """The header of a ParaCLIP checkpoint; the weights are not read.
-
-    Raises:
-        UserError: the file is missing, broken, or no ParaCLIP checkpoint.
-    """
+    """The header of a ParaCLIP checkpoint; the weights are not read."""
     header = header_or_none(Path(path))
     if header is None:
         what = "is not a ParaCLIP checkpoint: its architecture is unknown"
@@ -167,11 +158,7 @@ def read_header(path: Path | str) -> dict[str, Any]:
 
 
 def header_or_none(path: Path) -> dict[str, Any] | None:
-    """The header, or None for a safetensors file of another program.
-
-    Raises:
-        UserError: the file is missing or broken.
-    """
+    """The header, or None for a safetensors file of another program."""
     if not path.is_file():
         raise UserError(path, "there is no such file", "Check the path.")
     try:
@@ -208,9 +195,6 @@ def build(path: Path, header: dict[str, Any]) -> DualEncoder:
     """The model that the header describes, with random weights.
 
     Its shapes are compared with those in the file before memory is allocated.
-
-    Raises:
-        UserError: the header describes no model, or not the one whose tensors the file holds.
     """
     with build_errors(path):
         if header["architecture"]["kind"] != "mini":

@@ -85,11 +85,7 @@ class FeatureCache:
         self.flush()
 
     def read_shard(self, path: Path) -> None:
-        """Index the rows of a shard; a broken shard is ignored and computed again.
-
-        Raises:
-            UserError: it was computed with another model, preprocessing or precision.
-        """
+        """Index the rows of a shard; a broken shard is ignored and computed again."""
         try:
             with safe_open(path, "pt") as shard:
                 facts = shard.metadata()
@@ -121,11 +117,7 @@ class FeatureCache:
             self.flush()
 
     def flush(self) -> None:
-        """Write pending rows as one shard.
-
-        Raises:
-            UserError: the disk is full or the folder is not writable.
-        """
+        """Write pending rows as one shard."""
         if not self.pending:
             return
         keys = [key for part, _ in self.pending for key in part]
@@ -162,9 +154,6 @@ class FeatureCache:
         """Rows [keys, width] as from `rows`, memory-mapped from one file.
 
         The file stays in the cache for later runs on the same pictures and for other processes.
-
-        Raises:
-            UserError: the disk is full or the folder is not writable.
         """
         if self.folder is None:
             raise ValueError("a cache in memory has no file to map")
@@ -245,17 +234,11 @@ def mark_used(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Pruned:
-    """Result of `prune`.
+    """Result of `prune`."""
 
-    Args:
-        files: number of removed files.
-        removed: their bytes.
-        kept: bytes of the remaining files.
-    """
-
-    files: int
-    removed: int
-    kept: int
+    files: int  # number of removed files
+    removed: int  # their bytes
+    kept: int  # bytes of the remaining files
 
 
 def prune(cache: Path, days: float | None = None, most_bytes: int | None = None) -> Pruned:

@@ -28,11 +28,7 @@ Result = TypeVar("Result")
 
 
 def half_precision(model: DualEncoder, precision: str) -> AbstractContextManager[object]:
-    """Autocast to bf16 if that is the precision.
-
-    Raises:
-        UserError: the precision is neither fp32 nor bf16.
-    """
+    """Autocast to bf16 if that is the precision."""
     if precision not in ("fp32", "bf16"):
         raise UserError("precision", f"{precision!r} is unknown", "Choose fp32 or bf16.")
     return torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
@@ -180,16 +176,7 @@ def compute(
     precision: str,
     label: str,
 ) -> dict[str, UserError]:
-    """Compute features into the cache; returns the errors of pictures that could not be read.
-
-    Args:
-        model: its image tower computes.
-        pictures: name, and pixels or error, of each picture that is not in the cache.
-        keys: key of every picture, cached or not.
-        cache: takes the features.
-        precision: fp32 or bf16.
-        label: of the progress bar.
-    """
+    """Compute features into the cache; returns the errors of pictures that could not be read."""
     broken: dict[str, UserError] = {}
     done = sum(key in cache for key in keys.values())
     if done == len(keys):
@@ -233,11 +220,6 @@ def read_pictures(
     """Names with pixels [3, side, side] or the error, in order, read a few batches ahead.
 
     Threads suffice: Pillow releases the GIL while it decodes and resizes.
-
-    Args:
-        model: its preprocessing is applied.
-        names: paths or URLs, or the arguments of `open_named`.
-        open_named: opens a picture; by default `open_image`.
     """
 
     def read(name: str) -> Decoded:

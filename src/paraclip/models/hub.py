@@ -56,9 +56,6 @@ def wheel_file(package: str, inside: str, options: str = "") -> Path:
         package: its import name.
         inside: path in the package.
         options: of pip for the hint, with a trailing blank.
-
-    Raises:
-        UserError: the wheel is not installed; the hint is the pip command.
     """
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations if spec else None) or ():

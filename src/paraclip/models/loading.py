@@ -39,11 +39,7 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
 
 
 def find_device(device: str) -> torch.device:
-    """The device of that name; auto is a GPU if there is one.
-
-    Raises:
-        UserError: there is no such device.
-    """
+    """The device of that name; auto is a GPU if there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -97,11 +93,7 @@ def unknown_name(name: str) -> UserError:
 
 
 def from_folder(folder: Path) -> DualEncoder:
-    """A folder with `open_clip_config.json` and weights; the hub is not used.
-
-    Raises:
-        UserError: one of them is missing, or they do not fit.
-    """
+    """A folder with `open_clip_config.json` and weights; the hub is not used."""
     path = folder / "open_clip_config.json"
     if not path.is_file():
         own = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*/*.safetensors"))][:3]
@@ -170,10 +162,6 @@ def from_weights(
     The tag is the one that the user named, or that of a published file, recognised by its name or
     hash. For other files the name of the architecture decides about the activation, and the
     preprocessing is that of its published weights.
-
-    Raises:
-        UserError: the name states QuickGELU and the tag does not, or the published weights of the
-            architecture differ in preprocessing.
     """
     import open_clip
 

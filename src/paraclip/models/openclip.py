@@ -28,19 +28,15 @@ TOWERS = {"visual": "image_tower", "text": "text_tower"}
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """Everything needed to build a model of open_clip, except its weights.
+    """Everything needed to build a model of open_clip, except its weights."""
 
-    Args:
-        name: open_clip's, with `-quickgelu` for weights trained with QuickGELU if there is such a
-            name.
-        config: open_clip's model configuration (`embed_dim`, `vision_cfg`, `text_cfg`, ...).
-        preprocessing: fields of open_clip's `PreprocessCfg` (mean, std, interpolation, ...).
-        text_files: files of a Hugging Face text tower or tokenizer, if it has one.
-    """
-
+    # open_clip's, with `-quickgelu` for weights trained with QuickGELU if there is such a name
     name: str
+    # open_clip's model configuration (`embed_dim`, `vision_cfg`, `text_cfg`, ...)
     config: dict[str, Any]
+    # fields of open_clip's `PreprocessCfg` (mean, std, interpolation, ...)
     preprocessing: dict[str, Any]
+    # files of a Hugging Face text tower or tokenizer, if it has one
     text_files: TextFiles | None = None
 
     @property

@@ -57,11 +57,7 @@ def published_as(name: str, path: Path) -> Settings | None:
 
 
 def agreed_preprocessing(name: str, path: object) -> Settings:
-    """The preprocessing that all tags of an architecture share; open_clip's default without tags.
-
-    Raises:
-        UserError: the tags differ, so the user has to choose.
-    """
+    """The preprocessing that all tags of an architecture share; without tags open_clip's."""
     groups = tags_by_preprocessing(name)
     if len(groups) > 1:
         choices = " or ".join(f"{name}:{tags[0]}:{path}" for tags in groups.values())
@@ -91,11 +87,7 @@ def file_name(name: str, tag: str) -> str:
 
 
 def download(name: str, tag: str, settings: dict[str, Any]) -> Path:
-    """Path of a tag's weights, downloaded unless they are in the cache.
-
-    Raises:
-        UserError: the download failed; the error states why, and how to bring the file by hand.
-    """
+    """Path of a tag's weights, downloaded unless they are in the cache."""
     hub = settings.get("hf_hub", "").rstrip("/")
     address = f"https://huggingface.co/{hub}" if hub else settings.get("url", "")
     try:

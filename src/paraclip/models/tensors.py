@@ -28,11 +28,7 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file completely or not at all.
-
-    Raises:
-        UserError: the disk is full or the path is not writable.
-    """
+    """Write a safetensors file completely or not at all."""
     with atomic_path(path) as temporary:
         with native_disk_errors():
             save_file(dict(tensors), temporary, metadata)

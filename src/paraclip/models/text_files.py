@@ -34,9 +34,6 @@ def read_text_files(folder: Path, needed: str = "config.json") -> TextFiles:
     """Configuration and tokenizer of a Hugging Face folder.
 
     A `tokenizer.json` is a complete tokenizer; older vocabulary files are then ignored.
-
-    Raises:
-        UserError: the needed file is missing, or a file is too large.
     """
     paths = [folder / name for name in NAMES if (folder / name).is_file()]
     if not (folder / needed).is_file():
@@ -62,9 +59,6 @@ def text_files_of(
         text_config: open_clip's `text_cfg`.
         beside: folder of the weights.
         hub: use the hub and its cache; False if an untrusted file states the name.
-
-    Raises:
-        UserError: the files are not available.
     """
     files: TextFiles = {}
     for option, needed in (

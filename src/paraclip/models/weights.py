@@ -31,9 +31,6 @@ def read_state(path: Path) -> State:
     Training checkpoints with the weights under `state_dict` are supported, and names that begin
     with `module.`. OpenAI's files are TorchScript, which is code: they are read only if OpenAI
     published their SHA-256.
-
-    Raises:
-        UserError: the file is missing, broken, or holds more than tensors.
     """
     if not path.is_file():
         raise UserError(path, "there is no such file", "Check the path.")
@@ -120,11 +117,7 @@ def fitted_clip(spec: ClipSpec, state: State, path: object) -> nn.Module:
 
 
 def load_open_clip_state(clip: nn.Module, state: State, path: object, name: str) -> None:
-    """Load weights with open_clip's names into a model from `build_clip`.
-
-    Raises:
-        UserError: the weights are of another architecture; nothing was loaded.
-    """
+    """Load weights with open_clip's names into a model from `build_clip`."""
     state = open_clip_names(clip, state)
     check_state(clip.state_dict(), state, path, name)
     clip.load_state_dict(state)
@@ -141,11 +134,7 @@ def open_clip_names(clip: nn.Module, state: State) -> State:
 
 
 def check_state(ours: State, theirs: State, path: object, name: str) -> None:
-    """Check that weights match a model exactly.
-
-    Raises:
-        UserError: names the first tensor that is missing, superfluous or of another shape.
-    """
+    """Check that weights match a model exactly."""
     hint = "Name the architecture that the weights were trained with."
     for key in ours:
         if key not in theirs:

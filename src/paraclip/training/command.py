@@ -11,21 +11,16 @@ from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.models.loading import find_device, load_model
 from paraclip.models.mini import Mini
-from paraclip.training.align import align
 from paraclip.training.config import AlignConfig, TrainConfig
 from paraclip.training.folder import RunFolder
-from paraclip.training.loop import train
+from paraclip.training.loop import align, train
 from paraclip.training.prepare import TrainingData, prepare, prepare_captions
 from paraclip.training.processes import Processes, joined, reported
 from paraclip.training.recipes import check_options
 
 
 def train_command(config: TrainConfig) -> None:
-    """Train, with all processes that torchrun or SLURM started together.
-
-    Raises:
-        UserError: anything that the user can fix, as one line.
-    """
+    """Train, with all processes that torchrun or SLURM started together."""
     check_options(config)
     with joined(config.device) as (processes, device):
         reported(train_together, processes)(config, processes, device)
@@ -54,11 +49,7 @@ def print_rows(data: TrainingData) -> None:
 
 
 def align_command(config: AlignConfig) -> None:
-    """Align, with all processes that torchrun or SLURM started together.
-
-    Raises:
-        UserError: anything that the user can fix, as one line.
-    """
+    """Align, with all processes that torchrun or SLURM started together."""
     check_options(config)
     with joined(config.device) as (processes, device):
         reported(align_together, processes)(config, processes, device)
@@ -82,11 +73,7 @@ def align_together(config: AlignConfig, processes: Processes, device: str) -> No
 
 
 def unaligned(config: AlignConfig, device: str) -> Mini:
-    """The model that alignment starts from.
-
-    Raises:
-        UserError: it has no heads to fit, or has heads already where new ones are asked for.
-    """
+    """The model that alignment starts from."""
     if config.new_heads:
         if config.model != "mini":
             hint = "Leave one of them out: new heads start from mini's towers."

@@ -32,25 +32,25 @@ class LoopOptions(Checked):
 
     micro_batch: Count | None = None
     """Most texts that go through the tower at once with all that their gradient needs: memory
-    grows with it and not with the batch, for a second forward pass. Left out: cut only where the
+    grows with it and not with the batch, for a second forward pass. Default: cut only where the
     batch is large."""
 
     learning_rate: Positive | None = None
-    """Peak learning rate of the text tower (AdamW, per step). Left out: 5e-5 for mini, 1e-5 for
+    """Peak learning rate of the text tower (AdamW, per step). Default: 5e-5 for mini, 1e-5 for
     open_clip models."""
 
     warmup: Share = 0.1
     """Share of the steps (0 to 1) in which the learning rate rises; then it falls as a cosine."""
 
     weight_decay: NotNegative | None = None
-    """AdamW weight decay; biases, norms and the temperature have none. Left out: 0.01 for mini, 0.1
+    """AdamW weight decay; biases, norms and the temperature have none. Default: 0.01 for mini, 0.1
     for open_clip models."""
 
     clip_norm: Positive = 1.0
     """Largest norm of the whole gradient; longer ones are scaled down to it."""
 
     dropout: Annotated[float, Ge(0), Le(0.95)] | None = None
-    """Dropout probability in the text tower while training. Left out: as the model has it."""
+    """Dropout probability in the text tower while training. Default: that of the model."""
 
     freeze_temperature: bool = False
     """Keep the logit scale as the base has it. Otherwise it is trained, up to ln 100 or to the
@@ -71,11 +71,11 @@ class LoopOptions(Checked):
     the best."""
 
     eval_every: Count | None = None
-    """Steps between two looks at the held-out rows. Left out: after each pass over the rows."""
+    """Steps between two looks at the held-out rows. Default: after each pass over the rows."""
 
     patience: Count | None = None
     """Stop early after so many looks in a row without a lower held-out loss; --choose best then
-    hands on the one before them. Left out: never."""
+    hands on the one before them. Default: never."""
 
     seed: Seed = 0
     """Decides the order, the held-out rows and the dropout."""
@@ -94,8 +94,8 @@ class TrainOptions(LoopOptions):
     """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (paraphrase_1, paraphrase_2)."""
 
     image_loss_on: tuple[TextName, ...] | None = None
-    """Texts that L1 ties to the picture; of several, the mean of their losses. Left out: as the
-    recipe has it."""
+    """Texts that L1 ties to the picture; of several, the mean of their losses. Default: that
+    of the recipe."""
 
     loss: str = "info_nce"
     """info_nce: both ways, as in the paper. one_way: only from picture, caption or paraphrase_1
@@ -113,7 +113,7 @@ class TrainOptions(LoopOptions):
     """Captions of --replay for each triple, drawn by the seed; at most all of them."""
 
     text_temperature: Positive | None = None
-    """Temperature of L2 and L3, such as 0.05. Left out: as the recipe has it."""
+    """Temperature of L2 and L3, such as 0.05. Default: that of the recipe."""
 
     l2_temperature: Positive | None = None
     """Temperature of L2 alone, in place of --text-temperature."""
@@ -139,7 +139,7 @@ class TrainOptions(LoopOptions):
 
     image_learning_rate: Positive | None = None
     """Train the image tower as well, at this peak learning rate: pictures are decoded and seen
-    every step, and image indexes made with the base are void. Left out: it stays frozen."""
+    every step, and image indexes made with the base are void. Default: frozen."""
 
     control: bool = False
     """Train the control instead: as many steps of L1 on the original captions, no paraphrases."""

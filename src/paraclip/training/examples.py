@@ -1,224 +1,225 @@
-"""From texts, picture names and image features to the task of a run."""
+"""All rows of a run as numbers, their held-out split, and the batches made of them.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+Token ids lie in one flat array with offsets; padding is added only when a batch is built.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from paraclip.data.triples import resolved as resolved_picture
-from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
-from paraclip.training.batches import ALL_TEXTS, Examples
-from paraclip.training.config import RunSettings, TrainOptions, settings_of
-from paraclip.training.losses.objective import CAPTION, PARAPHRASE_1, PARAPHRASE_2, objective_of
-from paraclip.training.optimizer import parts_of
-from paraclip.training.prepare import TrainingData, rows_with_numbers
-from paraclip.training.recipes import check_options, resolved
-from paraclip.training.run import Task
-from paraclip.training.tokens import Integers, store_tokens
+from paraclip.progress import bar
+from paraclip.training.losses.contrast import Integers, false_negatives
+from paraclip.training.losses.objective import ALL_TEXTS, Rows
 
-TEXTS_AT_ONCE = {"cpu": 128}
-"""Smaller chunks hold less padding, larger ones sum up fewer gradients; measured."""
+MOST_HELD_OUT = 4096
+TOKENIZE_AT_ONCE = 4096
 
 
-def number(texts: Sequence[str], known: dict[str, int]) -> list[int]:
-    """A number for each text, the same where texts differ in case and spaces only."""
-    return [known.setdefault(" ".join(text.casefold().split()), len(known)) for text in texts]
+@dataclass(frozen=True)
+class TokenStore:
+    """Token ids of many texts, unpadded."""
+
+    flat: NDArray[np.int32]  # concatenated token ids, int32 [all tokens]
+    offsets: Integers  # int64 [texts + 1]; text i is `flat[offsets[i]:offsets[i + 1]]`
+    pad: int  # padding id, appended to the shorter texts of a batch
+    truncated: int  # number of texts that were truncated to the context length
+
+    def lengths(self, texts: Integers) -> Integers:
+        """Return the number of tokens of each text, including the end token."""
+        return self.offsets[texts + 1] - self.offsets[texts]
+
+    def padded(self, texts: Integers) -> Tensor:
+        """Return the token ids, int64 [texts, longest text], padded at the end."""
+        lengths = self.lengths(texts)
+        ids = np.full((len(texts), lengths.max()), self.pad, dtype=np.int64)
+        inside = np.arange(ids.shape[1]) < lengths[:, None]  # [texts, longest]
+        starts = np.repeat(self.offsets[texts], lengths)
+        ids[inside] = self.flat[starts + np.nonzero(inside)[1]]
+        return torch.from_numpy(ids)
 
 
-def make_examples(
-    model: DualEncoder,
-    texts: Mapping[str, Sequence[str]],
-    image_ids: Sequence[str],
-    features: Tensor | None,
-    needed: tuple[str, ...],
-    micro_batch: int | None = None,
-    negatives: Sequence[str | None] | None = None,
-    pictures: Sequence[str | None] | None = None,
-) -> Examples:
-    """All rows, tokenized.
+def store_tokens(model: DualEncoder, texts: Sequence[str]) -> TokenStore:
+    """Tokenize all texts and remove their padding; every text ends with an end token."""
+    pad = padding_id(model)
+    flat, lengths, truncated = [], [np.zeros(1, dtype=np.int64)], 0
+    with bar("tokens", len(texts), "text") as moving:
+        for start in range(0, len(texts), TOKENIZE_AT_ONCE):
+            tokens = model.tokenize(texts[start : start + TOKENIZE_AT_ONCE])
+            truncated += tokens.truncated
+            ids = tokens.ids.numpy().astype(np.int32)  # [texts, length]
+            places = np.arange(ids.shape[1])
+            last = np.where(ids != pad, places, 0).max(1)  # [texts]
+            flat.append(ids[places <= last[:, None]])
+            lengths.append(last + 1)
+            moving.update(len(ids))
+    offsets = np.cumsum(np.concatenate(lengths), dtype=np.int64)
+    return TokenStore(np.concatenate(flat), offsets, pad, truncated)
+
+
+def padding_id(model: DualEncoder) -> int:
+    """Return the padding id of the model's tokenizer."""
+    return int(model.tokenize(["a", "a text that is surely longer than the other"]).ids[0, -1])
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of each process's part of a batch, in rank order: rows, pictures, hard negatives."""
+
+    rows: list[int]
+    images: list[int]
+    negatives: list[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of one step: B over all processes, of which b belong to this process."""
+
+    # token ids, int64 [n, length], of the unique texts of this process, sorted by length and padded
+    # to the longest text of each chunk
+    chunks: list[Tensor]
+    # int64 [T * b + m], indices into the chunks' vectors that restore the order: the texts one kind
+    # at a time, then the m hard negatives
+    restore: Tensor
+    features: Tensor  # frozen image features, float32 [k, F], of this process's rows with a picture
+    rows: Rows  # which of all B rows take part in which loss
+    sizes: Sizes  # b, k and m of every process
+    size: int  # b, the number of rows of this process
+    numbers: Integers  # indices of the rows in the run, int64 [B]
+    pictures: list[str] | None = None  # the k pictures, if the image tower is trained; else None
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on another device."""
+        return replace(
+            self,
+            chunks=[chunk.to(device, non_blocking=True) for chunk in self.chunks],
+            restore=self.restore.to(device),
+            features=self.features.to(device, non_blocking=True),
+            rows=self.rows.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Examples:
+    """All N rows of a run."""
+
+    tokens: TokenStore  # token ids of the unique texts
+    text_rows: Integers  # index in `tokens` of each row's texts, int64 [T, N]
+    # names of the T texts in use: a subset of caption, paraphrase_1, paraphrase_2
+    names: tuple[str, ...]
+    features: Tensor  # frozen image features, float32 [N, F]; F may be 0 if no row has a picture
+    has_image: NDArray[np.bool_]  # whether each row has a picture, bool [N]
+    image_keys: Integers  # int64 [N], equal for rows with the same picture
+    # int64 [3, N] for caption, paraphrase_1, paraphrase_2; equal for equal texts
+    text_keys: Integers
+    chunk: int = 128  # number of texts encoded at once
+    # index in `tokens` of each row's hard negative, int64 [N]; -1 for none
+    negative: Integers | None = None
+    # keys of the hard negatives, int64 [N], comparable with `text_keys`
+    negative_keys: Integers | None = None
+    # each row's picture, as a reference for `open_image`, or None; for runs that train the image
+    # tower and have no features
+    pictures: Sequence[str | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.image_keys)
+
+    def batch(self, rows: Integers, share: tuple[int, int] = (0, 1)) -> Batch:
+        """Return the batch of rows [B] for the process with the given (rank, count)."""
+        part, parts = share
+        every = [rows[a:b] for a, b in pairwise(np.arange(parts + 1) * len(rows) // parts)]
+        own = every[part]  # [b]
+        chunks, restore = self.chunks(own)
+        seen = own[self.has_image[own]]  # [k]
+        features = self.features[torch.from_numpy(seen)]  # [k, F]
+        pictures = None if self.pictures is None else [str(self.pictures[row]) for row in seen]
+        sizes = Sizes(
+            [len(some) for some in every],
+            [int(self.has_image[some].sum()) for some in every],
+            [len(self.with_negative(some)) for some in every],
+        )
+        return Batch(chunks, restore, features, self.parts(rows), sizes, len(own), rows, pictures)
+
+    def chunks(self, rows: Integers) -> tuple[list[Tensor], Tensor]:
+        """Return the unique texts of some rows in chunks of like length, and `Batch.restore`."""
+        texts = self.text_rows[:, rows].ravel()  # [T * b], one kind at a time
+        if self.negative is not None:
+            texts = np.concatenate([texts, self.negative[self.with_negative(rows)]])
+        texts, again = np.unique(texts, return_inverse=True)  # [n], [T * b + m]
+        by_length = np.argsort(-self.tokens.lengths(texts), kind="stable")
+        edges = even_edges(len(texts), self.chunk)
+        chunks = [self.tokens.padded(texts[by_length[a:b]]) for a, b in pairwise(edges)]
+        restore = np.empty_like(by_length)
+        restore[by_length] = np.arange(len(texts))
+        return chunks, torch.from_numpy(restore[again])
+
+    def with_negative(self, rows: Integers) -> Integers:
+        """Return the rows that have a hard negative."""
+        return rows[:0] if self.negative is None else rows[self.negative[rows] >= 0]
+
+    def parts(self, rows: Integers) -> Rows:
+        """Return which rows take part in which loss, and which pairs are false negatives."""
+        caption, paraphrase_1, paraphrase_2 = self.text_keys[:, rows]  # [B] each
+        used = [ALL_TEXTS.index(name) for name in self.names]
+        keys = np.vstack([self.image_keys[rows], self.text_keys[used][:, rows]])  # [1 + T, B]
+        negatives = None
+        if self.negative_keys is not None:
+            negatives = self.negative_keys[self.with_negative(rows)]  # [M]
+        return Rows(
+            torch.from_numpy(np.nonzero(self.has_image[rows])[0]),
+            torch.from_numpy(np.nonzero(caption != paraphrase_1)[0]),
+            torch.from_numpy(np.nonzero(paraphrase_1 != paraphrase_2)[0]),
+            false_negatives(keys, negatives),
+        )
+
+
+def even_edges(count: int, most: int) -> Integers:
+    """Return edges that split `count` items into the fewest parts of at most `most`, equal ± 1."""
+    parts = max(1, -(-count // most))
+    return np.arange(parts + 1, dtype=np.int64) * count // parts
+
+
+def split_rows(image_keys: Integers, share: float, seed: int) -> tuple[Integers, Integers]:
+    """Split rows into training and held-out rows that share no picture.
 
     Args:
-        model: whose tokenizer and image features these are.
-        texts: N texts under "caption" and, where there are any, under both paraphrases.
-        image_ids: N; equal where the picture is the same.
-        features: `embed_pixels` rows [N, F], a row of NaN meaning no picture; or None.
-        needed: the texts that go through the tower.
-        micro_batch: most texts that go through it at once, or None for what is fastest.
-        negatives: N texts that must not be found, None or empty where a row has none.
-        pictures: N pictures, in place of features, for runs that train the image tower.
-
-    Raises:
-        UserError: there is nothing to tell apart, or the features belong to other rows or to
-            another model.
+        image_keys: picture keys, int64 [N].
+        share: share of the pictures to hold out, limited to 4,096 pictures. If it gives fewer than
+            2 pictures, none are held out, since no loss can be computed.
+        seed: random seed of the split.
     """
-    known: dict[str, int] = {}
-    captions = texts[CAPTION]
-    check_rows(captions, image_ids)
-    features = torch.zeros(len(captions), 0) if features is None else features.float()
-    has_image = check_features(model, features, len(captions))
-    if pictures is not None:
-        has_image = np.asarray([bool(name) for name in pictures], dtype=np.bool_)
-    text_keys = np.asarray([number(texts.get(name, captions), known) for name in ALL_TEXTS])
-    image_keys = np.unique(np.asarray(image_ids, dtype=object), return_inverse=True)[1]
-    hard = ["" if text is None else text.strip() for text in negatives or ()]
-    stored: dict[str, int] = {}  # where each text's tokens will lie
-    places = [places_of(texts[name], stored) for name in needed]
-    negative = places_of((text or None for text in hard), stored) if hard else None
-    return Examples(
-        tokens=store_tokens(model, list(stored)),
-        places=np.stack(places),
-        names=needed,
-        features=features,
-        has_image=has_image,
-        image_keys=-1 - image_keys.astype(np.int64),
-        text_keys=text_keys.astype(np.int64),
-        chunk=micro_batch or TEXTS_AT_ONCE.get(model.device.type, 1024),
-        negative=negative,
-        negative_keys=np.asarray(number(hard, known), dtype=np.int64) if hard else None,
-        pictures=pictures,
-    )
+    pictures = np.unique(image_keys)
+    count = min(int(len(pictures) * share), MOST_HELD_OUT)
+    if count < 2:
+        return np.arange(len(image_keys)), np.zeros(0, dtype=np.int64)
+    chosen = np.random.default_rng([seed, 0x5917]).permutation(pictures)[:count]
+    held_out = np.isin(image_keys, chosen)
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def places_of(texts: Iterable[str | None], stored: dict[str, int]) -> Integers:
-    """Where each text lies among those that are stored, new ones behind them; -1 for None."""
-    places = [-1 if text is None else stored.setdefault(text, len(stored)) for text in texts]
-    return np.asarray(places, dtype=np.int64)
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Return the number of batches per epoch."""
+    return len(even_edges(rows, batch_size)) - 1
 
 
-def check_rows(captions: Sequence[str], image_ids: Sequence[str]) -> None:
-    """Refuse rows among which a contrastive loss has nothing to tell apart."""
-    if len(captions) < 2:
-        what = f"{len(captions)} row(s); a contrastive loss needs at least two"
-        raise UserError("training rows", what, "Give more captions, or loosen the filters.")
-    different = len(set(number(captions, {})))
-    if different < 2 or len(set(image_ids)) < 2:
-        same = "picture" if different > 1 else "caption"
-        what = f"all {len(captions)} rows have the same {same}, so nothing can be told apart"
-        raise UserError("training rows", what, "Give captions of several pictures.")
+def epoch_batches(rows: Integers, batch_size: int, seed: int, epoch: int) -> list[Integers]:
+    """Return the rows of each batch of an epoch, shuffled by seed and epoch, sizes equal ± 1."""
+    shuffled = np.random.default_rng([seed, epoch]).permutation(rows)
+    return [shuffled[a:b] for a, b in pairwise(even_edges(len(rows), batch_size))]
 
 
-def check_features(model: DualEncoder, features: Tensor, rows: int) -> NDArray[np.bool_]:
-    """Which rows [N] have a picture.
-
-    Raises:
-        UserError: as many features as rows there are not, or of another model's width.
-    """
-    hint = "Compute the features for these rows with this model."
-    if features.ndim != 2 or len(features) != rows:
-        what = f"shape {list(features.shape)} for {rows} rows"
-        raise UserError("image features", what, hint)
-    has_image = rows_with_numbers(features)
-    if has_image.any():
-        check_width(model, features[int(has_image.argmax())][None], hint)
-    return has_image
-
-
-def check_width(model: DualEncoder, feature: Tensor, hint: str) -> None:
-    """Refuse features [1, F] that the model cannot project."""
-    width = model.architecture.embed_dim
-    try:
-        with torch.no_grad():
-            fits = model.project_images(feature.to(model.device)).shape[-1] == width
-    except RuntimeError:
-        fits = False
-    if not fits:
-        what = f"width {feature.shape[1]} does not fit {model.architecture.name}"
-        raise UserError("image features", what, hint)
-
-
-def picture_keys(triples: pa.Table) -> list[str]:
-    """The picture of each row, N names that are equal where it is the same.
-
-    Rows show the same picture where their `image_id` or their `image` file is the same. A file
-    without an `image_id` column has the rows' own ids there, which differ for one picture.
-    """
-    ids: list[str] = triples["image_id"].to_pylist()
-    if "image" not in triples.column_names or triples["image"].null_count == len(ids):
-        return ids
-    names = triples["image"].to_pylist()
-    files = {name: resolved_picture(name) for name in set(names)}
-    by_id, id_of_row = np.unique(np.asarray(ids, dtype=object), return_inverse=True)
-    seen = np.asarray([files[name] or "" for name in names], dtype=object)
-    by_file, file_of_row = np.unique(seen, return_inverse=True)
-    shown = np.flatnonzero(seen != "")  # rows without a picture are linked by their id alone
-    ones = np.ones(len(shown), dtype=np.int8)
-    size = len(by_id) + len(by_file)
-    ends = (id_of_row[shown], len(by_id) + file_of_row[shown])
-    _, group = connected_components(
-        sparse.coo_array((ones, ends), shape=(size, size)), directed=False
-    )
-    _, first = np.unique(group[: len(by_id)], return_index=True)  # the first id names its group
-    named = dict(zip(group[first], by_id[first], strict=True))
-    return [named[group[number]] for number in id_of_row]
-
-
-def shuffled_paraphrases(texts: Mapping[str, Sequence[str]], seed: int) -> dict[str, list[str]]:
-    """The same texts, every row with the paraphrases of two other rows.
-
-    Rows are put in a circle by the seed; paraphrase_1 comes from the next row and paraphrase_2 from
-    the one after it, so that neither L2 nor L3 ties a text to its own paraphrase. Rows of one text
-    (`--replay`) have no paraphrases and stay.
-
-    Args:
-        texts: N texts under each of caption, paraphrase_1 and paraphrase_2.
-        seed: decides the circle.
-    """
-    found = {name: list(of_rows) for name, of_rows in texts.items()}
-    whole = zip(*(texts[name] for name in (CAPTION, PARAPHRASE_1, PARAPHRASE_2)), strict=True)
-    reworded = np.flatnonzero([len(set(row)) > 1 for row in whole])
-    circle = np.random.default_rng([seed, 0x91AC]).permutation(reworded)
-    for name, distance in ((PARAPHRASE_1, 1), (PARAPHRASE_2, 2)):
-        for row, other in zip(circle, np.roll(circle, -distance), strict=True):
-            found[name][row] = texts[name][other]
-    return found
-
-
-def task_of(
-    data: TrainingData,
-    options: TrainOptions,
-    settings: RunSettings | None = None,
-) -> Task:
-    """The task of `train`, with its arguments; LoRA's matrices are in the model then.
-
-    Raises:
-        UserError: nothing to learn from, or features of another model.
-    """
-    settings = settings_of(options, settings)
-    check_options(options, settings)
-    model, triples = data.model, data.rows
-    options = resolved(options, model.architecture)
-    objective = objective_of(options)
-    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
-    if options.shuffle_paraphrases:
-        texts = shuffled_paraphrases(texts, options.seed)
-    unfrozen = options.image_learning_rate is not None
-    examples = make_examples(
-        model, texts, picture_keys(triples), None if unfrozen else data.features, objective.texts,
-        options.micro_batch,
-        triples[options.negatives].to_pylist() if objective.hard_negatives else None,
-        triples["image"].to_pylist() if unfrozen else None,
-    )  # fmt: skip
-    if not examples.has_image.any() and not any(objective.weights[1:]):
-        hint = "Give the folder of the pictures with --images."
-        raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    facts = {"generators": generators_of(triples), **data.facts}
-    parts = parts_of(model, options)
-    return Task(model, examples, objective, parts, options, settings, facts, describing(triples))
-
-
-def describing(triples: pa.Table) -> Callable[[Integers], list[dict[str, Any]]]:
-    """From row numbers to the rows of the table, for people."""
-    return lambda rows: [{"row": int(row), **triples.slice(row, 1).to_pylist()[0]} for row in rows]
-
-
-def generators_of(triples: pa.Table) -> list[str]:
-    """Names of the generators that wrote the paraphrases, the first 20."""
-    named = triples["generator"].to_pylist() if "generator" in triples.column_names else []
-    return sorted({name for name in named if name})[:20]
+def row_batches(
+    rows: Integers, batch_size: int, seed: int, start: int, stop: int
+) -> Iterator[Integers]:
+    """Yield the rows of each step from `start` up to but excluding `stop`, across epochs."""
+    a_pass = steps_per_epoch(len(rows), batch_size)
+    batches: list[Integers] = []
+    for step in range(start, stop):
+        if step == start or step % a_pass == 0:
+            batches = epoch_batches(rows, batch_size, seed, step // a_pass)
+        yield batches[step % a_pass]

@@ -35,13 +35,9 @@ class AnotherRun(UserError):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run.
+    """Paths of a run."""
 
-    Args:
-        path: the folder.
-    """
-
-    path: Path
+    path: Path  # the folder
 
     @property
     def best(self) -> Path:
@@ -115,37 +111,26 @@ class RunFolder:
         self.remove(*STATES)
 
 
-def open_run(out: Path, identity: dict[str, Any], fresh: bool) -> RunFolder:
-    """The run's folder, new or resumed.
-
-    Args:
-        out: where.
-        identity: JSON-able; everything that decides the weights.
-        fresh: remove what another run left there.
+def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
+    """Make the folder ready for a run, new or resumed.
 
     Raises:
         AnotherRun: another run lies there.
         UserError: something else than a run lies there, whether `fresh` or not.
     """
-    folder = RunFolder(out)
     check_owned(folder)
     folder.clear_parts()
     if fresh:
         folder.clear()
     if folder.identity_file.exists():
         check_same(folder.identity_file, identity)
-        return folder
-    record = provenance(identity=identity)
-    write_text(folder.identity_file, json.dumps(record, indent=2) + "\n")
-    return folder
+    else:
+        record = provenance(identity=identity)
+        write_text(folder.identity_file, json.dumps(record, indent=2) + "\n")
 
 
 def check_owned(folder: RunFolder) -> None:
-    """Refuse a folder with files that a run would overwrite or delete and no run has written.
-
-    Raises:
-        UserError: naming the first of them.
-    """
+    """Refuse a folder with files that a run would overwrite or delete and no run has written."""
     hint = "Choose another --out: a run overwrites its own files only."
     if folder.identity_file.exists():
         identity_in(folder.identity_file, hint)
@@ -156,11 +141,7 @@ def check_owned(folder: RunFolder) -> None:
 
 
 def identity_in(path: Path, hint: str) -> dict[str, Any]:
-    """What decided the weights of the run of a record.
-
-    Raises:
-        UserError: the file is no run's record.
-    """
+    """What decided the weights of the run of a record."""
     try:
         found = json.loads(read_bounded(path))["identity"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -196,11 +177,7 @@ def notice(text: str) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors and JSON-able facts as one safetensors file, whole or not at all.
-
-    Raises:
-        UserError: the disk is full or the folder is read-only.
-    """
+    """Write tensors and JSON-able facts as one safetensors file, whole or not at all."""
     apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_tensors(apart, path, {"paraclip": json.dumps(facts)})
 
@@ -244,11 +221,7 @@ def state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
 
 
 def state_of_step(folder: Path, step: int) -> State:
-    """The state that the first process resumes from.
-
-    Raises:
-        UserError: this process does not see it.
-    """
+    """The state that the first process resumes from."""
     path = folder / state_name(step)
     try:
         return load_state(path)

@@ -11,49 +11,45 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from paraclip.data.problems import Problems
 from paraclip.files import locked, text_hash
 from paraclip.models.checkpoint import copy_weights
-from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import ahead
 from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
-from paraclip.training.batches import Batch, epoch_batches, row_batches
-from paraclip.training.config import RunSettings, TrainOptions
-from paraclip.training.examples import task_of
+from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
+from paraclip.training.examples import Batch, epoch_batches, row_batches
 from paraclip.training.folder import RunFolder, notice, open_run
-from paraclip.training.inspection import StepFailed, geometry, keep_for_inspection
-from paraclip.training.losses.objective import weighted_sum
-from paraclip.training.metrics import Watched, Watchers, is_judged, peak_memory
-from paraclip.training.optimizer import (
-    frozen_tensors,
-    has_adapters,
-    merge_adapters,
-    set_dropout,
-    train_only,
-)
+from paraclip.training.losses.contrast import Integers
+from paraclip.training.losses.objective import three_losses, weighted_sum
+from paraclip.training.metrics import Watched, Watchers, geometry, is_judged, peak_memory
+from paraclip.training.optimizer import frozen_tensors, merge_adapters, set_dropout, train_only
 from paraclip.training.prepare import TrainingData
 from paraclip.training.processes import this_process
 from paraclip.training.run import (
     Run,
+    StepFailed,
     Task,
     arithmetic_of,
     finish,
     identity_of,
+    keep_failed_step,
     keep_state,
     kept_random_state,
     start,
     write_checkpoint,
 )
-from paraclip.training.step import batch_losses, start_biases, take_step
-from paraclip.training.tokens import Integers
+from paraclip.training.step import encode_whole, start_biases, take_step
+from paraclip.training.task import alignment_of, task_of
+
+MOST_WATCHED = 512
 
 
 def train(
-    data: TrainingData,
-    options: TrainOptions,
-    out: Path,
-    settings: RunSettings | None = None,
+    data: TrainingData, options: TrainOptions, out: Path, settings: RunSettings | None = None
 ) -> Path:
     """Fine-tune the text tower on triples; the image side stays bit for bit as it is.
 
@@ -76,36 +72,37 @@ def train(
     return fit(task_of(data, options, settings), out, data.problems)
 
 
-def fit(task: Task, out: Path, problems: Problems | None = None) -> Path:
-    """Train, or resume where a killed run stopped; the model is changed in place.
+def align(
+    data: TrainingData, options: AlignOptions, out: Path, settings: RunSettings | None = None
+) -> Path:
+    """Fit heads and text tower of a `Mini` to captions and pictures; the backbone stays as it is.
 
-    Args:
-        task: what, on what, towards what.
-        out: folder of checkpoints, logs and states.
-        problems: broken rows and pictures, listed in the folder.
-
-    Returns:
-        The checkpoint that `settings.choose` names. A finished run returns it at once.
-
-    Raises:
-        UserError: another run lies in `out`; the loss is not a number; the disk is full.
+    L1 on the captions, with the image head among the trained parts; captions of the same picture
+    are no negatives of each other. Arguments, result and errors are those of `train`.
     """
-    options, settings, model = task.options, task.settings, task.model
-    train_only(model, task.parts, options.freeze_temperature)
-    set_dropout(task.parts, options.dropout)
+    return fit(alignment_of(data, options, settings), out, data.problems)
+
+
+def fit(task: Task, out: Path, problems: Problems) -> Path:
+    """Train, or resume where a killed run stopped; a finished run is returned at once."""
+    model = task.model
+    train_only(model, task.parts, task.options.freeze_temperature)
+    set_dropout(task.parts, task.options.dropout)
     identity = identity_of(task)
     processes = this_process()
     processes.check_alike(identity)
     with locked(out) if processes.first else nullcontext():
-        folder = open_run(out, identity, settings.fresh) if processes.first else RunFolder(out)
+        folder = RunFolder(out)
+        if processes.first:
+            open_run(folder, identity, task.settings.fresh)
         if processes.from_first(folder.finished()):
             notice(f"{out} is finished already; --fresh starts it over")
-            recall(model, folder.last)
+            copy_weights(merge_adapters(model), folder.last)
         else:
             fit_in(folder, task, identity)
-        if processes.first and problems is not None and problems.count:
+        if processes.first and problems.count:
             problems.write(folder.problems_file)
-    return folder.best if settings.choose == "best" else folder.last
+    return folder.best if task.settings.choose == "best" else folder.last
 
 
 def fit_in(folder: RunFolder, task: Task, identity: dict[str, Any]) -> None:
@@ -114,45 +111,35 @@ def fit_in(folder: RunFolder, task: Task, identity: dict[str, Any]) -> None:
     frozen = hash_tensors(frozen_tensors(model))
     with kept_random_state(model.device), arithmetic_of(task.options, model):
         run = start(task, identity, folder.states)
-        run_steps(run, folder)
+        if not run.course.stops(task.options.patience):  # else killed after it had stopped early
+            run_steps(run, folder)
     model.eval()
     if hash_tensors(frozen_tensors(model)) != frozen:
         raise AssertionError("a frozen weight changed in training")
     if run.processes.first:
         finish(run, folder)
-    if has_adapters(model):
-        merge_adapters(model)
-
-
-def recall(model: DualEncoder, last: Path) -> None:
-    """Give the model the last weights of a run that is finished."""
-    if has_adapters(model):
-        merge_adapters(model)
-    copy_weights(model, last)
+    merge_adapters(model)
 
 
 def run_steps(run: Run, folder: RunFolder) -> None:
     """All steps that are still to be done, with logs, held-out loss and states."""
-    options, settings, total = run.task.options, run.task.settings, run.total_steps
-    if run.course.stops(options.patience):  # it was killed after it had stopped early
-        return
+    options, first = run.options, run.processes.first
     if run.step == 0:
         start_biases(run, next(row_batches(run.learn, options.batch_size, options.seed, 0, 1)))
     run.train_mode()
     with (
-        Watchers(settings.track if run.processes.first else (), watched(run, folder)) as watchers,
-        bar("training", total, "step", run.step) as moving,
+        Watchers(run.settings.track if first else (), watched(run, folder)) as watchers,
+        bar("training", run.total_steps, "step", run.step) as moving,
         closing(batches_ahead(run)) as batches,
     ):
         for batch in batches:
             figures = timed_step(run, batch, folder)
-            if is_judged(options, run.step, run.epoch_steps, total):
+            if is_judged(options, run.step, run.epoch_steps, run.total_steps):
                 figures |= judge(run, folder)
             watchers.write(run.step, figures)
             stops = run.course.stops(options.patience)
-            at_epoch_end = run.step % run.epoch_steps == 0
-            is_kept = stops or at_epoch_end or run.step % settings.save_every == 0
-            if is_kept and run.processes.first:
+            is_kept = stops or 0 in (run.step % run.epoch_steps, run.step % run.settings.save_every)
+            if is_kept and first:
                 keep_state(run, folder)
             moving.set_postfix(loss=f"{figures['loss']:.3f}", refresh=False)
             moving.update()
@@ -163,7 +150,7 @@ def run_steps(run: Run, folder: RunFolder) -> None:
 
 def watched(run: Run, folder: RunFolder) -> Watched:
     """What the watchers get to know about the run."""
-    settings = {**run.task.settings_by_name, "identity": run.identity}
+    settings = {**run.settings_by_name, "identity": run.identity}
     return Watched(folder.path, run.step, text_hash(json.dumps(run.identity)), settings)
 
 
@@ -171,15 +158,12 @@ def timed_step(run: Run, batch: Batch, folder: RunFolder) -> dict[str, float]:
     """One step with its speed and memory; the batch of a step that fails is saved.
 
     `input_wait` is the share of its time in which it had to wait for its rows and pictures.
-
-    Raises:
-        UserError: the step failed; the error names the file with its batch.
     """
     began = time.perf_counter() - run.waited
     try:
         figures = take_step(run, batch)
     except StepFailed as failure:
-        raise keep_for_inspection(run, batch.numbers, folder.path, failure) from failure
+        raise keep_failed_step(run, batch.numbers, folder.path, failure) from failure
     run.step += 1
     seconds = time.perf_counter() - began
     figures["triples_per_second"] = len(batch.numbers) / seconds
@@ -190,7 +174,7 @@ def timed_step(run: Run, batch: Batch, folder: RunFolder) -> dict[str, float]:
 def judge(run: Run, folder: RunFolder) -> dict[str, float]:
     """How the vectors lie and the held-out losses; the checkpoint is kept at the lowest so far."""
     first = run.processes.first  # the others wait
-    figures = geometry(run) if first else {}
+    figures = geometry_of(run) if first else {}
     if not len(run.held_out):
         return figures
     losses = run.processes.from_first(held_out_losses(run) if first else None)
@@ -203,15 +187,34 @@ def judge(run: Run, folder: RunFolder) -> dict[str, float]:
     return figures | {f"held_out_{name}": value for name, value in losses.items()}
 
 
+def geometry_of(run: Run) -> dict[str, float]:
+    """How the vectors of the watched rows lie."""
+    batch = run.examples.batch(watched_rows(run)).to(run.device)
+    run.model.eval()
+    vectors = encode_whole(run, batch)
+    run.train_mode()
+    tied = run.objective.image_loss_on if run.objective.weights[0] else ()
+    return geometry(vectors, batch.rows, tied)
+
+
+def watched_rows(run: Run) -> Integers:
+    """A fixed sample of held-out rows, or of training rows if none are held out."""
+    rows = run.held_out if len(run.held_out) > 1 else run.learn
+    chosen = np.random.default_rng([run.options.seed, 0x9E0]).permutation(len(rows))
+    return rows[np.sort(chosen[:MOST_WATCHED])]
+
+
+@torch.no_grad()
 def held_out_losses(run: Run) -> dict[str, float]:
     """Mean of each loss over the held-out rows, in the same batches every time, no dropout."""
-    options = run.task.options
-    batches = epoch_batches(run.held_out, options.batch_size, options.seed, 0)
-    run.task.model.eval()
+    batches = epoch_batches(run.held_out, run.options.batch_size, run.options.seed, 0)
+    run.model.eval()
     sums: dict[str, float] = {}
     for rows in batches:
-        losses = batch_losses(run, run.task.examples.batch(rows).to(run.device))
-        losses["loss"] = weighted_sum(losses, run.task.objective)
+        batch = run.examples.batch(rows).to(run.device)
+        vectors = encode_whole(run, batch)
+        losses = three_losses(vectors, run.temperatures, batch.rows, run.objective)
+        losses["loss"] = weighted_sum(losses, run.objective)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value) / len(batches)
     run.train_mode()
@@ -220,7 +223,7 @@ def held_out_losses(run: Run) -> dict[str, float]:
 
 def batches_ahead(run: Run) -> Generator[Batch]:
     """The batches of all steps still to be done; `run.waited` holds the seconds waited for each."""
-    options = run.task.options
+    options = run.options
     rows = row_batches(run.learn, options.batch_size, options.seed, run.step, run.total_steps)
     with closing(ahead(partial(batch_of, run), rows, workers=1, most=2)) as made:
         began = time.perf_counter()
@@ -232,4 +235,4 @@ def batches_ahead(run: Run) -> Generator[Batch]:
 
 def batch_of(run: Run, rows: Integers) -> Batch:
     """This process's part of a step's rows [B], where the model is."""
-    return run.task.examples.batch(rows, run.processes.share).to(run.device)
+    return run.examples.batch(rows, run.processes.share).to(run.device)

@@ -1,4 +1,8 @@
-"""Logging of a run's metrics (files, tensorboard, trackio, wandb) and checks for failures."""
+"""Metrics of a run: where they are logged, what they say of its course, geometry of its vectors.
+
+Falling losses do not show whether paraphrases move closer (alignment), whether the texts collapse
+(uniformity), or whether a picture stays closer to its own text than to any other (margin).
+"""
 
 import json
 import math
@@ -9,16 +13,19 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from types import ModuleType
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from paraclip.errors import UserError, nearest
 from paraclip.files import atomic_path, disk_errors, read_bounded
 from paraclip.training.config import LoopOptions
+from paraclip.training.losses.objective import Rows, Vectors
 
 LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
 MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
@@ -81,11 +88,7 @@ class TensorBoard:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read the lines of a `metrics.jsonl`; an incomplete last line is ignored.
-
-    Raises:
-        UserError: if the file is not a log of steps.
-    """
+    """Read the lines of a `metrics.jsonl`; an incomplete last line is ignored."""
     hint = "Name another output folder, or move this file."
     try:
         lines = read_bounded(path, LARGEST_LOG).decode("utf-8").splitlines()
@@ -129,19 +132,12 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Watched:
-    """The run to log.
+    """The run to log."""
 
-    Args:
-        folder: folder of the run; its name is the name of the run.
-        after: step after which the run resumes.
-        key: identifier of the run, unchanged when it is resumed.
-        settings: JSON-serialisable settings, shown with the curves.
-    """
-
-    folder: Path
-    after: int
-    key: str
-    settings: Mapping[str, Any]
+    folder: Path  # folder of the run; its name is the name of the run
+    after: int  # step after which the run resumes
+    key: str  # identifier of the run, unchanged when it is resumed
+    settings: Mapping[str, Any]  # JSON-serialisable settings, shown with the curves
 
 
 class Tracker:
@@ -180,11 +176,7 @@ def wandb(run: Watched) -> Watcher:
 
 
 def needed(name: str) -> ModuleType:
-    """Import an optional module.
-
-    Raises:
-        UserError: if it is not installed.
-    """
+    """Import an optional module."""
     check_trackers([name])
     return import_module(name)
 
@@ -199,11 +191,7 @@ OF_OTHERS = ("trackio", "wandb")
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Check before any computation that all trackers are known and installed.
-
-    Raises:
-        UserError: if a tracker is unknown or not installed.
-    """
+    """Check before any computation that all trackers are known and installed."""
     for name in names:
         if name not in WATCHERS:
             raise UserError("--track", f"{name!r} is unknown", nearest(name, list(WATCHERS)))
@@ -250,20 +238,15 @@ class Watchers:
 
 @dataclass
 class Course:
-    """State for detecting divergence and for early stopping.
+    """State for detecting divergence and for early stopping."""
 
-    Args:
-        first_loss: loss of the first step; None before it.
-        stale: number of evaluations since the lowest held-out loss.
-    """
-
-    first_loss: float | None = None
-    stale: int = 0
+    first_loss: float | None = None  # loss of the first step; None before it
+    stale: int = 0  # number of evaluations since the lowest held-out loss
 
     @classmethod
-    def of_place(cls, place: Mapping[str, Any]) -> "Course":
+    def of_position(cls, position: Mapping[str, Any]) -> "Course":
         """Restore from a saved state; states of older versions lack these values."""
-        return cls(place.get("first_loss"), place.get("stale", 0))
+        return cls(position.get("first_loss"), position.get("stale", 0))
 
     def judged(self, better: bool) -> None:
         """Record an evaluation of the held-out loss."""
@@ -312,3 +295,80 @@ def peak_memory(device: torch.device) -> dict[str, float]:
         return {"peak_memory_bytes": float(torch.cuda.max_memory_allocated(device))}
     unit = 1 if sys.platform == "darwin" else 1024
     return {"peak_memory_bytes": float(getrusage(RUSAGE_SELF).ru_maxrss * unit)}
+
+
+def alignment(a: Tensor, b: Tensor) -> float:
+    """Return the mean squared distance between texts and paraphrases; 0 for equal vectors.
+
+    mean over i of |a_i - b_i|^2
+
+    Args:
+        a: unit vectors [N, D].
+        b: unit vectors [N, D]; row i is the positive of row i.
+
+    Source: Wang & Isola 2020, section 4.1, L_align with alpha = 2.
+    """
+    return float((a - b).square().sum(1).mean())
+
+
+def uniformity(vectors: Tensor) -> float:
+    """Return how uniformly vectors cover the sphere; lower is more uniform, 0 if all are equal.
+
+    log of the mean over pairs i < j of exp(-2 |x_i - x_j|^2)
+
+    Args:
+        vectors: unit vectors [N, D], N at least 2.
+
+    Source: Wang & Isola 2020, section 4.1, L_uniform with t = 2.
+    """
+    squared = torch.pdist(vectors.double()).square()  # [N (N - 1) / 2]
+    return float(torch.logsumexp(-2 * squared, 0)) - math.log(len(squared))
+
+
+def margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None) -> float:
+    """Return the mean of each picture's similarity to its text minus that to the nearest other.
+
+    Args:
+        images: unit vectors [K, D].
+        texts: unit vectors [K, D]; row i belongs to picture i.
+        false_negatives: bool [K, K], True where a text is not a negative of a picture; False on
+            the diagonal.
+
+    Returns:
+        The mean margin, positive if pictures are closest to their own text; NaN without other
+        texts.
+    """
+    similarity = images.double() @ texts.double().T  # [K, K]
+    own = similarity.diagonal().clone()
+    similarity.fill_diagonal_(-torch.inf)
+    if false_negatives is not None:
+        similarity.masked_fill_(false_negatives, -torch.inf)
+    nearest = similarity.max(1).values
+    found = torch.isfinite(nearest)
+    return float((own - nearest)[found].mean())
+
+
+def geometry(vectors: Vectors, rows: Rows, image_loss_on: Sequence[str]) -> dict[str, float]:
+    """Return `alignment`, `uniformity` and `margin` of a batch, where defined.
+
+    Alignment is the mean over adjacent texts in (caption, paraphrase_1, paraphrase_2), of those
+    that the run uses; uniformity is that of the last one; the margin is the mean over the texts in
+    L1, where rows that share a text or picture are masked.
+    """
+    texts = list(vectors.texts.values())  # T of [B, D]
+    figures = {"uniformity": uniformity(texts[-1])}
+    if len(texts) > 1:
+        figures["alignment"] = mean([alignment(a, b) for a, b in pairwise(texts)])
+    if image_loss_on and len(vectors.images) > 1:
+        mask, shown = None, rows.with_image
+        if rows.false_negatives is not None:
+            dense = rows.false_negatives.dense().to(shown.device)  # [B, B + M]
+            mask = dense[shown][:, shown]  # [K, K]
+        tied = [vectors.texts[name][shown] for name in image_loss_on]  # [K, D] each
+        figures["margin"] = mean([margin(vectors.images, text, mask) for text in tied])
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean of some numbers."""
+    return sum(values) / len(values)

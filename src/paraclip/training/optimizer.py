@@ -27,16 +27,11 @@ def everything(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Part:
-    """A module of the model that is trained.
+    """A module of the model that is trained."""
 
-    Args:
-        module: with everything below it.
-        learning_rate: its peak.
-        trains: whether the weight of this name within the module is trained.
-    """
-
-    module: nn.Module
-    learning_rate: float
+    module: nn.Module  # with everything below it
+    learning_rate: float  # its peak
+    # whether the weight of this name within the module is trained
     trains: Callable[[str], bool] = everything
 
     def weights(self) -> list[nn.Parameter]:
@@ -66,11 +61,7 @@ def frozen_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def set_dropout(parts: Sequence[Part], probability: float | None) -> None:
-    """Set every dropout layer of these parts; None leaves them as they are.
-
-    Raises:
-        UserError: there is no such layer: CLIP's own text towers have none.
-    """
+    """Set every dropout layer of these parts; None leaves them as they are."""
     if probability is None:
         return
     layers = [
@@ -116,7 +107,7 @@ def set_learning_rates(optimizer: AdamW, share: float) -> None:
 def training_tensors(weights: Mapping[str, nn.Parameter], optimizer: AdamW) -> dict[str, Tensor]:
     """All that the next steps depend on: trained weights and moments.
 
-    No random state: every micro-batch of every step has a seed of its own (`towers.Side`).
+    No random state: every micro-batch of every step has a seed of its own (`step.Side`).
     """
     tensors: dict[str, Tensor] = {}
     for name, value in weights.items():
@@ -140,13 +131,7 @@ def restore_training(
 
 
 def learning_rate_share(step: int, total: int, warmup: float) -> float:
-    """Share of the peak learning rate at a step: a straight rise, then a cosine towards 0.
-
-    Args:
-        step: 0 for the first.
-        total: steps of the whole run.
-        warmup: share of the steps that rise.
-    """
+    """Share of the peak learning rate at a step: a straight rise, then a cosine towards 0."""
     rising = max(1, round(total * warmup)) if warmup else 0
     if step < rising:
         return (step + 1) / (rising + 1)
@@ -155,11 +140,7 @@ def learning_rate_share(step: int, total: int, warmup: float) -> float:
 
 
 def parts_of(model: DualEncoder, options: TrainOptions) -> tuple[Part, ...]:
-    """The trained parts; for LoRA the adapters are put into the text tower first.
-
-    Raises:
-        UserError: the tower has no layers to choose the last of, or `peft` is not installed.
-    """
+    """The trained parts; for LoRA the adapters are put into the text tower first."""
     tower, rate = model.text_tower, decided(options.learning_rate)
     if options.text_tower == "lora":
         add_adapters(tower, options.lora_rank, options.lora_alpha, options.seed)
@@ -198,15 +179,6 @@ MARK = "lora_"
 
 def add_adapters(tower: nn.Module, rank: int, alpha: float, seed: int) -> None:
     """Put an adapter beside every linear map of a tower; its output is the same at first.
-
-    Args:
-        tower: changed in place.
-        rank: width of the small matrices.
-        alpha: their product counts alpha / rank.
-        seed: decides their first values.
-
-    Raises:
-        UserError: `peft` is not installed.
 
     Source: LoRA, Hu et al. 2021.
     """
@@ -256,7 +228,9 @@ def plain_copy(model: DualEncoder) -> DualEncoder:
 
 
 def merge_adapters(model: DualEncoder) -> DualEncoder:
-    """Add the adapters to the weights they lie beside and take them off, in place."""
+    """Add the adapters, where it has any, to the weights they lie beside and take them off."""
+    if not has_adapters(model):
+        return model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     found = {name: m for name, m in model.named_modules() if isinstance(m, BaseTunerLayer)}

@@ -151,11 +151,7 @@ def replayed_beside(
     options: TrainOptions,
     problems: Problems,
 ) -> pa.Table:
-    """The triples, followed by captions that L1 alone learns from.
-
-    Raises:
-        UserError: the source cannot be used, or has no captions to replay.
-    """
+    """The triples, followed by captions that L1 alone learns from."""
     seen = Problems(problems.max_share)  # triples and captions may each have their share
     captions = replay
     if isinstance(captions, Path | str):
@@ -212,11 +208,7 @@ def with_whole_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
 
 
 def check_pictures(seen: Problems, pictures: int) -> None:
-    """Stop where too many pictures are broken.
-
-    Raises:
-        UserError: naming the first, and --images.
-    """
+    """Stop where too many pictures are broken."""
     try:
         seen.check(pictures)
     except UserError as error:
@@ -228,9 +220,6 @@ def rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
     """Which rows [N] of features [N, F] have a picture: not NaN throughout.
 
     A few rows at a time, since the features may lie in a file larger than memory.
-
-    Raises:
-        UserError: a row holds NaN or infinity beside numbers.
     """
     has_pictures = np.zeros(len(features), dtype=bool)
     for start in range(0, len(features), ROWS_AT_ONCE):

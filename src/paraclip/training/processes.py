@@ -27,15 +27,10 @@ class CommunicationError(Exception):
 
 @dataclass(frozen=True)
 class Processes:
-    """The rank of this process and the number of processes in the run.
+    """The rank of this process and the number of processes in the run."""
 
-    Args:
-        rank: rank of this process; rank 0 writes files.
-        count: number of processes.
-    """
-
-    rank: int = 0
-    count: int = 1
+    rank: int = 0  # rank of this process; rank 0 writes files
+    count: int = 1  # number of processes
 
     @property
     def share(self) -> tuple[int, int]:
@@ -85,11 +80,7 @@ class Processes:
         return json.loads(bytes(encoded.tolist()))
 
     def check_alike(self, identity: Any) -> None:
-        """Check that all processes have the same data, weights and options.
-
-        Raises:
-            UserError: if those of this process differ from those of the first.
-        """
+        """Check that all processes have the same data, weights and options."""
         here = json.loads(json.dumps(identity))  # as after a broadcast: lists instead of tuples
         if self.from_first(here) != here:
             what = f"process {self.rank} has other rows, weights or options than process 0"
@@ -185,9 +176,6 @@ def joined(device: str) -> Iterator[tuple[Processes, str]]:
 
     Yields:
         Rank and count of this process, and its device. Only the first process prints in the block.
-
-    Raises:
-        UserError: if another process does not start or ends early, or there are too few devices.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic sums on a GPU
     place = placed(os.environ)
@@ -238,11 +226,7 @@ def lost(processes: Processes) -> UserError:
 
 
 def own_device(device: str, local_rank: int) -> str:
-    """Return the device of a process, given its rank on the local machine.
-
-    Raises:
-        UserError: if there are more processes than GPUs, or one device is given for all.
-    """
+    """Return the device of a process, given its rank on the local machine."""
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return "cpu"
     if device not in ("auto", "cuda"):
@@ -256,11 +240,7 @@ def own_device(device: str, local_rank: int) -> str:
 
 
 def meet(backend: str) -> Processes:
-    """Start the process group, and return rank and count of this process.
-
-    Raises:
-        UserError: if the other processes do not start.
-    """
+    """Start the process group, and return rank and count of this process."""
     try:
         dist.init_process_group(backend, timeout=LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:

@@ -14,6 +14,12 @@ from paraclip.training.config import (
     settings_of,
 )
 from paraclip.training.losses.contrast import LOSSES
+from paraclip.training.losses.objective import (
+    CAPTIONS_ONLY,
+    PARAPHRASE_1,
+    PARAPHRASE_2,
+    Objective,
+)
 from paraclip.training.metrics import check_trackers
 
 Options = TypeVar("Options", bound=LoopOptions)
@@ -50,6 +56,26 @@ def resolved(options: Options, architecture: Architecture) -> Options:
     return filled(known, RECIPES[known.recipe]) if isinstance(known, TrainOptions) else known
 
 
+def objective_of(options: TrainOptions) -> Objective:
+    """The losses that the options ask for."""
+    if options.control:
+        return replace(CAPTIONS_ONLY, kind=options.loss)
+    options = with_recipe(options)
+    weights: tuple[float, float, float] = options.weights
+    tied: tuple[str, ...] = options.image_loss_on or ()
+    if options.one_step:
+        weights = (weights[0], weights[1], 0.0)
+        tied = tuple(PARAPHRASE_1 if name == PARAPHRASE_2 else name for name in tied)
+    warm = [options.l2_temperature, options.l3_temperature]
+    second, third = (
+        1 / own if own else None for own in (t or options.text_temperature for t in warm)
+    )
+    return Objective(
+        weights, tuple(dict.fromkeys(tied)), (None, second, third), options.learn_text_temperature,
+        options.loss, options.negatives is not None,
+    )  # fmt: skip
+
+
 def filled(options: Options, usual: dict[str, Any]) -> Options:
     """The usual values in place of those that were left out."""
     missing = {name: value for name, value in usual.items() if getattr(options, name) is None}
@@ -69,15 +95,7 @@ def refuse(option: str, what: str, hint: str) -> None:
 
 
 def check_options(options: LoopOptions, settings: RunSettings | None = None) -> None:
-    """Check the options that depend on each other; `options.Checked` checks each by itself.
-
-    Args:
-        options: hyperparameters.
-        settings: of the run; None where `options` holds them too, as those of a command do.
-
-    Raises:
-        UserError: naming the option.
-    """
+    """Check the options that depend on each other; `options.Checked` checks each by itself."""
     settings = settings_of(options, settings)
     if options.held_out == 0 and options.patience is not None:
         refuse("patience", "needs held-out rows to look at", "Give --held-out a share above 0.")

@@ -59,46 +59,28 @@ def load_vg_attribution(data: Path, how: Arithmetic) -> Benchmark:
 
 @dataclass(frozen=True)
 class Entry:
-    """One case.
+    """One case."""
 
-    Args:
-        image: name of the picture.
-        box: bounding box of the region that is scored.
-        true: the sentence that describes the region.
-        false: the same sentence with its parts swapped.
-        group: the relation, or the pair of attributes.
-    """
-
-    image: str
-    box: Box
-    true: str
-    false: str
-    group: str
+    image: str  # name of the picture
+    box: Box  # bounding box of the region that is scored
+    true: str  # the sentence that describes the region
+    false: str  # the same sentence with its parts swapped
+    group: str  # the relation, or the pair of attributes
 
 
 @dataclass(frozen=True)
 class Entries:
-    """The cases of one file, in file order.
+    """The cases of one file, in file order."""
 
-    Args:
-        items: the cases.
-        hash: hash of the file.
-        skipped: number of invalid cases that were skipped.
-    """
-
-    items: tuple[Entry, ...]
-    hash: str
-    skipped: int
+    items: tuple[Entry, ...]  # the cases
+    hash: str  # hash of the file
+    skipped: int  # number of invalid cases that were skipped
 
 
 def read_entries(file: Path, get: str, problems: Problems | None = None) -> Entries:
     """Read `visual_genome_relation.json` or `visual_genome_attribution.json`.
 
     The file has no ids. The original contains duplicate cases; they are counted as they occur.
-
-    Raises:
-        UserError: if the file does not exist, lacks a column, has too many invalid entries or has
-            no entries.
     """
     problems = Problems() if problems is None else problems
     if not file.is_file():

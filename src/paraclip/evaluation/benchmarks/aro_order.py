@@ -74,34 +74,19 @@ def load(name: str, data: Path, how: Arithmetic) -> Benchmark:
 
 @dataclass(frozen=True)
 class Cases:
-    """Captions with their pictures, in file order.
+    """Captions with their pictures, in file order."""
 
-    Args:
-        name: name of the file.
-        images: name of the picture of each caption.
-        captions: captions, aligned with `images`.
-        hash: hash of the file.
-        whole: number of captions in the whole file.
-        skipped: number of invalid entries that were skipped.
-        notes: notes for the report.
-    """
-
-    name: str
-    images: tuple[str, ...]
-    captions: tuple[str, ...]
-    hash: str
-    whole: int = 0
-    skipped: int = 0
-    notes: tuple[str, ...] = ()
+    name: str  # name of the file
+    images: tuple[str, ...]  # name of the picture of each caption
+    captions: tuple[str, ...]  # captions, aligned with `images`
+    hash: str  # hash of the file
+    whole: int = 0  # number of captions in the whole file
+    skipped: int = 0  # number of invalid entries that were skipped
+    notes: tuple[str, ...] = ()  # notes for the report
 
 
 def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
-    """Read a Karpathy test file, whose entries have `image` and a list `caption`.
-
-    Raises:
-        UserError: if the file does not exist, lacks a column, lists a picture twice, has too many
-            invalid entries or has no entries.
-    """
+    """Read a Karpathy test file, whose entries have `image` and a list `caption`."""
     problems = Problems() if problems is None else problems
     if not file.is_file():
         raise UserError(file, "there is no such file", get)
@@ -131,9 +116,6 @@ def on_sample(cases: Cases, listed: Path, problems: Problems) -> Cases:
         cases: cases of the whole set.
         listed: JSON file with `file_name` and, for pictures outside the set, `captions`.
         problems: collects invalid rows.
-
-    Raises:
-        UserError: if the list cannot be read, or has too many invalid rows.
     """
     texts: dict[str, list[str]] = {}
     for image, caption in zip(cases.images, cases.captions, strict=True):

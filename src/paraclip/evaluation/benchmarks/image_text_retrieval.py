@@ -30,19 +30,12 @@ Integer = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures and the captions of each.
+    """Pictures and the captions of each."""
 
-    Args:
-        name: source of the pictures and captions.
-        references: paths or URLs of the pictures, without duplicates.
-        captions: all captions.
-        owners: index of each caption's picture.
-    """
-
-    name: str
-    references: tuple[str, ...]
-    captions: tuple[str, ...]
-    owners: tuple[int, ...]
+    name: str  # source of the pictures and captions
+    references: tuple[str, ...]  # paths or URLs of the pictures, without duplicates
+    captions: tuple[str, ...]  # all captions
+    owners: tuple[int, ...]  # index of each caption's picture
 
 
 def gallery(captions: Iterable[Caption], name: str, only: Sequence[str] | None = None) -> Gallery:
@@ -52,9 +45,6 @@ def gallery(captions: Iterable[Caption], name: str, only: Sequence[str] | None =
         captions: captions; those without a picture are skipped.
         name: name of the set.
         only: names or ids of the pictures to use (a test split), or None for all.
-
-    Raises:
-        UserError: if no captions remain, or a picture in `only` has no caption.
     """
     wanted = None if only is None else set(only)
     numbers: dict[str, int] = {}

@@ -112,11 +112,7 @@ class ParaphrasedRetrieval:
 
 
 def checked_cutoffs(cutoffs: tuple[int, ...], pool: Pool) -> tuple[int, ...]:
-    """Return the unique values of k in ascending order.
-
-    Raises:
-        UserError: if there is no k, or one is less than 1 or larger than the pool.
-    """
+    """Return the unique values of k in ascending order."""
     for k in cutoffs or (0,):
         if k < 1 or len(pool) < k:
             what = f"k = {k} does not fit a pool of {len(pool):,} pictures"

@@ -53,9 +53,6 @@ def scene_pool(folder: Path | None = None) -> Pool:
     Args:
         folder: folder for the pictures; defaults to a folder in ParaCLIP's cache named after the
             hash of the archive.
-
-    Raises:
-        UserError: if the disk is full or the folder is not writable.
     """
     made = file_hash(ARCHIVE)
     folder = folder or cache_folder() / "scenes" / made

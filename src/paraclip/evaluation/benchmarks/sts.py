@@ -51,19 +51,12 @@ Pair = tuple[str, str, float]
 
 @dataclass(frozen=True)
 class Task:
-    """The pairs of one task that have a gold score, over all subsets.
+    """The pairs of one task that have a gold score, over all subsets."""
 
-    Args:
-        name: name of the task, one of `TASKS`.
-        pairs: pairs, ordered by subset.
-        hash: hash of the files.
-        sizes: number of pairs in each subset; empty if the task has no subsets.
-    """
-
-    name: str
-    pairs: tuple[Pair, ...]
-    hash: str
-    sizes: tuple[int, ...] = ()
+    name: str  # name of the task, one of `TASKS`
+    pairs: tuple[Pair, ...]  # pairs, ordered by subset
+    hash: str  # hash of the files
+    sizes: tuple[int, ...] = ()  # number of pairs in each subset; empty if the task has no subsets
 
     def subset_numbers(self) -> metrics.Integer:
         """Return the index of each pair's subset [pairs]."""
@@ -72,12 +65,7 @@ class Task:
 
 
 def read_tasks(folder: str | Path, names: Sequence[str] = TASKS) -> list[Task]:
-    """Read the named tasks.
-
-    Raises:
-        UserError: if a task is unknown, a file is missing or not in SentEval's layout, or a gold
-            file and its sentence file have different numbers of lines.
-    """
+    """Read the named tasks."""
     for name in names:
         if name not in TASKS:
             raise UserError("sts", f"there is no task {name!r}", nearest(name, list(TASKS)))
@@ -113,11 +101,7 @@ def task_files(folder: Path, name: str) -> list[Path]:
 
 
 def read_subset(texts: Path, gold: Path) -> Iterator[Pair]:
-    """Read the pairs of a subset; an empty line in the gold file marks an unjudged pair.
-
-    Raises:
-        UserError: if the files differ in length, or a line is invalid.
-    """
+    """Read the pairs of a subset; an empty line in the gold file marks an unjudged pair."""
     sentences, scores = read_lines(texts), read_lines(gold)
     if len(sentences) != len(scores):
         what = f"has {len(scores):,} lines, and {texts.name} has {len(sentences):,}"

@@ -23,7 +23,7 @@ from paraclip.data.json_stream import JsonStream
 from paraclip.data.lines import open_source
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Role, Scores, numbered
+from paraclip.evaluation.benchmark import Role, Scores, grouped, numbered
 from paraclip.evaluation.inputs.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.scoring import metrics
 from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
@@ -68,12 +68,7 @@ class Kind:
 
 
 def read_kinds(folder: Path, problems: Problems | None = None) -> list[Kind]:
-    """Read the seven files, in the order of `KINDS`.
-
-    Raises:
-        UserError: if a file or column is missing, an id is duplicated, or there are too many
-            invalid rows.
-    """
+    """Read the seven files, in the order of `KINDS`."""
     problems = Problems() if problems is None else problems
     lost = [f"{name}.json" for name in KINDS if not (folder / f"{name}.json").is_file()]
     if lost:
@@ -104,11 +99,7 @@ def read_kind(file: Path, problems: Problems) -> Kind:
 
 
 def keyed_rows(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield the location, id and columns of each row, including rows with a duplicate id.
-
-    Raises:
-        UserError: if the file is not an object of objects.
-    """
+    """Yield the location, id and columns of each row, including rows with a duplicate id."""
     with open_source(str(file)) as stream:
         parts = JsonStream(stream, str(file))
         if parts.peek() != "{":
@@ -160,12 +151,5 @@ class SugarCrepe:
         vectors = text_vectors(model, texts, self.how, "SugarCrepe").reshape(len(kept), 2, -1)
         right = metrics.nearer(images, vectors[:, 0], vectors[:, 1])
         groups, clusters = self.numbers[kept], numbered([self.paths[n] for n in kept])
-        found = [
-            Metric("SugarCrepe", right, groups=groups, clusters=clusters),
-            Metric("SugarCrepe micro", right, clusters=clusters, headline=False),
-        ]
-        for number in np.unique(groups):
-            own = groups == number
-            name = f"SugarCrepe {self.kinds[number]}"
-            found.append(Metric(name, right[own], clusters=clusters[own], headline=False))
+        found = grouped("SugarCrepe", right, groups, self.kinds, clusters)
         return Scores(found, {"right": right, "item": kept}, [*self.notes, *notes])

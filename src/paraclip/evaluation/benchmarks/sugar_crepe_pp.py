@@ -18,21 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paraclip.data.captions import BrokenRow, clean_text, label, require
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Role, Scores, numbered
+from paraclip.evaluation.benchmark import Float, Integer, Metric, Role, Scores, grouped, numbered
 from paraclip.evaluation.inputs.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.inputs.rows import read_rows
 from paraclip.evaluation.scoring import metrics
 from paraclip.evaluation.scoring.vectors import Arithmetic, reads_pictures, text_vectors
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
-
-Float = NDArray[np.floating]
 
 COLUMNS = ("caption", "caption2", "negative_caption")
 SUBSETS = ("replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")
@@ -47,28 +44,17 @@ HINT = "Get the JSON files from https://github.com/Sri-Harsha/scpp and name thei
 
 @dataclass(frozen=True)
 class Subset:
-    """One subset, which is one kind of change.
+    """One subset, which is one kind of change."""
 
-    Args:
-        name: name of the subset.
-        rows: tuples (caption, caption2, negative_caption).
-        hash: hash of the file.
-        images: name of each row's picture; an empty string if the file does not give it.
-    """
-
-    name: str
-    rows: tuple[tuple[str, ...], ...]
-    hash: str
+    name: str  # name of the subset
+    rows: tuple[tuple[str, ...], ...]  # tuples (caption, caption2, negative_caption)
+    hash: str  # hash of the file
+    # name of each row's picture; an empty string if the file does not give it
     images: tuple[str, ...] = ()
 
 
 def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[Subset]:
-    """Read the subsets in the folder, in the order of `SUBSETS`.
-
-    Raises:
-        UserError: if there is no subset, a column is missing, an id is duplicated, or there are
-            too many invalid rows.
-    """
+    """Read the subsets in the folder, in the order of `SUBSETS`."""
     problems = Problems() if problems is None else problems
     files = [Path(folder) / f"{name}.json" for name in SUBSETS]
     found = [read_subset(file, problems) for file in files if file.exists()]
@@ -118,10 +104,11 @@ class SugarCrepePlusPlus:
         self, subsets: list[Subset], how: Arithmetic | None = None, found: Found | None = None
     ) -> None:
         self.subsets, self.how = subsets, how or Arithmetic()
+        self.labels = [subset.name for subset in subsets]
         self.rows = [row for subset in subsets for row in subset.rows]
         self.groups = np.repeat(np.arange(len(subsets)), [len(s.rows) for s in subsets])
         sizes = ", ".join(f"{subset.name} {len(subset.rows):,}" for subset in subsets)
-        missing = [name for name in SUBSETS if name not in {subset.name for subset in subsets}]
+        missing = [name for name in SUBSETS if name not in self.labels]
         without = f"; without {', '.join(missing)}" if missing else ""
         names = [name for subset in subsets for name in subset.images]
         paths = {} if found is None else found.paths
@@ -162,28 +149,18 @@ class SugarCrepePlusPlus:
         return Scores(found, {"itt_item": rows, "itt_right": seen}, [*self.notes, *notes])
 
     def figures(
-        self, name: str, right: Float, groups: NDArray[np.integer],
-        clusters: NDArray[np.integer] | None, headline: bool,
-    ) -> list[Metric]:  # fmt: skip
+        self, name: str, right: Float, groups: Integer, clusters: Integer | None, headline: bool
+    ) -> list[Metric]:
         """Return the macro mean, the micro mean, and the means of each kind and subset."""
-        found = [
-            Metric(name, right, groups=groups, clusters=clusters, headline=headline),
-            Metric(f"{name} micro", right, clusters=clusters, headline=False),
-        ]
-        kinds = np.array([subset.name.partition("_")[0] for subset in self.subsets])[groups]
+        macro, micro, *each = grouped(name, right, groups, self.labels, clusters, headline)
+        kinds, parts = np.array([label.partition("_")[0] for label in self.labels])[groups], []
         for kind in KINDS:
             own = kinds == kind
-            together = None if clusters is None else clusters[own]
-            part = Metric(
-                f"{name} {kind.title()}", right[own], groups=groups[own], clusters=together,
-                headline=False,
-            )  # fmt: skip
-            found += [part] if own.any() else []
-        for number in np.unique(groups):
-            own = groups == number
-            label, together = self.subsets[number].name, None if clusters is None else clusters[own]
-            found.append(Metric(f"{name} {label}", right[own], clusters=together, headline=False))
-        return found
+            if own.any():
+                together = None if clusters is None else clusters[own]
+                title = f"{name} {kind.title()}"
+                parts.append(Metric(title, right[own], "mean", groups[own], together, False))
+        return [macro, micro, *parts, *each]
 
 
 def load(data: Path, how: Arithmetic) -> SugarCrepePlusPlus:

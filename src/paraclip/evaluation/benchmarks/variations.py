@@ -50,21 +50,14 @@ BESIDE = (" plain caption", " contrast")
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Results of a model for each of the T rewordings, over all items and kinds.
+    """Results of a model for each of the T rewordings, over all items and kinds."""
 
-    Args:
-        plain: results of the plain caption [T, k], pool positions, best first.
-        reworded: results of the rewording [T, k].
-        contrast: results of the contrast [T, k].
-        owners: pool position of the caption's picture [T].
-        similar: cosines [T, 4]: caption with rewording, caption with contrast, picture with
-            rewording, picture with contrast.
-    """
-
-    plain: Integer
-    reworded: Integer
-    contrast: Integer
-    owners: Integer
+    plain: Integer  # results of the plain caption [T, k], pool positions, best first
+    reworded: Integer  # results of the rewording [T, k]
+    contrast: Integer  # results of the contrast [T, k]
+    owners: Integer  # pool position of the caption's picture [T]
+    # cosines [T, 4]: caption with rewording, caption with contrast, picture with rewording, picture
+    # with contrast
     similar: Float
 
     def first(self, k: int) -> "Answers":

@@ -29,23 +29,14 @@ WIDEST = 5  # top-5; reported only for more than five classes
 
 @dataclass(frozen=True)
 class Labelled:
-    """Pictures with their classes.
+    """Pictures with their classes."""
 
-    Args:
-        name: source of the pictures, with remarks for the reader ("one a class").
-        references: paths or URLs of the pictures.
-        labels: index of each picture's class.
-        classes: class names, as used in a sentence.
-        templates: sentences with `{}` in place of the class name.
-        made_of: name of the template set, for the report.
-    """
-
-    name: str
-    references: tuple[str, ...]
-    labels: tuple[int, ...]
-    classes: tuple[str, ...]
-    templates: tuple[str, ...]
-    made_of: str
+    name: str  # source of the pictures, with remarks for the reader ("one a class")
+    references: tuple[str, ...]  # paths or URLs of the pictures
+    labels: tuple[int, ...]  # index of each picture's class
+    classes: tuple[str, ...]  # class names, as used in a sentence
+    templates: tuple[str, ...]  # sentences with `{}` in place of the class name
+    made_of: str  # name of the template set, for the report
 
 
 class ZeroShot:
@@ -91,11 +82,7 @@ class ZeroShot:
         return Scores(self.found(nearest, labels), {"nearest_classes": nearest}, notes)
 
     def class_vectors(self, model: DualEncoder) -> Float:
-        """Return the unit vectors of the classes, float64 [classes, width].
-
-        Raises:
-            UserError: if a vector is not finite, or the vectors of a class cancel out.
-        """
+        """Return the unit vectors of the classes, float64 [classes, width]."""
         names, templates = self.shown.classes, self.shown.templates
         texts = [template.replace("{}", name) for name in names for template in templates]
         vectors = text_vectors(model, texts, self.how, "class names")

@@ -26,23 +26,14 @@ LARGEST_LIST = 2**16  # bytes of a file of class names
 
 @dataclass(frozen=True)
 class Layout:
-    """Files and sizes of one of the two sets.
+    """Files and sizes of one of the two sets."""
 
-    Args:
-        folder: folder of the unpacked archive.
-        test: name of the file with the test pictures.
-        names: name of the file with the class names.
-        label_bytes: number of bytes before the pixels of a row; the last is the label.
-        classes: number of classes.
-        rows: number of test pictures.
-    """
-
-    folder: str
-    test: str
-    names: str
-    label_bytes: int
-    classes: int
-    rows: int = 10_000
+    folder: str  # folder of the unpacked archive
+    test: str  # name of the file with the test pictures
+    names: str  # name of the file with the class names
+    label_bytes: int  # number of bytes before the pixels of a row; the last is the label
+    classes: int  # number of classes
+    rows: int = 10_000  # number of test pictures
 
 
 LAYOUTS = {
@@ -71,11 +62,7 @@ TEMPLATES = tuple(
 
 
 def load_cifar10(data: Path, how: Arithmetic) -> ZeroShot:
-    """Load the 10,000 test pictures of CIFAR-10.
-
-    Raises:
-        UserError: if a file is missing, incomplete, or not from the binary version.
-    """
+    """Load the 10,000 test pictures of CIFAR-10."""
     return load_cifar("cifar10", data, how)
 
 

@@ -34,11 +34,7 @@ GET = {
 
 
 def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
-    """The 5,000 Karpathy test pictures of COCO, else the pictures of `coco/captions.json`.
-
-    Raises:
-        UserError: captions or more than `how.max_broken` of the pictures are missing or broken.
-    """
+    """The 5,000 Karpathy test pictures of COCO, else the pictures of `coco/captions.json`."""
     folder = data / "coco"
     file = folder / "dataset_coco.json"
     if file.exists():
@@ -69,19 +65,7 @@ def load_split(file: Path, name: str, label: str, how: Arithmetic) -> ImageTextR
 def read_split(
     file: Path, label: str, get: str, problems: Problems | None = None, split: str = "test"
 ) -> Gallery:
-    """Pictures and captions of one split, in the file's order.
-
-    Args:
-        file: JSON in Karpathy's layout.
-        label: name of the set.
-        get: hint for errors: how to get the data.
-        problems: lists broken entries; by default at most 1 % of them may be broken.
-        split: name of the split.
-
-    Raises:
-        UserError: if the file has a different layout, a picture is duplicated, too many entries
-            are invalid, or the split is empty.
-    """
+    """Pictures and captions of one split, in the file's order."""
     problems = Problems() if problems is None else problems
     before, captions, seen = problems.count, [], set()
     for number, entry in enumerate(array_at(str(file), "images", get), start=1):

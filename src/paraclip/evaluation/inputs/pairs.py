@@ -17,23 +17,14 @@ SECOND = ("caption2", "paraphrase", "paraphrase_1", "paraphrase_2")
 
 @dataclass(frozen=True)
 class Pairs:
-    """Captions and a paraphrase of each.
+    """Captions and a paraphrase of each."""
 
-    Args:
-        name: name of the set: its file or folder, and the two columns.
-        ids: unique, one for each pair.
-        captions: first wordings.
-        paraphrases: second wordings, in the same order.
-        hash: hash of the files.
-        skipped: number of broken rows.
-    """
-
-    name: str
-    ids: tuple[str, ...]
-    captions: tuple[str, ...]
-    paraphrases: tuple[str, ...]
-    hash: str
-    skipped: int = 0
+    name: str  # name of the set: its file or folder, and the two columns
+    ids: tuple[str, ...]  # unique, one for each pair
+    captions: tuple[str, ...]  # first wordings
+    paraphrases: tuple[str, ...]  # second wordings, in the same order
+    hash: str  # hash of the files
+    skipped: int = 0  # number of broken rows
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -39,15 +39,10 @@ NUMBERED = re.compile(r"(?:COCO_\w+_)?0*(\d+)\.jpe?g")
 
 @dataclass(frozen=True)
 class Found:
-    """The named pictures that exist.
+    """The named pictures that exist."""
 
-    Args:
-        paths: file by name.
-        notes: notes for the report on missing pictures.
-    """
-
-    paths: dict[str, str]
-    notes: list[str] = field(default_factory=list)
+    paths: dict[str, str]  # file by name
+    notes: list[str] = field(default_factory=list)  # notes for the report on missing pictures
 
 
 def find_pictures(
@@ -124,15 +119,10 @@ def row_images(
 
 @dataclass(frozen=True)
 class Crop:
-    """A rectangular part of a picture.
+    """A rectangular part of a picture."""
 
-    Args:
-        path: path of the picture.
-        box: left, top, width and height in pixels.
-    """
-
-    path: str
-    box: Box
+    path: str  # path of the picture
+    box: Box  # left, top, width and height in pixels
 
     def name(self) -> str:
         """Return the crop as a media fragment (W3C): `dog.jpg#xywh=1,2,30,40`."""
@@ -156,9 +146,6 @@ def crop_vectors(
     Returns:
         Vectors, float32 [good, width], their indices [good] among the crops, and notes on the
         others.
-
-    Raises:
-        UserError: more parts are broken than `how.max_broken` allows, or a vector is not finite.
     """
     refuse_blind(model)
     model.eval()

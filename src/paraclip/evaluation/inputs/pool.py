@@ -23,19 +23,13 @@ UNIT = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """The items that are searched; their order breaks ties.
+    """The items that are searched; their order breaks ties."""
 
-    Args:
-        name: folder or file.
-        references: pictures as paths or URLs; empty for stored vectors.
-        vectors: stored unit vectors [items, width], or None: each model embeds the pictures.
-        hash: of the names, or of the vector file.
-    """
-
-    name: str
-    references: tuple[str, ...]
+    name: str  # folder or file
+    references: tuple[str, ...]  # pictures as paths or URLs; empty for stored vectors
+    # stored unit vectors [items, width], or None: each model embeds the pictures
     vectors: Float | None
-    hash: str
+    hash: str  # of the names, or of the vector file
 
     def __len__(self) -> int:
         return len(self.references) if self.vectors is None else len(self.vectors)

@@ -36,9 +36,6 @@ def good_rows(
         source: as for `read_rows`.
         make: makes the item from the values and `file:row`; raises BrokenRow for a broken row.
         problems: lists broken rows.
-
-    Raises:
-        UserError: as `read_rows` and `make`; too many rows are broken.
     """
     items, before = [], problems.count
     for where, values in read_rows(str(source), problems):

@@ -23,40 +23,24 @@ FORM = (
 
 @dataclass(frozen=True)
 class Wording:
-    """One caption of one picture, and its rewordings.
+    """One caption of one picture, and its rewordings."""
 
-    Args:
-        image: name of the picture in the pool.
-        caption: the original caption.
-        rewordings: (kind, text) of each; all have the caption's meaning.
-        contrast: another meaning in nearly the same words.
-        where: file and row (`variations.jsonl:3`).
-    """
-
-    image: str
-    caption: str
-    rewordings: tuple[tuple[str, str], ...]
-    contrast: str
-    where: str
+    image: str  # name of the picture in the pool
+    caption: str  # the original caption
+    rewordings: tuple[tuple[str, str], ...]  # (kind, text) of each; all have the caption's meaning
+    contrast: str  # another meaning in nearly the same words
+    where: str  # file and row (`variations.jsonl:3`)
 
 
 @dataclass(frozen=True)
 class Wordings:
-    """The rewordings of a whole file.
+    """The rewordings of a whole file."""
 
-    Args:
-        name: of the set.
-        items: in the order of the file.
-        kinds: all kinds that occur, in the order of the report.
-        hash: of the file.
-        skipped: number of broken rows.
-    """
-
-    name: str
-    items: tuple[Wording, ...]
-    kinds: tuple[str, ...]
-    hash: str
-    skipped: int = field(default=0)
+    name: str  # of the set
+    items: tuple[Wording, ...]  # in the order of the file
+    kinds: tuple[str, ...]  # all kinds that occur, in the order of the report
+    hash: str  # of the file
+    skipped: int = field(default=0)  # number of broken rows
 
     def __len__(self) -> int:
         return len(self.items)
@@ -69,15 +53,6 @@ def read_wordings(
 
     A row holds `image_id` (or `image`), `caption`, and `variations`: a text for each kind, and
     `contrast`.
-
-    Args:
-        source: the file.
-        kinds: kinds that each row must have, or None to allow different kinds (as in probes).
-        problems: lists broken rows; by default at most 1 % of the rows may be broken.
-
-    Raises:
-        UserError: if the file does not exist, a column or kind is missing, a row is duplicated, too
-            many rows are invalid, or there are no rows.
     """
     problems = Problems() if problems is None else problems
     check_input(source)

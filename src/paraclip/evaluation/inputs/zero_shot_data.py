@@ -22,11 +22,7 @@ VALIDATION = 50_000
 
 
 def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
-    """ImageNet-1k: the validation pictures in `imagenet/`, else the pictures in `imagenet_sample/`.
-
-    Raises:
-        UserError: a class has no picture, or a folder or file belongs to no class.
-    """
+    """ImageNet-1k: the validation pictures in `imagenet/`, else those in `imagenet_sample/`."""
     folder = data / "imagenet"
     if folder.is_dir():
         folder = folder / "val" if (folder / "val").is_dir() else folder
@@ -89,11 +85,7 @@ def simple_templates() -> tuple[str, ...]:
 
 
 def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
-    """Pictures by class: each subfolder is a class of the same name.
-
-    Raises:
-        UserError: there is no such folder, it holds fewer than two classes, or one has no picture.
-    """
+    """Pictures by class: each subfolder is a class of the same name."""
     root = Path(folder)
     if not root.is_dir():
         raise UserError(folder, "there is no such folder", GET["image-folder"])

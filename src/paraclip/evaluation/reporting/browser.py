@@ -28,16 +28,8 @@ QUALITY = 62
 def write_browser(found: Sequence[Examples], models: tuple[str, str], path: Path) -> bool:
     """Write the page.
 
-    Args:
-        found: pairs of each benchmark, with the rankings of both models.
-        models: labels of base and tuned.
-        path: HTML file to write.
-
     Returns:
         Whether there was anything to show; if not, no file is written.
-
-    Raises:
-        UserError: if the path is not writable.
     """
     album = Album()
     sets = [examples_as_dict(examples, models, album) for examples in found]

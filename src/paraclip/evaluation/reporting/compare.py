@@ -98,17 +98,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How the bootstrap is done.
+    """How the bootstrap is done."""
 
-    Args:
-        resamples: draws.
-        seed: of the draws.
-        every_metric: take figures too that are no headlines.
-    """
-
-    resamples: int = 5000
-    seed: int = 0
-    every_metric: bool = False
+    resamples: int = 5000  # draws
+    seed: int = 0  # of the draws
+    every_metric: bool = False  # take figures too that are no headlines
 
 
 def compare_reports(config: CompareConfig) -> list[Comparison]:
@@ -122,11 +116,7 @@ def compare_reports(config: CompareConfig) -> list[Comparison]:
 
 
 def compare(pairs: Sequence[tuple[Side, Side]], how: Drawing) -> list[Comparison]:
-    """Compare each first with its second; Holm's correction is over the figures of all pairs.
-
-    Raises:
-        UserError: two have no figure in common, or the items are missing.
-    """
+    """Compare each first with its second; Holm's correction is over the figures of all pairs."""
     compared = [(first, second, *compare_rows(first, second, how)) for first, second in pairs]
     adjusted = iter(holm([row.p for _, _, rows, _ in compared for row in rows]))
     return [

@@ -16,11 +16,7 @@ FORMAT = "paraclip-comparison-1"
 
 
 def compare_command(config: CompareConfig) -> None:
-    """Compare, print the tables and write the JSON.
-
-    Raises:
-        UserError: a report is missing or damaged, or the options do not name two models.
-    """
+    """Compare, print the tables and write the JSON."""
     comparisons = compare_reports(config)
     print("\n\n".join(comparison.table() for comparison in comparisons))
     figures = sum(len(comparison.rows) for comparison in comparisons)

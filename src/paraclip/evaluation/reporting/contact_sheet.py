@@ -45,17 +45,6 @@ def contact_sheet(
     """Draw the sheet: a block per pair, a row per wording, and the first five results per model.
 
     Results among the first k of both wordings have a blue frame.
-
-    Args:
-        pairs: caption and paraphrase of each pair.
-        base_rankings: rankings of the base model.
-        tuned_rankings: rankings of the tuned model.
-        image_references: paths or URLs of the pool's pictures.
-        path: PNG file to write.
-        labels: names of the two models.
-
-    Raises:
-        UserError: if there are no pairs, or the path is not writable.
     """
     if not pairs:
         raise UserError(path, "there is no pair to draw", "Give pairs.")
@@ -148,15 +137,7 @@ class Sheet:
         models: list[tuple[Integer, Integer]],
         references: Sequence[str],
     ) -> None:
-        """Draw one pair.
-
-        Args:
-            place: index of the block from the top.
-            texts: caption and paraphrase.
-            kind: reason for showing the pair.
-            models: rankings [k] of caption and paraphrase, for base and for tuned.
-            references: paths or URLs of the pool's pictures.
-        """
+        """Draw one pair."""
         top = TITLE + place * self.height
         self.draw.line([(0, top), (self.image.width, top)], fill=OTHER)
         self.write((GAP, top + 7), kind, 15, FAINT)

@@ -18,33 +18,18 @@ EACH = 30
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """All pairs of one benchmark.
+    """All pairs of one benchmark."""
 
-    Args:
-        name: name of the benchmark in the report.
-        pool: description of the pool.
-        references: paths or URLs of the pool's pictures.
-        texts: both wordings of each pair.
-        kinds: kind of rewording of each pair; empty strings if there is only one kind.
-        rankings: rankings of each model, by label.
-    """
-
-    name: str
-    pool: str
-    references: Sequence[str]
-    texts: Sequence[tuple[str, str]]
-    kinds: Sequence[str]
-    rankings: Mapping[str, Rankings]
+    name: str  # name of the benchmark in the report
+    pool: str  # description of the pool
+    references: Sequence[str]  # paths or URLs of the pool's pictures
+    texts: Sequence[tuple[str, str]]  # both wordings of each pair
+    kinds: Sequence[str]  # kind of rewording of each pair; empty strings if there is only one kind
+    rankings: Mapping[str, Rankings]  # rankings of each model, by label
 
 
 def examples_of(benchmark: Benchmark, scores: Mapping[str, Scores], name: str) -> Examples | None:
-    """Return the pairs of a benchmark, or None if it does not rank pictures of a pool.
-
-    Args:
-        benchmark: the benchmark that was run.
-        scores: scores of each model, by label.
-        name: name of the benchmark in the report.
-    """
+    """Return the pairs of a benchmark, or None if it does not rank pictures of a pool."""
     if not isinstance(benchmark, Showing):
         return None
     shown = benchmark.pairs_shown(next(iter(scores.values())))

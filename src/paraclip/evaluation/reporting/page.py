@@ -10,13 +10,7 @@ from paraclip.evaluation.scoring.bootstrap import Interval
 
 
 def report_page(report: Report, pictures: Sequence[str], pages: Sequence[str] = ()) -> str:
-    """The whole page.
-
-    Args:
-        report: all figures.
-        pictures: file names of plots and sheets beside the page.
-        pages: file names of HTML pages of examples.
-    """
+    """The whole page."""
     labels = list(report.models)
     headlines = [
         [f"{section}: {name}", *(cell.replace(" )", ")") for cell in cells)]

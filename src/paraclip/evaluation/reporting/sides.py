@@ -11,15 +11,10 @@ from paraclip.evaluation.reporting.stored import Stored, read_stored
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of the two models compared, as one run or several.
+    """One of the two models compared, as one run or several."""
 
-    Args:
-        label: of the model in its reports.
-        runs: a report for each seed.
-    """
-
-    label: str
-    runs: tuple[Stored, ...]
+    label: str  # of the model in its reports
+    runs: tuple[Stored, ...]  # a report for each seed
 
     @property
     def name(self) -> str:
@@ -30,11 +25,7 @@ class Side:
 
 
 def choose_pairs(config: CompareConfig) -> list[tuple[Side, Side]]:
-    """The models to compare, by the rules of `CompareConfig`.
-
-    Raises:
-        UserError: no report is named, more than two models are, or a report lacks a model.
-    """
+    """The models to compare, by the rules of `CompareConfig`."""
     if not config.reports:
         raise UserError("compare", "no report is named", "Name report.json of an evaluation.")
     if len(config.models) > 2:
@@ -78,11 +69,7 @@ def across_reports(
 
 
 def side(label: str, runs: tuple[Stored, ...]) -> Side:
-    """The model of that label in all these reports.
-
-    Raises:
-        UserError: one has none.
-    """
+    """The model of that label in all these reports."""
     for run in runs:
         if label not in run.report.models:
             hint = f"It has {', '.join(run.report.models)}."

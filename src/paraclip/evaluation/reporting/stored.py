@@ -18,16 +18,11 @@ AGAIN = "Evaluate again."
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """A report and its items.
+    """A report and its items."""
 
-    Args:
-        path: of report.json.
-        report: what it holds.
-        items: arrays of items.npz by name, as `item_arrays` of `run.py` names them.
-    """
-
-    path: Path
-    report: Report
+    path: Path  # of report.json
+    report: Report  # what it holds
+    # arrays of items.npz by name, as `item_arrays` of `run.py` names them
     items: dict[str, NDArray[Any]]
 
     def section(self, name: str) -> Section | None:
@@ -47,11 +42,7 @@ class Stored:
         }
 
     def metric(self, section: str, line: Line, label: str) -> Metric:
-        """One figure of one model as its items.
-
-        Raises:
-            UserError: the items are not there, or the report is older than comparisons.
-        """
+        """One figure of one model as its items."""
         key = f"{section}/{label}/{line.name}"
         if line.statistic not in VALUES:
             what = f"does not say how {line.name} of {section} is made of its items"
@@ -112,10 +103,6 @@ Origin = tuple[Path, Report, Section | None, str]
 
 def differences_in_origin(benchmark: str, origins: Sequence[Origin]) -> tuple[list[str], bool]:
     """Warnings about results that come from other data, precision or versions than the first.
-
-    Args:
-        benchmark: its name.
-        origins: the results compared, each with its file.
 
     Returns:
         sentences, and whether all were scored on the same data and pool (so that items pair).

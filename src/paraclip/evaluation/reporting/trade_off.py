@@ -25,11 +25,6 @@ SIDE = 4.1
 def plot_trade_off(report: Report, base: str, path: Path | str) -> bool:
     """Plot one panel per standard task: its change on the x axis, the change of AO@k on the y axis.
 
-    Args:
-        report: report of any number of models.
-        base: label of the reference model, which is at the origin.
-        path: PNG file to write.
-
     Returns:
         Whether the plot was drawn; it needs AO@k, a standard task and a second model.
     """

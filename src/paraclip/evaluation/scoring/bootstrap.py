@@ -26,17 +26,11 @@ ROUNDING = 1e-12  # a variance below this share of the mean square is rounding, 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % interval.
+    """A value with its 95 % interval."""
 
-    Args:
-        value: value on all items.
-        low: 2.5th percentile of the resamples.
-        high: 97.5th percentile of the resamples.
-    """
-
-    value: float
-    low: float
-    high: float
+    value: float  # value on all items
+    low: float  # 2.5th percentile of the resamples
+    high: float  # 97.5th percentile of the resamples
 
 
 def interval(value: float, resampled: Float) -> Interval:

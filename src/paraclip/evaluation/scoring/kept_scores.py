@@ -32,19 +32,13 @@ CODE = ("data", "evaluation", "language", "models")  # packages whose code deter
 
 @dataclass(frozen=True)
 class Kept:
-    """Scores and how they were computed.
+    """Scores and how they were computed."""
 
-    Args:
-        scores: the scores.
-        made: `time`, `seconds` and `versions` of the computation.
-        from_disk: whether the scores were read from the cache.
-        whole: whether the scores include their arrays.
-    """
-
-    scores: Scores
+    scores: Scores  # the scores
+    # `time`, `seconds` and `versions` of the computation
     made: dict[str, Any] = field(default_factory=dict)
-    from_disk: bool = False
-    whole: bool = True
+    from_disk: bool = False  # whether the scores were read from the cache
+    whole: bool = True  # whether the scores include their arrays
 
 
 def score_once(
@@ -55,26 +49,15 @@ def score_once(
 
 
 def keep_scores(
-    benchmark: Benchmark,
-    model: DualEncoder,
-    folder: Path | None,
-    cache: Path | None = None,
-    weights: str | None = None,
+    benchmark: Benchmark,  # benchmark with its data
+    model: DualEncoder,  # model to score
+    folder: Path | None,  # folder of the cached scores, created if missing; None disables the cache
+    cache: Path | None = None,  # folder of image features
+    weights: str | None = None,  # hash of the model's weights, if known
+    # whether to keep the scores' arrays (rankings); if False, they are always empty
     arrays: bool = True,
 ) -> Kept:
-    """Return the scores of a model from the cache, or compute and cache them.
-
-    Args:
-        benchmark: benchmark with its data.
-        model: model to score.
-        folder: folder of the cached scores, created if missing; None disables the cache.
-        cache: folder of image features.
-        weights: hash of the model's weights, if known.
-        arrays: whether to keep the scores' arrays (rankings); if False, they are always empty.
-
-    Raises:
-        UserError: if the model cannot be scored or the disk is full.
-    """
+    """Return the scores of a model from the cache, or compute and cache them."""
     path = None
     if folder is not None:
         path = folder / f"{benchmark.name}-{key_of(benchmark, model, weights)}.npz"

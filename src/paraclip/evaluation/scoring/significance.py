@@ -16,9 +16,6 @@ def p_value(drawn: Float) -> float:
     count and to the number of resamples, so that the p-value is never 0 (Davison and Hinkley 1997,
     section 4.2). It is below 0.05 if the 95 % percentile interval excludes zero.
 
-    Args:
-        drawn: differences [resamples]; NaN values (undefined) are ignored.
-
     Returns:
         The p-value, 0 to 1; NaN if no resample is finite.
     """

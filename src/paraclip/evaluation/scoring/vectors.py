@@ -37,12 +37,6 @@ class Arithmetic:
 def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, label: str) -> Float:
     """Return the unit vectors of texts, float32 [texts, width].
 
-    Args:
-        model: model whose text tower encodes the texts.
-        texts: texts to encode.
-        how: precision and batch size.
-        label: label of the progress bar.
-
     Raises:
         UserError: if a vector is not finite.
     """
@@ -79,11 +73,7 @@ def image_vectors(
 
 
 def refuse_blind(model: DualEncoder) -> None:
-    """Raise an error early for a model without an image tower.
-
-    Raises:
-        UserError: the error of the model when it receives a picture.
-    """
+    """Raise an error early for a model without an image tower."""
     model.preprocess(Image.new("RGB", (model.image_size, model.image_size)))
 
 

@@ -3,18 +3,23 @@
 Rows are compared with all columns block by block; each block's gradient is taken while the block
 is there, and only the sums stay. Memory: a few blocks of `BLOCK` similarities, and the gradients
 of the vectors, O(B D) for B rows of width D. Processes take shares of the rows.
+
+Rows that share a picture or a text are no negatives of each other. A sparse membership matrix of
+those groups is all that is kept; the pairs of a block of rows are made with the block.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-from paraclip.training.losses.false_negatives import FalseNegatives
-
+Integers = NDArray[np.int64]
 BLOCK = 1 << 22
 """Similarities of one block: 16 MiB in float32."""
 
@@ -55,20 +60,68 @@ LOSSES: dict[str, ContrastiveLoss] = {
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a and b are compared.
+class FalseNegatives:
+    """Which rows share a key."""
+
+    rows: sparse.csr_array  # sparse int8 [B, groups]; above 0 where the row is in the group
+    # the same for what the rows are compared with: [B, groups], and behind them the M hard
+    # negatives of the batch, [B + M, groups]
+    columns: sparse.csr_array
+
+    def among(self, chosen: Tensor, extra: int = 0) -> "FalseNegatives":
+        """The same for some of the rows [N]; the last `extra` columns stay behind them."""
+        places = chosen.cpu().numpy()
+        behind = np.arange(self.columns.shape[0] - extra, self.columns.shape[0])
+        return FalseNegatives(self.rows[places], self.columns[np.concatenate([places, behind])])
+
+    def pairs(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """False negatives of the rows from `start` to `stop`: int64 row - start, and column."""
+        found = (self.rows[start:stop] @ self.columns.T).tocoo()
+        row, column = found.row.astype(np.int64), found.col.astype(np.int64)
+        others = row + start != column  # the diagonal is the positives
+        return torch.from_numpy(row[others]), torch.from_numpy(column[others])
+
+    def dense(self) -> Tensor:
+        """Bool [B, columns], for small batches only."""
+        mask = torch.zeros(self.rows.shape[0], self.columns.shape[0], dtype=torch.bool)
+        mask[self.pairs(0, len(mask))] = True
+        return mask
+
+
+def false_negatives(keys: Integers, negatives: Integers | None = None) -> FalseNegatives | None:
+    """Which rows share any key: the same picture, or the same text on either side.
 
     Args:
-        kind: name of the loss in `LOSSES`.
-        false_negatives: pairs that leave the denominators, or None.
-        share: (k, n) computes the k-th of n shares of the rows; the shares' losses sum up.
-        negatives_back: whether b, too, is compared with the hard negatives.
-    """
+        keys: int64 [kinds, B]; image keys and text keys must not overlap.
+        negatives: int64 [M], the keys of the batch's hard negatives.
 
-    kind: str = "info_nce"
-    false_negatives: FalseNegatives | None = None
+    Returns:
+        None where no two rows share anything.
+    """
+    kinds, count = keys.shape
+    behind = np.zeros(0, dtype=np.int64) if negatives is None else negatives
+    every = np.concatenate([keys.ravel(), behind])
+    place = np.concatenate([np.tile(np.arange(count), kinds), count + np.arange(len(behind))])
+    entries = np.unique(np.stack([every, place]), axis=1)  # a row may have a key twice
+    _, group, counts = np.unique(entries[0], return_inverse=True, return_counts=True)
+    shared = (counts > 1)[group]
+    if not shared.any():
+        return None
+    ones = np.ones(int(shared.sum()), dtype=np.int8)
+    shape = (count + len(behind), len(counts))
+    columns = sparse.csr_array((ones, (entries[1][shared], group[shared])), shape=shape)
+    return FalseNegatives(columns[:count], columns)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a and b are compared."""
+
+    kind: str = "info_nce"  # name of the loss in `LOSSES`
+    false_negatives: FalseNegatives | None = None  # pairs that leave the denominators, or None
+    # (k, n) computes the k-th of n shares of the rows; the shares' losses sum up
     share: tuple[int, int] = (0, 1)
-    negatives_back: bool = False
+    negatives_back: bool = False  # whether b, too, is compared with the hard negatives
 
     def blocks(self, rows: int, columns: int) -> Iterator[tuple[int, int]]:
         """Start and stop of each block of this share of the rows."""
@@ -81,15 +134,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class LogitScaling:
-    """What turns a cosine into a logit.
+    """What turns a cosine into a logit."""
 
-    Args:
-        scale: inverse temperature, a scalar.
-        bias: added to it, a scalar; the sigmoid loss has one.
-    """
-
-    scale: Tensor
-    bias: Tensor | None = None
+    scale: Tensor  # inverse temperature, a scalar
+    bias: Tensor | None = None  # added to it, a scalar; the sigmoid loss has one
 
 
 def contrast(

@@ -4,19 +4,23 @@ Pure functions of vectors: how the vectors were computed (one pass, chunks, seve
 does not matter here.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paraclip.training.config import TrainOptions
-from paraclip.training.losses.contrast import LogitScaling, Plan, contrast
-from paraclip.training.losses.false_negatives import FalseNegatives
-from paraclip.training.recipes import with_recipe
+from paraclip.models.encoder import DualEncoder
+from paraclip.training.losses.contrast import LOSSES, FalseNegatives, LogitScaling, Plan, contrast
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
+ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
+MOST_SCALE = math.log(100.0)
+TEMPERATURE_RATE = 1e-3
+"""Peak rate of learned temperatures and biases: single numbers, which the towers' rate would
+leave where they are."""
 
 
 def info_nce(a: Tensor, b: Tensor, scale: Tensor, false_negatives: Tensor | None = None) -> Tensor:
@@ -50,23 +54,16 @@ def info_nce(a: Tensor, b: Tensor, scale: Tensor, false_negatives: Tensor | None
 
 @dataclass(frozen=True)
 class Objective:
-    """Which losses are taken, on which texts, how warm.
+    """Which losses are taken, on which texts, how warm."""
 
-    Args:
-        weights: of L1, L2, L3; a loss of weight 0 is not computed.
-        image_loss_on: the texts that L1 ties to the picture.
-        scales: inverse temperature of L1, L2, L3, None for the model's own.
-        learn_scales: whether L2 and L3 each learn their own, from there on.
-        kind: name of the contrastive loss in `contrast.LOSSES`.
-        hard_negatives: whether rows bring a text that must not be found.
-    """
-
+    # of L1, L2, L3; a loss of weight 0 is not computed
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    image_loss_on: tuple[str, ...] = (PARAPHRASE_2,)
+    image_loss_on: tuple[str, ...] = (PARAPHRASE_2,)  # the texts that L1 ties to the picture
+    # inverse temperature of L1, L2, L3, None for the model's own
     scales: tuple[float | None, float | None, float | None] = (None, None, None)
-    learn_scales: bool = False
-    kind: str = "info_nce"
-    hard_negatives: bool = False
+    learn_scales: bool = False  # whether L2 and L3 each learn their own, from there on
+    kind: str = "info_nce"  # name of the contrastive loss in `contrast.LOSSES`
+    hard_negatives: bool = False  # whether rows bring a text that must not be found
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -74,7 +71,7 @@ class Objective:
         needed = set(self.image_loss_on) if self.weights[0] else set()
         needed |= {CAPTION, PARAPHRASE_1} if self.weights[1] else set()
         needed |= {PARAPHRASE_1, PARAPHRASE_2} if self.weights[2] else set()
-        return tuple(name for name in (CAPTION, PARAPHRASE_1, PARAPHRASE_2) if name in needed)
+        return tuple(name for name in ALL_TEXTS if name in needed)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -86,75 +83,46 @@ CAPTIONS_ONLY = Objective(weights=(1.0, 0.0, 0.0), image_loss_on=(CAPTION,))
 """L1 on the original captions: what `align` and the control train on."""
 
 
-def objective_of(options: TrainOptions) -> Objective:
-    """The losses that the options ask for."""
-    if options.control:
-        return replace(CAPTIONS_ONLY, kind=options.loss)
-    options = with_recipe(options)
-    weights: tuple[float, float, float] = options.weights
-    tied: tuple[str, ...] = options.image_loss_on or ()
-    if options.one_step:
-        weights = (weights[0], weights[1], 0.0)
-        tied = tuple(PARAPHRASE_1 if name == PARAPHRASE_2 else name for name in tied)
-    warm = [options.l2_temperature, options.l3_temperature]
-    second, third = (
-        1 / own if own else None for own in (t or options.text_temperature for t in warm)
-    )
-    return Objective(
-        weights, tuple(dict.fromkeys(tied)), (None, second, third), options.learn_text_temperature,
-        options.loss, options.negatives is not None,
-    )  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Rows:
-    """Which rows of a batch take part in what.
+    """Which rows of a batch take part in what."""
 
-    Args:
-        with_image: int64 [K], the rows that have a picture; only they take part in L1.
-        reworded_1: int64 [.], rows whose paraphrase_1 differs from the caption; the others have
-            nothing to learn in L2, their two vectors being one.
-        reworded_2: int64 [.], rows whose paraphrase_2 differs from paraphrase_1, for L3.
-        false_negatives: which rows share a picture or a text and so are no negatives of each other;
-            None where no two rows do.
-    """
-
-    with_image: Tensor
+    with_image: Tensor  # int64 [K], the rows that have a picture; only they take part in L1
+    # int64 [.], rows whose paraphrase_1 differs from the caption; the others have nothing to learn
+    # in L2, their two vectors being one
     reworded_1: Tensor
-    reworded_2: Tensor
+    reworded_2: Tensor  # int64 [.], rows whose paraphrase_2 differs from paraphrase_1, for L3
+    # which rows share a picture or a text and so are no negatives of each other; None where no two
+    # rows do
     false_negatives: FalseNegatives | None = None
+
+    def to(self, device: torch.device) -> "Rows":
+        """The same on another device; the false negatives stay where they are."""
+        return replace(
+            self,
+            with_image=self.with_image.to(device),
+            reworded_1=self.reworded_1.to(device),
+            reworded_2=self.reworded_2.to(device),
+        )
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors of a batch.
+    """Vectors of a batch."""
 
-    Args:
-        images: unit vectors [K, D] of the rows `Rows.with_image`.
-        texts: unit vectors [B, D] under each of `Objective.texts`.
-        negatives: unit vectors [M, D] of the hard negatives, or None.
-    """
-
-    images: Tensor
-    texts: dict[str, Tensor]
-    negatives: Tensor | None = None
+    images: Tensor  # unit vectors [K, D] of the rows `Rows.with_image`
+    texts: dict[str, Tensor]  # unit vectors [B, D] under each of `Objective.texts`
+    negatives: Tensor | None = None  # unit vectors [M, D] of the hard negatives, or None
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two sides that a loss ties together.
+    """Two sides that a loss ties together."""
 
-    Args:
-        name: L1, L2 or L3.
-        a: unit vectors [N, D].
-        b: unit vectors [N, D].
-        chosen: int64 [N], which rows of the batch they are.
-    """
-
-    name: str
-    a: Tensor
-    b: Tensor
-    chosen: Tensor
+    name: str  # L1, L2 or L3
+    a: Tensor  # unit vectors [N, D]
+    b: Tensor  # unit vectors [N, D]
+    chosen: Tensor  # int64 [N], which rows of the batch they are
 
 
 def pairs_of(vectors: Vectors, rows: Rows, objective: Objective) -> Iterator[Pair]:
@@ -173,21 +141,14 @@ def pairs_of(vectors: Vectors, rows: Rows, objective: Objective) -> Iterator[Pai
 
 
 def three_losses(
-    vectors: Vectors,
-    scaling_of: Callable[[str], LogitScaling],
-    rows: Rows,
-    objective: Objective,
+    vectors: Vectors,  # of all rows
+    scaling_of: Callable[[str], LogitScaling],  # from L1, L2 or L3 to inverse temperature and bias
+    rows: Rows,  # which rows take part in which loss
+    objective: Objective,  # which losses are wanted
+    # (k, n) for the k-th of n parts of each loss; the parts sum up to it
     share: tuple[int, int] = (0, 1),
 ) -> dict[str, Tensor]:
-    """L1, L2 and L3 of a batch, each a scalar, those of weight 0 left out.
-
-    Args:
-        vectors: of all rows.
-        scaling_of: from L1, L2 or L3 to inverse temperature and bias.
-        rows: which rows take part in which loss.
-        objective: which losses are wanted.
-        share: (k, n) for the k-th of n parts of each loss; the parts sum up to it.
-    """
+    """L1, L2 and L3 of a batch, each a scalar, those of weight 0 left out."""
     negatives = vectors.negatives
     extra = 0 if negatives is None else len(negatives)
     found: dict[str, list[Tensor]] = {}
@@ -203,3 +164,70 @@ def weighted_sum(losses: dict[str, Tensor], objective: Objective) -> Tensor:
     """w1·L1 + w2·L2 + w3·L3, a scalar."""
     weight = dict(zip(("L1", "L2", "L3"), objective.weights, strict=True))
     return torch.stack([weight[name] * loss for name, loss in losses.items()]).sum()
+
+
+class Temperatures(nn.Module):
+    """Inverse temperature and bias of L1, L2 and L3: the model's, fixed, or learned for the loss.
+
+    What is learned here serves training only and stays out of the checkpoint.
+
+    Args:
+        model: whose temperature all losses take that have none of their own; L1 always does.
+        objective: says which have, and whether the loss needs biases.
+    """
+
+    def __init__(self, model: DualEncoder, objective: Objective) -> None:
+        super().__init__()
+        self.of_model = [model.logit_scale]  # in a list: it stays the model's parameter
+        self.most_scale = max(MOST_SCALE, float(model.logit_scale.detach()))
+        self.logs, self.biases = nn.ParameterDict(), nn.ParameterDict()
+        for name, scale in zip(("L1", "L2", "L3"), objective.scales, strict=True):
+            if name not in objective.names:
+                continue
+            start = float(model.logit_scale.detach()) if scale is None else math.log(scale)
+            learned = objective.learn_scales and name != "L1"
+            if scale is not None or learned:
+                self.logs[name] = number(model, start, learned)
+            if LOSSES[objective.kind].biased:
+                self.biases[name] = number(model, 0.0, True)
+
+    def forward(self, name: str) -> LogitScaling:
+        """Of L1, L2 or L3."""
+        log = self.logs[name] if name in self.logs else self.of_model[0]
+        return LogitScaling(log.exp(), self.biases.get(name))
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """No inverse temperature is learned above 100, or above the base's own; fixed ones stay.
+
+        CLIP stops at 100. SigLIP's own is 117, which a first step must not throw away.
+        """
+        for log in (*self.of_model, *self.logs.values()):
+            if log.requires_grad:
+                log.clamp_(max=self.most_scale)
+
+    @torch.no_grad()
+    def start_biases(self, pairs: Iterable[Pair], batch_size: int) -> None:
+        """Set each bias such that a mean negative has the odds 1 : B of being a positive.
+
+        SigLIP's own start, -10, says so of unrelated vectors at its first temperature; the
+        vectors of a tuned CLIP are neither unrelated nor so warm.
+        """
+        sums: dict[str, list[Tensor]] = {}
+        for pair in pairs:
+            if pair.name in self.biases and len(pair.a) > 1:
+                sums.setdefault(pair.name, []).append(mean_of_negatives(pair.a, pair.b))
+        for name, cosines in sums.items():
+            logit = self(name).scale * torch.stack(cosines).mean()
+            self.biases[name].copy_(-math.log(batch_size) - logit)
+
+
+def number(model: DualEncoder, value: float, learned: bool) -> nn.Parameter:
+    """A parameter of one number, of the model's dtype and device."""
+    return nn.Parameter(model.logit_scale.detach().new_tensor(value), requires_grad=learned)
+
+
+def mean_of_negatives(a: Tensor, b: Tensor) -> Tensor:
+    """Mean cosine of a_i and b_j over i and j that differ, without any [N, N]."""
+    count = len(a)
+    return (a.sum(0) @ b.sum(0) - (a * b).sum()) / (count * (count - 1))
