@@ -137,7 +137,7 @@ def test_the_markdown_begins_with_the_headlines_and_folds_the_rest_away(
     assert "| sts: STS mean of 2 |" in first and "TOT micro" not in first
     assert "In brackets: difference from base; * its 95 % interval excludes 0." in first
     text = section_page(report.sections[2], list(report.models))
-    shown, folded = text.split("<details><summary>3 further figures</summary>\n\n|")
+    shown, folded = text.split("<details><summary>5 further figures</summary>\n\n|")
     assert "| TOT |" in shown and "| TOT micro |" not in shown
     assert "| TOT micro |" in folded and folded.endswith("\n\n</details>")
 

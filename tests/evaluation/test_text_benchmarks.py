@@ -140,7 +140,8 @@ def test_tot_by_hand(tmp_path: Path) -> None:
     scores = benchmark.score(ColourEncoder(noise=0.2), None)
     found = {metric.name: metric.value() for metric in scores.metrics}
     assert found == pytest.approx({
-        "TOT": (3 / 4 + 1) / 2, "TOT micro": 4 / 5, "TOT replace_att": 3 / 4, "TOT swap_obj": 1,
+        "TOT": (3 / 4 + 1) / 2, "TOT micro": 4 / 5, "TOT Replace": 3 / 4, "TOT Swap": 1,
+        "TOT replace_att": 3 / 4, "TOT swap_obj": 1,
     })  # fmt: skip
 
 
