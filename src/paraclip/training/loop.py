@@ -85,8 +85,7 @@ def align(
 
 def fit(task: Task, out: Path, problems: Problems) -> Path:
     """Train, or resume where a killed run stopped; a finished run is returned at once."""
-    model = task.model
-    train_only(model, task.parts, task.options.freeze_temperature)
+    train_only(task.model, task.parts, task.options.freeze_temperature)
     set_dropout(task.parts, task.options.dropout)
     identity = identity_of(task)
     processes = this_process()
@@ -97,7 +96,7 @@ def fit(task: Task, out: Path, problems: Problems) -> Path:
             open_run(folder, identity, task.settings.fresh)
         if processes.from_first(folder.finished()):
             notice(f"{out} is finished already; --fresh starts it over")
-            copy_weights(merge_adapters(model), folder.last)
+            copy_weights(merge_adapters(task.model), folder.last)
         else:
             fit_in(folder, task, identity)
         if processes.first and problems.count:

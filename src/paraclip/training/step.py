@@ -155,7 +155,6 @@ def backward(sides: Sequence[Side], loss_of: Callable[..., Tensor]) -> None:
     their gradients; B x B similarities never exist at once (`losses/contrast.py`).
 
     Args:
-        sides: the two sides of a batch.
         loss_of: from each side's vectors [its rows, D], in the order of its micro-batches, to a
             scalar. What it holds itself (the temperature) gets its gradient as well.
     """
@@ -171,17 +170,13 @@ def backward(sides: Sequence[Side], loss_of: Callable[..., Tensor]) -> None:
 
 
 def gathered(
-    batch: Batch, texts: Tensor, images: Tensor, names: Sequence[str], processes: Processes
+    batch: Batch,  # this process's part
+    texts: Tensor,  # its text vectors [T * b + m, D], chunk after chunk
+    images: Tensor,  # its image vectors [k, D]
+    names: Sequence[str],  # of the T texts
+    processes: Processes,  # that hold the other parts
 ) -> Vectors:
-    """The vectors of the whole batch, from those of every process's part.
-
-    Args:
-        batch: this process's part.
-        texts: its text vectors [T * b + m, D], chunk after chunk.
-        images: its image vectors [k, D].
-        names: of the T texts.
-        processes: that hold the other parts.
-    """
+    """The vectors of the whole batch, from those of every process's part."""
     kinds, sizes = len(names), batch.sizes
     ordered = texts.index_select(0, batch.restore)  # [T * b + m, D]
     own = ordered[: kinds * batch.size].view(kinds, batch.size, -1)  # [T, b, D]
