@@ -90,15 +90,15 @@ class Part(Study):
     patterns: Sequence[str]
 
     def unfinished(self) -> Iterator[tuple[int, Cell]]:
-        """Wanted cells that are not finished, with their numbers."""
-        for number, cell in super().unfinished():
-            if self.is_wanted(cell):
-                yield number, cell
+        """Wanted cells that are not finished, with their numbers, in the order of the patterns."""
+        left = {cell: number for number, cell in super().unfinished()}
+        for pattern in self.patterns:
+            for cell in [one for one in left if self.is_named(one, pattern)]:
+                yield left.pop(cell), cell
 
-    def is_wanted(self, cell: Cell) -> bool:
-        """Whether a pattern names the cell."""
-        name = cell_name(self.base, self.plan.grid, cell)
-        return any(fnmatch(name, pattern) for pattern in self.patterns)
+    def is_named(self, cell: Cell, pattern: str) -> bool:
+        """Whether the pattern fits the cell's name."""
+        return fnmatch(cell_name(self.base, self.plan.grid, cell), pattern)
 
     def write(self) -> None:
         """Nothing after each cell: the tables are made once, at the end."""
