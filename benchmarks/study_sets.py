@@ -27,10 +27,11 @@ from paraclip.evaluation.benchmarks.sugar_crepe_pp import (
     read_subset,
 )
 from paraclip.evaluation.benchmarks.variations import Variations
+from paraclip.evaluation.benchmarks.zero_shot import ZeroShot
 from paraclip.evaluation.inputs.pairs import Pairs, read_pairs
 from paraclip.evaluation.inputs.pool import Pool, read_names, read_pool
 from paraclip.evaluation.inputs.wordings import KINDS, read_wordings
-from paraclip.evaluation.inputs.zero_shot_data import load_imagenet
+from paraclip.evaluation.inputs.zero_shot_data import load_imagenet, simple_templates
 from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.files import file_hash, text_hash
 
@@ -65,7 +66,7 @@ def report_sets(data: Path) -> list[Benchmark]:
         load_coco_order(data, HOW),
         Variations("variations", wordings, pool, how=HOW),
         retrieval(data, "test"),
-        load_imagenet(data, HOW),
+        zero_shot(data),
     ]
 
 
@@ -148,6 +149,13 @@ def sts_development(data: Path) -> Task:
     """The development set of STS-B."""
     file = data / "sts" / "STS" / "STSBenchmark" / "sts-dev.csv"
     return Task("STS-B dev", tuple(read_columns(file, *LAYOUTS["STS-B"])), file_hash(file))
+
+
+def zero_shot(data: Path) -> ZeroShot:
+    """Zero-shot classification of the ImageNet sample with the seven templates of open_clip."""
+    shown = load_imagenet(data, HOW).shown
+    few = replace(shown, templates=simple_templates(), made_of="open_clip's short list")
+    return ZeroShot("imagenet", few, HOW)
 
 
 def retrieval(data: Path, split: str) -> ImageTextRetrieval:
