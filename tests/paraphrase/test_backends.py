@@ -16,7 +16,8 @@ from paraclip.paraphrase.backends.client import http
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend, may_pass, tokens_used
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
-from paraclip.paraphrase.run import generate_from_source, settings_of
+from paraclip.paraphrase.run import generate_from_source
+from paraclip.paraphrase.settings import settings_of
 
 KEY = "sk-secret-key"
 ASKED = Prompt(messages=({"role": "user", "content": "a dog runs"},))

@@ -4,27 +4,50 @@ from collections import Counter
 
 from paraclip.errors import printable
 from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
+from paraclip.paraphrase.estimate import Estimate
+from paraclip.paraphrase.money import dollars
 from paraclip.paraphrase.negatives import NEGATIVE_KINDS, write_negatives
 from paraclip.paraphrase.outputs import Summary
-from paraclip.paraphrase.run import generate_from_source
+from paraclip.paraphrase.run import estimate_from_source, generate_from_source
 
 
-def generate_command(config: GenerateConfig) -> Summary:
-    """Generate triples and print the counts.
+def generate_command(config: GenerateConfig) -> Summary | Estimate:
+    """Generate triples and print the counts, or with --dry-run the estimate.
 
     Raises:
         UserError: `generate_from_source` raised it, or no caption got an answer.
     """
+    if config.dry_run:
+        estimate = estimate_from_source(config)
+        print(printable_lines(estimate.table()))
+        return estimate
     generation = generate_from_source(config)
     summary, problems = generation.summary, generation.problems
     print(summary.table())
     print(printable(f"{summary.kept:,} triples in {generation.triples}"))
+    print(cost_line(summary))
+    if summary.stopped:
+        print(
+            f"{summary.stopped} stopped the run; the same command without it goes through the rest."
+        )
     if problems.count:
         print(problems.summary())
     if summary.failed:
         print(f"{summary.failed:,} captions got no answer: the same command asks them again.")
     generation.check()
     return summary
+
+
+def cost_line(summary: Summary) -> str:
+    """Tokens and dollars of a run."""
+    spent = summary.spent
+    tokens = f"{spent['prompt_tokens']:,} + {spent['answer_tokens']:,} tokens"
+    return f"{tokens}, cost {dollars(spent['dollars'])}"
+
+
+def printable_lines(text: str) -> str:
+    """The text with control characters escaped, but for line ends."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def negatives_command(config: NegativesConfig) -> None:

@@ -118,6 +118,21 @@ class GenerateConfig(Checked):
     tokens_per_minute: Annotated[float, Ge(1), Le(10**12)] | None = None
     """Most tokens a minute, of prompts and answers together. Default: no limit."""
 
+    prices: tuple[Annotated[float, Ge(0)], Annotated[float, Ge(0)]] | None = None
+    """Dollars for a million tokens of prompts, and of answers. Default: those of genai-prices for
+    the vendor's address and model; for other servers unknown."""
+
+    max_cost: Annotated[float, Ge(0)] | None = None
+    """Dollars at which the run stops, earlier runs with the same log included. Questions in flight
+    are still paid."""
+
+    max_rows: Count | None = None
+    """Number of triples at which the run stops."""
+
+    dry_run: bool = False
+    """Ask only 32 captions, and estimate tokens, cost and time of all. Their answers go to the log
+    and are not asked again."""
+
     timeout: Annotated[float, Ge(0.001), Le(86_400)] = 60.0
     """Longest time from a request to the last byte of its answer, in seconds."""
 

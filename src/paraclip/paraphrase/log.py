@@ -37,6 +37,9 @@ class AnswerLog:
         settings: JSON-able; decide the answers, and must equal those in the log.
         fresh: delete the answers in the log.
 
+    Attributes:
+        tokens: of prompts and of answers that earlier runs logged.
+
     Raises:
         UserError: the file is not a log (it stays unchanged), the settings differ from the log's,
             another run is writing it, or it cannot be written.
@@ -45,6 +48,7 @@ class AnswerLog:
     def __init__(self, path: Path, settings: dict[str, Any], fresh: bool = False) -> None:
         self.path = path
         self._keys, self._offsets = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
+        self.tokens = [0, 0]
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             check_input(path)
@@ -96,6 +100,9 @@ class AnswerLog:
             if entry is not None:
                 keys.append(int(entry["key"], 16))
                 offsets.append(offset)
+                self.tokens = [
+                    one + more for one, more in zip(self.tokens, tokens_in(entry), strict=True)
+                ]
             offset += len(line)
         self._keys, self._offsets = sorted_pair(keys, offsets)
 
@@ -166,6 +173,14 @@ def entry_of(line: bytes) -> dict[str, Any] | None:
     if not isinstance(key, str) or not isinstance(answers, list):
         return None
     return entry if KEY.fullmatch(key) and all(map(is_answer, answers)) else None
+
+
+def tokens_in(entry: dict[str, Any]) -> list[int]:
+    """Tokens of prompt and answers of an entry; zeros where it has none, or damaged ones."""
+    tokens = entry.get("tokens")
+    if not isinstance(tokens, list) or [type(count) for count in tokens] != [int, int]:
+        return [0, 0]
+    return tokens if min(tokens) >= 0 else [0, 0]
 
 
 def is_answer(value: Any) -> bool:

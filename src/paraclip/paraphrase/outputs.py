@@ -41,6 +41,8 @@ class Summary:
         reused_answers: questions that an earlier run had answered.
         generator: name and settings of the generator.
         diversity: measures of a sample of the kept triples (`diversity.py`).
+        spent: tokens and dollars, earlier runs with the same log included.
+        stopped: the option that ended the run early, such as --max-cost.
         sample: that sample.
     """
 
@@ -53,6 +55,8 @@ class Summary:
     reused_answers: int = 0
     generator: str = ""
     diversity: dict[str, Any] = field(default_factory=dict)
+    spent: dict[str, Any] = field(default_factory=dict)
+    stopped: str = ""
     sample: Reservoir = field(default_factory=Reservoir, repr=False, compare=False)
 
     def count(self, outcome: Outcome) -> None:

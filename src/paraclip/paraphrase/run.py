@@ -5,8 +5,8 @@ import json
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,17 @@ from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, read_captions
 from paraclip.data.triples import TEXTS, read_provenance, write_triples
 from paraclip.errors import UserError, nearest
-from paraclip.files import text_hash, write_text
+from paraclip.files import write_text
 from paraclip.paraphrase.backends import Backend, check_backend, make_backend
 from paraclip.paraphrase.card import card_of
 from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
 from paraclip.paraphrase.diversity import diversity_of
+from paraclip.paraphrase.estimate import Estimate, estimate, meter_of
 from paraclip.paraphrase.filters.duplicates import NearDuplicates
 from paraclip.paraphrase.filters.judge import REASONS, Judge
 from paraclip.paraphrase.filters.worker import judging
 from paraclip.paraphrase.log import AnswerLog
+from paraclip.paraphrase.money import Meter
 from paraclip.paraphrase.outputs import (
     CARD,
     FAILED,
@@ -41,10 +43,11 @@ from paraclip.paraphrase.outputs import (
     refuse_inputs,
     summary_of,
 )
-from paraclip.paraphrase.prompts import make_prompt
+from paraclip.paraphrase.panel import Panel
+from paraclip.paraphrase.settings import answer_settings, settings_of
 from paraclip.paraphrase.steps import KeptTriple, Outcome, Paraphraser, Rejected
-from paraclip.progress import bar, track
-from paraclip.provenance import provenance, without_secrets
+from paraclip.progress import track
+from paraclip.provenance import provenance
 
 AHEAD = 3  # captions in progress for each question in progress: others are judged meanwhile
 MOST_WAITING = 10_000  # outcomes in memory that wait for slower captions before them
@@ -104,6 +107,20 @@ def generate_from_source(
     if config.jsonl:
         write_triples(out / JSONL, pq.read_table(triples), read_provenance(triples))
     return Generation(triples, summary, problems)
+
+
+def estimate_from_source(config: GenerateConfig) -> Estimate:
+    """What the run would take, from a sample; asks the sample and writes only the log.
+
+    Raises:
+        UserError: as `generate_from_source`.
+    """
+    check_backend(config.backend)
+    check_generate_options(config)
+    refuse_inputs(find_files(config.source), Path(config.out))
+    total, _ = count_captions(config)
+    captions = source_captions(config, Problems(config.max_broken))
+    return asyncio.run(estimate(captions, total, config))
 
 
 def count_captions(config: GenerateConfig) -> tuple[int, int]:
@@ -191,7 +208,9 @@ async def generate_async(
     check_generate_options(config)
     refuse_foreign(out)
     backend = backend or make_backend(config)
+    meter = meter_of(config, backend)
     log = AnswerLog(out / LOG, answer_settings(config, backend), config.fresh)
+    meter.tokens = list(log.tokens)
     summary = Summary(generator=backend.generator, reused_answers=len(log))
     record = provenance(
         generator=backend.generator, licence=config.terms, settings=settings_of(config)
@@ -200,15 +219,18 @@ async def generate_async(
     try:
         await backend.start()
         async with judging(config.filter_limits, judge, apart=not config.builtin) as desks:
-            work = Paraphraser(config, backend, log, desks)
-            outcomes = in_order(captions, work, window)
+            work = Paraphraser(config, backend, log, desks, meter)
+            outcomes = in_order(takewhile(lambda _: not meter.spent, captions), work, window)
             duplicates = NearDuplicates() if config.drop_near_duplicates else None
-            await write_outcomes(outcomes, out, record, total, summary, duplicates)
+            with Panel(summary, meter, total) as panel:
+                await write_outcomes(outcomes, out, record, panel, duplicates, config.max_rows)
     finally:
         log.close()
         await backend.close()
     summary.check()
     summary.diversity = diversity_of(summary.sample.rows)
+    summary.spent = meter.as_dict()
+    summary.stopped = stopped_by(summary, meter, config)
     write_summary(out, summary, config)
     return summary
 
@@ -217,19 +239,27 @@ async def write_outcomes(
     outcomes: AsyncGenerator[Outcome, None],
     out: Path,
     record: dict[str, Any],
-    total: int | None,
-    summary: Summary,
+    panel: Panel,
     duplicates: NearDuplicates | None = None,
+    most: int | None = None,
 ) -> None:
-    """Write and count the outcomes, with a progress bar."""
-    progress = bar("paraphrasing", total, "caption")
+    """Write and count the outcomes until `most` triples are kept, and show the counts."""
     async with aclosing(outcomes):
-        with open_outputs(out, record) as writers, progress:
+        with open_outputs(out, record) as writers:
             async for outcome in outcomes:
                 outcome = without_near_duplicate(outcome, duplicates)
                 writers.write(outcome)
-                summary.count(outcome)
-                progress.update()
+                panel.summary.count(outcome)
+                panel.update()
+                if panel.summary.kept == most:
+                    break
+
+
+def stopped_by(summary: Summary, meter: Meter, config: GenerateConfig) -> str:
+    """The option that ended the run before its input did, or nothing."""
+    if meter.spent:
+        return "--max-cost"
+    return "--max-rows" if summary.kept == config.max_rows else ""
 
 
 def without_near_duplicate(outcome: Outcome, duplicates: NearDuplicates | None) -> Outcome:
@@ -265,32 +295,6 @@ async def in_order(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def answer_settings(config: GenerateConfig, backend: Backend) -> dict[str, Any]:
-    """What decides the answers, and therefore must not change while a log grows.
-
-    The filters' limits are not included: other limits only judge the same answers again.
-    """
-    prompts = [make_prompt(config.prompt_style, step, "{text}").as_text() for step in (1, 2)]
-    return {
-        "generator": backend.generator,
-        "style": config.prompt_style,
-        "prompts": text_hash("".join(prompts)),
-        "candidates": config.drawn,
-        "max_tokens": config.max_tokens,
-        **backend.identity,
-    }
-
-
-def settings_of(config: GenerateConfig) -> dict[str, Any]:
-    """All options, JSON-able, for the provenance, without passwords of addresses."""
-    return asdict(config) | {
-        "source": without_secrets(str(config.source)),
-        "out": str(config.out),
-        "base_url": config.base_url and without_secrets(config.base_url),
-        "filter_limits": asdict(config.filter_limits),
-    }
 
 
 def write_summary(out: Path, summary: Summary, config: GenerateConfig) -> None:

@@ -17,6 +17,7 @@ from paraclip.paraphrase.filters.desk import JudgingDesks
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.filters.unsafe import is_unsafe
 from paraclip.paraphrase.log import AnswerLog
+from paraclip.paraphrase.money import Meter
 from paraclip.paraphrase.prompts import make_prompt
 
 SIMILARITY_MARGIN = 0.08  # cosine; this close to the highest counts as equally similar
@@ -63,12 +64,19 @@ class Paraphraser:
         backend: answers the questions.
         log: earlier answers; new ones are added at once.
         desk: judges the answers.
+        meter: counts tokens; no question is asked once its limit is reached.
     """
 
     def __init__(
-        self, config: GenerateConfig, backend: Backend, log: AnswerLog, desk: JudgingDesks
+        self,
+        config: GenerateConfig,
+        backend: Backend,
+        log: AnswerLog,
+        desk: JudgingDesks,
+        meter: Meter | None = None,
     ) -> None:
         self.config, self.backend, self.log, self.desk = config, backend, log, desk
+        self.meter = meter or Meter()
         self._slots = asyncio.Semaphore(config.most_in_flight)
         self._failures = 0
 
@@ -125,12 +133,15 @@ class Paraphraser:
         if logged is not None:
             return logged
         async with self._slots:
+            if self.meter.spent:
+                raise AnswerError("the limit of --max-cost is reached")
             try:
                 answers = await self.backend.answer(prompt, self.config.drawn)
             except AnswerError as error:
                 self._count_failure(error)
                 raise
         self._failures = 0
+        self.meter.add(answers)
         self.log.add(key, caption_id, step, text, answers)
         return answers
 

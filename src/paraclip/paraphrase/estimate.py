@@ -1,0 +1,120 @@
+"""`--dry-run`: what a run will take, from a sample of its captions.
+
+The sample is asked for real, because neither the length of answers nor the server's speed is known
+otherwise. Its answers go to the run's log, so that the run does not ask them again.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from paraclip.data.captions import Caption
+from paraclip.paraphrase.backends import Answer, Backend, make_backend
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.filters.worker import judging
+from paraclip.paraphrase.log import AnswerLog
+from paraclip.paraphrase.money import Meter, dollars, prices_of
+from paraclip.paraphrase.outputs import LOG, refuse_foreign
+from paraclip.paraphrase.panel import duration
+from paraclip.paraphrase.prompts import Prompt
+from paraclip.paraphrase.settings import answer_settings
+from paraclip.paraphrase.steps import KeptTriple, Paraphraser
+
+SAMPLE = 32  # captions
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What all captions will take, if they are like the sample.
+
+    Args:
+        captions: of the source.
+        sampled: captions that were asked.
+        kept: of these, with a triple.
+        prompt_tokens, answer_tokens: for all captions.
+        dollars: for all captions, or None if the price is unknown.
+        seconds: for all captions, at the speed of the sample, with the filters loaded.
+        source: of the prices.
+    """
+
+    captions: int
+    sampled: int
+    kept: int
+    prompt_tokens: int
+    answer_tokens: int
+    dollars: float | None
+    seconds: float
+    source: str
+
+    def table(self) -> str:
+        """Lines for the terminal."""
+        cost = dollars(self.dollars) + (f" ({self.source})" if self.source else "")
+        return "\n".join(
+            [f"asked {self.sampled:,} of {self.captions:,} captions; kept {self.kept:,}",
+             f"tokens of prompts: about {self.prompt_tokens:,}",
+             f"tokens of answers: about {self.answer_tokens:,}",
+             f"cost: {cost}", f"time: about {duration(self.seconds)}"]
+        )  # fmt: skip
+
+
+async def estimate(
+    captions: Iterable[Caption],
+    total: int,
+    config: GenerateConfig,
+    backend: Backend | None = None,
+    judge: Judge | None = None,
+) -> Estimate:
+    """Ask the first captions and extrapolate; raises UserError as `generate` does."""
+    refuse_foreign(Path(config.out))
+    backend = backend or make_backend(config)
+    meter = meter_of(config, backend)
+    log = AnswerLog(Path(config.out) / LOG, answer_settings(config, backend), config.fresh)
+    sample = list(islice(captions, SAMPLE))
+    seconds: list[float] = []
+    try:
+        await backend.start()
+        async with judging(config.filter_limits, judge, apart=not config.builtin) as desks:
+            work = Paraphraser(config, Stopwatch(backend, seconds), log, desks, meter)
+            outcomes = await asyncio.gather(*map(work.outcome, sample))
+    finally:
+        log.close()
+        await backend.close()
+    factor = total / max(len(sample), 1)
+    tokens = [round(count * factor) for count in meter.tokens]
+    return Estimate(
+        captions=total,
+        sampled=len(sample),
+        kept=sum(isinstance(one, KeptTriple) for one in outcomes),
+        prompt_tokens=tokens[0],
+        answer_tokens=tokens[1],
+        dollars=meter.prices.cost(tokens) if meter.prices else None,
+        seconds=sum(seconds) / config.most_in_flight * factor,
+        source=meter.prices.source if meter.prices else "",
+    )
+
+
+class Stopwatch:
+    """A backend that notes how long each answer took."""
+
+    def __init__(self, backend: Backend, seconds: list[float]) -> None:
+        self._backend, self._seconds = backend, seconds
+        self.generator, self.identity = backend.generator, backend.identity
+        self.start, self.close = backend.start, backend.close
+
+    async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
+        """See `Backend.answer`."""
+        began = time.monotonic()
+        answers = await self._backend.answer(prompt, candidates)
+        self._seconds.append(time.monotonic() - began)
+        return answers
+
+
+def meter_of(config: GenerateConfig, backend: Backend) -> Meter:
+    """A meter with the backend's prices; raises UserError for a cost limit without a price."""
+    url = getattr(backend, "base_url", "")
+    prices = prices_of(getattr(backend, "model", ""), url, config.prices) if url else None
+    return Meter(prices, config.max_cost)

@@ -1,0 +1,107 @@
+"""What a run costs: prices of tokens, tokens used, and the limit that the user sets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from paraclip.errors import UserError
+from paraclip.paraphrase.backends import Answer
+
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Dollars for a million tokens.
+
+    Args:
+        prompt: of prompts.
+        answer: of answers.
+        source: where the figures come from, with their date or version.
+    """
+
+    prompt: float
+    answer: float
+    source: str
+
+    def cost(self, tokens: Sequence[float]) -> float:
+        """Dollars for numbers of prompt and answer tokens."""
+        return (tokens[0] * self.prompt + tokens[1] * self.answer) / MILLION
+
+
+def prices_of(model: str, url: str, given: tuple[float, float] | None) -> Prices | None:
+    """The prices of a model, or None if they are unknown.
+
+    Args:
+        model: its name on the server.
+        url: the server's address; only vendors with an address that genai-prices knows have a
+            price, so that a local server with a vendor's model name has none.
+        given: the user's own prices.
+    """
+    if given is not None:
+        return Prices(*given, "--prices")
+    import genai_prices
+
+    try:
+        usage = genai_prices.Usage(input_tokens=MILLION, output_tokens=MILLION)
+        found = genai_prices.calc_price(usage, model, provider_api_url=url)
+    except LookupError:
+        return None
+    source = f"genai-prices {genai_prices.__version__}"
+    return Prices(float(found.input_price), float(found.output_price), source)
+
+
+@dataclass
+class Meter:
+    """Tokens that a run has used, earlier runs with the same log included.
+
+    Args:
+        prices: None if they are unknown.
+        most: dollars at which no further question is asked, or None.
+        tokens: of prompts and of answers, as the server reports them.
+        answers: questions answered in this run.
+
+    Raises:
+        UserError: there is a limit, but no price.
+    """
+
+    prices: Prices | None = None
+    most: float | None = None
+    tokens: list[int] = field(default_factory=lambda: [0, 0])
+    answers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.most is not None and self.prices is None:
+            hint = "Give the prices of prompts and answers with --prices."
+            raise UserError("--max-cost", "the price of this model is unknown", hint)
+
+    def add(self, answers: Sequence[Answer]) -> None:
+        """Count the answers to one question."""
+        self.answers += 1
+        for answer in answers:
+            self.tokens[0] += answer.tokens[0]
+            self.tokens[1] += answer.tokens[1]
+
+    @property
+    def cost(self) -> float | None:
+        """Dollars so far, or None if the price is unknown."""
+        return None if self.prices is None else self.prices.cost(self.tokens)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the limit is reached."""
+        return self.most is not None and (self.cost or 0.0) >= self.most
+
+    def as_dict(self) -> dict[str, object]:
+        """For summary.json."""
+        return {
+            "prompt_tokens": self.tokens[0], "answer_tokens": self.tokens[1],
+            "dollars": None if self.cost is None else round(self.cost, 6),
+            "prices": self.prices and vars(self.prices),
+        }  # fmt: skip
+
+
+def dollars(cost: float | None) -> str:
+    """A cost for people; an unknown one is called so."""
+    if cost is None:
+        return "unknown"
+    return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"

@@ -1,0 +1,36 @@
+"""Settings of a run: those that decide answers, and all of them for the record."""
+
+from dataclasses import asdict
+from typing import Any
+
+from paraclip.files import text_hash
+from paraclip.paraphrase.backends import Backend
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.prompts import make_prompt
+from paraclip.provenance import without_secrets
+
+
+def answer_settings(config: GenerateConfig, backend: Backend) -> dict[str, Any]:
+    """What decides the answers, and therefore must not change while a log grows.
+
+    The filters' limits are not included: other limits only judge the same answers again.
+    """
+    prompts = [make_prompt(config.prompt_style, step, "{text}").as_text() for step in (1, 2)]
+    return {
+        "generator": backend.generator,
+        "style": config.prompt_style,
+        "prompts": text_hash("".join(prompts)),
+        "candidates": config.drawn,
+        "max_tokens": config.max_tokens,
+        **backend.identity,
+    }
+
+
+def settings_of(config: GenerateConfig) -> dict[str, Any]:
+    """All options, JSON-able, for the provenance, without passwords of addresses."""
+    return asdict(config) | {
+        "source": without_secrets(str(config.source)),
+        "out": str(config.out),
+        "base_url": config.base_url and without_secrets(config.base_url),
+        "filter_limits": asdict(config.filter_limits),
+    }

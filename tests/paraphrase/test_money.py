@@ -1,0 +1,137 @@
+"""Tokens, prices, the cost limit, the estimate and what is shown meanwhile."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_encoder import BagEncoder
+from fake_server import FakeServer, response, rotate
+from generating import captions, fake_config
+
+from paraclip.errors import UserError
+from paraclip.paraphrase.backends import Answer
+from paraclip.paraphrase.command import cost_line
+from paraclip.paraphrase.config import SMALL
+from paraclip.paraphrase.estimate import SAMPLE, estimate
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.log import tokens_in
+from paraclip.paraphrase.money import Meter, Prices, dollars, prices_of
+from paraclip.paraphrase.outputs import Summary
+from paraclip.paraphrase.panel import Panel, duration
+from paraclip.paraphrase.run import generate
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    """Every answer took 100 tokens of prompt and 10 of answer."""
+    with FakeServer() as fake:
+        usage = {"prompt_tokens": 100, "completion_tokens": 10}
+
+        def behave(prompt: str, count: int) -> bytes:
+            return json.dumps(
+                json.loads(response([rotate(prompt)], False)) | {"usage": usage}
+            ).encode()
+
+        fake.behave = behave
+        yield fake
+
+
+def run(url: str, out: Path, count: int = 6, **changed: Any) -> Summary:
+    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+    return generate(captions(count), fake_config(url, out, **changed), out, judge=judge)
+
+
+def test_tokens_and_dollars_are_summed_over_runs(server: FakeServer, tmp_path: Path) -> None:
+    assert run(server.url, tmp_path, 2).spent["prompt_tokens"] == 400
+    summary = run(server.url, tmp_path, 5, prices=(10.0, 100.0))
+    assert summary.spent["prompt_tokens"] == 1000 and summary.spent["answer_tokens"] == 100
+    assert summary.spent["dollars"] == pytest.approx(0.02)
+    noted = json.loads((tmp_path / "summary.json").read_text())
+    assert noted["spent"]["prices"]["source"] == "--prices"
+    assert cost_line(summary) == "1,000 + 100 tokens, cost $0.0200"
+
+
+def test_the_cost_limit_stops_the_run_and_the_next_one_resumes(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    limited = {"prices": (1000.0, 0.0), "max_cost": 1.0}  # a dollar pays ten answers
+    summary = run(server.url, tmp_path, 40, **limited)
+    assert summary.stopped == "--max-cost" and 1.0 <= summary.spent["dollars"] <= 1.4
+    assert summary.captions < 40 and summary.failed
+    assert "--max-cost is reached" in (tmp_path / "failed.jsonl").read_text()
+    before = server.asked.total()
+    assert run(server.url, tmp_path, 40, **limited).spent["dollars"] == summary.spent["dollars"]
+    assert server.asked.total() == before
+    whole = run(server.url, tmp_path, 40)
+    assert whole.kept == 40 and not whole.stopped and server.asked.total() == 80
+
+
+def test_the_row_limit_stops_the_run(server: FakeServer, tmp_path: Path) -> None:
+    summary = run(server.url, tmp_path, 40, max_rows=7)
+    assert summary.kept == summary.captions == 7 and summary.stopped == "--max-rows"
+    assert run(server.url, tmp_path, 40).kept == 40
+
+
+def test_prices() -> None:
+    known = prices_of("gpt-4o-mini", "https://api.openai.com/v1", None)
+    assert known is not None and 0 < known.prompt < known.answer and "genai-prices" in known.source
+    assert prices_of("gpt-4o-mini", "http://localhost:8000/v1", None) is None
+    assert prices_of("no such model", "https://api.openai.com/v1", None) is None
+    given = prices_of("any", "http://localhost", (1.0, 2.0))
+    assert given == Prices(1.0, 2.0, "--prices") and given.cost((10**6, 5 * 10**5)) == 2.0
+
+
+def test_an_unknown_price_is_called_so_and_has_no_limit() -> None:
+    meter = Meter()
+    meter.add([Answer("x", tokens=(5, 6))])
+    assert meter.cost is None and not meter.spent and dollars(meter.cost) == "unknown"
+    with pytest.raises(UserError, match="price of this model is unknown"):
+        Meter(None, 5.0)
+
+
+@pytest.mark.parametrize("bad", [None, 3, [], [1], [1, -1], [1, "2"], [True, 1], [1.5, 2]])
+def test_damaged_tokens_of_a_log_count_nothing(bad: Any) -> None:
+    assert tokens_in({"tokens": bad}) == [0, 0] and tokens_in({"tokens": [1, 2]}) == [1, 2]
+
+
+def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_path: Path) -> None:
+    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+    config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))
+    found = asyncio.run(estimate(captions(320), 320, config, judge=judge))
+    assert (found.sampled, found.kept, found.prompt_tokens) == (SAMPLE, SAMPLE, 320 * 200)
+    assert found.dollars == pytest.approx(320 * 220e-6) and found.seconds > 0
+    assert "$0.0704 (--prices)" in found.table() and server.asked.total() == 2 * SAMPLE
+    assert {path.name for path in tmp_path.iterdir()} == {"answers.jsonl"}
+    assert run(server.url, tmp_path, 40).kept == 40 and server.asked.total() == 80
+
+
+def test_the_panel_shows_cost_and_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PARACLIP_QUIET", "0")
+    meter = Meter(Prices(1.0, 2.0, "x"), tokens=[2_000_000, 500_000])
+    summary = Summary(captions=50, kept=40, failed=1)
+    summary.rejected["step 1: copy"] = 9
+    with Panel(summary, meter, 100) as panel:
+        panel.update()
+        monkeypatch.setattr("paraclip.paraphrase.panel.SECONDS_OF_LINES", 0.0)
+        panel.update()
+        assert panel.table().row_count == len(panel.facts())
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2  # no terminal: plain lines, one by the clock and one at the end
+    for part in ("captions: 50 of 100", "rejected, step 1: copy: 9", "cost so far: $3.00",
+                 "cost projected: $6.00", "time left: 0 min"):  # fmt: skip
+        assert part in lines[0], part
+    assert "cost so far: unknown" in Panel(summary, Meter(), None).line()
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (5, 65, 7265)] == ["0 min 05 s", "1 min 05 s", "2 h 01 min"]
