@@ -12,7 +12,7 @@ ARGS ?=
 # Cells of the study: make study CELLS="a/main/*/0"; see benchmarks/study.py
 CELLS ?= *
 
-.PHONY: demo check test lint study clean chromium postgres
+.PHONY: demo check test lint study clean chromium postgres targets
 demo: $(VENV)/builtin.stamp
 	$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
 
@@ -41,13 +41,17 @@ $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes,crosscheck,benchmarks,tags,search,postgres]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes,crosscheck,benchmarks,tags,search,postgres,export]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@
 
 # Everything that docs/results.md shows of the study; resumable, hours on 2 cores.
 study: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/study.py --cells $(foreach cell,$(CELLS),'$(cell)')
+
+# Environments of the systems that exports are loaded by, for the tests of round trips.
+targets: $(VENV)/dev.stamp
+	PIP_ARGS="$(PIP_ARGS)" $(BIN)/python benchmarks/export_loaders/environments.py
 
 # The page of examples is tested in Chromium; without it (no root, no apt-get) that test is skipped.
 chromium:

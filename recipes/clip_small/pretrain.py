@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from paraclip.api import export
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.inputs.pool import read_names
 from paraclip.files import cache_folder, write_text
-from paraclip.models.checkpoint import export
 from paraclip.models.feature_cache import FeatureCache, identity
 from paraclip.models.hub import IMAGE_PACKAGE, IMAGE_WEIGHTS, wheel_file
 from paraclip.models.loading import load_model
@@ -122,7 +122,7 @@ def pretrain(data: Path, out: Path, options: AlignOptions, config: dict[str, Any
 
 def publish(checkpoint: Path, out: Path, config: dict[str, Any]) -> None:
     """Write a checkpoint as a folder of open_clip."""
-    export(checkpoint, out / "open_clip_model.safetensors")
+    export(checkpoint, out / "open_clip_model.safetensors", force=True)
     content = {"model_cfg": config, "preprocess_cfg": {"size": 224, **PREPROCESSING}}
     write_text(out / "open_clip_config.json", json.dumps(content, indent=2) + "\n")
 

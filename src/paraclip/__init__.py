@@ -16,13 +16,14 @@ if TYPE_CHECKING:
         merge,
         negatives,
         read_captions,
+        swap_check,
         train,
     )
 
 __version__ = "0.1.0"
 __all__ = (
     "UserError", "align", "compare", "evaluate", "export", "generate", "load_model", "merge",
-    "negatives", "read_captions", "train",
+    "negatives", "read_captions", "swap_check", "train",
 )  # fmt: skip
 
 

@@ -17,14 +17,18 @@ from paraclip.evaluation.config import CompareConfig, EvaluateConfig
 from paraclip.evaluation.reporting.compare import Comparison, compare_reports
 from paraclip.evaluation.reporting.report import Report
 from paraclip.evaluation.run import evaluate as evaluate_models
+from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.run import export_model
 from paraclip.files import cache_folder
 from paraclip.merging.merge import merge
-from paraclip.models.checkpoint import export
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
 from paraclip.paraphrase.negatives import write_negatives
 from paraclip.paraphrase.run import generate_from_source
+from paraclip.swap.check import SwapReport
+from paraclip.swap.check import swap_check as compare_index
+from paraclip.swap.config import SwapCheckConfig
 from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
 from paraclip.training.loop import align as align_data
 from paraclip.training.loop import train as train_data
@@ -32,7 +36,7 @@ from paraclip.training.prepare import prepare, prepare_captions
 
 __all__ = (
     "UserError", "align", "compare", "evaluate", "export", "generate", "load_model", "merge",
-    "negatives", "read_captions", "train",
+    "negatives", "read_captions", "swap_check", "train",
 )  # fmt: skip
 
 Model = DualEncoder | Path | str
@@ -160,6 +164,49 @@ def compare(*reports: Path | str, **options: Any) -> list[Comparison]:
         UserError: a report is missing or damaged, or the options do not name two models.
     """
     return compare_reports(CompareConfig(tuple(map(str, reports)), **options))
+
+
+def export(model: Model, out: Path | str, **options: Any) -> Path:
+    """Write a model in the layout that another system loads, with a model card.
+
+    Args:
+        model: a model, the path of a checkpoint, or a model's name.
+        out: folder to write, or a `.safetensors` file for bare weights with open_clip's names.
+        options: of `paraclip export`: `to="hf"` for a format, `target="immich"` for a system
+            (`--for`), `half`, `int8`, `force`, ...
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: the output exists, the checkpoint is damaged or its image tower was trained, or
+            the model does not fit the format or the system.
+    """
+    return export_model(model, out, ExportOptions(**options)).path
+
+
+def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> SwapReport:
+    """Check an index before its text encoder is replaced.
+
+    Args:
+        index: vectors of pictures, as for `paraclip swap-check`.
+        base: made the index.
+        model: would embed the queries.
+        options: of the command, such as `queries="queries.txt"` or `pictures="photos"`.
+
+    Returns:
+        Where the vectors come from, and what happens to the queries.
+
+    Raises:
+        UserError: the models have different image towers, or the index cannot be read.
+    """
+    paths = {name: str(value) for name, value in options.items() if isinstance(value, Path)}
+    names = {
+        role: one.architecture.name if isinstance(one, DualEncoder) else str(one)
+        for role, one in (("base", base), ("model", model))
+    }
+    config = SwapCheckConfig(index=str(index), **{**names, **options, **paths})
+    return compare_index(loaded_model(base), loaded_model(model), config)
 
 
 def split_options(kind: type[Any], options: Mapping[str, Any]) -> tuple[Any, RunSettings]:

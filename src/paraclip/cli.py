@@ -23,11 +23,12 @@ from paraclip.data.config import CaptionsConfig
 from paraclip.doctor.config import CacheConfig, DoctorConfig
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.config import CompareConfig, EvaluateConfig
+from paraclip.exporting.config import ExportConfig
 from paraclip.merging.config import MergeConfig
-from paraclip.models.config import ExportConfig
 from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.search.config import IndexConfig, SearchConfig, ServeConfig
+from paraclip.swap.config import SwapCheckConfig
 from paraclip.training.config import AlignConfig, TrainConfig
 
 
@@ -134,8 +135,13 @@ COMMANDS = {
     ),
     "export": Command(
         ExportConfig,
-        "paraclip.models.command:export_command",
-        "Write a checkpoint as weights that open_clip loads, with a model card.",
+        "paraclip.exporting.command:export_command",
+        "Write a model in the layout that another system loads, with a model card.",
+    ),
+    "swap-check": Command(
+        SwapCheckConfig,
+        "paraclip.swap.command:swap_check_command",
+        "Check an index before its text encoder is replaced: its origin, and your own queries.",
     ),
 }
 

@@ -14,7 +14,7 @@ from tiny_models import TINY_CLIP, tiny_clip
 
 import paraclip
 from paraclip.errors import UserError
-from paraclip.models.checkpoint import export, load_checkpoint, save_model
+from paraclip.models.checkpoint import load_checkpoint, save_model
 from paraclip.training.config import TrainOptions
 from paraclip.training.recipes import check_options
 
@@ -98,7 +98,7 @@ def test_from_nothing_to_the_table(settings: Path, tmp_path: Path, capsys) -> No
     assert (work / "reports" / "tiny" / "report.md").exists()
     tuned = load_checkpoint(work / "models" / "tiny" / "consistent" / "last.safetensors")
     exported = work / "exported" / "tiny_consistent.safetensors"
-    again = export(tuned, tmp_path / "again.safetensors")
+    again = paraclip.export(tuned, tmp_path / "again.safetensors")
     assert exported.stat().st_size > 1000 and again.stat().st_size > 1000
 
 

@@ -76,42 +76,6 @@ def write_weights(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]
     save_tensors(tensors, path, {"format": "pt", "paraclip": json.dumps(header, default=str)})
 
 
-def export(model: DualEncoder | Path | str, out: Path | str, half: bool = False) -> Path:
-    """Write a model's weights for other programs, and a model card beside them.
-
-    An open_clip model gets open_clip's names and is loaded by `open_clip.create_model(NAME,
-    pretrained=FILE)`; other models keep their own.
-
-    Args:
-        model: a model, or the path of a checkpoint, whose header then goes into the card.
-        out: file to write, `.safetensors`.
-        half: write floats in 16 bits.
-
-    Raises:
-        UserError: the checkpoint is missing or broken, or `out` is the checkpoint itself or no
-            `.safetensors`.
-    """
-    out = Path(out)
-    if out.suffix != ".safetensors":
-        raise UserError(out, "is not the name of a safetensors file", "End it in .safetensors.")
-    if isinstance(model, DualEncoder):
-        header = header_of(model, dict(model.state_dict()))
-    else:
-        if out.resolve() == Path(model).resolve():
-            raise UserError(out, "is the checkpoint itself", "Name another file to write.")
-        header, model = read_header(model), load_checkpoint(model)
-    tensors = {
-        model.exported_name(name): value.detach().cpu().contiguous()
-        for name, value in model.state_dict().items()
-    }
-    if half:
-        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-    # The header states no architecture: the tensors have the names of another program.
-    write_weights(tensors, out, {"exported_from": header.get("weights"), "half": half})
-    write_text(out.with_suffix(".md"), model_card(out.name, header))
-    return out
-
-
 def model_card(name: str, header: dict[str, Any]) -> str:
     """The model card in Markdown: what a checkpoint is, its provenance and its terms."""
     architecture = header["architecture"]

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from paraclip.models.untrusted import build_errors, check_config, check_text_fil
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 FOLDER = "local-dir:"
+HUB = "hf-hub:"
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 
 
 def load_model(name: str, device: str = "auto") -> DualEncoder:
@@ -27,8 +32,9 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
         name: one of `mini`; `minilm` (text encoder only); a ParaCLIP checkpoint (`.safetensors`);
             `NAME:TAG`, an architecture of open_clip and a pretrained tag, which is downloaded;
             `NAME:FILE` or `NAME:TAG:FILE`, weights in a local file, the latter with the activation
-            and the preprocessing of that tag; `local-dir:FOLDER`, a folder with
-            `open_clip_config.json` and weights.
+            and the preprocessing of that tag; `local-dir:FOLDER` or the folder alone, with
+            `open_clip_config.json` or a Hugging Face CLIP's `config.json`, and weights;
+            `hf-hub:OWNER/NAME`, such a folder on the Hugging Face hub.
         device: auto, cpu, cuda, cuda:1 or mps.
 
     Raises:
@@ -59,6 +65,11 @@ def named_model(name: str) -> DualEncoder:
         return SentenceModel.from_wheel()
     if name.startswith(FOLDER):
         return from_folder(Path(name.removeprefix(FOLDER)))
+    if name.startswith(HUB):
+        from paraclip.models.hub_folder import downloaded_folder
+
+        repository = name.removeprefix(HUB)
+        return from_folder(downloaded_folder(repository), repository.partition("/")[2])
     if os.path.isdir(name):
         return from_folder(Path(name))
     architecture, colon, weights = name.partition(":")
@@ -92,15 +103,40 @@ def unknown_name(name: str) -> UserError:
     )
 
 
-def from_folder(folder: Path) -> DualEncoder:
-    """A folder with `open_clip_config.json` and weights; the hub is not used."""
-    path = folder / "open_clip_config.json"
-    if not path.is_file():
-        own = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*/*.safetensors"))][:3]
-        hint = f"Name one: {', '.join(map(str, own))}" if own else "Check the path."
-        raise UserError(
-            folder, "is not the folder of a model: it has no open_clip_config.json", hint
-        )
+def from_folder(folder: Path, name: str | None = None) -> DualEncoder:
+    """A folder of open_clip or of a Hugging Face CLIP; what it names on the hub is not fetched.
+
+    Args:
+        folder: with `open_clip_config.json`, or with `config.json` of a `CLIPModel`, and weights.
+        name: of the model; by default that of the folder.
+
+    Raises:
+        UserError: one of them is missing, or they do not fit.
+    """
+    from paraclip.models.hugging_face import (
+        from_hugging_face,
+        is_hugging_face,
+        open_clip_config_of,
+        preprocessing_of_folder,
+    )
+
+    name = name or folder.resolve().name
+    if (folder / OPEN_CLIP_CONFIG).is_file():
+        config, preprocessing = read_open_clip_config(folder / OPEN_CLIP_CONFIG)
+        weights = weights_in(folder, "open_clip_")
+        return build_open_clip(name, config, preprocessing, weights, hub=False)
+    if is_hugging_face(folder):
+        config, preprocessing = open_clip_config_of(folder), preprocessing_of_folder(folder)
+        weights = weights_in(folder, "model", "pytorch_model")
+        return build_open_clip(name, config, preprocessing, weights, False, from_hugging_face)
+    own = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob("*/*.safetensors"))][:3]
+    hint = f"Name one: {', '.join(map(str, own))}" if own else "Check the path."
+    what = f"is not the folder of a model: it has no {OPEN_CLIP_CONFIG}, and no config.json of CLIP"
+    raise UserError(folder, what, hint)
+
+
+def read_open_clip_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Configuration and preprocessing of an open_clip folder; raises UserError if broken."""
     try:
         content = json.loads(read_bounded(path))
         config = content.get("model_cfg", content)
@@ -109,11 +145,25 @@ def from_folder(folder: Path) -> DualEncoder:
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         what = f"is not an open_clip configuration ({error})"
         raise UserError(path, what, "Correct it, or download it again.") from error
+    return config, preprocessing
+
+
+def weights_in(folder: Path, *preferred: str) -> Path:
+    """The file of weights in a folder, safetensors first, and those with a preferred name.
+
+    Raises:
+        UserError: there are none, or they are spread over several files.
+    """
     weights = [file for file in sorted(folder.iterdir()) if file.suffix in SUFFIXES]
-    weights.sort(key=lambda file: file.suffix != ".safetensors")
+    weights.sort(
+        key=lambda file: (file.suffix != ".safetensors", not file.name.startswith(preferred))
+    )
     if not weights:
         raise UserError(folder, "holds no weights", "Put model.safetensors there.")
-    return build_open_clip(folder.resolve().name, config, preprocessing, weights[0], hub=False)
+    if SHARD.search(weights[0].name):
+        hint = "Save the model as one file: save_pretrained(FOLDER, max_shard_size='100GB')."
+        raise UserError(folder, "spreads its weights over several files", hint)
+    return weights[0]
 
 
 def from_open_clip(name: str, weights: str) -> DualEncoder:
@@ -189,7 +239,12 @@ def from_weights(
 
 
 def build_open_clip(
-    name: str, config: dict[str, Any], preprocessing: dict[str, Any], path: Path, hub: bool = True
+    name: str,
+    config: dict[str, Any],
+    preprocessing: dict[str, Any],
+    path: Path,
+    hub: bool = True,
+    renamed: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None = None,
 ) -> DualEncoder:
     """The open_clip model of a configuration, with the weights of a file.
 
@@ -200,6 +255,7 @@ def build_open_clip(
         path: the weights.
         hub: whether the configuration is open_clip's own, so that the tokenizer that it names may
             be downloaded.
+        renamed: gives the weights open_clip's names.
     """
     from paraclip.models.openclip import ClipSpec, OpenClip
     from paraclip.models.published import preprocessing_of, quick_name
@@ -209,6 +265,7 @@ def build_open_clip(
     files = text_files_of(config["text_cfg"], path.parent, hub)
     name = quick_name(name, bool(config.get("quick_gelu")))
     state = read_state(path)
+    state = renamed(state) if renamed else state
     with build_errors(path if hub else path.parent):
         check_text_files(files)
         spec = ClipSpec(name, config, preprocessing_of(preprocessing), files)

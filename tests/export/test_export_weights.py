@@ -6,10 +6,11 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import TINY_CLIP, tiny_clip, word_files
 
+from paraclip.api import export
 from paraclip.errors import UserError
-from paraclip.models.checkpoint import export, save_model
-from paraclip.models.command import export_command
-from paraclip.models.config import ExportConfig
+from paraclip.exporting.command import export_command
+from paraclip.exporting.config import ExportConfig
+from paraclip.models.checkpoint import save_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 
 TEXTS = ["a red disc", "two cats on a beach"]
@@ -18,7 +19,7 @@ TEXTS = ["a red disc", "two cats on a beach"]
 def test_open_clip_itself_loads_what_is_exported(clip, tmp_path, monkeypatch, capsys):
     path = save_model(clip, tmp_path / "ours.safetensors", {"base": "random"})
     out = str(tmp_path / "exported.safetensors")
-    export_command(ExportConfig(str(path), out))
+    export_command(ExportConfig(checkpoint=str(path), out=out))
     assert f"pretrained='{out}'" in capsys.readouterr().out
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", json.loads(json.dumps(TINY_CLIP)))
     theirs = open_clip.create_model("tiny", pretrained=out).eval()
@@ -61,7 +62,7 @@ def test_mini_keeps_its_names_and_halves(mini, tmp_path):
 def test_other_suffixes_are_refused(tmp_path):
     path = save_model(tiny_clip(), tmp_path / "ours.safetensors")
     with pytest.raises(UserError, match="End it in"):
-        export(path, tmp_path / "out.bin")
+        export(path, tmp_path / "out.bin", to="weights")
 
 
 def test_the_checkpoint_is_not_overwritten(clip, tmp_path):

@@ -1,0 +1,44 @@
+"""The model card of an export: provenance, terms, and what an index depends on."""
+
+from pathlib import Path
+from typing import Any
+
+from paraclip.exporting.source import Source
+from paraclip.files import write_text
+from paraclip.models.checkpoint import model_card
+from paraclip.provenance import package_versions
+
+KEPT = """\
+## What an index depends on
+
+Vectors of pictures stay valid as long as these three are those of the base (SHA-256, first 16
+digits, as ParaCLIP computes them):
+
+- image tower, with activation and preprocessing: {image_tower}
+- preprocessing alone: {preprocessing}
+- tokenizer: {tokenizer}
+"""
+
+
+def write_card(
+    source: Source, path: Path, name: str, written: dict[str, Any], steps: tuple[str, ...] = ()
+) -> None:
+    """Write the card.
+
+    Args:
+        source: what was exported.
+        path: of the card.
+        name: of the export, its title.
+        written: how it was exported, for the card's last section.
+        steps: how the target system takes it.
+    """
+    facts = source.facts()
+    header = {**source.header, "export": {**written, **facts, "versions": package_versions()}}
+    card = model_card(name, header)
+    parts = [KEPT.format(**facts)]
+    if steps:
+        parts.append("## Steps\n")
+        parts += [f"{number}. {step}" for number, step in enumerate(steps, 1)]
+        parts.append("")
+    head, terms, rest = card.partition("## Terms")
+    write_text(path, head + "\n".join(parts) + "\n" + terms + rest)

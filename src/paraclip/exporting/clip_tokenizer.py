@@ -1,0 +1,99 @@
+"""CLIP's tokenizer as Hugging Face files, made from the vocabulary that open_clip ships.
+
+open_clip repairs a text with ftfy and resolves HTML entities before it lowers the case; Hugging
+Face's own files of CLIP do not, so curly quotes or `&amp;` give other tokens there. The normaliser
+written here does what a short table can: the usual entities, quotes, ligatures, wide punctuation
+and control characters. Rare entities, wide letters and mojibake stay as they are.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from open_clip import SimpleTokenizer
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+START_ID, END_ID = 49406, 49407
+PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+"""How open_clip splits a text, without its special tokens; texts are in lower case by then."""
+ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
+WIDE = "ﬀﬁﬂﬃﬄ！？，：；（）＂"
+"""Ligatures and wide punctuation. Each replacement takes 20 microseconds a text, so the others in
+ftfy's tables are left out."""
+CONTROL = r"[\x00-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]"
+"""Characters that ftfy removes (`ftfy.chardata.CONTROL_CHARS`)."""
+
+
+def clip_tokenizer_files(context_length: int) -> dict[str, str]:
+    """Contents by file name: what transformers, tokenizers and transformers.js load.
+
+    Args:
+        context_length: longest text in tokens, start and end token included.
+    """
+    vocabulary, merges = vocabulary_and_merges()
+    special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
+    settings = {
+        # CLIPTokenizer of transformers 5 would put its own normaliser in place of this one.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context_length,
+        "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+        **special,
+    }
+    return {
+        "tokenizer.json": clip_tokenizer(),
+        "tokenizer_config.json": json.dumps(settings, indent=1),
+        "special_tokens_map.json": json.dumps(special, indent=1),
+        "vocab.json": json.dumps(vocabulary, ensure_ascii=False),
+        "merges.txt": "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""]),
+    }
+
+
+@cache
+def vocabulary_and_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Ids by token under Hugging Face's names of the special tokens, and the merges in order."""
+    theirs = SimpleTokenizer()
+    names = {"<start_of_text>": START, "<end_of_text>": END}
+    vocabulary = {names.get(token, token): place for token, place in theirs.encoder.items()}
+    return vocabulary, sorted(theirs.bpe_ranks, key=theirs.bpe_ranks.__getitem__)
+
+
+@cache
+def clip_tokenizer() -> str:
+    """`tokenizer.json`."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
+    from tokenizers import pre_tokenizers as splitters
+    from tokenizers.processors import RobertaProcessing
+
+    vocabulary, merges = vocabulary_and_merges()
+    tokenizer = Tokenizer(
+        models.BPE(vocabulary, merges, unk_token=END, end_of_word_suffix="</w>", fuse_unk=False)
+    )
+    tokenizer.normalizer = normalizers.Sequence([
+        *(normalizers.Replace(pattern, text) for pattern, text in replacements(Regex)),
+        normalizers.NFC(),
+        normalizers.Replace(Regex(r"\s+"), " "),
+        normalizers.Lowercase(),
+    ])  # fmt: skip
+    tokenizer.pre_tokenizer = splitters.Sequence([
+        splitters.Split(Regex(PIECES), behavior="removed", invert=True),
+        splitters.ByteLevel(add_prefix_space=False, use_regex=False),
+    ])  # fmt: skip
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = RobertaProcessing((END, END_ID), (START, START_ID), False, False)
+    tokenizer.add_special_tokens([AddedToken(word, special=True) for word in (START, END)])
+    text: str = tokenizer.to_str()
+    return text
+
+
+def replacements(regex: Any) -> Iterator[tuple[Any, str]]:
+    """Patterns and what takes their place, in ftfy's order."""
+    from ftfy.chardata import LIGATURES, WIDTH_MAP
+
+    yield from ENTITIES.items()
+    for letter in WIDE:
+        yield letter, {**LIGATURES, **WIDTH_MAP}[ord(letter)]
+    yield regex("[\u02bc\u2018-\u201b]"), "'"
+    yield regex("[\u201c-\u201f]"), '"'
+    yield regex(CONTROL), ""

@@ -1,0 +1,65 @@
+"""Options of `paraclip export`."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+from annotated_types import Ge, Le
+
+from paraclip.options import Checked
+
+Format = Literal["weights", "open-clip", "hf", "sentence-transformers", "onnx"]
+Target = Literal[
+    "immich", "rclip", "fastembed", "transformers-js", "sentence-transformers", "open-clip",
+    "clip-retrieval", "lancedb",
+]  # fmt: skip
+Opset = Annotated[int, Ge(18), Le(99)]
+
+
+@dataclass(frozen=True)
+class ExportOptions(Checked):
+    """How a model is written; shared by the command and `paraclip.export`."""
+
+    to: Format | None = None
+    """Format: `weights` (open_clip's names in one file, the default for OUT.safetensors),
+    `open-clip` (a `local-dir:` folder, the default for a folder), `hf` (a Hugging Face CLIP
+    folder), `sentence-transformers` (a folder of modules), or `onnx`."""
+
+    target: Annotated[Target | None, tyro.conf.arg(name="for")] = None
+    """System: writes the layout that it loads, checks its base and prints the steps to take."""
+
+    base: str | None = None
+    """The base, as for `paraclip train --model`: its image tower must equal the checkpoint's bit
+    for bit, or the export is refused."""
+
+    tag: str | None = None
+    """Pretrained tag of the base in open_clip, such as `openai`, for a checkpoint that does not
+    record it. Some systems name their folders after it."""
+
+    half: bool = False
+    """Write 16-bit floats (weights, open-clip, hf): half the size, vectors equal to about three
+    digits."""
+
+    int8: bool = False
+    """Write 8-bit weights (ONNX): about a quarter of the size. Check the quality on your data with
+    `paraclip swap-check`."""
+
+    image_tower: bool = False
+    """Write the image tower beside the text tower (onnx)."""
+
+    opset: Opset = 18
+    """ONNX operator set, at least 18, which onnxruntime reads from version 1.14 on."""
+
+    force: bool = False
+    """Replace an existing output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(ExportOptions):
+    """Write a model in the layout that another system loads, with a model card."""
+
+    checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
+    """Checkpoint to export (.safetensors), or any model as for `paraclip train --model`."""
+
+    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
+    """Folder to write, or a .safetensors file for `--to weights`."""

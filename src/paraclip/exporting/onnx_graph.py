@@ -1,0 +1,228 @@
+"""Towers as ONNX graphs: pooled, projected and normalised inside the graph.
+
+`torch.onnx.export` writes them, then onnxruntime runs them once beside torch: a file that the
+runtime cannot read, or that computes something else, is not kept.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from paraclip.errors import UserError
+from paraclip.exporting.quantise import quantise
+from paraclip.models.encoder import DualEncoder
+
+PIP = "pip install 'paraclip[export]'"
+LARGEST = 2**31 - 2**20  # bytes of a protobuf message, with some room for the graph
+MOST_DIFFERENCE = 1e-3  # of unit vectors, before the file is refused
+TEXTS = ("a photo of a cat", "", "two dogs play on a beach while a child watches them")
+INNER = ("paraclip_input", "paraclip_output")  # names that no exporter gives
+OPSET_HINT = "Use --opset 18, which is what this version is tested with."
+
+
+@dataclass(frozen=True)
+class TextInterface:
+    """How a system calls a text graph.
+
+    Args:
+        inputs: name of the token ids.
+        outputs: name of the text vectors.
+        dtype: of the ids, int32 or int64.
+        fixed_length: ids always have the length of the context.
+        unit: the vectors have unit length.
+        end: a token that becomes the last of a text without it, or None. transformers.js cuts the
+            end token off a text that exceeds the context.
+    """
+
+    inputs: str = "input_ids"
+    outputs: str = "text_embeds"
+    dtype: str = "int64"
+    fixed_length: bool = False
+    unit: bool = True
+    end: int | None = None
+
+
+class TextGraph(nn.Module):
+    """Token ids [batch, length] to text vectors [batch, embed_dim]."""
+
+    def __init__(self, model: DualEncoder, unit: bool, end: int | None = None) -> None:
+        super().__init__()
+        self.tower, self.unit, self.end = model.text_tower, unit, end
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Text vectors; the tower itself finds the end token or the padding."""
+        if self.end is not None:
+            ended = (ids == self.end).any(dim=1, keepdim=True)
+            last = torch.where(ended, ids[:, -1:], self.end)
+            ids = torch.cat([ids[:, :-1], last], dim=1)
+        output = self.tower(ids)
+        vectors: Tensor = (output if isinstance(output, Tensor) else output[0]).float()
+        return normalize(vectors, dim=-1) if self.unit else vectors
+
+
+class ImageGraph(nn.Module):
+    """Pixels [batch, 3, side, side] to unit image vectors [batch, embed_dim]."""
+
+    def __init__(self, model: DualEncoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Image vectors."""
+        return self.model.project_images(self.model.embed_pixels(pixels))
+
+
+def write_text_graph(
+    model: DualEncoder, path: Path, interface: TextInterface, opset: int, int8: bool = False
+) -> None:
+    """Write a text tower as one ONNX file and check it with onnxruntime.
+
+    Args:
+        model: on the CPU.
+        path: of the file.
+        interface: names and types that the target system uses.
+        opset: ONNX operator set.
+        int8: weights in 8 bits.
+
+    Raises:
+        UserError: onnx or onnxruntime is missing, the runtime lacks the operator set, the tower
+            exceeds the 2 GB of an ONNX file, or the file computes other vectors.
+    """
+    check_runtime(opset)
+    check_size(model.text_tower, model.architecture.name)
+    context = model.architecture.context_length
+    fixed = interface.fixed_length or model.computed_length(1) == context
+    ids = padded_ids(model, TEXTS, None if not fixed else context)
+    shape: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
+    if not fixed:
+        shape[1] = torch.export.Dim("length", min=2, max=context)
+    example = ids.to(getattr(torch, interface.dtype))
+    graph = TextGraph(model, interface.unit, interface.end)
+    export_graph(graph, example, path, (interface.inputs, interface.outputs), shape, opset)
+    if int8:
+        quantise(path)
+        session(path)
+    else:
+        compare(path, interface.inputs, example, graph)
+
+
+def write_image_graph(model: DualEncoder, path: Path, opset: int, names: tuple[str, str]) -> None:
+    """Write an image tower as one ONNX file with unit vectors; raises as `write_text_graph`."""
+    check_runtime(opset)
+    check_size(model.image_tower, model.architecture.name)
+    pixels = torch.rand(2, 3, model.image_size, model.image_size)
+    shape = {0: torch.export.Dim("batch", min=1)}
+    graph = ImageGraph(model)
+    export_graph(graph, pixels, path, names, shape, opset)
+    compare(path, names[0], pixels, graph)
+
+
+def padded_ids(model: DualEncoder, texts: Sequence[str], length: int | None) -> Tensor:
+    """Token ids [texts, length] of a model, padded as the model pads them."""
+    ids = model.tokenize(texts).ids
+    if length is None:
+        return ids
+    pad = int(getattr(model, "pad_id", getattr(model.text_tower, "pad", 0)))
+    return nn.functional.pad(ids, (0, length - ids.shape[1]), value=pad)
+
+
+@torch.no_grad()
+def export_graph(
+    graph: nn.Module,
+    example: Tensor,
+    path: Path,
+    names: tuple[str, str],
+    shape: dict[int, Any],
+    opset: int,
+) -> None:
+    """Write a module of one input and one output; `names` are theirs."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused operator has no ONNX counterpart
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                graph.eval(), (example,), str(path),
+                input_names=[INNER[0]], output_names=[INNER[1]], dynamic_shapes=(shape,),
+                opset_version=opset, dynamo=True, external_data=False, verbose=False,
+            )  # fmt: skip
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0][:200]
+        what = f"the tower cannot be written with opset {opset} ({reason})"
+        raise UserError("--to onnx", what, OPSET_HINT) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    rename(path, dict(zip(INNER, names, strict=True)))
+
+
+def rename(path: Path, names: dict[str, str]) -> None:
+    """Rename values of a graph; inner values that have one of the new names make room.
+
+    The exporter names values after modules, and `embedding` is one of them.
+    """
+    import onnx
+
+    made = onnx.load(str(path))
+    names = {**{new: f"{new}_inner" for new in names.values()}, **names}
+    for node in made.graph.node:
+        for values in (node.input, node.output):
+            values[:] = [names.get(value, value) for value in values]
+    for value in (*made.graph.input, *made.graph.output, *made.graph.value_info):
+        value.name = names.get(value.name, value.name)
+    for value in made.graph.initializer:
+        value.name = names.get(value.name, value.name)
+    onnx.save(made, str(path))
+
+
+@torch.no_grad()
+def compare(path: Path, name: str, example: Tensor, graph: nn.Module) -> None:
+    """Raise UserError if onnxruntime computes other vectors than torch from the example."""
+    theirs = session(path).run(None, {name: example.numpy()})[0]
+    difference = float(np.abs(theirs - graph(example).numpy()).max())
+    if not difference <= MOST_DIFFERENCE:
+        what = f"its vectors differ from torch's by {difference:.2g}"
+        raise UserError(path.name, what, "Report this with the versions of torch and onnxruntime.")
+
+
+def session(path: Path) -> Any:
+    """An onnxruntime session of a file on the CPU."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def check_runtime(opset: int) -> None:
+    """Raise UserError if onnx or onnxruntime is missing, or the runtime lacks the operator set."""
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401  torch writes ONNX with it
+    except ImportError as error:
+        raise UserError("--to onnx", f"{error.name} is not installed", PIP) from error
+    vector = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    made = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "probe", [vector], [out]),
+        opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10,
+    )  # fmt: skip
+    try:
+        onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's own classes have no common base
+        what = f"onnxruntime {onnxruntime.__version__} lacks operator set {opset}"
+        raise UserError("--opset", what, OPSET_HINT) from error
+
+
+def check_size(tower: nn.Module, name: str) -> None:
+    """Raise UserError if a tower's weights exceed an ONNX file."""
+    size = sum(value.numel() * value.element_size() for value in tower.state_dict().values())
+    if size > LARGEST:
+        what = f"the tower takes {size / 2**30:.1f} GiB, and one ONNX file holds 2"
+        raise UserError(name, what, "Use --to open-clip or --to hf.")

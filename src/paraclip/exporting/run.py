@@ -1,0 +1,134 @@
+"""`export`: from a checkpoint to what another system loads."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from paraclip.errors import UserError
+from paraclip.exporting.card import write_card
+from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.folders import check_free, check_free_file, new_folder
+from paraclip.exporting.hugging_face import write_hugging_face
+from paraclip.exporting.onnx_folder import write_onnx
+from paraclip.exporting.open_clip_folder import open_clip_state, write_open_clip
+from paraclip.exporting.sentence_transformers import write_sentence_transformers
+from paraclip.exporting.source import Source, open_source
+from paraclip.exporting.targets.table import TARGETS
+from paraclip.models.checkpoint import write_weights
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.openclip import OpenClip
+
+WEIGHTS = ".safetensors"
+
+Writer = Callable[[Source, Path, ExportOptions], None]
+FORMATS: dict[str, Writer] = {
+    "open-clip": lambda source, folder, options: write_open_clip(source, folder, options.half),
+    "hf": lambda source, folder, options: write_hugging_face(source, folder, options.half),
+    "sentence-transformers": lambda source, folder, _: write_sentence_transformers(source, folder),
+    "onnx": write_onnx,
+}
+"""Formats that are folders; `weights` is one file."""
+
+TAKES = {
+    "half": {"weights", "open-clip", "hf"},
+    "int8": {"onnx"},
+    "image_tower": {"onnx"},
+}
+"""Formats that an option applies to."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Args:
+        path: the folder or file.
+        source: what was exported.
+        steps: how the target system takes it; empty for a format.
+    """
+
+    path: Path
+    source: Source
+    steps: tuple[str, ...] = ()
+
+
+def export_model(
+    model: DualEncoder | Path | str, out: Path | str, options: ExportOptions
+) -> Exported:
+    """Write a model for another system, with a model card.
+
+    Args:
+        model: a model, the path of a checkpoint, or a model's name.
+        out: folder, or file for `--to weights`.
+        options: format or target, and how.
+
+    Raises:
+        UserError: the options contradict each other, the output exists, the checkpoint is damaged
+            or its image tower was trained, or the model does not fit the format or the target.
+    """
+    out = Path(out)
+    kind = format_of(out, options)
+    if options.target is None:
+        check_options(kind, options)
+    if kind == "weights":
+        refuse_checkpoint(out, model)
+        check_free_file(out, options.force)
+    else:
+        check_free(out, options.force)
+    source = open_source(model, options.base, options.tag)
+    written = {name: value for name, value in asdict(options).items() if value}
+    if kind == "weights":
+        write_bare_weights(source, out, options.half)
+        write_card(source, out.with_suffix(".md"), out.name, written)
+        return Exported(out, source)
+    steps: tuple[str, ...] = ()
+    if options.target is not None:
+        target = TARGETS[options.target]
+        target.check(source)
+        steps = target.steps(source, out)
+    with new_folder(out, options.force) as folder:
+        write = FORMATS[kind] if options.target is None else TARGETS[options.target].write
+        write(source, folder, options)
+        write_card(source, folder / "README.md", out.name, written, steps)
+    return Exported(out, source, steps)
+
+
+def format_of(out: Path, options: ExportOptions) -> str:
+    """The format: the one that was named, else by what the output is called."""
+    if options.to and options.target:
+        what = "names a format, and --for names a system, which decides its format"
+        raise UserError("--to", what, "Leave one of them out.")
+    if options.target is not None:
+        return "target"
+    kind = options.to or ("weights" if out.suffix == WEIGHTS else "open-clip")
+    if kind == "weights" and out.suffix != WEIGHTS:
+        raise UserError(out, "is not the name of a safetensors file", f"End it in {WEIGHTS}.")
+    return kind
+
+
+def check_options(kind: str, options: ExportOptions) -> None:
+    """Raise UserError for an option that the format does not take."""
+    for name, formats in TAKES.items():
+        if getattr(options, name) and kind not in formats:
+            option = f"--{name.replace('_', '-')}"
+            choice = " or ".join(f"--to {one}" for one in sorted(formats))
+            raise UserError(option, f"does not apply to --to {kind}", f"Use {choice}.")
+
+
+def refuse_checkpoint(out: Path, model: DualEncoder | Path | str) -> None:
+    """Raise UserError if the output is the checkpoint itself."""
+    if not isinstance(model, DualEncoder) and out.resolve() == Path(model).resolve():
+        raise UserError(out, "is the checkpoint itself", "Name another file to write.")
+
+
+def write_bare_weights(source: Source, out: Path, half: bool) -> None:
+    """One file: open_clip's names for a model of open_clip, `mini`'s own for `mini`."""
+    if isinstance(source.model, OpenClip):
+        tensors = open_clip_state(source.model, half)
+    else:
+        state = source.model.state_dict()
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+        if half:
+            tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    # The header states no architecture: the tensors have the names of another program.
+    write_weights(tensors, out, {"exported_from": source.header.get("weights"), "half": half})

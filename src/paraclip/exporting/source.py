@@ -1,0 +1,168 @@
+"""The model that is exported, its provenance, and whether its index stays valid."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import open_clip
+
+from paraclip.errors import UserError
+from paraclip.files import text_hash
+from paraclip.models.checkpoint import header_of, load_checkpoint, read_header, values_of
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.loading import load_model
+from paraclip.models.openclip import OpenClip
+from paraclip.models.published import QUICK, quick_name
+
+VOID = "An index made with the base would be void; re-embed the pictures, or train the text alone."
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to export.
+
+    Args:
+        model: on the CPU, in evaluation mode.
+        header: of its checkpoint.
+        name: how errors call it.
+        tag: open_clip's pretrained tag of the base, where the user named it.
+    """
+
+    model: DualEncoder
+    header: dict[str, Any]
+    name: str
+    tag: str | None = None
+
+    @cached_property
+    def architecture(self) -> str:
+        """open_clip's name of the architecture, or the model's own name."""
+        if isinstance(self.model, OpenClip):
+            return known_architecture(self.model) or self.model.architecture.name
+        return self.model.architecture.name
+
+    @cached_property
+    def tags(self) -> list[str]:
+        """Pretrained tags of the base: the one that the user named, else those recorded."""
+        return [self.tag] if self.tag else recorded_tags(self.header, self.architecture)
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-able facts for the card: hashes of what must not change under an index."""
+        return {
+            "image_tower": self.model.image_key(),
+            "tokenizer": tokenizer_hash(self.model),
+            "preprocessing": preprocessing_hash(self.model),
+            "base_tags": self.tags,
+        }
+
+
+def open_source(
+    model: DualEncoder | Path | str, base: str | None = None, tag: str | None = None
+) -> Source:
+    """Load the model to export and check that its image tower is its base's.
+
+    Args:
+        model: a model, the path of a checkpoint, or the name of a model.
+        base: the base, as `load_model` takes it, for a comparison of the image towers.
+        tag: open_clip's pretrained tag of the base.
+
+    Raises:
+        UserError: the checkpoint is missing or damaged, or its image tower was trained.
+    """
+    source = read_source(model, tag)
+    if base is not None:
+        compare_with_base(source, base)
+        named = base.split(":")[1] if ":" in base else None
+        if tag is None and named in open_clip.list_pretrained_tags_by_model(source.architecture):
+            source = Source(source.model, source.header, source.name, named)
+    elif image_tower_was_trained(source.header):
+        raise UserError(source.name, "its image tower was trained too", VOID)
+    return source
+
+
+def read_source(model: DualEncoder | Path | str, tag: str | None) -> Source:
+    """The model with its header; nothing is checked."""
+    if isinstance(model, DualEncoder):
+        return Source(model.eval(), in_memory_header(model), model.architecture.name, tag)
+    path = Path(model)
+    if path.suffix == ".safetensors" and ":" not in path.name:
+        return Source(load_checkpoint(path), read_header(path), str(model), tag)
+    loaded = load_model(str(model), "cpu")
+    header = {**in_memory_header(loaded), "base": str(model)}
+    return Source(loaded, header, str(model), tag)
+
+
+def in_memory_header(model: DualEncoder) -> dict[str, Any]:
+    """The header that the model's checkpoint would have."""
+    header = header_of(model, dict(model.state_dict()))
+    # Provenance of a loaded checkpoint lies under its own keys in the file.
+    return {**header, **(model.made_from or {})}
+
+
+def compare_with_base(source: Source, base: str) -> None:
+    """Raise UserError if the base's image tower or preprocessing is not the source's."""
+    other = load_model(base, "cpu")
+    if other.image_key() != source.model.image_key():
+        what = f"its image tower or preprocessing is not that of {base}"
+        raise UserError(source.name, what, VOID)
+
+
+def image_tower_was_trained(header: dict[str, Any]) -> bool:
+    """Whether a checkpoint's own training changed the image tower, or that of what was merged."""
+    made_from = header.get("made_from")
+    if "merged" in header and isinstance(made_from, dict):
+        tuned = made_from.get("tuned")
+        return isinstance(tuned, dict) and image_tower_was_trained(tuned)
+    training = header.get("training")
+    config = training.get("config") if isinstance(training, dict) else None
+    return isinstance(config, dict) and config.get("image_learning_rate") is not None
+
+
+def recorded_tags(header: dict[str, Any], architecture: str) -> list[str]:
+    """Pretrained tags that a header records as base, for an architecture of open_clip."""
+    plain = architecture.removesuffix(QUICK)
+    known = {
+        tag
+        for name in (plain, f"{plain}{QUICK}")
+        for tag in open_clip.list_pretrained_tags_by_model(name)
+    }
+    named = (name.split(":") for name in values_of(header, "base") if ":" in name)
+    return sorted({parts[1] for parts in named} & known)
+
+
+def known_architecture(model: OpenClip) -> str | None:
+    """open_clip's name for a model's configuration, whatever the folder was called."""
+    config = essential(model.spec.config)
+    stated = model.architecture.name
+    names = sorted(open_clip.list_models(), key=lambda name: (name != stated, name))
+    for name in names:
+        if essential(open_clip.get_model_config(name) or {}) == config:
+            return quick_name(name.removesuffix(QUICK), bool(model.spec.config.get("quick_gelu")))
+    return None
+
+
+def essential(config: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a configuration that decide shapes; the activation is compared apart."""
+    parts = ("embed_dim", "vision_cfg", "text_cfg", "multimodal_cfg")
+    return {name: config[name] for name in parts if name in config}
+
+
+def tokenizer_hash(model: DualEncoder) -> str:
+    """Hash of a model's tokenizer: its files, or open_clip's vocabulary and options."""
+    if isinstance(model, OpenClip) and not model.spec.text_files:
+        text = model.spec.config["text_cfg"]
+        options = {key: text.get(key) for key in ("context_length", "tokenizer_kwargs")}
+        merges = model.tokenizer.bpe_ranks
+        return text_hash(json.dumps([options, list(merges)], sort_keys=True))
+    files = model.header().get("text_files") or {}
+    return text_hash(json.dumps(files, sort_keys=True))
+
+
+def preprocessing_hash(model: DualEncoder) -> str:
+    """Hash of how a model prepares pictures."""
+    if isinstance(model, OpenClip):
+        facts: Any = [model.spec.preprocessing, model.image_size]
+    else:
+        facts = [model.architecture.kind, model.image_size]
+    return text_hash(json.dumps(facts, sort_keys=True))

@@ -1,0 +1,149 @@
+"""immich (machine learning): `clip/NAME/textual/model.onnx` in its model cache.
+
+Source, immich-app/immich (read in November 2026):
+- `machine-learning/immich_ml/models/clip/textual.py`: the graph gets `text` int32 [1, context] and
+  its first output's first row is the vector; `textual/tokenizer.json` and the `pad_token` of
+  `textual/tokenizer_config.json` make the ids.
+- `machine-learning/immich_ml/models/base.py`, `config.py`: the folder is CACHE/clip/NAME (with
+  MACHINE_LEARNING_MODEL_REVISION other than `main`: CACHE/clip/NAME/REVISION); nothing is
+  downloaded while model.onnx is there. Older versions have the same layout.
+- `machine-learning/immich_ml/models/constants.py`: the names below.
+- `machine-learning/immich_ml/sessions/ort.py`, `prepare.py`: prepared graphs are kept in
+  textual/PROVIDER (cpu, openvino, cuda, migraphx, coreml) and are used again as long as
+  onnxruntime, its options and the processor are the same, whatever model.onnx is.
+- `machine-learning/export/.../openclip.py`: the base's graph has the output `embedding`, of unit
+  length.
+"""
+
+from pathlib import Path
+
+from paraclip.errors import UserError, nearest
+from paraclip.exporting.clip_shape import no_clip_text
+from paraclip.exporting.clip_tokenizer import clip_tokenizer_files
+from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
+from paraclip.exporting.source import Source
+from paraclip.exporting.targets.system import Steps, System
+from paraclip.files import write_text
+from paraclip.models.published import QUICK
+
+INTERFACE = TextInterface("text", "embedding", "int32", fixed_length=True)
+FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+NAMES = [
+    "RN101__openai",
+    "RN101__yfcc15m",
+    "RN50__cc12m",
+    "RN50__openai",
+    "RN50__yfcc15m",
+    "RN50x16__openai",
+    "RN50x4__openai",
+    "RN50x64__openai",
+    "ViT-B-16-SigLIP-256__webli",
+    "ViT-B-16-SigLIP-384__webli",
+    "ViT-B-16-SigLIP-512__webli",
+    "ViT-B-16-SigLIP-i18n-256__webli",
+    "ViT-B-16-SigLIP__webli",
+    "ViT-B-16-plus-240__laion400m_e31",
+    "ViT-B-16-plus-240__laion400m_e32",
+    "ViT-B-16__laion400m_e31",
+    "ViT-B-16__laion400m_e32",
+    "ViT-B-16__openai",
+    "ViT-B-32__laion2b-s34b-b79k",
+    "ViT-B-32__laion2b_e16",
+    "ViT-B-32__laion400m_e31",
+    "ViT-B-32__laion400m_e32",
+    "ViT-B-32__openai",
+    "ViT-H-14-378-quickgelu__dfn5b",
+    "ViT-H-14-quickgelu__dfn5b",
+    "ViT-H-14__laion2b-s32b-b79k",
+    "ViT-L-14-336__openai",
+    "ViT-L-14-quickgelu__dfn2b",
+    "ViT-L-14__laion2b-s32b-b82k",
+    "ViT-L-14__laion400m_e31",
+    "ViT-L-14__laion400m_e32",
+    "ViT-L-14__openai",
+    "ViT-L-16-SigLIP-256__webli",
+    "ViT-L-16-SigLIP-384__webli",
+    "ViT-SO400M-14-SigLIP-384__webli",
+    "ViT-g-14__laion2b-s12b-b42k",
+    "XLM-Roberta-Base-ViT-B-32__laion5b_s13b_b90k",
+    "XLM-Roberta-Large-ViT-H-14__frozen_laion5b_s13b_b90k",
+    "nllb-clip-base-siglip__mrl",
+    "nllb-clip-base-siglip__v1",
+    "nllb-clip-large-siglip__mrl",
+    "nllb-clip-large-siglip__v1",
+    "ViT-B-16-SigLIP2__webli",
+    "ViT-B-32-SigLIP2-256__webli",
+    "ViT-L-16-SigLIP2-256__webli",
+    "ViT-L-16-SigLIP2-384__webli",
+    "ViT-L-16-SigLIP2-512__webli",
+    "ViT-SO400M-14-SigLIP2-378__webli",
+    "ViT-SO400M-14-SigLIP2__webli",
+    "ViT-SO400M-16-SigLIP2-256__webli",
+    "ViT-SO400M-16-SigLIP2-384__webli",
+    "ViT-SO400M-16-SigLIP2-512__webli",
+    "ViT-gopt-16-SigLIP2-256__webli",
+    "ViT-gopt-16-SigLIP2-384__webli",
+]
+"""Models of open_clip that immich loads; it refuses every other name."""
+
+
+def folder_name(source: Source) -> str:
+    """immich's name of the base.
+
+    Raises:
+        UserError: immich has no such model, or the checkpoint does not record its base.
+    """
+    architectures = {spelled(source.architecture), spelled(source.architecture.removesuffix(QUICK))}
+    same = [name for name in NAMES if spelled(name.split("__")[0]) in architectures]
+    if not same:
+        what = f"its base is {source.architecture}, which immich does not load"
+        raise UserError(source.name, what, nearest(source.architecture, NAMES))
+    tags = {spelled(tag) for tag in source.tags}
+    found = [name for name in same if spelled(name.split("__")[1]) in tags]
+    if len(found) == 1:
+        return found[0]
+    recorded = " or ".join(source.tags) or "not recorded"
+    what = f"the weights of its base are {recorded}, and immich has {', '.join(same)}"
+    hint = f"Add --tag {same[0].split('__')[1]} (or another of them) if it was tuned from these."
+    raise UserError(source.name, what, hint)
+
+
+def spelled(name: str) -> str:
+    """A name in one spelling; immich writes some tags with hyphens."""
+    return name.replace("_", "-").lower()
+
+
+def check(source: Source) -> None:
+    """The base must be one of immich's models."""
+    folder_name(source)
+
+
+def write(source: Source, folder: Path, options: ExportOptions) -> None:
+    """`clip/NAME/textual` with the graph, and CLIP's tokenizer where that is the model's."""
+    textual = folder / "clip" / folder_name(source) / "textual"
+    textual.mkdir(parents=True)
+    write_text_graph(source.model, textual / "model.onnx", INTERFACE, options.opset, options.int8)
+    if no_clip_text(source.model) is None:
+        files = clip_tokenizer_files(source.model.architecture.context_length)
+        for name in FILES:
+            write_text(textual / name, files[name])
+
+
+def steps(source: Source, folder: Path) -> Steps:
+    """Where to put it, which cache to clear, how to go back."""
+    name = folder_name(source)
+    base = f"CACHE/clip/{name}/textual"
+    return (
+        f"Stop immich's machine learning. In its model cache (the volume model-cache, /cache in the"
+        f" container) rename {base} to textual.base beside it, copy"
+        f" {folder / 'clip' / name / 'textual'} to {base}, and copy the files of textual.base that"
+        f" are missing there.",
+        f"Delete the prepared caches {base}/cpu, openvino, cuda, migraphx and coreml if they are"
+        " there: they are not keyed by the model. Start machine learning again; the pictures need"
+        " no new job.",
+        f"To go back, delete {base} and rename textual.base to textual.",
+    )
+
+
+IMMICH = System(check, write, steps)

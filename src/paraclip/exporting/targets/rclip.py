@@ -1,0 +1,49 @@
+"""rclip 3 and 4: `textual.onnx` in its data folder.
+
+Source, rclip 3.3.0 and 4.0.8 from PyPI:
+- `rclip/model_download.py`: `download_onnx_model` returns DATADIR/MODEL_SUBDIR/textual.onnx where
+  that file is, and downloads nothing then; DATADIR is RCLIP_DATADIR or ~/.local/share/rclip.
+- `rclip/model.py`: the graph gets `input` int64 [N, 77] and returns one output, which rclip scales
+  to unit length; `rclip/utils/tokenizer.py` is open_clip's.
+- `rclip/db.py`: version 3 of the index holds vectors of ViT-B-32-256, datacomp_s34b_b86k.
+"""
+
+from pathlib import Path
+
+from paraclip.exporting.clip_shape import clip_text
+from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
+from paraclip.exporting.source import Source
+from paraclip.exporting.targets.system import Steps, System, check_activation, check_base
+
+ARCHITECTURE, TAG = "ViT-B-32-256", "datacomp_s34b_b86k"
+FOLDER, FILE = f"{ARCHITECTURE}-{TAG}", "textual.onnx"
+INTERFACE = TextInterface("input", "output", "int64", fixed_length=True)
+
+
+def check(source: Source) -> None:
+    """The base must be rclip's only one."""
+    check_base(source, "rclip", ARCHITECTURE, TAG)
+    check_activation(source, "rclip", quick=False)
+    clip_text(source.model, "rclip")
+
+
+def write(source: Source, folder: Path, options: ExportOptions) -> None:
+    """`ViT-B-32-256-datacomp_s34b_b86k/textual.onnx`."""
+    path = folder / FOLDER / FILE
+    path.parent.mkdir()
+    write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
+
+
+def steps(source: Source, folder: Path) -> Steps:
+    """Where to put it, which cache to clear, how to go back."""
+    place = f"~/.local/share/rclip/{FOLDER}"
+    return (
+        f"In {place} (under RCLIP_DATADIR if that is set; on macOS and Windows in rclip's data"
+        f" folder) rename {FILE} to {FILE}.base, and copy {folder / FOLDER / FILE} there.",
+        "No cache depends on the text encoder: db.sqlite3 holds vectors of pictures and stays.",
+        f"To go back, rename {FILE}.base to {FILE}.",
+    )
+
+
+RCLIP = System(check, write, steps)

@@ -1,0 +1,64 @@
+"""What a target is, and the checks that several of them share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import open_clip
+
+from paraclip.errors import UserError
+from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.source import Source
+from paraclip.models.published import QUICK
+
+Steps = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class System:
+    """A system that loads a text encoder.
+
+    Args:
+        check: raises UserError if the system does not use the model's base, or cannot load it.
+        write: writes the layout that the system loads into an empty folder.
+        steps: where to put it, which cache to clear, how to go back; the folder's path is given.
+    """
+
+    check: Callable[[Source], None]
+    write: Callable[[Source, Path, ExportOptions], None]
+    steps: Callable[[Source, Path], Steps]
+
+
+def check_base(source: Source, system: str, architecture: str, tag: str) -> None:
+    """Raise UserError if the base is not the only one that a system uses.
+
+    Args:
+        source: the model.
+        system: its name, for the error.
+        architecture: open_clip's, without `-quickgelu`.
+        tag: open_clip's.
+    """
+    wanted = f"{architecture}:{tag}"
+    if source.architecture.removesuffix(QUICK) != architecture or tag not in (source.tags or [tag]):
+        base = f"{source.architecture}:{' or '.join(source.tags) or '?'}"
+        what = f"its base is {base}, and {system} uses {wanted}"
+        raise UserError(source.name, what, f"Tune {wanted} for {system}.")
+    if not source.tags:
+        what = f"the checkpoint does not record its base, and {system} uses {wanted}"
+        hint = f"Add --tag {tag} if it was tuned from these weights."
+        raise UserError(source.name, what, hint)
+
+
+def check_activation(source: Source, system: str, quick: bool) -> None:
+    """Raise UserError if the model has another activation than a system's base."""
+    if source.model.architecture.quick_gelu != quick:
+        names = ("GELU", "QuickGELU")
+        what = f"it has {names[not quick]}, and the base of {system} {names[quick]}"
+        raise UserError(source.name, what, "Tune the base that the system uses.")
+
+
+def check_built_in(source: Source, system: str) -> None:
+    """Raise UserError if open_clip has no architecture of that name, by which a system asks."""
+    if source.architecture not in open_clip.list_models():
+        what = f"{source.architecture} is not one of open_clip's own architectures"
+        raise UserError(source.name, what, f"{system} loads models by such a name.")

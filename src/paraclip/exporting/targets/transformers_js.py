@@ -1,0 +1,66 @@
+"""transformers.js: `CLIPTextModelWithProjection` and `AutoTokenizer`.
+
+Source, @huggingface/transformers 4.3.1 from npm:
+- `src/models/clip/modeling_clip.js`: the text tower is `onnx/text_model.onnx`, with dtype `q8`
+  (the default in browsers) `onnx/text_model_quantized.onnx`; `input_ids` -> `text_embeds`.
+- `src/tokenization_utils.js`: tokenizer.json and tokenizer_config.json.
+- `src/env.js`: `env.localModelPath`, `env.allowRemoteModels`.
+- `src/tokenization_utils.js`, truncation: it cuts after the end token was added, so a text that
+  exceeds the context has none; the graph puts it back.
+The base's `text_embeds` are not of unit length, and neither are these.
+"""
+
+import json
+from pathlib import Path
+
+from paraclip.exporting.clip_shape import clip_text
+from paraclip.exporting.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
+from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
+from paraclip.exporting.source import Source
+from paraclip.exporting.targets.system import Steps, System
+from paraclip.files import write_text
+
+INTERFACE = TextInterface("input_ids", "text_embeds", "int64", unit=False, end=END_ID)
+
+
+def check(source: Source) -> None:
+    """The text tower must be CLIP's; transformers.js takes any base."""
+    clip_text(source.model, "transformers.js")
+
+
+def write(source: Source, folder: Path, options: ExportOptions) -> None:
+    """The graph, with `int8` both graphs, the tokenizer and config.json."""
+    towers = folder / "onnx"
+    towers.mkdir()
+    write_text_graph(source.model, towers / "text_model.onnx", INTERFACE, options.opset)
+    if options.int8:
+        path = towers / "text_model_quantized.onnx"
+        write_text_graph(source.model, path, INTERFACE, options.opset, int8=True)
+    architecture = source.model.architecture
+    for name, content in clip_tokenizer_files(architecture.context_length).items():
+        write_text(folder / name, content)
+    config = {
+        "model_type": "clip_text_model",
+        "architectures": ["CLIPTextModelWithProjection"],
+        "projection_dim": architecture.embed_dim,
+        "max_position_embeddings": architecture.context_length,
+        "bos_token_id": START_ID,
+        "eos_token_id": END_ID,
+    }
+    write_text(folder / "config.json", json.dumps(config, indent=1))
+
+
+def steps(source: Source, folder: Path) -> Steps:
+    """Where to put it, which cache to clear, how to go back."""
+    return (
+        f"Serve {folder} where your page finds models (env.localModelPath), and load"
+        f" CLIPTextModelWithProjection and AutoTokenizer from {folder.name!r}; dtype 'fp32' reads"
+        " text_model.onnx, 'q8' text_model_quantized.onnx (written with --int8).",
+        "Browsers cache models by address: use a new folder name, or clear the site's cache"
+        " 'transformers-cache'. Vectors of pictures stay.",
+        "To go back, load the base's name again.",
+    )
+
+
+TRANSFORMERS_JS = System(check, write, steps)

@@ -1,0 +1,78 @@
+"""`paraclip swap-check`."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from paraclip.errors import UserError, printable
+from paraclip.files import write_text
+from paraclip.models.loading import load_model
+from paraclip.provenance import provenance, without_secrets
+from paraclip.swap.check import EXACT, Change, SwapReport, swap_check
+from paraclip.swap.config import SwapCheckConfig
+
+SHOWN = 3  # results of a changed query
+
+
+def swap_check_command(config: SwapCheckConfig) -> None:
+    """Check, print the report, and fail if the index does not come from the base.
+
+    Raises:
+        UserError: as for `swap_check`, or the vectors come from another image tower.
+    """
+    base, tuned = load_model(config.base, config.device), load_model(config.model, config.device)
+    report = swap_check(base, tuned, config)
+    for line in lines_of(report):
+        print(printable(line))
+    if config.out:
+        settings = {**asdict(config), "index": without_secrets(config.index)}
+        content = {**asdict(report), **provenance(settings=settings)}
+        write_text(config.out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    if report.origin is not None and not report.origin.same:
+        what = "its vectors do not come from the base's image tower"
+        raise UserError(without_secrets(config.index), what, "Name the model that made the index.")
+
+
+def lines_of(report: SwapReport) -> Iterator[str]:
+    """The report as people read it."""
+    yield f"{report.store}: {report.rows:,} vectors of {report.width} numbers."
+    yield from origin_lines(report)
+    if report.overlap is not None:
+        yield (
+            f"{report.queries:,} queries keep {100 * report.overlap:.1f} % of their first"
+            f" {report.k} results."
+        )
+    if report.consistency is not None:
+        before, after = (100 * value for value in report.consistency)
+        yield (
+            f"AO@{report.k} of {report.wordings:,} other wordings: {before:.1f} with the base,"
+            f" {after:.1f} with the tuned model."
+        )
+    if report.changes:
+        yield "Most changed queries:"
+        for change in report.changes:
+            yield from change_lines(change)
+
+
+def origin_lines(report: SwapReport) -> Iterator[str]:
+    """Whether the vectors come from the base's image tower."""
+    origin = report.origin
+    if origin is None:
+        yield "Not checked where the vectors come from: no picture can be opened (--pictures)."
+        return
+    verdict = "the index stays valid" if origin.same else "the index is of another model"
+    yield (
+        f"{origin.pictures} pictures embedded again: median cosine {origin.median:.3f}, lowest"
+        f" {origin.lowest:.3f}, {100 * origin.first:.0f} % find their own vector first:"
+        f" {verdict}."
+    )
+    if origin.same and origin.median < EXACT:
+        yield "Cosines below 0.99 come from previews, another decoder or another preprocessing."
+
+
+def change_lines(change: Change) -> Iterator[str]:
+    """A query with its first results before and after."""
+    yield f"  {100 * change.overlap:3.0f} %  {change.query}"
+    for name, results in (("before", change.before), ("after", change.after)):
+        yield f"         {name}: {', '.join(Path(path).name for path in results[:SHOWN])}"

@@ -1,0 +1,43 @@
+"""The user's own queries, with other wordings of them."""
+
+from dataclasses import dataclass
+
+from paraclip.errors import UserError
+from paraclip.files import read_bounded
+
+MOST = 100_000
+EXAMPLE = "Write one query a line; other wordings may follow after tabs."
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query.
+
+    Args:
+        text: as people type it.
+        wordings: that mean the same; may be empty.
+    """
+
+    text: str
+    wordings: tuple[str, ...] = ()
+
+
+def read_queries(path: str) -> list[Query]:
+    """Queries of a text file; empty lines are left out.
+
+    Raises:
+        UserError: the file is missing, not UTF-8, empty, or has more than 100,000 lines.
+    """
+    try:
+        lines = read_bounded(path).decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(path, "there is no such file", "Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(path, "is not UTF-8", EXAMPLE) from error
+    if len(lines) > MOST:
+        raise UserError(path, f"has more than {MOST:,} lines", "Take a sample of them.")
+    parts = [[part.strip() for part in line.split("\t")] for line in lines if line.strip()]
+    queries = [Query(first, tuple(filter(None, rest))) for first, *rest in parts if first]
+    if not queries:
+        raise UserError(path, "holds no queries", EXAMPLE)
+    return queries

@@ -1,0 +1,1 @@
+"""Readers of indexes: one function for each store."""

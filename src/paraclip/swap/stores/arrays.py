@@ -1,0 +1,65 @@
+"""`.npy` files, and the folder that clip-retrieval writes."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from paraclip.errors import UserError
+from paraclip.files import check_input, read_bounded
+from paraclip.swap.config import SwapCheckConfig
+from paraclip.swap.stores.index import FIX, Index, Vectors, check_count, made_index
+from paraclip.swap.stores.tables import parquet_errors
+
+EMBEDDINGS, METADATA = "img_emb", "metadata"
+PATHS = "image_path"
+
+
+def read_npy(config: SwapCheckConfig) -> Index:
+    """A matrix [rows, width]; the paths of its rows come from `--paths`."""
+    vectors = array(Path(config.index), config.most_rows)
+    names = None
+    if config.paths is not None:
+        text = read_bounded(config.paths).decode("utf-8", "surrogateescape")
+        names = text.splitlines()
+    return made_index(vectors, names, "npy", config.index)
+
+
+def read_clip_retrieval(config: SwapCheckConfig) -> Index:
+    """`img_emb/img_emb_*.npy` with `metadata/metadata_*.parquet`.
+
+    Source: clip-retrieval 2.45.0, `clip_inference/writer.py`.
+    """
+    folder = Path(config.index)
+    files = sorted((folder / EMBEDDINGS).glob("*.npy"))
+    if not files:
+        hint = "Give the output folder of `clip-retrieval inference`."
+        raise UserError(folder, f"has no {EMBEDDINGS}/*.npy", hint)
+    parts, names = [], []
+    for file in files:
+        parts.append(array(file, config.most_rows))
+        check_count(sum(map(len, parts)), config.most_rows, folder)
+        number = file.stem.rpartition("_")[2]
+        path = folder / METADATA / f"metadata_{number}.parquet"
+        if path.is_file():
+            with parquet_errors(path):
+                names += pq.read_table(path, columns=[PATHS])[PATHS].to_pylist()
+    return made_index(np.concatenate(parts), names or None, "clip-retrieval", folder)
+
+
+def array(path: Path, most: int) -> Vectors:
+    """A float matrix from a file; nothing is unpickled.
+
+    Raises:
+        UserError: it is missing, broken, no matrix of floats, or has too many rows.
+    """
+    check_input(path)
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise UserError(path, "is not a readable .npy file of numbers", FIX) from error
+    if found.ndim != 2 or found.dtype.kind != "f":
+        what = f"is no matrix of floats ({found.dtype}, shape {list(found.shape)})"
+        raise UserError(path, what, FIX)
+    check_count(len(found), most, path)
+    return np.asarray(found, np.float32)

@@ -1,0 +1,73 @@
+"""All stores by name, and which of them an index is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from paraclip.errors import UserError
+from paraclip.provenance import without_secrets
+from paraclip.swap.config import SwapCheckConfig
+from paraclip.swap.stores.arrays import EMBEDDINGS, read_clip_retrieval, read_npy
+from paraclip.swap.stores.databases import (
+    has_smart_search,
+    read_immich,
+    read_pgvector,
+    read_rclip,
+)
+from paraclip.swap.stores.index import Index
+from paraclip.swap.stores.tables import read_lancedb, read_parquet
+
+STORES: dict[str, Callable[[SwapCheckConfig], Index]] = {
+    "npy": read_npy,
+    "parquet": read_parquet,
+    "clip-retrieval": read_clip_retrieval,
+    "lancedb": read_lancedb,
+    "pgvector": read_pgvector,
+    "immich": read_immich,
+    "rclip": read_rclip,
+}
+SQLITE = b"SQLite format 3\0"
+POSTGRES = ("postgresql://", "postgres://")
+
+
+def read_index(config: SwapCheckConfig) -> Index:
+    """The vectors of an index, and the paths of their pictures.
+
+    Raises:
+        UserError: the index is missing, broken or empty, or it is not clear what it is.
+    """
+    return STORES[config.store or store_of(config)](config)
+
+
+def store_of(config: SwapCheckConfig) -> str:
+    """What an index is, by its name and content."""
+    if config.index.startswith(POSTGRES):
+        immich = config.table in (None, "smart_search") and has_smart_search(config.index)
+        return "immich" if immich else "pgvector"
+    path = Path(config.index)
+    if path.is_dir():
+        found = store_of_folder(path)
+    elif path.is_file():
+        found = store_of_file(path)
+    else:
+        raise UserError(without_secrets(config.index), "there is no such index", "Check the path.")
+    if found is None:
+        hint = f"Name it with --store: {', '.join(STORES)}."
+        raise UserError(path, "is not an index that can be recognised", hint)
+    return found
+
+
+def store_of_folder(path: Path) -> str | None:
+    """What a folder is."""
+    if (path / EMBEDDINGS).is_dir():
+        return "clip-retrieval"
+    if any(path.glob("*.lance")):
+        return "lancedb"
+    return "parquet" if any(path.glob("*.parquet")) else None
+
+
+def store_of_file(path: Path) -> str | None:
+    """What a file is."""
+    if path.suffix in (".npy", ".parquet"):
+        return path.suffix[1:]
+    with path.open("rb") as file:
+        return "rclip" if file.read(len(SQLITE)) == SQLITE else None

@@ -1,0 +1,138 @@
+"""Parquet and LanceDB: tables of Arrow with a column of vectors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from paraclip.errors import UserError, nearest
+from paraclip.swap.config import SwapCheckConfig
+from paraclip.swap.stores.index import FIX, PATH_COLUMNS, Index, Vectors, gathered
+
+ROWS_AT_ONCE = 16_384
+
+
+def read_parquet(config: SwapCheckConfig) -> Index:
+    """A Parquet file or a folder of them."""
+    with parquet_errors(config.index):
+        table = ds.dataset(config.index, format="parquet")
+        return index_of(table.schema, table, config, "parquet")
+
+
+def read_lancedb(config: SwapCheckConfig) -> Index:
+    """A table of a LanceDB folder.
+
+    Raises:
+        UserError: lancedb is not installed, or `--table` is needed.
+    """
+    try:
+        import lancedb
+    except ImportError as error:
+        hint = "pip install 'paraclip[search]'"
+        raise UserError("lancedb", "this package is not installed", hint) from error
+    database = lancedb.connect(config.index)
+    names = sorted(path.stem for path in Path(config.index).glob("*.lance"))
+    name = only_one(names, config.table, config.index, "table")
+    table = database.open_table(name)
+    return index_of(table.schema, Batches(table), config, "lancedb")
+
+
+class Batches:
+    """A LanceDB table with the one method of a dataset that is used here."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+
+    def to_batches(self, columns: list[str], batch_size: int) -> Iterator[Any]:
+        """Record batches of some columns."""
+        count = self.table.count_rows()
+        for start in range(0, count, batch_size):
+            query = self.table.search().select(columns).limit(batch_size).offset(start)
+            yield from query.to_arrow().to_batches()
+
+
+def index_of(schema: Any, source: Any, config: SwapCheckConfig, kind: str) -> Index:
+    """The index of a table.
+
+    Args:
+        schema: of Arrow.
+        source: has `to_batches(columns=, batch_size=)`.
+        config: names the column, where there are several.
+        kind: the store.
+    """
+    found = [field.name for field in schema if is_vector(field.type)]
+    column = only_one(found, config.column, config.index, "column")
+    path = next((name for name in PATH_COLUMNS if name in schema.names), None)
+    columns = [column, *([path] if path else [])]
+
+    def rows() -> Iterator[tuple[list[str], Vectors]]:
+        for batch in source.to_batches(columns=columns, batch_size=ROWS_AT_ONCE):
+            if batch.num_rows:
+                names = batch.column(path).to_pylist() if path else [""] * batch.num_rows
+                yield [str(name) for name in names], matrix(batch.column(column), config.index)
+
+    index = gathered(rows(), config.most_rows, config.index)
+    if index is None:
+        raise UserError(config.index, "holds no rows", FIX)
+    return replace(index, kind=kind, paths=index.paths if path else None)
+
+
+def is_vector(kind: Any) -> bool:
+    """Whether a type of Arrow is a list of floats."""
+    lists = (
+        pa.types.is_list(kind),
+        pa.types.is_large_list(kind),
+        pa.types.is_fixed_size_list(kind),
+    )
+    return any(lists) and pa.types.is_floating(kind.value_type)
+
+
+def matrix(column: Any, where: object) -> Vectors:
+    """A column of lists as [rows, width]; raises UserError for missing rows or unequal widths."""
+    if column.null_count:
+        raise UserError(where, "has rows without a vector", FIX)
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    width, rest = divmod(len(values), len(column))
+    if rest or not width or not equal_widths(column, width):
+        raise UserError(where, "has vectors of different widths", FIX)
+    return np.asarray(values, np.float32).reshape(len(column), width)
+
+
+def equal_widths(column: Any, width: int) -> bool:
+    """Whether every list of a column has this many numbers."""
+    if pa.types.is_fixed_size_list(column.type):
+        return True
+    offsets = column.offsets.to_numpy()
+    return bool((np.diff(offsets) == width).all())
+
+
+def only_one(found: list[str], named: str | None, where: object, what: str) -> str:
+    """The name that the user gave, or the only one.
+
+    Raises:
+        UserError: there is none of that name, none at all, or several.
+    """
+    if named is not None:
+        if named not in found:
+            raise UserError(f"--{what}", f"{where} has no {what} {named}", nearest(named, found))
+        return named
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserError(where, f"has no {what} of vectors", FIX)
+    raise UserError(where, f"has several {what}s of vectors", f"Add --{what} {found[0]}, or ...")
+
+
+@contextmanager
+def parquet_errors(where: object) -> Iterator[None]:
+    """Raise errors of Arrow as `UserError`."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise UserError(where, f"cannot be read as Parquet ({reason})", FIX) from error

@@ -1,0 +1,74 @@
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from export_models import SMALL, Load, small_clip
+from export_programs import LOADERS, node, program
+from export_texts import TEXTS
+from tiny_models import tiny_clip, word_files
+
+from paraclip.models.mini import Mini
+from paraclip.models.openclip import OpenClip
+
+
+@pytest.fixture(scope="session")
+def quick_clip() -> OpenClip:
+    """A tiny CLIP with QuickGELU."""
+    return small_clip(quick_gelu=True)
+
+
+@pytest.fixture(scope="session")
+def plain_clip() -> OpenClip:
+    """A tiny CLIP with GELU."""
+    return small_clip()
+
+
+@pytest.fixture(scope="session")
+def mini() -> Mini:
+    """`mini` with a tiny BERT."""
+    torch.manual_seed(0)
+    return Mini(word_files("bert"), embed_dim=8)
+
+
+@pytest.fixture(scope="session")
+def clip() -> OpenClip:
+    """The tiny CLIP of the tests of models, whose context is 12."""
+    return tiny_clip()
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> Callable[..., OpenClip]:
+    """Make open_clip call the tiny CLIP by one of its own names, and return such a model."""
+
+    def make(name: str, quick: bool = False) -> OpenClip:
+        config = {**json.loads(json.dumps(SMALL)), **({"quick_gelu": True} if quick else {})}
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
+        return small_clip(name, **({"quick_gelu": True} if quick else {}))
+
+    return make
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Embed the texts by a system's own loader, in its environment."""
+
+    def run(loader: str, environment: str, folder: Path, *words: str) -> np.ndarray:
+        texts, out = tmp_path / "texts.json", tmp_path / "vectors.npy"
+        texts.write_text(json.dumps(TEXTS), encoding="utf-8")
+        command = [*program(environment), str(LOADERS / loader), str(folder), str(texts), str(out)]
+        done = subprocess.run(
+            [*command, *words], capture_output=True, text=True, check=False, timeout=280,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": "", "PARACLIP_NODE": node()},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        if loader.endswith(".mjs"):
+            return np.asarray(json.loads(out.read_text()), np.float32)
+        return np.load(out)
+
+    return run

@@ -1,0 +1,131 @@
+"""Every format through the loader of the system that it is for."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+from export_models import Load, ours, small_clip
+from export_texts import TEXTS, assert_same_search, unit
+from PIL import Image
+
+from paraclip.api import export
+from paraclip.models.features import embed, project
+from paraclip.models.loading import load_model
+
+BPE = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
+
+
+def test_there_are_two_hundred_texts() -> None:
+    assert len(TEXTS) == len(set(TEXTS)) == 200
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_open_clip(request, quick, tmp_path, load: Load) -> None:
+    model = request.getfixturevalue("quick_clip" if quick else "plain_clip")
+    folder = export(model, tmp_path / "out", to="open-clip")
+    assert_same_search(load("load_open_clip.py", "here", folder), ours(model))
+    back = load_model(f"local-dir:{folder}", "cpu")
+    assert back.image_key() == model.image_key()
+    np.testing.assert_array_equal(ours(back), ours(model))
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("environment", ["here", "transformers4"])
+def test_transformers(request, quick, environment, tmp_path, load: Load) -> None:
+    model = request.getfixturevalue("quick_clip" if quick else "plain_clip")
+    folder = export(model, tmp_path / "out", to="hf")
+    assert_same_search(load("load_transformers.py", environment, folder), ours(model))
+
+
+@pytest.mark.parametrize("environment", ["here", "transformers4"])
+@pytest.mark.parametrize("kind", ["plain_clip", "mini"])
+def test_sentence_transformers(request, kind, environment, tmp_path, load: Load) -> None:
+    pytest.importorskip("sentence_transformers")
+    model = request.getfixturevalue(kind)
+    folder = export(model, tmp_path / "out", target="sentence-transformers")
+    assert_same_search(load("load_sentence_transformers.py", environment, folder), ours(model))
+
+
+def test_a_hugging_face_folder_is_enough_for_sentence_transformers(
+    plain_clip, tmp_path, load: Load
+) -> None:
+    pytest.importorskip("sentence_transformers", minversion="5.4")
+    folder = export(plain_clip, tmp_path / "out", to="hf")
+    assert_same_search(load("load_sentence_transformers.py", "here", folder), ours(plain_clip))
+
+
+def test_pictures_have_the_same_vectors_in_transformers(quick_clip, tmp_path) -> None:
+    import torch
+    from transformers import CLIPImageProcessor, CLIPModel
+
+    folder = export(quick_clip, tmp_path / "out", to="hf")
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 40, 3), np.uint8))
+    processor = CLIPImageProcessor.from_pretrained(folder)
+    pixels = processor(picture, return_tensors="pt")["pixel_values"]
+    theirs = CLIPModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        found = theirs.get_image_features(pixel_values=pixels).pooler_output
+    features = embed(quick_clip, quick_clip.preprocess(picture)[None], "fp32")
+    vectors = project(quick_clip, features).numpy()
+    assert (unit(found.numpy()) * vectors).sum() > 0.999
+
+
+def test_rclip(named, tmp_path, load: Load) -> None:
+    model = named("ViT-B-32-256")
+    folder = export(model, tmp_path / "out", target="rclip", tag="datacomp_s34b_b86k")
+    (folder / "tokenizer").mkdir()
+    shutil.copy(BPE, folder / "tokenizer" / BPE.name)  # rclip's own file is this one
+    for environment in ("rclip3", "rclip4"):
+        assert_same_search(load("load_rclip.py", environment, folder), ours(model))
+
+
+def test_fastembed(named, tmp_path, load: Load) -> None:
+    model = named("ViT-B-32-quickgelu", quick=True)
+    folder = export(model, tmp_path / "out", target="fastembed", tag="openai")
+    assert_same_search(load("load_fastembed.py", "fastembed", folder), ours(model))
+
+
+def test_immich(named, tmp_path, load: Load) -> None:
+    model = named("ViT-B-32-quickgelu", quick=True)
+    folder = export(model, tmp_path / "out", target="immich", tag="openai")
+    base = folder / "clip" / "ViT-B-32__openai"
+    # As immich's exporter writes it for the base; the swap leaves it as it is.
+    (base / "config.json").write_text('{"text_cfg": {"context_length": 77}}')
+    vectors = load("load_immich.py", "here", folder)
+    assert_same_search(vectors, ours(model))
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_transformers_js(quick_clip, tmp_path, load: Load) -> None:
+    folder = export(quick_clip, tmp_path / "out", target="transformers-js")
+    found = load("load_transformers_js.mjs", "transformers_js", folder)
+    assert_same_search(found, ours(quick_clip))
+
+
+@pytest.mark.parametrize("system", ["clip-retrieval", "lancedb"])
+def test_programs_that_take_a_name_and_weights(system, named, tmp_path, load: Load) -> None:
+    model = named("ViT-B-32-quickgelu", quick=True)
+    folder = export(model, tmp_path / "out", target=system)
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    export(model, tmp_path / "named", to="open-clip")
+    config = (tmp_path / "named" / "open_clip_config.json").read_text()
+    text = json.dumps(json.loads(config)["model_cfg"])
+    (configs / "ViT-B-32-quickgelu.json").write_text(text)
+    environment = system.replace("-", "_")
+    loader = f"load_{environment}.py"
+    found = load(loader, environment, folder, "ViT-B-32-quickgelu", str(configs))
+    assert_same_search(found, ours(model))
+
+
+def test_half_precision_keeps_three_digits(tmp_path) -> None:
+    model = small_clip(gain=1)
+    folder = export(model, tmp_path / "out", half=True)
+    back = load_model(f"local-dir:{folder}", "cpu")
+    assert np.abs(ours(back) - ours(model)).max() < 5e-3
+    assert 2 * (folder / "open_clip_model.safetensors").stat().st_size < 1.1 * sum(
+        4 * value.numel() for value in model.state_dict().values()
+    )

@@ -1,0 +1,67 @@
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import draw, tiny_clip
+
+from paraclip.models.checkpoint import save_model
+from paraclip.models.features import encode_images
+from paraclip.models.openclip import OpenClip
+from postgres_server import PostgresServer
+
+SHAPES = ("disc", "square")
+COLOURS = ("red", "green", "blue", "black", "orange", "purple")
+
+
+@pytest.fixture(scope="session")
+def base() -> OpenClip:
+    """The model that made the index."""
+    return tiny_clip()
+
+
+@pytest.fixture(scope="session")
+def tuned(base: OpenClip) -> OpenClip:
+    """The same with another text tower."""
+    model = deepcopy(base)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.text_tower.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A dozen pictures."""
+    folder = tmp_path_factory.mktemp("photos")
+    return [
+        draw(folder / f"{shape}-{colour}.png", shape, colour)
+        for shape in SHAPES
+        for colour in COLOURS
+    ]
+
+
+@pytest.fixture(scope="session")
+def vectors(base: OpenClip, photos: list[str]) -> np.ndarray:
+    """Their vectors by the base."""
+    return encode_images(base, photos).numpy()
+
+
+@pytest.fixture
+def models(base: OpenClip, tuned: OpenClip, tmp_path: Path) -> dict[str, str]:
+    """Checkpoints of both, as options of the command."""
+    return {
+        "base": str(save_model(base, tmp_path / "base.safetensors")),
+        "model": str(save_model(tuned, tmp_path / "tuned.safetensors")),
+    }
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server with pgvector; skips without one."""
+    pytest.importorskip("psycopg")
+    with PostgresServer() as server:
+        yield server

@@ -1,0 +1,243 @@
+"""Every kind of index is read as it was written, and broken ones are reported."""
+
+import sqlite3
+from contextlib import closing
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from paraclip.errors import UserError
+from paraclip.swap.config import SwapCheckConfig
+from paraclip.swap.stores.table import STORES, read_index
+
+WIDTH = 6
+IMAGES = """
+CREATE TABLE images (id INTEGER PRIMARY KEY, deleted BOOLEAN, filepath TEXT NOT NULL UNIQUE,
+modified_at DATETIME NOT NULL, size INTEGER NOT NULL, vector BLOB NOT NULL, indexing BOOLEAN)
+"""
+
+
+@pytest.fixture
+def rows():
+    """Five vectors, not of unit length, and their paths."""
+    values = np.random.default_rng(0).standard_normal((5, WIDTH)).astype(np.float32)
+    return values, [f"/photos/{number}.jpg" for number in range(5)]
+
+
+def read(index, **options):
+    return read_index(SwapCheckConfig(index=str(index), base="b", model="m", **options))
+
+
+def assert_read(index, values, paths) -> None:
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    np.testing.assert_allclose(index.vectors, unit, atol=1e-6)
+    assert index.paths == paths
+
+
+def as_lists(values, kind=None):
+    return pa.array(values.tolist(), kind or pa.list_(pa.float32()))
+
+
+def test_npy(rows, tmp_path) -> None:
+    values, paths = rows
+    np.save(tmp_path / "v.npy", values.astype(np.float16))
+    found = read(tmp_path / "v.npy")
+    assert found.paths is None and found.kind == "npy"
+    (tmp_path / "p.txt").write_text("\n".join(paths))
+    found = read(tmp_path / "v.npy", paths=str(tmp_path / "p.txt"))
+    np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-6)
+    assert found.paths == paths
+    (tmp_path / "p.txt").write_text("one")
+    with pytest.raises(UserError, match="5 vectors have 1 paths"):
+        read(tmp_path / "v.npy", paths=str(tmp_path / "p.txt"))
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.list_(pa.float32(), WIDTH)])
+def test_parquet(rows, kind, tmp_path) -> None:
+    values, paths = rows
+    table = pa.table({"n": range(5), "filepath": paths, "embedding": as_lists(values, kind)})
+    pq.write_table(table, tmp_path / "v.parquet", row_group_size=2)
+    assert_read(read(tmp_path / "v.parquet"), values, paths)
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    pq.write_table(table.slice(0, 3), folder / "0.parquet")
+    pq.write_table(table.slice(3), folder / "1.parquet")
+    assert_read(read(folder), values, paths)
+    two = table.append_column("other", as_lists(values[::-1]))
+    pq.write_table(two, tmp_path / "two.parquet")
+    with pytest.raises(UserError, match=r"several columns of vectors\. Add --column embedding"):
+        read(tmp_path / "two.parquet")
+    assert_read(read(tmp_path / "two.parquet", column="other"), values[::-1], paths)
+    with pytest.raises(UserError, match=r"has no column embeding.*embedding"):
+        read(tmp_path / "two.parquet", column="embeding")
+
+
+def test_clip_retrieval(rows, tmp_path) -> None:
+    values, paths = rows
+    for part, span in (("0", slice(0, 3)), ("1", slice(3, 5))):
+        for name in ("img_emb", "metadata"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        np.save(tmp_path / "img_emb" / f"img_emb_{part}.npy", values[span])
+        meta = pa.table({"image_path": paths[span], "caption": paths[span]})
+        pq.write_table(meta, tmp_path / "metadata" / f"metadata_{part}.parquet")
+    found = read(tmp_path)
+    assert_read(found, values, paths)
+    assert found.kind == "clip-retrieval"
+
+
+def test_lancedb(rows, tmp_path) -> None:
+    lancedb = pytest.importorskip("lancedb")
+    values, paths = rows
+    database = lancedb.connect(tmp_path / "db")
+    data = pa.table({"path": paths, "vector": as_lists(values, pa.list_(pa.float32(), WIDTH))})
+    database.create_table("photos", data)
+    assert_read(read(tmp_path / "db"), values, paths)
+    database.create_table("other", data)
+    with pytest.raises(UserError, match=r"several tables.*--table other"):
+        read(tmp_path / "db")
+    assert read(tmp_path / "db", table="photos").kind == "lancedb"
+
+
+def rclip_index(path, values, paths) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(IMAGES)
+        for name, row in zip(paths, values, strict=True):
+            blob = row.astype("<f4").tobytes()
+            statement = "INSERT INTO images VALUES (NULL, NULL, ?, 0, 0, ?, NULL)"
+            connection.execute(statement, (name, blob))
+        connection.execute("UPDATE images SET deleted = 1 WHERE id = 3")
+        connection.commit()
+
+
+def test_rclip(rows, tmp_path) -> None:
+    values, paths = rows
+    rclip_index(tmp_path / "db.sqlite3", values, paths)
+    before = (tmp_path / "db.sqlite3").read_bytes()
+    kept = [0, 1, 3, 4]
+    assert_read(read(tmp_path / "db.sqlite3"), values[kept], [paths[row] for row in kept])
+    assert (tmp_path / "db.sqlite3").read_bytes() == before
+
+
+def test_pgvector(rows, postgres) -> None:
+    values, paths = rows
+    postgres.query(f"CREATE TABLE photos (id int, file_path text, v vector({WIDTH}))")
+    for number, (path, row) in enumerate(zip(paths, values, strict=True)):
+        postgres.query(f"INSERT INTO photos VALUES ({number}, '{path}', '{row.tolist()}')")
+    postgres.query("INSERT INTO photos VALUES (9, 'none', NULL)")
+    found = read(postgres.url)
+    assert_read(found, values, paths)
+    assert found.kind == "pgvector"
+    postgres.query(f"CREATE TABLE bare (n int, embedding halfvec({WIDTH}))")
+    postgres.query(f"INSERT INTO bare VALUES (1, '{values[0].tolist()}')")
+    with pytest.raises(UserError, match=r"several tables.*public\.bare"):
+        read(postgres.url)
+    assert read(postgres.url, table="bare").paths is None
+    with pytest.raises(UserError, match=r"has no table public\.fotos"):
+        read(postgres.url, table="fotos")
+    postgres.query("DROP TABLE photos, bare")
+
+
+def test_immich(rows, postgres) -> None:
+    values, paths = rows
+    ids = [f"00000000-0000-0000-0000-00000000000{number}" for number in range(5)]
+    postgres.query('CREATE TABLE asset (id uuid PRIMARY KEY, "originalPath" text)')
+    postgres.query(f'CREATE TABLE smart_search ("assetId" uuid, embedding vector({WIDTH}))')
+    for key, path, row in zip(ids, paths, values, strict=True):
+        postgres.query(f"INSERT INTO asset VALUES ('{key}', '{path}')")
+        postgres.query(f"INSERT INTO smart_search VALUES ('{key}', '{row.tolist()}')")
+    found = read(postgres.url)
+    order = [found.paths.index(path) for path in paths]
+    assert found.kind == "immich"
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    np.testing.assert_allclose(found.vectors[order], unit, atol=1e-6)
+    postgres.query("DROP TABLE asset, smart_search")
+
+
+def test_a_server_that_does_not_answer_shows_no_password() -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(UserError, match="the database cannot be read") as caught:
+        read("postgresql://me:secret@127.0.0.1:1/photos")
+    assert "secret" not in str(caught.value)
+
+
+def test_hostile_and_broken_files(tmp_path) -> None:
+    good = np.ones((3, WIDTH), np.float32)
+    zero, infinite = good.copy(), good.copy()
+    zero[1], infinite[2, 0] = 0, np.inf
+    for values, reason in [
+        (zero, "row 2: its vector is zero"),
+        (infinite, "row 3: its vector is zero or not finite"),
+        (good[0], "is no matrix of floats"),
+        (good.astype(int), "is no matrix of floats"),
+        (good[:0], "holds no rows"),
+    ]:
+        np.save(tmp_path / "v.npy", values)
+        with pytest.raises(UserError, match=reason):
+            read(tmp_path / "v.npy")
+    np.save(tmp_path / "v.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match=r"is not a readable .npy file"):
+        read(tmp_path / "v.npy")
+    (tmp_path / "v.npy").write_bytes(b"\x93NUMPY garbage")
+    with pytest.raises(UserError, match=r"is not a readable .npy file"):
+        read(tmp_path / "v.npy")
+    (tmp_path / "v.parquet").write_bytes(b"PAR1 garbage")
+    with pytest.raises(UserError, match="cannot be read as Parquet"):
+        read(tmp_path / "v.parquet")
+    pq.write_table(pa.table({"v": [[1.0, 2.0], [1.0]]}), tmp_path / "v.parquet")
+    with pytest.raises(UserError, match="different widths"):
+        read(tmp_path / "v.parquet")
+    pq.write_table(pa.table({"v": [[1.0, 2.0], None]}), tmp_path / "v.parquet")
+    with pytest.raises(UserError, match="rows without a vector"):
+        read(tmp_path / "v.parquet")
+    pq.write_table(pa.table({"v": [1, 2]}), tmp_path / "v.parquet")
+    with pytest.raises(UserError, match="has no column of vectors"):
+        read(tmp_path / "v.parquet")
+
+
+def test_broken_databases_of_rclip(rows, tmp_path) -> None:
+    values, paths = rows
+    path = tmp_path / "db.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE other (x)")
+        connection.commit()
+    with pytest.raises(UserError, match="is not an index of rclip"):
+        read(path)
+    path.unlink()
+    rclip_index(path, values, paths)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE images SET vector = x'0102' WHERE id = 2")
+        connection.commit()
+    with pytest.raises(UserError, match="different widths"):
+        read(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM images")
+        connection.commit()
+    with pytest.raises(UserError, match="holds no pictures"):
+        read(path)
+
+
+def test_what_is_no_index(tmp_path) -> None:
+    with pytest.raises(UserError, match="there is no such index"):
+        read(tmp_path / "none")
+    with pytest.raises(UserError, match="not an index that can be recognised"):
+        read(tmp_path)
+    (tmp_path / "x.bin").write_bytes(b"x")
+    with pytest.raises(UserError, match="not an index that can be recognised"):
+        read(tmp_path / "x.bin")
+    with pytest.raises(UserError, match="has no img_emb"):
+        read(tmp_path, store="clip-retrieval")
+    assert set(STORES) == {
+        *("npy", "parquet", "clip-retrieval", "lancedb", "pgvector", "immich", "rclip"),
+    }
+
+
+def test_more_rows_than_allowed(rows, tmp_path) -> None:
+    values, paths = rows
+    np.save(tmp_path / "v.npy", values)
+    pq.write_table(pa.table({"v": as_lists(values)}), tmp_path / "v.parquet")
+    rclip_index(tmp_path / "db.sqlite3", values, paths)
+    for name in ("v.npy", "v.parquet", "db.sqlite3"):
+        with pytest.raises(UserError, match="holds more than 3 rows"):
+            read(tmp_path / name, most_rows=3)

@@ -1,0 +1,161 @@
+"""`paraclip swap-check`: the origin of an index, and the user's queries before and after."""
+
+import json
+import shutil
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import paraclip
+from paraclip.errors import UserError
+from paraclip.models.checkpoint import save_model
+from paraclip.models.features import encode_texts
+from paraclip.swap.command import swap_check_command
+from paraclip.swap.config import SwapCheckConfig
+from paraclip.swap.queries import Query, read_queries
+
+
+@pytest.fixture
+def index(photos, vectors, tmp_path) -> str:
+    """A Parquet index of the pictures."""
+    table = pa.table({"path": photos, "vector": vectors.tolist()})
+    pq.write_table(table, tmp_path / "index.parquet")
+    return str(tmp_path / "index.parquet")
+
+
+@pytest.fixture
+def queries(tmp_path) -> str:
+    """Three queries, two with other wordings."""
+    lines = ["a red disc\tthe disc is red\tred circle", "", "blue square\tsquare in blue", "orange"]
+    (tmp_path / "queries.txt").write_text("\n".join(lines))
+    return str(tmp_path / "queries.txt")
+
+
+def test_vectors_of_the_base(index, base, tuned) -> None:
+    report = paraclip.swap_check(index, base, tuned)
+    assert (report.store, report.rows, report.width) == ("parquet", 12, 16)
+    assert report.origin.pictures == 12 and report.origin.same
+    assert report.origin.lowest > 0.9999 and report.origin.first == 1
+    assert report.queries == 0 and report.overlap is None and report.changes == []
+
+
+def test_vectors_of_another_model(index, base, tuned, photos, models, tmp_path, capsys) -> None:
+    other = np.random.default_rng(0).standard_normal((12, 16)).tolist()
+    pq.write_table(pa.table({"path": photos, "vector": other}), index)
+    report = paraclip.swap_check(index, base, tuned)
+    assert not report.origin.same and report.origin.median < 0.7
+    with pytest.raises(UserError, match="do not come from the base's image tower"):
+        swap_check_command(SwapCheckConfig(index=index, **models))
+    assert "the index is of another model" in capsys.readouterr().out
+
+
+def test_queries_before_and_after(index, queries, base, tuned, vectors, photos) -> None:
+    report = paraclip.swap_check(index, base, tuned, queries=queries, k=3)
+    texts = ["a red disc", "blue square", "orange"]
+    expected = []
+    for text in texts:
+        first, second = (
+            set(np.argsort(-(vectors @ encode_texts(model, [text]).numpy()[0]))[:3].tolist())
+            for model in (base, tuned)
+        )
+        expected.append(len(first & second) / 3)
+    assert (report.queries, report.wordings, report.k) == (3, 3, 3)
+    assert report.overlap == pytest.approx(np.mean(expected))
+    assert [change.overlap for change in report.changes] == pytest.approx(sorted(expected))
+    assert all(set(change.before + change.after) <= set(photos) for change in report.changes)
+    before, after = report.consistency
+    assert 0 <= before <= 1 and 0 <= after <= 1
+
+
+def test_the_same_model_changes_nothing(index, queries, base) -> None:
+    report = paraclip.swap_check(index, base, deepcopy(base), queries=Path(queries))
+    assert report.overlap == 1 and report.consistency[0] == report.consistency[1]
+    assert report.k == 10
+
+
+def test_only_the_ten_most_changed_are_listed(index, base, tuned, tmp_path) -> None:
+    (tmp_path / "many.txt").write_text("\n".join(f"query {number}" for number in range(30)))
+    report = paraclip.swap_check(index, base, tuned, queries=str(tmp_path / "many.txt"), k=5)
+    overlaps = [change.overlap for change in report.changes]
+    assert len(overlaps) == 10 and overlaps == sorted(overlaps) and report.queries == 30
+
+
+def test_pictures_that_were_moved(index, base, tuned, photos, tmp_path) -> None:
+    table = pq.read_table(index)
+    moved = [f"/elsewhere/{Path(path).name}" for path in photos]
+    pq.write_table(table.set_column(0, "path", pa.array(moved)), index)
+    with pytest.raises(UserError, match=r"none of its pictures can be opened.*--pictures"):
+        paraclip.swap_check(index, base, tuned)
+    folder = tmp_path / "copies" / "deep"
+    folder.mkdir(parents=True)
+    for path in photos[:5]:
+        shutil.copy(path, folder)
+    shutil.copy(photos[0], folder.parent)  # two of one name: neither is certain
+    report = paraclip.swap_check(index, base, tuned, pictures=tmp_path / "copies")
+    assert report.origin.pictures == 4 and report.origin.same
+
+
+def test_broken_pictures_are_left_out(index, base, tuned, photos, tmp_path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    table = pq.read_table(index)
+    pq.write_table(table.set_column(0, "path", pa.array([str(broken), *photos[1:]])), index)
+    assert paraclip.swap_check(index, base, tuned).origin.pictures == 11
+
+
+def test_the_command_prints_and_writes(index, queries, models, tmp_path, capsys) -> None:
+    out = tmp_path / "report.json"
+    options = {"queries": queries, "k": 3, "out": str(out)}
+    swap_check_command(SwapCheckConfig(index=index, **models, **options))
+    shown = capsys.readouterr().out
+    for words in ("12 vectors of 16", "the index stays valid", "AO@3 of 3 other wordings"):
+        assert words in shown
+    assert "a red disc" in shown.split("Most changed queries:")[1]
+    assert json.loads(out.read_text())["origin"]["pictures"] == 12
+
+
+def test_without_pictures_the_queries_are_still_compared(
+    vectors, queries, models, tmp_path, capsys
+) -> None:
+    np.save(tmp_path / "v.npy", vectors)
+    config = SwapCheckConfig(index=str(tmp_path / "v.npy"), queries=queries, **models)
+    swap_check_command(config)
+    shown = capsys.readouterr().out
+    assert "Not checked where the vectors come from" in shown and "before: " in shown
+
+
+def test_other_image_towers_and_widths(index, base, tmp_path, vectors) -> None:
+    other = deepcopy(base)
+    with torch.no_grad():
+        other.image_tower.proj.add_(0.01)
+    with pytest.raises(UserError, match="its image tower or preprocessing is not that of the base"):
+        paraclip.swap_check(index, base, other)
+    np.save(tmp_path / "v.npy", vectors[:, :7])
+    with pytest.raises(UserError, match="its vectors have 7 numbers, and those of the base 16"):
+        paraclip.swap_check(tmp_path / "v.npy", base, base)
+
+
+def test_queries_are_read_line_by_line(tmp_path) -> None:
+    path = tmp_path / "q.txt"
+    path.write_bytes("\ufeffone\n\n two \t zwei\t\n\tno query\n".encode())
+    assert read_queries(str(path)) == [Query("one"), Query("two", ("zwei",))]
+    for content, reason in [
+        (b"\n\n", "holds no queries"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (b"a\n" * 100_001, "more than 100,000 lines"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=reason):
+            read_queries(str(path))
+    with pytest.raises(UserError, match="there is no such file"):
+        read_queries(str(tmp_path / "none"))
+
+
+def test_a_checkpoint_of_the_base_is_its_own_tuned_model(index, base, tmp_path) -> None:
+    path = str(save_model(base, tmp_path / "base.safetensors"))
+    assert paraclip.swap_check(index, path, path).origin.same
