@@ -1,0 +1,116 @@
+"""The commands and programs of docs/use-it-in.md do what they say, section by section."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from export_models import SMALL
+from export_programs import program
+from export_texts import unit
+from tiny_models import draw
+
+from paraclip.cli import main
+from paraclip.models.checkpoint import save_model
+from paraclip.models.features import encode_images, encode_texts
+from paraclip.models.openclip import OpenClip
+
+PAGE = Path(__file__).parents[2] / "docs" / "use-it-in.md"
+QUICK, PLAIN = "ViT-B-32-quickgelu", "ViT-B-32-256"
+BPE = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
+TEXT = "a young child with a pizza box"
+SAVE = "\nimport numpy; numpy.save('vectors.npy', numpy.asarray(vectors))\n"
+NAMED = "import open_clip; open_clip.add_model_config('configs')\n"
+
+
+def sections() -> dict[str, str]:
+    """Text of each section by its title; the introduction has the page's title."""
+    parts = re.split(r"^#+ (.*)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def blocks(section: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def environment(section: str) -> str | None:
+    found = re.search(r"<!-- environment: (\w+) -->", section)
+    return found[1] if found else None
+
+
+def run_commands(section: str) -> None:
+    """Run a section's `paraclip` lines in the working folder."""
+    for line in "".join(blocks(section, "sh")).splitlines():
+        words = shlex.split(line.replace("ViT-B-32:openai", "base.safetensors"))
+        assert words[0] == "paraclip" and main(words[1:]) == 0, line
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty working folder, with a tiny model under open_clip's name for other programs."""
+    monkeypatch.chdir(tmp_path)
+    Path("configs").mkdir()
+    Path("configs", f"{QUICK}.json").write_text(json.dumps({**SMALL, "quick_gelu": True}))
+    return tmp_path
+
+
+@pytest.fixture
+def tuned(named, folder) -> OpenClip:
+    """The tuned model at the path that the page uses."""
+    model = named(QUICK, quick=True)
+    save_model(model, Path("runs/tuned/last.safetensors"))
+    return model
+
+
+WITH_PROGRAM = [title for title, text in sections().items() if environment(text)]
+
+
+@pytest.mark.parametrize("title", WITH_PROGRAM)
+def test_a_section_with_a_program(title, named, folder) -> None:
+    section = sections()[title]
+    name = environment(section)
+    python = program(name)  # skips without the environment
+    quick = name not in ("rclip3",)
+    model = named(QUICK if quick else PLAIN, quick=quick)
+    save_model(model, Path("runs/tuned/last.safetensors"))
+    run_commands(section)
+    (code,) = blocks(section, "python")
+    if name == "rclip3":
+        (folder / "tuned_rclip" / "tokenizer").mkdir()
+        shutil.copy(BPE, folder / "tuned_rclip" / "tokenizer" / BPE.name)
+    if name in ("clip_retrieval", "lancedb"):
+        code = NAMED + code
+    Path("program.py").write_text(code + SAVE, encoding="utf-8")
+    done = subprocess.run(
+        [*python, "program.py"], capture_output=True, text=True, check=False, timeout=280,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = np.load("vectors.npy").reshape(1, -1)
+    np.testing.assert_allclose(unit(found), encode_texts(model, [TEXT]).numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("title", ["immich", "transformers.js", "A program of your own"])
+def test_a_section_with_commands_alone(title, tuned, folder, capsys) -> None:
+    run_commands(sections()[title])
+    out = capsys.readouterr().out
+    assert ("To go back" in out) is (title != "A program of your own")
+
+
+def test_the_introduction(tuned, folder, capsys) -> None:
+    save_model(tuned, Path("base.safetensors"))
+    photos = [draw(folder / f"{colour}.png", "disc", colour) for colour in ("red", "blue")]
+    vectors = encode_images(tuned, photos).numpy().tolist()
+    pq.write_table(pa.table({"path": photos, "vector": vectors}), "index.parquet")
+    Path("queries.txt").write_text("a red disc\tthe disc is red\n")
+    (introduction,) = (text for title, text in sections().items() if title.startswith("Change"))
+    run_commands(introduction)
+    assert "the index stays valid" in capsys.readouterr().out
