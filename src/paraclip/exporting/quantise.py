@@ -1,7 +1,7 @@
 """8-bit weights in an ONNX file: matrices by onnxruntime, the table of tokens row by row.
 
-onnxruntime quantises a table with one scale for all tokens, which costs rankings; a scale for each
-row costs 4 bytes a token and no ranking that we could measure.
+onnxruntime quantises a table with one scale for all tokens; a scale for each row is closer to the
+float vectors and costs 4 bytes a token.
 """
 
 import logging
