@@ -1,11 +1,11 @@
-"""What tuning on paraphrases gains: base, control, tuned and merged `mini` on Flickr8k.
+"""What tuning on paraphrases gains: base, control, tuned and merged `mini-flickr8k`.
 
     PARACLIP_DATA=../shared/data python benchmarks/flickr8k.py
 
-Makes everything from the data alone and prints the table: image features, base (`mini` aligned on
-the training set), then for each seed the control (as many steps on the original captions), the
-tuned and the merged model, then the figures with their intervals. Tuned takes the default recipe of
-`paraclip train`. `--setup` chooses other settings:
+Makes everything from the data alone and prints the table: image features, base (`mini-flickr8k`
+aligned on the training set), then for each seed the control (as many steps on the original
+captions), the tuned and the merged model, then the figures with their intervals. Tuned takes the
+default recipe of `paraclip train`. `--setup` chooses other settings:
 
 - negatives: L1 on all three texts, and a hard negative for each triple, made by rule (`paraclip
   negatives`). The setups below build on it.
@@ -50,8 +50,7 @@ from paraclip.language.tagger import SpacyTagger
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
-from paraclip.models.mini import HEADS as SHIPPED_HEADS
-from paraclip.models.mini import Mini
+from paraclip.models.mini import FLICKR8K_HEADS, Mini
 from paraclip.paraphrase.negatives import hard_negatives
 from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
 from paraclip.training.loop import align, train
@@ -88,7 +87,7 @@ class Setup:
 
     name: str
     folder: str
-    heads: Path | None = SHIPPED_HEADS
+    heads: Path | None = FLICKR8K_HEADS
     base: AlignOptions = BASE
     tuned: TrainOptions = TUNED
     replay: bool = False
@@ -165,9 +164,9 @@ def feature_cache() -> Path:
 
 
 def make_base(data: Path, out: Path, setup: Setup) -> Path:
-    """Align `mini` on the training captions of Flickr8k."""
+    """Align `mini-flickr8k` on the training captions of Flickr8k."""
     torch.manual_seed(0)  # new heads are drawn
-    model = Mini.from_wheels(setup.heads)
+    model = Mini.with_linear_heads(setup.heads)
     rows = prepare_captions(training_captions(data), model, cache=feature_cache())
     return align(rows, setup.base, out, RunSettings())
 

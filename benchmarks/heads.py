@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "mini"))
 
 from train_heads import Pairs, Settings, load_pairs, read_flickr, recall, train
 
-from paraclip.models.mini import EMBED_DIM, Mini
+from paraclip.models.mini import FLICKR8K_DIM, Mini
 
 SPLITS = {"dev": "development", "test": "test"}
 
@@ -30,7 +30,7 @@ def main() -> None:
     rows, found = [], []
     for dropout in options.dropout:
         settings = replace(Settings(), dropout=dropout)
-        heads, _ = train(splits["train"], settings, EMBED_DIM)
+        heads, _ = train(splits["train"], settings, FLICKR8K_DIM)
         figures = {split: recall(heads, splits[split]) for split in SPLITS}
         found.append({"settings": asdict(settings), "figures": figures})
         rows.append([told(dropout), *(in_words(figures[split]) for split in SPLITS)])
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 def features(folder: Path, work: Path) -> dict[str, Pairs]:
     """Features of the three splits, from both towers without heads."""
-    model = Mini.from_wheels(heads=None)
+    model = Mini.with_linear_heads(heads=None)
     return {
         split: load_pairs(model, folder, captions, work)
         for split, captions in read_flickr(folder).items()

@@ -1,7 +1,7 @@
-"""Train the two linear heads of `mini` on Flickr8k's training set, and write what is shipped.
+"""Train the two linear heads of `mini-flickr8k` on Flickr8k's training set, and write them.
 
     python recipes/mini/train_heads.py --data data/flickr8k --work runs/heads \
-        --out src/paraclip/models/weights/mini_heads.safetensors
+        --out src/paraclip/models/weights/flickr8k_heads.safetensors
 
 Both towers are frozen, so their features are computed once (minutes; kept in the work folder) and
 an epoch over the heads takes seconds. Each epoch takes one caption of every picture, drawn anew:
@@ -214,7 +214,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = vars(parser.parse_args(arguments))
     folder, work, out = (options.pop(name) for name in ("data", "work", "out"))
     settings = Settings(**options)
-    model = Mini.from_wheels(heads=None)
+    model = Mini.with_linear_heads(heads=None)
     splits = {
         split: load_pairs(model, folder, captions, work)
         for split, captions in read_flickr(folder).items()

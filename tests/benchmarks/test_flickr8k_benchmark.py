@@ -97,7 +97,7 @@ def test_the_default_setup_is_the_default_recipe() -> None:
 
 def test_merging_with_the_wheel_moves_the_text_tower_but_not_its_head() -> None:
     setup = replace(flickr8k.SETUPS["low_rate"], alpha=0.75)
-    tuned = Mini.from_wheels(None)
+    tuned = Mini.with_linear_heads(None)
     wheel = tuned.text_tower.transformer.embeddings.word_embeddings.weight.clone()
     with torch.no_grad():
         tuned.text_tower.transformer.embeddings.word_embeddings.weight.add_(1.0)

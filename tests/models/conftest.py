@@ -10,9 +10,16 @@ from paraclip.models.openclip import OpenClip
 
 @pytest.fixture(scope="session")
 def mini() -> Mini:
-    """`mini` with a tiny BERT and random weights."""
+    """`mini-flickr8k` with a tiny BERT and random weights."""
     torch.manual_seed(0)
     return Mini(word_files("bert"), embed_dim=8)
+
+
+@pytest.fixture(scope="session")
+def own_space() -> Mini:
+    """`mini` in the space of a tiny BERT, with class probabilities and random weights."""
+    torch.manual_seed(0)
+    return Mini(word_files("bert"))
 
 
 @pytest.fixture(scope="session")

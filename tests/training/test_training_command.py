@@ -220,11 +220,11 @@ def test_align_fits_mini_to_a_folder(pictures, tmp_path, capsys):
 
 
 def test_new_heads_are_drawn_by_the_seed_and_carry_no_terms(pictures, tmp_path, monkeypatch):
-    def from_wheels(heads):
+    def with_linear_heads(heads):
         assert heads is None
         return Mini(word_files("bert"), embed_dim=8)
 
-    monkeypatch.setattr(Mini, "from_wheels", from_wheels)
+    monkeypatch.setattr(Mini, "with_linear_heads", with_linear_heads)
     found = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         out = tmp_path / name

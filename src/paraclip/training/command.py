@@ -79,7 +79,7 @@ def unaligned(config: AlignConfig, device: str) -> Mini:
             hint = "Leave one of them out: new heads start from mini's towers."
             raise UserError("--new-heads", f"{config.model} has heads of its own", hint)
         torch.manual_seed(config.seed)  # the heads are drawn
-        return Mini.from_wheels(heads=None).to(find_device(device))
+        return Mini.with_linear_heads(heads=None).to(find_device(device))
     model = load_model(config.model, device)
     if not isinstance(model, Mini):
         what = f"{config.model} is aligned already"

@@ -163,8 +163,8 @@ class AlignOptions(LoopOptions):
     """Peak learning rate of the two linear heads (AdamW, per step)."""
 
     new_heads: bool = False
-    """Start from new heads in place of the shipped ones, whose terms (Flickr8k's, non-commercial)
-    then do not count. They want tens of thousands of captions."""
+    """Start from the towers of mini and two random linear heads of width 256, without class
+    probabilities. They want tens of thousands of captions."""
 
 
 @dataclass(frozen=True, kw_only=True)
