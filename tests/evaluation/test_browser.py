@@ -68,6 +68,15 @@ def test_the_page_holds_texts_rankings_and_pictures(tmp_path: Path) -> None:
     assert names == ["green_1.png", "red_0.png", "red_1.png"]
     assert all(p["source"].startswith("data:image/jpeg;base64,") for p in found["pictures"])
     assert len(found["pictures"]) == 6, "each once"
+    assert red["answer"] is None
+
+
+def test_the_page_knows_the_correct_picture(tmp_path: Path) -> None:
+    examples = Examples(**{**vars(made(tmp_path)), "answers": [2, 5, 0]})
+    write_browser([examples], ("base", "tuned"), tmp_path / "page.html")
+    found = content(tmp_path / "page.html")
+    names = [found["pictures"][pair["answer"]]["name"] for pair in found["sets"][0]["pairs"]]
+    assert names == [Path(examples.references[position]).name for position in (2, 5)]
 
 
 def test_texts_cannot_leave_their_island(tmp_path: Path) -> None:

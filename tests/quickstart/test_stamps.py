@@ -85,6 +85,50 @@ def test_a_failure_reports_apts_message_and_a_hint(tools: Path, tmp_path: Path) 
     assert not (tmp_path / "cache" / PACKAGE).exists()
 
 
+@NEEDS_DPKG
+def test_a_half_downloaded_package_is_one_line_and_nothing_remains(
+    tools: Path, tmp_path: Path
+) -> None:
+    half = f"{packing(tmp_path)}; truncate --size 200 {PACKAGE}_1_all.deb"
+    install(tools, "apt-get", half)
+    with pytest.raises(UserError, match=r"dpkg-deb failed: .*DATA=folder") as raised:
+        stamps_folder(tmp_path / "cache")
+    assert "\n" not in str(raised.value) and not list((tmp_path / "cache").iterdir())
+    install(tools, "apt-get", packing(tmp_path))  # the next run starts from scratch
+    assert (stamps_folder(tmp_path / "cache") / "duck.txt").is_file()
+
+
+@NEEDS_DPKG
+def test_without_a_network_apts_message_is_shown(tools: Path, tmp_path: Path) -> None:
+    message = "E: Failed to fetch http://deb/x  Temporary failure resolving 'deb'"
+    install(tools, "apt-get", f'echo "{message}" >&2; exit 100')
+    with pytest.raises(UserError, match=r"Temporary failure resolving 'deb'\. .*DATA=folder"):
+        stamps_folder(tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+@NEEDS_DPKG
+@pytest.mark.parametrize("tool", ["apt-get", "dpkg-deb"])
+def test_a_full_disk_is_said_and_nothing_remains(tools: Path, tmp_path: Path, tool: str) -> None:
+    install(tools, "apt-get", packing(tmp_path).replace("dpkg-deb", shutil.which("dpkg-deb") or ""))
+    install(tools, tool, "echo 'E: write: No space left on device' >&2; echo more; exit 2")
+    with pytest.raises(UserError, match=r"the disk is full\. Free some space .*PARACLIP_CACHE"):
+        stamps_folder(tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+@NEEDS_DPKG
+def test_a_package_without_stamps_is_refused(tools: Path, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "tree" / "usr")
+    install(tools, "apt-get", packing(tmp_path))
+    with pytest.raises(UserError, match="the package holds no usr/share/tuxpaint/stamps"):
+        stamps_folder(tmp_path / "cache")
+    install(tools, "apt-get", "exit 0")
+    with pytest.raises(UserError, match="apt-get fetched no package"):
+        stamps_folder(tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
 def test_without_apt_the_hint_names_an_own_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,12 +155,14 @@ class Shown:
         kinds: kind of rewording of each pair; empty strings if there is only one kind.
         arrays: names in `Scores.arrays` of the rankings [pairs, k] of first and second wording.
         references: paths or URLs of the pool's pictures; empty for a pool of vectors.
+        answers: pool position of each pair's correct picture; empty where none is known.
     """
 
     texts: Sequence[tuple[str, str]]
     kinds: Sequence[str]
     arrays: tuple[str, str]
     references: Sequence[str]
+    answers: Sequence[int] = ()
 
 
 @runtime_checkable

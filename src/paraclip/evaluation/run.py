@@ -277,10 +277,11 @@ def draw_sheet(run: Run, path: Path) -> bool:
     Returns:
         Whether it was drawn.
     """
-    found = next((some for some in run.shown if not any(some.kinds)), None)
+    drawn = (some for some in run.shown if some.answers or not any(some.kinds))
+    found = next(drawn, None)
     if found is None or run.base == run.tuned:
         return False
     labels = (run.base, run.tuned)
     before, after = (found.rankings[label] for label in labels)
-    contact_sheet(found.texts, before, after, found.references, path, labels)
+    contact_sheet(found.texts, before, after, found.references, path, labels, found.answers)
     return True

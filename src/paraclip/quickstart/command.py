@@ -1,11 +1,16 @@
-"""The whole job in five stages. Each stage has its own folder and is reused when it is complete.
+"""The whole job. Each stage has its own folder and is reused when it is complete.
 
-captions and pictures -> base (aligned mini) -> triples -> control, tuned, merged -> report, picture
+captions and pictures -> triples -> control, live, tuned, merged -> report, contact sheet, browser
+
+The base is `mini` as it ships. Of the stamps, `live` learns from the triples that the built-in LLM
+writes now, and `tuned` from the strong ones: the stamps' own and the starter set. Of the user's own
+pictures, `tuned` learns from the LLM's triples together with the starter set.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,71 +18,111 @@ import pyarrow.compute as pc
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.triples import read_provenance, read_triples
+from paraclip.data.triples import SCHEMA, read_provenance, read_triples
 from paraclip.errors import UserError, printable
-from paraclip.files import text_hash
+from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.merging.merge import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
-from paraclip.models.mini import Mini
 from paraclip.paraphrase.run import generate
 from paraclip.provenance import provenance
+from paraclip.quickstart.captioned import CaptionedStamps, read_stamps
 from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.results import K, score_held_out
+from paraclip.quickstart.results import K, own_benchmarks, score, stamp_benchmarks, table
+from paraclip.quickstart.rows import equal_steps, sampled, with_captions, with_starter
 from paraclip.quickstart.split import Split, split_pictures
-from paraclip.quickstart.stamps import PACKAGE, stamps_folder
+from paraclip.quickstart.stamps import stamps_folder
+from paraclip.quickstart.verdict import verdict
+from paraclip.starter import STARTER
 from paraclip.training.config import RunSettings
 from paraclip.training.folder import AnotherRun
-from paraclip.training.loop import align, train
-from paraclip.training.prepare import TrainingData, prepare, prepare_captions
+from paraclip.training.loop import train
+from paraclip.training.prepare import prepare
 
 ALPHA = 0.5
+BASE = "mini"
+STAGES = 4
+ASKED_HELD_OUT = 60
+"""Most held-out captions of the user's pictures that are paraphrased, for the easier test."""
 
 
 def quickstart_command(config: QuickstartConfig) -> None:
     """Run all stages and print the table.
 
     Raises:
-        UserError: an option or the source is invalid, or a stage failed.
+        UserError: the source is invalid, or a stage failed.
     """
-    problems = Problems(config.max_broken)
-    job = Job(config, config.folder, split_source(config, problems), problems)
-    base = job.align()
-    triples = job.generate()
-    control = job.train("control", triples)
-    tuned = job.train("tuned", triples)
-    models = {
-        "base": base,
-        "control": control,
-        "tuned": tuned,
-        "merged": merge(base, tuned, ALPHA),
-    }
-    mixed = {"base": "base", "tuned": "tuned", "alpha": ALPHA}
-    save_model(models["merged"], job.out / "merged" / "best.safetensors", provenance(merged=mixed))
-    announce(5, "Scoring base, control, tuned and merged on the held-out pictures")
-    report = score_held_out(models, job.split.held_out, triples, job.out, config)
-    print(f"\n{report.table()}\n\n{output_paths(job.out)}")
+    job = Job(config, Problems(config.max_broken))
+    models, benchmarks = of_stamps(job) if config.source is None else of_own(job, config.source)
+    announce(4, f"Scoring {', '.join(models)}")
+    report = score(models, benchmarks, config, job.features)
+    print(f"\n{table(report)}\n\n{verdict(report)}\n\n{output_paths(config.folder)}")
+
+
+Models = dict[str, DualEncoder]
+
+
+def of_stamps(job: "Job") -> tuple[Models, list[Benchmark]]:
+    """The models and benchmarks of the captioned stamps."""
+    announce(1, "Fetching and reading the captioned stamps")
+    stamps = read_stamps(stamps_folder())
+    if line := stamps.skipped():
+        print(line)
+    print(f"{len(stamps.learn)} pictures to learn from, {len(stamps.pool)} held out")
+    config = job.config
+    live = job.generate(sampled(stamps.learn, config.paraphrase, config.seed))
+    strong = with_starter(stamps.triples, config.starter)
+    runs = {"control": (strong, config.epochs), "tuned": (strong, config.epochs)}
+    if len(live):
+        runs["live"] = live_run(live, stamps, config, len(strong))
+    else:
+        print("No triple of the built-in LLM passed the filters: there is no model `live`")
+    return job.models(runs), stamp_benchmarks(stamps, job.how)
+
+
+def live_run(
+    live: pa.Table, stamps: CaptionedStamps, config: QuickstartConfig, others: int
+) -> tuple[pa.Table, int]:
+    """Rows of the live triples with all captions, and the passes that take as many steps."""
+    rows = with_captions(live, stamps.learn, config.seed)
+    return rows, equal_steps(len(rows), config.epochs, config.batch_size, others)
+
+
+def of_own(job: "Job", source: str) -> tuple[Models, list[Benchmark]]:
+    """The models and benchmarks of the user's own pictures."""
+    announce(1, f"Reading captions and pictures of {source}")
+    split, config = split_source(job.config, source, job.problems), job.config
+    learn = [row for row in split.learn if row.image]
+    asked = [
+        *sampled(learn, config.paraphrase, config.seed),
+        *sampled(split.held_out, min(ASKED_HELD_OUT, config.paraphrase), config.seed),
+    ]
+    triples = job.generate(asked)
+    ids = pa.array([row.id for row in split.learn])
+    own = triples.filter(pc.is_in(triples["id"], value_set=ids))
+    rows = with_captions(with_starter(own, config.starter), learn, config.seed)
+    runs = dict.fromkeys(("control", "tuned"), (rows, config.epochs))
+    return job.models(runs), own_benchmarks(split, triples, job.how)
 
 
 def announce(number: int, stage: str) -> None:
     """Print which stage begins."""
-    print(f"\n[{number}/5] {printable(stage)}", flush=True)
+    print(f"\n[{number}/{STAGES}] {printable(stage)}", flush=True)
 
 
-def split_source(config: QuickstartConfig, problems: Problems) -> Split:
-    """The captions of the source, split by picture; broken rows are listed in a file.
+def split_source(config: QuickstartConfig, source: str, problems: Problems) -> Split:
+    """The captions of the user's source, split by picture; broken rows are listed in a file.
 
     Raises:
         UserError: too few pictures can be held out.
     """
-    source = config.source or str(stamps_folder())
-    announce(1, f"Reading captions and pictures of {source}")
     split = split_pictures(read_captions(source, problems=problems), config.held_out, config.seed)
     report_problems(problems, config)
     print(f"{len(split.learn)} captions to learn from, {len(split.held_out)} held out")
     if without := sum(row.image is None for row in split.learn):
-        print(f"{without} of them have no picture and are used only by the losses between texts")
+        print(f"{without} of them have no picture and are left out")
     if (pictures := len({row.image_id for row in split.held_out})) < K:
         what = f"only {pictures} pictures could be held out: the others share their captions"
         raise UserError(source, what, f"Give at least {K} pictures captions of their own.")
@@ -96,51 +141,88 @@ def output_paths(out: Path) -> str:
     """The most important results, for the last lines."""
     out = Path(printable(out))
     return (
+        f"Contact sheet: {out / 'report' / 'contact_sheet.png'}\n"
+        f"Examples:      {out / 'report' / 'browser.html'}\n"
         f"Report:        {out / 'report' / 'report.md'}\n"
-        f"Picture:       {out / 'report' / 'contact_sheet.png'}\n"
         f"Tuned model:   {out / 'tuned' / 'last.safetensors'}\n"
-        f"Triples:       {out / 'triples' / 'triples.parquet'}"
+        f"Merged model:  {out / 'merged' / 'best.safetensors'}"
     )
 
 
 @dataclass(frozen=True)
 class Job:
-    """The stages that write files, each into its own folder in `out`."""
+    """The stages that write files, each into its own folder in the output folder.
+
+    Args:
+        config: all options.
+        problems: broken rows and pictures of the source.
+    """
 
     config: QuickstartConfig
-    out: Path
-    split: Split
     problems: Problems
+
+    @property
+    def how(self) -> Arithmetic:
+        """How vectors are computed for the scores."""
+        return Arithmetic(max_broken=self.config.max_broken)
 
     @property
     def features(self) -> Path:
         """Folder of the image features."""
-        return self.out / "features"
+        return self.config.folder / "features"
 
-    def align(self) -> DualEncoder:
-        """The base: `mini`, fitted to the pictures to learn from."""
-        announce(2, "Fitting mini to the pictures: this is the base")
-        mini = load_model("mini", device="cpu")
-        assert isinstance(mini, Mini)
-        data = self.prepare_base(mini)
+    def generate(self, captions: list[Caption]) -> pa.Table:
+        """Triples by the built-in LLM; empty where no answer passed the filters."""
+        announce(2, f"Paraphrasing {len(captions)} captions in two steps with the built-in LLM")
+        folder = self.config.folder / "triples"
+        options = self.config.generate_config(folder)
+        summary = generate(captions, options, folder, total=len(captions))
+        print(f"{summary.kept} of {summary.captions} captions have a triple")
+        path = folder / "triples.parquet"
+        return read_triples(path) if summary.kept else SCHEMA.empty_table()
+
+    def models(self, runs: dict[str, tuple[pa.Table, int]]) -> Models:
+        """Base, the trained models and merged, in the order of the table.
+
+        Args:
+            runs: rows and passes over them, by label.
+        """
+        announce(3, f"Training the text encoder: {', '.join(runs)}")
+        base = load_model(BASE, device="cpu")
+        trained = {name: self.train(name, rows, epochs) for name, (rows, epochs) in runs.items()}
+        merged = merge(base, trained["tuned"], ALPHA)
+        mixed = {"base": BASE, "tuned": "tuned", "alpha": ALPHA}
+        out = self.config.folder / "merged" / "best.safetensors"
+        save_model(merged, out, provenance(merged=mixed))
+        order = [name for name in ("control", "live", "tuned") if name in trained]
+        return {"base": base, **{name: trained[name] for name in order}, "merged": merged}
+
+    def train(self, name: str, rows: pa.Table, epochs: int) -> DualEncoder:
+        """One model, from base."""
+        options = self.config.train_options(name == "control", epochs)
+        problems = Problems(self.config.max_broken)
+        data = prepare(
+            rows, load_model(BASE, device="cpu"), options, cache=self.features, problems=problems,
+            facts=self.facts(name),
+        )  # fmt: skip
+        if problems.count > self.problems.count:
+            self.problems.take(problems)
+            report_problems(self.problems, self.config)
 
         def run(fresh: bool) -> Path:
-            settings = RunSettings(choose="best", fresh=fresh)
-            return align(data, self.config.align_options, self.out / "base", settings)
+            return train(data, options, self.config.folder / name, RunSettings(fresh=fresh))
 
-        return load_model(str(self.resumed_or_repeated("base", run)), device="cpu")
+        return load_model(str(self.resumed_or_repeated(name, run)), device="cpu")
 
-    def prepare_base(self, mini: DualEncoder) -> TrainingData:
-        """Captions and image features to fit the base to; broken pictures are listed."""
-        broken = Problems(self.config.max_broken)
-        facts = {"base": "mini", "source": Path(self.config.source or PACKAGE).name}
-        data = prepare_captions(
-            self.split.learn, mini, cache=self.features, problems=broken, facts=facts
-        )
-        if broken.count:
-            self.problems.take(broken)
-            report_problems(self.problems, self.config)
-        return data
+    def facts(self, name: str) -> dict[str, Any]:
+        """Where the texts of a model came from, for its card."""
+        written = self.config.folder / "triples" / "triples.parquet"
+        used = {} if name == "control" else {"starter": read_provenance(STARTER)}
+        if name == "live":
+            used = {}
+        if name == "live" or (name == "tuned" and self.config.source is not None):
+            used["triples"] = read_provenance(written)
+        return {"base": BASE, **used}
 
     def resumed_or_repeated(self, name: str, run: Callable[[bool], Path]) -> Path:
         """The checkpoint of a stage, which starts from scratch if its inputs have changed."""
@@ -149,39 +231,3 @@ class Job:
         except AnotherRun:
             print(f"The captions, pictures or options have changed: {name} starts from scratch")
             return run(True)
-
-    def generate(self) -> pa.Table:
-        """Triples of both sides, by the built-in LLM; the held-out ones only serve the scores."""
-        announce(3, "Paraphrasing the captions in two steps with the built-in LLM")
-        folder = self.out / "triples"
-        rows = [*sampled(self.split.learn, self.config), *self.split.held_out]
-        summary = generate(rows, self.config.generate_config(folder), folder, total=len(rows))
-        print(summary.table())
-        return read_triples(folder / "triples.parquet")
-
-    def train(self, name: str, triples: pa.Table) -> DualEncoder:
-        """The control or the tuned model, from the same base and rows."""
-        announce(4, f"Training the text encoder: {name}")
-        base = load_model(str(self.out / "base" / "best.safetensors"), device="cpu")
-        ids = pa.array([row.id for row in self.split.learn])
-        rows = triples.filter(pc.is_in(triples["id"], value_set=ids))
-        facts = {
-            "base": "mini, aligned to the pictures of the learning side",
-            "triples": read_provenance(self.out / "triples" / "triples.parquet"),
-        }
-
-        options = self.config.train_options(name == "control")
-        broken = Problems(self.config.max_broken)  # `align` has reported them
-        data = prepare(rows, base, options, cache=self.features, problems=broken, facts=facts)
-
-        def run(fresh: bool) -> Path:
-            return train(data, options, self.out / name, RunSettings(fresh=fresh))
-
-        return load_model(str(self.resumed_or_repeated(name, run)), device="cpu")
-
-
-def sampled(rows: list[Caption], config: QuickstartConfig) -> list[Caption]:
-    """At most `config.paraphrase` captions in their order, chosen by a hash of id and seed."""
-    by_hash = sorted(rows, key=lambda row: text_hash(f"{config.seed} {row.id}"))
-    chosen = {row.id for row in by_hash[: config.paraphrase]}
-    return [row for row in rows if row.id in chosen]

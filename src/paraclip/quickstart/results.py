@@ -1,75 +1,136 @@
-"""The last stage: scores of the models on the held-out pictures."""
+"""The last stage: which benchmarks are scored, and the table of the terminal."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
 from paraclip.data.captions import Caption
-from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.inputs.pairs import Pairs
+from paraclip.evaluation.benchmarks.variations import Variations
+from paraclip.evaluation.inputs.pairs import Pairs, read_pairs
 from paraclip.evaluation.inputs.pool import Pool
-from paraclip.evaluation.reporting.report import Report
+from paraclip.evaluation.reporting.report import Line, Report, compared_with
+from paraclip.evaluation.reporting.tables import aligned, figure, spread
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.files import text_hash
 from paraclip.models.encoder import DualEncoder
+from paraclip.quickstart.captioned import CaptionedStamps
 from paraclip.quickstart.config import QuickstartConfig
+from paraclip.quickstart.split import Split
+from paraclip.starter import QUERIES
 
 K = 10
+CUTOFFS = (1, 5, K)
+CONSISTENCY = f"AO@{K}"
+OF_STAMPS = {
+    f"AO@{K}": f"AO@{K}", f"JS@{K}": f"JS@{K}",
+    **{f"R@{k} plain caption": f"R@{k} of the caption" for k in CUTOFFS},
+    **{f"R@{k}": f"R@{k} of another wording" for k in CUTOFFS},
+    "text discrimination": "contrast refused, text", "picture discrimination": "same, picture",
+}  # fmt: skip
+"""Figures of the stamps' table by their name in the report."""
 
 
-def score_held_out(
-    models: dict[str, DualEncoder],
-    held_out: list[Caption],
-    triples: pa.Table,
-    out: Path,
-    config: QuickstartConfig,
-) -> Report:
-    """Paraphrased retrieval and image-text retrieval over the held-out pictures.
+def stamp_benchmarks(stamps: CaptionedStamps, how: Arithmetic) -> list[Benchmark]:
+    """Every held-out picture's caption against its three wordings and its contrast."""
+    headlines = list(OF_STAMPS)
+    return [Variations("wordings", stamps.wordings, stamps.pool, CUTOFFS, how, headlines)]
+
+
+def own_benchmarks(split: Split, triples: pa.Table, how: Arithmetic) -> list[Benchmark]:
+    """Consistency on strong rewordings over all pictures, and retrieval on held-out captions.
+
+    Consistency needs no correct answer, so it is measured on query pairs that nobody trained on.
+    The pairs of the generator itself, where it made any, are the easier test.
 
     Args:
-        models: by label.
-        held_out: captions of pictures that neither alignment nor tuning used.
-        triples: of all captions; the held-out ones give the pairs of wordings.
-        out: folder of the whole job, with the report in `report/` and features in `features/`.
-        config: seed of the bootstrap, accepted share of broken pictures.
-
-    Raises:
-        UserError: no held-out caption has a triple, or the pool has fewer than ten pictures.
+        split: captions of the user's pictures.
+        triples: by the built-in LLM, of captions of both sides.
+        how: how vectors are computed.
     """
-    how = Arithmetic(max_broken=config.max_broken)
-    benchmarks: list[Benchmark] = [
-        ParaphrasedRetrieval(held_out_pairs(held_out, triples), held_out_pool(held_out), K, how),
-        ImageTextRetrieval(gallery(held_out, "held-out captions"), how=how),
+    everywhere = pool_of([*split.learn, *split.held_out], "your pictures")
+    strong = read_pairs(QUERIES, "query", "rewording")
+    own, answers = generated_pairs(split.held_out, triples, everywhere)
+    found: list[Benchmark] = [
+        ParaphrasedRetrieval(strong, everywhere, K, how, name="strong rewordings")
     ]
-    settings = {"seed": config.seed, "cache": out / "features"}
-    return evaluate(models, benchmarks, out / "report", settings)
+    if own is not None:
+        found.append(
+            ParaphrasedRetrieval(own, everywhere, K, how, answers, "rewordings of the built-in LLM")
+        )
+    shown = gallery(split.held_out, "your held-out captions")
+    return [*found, ImageTextRetrieval(shown, how=how, name="retrieval")]
 
 
-def held_out_pool(held_out: list[Caption]) -> Pool:
-    """The held-out pictures, sorted by id."""
-    pictures = {row.image_id: str(row.image) for row in held_out}
+def pool_of(captions: list[Caption], name: str) -> Pool:
+    """The pictures of captions, sorted by id."""
+    pictures = {row.image_id: str(row.image) for row in captions if row.image}
     names = sorted(pictures)
-    return Pool(
-        "the held-out part", tuple(pictures[name] for name in names), None,
-        text_hash("\n".join(names)),
-    )  # fmt: skip
+    return Pool(name, tuple(pictures[key] for key in names), None, text_hash("\n".join(names)))
 
 
-def held_out_pairs(held_out: list[Caption], triples: pa.Table) -> Pairs:
-    """Each held-out caption with its second paraphrase, where there is one."""
-    wanted = {row.id for row in held_out}
-    rows = [row for row in triples.to_pylist() if row["id"] in wanted]
+def generated_pairs(
+    held_out: list[Caption], triples: pa.Table, pool: Pool
+) -> tuple[Pairs | None, list[int]]:
+    """Held-out captions with their second paraphrase, and their pictures' pool positions."""
+    position = {reference: number for number, reference in enumerate(pool.references)}
+    pictures = {row.id: str(row.image) for row in held_out}
+    rows = [row for row in triples.to_pylist() if pictures.get(row["id"]) in position]
     if not rows:
-        what = "no paraphrase of a held-out caption passed the filters"
-        raise UserError("triples", what, "Give more pictures or more --candidates.")
-    return Pairs(
-        name="held-out captions (caption and paraphrase_2)",
+        return None, []
+    pairs = Pairs(
+        name="held-out captions and the built-in LLM's paraphrases",
         ids=tuple(row["id"] for row in rows),
         captions=tuple(row["caption"] for row in rows),
         paraphrases=tuple(row["paraphrase_2"] for row in rows),
         hash=text_hash("\n".join(f"{row['caption']}\t{row['paraphrase_2']}" for row in rows)),
     )
+    return pairs, [position[pictures[row["id"]]] for row in rows]
+
+
+def score(
+    models: dict[str, DualEncoder],
+    benchmarks: list[Benchmark],
+    config: QuickstartConfig,
+    features: Path,
+) -> Report:
+    """Evaluate all models and write the report."""
+    settings = {"seed": config.seed, "cache": features}
+    return evaluate(models, benchmarks, config.folder / "report", settings)
+
+
+def table(report: Report) -> str:
+    """The figures of all models, and tuned's differences with their intervals, for the console."""
+    pools = [f"{section.name}: {section.pool}." for section in report.sections]
+    return "\n".join([*aligned(table_rows(report)), "", "In brackets: 95 % interval.", *pools])
+
+
+def table_rows(report: Report) -> list[list[str]]:
+    """Head and rows of the table; a row of one cell is a benchmark's name, if there are several."""
+    labels = list(report.models)
+    against = compared_with(labels)
+    rows = [["", *labels, *(f"tuned - {other}" for other in against)]]
+    last = None
+    for section, line in headlines(report):
+        if section != last and len(report.sections) > 1:
+            rows.append([section])
+        last = section
+        values = [figure(line.values[label].value) for label in labels]
+        gains = [spread(line.differences[f"tuned - {other}"], True) for other in against]
+        rows.append([OF_STAMPS.get(line.name, line.name), *values, *gains])
+    return rows
+
+
+def headlines(report: Report) -> Iterator[tuple[str, Line]]:
+    """The figures of the short table with their benchmark, in the order of `OF_STAMPS` if there."""
+    order = list(OF_STAMPS)
+    for section in report.sections:
+        lines = [line for line in section.lines if line.headline]
+        known = [line for line in lines if line.name in order]
+        if len(known) == len(order):
+            lines = sorted(known, key=lambda line: order.index(line.name))
+        yield from ((section.name, line) for line in lines if not line.name.startswith("I2T"))

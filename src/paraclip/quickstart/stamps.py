@@ -1,4 +1,4 @@
-"""Example pictures: Debian's Tux Paint stamps, each with an English description."""
+"""Fetches the example pictures: Debian's Tux Paint stamps."""
 
 import re
 import shutil
@@ -11,8 +11,11 @@ from paraclip.progress import bar
 
 PACKAGE = "tuxpaint-stamps-default"
 STAMPS = "usr/share/tuxpaint/stamps"
+PATIENCE = ("-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20")
 REPORT_STATUS = ("-q", "-o", "APT::Status-Fd=1")
 STATUS = re.compile(r"dlstatus:\d+:(\d+(?:\.\d+)?):")  # apt's line with the percentage fetched
+FULL = "No space left on device"
+FREE_SPACE = "Free some space (about 200 MB), or set PARACLIP_CACHE to a folder on another disk."
 OWN_FOLDER = (
     "Give a folder of your own: pictures with a .txt beside each, or a captions file "
     "(`make demo DATA=folder`)."
@@ -23,7 +26,8 @@ def stamps_folder(cache: Path | None = None) -> Path:
     """The unpacked stamps, fetched into the cache if missing; no root needed.
 
     Raises:
-        UserError: there is no `apt-get` or `dpkg-deb`, or the package cannot be fetched.
+        UserError: there is no `apt-get` or `dpkg-deb`, the package cannot be fetched or unpacked,
+            or the disk is full. Nothing incomplete remains.
     """
     home = (cache or cache_folder()) / PACKAGE
     if (home / STAMPS).is_dir():
@@ -32,24 +36,41 @@ def stamps_folder(cache: Path | None = None) -> Path:
         if shutil.which(tool) is None:
             raise UserError(PACKAGE, f"this machine has no {tool} to fetch it with", OWN_FOLDER)
     unpacking = home.with_name(f"{PACKAGE}.part")
-    with disk_errors(unpacking):
+    try:
+        with disk_errors(unpacking):
+            shutil.rmtree(unpacking, ignore_errors=True)
+            unpacking.mkdir(parents=True)
+            package = download_stamps(unpacking)
+            run_tool(["dpkg-deb", "-x", str(package), str(unpacking)], unpacking)
+            package.unlink()
+            check_content(unpacking)
+            unpacking.replace(home)
+    finally:
         shutil.rmtree(unpacking, ignore_errors=True)
-        unpacking.mkdir(parents=True)
-        run_tool(["dpkg-deb", "-x", str(download_stamps(unpacking)), str(unpacking)], unpacking)
-        unpacking.replace(home)
     return home / STAMPS
+
+
+def check_content(folder: Path) -> None:
+    """Raise UserError if the unpacked package has no folder of stamps."""
+    if not (folder / STAMPS).is_dir():
+        raise UserError(PACKAGE, f"the package holds no {STAMPS}", OWN_FOLDER)
 
 
 def download_stamps(folder: Path) -> Path:
     """Fetch the package into `folder`, with package lists kept there if the system has none."""
     print(f"Fetching Debian's {PACKAGE} (81 MB) ...", flush=True)
     try:
-        run_tool(["apt-get", "download", *REPORT_STATUS, PACKAGE], folder)
-    except UserError:
-        options = own_lists(folder)
+        run_tool(["apt-get", *PATIENCE, "download", *REPORT_STATUS, PACKAGE], folder)
+    except UserError as error:
+        if error.hint == FREE_SPACE:
+            raise
+        options = [*PATIENCE, *own_lists(folder)]
         run_tool(["apt-get", *options, *REPORT_STATUS, "update"], folder)
         run_tool(["apt-get", *options, "download", *REPORT_STATUS, PACKAGE], folder)
-    return next(folder.glob("*.deb"))
+    package = next(folder.glob("*.deb"), None)
+    if package is None:
+        raise UserError(PACKAGE, "apt-get fetched no package", OWN_FOLDER)
+    return package
 
 
 def own_lists(folder: Path) -> list[str]:
@@ -62,7 +83,7 @@ def own_lists(folder: Path) -> list[str]:
 
 def run_tool(command: list[str], folder: Path) -> None:
     """Run a command in `folder` with a progress bar; its last line becomes the error."""
-    last_line = "it failed"
+    last_line, full = "it failed", False
     pipe, out = subprocess.PIPE, subprocess.STDOUT
     with (
         subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=out, text=True) as process,
@@ -72,7 +93,8 @@ def run_tool(command: list[str], folder: Path) -> None:
             if status := STATUS.match(line):
                 progress.update(float(status[1]) - progress.n)
             elif line.strip():
-                last_line = line.strip()
+                last_line, full = line.strip(), full or FULL in line
         if process.wait() != 0:
-            raise UserError(PACKAGE, f"{command[0]} failed: {last_line}", OWN_FOLDER)
+            what = "the disk is full" if full else f"{command[0]} failed: {last_line}"
+            raise UserError(PACKAGE, what, FREE_SPACE if full else OWN_FOLDER)
         progress.update(100 - progress.n)

@@ -4,6 +4,7 @@ Reports AO@k and JS@k of the paper (arXiv 2402.15120) over a fixed pool, rank-bi
 the share of queries whose first result changes. The formulas are in `metrics.py`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,14 @@ class ParaphrasedRetrieval:
         pool: pictures to search.
         k: number of results to compare; one number or several.
         how: how vectors are computed.
+        answers: pool position of each pair's correct picture, to mark it in examples.
+        name: name of the benchmark.
 
     Raises:
         UserError: if the pool has fewer than k pictures, or too many of them are missing.
     """
 
     role: Role = "robust"
-    name = "paraphrased-retrieval"
 
     def __init__(
         self,
@@ -47,8 +49,11 @@ class ParaphrasedRetrieval:
         pool: Pool,
         k: int | tuple[int, ...] = 10,
         how: Arithmetic | None = None,
+        answers: Sequence[int] = (),
+        name: str = "paraphrased-retrieval",
     ) -> None:
         self.pairs, self.searched, self.how = pairs, pool, how or Arithmetic()
+        self.answers, self.name = answers, name
         self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
         self.k = max(self.cutoffs)
         refuse_missing(pool.references, self.how.max_broken)
@@ -99,7 +104,7 @@ class ParaphrasedRetrieval:
         """Return every pair, for the example browser."""
         texts = list(zip(self.pairs.captions, self.pairs.paraphrases, strict=True))
         arrays = ("caption_ranking", "paraphrase_ranking")
-        return Shown(texts, [""] * len(texts), arrays, self.searched.references)
+        return Shown(texts, [""] * len(texts), arrays, self.searched.references, self.answers)
 
     def pool_vectors(
         self, model: DualEncoder, cache: Path | None

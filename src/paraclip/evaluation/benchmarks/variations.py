@@ -14,6 +14,7 @@ discrimination  Is the contrast less similar? Text: sim(caption, rewording) > si
                 wrong.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ class Variations:
         pool: pictures to search; must include the picture of each caption.
         k: number of results; one number or several, of which the headlines use the smallest.
         how: how vectors are computed.
+        headlines: names of the metrics in the short table; None: consistency, accuracy and
+            discrimination for the smallest k.
 
     Raises:
         UserError: if the pool has fewer than k pictures, holds only vectors, or lacks more of the
@@ -92,8 +95,10 @@ class Variations:
         pool: Pool,
         k: int | tuple[int, ...] = 10,
         how: Arithmetic | None = None,
+        headlines: Sequence[str] | None = None,
     ) -> None:
         self.name, self.searched, self.how = name, pool, how or Arithmetic()
+        self.headlines = headlines
         self.pictures = pool.references
         self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
         self.k = max(self.cutoffs)
@@ -174,7 +179,8 @@ class Variations:
         texts = [(self.kept[item].caption, reworded[item, kind]) for item, kind in asked]
         kinds = [self.wordings.kinds[kind] for _, kind in asked]
         arrays = ("caption_ranking", "rewording_ranking")
-        return Shown(texts, kinds, arrays, self.searched.references)
+        answers = [int(self.owners[item]) for item, _ in asked]
+        return Shown(texts, kinds, arrays, self.searched.references, answers)
 
     def answers(self, model: DualEncoder, images: Float, good: Integer, rows: Integer) -> Answers:
         """Encode and search the rewordings `rows`."""
@@ -201,8 +207,9 @@ class Variations:
     def figures(self, judged: dict[str, Float], item: Integer, kind: Integer) -> list[Metric]:
         """Return the means over kinds, the means of each kind, and the reference metrics."""
         varied = [name for name in judged if not name.endswith(BESIDE)]
-        first = self.cutoffs[0]
-        headlines = (f"AO@{first}", f"R@{first}", "text discrimination", "picture discrimination")
+        first, headlines = self.cutoffs[0], self.headlines
+        if headlines is None:
+            headlines = f"AO@{first}", f"R@{first}", "text discrimination", "picture discrimination"
         found = [
             Metric(name, judged[name], groups=kind, clusters=item, headline=name in headlines)
             for name in varied
@@ -216,7 +223,7 @@ class Variations:
             ]
         _, once = np.unique(item, return_index=True)
         return found + [
-            Metric(name, items[once], headline=False)
+            Metric(name, items[once], headline=name in headlines)
             for name, items in judged.items()
             if name not in varied
         ]

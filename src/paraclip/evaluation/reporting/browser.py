@@ -94,6 +94,8 @@ def examples_as_dict(examples: Examples, models: tuple[str, str], album: Album) 
             {
                 "kind": examples.kinds[number], "texts": list(examples.texts[number]),
                 "overlap": [round(100 * float(score[number]), 2) for score in scores],
+                "answer": album.number(examples.references[examples.answers[number]])
+                if examples.answers else None,
                 "results": [
                     [results(first, second, depth, examples.references, album)
                      for first, second in (model, model[::-1])]

@@ -26,6 +26,7 @@ class Examples:
     texts: Sequence[tuple[str, str]]  # both wordings of each pair
     kinds: Sequence[str]  # kind of rewording of each pair; empty strings if there is only one kind
     rankings: Mapping[str, Rankings]  # rankings of each model, by label
+    answers: Sequence[int] = ()  # pool position of the correct pictures; empty if not known
 
 
 def examples_of(benchmark: Benchmark, scores: Mapping[str, Scores], name: str) -> Examples | None:
@@ -39,7 +40,9 @@ def examples_of(benchmark: Benchmark, scores: Mapping[str, Scores], name: str) -
     rankings = {
         label: (found.arrays[first], found.arrays[second]) for label, found in scores.items()
     }
-    return Examples(name, benchmark.pool, shown.references, shown.texts, shown.kinds, rankings)
+    return Examples(
+        name, benchmark.pool, shown.references, shown.texts, shown.kinds, rankings, shown.answers
+    )
 
 
 def overlaps(rankings: Rankings) -> NDArray[np.floating]:

@@ -1,0 +1,39 @@
+"""The rows that control, live and tuned are trained on."""
+
+import pyarrow as pa
+
+from paraclip.data.captions import Caption
+from paraclip.data.triples import read_triples, with_replay
+from paraclip.files import text_hash
+from paraclip.starter import STARTER
+
+
+def with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.Table:
+    """The triples, and every caption that has none, from which L1 alone learns."""
+    known = set(triples["id"].to_pylist())
+    others = [row for row in captions if row.image and row.id not in known]
+    if not others:
+        return triples
+    return with_replay(triples, others, per_triple=len(others), seed=seed)
+
+
+def with_starter(rows: pa.Table, count: int) -> pa.Table:
+    """The rows, and the first triples of the starter set.
+
+    These have no pictures and teach L2 and L3.
+    """
+    starter = read_triples(STARTER).slice(0, count)
+    return pa.concat_tables([rows, starter], promote_options="default")
+
+
+def sampled(rows: list[Caption], count: int, seed: int) -> list[Caption]:
+    """At most `count` captions in their order, chosen by a hash of id and seed."""
+    by_hash = sorted(rows, key=lambda row: text_hash(f"{seed} {row.id}"))
+    chosen = {row.id for row in by_hash[:count]}
+    return [row for row in rows if row.id in chosen]
+
+
+def equal_steps(rows: int, epochs: int, batch_size: int, others: int) -> int:
+    """Passes over `rows` that take about as many steps as `epochs` passes over `others` rows."""
+    steps = epochs * -(-others // batch_size)
+    return max(1, round(steps / -(-rows // batch_size)))
