@@ -50,7 +50,7 @@ def type_of(name: str) -> str:
 
 
 def write_mini(model: Mini, folder: Path) -> list[str]:
-    """Write `mini`'s text tower as BERT, mean, linear head and norm; returns the modules' names."""
+    """Write the text tower as BERT, mean, any linear head and norm; returns the modules' names."""
     tower = model.text_tower
     if tower.transformer.config.model_type != "bert":
         what = f"its text tower is a {tower.transformer.config.model_type}"
@@ -60,16 +60,17 @@ def write_mini(model: Mini, folder: Path) -> list[str]:
     state = {k: v.detach().cpu().contiguous() for k, v in tower.transformer.state_dict().items()}
     save_tensors(state, folder / "model.safetensors", {"format": "pt"})
     length = {"max_seq_length": tower.context_length, **LENGTH}
-    width, out = tower.width, model.architecture.embed_dim
-    pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True}
-    dense = {
-        "in_features": width, "out_features": out, "bias": True,
-        "activation_function": "torch.nn.modules.linear.Identity",
-    }  # fmt: skip
     write_text(folder / "sentence_bert_config.json", json.dumps(length))
-    for path, config in (("1_Pooling", pooling), ("2_Dense", dense)):
-        write_text(folder / path / "config.json", json.dumps(config, indent=1))
-    (folder / "3_Normalize").mkdir()
-    head = {f"linear.{k}": v.detach().cpu() for k, v in tower.head.state_dict().items()}
-    save_tensors(head, folder / "2_Dense" / "model.safetensors", {"format": "pt"})
-    return ["Transformer", "Pooling", "Dense", "Normalize"]
+    pooling = {"word_embedding_dimension": tower.width, "pooling_mode_mean_tokens": True}
+    write_text(folder / "1_Pooling" / "config.json", json.dumps(pooling, indent=1))
+    names = ["Transformer", "Pooling", "Normalize"]
+    if head := {f"linear.{k}": v.detach().cpu() for k, v in tower.head.state_dict().items()}:
+        dense = {
+            "in_features": tower.width, "out_features": model.architecture.embed_dim,
+            "bias": True, "activation_function": "torch.nn.modules.linear.Identity",
+        }  # fmt: skip
+        write_text(folder / "2_Dense" / "config.json", json.dumps(dense, indent=1))
+        save_tensors(head, folder / "2_Dense" / "model.safetensors", {"format": "pt"})
+        names.insert(2, "Dense")
+    (folder / path_of(names.index("Normalize"), "Normalize")).mkdir()
+    return names
