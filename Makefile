@@ -12,12 +12,16 @@ ARGS ?=
 # Cells of the study: make study CELLS="a/main/*/0"; see benchmarks/study.py
 CELLS ?= *
 
-.PHONY: demo check test lint study clean chromium postgres targets
+.PHONY: docs demo check test lint study clean chromium postgres targets
 demo: $(VENV)/builtin.stamp
 	@$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
 
 test: $(VENV)/dev.stamp lint chromium postgres
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# The documentation as a site in build/site; a warning is an error.
+docs: $(VENV)/dev.stamp
+	$(BIN)/mkdocs build --strict --clean
 
 # What a change is checked with while it is written: lint, types and the tests that need
 # neither weights nor research data and are not slow.
@@ -53,7 +57,7 @@ $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes,crosscheck,benchmarks,tags,search,postgres,export]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes,crosscheck,benchmarks,tags,search,postgres,export,docs]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@
 

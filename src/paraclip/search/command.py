@@ -11,6 +11,7 @@ from paraclip.errors import UserError, printable
 from paraclip.files import refuse_overwriting
 from paraclip.search.config import EXACT_BELOW, IndexConfig, SearchConfig
 from paraclip.search.engine import Engine, Query, chosen_models, overlap
+from paraclip.search.onnx_tower import prepared_tower
 from paraclip.search.snapshot import Hit, open_pool
 from paraclip.search.stores.store import Store, open_store
 from paraclip.search.towers import open_tower
@@ -41,6 +42,8 @@ def index_command(config: IndexConfig) -> None:
         print(f"Approximate index: recall@10 is {summary.recall:.3f} of exact search.")
     if problems.count:
         print(problems.summary())
+    for name in filter(None, (config.model, config.tuned)):
+        prepared_tower(name)
     shown = "" if config.store == IndexConfig("").store else f" --store {config.store}"
     print(f'Search it: paraclip search "words"{printable(shown)}')
 

@@ -186,4 +186,4 @@ def write(store: Store, facts: IndexFacts, folder: Path) -> None:
     kinds = pa.schema([(name, pa.string()) for name in SHOWN[:3]])
     table = pa.concat_tables([part.cast(kinds) for part in rows]) if rows else kinds.empty_table()
     with pa.ipc.new_file(str(folder / ROWS), kinds) as out:
-        out.write_table(table)
+        out.write_table(table.combine_chunks())  # one batch: rows are found at once

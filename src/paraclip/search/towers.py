@@ -67,11 +67,13 @@ class TorchTower:
 
 
 def open_tower(name: str, facts: IndexFacts, where: str, device: str = "cpu") -> TextTower:
-    """The text tower of a model that fits an index.
+    """The text tower of a model that fits an index; without torch if it is in the cache.
 
     Raises:
         UserError: the model cannot be loaded, or its image tower did not make the index.
     """
-    tower = TorchTower(name, device)
+    from paraclip.search.onnx_tower import kept_tower
+
+    tower: TextTower = (device in ("auto", "cpu") and kept_tower(name)) or TorchTower(name, device)
     check_image_space(facts, tower.image_space, name, where)
     return tower

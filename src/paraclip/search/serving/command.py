@@ -8,6 +8,7 @@ from contextlib import suppress
 from paraclip.errors import UserError, printable
 from paraclip.search.config import ServeConfig
 from paraclip.search.engine import chosen_models
+from paraclip.search.onnx_tower import prepared_tower
 from paraclip.search.serving.app import Server, make_app
 from paraclip.search.serving.guard import Limits
 from paraclip.search.serving.logs import log_as_json
@@ -57,6 +58,8 @@ def service_of(config: ServeConfig) -> Service:
     store = open_store(config.store)
     facts, version, pool = open_pool(store, config.exact_below)
     names = facts.models if config.models is None else chosen_models(facts, config.models)
+    for name in names.values():
+        prepared_tower(name)
     towers = {label: open_tower(name, facts, store.where) for label, name in names.items()}
     return Service(store, facts, version, pool, towers, config.exact_below)
 

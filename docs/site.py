@@ -1,0 +1,81 @@
+"""mkdocs: pages from outside `docs/`, and the reference made from the code."""
+
+import contextlib
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parent.parent
+OUTSIDE = {
+    "README.md": "index.md",
+    "ARCHITECTURE.md": "architecture.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+}
+"""Pages at the root of the repository by their place in the site."""
+SOURCE = "the-repository"
+LINK = re.compile(r"(\]\()(?!https?:|#)([^)#]*)([^)]*\))")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that are not in `docs/`."""
+    for name, place in OUTSIDE.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        files.append(File.generated(config, place, content=from_root(text)))
+    files.append(File.generated(config, "commands.md", content=commands()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Point links of pages in `docs/` at the site, and those to other files nowhere."""
+    if page.file.src_uri in (*OUTSIDE.values(), "commands.md"):
+        return markdown
+    return LINK.sub(lambda found: relinked(found, ROOT / "docs"), markdown)
+
+
+def from_root(text: str) -> str:
+    """The text of a page at the root, with its links as they are in the site."""
+    return LINK.sub(lambda found: relinked(found, ROOT), text)
+
+
+def relinked(found: re.Match[str], folder: Path) -> str:
+    """A link as it is in the site: pages and images of it, and the bare text for other files."""
+    head, target, tail = found.groups()
+    if not target:
+        return found[0]
+    path = os.path.relpath((folder / target).resolve(), ROOT)
+    if path in OUTSIDE:
+        return f"{head}{OUTSIDE[path]}{tail}"
+    if path.startswith("docs/"):
+        return f"{head}{path.removeprefix('docs/')}{tail}"
+    return f"{head}contributing.md)"
+
+
+def commands() -> str:
+    """The help of every command."""
+    from paraclip.cli import COMMANDS
+
+    parts = ["# Commands", "", "Made from the code: what `paraclip COMMAND --help` prints.", ""]
+    for name, command in COMMANDS.items():
+        parts += [f"## {name}", "", command.summary, "", "```text", help_of(name), "```", ""]
+    return "\n".join(parts)
+
+
+def help_of(name: str) -> str:
+    """What `paraclip NAME --help` prints, 100 columns wide and without colours."""
+    from paraclip.cli import main
+
+    before = {key: os.environ.get(key) for key in ("COLUMNS", "NO_COLOR", "TERM")}
+    os.environ.update(COLUMNS="100", NO_COLOR="1", TERM="dumb")
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+            main([name, "--help"])
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
+    return "\n".join(line.rstrip() for line in shown.getvalue().splitlines()).strip()

@@ -1,0 +1,27 @@
+"""The documentation builds as a site without a warning."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.skipif(find_spec("material") is None, reason="the extra docs is not installed")
+def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    commands = (tmp_path / "commands" / "index.html").read_text("utf-8")
+    assert "--exact-below" in commands and "\x1b" not in commands
+    assert "paraclip.api" in (tmp_path / "api" / "index.html").read_text("utf-8")
+    for page in ("index.html", "tutorial/index.html", "search/index.html", "security/index.html"):
+        text = (tmp_path / page).read_text("utf-8")
+        assert "fonts.googleapis.com" not in text, "nothing is loaded from elsewhere"
