@@ -42,10 +42,9 @@ SHOTS = {
 
 
 def wordings() -> list[tuple[str, str]]:
-    """Captions of the scenes, each with its other wordings."""
+    """Captions of the scenes, each with a wording in other words."""
     rows = [json.loads(line) for line in SCENES.read_text(encoding="utf-8").splitlines()]
-    kinds = ("lexical", "syntactic", "colloquial")
-    return [(row["caption"], row["variations"][kind]) for row in rows for kind in kinds]
+    return [(row["caption"], row["variations"]["lexical"]) for row in rows]
 
 
 def gain(url: str, pair: tuple[str, str]) -> float:
@@ -69,6 +68,7 @@ def open_page(browser: Any, name: str, address: str) -> Any:
     (width, height), scheme = SHOTS[name]
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     page.goto(address)
+    page.set_default_timeout(120_000)
     page.wait_for_selector(".tile img")
     page.wait_for_load_state("networkidle")
     return page
@@ -86,7 +86,7 @@ def take_all(url: str, process: subprocess.Popen[str], folder: Path) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
         for name in ("wide", "narrow"):
             page = open_page(browser, name, both)
-            page.hover(".tile.shared >> nth=0")
+            page.evaluate("scrollTo(0, 0)")
             take(page, name, folder)
         page = open_page(browser, "dark", f"{url}?{urlencode({'q': pair[0], 'scores': 1})}")
         take(page, "dark", folder)
