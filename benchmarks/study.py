@@ -38,7 +38,7 @@ from study_triples import named_files
 ROOT = Path(__file__).parents[1]
 GRIDS = Path(__file__).parent / "study"
 IMAGES = ROOT / "docs" / "images"
-RESAMPLES = {"development": 1_000, "report": 12_000}
+RESAMPLES = {"development": 5_000, "report": 12_000}
 """So many that Holm's correction over the differences of a table leaves marks possible."""
 
 
