@@ -13,43 +13,44 @@ class AblateConfig(Checked):
     """Train every variant of a grid on every seed, with its control, and write one table."""
 
     grid: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="GRID")]
-    """TOML file of seeds, benchmarks and variants, such as configs/ablations/losses.toml."""
+    """TOML file with seeds, benchmarks and variants, for example configs/ablations/losses.toml."""
 
     triples: tuple[str, ...] = ()
-    """Triples of all variants. For a grid that names several, each as NAME=FILE, such as
+    """Triples of all variants. If the grid names several sets, give each as NAME=FILE, for example
     strong=strong.jsonl weak=runs/triples/triples.parquet. Default: those of the grid."""
 
     model: str | None = None
-    """Base of all variants without their own. Default: that of the grid, else mini."""
+    """Base of all variants that do not set their own. Default: that of the grid, else mini."""
 
     images: str | None = None
-    """Folder of the pictures, for triples with an image_id only."""
+    """Folder of the pictures, for triples that have an image_id and no picture path."""
 
     seeds: tuple[Seed, ...] = ()
-    """Seeds of training, separated by blanks. Default: those of the grid."""
+    """Random seeds of training, separated by spaces. Default: those of the grid."""
 
     variants: tuple[str, ...] = ()
-    """Variants to train, separated by blanks; base and controls are included. Default: all."""
+    """Variants to train, separated by spaces; base and controls are included. Default: all."""
 
     benchmarks: str | None = None
-    """Benchmarks, separated by commas, as for `paraclip evaluate`. Default: those of the grid."""
+    """Comma-separated benchmarks, as in `paraclip evaluate`. Default: those of the grid."""
 
     precision: Literal["fp32", "bf16"] | None = None
     """Precision of the encoders while scoring. Default: that of the grid."""
 
     data: str | None = None
-    """Folder with the benchmarks' data. Default: the variable PARACLIP_DATA."""
+    """Folder with the benchmarks' data. Default: the environment variable PARACLIP_DATA."""
 
     out: str | None = None
-    """Folder for ablation.md, ablation.json and the plots. Default: runs/ablate/ and the grid's
-    name."""
+    """Folder for ablation.md, ablation.json and the plots. Default: runs/ablate/NAME, where NAME is
+    the name of the grid."""
 
     cells: str | None = None
-    """Folder of the cells; grids with the same folder share training runs with the same options.
-    Default: cells/ in --out, without --out runs/ablate/cells."""
+    """Folder of the cells. Grids that use the same folder share training runs with equal options.
+    Default: cells/ in --out, or runs/ablate/cells without --out."""
 
     resamples: Resamples = 10_000
-    """Bootstrap resamples for intervals and marks; tables with many comparisons need more."""
+    """Number of bootstrap resamples for intervals and marks. Tables with many comparisons need
+    more."""
 
     cache: str | None = None
     """Folder of cached image features. Default: image_features/ in ParaCLIP's cache folder."""
@@ -58,11 +59,11 @@ class AblateConfig(Checked):
     """Device: auto, cpu, cuda or cuda:1."""
 
     keep_weights: bool = True
-    """Keep the checkpoints of every cell. Without them a scored cell takes little space, but a
-    merged variant that is added later trains its cells again."""
+    """Keep the checkpoints of every cell. Without them, scored cells take little disk space, but
+    merged variants that are added later train again."""
 
     fresh: bool = False
     """Train and score every cell again."""
 
     dry_run: bool = False
-    """List the cells and their state, and do nothing else."""
+    """List the cells and their state without training or scoring."""

@@ -11,7 +11,8 @@ from paraclip.options import Checked, Count, Seed
 
 @dataclass(frozen=True)
 class AuditConfig(Checked):
-    """Draw paraphrases for people to check; writes a page that works offline in any browser."""
+    """Sample paraphrases for people to check, and write a page that works offline in any
+    browser."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Output folder of `paraclip generate`."""
@@ -20,10 +21,10 @@ class AuditConfig(Checked):
     """Folder for audit.html and sheet.jsonl. Default: RUN/audit."""
 
     sample: Count = 100
-    """Pairs on the page: half of them kept by the filters, half rejected."""
+    """Number of pairs on the page: half of them kept by the filters, half rejected."""
 
     seed: Seed = 0
-    """Seed of the draw."""
+    """Random seed of the sample."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,17 @@ class AuditReportConfig(Checked):
     """Turn marks into rates with intervals, agreement, and the filters' precision and recall."""
 
     sheet: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SHEET")]
-    """sheet.jsonl of `paraclip audit`."""
+    """The sheet.jsonl that `paraclip audit` wrote."""
 
     marks: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="MARKS")]
-    """Files exported from the page, one for each reviewer."""
+    """Marks exported from the page, one file per reviewer."""
 
     judge: str | None = None
-    """A language model on an OpenAI-compatible server that marks the same sheet; its agreement with
-    people is reported."""
+    """Language model on an OpenAI-compatible server that marks the same sheet. The report states
+    its agreement with people."""
 
     base_url: str | None = None
-    """Address of that server. Default: OPENAI_BASE_URL, else OpenAI's own."""
+    """URL of that server. Default: the variable OPENAI_BASE_URL, else OpenAI's server."""
 
     out: Path | None = None
-    """JSON file for the report."""
+    """JSON file to write the report to. Default: only print it."""

@@ -17,19 +17,19 @@ class Columns:
     """Column of the caption; in JSON and Parquet it may hold a list of captions."""
 
     image: Annotated[str | None, tyro.conf.arg(name="image-column")] = "image"
-    """Column of the picture: a path or an fsspec URL. A row where it is empty has no picture.
-    "None" reads the captions alone."""
+    """Column of the picture: a path or an fsspec URL. Rows with an empty value have no
+    picture. None: read the captions only."""
 
     id: Annotated[str | None, tyro.conf.arg(name="id-column")] = None
     """Column of the caption's id. Default: `id` if there is such a column, else the row number."""
 
     image_id: Annotated[str | None, tyro.conf.arg(name="image-id-column")] = None
-    """Column whose equal values mark captions of the same picture. Default: `image_id` if there is
-    such a column, else the picture's name."""
+    """Column that identifies the picture: captions with the same value share a picture. Default:
+    `image_id` if there is such a column, else the picture's path."""
 
     images: str | None = None
-    """Folder of the pictures with relative names. Default: the captions file's folder, and the
-    folder `images` in it."""
+    """Folder that relative picture paths refer to. Default: the folder of the captions file and its
+    subfolder `images`."""
 
 
 # Inside another options class, the flags have no prefix: `--caption-column`.
@@ -48,13 +48,13 @@ class CaptionsConfig(Checked):
     """Names of the columns."""
 
     show: Annotated[int, Ge(0)] = 5
-    """How many captions to print."""
+    """Number of captions to print."""
 
     check_images: bool = False
-    """Also decode every picture (some hundred a second) and report the broken ones."""
+    """Also decode every picture (a few hundred per second) and report broken ones."""
 
     max_broken: Share = 0.01
-    """Largest share of broken rows (0 to 1) that are skipped and counted; more are an error."""
+    """Largest share (0 to 1) of broken rows to skip; more is an error."""
 
     problems: str | None = None
-    """File for the list of the broken rows (the first 1,000)."""
+    """Text file to write the broken rows to (at most 1,000)."""

@@ -19,17 +19,17 @@ class DoctorConfig(Checked):
 
 @dataclass(frozen=True)
 class CacheConfig(Checked):
-    """Show what the cache folder holds; with --prune, remove what was not used for long.
+    """Show what the cache folder holds; with --prune, remove files that were not used recently.
 
-    Everything in it is made again when it is needed.
+    Everything in the cache is computed again when it is needed.
     """
 
     prune: bool = False
-    """Remove files that were not used for --days, then the least recently used until the rest fits
-    --most-gb. Files that were used within the hour stay."""
+    """Remove files that were not used for --days, then the least recently used ones until the image
+    features fit --most-gb. Files used within the last hour are kept."""
 
     days: Annotated[float, Ge(0)] = 30.0
-    """Largest age since the last use, in days."""
+    """Days since the last use after which a file is removed."""
 
     most_gb: Annotated[float, Ge(0)] | None = None
-    """Largest size of the image features in GB. Default: no limit."""
+    """Maximum size of the image features, in GB. Default: no limit."""

@@ -19,56 +19,58 @@ class MergeConfig(Checked):
     """Checkpoint after tuning."""
 
     alpha: Share = 0.5
-    """Share of tuned in the mixture: 0 is base, 1 is tuned. With --sweep the knee is used."""
+    """Share of tuned in the merged weights: 0 is base, 1 is tuned. With --sweep, the knee is used
+    instead."""
 
     image_tower: bool = False
-    """Merge the image towers too, for a tuned model whose image tower was trained. Image vectors of
-    the base are then no longer valid. Without it, different image towers are an error."""
+    """Merge the image towers as well, for a tuned model whose image tower was trained. Existing
+    image vectors of the base become invalid. Without this option, different image towers are an
+    error."""
 
     out: str = "merged.safetensors"
     """Checkpoint to write."""
 
     sweep: tuple[Share, ...] = ()
-    """Shares to score, such as 0.2 0.4 0.6 0.8 (0 and 1 are added). The knee is written. Among
-    the shares at which no standard figure falls beyond chance (95 % interval of the paired
-    difference from base below 0), it has the largest mean change of the other figures, each divided
-    by its largest change over the sweep."""
+    """Shares to score, for example 0.2 0.4 0.6 0.8 (0 and 1 are added). The checkpoint at the knee
+    is written: of the shares at which no standard metric falls significantly below base (95 %
+    interval of the paired difference), the one where the other metrics gain most. Each change is
+    divided by the metric's largest change in the sweep, and the mean is taken."""
 
     benchmarks: str | None = None
-    """Benchmarks of the sweep, separated by commas, as for `paraclip evaluate`. Default: all with
-    data."""
+    """Comma-separated benchmarks of the sweep, as in `paraclip evaluate`. Default: all whose data
+    is available."""
 
     standard: str | None = None
-    """Benchmarks that must not fall, separated by commas; the others should gain. Default:
+    """Comma-separated benchmarks that must not get worse; the others should improve. Default:
     retrieval and classification."""
 
     data: str | None = None
-    """Folder with the benchmarks' data. Default: the variable PARACLIP_DATA."""
+    """Folder with the benchmarks' data. Default: the environment variable PARACLIP_DATA."""
 
     pairs: str | None = None
-    """Pairs for paraphrased-retrieval, as for `paraclip evaluate`."""
+    """Pairs for paraphrased-retrieval, as in `paraclip evaluate`."""
 
     pool: str | None = None
-    """Pictures to search in paraphrased-retrieval, as for `paraclip evaluate`."""
+    """Pictures to search in paraphrased-retrieval, as in `paraclip evaluate`."""
 
     captions: str | None = None
-    """Captions with pictures for image-text-retrieval, as for `paraclip evaluate`."""
+    """Captions with pictures for image-text-retrieval, as in `paraclip evaluate`."""
 
     images: str | None = None
-    """Folder of the picture names in --captions and in a .txt --pool."""
+    """Folder that the picture names of --captions and of a .txt --pool are relative to."""
 
     k: tuple[Count, ...] = (10,)
-    """Ranks to score in paraphrased-retrieval, separated by blanks."""
+    """Number of results k in paraphrased-retrieval; several values are separated by spaces."""
 
     report: str = "runs/merge"
-    """Folder for sweep.json, sweep.md, sweep.png and the scores of each share. The same command
-    again scores only missing shares."""
+    """Folder for sweep.json, sweep.md, sweep.png and the scores of each share. A repeated run
+    scores only the missing shares."""
 
     resamples: Resamples = 1000
-    """Bootstrap resamples for the intervals."""
+    """Number of bootstrap resamples for the intervals."""
 
     seed: Seed = 0
-    """Seed of the resamples."""
+    """Random seed of the resamples."""
 
     cache: str | None = None
     """Folder of cached image features. Default: image_features/ in ParaCLIP's cache folder."""
@@ -77,4 +79,4 @@ class MergeConfig(Checked):
     """Precision of the encoders while scoring."""
 
     device: str = "auto"
-    """Device for a sweep: auto, cpu, cuda or cuda:1."""
+    """Device of the sweep: auto, cpu, cuda or cuda:1."""

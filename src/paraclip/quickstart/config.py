@@ -24,46 +24,48 @@ class QuickstartConfig(Checked):
 
     out: str | None = None
     """Output folder; a second run reuses its content. Default: runs/quickstart, or
-    runs/quickstart-NAME with the name of your source."""
+    runs/quickstart-NAME, where NAME is the name of your source."""
 
     held_out: Annotated[int, Ge(10)] = 100
-    """Of your own pictures, how many are held out of training and used for the scores; at most a
-    third of all. 150 of the stamps are always held out."""
+    """Number of your pictures that are held out from training and used for the scores; at most a third
+    of all. Of the stamps, 150 are always held out."""
 
     epochs: Count = 2
-    """Passes over the strong triples (the stamps' or your own, with the starter set). All models
-    take as many steps."""
+    """Epochs over the strong triples (the stamps' or your own, with the starter set). All models
+    train for the same number of steps."""
 
     learning_rate: Positive = 1e-4
     """Peak learning rate of the text encoder (AdamW)."""
 
     image_weight: Positive = 0.2
-    """Weight of L1 (image, text) in tuning; L2 and L3 have 1. A higher one fits the captions of the
-    few pictures at the cost of consistency."""
+    """Weight of L1 (image, text) in tuning; L2 and L3 have weight 1. A higher weight fits the captions
+    of the few pictures better, at the cost of consistency."""
 
     batch_size: BatchSize = 128
-    """Triples in a step."""
+    """Triples per step."""
 
     text_temperature: Positive = 0.2
-    """Temperature of the two losses between texts; a higher one brings wordings closer together."""
+    """Temperature of the two losses between texts. A higher one brings wordings closer together."""
 
     paraphrase: Count = 150
-    """Most captions that the built-in LLM paraphrases. This is the slowest stage."""
+    """Maximum number of captions that the built-in LLM paraphrases. This is the slowest stage."""
 
     starter: Annotated[int, Ge(0), Le(3000)] = 3000
-    """How many of the starter set's triples are trained on."""
+    """Number of the starter set's triples to train on."""
 
     candidates: Annotated[int, Ge(1), Le(128)] = 4
-    """Answers drawn for each caption and step; the best that passes the filters is kept."""
+    """Number of answers sampled per caption and step. The best one that passes the filters is
+    kept."""
 
     seed: Seed = 0
-    """Seed of the split, the order and the sampling."""
+    """Random seed of the split, the order of the data and the sampling."""
 
     fresh: bool = False
-    """Run every stage from scratch, except for the image features, also over another run."""
+    """Run every stage from scratch, even if the folder holds another run. Cached image features are
+    reused."""
 
     max_broken: Share = 0.03
-    """Share of broken rows or pictures (0 to 1) to skip before giving up."""
+    """Largest share (0 to 1) of broken rows or pictures to skip; more is an error."""
 
     @property
     def folder(self) -> Path:

@@ -25,60 +25,62 @@ class LoopOptions(Checked):
     """
 
     epochs: Count = 4
-    """Passes over the rows."""
+    """Number of epochs."""
 
     batch_size: BatchSize = 256
-    """Most rows a step; an epoch is cut into batches of equal size. More rows, more negatives."""
+    """Maximum number of rows per step; all batches of an epoch have the same size. Larger batches
+    have more negatives."""
 
     micro_batch: Count | None = None
-    """Most texts that go through the tower at once with all that their gradient needs: memory
-    grows with it and not with the batch, for a second forward pass. Default: cut only where the
-    batch is large."""
+    """Maximum number of texts in a forward and backward pass. Memory grows with it and not with the
+    batch size, at the price of a second forward pass (GradCache). Default: split only large
+    batches."""
 
     learning_rate: Positive | None = None
     """Peak learning rate of the text tower (AdamW, per step). Default: 5e-5 for mini, 1e-5 for
     open_clip models."""
 
     warmup: Share = 0.1
-    """Share of the steps (0 to 1) in which the learning rate rises; then it falls as a cosine."""
+    """Share of the steps (0 to 1) with linear warm-up of the learning rate; cosine decay
+    follows."""
 
     weight_decay: NotNegative | None = None
-    """AdamW weight decay; biases, norms and the temperature have none. Default: 0.01 for mini, 0.1
-    for open_clip models."""
+    """Weight decay of AdamW, not applied to biases, norms and the temperature. Default: 0.01 for
+    mini, 0.1 for open_clip models."""
 
     clip_norm: Positive = 1.0
-    """Largest norm of the whole gradient; longer ones are scaled down to it."""
+    """Maximum gradient norm; larger gradients are scaled down."""
 
     dropout: Annotated[float, Ge(0), Le(0.95)] | None = None
-    """Dropout probability in the text tower while training. Default: that of the model."""
+    """Dropout probability in the text tower during training. Default: the model's own."""
 
     freeze_temperature: bool = False
-    """Keep the logit scale as the base has it. Otherwise it is trained, up to ln 100 or to the
-    base's own where that is higher."""
+    """Do not train the logit scale. Otherwise it is trained with an upper limit of ln 100, or the
+    base's own value if that is higher."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the towers. auto: bf16 where the processor multiplies it natively.
-    fp16 is no longer supported: use bf16."""
+    """Precision of the towers. auto: bf16 if the hardware supports it natively, else fp32. fp16 is
+    no longer supported; use bf16."""
 
     tf32: bool = False
-    """Let a GPU multiply float32 in TF32: faster, about three digits."""
+    """Allow TF32 for float32 matrix products on a GPU: faster, with about three digits."""
 
     compile: bool = False
-    """Compile the text tower with torch.compile: slow to start, faster steps on a GPU."""
+    """Compile the text tower with torch.compile: slower to start, faster steps on a GPU."""
 
     held_out: Annotated[float, Ge(0), Le(0.5)] = 0.05
-    """Share of the pictures (0 to 0.5) never trained on; the loss on them says which checkpoint is
-    the best."""
+    """Share of the pictures (0 to 0.5) held out from training. The loss on them determines the best
+    checkpoint."""
 
     eval_every: Count | None = None
-    """Steps between two looks at the held-out rows. Default: after each pass over the rows."""
+    """Number of steps between evaluations on the held-out rows. Default: once per epoch."""
 
     patience: Count | None = None
-    """Stop early after so many looks in a row without a lower held-out loss; --choose best then
-    hands on the one before them. Default: never."""
+    """Stop early after this many evaluations in a row without a lower held-out loss; --choose best
+    then returns the checkpoint before them. Default: never."""
 
     seed: Seed = 0
-    """Decides the order, the held-out rows and the dropout."""
+    """Random seed of the order of the rows, the held-out rows and dropout."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ class TrainOptions(LoopOptions):
     """Hyperparameters of fine-tuning on triples."""
 
     recipe: Literal["consistent", "paper"] = "consistent"
-    """Named settings of the losses; options that are given override them. consistent: L1 on the
+    """Preset of the loss options; options that you set override it. consistent: L1 on the
     caption, L2 and L3 at temperature 0.2. paper: L1 on paraphrase_2, all three at CLIP's
     temperature."""
 
@@ -94,59 +96,59 @@ class TrainOptions(LoopOptions):
     """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (paraphrase_1, paraphrase_2)."""
 
     image_loss_on: tuple[TextName, ...] | None = None
-    """Texts that L1 ties to the picture; of several, the mean of their losses. Default: that
+    """Texts that L1 pairs with the picture; with several, their losses are averaged. Default: that
     of the recipe."""
 
     loss: str = "info_nce"
-    """info_nce: both ways, as in the paper. one_way: only from picture, caption or paraphrase_1
-    to the other side. sigmoid: SigLIP's, with a learned bias for each loss."""
+    """info_nce: both directions, as in the paper. one_way: only from picture, caption or
+    paraphrase_1 to the other side. sigmoid: SigLIP's loss, with a learned bias per loss."""
 
     one_step: bool = False
-    """Train on one-step data: paraphrase_2 is not read, L3 is left out, and L1 takes paraphrase_1
-    in its place."""
+    """Train on one-step data: paraphrase_2 is not read, L3 is omitted, and L1 uses paraphrase_1
+    instead."""
 
     negatives: str | None = None
-    """Column with a text for each row that must not be found (some may be empty): hard negatives
-    in the denominators of all losses."""
+    """Column with hard negatives: a text for each row that must not match it (may be empty). They
+    enter the denominators of all losses."""
 
     replay_per_triple: Positive = 1.0
-    """Captions of --replay for each triple, drawn by the seed; at most all of them."""
+    """Number of --replay captions per triple, sampled at random; at most all of them."""
 
     text_temperature: Positive | None = None
-    """Temperature of L2 and L3, such as 0.05. Default: that of the recipe."""
+    """Temperature of L2 and L3, for example 0.05. Default: that of the recipe."""
 
     l2_temperature: Positive | None = None
-    """Temperature of L2 alone, in place of --text-temperature."""
+    """Temperature of L2; overrides --text-temperature."""
 
     l3_temperature: Positive | None = None
-    """Temperature of L3 alone, in place of --text-temperature."""
+    """Temperature of L3; overrides --text-temperature."""
 
     learn_text_temperature: bool = False
-    """L2 and L3 each learn a temperature of their own, from the given one on."""
+    """Learn a separate temperature for L2 and for L3, starting from the given one."""
 
     text_tower: Literal["full", "last_layers", "lora"] = "full"
-    """What of the text tower is trained: all of it, its last layers with what follows them, or
-    small matrices beside it (LoRA), which a checkpoint holds merged into the weights."""
+    """Part of the text tower that is trained: full, its last layers and projection, or LoRA
+    adapters (merged into the weights of the checkpoint)."""
 
     last_layers: Count = 4
-    """Layers that --text-tower last_layers trains."""
+    """Number of layers that --text-tower last_layers trains."""
 
     lora_rank: Count = 8
-    """Width of LoRA's matrices."""
+    """Rank of the LoRA matrices."""
 
     lora_alpha: Positive = 16.0
-    """LoRA's product counts this much, over the rank."""
+    """LoRA scaling: the update is multiplied by alpha / rank."""
 
     image_learning_rate: Positive | None = None
-    """Train the image tower as well, at this peak learning rate: pictures are decoded and seen
-    every step, and image indexes made with the base are void. Default: frozen."""
+    """Train the image tower as well, with this peak learning rate. Pictures are then encoded in
+    every step, and image indexes made with the base become invalid. Default: frozen."""
 
     control: bool = False
-    """Train the control instead: as many steps of L1 on the original captions, no paraphrases."""
+    """Train the control instead: the same number of steps of L1 on the original captions only."""
 
     shuffle_paraphrases: Annotated[bool, tyro.conf.arg(aliases=["--placebo"])] = False
-    """Train the placebo instead: every row gets the paraphrases of other rows, so that whatever is
-    gained comes from the losses and not from the paraphrases."""
+    """Train the placebo instead: every row gets the paraphrases of other rows, so that any
+    gain comes from the losses and not from the paraphrases."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,17 +156,17 @@ class AlignOptions(LoopOptions):
     """Hyperparameters of alignment."""
 
     epochs: Count = 12
-    """Passes over the captions."""
+    """Number of epochs."""
 
     batch_size: BatchSize = 128
-    """Most captions a step."""
+    """Maximum number of captions per step."""
 
     head_learning_rate: Positive = 1e-3
     """Peak learning rate of the two linear heads (AdamW, per step)."""
 
     new_heads: bool = False
     """Start from the towers of mini and two random linear heads of width 256, without class
-    probabilities. They want tens of thousands of captions."""
+    probabilities. They need tens of thousands of captions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,24 +174,26 @@ class RunSettings(Checked):
     """How a run is saved and watched; none of it changes a weight."""
 
     choose: Literal["best", "last"] = "last"
-    """Checkpoint that the run hands on: the last, or the one with the lowest held-out loss. Runs to
-    be compared, such as tuned and control, must have taken the same steps: keep the last."""
+    """Checkpoint to use as the result: the last, or the one with the lowest held-out loss (best).
+    Choose last for runs that you compare, for example tuned and control: they must have taken the
+    same number of steps."""
 
     save_every: Count = 100
-    """Steps between two states that a killed run resumes from."""
+    """Number of steps between saved states, from which an interrupted run resumes."""
 
     divergence: Annotated[float, Ge(1)] = 3.0
-    """Stop where the loss passes this many times the larger of the first step's loss and of
-    chance (ln of the rows a batch, summed over the weighted losses); the batch is kept."""
+    """Stop if the loss exceeds this multiple of the first loss or of the loss at chance, whichever
+    is larger (chance: ln of the batch size, summed over the weighted losses). The batch is
+    saved."""
 
     track: tuple[Literal["jsonl", "tensorboard", "trackio", "wandb"], ...] = (
         *("jsonl", "tensorboard"),
     )
-    """Where each step's figures go: metrics.jsonl, tensorboard, trackio, wandb (the last two once
-    they are installed)."""
+    """Where to log each step: metrics.jsonl, tensorboard, trackio, wandb (the last two must be
+    installed)."""
 
     fresh: bool = False
-    """Start over in a folder that holds another run, whose files are deleted."""
+    """Start from scratch in a folder that holds another run, and delete its files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +202,7 @@ class TrainConfig(RunSettings, TrainOptions):
 
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
     """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl); `starter` is
-    the set of 3,000 that ships with ParaCLIP, without pictures."""
+    the 3,000 triples without pictures that ship with ParaCLIP."""
 
     config: str | None = None
     """TOML file with any of these options by name; the command line overrides it."""
@@ -211,17 +215,18 @@ class TrainConfig(RunSettings, TrainOptions):
     """Folder of the checkpoints and logs."""
 
     images: str | None = None
-    """Folder of the pictures, for triples that name them by image_id only."""
+    """Folder of the pictures, for triples that have an image_id and no picture path."""
 
     replay: str | None = None
-    """Captions with pictures but without paraphrases, from which L1 learns beside the triples, so
-    that retrieval loses less: a folder, or a captions file with the usual columns."""
+    """Captions with pictures and without paraphrases, added to L1 so that retrieval
+    degrades less: a
+    folder, or a captions file with the usual columns."""
 
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
 
     max_broken: Share = 0.01
-    """Share of broken pictures (0 to 1) to skip before giving up."""
+    """Largest share (0 to 1) of broken pictures to skip; more is an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +237,7 @@ class AlignConfig(RunSettings, AlignOptions):
     """Folder of pictures with a .txt beside each, or a captions file."""
 
     model: str = "mini"
-    """What to start from: mini, or a checkpoint of it."""
+    """Model to start from: mini, or a checkpoint of it."""
 
     out: str = "runs/align"
     """Folder of the checkpoints and logs."""
@@ -244,10 +249,11 @@ class AlignConfig(RunSettings, AlignOptions):
     """auto, cpu, cuda or cuda:1."""
 
     choose: Literal["best", "last"] = "best"
-    """Checkpoint that the run hands on: the one with the lowest held-out loss, or the last."""
+    """Checkpoint to use as the result: the one with the lowest held-out loss (best), or the
+    last."""
 
     max_broken: Share = 0.01
-    """Share of broken rows (0 to 1) to skip before giving up."""
+    """Largest share (0 to 1) of broken rows to skip; more is an error."""
 
 
 def hyperparameters(options: LoopOptions) -> dict[str, Any]:
