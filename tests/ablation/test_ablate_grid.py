@@ -102,7 +102,9 @@ def test_the_reference_is_a_variant_that_all_others_name(tmp_path):
     alone = planned(path, tmp_path, variants=("a",)).rows
     assert [row.reference for row in alone] == [None, None, None]
     path.write_text(f'reference = "plcebo"\n{HEAD}{variants}')
-    with pytest.raises(UserError, match=r"reference: 'plcebo' is no variant.*Did you mean placebo"):
+    with pytest.raises(
+        UserError, match=r"reference: 'plcebo' is not a variant.*Did you mean placebo"
+    ):
         read_grid(path)
 
 

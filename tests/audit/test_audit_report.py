@@ -107,8 +107,8 @@ def test_the_pair_is_data_for_the_judge() -> None:
 @pytest.mark.parametrize(
     ("line", "match"),
     [
-        ("[", "is no mark"), ("{}", "is no mark"),
-        ('{"id": "k0", "meaning": "same"}', "is no mark"),
+        ("[", "is not a mark"), ("{}", "is not a mark"),
+        ('{"id": "k0", "meaning": "same"}', "is not a mark"),
         ('{"id": "k0", "meaning": "so", "style": "plain"}', "unknown mark"),
         ('{"id": "k0", "meaning": ["same"], "style": {}}', "unknown mark"),
         ('{"id": "z", "meaning": "same", "style": "plain"}', "not on the sheet"),

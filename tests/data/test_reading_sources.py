@@ -130,7 +130,7 @@ def test_a_picture_without_a_text_is_listed(tmp_path: Path) -> None:
 
 def test_a_folder_without_pictures_is_fatal(tmp_path: Path) -> None:
     put(tmp_path / "a.txt", "An apple.")
-    with pytest.raises(UserError, match="holds no pictures") as caught:
+    with pytest.raises(UserError, match="contains no pictures") as caught:
         read(str(tmp_path))
     assert "captions file" in caught.value.hint
 
@@ -300,7 +300,7 @@ def test_a_file_that_is_no_shard_is_named(tmp_path: Path) -> None:
 def test_the_same_key_in_two_shards_is_fatal(tmp_path: Path) -> None:
     for number in (0, 1):
         shard(tmp_path / f"{number}.tar", {"7.txt": b"A kite"})
-    with pytest.raises(UserError, match="'7' is there twice"):
+    with pytest.raises(UserError, match="'7' occurs twice"):
         read(f"{tmp_path}/*.tar")
 
 

@@ -111,7 +111,7 @@ def test_an_id_that_is_there_twice_is_fatal(tmp_path: Path, ending: str) -> None
     rows = [{"id": name, "caption": "The sea"} for name in ("a", "b", "a")]
     source = table(tmp_path, ending, rows)
     last = 4 if ending in ("csv", "tsv") else 3
-    with pytest.raises(UserError, match="the id 'a' is there twice") as caught:
+    with pytest.raises(UserError, match="the id 'a' occurs twice") as caught:
         list(read_captions(source, None, Problems(1.0)))
     assert caught.value.where == f"{source}:{last}"
 
@@ -219,7 +219,7 @@ def test_generated_ids_differ_from_given_ones(tmp_path: Path, ending: str) -> No
     rows = [{"id": "p", "caption": ["One", "Two"]}, {"id": "p-2", "caption": ["Three"]}]
     assert len(read(table(tmp_path, ending, rows))) == 3
     rows = [{"id": "p", "caption": ["One"]}, {"id": "p", "caption": ["Two"]}]
-    with pytest.raises(UserError, match="'p-1' is there twice"):
+    with pytest.raises(UserError, match="'p-1' occurs twice"):
         read(table(tmp_path, ending, rows))
 
 

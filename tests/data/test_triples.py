@@ -136,7 +136,7 @@ def test_scores_in_json_lines_are_kept(tmp_path: Path) -> None:
 def test_ids_that_are_there_twice_are_fatal(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
     write_triples(path, [triple("3"), triple("4"), triple("3")], {})
-    with pytest.raises(UserError, match="'3' is there twice") as caught:
+    with pytest.raises(UserError, match="'3' occurs twice") as caught:
         read_triples(path)
     assert caught.value.where == f"{path}:3"
 
@@ -158,8 +158,8 @@ def test_files_that_are_no_triples_are_named(tmp_path: Path) -> None:
         "text.parquet": "is not a Parquet file of triples",
         "type.parquet": "is not a Parquet file of triples",
         "latin.parquet": "is not a Parquet file of triples",
-        "none.parquet": "holds no triples",
-        "none.jsonl": "holds no triples",
+        "none.parquet": "contains no triples",
+        "none.jsonl": "contains no triples",
     }.items():
         with pytest.raises(UserError, match=what) as caught:
             read_triples(tmp_path / name)

@@ -180,7 +180,7 @@ def test_an_entry_without_its_column_is_told(tmp_path: Path, lost: str) -> None:
 
 
 def test_what_is_wrong_with_the_entries_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no entries"):
+    with pytest.raises(UserError, match="contains no entries"):
         VisualGenome("aro-vg-relation", write(tmp_path, []))
     row = {**entry(RED_LEFT, "red", "blue"), "bbox_x": 1.5}
     with pytest.raises(UserError, match="is not of whole pixels"):

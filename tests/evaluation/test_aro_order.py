@@ -220,19 +220,19 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
     with pytest.raises(UserError, match="json:3: the captions are not a list"):
         on_sample(cases, listed, Problems())
     listed.write_text(json.dumps([*named, named[0]]))
-    with pytest.raises(UserError, match=r"json:3: '0+7\.jpg' is there twice"):
+    with pytest.raises(UserError, match=r"json:3: '0+7\.jpg' occurs twice"):
         on_sample(cases, listed, Problems())
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "holds no captions"),
+        ([], "contains no captions"),
         ([{"caption": ["a"]}], r"json:1: has no 'image'. Get it"),
         ([{"image": "a"}], r"json:1: has no 'caption'"),
         ([{"image": "a", "caption": "b"}], "the captions are not a list"),
         ([{"image": "a", "caption": [" "]}], "the caption is empty"),
-        ([{"image": "a", "caption": ["b"]}] * 2, r"json:2: 'a' is there twice"),
+        ([{"image": "a", "caption": ["b"]}] * 2, r"json:2: 'a' occurs twice"),
     ],
 )
 def test_what_is_wrong_with_the_captions_is_said(tmp_path: Path, rows: list, message: str) -> None:

@@ -245,9 +245,9 @@ def test_the_json_and_all_metrics(write: Write, tmp_path: Path) -> None:
     [
         ({"models": ("base", "none")}, "has no model 'none'. It has base, tuned"),
         ({"models": ("a", "b", "c")}, "--models: 3 are named"),
-        ({"models": ("base",)}, "nothing to set base against"),
+        ({"models": ("base",)}, "no model to compare with base"),
         ({"resamples": 0}, "--resamples: 0 is not valid"),
-        ({"reports": ()}, "no report is named"),
+        ({"reports": ()}, "no report is given"),
         ({"reports": ("nowhere.json",)}, "there is no such file"),
     ],
 )

@@ -121,7 +121,7 @@ def test_labels() -> None:
         "merged": "runs/merged.safetensors",
         "ViT-B-32:/w=1.safetensors": "ViT-B-32:/w=1.safetensors",
     }
-    with pytest.raises(UserError, match="label 'mini' is there twice"):
+    with pytest.raises(UserError, match="label 'mini' occurs twice"):
         choice.label_models(("mini", "mini=other"))
     with pytest.raises(UserError, match="no model is given"):
         choice.label_models(())

@@ -98,10 +98,10 @@ def test_a_set_half_downloaded_is_refused(flickr30k: Path) -> None:
 def test_what_is_wrong_with_a_split_is_said(flickr30k: Path) -> None:
     file = flickr30k / "flickr30k" / "dataset_flickr30k.json"
     write(file, [entry("red_0.png"), entry("red_1.png"), entry("red_0.png")])
-    with pytest.raises(UserError, match=r"image 3: the picture 'red_0.png' is there twice"):
+    with pytest.raises(UserError, match=r"image 3: the picture 'red_0.png' occurs twice"):
         load_flickr30k(flickr30k, HOW)
     write(file, [entry("red_0.png", "train"), "text"])
-    with pytest.raises(UserError, match=r"holds no picture of the split 'test'. Get dataset_"):
+    with pytest.raises(UserError, match=r"contains no picture of the split 'test'. Get dataset_"):
         load_flickr30k(flickr30k, HOW)
     for broken, what in (
         ({"filename": "red_0.png", "split": "test", "sentences": []}, "there are no sentences"),

@@ -91,10 +91,10 @@ def test_a_row_without_the_second_text_is_broken_not_none(tmp_path: Path) -> Non
 def test_what_is_wrong_with_pairs_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file or folder"):
         read_pairs(tmp_path / "none.csv")
-    with pytest.raises(UserError, match="holds no file of pairs"):
+    with pytest.raises(UserError, match="contains no file of pairs"):
         read_pairs(tmp_path)
     twice = write(tmp_path, "jsonl", [ROWS[0], ROWS[0]])
-    with pytest.raises(UserError, match=r"jsonl:2: id 'a' is there twice \(first at .*jsonl:1\)"):
+    with pytest.raises(UserError, match=r"jsonl:2: id 'a' occurs twice \(first at .*jsonl:1\)"):
         read_pairs(twice)
     other = write(tmp_path, "csv", [{"caption": "x", "text": "y"}])
     with pytest.raises(UserError, match=r"has no column 'caption2' .*--second-column"):
@@ -102,7 +102,7 @@ def test_what_is_wrong_with_pairs_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no column 'wrong'"):
         read_pairs(other, "wrong", "text")
     (tmp_path / "empty.jsonl").write_text("")
-    with pytest.raises(UserError, match="holds no pairs"):
+    with pytest.raises(UserError, match="contains no pairs"):
         read_pairs(tmp_path / "empty.jsonl")
     (tmp_path / "pairs.xlsx").write_text("")
     with pytest.raises(UserError, match="has an unknown format"):
@@ -126,7 +126,7 @@ def test_a_list_of_names_keeps_its_order(tmp_path: Path) -> None:
     assert pool.references[0] == str(tmp_path / "images" / "white_0.png")
     assert read_pool(listed, tmp_path / "images").references == pool.references
     listed.write_text("a.png\nb.png\na.png\n")
-    with pytest.raises(UserError, match=r"txt:3: 'a.png' is there twice \(first in line 1\)"):
+    with pytest.raises(UserError, match=r"txt:3: 'a.png' occurs twice \(first in line 1\)"):
         read_pool(listed)
     listed.write_text("a" * 300 + "\n")
     assert read_pool(listed).references == (str(tmp_path / ("a" * 300)),)
@@ -160,7 +160,7 @@ def test_vectors_are_mapped_and_checked(tmp_path: Path) -> None:
 def test_what_is_no_pool_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such pool"):
         read_pool(tmp_path / "none")
-    with pytest.raises(UserError, match="holds no pictures"):
+    with pytest.raises(UserError, match="contains no pictures"):
         read_pool(tmp_path)
     (tmp_path / "pool.csv").write_text("x")
     with pytest.raises(UserError, match="is not a pool"):

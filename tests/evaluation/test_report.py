@@ -20,7 +20,7 @@ from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.benchmarks.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
 from paraclip.evaluation.inputs.pairs import Pairs
 from paraclip.evaluation.inputs.pool import read_pool
-from paraclip.evaluation.reporting.compare import Drawing, Side, compare
+from paraclip.evaluation.reporting.compare import ComparedModel, Drawing, compare
 from paraclip.evaluation.reporting.contact_sheet import (
     choose,
     contact_sheet,
@@ -188,7 +188,7 @@ def test_a_model_of_text_alone_stands_beside_others_with_dashes(tmp_path: Path) 
     assert np.isfinite(retrieval.lines[0].values["base"].value)
     assert np.isfinite(sts.lines[0].values["text"].value)
     assert re.search(r"AO@5 +\d+\.\d +- \(-", report.table())
-    one, other = (Side(label, (read_stored(tmp_path / "out"),)) for label in models)
+    one, other = (ComparedModel(label, (read_stored(tmp_path / "out"),)) for label in models)
     (found,) = compare([(one, other)], Drawing(resamples=20))
     assert {row.benchmark for row in found.rows} == {"sts"}
     assert any("paraphrased-retrieval is left out" in told for told in found.warnings)

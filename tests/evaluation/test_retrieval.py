@@ -234,7 +234,7 @@ def test_a_gallery_takes_only_the_named_pictures(pictures: Path) -> None:
     assert gallery(captions, "m", ["red_1.png"]).captions == ("y",)
     with pytest.raises(UserError, match=r"no caption for 1 of 2 pictures, such as other.png"):
         gallery(captions, "m", ["red_1.png", "other.png"])
-    with pytest.raises(UserError, match="holds no caption with a picture"):
+    with pytest.raises(UserError, match="contains no caption with a picture"):
         gallery(captions[2:], "m")
     with pytest.raises(UserError, match="R@10 does not fit 2 pictures"):
         ImageTextRetrieval(gallery(captions, "m"))

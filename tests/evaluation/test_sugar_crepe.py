@@ -72,11 +72,11 @@ def test_a_half_downloaded_set_is_refused(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('{"7": {}, "7": {}}', r"id 7: has no 'filename'. Get the seven"),
-        (f'{{"7": {json.dumps(GOOD)}, "7": {json.dumps(GOOD)}}}', r"id 7: id '7' is there twice"),
+        (f'{{"7": {json.dumps(GOOD)}, "7": {json.dumps(GOOD)}}}', r"id 7: id '7' occurs twice"),
         ("[]", "is not an object of rows"),
-        ("{}", "holds no rows"),
-        ('{"7": 3}', "id 7: is no object"),
-        (f'{{"7": {json.dumps({**GOOD, "caption": ""})}}}', "holds no rows"),
+        ("{}", "contains no rows"),
+        ('{"7": 3}', "id 7: is not an object"),
+        (f'{{"7": {json.dumps({**GOOD, "caption": ""})}}}', "contains no rows"),
         ('{"7": ', "is not JSON"),
     ],
 )

@@ -12,7 +12,7 @@ from scipy import stats
 from text_sets import TEXTS, write_sts, write_sugar_crepe_pp
 
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmarks.sts import TASKS, SemanticSimilarity, Task, read_tasks
+from paraclip.evaluation.benchmarks.sts import TASKS, SemanticSimilarity, StsTask, read_tasks
 from paraclip.evaluation.benchmarks.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
 from paraclip.models.features import encode_texts
 
@@ -81,7 +81,7 @@ def test_all_and_the_mean_of_subsets_equal_their_slow_twins(
     seed: int, sizes: list[list[int]]
 ) -> None:
     tasks = [
-        Task(f"task {n}", (("a", "b", 1.0),) * sum(parts), "0", tuple(parts))
+        StsTask(f"task {n}", (("a", "b", 1.0),) * sum(parts), "0", tuple(parts))
         for n, parts in enumerate(sizes)
     ]
     items = np.random.default_rng(seed).normal(size=(sum(map(sum, sizes)), 2))
@@ -154,17 +154,17 @@ def test_a_collapsed_model_gets_nothing_and_no_correlation(tmp_path: Path, sts: 
 
 
 def test_what_is_wrong_with_sugar_crepe_pp_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no SugarCrepe\+\+ file .*Get the JSON files"):
+    with pytest.raises(UserError, match=r"contains no SugarCrepe\+\+ file .*Get the JSON files"):
         read_subsets(tmp_path)
     row = {"id": 1, "caption": "a", "caption2": "b", "negative_caption": "c"}
     (tmp_path / "swap_att.json").write_text(json.dumps([row, row]))
-    with pytest.raises(UserError, match=r"swap_att.json:2: id '1' is there twice"):
+    with pytest.raises(UserError, match=r"swap_att.json:2: id '1' occurs twice"):
         read_subsets(tmp_path)
     (tmp_path / "swap_att.json").write_text(json.dumps([{"caption": "a", "caption2": "b"}]))
     with pytest.raises(UserError, match="has no column 'negative_caption'"):
         read_subsets(tmp_path)
     (tmp_path / "swap_att.json").write_text("[]")
-    with pytest.raises(UserError, match="holds no rows"):
+    with pytest.raises(UserError, match="contains no rows"):
         read_subsets(tmp_path)
     (tmp_path / "swap_att.json").write_text('[{"caption": ')
     with pytest.raises(UserError, match="is not JSON"):

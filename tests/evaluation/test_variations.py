@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmarks.variations import Answers, Variations, judge
+from paraclip.evaluation.benchmarks.variations import Answers, Variations, metrics_at
 from paraclip.evaluation.inputs.pool import read_pool
 from paraclip.evaluation.inputs.wordings import read_wordings
 from paraclip.evaluation.scoring.vectors import Arithmetic
@@ -128,7 +128,7 @@ def test_the_figures_equal_a_slow_twin(seed: int, k: int, rows: int) -> None:
     ranked = [np.stack([random.permutation(8)[:k] for _ in range(rows)]) for _ in range(3)]
     similar = random.integers(0, 3, (rows, 4)) / 2  # ties are many
     found = Answers(*ranked, random.integers(0, 8, rows), similar)
-    judged = judge(found, k)
+    judged = metrics_at(found, k)
     for name, values in slow_figures(found, k).items():
         assert judged[name] == pytest.approx(values), name
 
@@ -177,9 +177,9 @@ def test_a_row_without_its_column_is_told(
 def test_what_is_wrong_with_the_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file"):
         read_wordings(tmp_path / "none.jsonl")
-    with pytest.raises(UserError, match="holds no rows"):
+    with pytest.raises(UserError, match="contains no rows"):
         read_wordings(write_rows(tmp_path, []))
-    with pytest.raises(UserError, match=r"jsonl:3: 'red_0.png' is there twice .*jsonl:1"):
+    with pytest.raises(UserError, match=r"jsonl:3: 'red_0.png' occurs twice .*jsonl:1"):
         read_wordings(write_rows(tmp_path, [*ROWS, ROWS[0]]), KINDS)
     with pytest.raises(UserError, match="has no rewording among"):
         only = {"image_id": "a", "caption": "b", "variations": {"contrast": "c"}}

@@ -108,7 +108,7 @@ def test_an_empty_folder_removes_nothing(
     index(pictures, address, models)
     shutil.rmtree(pictures)
     pictures.mkdir()  # a disk that is not mounted looks like this
-    with pytest.raises(UserError, match="holds no pictures"):
+    with pytest.raises(UserError, match="contains no pictures"):
         index(pictures, address, models)
     assert len(paths(address)) == 6
 

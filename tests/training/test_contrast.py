@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from test_losses import random_mask, seeds, sharing_of, slow_info_nce, unit
 
 from paraclip.training.losses import contrast as contrast_module
-from paraclip.training.losses.contrast import LOSSES, LogitScaling, Plan, contrast, false_negatives
+from paraclip.training.losses.contrast import (
+    LOSSES,
+    ContrastOptions,
+    LogitScaling,
+    contrast,
+    false_negatives,
+)
 from paraclip.training.losses.objective import info_nce
 
 
@@ -34,7 +40,7 @@ def test_blocks_give_value_and_gradient_of_the_plain_loss(seed, rows, scale, sha
     mask = random_mask(seed, rows, share)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contrast_module, "BLOCK", block)
-        ours = contrast(a, b, LogitScaling(warm), Plan(false_negatives=sharing_of(mask)))
+        ours = contrast(a, b, LogitScaling(warm), ContrastOptions(false_negatives=sharing_of(mask)))
     plain = info_nce(a, b, warm, torch.from_numpy(mask))
     torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-12)
     for one, other in zip(gradients(ours, a, b, warm), gradients(plain, a, b, warm), strict=True):
@@ -47,8 +53,11 @@ def test_blocks_give_value_and_gradient_of_the_plain_loss(seed, rows, scale, sha
 def test_the_shares_of_all_processes_sum_up_to_the_loss(kind, processes):
     a, b, scale, bias = double(unit(1, 7, 4), unit(2, 7, 4), 5.0, -2.0)
     scaling = LogitScaling(scale, bias if LOSSES[kind].biased else None)
-    whole = contrast(a, b, scaling, Plan(kind))
-    parts = [contrast(a, b, scaling, Plan(kind, share=(k, processes))) for k in range(processes)]
+    whole = contrast(a, b, scaling, ContrastOptions(kind))
+    parts = [
+        contrast(a, b, scaling, ContrastOptions(kind, share=(k, processes)))
+        for k in range(processes)
+    ]
     torch.testing.assert_close(sum(parts), whole)
     for one, other in zip(gradients(sum(parts), a, b), gradients(whole, a, b), strict=True):
         torch.testing.assert_close(one, other)
@@ -77,7 +86,7 @@ def test_sigmoid_equals_its_twin():
     groups = sharing_of(mask)
     padded = type(groups)(groups.rows, stacked(groups.columns, 2))
     scaling = LogitScaling(torch.tensor(6.0).double(), torch.tensor(-3.0).double())
-    ours = contrast(*tensors[:2], scaling, Plan("sigmoid", padded), tensors[2])
+    ours = contrast(*tensors[:2], scaling, ContrastOptions("sigmoid", padded), tensors[2])
     assert float(ours) == pytest.approx(slow_sigmoid(a, b, 6.0, -3.0, more, hidden))
 
 
@@ -100,12 +109,12 @@ def test_one_way_and_hard_negatives_equal_their_twin():
     a, b, more = unit(6, 5, 4), unit(7, 5, 4), unit(8, 3, 4)
     tensors = [torch.from_numpy(value) for value in (a, b, more)]
     scaling = LogitScaling(torch.tensor(6.0, dtype=torch.float64))
-    one_way = contrast(*tensors[:2], scaling, Plan("one_way"))
+    one_way = contrast(*tensors[:2], scaling, ContrastOptions("one_way"))
     assert float(one_way) == pytest.approx(slow_softmax(a, b, 6.0))
     forth, back = slow_softmax(a, [*b, *more], 6.0), slow_softmax(b, a, 6.0)
-    image = contrast(*tensors[:2], scaling, Plan(), tensors[2])
+    image = contrast(*tensors[:2], scaling, ContrastOptions(), tensors[2])
     assert float(image) == pytest.approx((forth + back) / 2)
-    text = contrast(*tensors[:2], scaling, Plan(negatives_back=True), tensors[2])
+    text = contrast(*tensors[:2], scaling, ContrastOptions(negatives_back=True), tensors[2])
     back = slow_softmax(b, [*a, *more], 6.0)
     assert float(text) == pytest.approx((forth + back) / 2)
 
@@ -123,7 +132,9 @@ def test_a_hard_negative_that_is_somebodys_own_text_is_hidden_from_that_row():
 def test_gradients_of_every_kind_in_double_precision(kind):
     a, b, more, scale, bias = double(unit(1, 5, 3), unit(2, 5, 3), unit(3, 2, 3), 4.0, -1.0)
     groups = sharing_of(random_mask(5, 5, 0.3))
-    plan = Plan(kind, type(groups)(groups.rows, stacked(groups.columns, 2)), negatives_back=True)
+    plan = ContrastOptions(
+        kind, type(groups)(groups.rows, stacked(groups.columns, 2)), negatives_back=True
+    )
 
     def loss(a, b, more, scale, bias):
         return contrast(a, b, LogitScaling(scale, bias), plan, more)
@@ -133,7 +144,7 @@ def test_gradients_of_every_kind_in_double_precision(kind):
 
 def test_all_rows_alike_is_no_denominator_at_all_and_half_precision_is_widened():
     a = torch.nn.functional.normalize(torch.randn(4, 8), dim=-1).bfloat16().requires_grad_()
-    plan = Plan(false_negatives=false_negatives(np.array([[7, 7, 7, 7]])))
+    plan = ContrastOptions(false_negatives=false_negatives(np.array([[7, 7, 7, 7]])))
     loss = contrast(a, a, LogitScaling(torch.tensor(100.0)), plan)
     loss.backward()
     assert loss.dtype == torch.float32 and loss.item() == 0 and not a.grad.any()
@@ -151,7 +162,7 @@ def test_of_a_large_batch_only_a_block_is_held(monkeypatch):
     monkeypatch.setattr(contrast_module, "BLOCK", 1000)
     monkeypatch.setattr(contrast_module, "block_logits", watched)
     a = torch.from_numpy(unit(1, 200, 4)).requires_grad_()
-    contrast(a, a, LogitScaling(torch.tensor(5.0)), Plan()).backward()
+    contrast(a, a, LogitScaling(torch.tensor(5.0)), ContrastOptions()).backward()
     assert max(heights) == 1000 and len(heights) == 80
 
 

@@ -24,7 +24,7 @@ SHORT = {"epochs": 2, "batch_size": 8, "precision": "fp32", "track": ("jsonl",)}
 
 
 def tune(out, **changes):
-    """Train a tiny model by the recipes; returns the checkpoint that the run hands on."""
+    """Train a tiny model by the recipes; returns the resulting checkpoint."""
     triples = make_triples()
     config = TrainConfig(triples="triples.parquet", **(SHORT | changes))
     return train(TrainingData(TinyModel(), triples, make_features(triples)), config, out)

@@ -71,9 +71,9 @@ def test_sigmoid_biases_start_where_a_negative_has_the_odds_of_one_to_the_batch(
     temperatures = Temperatures(model, Objective(kind="sigmoid"))
     a, b = torch.eye(4)[:3], torch.full((3, 4), 0.5)
     assert float(mean_of_negatives(a, b)) == pytest.approx(0.5)
-    from paraclip.training.losses.objective import Pair
+    from paraclip.training.losses.objective import LossPair
 
-    temperatures.start_biases([Pair("L2", a, b, torch.arange(3))], 8)
+    temperatures.start_biases([LossPair("L2", a, b, torch.arange(3))], 8)
     scaling = temperatures("L2")
     logit = float(scaling.scale.detach()) * 0.5 + float(scaling.bias.detach())
     assert 1 / (1 + math.exp(-logit)) == pytest.approx(1 / 9)

@@ -93,7 +93,7 @@ def read_grid(path: Path | str) -> Grid:
         raise UserError(f"{path}: seeds", "is empty", "Give at least one, such as [0].")
     if head.reference is not None and head.reference not in tables["variants"]:
         hint = nearest(head.reference, list(tables["variants"]))
-        raise UserError(f"{path}: reference", f"{head.reference!r} is no variant", hint)
+        raise UserError(f"{path}: reference", f"{head.reference!r} is not a variant", hint)
     evaluation = checked(tables["evaluation"], EvaluateConfig, f"{path} [evaluation]")
     refuse(evaluation, OF_COMMAND, f"{path} [evaluation]", "the command line decides it")
     variants = {

@@ -104,7 +104,7 @@ def read_marks(path: Path, sheet: Mapping[str, Pair]) -> tuple[str, dict[str, Ma
             mark, pair = Mark(row["meaning"], row["style"]), str(row["id"])
             reviewer = str(row.get("reviewer") or reviewer)
         except (BadJson, KeyError) as error:
-            raise UserError(where, "is no mark", EXPORT_HINT) from error
+            raise UserError(where, "is not a mark", EXPORT_HINT) from error
         if mark.meaning not in MEANINGS or mark.style not in STYLES:
             raise UserError(where, "has an unknown mark", EXPORT_HINT)
         if pair not in sheet:

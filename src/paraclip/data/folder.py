@@ -43,7 +43,7 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
         yield Record(str(text), row, caption, name, name, name)
     if not pictures:
         hint = "Put a .txt beside each picture, or name a captions file or shards (folder/*.tar)."
-        raise UserError(source, "holds no pictures", hint)
+        raise UserError(source, "contains no pictures", hint)
 
 
 def walk(folder: Path) -> Iterator[Path]:

@@ -102,7 +102,7 @@ class CaptionMaker:
         for caption_id in ids:
             if (key := hash(caption_id)) in self.seen:
                 hint = "Make the ids unique, or name another --id-column."
-                raise UserError(where, f"the id {label(caption_id)} is there twice", hint)
+                raise UserError(where, f"the id {label(caption_id)} occurs twice", hint)
             self.seen.add(key)
 
     def find_image(self, name: str) -> str:
@@ -180,7 +180,7 @@ def stream_captions(
             yield from captions
     problems.check(good + broken)
     if not good:
-        raise UserError(source, "holds no captions", "Name a folder or file that has some.")
+        raise UserError(source, "contains no captions", "Name a folder or file that has some.")
 
 
 def prefixes(files: list[str]) -> list[str]:

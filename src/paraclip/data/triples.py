@@ -129,7 +129,7 @@ def read_triples(
         further: keep all columns of a Parquet file and all keys of a JSONL file.
 
     Raises:
-        UserError: no such file, not triples, a column is missing, an id is there twice, or too
+        UserError: no such file, not triples, a column is missing, an id occurs twice, or too
             many rows are broken.
     """
     problems = Problems() if problems is None else problems
@@ -142,7 +142,7 @@ def read_triples(
     else:
         table = read_all_columns(path, problems, one_step)
     if not table.num_rows:
-        raise UserError(path, "holds no triples", REMAKE)
+        raise UserError(path, "contains no triples", REMAKE)
     refuse_duplicates(path, table["id"])
     if extra is not None:
         texts = text_column(path, table, extra)
@@ -187,7 +187,9 @@ def text_column(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
         what = f"has a column {label(name)} that does not hold texts ({error})"
         raise UserError(path, what, "Name another column.") from error
     if column.null_count == len(column):
-        raise UserError(path, f"has nothing in the column {label(name)}", "Name another column.")
+        raise UserError(
+            path, f"has only empty values in the column {label(name)}", "Name another column."
+        )
     return column
 
 
@@ -286,7 +288,7 @@ def refuse_duplicates(path: Path, ids: pa.ChunkedArray) -> None:
     names = (name for chunk in ids.chunks for name in chunk.to_pylist())
     for row, name in enumerate(names, start=1):
         if (key := hash(name)) in seen:
-            what = f"the id {label(name)} is there twice"
+            what = f"the id {label(name)} occurs twice"
             raise UserError(f"{path}:{row}", what, "Make the ids unique.")
         seen.add(key)
 

@@ -28,7 +28,7 @@ def label_models(given: tuple[str, ...]) -> dict[str, str]:
         label, name = match.groups() if match else (default_label(entry), entry)
         if label in labelled:
             hint = "Give it another label, as in second=..."
-            raise UserError(entry, f"the label {label!r} is there twice", hint)
+            raise UserError(entry, f"the label {label!r} occurs twice", hint)
         labelled[label] = name
     return labelled
 

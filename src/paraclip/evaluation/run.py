@@ -69,7 +69,7 @@ def evaluate(
         what = "no model" if not models else "no benchmark"
         raise UserError("evaluate", f"{what} is given", "Name at least one.")
     facts = {label: model_facts(model) for label, model in models.items()}
-    folder, run = Path(out), Run(list(models), settings, facts)
+    folder, run = Path(out), ReportBuilder(list(models), settings, facts)
     with disk_errors(folder):  # fail before scoring, not after
         folder.mkdir(parents=True, exist_ok=True)
     with bar("evaluate", len(models) * len(benchmarks), "score") as moving:
@@ -104,7 +104,7 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass
-class Run:
+class ReportBuilder:
     """Results collected during an evaluation."""
 
     labels: list[str]  # labels of the models, in order
@@ -252,7 +252,7 @@ def item_arrays(place: str, scores: Scores) -> dict[str, np.ndarray[Any, Any]]:
     return arrays
 
 
-def write_all(report: Report, run: Run, folder: Path) -> None:
+def write_all(report: Report, run: ReportBuilder, folder: Path) -> None:
     """Write all files of the report."""
     pictures = ["scores.png"]
     plot_scores(report, folder / "scores.png")
@@ -271,7 +271,7 @@ def write_all(report: Report, run: Run, folder: Path) -> None:
     write_json(report, folder / "report.json")
 
 
-def draw_sheet(run: Run, path: Path) -> bool:
+def draw_sheet(run: ReportBuilder, path: Path) -> bool:
     """Draw the contact sheet if two models have rankings over a pool of pictures.
 
     Returns:

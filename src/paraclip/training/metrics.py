@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
+from statistics import fmean
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -358,17 +359,12 @@ def geometry(vectors: Vectors, rows: Rows, image_loss_on: Sequence[str]) -> dict
     texts = list(vectors.texts.values())  # T of [B, D]
     figures = {"uniformity": uniformity(texts[-1])}
     if len(texts) > 1:
-        figures["alignment"] = mean([alignment(a, b) for a, b in pairwise(texts)])
+        figures["alignment"] = fmean([alignment(a, b) for a, b in pairwise(texts)])
     if image_loss_on and len(vectors.images) > 1:
         mask, shown = None, rows.with_image
         if rows.false_negatives is not None:
             dense = rows.false_negatives.dense().to(shown.device)  # [B, B + M]
             mask = dense[shown][:, shown]  # [K, K]
         tied = [vectors.texts[name][shown] for name in image_loss_on]  # [K, D] each
-        figures["margin"] = mean([margin(vectors.images, text, mask) for text in tied])
+        figures["margin"] = fmean([margin(vectors.images, text, mask) for text in tied])
     return {name: value for name, value in figures.items() if math.isfinite(value)}
-
-
-def mean(values: Sequence[float]) -> float:
-    """Return the mean of some numbers."""
-    return sum(values) / len(values)

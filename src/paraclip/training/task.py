@@ -83,7 +83,7 @@ def alignment_of(
     return Task(model, examples, CAPTIONS_ONLY, parts, options, settings, data.facts, describe)
 
 
-def number(texts: Sequence[str], known: dict[str, int]) -> list[int]:
+def text_numbers(texts: Sequence[str], known: dict[str, int]) -> list[int]:
     """A number for each text, the same where texts differ in case and spaces only."""
     return [known.setdefault(" ".join(text.casefold().split()), len(known)) for text in texts]
 
@@ -110,7 +110,7 @@ def make_examples(
     has_image = check_features(model, features, len(captions))
     if pictures is not None:
         has_image = np.asarray([bool(name) for name in pictures], dtype=np.bool_)
-    text_keys = np.asarray([number(texts.get(name, captions), known) for name in ALL_TEXTS])
+    text_keys = np.asarray([text_numbers(texts.get(name, captions), known) for name in ALL_TEXTS])
     image_keys = np.unique(np.asarray(image_ids, dtype=object), return_inverse=True)[1]
     hard = ["" if text is None else text.strip() for text in negatives or ()]
     stored: dict[str, int] = {}  # index of each text's tokens
@@ -126,7 +126,7 @@ def make_examples(
         text_keys=text_keys.astype(np.int64),
         chunk=micro_batch or TEXTS_AT_ONCE.get(model.device.type, 1024),
         negative=negative,
-        negative_keys=np.asarray(number(hard, known), dtype=np.int64) if hard else None,
+        negative_keys=np.asarray(text_numbers(hard, known), dtype=np.int64) if hard else None,
         pictures=pictures,
     )
 
@@ -142,7 +142,7 @@ def check_rows(captions: Sequence[str], image_ids: Sequence[str]) -> None:
     if len(captions) < 2:
         what = f"{len(captions)} row(s); a contrastive loss needs at least two"
         raise UserError("training rows", what, "Give more captions, or loosen the filters.")
-    different = len(set(number(captions, {})))
+    different = len(set(text_numbers(captions, {})))
     if different < 2 or len(set(image_ids)) < 2:
         same = "picture" if different > 1 else "caption"
         what = f"all {len(captions)} rows have the same {same}, so nothing can be told apart"

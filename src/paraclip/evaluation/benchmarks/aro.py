@@ -58,7 +58,7 @@ def load_vg_attribution(data: Path, how: Arithmetic) -> Benchmark:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Case:
     """One case."""
 
     image: str  # name of the picture
@@ -72,7 +72,7 @@ class Entry:
 class Entries:
     """The cases of one file, in file order."""
 
-    items: tuple[Entry, ...]  # the cases
+    items: tuple[Case, ...]  # the cases
     hash: str  # hash of the file
     skipped: int  # number of invalid cases that were skipped
 
@@ -87,11 +87,11 @@ def read_entries(file: Path, get: str, problems: Problems | None = None) -> Entr
         raise UserError(file, "there is no such file", get)
     items, skipped = good_rows(file, lambda row, at: read_entry(row, at, get), problems)
     if not items:
-        raise UserError(file, "holds no entries", get)
+        raise UserError(file, "contains no entries", get)
     return Entries(tuple(items), file_hash(file), skipped)
 
 
-def read_entry(row: dict[str, Any], where: str, get: str) -> Entry:
+def read_entry(row: dict[str, Any], where: str, get: str) -> Case:
     """Parse one entry.
 
     Raises:
@@ -111,7 +111,7 @@ def read_entry(row: dict[str, Any], where: str, get: str) -> Entry:
         if not isinstance(kind, list) or len(kind) != 2:
             raise BrokenRow("the attributes are not two")
         kind = "_".join(map(str, kind))
-    return Entry(
+    return Case(
         clean_text(row["image_path"], "image_path"), (box[0], box[1], box[2], box[3]),
         clean_text(row["true_caption"], "true_caption"),
         clean_text(row["false_caption"], "false_caption"), clean_text(kind, group),

@@ -98,12 +98,12 @@ def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
                 raise UserError(where, f"has no {column!r}", get)
         image, texts = clean_text(row["image"], "image"), texts_of(row["caption"])
         if image in found:
-            raise UserError(where, f"{image!r} is there twice", "Take one out.")
+            raise UserError(where, f"{image!r} occurs twice", "Remove one.")
         found[image] = texts
 
     _, skipped = good_rows(file, take, problems)
     if not found:
-        raise UserError(file, "holds no captions", get)
+        raise UserError(file, "contains no captions", get)
     images = tuple(image for image, texts in found.items() for _ in texts)
     captions = tuple(text for texts in found.values() for text in texts)
     return Cases(file.name, images, captions, file_hash(file), len(captions), skipped)
@@ -125,7 +125,7 @@ def on_sample(cases: Cases, listed: Path, problems: Problems) -> Cases:
     for where, row in read_rows(str(listed), problems):
         name, known = str(row.get("file_name")), texts.get(picture_key(str(row.get("file_name"))))
         if name in kept:
-            raise UserError(where, f"{name!r} is there twice", "Take one out.")
+            raise UserError(where, f"{name!r} occurs twice", "Remove one.")
         try:
             kept[name] = known or texts_of(row.get("captions"))
             own += known is None

@@ -67,7 +67,9 @@ def gallery(captions: Iterable[Caption], name: str, only: Sequence[str] | None =
         what = f"has no caption for {len(lost)} of {len(only or ()):,} pictures, such as {lost[0]}"
         raise UserError(name, what, "Give the list of names that belongs to these captions.")
     if not references:
-        raise UserError(name, "holds no caption with a picture", "Name the folder with --images.")
+        raise UserError(
+            name, "contains no caption with a picture", "Name the folder with --images."
+        )
     return Gallery(name, tuple(references), tuple(texts), tuple(owners))
 
 

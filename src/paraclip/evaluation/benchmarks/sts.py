@@ -45,16 +45,16 @@ GET = (
 
 SUBSETS = "mean of subsets"
 
-Pair = tuple[str, str, float]
+ScoredPair = tuple[str, str, float]
 """First sentence, second sentence, gold score."""
 
 
 @dataclass(frozen=True)
-class Task:
+class StsTask:
     """The pairs of one task that have a gold score, over all subsets."""
 
     name: str  # name of the task, one of `TASKS`
-    pairs: tuple[Pair, ...]  # pairs, ordered by subset
+    pairs: tuple[ScoredPair, ...]  # pairs, ordered by subset
     hash: str  # hash of the files
     sizes: tuple[int, ...] = ()  # number of pairs in each subset; empty if the task has no subsets
 
@@ -64,7 +64,7 @@ class Task:
         return np.repeat(np.arange(len(sizes)), sizes)
 
 
-def read_tasks(folder: str | Path, names: Sequence[str] = TASKS) -> list[Task]:
+def read_tasks(folder: str | Path, names: Sequence[str] = TASKS) -> list[StsTask]:
     """Read the named tasks."""
     for name in names:
         if name not in TASKS:
@@ -72,7 +72,7 @@ def read_tasks(folder: str | Path, names: Sequence[str] = TASKS) -> list[Task]:
     return [read_task(Path(folder), name) for name in names]
 
 
-def read_task(folder: Path, name: str) -> Task:
+def read_task(folder: Path, name: str) -> StsTask:
     """Read one task."""
     files = task_files(folder, name)
     for file in files:
@@ -87,7 +87,7 @@ def read_task(folder: Path, name: str) -> Task:
     if len(pairs) < 3:
         raise UserError(files[0], "holds fewer than three pairs with a gold score", HINT)
     sizes = tuple(map(len, found)) if name in YEARS else ()
-    return Task(name, tuple(pairs), text_hash(" ".join(map(file_hash, files))), sizes)
+    return StsTask(name, tuple(pairs), text_hash(" ".join(map(file_hash, files))), sizes)
 
 
 def task_files(folder: Path, name: str) -> list[Path]:
@@ -100,7 +100,7 @@ def task_files(folder: Path, name: str) -> list[Path]:
     return [year / f"STS.{kind}.{subset}.txt" for subset in YEARS[name] for kind in ("input", "gs")]
 
 
-def read_subset(texts: Path, gold: Path) -> Iterator[Pair]:
+def read_subset(texts: Path, gold: Path) -> Iterator[ScoredPair]:
     """Read the pairs of a subset; an empty line in the gold file marks an unjudged pair."""
     sentences, scores = read_lines(texts), read_lines(gold)
     if len(sentences) != len(scores):
@@ -118,7 +118,7 @@ LAYOUTS = {"STS-B": ((5, 6, 4), False), "SICK-R": ((1, 2, 3), True)}
 """Columns of sentence, sentence and gold score; whether the first line is a header."""
 
 
-def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Iterator[Pair]:
+def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Iterator[ScoredPair]:
     """Read the pairs of a tab-separated file, in which quotes have no special meaning."""
     first, second, score = columns
     for number, line in enumerate(read_lines(file), start=1):
@@ -165,7 +165,7 @@ class SemanticSimilarity:
     name = "sts"
     pictures: tuple[str, ...] = ()
 
-    def __init__(self, tasks: list[Task], how: Arithmetic | None = None) -> None:
+    def __init__(self, tasks: list[StsTask], how: Arithmetic | None = None) -> None:
         self.tasks, self.how = tasks, how or Arithmetic()
         total = sum(len(task.pairs) for task in tasks)
         names = ", ".join(task.name for task in tasks)

@@ -84,7 +84,7 @@ def read_kind(file: Path, problems: Problems) -> Kind:
     rows, seen = [], set()
     for where, name, row in keyed_rows(file):
         if name in seen:
-            raise UserError(where, f"id {name!r} is there twice", "Take one out.")
+            raise UserError(where, f"id {name!r} occurs twice", "Remove one.")
         seen.add(name)
         lost = [column for column in COLUMNS if column not in row]
         if lost:
@@ -94,7 +94,7 @@ def read_kind(file: Path, problems: Problems) -> Kind:
         except BrokenRow as broken:
             problems.add(where, str(broken))
     if not rows:
-        raise UserError(file, "holds no rows", GET)
+        raise UserError(file, "contains no rows", GET)
     return Kind(file.stem, tuple(rows), file_hash(file))
 
 
@@ -108,7 +108,7 @@ def keyed_rows(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
             row = parts.value()
             where = f"{file}: id {name}"
             if not isinstance(row, dict):
-                raise UserError(where, "is no object", GET)
+                raise UserError(where, "is not an object", GET)
             yield where, name, row
 
 

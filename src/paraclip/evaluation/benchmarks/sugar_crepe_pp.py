@@ -60,7 +60,7 @@ def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[S
     found = [read_subset(file, problems) for file in files if file.exists()]
     problems.check(sum(len(subset.rows) for subset in found) + problems.count)
     if not found:
-        raise UserError(folder, f"holds no SugarCrepe++ file ({SUBSETS[0]}.json ...)", HINT)
+        raise UserError(folder, f"contains no SugarCrepe++ file ({SUBSETS[0]}.json ...)", HINT)
     return found
 
 
@@ -72,7 +72,7 @@ def read_subset(file: Path, problems: Problems) -> Subset:
             require(list(row), name, "text", where)
         given = row.get("id")
         if given is not None and str(given) in seen:
-            raise UserError(where, f"id {label(given)} is there twice", "Take one out.")
+            raise UserError(where, f"id {label(given)} occurs twice", "Remove one.")
         if given is not None:
             seen.add(str(given))
         try:
@@ -81,7 +81,7 @@ def read_subset(file: Path, problems: Problems) -> Subset:
         except BrokenRow as broken:
             problems.add(where, str(broken))
     if not rows:
-        raise UserError(file, "holds no rows", HINT)
+        raise UserError(file, "contains no rows", HINT)
     return Subset(file.stem, tuple(rows), file_hash(file), tuple(images))
 
 

@@ -168,7 +168,9 @@ class Variations:
             "rewording_ranking": found.reworded, "contrast_ranking": found.contrast,
         }  # fmt: skip
         judged = {
-            name: items for k in self.cutoffs for name, items in judge(found.first(k), k).items()
+            name: items
+            for k in self.cutoffs
+            for name, items in metrics_at(found.first(k), k).items()
         }
         return Scores(self.figures(judged, item, kind), rankings, notes)
 
@@ -229,7 +231,7 @@ class Variations:
         ]
 
 
-def judge(found: Answers, k: int) -> dict[str, Float]:
+def metrics_at(found: Answers, k: int) -> dict[str, Float]:
     """Return every metric of each rewording [T], by its name in the report."""
     right = {
         name: metrics.recall(metrics.first_relevant(ranked == found.owners[:, None]), k)

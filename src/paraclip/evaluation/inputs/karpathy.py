@@ -79,12 +79,12 @@ def read_split(
             continue
         image_id = of_picture[0].image_id
         if image_id in seen:
-            raise UserError(where, f"the picture {image_id!r} is there twice", get)
+            raise UserError(where, f"the picture {image_id!r} occurs twice", get)
         seen.add(image_id)
         captions += of_picture
     problems.check(len(seen) + problems.count - before)
     if not captions:
-        raise UserError(file, f"holds no picture of the split {split!r}", get)
+        raise UserError(file, f"contains no picture of the split {split!r}", get)
     return gallery(captions, label)
 
 

@@ -70,8 +70,8 @@ def read_pairs(
     skipped = problems.count - before
     problems.check(len(pairs) + skipped)
     if not pairs:
-        raise UserError(source, "holds no pairs", "Name a file with two text columns.")
-    keys = ((pair.id, f"id {pair.id!r} is there twice", pair.where) for pair in pairs)
+        raise UserError(source, "contains no pairs", "Name a file with two text columns.")
+    keys = ((pair.id, f"id {pair.id!r} occurs twice", pair.where) for pair in pairs)
     refuse_repeated(keys, "Make the ids unique.")
     ids, captions, paraphrases, _, columns = zip(*pairs, strict=True)
     names = " and ".join(dict.fromkeys(name for two in columns for name in two))
@@ -89,7 +89,7 @@ def pair_files(source: Path) -> list[Path]:
     files = sorted(path for path in source.iterdir() if path.suffix.lower() in ROW_READERS)
     if not files:
         known = ", ".join(ROW_READERS)
-        raise UserError(source, f"holds no file of pairs ({known})", "Name another folder.")
+        raise UserError(source, f"contains no file of pairs ({known})", "Name another folder.")
     return files
 
 

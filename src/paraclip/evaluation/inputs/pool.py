@@ -71,7 +71,7 @@ def folder_pool(folder: Path) -> Pool:
     """All pictures in a folder and its subfolders."""
     paths = picture_files(folder)
     if not paths:
-        raise UserError(folder, "holds no pictures", "Name a folder that has some.")
+        raise UserError(folder, "contains no pictures", "Name a folder that has some.")
     names = [path.relative_to(folder).as_posix() for path in paths]
     label = f"{folder.parent.name}/{folder.name}" if folder.parent.name else folder.name
     return Pool(label, tuple(map(str, paths)), None, text_hash("\n".join(names)))
@@ -97,7 +97,7 @@ def read_names(listed: Path) -> list[str]:
     seen: dict[str, int] = {}
     for number, name in enumerate(map(str.strip, lines), start=1):
         if name in seen:
-            what = f"{name!r} is there twice (first in line {seen[name]})"
+            what = f"{name!r} occurs twice (first in line {seen[name]})"
             raise UserError(f"{listed}:{number}", what, "Remove one.")
         if name:
             seen[name] = number

@@ -60,11 +60,11 @@ def read_wordings(
         raise UserError(source, "there is no such file", f"Check the name. {FORM}")
     items, skipped = good_rows(source, lambda row, at: read_wording(row, kinds, at), problems)
     if not items:
-        raise UserError(source, "holds no rows", FORM)
+        raise UserError(source, "contains no rows", FORM)
     keys = (
         (
             (item.image, item.caption, item.rewordings),
-            f"{item.image!r} is there twice with this caption",
+            f"{item.image!r} occurs twice with this caption",
             item.where,
         )
         for item in items

@@ -47,7 +47,9 @@ def imagenet(name: str, folder: Path, by_id: Sequence[tuple[str, Path]]) -> Labe
     present = {wnid for wnid, _ in by_id}
     missing = [wnid for wnid in numbers if wnid not in present]
     if missing:
-        what = f"holds no picture of {len(missing):,} of 1,000 classes, the first is {missing[0]}"
+        what = (
+            f"contains no picture of {len(missing):,} of 1,000 classes, the first is {missing[0]}"
+        )
         raise UserError(folder, what, GET["imagenet"])
     names, templates = imagenet_words()
     ordered = sorted(by_id, key=lambda pair: (numbers[pair[0]], pair[1]))

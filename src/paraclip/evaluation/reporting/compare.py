@@ -18,7 +18,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import LOWER_IS_BETTER, Metric
 from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.reporting.report import Line
-from paraclip.evaluation.reporting.sides import Side, choose_pairs
+from paraclip.evaluation.reporting.sides import ComparedModel, choose_pairs
 from paraclip.evaluation.reporting.stored import differences_in_origin
 from paraclip.evaluation.reporting.tables import aligned, figure, spread
 from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
@@ -115,7 +115,7 @@ def compare_reports(config: CompareConfig) -> list[Comparison]:
     return compare(choose_pairs(config), how)
 
 
-def compare(pairs: Sequence[tuple[Side, Side]], how: Drawing) -> list[Comparison]:
+def compare(pairs: Sequence[tuple[ComparedModel, ComparedModel]], how: Drawing) -> list[Comparison]:
     """Compare each first with its second; Holm's correction is over the figures of all pairs."""
     compared = [(first, second, *compare_rows(first, second, how)) for first, second in pairs]
     adjusted = iter(holm([row.p for _, _, rows, _ in compared for row in rows]))
@@ -129,7 +129,7 @@ def compare(pairs: Sequence[tuple[Side, Side]], how: Drawing) -> list[Comparison
 
 
 def compare_rows(
-    first: Side, second: Side, how: Drawing
+    first: ComparedModel, second: ComparedModel, how: Drawing
 ) -> tuple[list[Difference], tuple[str, ...]]:
     """All figures in common, and the warnings."""
     warnings: list[str] = []
@@ -149,7 +149,9 @@ def compare_rows(
     return rows, tuple(dict.fromkeys([*warnings, *alone(first, second)]))
 
 
-def shared_lines(first: Side, second: Side, every_metric: bool) -> Iterator[tuple[str, list[Line]]]:
+def shared_lines(
+    first: ComparedModel, second: ComparedModel, every_metric: bool
+) -> Iterator[tuple[str, list[Line]]]:
     """Benchmarks that all runs have, with the figures that all runs have."""
     runs = [(run, side.label) for side in (first, second) for run in side.runs]
     for section in runs[0][0].report.sections:
@@ -160,7 +162,7 @@ def shared_lines(first: Side, second: Side, every_metric: bool) -> Iterator[tupl
                 yield section.name, lines
 
 
-def alone(first: Side, second: Side) -> list[str]:
+def alone(first: ComparedModel, second: ComparedModel) -> list[str]:
     """A warning for each benchmark in which not every run was scored."""
     runs = [(run, side.label) for side in (first, second) for run in side.runs]
     names = dict.fromkeys(section.name for run, _ in runs for section in run.report.sections)
@@ -173,7 +175,12 @@ def alone(first: Side, second: Side) -> list[str]:
 
 
 def compare_line(
-    first: Side, second: Side, benchmark: str, line: Line, how: Drawing, same: bool
+    first: ComparedModel,
+    second: ComparedModel,
+    benchmark: str,
+    line: Line,
+    how: Drawing,
+    same: bool,
 ) -> Difference:
     """One figure."""
     ones, others = (

@@ -10,7 +10,7 @@ from paraclip.evaluation.reporting.stored import Stored, read_stored
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class ComparedModel:
     """One of the two models compared, as one run or several."""
 
     label: str  # of the model in its reports
@@ -24,10 +24,10 @@ class Side:
         return f"{self.label} ({first.parent.name}/{first.name}{more})"
 
 
-def choose_pairs(config: CompareConfig) -> list[tuple[Side, Side]]:
+def choose_pairs(config: CompareConfig) -> list[tuple[ComparedModel, ComparedModel]]:
     """The models to compare, by the rules of `CompareConfig`."""
     if not config.reports:
-        raise UserError("compare", "no report is named", "Name report.json of an evaluation.")
+        raise UserError("compare", "no report is given", "Name report.json of an evaluation.")
     if len(config.models) > 2:
         raise UserError("--models", f"{len(config.models)} are named", "Name one or two.")
     reports = tuple(read_stored(path) for path in config.reports)
@@ -39,21 +39,23 @@ def choose_pairs(config: CompareConfig) -> list[tuple[Side, Side]]:
     return [within_reports(reports, config.models)]
 
 
-def within_reports(reports: tuple[Stored, ...], models: Sequence[str]) -> tuple[Side, Side]:
+def within_reports(
+    reports: tuple[Stored, ...], models: Sequence[str]
+) -> tuple[ComparedModel, ComparedModel]:
     """Two models of the same reports; each report is a seed."""
     labels = list(reports[0].report.models)
     first = models[0] if len(models) == 2 else compared_with(labels)[0]
     default = "tuned" if "tuned" in labels and first != "tuned" else labels[-1]
     second = models[-1] if models else default
     if first == second:
-        what = f"there is nothing to set {first} against"
+        what = f"there is no model to compare with {first}"
         raise UserError(reports[0].path, what, "Name another report, or two --models.")
     return side(first, reports), side(second, reports)
 
 
 def across_reports(
     reports: tuple[Stored, ...], against: tuple[Stored, ...], models: Sequence[str]
-) -> list[tuple[Side, Side]]:
+) -> list[tuple[ComparedModel, ComparedModel]]:
     """Models of one set of reports against another: the named ones, else those of equal label."""
     if models:
         return [(side(models[0], reports), side(models[-1], against))]
@@ -68,10 +70,10 @@ def across_reports(
     raise UserError("compare", what, "Name the first and the second with --models.")
 
 
-def side(label: str, runs: tuple[Stored, ...]) -> Side:
+def side(label: str, runs: tuple[Stored, ...]) -> ComparedModel:
     """The model of that label in all these reports."""
     for run in runs:
         if label not in run.report.models:
             hint = f"It has {', '.join(run.report.models)}."
             raise UserError(run.path, f"has no model {label!r}", hint)
-    return Side(label, runs)
+    return ComparedModel(label, runs)

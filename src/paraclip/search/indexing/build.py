@@ -76,7 +76,8 @@ class Builder:
         """Bring the store up to date.
 
         Raises:
-            UserError: the source holds no pictures (nothing is removed then), or the disk is full.
+            UserError: the source contains no pictures (then nothing is removed), or the disk is
+                full.
         """
         began = time.monotonic()
         work = changes(source.pictures(self.problems), self.store.state())

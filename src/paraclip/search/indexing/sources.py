@@ -168,4 +168,4 @@ def cleaned(caption: object) -> str:
 def no_pictures(source: str) -> UserError:
     """The error for a source without pictures."""
     hint = "Name a folder of pictures, a captions file that names some, or shards."
-    return UserError(source, "holds no pictures", hint)
+    return UserError(source, "contains no pictures", hint)

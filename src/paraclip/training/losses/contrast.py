@@ -114,7 +114,7 @@ def false_negatives(keys: Integers, negatives: Integers | None = None) -> FalseN
 
 
 @dataclass(frozen=True)
-class Plan:
+class ContrastOptions:
     """How a and b are compared."""
 
     kind: str = "info_nce"  # name of the loss in `LOSSES`
@@ -141,7 +141,11 @@ class LogitScaling:
 
 
 def contrast(
-    a: Tensor, b: Tensor, scaling: LogitScaling, plan: Plan, negatives: Tensor | None = None
+    a: Tensor,
+    b: Tensor,
+    scaling: LogitScaling,
+    plan: ContrastOptions,
+    negatives: Tensor | None = None,
 ) -> Tensor:
     """A contrastive loss, equal to `losses.info_nce` for the kind of that name.
 
@@ -170,7 +174,7 @@ class Blockwise(torch.autograd.Function):
     """The sum of all blocks' losses; the gradients are ready when the loss is."""
 
     @staticmethod
-    def forward(ctx: Any, plan: Plan, *tensors: Tensor | None) -> Tensor:
+    def forward(ctx: Any, plan: ContrastOptions, *tensors: Tensor | None) -> Tensor:
         """Loss of (a, b, negatives, scale, bias), a scalar."""
         needs = list(ctx.needs_input_grad[1:])
         leaves: list[Any] = [
@@ -194,7 +198,12 @@ class Blockwise(torch.autograd.Function):
 
 
 def sum_of_blocks(
-    plan: Plan, a: Tensor, b: Tensor, negatives: Tensor | None, scale: Tensor, bias: Tensor | None
+    plan: ContrastOptions,
+    a: Tensor,
+    b: Tensor,
+    negatives: Tensor | None,
+    scale: Tensor,
+    bias: Tensor | None,
 ) -> Tensor:
     """The loss, with the gradients added up in the leaves; each block's graph ends with it."""
     kind = LOSSES[plan.kind]

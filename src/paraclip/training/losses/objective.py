@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paraclip.models.encoder import DualEncoder
-from paraclip.training.losses.contrast import LOSSES, FalseNegatives, LogitScaling, Plan, contrast
+from paraclip.training.losses.contrast import (
+    LOSSES,
+    ContrastOptions,
+    FalseNegatives,
+    LogitScaling,
+    contrast,
+)
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
@@ -116,7 +122,7 @@ class Vectors:
 
 
 @dataclass(frozen=True)
-class Pair:
+class LossPair:
     """Two sides that a loss ties together."""
 
     name: str  # L1, L2 or L3
@@ -125,19 +131,19 @@ class Pair:
     chosen: Tensor  # int64 [N], which rows of the batch they are
 
 
-def pairs_of(vectors: Vectors, rows: Rows, objective: Objective) -> Iterator[Pair]:
+def pairs_of(vectors: Vectors, rows: Rows, objective: Objective) -> Iterator[LossPair]:
     """The pairs that L1, L2 and L3 compare; L1 once for each of its texts."""
     texts = vectors.texts  # [B, D] each
     if "L1" in objective.names:
         for name in objective.image_loss_on:
             chosen = rows.with_image
-            yield Pair("L1", vectors.images, texts[name][chosen], chosen)
+            yield LossPair("L1", vectors.images, texts[name][chosen], chosen)
     if "L2" in objective.names:
         chosen = rows.reworded_1
-        yield Pair("L2", texts[CAPTION][chosen], texts[PARAPHRASE_1][chosen], chosen)
+        yield LossPair("L2", texts[CAPTION][chosen], texts[PARAPHRASE_1][chosen], chosen)
     if "L3" in objective.names:
         chosen = rows.reworded_2
-        yield Pair("L3", texts[PARAPHRASE_1][chosen], texts[PARAPHRASE_2][chosen], chosen)
+        yield LossPair("L3", texts[PARAPHRASE_1][chosen], texts[PARAPHRASE_2][chosen], chosen)
 
 
 def three_losses(
@@ -154,7 +160,9 @@ def three_losses(
     found: dict[str, list[Tensor]] = {}
     for pair in pairs_of(vectors, rows, objective):
         false_negatives = rows.false_negatives and rows.false_negatives.among(pair.chosen, extra)
-        plan = Plan(objective.kind, false_negatives, share, negatives_back=pair.name != "L1")
+        plan = ContrastOptions(
+            objective.kind, false_negatives, share, negatives_back=pair.name != "L1"
+        )
         loss = contrast(pair.a, pair.b, scaling_of(pair.name), plan, negatives)
         found.setdefault(pair.name, []).append(loss)
     return {name: torch.stack(parts).mean() for name, parts in found.items()}
@@ -187,9 +195,9 @@ class Temperatures(nn.Module):
             start = float(model.logit_scale.detach()) if scale is None else math.log(scale)
             learned = objective.learn_scales and name != "L1"
             if scale is not None or learned:
-                self.logs[name] = number(model, start, learned)
+                self.logs[name] = scalar_parameter(model, start, learned)
             if LOSSES[objective.kind].biased:
-                self.biases[name] = number(model, 0.0, True)
+                self.biases[name] = scalar_parameter(model, 0.0, True)
 
     def forward(self, name: str) -> LogitScaling:
         """Of L1, L2 or L3."""
@@ -207,7 +215,7 @@ class Temperatures(nn.Module):
                 log.clamp_(max=self.most_scale)
 
     @torch.no_grad()
-    def start_biases(self, pairs: Iterable[Pair], batch_size: int) -> None:
+    def start_biases(self, pairs: Iterable[LossPair], batch_size: int) -> None:
         """Set each bias such that a mean negative has the odds 1 : B of being a positive.
 
         SigLIP's own start, -10, says so of unrelated vectors at its first temperature; the
@@ -222,7 +230,7 @@ class Temperatures(nn.Module):
             self.biases[name].copy_(-math.log(batch_size) - logit)
 
 
-def number(model: DualEncoder, value: float, learned: bool) -> nn.Parameter:
+def scalar_parameter(model: DualEncoder, value: float, learned: bool) -> nn.Parameter:
     """A parameter of one number, of the model's dtype and device."""
     return nn.Parameter(model.logit_scale.detach().new_tensor(value), requires_grad=learned)
 
