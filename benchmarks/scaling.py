@@ -1,4 +1,4 @@
-"""Triples a second with 1, 2 and 4 processes on one machine, and what they spend on talking.
+"""Triples a second with 1, 2 and 4 processes on one machine, and the share of communication.
 
     python benchmarks/scaling.py            # about 6 minutes on 2 free cores
 
@@ -129,7 +129,14 @@ def unlike(rows: list[dict[str, Any]]) -> float:
 
 def as_table(rows: list[dict[str, Any]]) -> str:
     """Speed of each case against the first."""
-    heads = ("processes x threads", "seconds", "triples/s", "times one", "talking", "GiB of each")
+    heads = (
+        "processes x threads",
+        "seconds",
+        "triples/s",
+        "times one",
+        "communication",
+        "GiB of each",
+    )
     base = rows[0]["seconds"]
     lines = [
         [

@@ -60,7 +60,7 @@ def test_every_benchmark_has_its_section_and_no_other_has_one() -> None:
     assert list(sections) == list(BENCHMARKS)
     for name, section in sections.items():
         section = section.partition("\n## ")[0]
-        for word in ("- **Formula.** ", "- **Data.** ", "- **Faults.** "):
+        for word in ("- **Formula.** ", "- **Data.** ", "- **Limitations.** "):
             assert section.count(word) == 1, (name, word)
         told = re.findall(r"Suites?: ([a-z, ]+)\.", section)
         assert told == ([", ".join(BENCHMARKS[name].suites)] if BENCHMARKS[name].suites else [])

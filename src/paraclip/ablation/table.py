@@ -29,8 +29,8 @@ AGAINST_BASE = {1: "↑", -1: "↓", 0: ""}
 AGAINST_REFERENCE = {1: "△", -1: "▽", 0: ""}
 LEGEND = (
     "Percent, mean over seeds, with the 95 % interval of a bootstrap over items and seeds. "
-    "▲ ▼: better or worse than the control with the same settings; ↑ ↓: than base. A mark stands "
-    f"where p is under {LEVEL:g} after Holm's correction over all comparisons of the table."
+    "▲ ▼: better or worse than the control with the same settings; ↑ ↓: than base. Marks: "
+    f"p < {LEVEL:g} after Holm's correction over all comparisons of the table."
 )
 
 

@@ -20,7 +20,7 @@ class EvaluateConfig(Checked):
     else with the first."""
 
     benchmarks: str | None = None
-    """Comma-separated benchmarks, such as sts,sugar-crepe-pp (docs/evaluation.md lists them all).
+    """Comma-separated benchmarks, for example sts,sugar-crepe-pp (docs/evaluation.md lists all).
     Their data must exist. Default: the benchmarks of --suite."""
 
     data: str | None = None
@@ -83,10 +83,10 @@ class EvaluateConfig(Checked):
 
     result_cache: bool = True
     """Cache each model's scores in results/ of ParaCLIP's cache folder, and reuse them if weights,
-    data, pictures, arithmetic and code are unchanged."""
+    data, pictures, precision and code are unchanged."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the encoders."""
+    """Precision of the encoders."""
 
     batch_size: Count = 256
     """Number of texts per batch."""
@@ -116,8 +116,9 @@ class CompareConfig(Checked):
     """Reports of the second model; equal numbers of reports are paired in order (seeds)."""
 
     models: tuple[str, ...] = ()
-    """Labels of the first and second model, such as base tuned. Without --against, both are taken
-    from every report, one seed per report. Default: see above; base and tuned for one report."""
+    """Labels of the first and second model, for example base tuned. Without --against, both are
+    read from every report, one seed per report. Default: base and tuned for one report; otherwise
+    the models with the same label."""
 
     all_metrics: bool = False
     """Compare all metrics, not only headlines. More metrics make Holm's correction stricter."""

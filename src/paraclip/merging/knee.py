@@ -2,7 +2,7 @@
 
 The rule:
 
-1. A share alpha is admissible if no standard figure falls beyond chance: for every headline figure
+1. A share alpha is admissible if no standard figure falls significantly: for every headline figure
    of the standard benchmarks, the 95 % interval of the paired difference from base reaches 0.
 2. The change from base of each headline figure of the other (robustness) benchmarks is divided by
    its largest change over the sweep, so that all figures count the same. The score of an alpha is
@@ -39,7 +39,7 @@ class Figure:
 
 
 def admissible(figures: Sequence[Figure], index: int) -> bool:
-    """Whether no standard figure falls beyond chance at the alpha of that index (rule 1)."""
+    """Whether no standard figure falls significantly at the alpha of that index (rule 1)."""
     standard = [figure for figure in figures if figure.role == "standard"]
     return not any(figure.changes[index].high < 0 for figure in standard)
 

@@ -14,8 +14,8 @@ from paraclip.merging.sweep import Sweep
 
 FORMAT = "paraclip-sweep-1"
 RULE = (
-    "Knee: among the shares at which no standard figure falls beyond chance (the 95 % interval of "
-    "its paired difference from base lies wholly below 0), the one with the largest score. Score: "
+    "Knee: of the shares at which no standard figure falls significantly (95 % interval of its "
+    "paired difference from base below 0), the one with the largest score. Score: "
     "change from base divided by the figure's largest change over the sweep, mean over a "
     "benchmark's figures, then over the robustness benchmarks."
 )
@@ -27,7 +27,8 @@ def markdown(result: Sweep) -> str:
     head = [*HEAD, *(f"{x.name} ({x.benchmark})" for x in result.figures)]
     notes = [
         "robustness, standard: mean change from base in points, over the figures of a benchmark, "
-        "then over benchmarks. Others: percent; * its paired change from base leaves out 0.",
+        "then over benchmarks. Others: percent; * the interval of its paired change from "
+        "base excludes 0.",
         RULE,
         *(f"{name}: {facts['pool']}" for name, facts in result.benchmarks.items()),
         *result.notes,
@@ -110,7 +111,7 @@ def plot_sweep(result: Sweep, path: Path) -> None:
     panel.set_ylabel("change of the robustness tasks (points, mean over benchmarks)")
     panel.set_title(
         "Mixtures of base and tuned, with 95 % paired intervals; up and right is better\n"
-        "hollow: a standard figure falls beyond chance; ringed: the knee",
+        "hollow: a standard figure falls significantly; ringed: the knee",
         fontsize=9,
     )
     panel.margins(0.12)

@@ -27,11 +27,11 @@ class IndexConfig(Checked):
     """Folder of the index (LanceDB), or postgresql://user@host/database (with pgvector)."""
 
     model: str = "mini"
-    """Model whose image tower makes the vectors, as for `evaluate`. It is the base."""
+    """Base model, as in `paraclip evaluate`. Its image tower computes the vectors."""
 
     tuned: str | None = None
-    """Model tuned from it, which `search` and `serve` show beside it. Its image tower must be that
-    of --model."""
+    """Model tuned from the base, which `search` and `serve` show next to it. It must have the same
+    image tower."""
 
     columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
     """Names of the columns of a captions file."""
@@ -40,20 +40,20 @@ class IndexConfig(Checked):
     """auto, cpu, cuda, cuda:1 or mps."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the image tower."""
+    """Precision of the image tower."""
 
     exact_below: Count = EXACT_BELOW
-    """Search is exact below this number of pictures. From it on, an approximate index is built, and
-    its recall@10 against exact search is printed."""
+    """Search is exact below this number of pictures. For more pictures, an approximate index is
+    built, and its recall@10 against exact search is printed."""
 
     max_broken: Share = 1.0
-    """Largest share of broken pictures (0 to 1) that are skipped and listed."""
+    """Largest share (0 to 1) of broken pictures to skip and list; more is an error."""
 
     problems: str | None = None
-    """File for the list of broken pictures (the first 1,000)."""
+    """Text file to write the broken pictures to (at most 1,000)."""
 
     rebuild: bool = False
-    """Replace an index of another image tower or source at the same place."""
+    """Replace an existing index of another image tower or source."""
 
 
 @dataclass(frozen=True)
@@ -61,38 +61,38 @@ class SearchConfig(Checked):
     """Search an index with words or a picture."""
 
     query: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[QUERY]")] = None
-    """What the pictures show, in words."""
+    """Query: a description of the pictures to find."""
 
     store: str = STORE
     """Index to search: a folder, or postgresql://..."""
 
     image: str | None = None
-    """A picture as the query, alone or together with words."""
+    """Picture to use as the query, alone or together with words."""
 
     plus: tuple[str, ...] = ()
-    """Words whose vectors are added to the query's."""
+    """Texts whose vectors are added to the query vector."""
 
     minus: tuple[str, ...] = ()
-    """Words whose vectors are subtracted."""
+    """Texts whose vectors are subtracted from the query vector."""
 
     models: str | None = None
     """Comma-separated models to show side by side with their overlap: labels of the index
     (base,tuned), or LABEL=MODEL. Default: tuned if the index has one, else base."""
 
     k: Results = 10
-    """Results of each model."""
+    """Number of results per model."""
 
     paths: bool = False
-    """Print only the paths, one a line, for pipes. With several models: of the first."""
+    """Print only the paths, one per line, for pipes. With several models, those of the first."""
 
     json: bool = False
     """Print everything as JSON."""
 
     sheet: str | None = None
-    """Write the results as one picture (.png, .jpg)."""
+    """Also write the results as one picture (.png, .jpg)."""
 
     inline: bool = False
-    """Show thumbnails in the terminal (Kitty's protocol or Sixel, else coloured blocks)."""
+    """Show thumbnails in the terminal (Kitty's protocol, Sixel or coloured blocks)."""
 
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
@@ -107,38 +107,38 @@ class ServeConfig(Checked):
 
     models: str | None = None
     """Comma-separated models to show side by side: labels of the index (base,tuned), or
-    LABEL=MODEL. Default: all of the index."""
+    LABEL=MODEL. Default: all models of the index."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Any other than loopback needs a token."""
+    """Address to listen on. Any address other than loopback needs a token."""
 
     port: Port = 8000
-    """Port to listen on; 0 takes a free one."""
+    """Port to listen on; 0 selects a free port."""
 
     token: str | None = None
     """Secret that each request must carry (Authorization: Bearer TOKEN, or once ?token=TOKEN).
-    Better given as the environment variable PARACLIP_TOKEN."""
+    The environment variable PARACLIP_TOKEN is safer than this option."""
 
     allow_host: tuple[str, ...] = ()
-    """Further names by which browsers may call a server on a loopback address."""
+    """Additional host names to accept for a server on a loopback address."""
 
     per_second: Annotated[float, Ge(0)] = 50.0
-    """Requests a second of one address, on average; 0 for no limit."""
+    """Maximum average number of requests per second from one address; 0: no limit."""
 
     burst: Count = 400
-    """Requests of one address at once; a page with four columns of results asks for 80."""
+    """Maximum burst of requests from one address; a page with four columns of results needs 80."""
 
     llm: Literal["builtin", "openai", "none"] = "builtin"
-    """Language model that suggests rewordings, as for `generate --backend`."""
+    """Language model that suggests rewordings, as in `paraclip generate --backend`."""
 
     llm_model: str | None = None
-    """Model name of --llm openai."""
+    """Model name, for --llm openai."""
 
     base_url: str | None = None
-    """Address of the server of --llm openai."""
+    """URL of the server, for --llm openai."""
 
     exact_below: Count = EXACT_BELOW
-    """Search in memory, exactly, below this number of pictures."""
+    """Search is exact and in memory below this number of pictures."""
 
     log: bool = True
     """Log requests as JSON lines on standard error."""
