@@ -236,7 +236,7 @@ def test_only_some_variants(tmp_path):
         ("[variants.'control of a']\n", "'control of a' is the name of another row"),
         ('[variants."a\\nb"]\n', r"cannot be a name"),
         ("[variants.a]\nepochs = 0\n", "epochs: 0 is not valid"),
-        ("[variants.a]\nweights = [0, 0, 0]\n", "leaves nothing to learn"),
+        ("[variants.a]\nweights = [0, 0, 0]\n", "leaves no loss to train on"),
         ("[variants.a]\ntriples = 'elsewhere'\n", "elsewhere: there is no such file"),
         ("[variants\n", "is not TOML"),
     ],

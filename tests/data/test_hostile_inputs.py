@@ -141,7 +141,7 @@ def test_pictures_of_one_name_are_resolved_or_refused(tmp_path: Path) -> None:
     assert attach_images(table, tmp_path)["image"].to_pylist() == [f"{tmp_path}/y/1.png"]
     for name in ("1", "1.png"):
         table = pa.Table.from_pylist([{"id": "1", "image_id": name, **TEXTS}], SCHEMA)
-        with pytest.raises(UserError, match=f"2 different pictures are called '{name}'"):
+        with pytest.raises(UserError, match=f"2 different pictures are named '{name}'"):
             attach_images(table, tmp_path)
     (tmp_path / "y/1.png").write_bytes((tmp_path / "x/1.png").read_bytes())
     assert attach_images(table, tmp_path)["image"].null_count == 0  # copies are one picture

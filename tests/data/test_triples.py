@@ -230,6 +230,6 @@ def test_images_are_found_by_their_id(tmp_path: Path) -> None:
 def test_a_folder_with_the_picture_of_no_triple_is_refused(tmp_path: Path) -> None:
     draw(tmp_path / "swan.png")
     table = pa.Table.from_pylist([triple("a") | {"image": None, "image_id": "kite"}], SCHEMA)
-    with pytest.raises(UserError, match=r"picture of no triple.*'kite'.*image_id"):
+    with pytest.raises(UserError, match=r"no picture of any triple.*'kite'.*image_id"):
         attach_images(table, tmp_path)
     assert attach_images(table.slice(0, 0), tmp_path).num_rows == 0  # nothing is asked for

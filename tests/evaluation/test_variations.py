@@ -213,7 +213,7 @@ def test_pictures_of_one_name_are_told_apart_by_folder_or_refused(
         (owner,) = Variations("variations", wordings, pool, k=5).owners
         assert pool.references[owner] == f"{pictures}/{name}"
     wordings = read_wordings(write_rows(tmp_path, [{**ROWS[0], "image_id": "x.png"}]), KINDS)
-    with pytest.raises(UserError, match=r"2 different pictures are called 'x\.png'"):
+    with pytest.raises(UserError, match=r"2 different pictures are named 'x\.png'"):
         Variations("variations", wordings, pool, k=5)
 
 

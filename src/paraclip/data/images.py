@@ -267,7 +267,7 @@ def one_of(name: str, candidates: Sequence[str], where: object) -> str:
     fitting = [path for path in candidates if ends_with(path, name)] or list(candidates)
     if len(fitting) > 1 and len({fingerprint(path) for path in fitting}) > 1:
         examples = " and ".join(sorted(fitting)[:2])
-        what = f"{len(fitting):,} different pictures are called {name!r}, such as {examples}"
+        what = f"{len(fitting):,} different pictures are named {name!r}, for example {examples}"
         raise UserError(where, what, "Name it with its folder, or rename the others.")
     return fitting[0]
 

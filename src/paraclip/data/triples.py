@@ -61,7 +61,7 @@ def write_triples(
         UserError: the name has another suffix, the path cannot be written, the disk is full.
     """
     if Path(path).suffix not in (".parquet", ".jsonl"):
-        what = "is called neither .parquet nor .jsonl"
+        what = "ends in neither .parquet nor .jsonl"
         raise UserError(path, what, "Choose a name with one of these suffixes.")
     table = with_schema(rows)
     if extra is not None:
@@ -332,8 +332,8 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
     pairs = zip(table["image"].to_pylist(), table["image_id"].to_pylist(), strict=True)
     images = pa.array([picture(*pair) for pair in pairs], pa.string())
     if len(images) and images.null_count == len(images):
-        what = f"holds the picture of no triple (the first is {table['image_id'][0].as_py()!r})"
-        hint = "Name a folder whose files are called like the image_id, or name none."
+        what = f"contains no picture of any triple (the first is {table['image_id'][0].as_py()!r})"
+        hint = "Name a folder whose file names match image_id, or omit the folder."
         raise UserError(folder, what, hint)
     return replaced(table, "image", images)
 

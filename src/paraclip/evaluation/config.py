@@ -117,8 +117,8 @@ class CompareConfig(Checked):
 
     models: tuple[str, ...] = ()
     """Labels of the first and second model, for example base tuned. Without --against, both are
-    read from every report, one seed per report. Default: base and tuned for one report; otherwise
-    the models with the same label."""
+    read from every report, one seed per report. Default: base and tuned of every report, or for two
+    reports the models with the same label."""
 
     all_metrics: bool = False
     """Compare all metrics, not only headlines. More metrics make Holm's correction stricter."""

@@ -71,5 +71,5 @@ def standard_names(given: str | None, benchmarks: Sequence[Benchmark]) -> tuple[
     for name in names:
         if name not in known:
             hint = f"Choose from {', '.join(known)}."
-            raise UserError(name, "is named by --standard and is not among the benchmarks", hint)
+            raise UserError(name, "is in --standard but not among the benchmarks", hint)
     return names

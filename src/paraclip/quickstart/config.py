@@ -27,8 +27,8 @@ class QuickstartConfig(Checked):
     runs/quickstart-NAME, where NAME is the name of your source."""
 
     held_out: Annotated[int, Ge(10)] = 100
-    """Number of your pictures that are held out from training and used for the scores; at most a third
-    of all. Of the stamps, 150 are always held out."""
+    """Number of your pictures that are held out from training and used for the scores; at most a
+    third of all. Of the stamps, 150 are always held out."""
 
     epochs: Count = 2
     """Epochs over the strong triples (the stamps' or your own, with the starter set). All models
@@ -38,8 +38,8 @@ class QuickstartConfig(Checked):
     """Peak learning rate of the text encoder (AdamW)."""
 
     image_weight: Positive = 0.2
-    """Weight of L1 (image, text) in tuning; L2 and L3 have weight 1. A higher weight fits the captions
-    of the few pictures better, at the cost of consistency."""
+    """Weight of L1 (image, text) in tuning; L2 and L3 have weight 1. A higher weight fits the
+    captions of the few pictures better, at the cost of consistency."""
 
     batch_size: BatchSize = 128
     """Triples per step."""

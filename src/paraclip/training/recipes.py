@@ -98,7 +98,7 @@ def check_options(options: LoopOptions, settings: RunSettings | None = None) -> 
     """Check the options that depend on each other; `options.Checked` checks each by itself."""
     settings = settings_of(options, settings)
     if options.held_out == 0 and options.patience is not None:
-        refuse("patience", "needs held-out rows to look at", "Give --held-out a share above 0.")
+        refuse("patience", "needs held-out rows", "Give --held-out a share above 0.")
     if options.precision == "fp16":
         what = "fp16 is no longer supported: its gradients overflow"
         refuse("precision", what, "Use bf16, or fp32 where the GPU has no bf16.")
@@ -113,7 +113,7 @@ def check_losses(options: TrainOptions) -> None:
     if options.loss not in LOSSES:
         refuse("loss", f"{options.loss!r} is unknown", nearest(options.loss, list(LOSSES)))
     if not any(weights):
-        what = f"{' '.join(map(str, weights))} leaves nothing to learn"
+        what = f"{' '.join(map(str, weights))} leaves no loss to train on"
         refuse("weights", what, "Give at least one above 0.")
     if options.negatives in SCHEMA.names:
         what = f"{options.negatives} is a column of the triples themselves"

@@ -97,7 +97,7 @@ def make_examples(
     needed: tuple[str, ...],  # the texts that go through the tower
     # most texts that go through it at once, or None for what is fastest
     micro_batch: int | None = None,
-    # N texts that must not be found, None or empty where a row has none
+    # N hard negatives, None or empty where a row has none
     negatives: Sequence[str | None] | None = None,
     # N pictures, in place of features, for runs that train the image tower
     pictures: Sequence[str | None] | None = None,
@@ -145,7 +145,7 @@ def check_rows(captions: Sequence[str], image_ids: Sequence[str]) -> None:
     different = len(set(text_numbers(captions, {})))
     if different < 2 or len(set(image_ids)) < 2:
         same = "picture" if different > 1 else "caption"
-        what = f"all {len(captions)} rows have the same {same}, so nothing can be told apart"
+        what = f"all {len(captions)} rows have the same {same}, so there are no negatives"
         raise UserError("training rows", what, "Give captions of several pictures.")
 
 

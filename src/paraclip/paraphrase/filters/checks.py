@@ -35,7 +35,7 @@ class Question:
 
     Args:
         source: the text to paraphrase.
-        answer: the generator's answer, as it came.
+        answer: the generator's answer, unprocessed.
         caption: in step 2 the caption itself; its words are no new content either.
         cut: the generator stopped at its token limit, so the answer is incomplete.
     """
@@ -51,7 +51,7 @@ class Candidate:
     """A cleaned answer beside its source, as the checks without a model see them.
 
     Args:
-        question: the answer as it came, with its source and caption.
+        question: the unprocessed answer, with its source and caption.
         answer: the cleaned answer.
         limits: thresholds of the checks.
     """

@@ -43,7 +43,7 @@ class ContrastiveLoss:
 
     Args:
         of_rows: from logits [R, C] and each row's own column [R] to the sum of their losses.
-        both_ways: whether b looks for a as well as a for b; the two are averaged.
+        both_ways: whether both directions, a to b and b to a, are computed and averaged.
         biased: whether a learned bias is added to the logits.
     """
 

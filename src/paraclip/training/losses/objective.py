@@ -60,20 +60,20 @@ def info_nce(a: Tensor, b: Tensor, scale: Tensor, false_negatives: Tensor | None
 
 @dataclass(frozen=True)
 class Objective:
-    """Which losses are taken, on which texts, how warm."""
+    """The losses, with their weights, texts and temperatures."""
 
     # of L1, L2, L3; a loss of weight 0 is not computed
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     image_loss_on: tuple[str, ...] = (PARAPHRASE_2,)  # the texts that L1 ties to the picture
     # inverse temperature of L1, L2, L3, None for the model's own
     scales: tuple[float | None, float | None, float | None] = (None, None, None)
-    learn_scales: bool = False  # whether L2 and L3 each learn their own, from there on
+    learn_scales: bool = False  # whether L2 and L3 each learn their own, starting from these
     kind: str = "info_nce"  # name of the contrastive loss in `contrast.LOSSES`
-    hard_negatives: bool = False  # whether rows bring a text that must not be found
+    hard_negatives: bool = False  # whether rows have a hard negative
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The texts that have to go through the tower, the hard negatives aside."""
+        """The texts that the losses need encoded, without hard negatives."""
         needed = set(self.image_loss_on) if self.weights[0] else set()
         needed |= {CAPTION, PARAPHRASE_1} if self.weights[1] else set()
         needed |= {PARAPHRASE_1, PARAPHRASE_2} if self.weights[2] else set()
