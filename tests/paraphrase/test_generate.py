@@ -30,16 +30,7 @@ from paraclip.paraphrase.steps import KeptTriple, Rejected
 KEY = "sk-secret-key"
 
 
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PARACLIP_QUIET", "1")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer() as fake:
-        yield fake
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def run(url: str, out: Path, count: int = 5, **changed: Any) -> Summary:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,13 @@ from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import optional_files, summary_of
 from paraclip.paraphrase.run import generate, generate_async
 
-
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PARACLIP_QUIET", "1")
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.fixture
-def server() -> Iterator[FakeServer]:
-    with FakeServer() as fake:
-        fake.behave = lambda prompt, count: prompt  # copies everything: no weights are needed
-        yield fake
+def server(server: FakeServer) -> FakeServer:
+    server.behave = lambda prompt, count: prompt  # copies everything: no weights are needed
+    return server
 
 
 def options(url: str, source: Path, out: Path, **changed: Any) -> GenerateConfig:

@@ -70,103 +70,103 @@ class GenerateConfig(Checked):
     """Names of the columns."""
 
     first: Count | None = None
-    """Number of captions to take from the start, for a trial. A later run with more of them, or
-    without this option, asks only for the rest. Default: all."""
+    """Paraphrase only the first N captions, as a trial. A later run with more captions, or without
+    this option, sends only the rest. Default: all."""
 
     backend: str = "builtin"
     """builtin: SmolLM2-135M with ParaCLIP's paraphrasing adapter, on this machine. openai: any
     OpenAI-compatible server (OpenAI, vLLM, llama.cpp, Ollama)."""
 
     model: str | None = None
-    """Model name of the server. Default: PARACLIP_MODEL."""
+    """Name of the server's model. Default: the variable PARACLIP_MODEL."""
 
     base_url: str | None = None
-    """Address of the server, such as http://localhost:8000/v1. Default: OPENAI_BASE_URL, else
-    OpenAI's own. The key comes from OPENAI_API_KEY; local servers need none."""
+    """URL of the server, for example http://localhost:8000/v1. Default: the variable
+    OPENAI_BASE_URL, else OpenAI's server. The key is read from OPENAI_API_KEY; local servers need
+    none."""
 
     style: Literal["auto", "paper", "few-shot", "short"] = "auto"
-    """Prompts. paper: only instructions, for strong models. few-shot: the same with examples.
-    short: the prompts of the built-in adapter. auto: short for builtin, else paper."""
+    """Style of the prompts. paper: only instructions, for strong models. few-shot: the same with
+    examples. short: the prompts of the built-in adapter. auto: short for builtin, else paper."""
 
     candidates: Annotated[
         Annotated[int, Ge(1), Le(128)] | None, tyro.conf.arg(aliases=["--samples"])
     ] = None
-    """Answers drawn for each question; the best that passes the filters is kept. Default: 6 for
-    builtin, else 1."""
+    """Number of answers sampled per question; the best one that passes the filters is kept.
+    Default: 6 for builtin, else 1."""
 
     asks: Annotated[int, Ge(1), Le(100)] | None = None
-    """How often a question is asked while no answer passes the filters. Default: 2 for builtin,
-    else 1."""
+    """Maximum number of times that a question is asked until an answer passes the filters. Default:
+    2 for builtin, else 1."""
 
     temperature: Annotated[float, Ge(0), Le(2)] | None = None
     """Sampling temperature. Default: 0.7 for builtin, else 1.0 (as in the paper)."""
 
     top_p: Annotated[float, Gt(0), Le(1)] | None = None
-    """Nucleus sampling: the probability mass that answers are drawn from, 0 to 1. Default: 0.9 for
+    """Probability mass of nucleus sampling, 0 to 1. Default: 0.9 for
     builtin, else 0.1 (as in the paper)."""
 
     max_tokens: Annotated[int, Ge(1), Le(4096)] = 64
-    """Most tokens of an answer; an answer that reaches this limit is rejected."""
+    """Maximum number of tokens of an answer. Answers that reach this limit are rejected."""
 
     concurrency: Annotated[int, Ge(1), Le(1000)] | None = None
-    """Questions in progress at once, at most: rate limits, status 503 and time-outs halve the
-    number, answers raise it again. Default: 16."""
+    """Maximum number of concurrent questions. Rate limits, status 503 and time-outs halve the
+    current number; answers increase it again. Default: 16."""
 
     requests_per_minute: Annotated[float, Ge(0.01), Le(10**9)] | None = None
-    """Most requests a minute, evenly spaced. Default: no limit."""
+    """Maximum number of requests per minute, evenly spaced. Default: no limit."""
 
     tokens_per_minute: Annotated[float, Ge(1), Le(10**12)] | None = None
-    """Most tokens a minute, of prompts and answers together. Default: no limit."""
+    """Maximum number of tokens per minute, prompts and answers together. Default: no limit."""
 
     prices: tuple[Annotated[float, Ge(0)], Annotated[float, Ge(0)]] | None = None
-    """Dollars for a million tokens of prompts, and of answers. Default: those of genai-prices for
-    the vendor's address and model; for other servers unknown."""
+    """Prices in dollars per million tokens of prompts and of answers. Default: those of
+    genai-prices for the vendor's URL and model; unknown for other servers."""
 
     max_cost: Annotated[float, Ge(0)] | None = None
-    """Dollars at which the run stops, earlier runs with the same log included. Questions in flight
-    are still paid."""
+    """Stop when the cost reaches this many dollars, including earlier runs with the same log.
+    Questions in flight are still paid."""
 
     max_rows: Count | None = None
-    """Number of triples at which the run stops."""
+    """Stop after this number of triples."""
 
     dry_run: bool = False
-    """Ask only 32 captions, and estimate tokens, cost and time of all. Their answers go to the log
-    and are not asked again."""
+    """Send only 32 captions, and estimate tokens, cost and time for all. The answers are logged, so
+    the run does not ask for them again."""
 
     timeout: Annotated[float, Ge(0.001), Le(86_400)] = 60.0
-    """Longest time from a request to the last byte of its answer, in seconds."""
+    """Maximum time in seconds from a request to the last byte of its answer."""
 
     max_retries: Annotated[int, Ge(0), Le(100)] = 5
-    """How often a request is repeated after a time-out, a rate limit or a server error, with
-    growing random pauses. A pause that the server asks for (Retry-After) is kept, however long."""
+    """Maximum number of retries after a time-out, a rate limit or a server error, with exponential
+    backoff. A Retry-After header of the server is always respected."""
 
     limits: Literal["auto", "strong", "small"] = "auto"
     """Strictness of the filters. strong accepts the generator's synonyms; small checks every new
     word. auto: small for builtin, else strong."""
 
     min_similarity: Share | None = None
-    """Least MiniLM cosine between an answer and its source (0 to 1), instead of the limits'."""
+    """Minimum MiniLM cosine between an answer and its source (0 to 1); overrides --limits."""
 
     min_support: Share | None = None
-    """Least support of a new content word (0 to 1), instead of the limits'."""
+    """Minimum support of a new content word (0 to 1); overrides --limits."""
 
     skip_filters: tuple[str, ...] = ()
-    """Filters that are not applied, by their reason, such as: language tokens unsafe."""
+    """Reasons of the filters to skip, for example: language tokens unsafe."""
 
     drop_near_duplicates: bool = False
     """Reject triples that are nearly equal to an earlier one (MinHash of word trigrams; 0.6 KiB of
     memory for each triple)."""
 
     max_broken: Share = 0.01
-    """Largest share of broken input rows that is skipped and counted instead of being an error
-    (0 to 1)."""
+    """Largest share (0 to 1) of broken rows to skip; more is an error."""
 
     jsonl: bool = False
     """Also write triples.jsonl in the paper's layout."""
 
     licence: str | None = None
     """Licence or terms of the generator's answers; recorded in the triples and in the cards of
-    models trained on them. Default: the built-in model's; for a server none."""
+    models trained on them. Default: the built-in model's; none for a server."""
 
     fresh: bool = False
     """Delete the answers in the output folder and start from scratch."""
@@ -235,10 +235,10 @@ class NegativesConfig(Checked):
     """Output: the triples with the columns `negative` and `negative_kind`, .parquet or .jsonl."""
 
     text: Literal["caption", "paraphrase_1", "paraphrase_2"] = "paraphrase_1"
-    """Which text of a triple is changed."""
+    """Text of the triple to change."""
 
     seed: Seed = 0
-    """Seed of the random choice of what is changed, and how."""
+    """Random seed of the changes."""
 
     max_broken: Share = 0.01
-    """Share of broken rows (0 to 1) to skip before giving up."""
+    """Largest share (0 to 1) of broken rows to skip; more is an error."""

@@ -3,12 +3,13 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import wraps
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import pyarrow.parquet as pq
 
@@ -51,6 +52,8 @@ from paraclip.provenance import provenance
 
 AHEAD = 3  # captions in progress for each question in progress: others are judged meanwhile
 MOST_WAITING = 10_000  # outcomes in memory that wait for slower captions before them
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -155,27 +158,6 @@ def check_generate_options(config: GenerateConfig) -> None:
         raise UserError("--skip-filters", f"there is no filter {name!r}", nearest(name, known))
 
 
-def generate(
-    captions: Iterable[Caption],
-    config: GenerateConfig,
-    out: Path,
-    total: int | None = None,
-    backend: Backend | None = None,
-    judge: Judge | None = None,
-) -> Summary:
-    """`generate_async` for callers without an event loop; takes the same arguments.
-
-    Raises:
-        UserError: an event loop is running, or `generate_async` raised it.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(generate_async(captions, config, out, total, backend, judge))
-    hint = "Use `await generate_async(...)` with the same arguments."
-    raise UserError("generate", "an event loop is running here, as in a notebook", hint)
-
-
 async def generate_async(
     captions: Iterable[Caption],
     config: GenerateConfig,
@@ -233,6 +215,27 @@ async def generate_async(
     summary.stopped = stopped_by(summary, meter, config)
     write_summary(out, summary, config)
     return summary
+
+
+def without_event_loop(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """The coroutine function as an ordinary one, with the same arguments.
+
+    It raises UserError where an event loop is running.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(function(*args, **kwargs))
+        hint = "Use `await generate_async(...)` with the same arguments."
+        raise UserError("generate", "an event loop is running here, as in a notebook", hint)
+
+    return run
+
+
+generate = without_event_loop(generate_async)
 
 
 async def write_outcomes(
