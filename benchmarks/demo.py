@@ -1,7 +1,7 @@
 """The picture and the table of the README: what `make demo` prints.
 
     python benchmarks/demo.py
-    PARACLIP_DATA=../shared/data python benchmarks/demo.py --coco
+    python benchmarks/demo.py --coco data/coco
 
 Runs `paraclip quickstart` as it is (a run that is complete is only read), copies its contact sheet
 and writes its table. The pictures are Debian's Tux Paint stamps (`tuxpaint-stamps-default`), the
@@ -12,7 +12,6 @@ first caption of each, as a user's own folder; no picture of them is copied.
 import argparse
 import csv
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -30,15 +29,14 @@ PICTURE = Path("docs/images/demo.png")
 def main() -> None:
     """Run, copy the picture, write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
-    parser.add_argument("--coco", action="store_true", help="photographs of COCO, not the stamps")
+    parser.add_argument("--coco", metavar="FOLDER", help="photographs of COCO, not the stamps")
     parser.add_argument("--out", type=Path, help="folder of the run")
     parser.add_argument("--picture", type=Path, default=PICTURE, help="picture to write")
     parser.add_argument("--results", default=RESULTS, help="folder of table and JSON")
     options = parser.parse_args()
     name = "demo_coco" if options.coco else "demo"
     out = options.out or Path("runs") / name
-    source = str(coco_captions(Path(options.data) / "coco", out)) if options.coco else None
+    source = str(coco_captions(Path(options.coco), out)) if options.coco else None
     began = time.perf_counter()
     quickstart_command(QuickstartConfig(source=source, out=str(out)))
     seconds = round(time.perf_counter() - began)

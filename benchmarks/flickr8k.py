@@ -1,6 +1,6 @@
 """What tuning on paraphrases gains: base, control, tuned and merged `mini-flickr8k`.
 
-    PARACLIP_DATA=../shared/data python benchmarks/flickr8k.py
+    PARACLIP_DATA=folder python benchmarks/flickr8k.py
 
 Makes everything from the data alone and prints the table: image features, base (`mini-flickr8k`
 aligned on the training set), then for each seed the control (as many steps on the original
@@ -19,7 +19,6 @@ A stage that is done is not repeated. About an hour on 2 cores.
 """
 
 import argparse
-import os
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -30,7 +29,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import torch
 
-from machine import RESULTS, keep, markdown
+from machine import RESULTS, keep, markdown, parse_with_data
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import TEXTS, read_triples
@@ -123,7 +122,7 @@ FIGURES = {
 
 def main() -> None:
     """All stages in order."""
-    options = parser().parse_args()
+    options = parse_with_data(parser())
     torch.manual_seed(0)
     setup, data = SETUPS[options.setup], Path(options.data)
     out = Path(options.out or f"runs/{setup.folder}")
@@ -148,7 +147,6 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
     made.add_argument("--out", help="folder of models and reports")
     made.add_argument("--base", type=Path, help="checkpoint of this setup's base, made before")
     made.add_argument("--results", default=RESULTS, help="folder of table and JSON")

@@ -1,6 +1,6 @@
 """The built-in model: as it ships, its older sibling, and aligned to Flickr8k.
 
-    PARACLIP_DATA=../shared/data python benchmarks/mini.py
+    PARACLIP_DATA=folder python benchmarks/mini.py
 
 Aligns `mini` on the training captions of Flickr8k (its heads and text tower; the classifier and the
 class head stay), and prints retrieval on Flickr8k's test split and on the captioned stamps that
@@ -9,12 +9,11 @@ development split and the training stamps.
 """
 
 import argparse
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from flickr8k import feature_cache, training_captions
-from machine import RESULTS, keep, markdown
+from machine import RESULTS, keep, markdown, parse_with_data
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.benchmark import Benchmark
@@ -44,10 +43,9 @@ ALIGNED = "mini, aligned to Flickr8k"
 def main() -> None:
     """Align, score, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default=os.environ.get("PARACLIP_DATA", "../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="models and report")
     parser.add_argument("--results", default=RESULTS, help="folder of table and JSON")
-    options = parser.parse_args()
+    options = parse_with_data(parser)
     data = Path(options.data)
     models = {name: load_model(name) for name in ("mini", "mini-flickr8k")}
     models[ALIGNED] = load_model(str(aligned(data, options.out / "aligned")))

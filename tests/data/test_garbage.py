@@ -45,9 +45,7 @@ VALUES = st.recursive(
 )
 ROWS = st.dictionaries(NAMES, VALUES, max_size=8)
 TABLES = st.lists(ROWS | VALUES, max_size=4)
-GARBAGE = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+GARBAGE = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def captions_of(path: Path) -> None:

@@ -55,7 +55,7 @@ def test_the_whole_job_and_then_again_from_what_is_there(tmp_path: Path) -> None
     report = json.loads((out / "report" / "report.json").read_text())
     assert list(report["models"]) == ["base", "control", "tuned", "merged"]
     names = [section["name"] for section in report["benchmarks"]]
-    assert names == ["strong rewordings", "paraphrased-retrieval", "retrieval"]
+    assert names == ["strong rewordings", "rewordings of the built-in LLM", "retrieval"]
     assert report["benchmarks"][0]["pool"].startswith("500 pairs of queries.jsonl")
     for name in ("report.md", "scores.png", "contact_sheet.png", "browser.html"):
         assert (out / "report" / name).stat().st_size > 500

@@ -14,7 +14,7 @@ def unit(rows: int, width: int, seed: int) -> np.ndarray:
     return made / np.linalg.norm(made, axis=1, keepdims=True)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     rows=st.integers(0, 400), queries=st.integers(0, 5), k=st.integers(1, 50),
     most=st.sampled_from([1, 500, 2**25]), seed=st.integers(0, 99),

@@ -22,9 +22,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             yield running
 
 
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     q=ANYTHING, second=ANYTHING, plus=st.lists(ANYTHING, max_size=3),
     minus=st.lists(ANYTHING, max_size=3), k=st.integers(1, 100),
@@ -41,17 +39,13 @@ def test_any_text_is_a_query(
         assert body.startswith(b'{"k": ')
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.text(string.ascii_letters + string.digits + "/.%?&=_-+;:@", max_size=60))
 def test_any_address_gets_an_answer(site: Site, path: str) -> None:
     assert site.get(path)[0] < 500
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=400), kind=st.sampled_from(["image/png", "text/plain", ""]))
 def test_any_bytes_are_no_picture_or_one(site: Site, content: bytes, kind: str) -> None:
     headers = {"Content-Type": kind} if kind else {}
@@ -76,9 +70,7 @@ def fuzzed(operation: object, check: object, url: str) -> int:
     """Send generated requests to an operation; returns their number."""
     count = 0
 
-    @settings(
-        max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=15, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())  # type: ignore[attr-defined]
     def run(case: object) -> None:
         nonlocal count

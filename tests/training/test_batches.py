@@ -36,7 +36,7 @@ def alike(*captions: str, **others: list[str]) -> Examples:
     return examples_of(texts, others.get("image_ids"))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(SHORT, min_size=1, max_size=9))
 def test_stored_tokens_are_the_tokenizers(texts):
     model = TinyModel()
@@ -52,7 +52,7 @@ def test_a_batch_is_cut_to_its_longest_text():
     assert store.padded(np.array([0, 1])).shape == (2, 10)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(SHORT, min_size=2, max_size=12, unique=True), st.integers(1, 5))
 def test_chunked_vectors_are_those_of_one_pass(captions, chunk):
     from dataclasses import replace
@@ -111,7 +111,7 @@ def test_a_text_that_no_loss_uses_masks_nothing():
     assert unused.parts(np.arange(2)).false_negatives is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31))
 def test_sharing_equals_comparing_every_pair(kinds, rows, seed):
     keys = np.random.default_rng(seed).integers(0, 12, (kinds, rows))
@@ -141,7 +141,7 @@ def test_rows_without_a_picture_bring_no_feature():
     assert torch.equal(batch.features, features[[5, 0]])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(4, 15), st.integers(1, 4), st.integers(1, 4))
 def test_the_processes_parts_are_the_batch_however_it_divides(size, processes, chunk):
     from dataclasses import replace
@@ -158,7 +158,7 @@ def test_the_processes_parts_are_the_batch_however_it_divides(size, processes, c
     assert all(torch.equal(part.rows.with_image, parts[0].rows.with_image) for part in parts)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(2, 200), st.integers(1, 60), st.integers(0, 9))
 def test_an_epoch_holds_every_row_once_in_even_batches(rows, size, seed):
     batches = epoch_batches(np.arange(rows), size, seed, 0)
@@ -176,7 +176,7 @@ def test_order_depends_on_seed_and_epoch_and_any_step_can_be_the_first():
     assert not np.array_equal(whole[0], epoch_batches(rows, 8, 2, 0)[0])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 15), min_size=2, max_size=60), st.floats(0, 0.5), st.integers(0, 5))
 def test_no_picture_is_both_learned_and_held_out(pictures, share, seed):
     keys = np.array(pictures)

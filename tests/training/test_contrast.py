@@ -33,7 +33,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(contrast_module, "BLOCK", 12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.integers(2, 9), st.floats(0.5, 80), st.floats(0, 1), st.integers(1, 40))
 def test_blocks_give_value_and_gradient_of_the_plain_loss(seed, rows, scale, share, block):
     a, b, warm = double(unit(seed, rows, 5), unit(seed + 1, rows, 5), scale)

@@ -40,7 +40,7 @@ def plain_margin(images, texts, hidden):
     return np.mean(found) if found else math.nan
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 7))
 def test_the_figures_are_those_of_plain_loops(seed, count):
     a, b = unit(seed, count), unit(seed + 1, count)

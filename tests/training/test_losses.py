@@ -66,7 +66,7 @@ def sharing_of(mask):
 seeds = st.integers(0, 2**32 - 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.integers(1, 7), st.floats(0.5, 100), st.floats(0, 1))
 def test_info_nce_equals_its_twin(seed, rows, scale, share):
     a, b = unit(seed, rows, 5), unit(seed + 1, rows, 5)
@@ -76,7 +76,7 @@ def test_info_nce_equals_its_twin(seed, rows, scale, share):
     assert float(ours) == pytest.approx(slow_info_nce(a, b, scale, mask, range(rows)), abs=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(2, 7), st.floats(0, 1), st.sets(st.integers(0, 6)), st.booleans())
 def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
     texts = dict(zip(NAMES, unit(seed, 3, size, 5), strict=True))
@@ -111,7 +111,7 @@ def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
 
 
 @given(seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_info_nce_is_symmetric_and_blind_to_row_order(seed):
     a, b = torch.from_numpy(unit(seed, 6, 4)), torch.from_numpy(unit(seed + 1, 6, 4))
     mask = torch.from_numpy(random_mask(seed, 6, 0.3))
