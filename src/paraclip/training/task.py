@@ -54,7 +54,8 @@ def task_of(data: TrainingData, options: TrainOptions, settings: RunSettings | N
     if not examples.has_image.any() and not any(objective.weights[1:]):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    facts = {"generators": generators_of(triples), **data.facts}
+    learns_paraphrases = set(objective.texts) != {CAPTION}  # a control does not
+    facts = {"generators": generators_of(triples) if learns_paraphrases else [], **data.facts}
     parts = parts_of(model, options)
     return Task(model, examples, objective, parts, options, settings, facts, describing(triples))
 
