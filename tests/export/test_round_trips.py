@@ -49,6 +49,25 @@ def test_sentence_transformers(request, kind, environment, tmp_path, load: Load)
     assert_same_search(load("load_sentence_transformers.py", environment, folder), ours(model))
 
 
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("name", "modules"),
+    [
+        ("mini", ["Transformer", "Pooling", "Normalize"]),
+        ("mini-flickr8k", ["Transformer", "Pooling", "Dense", "Normalize"]),
+    ],
+)
+def test_the_built_in_models_have_a_dense_layer_only_where_they_have_a_head(
+    name, modules, tmp_path, load: Load
+) -> None:
+    pytest.importorskip("sentence_transformers")
+    model = load_model(name, "cpu")
+    folder = export(model, tmp_path / "out", to="sentence-transformers")
+    types = [module["type"] for module in json.loads((folder / "modules.json").read_text())]
+    assert [kind.rpartition(".")[2] for kind in types] == modules
+    assert_same_search(load("load_sentence_transformers.py", "here", folder), ours(model))
+
+
 def test_a_hugging_face_folder_is_enough_for_sentence_transformers(
     plain_clip, tmp_path, load: Load
 ) -> None:
