@@ -92,6 +92,16 @@ def test_an_index_of_another_image_tower_is_not_shown(
     service.close()
 
 
+def test_a_full_queue_is_refused_until_there_is_room(tmp_path: Path) -> None:
+    with served(made_service(made_index(tmp_path, str(tmp_path / "index")))) as site:
+        waiting, site.service.searches.waiting = site.service.searches.waiting, 0
+        status, headers, body = site.get("api/search?q=disc")
+        assert status == 503 and headers["retry-after"] == "1"
+        assert json.loads(body)["detail"] == "Too many requests are waiting."
+        site.service.searches.waiting = waiting
+        assert site.json("api/search?q=disc")["pictures"] == 31
+
+
 def test_killed_while_searching(tmp_path: Path) -> None:
     address = str(tmp_path / "index")
     made_index(tmp_path, address)
