@@ -17,7 +17,7 @@ from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetr
 from paraclip.evaluation.benchmarks.sts import (
     LAYOUTS,
     SemanticSimilarity,
-    Task,
+    StsTask,
     read_columns,
     read_tasks,
 )
@@ -145,10 +145,10 @@ def sts_development_set(data: Path) -> SemanticSimilarity:
     return made
 
 
-def sts_development(data: Path) -> Task:
+def sts_development(data: Path) -> StsTask:
     """The development set of STS-B."""
     file = data / "sts" / "STS" / "STSBenchmark" / "sts-dev.csv"
-    return Task("STS-B dev", tuple(read_columns(file, *LAYOUTS["STS-B"])), file_hash(file))
+    return StsTask("STS-B dev", tuple(read_columns(file, *LAYOUTS["STS-B"])), file_hash(file))
 
 
 def zero_shot(data: Path) -> ZeroShot:
