@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from paraclip.evaluation.reporting.plots import appearances
 from paraclip.evaluation.reporting.report import Line, Report, Section
 from paraclip.evaluation.reporting.trade_off import (
-    appearance,
     change,
     plot_trade_off,
     robust_line,
@@ -53,7 +53,7 @@ def test_a_panel_for_each_standard_task(tmp_path: Path) -> None:
 
 
 def test_many_models_stay_apart_and_the_points_move(tmp_path: Path) -> None:
-    assert len({appearance(place) for place in range(49)}) == 49
+    assert len(set(appearances([str(place) for place in range(49)]).values())) == 49
     tasks = {"flickr": "T2I R@10"}
     for name, move in (("one", 1.0), ("other", -2.0)):
         assert plot_trade_off(report(12, tasks, move), "base", tmp_path / name)
@@ -91,3 +91,11 @@ def test_a_figure_that_is_not_defined_is_left_out(tmp_path: Path) -> None:
     nan = float("nan")
     found.sections[1].lines[1].differences["model_1 - base"] = Interval(nan, nan, nan)
     assert plot_trade_off(found, "base", tmp_path / "plot.png")
+
+
+def test_a_role_looks_the_same_whatever_stands_beside_it() -> None:
+    usual = appearances(["base", "control", "tuned", "merged"])
+    crowded = appearances(["base", "control", "live", "tuned", "merged"])
+    assert len(set(crowded.values())) == 5
+    assert {label: crowded[label] for label in usual} == usual
+    assert appearances(["tuned"])["tuned"] == usual["tuned"]

@@ -1,7 +1,7 @@
 """Exact nearest neighbours of a batch of queries in a matrix of unit vectors.
 
-One matrix product and one selection, which onnxruntime runs on all cores: on two, a batch of 32
-queries takes a third of the time of numpy's product. `recipes/search_graph.py` writes the graph.
+One matrix product and one selection, which onnxruntime runs on all cores. `recipes/search_graph.py`
+writes the graph.
 """
 
 from dataclasses import dataclass

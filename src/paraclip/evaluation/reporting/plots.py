@@ -2,6 +2,8 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from paraclip.files import atomic_path
 COLOURS = ("#555555", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 MARKERS = "osD^vPX"
 PANELS_A_ROW = 3
+ROLES = ("base", "control", "tuned", "merged")
+"""Models that look the same in every plot, whatever other models are beside them."""
 
 
 def plot_scores(report: Report, path: Path | str) -> None:
@@ -46,14 +50,15 @@ def headlines(report: Report) -> list[tuple[str, Line]]:
 
 def draw_panel(panel: Any, title: str, line: Line, labels: list[str], named: bool) -> None:
     """Draw one metric, with models from top to bottom and the value above each point."""
+    looks = appearances(labels)
     for row, label in enumerate(labels):
         found = line.values[label]
         if not math.isfinite(found.value):
             continue
+        colour, marker = looks[label]
         panel.errorbar(
-            found.value, row, xerr=arms(found), fmt=MARKERS[row % 7], color=COLOURS[row % 7],
-            capsize=3, markersize=6,
-        )  # fmt: skip
+            found.value, row, xerr=arms(found), fmt=marker, color=colour, capsize=3, markersize=6
+        )
         panel.annotate(
             figure(found.value), (found.value, row), xytext=(0, 6), textcoords="offset points",
             ha="center", fontsize=8,
@@ -65,6 +70,21 @@ def draw_panel(panel: Any, title: str, line: Line, labels: list[str], named: boo
     panel.locator_params(axis="x", nbins=5)
     panel.tick_params(labelsize=9)
     panel.grid(axis="x", alpha=0.3)
+
+
+def appearances(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return colour and marker of each model.
+
+    There are 49 combinations; the first seven differ in both colour and marker.
+    """
+    places = {label: ROLES.index(label) for label in labels if label in ROLES}
+    taken = set(places.values())
+    free = (place for place in count() if place not in taken)
+    places |= {label: next(free) for label in labels if label not in places}
+    return {
+        label: (COLOURS[place % 7], MARKERS[(place + place // 7) % 7])
+        for label, place in places.items()
+    }
 
 
 def arms(found: Interval) -> list[list[float]]:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from paraclip.evaluation.reporting.plots import (
-    COLOURS,
-    MARKERS,
     PANELS_A_ROW,
+    appearances,
     arms,
     new_figure,
     save,
@@ -82,11 +81,12 @@ def draw_trade(
     name, line = price
     panel.axhline(0, color="#999999", linewidth=1, zorder=0)
     panel.axvline(0, color="#999999", linewidth=1, zorder=0)
-    for place, label in enumerate(labels):
+    looks = appearances(labels)
+    for label in labels:
         across, up = change(line, label, base), change(gain, label, base)
         if not (math.isfinite(across.value) and math.isfinite(up.value)):
             continue
-        colour, marker = appearance(place)
+        colour, marker = looks[label]
         panel.errorbar(
             across.value, up.value, xerr=arms(across), yerr=arms(up), fmt="none",
             ecolor=colour, elinewidth=1.1, alpha=0.55, zorder=1,
@@ -105,11 +105,3 @@ def change(line: Line, label: str, base: str) -> Interval:
     if label == base:
         return Interval(0.0, 0.0, 0.0)
     return line.differences[f"{label} - {base}"]
-
-
-def appearance(place: int) -> tuple[str, str]:
-    """Return colour and marker of the model at this index.
-
-    There are 49 combinations; the first seven differ in both colour and marker.
-    """
-    return COLOURS[place % 7], MARKERS[(place + place // 7) % 7]
