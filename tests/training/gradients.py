@@ -26,6 +26,7 @@ VARIANTS = {
     "own_temperatures": {"learn_text_temperature": True, "l3_temperature": 0.2},
     "one_way": {"loss": "one_way"},
     "sigmoid": {"loss": "sigmoid", "negatives": "worse"},
+    "distillation": {"distillation": 2.0},
     "lora": {"text_tower": "lora", "lora_rank": 2},
     "image_tower": {"image_learning_rate": 1e-3, "image_loss_on": ("paraphrase_2",)},
 }
@@ -82,6 +83,7 @@ def plain_gradient(folder: Path, rows=ROWS, **changes: object):
     )
     losses = plain_losses(run, batch, texts[batch.restore], images)
     weights = dict(zip(("L1", "L2", "L3"), run.objective.weights, strict=True))
+    weights["distillation"] = run.objective.distillation
     sum(weights[name] * loss for name, loss in losses.items()).backward()
     found = {name: value.grad for name, value in run.weights.items() if value.grad is not None}
     return {name: loss.detach() for name, loss in losses.items()}, found
@@ -108,7 +110,19 @@ def plain_losses(run, batch, texts, images):
         hidden = torch.cat([mask[rows][:, rows], mask[rows][:, count:]], dim=1)
         loss = dense(a, b, negatives, hidden, run.temperatures(name), objective.kind, name != "L1")
         found.setdefault(name, []).append(loss)
+    if objective.distillation:
+        base = run.examples.base[torch.from_numpy(batch.numbers)]
+        fresh = torch.cat([caption_vector(TinyModel(), run, row) for row in batch.numbers])
+        assert torch.allclose(base, fresh, atol=1e-6)  # a base of the same seed
+        found["distillation"] = [(1 - (by_name["caption"] * base).sum(1)).mean()]
     return {name: sum(parts) / len(parts) for name, parts in found.items()}
+
+
+@torch.no_grad()
+def caption_vector(model, run, row):
+    """The vector [1, D] of the caption of a row, encoded by itself."""
+    text = run.examples.text_rows[run.examples.names.index("caption"), [row]]
+    return model.encode_tokens(run.examples.tokens.padded(text))
 
 
 def dense(a, b, negatives, hidden, scaling, kind, negatives_back):
@@ -138,4 +152,4 @@ def assert_same(one, other, tolerance=1e-5):
         assert a.keys() == b.keys()
         for name in a:
             largest = float(b[name].abs().max())
-            assert float((a[name] - b[name]).abs().max()) <= tolerance * largest + 1e-15, name
+            assert float((a[name] - b[name]).abs().max()) <= tolerance * largest + 1e-12, name

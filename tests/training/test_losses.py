@@ -19,6 +19,7 @@ from paraclip.training.losses.objective import (
     Objective,
     Rows,
     Vectors,
+    distillation,
     info_nce,
     three_losses,
     weighted_sum,
@@ -141,6 +142,16 @@ def test_masked_pairs_have_no_gradient():
     loss = info_nce(a, b, torch.tensor(5.0), everything)
     loss.backward()
     assert loss.item() == 0 and not a.grad.any() and not b.grad.any()
+
+
+@given(seeds, st.integers(1, 9), st.integers(1, 4))
+def test_distillation_is_the_mean_distance_and_its_shares_sum_up(seed, rows, parts):
+    captions, base = (torch.from_numpy(unit(seed + n, rows, 4)) for n in (0, 1))
+    whole = float(distillation(captions, base))
+    assert whole == pytest.approx(np.mean([1 - a @ b for a, b in zip(captions, base, strict=True)]))
+    shares = [float(distillation(captions, base, (part, parts))) for part in range(parts)]
+    assert sum(shares) == pytest.approx(whole)
+    assert float(distillation(base, base)) == pytest.approx(0, abs=1e-9)
 
 
 def test_gradients_in_double_precision():

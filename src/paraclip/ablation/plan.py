@@ -33,6 +33,7 @@ ROWS_AT_ONCE = 65_536
 UNREAD_BY_CONTROL = (
     *("weights", "image_loss_on", "negatives", "text_temperature", "l2_temperature"),
     *("l3_temperature", "learn_text_temperature", "recipe", "shuffle_paraphrases"),
+    "distillation",
 )
 """Options of losses that a control does not use; reset, so that variants share a control."""
 

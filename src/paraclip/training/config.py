@@ -143,6 +143,10 @@ class TrainOptions(LoopOptions):
     """Train the image tower as well, with this peak learning rate. Pictures are then encoded in
     every step, and image indexes made with the base become invalid. Default: frozen."""
 
+    distillation: NotNegative = 0.0
+    """Weight of a further loss that keeps the captions' vectors close to those of the base: the
+    mean of 1 minus their cosine. The control does not use it."""
+
     control: bool = False
     """Train the control instead: the same number of steps of L1 on the original captions only."""
 

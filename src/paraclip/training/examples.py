@@ -92,6 +92,7 @@ class Batch:
     size: int  # b, the number of rows of this process
     numbers: Integers  # indices of the rows in the run, int64 [B]
     pictures: list[str] | None = None  # the k pictures, if the image tower is trained; else None
+    base: Tensor | None = None  # the captions' vectors by the base, [B, D], for distillation
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
@@ -101,6 +102,7 @@ class Batch:
             restore=self.restore.to(device),
             features=self.features.to(device, non_blocking=True),
             rows=self.rows.to(device),
+            base=None if self.base is None else self.base.to(device),
         )
 
 
@@ -125,6 +127,8 @@ class Examples:
     # each row's picture, as a reference for `open_image`, or None; for runs that train the image
     # tower and have no features
     pictures: Sequence[str | None] | None = None
+    # the captions' unit vectors by the base, float32 [N, D], for distillation
+    base: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image_keys)
@@ -143,7 +147,10 @@ class Examples:
             [int(self.has_image[some].sum()) for some in every],
             [len(self.with_negative(some)) for some in every],
         )
-        return Batch(chunks, restore, features, self.parts(rows), sizes, len(own), rows, pictures)
+        base = None if self.base is None else self.base[torch.from_numpy(rows)]  # [B, D]
+        return Batch(
+            chunks, restore, features, self.parts(rows), sizes, len(own), rows, pictures, base
+        )
 
     def chunks(self, rows: Integers) -> tuple[list[Tensor], Tensor]:
         """Return the unique texts of some rows in chunks of like length, and `Batch.restore`."""

@@ -72,7 +72,7 @@ def objective_of(options: TrainOptions) -> Objective:
     )
     return Objective(
         weights, tuple(dict.fromkeys(tied)), (None, second, third), options.learn_text_temperature,
-        options.loss, options.negatives is not None,
+        options.loss, options.negatives is not None, options.distillation,
     )  # fmt: skip
 
 

@@ -185,7 +185,7 @@ def gathered(
     negatives = None
     if sum(sizes.negatives):
         negatives = processes.gather(ordered[kinds * batch.size :], sizes.negatives)  # [M, D]
-    return Vectors(processes.gather(images, sizes.images), by_name, negatives)
+    return Vectors(processes.gather(images, sizes.images), by_name, negatives, batch.base)
 
 
 @torch.no_grad()

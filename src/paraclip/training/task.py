@@ -1,6 +1,7 @@
 """From prepared rows and options to the task of a run: what is trained, on what, towards what."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from paraclip.data.triples import resolved as resolved_picture
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.mini import Mini
+from paraclip.progress import bar
 from paraclip.training.config import AlignOptions, RunSettings, TrainOptions, settings_of
 from paraclip.training.examples import Examples, store_tokens
 from paraclip.training.losses.contrast import Integers
@@ -32,6 +34,8 @@ from paraclip.training.run import Task
 
 TEXTS_AT_ONCE = {"cpu": 128}
 """Smaller chunks hold less padding, larger ones sum up fewer gradients; measured."""
+BASE_AT_ONCE = 128
+"""Captions that the base encodes at once, whatever the micro-batch: it decides the last digits."""
 
 
 def task_of(data: TrainingData, options: TrainOptions, settings: RunSettings | None = None) -> Task:
@@ -51,6 +55,8 @@ def task_of(data: TrainingData, options: TrainOptions, settings: RunSettings | N
         triples[options.negatives].to_pylist() if objective.hard_negatives else None,
         triples["image"].to_pylist() if unfrozen else None,
     )  # fmt: skip
+    if objective.distillation:
+        examples = replace(examples, base=base_vectors(model, examples))
     if not examples.has_image.any() and not any(objective.weights[1:]):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
@@ -130,6 +136,20 @@ def make_examples(
         negative_keys=np.asarray(text_numbers(hard, known), dtype=np.int64) if hard else None,
         pictures=pictures,
     )
+
+
+@torch.no_grad()
+def base_vectors(model: DualEncoder, examples: Examples) -> Tensor:
+    """Unit vectors of all captions, float32 [N, D], by the model as it is before training."""
+    model.eval()
+    texts = examples.text_rows[examples.names.index(CAPTION)]  # [N]
+    found = []
+    with bar("base vectors", len(texts), "text") as moving:
+        for start in range(0, len(texts), BASE_AT_ONCE):
+            ids = examples.tokens.padded(texts[start : start + BASE_AT_ONCE])
+            found.append(model.encode_tokens(ids.to(model.device)).float().cpu())
+            moving.update(len(ids))
+    return torch.cat(found)
 
 
 def indices_of(texts: Iterable[str | None], stored: dict[str, int]) -> Integers:

@@ -22,6 +22,7 @@ from paraclip.training.losses.contrast import (
 )
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
+DISTILLATION = "distillation"
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
 MOST_SCALE = math.log(100.0)
 TEMPERATURE_RATE = 1e-3
@@ -70,6 +71,7 @@ class Objective:
     learn_scales: bool = False  # whether L2 and L3 each learn their own, starting from these
     kind: str = "info_nce"  # name of the contrastive loss in `contrast.LOSSES`
     hard_negatives: bool = False  # whether rows have a hard negative
+    distillation: float = 0.0  # weight of the loss that keeps captions close to the base's vectors
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -77,6 +79,7 @@ class Objective:
         needed = set(self.image_loss_on) if self.weights[0] else set()
         needed |= {CAPTION, PARAPHRASE_1} if self.weights[1] else set()
         needed |= {PARAPHRASE_1, PARAPHRASE_2} if self.weights[2] else set()
+        needed |= {CAPTION} if self.distillation else set()
         return tuple(name for name in ALL_TEXTS if name in needed)
 
     @property
@@ -119,6 +122,7 @@ class Vectors:
     images: Tensor  # unit vectors [K, D] of the rows `Rows.with_image`
     texts: dict[str, Tensor]  # unit vectors [B, D] under each of `Objective.texts`
     negatives: Tensor | None = None  # unit vectors [M, D] of the hard negatives, or None
+    base: Tensor | None = None  # unit vectors [B, D] of the captions by the base, for distillation
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def three_losses(
     # (k, n) for the k-th of n parts of each loss; the parts sum up to it
     share: tuple[int, int] = (0, 1),
 ) -> dict[str, Tensor]:
-    """L1, L2 and L3 of a batch, each a scalar, those of weight 0 left out."""
+    """L1, L2, L3 and distillation of a batch, each a scalar, those of weight 0 left out."""
     negatives = vectors.negatives
     extra = 0 if negatives is None else len(negatives)
     found: dict[str, list[Tensor]] = {}
@@ -165,12 +169,29 @@ def three_losses(
         )
         loss = contrast(pair.a, pair.b, scaling_of(pair.name), plan, negatives)
         found.setdefault(pair.name, []).append(loss)
-    return {name: torch.stack(parts).mean() for name, parts in found.items()}
+    losses = {name: torch.stack(parts).mean() for name, parts in found.items()}
+    if vectors.base is not None:
+        losses[DISTILLATION] = distillation(vectors.texts[CAPTION], vectors.base, share)
+    return losses
+
+
+def distillation(captions: Tensor, base: Tensor, share: tuple[int, int] = (0, 1)) -> Tensor:
+    """Mean of 1 - cosine of captions and their vectors by the base, a scalar.
+
+    Args:
+        captions: unit vectors [B, D].
+        base: unit vectors [B, D], without gradient.
+        share: (k, n) for the k-th of n parts of the mean; the parts sum up to it.
+    """
+    part, parts = share
+    own = slice(len(captions) * part // parts, len(captions) * (part + 1) // parts)
+    return (1 - (captions[own] * base[own]).sum(1)).sum() / len(captions)
 
 
 def weighted_sum(losses: dict[str, Tensor], objective: Objective) -> Tensor:
-    """w1·L1 + w2·L2 + w3·L3, a scalar."""
+    """w1·L1 + w2·L2 + w3·L3, and distillation with its weight, a scalar."""
     weight = dict(zip(("L1", "L2", "L3"), objective.weights, strict=True))
+    weight[DISTILLATION] = objective.distillation
     return torch.stack([weight[name] * loss for name, loss in losses.items()]).sum()
 
 
