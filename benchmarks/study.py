@@ -32,14 +32,24 @@ from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.reporting.plots import plot_scores
 from paraclip.files import cache_folder, locked
 from study_sets import HOW, SETS
-from study_tables import LABELS, KeptDraws, as_json, tables, task_labels, wanted_figures
-from study_triples import named_files
+from study_tables import (
+    KIND_LABELS,
+    LABELS,
+    TASK_LABELS,
+    KeptDraws,
+    as_json,
+    tables,
+    wanted_figures,
+)
+from study_triples import named_files, replayed_file
 
 ROOT = Path(__file__).parents[1]
 GRIDS = Path(__file__).parent / "study"
 IMAGES = ROOT / "docs" / "images"
 RESAMPLES = {"development": 5_000, "report": 12_000}
 """So many that Holm's correction over the differences of a table leaves marks possible."""
+SINGLED_OUT = ("main", "variations")
+"""Grids with further tables: each STS task, and each kind of rewording."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,7 @@ def grid_files(folder: Path) -> list[Path]:
 
 def study_of(path: Path, base: str, place: Place, sets: Sequence[Benchmark]) -> Part:
     """The study of a grid on a base, with its triples written."""
-    grid = read_grid(path)
+    grid = with_replay(read_grid(path), place)
     options = [{**grid.common, **variant} for variant in grid.variants.values()]
     names = {str(one.get("triples", "strong")) for one in options}
     folder = place.out / kind_of(path)
@@ -141,6 +151,16 @@ def study_of(path: Path, base: str, place: Place, sets: Sequence[Benchmark]) -> 
     part = Part(plan, CellEvaluation(sets, settings), config)
     part.base = base
     return part
+
+
+def with_replay(grid: Grid, place: Place) -> Grid:
+    """A grid with the file of the training captions where a variant names `captions`."""
+    named = {
+        name: {**one, "replay": str(replayed_file(place.data, place.out / "triples"))}
+        for name, one in grid.variants.items()
+        if one.get("replay") == "captions"
+    }
+    return replace(grid, variants={**grid.variants, **named})
 
 
 def run_grid(path: Path, base: str, place: Place, patterns: Sequence[str]) -> list[str]:
@@ -174,17 +194,19 @@ def write_results(part: Part, place: Place) -> None:
     first = next(iter(part.finished.values()))
     scored, rows = scored_by_row(part.finished), part.plan.rows
     results = assemble_results(rows, scored, wanted_figures(first, LABELS), draws)
-    single = assemble_results(rows, scored, wanted_figures(first, task_labels()), draws)
     name = f"study_{part.base}_{grid.path.stem}".replace("-", "_")
     options = {row: dict(variant) for row, variant in grid.variants.items()}
     facts = {
         "sets": {section.name: section.pool for section in first.report.sections},
         "settings": {"common": grid.common, "variants": options},
-        "figures": as_json(results), "tasks": as_json(single), "failed": part.failed_names(),
+        "figures": as_json(results), "failed": part.failed_names(),
     }  # fmt: skip
     keep(name, place.results, tables(results), kind=kind, base=part.base, **facts)
-    if single.figures:
-        keep(f"{name}_tasks", place.results, tables(single), base=part.base)
+    for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
+        single = assemble_results(rows, scored, wanted_figures(first, labels), draws)
+        if single.figures and grid.path.stem in SINGLED_OUT:
+            shown = as_json(single)
+            keep(f"{name}_{more}", place.results, tables(single), base=part.base, figures=shown)
     report = as_report(replace(results, figures=results.figures), first.report.sections)
     place.images.mkdir(parents=True, exist_ok=True)
     plot_scores(report, place.images / f"{name}.png")

@@ -13,6 +13,7 @@ import numpy as np
 
 from machine import markdown
 from paraclip.ablation.results import Change, Draws, Float, Results, TableFigure
+from paraclip.evaluation.inputs.wordings import KINDS
 from paraclip.evaluation.reporting.report import Line
 from paraclip.evaluation.reporting.stored import Stored
 from paraclip.evaluation.reporting.tables import figure, spread
@@ -49,6 +50,14 @@ LABELS: Mapping[tuple[str, str], str] = {
 }
 """Figures with their names in the tables, in order; those that were not scored are left out."""
 TASKS = ("STS12", "STS13", "STS14", "STS15", "STS16", "STS-B", "SICK-R")
+TASK_LABELS: Mapping[tuple[str, str], str] = {("sts", task): task for task in TASKS}
+"""The seven STS tasks, one by one."""
+KIND_LABELS: Mapping[tuple[str, str], str] = {
+    ("variations", f"{name} {kind}"): f"{name}, {kind}"
+    for name in ("AO@10", "R@10", "text discrimination", "picture discrimination")
+    for kind in KINDS
+}
+"""Consistency, accuracy and discrimination by kind of rewording."""
 LEGEND = (
     "Percent, mean over seeds; correlations times 100. Brackets: 95 % interval of a bootstrap over "
     "items and seeds, of paired differences. * marks p < 0.05 after Holm's correction over all "
@@ -147,11 +156,6 @@ def seeds_note(results: Results) -> str:
     counts = {row.name: len(results.seeds[row.name]) for row in results.rows}
     told = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     return f"Seeds: {told}."
-
-
-def task_labels() -> dict[tuple[str, str], str]:
-    """The seven STS tasks, one by one."""
-    return {("sts", task): task for task in TASKS}
 
 
 def as_json(results: Results) -> Sequence[Mapping[str, object]]:

@@ -1,17 +1,21 @@
-"""The triples of the study: the strong ones, and what stands in their place.
+"""The triples of the study: the strong ones, what stands in their place, and captions to replay.
 
 Files are written once to a folder of the run; none of them is part of the repository. Rows with a
 picture name it by its path, so that sources with and without pictures can be one file.
 """
 
+import csv
+import io
 import random
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from paraclip.data.reading import read_captions
+import pyarrow as pa
+
+from flickr8k import negatives_of, training_captions
 from paraclip.data.triples import attach_images, read_triples, write_triples
-from paraclip.evaluation.inputs.pool import read_names
+from paraclip.files import write_text
 
 Row = dict[str, Any]
 SEED = 0
@@ -22,6 +26,13 @@ def strong(data: Path) -> list[Row]:
     table = read_triples(data / "paraphrases" / "flickr8k_train.jsonl")
     rows: list[Row] = attach_images(table, data / "flickr8k" / "images").to_pylist()
     return [{**row, "generator": "strong LLM"} for row in rows]
+
+
+def with_negatives(data: Path) -> list[Row]:
+    """The strong triples, each with a hard negative made by rule where there is one."""
+    rows = strong(data)
+    found = negatives_of(pa.Table.from_pylist(rows)).to_pylist()
+    return [{**row, "negative": text} for row, text in zip(rows, found, strict=True)]
 
 
 def people(data: Path) -> list[Row]:
@@ -72,6 +83,7 @@ def together(*sources: Callable[[Path], list[Row]]) -> Callable[[Path], list[Row
 
 SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "strong": strong,
+    "strong+negatives": with_negatives,
     "people": people,
     "strong+web": together(strong, web),
     "strong+starter": together(strong, starter),
@@ -87,12 +99,9 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
 
 def captions_by_picture(data: Path) -> dict[str, list[str]]:
     """The captions of each training picture of Flickr8k, by its file name; three at least."""
-    wanted = set(read_names(data / "flickr8k" / "train_images.txt"))
     found: dict[str, list[str]] = {}
-    for row in read_captions(str(data / "flickr8k" / "captions.csv")):
-        name = Path(row.image or "").name
-        if name in wanted:
-            found.setdefault(name, []).append(row.caption)
+    for row in training_captions(data):
+        found.setdefault(Path(row.image or "").name, []).append(row.caption)
     return {name: texts for name, texts in found.items() if len(texts) >= 3}
 
 
@@ -120,7 +129,22 @@ def triples_file(name: str, data: Path, folder: Path) -> Path:
         rows = SOURCES[name](data)
         for number, row in enumerate(rows):
             row["id"] = str(number)  # sources may use the same numbers
-        write_triples(path, rows, {"source": name})
+        negatives = [row.get("negative") for row in rows]
+        extra = pa.table({"negative": negatives}) if any(negatives) else None
+        write_triples(path, rows, {"source": name}, extra)
+    return path
+
+
+def replayed_file(data: Path, folder: Path) -> Path:
+    """A captions file of all training captions, written unless it is there."""
+    path = folder / "training_captions.csv"
+    if not path.exists():
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(["image", "caption"])
+        for row in training_captions(data):
+            lines.writerow([data / "flickr8k" / "images" / Path(row.image or "").name, row.caption])
+        write_text(path, text.getvalue())
     return path
 
 

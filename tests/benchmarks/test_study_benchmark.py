@@ -15,6 +15,7 @@ import study_sets
 import study_triples
 from paraclip.ablation.grid import read_grid
 from paraclip.data.reading import read_captions
+from paraclip.data.triples import read_triples
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
 from paraclip.models.checkpoint import save_model
@@ -158,6 +159,31 @@ def test_wrong_paraphrases_are_those_of_other_rows(data: Path) -> None:
     assert sum(changed) == len(strong) // 2
     names = sorted(row["paraphrase_2"] for row in half)
     assert names == sorted(row["paraphrase_2"] for row in strong)
+
+
+def test_negatives_are_a_column_of_the_triples(data: Path, tmp_path: Path) -> None:
+    path = data / "paraphrases" / "flickr8k_train.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for place, row in enumerate(rows):
+        thing = ("dog", "boat", "tree")[place % 3]
+        row["caption"] = f"a black {thing} on the left of a man"
+        row["paraphrase_1"] = f"there is a black {thing} on the left of a man"
+        row["paraphrase_2"] = f"on the left of a man, a black {thing} is seen"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    file = study_triples.triples_file("strong+negatives", data, tmp_path)
+    rows = read_triples(file, extra="negative").to_pylist()
+    found = [row["negative"] for row in rows if row["negative"]]
+    assert found and not set(found) & {row["caption"] for row in rows}
+
+
+def test_replayed_captions_are_those_of_the_training_pictures(data: Path, tmp_path: Path) -> None:
+    training = data / "flickr8k" / "train_images.txt"
+    training.write_text("\n".join(training.read_text().split("\n")[:2]))
+    (tmp_path / "grid.toml").write_text(GRID + '[variants.replay]\nreplay = "captions"\n')
+    grid = study.with_replay(read_grid(tmp_path / "grid.toml"), study.Place(data, tmp_path))
+    read = list(read_captions(str(grid.variants["replay"]["replay"])))
+    assert {Path(row.image or "").name for row in read} == set(training.read_text().split())
+    assert len(read) == 8 and "replay" not in grid.variants["ours"]
 
 
 @pytest.mark.parametrize("path", study.grid_files(study.GRIDS), ids=lambda path: path.stem)
