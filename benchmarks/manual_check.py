@@ -8,8 +8,8 @@
 them, and mixes its triples with as many of the strong model's, a hundred pairs each, half of them
 from each step. It writes `sheet.jsonl` and `audit.html`, as `paraclip audit` does, and the same
 pairs without their writer to `to_read.jsonl`. `report` turns the marks of two readers or more into
-rates with Wilson intervals and Cohen's kappa, and counts the changed words. A mark is a line of JSON
-with `id`, `meaning` (same, changed or wrong), `style` (plain or stilted) and `reviewer`.
+rates with Wilson intervals and Cohen's kappa, and counts the changed words. A mark is a line of
+JSON with `id`, `meaning` (same, changed or wrong), `style` (plain or stilted) and `reviewer`.
 """
 
 import argparse
@@ -40,7 +40,7 @@ BUILT_IN, STRONG = "built-in", "strong"
 TO_READ = "to_read.jsonl"
 STEPS = ((1, "caption", "paraphrase_1"), (2, "paraphrase_1", "paraphrase_2"))
 SEED = 8
-ASKED_FOR_EACH = 4
+ASKED_FOR_EACH = 2
 """Captions given to the built-in model for each triple that is wanted: its filters reject many."""
 
 

@@ -31,12 +31,28 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 LONGEST_VALUE = 60  # characters of a value in an error
 
 
+NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
+
+
+def unset(config: type, name: str) -> bool:
+    """Whether the default of a field is None, or False: a flag."""
+    default = vars(config).get(name, ...)
+    return default is None or default is False
+
+
 class Checked:
     """Base of a dataclass of options, whose values are checked when it is made.
 
     Raises:
         UserError: naming the first option that has another type or is out of range.
     """
+
+    def __init_subclass__(cls) -> None:
+        """In the help, leave "(default: None)" and "(default: False)" out: the text says it."""
+        cls.__annotations__ = {
+            name: Annotated[hint, NO_DEFAULT] if unset(cls, name) else hint
+            for name, hint in cls.__annotations__.items()
+        }
 
     def __post_init__(self) -> None:
         config: type = type(self)

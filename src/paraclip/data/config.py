@@ -10,7 +10,7 @@ from paraclip.options import Checked, Share
 
 
 @dataclass(frozen=True)
-class Columns:
+class Columns(Checked):
     """Names of the columns (or JSON keys) of a captions file; unused for folders and shards."""
 
     caption: Annotated[str, tyro.conf.arg(name="caption-column")] = "caption"
