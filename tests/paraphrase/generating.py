@@ -22,6 +22,14 @@ def captions(count: int, start: int = 0) -> Iterator[Caption]:
         yield Caption(f"c{number}", text, f"picture{number}", None, f"captions.csv:{number + 2}")
 
 
+def captions_file(folder: Path, count: int, start: int = 0) -> Path:
+    """The captions as a CSV file."""
+    path = folder / "captions.csv"
+    rows = [f"{one.id},{one.caption}\n" for one in captions(count, start)]
+    path.write_text("".join(["id,caption\n", *rows]))
+    return path
+
+
 def fake_config(url: str, out: Path, **changed: Any) -> GenerateConfig:
     """Options for the fake server."""
     options = {"model": "fake", "max_retries": 1, "limits": "small", "concurrency": 4} | changed

@@ -148,7 +148,7 @@ def test_the_right_key_is_sent_and_never_shown(
     assert ask(backend) == [Answer(rotate("a dog runs"))]
     assert KEY not in backend.generator
     server.behave = lambda prompt, count: 422
-    assert "***" in backend._safe(f"bad key {KEY}") and KEY not in backend._safe(KEY)
+    assert "***" in backend.safe(f"bad key {KEY}") and KEY not in backend.safe(KEY)
 
 
 @pytest.mark.parametrize("key", ["sk-two\nlines", "sk-é"])
@@ -268,7 +268,7 @@ def test_no_quota_left_is_one_line(server: FakeServer, monkeypatch: pytest.Monke
     )
     assert not may_pass(error)
     with pytest.raises(UserError, match="no quota left"):
-        raise OpenAIBackend(config(server.url))._final(error)
+        raise OpenAIBackend(config(server.url)).final(error)
 
 
 @pytest.mark.parametrize(

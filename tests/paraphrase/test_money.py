@@ -15,7 +15,7 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.command import cost_line
 from paraclip.paraphrase.config import SMALL
-from paraclip.paraphrase.estimate import SAMPLE, estimate
+from paraclip.paraphrase.estimate import SAMPLE, Estimate, estimate
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import tokens_in
 from paraclip.paraphrase.money import Meter, Prices, dollars, prices_of
@@ -89,6 +89,26 @@ def test_prices() -> None:
     assert given == Prices(1.0, 2.0, "--prices") and given.cost((10**6, 5 * 10**5)) == 2.0
 
 
+def test_prices_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "https://api.openai.com/v1"
+    plain, batch = (prices_of("gpt-4o-mini", url, None, one) for one in (False, True))
+    assert plain and batch and batch.source == f"{plain.source}, batches"
+    assert (batch.prompt, batch.answer) == (plain.prompt / 2, plain.answer / 2)
+    monkeypatch.delattr("genai_prices.types.PriceContext")  # as in older versions
+    older = prices_of("gpt-4o-mini", url, None, True)
+    assert older and older.answer == plain.answer and "knows no price of batches" in older.source
+    assert prices_of("any", "http://localhost", (1.0, 2.0), True) == Prices(1.0, 2.0, "--prices")
+    assert prices_of("no such model", url, None, True) is None
+
+
+def test_what_waits_counts_towards_the_limit() -> None:
+    meter = Meter(Prices(1.0, 1.0, "x"), most=2.0)
+    meter.reserve((10**6, 10**6))
+    assert meter.spent and meter.cost == 0.0
+    meter.settle([Answer("x", tokens=(10**6, 0))])
+    assert not meter.spent
+
+
 def test_an_unknown_price_is_called_so_and_has_no_limit() -> None:
     meter = Meter()
     meter.add([Answer("x", tokens=(5, 6))])
@@ -111,6 +131,11 @@ def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_
     assert "$0.0704 (--prices)" in found.table() and server.asked.total() == 2 * SAMPLE
     assert {path.name for path in tmp_path.iterdir()} == {"answers.jsonl"}
     assert run(server.url, tmp_path, 40).kept == 40 and server.asked.total() == 80
+
+
+def test_the_estimate_of_batches_knows_no_time() -> None:
+    table = Estimate(9, 9, 9, 1, 1, None, 5.0, "", batches=True).table()
+    assert "time: at most a day for each round of batches" in table and "0 min" not in table
 
 
 def test_the_panel_shows_cost_and_time(

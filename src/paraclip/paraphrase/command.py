@@ -32,6 +32,8 @@ def generate_command(config: GenerateConfig) -> Summary | Estimate:
         )
     if problems.count:
         print(problems.summary())
+    for line in generation.exchange.lines(config) if generation.exchange else ():
+        print(line)
     if summary.failed:
         print(f"{summary.failed:,} captions got no answer: the same command asks them again.")
     generation.check()

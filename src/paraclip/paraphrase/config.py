@@ -130,6 +130,26 @@ class GenerateConfig(Checked):
     max_rows: Count | None = None
     """Stop after this number of triples."""
 
+    batch_api: bool = False
+    """Ask through the server's batch API (OpenAI's: half the price, answers within a day) instead
+    of one by one. Waits for the batches; after an interruption the same command finds them again.
+    At least two rounds: step 2 follows the answers of step 1."""
+
+    batch_requests: Annotated[int, Ge(1), Le(50_000)] = 50_000
+    """Maximum number of requests in a batch or a file of --to-file. Give fewer if the account may
+    only enqueue few tokens."""
+
+    poll: Annotated[float, Ge(0.001), Le(86_400)] = 30.0
+    """Seconds between two looks at the batches of --batch-api."""
+
+    to_file: Path | None = None
+    """New folder for the open questions as files in OpenAI's batch format, for `vllm run-batch` and
+    similar runners. Nothing is asked."""
+
+    from_file: Path | None = None
+    """Folder of an earlier --to-file with the runner's answers in it (any .jsonl beside the
+    requests). With --to-file, the questions that are then open go to a new folder."""
+
     dry_run: bool = False
     """Send only 32 captions, and estimate tokens, cost and time for all. The answers are logged, so
     the run does not ask for them again."""
@@ -175,6 +195,11 @@ class GenerateConfig(Checked):
     def builtin(self) -> bool:
         """Whether the backend is the built-in model."""
         return self.backend == "builtin"
+
+    @property
+    def by_files(self) -> bool:
+        """Whether questions and answers are files."""
+        return self.to_file is not None or self.from_file is not None
 
     @property
     def terms(self) -> str:

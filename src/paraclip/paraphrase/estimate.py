@@ -25,6 +25,7 @@ from paraclip.paraphrase.settings import answer_settings
 from paraclip.paraphrase.steps import KeptTriple, Paraphraser
 
 SAMPLE = 32  # captions
+ROUNDS = "at most a day for each round of batches, of which there are two or more"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Estimate:
         dollars: for all captions, or None if the price is unknown.
         seconds: for all captions, at the speed of the sample, with the filters loaded.
         source: of the prices.
+        batches: whether the run asks by batches, whose time nobody knows.
     """
 
     captions: int
@@ -49,15 +51,17 @@ class Estimate:
     dollars: float | None
     seconds: float
     source: str
+    batches: bool = False
 
     def table(self) -> str:
         """Lines for the terminal."""
+        time = ROUNDS if self.batches else f"about {duration(self.seconds)}"
         cost = dollars(self.dollars) + (f" ({self.source})" if self.source else "")
         return "\n".join(
             [f"asked {self.sampled:,} of {self.captions:,} captions; kept {self.kept:,}",
              f"tokens of prompts: about {self.prompt_tokens:,}",
              f"tokens of answers: about {self.answer_tokens:,}",
-             f"cost: {cost}", f"time: about {duration(self.seconds)}"]
+             f"cost: {cost}", f"time: {time}"]
         )  # fmt: skip
 
 
@@ -94,6 +98,7 @@ async def estimate(
         dollars=meter.prices.cost(tokens) if meter.prices else None,
         seconds=sum(seconds) / config.most_in_flight * factor,
         source=meter.prices.source if meter.prices else "",
+        batches=config.batch_api,
     )
 
 
@@ -116,5 +121,9 @@ class Stopwatch:
 def meter_of(config: GenerateConfig, backend: Backend) -> Meter:
     """A meter with the backend's prices; raises UserError for a cost limit without a price."""
     url = getattr(backend, "base_url", "")
-    prices = prices_of(getattr(backend, "model", ""), url, config.prices) if url else None
+    prices = (
+        prices_of(getattr(backend, "model", ""), url, config.prices, config.batch_api)
+        if url
+        else None
+    )
     return Meter(prices, config.max_cost)

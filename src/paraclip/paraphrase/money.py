@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
@@ -28,7 +29,9 @@ class Prices:
         return (tokens[0] * self.prompt + tokens[1] * self.answer) / MILLION
 
 
-def prices_of(model: str, url: str, given: tuple[float, float] | None) -> Prices | None:
+def prices_of(
+    model: str, url: str, given: tuple[float, float] | None, batch: bool = False
+) -> Prices | None:
     """The prices of a model, or None if they are unknown.
 
     Args:
@@ -36,6 +39,7 @@ def prices_of(model: str, url: str, given: tuple[float, float] | None) -> Prices
         url: the server's address; only vendors with an address that genai-prices knows have a
             price, so that a local server with a vendor's model name has none.
         given: the user's own prices.
+        batch: the prices of batches, where the table has them.
     """
     if given is not None:
         return Prices(*given, "--prices")
@@ -43,11 +47,27 @@ def prices_of(model: str, url: str, given: tuple[float, float] | None) -> Prices
 
     try:
         usage = genai_prices.Usage(input_tokens=MILLION, output_tokens=MILLION)
-        found = genai_prices.calc_price(usage, model, provider_api_url=url)
+        plain = genai_prices.calc_price(usage, model, provider_api_url=url)
+        found = batch_price(usage, model, url) if batch else plain
     except LookupError:
         return None
     source = f"genai-prices {genai_prices.__version__}"
+    if batch:
+        known = found is not None and found.total_price != plain.total_price
+        source += ", batches" if known else ", which knows no price of batches"
+    found = found or plain
     return Prices(float(found.input_price), float(found.output_price), source)
+
+
+def batch_price(usage: Any, model: str, url: str) -> Any:
+    """The price in a batch, or None before genai-prices knew of batches."""
+    import genai_prices
+
+    if not hasattr(genai_prices.types, "PriceContext"):
+        return None
+    return genai_prices.calc_price(
+        usage, model, provider_api_url=url, price_context={"processing": "batch"}
+    )
 
 
 @dataclass
@@ -59,6 +79,8 @@ class Meter:
         most: dollars at which no further question is asked, or None.
         tokens: of prompts and of answers, as the server reports them.
         answers: questions answered in this run.
+        reserved: tokens of answers that came and are not yet read, and those that waiting questions
+            take at most; they count towards the limit.
 
     Raises:
         UserError: there is a limit, but no price.
@@ -68,6 +90,7 @@ class Meter:
     most: float | None = None
     tokens: list[int] = field(default_factory=lambda: [0, 0])
     answers: int = 0
+    reserved: list[int] = field(default_factory=lambda: [0, 0])
 
     def __post_init__(self) -> None:
         if self.most is not None and self.prices is None:
@@ -81,6 +104,15 @@ class Meter:
             self.tokens[0] += answer.tokens[0]
             self.tokens[1] += answer.tokens[1]
 
+    def reserve(self, tokens: Sequence[int]) -> None:
+        """Count the tokens of a question that waits for its answer."""
+        self.reserved = [one + more for one, more in zip(self.reserved, tokens, strict=True)]
+
+    def settle(self, answers: Sequence[Answer]) -> None:
+        """Answers whose tokens were reserved are there."""
+        for answer in answers:
+            self.reserve([-count for count in answer.tokens])
+
     @property
     def cost(self) -> float | None:
         """Dollars so far, or None if the price is unknown."""
@@ -89,7 +121,10 @@ class Meter:
     @property
     def spent(self) -> bool:
         """Whether the limit is reached."""
-        return self.most is not None and (self.cost or 0.0) >= self.most
+        if self.most is None or self.prices is None:
+            return False
+        tokens = [used + more for used, more in zip(self.tokens, self.reserved, strict=True)]
+        return self.prices.cost(tokens) >= self.most
 
     def as_dict(self) -> dict[str, object]:
         """For summary.json."""

@@ -28,7 +28,7 @@ ROW_GROUP = 10_000  # rows held in memory before they are written
 
 @dataclass
 class Summary:
-    """Counts of a run: `captions` = `kept` + all `rejected` + `failed`.
+    """Counts of a run: `captions` = `kept` + all `rejected` + `failed` + `waiting`.
 
     Args:
         captions: input rows without faults.
@@ -37,6 +37,7 @@ class Summary:
             it adds a carrier phrase ("a photo of ...") or changes the order of words.
         rejected: reason ("step 1: copy") to captions.
         failed: captions without an answer; the next run asks them again.
+        waiting: captions whose answers come with a later round of batches.
         broken: broken input rows; not among `captions`.
         reused_answers: questions that an earlier run had answered.
         generator: name and settings of the generator.
@@ -51,6 +52,7 @@ class Summary:
     same_words: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     failed: int = 0
+    waiting: int = 0
     broken: int = 0
     reused_answers: int = 0
     generator: str = ""
@@ -69,12 +71,15 @@ class Summary:
         elif isinstance(outcome, Rejected):
             part = f"step {outcome.step}" if outcome.step else "caption"
             self.rejected[f"{part}: {outcome.reason}"] += 1
+        elif outcome.waits:
+            self.waiting += 1
         else:
             self.failed += 1
 
     def check(self) -> None:
         """Assert that every caption is counted."""
-        assert self.captions == self.kept + self.rejected.total() + self.failed, "a row was lost"
+        counted = self.kept + self.rejected.total() + self.failed + self.waiting
+        assert self.captions == counted, "a row was lost"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the most frequent reasons come first."""
@@ -87,6 +92,7 @@ class Summary:
         rows += [("  of these with the caption's words only", self.same_words)]
         rows += [(f"rejected, {reason}", count) for reason, count in self.rejected.most_common()]
         rows += [("failed", self.failed)]
+        rows += [("waiting for answers", self.waiting)] if self.waiting else []
         total = max(self.captions, 1)
         width = max(len(name) for name, _ in rows)
         lines = [f"{name:<{width}} {count:>9,} {count / total:>7.1%}" for name, count in rows]
@@ -118,6 +124,8 @@ class Writers:
             self._rows.append(outcome.row)
             if len(self._rows) >= ROW_GROUP:
                 self._write_rows()
+            return
+        if isinstance(outcome, Failed) and outcome.waits:
             return
         name, row = (
             (REJECTED, rejected_row(outcome))

@@ -69,6 +69,7 @@ class Panel:
         rejected = summary.rejected.most_common(MOST_REASONS)
         rows += [(f"rejected, {reason}", f"{count:,}") for reason, count in rejected]
         rows += [("failed", f"{summary.failed:,}")]
+        rows += [("waiting for answers", f"{summary.waiting:,}")] if summary.waiting else []
         tokens = self.meter.tokens
         rows += [("tokens", f"{tokens[0]:,} in prompts, {tokens[1]:,} in answers")]
         share = summary.captions / self.total if self.total and summary.captions else None

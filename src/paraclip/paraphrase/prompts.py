@@ -48,11 +48,13 @@ class Prompt:
         messages: a chat, or None for the completion of plain text.
         text: the plain text to complete, or None for a chat.
         stop: strings that end the answer.
+        key: of the question in the log of answers, by which a batch returns its answer.
     """
 
     messages: tuple[Message, ...] | None = None
     text: str | None = None
     stop: tuple[str, ...] = ()
+    key: str = ""
 
     def as_text(self) -> str:
         """A string that identifies the question, for the log's keys."""

@@ -5,7 +5,7 @@ import json
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import islice, takewhile
 from pathlib import Path
@@ -20,6 +20,9 @@ from paraclip.data.triples import TEXTS, read_provenance, write_triples
 from paraclip.errors import UserError, nearest
 from paraclip.files import write_text
 from paraclip.paraphrase.backends import Backend, check_backend, make_backend
+from paraclip.paraphrase.batch.backend import BatchBackend
+from paraclip.paraphrase.batch.files import Exchange, generate_by_files
+from paraclip.paraphrase.batch.rounds import generate_in_batches
 from paraclip.paraphrase.card import card_of
 from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
 from paraclip.paraphrase.diversity import diversity_of
@@ -64,11 +67,13 @@ class Generation:
         triples: the Parquet file.
         summary: what became of every caption.
         problems: the broken rows of the source.
+        exchange: files of answers read and of questions written, if there were any.
     """
 
     triples: Path
     summary: Summary
     problems: Problems
+    exchange: Exchange | None = None
 
     def check(self) -> None:
         """Raise UserError if no caption got an answer."""
@@ -98,8 +103,7 @@ def generate_from_source(
     total, broken = count_captions(config)
     refuse_foreign(out, problems=broken > 0, jsonl=config.jsonl)
     earlier = optional_files(summary_of(out))
-    problems = Problems(config.max_broken)
-    summary = generate(source_captions(config, problems), config, out, total, backend, judge)
+    summary, problems, exchange = run_passes(config, total, backend, judge)
     for name in earlier:
         (out / name).unlink(missing_ok=True)
     if problems.count:
@@ -109,7 +113,7 @@ def generate_from_source(
     triples = out / TRIPLES
     if config.jsonl:
         write_triples(out / JSONL, pq.read_table(triples), read_provenance(triples))
-    return Generation(triples, summary, problems)
+    return Generation(triples, summary, problems, exchange)
 
 
 def estimate_from_source(config: GenerateConfig) -> Estimate:
@@ -152,10 +156,27 @@ def check_generate_options(config: GenerateConfig) -> None:
     if config.builtin and config.drawn > BUILTIN_SLOTS:
         what = f"{config.drawn} is out of range"
         raise UserError("--candidates", what, f"Give 1 to {BUILTIN_SLOTS}.")
+    check_batch_options(config)
     known = [*REASONS, "unsafe"]
     if unknown := set(config.skip_filters) - set(known):
         name = min(unknown)
         raise UserError("--skip-filters", f"there is no filter {name!r}", nearest(name, known))
+
+
+def check_batch_options(config: GenerateConfig) -> None:
+    """Raise UserError for options that batches or files do not go with."""
+    option = "--batch-api" if config.batch_api else "--to-file and --from-file"
+    if not (config.batch_api or config.by_files):
+        return
+    if config.backend != "openai":
+        raise UserError(option, "is for servers only", "Give --backend openai and --model.")
+    if config.batch_api and config.by_files:
+        raise UserError("--batch-api", "does not go with files", "Give it or --to-file, not both.")
+    if config.max_rows is not None:
+        hint = "Limit the captions with --first, or the cost with --max-cost."
+        raise UserError("--max-rows", "does not go with batches, which ask all captions", hint)
+    if config.by_files and config.dry_run:
+        raise UserError("--dry-run", "asks a server, and files need none", "Leave one of them out.")
 
 
 async def generate_async(
@@ -201,8 +222,13 @@ async def generate_async(
     try:
         await backend.start()
         async with judging(config.filter_limits, judge, apart=not config.builtin) as desks:
-            work = Paraphraser(config, backend, log, desks, meter)
-            outcomes = in_order(takewhile(lambda _: not meter.spent, captions), work, window)
+            if not isinstance(backend, BatchBackend):
+                work = Paraphraser(config, backend, log, desks, meter)
+                captions = takewhile(lambda _: not meter.spent, captions)
+            else:  # all are read, so that all answers that came enter the log
+                meter.reserve(backend.results.tokens)
+                work = Paraphraser(config, backend, log, desks, meter, backend.arrived)
+            outcomes = in_order(captions, work, window)
             duplicates = NearDuplicates() if config.drop_near_duplicates else None
             with Panel(summary, meter, total) as panel:
                 await write_outcomes(outcomes, out, record, panel, duplicates, config.max_rows)
@@ -298,6 +324,29 @@ async def in_order(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def run_passes_async(
+    config: GenerateConfig, total: int, backend: Backend | None, judge: Judge | None
+) -> tuple[Summary, Problems, Exchange | None]:
+    """One pass over the captions of the source, or one for each round of batches."""
+    problems = Problems(config.max_broken)
+
+    async def one_pass(backend: Backend | None, fresh: bool) -> Summary:
+        nonlocal problems
+        problems = Problems(config.max_broken)
+        captions, settings = source_captions(config, problems), replace(config, fresh=fresh)
+        return await generate_async(captions, settings, config.out, total, backend, judge)
+
+    if config.by_files:
+        summary, exchange = await generate_by_files(config, one_pass)
+        return summary, problems, exchange
+    if config.batch_api:
+        return await generate_in_batches(config, one_pass), problems, None
+    return await one_pass(backend, config.fresh), problems, None
+
+
+run_passes = without_event_loop(run_passes_async)
 
 
 def write_summary(out: Path, summary: Summary, config: GenerateConfig) -> None:

@@ -31,6 +31,8 @@ def settings_of(config: GenerateConfig) -> dict[str, Any]:
     return asdict(config) | {
         "source": without_secrets(str(config.source)),
         "out": str(config.out),
+        "to_file": config.to_file and str(config.to_file),
+        "from_file": config.from_file and str(config.from_file),
         "base_url": config.base_url and without_secrets(config.base_url),
         "filter_limits": asdict(config.filter_limits),
     }

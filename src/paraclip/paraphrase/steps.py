@@ -2,15 +2,21 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.files import text_hash
 from paraclip.language.words import overlap
-from paraclip.paraphrase.backends import Answer, AnswerError, Backend
+from paraclip.paraphrase.backends import (
+    Answer,
+    AnswerError,
+    Backend,
+    RefusedInBatch,
+    Waiting,
+)
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.desk import JudgingDesks
@@ -18,7 +24,7 @@ from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.filters.unsafe import is_unsafe
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.money import Meter
-from paraclip.paraphrase.prompts import make_prompt
+from paraclip.paraphrase.prompts import Prompt, make_prompt
 
 SIMILARITY_MARGIN = 0.08  # cosine; this close to the highest counts as equally similar
 MOST_FAILURES = 25  # in a row, after which the run stops
@@ -46,11 +52,15 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Failed:
-    """A question got no answer; the next run asks it again."""
+    """A question got no answer; the next run asks it again.
+
+    If it `waits`, its answer comes with a later round of batches.
+    """
 
     caption: Caption
     step: int
     problem: str
+    waits: bool = False
 
 
 Outcome = KeptTriple | Rejected | Failed
@@ -65,6 +75,7 @@ class Paraphraser:
         log: earlier answers; new ones are added at once.
         desk: judges the answers.
         meter: counts tokens; no question is asked once its limit is reached.
+        arrived: takes a question's key, and gives its answers if they came by a batch.
     """
 
     def __init__(
@@ -74,9 +85,10 @@ class Paraphraser:
         log: AnswerLog,
         desk: JudgingDesks,
         meter: Meter | None = None,
+        arrived: Callable[[str], list[Answer] | None] = lambda key: None,
     ) -> None:
         self.config, self.backend, self.log, self.desk = config, backend, log, desk
-        self.meter = meter or Meter()
+        self.meter, self._arrived = meter or Meter(), arrived
         self._slots = asyncio.Semaphore(config.most_in_flight)
         self._failures = 0
 
@@ -115,7 +127,7 @@ class Paraphraser:
             try:
                 answers = await self._answers(caption.id, step, text, ask)
             except AnswerError as error:
-                return Failed(caption, step, str(error))
+                return Failed(caption, step, str(error), isinstance(error, Waiting))
             questions = [
                 Question(text, one.text, original, one.cut) for one in distinct_answers(answers)
             ]
@@ -132,17 +144,29 @@ class Paraphraser:
         logged = self.log.find(key)
         if logged is not None:
             return logged
+        answers = self._arrived(key) or []
+        self.meter.settle(answers)
+        answers = answers or await self._asked(replace(prompt, key=key))
+        self.meter.add(answers)
+        self.log.add(key, caption_id, step, text, answers)
+        return answers
+
+    async def _asked(self, prompt: Prompt) -> list[Answer]:
+        """Answers from the backend, when there is room."""
         async with self._slots:
             if self.meter.spent:
                 raise AnswerError("the limit of --max-cost is reached")
             try:
                 answers = await self.backend.answer(prompt, self.config.drawn)
+            except Waiting as error:
+                self.meter.reserve(error.tokens)
+                raise
+            except RefusedInBatch:
+                raise
             except AnswerError as error:
                 self._count_failure(error)
                 raise
         self._failures = 0
-        self.meter.add(answers)
-        self.log.add(key, caption_id, step, text, answers)
         return answers
 
     def _count_failure(self, error: AnswerError) -> None:

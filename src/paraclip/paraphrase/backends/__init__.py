@@ -39,6 +39,23 @@ class AnswerError(Exception):
     """
 
 
+class RefusedInBatch(AnswerError):
+    """A question failed in a batch for good; it does not say that the server is down now."""
+
+
+class Waiting(AnswerError):
+    """The answer comes with a later round; the caption waits.
+
+    Args:
+        message: what it waits for.
+        tokens: of prompt and answers that the question takes at most.
+    """
+
+    def __init__(self, message: str, tokens: tuple[int, int]) -> None:
+        super().__init__(message)
+        self.tokens = tokens
+
+
 class Backend(Protocol):
     """A generator.
 

@@ -50,14 +50,13 @@ class OpenAIBackend:
         self.config = config
         self.base_url = base_url or address_of(config)
         self.shown_url = without_secrets(self.base_url)
-        self.model = config.model or os.environ.get("PARACLIP_MODEL", "")
+        self.model = model_of(config)
         self._key = "none" if base_url else os.environ.get("OPENAI_API_KEY", "").strip()
         self._check()
         self._secrets = secrets_of(self._key, self.base_url)
         self._one_by_one = False
         self._limit_name = "max_tokens"
-        temperature, top_p = config.sampling
-        self.generator = f"{self.model} temperature={temperature} top_p={top_p}"
+        self.generator = generator_of(config, self.model)
         self.identity: dict[str, str] = {}
         self.pace = Pace(
             config.most_in_flight, config.requests_per_minute, config.tokens_per_minute
@@ -71,9 +70,6 @@ class OpenAIBackend:
         )
 
     def _check(self) -> None:
-        if not self.model:
-            hint = "Name one with --model or PARACLIP_MODEL."
-            raise UserError("--model", "the server's model is not named", hint)
         if self.base_url == OPENAI_URL and not self._key:
             hint = "Set OPENAI_API_KEY, or name another server with --base-url."
             raise UserError("OPENAI_API_KEY", "OpenAI's server needs a key and none is set", hint)
@@ -118,7 +114,7 @@ class OpenAIBackend:
     def _refuse_redirect(self, error: openai.APIStatusError) -> None:
         """Raise UserError if the response is a redirect; captions go to no other server."""
         if 300 <= error.status_code < 400:
-            target = without_secrets(self._safe(error.response.headers.get("Location", "")))
+            target = without_secrets(self.safe(error.response.headers.get("Location", "")))
             hint = "Give the new address with --base-url, if you trust it."
             raise UserError(self.shown_url, f"the server redirects to {target!r}", hint) from error
 
@@ -144,10 +140,10 @@ class OpenAIBackend:
             try:
                 return await self._asked(prompt, count)
             except ValueError as error:
-                problem = self._safe(f"malformed answer: {error}")
+                problem = self.safe(f"malformed answer: {error}")
             except openai.OpenAIError as error:
                 if attempt > self.config.max_retries or not may_pass(error):
-                    raise self._final(error) from error
+                    raise self.final(error) from error
                 if pause_of(error) is None:  # else `Pace` keeps the pause for all requests
                     await asyncio.sleep(pause_before(attempt))
         raise AnswerError(problem)
@@ -162,12 +158,12 @@ class OpenAIBackend:
                 if is_overload(error):
                     self.pace.overloaded(began, pause_of(error))
                 raise
-            answers = answers_of(response, self._without_secrets)
+            answers = answers_of(response, self.without_secrets)
         used = tokens_used(response)
         self.pace.answered(sum(used) - estimate if any(used) else 0)
         return [replace(answers[0], tokens=used), *answers[1:]]
 
-    def _final(self, error: openai.OpenAIError) -> UserError | AnswerError:
+    def final(self, error: openai.OpenAIError) -> UserError | AnswerError:
         """The exception to raise for an error that remains after all retries."""
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             return self._wrong_key()
@@ -180,7 +176,7 @@ class OpenAIBackend:
         if isinstance(error, openai.APIStatusError):
             self._refuse_redirect(error)
         cause = f" ({error.__cause__})" if isinstance(error, openai.APIConnectionError) else ""
-        return AnswerError(self._safe(f"{type(error).__name__}: {error}{cause}"))
+        return AnswerError(self.safe(f"{type(error).__name__}: {error}{cause}"))
 
     async def _request(self, prompt: Prompt, count: int) -> Any:
         """The parsed response; switches to the newer name of the token limit if required."""
@@ -193,36 +189,64 @@ class OpenAIBackend:
             return await self._send(prompt, count)
 
     async def _send(self, prompt: Prompt, count: int) -> Any:
-        temperature, top_p = self.config.sampling
-        body: dict[str, Any] = {
-            "model": self.model, "temperature": temperature, "top_p": top_p,
-            self._limit_name: self.config.max_tokens,
-        }  # fmt: skip
-        if count > 1:
-            body["n"] = count
-        if prompt.stop:
-            body["stop"] = list(prompt.stop)
-        if prompt.text is not None:
-            endpoint, body["prompt"] = "/completions", prompt.text
-        else:
-            endpoint, body["messages"] = "/chat/completions", list(prompt.messages or ())
+        endpoint, body = request_of(self.config, self.model, prompt, count, self._limit_name)
         # The package's response classes accept any JSON; the body is validated here instead.
         response = await self._client.post(endpoint, cast_to=http.Response, body=body)
         return parsed(response.content)
 
-    def _without_secrets(self, text: str) -> str:
+    def without_secrets(self, text: str) -> str:
         """The text with the key and the password replaced by ***."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
 
-    def _safe(self, message: str) -> str:
+    def safe(self, message: str) -> str:
         """The message on one printable line of at most 300 characters, without secrets."""
-        return printable(" ".join(self._without_secrets(message).split()))[:300]
+        return printable(" ".join(self.without_secrets(message).split()))[:300]
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+
+def model_of(config: GenerateConfig) -> str:
+    """The server's name of the model; raises UserError if there is none."""
+    model = config.model or os.environ.get("PARACLIP_MODEL", "")
+    if not model:
+        hint = "Name one with --model or PARACLIP_MODEL."
+        raise UserError("--model", "the server's model is not named", hint)
+    return model
+
+
+def generator_of(config: GenerateConfig, model: str) -> str:
+    """Name and sampling of a server's model, which a log of answers belongs to."""
+    temperature, top_p = config.sampling
+    return f"{model} temperature={temperature} top_p={top_p}"
+
+
+def request_of(
+    config: GenerateConfig, model: str, prompt: Prompt, count: int, limit_name: str
+) -> tuple[str, dict[str, Any]]:
+    """The endpoint and the body of a request.
+
+    Args:
+        config: sampling and the most tokens of an answer.
+        model: the server's name of it.
+        prompt: a chat or plain text.
+        count: candidates.
+        limit_name: what the server calls the most tokens of an answer.
+    """
+    temperature, top_p = config.sampling
+    body: dict[str, Any] = {
+        "model": model, "temperature": temperature, "top_p": top_p, limit_name: config.max_tokens,
+    }  # fmt: skip
+    if count > 1:
+        body["n"] = count
+    if prompt.stop:
+        body["stop"] = list(prompt.stop)
+    if prompt.text is not None:
+        return "/completions", body | {"prompt": prompt.text}
+    return "/chat/completions", body | {"messages": list(prompt.messages or ())}
 
 
 def may_pass(error: openai.OpenAIError) -> bool:
@@ -231,7 +255,12 @@ def may_pass(error: openai.OpenAIError) -> bool:
         return isinstance(error, openai.APIConnectionError)  # includes time-outs
     if error.code == "insufficient_quota":
         return False
-    return error.status_code in (408, 409, 425, 429) or error.status_code >= 500
+    return status_may_pass(error.status_code)
+
+
+def status_may_pass(status: int) -> bool:
+    """Whether a request with this HTTP status may succeed later."""
+    return status in (408, 409, 425, 429) or status >= 500
 
 
 def is_overload(error: openai.OpenAIError) -> bool:

@@ -1,0 +1,231 @@
+"""`--to-file` and `--from-file`: rounds by files, and hostile or damaged files of answers."""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_encoder import BagEncoder
+from fake_server import response, rotate
+from generating import captions_file, fake_config
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraclip.cli import main as paraclip
+from paraclip.errors import UserError
+from paraclip.paraphrase.backends import Answer
+from paraclip.paraphrase.batch import requests
+from paraclip.paraphrase.batch.requests import RequestWriter, custom_id, parts_of
+from paraclip.paraphrase.batch.results import Failure, Results, bounded_lines, outcome_of
+from paraclip.paraphrase.config import SMALL
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.run import Generation, generate_from_source
+
+pytestmark = pytest.mark.usefixtures("quiet")
+KEY = "0123456789abcdef"
+
+
+def run(folder: Path, count: int = 6, **changed: Any) -> Generation:
+    """A run in the folder; its options `to_file` and `from_file` are names in it."""
+    options = {name: folder / value if name.endswith("file") else value
+               for name, value in changed.items()}  # fmt: skip
+    source = captions_file(folder, count)
+    config = replace(fake_config("http://none", folder / "out", **options), source=str(source))
+    return generate_from_source(config, judge=Judge(SMALL, BagEncoder()))  # type: ignore[arg-type]
+
+
+def answered(line: dict[str, Any]) -> dict[str, Any]:
+    """A line as `vllm run-batch` writes it."""
+    body = json.loads(response([rotate(line["body"]["messages"][-1]["content"])], False))
+    response_ = {"status_code": 200, "request_id": "r", "body": body}
+    return {"id": "v", "custom_id": line["custom_id"], "response": response_, "error": None}
+
+
+def copied(line: dict[str, Any]) -> dict[str, Any]:
+    """An answer that is the caption itself."""
+    body = json.loads(response([line["body"]["messages"][-1]["content"]], False))
+    return answered(line) | {"response": {"status_code": 200, "body": body}}
+
+
+def vllm(folder: Path, answer: Callable[[dict[str, Any]], dict[str, Any]] = answered) -> int:
+    """Answer all requests of a folder, in another order; returns their number."""
+    count = 0
+    for path in folder.glob("requests-*.jsonl"):
+        lines = [answer(json.loads(line)) for line in path.read_text().splitlines()]
+        random.Random(0).shuffle(lines)
+        content = "".join(json.dumps(line) + "\n" for line in lines)
+        path.with_name(path.name.replace("requests", "answers")).write_text(content)
+        count += len(lines)
+    return count
+
+
+def test_two_rounds_without_a_server(tmp_path: Path) -> None:
+    first = run(tmp_path, to_file="one", batch_requests=4)
+    assert first.summary.waiting == 6 and first.exchange and first.exchange.requests == 6
+    first.check()
+    assert [path.name for path in sorted((tmp_path / "one").iterdir())] == [
+        "manifest.json", "requests-0001.jsonl", "requests-0002.jsonl",
+    ]  # fmt: skip
+    line = json.loads((tmp_path / "one" / "requests-0001.jsonl").read_text().splitlines()[0])
+    assert line["method"] == "POST" and line["url"] == "/v1/chat/completions"
+    assert line["body"]["model"] == "fake" and parts_of(line["custom_id"])
+    assert vllm(tmp_path / "one") == 6
+    second = run(tmp_path, from_file="one", to_file="two")
+    assert second.summary.waiting == 6 and vllm(tmp_path / "two") == 6
+    third = run(tmp_path, from_file="two", to_file="three")
+    assert third.summary.kept == 6 and third.exchange and not third.exchange.written
+    assert not (tmp_path / "three").exists()
+    assert run(tmp_path, from_file="two").summary.reused_answers == 12
+
+
+def test_failures_are_asked_again_in_the_next_round(tmp_path: Path) -> None:
+    def answer(line: dict[str, Any]) -> dict[str, Any]:
+        text = line["body"]["messages"][-1]["content"]
+        if "babax" in text and line["custom_id"].endswith("-1"):
+            error = {"error": {"message": "engine died"}, "code": 500}
+            part = {"status_code": 500, "request_id": "r"}
+            return answered(line) | {"response": part, "error": error}
+        if "babex" in text:
+            body = {"error": {"message": "too long", "code": 400}}
+            return answered(line) | {"response": {"status_code": 400, "body": body}}
+        return answered(line)
+
+    run(tmp_path, 4, to_file="one")
+    vllm(tmp_path / "one", answer)
+    second = run(tmp_path, 4, from_file="one", to_file="two", max_retries=1)
+    assert second.summary.failed == 1 and second.summary.waiting == 3
+    assert second.exchange and (second.exchange.answers, second.exchange.failures) == (2, 2)
+    assert "too long" in (tmp_path / "out" / "failed.jsonl").read_text()
+    vllm(tmp_path / "two", answer)
+    alone = run(tmp_path, 4, from_file="two")
+    assert (alone.summary.kept, alone.summary.failed) == (2, 2)
+    assert "no file holds an answer" in (tmp_path / "out" / "failed.jsonl").read_text()
+
+
+def test_the_commands_name_the_next_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_MODEL", "fake")
+    words = ["generate", str(captions_file(tmp_path, 3)), "--out", str(tmp_path / "out"),
+             "--backend", "openai", "--limits", "small"]  # fmt: skip
+    assert paraclip([*words, "--to-file", str(tmp_path / "one")]) == 0
+    said = capsys.readouterr().out
+    assert "waiting for answers" in said and "3 open questions" in said
+    assert "vllm run-batch -i" in said and "--model fake" in said and "--from-file" in said
+    vllm(tmp_path / "one", copied)
+    (tmp_path / "one" / "more.jsonl").write_text('{"custom_id": "someone else"}\nnonsense\n')
+    assert paraclip([*words, "--from-file", str(tmp_path / "one")]) == 0
+    said = capsys.readouterr()
+    assert "3 answers and 0 failures" in said.out and "2 of its lines hold no answer" in said.out
+    assert "rejected, step 1: copy" in said.out
+
+
+def test_an_edited_caption_leaves_its_answer_unused(tmp_path: Path) -> None:
+    run(tmp_path, 3, to_file="one")
+    vllm(tmp_path / "one")
+    assert (found := run(tmp_path, 2, from_file="one", to_file="two").exchange)
+    assert (found.answers, found.unused, found.requests) == (3, 1, 2)
+
+
+def test_folders_that_are_refused(tmp_path: Path) -> None:
+    run(tmp_path, 2, to_file="one")
+    with pytest.raises(UserError, match="holds the questions of an earlier round"):
+        run(tmp_path, 2, to_file="one")
+    with pytest.raises(UserError, match="holds no answers"):
+        run(tmp_path, 2, from_file="one")
+    vllm(tmp_path / "one")
+    with pytest.raises(UserError, match=r"generator was 'fake temp.* and is"):
+        run(tmp_path, 2, from_file="one", temperature=0.5)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("x")
+    with pytest.raises(UserError, match="other: holds other files"):
+        run(tmp_path, 2, to_file="other")
+    with pytest.raises(UserError, match="there is no such file"):
+        run(tmp_path, 2, from_file="other")
+    with pytest.raises(UserError, match="is not a folder"):
+        run(tmp_path, 2, to_file="captions.csv")
+    with pytest.raises(UserError, match="--dry-run"):
+        run(tmp_path, 2, to_file="three", dry_run=True)
+    assert (tmp_path / "other" / "mine.txt").exists()
+
+
+def test_a_round_that_was_killed_while_written_is_written_again(tmp_path: Path) -> None:
+    run(tmp_path, 6, to_file="one", batch_requests=3)
+    one = tmp_path / "one"
+    (one / "requests-0002.jsonl").rename(one / ".requests-0002.jsonl.part")
+    assert (again := run(tmp_path, 2, to_file="one").exchange) and again.requests == 2
+    assert {path.name for path in one.iterdir()} == {"manifest.json", "requests-0001.jsonl"}
+
+
+def test_files_hold_at_most_so_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "MOST_BYTES", 1000)
+    writer = RequestWriter(tmp_path / "new")
+    for number in range(20):
+        writer.add(custom_id(f"{number:016x}", 1), "/v1/completions", {"prompt": "x" * 100})
+    files = writer.finish()
+    assert sum(file.requests for file in files) == writer.count == 20 and len(files) == 5
+    assert all((tmp_path / "new" / file.name).stat().st_size <= 1000 for file in files)
+
+
+def test_results_find_answers_in_any_order_and_keep_the_first(tmp_path: Path) -> None:
+    path, body = tmp_path / "a.jsonl", json.loads(response(["one", "two"], False))
+    usage = {"prompt_tokens": 5, "completion_tokens": 6}
+    lines = [
+        {"custom_id": custom_id(KEY, 2), "response": {"status_code": 200, "body": given}}
+        for given in (body | {"usage": usage}, json.loads(response(["late"], False)))
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results = Results([path], hide=lambda text: text.replace("two", "***"))
+    assert results.find("f" * 16) is None and results.unused == results.answered == 1
+    found = results.find(KEY)
+    assert found == [Answer("one"), Answer("***")] and results.unused == 0
+    assert isinstance(found, list) and found[0].tokens == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("entry", "failure"),
+    [
+        ({}, Failure(1, "status None", True)),
+        ({"response": 3, "error": "gone"}, Failure(1, "gone", True)),
+        ({"response": {"status_code": "200", "body": {}}}, Failure(1, "status 200", True)),
+        ({"response": {"status_code": 404}}, Failure(1, "status 404", False)),
+        ({"error": {"code": "batch_expired", "message": "x\x1b"}},
+         Failure(1, "batch_expired: x\\x1b", True)),
+        ({"response": {"status_code": 200, "body": [1]}},
+         Failure(1, "malformed answer: the response has no choices, or one without a text", True)),
+    ],
+)  # fmt: skip
+def test_lines_without_answers(entry: dict[str, Any], failure: Failure) -> None:
+    assert outcome_of(entry, 1, str) == failure
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["error", "message", "body", "choices", "status_code",
+                                       "response", "code", "text", "content"]), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["response", "error"]), JSON))
+def test_any_line_is_an_answer_or_a_failure(entry: dict[str, Any]) -> None:
+    outcome = outcome_of(entry, 1, str)
+    assert (isinstance(outcome, Failure) and outcome.reason.isprintable()) or outcome[0].text == ""
+
+
+@pytest.mark.parametrize("text", ["", KEY, f"{KEY}-", f"{KEY}-1\n", f"{KEY[1:]}-1", 3, None, [KEY]])
+def test_other_custom_ids_are_unknown(text: object) -> None:
+    assert parts_of(text) is None and parts_of(custom_id(KEY, 12)) == (KEY, 12)
+
+
+def test_a_line_without_an_end_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paraclip.paraphrase.batch.results.LONGEST_LINE", 10)
+    path = tmp_path / "x"
+    path.write_bytes(b"short\n" + b"x" * 95 + b"\nlast")
+    assert list(bounded_lines(path)) == [(0, b"short\n"), (6, None), (102, b"last")]
+    with pytest.raises(UserError, match="cannot be read"):
+        list(bounded_lines(tmp_path / "none"))
