@@ -7,13 +7,19 @@ import pytest
 import torch
 from export_models import ours, small_clip
 from export_texts import TEXTS, assert_same_search
+from onnx import numpy_helper
 from tokenizers import Tokenizer
 
 from paraclip.api import export
 from paraclip.errors import UserError
-from paraclip.exporting import onnx_graph
+from paraclip.exporting import onnx_graph, quantise
+from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.drift import LEAST_INT8
 from paraclip.exporting.onnx_graph import TextInterface, session, write_text_graph
-from paraclip.exporting.quantise import split_table
+from paraclip.exporting.quantise import shortened, split_table
+from paraclip.exporting.run import export_model
+
+EIGHT_BITS = ExportOptions(to="onnx", int8=True)
 
 
 def run(folder, texts=TEXTS):
@@ -59,13 +65,63 @@ def test_the_image_tower(folder, plain_clip) -> None:
     np.testing.assert_allclose(theirs, own, atol=1e-5)
 
 
+def cosines(folder, model):
+    """Cosines of an export's vectors with the model's own, text by text."""
+    graph = session(folder / "text_model.onnx")
+    rows = [model.tokenize([text]).ids.numpy() for text in TEXTS]
+    found = np.concatenate([graph.run(None, {"input_ids": ids})[0] for ids in rows])
+    return (found * ours(model)).sum(axis=1)
+
+
 def test_eight_bits(folder, tmp_path) -> None:
     model = small_clip(gain=1)
-    small = export(model, tmp_path / "small", to="onnx", int8=True)
-    sizes = [(one / "text_model.onnx").stat().st_size for one in (small, folder)]
+    small = export_model(model, tmp_path / "small", EIGHT_BITS)
+    sizes = [(one / "text_model.onnx").stat().st_size for one in (small.path, folder)]
     assert sizes[0] < 0.35 * sizes[1]
-    assert (run(small) * ours(model)).sum(axis=1).min() > 0.99
-    assert json.loads((small / "interface.json").read_text())["text"]["weights"] == "int8"
+    assert cosines(small.path, model).min() > 0.99
+    assert small.drift is not None and small.drift.kept == ()
+    assert json.loads((small.path / "interface.json").read_text())["text"]["weights"] == "int8"
+    assert str(small.drift) in (small.path / "README.md").read_text()
+
+
+def test_what_drifts_in_a_sensitive_tower_stays_float(folder, tmp_path) -> None:
+    model = small_clip(gain=1.7)  # attention is sharper, and follows rounding errors
+    small = export_model(model, tmp_path / "small", EIGHT_BITS)
+    assert small.drift is not None and "attention" in small.drift.kept
+    graph = small.path / "text_model.onnx"
+    assert graph.stat().st_size < 0.4 * (folder / "text_model.onnx").stat().st_size
+    kept = cosines(small.path, model)
+    assert kept.mean() > 0.999 and small.drift.lowest >= LEAST_INT8
+    write_text_graph(model, graph, TextInterface(), 18)
+    shortened(graph, graph.with_name("all.onnx"), (), lambda *_: small.drift)
+    graph.with_name("all.onnx").replace(graph)
+    assert cosines(small.path, model).min() < kept.min() - 0.01
+
+
+def test_eight_bits_that_change_the_vectors_are_refused(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"--int8: changes vectors .* Leave --int8 out"):
+        export(small_clip(gain=2), tmp_path / "small", to="onnx", int8=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["open-clip", "sentence-transformers"])
+def test_a_system_that_reads_no_eight_bits(target, plain_clip, tmp_path) -> None:
+    with pytest.raises(UserError, match=f"--int8: does not apply to --for {target}"):
+        export(plain_clip, tmp_path / "small", target=target, int8=True)
+
+
+def test_a_badly_quantised_table_is_noticed(tmp_path, monkeypatch) -> None:
+    def one_scale(table):
+        whole, scale = split_table(table)
+        values = numpy_helper.to_array(scale)
+        return whole, numpy_helper.from_array(np.full_like(values, values.max()), scale.name)
+
+    model = small_clip(gain=1)
+    with torch.no_grad():
+        model.text_tower.token_embedding.weight[1::2].mul_(0.05)
+    monkeypatch.setattr(quantise, "split_table", one_scale)
+    with pytest.raises(UserError, match="--int8: changes vectors"):
+        export(model, tmp_path / "small", to="onnx", int8=True)
 
 
 def test_mini_keeps_its_tokenizer(mini, tmp_path) -> None:
@@ -79,8 +135,6 @@ def test_mini_keeps_its_tokenizer(mini, tmp_path) -> None:
 
 
 def test_rows_of_a_table_have_their_own_scale() -> None:
-    from onnx import numpy_helper
-
     table = np.array([[1.0, -0.5], [1000.0, 10.0], [0.0, 0.0]], np.float32)
     whole, scale = map(numpy_helper.to_array, split_table(numpy_helper.from_array(table, "t")))
     assert whole.dtype == np.int8 and scale.shape == (3, 1)

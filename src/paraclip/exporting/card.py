@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from paraclip.exporting.drift import Drift
 from paraclip.exporting.source import Source
 from paraclip.files import write_text
 from paraclip.models.checkpoint import model_card
@@ -21,7 +22,12 @@ digits, as ParaCLIP computes them):
 
 
 def write_card(
-    source: Source, path: Path, name: str, written: dict[str, Any], steps: tuple[str, ...] = ()
+    source: Source,
+    path: Path,
+    name: str,
+    written: dict[str, Any],
+    steps: tuple[str, ...] = (),
+    drift: Drift | None = None,
 ) -> None:
     """Write the card.
 
@@ -31,11 +37,14 @@ def write_card(
         name: of the export, its title.
         written: how it was exported, for the card's last section.
         steps: how the target system takes it.
+        drift: of text vectors with shortened weights.
     """
     facts = source.facts()
     header = {**source.header, "export": {**written, **facts, "versions": package_versions()}}
     card = model_card(name, header)
     parts = [KEPT.format(**facts)]
+    if drift is not None:
+        parts.append(f"{drift}\n")
     if steps:
         parts.append("## Steps\n")
         parts += [f"{number}. {step}" for number, step in enumerate(steps, 1)]

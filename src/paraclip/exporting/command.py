@@ -13,6 +13,8 @@ def export_command(config: ExportConfig) -> None:
     """
     exported = export_model(config.checkpoint, config.out, config)
     print(f"Wrote {exported.path}")
+    if exported.drift is not None:
+        print(exported.drift)
     for number, step in enumerate(exported.steps, 1):
         print(f"{number}. {step}")
     if config.target is None:

@@ -7,6 +7,7 @@ from typing import Any
 from paraclip.exporting.clip_shape import no_clip_text
 from paraclip.exporting.clip_tokenizer import clip_tokenizer_files
 from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.drift import Drift
 from paraclip.exporting.onnx_graph import TextInterface, write_image_graph, write_text_graph
 from paraclip.exporting.source import Source
 from paraclip.files import write_text
@@ -17,21 +18,24 @@ PLAIN = TextInterface()
 IMAGE_NAMES = ("pixel_values", "image_embeds")
 
 
-def write_onnx(source: Source, folder: Path, options: ExportOptions) -> None:
+def write_onnx(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     """Write `text_model.onnx` (and `image_model.onnx`), the tokenizer and what is to be known.
 
-    With `int8`, `text_model.onnx` holds 8-bit weights; images are always float.
+    With `int8`, `text_model.onnx` holds 8-bit weights, whose drift is returned; images are always
+    float.
 
     Raises:
         UserError: as for `write_text_graph`.
     """
     model = source.model
-    write_text_graph(model, folder / "text_model.onnx", PLAIN, options.opset, options.int8)
+    file = folder / "text_model.onnx"
+    found = write_text_graph(model, file, PLAIN, options.opset, options.int8)
     if options.image_tower:
         write_image_graph(model, folder / "image_model.onnx", options.opset, IMAGE_NAMES)
     for name, content in tokenizer_files(model).items():
         write_text(folder / name, content)
     write_text(folder / "interface.json", json.dumps(interface(model, options), indent=1))
+    return found
 
 
 def tokenizer_files(model: DualEncoder) -> dict[str, str]:

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from paraclip.errors import UserError
+from paraclip.exporting.drift import Drift, Vectors, drift, probes
 from paraclip.exporting.quantise import quantise
 from paraclip.models.encoder import DualEncoder
 
@@ -81,7 +83,7 @@ class ImageGraph(nn.Module):
 
 def write_text_graph(
     model: DualEncoder, path: Path, interface: TextInterface, opset: int, int8: bool = False
-) -> None:
+) -> Drift | None:
     """Write a text tower as one ONNX file and check it with onnxruntime.
 
     Args:
@@ -91,9 +93,13 @@ def write_text_graph(
         opset: ONNX operator set.
         int8: weights in 8 bits.
 
+    Returns:
+        With `int8`, how far the vectors are from the float ones.
+
     Raises:
         UserError: onnx or onnxruntime is missing, the runtime lacks the operator set, the tower
-            exceeds the 2 GB of an ONNX file, or the file computes other vectors.
+            exceeds the 2 GB of an ONNX file, the file computes other vectors, or those of 8-bit
+            weights are too far from the float ones.
     """
     check_runtime(opset)
     check_size(model.text_tower, model.architecture.name)
@@ -106,11 +112,29 @@ def write_text_graph(
     example = ids.to(getattr(torch, interface.dtype))
     graph = TextGraph(model, interface.unit, interface.end)
     export_graph(graph, example, path, (interface.inputs, interface.outputs), shape, opset)
-    if int8:
-        quantise(path)
-        session(path)
-    else:
-        compare(path, interface.inputs, example, graph)
+    compare(path, interface.inputs, example, graph)
+    if not int8:
+        return None
+    rows = [
+        padded_ids(model, [text], context if fixed else None).to(example.dtype).numpy()
+        for text in probes()
+    ]
+    floats = run_one_by_one(path, interface.inputs, rows)
+    return quantise(
+        path,
+        lambda small, kept: drift(
+            "int8", run_one_by_one(small, interface.inputs, rows), floats, kept
+        ),
+    )
+
+
+def run_one_by_one(path: Path, name: str, rows: Sequence[NDArray[Any]]) -> Vectors:
+    """Vectors of token ids, one text at a time as in a search.
+
+    8-bit matrices share the scale of their inputs among the texts of a batch.
+    """
+    graph = session(path)
+    return np.concatenate([graph.run(None, {name: ids})[0] for ids in rows])
 
 
 def write_image_graph(model: DualEncoder, path: Path, opset: int, names: tuple[str, str]) -> None:

@@ -1,31 +1,125 @@
 """8-bit weights in an ONNX file: matrices by onnxruntime, the table of tokens row by row.
 
 onnxruntime quantises a table with one scale for all tokens; a scale for each row is closer to the
-float vectors and costs 4 bytes a token.
+float vectors and costs 4 bytes a token. Matrices have a scale for each output channel. What drifts
+most of a sensitive tower (see `drift`) stays float.
 """
 
 import logging
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from paraclip.errors import UserError
+from paraclip.exporting.drift import LEAST_INT8, Drift
+
 LARGE = 1 << 20  # numbers in a table from which on it is worth 8 bits
 LEVELS = 127
+MOST_OF_FLOAT = 0.75  # of the float file's size; above it, 8 bits are not worth their drift
+TABLE = "the token table"
+SCOPES = "pkg.torch.onnx.name_scopes"  # modules that a node was made by, from torch's exporter
+
+Measure = Callable[[Path, tuple[str, ...]], Drift]
 
 
-def quantise(path: Path) -> None:
-    """Replace the float weights of an ONNX file by 8-bit ones; activations stay float outside."""
+def quantise(path: Path, measure: Measure) -> Drift:
+    """Replace the float weights of an ONNX file by 8-bit ones; activations stay float outside.
+
+    If the vectors drift too far, the parts that drift most by themselves stay float, one after the
+    other.
+
+    Args:
+        path: of the float file, which is replaced.
+        measure: the drift of a file in which some parts stayed float.
+
+    Raises:
+        UserError: no file of less than three quarters of the size is close enough.
+    """
+    small = path.with_name(f"{path.name}.int8")
+    try:
+        first = found = shortened(path, small, (), measure)
+        left = [] if found.lowest >= LEAST_INT8 else by_harm(path, small, measure)
+        while found.lowest < LEAST_INT8 and left:
+            found = shortened(path, small, (*found.kept, left.pop(0)), measure)
+        too_large = found.kept and size(small) > MOST_OF_FLOAT * size(path)
+        if found.lowest < LEAST_INT8 or too_large:
+            what = (
+                f"changes vectors of this model to a cosine of {first.lowest:.4f} with the float"
+                f" ones, and {LEAST_INT8} is the least"
+            )
+            raise UserError("--int8", what, "Leave --int8 out.")
+        small.replace(path)
+        return found
+    finally:
+        small.unlink(missing_ok=True)
+
+
+def by_harm(path: Path, small: Path, measure: Measure) -> list[str]:
+    """Parts of a graph, the one that drifts most when it alone has 8 bits first."""
+    parts = parts_of(path)
+    alone = {
+        part: shortened(path, small, tuple(other for other in parts if other != part), measure)
+        for part in parts
+    }
+    return sorted(parts, key=lambda part: alone[part].lowest)
+
+
+def size(path: Path) -> int:
+    """Bytes of a file."""
+    return path.stat().st_size
+
+
+def shortened(path: Path, small: Path, kept: tuple[str, ...], measure: Measure) -> Drift:
+    """Write an 8-bit file in which some parts stay float, and measure it."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    left_out = [name for name, part in matrices(path).items() if part in kept]
     with quiet():
-        quantize_dynamic(
-            path, path, op_types_to_quantize=["MatMul"], per_channel=True,
-            weight_type=QuantType.QInt8, extra_options={"MatMulConstBOnly": True},
-        )  # fmt: skip
-    quantise_tables(path)
+        if left_out and len(left_out) == len(matrices(path)):
+            shutil.copyfile(path, small)
+        else:
+            quantize_dynamic(
+                path, small, op_types_to_quantize=["MatMul"], per_channel=True,
+                weight_type=QuantType.QInt8, nodes_to_exclude=left_out,
+                extra_options={"MatMulConstBOnly": True},
+            )  # fmt: skip
+    if TABLE not in kept:
+        quantise_tables(small)
+    return measure(small, kept)
+
+
+def parts_of(path: Path) -> list[str]:
+    """Names of a graph's parts."""
+    return [*dict.fromkeys(matrices(path).values()), TABLE]
+
+
+def matrices(path: Path) -> dict[str, str]:
+    """Parts by name of the nodes that multiply by a constant matrix."""
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    constants = {value.name for value in graph.initializer}
+    return {
+        node.name: part_of(node)
+        for node in graph.node
+        if node.op_type == "MatMul" and constants.intersection(node.input)
+    }
+
+
+def part_of(node: Any) -> str:
+    """The part of a tower that a node belongs to, after the modules of open_clip and of BERT."""
+    scopes = " ".join(entry.value for entry in node.metadata_props if entry.key == SCOPES)
+    if "attn" in scopes or "attention" in scopes:
+        return "attention"
+    if "c_fc" in scopes or "intermediate" in scopes:
+        return "the first feed-forward layers"
+    if "c_proj" in scopes or ".layer." in scopes:
+        return "the second feed-forward layers"
+    return "the projection"
 
 
 def quantise_tables(path: Path) -> None:

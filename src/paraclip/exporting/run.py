@@ -7,6 +7,7 @@ from pathlib import Path
 from paraclip.errors import UserError
 from paraclip.exporting.card import write_card
 from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.drift import Drift, check_half
 from paraclip.exporting.folders import check_free, check_free_file, new_folder
 from paraclip.exporting.hugging_face import write_hugging_face
 from paraclip.exporting.onnx_folder import write_onnx
@@ -20,7 +21,7 @@ from paraclip.models.openclip import OpenClip
 
 WEIGHTS = ".safetensors"
 
-Writer = Callable[[Source, Path, ExportOptions], None]
+Writer = Callable[[Source, Path, ExportOptions], Drift | None]
 FORMATS: dict[str, Writer] = {
     "open-clip": lambda source, folder, options: write_open_clip(source, folder, options.half),
     "hf": lambda source, folder, options: write_hugging_face(source, folder, options.half),
@@ -45,11 +46,13 @@ class Exported:
         path: the folder or file.
         source: what was exported.
         steps: how the target system takes it; empty for a format.
+        drift: of text vectors with shortened weights; None if all weights are float.
     """
 
     path: Path
     source: Source
     steps: tuple[str, ...] = ()
+    drift: Drift | None = None
 
 
 def export_model(
@@ -64,12 +67,12 @@ def export_model(
 
     Raises:
         UserError: the options contradict each other, the output exists, the checkpoint is damaged
-            or its image tower was trained, or the model does not fit the format or the target.
+            or its image tower was trained, the model does not fit the format or the target, or
+            shortened weights change its vectors too much.
     """
     out = Path(out)
     kind = format_of(out, options)
-    if options.target is None:
-        check_options(kind, options)
+    check_options(kind, options)
     if kind == "weights":
         refuse_checkpoint(out, model)
         check_free_file(out, options.force)
@@ -77,10 +80,11 @@ def export_model(
         check_free(out, options.force)
     source = open_source(model, options.base, options.tag)
     written = {name: value for name, value in asdict(options).items() if value}
+    drift = check_half(source.model) if options.half else None
     if kind == "weights":
         write_bare_weights(source, out, options.half)
-        write_card(source, out.with_suffix(".md"), out.name, written)
-        return Exported(out, source)
+        write_card(source, out.with_suffix(".md"), out.name, written, drift=drift)
+        return Exported(out, source, drift=drift)
     steps: tuple[str, ...] = ()
     if options.target is not None:
         target = TARGETS[options.target]
@@ -88,9 +92,9 @@ def export_model(
         steps = target.steps(source, out)
     with new_folder(out, options.force) as folder:
         write = FORMATS[kind] if options.target is None else TARGETS[options.target].write
-        write(source, folder, options)
-        write_card(source, folder / "README.md", out.name, written, steps)
-    return Exported(out, source, steps)
+        drift = write(source, folder, options) or drift
+        write_card(source, folder / "README.md", out.name, written, steps, drift)
+    return Exported(out, source, steps, drift)
 
 
 def format_of(out: Path, options: ExportOptions) -> str:
@@ -107,7 +111,14 @@ def format_of(out: Path, options: ExportOptions) -> str:
 
 
 def check_options(kind: str, options: ExportOptions) -> None:
-    """Raise UserError for an option that the format does not take."""
+    """Raise UserError for an option that the format or the system does not take."""
+    if options.target is not None:
+        for name in TAKES:
+            if getattr(options, name) and name not in TARGETS[options.target].takes:
+                option = f"--{name.replace('_', '-')}"
+                what = f"does not apply to --for {options.target}"
+                raise UserError(option, what, "Leave it out.")
+        return
     for name, formats in TAKES.items():
         if getattr(options, name) and kind not in formats:
             option = f"--{name.replace('_', '-')}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from paraclip.exporting.clip_shape import clip_text
 from paraclip.exporting.clip_tokenizer import END_ID, clip_tokenizer_files
 from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.drift import Drift
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.source import Source
 from paraclip.exporting.targets.system import Steps, System, check_activation, check_base
@@ -33,14 +34,16 @@ def check(source: Source) -> None:
     clip_text(source.model, "fastembed")
 
 
-def write(source: Source, folder: Path, options: ExportOptions) -> None:
+def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     """The graph, the tokenizer's three files and config.json."""
-    write_text_graph(source.model, folder / "model.onnx", INTERFACE, options.opset, options.int8)
+    path = folder / "model.onnx"
+    found = write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
     files = clip_tokenizer_files(source.model.architecture.context_length)
     for name in FILES:
         write_text(folder / name, files[name])
     config = {"model_type": "clip_text_model", "pad_token_id": END_ID}
     write_text(folder / "config.json", json.dumps(config, indent=1))
+    return found
 
 
 def steps(source: Source, folder: Path) -> Steps:
@@ -54,4 +57,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-FASTEMBED = System(check, write, steps)
+FASTEMBED = System(check, write, steps, takes=("int8",))

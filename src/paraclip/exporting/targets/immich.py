@@ -21,6 +21,7 @@ from paraclip.errors import UserError, nearest
 from paraclip.exporting.clip_shape import no_clip_text
 from paraclip.exporting.clip_tokenizer import clip_tokenizer_files
 from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.drift import Drift
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.source import Source
 from paraclip.exporting.targets.system import Steps, System
@@ -119,15 +120,17 @@ def check(source: Source) -> None:
     folder_name(source)
 
 
-def write(source: Source, folder: Path, options: ExportOptions) -> None:
+def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     """`clip/NAME/textual` with the graph, and CLIP's tokenizer where that is the model's."""
     textual = folder / "clip" / folder_name(source) / "textual"
     textual.mkdir(parents=True)
-    write_text_graph(source.model, textual / "model.onnx", INTERFACE, options.opset, options.int8)
+    path = textual / "model.onnx"
+    found = write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
     if no_clip_text(source.model) is None:
         files = clip_tokenizer_files(source.model.architecture.context_length)
         for name in FILES:
             write_text(textual / name, files[name])
+    return found
 
 
 def steps(source: Source, folder: Path) -> Steps:
@@ -146,4 +149,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-IMMICH = System(check, write, steps)
+IMMICH = System(check, write, steps, takes=("int8",))

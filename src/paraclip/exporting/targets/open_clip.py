@@ -75,6 +75,6 @@ def lancedb_steps(source: Source, folder: Path) -> Steps:
     )
 
 
-OPEN_CLIP = System(check_open_clip, write_folder, open_clip_steps)
-CLIP_RETRIEVAL = System(check_named, write_weights, clip_retrieval_steps)
-LANCEDB = System(check_named, write_weights, lancedb_steps)
+OPEN_CLIP = System(check_open_clip, write_folder, open_clip_steps, takes=("half",))
+CLIP_RETRIEVAL = System(check_named, write_weights, clip_retrieval_steps, takes=("half",))
+LANCEDB = System(check_named, write_weights, lancedb_steps, takes=("half",))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from paraclip.exporting.clip_shape import clip_text
 from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.drift import Drift
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.source import Source
 from paraclip.exporting.targets.system import Steps, System, check_activation, check_base
@@ -28,11 +29,11 @@ def check(source: Source) -> None:
     clip_text(source.model, "rclip")
 
 
-def write(source: Source, folder: Path, options: ExportOptions) -> None:
+def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     """`ViT-B-32-256-datacomp_s34b_b86k/textual.onnx`."""
     path = folder / FOLDER / FILE
     path.parent.mkdir()
-    write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
+    return write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
 
 
 def steps(source: Source, folder: Path) -> Steps:
@@ -46,4 +47,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-RCLIP = System(check, write, steps)
+RCLIP = System(check, write, steps, takes=("int8",))

@@ -8,6 +8,7 @@ import open_clip
 
 from paraclip.errors import UserError
 from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.drift import Drift
 from paraclip.exporting.source import Source
 from paraclip.models.published import QUICK
 
@@ -20,13 +21,16 @@ class System:
 
     Args:
         check: raises UserError if the system does not use the model's base, or cannot load it.
-        write: writes the layout that the system loads into an empty folder.
+        write: writes the layout that the system loads into an empty folder, and returns how far
+            8-bit vectors are from float ones if it wrote any.
         steps: where to put it, which cache to clear, how to go back; the folder's path is given.
+        takes: options of the export that apply to it.
     """
 
     check: Callable[[Source], None]
-    write: Callable[[Source, Path, ExportOptions], None]
+    write: Callable[[Source, Path, ExportOptions], Drift | None]
     steps: Callable[[Source, Path], Steps]
+    takes: tuple[str, ...] = ()
 
 
 def check_base(source: Source, system: str, architecture: str, tag: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from paraclip.exporting.clip_shape import clip_text
 from paraclip.exporting.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
 from paraclip.exporting.config import ExportOptions
+from paraclip.exporting.drift import Drift
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.source import Source
 from paraclip.exporting.targets.system import Steps, System
@@ -29,14 +30,15 @@ def check(source: Source) -> None:
     clip_text(source.model, "transformers.js")
 
 
-def write(source: Source, folder: Path, options: ExportOptions) -> None:
+def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     """The graph, with `int8` both graphs, the tokenizer and config.json."""
     towers = folder / "onnx"
     towers.mkdir()
     write_text_graph(source.model, towers / "text_model.onnx", INTERFACE, options.opset)
+    found = None
     if options.int8:
         path = towers / "text_model_quantized.onnx"
-        write_text_graph(source.model, path, INTERFACE, options.opset, int8=True)
+        found = write_text_graph(source.model, path, INTERFACE, options.opset, int8=True)
     architecture = source.model.architecture
     for name, content in clip_tokenizer_files(architecture.context_length).items():
         write_text(folder / name, content)
@@ -49,6 +51,7 @@ def write(source: Source, folder: Path, options: ExportOptions) -> None:
         "eos_token_id": END_ID,
     }
     write_text(folder / "config.json", json.dumps(config, indent=1))
+    return found
 
 
 def steps(source: Source, folder: Path) -> Steps:
@@ -63,4 +66,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-TRANSFORMERS_JS = System(check, write, steps)
+TRANSFORMERS_JS = System(check, write, steps, takes=("int8",))

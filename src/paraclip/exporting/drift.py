@@ -1,0 +1,111 @@
+"""How far the vectors of shortened weights are from the float ones, and where that is too far.
+
+Towers differ. In a tower whose attention is sharp (large logits, a softmax near one and nought) a
+rounding error in the queries and keys of the first block moves the attention to other words, and
+the blocks above it make that larger. Nothing but a measurement on the model itself shows it.
+"""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from paraclip.errors import UserError
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import encode_texts
+from paraclip.starter import QUERIES
+
+LEAST_INT8 = 0.99
+LEAST_HALF = 0.999
+QUERY_PAIRS = 30
+AWKWARD = ("", "a", "two dogs " * 60, "A YOUNG Child's café", "日本の猫 🐈", "3 red cars; 2 blue")
+AT_ONCE = 16
+
+Vectors = NDArray[np.float32]
+Embed = Callable[[str], Vectors]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Cosines of shortened vectors with the float ones, over the texts of `probes`.
+
+    Args:
+        weights: `int8` or `float16`.
+        lowest: of any text.
+        mean: over all texts.
+        texts: how many.
+        kept: parts of the tower whose weights stay float.
+    """
+
+    weights: str
+    lowest: float
+    mean: float
+    texts: int
+    kept: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """In a sentence."""
+        kept = f"; {' and '.join(self.kept)} in float" if self.kept else ""
+        return (
+            f"Vectors of {self.weights} weights against float: cosine {self.lowest:.4f} at the"
+            f" lowest and {self.mean:.4f} on average of {self.texts} texts{kept}."
+        )
+
+
+@cache
+def probes() -> tuple[str, ...]:
+    """Texts to measure with: held-out queries of the starter set, then awkward ones."""
+    lines = QUERIES.read_text(encoding="utf-8").splitlines()[:QUERY_PAIRS]
+    rows = [json.loads(line) for line in lines]
+    return (*(row[key] for row in rows for key in ("query", "rewording")), *AWKWARD)
+
+
+def drift(weights: str, shortened: Vectors, floats: Vectors, kept: tuple[str, ...] = ()) -> Drift:
+    """The drift of vectors [texts, width] from float ones."""
+    cosines = (unit(shortened) * unit(floats)).sum(axis=1)
+    # A vector of nought or NaN has no direction, and NaN would pass a comparison.
+    cosines = np.where(np.isfinite(cosines), cosines, -1)
+    lowest, mean = float(cosines.min()), float(cosines.mean())
+    return Drift(weights, round(lowest, 6), round(mean, 6), len(cosines), kept)
+
+
+def unit(vectors: Vectors) -> NDArray[np.float64]:
+    """Vectors of unit length."""
+    found = np.asarray(vectors, np.float64)
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        return np.asarray(found / lengths, np.float64)
+
+
+def check_half(model: DualEncoder) -> Drift:
+    """The drift of a model's text vectors with weights of 16 bits, computed in float.
+
+    Raises:
+        UserError: a weight exceeds 16-bit floats, or the vectors are too far from the float ones.
+    """
+    half = deepcopy(model)
+    with torch.no_grad():
+        for name, value in half.text_tower.named_parameters():
+            value.copy_(value.half().float())
+            if not bool(torch.isfinite(value).all()):
+                what = f"weights of {name} exceed the range of 16-bit floats"
+                raise UserError("--half", what, "Leave --half out.")
+    found = drift("float16", vectors_of(half), vectors_of(model))
+    if found.lowest < LEAST_HALF:
+        what = (
+            f"changes vectors of this model to a cosine of {found.lowest:.4f} with the float ones,"
+            f" and {LEAST_HALF} is the least"
+        )
+        raise UserError("--half", what, "Leave --half out.")
+    return found
+
+
+def vectors_of(model: DualEncoder) -> Vectors:
+    """A model's vectors of the probes."""
+    vectors: Vectors = encode_texts(model, list(probes()), AT_ONCE).numpy()
+    return vectors
