@@ -1,5 +1,7 @@
 """What is printed can be printed: no control sequence, no half letter, on one line."""
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,3 +29,8 @@ def test_problems_are_listed_without_control_sequences() -> None:
     problems = Problems()
     problems.add(HOSTILE, "\x1b[2J")
     assert r"\x1b]0;title\x07\x9b31m\u202egpj.exe\udcff: \x1b[2J" in problems.summary()
+
+
+def test_a_user_error_travels_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(UserError("a.csv:3", "is empty", "Fill it.")))  # noqa: S301
+    assert (error.where, error.what, error.hint) == ("a.csv:3", "is empty", "Fill it.")

@@ -41,6 +41,10 @@ class UserError(Exception):
         line = f"{self.where}: {what}. {hint}"
         super().__init__(printable(" ".join(line.split())))
 
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
+        """Travel between processes; an exception's own way would keep only the line."""
+        return UserError, (self.where, self.what, self.hint)
+
 
 def nearest(name: str, known: list[str]) -> str:
     """Return a hint that suggests known names similar to an unknown one."""

@@ -28,8 +28,9 @@ def judge_sheet(sheet: Mapping[str, Pair], model: str, base_url: str | None) -> 
     Raises:
         UserError: the server refuses, or no pair got a mark.
     """
+    servers = (base_url,) if base_url is not None else ()
     config = GenerateConfig(
-        "sheet", Path("."), backend="openai", model=model, base_url=base_url, temperature=0.0,
+        "sheet", Path("."), backend="openai", model=model, base_url=servers, temperature=0.0,
         top_p=1.0, max_tokens=16,
     )  # fmt: skip
     marks = asyncio.run(marked(OpenAIBackend(config), sheet))

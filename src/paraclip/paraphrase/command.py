@@ -4,6 +4,7 @@ from collections import Counter
 
 from paraclip.errors import printable
 from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
+from paraclip.paraphrase.distributed.places import shown_path
 from paraclip.paraphrase.estimate import Estimate
 from paraclip.paraphrase.money import dollars
 from paraclip.paraphrase.negatives import NEGATIVE_KINDS, write_negatives
@@ -24,7 +25,8 @@ def generate_command(config: GenerateConfig) -> Summary | Estimate:
     generation = generate_from_source(config)
     summary, problems = generation.summary, generation.problems
     print(summary.table())
-    print(printable(f"{summary.kept:,} triples in {generation.triples}"))
+    shown = shown_path(generation.triples)
+    print(printable(f"{summary.kept:,} triples in {shown}"))
     print(cost_line(summary))
     if summary.stopped:
         print(

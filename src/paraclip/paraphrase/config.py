@@ -80,10 +80,10 @@ class GenerateConfig(Checked):
     model: str | None = None
     """Name of the server's model. Default: the variable PARACLIP_MODEL."""
 
-    base_url: str | None = None
-    """URL of the server, for example http://localhost:8000/v1. Default: the variable
-    OPENAI_BASE_URL, else OpenAI's server. The key is read from OPENAI_API_KEY; local servers need
-    none."""
+    base_url: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """URL of the server, for example http://localhost:8000/v1. Repeat it for several servers of the
+    same model: each question goes to the least busy one. Default: the variable OPENAI_BASE_URL,
+    else OpenAI's server. The key is read from OPENAI_API_KEY; local servers need none."""
 
     style: Literal["auto", "paper", "few-shot", "short"] = "auto"
     """Style of the prompts. paper: only instructions, for strong models. few-shot: the same with
@@ -109,7 +109,7 @@ class GenerateConfig(Checked):
     max_tokens: Annotated[int, Ge(1), Le(4096)] = 64
     """Maximum number of tokens of an answer. Answers that reach this limit are rejected."""
 
-    concurrency: Annotated[int, Ge(1), Le(1000)] | None = None
+    concurrency: Annotated[int, Ge(1), Le(100_000)] | None = None
     """Maximum number of concurrent questions. Rate limits, status 503 and time-outs halve the
     current number; answers increase it again. Default: 16."""
 
@@ -191,6 +191,24 @@ class GenerateConfig(Checked):
     fresh: bool = False
     """Delete the answers in the output folder and start from scratch."""
 
+    engine: Literal["asyncio", "ray"] = "asyncio"
+    """asyncio: one process asks. ray: several processes ask, on one machine or on the Ray cluster
+    that RAY_ADDRESS names; --out may be the URL of an object store. Needs --backend openai."""
+
+    workers: Annotated[int, Ge(1), Le(10_000)] = 2
+    """Number of asking processes with --engine ray. --concurrency and the rates are divided evenly
+    among them; the default of --concurrency is 16 for each."""
+
+    block_rows: Annotated[int, Ge(1), Le(4096)] = 512
+    """Captions that one process of --engine ray takes at a time, and that are committed together.
+    256 to 1,024 suit most servers."""
+
+    def __post_init__(self) -> None:
+        one: object = self.base_url  # Python code may name one server as a text
+        if one is None or isinstance(one, str):
+            object.__setattr__(self, "base_url", () if one is None else (one,))
+        super().__post_init__()
+
     @property
     def builtin(self) -> bool:
         """Whether the backend is the built-in model."""
@@ -224,7 +242,7 @@ class GenerateConfig(Checked):
     @property
     def most_in_flight(self) -> int:
         """Questions in progress at once, at most."""
-        return self.concurrency or 16
+        return self.concurrency or 16 * (self.workers if self.engine == "ray" else 1)
 
     @property
     def drawn(self) -> int:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -144,6 +144,28 @@ class AnswerLog:
         entry["answers"] = [[answer.text, answer.cut] for answer in answers]
         tokens = [sum(part) for part in zip(*(answer.tokens for answer in answers), strict=True)]
         self._append(entry | ({"tokens": tokens} if any(tokens) else {}))
+
+    def entries(self) -> Iterator[bytes]:
+        """The lines of all whole entries."""
+        self._file.seek(0)
+        self._file.readline()
+        yield from (line for line in self._file if entry_of(line) is not None)
+
+    def absorb(self, other: "AnswerLog") -> None:
+        """Add the entries of another log that an earlier run did not put here.
+
+        `find` knows them once the log is opened again.
+        """
+        with disk_errors(self.path):
+            for line in other.entries():
+                entry = entry_of(line) or {}
+                if lookup(self._keys, self._offsets, int(entry["key"], 16)) is None:
+                    self._file.write(line)
+                    self.tokens = [
+                        one + more for one, more in zip(self.tokens, tokens_in(entry), strict=True)
+                    ]
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def _append(self, entry: dict[str, Any]) -> None:
         with disk_errors(self.path):

@@ -25,6 +25,7 @@ from paraclip.paraphrase.batch.files import Exchange, generate_by_files
 from paraclip.paraphrase.batch.rounds import generate_in_batches
 from paraclip.paraphrase.card import card_of
 from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
+from paraclip.paraphrase.distributed.places import FOLDED
 from paraclip.paraphrase.diversity import diversity_of
 from paraclip.paraphrase.estimate import Estimate, estimate, meter_of
 from paraclip.paraphrase.filters.duplicates import NearDuplicates
@@ -98,6 +99,11 @@ def generate_from_source(
     if backend is None:
         check_backend(config.backend)
     check_generate_options(config)
+    if config.engine == "ray":
+        from paraclip.paraphrase.distributed.run import generate_with_ray
+
+        _, summary, problems = generate_with_ray(config, judge)
+        return Generation(Path(config.out) / TRIPLES, summary, problems)
     out = Path(config.out)
     refuse_inputs(find_files(config.source), out)
     total, broken = count_captions(config)
@@ -112,8 +118,14 @@ def generate_from_source(
         problems.write(out / PROBLEMS)
     triples = out / TRIPLES
     if config.jsonl:
-        write_triples(out / JSONL, pq.read_table(triples), read_provenance(triples))
+        write_paper_layout(out)
     return Generation(triples, summary, problems, exchange)
+
+
+def write_paper_layout(out: Path) -> None:
+    """Write the triples of an output folder as JSON lines too."""
+    triples = out / TRIPLES
+    write_triples(out / JSONL, pq.read_table(triples), read_provenance(triples))
 
 
 def estimate_from_source(config: GenerateConfig) -> Estimate:
@@ -152,7 +164,10 @@ def source_captions(config: GenerateConfig, problems: Problems) -> Iterator[Capt
 
 
 def check_generate_options(config: GenerateConfig) -> None:
-    """Raise UserError for too many candidates of the built-in model, or for an unknown filter."""
+    """Raise UserError for options that do not go together, and for an unknown filter."""
+    if FOLDED.fullmatch(str(config.out)) and (config.engine != "ray" or config.dry_run):
+        hint = "Name a folder; --engine ray writes to object stores, except with --dry-run."
+        raise UserError("--out", "is a URL", hint)
     if config.builtin and config.drawn > BUILTIN_SLOTS:
         what = f"{config.drawn} is out of range"
         raise UserError("--candidates", what, f"Give 1 to {BUILTIN_SLOTS}.")

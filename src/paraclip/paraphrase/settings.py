@@ -33,6 +33,6 @@ def settings_of(config: GenerateConfig) -> dict[str, Any]:
         "out": str(config.out),
         "to_file": config.to_file and str(config.to_file),
         "from_file": config.from_file and str(config.from_file),
-        "base_url": config.base_url and without_secrets(config.base_url),
+        "base_url": ", ".join(map(without_secrets, config.base_url)) or None,
         "filter_limits": asdict(config.filter_limits),
     }

@@ -96,5 +96,9 @@ def make_backend(config: GenerateConfig) -> Backend:
         UserError: there is no such backend, or an option of it is missing.
     """
     check_backend(config.backend)
+    if len(config.base_url) > 1:
+        from paraclip.paraphrase.backends.several import SeveralServers
+
+        return SeveralServers(config)
     module, _, name = BACKENDS[config.backend].partition(":")
     return cast(Backend, getattr(importlib.import_module(module), name)(config))

@@ -289,14 +289,14 @@ def tokens_used(response: Any) -> tuple[int, int]:
 
 
 def address_of(config: GenerateConfig) -> str:
-    """The server's address: the option, OPENAI_BASE_URL unless empty, or OpenAI's own.
+    """The server's address: the first option, OPENAI_BASE_URL unless empty, or OpenAI's own.
 
     Raises:
         UserError: it is not an address.
     """
-    if config.base_url is not None:
-        check_address("--base-url", config.base_url)
-        return config.base_url
+    if config.base_url:
+        check_address("--base-url", config.base_url[0])
+        return config.base_url[0]
     address = os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
     check_address("OPENAI_BASE_URL", address)
     return address

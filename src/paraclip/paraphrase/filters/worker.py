@@ -86,7 +86,9 @@ async def started() -> asyncio.subprocess.Process:
 
 
 @asynccontextmanager
-async def judging(limits: Limits, judge: Judge | None, apart: bool) -> AsyncIterator[JudgingDesks]:
+async def judging(
+    limits: Limits, judge: Judge | None, apart: bool, processes: int | None = None
+) -> AsyncIterator[JudgingDesks]:
     """Desks for a run, closed with the block.
 
     Args:
@@ -94,12 +96,14 @@ async def judging(limits: Limits, judge: Judge | None, apart: bool) -> AsyncIter
         judge: overrides the limits, and judges in this process.
         apart: judge in processes of their own. Filters that were registered from outside are
             known to this process only, which then judges.
+        processes: number of these processes; by default as many as suit the machine.
     """
     if judge is not None or not apart or tuple(FILTERS.items()) != SHIPPED:
         yield JudgingDesks([JudgingDesk(in_thread(judge or Judge(limits)))])
         return
     async with AsyncExitStack() as stack:
-        workers = [WorkerProcess(limits) for _ in range(workers_of(os.cpu_count() or 1))]
+        count = processes or workers_of(os.cpu_count() or 1)
+        workers = [WorkerProcess(limits) for _ in range(count)]
         for worker in workers:
             stack.push_async_callback(worker.close)
         yield JudgingDesks([JudgingDesk(worker.judge) for worker in workers])

@@ -1,0 +1,79 @@
+"""The Ray cluster of a run: connect or start one, and refuse one that is too small."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from paraclip.errors import UserError
+
+SPARE_CPUS = 2  # one for tasks that read and write, one for the filter of a resumed run
+OBJECT_STORE = 256 << 20  # bytes, of a cluster that is started here; blocks are small
+
+
+@contextmanager
+def cluster(workers: int) -> Iterator[Any]:
+    """The package `ray`, connected while the block runs.
+
+    RAY_ADDRESS names a cluster. Without it a local one is started, and stopped with the block. A
+    cluster that the program is connected to already is used and left as it is.
+
+    Args:
+        workers: actors that the run needs.
+
+    Raises:
+        UserError: Ray is not installed, no cluster answers, or it has too few logical CPUs.
+    """
+    ray = imported()
+    connected = ray.is_initialized()
+    if not connected:
+        connect(ray, workers)
+    try:
+        check_cpus(ray.cluster_resources().get("CPU", 0.0), workers)
+        yield ray
+    finally:
+        if not connected:
+            ray.shutdown()
+
+
+def imported() -> Any:
+    """The package, with its reports to its makers switched off before it is imported."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        import ray.data
+    except ImportError as error:
+        hint = "Run pip install 'paraclip[ray]'."
+        raise UserError("--engine ray", "the package ray is not installed", hint) from error
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # `watch` and errors say it shorter
+    return ray
+
+
+def connect(ray: Any, workers: int) -> None:
+    """Connect to the cluster of RAY_ADDRESS, or start a local one."""
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
+    if not os.environ.get("RAY_ADDRESS"):
+        # Logical CPUs: askers wait for servers most of the time.
+        options |= {
+            "address": "local", "num_cpus": max(os.cpu_count() or 1, workers + SPARE_CPUS),
+            "object_store_memory": OBJECT_STORE, "include_dashboard": False,
+        }  # fmt: skip
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        hint = "Start it with `ray start --head`, or unset RAY_ADDRESS."
+        raise UserError("RAY_ADDRESS", f"no cluster answers ({error})", hint) from error
+
+
+def check_cpus(cpus: float, workers: int) -> None:
+    """Refuse a cluster on which the run would wait for ever, as Ray does not.
+
+    Every actor holds one logical CPU. A resumed run has one more actor, which filters what is done,
+    and without a further CPU no task could read or write.
+    """
+    needed = workers + SPARE_CPUS
+    if cpus < needed:
+        what = f"{workers} workers need {needed} logical CPUs and the cluster has {cpus:g}"
+        most = int(cpus) - SPARE_CPUS
+        hint = "Add machines" if most < 1 else f"Give --workers {most}, or add machines"
+        raise UserError("--workers", what, f"{hint}; `ray start --num-cpus` may name more.")

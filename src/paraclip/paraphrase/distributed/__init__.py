@@ -1,0 +1,1 @@
+"""`paraclip generate --engine ray`: Ray Data distributes the captions, the usual client asks."""

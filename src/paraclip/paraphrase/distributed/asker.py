@@ -1,0 +1,137 @@
+"""The class that Ray Data runs in each actor: blocks of captions in, outcomes out."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from paraclip.data.captions import Caption
+from paraclip.errors import UserError
+from paraclip.files import cache_folder
+from paraclip.paraphrase.backends import Backend, make_backend
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.distributed.logs import BlockLog, EarlierAnswers
+from paraclip.paraphrase.distributed.outcomes import KEY, OUTCOME, caption_of, outcome_row
+from paraclip.paraphrase.distributed.places import ERROR, Place
+from paraclip.paraphrase.filters.desk import JudgingDesks
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.filters.worker import judging
+from paraclip.paraphrase.money import Meter
+from paraclip.paraphrase.settings import answer_settings
+from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an asker needs, on any machine.
+
+    Args:
+        place: of the run.
+        config: with the share of one asker, its model and servers named.
+        key: of the servers; never shown.
+        answers: folder for the logs of blocks, reachable from all machines; None keeps them on the
+            asker's own, until the block is handed over.
+        earlier: log of earlier answers, or None.
+        judge: overrides the config's filter limits.
+    """
+
+    place: Place
+    config: GenerateConfig
+    key: str = field(repr=False)
+    answers: Path | None = None
+    earlier: Path | None = None
+    judge: Judge | None = None
+
+
+class Asker:
+    """Takes blocks of captions through both steps; one event loop serves several blocks.
+
+    Args:
+        task: the same for all askers of a run.
+    """
+
+    def __init__(self, task: Task) -> None:
+        if task.key:
+            os.environ["OPENAI_API_KEY"] = task.key
+        self.task = task
+        self._ready: asyncio.Task[tuple[Backend, JudgingDesks]] | None = None
+        self._open = AsyncExitStack()  # until the actor's process ends
+        self._earlier: EarlierAnswers | None = None
+
+    async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
+        """The outcomes of a block (CAPTION), in order (OUTCOME); Ray wants a generator.
+
+        Raises:
+            UserError: no question can succeed; the run ends and may be resumed. It is left in
+            error.json: of an exception, Ray passes only the text on.
+        """
+        try:
+            outcomes = await self._outcomes(block)
+        except UserError as error:
+            facts = {"where": error.where, "what": error.what, "hint": error.hint}
+        else:
+            yield outcomes
+            return
+        self.task.place.write_json(ERROR, facts)
+        raise UserError(**facts)  # without the first one's traceback, where a server may say a key
+
+    async def _outcomes(self, block: pa.Table) -> pa.Table:
+        if self._ready is None:
+            self._ready = asyncio.create_task(self._start())
+        backend, desks = await asyncio.shield(self._ready)
+        log = self._log(block, answer_settings(self.task.config, backend))
+        meter = Meter()
+        try:
+            work = Paraphraser(self.task.config, backend, log, desks, meter)
+            rows = await outcome_rows(work, block)
+        finally:
+            log.close()
+        if rows:
+            rows[0] |= {"prompt_tokens": meter.tokens[0], "answer_tokens": meter.tokens[1]}
+        if self.task.answers is None:
+            log.path.unlink(missing_ok=True)
+        return pa.Table.from_pylist(rows, schema=OUTCOME)
+
+    async def _start(self) -> tuple[Backend, JudgingDesks]:
+        config = self.task.config
+        backend = make_backend(config)
+        await backend.start()
+        if self.task.earlier is not None:
+            self._earlier = EarlierAnswers(self.task.earlier, answer_settings(config, backend))
+        judges = judging(config.filter_limits, self.task.judge, apart=True, processes=1)
+        return backend, await self._open.enter_async_context(judges)
+
+    def _log(self, block: pa.Table, settings: dict[str, Any]) -> BlockLog:
+        """The log of a block, by its content: if a worker dies, another one finds its answers."""
+        name = sha256(repr(block[KEY].to_pylist()).encode()).hexdigest()[:16]
+        folder = self.task.answers or cache_folder() / "ray"
+        return BlockLog(folder / f"{name}.jsonl", settings, self._earlier)
+
+
+async def outcome_rows(work: Paraphraser, block: pa.Table) -> list[dict[str, Any]]:
+    """Rows of OUTCOME for the captions of a block."""
+    rows = block.to_pylist()
+    tasks = [asyncio.create_task(outcome_of_one(work, caption_of(row))) for row in rows]
+    try:
+        outcomes = await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    pairs = zip(rows, outcomes, strict=True)
+    return [outcome_row(row[KEY], outcome) for row, outcome in pairs]
+
+
+async def outcome_of_one(work: Paraphraser, caption: Caption) -> Outcome:
+    """The outcome of a caption; an unforeseen exception fails this caption, not the job."""
+    try:
+        return await work.outcome(caption)
+    except UserError:
+        raise
+    except Exception as error:
+        return Failed(caption, 0, f"{type(error).__name__}: {error}"[:300])

@@ -1,0 +1,219 @@
+"""The whole distributed run: captions to Parquet, Ray Data over them, then the usual files."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paraclip.cluster import cluster
+from paraclip.data.problems import Problems
+from paraclip.data.reading import find_files
+from paraclip.errors import UserError
+from paraclip.paraphrase.backends import make_backend
+from paraclip.paraphrase.backends.openai_server import address_of
+from paraclip.paraphrase.backends.several import share_of
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.distributed.asker import Task
+from paraclip.paraphrase.distributed.collect import (
+    committed_keys,
+    failed_keys,
+    outcomes_in_order,
+    tokens_of_blocks,
+    write_captions,
+)
+from paraclip.paraphrase.distributed.logs import absorb_blocks, earlier_answers, logs_of
+from paraclip.paraphrase.distributed.pipeline import ask
+from paraclip.paraphrase.distributed.places import (
+    CHECKPOINT,
+    OUTCOMES,
+    SETTINGS,
+    Place,
+    place_of,
+)
+from paraclip.paraphrase.distributed.watch import committed_shown
+from paraclip.paraphrase.diversity import diversity_of
+from paraclip.paraphrase.estimate import meter_of
+from paraclip.paraphrase.filters.duplicates import NearDuplicates
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.money import Meter
+from paraclip.paraphrase.outputs import (
+    PROBLEMS,
+    Summary,
+    optional_files,
+    refuse_foreign,
+    refuse_inputs,
+    summary_of,
+)
+from paraclip.paraphrase.panel import Panel
+from paraclip.paraphrase.run import (
+    source_captions,
+    write_outcomes,
+    write_paper_layout,
+    write_summary,
+)
+from paraclip.paraphrase.settings import answer_settings, settings_of
+from paraclip.paraphrase.steps import Outcome
+from paraclip.provenance import provenance
+
+
+def generate_with_ray(
+    config: GenerateConfig, judge: Judge | None = None
+) -> tuple[Place, Summary, Problems]:
+    """Read the captions that the config names, ask on a Ray cluster, and write every output file.
+
+    The same command resumes. What Ray committed is not asked again; on disk, neither is any
+    question that was answered: the logs of blocks become part of answers.jsonl.
+
+    Args:
+        config: with `--engine ray`.
+        judge: overrides the config's filter limits.
+
+    Returns:
+        The output folder, what became of every caption, and the broken rows of the source.
+
+    Raises:
+        UserError: an option does not go with Ray, the cluster is too small, no question can
+            succeed, or what `generate_from_source` raises.
+    """
+    check_ray_options(config)
+    place, problems = place_of(config.out), Problems(config.max_broken)
+    if place.local:
+        refuse_inputs(find_files(config.source), place.local)
+        refuse_foreign(place.local)
+    backend = make_backend(config)
+    meter = meter_of(config, backend)
+    with earlier_answers(place, config, backend) as log:
+        keys = prepared(config, place, problems, answer_settings(config, backend))
+        if place.local:
+            refuse_foreign(place.local, problems.count > 0, config.jsonl)
+        done = int(np.isin(keys, committed_keys(place)).sum())
+        if done < len(keys):
+            task = Task(place, task_config(config), api_key(), *logs_of(place, log), judge)
+            with cluster(config.workers) as ray, committed_shown(place, len(keys), done):
+                ask(ray, config, place, task)
+        if log is not None:
+            absorb_blocks(place, log, answer_settings(config, backend))
+        meter.tokens = list(log.tokens) if log is not None else tokens_of_blocks(place)
+        summary = Summary(
+            generator=backend.generator, reused_answers=len(log) if log is not None else 0,
+            broken=problems.count,
+        )  # fmt: skip
+        write_outputs(config, place, outcomes_in_order(place, keys), summary, meter, problems)
+    asyncio.run(backend.close())
+    return place, summary, problems
+
+
+def check_ray_options(config: GenerateConfig) -> None:
+    """Refuse options that need one process to see all answers."""
+    if config.backend != "openai":
+        hint = "Give --backend openai and --base-url of one or more servers."
+        raise UserError("--engine ray", f"does not go with --backend {config.backend}", hint)
+    if config.batch_api or config.by_files:
+        hint = "Leave out --engine ray: batches are not asked one by one."
+        raise UserError("--engine ray", "does not go with batches and files", hint)
+    for name in ("max_cost", "max_rows"):
+        if getattr(config, name) is not None:
+            hint = "Bound the run with --first; --dry-run estimates its cost."
+            raise UserError(f"--{name.replace('_', '-')}", "does not go with --engine ray", hint)
+
+
+def prepared(
+    config: GenerateConfig, place: Place, problems: Problems, settings: dict[str, Any]
+) -> np.ndarray:
+    """Write the captions; returns their keys. Outcomes under other filters are made again.
+
+    Raises:
+        UserError: the source is broken, or a run without a log of answers has other settings.
+    """
+    limits = asdict(config.filter_limits) | {"skipped": sorted(config.filter_limits.skipped)}
+    current = {
+        "answers": settings,
+        "filters": limits,
+        "asks": config.most_asks,
+    }
+    known = place.read_json(SETTINGS)
+    if known not in (None, current) and place.local is None and not config.fresh:
+        hint = "Name another output folder, or start from scratch with --fresh."
+        raise UserError(place.address, "was written with other settings", hint)
+    if known != current or config.fresh:
+        for part in (OUTCOMES, CHECKPOINT):
+            place.clear(part)
+        place.write_json(SETTINGS, current)
+    keys = write_captions(source_captions(config, problems), place, failed_keys(place))
+    problems.check(len(keys) + problems.count)
+    return keys
+
+
+def task_config(config: GenerateConfig) -> GenerateConfig:
+    """The config of one asker, which other machines understand without this one's environment."""
+    return replace(
+        share_of(config, config.workers),
+        base_url=config.base_url or (address_of(config),),
+        model=config.model or os.environ.get("PARACLIP_MODEL"),
+        engine="asyncio",
+        workers=1,
+    )
+
+
+def api_key() -> str:
+    """The key of the servers. It travels in the arguments of actors, not in Ray's `runtime_env`,
+    which its logs and dashboard show."""
+    return os.environ.get("OPENAI_API_KEY", "").strip()
+
+
+def write_outputs(
+    config: GenerateConfig,
+    place: Place,
+    outcomes: Iterator[Outcome],
+    summary: Summary,
+    meter: Meter,
+    problems: Problems,
+) -> None:
+    """Write the files of every run; in an object store they are made on disk and copied."""
+    if place.local:
+        write_files(config, place.local, outcomes, summary, meter, problems)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(config, Path(folder), outcomes, summary, meter, problems)
+        place.take(Path(folder))
+
+
+def write_files(
+    config: GenerateConfig,
+    out: Path,
+    outcomes: Iterator[Outcome],
+    summary: Summary,
+    meter: Meter,
+    problems: Problems,
+) -> None:
+    """Triples, rejected and failed captions, counts, card and broken rows."""
+
+    async def each() -> AsyncGenerator[Outcome, None]:
+        for outcome in outcomes:
+            yield outcome
+
+    async def write() -> None:
+        duplicates = NearDuplicates() if config.drop_near_duplicates else None
+        with Panel(summary, meter, None) as panel:
+            await write_outcomes(each(), out, record, panel, duplicates)
+
+    record = provenance(
+        generator=summary.generator, licence=config.terms, settings=settings_of(config)
+    )
+    asyncio.run(write())
+    summary.check()
+    summary.diversity = diversity_of(summary.sample.rows)
+    summary.spent = meter.as_dict()
+    earlier = optional_files(summary_of(out))
+    write_summary(out, summary, config)
+    for name in earlier:
+        (out / name).unlink(missing_ok=True)
+    if problems.count:
+        problems.write(out / PROBLEMS)
+    if config.jsonl:
+        write_paper_layout(out)

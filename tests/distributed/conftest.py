@@ -1,0 +1,35 @@
+"""One small Ray for the tests of this folder that need no process of their own."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_server import FakeServer
+
+import paraclip
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="session")
+def small_ray() -> Iterator[None]:
+    """A local Ray with 4 logical CPUs."""
+    pytest.importorskip("ray.data")
+    import ray
+
+    here = Path(__file__).parent
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    package = Path(paraclip.__file__).parents[1]
+    paths = os.pathsep.join(map(str, [here, here.parent / "paraphrase", package]))
+    environment = {"env_vars": {"PYTHONPATH": paths, "PARACLIP_QUIET": "1"}}
+    ray.init(
+        "local", num_cpus=4, object_store_memory=100 << 20, include_dashboard=False,
+        log_to_driver=False, logging_level="error", runtime_env=environment,
+    )  # fmt: skip
+    yield
+    ray.shutdown()

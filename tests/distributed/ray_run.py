@@ -1,0 +1,30 @@
+"""A distributed run that the test kills: `python ray_run.py URL OUT CAPTIONS`."""
+
+import sys
+from pathlib import Path
+
+from fake_encoder import BagEncoder
+
+from paraclip.paraphrase.config import SMALL, GenerateConfig
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.run import generate_from_source
+
+IN_FLIGHT = 8
+BLOCK = 16
+
+
+def ray_config(url: str | tuple[str, ...], out: Path, captions: str) -> GenerateConfig:
+    """Options of all distributed runs of the tests."""
+    return GenerateConfig(
+        captions, out, backend="openai", base_url=url, model="fake", limits="small", workers=2,
+        engine="ray", block_rows=BLOCK, concurrency=IN_FLIGHT, max_retries=1,
+    )  # fmt: skip
+
+
+def bag_judge() -> Judge:
+    """The small limits without weights."""
+    return Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    generate_from_source(ray_config(sys.argv[1], Path(sys.argv[2]), sys.argv[3]), judge=bag_judge())

@@ -1,0 +1,233 @@
+"""The parts of a distributed run that need no Ray."""
+
+import asyncio
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fake_server import FakeServer, rotate
+from generating import captions, fake_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ray_run import ray_config
+
+from paraclip.cli import parse
+from paraclip.cluster import check_cpus
+from paraclip.data.triples import SCHEMA
+from paraclip.errors import UserError
+from paraclip.paraphrase.backends import make_backend
+from paraclip.paraphrase.backends.several import SeveralServers, share_of
+from paraclip.paraphrase.distributed.collect import (
+    failed_keys,
+    next_key,
+    outcomes_in_order,
+    rows_of,
+    tokens_of_blocks,
+    write_captions,
+)
+from paraclip.paraphrase.distributed.logs import absorb_blocks, is_locked
+from paraclip.paraphrase.distributed.outcomes import OUTCOME, key_of, outcome_of, outcome_row
+from paraclip.paraphrase.distributed.places import Place, place_of, shown_path
+from paraclip.paraphrase.distributed.run import check_ray_options, task_config
+from paraclip.paraphrase.distributed.watch import Counter
+from paraclip.paraphrase.filters.judge import Verdict
+from paraclip.paraphrase.log import AnswerLog
+from paraclip.paraphrase.prompts import make_prompt
+from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
+
+ROWS = list(captions(30))
+
+
+def kept(index: int) -> KeptTriple:
+    row = dict.fromkeys(SCHEMA.names) | {"id": ROWS[index].id, "image_id": "p"}
+    return KeptTriple(row | {"caption": "c", "paraphrase_1": "d", "paraphrase_2": "e"})
+
+
+def wrote(place: Place, name: str, outcomes: dict[int, Outcome], **first: int) -> None:
+    """A file of outcomes by key."""
+    rows: list[dict[str, Any]] = [outcome_row(key, one) for key, one in outcomes.items()]
+    rows[0] |= first
+    path = f"{place.create('outcomes')}/{name}.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=OUTCOME), path)
+
+
+def test_outcomes_survive_the_way_through_parquet() -> None:
+    verdicts = [Verdict("x", "copy", 0.5, 0.25), Verdict("", "empty", math.nan, 0.0)]
+    rejected = Rejected(ROWS[0], 1, "copy", verdicts)
+    rows = [
+        outcome_row(1, kept(0)), outcome_row(2, rejected), outcome_row(3, Failed(ROWS[1], 2, "500"))
+    ]  # fmt: skip
+    back = list(map(outcome_of, pa.Table.from_pylist(rows, schema=OUTCOME).to_pylist()))
+    assert back[0] == kept(0)
+    assert isinstance(back[1], Rejected) and back[1].caption.id == "c0"
+    assert back[1].verdicts[0] == verdicts[0] and math.isnan(back[1].verdicts[1].similarity)
+    assert isinstance(back[2], Failed) and (back[2].step, back[2].problem) == (2, "500")
+
+
+def test_a_key_stands_for_everything_that_is_asked() -> None:
+    one, other = ROWS[0], ROWS[1]
+    keys = {key_of(one, 0), key_of(one, 1), key_of(other, 0)}
+    assert len(keys) == 3 and key_of(one, 0) == key_of(one, 0)
+    assert next_key(one, {key_of(one, 0), key_of(one, 1)}) == key_of(one, 2)
+
+
+@settings(max_examples=15)
+@given(st.lists(st.integers(0, 4), min_size=30, max_size=30), st.randoms())
+def test_outcomes_come_in_the_order_of_the_source(files: list[int], chance: Any) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = place_of(Path(folder))
+        keys = write_captions(ROWS, place, set())
+        for file in set(files):
+            rows = [row for row in range(30) if files[row] == file]
+            chance.shuffle(rows)
+            wrote(place, f"{file}", {int(keys[row]): kept(row) for row in rows})
+        wrote(place, "stale", {7: kept(0)})  # of a caption that was edited
+        wrote(place, "twice", {int(keys[3]): kept(3)})
+        found = [one.row["id"] for one in outcomes_in_order(place, keys)]  # type: ignore[union-attr]
+    assert found == [row.id for row in ROWS]
+
+
+def test_a_lost_row_is_noticed(tmp_path: Path) -> None:
+    place = place_of(tmp_path)
+    keys = write_captions(ROWS[:3], place, set())
+    wrote(place, "a", {int(keys[0]): kept(0), int(keys[2]): kept(2)})
+    with pytest.raises(AssertionError, match="lost"):
+        list(outcomes_in_order(place, keys))
+
+
+def test_failed_captions_get_another_key(tmp_path: Path) -> None:
+    place = place_of(tmp_path)
+    before = write_captions(ROWS[:2], place, set())
+    failure = {int(before[0]): Failed(ROWS[0], 1, "500"), int(before[1]): kept(1)}
+    wrote(place, "a", failure, prompt_tokens=7, answer_tokens=2)
+    after = write_captions(ROWS[:2], place, failed_keys(place))
+    assert after[0] != before[0] and after[1] == before[1]
+    assert tokens_of_blocks(place) == [7, 2]
+    assert rows_of(after).of(np.array([before[0], after[0]])).tolist() == [-1, 0]
+
+
+def test_an_empty_run_has_no_tokens(tmp_path: Path) -> None:
+    place = place_of(tmp_path)
+    keys = write_captions([], place, set())
+    assert tokens_of_blocks(place) == [0, 0] and not list(outcomes_in_order(place, keys))
+
+
+def test_progress_counts_what_is_committed(tmp_path: Path) -> None:
+    place = place_of(tmp_path)
+    counter, folder = Counter(place), place.create("checkpoint")
+    for name in ("a.parquet", "b.pending.parquet"):
+        pq.write_table(pa.table({"key": [1, 2, 3]}), f"{folder}/{name}")
+    assert (counter.new(), counter.new()) == (3, 0)
+
+
+def test_logs_of_blocks_become_one(tmp_path: Path) -> None:
+    place, settings = place_of(tmp_path), {"generator": "fake"}
+    log = AnswerLog(tmp_path / "answers.jsonl", settings)
+    folder = Path(place.create("answers"))
+    block = AnswerLog(folder / "one.jsonl", settings)
+    block.add("0" * 16, "c0", 1, "text", [])
+    assert is_locked(folder / "one.jsonl")
+    block.close()
+    with (folder / "one.jsonl").open("ab") as file:
+        file.write(b'{"id": "c1", "key": "11')  # killed while writing
+    assert absorb_blocks(place, log, settings) == 1 and not list(folder.iterdir())
+    log.close()
+    again = AnswerLog(tmp_path / "answers.jsonl", settings)
+    assert len(again) == 1 and again.find("0" * 16) == []
+    again.close()
+
+
+def test_a_place_is_a_folder_or_a_url(tmp_path: Path) -> None:
+    assert place_of(tmp_path).local == tmp_path
+    url = place_of(Path(f"file://{tmp_path}"))
+    assert url.local is None and url.address == f"file://{tmp_path}" and url.path == str(tmp_path)
+    assert shown_path(Path("s3://bucket/run")) == "s3://bucket/run"
+    with pytest.raises(UserError, match="--out"):
+        place_of(Path("nowhere://bucket/run"))
+
+
+def test_other_engines_refuse_urls(tmp_path: Path) -> None:
+    from paraclip.paraphrase.run import generate_from_source
+
+    config = fake_config("http://localhost:1/v1", Path("s3://bucket/run"))
+    with pytest.raises(UserError, match="is a URL"):
+        generate_from_source(config)
+
+
+@pytest.mark.parametrize(
+    ("changed", "option"),
+    [({"backend": "builtin"}, "--engine ray"), ({"max_rows": 3}, "--max-rows"),
+     ({"max_cost": 3.0, "prices": (1.0, 1.0)}, "--max-cost")],
+)  # fmt: skip
+def test_options_that_do_not_go_with_ray(changed: dict[str, Any], option: str) -> None:
+    config = ray_config("http://localhost:1/v1", Path("out"), "x.csv")
+    with pytest.raises(UserError) as caught:
+        check_ray_options(type(config)(**vars(config) | changed))
+    assert caught.value.where == option
+
+
+def test_too_few_cpus_name_the_most_workers() -> None:
+    check_cpus(4.0, 2)
+    with pytest.raises(UserError, match="Give --workers 6, or add machines"):
+        check_cpus(8.0, 7)
+    with pytest.raises(UserError, match=r"cluster has 2\. Add machines"):
+        check_cpus(2.0, 1)
+
+
+def test_base_url_is_repeatable() -> None:
+    words = ["generate", "x.csv", "--out", "o", "--base-url", "http://a/v1"]
+    assert parse(words).base_url == ("http://a/v1",)
+    assert parse([*words, "--base-url", "http://b/v1"]).base_url == ("http://a/v1", "http://b/v1")
+
+
+def test_workers_share_concurrency_and_rates() -> None:
+    config = ray_config("http://a/v1", Path("out"), "x.csv")
+    config = type(config)(**vars(config) | {"requests_per_minute": 60.0, "concurrency": 9})
+    one = task_config(config)
+    assert (one.concurrency, one.requests_per_minute, one.engine) == (5, 30.0, "asyncio")
+    assert share_of(one, 2).most_in_flight == 3
+
+
+def asked(config: Any, count: int) -> list[str]:
+    async def asking() -> list[str]:
+        backend = make_backend(config)
+        assert isinstance(backend, SeveralServers)
+        await backend.start()
+        prompts = [make_prompt("paper", 1, f"caption {number}") for number in range(count)]
+        answers = await asyncio.gather(*(backend.answer(prompt, 1) for prompt in prompts))
+        await backend.close()
+        return [one[0].text for one in answers]
+
+    return asyncio.run(asking())
+
+
+def test_several_servers_share_the_questions(server: FakeServer, tmp_path: Path) -> None:
+    with FakeServer() as second:
+        config = fake_config((server.url, second.url), tmp_path)  # type: ignore[arg-type]
+        assert len(asked(config, 12)) == 12
+        assert server.asked.total() == second.asked.total() == 6
+
+
+def test_a_server_that_fails_is_left_alone(server: FakeServer, tmp_path: Path) -> None:
+    with FakeServer() as broken:
+        broken.behave = lambda prompt, time: 400
+        config = fake_config((broken.url, server.url), tmp_path)  # type: ignore[arg-type]
+        config = type(config)(**vars(config) | {"concurrency": 2})
+        assert len(asked(config, 40)) == 40
+        assert broken.asked.total() < 40
+
+
+def test_a_server_that_is_down_at_the_start_is_left_alone(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    down = "http://127.0.0.1:9/v1"
+    config = fake_config((down, server.url), tmp_path)  # type: ignore[arg-type]
+    assert asked(config, 3) == [rotate(f"caption {number}") for number in range(3)]
+    with pytest.raises(UserError, match="no server answers"):
+        asked(fake_config((down, down), tmp_path), 1)  # type: ignore[arg-type]

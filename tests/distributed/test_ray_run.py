@@ -1,0 +1,88 @@
+"""Distributed runs on a small Ray: failures are rows, URLs, several servers, too few CPUs."""
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fake_server import FakeServer, rotate
+from generating import captions
+from ray_run import bag_judge, ray_config
+
+from paraclip.data.triples import read_triples
+from paraclip.errors import UserError
+from paraclip.paraphrase.run import Generation, generate_from_source
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+ROWS = 48
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
+    path = tmp_path / "captions.parquet"
+    rows = [{"id": one.id, "caption": one.caption} for one in captions(ROWS)]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return str(path)
+
+
+def generated(url: str | tuple[str, ...], out: Path, source: str) -> Generation:
+    return generate_from_source(ray_config(url, out, source), judge=bag_judge())
+
+
+def test_failures_are_rows_and_only_they_are_asked_again(
+    small_ray: None, server: FakeServer, source: str, tmp_path: Path
+) -> None:
+    server.behave = lambda prompt, time: 400 if "babax" in prompt else rotate(prompt)
+    out = tmp_path / "out"
+    first = generated(server.url, out, source)
+    assert (first.summary.kept, first.summary.failed) == (ROWS - 1, 1)
+    failed = [json.loads(line) for line in (out / "failed.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in failed] == ["c0"] and "400" in failed[0]["problem"]
+    asked = server.asked.total()
+    server.behave = lambda prompt, time: rotate(prompt)
+    second = generated(server.url, out, source)
+    assert (second.summary.kept, second.summary.failed) == (ROWS, 0)
+    assert server.asked.total() - asked == 2
+    ids = read_triples(out / "triples.parquet")["id"].to_pylist()
+    assert ids == [one.id for one in captions(ROWS)]
+    generated(server.url, out, source)
+    assert server.asked.total() - asked == 2  # all is committed: Ray has nothing to do
+
+
+def test_out_may_be_a_url_and_servers_several(
+    small_ray: None, server: FakeServer, source: str, tmp_path: Path
+) -> None:
+    with FakeServer() as broken:
+        broken.behave = lambda prompt, time: 500
+        urls = (server.url, broken.url)
+        out = Path(f"file://{tmp_path / 'bucket'}")
+        summary = generated(urls, out, source).summary
+        assert (summary.captions, summary.kept) == (ROWS, ROWS)
+        assert broken.asked.total() < server.asked.total()
+    triples = read_triples(tmp_path / "bucket" / "triples.parquet")
+    assert triples["id"].to_pylist() == [one.id for one in captions(ROWS)]
+    assert not Path("file:").exists() and not (tmp_path / "bucket" / "answers.jsonl").exists()
+    other = ray_config(urls, out, source)
+    with pytest.raises(UserError, match="other settings"):
+        generate_from_source(type(other)(**vars(other) | {"min_similarity": 0.5}))
+
+
+def test_too_few_cpus_are_refused_and_not_waited_for(
+    small_ray: None, server: FakeServer, source: str, tmp_path: Path
+) -> None:
+    config = ray_config(server.url, tmp_path / "out", source)
+    with pytest.raises(UserError, match="3 workers need 5 logical CPUs and the cluster has 4"):
+        generate_from_source(type(config)(**vars(config) | {"workers": 3}), judge=bag_judge())
+    assert not server.asked
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_a_refused_key_ends_the_run_with_one_line(
+    small_ray: None, server: FakeServer, source: str, tmp_path: Path
+) -> None:
+    server.key = "sk-right"
+    with pytest.raises(UserError, match="the server refuses the key"):
+        generated(server.url, tmp_path / "out", source)
