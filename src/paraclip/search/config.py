@@ -42,6 +42,13 @@ class IndexConfig(Checked):
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the image tower."""
 
+    engine: Literal["threads", "ray"] = "threads"
+    """threads: this process reads and embeds. ray: several processes do, on this machine or on the
+    Ray cluster that RAY_ADDRESS names; all of them must reach the pictures and the model."""
+
+    workers: Count = 2
+    """Number of embedding processes with --engine ray; each takes a GPU if there are enough."""
+
     exact_below: Count = EXACT_BELOW
     """Search is exact below this number of pictures. For more pictures, an approximate index is
     built, and its recall@10 against exact search is printed."""

@@ -94,8 +94,7 @@ class Builder:
 
     def read_all(self, work: Changes, gone: set[str]) -> list[str]:
         """Read, embed and write; returns the ids of rows whose picture is broken now."""
-        reader = Reader(self.model.preprocess, self.model.image_size, work.by_hash)
-        results = ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
+        results = self.results(work)
         stale: list[str] = []
         done = work.unchanged
         with bar("indexing", done + len(work.to_read), "picture", done=done) as progress:
@@ -113,6 +112,11 @@ class Builder:
             for rows in self.written_together(self.rows(good(), work, gone)):
                 self.store.put(rows)
         return stale
+
+    def results(self, work: Changes) -> Iterator[tuple[Found, Read | UserError]]:
+        """Pictures that are new or changed, with what reading them gave."""
+        reader = Reader(self.model.preprocess, self.model.image_size, work.by_hash)
+        yield from ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
 
     def rows(self, pictures: Iterator[Read], work: Changes, gone: set[str]) -> Iterator[pa.Table]:
         """Rows of pictures, a batch of the image tower at once."""
@@ -143,9 +147,7 @@ class Builder:
 
     def vectors(self, pictures: list[Read]) -> np.ndarray:
         """Unit vectors float32 [pictures, width]."""
-        pixels = torch.stack([one.pixels for one in pictures])
-        vectors: np.ndarray = project(self.model, embed(self.model, pixels, self.precision)).numpy()
-        return vectors
+        return vectors_of(self.model, pictures, self.precision)
 
     def copies(self, pictures: list[Read]) -> pa.Table:
         """Rows of pictures whose content is in the index, under their new paths."""
@@ -170,6 +172,13 @@ class Builder:
                 waiting, began = [], time.monotonic()
         if waiting:
             yield pa.concat_tables(waiting)
+
+
+def vectors_of(model: DualEncoder, pictures: list[Read], precision: str) -> np.ndarray:
+    """Unit vectors float32 [pictures, width]."""
+    pixels = torch.stack([one.pixels for one in pictures])
+    vectors: np.ndarray = project(model, embed(model, pixels, precision)).numpy()
+    return vectors
 
 
 def table(

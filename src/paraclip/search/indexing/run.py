@@ -30,12 +30,21 @@ def build_index(config: IndexConfig, problems: Problems) -> Summary:
     store = open_store(config.store)
     with store.writing():
         store.save_facts(facts_for(config, source, model, store))
-        summary = Builder(model, store, problems, config.precision).run(source)
+        summary = builder(config, model, store, problems).run(source)
         store.finish(config.exact_below)
         if summary.total >= config.exact_below:
             summary.recall = recall_at_10(store)
     problems.check(summary.total + problems.count)
     return summary
+
+
+def builder(config: IndexConfig, model: DualEncoder, store: Store, problems: Problems) -> Builder:
+    """The builder of the engine."""
+    if config.engine == "threads":
+        return Builder(model, store, problems, config.precision)
+    from paraclip.search.indexing.ray_build import RayBuilder
+
+    return RayBuilder(model, store, problems, config.precision, config=config)
 
 
 def facts_for(config: IndexConfig, source: Source, model: DualEncoder, store: Store) -> IndexFacts:

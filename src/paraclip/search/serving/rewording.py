@@ -19,8 +19,9 @@ SECONDS = 30.0
 
 def rewording_config(backend: str, model: str | None, base_url: str | None) -> GenerateConfig:
     """Options of the language model."""
+    servers = (base_url,) if base_url is not None else ()
     return GenerateConfig(
-        source="query", out=Path("."), backend=backend, model=model, base_url=base_url,
+        source="query", out=Path("."), backend=backend, model=model, base_url=servers,
         timeout=SECONDS, max_retries=1,
     )  # fmt: skip
 
