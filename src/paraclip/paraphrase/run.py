@@ -185,6 +185,8 @@ def check_batch_options(config: GenerateConfig) -> None:
         return
     if config.backend != "openai":
         raise UserError(option, "is for servers only", "Give --backend openai and --model.")
+    if config.batch_api and len(config.base_url) > 1:
+        raise UserError("--base-url", "names several servers", "Give one with --batch-api.")
     if config.batch_api and config.by_files:
         raise UserError("--batch-api", "does not go with files", "Give it or --to-file, not both.")
     if config.max_rows is not None:
