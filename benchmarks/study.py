@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
-from flickr8k import SETUPS, make_base
+import mini
 from machine import RESULTS, keep, parse_with_data, say
 from paraclip.ablation.cells import CellEvaluation
 from paraclip.ablation.config import AblateConfig
@@ -81,11 +82,15 @@ def clip_small(place: Place) -> Path:
 
 
 def aligned_mini(place: Place) -> Path:
-    """The checkpoint of base b, aligned unless it is there."""
-    return make_base(place.data, place.out / "mini", SETUPS["consistent"])
+    """The checkpoint of base b, aligned as in `mini.py` unless it is there."""
+    return mini.aligned(place.data, place.out / "mini")
 
 
 BASES: Mapping[str, Callable[[Place], Path]] = {"a": clip_small, "b": aligned_mini}
+OPTIONS_OF_BASE: Mapping[str, Mapping[str, Any]] = {
+    "b": {"epochs": 4, "learning_rate": 5e-5, "weight_decay": 0.01, "dropout": 0.1}
+}
+"""Options in place of a grid's common ones: `mini` is trained at the rates of `flickr8k.py`."""
 
 
 class Part(Study):
@@ -133,7 +138,7 @@ def grid_files(folder: Path) -> list[Path]:
 
 def study_of(path: Path, base: str, place: Place, sets: Sequence[Benchmark]) -> Part:
     """The study of a grid on a base, with its triples written."""
-    grid = with_replay(read_grid(path), place)
+    grid = on_base(with_replay(read_grid(path), place), base)
     options = [{**grid.common, **variant} for variant in grid.variants.values()]
     names = {str(one.get("triples", "strong")) for one in options}
     folder = place.out / kind_of(path)
@@ -161,6 +166,11 @@ def with_replay(grid: Grid, place: Place) -> Grid:
         if one.get("replay") == "captions"
     }
     return replace(grid, variants={**grid.variants, **named})
+
+
+def on_base(grid: Grid, base: str) -> Grid:
+    """A grid with the common options of a base."""
+    return replace(grid, common={**grid.common, **OPTIONS_OF_BASE.get(base, {})})
 
 
 def run_grid(path: Path, base: str, place: Place, patterns: Sequence[str]) -> list[str]:

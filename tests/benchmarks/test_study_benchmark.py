@@ -186,6 +186,14 @@ def test_replayed_captions_are_those_of_the_training_pictures(data: Path, tmp_pa
     assert len(read) == 8 and "replay" not in grid.variants["ours"]
 
 
+def test_a_base_may_be_trained_at_its_own_rates() -> None:
+    grid = read_grid(study.GRIDS / "report" / "main.toml")
+    assert study.on_base(grid, "a").common == grid.common
+    found = study.on_base(grid, "b")
+    assert found.common["learning_rate"] < grid.common["learning_rate"]
+    assert found.common["triples"] == "strong" and found.variants == grid.variants
+
+
 @pytest.mark.parametrize("path", study.grid_files(study.GRIDS), ids=lambda path: path.stem)
 def test_every_grid_of_the_study_is_one(path: Path) -> None:
     grid = read_grid(path)
