@@ -172,13 +172,6 @@ def test_laclip_trained_with_open_clip(named, tmp_path) -> None:
     np.testing.assert_array_equal(ours(found), ours(model))
 
 
-def test_laclip_with_its_own_vision_transformer(tmp_path) -> None:
-    state = {"module.visual.blocks.0.attn.q_norm.weight": torch.zeros(8)}
-    torch.save({"state_dict": state}, tmp_path / "cc12m_laclip.ckpt.pt")
-    with pytest.raises(UserError, match="LaCLIP's own vision transformer"):
-        load_model(f"ViT-B-32:{tmp_path / 'cc12m_laclip.ckpt.pt'}", "cpu")
-
-
 def test_a_wrong_name_for_the_same_file(named, tmp_path) -> None:
     model = small_clip()
     path = export(model, tmp_path / "w.safetensors")

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import open_clip
 import pytest
+import torch
 from open_clip import factory
+from safetensors.torch import save_file
 
 from paraclip.errors import UserError
 from paraclip.models import loading, published
@@ -48,11 +50,11 @@ def theirs(monkeypatch, tmp_path):
 def ours(monkeypatch, tmp_path):
     """What ParaCLIP decides for a name, and the name of the architecture that it takes."""
     weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(b"")
+    save_file({"weight": torch.zeros(1)}, weights)
     monkeypatch.setattr("paraclip.models.published.download", lambda *names: weights)
     monkeypatch.setattr(loading, "header_or_none", lambda path: None)
 
-    def build_open_clip(name, config, preprocessing, path, hub=True):
+    def build_open_clip(name, config, preprocessing, path, hub=True, state=None):
         quick = bool(config["quick_gelu"])
         fields = without_size(published.preprocessing_of(preprocessing))
         return published.quick_name(name, quick), quick, fields

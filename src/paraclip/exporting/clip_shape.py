@@ -8,6 +8,7 @@ from open_clip.transformer import TextTransformer, VisionTransformer
 
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.laclip import is_laclip_vision
 from paraclip.models.openclip import OpenClip
 
 VOCABULARY = 49408
@@ -64,6 +65,8 @@ def no_clip_text(model: DualEncoder) -> str | None:
 def no_clip_image(model: OpenClip) -> str | None:
     """Why an image tower is not CLIP's vision transformer, or None."""
     vision = model.spec.config["vision_cfg"]
+    if is_laclip_vision(vision.get("timm_model_name")):
+        return "its image tower is LaCLIP's own and not CLIP's vision transformer"
     if name := vision.get("timm_model_name"):
         return f"its image tower is timm's {name} and not CLIP's vision transformer"
     if not isinstance(model.image_tower, VisionTransformer):

@@ -13,6 +13,7 @@ from torch import Tensor
 from paraclip.errors import UserError
 from paraclip.exporting.source import Source
 from paraclip.files import write_text
+from paraclip.models.laclip import is_laclip_vision
 from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
 
@@ -24,7 +25,7 @@ def write_open_clip(source: Source, folder: Path, half: bool = False) -> None:
     """Write configuration and weights, and the files of a Hugging Face text tower if there is one.
 
     Raises:
-        UserError: the model is not of open_clip.
+        UserError: the model is not one that open_clip builds.
     """
     model = of_open_clip(source)
     write_text(folder / CONFIG, json.dumps(open_clip_config(model), indent=1))
@@ -34,11 +35,14 @@ def write_open_clip(source: Source, folder: Path, half: bool = False) -> None:
 
 
 def of_open_clip(source: Source) -> OpenClip:
-    """The model; raises UserError if it is not of open_clip."""
+    """The model; raises UserError if open_clip does not build it."""
     if not isinstance(source.model, OpenClip):
         name = source.model.architecture.name
         what = f"{name} is not a model of open_clip"
         raise UserError(source.name, what, "Use --to sentence-transformers or --to onnx.")
+    if is_laclip_vision(source.model.spec.config["vision_cfg"].get("timm_model_name")):
+        what = "its image tower is LaCLIP's own vision transformer, which open_clip lacks"
+        raise UserError(source.name, what, "Use --to onnx or --for transformers-js.")
     return source.model
 
 

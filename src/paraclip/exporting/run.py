@@ -11,7 +11,7 @@ from paraclip.exporting.drift import Drift, check_half
 from paraclip.exporting.folders import check_free, check_free_file, new_folder
 from paraclip.exporting.hugging_face import write_hugging_face
 from paraclip.exporting.onnx_folder import write_onnx
-from paraclip.exporting.open_clip_folder import open_clip_state, write_open_clip
+from paraclip.exporting.open_clip_folder import of_open_clip, open_clip_state, write_open_clip
 from paraclip.exporting.sentence_transformers import write_sentence_transformers
 from paraclip.exporting.source import Source, open_source
 from paraclip.exporting.targets.table import TARGETS
@@ -135,7 +135,7 @@ def refuse_checkpoint(out: Path, model: DualEncoder | Path | str) -> None:
 def write_bare_weights(source: Source, out: Path, half: bool) -> None:
     """One file: open_clip's names for a model of open_clip, `mini`'s own for `mini`."""
     if isinstance(source.model, OpenClip):
-        tensors = open_clip_state(source.model, half)
+        tensors = open_clip_state(of_open_clip(source), half)
     else:
         state = source.model.state_dict()
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}

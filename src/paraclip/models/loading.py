@@ -215,24 +215,31 @@ def from_weights(
 
     The tag is the one that the user named, or that of a published file, recognised by its name or
     hash. For other files the name of the architecture decides about the activation, and the
-    preprocessing is that of its published weights.
+    preprocessing is that of its published weights. LaCLIP's weights state their architecture.
     """
     import open_clip
 
+    from paraclip.models.laclip import PREPROCESSING, from_laclip, is_laclip, laclip_config
     from paraclip.models.published import (
         QUICK,
         agreed_preprocessing,
         published_as,
         uses_quick_gelu,
     )
+    from paraclip.models.weights import read_state
 
+    state = read_state(path)
+    if is_laclip(state):
+        config = laclip_config(state, path, name, config)
+        named = f"LaCLIP-{name.removesuffix(QUICK)}"
+        return build_open_clip(named, config, PREPROCESSING, path, state=from_laclip(state))
     known = tag or published_as(name.removesuffix(QUICK), path)
     if known and name.endswith(QUICK) and not known.get("quick_gelu"):
         hint = f"Use {name.removesuffix(QUICK)}:{path}"
         raise UserError(path, "was trained without QuickGELU", hint)
     config["quick_gelu"] = uses_quick_gelu(config, known or {})
     settings = known if known is not None else agreed_preprocessing(name, path)
-    model = build_open_clip(name, config, settings, path)
+    model = build_open_clip(name, config, settings, path, state=state)
     if known is None and not config["quick_gelu"] and f"{name}{QUICK}" in open_clip.list_models():
         print(
             f"{path}: the file does not state its activation; using GELU because of the name"
@@ -249,6 +256,7 @@ def build_open_clip(
     path: Path,
     hub: bool = True,
     renamed: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None = None,
+    state: dict[str, torch.Tensor] | None = None,
 ) -> DualEncoder:
     """The open_clip model of a configuration, with the weights of a file.
 
@@ -260,6 +268,7 @@ def build_open_clip(
         hub: whether the configuration is open_clip's own, so that the tokenizer that it names may
             be downloaded.
         renamed: gives the weights open_clip's names.
+        state: the weights, if they were read already.
     """
     from paraclip.models.openclip import ClipSpec, OpenClip
     from paraclip.models.published import preprocessing_of, quick_name
@@ -268,7 +277,7 @@ def build_open_clip(
 
     files = text_files_of(config["text_cfg"], path.parent, hub)
     name = quick_name(name, bool(config.get("quick_gelu")))
-    state = read_state(path)
+    state = read_state(path) if state is None else state
     state = renamed(state) if renamed else state
     with build_errors(path if hub else path.parent):
         check_text_files(files)

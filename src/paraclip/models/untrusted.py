@@ -38,6 +38,8 @@ def check_config(config: Any) -> None:
     """
     import timm
 
+    from paraclip.models.laclip import register_vision
+
     if not isinstance(config, dict):
         raise ValueError("it is not a table")
     for part in ("vision_cfg", "text_cfg"):
@@ -46,6 +48,7 @@ def check_config(config: Any) -> None:
     check_numbers(config)
     check_patches(config["vision_cfg"])
     name = config["vision_cfg"].get("timm_model_name")
+    register_vision(name)
     if name is not None and not (isinstance(name, str) and ":" not in name and timm.is_model(name)):
         raise ValueError(f"{name!r} is not a model of timm")
     options = config["text_cfg"].get("tokenizer_kwargs") or {}

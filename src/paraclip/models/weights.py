@@ -2,6 +2,7 @@
 
 import warnings
 import zipfile
+from argparse import Namespace
 from hashlib import file_digest
 from pathlib import Path
 from pickle import UnpicklingError
@@ -59,7 +60,8 @@ def read_torch(path: Path) -> object:
     if is_compressed(path):
         hint = "Save the state_dict() with torch.save, which does not compress."
         raise UserError(path, "is a compressed archive", hint)
-    with warnings.catch_warnings():
+    # Training programs store their arguments beside the weights; a namespace runs no code.
+    with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
         warnings.simplefilter("ignore")  # about pickle protocols
         return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -108,25 +110,12 @@ def fitted_clip(spec: ClipSpec, state: State, path: object) -> nn.Module:
         UserError: the weights are of another architecture; nothing was allocated.
         Exception: any error of open_clip, timm or transformers for an invalid specification.
     """
-    refuse_own_vision_transformer(state, path)
     empty = lay_out(lambda: build_clip(spec), len(state))
     state = open_clip_names(empty, state)
     check_state(empty.state_dict(), state, path, spec.name)
     clip = build_clip(spec)
     clip.load_state_dict(state)
     return clip
-
-
-def refuse_own_vision_transformer(state: State, path: object) -> None:
-    """Raise UserError for LaCLIP's models of CC3M, CC12M and RedCaps.
-
-    Their vision transformer normalises queries and keys (LaCLIP, `models.py`), which no model of
-    open_clip does in that form.
-    """
-    if "visual.blocks.0.attn.q_norm.weight" in state:
-        what = "has LaCLIP's own vision transformer, which open_clip lacks"
-        hint = "LaCLIP's checkpoints of LAION-400M are of open_clip, as in ViT-B-32:FILE."
-        raise UserError(path, what, hint)
 
 
 def load_open_clip_state(clip: nn.Module, state: State, path: object, name: str) -> None:

@@ -1,0 +1,154 @@
+"""LaCLIP's models of CC3M, CC12M and RedCaps, whose vision transformer open_clip lacks.
+
+Source: LijieFan/LaCLIP `models.py` (layers and names), `train.py` (content of a checkpoint),
+`eval_zeroshot_imagenet.py` (preprocessing) and `tokenizer.py` (open_clip's tokens). The vision
+transformer is timm's with queries and keys normalised per head, and GELU; the text tower is CLIP's
+with QuickGELU. LaCLIP's models of LAION-400M are open_clip's own.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import timm
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from paraclip.errors import UserError
+
+State = dict[str, Tensor]
+
+MARK = "visual.blocks.0.attn.q_norm.weight"
+PROJECTION = "image_projection"
+HEAD_WIDTH = 64  # of the text tower, in all of LaCLIP's models
+PREPROCESSING = {
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "interpolation": "bilinear",
+    "resize_mode": "shortest",
+}
+VISION = "laclip_vit_p{patch}_w{width}_d{depth}_h{heads}_s{side}"
+SIZES = re.compile(r"laclip_vit_p(\d{1,3})_w(\d{1,4})_d(\d{1,2})_h(\d{1,3})_s(\d{1,4})")
+
+
+def is_laclip(state: State) -> bool:
+    """Whether weights are of such a model."""
+    return MARK in state
+
+
+def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) -> dict[str, Any]:
+    """open_clip's configuration of such a model, from the shapes of its weights.
+
+    Args:
+        state: the weights.
+        path: of the file, for the error.
+        name: architecture of open_clip that the user named.
+        named: its configuration.
+
+    Raises:
+        UserError: weights are missing, or their sizes are not those of the architecture.
+    """
+    try:
+        vision, text = vision_sizes(state), text_sizes(state)
+        space = int(state[PROJECTION].shape[1])
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+        what = f"is not a complete checkpoint of LaCLIP ({error})"
+        raise UserError(path, what, "Download it again, or name another file.") from error
+    wanted = {key: named["vision_cfg"].get(key) for key in ("width", "patch_size")}
+    if wanted != {"width": vision["width"], "patch_size": vision["patch"]}:
+        what = f"does not fit {name}: LaCLIP's vision transformer in it has the width"
+        what += f" {vision['width']} and patches of {vision['patch']}"
+        raise UserError(path, what, "LaCLIP's ViT-S/16, B/16 and L/16 are ViT-S-16 and so on here.")
+    return {
+        "embed_dim": space,
+        "quick_gelu": True,  # of the text tower; timm's transformer has GELU
+        "vision_cfg": {
+            "timm_model_name": VISION.format(**vision),
+            "timm_model_pretrained": False,
+            "timm_pool": "",
+            "timm_proj": "linear",
+            "image_size": vision["side"],
+        },
+        "text_cfg": text,
+    }
+
+
+def vision_sizes(state: State) -> dict[str, int]:
+    """Sizes of the vision transformer, as its name states them."""
+    patches = state["visual.patch_embed.proj.weight"]
+    width, patch = int(patches.shape[0]), int(patches.shape[-1])
+    across = round((state["visual.pos_embed"].shape[1] - 1) ** 0.5)
+    return {
+        "patch": patch,
+        "width": width,
+        "depth": blocks(state, "visual.blocks."),
+        "heads": width // int(state[MARK].shape[0]),
+        "side": across * patch,
+    }
+
+
+def text_sizes(state: State) -> dict[str, int]:
+    """open_clip's `text_cfg`."""
+    vocabulary, width = state["token_embedding.weight"].shape
+    return {
+        "context_length": int(state["positional_embedding"].shape[0]),
+        "vocab_size": int(vocabulary),
+        "width": int(width),
+        "heads": max(1, int(width) // HEAD_WIDTH),
+        "layers": blocks(state, "transformer.resblocks."),
+    }
+
+
+def blocks(state: State, prefix: str) -> int:
+    """Number of a transformer's blocks."""
+    rest = {name.removeprefix(prefix) for name in state if name.startswith(prefix)}
+    return len({name.partition(".")[0] for name in rest})
+
+
+def from_laclip(state: State) -> State:
+    """The weights under open_clip's names."""
+    renamed = {
+        f"visual.trunk.{name.removeprefix('visual.')}" if name.startswith("visual.") else name: v
+        for name, v in state.items()
+    }
+    renamed["visual.head.proj.weight"] = renamed.pop(PROJECTION).T.contiguous()
+    return renamed
+
+
+def is_laclip_vision(name: object) -> bool:
+    """Whether a name of a timm model stands for LaCLIP's vision transformer."""
+    return isinstance(name, str) and SIZES.fullmatch(name) is not None
+
+
+def register_vision(name: object) -> None:
+    """Let timm, and so open_clip, build LaCLIP's vision transformer of a name; ignores others."""
+    if not isinstance(name, str) or timm.is_model(name):
+        return
+    if found := SIZES.fullmatch(name):
+        builder = vision_builder(*map(int, found.groups()))
+        builder.__name__ = name
+        timm.models.register_model(builder)
+
+
+def vision_builder(
+    patch: int, width: int, depth: int, heads: int, side: int
+) -> Callable[..., nn.Module]:
+    """timm's entry for a vision transformer of these sizes."""
+
+    def build(
+        pretrained: bool = False,
+        pretrained_cfg: object = None,
+        pretrained_cfg_overlay: object = None,
+        cache_dir: object = None,
+        **options: Any,
+    ) -> nn.Module:
+        model: nn.Module = VisionTransformer(
+            img_size=side, patch_size=patch, embed_dim=width, depth=depth, num_heads=heads,
+            qkv_bias=True, qk_norm=True, norm_layer=partial(nn.LayerNorm, eps=1e-6), **options,
+        )  # fmt: skip
+        # open_clip looks there for the size of a last feature map.
+        model.default_cfg = {}  # type: ignore[assignment]
+        return model
+
+    return build
