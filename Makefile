@@ -57,7 +57,7 @@ $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,dev,recipes,crosscheck,benchmarks,tags,search,postgres,export,docs,ray]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,llm,dev,recipes,crosscheck,benchmarks,tags,search,postgres,export,docs,ray]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@
 

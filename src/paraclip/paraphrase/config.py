@@ -75,15 +75,26 @@ class GenerateConfig(Checked):
 
     backend: str = "builtin"
     """builtin: SmolLM2-135M with ParaCLIP's paraphrasing adapter, on this machine. openai: any
-    OpenAI-compatible server (OpenAI, vLLM, llama.cpp, Ollama)."""
+    OpenAI-compatible server (OpenAI, vLLM, llama.cpp, Ollama). transformers: a causal language
+    model in Hugging Face's form, in batches on this machine's CPU or GPU."""
 
     model: str | None = None
-    """Name of the server's model. Default: the variable PARACLIP_MODEL."""
+    """Name of the server's model; for transformers a folder, a .gguf file or a name on the hub.
+    Default: the variable PARACLIP_MODEL."""
 
     base_url: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """URL of the server, for example http://localhost:8000/v1. Repeat it for several servers of the
     same model: each question goes to the least busy one. Default: the variable OPENAI_BASE_URL,
     else OpenAI's server. The key is read from OPENAI_API_KEY; local servers need none."""
+
+    device: str = "auto"
+    """Device of the backend transformers: auto, cpu, cuda or cuda:1."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the backend transformers. auto: float32 on a CPU, else the checkpoint's."""
+
+    batch_size: Annotated[int, Ge(1), Le(4096)] = 16
+    """Answers that the backend transformers generates together."""
 
     style: Literal["auto", "paper", "few-shot", "short"] = "auto"
     """Style of the prompts. paper: only instructions, for strong models. few-shot: the same with
@@ -111,7 +122,8 @@ class GenerateConfig(Checked):
 
     concurrency: Annotated[int, Ge(1), Le(100_000)] | None = None
     """Maximum number of concurrent questions. Rate limits, status 503 and time-outs halve the
-    current number; answers increase it again. Default: 16."""
+    current number; answers increase it again. Default: 16;
+    for transformers four batches."""
 
     requests_per_minute: Annotated[float, Ge(0.01), Le(10**9)] | None = None
     """Maximum number of requests per minute, evenly spaced. Default: no limit."""
@@ -242,6 +254,8 @@ class GenerateConfig(Checked):
     @property
     def most_in_flight(self) -> int:
         """Questions in progress at once, at most."""
+        if self.backend == "transformers":
+            return self.concurrency or 4 * self.batch_size
         return self.concurrency or 16 * (self.workers if self.engine == "ray" else 1)
 
     @property

@@ -214,7 +214,7 @@ def model_of(config: GenerateConfig) -> str:
     model = config.model or os.environ.get("PARACLIP_MODEL", "")
     if not model:
         hint = "Name one with --model or PARACLIP_MODEL."
-        raise UserError("--model", "the server's model is not named", hint)
+        raise UserError("--model", "the model is not named", hint)
     return model
 
 

@@ -1,0 +1,157 @@
+"""Where a model's files are, what identifies them, and how they are loaded."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paraclip.errors import UserError
+from paraclip.files import check_input
+from paraclip.models.hub import offline_where_unreachable
+from paraclip.models.published import download_failure
+from paraclip.provenance import without_secrets
+
+REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
+PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
+SLICES, SLICE = 64, 1 << 16  # of each file, for the fingerprint; bytes
+NEW_NAME = (4, 56)  # version of transformers from which `torch_dtype` is called `dtype`
+FOLDER_HINT = "Give a folder with config.json, weights and tokenizer, a .gguf file, or OWNER/NAME."
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model on disk.
+
+    Args:
+        name: for the provenance: the hub's name, or that of the folder or file.
+        folder: of its files.
+        gguf: name of the GGUF file in the folder, or None.
+    """
+
+    name: str
+    folder: Path
+    gguf: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """For `from_pretrained`: nothing is downloaded, and no code of the folder runs."""
+        options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        return options | ({"gguf_file": self.gguf} if self.gguf else {})
+
+    def fingerprint(self) -> str:
+        """16 hex digits from the sizes of all weights and tokenizer files, and slices of them.
+
+        Hashing a large model as a whole takes minutes; a fine-tuned model differs everywhere.
+        """
+        paths = [self.folder / self.gguf] if self.gguf else sorted(self.folder.iterdir())
+        digest = hashlib.sha256()
+        for path in paths:
+            if path.is_file() and any(path.match(one) for one in (*PATTERNS, "*.gguf")):
+                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+                for part in slices(path):
+                    digest.update(part)
+        return digest.hexdigest()[:16]
+
+
+def slices(path: Path) -> list[bytes]:
+    """Evenly spaced parts of a file; all of a small one."""
+    size = path.stat().st_size
+    step = max(SLICE, size // SLICES)
+    parts = []
+    with path.open("rb") as file:
+        for offset in range(0, size, step):
+            file.seek(offset)
+            parts.append(file.read(SLICE))
+    return parts
+
+
+def find_files(model: str) -> ModelFiles:
+    """The files of a folder, a GGUF file, or a name on the hub, which is downloaded if needed.
+
+    Raises:
+        UserError: there are none, or the hub cannot be reached.
+    """
+    path = Path(model).expanduser()
+    check_input(path, FOLDER_HINT)
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise UserError(model, "is not a GGUF file", FOLDER_HINT)
+        return ModelFiles(path.stem, path.parent, path.name)
+    if path.is_dir():
+        if (path / "config.json").is_file():
+            return ModelFiles(path.resolve().name, path)
+        raise UserError(model, "there is no config.json", FOLDER_HINT)
+    if not REPOSITORY.fullmatch(model):
+        raise UserError(without_secrets(model), "there is no such folder or file", FOLDER_HINT)
+    return ModelFiles(model, downloaded(model))
+
+
+def downloaded(name: str) -> Path:
+    """The folder of a model of the hub; what the cache holds is not downloaded again."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        with offline_where_unreachable():
+            return Path(snapshot_download(name, allow_patterns=list(PATTERNS)))
+    except Exception as error:  # the hub's client, httpx and the system each have their own
+        reason, hint = download_failure(error)
+        what = f"there is no such folder, and https://huggingface.co/{name} is out of reach"
+        by_hand = "Download the model on another machine, and give its folder with --model."
+        raise UserError(name, f"{what}: {reason}", hint or by_hand) from error
+
+
+def load_tokenizer(files: ModelFiles) -> Any:
+    """The tokenizer, padding on the left as generation needs it.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = loaded(AutoTokenizer, files, "tokenizer")
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise UserError(files.folder, "the tokenizer has no token that can pad", FOLDER_HINT)
+    return tokenizer
+
+
+def load_model(files: ModelFiles, dtype: str, device: Any) -> Any:
+    """The model on a device, for inference.
+
+    Args:
+        files: of it.
+        dtype: name of torch's type, or "auto": float32 on a CPU, else that of the checkpoint.
+        device: a torch device.
+
+    Raises:
+        UserError: it is no causal language model, damaged, or needs another version or package.
+    """
+    import torch
+    import transformers
+
+    version = tuple(map(int, transformers.__version__.split(".")[:2]))
+    kind: Any = getattr(torch, dtype, "auto")
+    if dtype == "auto" and device.type == "cpu":
+        kind = torch.float32
+    options = {"dtype" if version >= NEW_NAME else "torch_dtype": kind}
+    if files.gguf is None:
+        options["use_safetensors"] = True  # nothing is unpickled
+    model = loaded(transformers.AutoModelForCausalLM, files, "model", **options)
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:  # also of a missing driver, or no memory
+        hint = "Give another --device or --dtype."
+        raise UserError(files.folder, f"does not fit on {device} ({error})", hint) from error
+
+
+def loaded(kind: Any, files: ModelFiles, part: str, **options: Any) -> Any:
+    """A part of a model, or UserError; `transformers` raises many kinds of errors."""
+    try:
+        return kind.from_pretrained(files.folder, **files.options, **options)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        what = f"its {part} cannot be loaded ({reason})"
+        raise UserError(files.folder, what, FOLDER_HINT) from error

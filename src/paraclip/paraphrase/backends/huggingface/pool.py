@@ -1,0 +1,105 @@
+"""Collects questions that arrive one by one into batches of similar length."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from paraclip.paraphrase.backends import Answer, AnswerError
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A tokenized prompt.
+
+    Args:
+        tokens: ids of the prompt.
+        stop: strings that end the answer.
+        candidates: answers wanted.
+    """
+
+    tokens: tuple[int, ...]
+    stop: tuple[str, ...]
+    candidates: int
+
+    @property
+    def kind(self) -> tuple[tuple[str, ...], int]:
+        """What questions of one batch have in common."""
+        return self.stop, self.candidates
+
+
+Generate = Callable[[Sequence[Asked]], list[list[Answer]]]
+"""Answers to a batch; raises AnswerError for all of them."""
+
+
+class Pool:
+    """Takes all questions that wait, sorts them by length, and generates batch after batch.
+
+    Similar lengths need little padding, and no question waits for more than one pool before it.
+
+    Args:
+        generate: runs in a thread.
+        size: sequences in a batch; a question with several candidates counts for so many.
+    """
+
+    def __init__(self, generate: Generate, size: int) -> None:
+        self._generate, self._size = generate, size
+        self._waiting: list[tuple[Asked, asyncio.Future[list[Answer]]]] = []
+        self._worker: asyncio.Task[None] | None = None
+
+    async def answer(self, asked: Asked) -> list[Answer]:
+        """The answers to a question; raises what generating its batch raised."""
+        answers: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((asked, answers))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await answers
+
+    async def _work(self) -> None:
+        while self._waiting:
+            taken, self._waiting = self._waiting, []
+            for batch in batches(taken, self._size):
+                await self._answer_batch([one for one in batch if not one[1].done()])
+
+    async def _answer_batch(self, batch: list[tuple[Asked, asyncio.Future[list[Answer]]]]) -> None:
+        if not batch:
+            return
+        try:
+            found = await asyncio.to_thread(self._generate, [asked for asked, _ in batch])
+        except Exception as error:
+            for _, answers in batch:
+                if not answers.done():
+                    answers.set_exception(same_kind(error))
+            return
+        for (_, answers), one in zip(batch, found, strict=True):
+            if not answers.done():  # else its caption was given up meanwhile
+                answers.set_result(one)
+
+    async def close(self) -> None:
+        """Wait for the batch in progress."""
+        self._waiting = []
+        if self._worker is not None:
+            await asyncio.gather(self._worker, return_exceptions=True)
+
+
+def same_kind(error: Exception) -> Exception:
+    """The error for one of several questions: each needs an object of its own."""
+    return AnswerError(str(error)) if isinstance(error, AnswerError) else error
+
+
+def batches(
+    taken: list[tuple[Asked, asyncio.Future[list[Answer]]]], size: int
+) -> list[list[tuple[Asked, asyncio.Future[list[Answer]]]]]:
+    """Questions of one kind and of similar length together, the longest first.
+
+    Too little memory thus shows at the beginning.
+    """
+    ordered = sorted(taken, key=lambda one: (one[0].kind, -len(one[0].tokens)))
+    found: list[list[tuple[Asked, asyncio.Future[list[Answer]]]]] = []
+    for one in ordered:
+        last = found[-1] if found else []
+        room = len(last) < max(1, size // one[0].candidates)
+        if last and room and last[0][0].kind == one[0].kind:
+            last.append(one)
+        else:
+            found.append([one])
+    return found
