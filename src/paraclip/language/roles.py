@@ -51,7 +51,7 @@ def result_as_attribute(source: Sequence[str], answer: Sequence[str]) -> bool:
     if not {"paint", "dye", "colour"} & {english.root(word) for word in source}:
         return False
     become = {(colour, thing) for thing, colour in pairwise(source) if colour in lexicon.COLOUR_OF}
-    return bool(become & set(pairwise(answer)))
+    return bool(become & (set(pairwise(answer)) - set(pairwise(source))))
 
 
 def agent_lost(source: Sequence[str], answer: Sequence[str]) -> bool:

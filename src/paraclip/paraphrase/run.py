@@ -28,6 +28,7 @@ from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
 from paraclip.paraphrase.distributed.places import FOLDED
 from paraclip.paraphrase.diversity import diversity_of
 from paraclip.paraphrase.estimate import Estimate, estimate, meter_of
+from paraclip.paraphrase.filters.desk import JudgingDesks
 from paraclip.paraphrase.filters.duplicates import NearDuplicates
 from paraclip.paraphrase.filters.judge import REASONS, Judge
 from paraclip.paraphrase.filters.worker import judging
@@ -239,13 +240,8 @@ async def generate_async(
     try:
         await backend.start()
         async with judging(config.filter_limits, judge, apart=not config.builtin) as desks:
-            if not isinstance(backend, BatchBackend):
-                work = Paraphraser(config, backend, log, desks, meter)
-                captions = takewhile(lambda _: not meter.spent, captions)
-            else:  # all are read, so that all answers that came enter the log
-                meter.reserve(backend.results.tokens)
-                work = Paraphraser(config, backend, log, desks, meter, backend.arrived)
-            outcomes = in_order(captions, work, window)
+            work = paraphraser(config, backend, log, desks, meter)
+            outcomes = in_order(until_spent(captions, backend, meter), work, window)
             duplicates = NearDuplicates() if config.drop_near_duplicates else None
             with Panel(summary, meter, total) as panel:
                 await write_outcomes(outcomes, out, record, panel, duplicates, config.max_rows)
@@ -258,6 +254,24 @@ async def generate_async(
     summary.stopped = stopped_by(summary, meter, config)
     write_summary(out, summary, config)
     return summary
+
+
+def paraphraser(
+    config: GenerateConfig, backend: Backend, log: AnswerLog, desks: JudgingDesks, meter: Meter
+) -> Paraphraser:
+    """What asks and judges; the tokens of a batch's answers that came are reserved."""
+    if not isinstance(backend, BatchBackend):
+        return Paraphraser(config, backend, log, desks, meter)
+    meter.reserve(backend.results.tokens)
+    return Paraphraser(config, backend, log, desks, meter, backend.arrived)
+
+
+def until_spent(captions: Iterable[Caption], backend: Backend, meter: Meter) -> Iterable[Caption]:
+    """The captions until the money is spent; all where batches answer, so that every answer that
+    came enters the log."""
+    if isinstance(backend, BatchBackend):
+        return captions
+    return takewhile(lambda _: not meter.spent, captions)
 
 
 def without_event_loop(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
