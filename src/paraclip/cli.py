@@ -40,11 +40,15 @@ class Command:
         config: dataclass whose field docstrings are the help texts of the options.
         place: `module:function`, imported only when the command runs, so that help needs no torch.
         summary: one line for `paraclip --help`.
+        extra: optional packages without which its module cannot be imported.
+        resumes: whether the same command continues what an interrupted one began.
     """
 
     config: type
     place: str
     summary: str
+    extra: str = ""
+    resumes: bool = True
 
 
 COMMANDS = {
@@ -57,6 +61,7 @@ COMMANDS = {
         CaptionsConfig,
         "paraclip.data.command:captions_command",
         "Show what ParaCLIP reads from a captions file or folder, and list invalid rows.",
+        resumes=False,
     ),
     "generate": Command(
         GenerateConfig,
@@ -72,6 +77,7 @@ COMMANDS = {
         AuditReportConfig,
         "paraclip.audit.command:audit_report_command",
         "Turn people's marks into rates (also: `paraclip audit report`).",
+        resumes=False,
     ),
     "negatives": Command(
         NegativesConfig,
@@ -92,6 +98,7 @@ COMMANDS = {
         MergeConfig,
         "paraclip.merging.command:merge_command",
         "Interpolate the weights of base and tuned (WiSE-FT); --sweep finds the best share.",
+        resumes=False,
     ),
     "evaluate": Command(
         EvaluateConfig,
@@ -102,6 +109,7 @@ COMMANDS = {
         CompareConfig,
         "paraclip.evaluation.reporting.compare_command:compare_command",
         "Compare the scores of two models, with intervals and p-values.",
+        resumes=False,
     ),
     "ablate": Command(
         AblateConfig,
@@ -117,31 +125,38 @@ COMMANDS = {
         SearchConfig,
         "paraclip.search.command:search_command",
         "Search an index with words or a picture, with base and tuned side by side.",
+        resumes=False,
     ),
     "serve": Command(
         ServeConfig,
         "paraclip.search.serving.command:serve_command",
         "Serve an index as a web page that compares wordings and models.",
+        extra="search",
+        resumes=False,
     ),
     "doctor": Command(
         DoctorConfig,
         "paraclip.doctor.command:doctor_command",
         "Show the environment, optional parts and caches, and how to install what is missing.",
+        resumes=False,
     ),
     "cache": Command(
         CacheConfig,
         "paraclip.doctor.command:cache_command",
         "Show what the cache folder holds; --prune removes what was not used for long.",
+        resumes=False,
     ),
     "export": Command(
         ExportConfig,
         "paraclip.exporting.command:export_command",
         "Write a model in the layout that another system loads, with a model card.",
+        resumes=False,
     ),
     "swap-check": Command(
         SwapCheckConfig,
         "paraclip.swap.command:swap_check_command",
         "Check an index before its text encoder is replaced: its origin, and your own queries.",
+        resumes=False,
     ),
 }
 
@@ -247,8 +262,15 @@ def refuse_bytes(word: str) -> None:
 def run(config: Any) -> None:
     """Import and run the command of the config."""
     command = next(entry for entry in COMMANDS.values() if entry.config is type(config))
-    module, function = command.place.split(":")
-    getattr(importlib.import_module(module), function)(config)
+    name, function = command.place.split(":")
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not command.extra:
+            raise
+        hint = f"pip install 'paraclip[{command.extra}]'"
+        raise UserError(str(error.name), "is not installed", hint) from error
+    getattr(module, function)(config)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -265,7 +287,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"paraclip: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nparaclip: interrupted; run the same command again to resume.", file=sys.stderr)
+        command = COMMANDS.get(arguments[0]) if arguments else None
+        again = "; run the same command again to resume" if command and command.resumes else ""
+        print(f"\nparaclip: interrupted{again}.", file=sys.stderr)
         return 130
     except OSError as error:
         return output_failed(error)

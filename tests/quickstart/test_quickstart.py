@@ -107,6 +107,7 @@ def test_the_stamps_are_tuned_twice_and_scored_on_held_out_wordings(
     )
     head = next(line for line in shown.splitlines() if line.split()[:1] == ["base"])
     assert head.split()[: len(labels)] == labels
+    assert "paraclip index" in shown and f"--store {out}/index" in shown
     assert "R@10 of another wording" in shown and "contrast refused, text" in shown
     for name in ("contact_sheet.png", "browser.html"):
         assert (out / "report" / name).stat().st_size > 500

@@ -168,8 +168,9 @@ def test_the_command_serves_and_stops_gracefully(
         with urllib.request.urlopen(f"{url[0]}api/search/picture", picture, timeout=60) as response:
             like = json.loads(response.read())
         process.send_signal(signal.SIGINT)
-        lines = [json.loads(line) for line in process.stderr.read().splitlines() if line]
-        assert process.wait(60) == 0
+        *shown, last = [line for line in process.stderr.read().splitlines() if line]
+        lines = [json.loads(line) for line in shown]
+        assert process.wait(60) == 130 and last == "paraclip: interrupted."
     assert found["pictures"] == 6 and len(found["models"][0]["results"][0]) == 6
     assert like["models"][0]["results"][0][0]["path"] == "disc-red.png"
     assert [line["event"] for line in lines if "ready" in line["event"]]

@@ -44,6 +44,14 @@ class CaptionedStamps:
     missing: int
     changed: int
 
+    def captions(self) -> list[Caption]:
+        """Captions of all pictures, the held-out ones last."""
+        held_out = [
+            Caption(item.image, item.caption, item.image, item.image, "stamps")
+            for item in self.wordings.items
+        ]
+        return [*self.learn, *held_out]
+
     def skipped(self) -> str:
         """What was left out, as a line; empty if nothing was."""
         if not self.missing + self.changed:

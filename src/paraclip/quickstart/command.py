@@ -30,6 +30,7 @@ from paraclip.paraphrase.run import generate
 from paraclip.provenance import provenance
 from paraclip.quickstart.captioned import CaptionedStamps, read_stamps
 from paraclip.quickstart.config import QuickstartConfig
+from paraclip.quickstart.page import Page, check_search_packages, stamps_file
 from paraclip.quickstart.results import K, own_benchmarks, score, stamp_benchmarks, table
 from paraclip.quickstart.rows import equal_steps, sampled, with_captions, with_starter
 from paraclip.quickstart.split import Split, split_pictures
@@ -54,11 +55,26 @@ def quickstart_command(config: QuickstartConfig) -> None:
     Raises:
         UserError: the source is invalid, or a stage failed.
     """
+    if config.serve:
+        check_search_packages()
     job = Job(config, Problems(config.max_broken))
     models, benchmarks = of_stamps(job) if config.source is None else of_own(job, config.source)
     announce(4, f"Scoring {', '.join(models)}")
     report = score(models, benchmarks, config, job.features)
     print(f"\n{table(report)}\n\n{verdict(report)}\n\n{output_paths(config.folder)}")
+    page = page_of(config)
+    if config.serve:
+        page.open()
+    else:
+        print(f"\nSearch page, base and tuned side by side:\n  {page.commands()}")
+
+
+def page_of(config: QuickstartConfig) -> Page:
+    """The search page on the user's pictures, or on all captioned stamps."""
+    if config.source:
+        return Page(config.source, BASE, config.folder)
+    stamps = stamps_folder()
+    return Page(stamps_file(read_stamps(stamps).captions(), stamps), BASE, config.folder)
 
 
 Models = dict[str, DualEncoder]

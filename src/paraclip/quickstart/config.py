@@ -64,6 +64,10 @@ class QuickstartConfig(Checked):
     """Run every stage from scratch, even if the folder holds another run. Cached image features are
     reused."""
 
+    serve: bool = False
+    """In the end, index the pictures and open the search page, base and tuned side by side. Needs
+    `pip install 'paraclip[search]'`."""
+
     max_broken: Share = 0.03
     """Largest share (0 to 1) of broken rows or pictures to skip; more is an error."""
 

@@ -3,7 +3,6 @@
 import ipaddress
 import os
 import socket
-from contextlib import suppress
 
 from paraclip.errors import UserError, printable
 from paraclip.search.config import ServeConfig
@@ -26,7 +25,7 @@ SHORTEST_TOKEN = 16
 
 
 def serve_command(config: ServeConfig) -> None:
-    """Serve until interrupted.
+    """Serve until interrupted; KeyboardInterrupt follows when the requests at hand are answered.
 
     Raises:
         UserError: the index or a model cannot be used, the port is taken, or the address is not
@@ -49,8 +48,7 @@ def serve_command(config: ServeConfig) -> None:
             proxy_headers=False, server_header=False, limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=STOP_SECONDS, lifespan="on",
         )  # fmt: skip
-        with suppress(KeyboardInterrupt):  # the usual way to stop it
-            uvicorn.Server(settings).run([listener])
+        uvicorn.Server(settings).run([listener])
 
 
 def service_of(config: ServeConfig) -> Service:

@@ -350,7 +350,7 @@ async function start() {
   }));
   restore();
   search(false);
-  fields.q.focus();
+  if (!fields.q.value) fields.q.focus();  // a shared address shows its words from the start
 }
 
 start();

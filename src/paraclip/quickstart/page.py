@@ -1,0 +1,115 @@
+"""The search page on a quickstart's pictures, with base and tuned side by side."""
+
+import importlib.util
+import json
+import shlex
+import shutil
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paraclip.data.captions import Caption
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError, printable
+from paraclip.files import write_text
+from paraclip.search.config import IndexConfig, ServeConfig
+
+PICTURES = "captioned_stamps.jsonl"
+PORT = 8000
+SEARCH_PACKAGES = ("lancedb", "fastapi", "uvicorn", "httptools", "prometheus_client")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page searches.
+
+    Args:
+        source: folder or captions file of the pictures.
+        model: the base.
+        out: folder of the quickstart, with the tuned model; the index goes there too.
+    """
+
+    source: str
+    model: str
+    out: Path
+
+    @property
+    def index(self) -> IndexConfig:
+        """Options that index the pictures."""
+        tuned = str(self.out / "tuned" / "last.safetensors")
+        return IndexConfig(
+            self.source, store=str(self.out / "index"), model=self.model, tuned=tuned
+        )
+
+    def commands(self) -> str:
+        """The commands that index the pictures and open the page, for a shell."""
+        index = self.index
+        first = [*own_program(), "index", index.source, "--model", index.model]
+        first += ["--tuned", str(index.tuned), "--store", index.store]
+        second = [*own_program(), "serve", "--store", index.store]
+        return printable(f"{shlex.join(first)} && {shlex.join(second)}")
+
+    def open(self) -> None:
+        """Index the pictures and serve the page until interrupted.
+
+        Raises:
+            UserError: as for `build_index` and `serve_command`.
+        """
+        from paraclip.search.indexing.run import build_index
+        from paraclip.search.serving.command import serve_command
+
+        problems = Problems(1.0)
+        print(build_index(self.index, problems).lines(), flush=True)
+        if problems.count:
+            print(problems.summary())
+        serve_command(ServeConfig(store=self.index.store, port=free_port(PORT)))
+
+
+def stamps_file(captions: Sequence[Caption], folder: Path) -> str:
+    """Write a file of stamps and captions that can be indexed; returns its path.
+
+    Args:
+        captions: of pictures in the folder.
+        folder: in which the file is written; a captions file may name no picture outside its own.
+    """
+    rows = [
+        {"image": str(Path(row.image).relative_to(folder)), "caption": row.caption}
+        for row in captions
+        if row.image
+    ]
+    path = folder / PICTURES
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return str(path)
+
+
+def check_search_packages() -> None:
+    """Raise UserError, before hours of work, if a package of the page is missing."""
+    for package in SEARCH_PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            hint = "pip install 'paraclip[search]', or leave --serve out."
+            raise UserError("--serve", f"{package} is not installed", hint)
+
+
+def own_program() -> list[str]:
+    """The words that call ParaCLIP in the user's shell."""
+    program = shutil.which("paraclip")
+    if program is not None and Path(program).parent == Path(sys.executable).parent:
+        return ["paraclip"]
+    beside = Path(sys.executable).with_name("paraclip")
+    if not beside.is_file():
+        return [sys.executable, "-m", "paraclip"]
+    here = Path.cwd()
+    return [str(beside.relative_to(here) if beside.is_relative_to(here) else beside)]
+
+
+def free_port(wanted: int) -> int:
+    """The port if it is free, else 0, which takes any."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0
+    return wanted

@@ -1,0 +1,117 @@
+"""The search page that a quickstart ends with: its commands, its index, and what is missing."""
+
+import importlib.util
+import json
+import shlex
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from stamp_files import write_stamps
+
+from paraclip.cli import main, parse
+from paraclip.data.captions import Caption
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.quickstart import command, page
+from paraclip.quickstart.captioned import read_stamps
+from paraclip.quickstart.config import QuickstartConfig
+from paraclip.quickstart.page import Page, free_port, own_program, stamps_file
+from paraclip.search.config import IndexConfig
+from paraclip.search.indexing.sources import open_source
+
+
+def test_the_commands_are_paraclips_and_agree(tmp_path: Path) -> None:
+    shown = Page("my pictures", "mini", tmp_path / "out").commands()
+    first, second = (shlex.split(words) for words in shown.split("&&"))
+    start = len(own_program())
+    index, serve = parse(first[start:]), parse(second[start:])
+    assert index == Page("my pictures", "mini", tmp_path / "out").index
+    assert index.source == "my pictures" and index.tuned.endswith("out/tuned/last.safetensors")
+    assert serve.store == index.store
+
+
+def test_how_the_program_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "venv" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.chdir(tmp_path)
+    assert own_program() == [str(program), "-m", "paraclip"]
+    beside = program.with_name("paraclip")
+    beside.write_text("#!/bin/sh\n")
+    beside.chmod(0o755)
+    assert own_program() == ["venv/bin/paraclip"]
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert own_program() == ["paraclip"]
+    monkeypatch.setattr(sys, "executable", "/other/bin/python")  # another installation's
+    assert own_program() != ["paraclip"]
+
+
+def test_all_captioned_stamps_are_on_the_page(tmp_path: Path) -> None:
+    stamps = read_stamps(tmp_path / "stamps", write_stamps(tmp_path))
+    captions = stamps.captions()
+    assert len(captions) == len({caption.image for caption in captions}) == 150
+    without = Caption("a", "no picture", "a", None, "stamps")
+    path = stamps_file([*captions, without], tmp_path / "stamps")
+    rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    assert len(rows) == 150 and rows[0]["caption"] == "caption 0 of a thing in colour"
+    problems = Problems(0.0)
+    found = list(open_source(path, IndexConfig(path).columns).pictures(problems))
+    assert len(found) == 150 and problems.count == 0
+
+
+def test_serving_brings_the_index_up_to_date_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+
+    class Summary:
+        def lines(self) -> str:
+            return "3 pictures in the index"
+
+    def build(config, problems):
+        done.append(config)
+        problems.add("a.jpg", "is broken")
+        return Summary()
+
+    monkeypatch.setattr("paraclip.search.indexing.run.build_index", build)
+    monkeypatch.setattr("paraclip.search.serving.command.serve_command", done.append)
+    shown = Page("pictures", "mini", tmp_path)
+    shown.open()
+    assert done[0] == shown.index and done[1].store == shown.index.store
+
+
+def test_a_port_in_use_is_left_to_its_owner() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        assert free_port(other.getsockname()[1]) == 0
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        free = other.getsockname()[1]
+    assert free_port(free) == free
+
+
+def test_missing_packages_are_noticed_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        page.importlib.util, "find_spec", lambda name: None if name == "lancedb" else real(name)
+    )
+    with pytest.raises(UserError, match=r"--serve: lancedb is not installed.*paraclip\[search\]"):
+        command.quickstart_command(QuickstartConfig(out=str(tmp_path / "out"), serve=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_serve_without_its_packages_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("paraclip.search.serving")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert main(["serve"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("paraclip: fastapi: is not installed. pip install 'paraclip[search]'")
