@@ -135,8 +135,8 @@ def main() -> None:
         for way in WAYS:
             cells.append(cell_of(name, model, tag, way, listed, own))
             say(f"{name}, {way.title}: {cells[-1].shown} {cells[-1].reason}")
-    found = [asdict(cell) for cell in cells]
-    keep("export_targets", chosen.out, written(cells, chosen.texts), cells=found)
+        found = [asdict(cell) for cell in cells]  # a run takes long: what is complete is kept
+        keep("export_targets", chosen.out, written(cells, chosen.texts), cells=found)
 
 
 def models(names: list[str], small: str | None) -> Iterator[tuple[str, DualEncoder, str | None]]:

@@ -27,6 +27,7 @@ PACKAGES = {
 }
 """What pip installs, by environment. clip-retrieval loads models by all_clip; its own pins hold
 back numpy and pyarrow and have no wheels for new Pythons."""
+LATEST = 20  # minor version of Python from which on nobody looks
 NEEDS_PYTHON = {"rclip4": (3, 12)}
 NODE = {"transformers_js": "@huggingface/transformers@4"}
 """What npm installs."""
@@ -80,11 +81,17 @@ def create_node(folder: Path, package: str) -> str | None:
 
 
 def python_for(version: tuple[int, int]) -> str | None:
-    """A Python of at least this version."""
+    """A Python of at least this version that can create environments, or None."""
     if sys.version_info >= version:
         return sys.executable
-    names = [f"python3.{minor}" for minor in range(version[1], 20)]
-    return next((path for name in names if (path := shutil.which(name))), None)
+    names = [f"python3.{minor}" for minor in range(version[1], LATEST)]
+    return next((path for name in names if (path := shutil.which(name)) and works(path)), None)
+
+
+def works(python: str) -> bool:
+    """Whether a program is a Python that can create environments; pyenv has names of none."""
+    words = (python, "-c", "import ensurepip, venv")
+    return subprocess.run(words, check=False, capture_output=True).returncode == 0
 
 
 def run(*words: str) -> int:

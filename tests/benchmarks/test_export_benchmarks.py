@@ -1,0 +1,81 @@
+"""The benchmarks of exports and of the index: their rows, and the Python of an environment."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tiny_models import tiny_clip
+
+import export_quality
+import index_speed
+import search_speed
+from export_loaders import environments
+from paraclip.exporting.drift import Drift
+from paraclip.models.checkpoint import save_model
+
+
+def test_differences_are_those_from_torch() -> None:
+    drift = Drift("int8", 0.9954, 0.9990, 66, ("the projection",))
+    torch_row = export_quality.Result("m", "torch", 90, 18.8, 71.2, 30.5)
+    small = export_quality.Result("m", "ONNX, 8 bits", 45, 6.7, 71.1, 30.75, drift)
+    assert export_quality.cells(small, torch_row) == [
+        "m", "ONNX, 8 bits", "45", "6.7", "71.1 (-0.10)", "30.8 (+0.25)", "0.9954", "projection",
+    ]  # fmt: skip
+    plain = export_quality.Result("m", "torch", 90, 18.8)
+    assert export_quality.cells(plain, plain)[4:] == ["", "", "", ""]
+
+
+def test_three_forms_of_a_text_tower(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_quality, "ROUNDS", 4)
+    forms = export_quality.measured("tiny", tiny_clip(), None)
+    assert [form.kind for form in forms] == list(export_quality.KINDS)
+    assert forms[2].drift is not None and forms[2].megabytes < forms[1].megabytes
+    assert all(form.milliseconds > 0 for form in forms)
+
+
+def test_a_python_that_leads_nowhere_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, lines in (
+        ("python3.97", "exit 127"),
+        ("python3.98", f'exec "{sys.executable}" "$@"'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(environments, "LATEST", 99)
+    assert environments.python_for((3, 97)) == str(tmp_path / "python3.98")
+    assert environments.python_for((3, 99)) is None
+    assert environments.python_for((3, 11)) == sys.executable
+
+
+def test_the_index_is_held_against_its_tower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
+    torch.set_num_threads(1)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (40 + number, 30), "red").save(folder / f"{number}.png")
+    model = save_model(tiny_clip(), tmp_path / "tiny.safetensors")
+    label, tower, index, share, reading = index_speed.measured("tiny", str(model), str(folder))
+    assert label == "tiny" and share.endswith(" %")
+    assert float(tower) > 0 and float(index) > 0 and float(reading) >= 0
+
+
+def test_without_its_environment_rclip_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "program", lambda name: None)
+    vectors = search_speed.unit_vectors(3, 4, 0)
+    assert search_speed.by_rclip(vectors, vectors) == []
+
+
+@pytest.mark.skipif(environments.program("rclip3") is None, reason="make targets creates rclip3")
+def test_rclip_finds_the_nearest(capfd: pytest.CaptureFixture[str]) -> None:
+    (row,) = search_speed.by_rclip(
+        search_speed.unit_vectors(50, 512, 1), search_speed.unit_vectors(2, 512, 0)
+    )
+    assert row[0].startswith("rclip 3") and float(row[2]) > 0
