@@ -8,8 +8,9 @@
 them, and mixes its triples with as many of the strong model's, a hundred pairs each, half of them
 from each step. It writes `sheet.jsonl` and `audit.html`, as `paraclip audit` does, and the same
 pairs without their writer to `to_read.jsonl`. `report` turns the marks of two readers or more into
-rates with Wilson intervals and Cohen's kappa, and counts the changed words. A mark is a line of
-JSON with `id`, `meaning` (same, changed or wrong), `style` (plain or stilted) and `reviewer`.
+rates of pairs with Wilson intervals and Cohen's kappa, and counts the changed words. A mark is a
+line of JSON with `id`, `meaning` (same, changed or wrong), `style` (plain or stilted) and
+`reviewer`.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -148,12 +149,16 @@ def groups_of(sheet: Mapping[str, Pair]) -> dict[str, list[str]]:
 def row_of(
     name: str, ids: Sequence[str], sheet: Mapping[str, Pair], marks: Mapping[str, Marks]
 ) -> list[str]:
-    """A row of the table: rates over all readers' marks of these pairs."""
-    found = [of_reader[pair] for of_reader in marks.values() for pair in ids if pair in of_reader]
-    shares = [
-        rate(sum(value in (mark.meaning, mark.style) for mark in found), len(found))
-        for value in (*MEANINGS, "plain")
-    ]
+    """A row of the table: rates over these pairs, each the mean of its readers.
+
+    The intervals are those of as many pairs: two marks of one pair are not independent.
+    """
+    read = [[one[pair] for one in marks.values() if pair in one] for pair in ids]
+    shares = []
+    for value in (*MEANINGS, "plain"):
+        means = [np.mean([value in (m.meaning, m.style) for m in one]) for one in read if one]
+        found = rate(round(float(np.sum(means))), len(means))
+        shares.append(replace(found, percent=100 * float(np.mean(means))))
     changed = np.mean([lexical_distance(sheet[one].source, sheet[one].answer) for one in ids])
     return [name, str(len(ids)), *map(shown_rate, shares), f"{100 * changed:.0f} %"]
 
