@@ -34,6 +34,14 @@ def test_every_command_shown_parses(document: str, line: str) -> None:
     assert type(parse(words)) is COMMANDS[words[0]].config, document
 
 
+@pytest.mark.parametrize(("document", "line"), commands("torchrun"))
+def test_every_distributed_command_shown_parses(document: str, line: str) -> None:
+    words = shlex.split(line, comments=True)
+    module = words.index("-m")
+    assert words[module + 1] == "paraclip", document
+    assert type(parse(words[module + 2 :])) is COMMANDS[words[module + 2]].config, document
+
+
 def test_the_readme_shows_commands() -> None:
     assert len(commands("paraclip")) >= 6
     assert [line.split()[1] for name, line in commands("make") if name == "README.md"][:2] == [

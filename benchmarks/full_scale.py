@@ -1,0 +1,81 @@
+"""Hours, questions in flight and asking cores for five million captions, from measured slopes.
+
+    python benchmarks/full_scale.py
+    python benchmarks/full_scale.py --output-tokens 3000 --latency 4
+
+Measured, and read from benchmarks/results: tokens of a triple (`cost.py`) and processor time that
+ParaCLIP takes for an answer, filters included (`server_speed.py`). Assumed, and options: tokens
+that one server writes a second, and seconds until an answer. No GPU server was measured.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cost import TRIPLES
+from machine import RESULTS, keep, markdown
+
+SERVERS = (1, 2, 4, 8, 16)
+ANSWERS_A_TRIPLE = 2
+
+
+def main() -> None:
+    """Estimate, print and write."""
+    made = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    made.add_argument("--output-tokens", type=float, default=2000.0, help="a second and server")
+    made.add_argument("--latency", type=float, default=2.0, help="seconds until an answer")
+    made.add_argument("--results", type=Path, default=RESULTS, help="folder with the slopes")
+    made.add_argument("--out", type=Path, default=RESULTS)
+    options = made.parse_args()
+    slopes = slopes_of(options.results)
+    found = [estimate(servers, slopes, options) for servers in SERVERS]
+    keep("full_scale", options.out, as_table(found, slopes, options), estimates=found,
+         slopes=slopes)  # fmt: skip
+
+
+def slopes_of(folder: Path) -> dict[str, float]:
+    """Tokens of an answer and of its prompt, and processor seconds of an answer."""
+    cost = json.loads((folder / "cost.json").read_text())["slopes"]
+    run = json.loads((folder / "server_speed.json").read_text())["settings"]["the run"]
+    return {
+        "prompt_tokens": cost["prompt_tokens"] / ANSWERS_A_TRIPLE,
+        "answer_tokens": cost["answer_tokens"] / ANSWERS_A_TRIPLE,
+        "processor_seconds": run["work"] / run["answers"],
+    }
+
+
+def estimate(servers: int, slopes: dict[str, float], options: argparse.Namespace) -> dict[str, Any]:
+    """What so many servers give."""
+    rate = servers * options.output_tokens / slopes["answer_tokens"]
+    return {
+        "servers": servers,
+        "answers_a_second": rate,
+        "hours": ANSWERS_A_TRIPLE * TRIPLES / rate / 3600,
+        "in_flight": rate * options.latency,
+        "asking_cores": rate * slopes["processor_seconds"],
+    }
+
+
+def as_table(
+    found: list[dict[str, Any]], slopes: dict[str, float], options: argparse.Namespace
+) -> str:
+    """A number of servers a row."""
+    heads = ("servers", "answers/s", "hours", "questions in flight", "asking cores")
+    rows = [
+        [str(one["servers"]), f"{one['answers_a_second']:,.0f}", f"{one['hours']:.1f}",
+         f"{one['in_flight']:,.0f}", f"{one['asking_cores']:.1f}"]
+        for one in found
+    ]  # fmt: skip
+    note = (
+        f"{TRIPLES:,} captions, two answers each. Measured: {slopes['prompt_tokens']:.0f} tokens "
+        f"of a prompt and {slopes['answer_tokens']:.1f} of an answer, and for its filters and the "
+        f"rest {1000 * slopes['processor_seconds']:.1f} ms of a core. "
+        f"Assumed: {options.output_tokens:,.0f} answer tokens a second and server, "
+        f"{options.latency:g} s until an answer. No GPU server was measured."
+    )
+    return f"{markdown(heads, rows)}\n\n{note}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""`paraclip generate`, whole; with `everything` the filters accept every answer without MiniLM."""
+
+import sys
+
+from captions import options
+
+from paraclip.cli import main
+
+url, path, out, concurrency = options()
+command = ["generate", str(path), "--out", str(out / "run"), "--backend", "openai", "--model",
+           "fake", "--base-url", url, "--concurrency", str(concurrency)]  # fmt: skip
+if "everything" in sys.argv:
+    from paraclip.paraphrase.filters import worker
+    from paraclip.paraphrase.filters.cleaning import clean
+    from paraclip.paraphrase.filters.judge import Judge, Verdict
+
+    class Everything(Judge):
+        """Accepts every answer."""
+
+        def judge(self, questions):
+            """See `Judge.judge`."""
+            return [Verdict(clean(one.answer), None, 1.0, 0.0) for one in questions]
+
+    worker.Judge = Everything
+    worker.SHIPPED = ()  # judge in this process
+sys.exit(main([*command, *[word for word in sys.argv[5:] if word != "everything"]]))
