@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -117,6 +118,22 @@ def test_killed_while_searching(tmp_path: Path) -> None:
     open_store(address).remove([ONE])
     assert len(open_pool(open_store(address), 1000)[2]) == 30
     assert len(list(folder.iterdir())) == 1, "one version is kept, and no leavings"
+
+
+def test_a_full_disk_while_searching_is_one_line(tmp_path: Path) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
+        with pytest.raises(UserError, match="largest allowed file size"):
+            open_pool(store, 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        signal.signal(signal.SIGXFSZ, before)
+    (folder,) = (cache_folder() / "search").iterdir()
+    assert list(folder.iterdir()) == [], "nothing incomplete is left"
+    assert len(open_pool(store, 1000)[2]) == 31
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"\x80\x04cos\nsystem\n"])
