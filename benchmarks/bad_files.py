@@ -83,6 +83,22 @@ def grid(path: Path) -> int:
     return command("ablate", path, "--dry-run", "--triples", SOUND["triples"])
 
 
+def sheet(path: Path) -> int:
+    """Report marks on a sheet."""
+    return command("audit-report", path, SOUND["marks"])
+
+
+def marks(path: Path) -> int:
+    """Report marks."""
+    return command("audit-report", SOUND["sheet"], path)
+
+
+def rejected(path: Path) -> int:
+    """Draw a sample of a run with these rejected captions."""
+    path.with_name("triples.parquet").write_bytes(SOUND["triples"].read_bytes())
+    return command("audit", path.parent)
+
+
 def answers(path: Path) -> None:
     """Open a log of answers."""
     from paraclip.paraphrase.log import AnswerLog
@@ -118,8 +134,9 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "vectors": ("v.npy", pool), "names": ("n.txt", pool),
     "report": ("report.json", compare), "items": ("items.npz", compare_items),
     "picture": ("a.png", picture), "options": ("o.toml", options_file), "grid": ("g.toml", grid),
-    "answers": ("log.jsonl", answers), "metrics": ("metrics.jsonl", metrics),
-    "state": ("s.safetensors", state),
+    "sheet": ("sheet.jsonl", sheet), "marks": ("marks.jsonl", marks),
+    "rejected": ("rejected.jsonl", rejected), "answers": ("log.jsonl", answers),
+    "metrics": ("metrics.jsonl", metrics), "state": ("s.safetensors", state),
 }  # fmt: skip
 """By kind of file: its name, and what reads it."""
 NAMES = {kind: name for kind, (name, _) in READERS.items()}
@@ -219,6 +236,21 @@ OWN: dict[str, list[bytes]] = {
         b"[variants.a]\nmerge = 2", b"[variants.'']", b"[variants.base]", b"figures = 3",
         b"[evaluation]\nk = [0]\n[variants.a]", b"[variants.a]\ntriples = [1]",
         b"[evaluation]\nbatch_size = 0\n[variants.a]", b"[variants.a]\nepochs = 0",
+    ],
+    "sheet": [
+        lines({"id": "0"}), lines([1], 3), lines({"id": [], "step": {}, "source": 3}),
+        lines({"id": "0", "step": "x", "source": 1, "answer": 2, "verdict": [], "stratum": None}),
+        lines({"id": "0", "step": 1, "source": "a", "answer": "b", "verdict": "kept",
+               "stratum": "s", "weight": "x"}),
+    ],
+    "marks": [
+        lines({"id": "0"}), lines({"id": "9", "meaning": "same", "style": "plain"}), lines([], 3),
+        lines({"id": "0", "meaning": [], "style": {}}), lines({"id": "0", "meaning": "x",
+               "style": "plain", "reviewer": ["\x1b"]}),
+    ],
+    "rejected": [
+        lines({"caption": "a"}), lines({"caption": "a", "candidates": 3}), lines(3, None),
+        lines({"caption": 3, "step": [], "reason": {}, "candidates": [3]}),
     ],
     "answers": [
         lines({"paraclip": "paraclip-answers-1", "settings": 3}), lines([]), lines("x"), lines(3),

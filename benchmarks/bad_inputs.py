@@ -1,17 +1,17 @@
 """Feed bad inputs to every reader, server client, model loader and option; count the outcomes.
 
-    python benchmarks/bad_inputs.py              # 5 to 15 minutes on 2 cores
+    python benchmarks/bad_inputs.py              # 8 to 25 minutes on 2 cores
     python benchmarks/bad_inputs.py --only servers --show
 
 Each input runs in a forked process of its own with a time and a memory limit. It ends as a clear
 error (one line, exit code 2), as accepted, as a traceback, or as a hang; the last two are bugs.
-The inputs are listed in `bad_files.py`, `bad_servers.py`, `bad_models.py` and `bad_options.py`; the
-generated ones are drawn by a fixed seed.
+The inputs are listed in the modules of `AREAS`; the generated ones are drawn by a fixed seed.
 """
 
 import argparse
 import faulthandler
 import gc
+import importlib
 import multiprocessing
 import os
 import resource
@@ -30,7 +30,11 @@ from pathlib import Path
 
 import torch
 
+import bad_batches
+import bad_caches
 import bad_files
+import bad_indexes
+import bad_language_models
 import bad_models
 import bad_options
 import bad_servers
@@ -44,8 +48,20 @@ AREAS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "files": bad_files.cases,
     "servers": bad_servers.cases,
     "models": bad_models.cases,
+    "batches": bad_batches.cases,
+    "language models": bad_language_models.cases,
+    "indexes": bad_indexes.cases,
+    "caches": bad_caches.cases,
     "options": bad_options.cases,
 }
+IMPORTED = (
+    "jinja2.sandbox", "open_clip", "paraclip.audit.command", "paraclip.evaluation.command",
+    "paraclip.paraphrase.backends.huggingface.backend", "paraclip.paraphrase.command",
+    "paraclip.search.command", "paraclip.swap.command", "paraclip.training.command",
+    "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+)  # fmt: skip
+"""What the forks need; LanceDB is not among it, since its threads do not survive a fork."""
 OUTCOMES = ("clear error", "accepted", "traceback", "hang")
 MEMORY = 6 << 30  # bytes of data that one input may take
 FORK = multiprocessing.get_context("fork")
@@ -91,10 +107,8 @@ def prepare() -> None:
     torch.set_num_threads(1)
     os.environ |= {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
-    import paraclip.evaluation.command
-    import paraclip.paraphrase.command
-    import paraclip.training.command  # noqa: F401 imported for the forks
-
+    for module in IMPORTED:
+        importlib.import_module(module)
     parse(["captions", "nowhere.csv"])  # fills the parser's caches
     gc.collect()
     gc.freeze()  # a collection in a fork would copy all of this
@@ -103,7 +117,7 @@ def prepare() -> None:
 def attack_all(scratch: Path, options: argparse.Namespace) -> list[Outcome]:
     """Every outcome, in the order of the areas."""
     os.environ["PARACLIP_CACHE"] = str(scratch / "cache")
-    in_child(lambda: write_sound(scratch / "sound", bad_files.NAMES))
+    in_child(lambda: write_all_sound(scratch / "sound"))
     areas = [options.only] if options.only else list(AREAS)
     cases = [case for area in areas for case in AREAS[area](scratch / "sound")]
     chosen = cases[:: options.every]
@@ -114,6 +128,16 @@ def attack_all(scratch: Path, options: argparse.Namespace) -> list[Outcome]:
             say(f"{outcome.kind}: {outcome.area}: {outcome.name}: {outcome.detail}")
     order = {(case.area, case.name): place for place, case in enumerate(chosen)}
     return sorted(found, key=lambda outcome: order[outcome.area, outcome.name])
+
+
+def write_all_sound(sound: Path) -> None:
+    """The sound inputs, some of which commands write."""
+    write_sound(sound, bad_files.NAMES)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    bad_batches.write_round(sound)
+    bad_language_models.write_language_model(sound / "language model")
+    bad_indexes.write_indexes(sound)
 
 
 def in_child(work: Callable[[], object]) -> None:

@@ -17,7 +17,8 @@ SKIPPED = ("config", "columns", "fresh", "device")
 
 def cases(sound: Path) -> Iterator[Case]:
     """A bad value for each option, and words that are none."""
-    for name, words in sound_words(sound).items():
+    for label, words in sound_words(sound).items():
+        name = label.partition(" ")[0]
         hints = get_type_hints(COMMANDS[name].config)
         for field in fields(COMMANDS[name].config):
             if field.name in SKIPPED or f"--{field.name}".replace("_", "-") in words:
@@ -25,7 +26,7 @@ def cases(sound: Path) -> Iterator[Case]:
             option = f"--{field.name.replace('_', '-')}"
             for value in values_of(hints[field.name]):
                 case = partial(with_value, name, words, option, value)
-                yield Case(f"options: {name}", f"{option} {value[:20]!r}", case)
+                yield Case(f"options: {label}", f"{option} {value[:20]!r}", case)
     for words in WORDS:
         yield Case("options: words", repr(words)[:60], partial(with_words, words))
 
@@ -49,11 +50,15 @@ def with_words(words: list[str], folder: Path) -> int:
 
 
 def sound_words(sound: Path) -> dict[str, list[str]]:
-    """For each command, options under which it would end soon."""
+    """For each command, options under which it would end soon.
+
+    A word after the command's name tells several apart.
+    """
     tiny, triples = str(sound / "tiny.safetensors"), str(sound / "triples" / "t.parquet")
     captions, report = str(sound / "csv" / "a.csv"), str(sound / "report" / "report.json")
     pictures = ["--images", str(sound / "csv")]
     short = ["--model", tiny, "--out", "out", "--precision", "fp32", "--track", "jsonl"]
+    server = ["--backend", "openai", "--model", "m", "--base-url", "http://127.0.0.1:9/v1"]
     pair = str(sound / "pairs" / "p.json")
     return {
         "captions": [captions],
@@ -64,6 +69,20 @@ def sound_words(sound: Path) -> dict[str, list[str]]:
         "train": [triples, *pictures, *short],
         "align": ["nowhere.csv", "--out", "out"],
         "generate": ["nowhere.csv", "--out", "out"],
+        "generate batches": [captions, "--out", "out", *server, "--batch-api",
+                             "--max-retries", "0"],
+        "generate files": [captions, "--out", "out", *server[:4], "--to-file", "requests"],
+        "generate transformers": [captions, "--out", "out", "--backend", "transformers", "--model",
+                                  "nowhere/nothing"],
+        "audit": ["nowhere"],
+        "audit-report": [str(sound / "sheet" / "sheet.jsonl"),
+                         str(sound / "marks" / "marks.jsonl")],
+        "index": ["nowhere", "--store", "out"],
+        "search": ["a red disc", "--store", str(sound / "index")],
+        "serve": ["--store", "nowhere", "--llm", "none"],
+        "swap-check": ["--index", str(sound / "stores" / "v.npy"), "--base", tiny, "--model", tiny],
+        "doctor": [],
+        "cache": ["--prune"],
         "negatives": ["nowhere.parquet", "--out", "out.parquet"],
         "quickstart": ["nowhere", "--out", "out"],
         "ablate": [str(sound / "grid" / "g.toml"), "--triples", triples, "--dry-run"],

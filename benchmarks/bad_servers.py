@@ -43,14 +43,21 @@ def generate(sound: Path, address: str, folder: Path) -> int:
     )  # fmt: skip
 
 
-def serve(listener: socket.socket, sends: dict[str, Send]) -> None:
+def route(first: bytes) -> str:
+    """The kind of request that a request line begins."""
+    return "models" if first.startswith(b"GET") else "answer"
+
+
+def serve(
+    listener: socket.socket, sends: dict[str, Send], kind: Callable[[bytes], str] = route
+) -> None:
     """Answer every connection in a thread of its own."""
     while True:
         connection, _ = listener.accept()
-        threading.Thread(target=answer, args=(connection, sends), daemon=True).start()
+        threading.Thread(target=answer, args=(connection, sends, kind), daemon=True).start()
 
 
-def answer(connection: socket.socket, sends: dict[str, Send]) -> None:
+def answer(connection: socket.socket, sends: dict[str, Send], kind: Callable[[bytes], str]) -> None:
     """Read one request and answer it."""
     try:
         with connection, connection.makefile("rb") as stream:
@@ -59,7 +66,7 @@ def answer(connection: socket.socket, sends: dict[str, Send]) -> None:
                 if line.startswith(b"content-length:"):
                     length = int(line.split(b":")[1])
             stream.read(length)
-            sends["models" if first.startswith(b"GET") else "answer"](connection)
+            sends[kind(first)](connection)
     except OSError:
         return  # the client has left
 

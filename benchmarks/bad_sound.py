@@ -141,6 +141,13 @@ TEXTS = {
     "names": b"a.png\nb.png\n",
     "options": b'epochs = 3\nlearning_rate = 1e-4\nweights = [1, 0.5, 2]\nloss = "info_nce"\n',
     "grid": b"seeds = [0, 1]\n[common]\nepochs = 2\n[variants.all]\n[variants.one]\nmerge = 0.5\n",
+    "sheet": lines(*({"id": str(n), "step": 1, "source": "A dog.", "answer": "One dog.",
+                      "verdict": "kept", "stratum": "kept, step 1", "weight": 1.0}
+                     for n in range(4))),
+    "marks": lines(*({"id": str(n), "meaning": "same", "style": "plain", "reviewer": "ana"}
+                     for n in range(4))),
+    "rejected": lines({"id": "c", "image_id": "i", "caption": "A dog.", "step": 1, "reason": "copy",
+                       "candidates": [{"text": "A dog.", "reason": "copy", "similarity": None}]}),
     "answers": lines({"paraclip": "paraclip-answers-1", "settings": {"model": "fake"}},
                      {"key": "a", "caption_id": "c", "step": 1, "texts": ["x"]}),
     "metrics": lines(*({"step": n, "loss": 1.5, "rate": 1e-4} for n in range(4))),

@@ -3,11 +3,16 @@
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import bad_batches
+import bad_caches
+import bad_indexes
 import bad_inputs
+import bad_language_models
 from bad_cases import Case, command
 from paraclip.errors import UserError
 
@@ -82,10 +87,43 @@ def test_there_are_500_inputs_with_names_of_their_own() -> None:
 def test_some_inputs_of_every_area_are_kept_as_a_table(run) -> None:
     found = run(bad_inputs, "--every", 171, "--seconds", 120)
     areas = {outcome["area"].partition(":")[0] for outcome in found["outcomes"]}
-    assert areas == {"files", "server", "models", "options"}
+    assert areas >= {"files", "server", "models", "batches", "options"}
     assert sum(found["totals"].values()) == len(found["outcomes"])
     assert found["totals"]["clear error"] > 0
     assert not any("paraclip-bad-" in outcome["detail"] for outcome in found["outcomes"])
+
+
+def sound_again(content: bytes, drawn: object) -> bytes:
+    """No damage."""
+    return content
+
+
+@pytest.mark.slow
+def test_sound_rounds_indexes_and_language_models_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bad_batches, "SECONDS", 30)
+    bad_inputs.prepare()
+    sound = tmp_path / "sound"
+    bad_inputs.in_child(lambda: bad_inputs.write_all_sound(sound))
+    answers = (sound / "round" / "answers.jsonl").read_bytes()
+    stores = [
+        Case("swap-check", kind, partial(bad_indexes.swap_one, sound, name, option, partial(
+            bad_indexes.write, (sound / "stores" / name).read_bytes())))
+        for kind, (name, option) in bad_indexes.READ.items()
+    ]  # fmt: skip
+    cases = [
+        Case("batches", "file", partial(
+            bad_batches.from_file, sound, "answers.jsonl", partial(bad_batches.write, answers))),
+        Case("language models", "folder", partial(
+            bad_language_models.with_damage, sound, "config.json", "none", sound_again)),
+        Case("index", "search", partial(
+            bad_indexes.table, sound, "index.json", "", sound_again, bad_indexes.search)),
+        Case("cache", "", partial(bad_caches.with_cache, ("cache",), "x", lambda path: None)),
+        *stores,
+    ]  # fmt: skip
+    found = list(bad_inputs.attack(cases, tmp_path, 200, 2))
+    assert {one.name: one.detail for one in found if one.kind != "accepted"} == {}
 
 
 def test_sound_inputs_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

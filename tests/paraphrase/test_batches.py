@@ -1,5 +1,6 @@
 """`--batch-api` with a server that is slow, fails in part, refuses, expires, loses answers."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from generating import captions_file, fake_config
 from paraclip.errors import UserError
 from paraclip.paraphrase.batch.journal import Batch, Journal
 from paraclip.paraphrase.batch.requests import RequestFile
+from paraclip.paraphrase.batch.server import BatchServer
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import Summary
@@ -110,6 +112,19 @@ def test_answers_that_never_come_end_the_run(server: FakeBatchServer, tmp_path: 
     summary = run(server, tmp_path, 2, max_retries=1)
     assert summary.failed == 2 and len(server.batches) == 2
     assert "batch_expired" in (tmp_path / "out" / "failed.jsonl").read_text()
+
+
+def test_answers_to_other_questions_end_the_run(
+    server: FakeBatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = server.answer
+
+    def confused(line: dict[str, Any]) -> dict[str, Any]:
+        return answer(line) | {"custom_id": "0123456789abcdef-1"}
+
+    monkeypatch.setattr(server, "answer", confused)
+    summary = run(server, tmp_path, 1, max_retries=1)
+    assert summary.waiting == 1 and len(server.batches) == 2
 
 
 def test_a_cancelled_batch_stops_the_run_and_the_next_one_asks_the_rest(
@@ -236,6 +251,50 @@ def test_a_damaged_journal_is_one_line(tmp_path: Path, line: str) -> None:
         file.write(line + "\n")
     with pytest.raises(UserError, match="damaged journal of batches"):
         Journal(tmp_path, "http://a/v1")
+
+
+@pytest.mark.parametrize("content", ["mine\n", '{"batches": 2}\n', "x", '{"a": 1}\n{"b"'])
+def test_a_foreign_journal_is_refused_and_stays(tmp_path: Path, content: str) -> None:
+    (tmp_path / "journal.jsonl").write_text(content)
+    with pytest.raises(UserError, match="is not a journal of batches"):
+        Journal(tmp_path, "http://a/v1")
+    assert (tmp_path / "journal.jsonl").read_text() == content
+    (tmp_path / "journal.jsonl").write_text('{"batch')  # killed while writing the first line
+    assert not Journal(tmp_path, "http://a/v1").batches
+    with pytest.raises(UserError, match="cannot be read"):
+        (tmp_path / "folder" / "journal.jsonl").mkdir(parents=True)
+        Journal(tmp_path / "folder", "http://a/v1")
+
+
+@pytest.mark.parametrize("page", [{}, {"data": 3}, {"data": [3, {"metadata": 3}]}])
+def test_a_list_without_batches_finds_none(
+    server: FakeBatchServer, tmp_path: Path, page: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def listed(self: BatchServer, after: str | None) -> Any:
+        return page
+
+    monkeypatch.setattr(BatchServer, "_page", listed)
+    backend = BatchServer(fake_config(server.url, tmp_path))
+    assert asyncio.run(backend.find("nonce")) is None
+
+
+def test_an_unknown_status_is_one_line(server: FakeBatchServer, tmp_path: Path) -> None:
+    server.ends = {1: "sleeping"}
+    with pytest.raises(UserError, match="batch_1 has the unknown status 'sleeping'"):
+        run(server, tmp_path, 2)
+
+
+def test_a_result_file_is_bounded(
+    server: FakeBatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paraclip.paraphrase.batch.server.MOST_DOWNLOAD", 0)
+    monkeypatch.setattr("paraclip.paraphrase.batch.server.MOST_OF_REQUEST", 100)
+    with pytest.raises(UserError, match="file file-2 is larger than 0 MiB"):
+        run(server, tmp_path, 2)
+    assert not list((tmp_path / "out" / "batches").glob("results*"))
+    monkeypatch.undo()
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
+    assert run(server, tmp_path, 2).kept == 2 and set(server.answered.values()) == {1}
 
 
 def test_from_scratch_forgets_batches(server: FakeBatchServer, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The backend for causal language models in this process, with a tiny one and with SmolLM2."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -192,6 +193,11 @@ def test_precisions(tiny: Path, dtype: str) -> None:
     assert len(ask(backend, chats())[0][0].text) and backend.identity
 
 
+def configured(folder: Path, **changed: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -199,6 +205,8 @@ def test_precisions(tiny: Path, dtype: str) -> None:
         (lambda folder: (folder / "config.json").write_text("{"), "cannot be loaded"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "x"}'), "be loaded"),
         (lambda folder: (folder / "tokenizer.json").write_text("{}"), "its tokenizer cannot"),
+        (lambda folder: configured(folder, num_hidden_layers=10**12), "num_hidden_layers is 1,000"),
+        (lambda folder: configured(folder, num_hidden_layers=2), "the weights lack 9 tensors"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\0" * 9), "its model cannot"),
         (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
          "its model cannot be loaded"),

@@ -20,6 +20,8 @@ from paraclip.paraphrase.batch.requests import RequestFile, remove_unfinished
 
 JOURNAL = "journal.jsonl"
 FORMAT = 1
+HEAD = b'{"batches": 1'
+AWAY = "Move the folder away; the batches in it are then not collected."
 FILE = re.compile(r"(requests|results)-[\w-]+\.jsonl")
 
 
@@ -79,6 +81,12 @@ class Journal:
         except FileNotFoundError:
             self._append({"batches": FORMAT, "server": server})
             return
+        except OSError as error:
+            what = f"cannot be read ({error.strerror})"
+            raise UserError(self.path, what, AWAY) from error
+        head = lines[0] if lines else HEAD
+        if not (head.startswith(HEAD) or HEAD.startswith(head)):
+            raise UserError(self.path, "is not a journal of batches", AWAY)
         if lines and not lines[-1].endswith(b"\n"):  # the run was killed while writing
             with disk_errors(self.path):
                 os.truncate(self.path, sum(map(len, lines[:-1])))
@@ -91,8 +99,7 @@ class Journal:
             for entry in entries[1:]:
                 self._apply(entry)
         except (BadJson, KeyError, TypeError, ValueError) as error:
-            hint = "Move the folder away; the batches in it are then not collected."
-            raise UserError(self.path, "is a damaged journal of batches", hint) from error
+            raise UserError(self.path, "is a damaged journal of batches", AWAY) from error
         known = entries[0].get("server")
         if known != server and self.batches:
             what = f"has open batches on {known!r}, and the server is {server!r}"

@@ -49,8 +49,9 @@ async def generate_in_batches(config: GenerateConfig, one_pass: Pass) -> Summary
             while True:
                 waited = await collect(journal, server, config.poll)
                 results = Results(journal.results, server.without_secrets)
-                stale = stale + 1 if waited and not results.answered else 0
                 summary, asked = await one_round(journal, backend, results, one_pass, config, fresh)
+                used = results.answered - results.unused
+                stale = stale + 1 if waited and not used else 0
                 if not asked or stale > config.max_retries:
                     return summary
                 fresh = False
@@ -125,7 +126,7 @@ async def advance(batch: Batch, journal: Journal, server: BatchServer) -> Seen |
     names = []
     for number, file_id in enumerate(seen.files):
         names.append(batch.name.replace("requests-", "results-").replace(".", f"-{number}."))
-        await server.download(file_id, journal.folder / names[-1])
+        await server.download(file_id, journal.folder / names[-1], batch.requests)
     journal.note(batch, status=seen.status, results=names)
     if seen.status == "cancelled":
         hint = "The same command submits its open questions again."

@@ -19,11 +19,13 @@ from paraclip.paraphrase.backends.pace import pause_before
 from paraclip.paraphrase.config import GenerateConfig
 
 TRANSFER = 60  # time of an upload or a download, as a multiple of --timeout
-MOST_DOWNLOAD = 4 << 30  # bytes; 50,000 answers of a few hundred tokens have less than 0.1 GiB
+MOST_DOWNLOAD = 64 << 20  # bytes, and in addition those of each request
+MOST_OF_REQUEST = 64 << 10  # bytes
 PAGE = 100  # batches in a list
 MOST_PAGES = 50  # of the newest batches, among which a lost one is looked for
 NONCE = "paraclip_file"  # key in a batch's metadata
 ENDS = ("completed", "failed", "expired", "cancelled")
+GOING_ON = ("validating", "in_progress", "finalizing", "cancelling")
 NO_ROOM = "token_limit_exceeded"
 IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,200}")  # it becomes a part of addresses
 RESUMES = "Check the server; the same command resumes."
@@ -114,7 +116,8 @@ class BatchServer(OpenAIBackend):
         for _ in range(MOST_PAGES):
             page = await self._repeated(partial(self._page, after))
             batches = page.get("data")
-            batches = [one for one in batches if isinstance(one, dict)] if batches else []
+            batches = batches if isinstance(batches, list) else []
+            batches = [one for one in batches if isinstance(one, dict)]
             for batch in batches:
                 metadata = batch.get("metadata")
                 if isinstance(metadata, dict) and metadata.get(NONCE) == nonce:
@@ -140,9 +143,13 @@ class BatchServer(OpenAIBackend):
         counts = batch.get("request_counts")
         counts = counts if isinstance(counts, dict) else {}
         files = [batch.get(name) for name in ("output_file_id", "error_file_id")]
+        status = self._text(batch, "status")
+        if status not in (*ENDS, *GOING_ON):
+            what = f"batch {batch_id} has the unknown status {status!r}"
+            raise UserError(self.shown_url, what, CHECK)
         return Seen(
             batch_id,
-            self._text(batch, "status"),
+            status,
             number(counts.get("completed")),
             number(counts.get("failed")),
             tuple(file for file in files if is_identifier(file)),
@@ -158,16 +165,17 @@ class BatchServer(OpenAIBackend):
             return ""
         return self.safe(f"{first.get('code')}: {first.get('message')}")
 
-    async def download(self, file_id: str, path: Path) -> None:
-        """Write a file of the server's to a path."""
+    async def download(self, file_id: str, path: Path, requests: int) -> None:
+        """Write a file of answers to so many requests to a path."""
+        most = MOST_DOWNLOAD + requests * MOST_OF_REQUEST
 
         async def receive() -> dict[str, Any]:
             with atomic_path(path) as temporary, temporary.open("wb") as file:
                 size = 0
                 async for chunk in self._content(file_id):
                     size += len(chunk)
-                    if size > MOST_DOWNLOAD:
-                        what = f"is larger than {MOST_DOWNLOAD >> 30} GiB"
+                    if size > most:
+                        what = f"is larger than {most >> 20} MiB"
                         raise UserError(self.shown_url, f"file {self.safe(file_id)} {what}", CHECK)
                     file.write(chunk)
             return {}

@@ -43,6 +43,10 @@ class LanceStore:
             return IndexFacts.from_json(read_bounded(self.folder / FACTS), self.folder / FACTS)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            what = f"cannot be read ({error.strerror})"
+            hint = "Check the folder, or index the pictures again into another one."
+            raise UserError(self.folder / FACTS, what, hint) from error
 
     def version(self) -> str:
         """The names of the table's versions and its creation, without LanceDB."""

@@ -1,6 +1,7 @@
 """`.npy` files, and the folder that clip-retrieval writes."""
 
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,9 +21,18 @@ def read_npy(config: SwapCheckConfig) -> Index:
     vectors = array(Path(config.index), config.most_rows)
     names = None
     if config.paths is not None:
-        text = read_bounded(config.paths).decode("utf-8", "surrogateescape")
+        text = bounded_text(Path(config.paths))
         names = text.splitlines()
     return made_index(vectors, names, "npy", config.index)
+
+
+def bounded_text(path: Path) -> str:
+    """A text file of paths; raises UserError if it is missing or cannot be read."""
+    try:
+        return read_bounded(path).decode("utf-8", "surrogateescape")
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise UserError(path, what, "Give --paths a text file.") from error
 
 
 def read_clip_retrieval(config: SwapCheckConfig) -> Index:
@@ -56,7 +66,7 @@ def array(path: Path, most: int) -> Vectors:
     check_input(path)
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, TokenError) as error:
         raise UserError(path, "is not a readable .npy file of numbers", FIX) from error
     if found.ndim != 2 or found.dtype.kind != "f":
         what = f"is no matrix of floats ({found.dtype}, shape {list(found.shape)})"

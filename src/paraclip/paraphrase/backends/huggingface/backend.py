@@ -76,7 +76,7 @@ class TransformersBackend:
                 raise UserError("--batch-size", what, hint) from error
             half = len(batch) // 2
             return [*self._generate(batch[:half]), *self._generate(batch[half:])]
-        except (RuntimeError, ValueError, IndexError) as error:
+        except Exception as error:  # of a damaged model, or one whose numbers overflow
             raise AnswerError(printable(" ".join(str(error).split()))[:300]) from error
 
     def _answers(self, batch: Sequence[Asked]) -> list[list[Answer]]:
@@ -146,11 +146,19 @@ def chat_text(tokenizer: Any, messages: list[dict[str, str]]) -> str:
         return str(tokenizer.apply_chat_template(messages, **options))
     except TemplateError:
         pass  # some templates refuse the role "system"
+    except Exception as error:
+        raise bad_template(error) from error
     try:
         return str(tokenizer.apply_chat_template(without_system(messages), **options))
-    except (TemplateError, TypeError, ValueError) as error:
-        hint = "Repair chat_template in the model's folder."
-        raise UserError("chat template", f"cannot be used ({error})", hint) from error
+    except Exception as error:  # a template runs what its author wrote
+        raise bad_template(error) from error
+
+
+def bad_template(error: Exception) -> UserError:
+    """The error for a chat template that does not work."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    hint = "Repair chat_template in the model's folder."
+    return UserError("chat template", f"cannot be used ({reason})", hint)
 
 
 def end_tokens(model: Any, tokenizer: Any) -> set[int]:

@@ -15,6 +15,7 @@ from paraclip.provenance import without_secrets
 REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
 SLICES, SLICE = 64, 1 << 16  # of each file, for the fingerprint; bytes
+MOST_LAYERS = 1000
 NEW_NAME = (4, 56)  # version of transformers from which `torch_dtype` is called `dtype`
 FOLDER_HINT = "Give a folder with config.json, weights and tokenizer, a .gguf file, or OWNER/NAME."
 
@@ -136,15 +137,30 @@ def load_model(files: ModelFiles, dtype: str, device: Any) -> Any:
     kind: Any = getattr(torch, dtype, "auto")
     if dtype == "auto" and device.type == "cpu":
         kind = torch.float32
-    options = {"dtype" if version >= NEW_NAME else "torch_dtype": kind}
+    options: dict[str, Any] = {"dtype" if version >= NEW_NAME else "torch_dtype": kind}
     if files.gguf is None:
         options["use_safetensors"] = True  # nothing is unpickled
-    model = loaded(transformers.AutoModelForCausalLM, files, "model", **options)
+    options["config"] = loaded(transformers.AutoConfig, files, "configuration")
+    check_layers(files, options["config"].to_dict())
+    kind = transformers.AutoModelForCausalLM
+    model, info = loaded(kind, files, "model", output_loading_info=True, **options)
+    if missing := sorted(info["missing_keys"]):
+        what = f"the weights lack {len(missing):,} tensors, the first is {missing[0]}"
+        raise UserError(files.folder, what, "Check that weights and config.json belong together.")
     try:
         return model.to(device).eval()
     except (RuntimeError, AssertionError) as error:  # also of a missing driver, or no memory
         hint = "Give another --device or --dtype."
         raise UserError(files.folder, f"does not fit on {device} ({error})", hint) from error
+
+
+def check_layers(files: ModelFiles, config: dict[str, Any]) -> None:
+    """Raise UserError for more layers than a model can have, which would be built for ever."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            check_layers(files, value)
+        elif "layer" in str(name) and type(value) is int and value > MOST_LAYERS:
+            raise UserError(files.folder, f"{name} is {value:,}", FOLDER_HINT)
 
 
 def loaded(kind: Any, files: ModelFiles, part: str, **options: Any) -> Any:
