@@ -1,6 +1,6 @@
 """Memory and speed of a run whose answers are all in the log: it must not grow with the rows.
 
-    python benchmarks/replay_memory.py    # up to a million rows, 4 minutes on a free core
+    python benchmarks/replay_memory.py --rows 10000 1000000    # 4 minutes on a free core
 
 A log with both answers of every caption is written first, so that a run asks nothing, and does the
 rest of its work: reading captions and log, both steps, writing triples, counts and card. A filter
