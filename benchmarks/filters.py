@@ -1,115 +1,206 @@
-"""What the filters of `paraclip generate` pass: good paraphrases, and contrasts.
+"""What the filters of `paraclip generate` pass: precision and recall on labelled pairs.
 
-    PARACLIP_DATA=folder python benchmarks/filters.py    # about 3 minutes on 2 free cores
+    PARACLIP_DATA=folder python benchmarks/filters.py    # about 5 minutes on 2 free cores
 
-The good ones are both steps of a strong model and its paraphrases of the test captions; all should
-pass. The `contrast` texts change one fact and must fail, as must SugarCrepe++'s negative captions.
-`--data` or PARACLIP_DATA names the folder of the data.
+Good pairs are rewordings of ParaCLIP's starter set, bad ones have one fault, made by rule
+(`recipes/filters/labelled.py`), or are contrasts. The checker was trained on half of the rows; its
+threshold is chosen on a quarter (`--choose` prints the candidates) and the table is about the last
+quarter. `--data` or PARACLIP_DATA names the folder with SugarCrepe++ and the strong paraphrases,
+which played no part in any choice.
 """
 
 import argparse
 import json
 import random
+import sys
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from machine import RESULTS, parse_with_data
-from paraclip.files import write_text
-from paraclip.paraphrase.config import SMALL, STRONG
+from machine import RESULTS, keep, markdown, parse_with_data, say
+from paraclip.paraphrase.config import CHECKED, SMALL, STRONG, Limits
+from paraclip.paraphrase.filters.checker import Checker
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.similarity import SentenceEncoder
-from paraclip.provenance import provenance
+from paraclip.paraphrase.filters.together import by_parser
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes" / "filters"))
+
+from labelled import CHOSEN_ON, REPORTED, Labelled, labelled_pairs, read
 
 STEPS = {"flickr8k_train": "photo captions", "web": "alt-texts"}
 CREPE = {"replace_obj": "object", "replace_att": "attribute", "swap_obj": "objects swapped"}
+RULES = {  # to which the checker is added
+    "strong": STRONG,
+    "no exchange": replace(STRONG, exchange=-1.0),
+    "checked": CHECKED,
+}
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+LEAST_PRECISION = 95.0
 
 
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+@dataclass(frozen=True)
+class Measured:
+    """Verdicts on the pairs of one kind.
+
+    Args:
+        good: whether they should pass.
+        passed: for each set of limits whether the rules pass each pair.
+        reasons: for each set of limits, how often each reason applied.
+        faults: the checker's probability of a fault for each pair.
+        swapped: whether the parser finds exchanged roles in each pair.
+    """
+
+    good: bool
+    passed: Mapping[str, list[bool]]
+    reasons: Mapping[str, Counter[str]]
+    faults: list[float]
+    swapped: list[bool]
+
+    def share(self, rules: str, fault: float = 1.0, parser: bool = False) -> float:
+        """Percentage of the pairs that pass."""
+        rows = zip(self.passed[rules], self.faults, self.swapped, strict=True)
+        kept = [ok and found <= fault and not (parser and swap) for ok, found, swap in rows]
+        return 100 * sum(kept) / len(kept)
 
 
-def questions(data: Path, most: int) -> dict[str, list[Question]]:
-    """Sets of at most `most` answers with their sources, by name; those named `not:` must fail."""
-    found: dict[str, list[Question]] = {}
+def outside_pairs(data: Path, most: int) -> dict[str, Labelled]:
+    """Pairs of other sources: strong paraphrases, SugarCrepe++, the contrasts of the variations."""
     texts, draw = data / "paraphrases", random.Random(0)
+    found: dict[str, Labelled] = {}
     for name, label in STEPS.items():
-        rows = rows_of(texts / f"{name}.jsonl")
+        rows = read(texts / f"{name}.jsonl")
         rows = draw.sample(rows, min(most, len(rows)))
-        found[f"{label}, step 1"] = [Question(r["caption"], r["paraphrase_1"]) for r in rows]
-        found[f"{label}, step 2"] = [
-            Question(r["paraphrase_1"], r["paraphrase_2"], r["caption"]) for r in rows
-        ]
-    tests = rows_of(texts / "flickr8k_test.jsonl")[:most]
-    found["test captions"] = [Question(r["caption"], r["paraphrase"]) for r in tests]
-    varied = rows_of(texts / "variations.jsonl")
-    contrasts = [Question(r["caption"], r["variations"]["contrast"]) for r in varied]
-    found["not: contrasts"] = contrasts
-    return found | crepe_questions(data / "sugar_crepe_pp", most)
+        first = [Question(r["caption"], r["paraphrase_1"]) for r in rows]
+        second = [Question(r["paraphrase_1"], r["paraphrase_2"], r["caption"]) for r in rows]
+        found |= {f"{label}, step 1": Labelled(True, first)}
+        found |= {f"{label}, step 2": Labelled(True, second)}
+    tests = read(texts / "flickr8k_test.jsonl")[:most]
+    pairs = [Question(r["caption"], r["paraphrase"]) for r in tests]
+    found["test captions"] = Labelled(True, pairs)
+    varied = read(texts / "variations.jsonl")
+    pairs = [Question(r["caption"], r["variations"]["contrast"]) for r in varied]
+    found["contrasts of the variations"] = Labelled(False, pairs)
+    return found | crepe_pairs(data / "sugar_crepe_pp", most)
 
 
-def crepe_questions(folder: Path, most: int) -> dict[str, list[Question]]:
-    """SugarCrepe++: the second captions must pass, the negative captions must not."""
+def crepe_pairs(folder: Path, most: int) -> dict[str, Labelled]:
+    """SugarCrepe++: the second captions should pass, the negative captions should not."""
     good: list[Question] = []
-    bad: dict[str, list[Question]] = {}
+    bad: dict[str, Labelled] = {}
     for name, label in CREPE.items():
         listed = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         rows = list(listed.values()) if isinstance(listed, dict) else listed
-        rows = random.Random(0).sample(rows, min(most // 3, len(rows)))
-        good += [Question(row["caption"], row["caption2"]) for row in rows]
-        bad[f"not: SugarCrepe++, {label}"] = [
-            Question(row["caption"], row["negative_caption"]) for row in rows
-        ]
-    return {"SugarCrepe++, second captions": good} | bad
+        rows = random.Random(0).sample(rows, min(most, len(rows)))
+        good += [Question(row["caption"], row["caption2"]) for row in rows[: most // 3]]
+        pairs = [Question(row["caption"], row["negative_caption"]) for row in rows]
+        bad[f"SugarCrepe++, {label}"] = Labelled(False, pairs)
+    return {"SugarCrepe++, second captions": Labelled(True, good)} | bad
 
 
-def measure(sets: dict[str, list[Question]]) -> dict[str, dict[str, Any]]:
-    """For each set the share that passes, and the reasons, under each of the two limits."""
-    encoder = SentenceEncoder()
-    found: dict[str, dict[str, Any]] = {}
-    for name, asked in sets.items():
-        found[name] = {"count": len(asked)}
-        for label, limits in (("strong", STRONG), ("small", SMALL)):
-            reasons = Counter(verdict.reason for verdict in Judge(limits, encoder).judge(asked))
-            passed = reasons.pop(None, 0)
-            found[name][label] = {
-                "passed": round(100 * passed / len(asked), 1),
-                "reasons": dict(reasons.most_common()),
-            }
+def measured(kinds: Mapping[str, Labelled], rules: Mapping[str, Limits]) -> dict[str, Measured]:
+    """Every kind of pair under every set of limits, by the checker and by the parser."""
+    encoder, checker, parser = SentenceEncoder(), Checker.shipped(), by_parser(STRONG)
+    found = {}
+    for name, kind in kinds.items():
+        passed, reasons, texts = {}, {}, []
+        for label, limits in rules.items():
+            verdicts = Judge(replace(limits, fault=1.0), encoder).judge(kind.pairs)
+            passed[label] = [one.reason is None for one in verdicts]
+            reasons[label] = Counter(one.reason for one in verdicts if one.reason)
+            texts = [one.text for one in verdicts]
+        pairs = [(one.source, text) for one, text in zip(kind.pairs, texts, strict=True)]
+        faults, swapped = checker.faults(pairs), parser(pairs)
+        found[name] = Measured(kind.good, passed, reasons, faults, swapped)
+        say(f"{name}: {len(pairs)} pairs")
     return found
 
 
-def table(found: dict[str, dict[str, Any]]) -> str:
-    """A Markdown row for each set, with the most frequent reasons under the strong limits."""
-    lines = [
-        "| texts | number | pass `strong` | pass `small` | reasons (`strong`) |",
-        "|---|---|---|---|---|",
+def totals(found: Mapping[str, Measured], **limits: Any) -> dict[str, float]:
+    """Recall and precision in percent; every kind counts alike, and good as much as bad."""
+    shares = {good: [one.share(**limits) for one in found.values() if one.good == good]
+              for good in (True, False)}  # fmt: skip
+    recall, false = (sum(shares[good]) / len(shares[good]) for good in (True, False))
+    precision = 100 * recall / max(recall + false, 1e-9)
+    return {"recall": recall, "precision": precision}
+
+
+def candidates(found: Mapping[str, Measured]) -> list[dict[str, Any]]:
+    """Recall and precision of every rule set and threshold."""
+    return [
+        {"rules": rules, "fault": fault, **totals(found, rules=rules, fault=fault, parser=True)}
+        for rules in RULES
+        for fault in THRESHOLDS
     ]
-    for bad in (False, True):
-        for name, row in found.items():
-            if name.startswith("not: ") == bad:
-                listed = list(row["strong"]["reasons"].items())[:3]
-                reasons = ", ".join(f"{reason} {count}" for reason, count in listed)
-                shares = f"{row['strong']['passed']} % | {row['small']['passed']} %"
-                label = f"{name.removeprefix('not: ')} (must fail)" if bad else name
-                lines.append(f"| {label} | {row['count']} | {shares} | {reasons} |")
-    return "\n".join(lines) + "\n"
+
+
+def columns() -> dict[str, dict[str, Any]]:
+    """Head of a column and the limits it is about."""
+    checked = {"rules": "checked", "fault": CHECKED.fault}
+    return {
+        "`strong`": {"rules": "strong"},
+        "`strong`, parser": {"rules": "strong", "parser": True},
+        "`checked`": checked,
+        "`checked`, parser": {**checked, "parser": True},
+        "`small`": {"rules": "small"},
+    }
+
+
+def kinds_table(found: Mapping[str, Measured]) -> str:
+    """A kind a row: what passes, in percent, and the rules' most frequent reasons."""
+    rows = []
+    for name, one in sorted(found.items(), key=lambda pair: not pair[1].good):
+        listed = [f"{reason} {count}" for reason, count in one.reasons["strong"].most_common(3)]
+        shares = [f"{one.share(**limits):.1f}" for limits in columns().values()]
+        label = name if one.good else f"{name} (must fail)"
+        rows.append([label, str(len(one.faults)), *shares, ", ".join(listed)])
+    return markdown(["pairs", "number", *columns(), "rules' reasons"], rows)
+
+
+def totals_table(found: Mapping[str, Measured]) -> str:
+    """Recall and precision of every column."""
+    figures = [totals(found, **limits) for limits in columns().values()]
+    rows = [[name, *(f"{one[name]:.1f}" for one in figures)] for name in ("recall", "precision")]
+    return markdown(["", *columns()], rows)
+
+
+def print_candidates(most: int) -> None:
+    """The candidates on the quarter that the threshold is chosen on."""
+    found = measured(labelled_pairs(CHOSEN_ON, most), RULES)
+    listed = candidates(found)
+    rows = [
+        [one["rules"], f"{one['fault']}", f"{one['recall']:.1f}", f"{one['precision']:.1f}"]
+        for one in listed
+    ]
+    keep("filters_choice", RESULTS, markdown(["rules", "fault", "recall", "precision"], rows),
+         candidates=listed)  # fmt: skip
 
 
 def main() -> None:
-    """Measure, print, and write results/filters.json and results/filters.md."""
+    """Choose, or measure, print, and write the results."""
     options = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    options.add_argument("--most", type=int, default=300, help="texts of each set")
+    options.add_argument("--most", type=int, default=300, help="pairs of each kind")
     options.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    options.add_argument("--choose", action="store_true", help="the candidates, nothing else")
     chosen = parse_with_data(options)
-    found = measure(questions(Path(chosen.data), chosen.most))
-    noted = provenance(most=chosen.most, strong=vars(STRONG), small=vars(SMALL))
-    text = json.dumps({"sets": found, "provenance": noted}, indent=1)
-    write_text(chosen.out / "filters.json", text + "\n")
-    write_text(chosen.out / "filters.md", table(found))
-    print(table(found))
+    if chosen.choose:
+        print_candidates(chosen.most)
+        return
+    rules = {"strong": STRONG, "checked": CHECKED, "small": SMALL}
+    own = measured(labelled_pairs(REPORTED, chosen.most), rules)
+    others = measured(outside_pairs(Path(chosen.data), chosen.most), rules)
+    table = f"{totals_table(own)}\n\n{kinds_table(own)}\n\nOther sources:\n\n{kinds_table(others)}"
+    figures = {
+        name: {"good": one.good, "pairs": len(one.faults),
+               **{head: one.share(**limits) for head, limits in columns().items()}}
+        for name, one in {**own, **others}.items()
+    }  # fmt: skip
+    summed = {head: totals(own, **limits) for head, limits in columns().items()}
+    limits = {name: vars(one) for name, one in rules.items()}
+    keep("filters", chosen.out, table, totals=summed, kinds=figures, limits=limits)
 
 
 if __name__ == "__main__":

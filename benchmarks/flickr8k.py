@@ -56,6 +56,7 @@ from paraclip.training.loop import align, train
 from paraclip.training.prepare import prepare, prepare_captions
 
 BASE = AlignOptions(
+    feature_dropout=0.0,  # as when the tables were made
     epochs=3, batch_size=256, learning_rate=1e-4, head_learning_rate=5e-4,
     dropout=0.0, held_out=0.0,
 )  # fmt: skip

@@ -62,7 +62,12 @@ PREPROCESSING = {
     "resize_mode": "squash",
 }
 OPTIONS = AlignOptions(
-    epochs=7, batch_size=256, learning_rate=5e-4, head_learning_rate=5e-4, held_out=0.0
+    feature_dropout=0.0,
+    epochs=7,
+    batch_size=256,
+    learning_rate=5e-4,
+    head_learning_rate=5e-4,
+    held_out=0.0,
 )
 TERMS = "non-commercial research (Flickr8k)"
 

@@ -174,3 +174,25 @@ def test_a_filter_is_one_function_and_one_line_in_the_table(monkeypatch) -> None
     monkeypatch.setitem(FILTERS, "shouting", lambda both: both.answer.isupper())
     assert reason_of("2 BROWN CANINES RACE OVER A MEADOW WITH NO LEASH.") == "shouting"
     assert reason_of("2 brown canines race over a meadow with no leash.") is None
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "reason"),
+    [
+        ("A tomato next to goat cheese.", "red fruit beside a soft white dairy product", None),
+        ("An octopus in an aquarium.", "eight-armed tank resident", None),
+        ("A red car beside goat cheese.", "blue automobile next to a dairy product", "colour"),
+        ("Two hikers on a summit.", "trio of climbers at the peak, one waving", "number"),
+        ("Six ducklings follow their mother.", "half a dozen chicks walk after mom", None),
+        ("A book on a table, unread.", "Nobody has read the volume lying on the desk.", None),
+        ("A stained mattress on a spotless wall.", "dirty bedding propped on pristine paint", None),
+        ("Parents queue at a shop.", "moms and dads wait in line at a store", None),
+    ],
+)
+def test_where_most_words_differ_things_may_be_described(source: str, answer: str, reason) -> None:
+    assert reason_of(answer, source) == reason
+
+
+def test_a_small_generator_may_not_describe_things() -> None:
+    source, answer = "A tomato next to goat cheese.", "red fruit beside a soft white dairy product"
+    assert plain_reason(Question(source, answer), answer, SMALL) == "colour"

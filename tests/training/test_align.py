@@ -6,7 +6,7 @@ from tiny_model import TinyModel
 from training_rows import make_features, make_triples, weights_of
 
 from paraclip.errors import UserError
-from paraclip.training.config import AlignOptions
+from paraclip.training.config import AlignOptions, TrainOptions, hyperparameters
 from paraclip.training.loop import align
 from paraclip.training.metrics import read_metrics
 from paraclip.training.prepare import TrainingData
@@ -52,3 +52,11 @@ def test_each_part_learns_at_its_own_rate(tmp_path):
 def test_alignment_without_pictures_is_refused(tmp_path):
     with pytest.raises(UserError, match="fewer than two captions have a picture"):
         fit_tiny(tmp_path, features=torch.full((24, 12), torch.nan))
+
+
+def test_feature_dropout_reaches_the_image_tower_and_decides_the_run(tmp_path):
+    model, _ = fit_tiny(tmp_path, epochs=1, feature_dropout=0.3)
+    assert model.image_tower.feature_dropout == 0.3
+    assert hyperparameters(AlignOptions())["feature_dropout"] == 0.4
+    assert "feature_dropout" not in hyperparameters(AlignOptions(feature_dropout=0.0))
+    assert "feature_dropout" not in hyperparameters(TrainOptions())

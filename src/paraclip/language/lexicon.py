@@ -39,6 +39,7 @@ CARRIER_WORDS = listed(
     atop doing being has using who named called kind
     """
 )
+COUPLES = listed("couple couples parents grandparents newlyweds spouses twins")  # of both genders
 EITHER_GENDER = listed("fellow fellows sibling siblings")  # though listed under male or female
 YOUNG = listed("young youthful")  # describes children, but is no noun for them
 
@@ -101,12 +102,20 @@ NEGATIONS = listed(
     no not never without none nobody nothing nowhere neither nor cannot hardly
     """
 )
+NO_NEGATION = frozenset({("nothing", "but"), ("not", "far"), ("not", "only")})
 LACKS = listed(
     """
     bare barefoot barefooted barechested bareheaded topless naked nude lacking lacks missing
     absent free empty off unable fails failing refuses unwilling instead minus
+    vacant deserted silent ignore ignores ignoring refusing only just lone unless
     """
 )
+UNNEGATED = listed(
+    """
+    cordless endless flightless headless homeless motionless priceless seamless sleeveless spotless
+    stainless strapless timeless tireless wireless less unless regardless nevertheless nonetheless
+    """
+)  # they end in -less and negate nothing that a caption would state otherwise
 
 COLOURS = {
     "red": "red crimson scarlet ruby vermilion reddish maroon burgundy",

@@ -1,9 +1,9 @@
 """Parts of speech of captions, by spaCy's small English model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol
 
 from paraclip.errors import UserError
 
@@ -37,17 +37,33 @@ class SpacyTagger:
     """
 
     def __init__(self) -> None:
-        model = next((name for name in MODELS if find_spec(name)), None)
-        if model is None or find_spec("spacy") is None or find_spec("nltk") is None:
-            what = "parts of speech need spaCy with its small English model, and NLTK"
-            raise UserError("spacy", what, "Install them: pip install 'paraclip[tags]'.")
-        import spacy
-
         # Only the tagger is needed; parser, lemmatizer and named entities would take time.
-        self.pipeline = spacy.load(model, exclude=["parser", "ner", "lemmatizer"])
-        self.name = f"spaCy {version('spacy')}, {model} {self.pipeline.meta['version']}"
+        self.pipeline = spacy_pipeline(("parser", "ner", "lemmatizer"))
+        meta = self.pipeline.meta
+        self.name = f"spaCy {version('spacy')}, {installed_model()} {meta['version']}"
 
     def tag(self, texts: Iterable[str]) -> Iterator[Tagged]:
         """Tokens and tags of each text, in order."""
         for document in self.pipeline.pipe(texts, batch_size=256):
             yield [(token.text, token.tag_) for token in document]
+
+
+def installed_model() -> str | None:
+    """Name of the model that is installed, if spaCy and NLTK are as well."""
+    model = next((name for name in MODELS if find_spec(name)), None)
+    return model if find_spec("spacy") and find_spec("nltk") else None
+
+
+def spacy_pipeline(exclude: Sequence[str]) -> Any:
+    """spaCy's small English model without some of its parts.
+
+    Raises:
+        UserError: spaCy or its model is not installed.
+    """
+    model = installed_model()
+    if model is None:
+        what = "parts of speech need spaCy with its small English model, and NLTK"
+        raise UserError("spacy", what, "Install them: pip install 'paraclip[tags]'.")
+    import spacy
+
+    return spacy.load(model, exclude=list(exclude))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from functools import cache, lru_cache
+from itertools import pairwise
 from typing import Any
 
 from paraclip.language import lexicon
@@ -97,6 +98,7 @@ def numbers(text: str) -> set[str]:
     "One" is left out: it is usually a pronoun.
     """
     found = set()
+    text = text.lower().replace("half a dozen", "six").replace("half-dozen", "six")
     for word in re.findall(r"\d+(?:[.,]\d+)*|[^\W\d_]+", text.lower()):
         if word[0].isdigit():
             found.add(word.replace(",", "").lstrip("0") or "0")
@@ -126,19 +128,29 @@ def allowed_colours(tokens: Iterable[str]) -> set[str]:
 
 def is_negated(tokens: Iterable[str]) -> bool:
     """Whether some word negates: "no", "without", "isn't", "shirtless"."""
+    tokens = [*tokens, "", ""]
     return any(
-        word in lexicon.NEGATIONS or word.endswith("n't") or is_less(word) for word in tokens
+        word in lexicon.NEGATIONS or word.endswith("n't") or is_less(word)
+        for word, after in pairwise(tokens)
+        if (word, after) not in lexicon.NO_NEGATION
     )
 
 
 def is_less(word: str) -> bool:
     """Whether the word ends in a negating "-less" ("shirtless", not "unless")."""
-    return word.endswith("less") and word not in ("less", "unless", "regardless", "nevertheless")
+    return word.endswith("less") and word not in lexicon.UNNEGATED
 
 
 def allows_negation(tokens: Iterable[str]) -> bool:
     """Whether some word negates or names a lack ("bare", "missing")."""
-    return is_negated(tokens) or any(word in lexicon.LACKS for word in tokens)
+    tokens = list(tokens)
+    lacks = any(word in lexicon.LACKS or is_undone(word) for word in tokens)
+    return lacks or is_negated(tokens) or any(word.endswith("less") for word in tokens)
+
+
+def is_undone(word: str) -> bool:
+    """Whether the word is a participle with "un-": "unread", "unoccupied", "unmade"."""
+    return word.startswith("un") and len(word) > 5 and word.endswith(("ed", "en", "ad", "de"))
 
 
 @lru_cache(maxsize=50_000)

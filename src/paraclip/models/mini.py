@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import dropout, normalize
 
 from paraclip.models.bert import BertEncoder, BertTower, load_bert
 from paraclip.models.encoder import Architecture
@@ -70,6 +70,7 @@ class ImageTower(nn.Module):
         backbone = timm.create_model(BACKBONE, pretrained=False, num_classes=0)
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.head = nn.Linear(backbone.num_features, embed_dim)
+        self.feature_dropout = 0.0  # while the head is trained
         self.names_classes = names_classes
         if names_classes:
             self.classifier = nn.Linear(backbone.num_features, CLASSES)
@@ -77,7 +78,8 @@ class ImageTower(nn.Module):
 
     def project(self, features: Tensor) -> Tensor:
         """Image vectors [batch, embed_dim], not normalised, of pooled features [batch, 1280]."""
-        vectors: Tensor = self.head(features)
+        dropped = dropout(features, self.feature_dropout, self.head.training)
+        vectors: Tensor = self.head(dropped)
         if self.names_classes:
             vectors = vectors + self.class_head(self.probabilities(features))
         return vectors

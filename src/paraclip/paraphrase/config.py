@@ -36,6 +36,15 @@ class Limits:
     number ("couples" for "a couple") or a repeated word; for small generators."""
     skipped: tuple[str, ...] = ()
     """Reasons of filters that are not applied."""
+    fault: float = 1.0
+    """Largest probability of a fault by the checker (`filters/checker.py`), 0 to 1; 1: not
+    asked."""
+    parser: bool = False
+    """Compare who does what to whom by spaCy's dependency parser."""
+    nli: str = ""
+    """Folder of a cross-encoder for natural language inference; empty: none."""
+    entailed: float = 0.5
+    """Least probability with which source and answer must follow from each other by it, 0 to 1."""
 
 
 BUILTIN_LICENCE = (
@@ -46,6 +55,8 @@ UNKNOWN_LICENCE = "not stated: see the terms of the generator's vendor"
 BUILTIN_SLOTS = 32  # sequences that the built-in model decodes together
 
 STRONG = Limits()
+CHECKED = Limits(similarity=0.2, support=-1.0, exchange=-1.0, kept=0.0, fault=0.6)
+"""The checker in place of the limits on vectors; chosen by `benchmarks/filters.py --choose`."""
 SMALL = Limits(
     similarity=0.7, support=0.76, kept=1.0, growth=1.6, words=40, changed_kind=True, doubtful=True
 )
@@ -173,15 +184,31 @@ class GenerateConfig(Checked):
     """Maximum number of retries after a time-out, a rate limit or a server error, with exponential
     backoff. A Retry-After header of the server is always respected."""
 
-    limits: Literal["auto", "strong", "small"] = "auto"
-    """Strictness of the filters. strong accepts the generator's synonyms; small checks every new
-    word. auto: small for builtin, else strong."""
+    limits: Literal["auto", "strong", "checked", "small"] = "auto"
+    """Strictness of the filters. strong accepts the generator's synonyms; checked asks a small
+    model that reads both texts together in place of comparing words by vectors; small checks every
+    new word. auto: small for builtin, else strong."""
 
     min_similarity: Share | None = None
     """Minimum MiniLM cosine between an answer and its source (0 to 1); overrides --limits."""
 
     min_support: Share | None = None
     """Minimum support of a new content word (0 to 1); overrides --limits."""
+
+    max_fault: Share | None = None
+    """Maximum probability of a fault (0 to 1) by the checker, a small model that reads source and
+    answer together; 1 switches it off. Overrides --limits."""
+
+    parse_roles: bool = False
+    """Also compare who does what to whom by spaCy's dependency parser (the extra `tags`), which
+    rejects most swapped roles."""
+
+    nli: str | None = None
+    """Folder of a cross-encoder for natural language inference, such as a download of
+    cross-encoder/nli-MiniLM2-L6-H768. Source and answer must follow from each other."""
+
+    min_entailed: Share = 0.5
+    """Minimum probability of that (0 to 1), in both directions."""
 
     skip_filters: tuple[str, ...] = ()
     """Reasons of the filters to skip, for example: language tokens unsafe."""
@@ -272,12 +299,16 @@ class GenerateConfig(Checked):
     def filter_limits(self) -> Limits:
         """The limits, overridden by `min_similarity` and `min_support`."""
         small = self.limits == "small" or (self.limits == "auto" and self.builtin)
-        limits = SMALL if small else STRONG
+        limits = SMALL if small else CHECKED if self.limits == "checked" else STRONG
         return replace(
             limits,
             similarity=limits.similarity if self.min_similarity is None else self.min_similarity,
             support=limits.support if self.min_support is None else self.min_support,
             skipped=tuple(self.skip_filters),
+            fault=limits.fault if self.max_fault is None else self.max_fault,
+            parser=self.parse_roles,
+            nli=self.nli or "",
+            entailed=self.min_entailed,
         )
 
 

@@ -168,6 +168,10 @@ class AlignOptions(LoopOptions):
     head_learning_rate: Positive = 1e-3
     """Peak learning rate of the two linear heads (AdamW, per step)."""
 
+    feature_dropout: Annotated[float, Ge(0), Le(0.95)] = 0.4
+    """Dropout probability on the image features before the linear map that is learnt. The class
+    probabilities of mini see all of them."""
+
     new_heads: bool = False
     """Start from the towers of mini and two random linear heads of width 256, without class
     probabilities. They need tens of thousands of captions."""
@@ -267,7 +271,10 @@ def hyperparameters(options: LoopOptions) -> dict[str, Any]:
     """
     kind = TrainOptions if isinstance(options, TrainOptions) else AlignOptions
     names = [field.name for field in fields(kind) if field.name != "recipe"]
-    return {name: getattr(options, name) for name in names}
+    found = {name: getattr(options, name) for name in names}
+    if not found.get("feature_dropout", 1):
+        del found["feature_dropout"]  # older alignments, which had none, can be resumed
+    return found
 
 
 def settings_of(options: LoopOptions, settings: RunSettings | None = None) -> RunSettings:

@@ -81,6 +81,7 @@ def alignment_of(
     if examples.has_image.sum() < 2:
         what = "fewer than two captions have a picture"
         raise UserError("training rows", what, "Give pictures with their captions.")
+    model.image_tower.feature_dropout = options.feature_dropout
     parts = (
         Part(model.image_head, options.head_learning_rate),
         Part(model.text_head, options.head_learning_rate),

