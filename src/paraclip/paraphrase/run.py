@@ -31,6 +31,7 @@ from paraclip.paraphrase.estimate import Estimate, estimate, meter_of
 from paraclip.paraphrase.filters.desk import JudgingDesks
 from paraclip.paraphrase.filters.duplicates import NearDuplicates
 from paraclip.paraphrase.filters.judge import REASONS, Judge
+from paraclip.paraphrase.filters.together import check_models
 from paraclip.paraphrase.filters.worker import judging
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.money import Meter
@@ -177,6 +178,7 @@ def check_generate_options(config: GenerateConfig) -> None:
     if unknown := set(config.skip_filters) - set(known):
         name = min(unknown)
         raise UserError("--skip-filters", f"there is no filter {name!r}", nearest(name, known))
+    check_models(config.filter_limits)
 
 
 def check_batch_options(config: GenerateConfig) -> None:

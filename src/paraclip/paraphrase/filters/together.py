@@ -1,6 +1,7 @@
 """Checks by models that read source and answer together, for answers that passed all others."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from paraclip.paraphrase.config import Limits
 
@@ -24,6 +25,18 @@ def pair_checks(limits: Limits) -> dict[str, PairCheck]:
         for reason, (asked, make) in wanted.items()
         if asked and reason not in limits.skipped
     }
+
+
+def check_models(limits: Limits) -> None:
+    """Raise UserError before any question is asked if what `pair_checks` needs is missing."""
+    if limits.nli:
+        from paraclip.paraphrase.filters.entailment import entailment_label
+
+        entailment_label(Path(limits.nli))
+    if limits.parser:
+        from paraclip.language.tagger import require_model
+
+        require_model()
 
 
 def by_parser(limits: Limits) -> PairCheck:
