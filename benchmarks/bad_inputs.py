@@ -2,6 +2,7 @@
 
     python benchmarks/bad_inputs.py              # 8 to 25 minutes on 2 cores
     python benchmarks/bad_inputs.py --only servers --show
+    python benchmarks/bad_inputs.py --only batches --keep    # its rows in the kept table
 
 Each input runs in a forked process of its own with a time and a memory limit. It ends as a clear
 error (one line, exit code 2), as accepted, as a traceback, or as a hang; the last two are bugs.
@@ -12,6 +13,7 @@ import argparse
 import faulthandler
 import gc
 import importlib
+import json
 import multiprocessing
 import os
 import resource
@@ -89,7 +91,8 @@ class Outcome:
 def main() -> None:
     """Run all cases, print the table and keep it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=AREAS, help="one area; nothing is kept")
+    parser.add_argument("--only", choices=AREAS, help="one area")
+    parser.add_argument("--keep", action="store_true", help="with --only: replace its rows")
     parser.add_argument("--every", type=int, default=1, help="only every n-th input")
     parser.add_argument("--seconds", type=float, default=40.0, help="limit of one input")
     parser.add_argument("--workers", type=int, default=3, help="inputs at once")
@@ -233,20 +236,33 @@ def run_case(case: Case, folder: Path) -> None:
 
 
 def report(found: list[Outcome], options: argparse.Namespace) -> None:
-    """Print the table; keep it with every outcome, unless a part was asked for."""
-    areas = dict.fromkeys(outcome.area for outcome in found)
-    counted = Counter((outcome.area, outcome.kind) for outcome in found)
-    rows = [
-        [area, *(str(counted[area, kind]) for kind in OUTCOMES)] for area in areas
-    ] + [["all", *(str(sum(o.kind == kind for o in found)) for kind in OUTCOMES)]]  # fmt: skip
-    table = markdown(["inputs", *(f"{kind}s" if kind in ("clear error", "traceback", "hang") else
-                                  kind for kind in OUTCOMES)], rows)  # fmt: skip
-    if options.only:
-        print(table)
+    """Print the table; keep it with every outcome, unless a part was asked for without --keep."""
+    if options.only and not options.keep:
+        print(table_of(found)[0])
         return
-    totals = dict(zip(OUTCOMES, map(int, rows[-1][1:]), strict=True))
+    if options.only:
+        found = merged(options.out / "bad_inputs.json", found)
+    table, totals = table_of(found)
     outcomes = [{**asdict(outcome), "seconds": round(outcome.seconds, 1)} for outcome in found]
     keep("bad_inputs", options.out, table, totals=totals, outcomes=outcomes)
+
+
+def merged(path: Path, found: list[Outcome]) -> list[Outcome]:
+    """The kept outcomes of an earlier run, with those of these areas replaced."""
+    kept = [Outcome(**outcome) for outcome in json.loads(path.read_text())["outcomes"]]
+    areas = {outcome.area for outcome in found}
+    return [outcome for outcome in kept if outcome.area not in areas] + found
+
+
+def table_of(found: list[Outcome]) -> tuple[str, dict[str, int]]:
+    """The table by area, and the totals."""
+    areas = dict.fromkeys(outcome.area for outcome in found)
+    counted = Counter((outcome.area, outcome.kind) for outcome in found)
+    totals = {kind: sum(outcome.kind == kind for outcome in found) for kind in OUTCOMES}
+    rows = [[area, *(str(counted[area, kind]) for kind in OUTCOMES)] for area in areas]
+    rows += [["all", *map(str, totals.values())]]
+    heads = [f"{kind}s" if kind != "accepted" else kind for kind in OUTCOMES]
+    return markdown(["inputs", *heads], rows), totals
 
 
 if __name__ == "__main__":

@@ -126,3 +126,10 @@ def test_the_report_is_a_command_of_two_words() -> None:
     config = parse(["audit", "report", "sheet.jsonl", "a.jsonl", "b.jsonl"])
     assert isinstance(config, AuditReportConfig) and len(config.marks) == 2
     assert joined(["audit", "runs/triples"]) == ["audit", "runs/triples"]
+
+
+def test_marks_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read_marks(tmp_path / "none.jsonl", SHEET)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_marks(tmp_path, SHEET)

@@ -1,5 +1,7 @@
 """The attack: how an outcome is told apart, and a few inputs of every area."""
 
+import argparse
+import json
 import os
 import sys
 import time
@@ -91,6 +93,22 @@ def test_some_inputs_of_every_area_are_kept_as_a_table(run) -> None:
     assert sum(found["totals"].values()) == len(found["outcomes"])
     assert found["totals"]["clear error"] > 0
     assert not any("paraclip-bad-" in outcome["detail"] for outcome in found["outcomes"])
+
+
+def test_the_rows_of_one_area_are_replaced(tmp_path: Path) -> None:
+    def outcome(area: str, kind: str, name: str = "a") -> bad_inputs.Outcome:
+        return bad_inputs.Outcome(area, name, kind, "", 0.1)
+
+    options = argparse.Namespace(only="", keep=False, out=tmp_path)
+    first = [outcome("one", "hang"), outcome("two", "accepted"), outcome("one", "hang", "b")]
+    bad_inputs.report(first, options)
+    options = argparse.Namespace(only="one", keep=True, out=tmp_path)
+    bad_inputs.report([outcome("one", "clear error")], options)
+    kept = json.loads((tmp_path / "bad_inputs.json").read_text())
+    assert [one["area"] for one in kept["outcomes"]] == ["two", "one"]
+    assert kept["totals"] == {"clear error": 1, "accepted": 1, "traceback": 0, "hang": 0}
+    bad_inputs.report([outcome("one", "hang")], argparse.Namespace(only="one", keep=False))
+    assert json.loads((tmp_path / "bad_inputs.json").read_text()) == kept
 
 
 def sound_again(content: bytes, drawn: object) -> bytes:

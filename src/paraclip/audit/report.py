@@ -10,7 +10,7 @@ from typing import Any
 from paraclip.audit.sheet import KEPT, Pair
 from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
-from paraclip.files import check_input
+from paraclip.files import read_bounded
 
 MEANINGS, STYLES = ("same", "changed", "wrong"), ("plain", "stilted")
 EXPORT_HINT = "Name a file that the page exported."
@@ -94,10 +94,13 @@ def read_marks(path: Path, sheet: Mapping[str, Pair]) -> tuple[str, dict[str, Ma
     Raises:
         UserError: it is no such file, or its pairs are not on the sheet.
     """
-    check_input(path, EXPORT_HINT)
     marks: dict[str, Mark] = {}
     reviewer = path.stem
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    try:
+        lines = read_bounded(path).splitlines()
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", EXPORT_HINT) from error
+    for number, line in enumerate(lines, 1):
         where = f"{path}:{number}"
         try:
             row = parse_json_object(line)
