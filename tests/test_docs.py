@@ -50,6 +50,14 @@ def test_the_readme_shows_commands() -> None:
     ]
 
 
+@pytest.mark.parametrize("target", ["demo", "test", "check", "docs", "study", "targets"])
+def test_a_target_of_make_is_what_the_shell_can_read(target: str, tmp_path: Path) -> None:
+    command = ["make", "-n", target, f"VENV={tmp_path / 'new'}"]
+    script = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    read = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
+    assert read.returncode == 0, read.stderr
+
+
 @pytest.mark.parametrize(("document", "line"), commands("make"))
 def test_every_make_target_shown_exists(document: str, line: str) -> None:
     target = shlex.split(line, comments=True)[1]
