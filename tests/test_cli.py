@@ -257,3 +257,20 @@ def test_a_wrong_path_is_one_line_that_names_it_and_code_2(
 def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("paraclip 0.")
+
+
+def test_an_import_that_ctrl_c_broke_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(arguments: list[str]) -> None:
+        try:
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt as cause:
+                raise ImportError("initialization failed") from cause
+        except ImportError as error:
+            raise UserError("onnxruntime", "is not installed", "Install it.") from error
+
+    monkeypatch.setattr("paraclip.cli.work", broken)
+    assert main(["search", "a dog"]) == 130
+    assert capsys.readouterr().err == "\nparaclip: interrupted.\n"

@@ -283,17 +283,34 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # flush here to report a full disk
-    except UserError as error:
+    except (UserError, ImportError) as error:
+        if was_interrupted(error):
+            return interrupted(arguments)
+        if not isinstance(error, UserError):
+            raise
         print(f"paraclip: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        command = COMMANDS.get(arguments[0]) if arguments else None
-        again = "; run the same command again to resume" if command and command.resumes else ""
-        print(f"\nparaclip: interrupted{again}.", file=sys.stderr)
-        return 130
+        return interrupted(arguments)
     except OSError as error:
         return output_failed(error)
     return 0
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether an error comes of Ctrl-C: a module of C++ that is interrupted while it is imported
+    raises an ImportError instead."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def interrupted(arguments: list[str]) -> int:
+    """Say that the command was interrupted; returns the exit code."""
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    again = "; run the same command again to resume" if command and command.resumes else ""
+    print(f"\nparaclip: interrupted{again}.", file=sys.stderr)
+    return 130
 
 
 def work(arguments: list[str]) -> None:

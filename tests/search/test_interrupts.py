@@ -50,7 +50,9 @@ def interrupt(process: subprocess.Popen[str]) -> str:
         shown = process.communicate(timeout=60)[1]
     finally:
         process.kill()
-    assert process.returncode == 130, shown
+    # Where the interrupt meets `exec` of a string, as dataclasses use it, CPython notes it as
+    # unhandled even if it is caught, and ends by the signal: a shell calls both 130.
+    assert process.returncode in (130, -signal.SIGINT), shown
     assert "Traceback" not in shown
     return shown.splitlines()[-1]
 
