@@ -156,6 +156,7 @@ def test_the_panel_shows_cost_and_time(
                  "cost projected: $6.00", "time left: 0 min"):  # fmt: skip
         assert part in lines[0], part
     assert "cost so far: unknown" in Panel(summary, Meter(), None).line()
+    assert "cost" not in Panel(summary, Meter(local=True), None).line()
 
 
 def test_durations() -> None:

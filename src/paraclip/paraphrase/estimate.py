@@ -126,4 +126,4 @@ def meter_of(config: GenerateConfig, backend: Backend) -> Meter:
         if url
         else None
     )
-    return Meter(prices, config.max_cost)
+    return Meter(prices, config.max_cost, local=not url)

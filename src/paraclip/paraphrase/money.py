@@ -81,6 +81,7 @@ class Meter:
         answers: questions answered in this run.
         reserved: tokens of answers that came and are not yet read, and those that waiting questions
             take at most; they count towards the limit.
+        local: whether the model runs on this machine and costs nothing.
 
     Raises:
         UserError: there is a limit, but no price.
@@ -91,6 +92,7 @@ class Meter:
     tokens: list[int] = field(default_factory=lambda: [0, 0])
     answers: int = 0
     reserved: list[int] = field(default_factory=lambda: [0, 0])
+    local: bool = False
 
     def __post_init__(self) -> None:
         if self.most is not None and self.prices is None:

@@ -73,7 +73,7 @@ class Panel:
         tokens = self.meter.tokens
         rows += [("tokens", f"{tokens[0]:,} in prompts, {tokens[1]:,} in answers")]
         share = summary.captions / self.total if self.total and summary.captions else None
-        rows += [("cost so far", dollars(cost))]
+        rows += [] if self.meter.local else [("cost so far", dollars(cost))]
         if share and cost is not None:
             rows += [("cost projected", dollars(cost / share))]
         if share:
