@@ -61,7 +61,8 @@ def test_memory_and_speed_against_batch_size(run, monkeypatch):
         ("plain", 256),
     ]
     for row in found["rows"]:
-        assert 0 < row["beyond"] < GIB < 40 * row["model_and_optimiser"]
+        # In the process of other tests, whose memory may be freed meanwhile, it may be below 0.
+        assert abs(row["beyond"]) < GIB < 40 * row["model_and_optimiser"]
         assert row["triples_per_second"] == pytest.approx(256 / row["seconds"])
     assert 0 < found["gradients"][0]["difference"] < 1e-5
 
