@@ -46,6 +46,7 @@ def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
         assert page.text_content("#source") == "a cat sits"
         page.keyboard.press("2")
         page.click("button[data-value=stilted]")
+        page.wait_for_timeout(500)  # the new page's process reads what this one's has passed on
         page.reload()
         assert page.text_content("#count") == "3 of 3, 2 marked"
         assert page.input_value("#reviewer") == "Ana 11"
