@@ -101,7 +101,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     rows = examples(random.Random(options.seed))[: options.most]
     print(f"{len(rows)} pairs, {sum(label for _, label in rows):.0f} of them with a fault")
-    checker = Checker.with_adapters(options.rank)
+    checker = Checker(options.rank)
     train(checker, rows, options)
     settings = {name: value for name, value in vars(options).items() if name != "out"}
     made = provenance(

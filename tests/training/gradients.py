@@ -152,4 +152,4 @@ def assert_same(one, other, tolerance=1e-5):
         assert a.keys() == b.keys()
         for name in a:
             largest = float(b[name].abs().max())
-            assert float((a[name] - b[name]).abs().max()) <= tolerance * largest + 1e-12, name
+            assert float((a[name] - b[name]).abs().max()) <= tolerance * largest + 1e-15, name

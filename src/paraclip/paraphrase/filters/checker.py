@@ -78,11 +78,6 @@ class Checker(nn.Module):
         self.eval()
 
     @classmethod
-    def with_adapters(cls, rank: int) -> "Checker":
-        """The model before training."""
-        return cls(rank)
-
-    @classmethod
     def shipped(cls, path: Path = WEIGHTS) -> "Checker":
         """The trained model.
 
