@@ -34,10 +34,10 @@ from torch import nn
 
 from machine import RESULTS, facts_of, keep, markdown, say
 from paraclip.errors import UserError
+from paraclip.models.formats.published import file_name, tags_by_preprocessing
 from paraclip.models.hub import offline
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip
-from paraclip.models.published import file_name, tags_by_preprocessing
 
 TEXTS = ["a red disc", "a small blue square on white paper", "red " * 90]
 CLOSE = 1e-5  # of unit vectors

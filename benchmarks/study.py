@@ -39,6 +39,7 @@ from study_tables import (
     TASK_LABELS,
     KeptDraws,
     as_json,
+    short_table,
     tables,
     wanted_figures,
 )
@@ -212,6 +213,8 @@ def write_results(part: Part, place: Place) -> None:
         "figures": as_json(results), "failed": part.failed_names(),
     }  # fmt: skip
     keep(name, place.results, tables(results), kind=kind, base=part.base, **facts)
+    if grid.path.stem == "main":
+        keep(f"{name}_short", place.results, short_table(results), base=part.base)
     for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
         single = assemble_results(rows, scored, wanted_figures(first, labels), draws)
         if single.figures and grid.path.stem in SINGLED_OUT:

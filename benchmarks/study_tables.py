@@ -58,6 +58,13 @@ KIND_LABELS: Mapping[tuple[str, str], str] = {
     for kind in KINDS
 }
 """Consistency, accuracy and discrimination by kind of rewording."""
+SHORT = (
+    ("pairs-sugar-crepe-pp", "AO@10"), ("pairs-flickr8k", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"),
+    ("sugar-crepe-pp", "TOT"), ("sts", "STS mean of 7"), ("image-text-retrieval", "T2I R@10"),
+    ("image-text-retrieval", "I2T R@10"), ("imagenet", "top-1"),
+)  # fmt: skip
+"""Figures of the short table, which the README shows."""
+SHORT_ROWS = ("base", "control", "paper", "consistent", "merged", "more triples")
 LEGEND = (
     "Percent, mean over seeds; correlations times 100. Brackets: 95 % interval of a bootstrap over "
     "items and seeds, of paired differences. * marks p < 0.05 after Holm's correction over all "
@@ -137,6 +144,19 @@ def differences(results: Results, name: str) -> str:
         changes = {change.against: change for change in results.entries[name, place].changes}
         rows.append([label_of(one), *(difference(changes.get(other)) for other in against)])
     return markdown(["", *(f"− {other}" for other in against)], rows)
+
+
+def short_table(results: Results) -> str:
+    """A few figures and rows, and what the last row gains over base."""
+    rows = [name for name in SHORT_ROWS if name in {one.name for one in results.rows}]
+    places = {(one.benchmark, one.name): at for at, one in enumerate(results.figures)}
+    lines = [
+        [LABELS[key],
+         *(figure(results.entries[row, places[key]].value.value) for row in rows),
+         difference(results.entries[rows[-1], places[key]].base)]
+        for key in SHORT if key in places
+    ]  # fmt: skip
+    return markdown(["", *rows, f"{rows[-1]} − base"], lines)
 
 
 def difference(change: Change | None) -> str:

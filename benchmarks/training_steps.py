@@ -18,9 +18,9 @@ from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.formats.weights import load_open_clip_state
 from paraclip.models.mini import Mini
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from paraclip.models.weights import load_open_clip_state
 from paraclip.training.config import TrainOptions
 from paraclip.training.examples import padding_id
 from paraclip.training.loop import batch_of, batches_ahead

@@ -103,7 +103,7 @@ def tiny_sets(data: Path) -> list:
 
 def test_all_cells_make_one_table_with_three_differences(run, tmp_path: Path) -> None:
     code, found = run("*")
-    assert code == 0 and list(found) == ["study_a_main"]
+    assert code == 0 and list(found) == ["study_a_main", "study_a_main_short"]
     rows = {(row["row"], row["figure"]): row for row in found["study_a_main"]["figures"]}
     assert {name for name, _ in rows} == {"base", "control", "placebo", "people", "ours", "merged"}
     ours = rows["ours", "TOT"]
@@ -112,6 +112,10 @@ def test_all_cells_make_one_table_with_three_differences(run, tmp_path: Path) ->
     text = (tmp_path / "results" / "study_a_main.md").read_text()
     assert text.startswith("|  | base | control | placebo | people | ours | merged |")
     assert "**ours**, differences:" in text and "| TOT |" in text
+    short = (tmp_path / "results" / "study_a_main_short.md").read_text().splitlines()
+    assert short[0] == "|  | base | control | merged | merged − base |"
+    merged = next(row["value"]["value"] for row in rows.values() if row["row"] == "merged")
+    assert short[2].startswith("| TOT |") and f"{merged:.1f}" in short[2]
     assert (tmp_path / "images" / "study_a_main.png").read_bytes()[:4] == b"\x89PNG"
     controls = list((tmp_path / "out" / "report" / "a" / "cells").glob("control*"))
     assert len(controls) == 2, "people's captions and paraphrases share a control"
@@ -151,6 +155,18 @@ def test_the_sources_of_triples(data: Path, tmp_path: Path) -> None:
     assert sum(row["image"] is None for row in every) == 3000 + len(strong)
     file = study_triples.triples_file("strong+web", data, tmp_path / "made")
     assert file == study_triples.triples_file("strong+web", data, tmp_path / "made")
+
+
+def test_plain_web_captions_are_their_own_paraphrases(data: Path) -> None:
+    (data / "web_captions").mkdir()
+    for name in ("laion", "cc3m_val"):
+        lines = [f"{name}-{number}\ta {name} picture, {number}" for number in range(5_000)]
+        text = "\n".join(["id\tcaption", *lines, f"{name}-empty\t "])
+        (data / "web_captions" / f"{name}.tsv").write_text(text)
+    rows = study_triples.plain_web(data)
+    assert len({row["caption"] for row in rows}) == 8_000
+    assert all(row["caption"] == row["paraphrase_1"] == row["paraphrase_2"] for row in rows)
+    assert all(row["caption"].strip() for row in rows) and study_triples.plain_web(data) == rows
 
 
 def test_wrong_paraphrases_are_those_of_other_rows(data: Path) -> None:

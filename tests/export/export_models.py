@@ -10,8 +10,8 @@ from tiny_models import TINY_CLIP
 
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_texts
+from paraclip.models.formats.published import preprocessing_of
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from paraclip.models.published import preprocessing_of
 
 SMALL = {**TINY_CLIP, "text_cfg": {**TINY_CLIP["text_cfg"], "context_length": 77}}
 

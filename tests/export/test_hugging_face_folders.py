@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from paraclip.api import export
 from paraclip.errors import UserError
-from paraclip.models.hugging_face import from_hugging_face, to_hugging_face
+from paraclip.models.formats.hugging_face import from_hugging_face, to_hugging_face
 from paraclip.models.loading import load_model
 
 

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub.errors import GatedRepoError
 
 from paraclip.errors import UserError
-from paraclip.models.published import download
+from paraclip.models.formats.published import download
 
 TAG = {"hf_hub": "someone/tiny/", "url": ""}
 

@@ -9,8 +9,9 @@ from safetensors.torch import save_file
 from tiny_models import TINY_CLIP, tiny_clip
 
 from paraclip.errors import UserError
-from paraclip.models import loading, weights
+from paraclip.models import loading
 from paraclip.models.checkpoint import save_model
+from paraclip.models.formats import weights
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import build_clip
 

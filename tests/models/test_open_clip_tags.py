@@ -11,7 +11,8 @@ from open_clip import factory
 from safetensors.torch import save_file
 
 from paraclip.errors import UserError
-from paraclip.models import loading, published
+from paraclip.models import loading
+from paraclip.models.formats import published
 from paraclip.models.loading import load_model
 
 TAGS = [tuple(names) for names in open_clip.list_pretrained()]
@@ -51,7 +52,7 @@ def ours(monkeypatch, tmp_path):
     """What ParaCLIP decides for a name, and the name of the architecture that it takes."""
     weights = tmp_path / "weights.safetensors"
     save_file({"weight": torch.zeros(1)}, weights)
-    monkeypatch.setattr("paraclip.models.published.download", lambda *names: weights)
+    monkeypatch.setattr("paraclip.models.formats.published.download", lambda *names: weights)
     monkeypatch.setattr(loading, "header_or_none", lambda path: None)
 
     def build_open_clip(name, config, preprocessing, path, hub=True, state=None):

@@ -12,9 +12,9 @@ from tiny_models import TINY_CLIP, tiny_clip, word_files
 
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
+from paraclip.models.formats.untrusted import check_config, lay_out
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from paraclip.models.untrusted import check_config, lay_out
 
 HUGE = 2**31
 ROBERTA = {

@@ -42,12 +42,32 @@ def test_a_tenth_of_the_pictures_is_held_out_whatever_their_captions(recipe) -> 
 
 
 def test_the_projects_own_triples_are_complete_and_exclude_the_judged_captions(recipe) -> None:
-    rows = recipe("examples").read_own()
-    assert len(rows) > 300
+    examples = recipe("examples")
+    rows = examples.read_own((*examples.OWN, *examples.SYNONYMS))
+    assert len(rows) > 1_500
     assert all(row[name] for row in rows for name in ("caption", "paraphrase_1", "paraphrase_2"))
     judged = (RECIPE / "own_captions.txt").read_text("utf-8").splitlines()
     assert len(set(judged)) == 100
     assert not {row["caption"] for row in rows} & set(judged)
+
+
+def test_sets_are_named_and_keep_held_out_rows_apart(recipe, tmp_path: Path) -> None:
+    examples = recipe("examples")
+    stamps, starter = (examples.read_sets([name], None) for name in ("stamps", "starter"))
+    assert len(starter) == 3_000 and {row["split"] for row in stamps} == {"train"}
+    assert examples.read_sets(["starter", "stamps"], None) == starter + stamps
+    assert 200 < sum(examples.held_out(row["image_id"]) for row in starter) < 400
+
+
+def test_synonyms_hold_in_both_directions(recipe) -> None:
+    row = {"caption": "a big dog", "paraphrase_1": "a large dog", "paraphrase_2": "a dog, big"}
+    pairs = recipe("examples").synonym_pairs([row])
+    asked = [(pair.step, pair.text, pair.answer) for pair in pairs]
+    assert asked == [
+        ("step_1", "a big dog", "a large dog"),
+        ("step_2", "a large dog", "a dog, big"),
+        ("step_2", "a dog, big", "a large dog"),
+    ]
 
 
 def test_the_interval_of_a_share_is_wilsons(recipe) -> None:

@@ -8,7 +8,7 @@ from open_clip.transformer import TextTransformer, VisionTransformer
 
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.laclip import is_laclip_vision
+from paraclip.models.formats.laclip import is_laclip_vision
 from paraclip.models.openclip import OpenClip
 
 VOCABULARY = 49408

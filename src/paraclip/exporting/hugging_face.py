@@ -13,7 +13,7 @@ from paraclip.exporting.clip_shape import clip_model
 from paraclip.exporting.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
 from paraclip.exporting.source import Source
 from paraclip.files import write_text
-from paraclip.models.hugging_face import RESAMPLE, to_hugging_face
+from paraclip.models.formats.hugging_face import RESAMPLE, to_hugging_face
 from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
 

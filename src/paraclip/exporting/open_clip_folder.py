@@ -13,7 +13,7 @@ from torch import Tensor
 from paraclip.errors import UserError
 from paraclip.exporting.source import Source
 from paraclip.files import write_text
-from paraclip.models.laclip import is_laclip_vision
+from paraclip.models.formats.laclip import is_laclip_vision
 from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
 

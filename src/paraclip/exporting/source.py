@@ -12,9 +12,9 @@ from paraclip.errors import UserError
 from paraclip.files import text_hash
 from paraclip.models.checkpoint import header_of, load_checkpoint, read_header, values_of
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.formats.published import QUICK, quick_name
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip
-from paraclip.models.published import QUICK, quick_name
 
 VOID = "An index made with the base would be void; re-embed the pictures, or train the text alone."
 

@@ -11,9 +11,7 @@ from torch import Tensor
 from paraclip.errors import UserError
 from paraclip.files import write_text
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.mini import Mini
-from paraclip.models.tensors import hash_tensors, save_tensors
-from paraclip.models.untrusted import (
+from paraclip.models.formats.untrusted import (
     RETRY,
     build_errors,
     check_config,
@@ -22,6 +20,8 @@ from paraclip.models.untrusted import (
     lay_out,
     shapes_of,
 )
+from paraclip.models.mini import Mini
+from paraclip.models.tensors import hash_tensors, save_tensors
 
 FORMAT = "paraclip-model-1"
 NOT_ON_CARD = ("text_files", "open_clip")

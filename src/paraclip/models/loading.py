@@ -15,8 +15,8 @@ from paraclip.files import read_bounded
 from paraclip.models.bert import SentenceModel
 from paraclip.models.checkpoint import header_or_none, load_checkpoint
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.formats.untrusted import build_errors, check_config, check_text_files
 from paraclip.models.mini import Mini
-from paraclip.models.untrusted import build_errors, check_config, check_text_files
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 FOLDER = "local-dir:"
@@ -70,7 +70,7 @@ def named_model(name: str) -> DualEncoder:
     if name.startswith(FOLDER):
         return from_folder(Path(name.removeprefix(FOLDER)))
     if name.startswith(HUB):
-        from paraclip.models.hub_folder import downloaded_folder
+        from paraclip.models.formats.hub_folder import downloaded_folder
 
         repository = name.removeprefix(HUB)
         return from_folder(downloaded_folder(repository), repository.partition("/")[2])
@@ -117,7 +117,7 @@ def from_folder(folder: Path, name: str | None = None) -> DualEncoder:
     Raises:
         UserError: one of them is missing, or they do not fit.
     """
-    from paraclip.models.hugging_face import (
+    from paraclip.models.formats.hugging_face import (
         from_hugging_face,
         is_hugging_face,
         open_clip_config_of,
@@ -174,7 +174,7 @@ def from_open_clip(name: str, weights: str) -> DualEncoder:
     """An architecture of open_clip with the weights of a tag or a file."""
     import open_clip
 
-    from paraclip.models.published import download, uses_quick_gelu
+    from paraclip.models.formats.published import download, uses_quick_gelu
 
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
@@ -219,14 +219,14 @@ def from_weights(
     """
     import open_clip
 
-    from paraclip.models.laclip import PREPROCESSING, from_laclip, is_laclip, laclip_config
-    from paraclip.models.published import (
+    from paraclip.models.formats.laclip import PREPROCESSING, from_laclip, is_laclip, laclip_config
+    from paraclip.models.formats.published import (
         QUICK,
         agreed_preprocessing,
         published_as,
         uses_quick_gelu,
     )
-    from paraclip.models.weights import read_state
+    from paraclip.models.formats.weights import read_state
 
     state = read_state(path)
     if is_laclip(state):
@@ -270,10 +270,10 @@ def build_open_clip(
         renamed: gives the weights open_clip's names.
         state: the weights, if they were read already.
     """
+    from paraclip.models.formats.published import preprocessing_of, quick_name
+    from paraclip.models.formats.weights import fitted_clip, read_state
     from paraclip.models.openclip import ClipSpec, OpenClip
-    from paraclip.models.published import preprocessing_of, quick_name
     from paraclip.models.text_files import text_files_of
-    from paraclip.models.weights import fitted_clip, read_state
 
     files = text_files_of(config["text_cfg"], path.parent, hub)
     name = quick_name(name, bool(config.get("quick_gelu")))

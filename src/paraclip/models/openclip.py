@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from paraclip.models.encoder import Architecture, DualEncoder, Tokens, pad_rows
-from paraclip.models.laclip import register_vision
+from paraclip.models.formats.laclip import register_vision
 from paraclip.models.tensors import hash_tensors
 from paraclip.models.text_files import TextFiles, folder_of
 

@@ -26,7 +26,7 @@ from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.source import Source
 from paraclip.exporting.targets.system import Steps, System
 from paraclip.files import write_text
-from paraclip.models.published import QUICK
+from paraclip.models.formats.published import QUICK
 
 INTERFACE = TextInterface("text", "embedding", "int32", fixed_length=True)
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")

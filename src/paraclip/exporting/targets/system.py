@@ -10,7 +10,7 @@ from paraclip.errors import UserError
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import Drift
 from paraclip.exporting.source import Source
-from paraclip.models.published import QUICK
+from paraclip.models.formats.published import QUICK
 
 Steps = tuple[str, str, str]
 

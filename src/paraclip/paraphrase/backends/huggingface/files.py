@@ -8,8 +8,8 @@ from typing import Any
 
 from paraclip.errors import UserError
 from paraclip.files import check_input
+from paraclip.models.formats.published import download_failure
 from paraclip.models.hub import offline_where_unreachable
-from paraclip.models.published import download_failure
 from paraclip.provenance import without_secrets
 
 REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")

@@ -38,7 +38,7 @@ def check_config(config: Any) -> None:
     """
     import timm
 
-    from paraclip.models.laclip import register_vision
+    from paraclip.models.formats.laclip import register_vision
 
     if not isinstance(config, dict):
         raise ValueError("it is not a table")

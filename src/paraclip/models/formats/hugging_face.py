@@ -15,7 +15,7 @@ from torch import Tensor
 
 from paraclip.errors import UserError
 from paraclip.files import read_bounded
-from paraclip.models.untrusted import check_numbers
+from paraclip.models.formats.untrusted import check_numbers
 
 RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # numbers of Pillow
 ACTIVATIONS = {"quick_gelu": True, "gelu": False}

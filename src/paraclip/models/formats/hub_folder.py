@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from paraclip.errors import UserError
+from paraclip.models.formats.published import download_failure
 from paraclip.models.hub import offline_where_unreachable
-from paraclip.models.published import download_failure
 
 REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 SMALL_FILES = ("*.json", "*.txt")

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from paraclip.errors import UserError
+from paraclip.models.formats.untrusted import lay_out
 from paraclip.models.openclip import ClipSpec, build_clip
-from paraclip.models.untrusted import lay_out
 
 State = dict[str, Tensor]
 BROKEN = "Download it again, or name another file."
