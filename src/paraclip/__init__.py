@@ -1,4 +1,4 @@
-"""ParaCLIP: a CLIP text encoder that answers the same however the query is worded."""
+"""ParaCLIP: CLIP text encoders that return the same pictures however a query is worded."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

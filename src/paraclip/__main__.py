@@ -1,4 +1,4 @@
-"""`paraclip` and `python -m paraclip`: Ctrl-C is one line even while modules are imported."""
+"""`paraclip` and `python -m paraclip`: Ctrl-C prints one line even while modules are imported."""
 
 import sys
 

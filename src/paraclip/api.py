@@ -40,16 +40,16 @@ __all__ = (
 )  # fmt: skip
 
 Model = DualEncoder | Path | str
-"""A model, or its name as `load_model` takes it: `mini`, `ViT-B-32:file`, a checkpoint."""
+"""A model, or a name that `load_model` accepts: `mini`, `ViT-B-32:file`, a checkpoint."""
 
 
 def generate(source: Path | str, out: Path | str, **options: Any) -> Path:
     """Paraphrase captions in two steps with a large language model.
 
     Args:
-        source: folder of pictures with a `.txt` beside each, or a captions file.
-        out: folder of the triples, the log of answers and the summary; a stopped run resumes.
-        options: of `paraclip generate`, such as `backend="openai"`.
+        source: folder of pictures, each with a `.txt` of the same name, or a captions file.
+        out: folder for the triples, the log of answers and the summary; a stopped run resumes.
+        options: options of `paraclip generate`, such as `backend="openai"`.
 
     Returns:
         The triples, a Parquet file.
@@ -78,16 +78,16 @@ def negatives(triples: Path | str, out: Path | str, **options: Any) -> Path:
 def align(
     source: Path | str, out: Path | str, model: Model = "mini", **options: Any
 ) -> DualEncoder:
-    """Fit the built-in `mini` to pictures with captions, for users without a CLIP of their own.
+    """Fit the built-in `mini` to pictures with captions, for users who have no CLIP.
 
     Args:
-        source: as for `generate`.
+        source: a source that `generate` accepts.
         out: folder of the checkpoints; a stopped run resumes.
-        model: `mini`; a model that is passed stays as it is.
+        model: `mini`; a model that is passed is not changed.
         options: hyperparameters and run settings of `paraclip align`.
 
     Raises:
-        UserError: the captions cannot be read, or `out` belongs to something else.
+        UserError: the captions cannot be read, or `out` belongs to another run.
     """
     data = prepare_captions(read_captions(str(source)), copied(model))
     hyperparameters, settings = split_options(AlignOptions, {"choose": "best", **options})
@@ -103,15 +103,15 @@ def train(
     replay: Path | str | None = None,
     **options: Any,
 ) -> DualEncoder:
-    """Fine-tune the text encoder on triples; the image encoder stays bit for bit as it is.
+    """Fine-tune the text encoder on triples; the image encoder does not change by a bit.
 
     Args:
-        model: the base; a model that is passed stays as it is.
-        triples: as `generate` writes them, the paper's JSON lines, or `starter` for the set that
+        model: the base; a model that is passed is not changed.
+        triples: file written by `generate`, the paper's JSON lines, or `starter` for the set that
             ships with ParaCLIP.
         out: folder of the checkpoints; a stopped run resumes, a finished one is returned at once.
         images: folder of the pictures, for triples that name them by image_id only.
-        replay: captions with pictures that L1 learns from beside the triples.
+        replay: captions with pictures, which L1 learns from in addition to the triples.
         options: hyperparameters and run settings of `paraclip train`, such as `epochs=2`,
             `recipe="paper"` or `control=True`.
 
@@ -119,7 +119,7 @@ def train(
         The tuned model. Its image vectors are those of the base.
 
     Raises:
-        UserError: the triples cannot be used, or `out` belongs to something else.
+        UserError: the triples cannot be used, or `out` belongs to another run.
 
     Source: paper, section 3.
     """
@@ -132,8 +132,8 @@ def evaluate(models: Mapping[str, Model], **options: Any) -> Report:
     """Score models side by side, with 95 % intervals and paired differences.
 
     Args:
-        models: by label; the others are compared with `base` (else the first) and with `control`.
-        options: of `paraclip evaluate`, such as `benchmarks="sts"`, `pairs`, `pool`, `out`.
+        models: models by label; all are compared with `base` (else the first) and `control`.
+        options: options of `paraclip evaluate`, such as `benchmarks="sts"`, `pairs`, `pool`, `out`.
 
     Returns:
         The report; `report.table()` is the table that the command prints.
@@ -154,11 +154,11 @@ def evaluate(models: Mapping[str, Model], **options: Any) -> Report:
 
 
 def compare(*reports: Path | str, **options: Any) -> list[Comparison]:
-    """What changed between two models, by how much, and whether it counts.
+    """Return the differences between two models, with intervals and p-values.
 
     Args:
-        reports: report.json of one or more evaluations, or their folders.
-        options: of `paraclip compare`, such as `models=("base", "tuned")`.
+        reports: report.json of one or more evaluations, or the folders that contain it.
+        options: options of `paraclip compare`, such as `models=("base", "tuned")`.
 
     Raises:
         UserError: a report is missing or damaged, or the options do not name two models.
@@ -172,8 +172,8 @@ def export(model: Model, out: Path | str, **options: Any) -> Path:
     Args:
         model: a model, the path of a checkpoint, or a model's name.
         out: folder to write, or a `.safetensors` file for bare weights with open_clip's names.
-        options: of `paraclip export`: `to="hf"` for a format, `target="immich"` for a system
-            (`--for`), `half`, `int8`, `force`, ...
+        options: options of `paraclip export`, such as `to="hf"` (a format), `target="immich"` (a
+            system, `--for`), `half`, `int8`, `force`.
 
     Returns:
         What was written.
@@ -190,12 +190,12 @@ def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> 
 
     Args:
         index: vectors of pictures, as for `paraclip swap-check`.
-        base: made the index.
-        model: would embed the queries.
-        options: of the command, such as `queries="queries.txt"` or `pictures="photos"`.
+        base: the model that made the index.
+        model: the model that would embed the queries.
+        options: options of the command, such as `queries="queries.txt"` or `pictures="photos"`.
 
     Returns:
-        Where the vectors come from, and what happens to the queries.
+        The origin of the vectors, and how the results of the queries change.
 
     Raises:
         UserError: the models have different image towers, or the index cannot be read.
@@ -210,7 +210,7 @@ def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> 
 
 
 def split_options(kind: type[Any], options: Mapping[str, Any]) -> tuple[Any, RunSettings]:
-    """Hyperparameters of a kind of run, and how the run is saved and watched."""
+    """Return the hyperparameters of a kind of run, and how the run is saved and monitored."""
     names = {field.name for field in fields(RunSettings)}
     settings = {name: value for name, value in options.items() if name in names}
     rest = {name: value for name, value in options.items() if name not in names}
@@ -218,10 +218,10 @@ def split_options(kind: type[Any], options: Mapping[str, Any]) -> tuple[Any, Run
 
 
 def loaded_model(model: Model) -> DualEncoder:
-    """The model itself, or loaded by its name."""
+    """Return the model itself, or load it by name."""
     return model if isinstance(model, DualEncoder) else load_model(str(model))
 
 
 def copied(model: Model) -> DualEncoder:
-    """A model that training may change: a copy, or loaded by its name."""
+    """Return a model that training may change: a copy, or one loaded by name."""
     return deepcopy(model) if isinstance(model, DualEncoder) else load_model(str(model))

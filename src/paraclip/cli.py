@@ -41,7 +41,7 @@ class Command:
         place: `module:function`, imported only when the command runs, so that help needs no torch.
         summary: one line for `paraclip --help`.
         extra: optional packages without which its module cannot be imported.
-        resumes: whether the same command continues what an interrupted one began.
+        resumes: whether running the same command again continues an interrupted run.
     """
 
     config: type
@@ -76,7 +76,7 @@ COMMANDS = {
     "audit-report": Command(
         AuditReportConfig,
         "paraclip.audit.command:audit_report_command",
-        "Turn people's marks into rates (also: `paraclip audit report`).",
+        "Turn reviewers' marks into rates (also: `paraclip audit report`).",
         resumes=False,
     ),
     "negatives": Command(
@@ -143,7 +143,7 @@ COMMANDS = {
     "cache": Command(
         CacheConfig,
         "paraclip.doctor.command:cache_command",
-        "Show what the cache folder holds; --prune removes what was not used for long.",
+        "Show what the cache folder contains; --prune removes files not used for a long time.",
         resumes=False,
     ),
     "export": Command(
@@ -155,7 +155,7 @@ COMMANDS = {
     "swap-check": Command(
         SwapCheckConfig,
         "paraclip.swap.command:swap_check_command",
-        "Check an index before its text encoder is replaced: its origin, and your own queries.",
+        "Check an index before its text encoder is replaced: its origin and the effect on queries.",
         resumes=False,
     ),
 }
@@ -244,7 +244,7 @@ def parse(arguments: list[str]) -> Any:
 
 
 def joined(arguments: list[str]) -> list[str]:
-    """The arguments with a command of two words, such as `audit report`, as one word."""
+    """Return the arguments with a two-word command, such as `audit report`, as one word."""
     name = "-".join(arguments[:2])
     return [name, *arguments[2:]] if len(arguments) > 1 and name in COMMANDS else arguments
 
@@ -298,15 +298,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def was_interrupted(error: BaseException | None) -> bool:
-    """Whether an error comes of Ctrl-C: a module of C++ that is interrupted while it is imported
-    raises an ImportError instead."""
+    """Whether an error was caused by Ctrl-C: a C++ module that is interrupted during its import
+    raises ImportError instead."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def interrupted(arguments: list[str]) -> int:
-    """Say that the command was interrupted; returns the exit code."""
+    """Report that the command was interrupted; returns the exit code."""
     command = COMMANDS.get(arguments[0]) if arguments else None
     again = "; run the same command again to resume" if command and command.resumes else ""
     print(f"\nparaclip: interrupted{again}.", file=sys.stderr)
@@ -336,7 +336,7 @@ def output_failed(error: OSError) -> int:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE, errno.EIO):
         raise error
     try:
-        os.write(sys.stdout.fileno(), b"\n")  # is it standard output that fails?
+        os.write(sys.stdout.fileno(), b"\n")  # check that it is standard output that fails
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         if error.errno == errno.EPIPE:

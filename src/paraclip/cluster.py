@@ -9,21 +9,21 @@ from typing import Any
 from paraclip.errors import UserError
 
 SPARE_CPUS = 2  # one for tasks that read and write, one for the filter of a resumed run
-OBJECT_STORE = 256 << 20  # bytes, of a cluster that is started here; blocks are small
+OBJECT_STORE = 256 << 20  # bytes, for a cluster that is started here; blocks are small
 
 
 @contextmanager
 def cluster(workers: int) -> Iterator[Any]:
     """The package `ray`, connected while the block runs.
 
-    RAY_ADDRESS names a cluster. Without it a local one is started, and stopped with the block. A
-    cluster that the program is connected to already is used and left as it is.
+    RAY_ADDRESS names a cluster. Without it, a local cluster is started, and stopped at the end of
+    the block. A cluster to which the program is already connected is used and not stopped.
 
     Args:
-        workers: actors that the run needs.
+        workers: number of actors that the run needs.
 
     Raises:
-        UserError: Ray is not installed, no cluster answers, or it has too few logical CPUs.
+        UserError: Ray is not installed, no cluster responds, or it has too few logical CPUs.
     """
     ray = imported()
     connected = ray.is_initialized()
@@ -38,14 +38,14 @@ def cluster(workers: int) -> Iterator[Any]:
 
 
 def imported() -> Any:
-    """The package, with its reports to its makers switched off before it is imported."""
+    """Import the package, with its usage reporting switched off before the import."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:
         import ray.data
     except ImportError as error:
         hint = "Run pip install 'paraclip[ray]'."
         raise UserError("--engine ray", "the package ray is not installed", hint) from error
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # `watch` and errors say it shorter
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # `watch` and errors are shorter
     return ray
 
 
@@ -66,7 +66,7 @@ def connect(ray: Any, workers: int) -> None:
 
 
 def check_cpus(cpus: float, workers: int) -> None:
-    """Refuse a cluster on which the run would wait for ever, as Ray does not.
+    """Refuse a cluster on which the run would wait for ever; Ray itself does not check.
 
     Every actor holds one logical CPU. A resumed run has one more actor, which filters what is done,
     and without a further CPU no task could read or write.

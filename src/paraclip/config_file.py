@@ -1,4 +1,4 @@
-"""Options from a TOML file: the keys are the options' names, the command line overrides them."""
+"""Options from a TOML file: keys are option names, and the command line overrides them."""
 
 import tomllib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ MOST_BYTES = 1 << 20
 
 
 def read_options(path: Path | str, config: type) -> dict[str, Any]:
-    """The options of a config class that a TOML file sets.
+    """Return the options of a config class that a TOML file sets.
 
     Args:
         path: the file. Keys may be written with `-` as on the command line.
@@ -22,7 +22,7 @@ def read_options(path: Path | str, config: type) -> dict[str, Any]:
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
-    """The content of a TOML file."""
+    """Return the content of a TOML file."""
     path = Path(path)
     try:
         if not path.is_file():
@@ -34,12 +34,12 @@ def read_toml(path: Path | str) -> dict[str, Any]:
         raise UserError(path, "is nested too deeply", "Options need one level.") from error
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "Check the path.") from error
-    except ValueError as error:  # of tomllib, of the decoder, of a number with 5,000 digits
+    except ValueError as error:  # from tomllib, the decoder, or a number with 5,000 digits
         raise UserError(path, f"is not TOML ({error})", "Correct that line.") from error
 
 
 def checked(options: Mapping[str, Any], config: type, where: object) -> dict[str, Any]:
-    """The same options under the names of the class's fields, arrays as tuples."""
+    """Return the options by field name of the class, with arrays as tuples."""
     known = [name for name in hints(config) if name != "config"]
     values = {}
     for key, value in options.items():
@@ -51,5 +51,5 @@ def checked(options: Mapping[str, Any], config: type, where: object) -> dict[str
 
 
 def as_tuples(value: Any) -> Any:
-    """The value with its arrays as tuples, which the fields of options hold."""
+    """Return the value with its arrays as tuples, the type of option fields."""
     return tuple(map(as_tuples, value)) if isinstance(value, list) else value

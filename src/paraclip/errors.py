@@ -42,7 +42,7 @@ class UserError(Exception):
         super().__init__(printable(" ".join(line.split())))
 
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
-        """Travel between processes; an exception's own way would keep only the line."""
+        """Pickle all three parts; the default of exceptions would keep only the line."""
         return UserError, (self.where, self.what, self.hint)
 
 

@@ -25,7 +25,7 @@ DISK_ERRORS = (
         OTHER_PATH,
     ),
 )
-"""Error numbers of the operating system, with what happened and a hint."""
+"""Error numbers of the operating system, with a message and a hint."""
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None
     """Refuse an output path that is one of the inputs.
 
     Args:
-        output: path that will be written; if it does not exist, no input is looked at.
+        output: path that will be written; if it does not exist, inputs are not checked.
         inputs: paths that are read; URLs and missing files are ignored.
     """
     if not os.path.exists(output):
@@ -109,7 +109,7 @@ def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None
 def take_lock(file: IO[bytes], name: Path, hint: str) -> None:
     """Lock an open file until it is closed or the process ends.
 
-    This has no effect on a file system without locks. Raises UserError with the path `name` and
+    This has no effect on file systems without locks. Raises UserError with the path `name` and
     the hint if another process holds the lock.
     """
     try:
@@ -133,17 +133,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a text file as UTF-8; raises as `atomic_path`."""
+    """Write a text file as UTF-8; raises the errors of `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
-    """The bytes of a small file.
+    """Return the bytes of a small file.
 
     Raises:
-        OSError: it is missing or cannot be read.
-        UserError: it holds more than `most` bytes, or is not a regular file.
+        OSError: the file is missing or cannot be read.
+        UserError: the file is larger than `most` bytes, or is not a regular file.
     """
     check_input(path)
     with Path(path).open("rb") as source:
@@ -155,14 +155,14 @@ def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
 
 
 def file_hash(path: Path | str) -> str:
-    """The first 16 hex digits of a file's SHA-256; raises as `read_bounded`."""
+    """Return 16 hex digits of a file's SHA-256; raises the errors of `read_bounded`."""
     check_input(path)
     with Path(path).open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()[:16]
 
 
 def text_hash(text: str) -> str:
-    """SHA-256 of a text, the first 16 hex digits."""
+    """Return the first 16 hex digits of a text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

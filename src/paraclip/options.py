@@ -1,8 +1,8 @@
-"""Options checked against the annotations of their fields, wherever they come from.
+"""Options checked against the annotations of their fields, whatever their origin.
 
-A range sits on the field, in the vocabulary of `annotated_types`: `Annotated[int, Ge(1)]`. pydantic
-checks it when the dataclass is made, so the command line, a TOML file and Python get one answer.
-pydantic is imported with the first check: `paraclip --help` needs none.
+Ranges are annotations of `annotated_types` on the fields: `Annotated[int, Ge(1)]`. pydantic checks
+them when the dataclass is created, so the command line, TOML files and Python behave alike.
+pydantic is imported at the first check, because `paraclip --help` does not need it.
 """
 
 from dataclasses import fields, is_dataclass
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 Share = Annotated[float, Ge(0), Le(1)]
-"""A part of a whole, 0 to 1."""
+"""A fraction, 0 to 1."""
 Positive = Annotated[float, Gt(0)]
 """A number above 0."""
 Count = Annotated[int, Ge(1), Le(2**31 - 1)]
-"""How many of something; at least one."""
+"""A count; at least one."""
 Resamples = Annotated[int, Ge(1), Le(1_000_000)]
-"""Bootstrap resamples; more take memory and change no digit that is printed."""
+"""Bootstrap resamples; above this maximum they use more memory and change no printed digit."""
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 """Seed of a random generator."""
 
@@ -35,20 +35,20 @@ NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 
 
 def unset(config: type, name: str) -> bool:
-    """Whether the default of a field is None, or False: a flag."""
+    """Whether the default of a field is None or, for a flag, False."""
     default = vars(config).get(name, ...)
     return default is None or default is False
 
 
 class Checked:
-    """Base of a dataclass of options, whose values are checked when it is made.
+    """Base class of option dataclasses; values are checked on creation.
 
     Raises:
-        UserError: naming the first option that has another type or is out of range.
+        UserError: an option has the wrong type or is out of range; names the first one.
     """
 
     def __init_subclass__(cls) -> None:
-        """In the help, leave "(default: None)" and "(default: False)" out: the text says it."""
+        """Omit "(default: None)" and "(default: False)" from the help; the text states them."""
         cls.__annotations__ = {
             name: Annotated[hint, NO_DEFAULT] if unset(cls, name) else hint
             for name, hint in cls.__annotations__.items()
@@ -58,21 +58,21 @@ class Checked:
         config: type = type(self)
         for name in hints(config):
             value = getattr(self, name)
-            if value is not tyro.MISSING:  # required, and given later on the command line
+            if value is not tyro.MISSING:  # required; the command line sets it later
                 check(config, name, value, f"--{name.replace('_', '-')}")
 
 
 def check(config: type, name: str, value: object, where: str) -> Any:
-    """One value for a class of options, checked: a whole number is a float where one is wanted.
+    """Return a checked value of an option; an integer becomes a float where one is expected.
 
     Args:
         config: a dataclass.
-        name: of its field.
-        value: for the field.
-        where: how the user knows the option, for the error.
+        name: name of the field.
+        value: value of the field.
+        where: name of the option as the user knows it, for the error.
 
     Raises:
-        UserError: the value has another type or is out of range.
+        UserError: the value has the wrong type or is out of range.
     """
     from pydantic import ValidationError
 
@@ -84,14 +84,14 @@ def check(config: type, name: str, value: object, where: str) -> Any:
 
 @cache
 def hints(config: Any) -> dict[str, Any]:
-    """The types of a dataclass's fields with their ranges, by name."""
+    """Return the types of a dataclass's fields with their ranges, by name."""
     known = get_type_hints(config, include_extras=True)
     return {name: known[name] for name in (field.name for field in fields(config))}
 
 
 @cache
 def adapter(config: type, name: str) -> "TypeAdapter[Any]":
-    """The validator of a field: nothing is converted, and numbers are finite."""
+    """Return the validator of a field: no conversion, finite numbers only."""
     from pydantic import ConfigDict, InstanceOf, TypeAdapter
 
     hint = hints(config)[name]
@@ -103,7 +103,7 @@ def adapter(config: type, name: str) -> "TypeAdapter[Any]":
 
 
 def refusal(where: str, error: "ValidationError") -> UserError:
-    """The first fault that pydantic found, in one line."""
+    """Return the first problem that pydantic found, in one line."""
     first = error.errors(include_url=False)[0]
     reason = "It has too few values" if first["type"] == "missing" else first["msg"]
     shown = repr(first["input"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import paraclip
 
-USER = re.compile(r"\b(\w+://)\S*@")  # to the last @, since a password may hold any letter
+USER = re.compile(r"\b(\w+://)\S*@")  # to the last @, because a password may contain one
 QUERY = re.compile(r"\b(\w+://[^\s?]*)\?\S+")
 PACKAGES = (
     *("torch", "torchvision", "open_clip_torch", "transformers", "timm", "numpy", "pillow"),
@@ -20,7 +20,7 @@ PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of ParaCLIP, Python and the libraries that figures depend on."""
+    """Return the versions of ParaCLIP, Python and the libraries that affect figures."""
     versions = {"paraclip": paraclip.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
@@ -29,7 +29,7 @@ def package_versions() -> dict[str, str]:
 
 
 def now() -> str:
-    """The time in UTC, to the second, in ISO 8601."""
+    """Return the time in UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -48,7 +48,7 @@ def processor_name() -> str:
 
 
 def program() -> str:
-    """The name of the running program: paraclip, or a script."""
+    """Return the name of the running program: paraclip, or a script."""
     name = os.path.basename(sys.argv[0])
     return name if name.endswith(".py") and name != "__main__.py" else "paraclip"
 
@@ -59,10 +59,10 @@ def without_secrets(text: str) -> str:
 
 
 def provenance(**settings: Any) -> dict[str, Any]:
-    """A JSON-able record of how a result was made.
+    """Return a JSON-serialisable record of how a result was made.
 
     Args:
-        settings: everything that decides the result: configuration, input hashes, seed, generator.
+        settings: everything that determines the result: configuration, hashes, seed, generator.
     """
     return {
         "command": [program(), *map(without_secrets, sys.argv[1:])],

@@ -169,8 +169,8 @@ def test_hostile_and_broken_files(tmp_path) -> None:
     for values, reason in [
         (zero, "row 2: its vector is zero"),
         (infinite, "row 3: its vector is zero or not finite"),
-        (good[0], "is no matrix of floats"),
-        (good.astype(int), "is no matrix of floats"),
+        (good[0], "is not a matrix of floats"),
+        (good.astype(int), "is not a matrix of floats"),
         (good[:0], "holds no rows"),
     ]:
         np.save(tmp_path / "v.npy", values)

@@ -1,1 +1,1 @@
-"""Ablations: a grid of variants over seeds, and one table of what each gains."""
+"""Ablations: a grid of variants over seeds, and one table of their gains."""

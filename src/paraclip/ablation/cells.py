@@ -1,4 +1,4 @@
-"""A cell: train, merge and score it, and find the scores of a finished one."""
+"""A cell: train, merge and score it, and read the scores of a finished one."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,16 +26,16 @@ from paraclip.training.recipes import check_options
 
 RECORD = "cell.json"
 DECISIVE = ("k", "precision")
-"""Settings that change the figures, besides data and weights."""
+"""Settings that change the figures, in addition to data and weights."""
 
 
 @dataclass(frozen=True)
 class CellEvaluation:
     """How cells are scored."""
 
-    benchmarks: Sequence[Benchmark]  # with their data
-    settings: Mapping[str, Any]  # for `evaluate`
-    device: str = "auto"  # of the models
+    benchmarks: Sequence[Benchmark]  # benchmarks with their data
+    settings: Mapping[str, Any]  # settings for `evaluate`
+    device: str = "auto"  # device of the models
 
 
 def run_cell(cell: Cell, evaluation: CellEvaluation) -> None:
@@ -76,7 +76,7 @@ def checkpoint_of(training: TrainConfig) -> Path:
 
 
 def scores_of(cell: Cell, evaluation: CellEvaluation) -> Stored | None:
-    """The scores of a finished cell, or None if they are missing or of other benchmarks."""
+    """The scores of a finished cell; None if they are missing or from other benchmarks."""
     if not (cell.scores / "report.json").exists():
         return None
     try:

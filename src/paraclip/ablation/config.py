@@ -59,8 +59,8 @@ class AblateConfig(Checked):
     """Device: auto, cpu, cuda or cuda:1."""
 
     keep_weights: bool = True
-    """Keep the checkpoints of every cell. Without them, scored cells take little disk space, but
-    merged variants that are added later train again."""
+    """Keep the checkpoints of every cell. Without this option, scored cells need little disk space,
+    but merged variants that are added later are trained again."""
 
     fresh: bool = False
     """Train and score every cell again."""

@@ -32,9 +32,9 @@ from paraclip.training.config import TrainConfig
 
 TABLES = ("common", "evaluation", "variants")
 DECIDED = ("out", "seed", "control", "fresh", "device")
-"""Options of a run that a variant cannot set: the cell decides them."""
+"""Options of a run that a variant cannot set, because the cell sets them."""
 OF_COMMAND = ("models", "out", "cache", "device", "result_cache")
-"""Options of an evaluation that a grid cannot set: the command line decides them."""
+"""Options of an evaluation that a grid cannot set, because the command line sets them."""
 LONGEST_NAME = 60
 
 
@@ -43,10 +43,10 @@ class GridOptions:
     """Options at the top of a grid file.
 
     Args:
-        seeds: of training; each variant is trained once with each.
+        seeds: seeds of training; each variant is trained once with each.
         figures: names of the figures in the table, in order; empty for every headline figure.
         same_captions: train only on captions that are in all triples files of the grid.
-        reference: name of a variant with which the others are compared as well, such as a placebo.
+        reference: name of a further variant to compare the others with, such as a placebo.
     """
 
     seeds: tuple[Seed, ...] = (0, 1, 2)
@@ -57,7 +57,7 @@ class GridOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class VariantOptions(TrainConfig):
-    """Options of a variant: those of `paraclip train`, except those that the cell decides.
+    """Options of a variant: those of `paraclip train`, except those that the cell sets.
 
     Args:
         merge: share of tuned (0 to 1) in the model that is scored; None for tuned itself.
@@ -70,7 +70,7 @@ class VariantOptions(TrainConfig):
 class Grid:
     """A grid file, checked."""
 
-    path: Path  # of the file
+    path: Path  # path of the file
     head: GridOptions  # options at the top
     common: dict[str, Any]  # options of all variants
     evaluation: dict[str, Any]  # options of `paraclip evaluate`
@@ -95,7 +95,7 @@ def read_grid(path: Path | str) -> Grid:
         hint = nearest(head.reference, list(tables["variants"]))
         raise UserError(f"{path}: reference", f"{head.reference!r} is not a variant", hint)
     evaluation = checked(tables["evaluation"], EvaluateConfig, f"{path} [evaluation]")
-    refuse(evaluation, OF_COMMAND, f"{path} [evaluation]", "the command line decides it")
+    refuse(evaluation, OF_COMMAND, f"{path} [evaluation]", "the command line sets it")
     variants = {
         variant_name(name, path): variant(table, f"{path} [variants.{name}]")
         for name, table in tables["variants"].items()
@@ -114,10 +114,10 @@ def table_of(value: Any, where: str) -> dict[str, Any]:
 def variant(table: Any, where: str) -> dict[str, Any]:
     """The options that a table sets."""
     options = checked(table_of(table, where), VariantOptions, where)
-    refuse(options, DECIDED, where, "each cell decides it")
+    refuse(options, DECIDED, where, "each cell sets it")
     share = options.get("merge")
     if share is not None and not (math.isfinite(share) and 0 <= share <= 1):
-        raise UserError(f"{where}: merge", f"{share} is outside 0 to 1", "Give 0.5 or so.")
+        raise UserError(f"{where}: merge", f"{share} is outside 0 to 1", "Use 0.5, for example.")
     return options
 
 

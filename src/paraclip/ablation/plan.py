@@ -1,8 +1,8 @@
 """Rows and cells of a grid: what is trained, merged and scored, and in which folder.
 
-A cell is a row with one seed. Its folder is named by a hash of everything that decides its weights:
-a changed variant gets another folder, an unchanged one is resumed, and rows with the same training
-(a control of several variants; tuned and merged) share one run.
+A cell is a row with one seed. Its folder is named by a hash of everything that determines its
+weights: a changed variant gets another folder, an unchanged one is resumed, and rows with the same
+training (a control of several variants; tuned and merged) share one run.
 """
 
 import json
@@ -42,13 +42,13 @@ UNREAD_BY_CONTROL = (
 class GridRow:
     """A row of the table."""
 
-    name: str  # of the variant, or base or control
-    kind: RowKind  # of its models
-    options: TrainConfig  # of the training; base uses only the model
+    name: str  # name of the variant, or base or control
+    kind: RowKind  # kind of its models
+    options: TrainConfig  # options of the training; base uses only the model
     merge: float | None = None  # share of tuned in the scored model; None for tuned itself
     base: str | None = None  # name of the row of its base
     control: str | None = None  # name of the row of its control; None for controls
-    # name of a further row with which it is compared, or None
+    # name of a further row to compare it with, or None
     reference: str | None = None
 
 
@@ -57,9 +57,9 @@ class Cell:
     """A row with one seed."""
 
     row: GridRow  # its row
-    seed: int | None  # of the training; None for base
+    seed: int | None  # seed of the training; None for base
     training: TrainConfig | None  # options of the run, with its folder; None for base
-    folder: Path  # of the cell; scores are in `scores/`
+    folder: Path  # folder of the cell; scores are in `scores/`
 
     @property
     def name(self) -> str:
@@ -78,7 +78,7 @@ class Plan:
 
     grid: Grid  # the grid
     rows: tuple[GridRow, ...]  # in the order of the table
-    seeds: tuple[int, ...]  # of training
+    seeds: tuple[int, ...]  # seeds of training
     # in order of execution: all rows with the first seed, then with the next
     cells: tuple[Cell, ...]
     out: Path  # folder of the table
@@ -147,12 +147,12 @@ def with_bases_and_controls(
 
 
 def first_name(kind: str, known: dict[str, GridRow], variant: str) -> str:
-    """The name of a base or control that is used first by this variant."""
+    """The name of a base or control that this variant is the first to use."""
     return f"{kind} of {variant}" if known else kind
 
 
 def key_of(options: TrainConfig) -> str:
-    """Sixteen hex digits of everything that decides a run's weights."""
+    """Sixteen hex digits of everything that determines a run's weights."""
     rows = read_by_control if options.control else content
     decisive = {
         **hyperparameters(with_recipe(options)), "choose": options.choose,
@@ -187,7 +187,7 @@ def content_or_name(path: str) -> str:
 
 
 def model_content(name: str) -> list[str]:
-    """A model's name; for a file the architecture and the hash, for a folder those of its files."""
+    """A model's name; also a file's architecture and hash, or the hashes of a folder's files."""
     architecture, _, file = name.rpartition(":")
     if Path(file).is_dir():
         files = sorted(path for path in Path(file).iterdir() if path.is_file())
@@ -214,10 +214,10 @@ def cells_of(rows: Sequence[GridRow], seeds: Sequence[int], root: Path) -> Itera
 
 
 class Folders:
-    """Folders of cells: NAME.KEY, where the key decides.
+    """Folders of cells, named NAME.KEY; the key identifies the cell.
 
     Args:
-        root: of all cells.
+        root: parent folder of all cells.
     """
 
     def __init__(self, root: Path) -> None:
@@ -226,7 +226,7 @@ class Folders:
         self.known = {path.name.rpartition(".")[2]: path for path in sorted(paths)}
 
     def of(self, name: str, key: str) -> Path:
-        """The existing folder with this key, else a new one with this name."""
+        """The existing folder with this key, or else a new one with this name."""
         readable = re.sub(r"[^A-Za-z0-9_+]+", "-", name).strip("-")
         return self.known.setdefault(key, self.root / f"{readable}.{key}")
 

@@ -1,10 +1,10 @@
 """Figures of the rows over seeds, and their differences from base and control.
 
-Differences from a further row, the reference, come where the grid names one.
+Differences from a further row, the reference, are included if the grid names one.
 
-Intervals and differences come from one bootstrap: all cells use the same draws of the items, on
-which all were scored, and runs are drawn as a second level. All p-values of the table, over rows,
-figures and both comparisons, are one family for Holm's correction.
+Intervals and differences come from one bootstrap: all cells use the same draws of the items, and
+runs are drawn as a second level. All p-values of the table, over rows, figures and both
+comparisons, form one family for Holm's correction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class TableFigure:
     """A column of the table."""
 
     benchmark: str  # its benchmark
-    line: Line  # of the report
+    line: Line  # line of the report
 
     @property
     def name(self) -> str:
@@ -62,10 +62,10 @@ class TableEntry:
     """One figure of one row."""
 
     value: Interval  # mean over the seeds in percent, with its interval
-    # difference from base; None for base itself and while base is not scored
+    # difference from base; None for base itself and until base is scored
     base: Change | None = None
-    control: Change | None = None  # difference from the control, with the seeds that both have
-    # difference from the grid's reference, with the seeds that both have
+    control: Change | None = None  # difference from the control, over the seeds that both have
+    # difference from the grid's reference, over the seeds that both have
     reference: Change | None = None
 
     @property
@@ -95,7 +95,7 @@ class Draws:
 
     Args:
         resamples: number of draws.
-        seed: of the draws, the same for all cells, so that differences are paired.
+        seed: seed of the draws; the same for all cells, so that differences are paired.
     """
 
     def __init__(self, resamples: int, seed: int = 0) -> None:
@@ -119,7 +119,7 @@ Scored = Mapping[str, Mapping[int | None, Stored]]
 def figures_of(
     stored: Stored, wanted: Sequence[str], missing: bool = False
 ) -> tuple[TableFigure, ...]:
-    """The columns: the wanted figures in order, by default every headline figure."""
+    """The columns: the requested figures in order; by default every headline figure."""
     figures = [
         TableFigure(section.name, line)
         for section in stored.report.sections
@@ -154,7 +154,7 @@ class Column:
     rows: Mapping[str, GridRow]  # by name
     scored: Scored  # reports of the cells
     figure: TableFigure  # the figure
-    draws: Draws  # of the bootstrap
+    draws: Draws  # draws of the bootstrap
 
     def entry(self, row: GridRow) -> TableEntry:
         """The row's value and its differences."""
@@ -164,7 +164,7 @@ class Column:
         return TableEntry(value, *(self.change(row, name) for name in others))
 
     def change(self, row: GridRow, name: str | None) -> Change | None:
-        """Difference of a row from another, with the seeds that both have; base has no seed."""
+        """Difference of a row from another, over the seeds that both have; base has no seed."""
         other = self.rows.get(name or "")
         if other is None:
             return None

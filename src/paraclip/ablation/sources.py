@@ -24,7 +24,7 @@ def triples_of(
 
     Args:
         variants: options by name; `triples` is a name from the command line, or a file.
-        given: of the command line, each FILE or NAME=FILE.
+        given: entries of the command line, each FILE or NAME=FILE.
         reduced: folder for files reduced to the captions that are in all of them, or None to use
             the files unchanged.
     """
@@ -54,7 +54,7 @@ def named_files(given: tuple[str, ...]) -> dict[str, str]:
 
 
 def file_for(named: Mapping[str, str], wanted: str | None) -> str:
-    """The triples file of a variant; `wanted` is what the grid names."""
+    """The triples file of a variant; `wanted` is the name in the grid."""
     if wanted is not None:
         return named.get(wanted, wanted)
     if "" in named or len(named) == 1:

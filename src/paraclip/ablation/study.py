@@ -95,7 +95,7 @@ class Study:
                 yield number, cell
 
     def attempt(self, cell: Cell) -> None:
-        """Run a cell, unless a row with the same training has, and report a failure.
+        """Run a cell, unless a row with the same training already has, and report a failure.
 
         The traceback of an unexpected error is written to the cell's folder.
         """

@@ -66,7 +66,7 @@ def verdict(change: Change | None) -> int:
 
 
 def remarks(results: Results, resamples: int) -> list[str]:
-    """Notes on other bases and controls, few seeds and too few resamples."""
+    """Notes on other bases and controls, and on too few seeds or resamples."""
     notes = [
         f"{row.name} is compared with {' and '.join(others)}."
         for row in results.rows
@@ -130,7 +130,7 @@ def results_json(
 
 
 def row_as_dict(results: Results, row: GridRow) -> dict[str, Any]:
-    """A row as JSON."""
+    """A row as JSON-serialisable dict."""
     figures = [
         {
             "benchmark": figure.benchmark, "name": figure.name,
@@ -145,7 +145,7 @@ def row_as_dict(results: Results, row: GridRow) -> dict[str, Any]:
 
 
 def entry_as_dict(entry: TableEntry) -> dict[str, Any]:
-    """A figure of a row as JSON."""
+    """A figure of a row as JSON-serialisable dict."""
     against = [
         {
             "row": change.against, "difference": as_dict(change.difference),

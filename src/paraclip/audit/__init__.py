@@ -1,1 +1,1 @@
-"""People's check of paraphrases: a sheet to mark in the browser, and rates from the marks."""
+"""Manual review of paraphrases: a sheet to mark in the browser, and rates from the marks."""

@@ -13,10 +13,10 @@ from paraclip.provenance import provenance
 
 
 def audit_command(config: AuditConfig) -> None:
-    """Write the page and say what is on it.
+    """Write the page and print what it contains.
 
     Raises:
-        UserError: `write_sheet` raised it.
+        UserError: see `write_sheet`.
     """
     page, pairs = write_sheet(config)
     for stratum, count in sorted(Counter(pair.stratum for pair in pairs).items()):
@@ -46,5 +46,5 @@ def audit_report_command(config: AuditReportConfig) -> AuditReport:
 
 
 def printable_lines(text: str) -> str:
-    """The text with control characters escaped, but for line ends."""
+    """The text with control characters escaped, except line ends."""
     return "\n".join(map(printable, text.split("\n")))

@@ -1,4 +1,4 @@
-"""A language model that marks the same sheet as people do."""
+"""A language model that marks the same sheet as the reviewers do."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ INSTRUCTIONS = (
 
 
 def judge_sheet(sheet: Mapping[str, Pair], model: str, base_url: str | None) -> dict[str, Mark]:
-    """Marks of a model on an OpenAI-compatible server; a pair that it fails to mark has none.
+    """Marks of a model on an OpenAI-compatible server; pairs that it fails to mark are left out.
 
     Raises:
         UserError: the server refuses, or no pair got a mark.
@@ -40,7 +40,7 @@ def judge_sheet(sheet: Mapping[str, Pair], model: str, base_url: str | None) -> 
 
 
 async def marked(backend: Backend, sheet: Mapping[str, Pair]) -> dict[str, Mark]:
-    """The marks of all pairs, asked together; the backend limits requests in flight."""
+    """The marks of all pairs, requested concurrently; the backend limits requests in flight."""
     try:
         await backend.start()
         marks = await asyncio.gather(*(mark_of(backend, pair) for pair in sheet.values()))
@@ -50,7 +50,7 @@ async def marked(backend: Backend, sheet: Mapping[str, Pair]) -> dict[str, Mark]
 
 
 async def mark_of(backend: Backend, pair: Pair) -> Mark | None:
-    """One pair's mark, or None if there is no answer, or one of another form."""
+    """One pair's mark; None without an answer or for an answer in another form."""
     try:
         (answer,) = await backend.answer(prompt_of(pair), 1)
     except AnswerError:

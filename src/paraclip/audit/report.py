@@ -1,4 +1,4 @@
-"""Rates, agreement and the filters' precision and recall from the marks of one or more people."""
+"""Rates, agreement, and the filters' precision and recall, from the marks of reviewers."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ EXPORT_HINT = "Name a file that the page exported."
 
 @dataclass(frozen=True)
 class Mark:
-    """What a reviewer said of a pair: one of `MEANINGS` and one of `STYLES`."""
+    """A reviewer's mark for a pair: one of `MEANINGS` and one of `STYLES`."""
 
     meaning: str
     style: str
@@ -41,15 +41,15 @@ class Rate:
 
 @dataclass
 class AuditReport:
-    """What the marks say.
+    """Results of the marks.
 
     Args:
-        rates: group of pairs ("kept, step 1", a reason) to mark to rate, over all reviewers.
-        kappas: two reviewers ("ana, ben") to Cohen's kappa of meaning (None if it is undefined).
+        rates: rates by group of pairs ("kept, step 1", a reason) and mark, over all reviewers.
+        kappas: Cohen's kappa of meaning by pair of reviewers ("ana, ben"); None if undefined.
         precision: share of kept pairs that mean the same.
         recall: estimated share of the pairs with the same meaning that the filters keep, in
             percent; rejected pairs count by the size of their stratum. None without such pairs.
-        judge: agreement of the language model with each reviewer, as in `kappas`.
+        judge: agreement of the language model with each reviewer, in the form of `kappas`.
     """
 
     rates: dict[str, dict[str, Rate]]
@@ -59,7 +59,7 @@ class AuditReport:
     judge: dict[str, float | None] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The report as a JSON-serialisable dict."""
         return asdict(self)
 
     def table(self) -> str:
@@ -92,7 +92,7 @@ def read_marks(path: Path, sheet: Mapping[str, Pair]) -> tuple[str, dict[str, Ma
     """The reviewer's name and marks of an exported file; the last mark of a pair counts.
 
     Raises:
-        UserError: it is no such file, or its pairs are not on the sheet.
+        UserError: the file has another format, or its pairs are not on the sheet.
     """
     marks: dict[str, Mark] = {}
     reviewer = path.stem
@@ -127,7 +127,7 @@ def report_of(
     Args:
         sheet: pairs by id.
         reviewers: marks by reviewer; at least one.
-        judge: marks of a language model; they enter no rate.
+        judge: marks of a language model; not part of any rate.
     """
     kept = [sheet[pair].verdict == KEPT for marks in reviewers.values() for pair in marks]
     same = [mark.meaning == "same" for marks in reviewers.values() for mark in marks.values()]
@@ -146,7 +146,7 @@ def report_of(
 def rates_of(
     sheet: Mapping[str, Pair], reviewers: Mapping[str, Marks]
 ) -> dict[str, dict[str, Rate]]:
-    """Rates of every mark for kept pairs of each step and for each reason of rejection."""
+    """Rates of every mark, for kept pairs by step and for rejected pairs by reason."""
     groups: dict[str, list[Mark]] = defaultdict(list)
     for marks in reviewers.values():
         for name, mark in marks.items():
@@ -164,7 +164,7 @@ def rates_of(
 def recall_of(sheet: Mapping[str, Pair], reviewers: Mapping[str, Marks]) -> float | None:
     """Estimated share of the run's pairs with the same meaning that were kept, in percent.
 
-    Every stratum's rate among the marked pairs counts with the stratum's size.
+    The rate of each stratum among the marked pairs is weighted by the stratum's size.
     """
     marked: Counter[str] = Counter()
     good: Counter[str] = Counter()
@@ -195,7 +195,7 @@ def kappa(one: Marks, other: Marks) -> float | None:
     """Cohen's kappa (1960) of two reviewers' meanings over the pairs that both marked.
 
     Returns:
-        None where it is undefined: no common pair, or both gave one and the same mark only.
+        None if undefined: no common pair, or both reviewers used only one and the same mark.
     """
     common = [name for name in one if name in other]
     if not common:

@@ -25,13 +25,13 @@ class Pair:
     """A source with its paraphrase, as a reviewer sees it, and what the filters decided.
 
     Args:
-        id: of the pair.
+        id: id of the pair.
         step: 1 or 2.
         source: the text that was paraphrased.
         answer: the paraphrase.
         verdict: "kept", or the filter's reason.
-        stratum: name of the stratum that it was drawn from.
-        weight: number of pairs of the run that it stands for.
+        stratum: name of the stratum from which it was drawn.
+        weight: number of pairs of the run that it represents.
     """
 
     id: str
@@ -50,7 +50,7 @@ def write_sheet(config: AuditConfig) -> tuple[Path, list[Pair]]:
         The page, and the pairs in their order on it.
 
     Raises:
-        UserError: the folder is no run of `paraclip generate`, or has no triples.
+        UserError: the folder is not a run of `paraclip generate`, or has no triples.
     """
     out = config.out or config.run / "audit"
     pairs = draw([*kept_pairs(config.run), *rejected_pairs(config.run)], config.sample, config.seed)
@@ -84,9 +84,9 @@ def kept_pairs(run: Path) -> Iterator[Pair]:
 
 
 def rejected_pairs(run: Path) -> Iterator[Pair]:
-    """The rejected candidates with text, in strata of their reasons.
+    """The rejected candidates that have text, in strata by reason.
 
-    Step 2's source is not in the file: its candidates are shown with the caption.
+    The file does not contain the source of step 2: its candidates are shown with the caption.
 
     Raises:
         UserError: a line is damaged.
@@ -110,10 +110,10 @@ def rejected_pairs(run: Path) -> Iterator[Pair]:
 
 
 def draw(pairs: Iterable[Pair], size: int, seed: int) -> list[Pair]:
-    """A stratified sample in random order, half of it kept pairs; weights are set.
+    """A stratified sample in random order, half of it kept pairs, with weights.
 
-    Kept strata get equal shares, and so do the reasons of rejection, so that rare reasons are seen;
-    each pair's weight is the size of its stratum over the pairs drawn from it.
+    Kept strata get equal shares, and so do the reasons of rejection, so that rare reasons appear.
+    Each pair's weight is the size of its stratum divided by the number of pairs drawn from it.
     """
     strata: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
@@ -129,7 +129,7 @@ def draw(pairs: Iterable[Pair], size: int, seed: int) -> list[Pair]:
 
 
 def drawn(strata: dict[str, list[Pair]], size: int, random_of: random.Random) -> Iterator[Pair]:
-    """Pairs from every stratum in turns, until `size` are drawn or none is left."""
+    """Pairs from each stratum in turn, until `size` are drawn or none is left."""
     counts = shares([len(members) for members in strata.values()], size)
     for members, count in zip(strata.values(), counts, strict=True):
         for pair in random_of.sample(members, count):
@@ -137,7 +137,7 @@ def drawn(strata: dict[str, list[Pair]], size: int, random_of: random.Random) ->
 
 
 def shares(sizes: Sequence[int], total: int) -> list[int]:
-    """How many to take of each stratum: equal numbers, except where one is too small."""
+    """Number of pairs to draw from each stratum: equal, except where a stratum is too small."""
     taken = [0] * len(sizes)
     for _ in range(min(total, sum(sizes))):
         open_ones = [index for index, size in enumerate(sizes) if taken[index] < size]
@@ -146,7 +146,7 @@ def shares(sizes: Sequence[int], total: int) -> list[int]:
 
 
 def page_of(pairs: Sequence[Pair], name: str) -> str:
-    """The page; it shows neither the filters' verdicts nor strata."""
+    """The page; it does not show the filters' verdicts or the strata."""
     shown = [{"id": pair.id, "source": pair.source, "answer": pair.answer} for pair in pairs]
     content = json.dumps({"sheet": name, "pairs": shown}, separators=(",", ":"))
     for letter in "<>&":
@@ -160,7 +160,7 @@ def read_sheet(path: Path) -> dict[str, Pair]:
     """The pairs of a sheet by id.
 
     Raises:
-        UserError: it is not a sheet.
+        UserError: the file is not a sheet.
     """
     hint = "Name the sheet.jsonl that `paraclip audit` wrote."
     check_input(path, hint)

@@ -19,7 +19,7 @@ class Caption:
         caption: the text, stripped, never empty.
         image_id: captions with the same `image_id` describe the same picture; equal to `id`
             where the caption has no picture.
-        image: path or fsspec URL of the picture, or None: such a caption feeds L2 and L3 only.
+        image: path or fsspec URL of the picture; None for a caption that only L2 and L3 use.
         source: file and row (`captions.csv:12`), for messages.
     """
 
@@ -31,7 +31,7 @@ class Caption:
 
 
 class BrokenRow(Exception):
-    """A row that cannot be used; the message says why, as a clause."""
+    """A row that cannot be used; the message is the reason, as a clause."""
 
 
 @dataclass(slots=True)
@@ -40,10 +40,10 @@ class Record:
 
     Args:
         where: file and row, for messages.
-        row: number of the row in its file; the id where there is no better one.
+        row: number of the row in its file; used as id if there is no other.
         caption: text, UTF-8 bytes, or a list of these; anything else is broken.
         image: value of the image column.
-        id: value of the id column, None where there is no such column.
+        id: value of the id column; None if there is no such column.
         image_id: value of the image id column.
     """
 
@@ -107,7 +107,7 @@ def label(name: object) -> str:
 
 
 def clean_text(value: Any, name: str = "caption") -> str:
-    """The text, stripped; raises BrokenRow if it is no text, empty or too long."""
+    """The text, stripped; raises BrokenRow if it is not text, empty or too long."""
     text = plain_text(value, name)
     if text is None or not (text := text.strip()):
         raise BrokenRow(f"the {name} is empty")
@@ -117,7 +117,7 @@ def clean_text(value: Any, name: str = "caption") -> str:
 
 
 def plain_text(value: Any, name: str) -> str | None:
-    """A text, bytes or integer as text, or None; raises BrokenRow for others and without UTF-8."""
+    """A text, bytes or integer as text, or None; raises BrokenRow for other types and non-UTF-8."""
     if value is None:
         return None
     if isinstance(value, str) and value.isascii():
@@ -132,7 +132,7 @@ def plain_text(value: Any, name: str) -> str | None:
 
 
 def picture_name(value: Any) -> str | None:
-    """The name of a picture; raises BrokenRow as `plain_text`, and for a NUL in it."""
+    """The name of a picture; raises BrokenRow like `plain_text`, and for a NUL character."""
     name = plain_text(value, "image name")
     if name is not None and "\0" in name:
         raise BrokenRow("the image name holds a NUL character")

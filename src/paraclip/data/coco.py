@@ -11,7 +11,7 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 
 LAYOUT = 'It must hold {"images": [...], "annotations": [...]} or a list of objects.'
-# Names of the picture and the caption in plain lists; the first that an element has is read.
+# Keys of the picture and the caption in plain lists; the first key that an element has is read.
 IMAGE_NAMES = ("file_name", "filename", "image")
 CAPTION_NAMES = ("captions", "caption", "sentences")
 
@@ -48,7 +48,7 @@ def read_list(source: str, columns: Columns, problems: Problems) -> Iterator[Rec
 
 
 def usual_names(values: dict[str, Any], columns: Columns) -> Columns:
-    """The columns, with the usual names of plain lists in place of the default ones."""
+    """The columns, with the usual names of plain lists instead of the default ones."""
 
     def first(name: str, default: str, names: tuple[str, ...]) -> str:
         return next((other for other in names if name == default and other in values), name)

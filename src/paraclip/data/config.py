@@ -38,11 +38,11 @@ ColumnOptions = Annotated[Columns, tyro.conf.arg(name="")]
 
 @dataclass(frozen=True)
 class CaptionsConfig(Checked):
-    """Show what ParaCLIP reads in a captions file or folder, and which rows are broken."""
+    """Show what ParaCLIP reads from a captions file or folder, and which rows are broken."""
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
-    """Folder of pictures with a .txt beside each; CSV, TSV, JSONL or Parquet file; COCO captions
-    JSON; WebDataset shards ("shards/{00000..00012}.tar")."""
+    """Folder of pictures, each with a .txt of the same name; CSV, TSV, JSONL or Parquet file; COCO
+    captions JSON; WebDataset shards ("shards/{00000..00012}.tar")."""
 
     columns: ColumnOptions = Columns()
     """Names of the columns."""

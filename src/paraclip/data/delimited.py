@@ -1,4 +1,4 @@
-"""Text files with a row a line: CSV and TSV with a header line, and JSONL."""
+"""Text files with one row per line: CSV and TSV with a header line, and JSONL."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ Splitter = Callable[[Iterator[tuple[int, str]], str, Problems], Fields]
 def read_delimited(
     source: str, columns: Columns, problems: Problems, split: Splitter
 ) -> Iterator[Record]:
-    """Records of a CSV or TSV file, whose lines `csv_fields` or `tsv_fields` splits."""
+    """Records of a CSV or TSV file; `csv_fields` or `tsv_fields` splits its lines."""
     rows = read_fields(source, problems, split)
     _, header = next(rows)
     chosen = choose_columns(header, columns, source)
@@ -35,7 +35,7 @@ def read_delimited(
 
 
 def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
-    """Number and fields of the header line, then of each row with as many fields."""
+    """Number and fields of the header line, then of each row with the same number of fields."""
     with open_source(source) as stream:
         lines = (
             (number, line.decode("utf-8", "surrogateescape"))
@@ -55,7 +55,7 @@ def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
 
 
 def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> Fields:
-    """Number of the first line and fields of each row; `problems` lists rows that are not CSV."""
+    """Number of the first line and fields of each row; other rows are added to `problems`."""
     last = 0
 
     def counted() -> Iterator[str]:
@@ -80,7 +80,7 @@ def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems
 
 
 def csv_fault(error: csv.Error, lines: int) -> str:
-    """What is wrong with a row that is not CSV."""
+    """The reason why a row is not CSV."""
     if lines > 1:
         return f"a quote that opens here is not closed properly and spans {lines:,} lines"
     return f"is not CSV ({error})"
@@ -89,7 +89,7 @@ def csv_fault(error: csv.Error, lines: int) -> str:
 def tsv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems) -> Fields:
     """Number and fields of each line; quotes are part of the text.
 
-    Only a field that is quoted as a whole, as pandas writes it, is unquoted.
+    Only fields that are quoted as a whole, as pandas writes them, are unquoted.
     """
     for number, line in lines:
         yield number, [unquoted(field) for field in line.rstrip("\r\n").split("\t")]
@@ -104,7 +104,7 @@ def unquoted(field: str) -> str:
 
 
 def read_json_lines(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """Records of a JSONL file; the first object decides which keys are read."""
+    """Records of a JSONL file; the first object determines which keys are read."""
     chosen = None
     for number, values in json_objects(source, problems):
         where = f"{source}:{number}"
@@ -116,7 +116,7 @@ def read_json_lines(source: str, columns: Columns, problems: Problems) -> Iterat
 
 
 def json_objects(source: str, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of each line of a JSONL file; `problems` lists other lines."""
+    """Line number and object of each line of a JSONL file; other lines are added to `problems`."""
     with open_source(source) as stream:
         for number, line in bounded_lines(stream, source, problems):
             try:

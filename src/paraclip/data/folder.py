@@ -1,4 +1,4 @@
-"""Pictures with texts beside them: a folder, or a WebDataset shard, a tar file of such files."""
+"""Pictures with a text file each: a folder, or a WebDataset shard, a tar file of such files."""
 
 import os
 import tarfile
@@ -18,15 +18,15 @@ from paraclip.files import check_input
 
 LARGEST_TEXT = 2**20
 ASIDE = frozenset(("readme", "license", "licence", "copying", "credits", "changelog", "notes"))
-"""Names of texts in many folders that are not captions."""
+"""Names of text files that many folders contain and that are not captions."""
 
 
 def read_folder(source: str, problems: Problems) -> Iterator[Record]:
     """Records of all pictures in the folder and its subfolders, in the order of their names.
 
     The caption is the first line that is not empty (Tux Paint's stamps have translations in the
-    others). The id is the picture's path inside the folder. Memory holds the names of one
-    subfolder at a time.
+    others). The id is the picture's path inside the folder. Only the names of one subfolder are
+    held in memory at a time.
     """
     pictures = 0
     for row, path in enumerate(walk(Path(source)), start=1):
@@ -47,7 +47,7 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """All pictures, and all captions without a picture beside them; not hidden files."""
+    """All pictures, and all captions without a picture of the same name; no hidden files."""
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
@@ -85,7 +85,7 @@ def first_line(path: Path) -> bytes:
 def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
     """Records of a shard in img2dataset's layout: `key.jpg`, `key.txt` and `key.json`.
 
-    The caption is `key.txt`, else "caption" in `key.json`. The id is the key. Pictures are not
+    The caption is `key.txt`, or else "caption" in `key.json`. The id is the key. Pictures are not
     read. A truncated shard counts as one broken row; its earlier rows are used.
     """
     with open_source(source) as stream:
@@ -108,7 +108,7 @@ def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Re
 def members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
     """Key, suffix and header of each file in a tar file."""
     while (member := archive.next()) is not None:
-        # tarfile keeps all members that it has read; a long shard would fill the memory.
+        # tarfile keeps all members that it has read, so a long shard would fill the memory.
         archive.members.clear()  # type: ignore[attr-defined]
         path = PurePosixPath(member.name)
         stem, _, ending = path.name.partition(".")
@@ -119,7 +119,7 @@ def members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInf
 def image_and_caption(
     archive: tarfile.TarFile, parts: Iterable[tuple[str, str, tarfile.TarInfo]], columns: Columns
 ) -> tuple[str | None, Any]:
-    """Name of the picture and caption of the members with one key; None where there is none."""
+    """Picture name and caption of the members with one key; None if there is none."""
     image, texts = None, {}
     for _, suffix, member in parts:
         if suffix in SUFFIXES:

@@ -35,9 +35,9 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SIDE = 224  # pixels, of most models
+SIDE = 224  # pixels; the input of most models
 MOST_PIXELS = 89_478_485  # where Pillow begins to warn
-MOST_RATIO = 100  # of the longer side to the shorter, which a model scales to hundreds of pixels
+MOST_RATIO = 100  # longer side to shorter, which a model scales to hundreds of pixels
 TOO_MANY = f"has more than {MOST_PIXELS:,} pixels"
 QUIET = Lock()  # all threads share Python's list of warning filters
 
@@ -48,7 +48,7 @@ def open_image(reference: str, side: int) -> Image.Image:
     The shorter side of the result is between two and four times `side`, or that of the picture
     if it is smaller. At twice `side`, the bicubic resize that follows differs from that of the
     full picture by 0.3 of 255 on average; at `side` itself, by 5.7. Transparent parts become
-    white, the EXIF orientation is applied, and an animation gives its first frame. JPEG is
+    white, the EXIF orientation is applied, and of an animation the first frame is used. JPEG is
     decoded at a half, a quarter or an eighth of its size; other formats are averaged down after
     decoding.
 
@@ -57,7 +57,7 @@ def open_image(reference: str, side: int) -> Image.Image:
         side: pixels of the shorter side after the resize that follows.
 
     Raises:
-        UserError: there is no such picture, it is broken, has more than 89 million pixels, or one
+        UserError: the picture is missing or broken, has more than 89 million pixels, or one
             side is more than a hundred times the other.
     """
     try:
@@ -68,12 +68,12 @@ def open_image(reference: str, side: int) -> Image.Image:
         raise UserError(reference, "there is no such picture", hint) from error
     except UserError:
         raise
-    except Exception as error:  # of tar files and of file systems
+    except Exception as error:  # tar files and file systems raise many types
         raise UserError(reference, fault(error), "Replace the picture.") from error
 
 
 def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
-    """As `open_image`, from the bytes of a file.
+    """Decode a picture from the bytes of a file; see `open_image`.
 
     Args:
         stream: the file.
@@ -96,7 +96,7 @@ def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Suppress warnings of Pillow about checks that this module makes itself."""
+    """Suppress Pillow's warnings about things that this module checks itself."""
     with QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         # EXIF is read for the orientation only.
@@ -105,7 +105,7 @@ def without_warnings() -> Iterator[None]:
 
 
 def refuse_extremes(reference: object, image: Image.Image) -> None:
-    """Raise UserError for a size that needs gigabytes to decode or to scale."""
+    """Raise UserError for a size that takes gigabytes to decode or to scale."""
     if image.width * image.height > MOST_PIXELS:
         raise UserError(reference, TOO_MANY, "Replace the picture.")
     if max(image.size) > MOST_RATIO * min(image.size):
@@ -123,7 +123,7 @@ def fault(error: Exception) -> str:
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation; 1 (upright) where there is none."""
+    """The EXIF orientation; 1 (upright) without one."""
     try:
         with without_warnings():
             return int(image.getexif().get(0x0112, 1))
@@ -141,7 +141,7 @@ def shrink(image: Image.Image, side: int) -> Image.Image:
 def averageable(image: Image.Image) -> Image.Image:
     """The picture in a mode in which pixels can be averaged; alpha is premultiplied."""
     if image.mode.startswith("I;16"):
-        # 16 bits of grey: keep the upper eight; `convert` would clip to white.
+        # 16-bit grey: keep the upper eight bits; `convert` would clip to white.
         return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if image.mode in ("I", "F"):
         return eight_bits(image)
@@ -152,7 +152,7 @@ def averageable(image: Image.Image) -> Image.Image:
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """Scale grey of 32 bits, integer or float, by the range of its largest value.
+    """Scale 32-bit grey, integer or float, by the range of its largest value.
 
     The ranges are 0 to 1 (floats only), 8, 16 and 31 bits; `convert` would clip to 255.
 
@@ -165,7 +165,7 @@ def eight_bits(image: Image.Image) -> Image.Image:
         raise ValueError("its values are negative or not finite")
     ranges: tuple[int, ...] = (1, 2**8 - 1, 2**16 - 1, 2**31 - 1)
     if image.mode == "I":
-        # Pillow reads PNG and PPM of 16 bits into 32.
+        # Pillow reads 16-bit PNG and PPM into 32 bits.
         ranges = (2**16 - 1,) if image.format in ("PNG", "PPM") else ranges[1:]
     top = next((top for top in ranges if most <= top), None)
     if top is None:
@@ -184,7 +184,7 @@ def on_white(image: Image.Image) -> Image.Image:
 
 
 def fault_of(reference: str) -> str | None:
-    """Why a picture cannot be read; None if it can."""
+    """The reason why a picture cannot be read; None if it can be."""
     try:
         open_image(reference, SIDE)
     except UserError as error:
@@ -205,8 +205,8 @@ def open_bytes(reference: str) -> BinaryIO:
 
 
 def read_member(shard: str, member: str) -> bytes:
-    """One member of a tar file; from a remote file, only its bytes are fetched."""
-    # Size and time tell a rewritten shard apart.
+    """One member of a tar file; of a remote file, only its bytes are fetched."""
+    # Size and time distinguish a rewritten shard.
     state = None if is_remote(shard) else os.stat(shard)
     index = shard_index(shard, *((state.st_size, state.st_mtime_ns) if state else ()))
     if member not in index:
@@ -241,10 +241,10 @@ def picture_files(folder: Path) -> list[Path]:
 def pictures_hash(references: Sequence[str]) -> str:
     """Hash of the pictures' names and sizes in bytes, the same on every machine.
 
-    The content is not read: for ImageNet that would take longer than scoring.
+    The content is not read: for ImageNet, that would take longer than scoring.
 
     Args:
-        references: paths, URLs, or members of a tar file (by the size of the whole file).
+        references: paths, URLs, or members of a tar file (for these, the size of the whole file).
     """
     lines = []
     for reference in references:
@@ -255,12 +255,12 @@ def pictures_hash(references: Sequence[str]) -> str:
 
 
 def one_of(name: str, candidates: Sequence[str], where: object) -> str:
-    """The only file that a name can refer to; of identical copies, the first.
+    """The only file that a name can refer to; the first of identical copies.
 
     Args:
-        name: of a picture, with or without folders and suffix.
+        name: name of a picture, with or without folders and suffix.
         candidates: paths of files with this name, at least one.
-        where: for the error.
+        where: location for the error.
     """
     if len(candidates) == 1:
         return candidates[0]
@@ -273,7 +273,7 @@ def one_of(name: str, candidates: Sequence[str], where: object) -> str:
 
 
 def ends_with(path: str, name: str) -> bool:
-    """Whether whole parts of a path, with or without its suffix, end in the name."""
+    """Whether a path ends in the name, comparing whole components, with or without suffix."""
     ending = f"/{name.removeprefix('./')}"
     return any(f"/{form}".endswith(ending) for form in (path, os.path.splitext(path)[0]))
 

@@ -14,7 +14,7 @@ LARGEST_VALUE = 2**22
 
 
 class JsonStream:
-    """Reads a JSON text in pieces and holds one value and a chunk of 64 KiB.
+    """Reads JSON piece by piece and holds only one value and a chunk of 64 KiB.
 
     The standard library parses whole values; this class parses the brackets between them.
 
@@ -25,7 +25,7 @@ class JsonStream:
 
     def __init__(self, stream: IO[bytes], source: str) -> None:
         self.stream, self.source = stream, source
-        # A byte that is not UTF-8 becomes a lone surrogate, which the caption's check refuses.
+        # A byte that is not UTF-8 becomes a lone surrogate, which `clean_text` rejects.
         self.bytes_to_text = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
         self.text, self.index, self.ended = "", 0, False
         self.open_brackets = 0
@@ -90,7 +90,7 @@ class JsonStream:
             yield self.value()
 
     def keys(self) -> Iterator[str]:
-        """The keys of an object; the caller reads each value before it asks for the next key."""
+        """The keys of an object; the caller reads each value before requesting the next key."""
         for _ in self.separated("{", "}"):
             key = self.value()
             self.skip(":")
@@ -111,14 +111,14 @@ class JsonStream:
             raise self.refused("is not JSON (the text should end)")
 
     def skip_value(self) -> None:
-        """Skip a value; an array element by element, so that it may have any length."""
+        """Skip a value; an array element by element, because it may have any length."""
         for _ in self.elements() if self.peek() == "[" else [self.value()]:
             pass
 
 
 @contextmanager
 def open_json(source: str) -> Iterator[JsonStream]:
-    """A JSON file; raises as `open_source`."""
+    """Open a JSON file; raises the errors of `open_source`."""
     with open_source(source) as stream:
         yield JsonStream(stream, source)
 
@@ -128,9 +128,9 @@ def array_at(source: str, key: str, hint: str, to_end: bool = True) -> Iterator[
 
     Args:
         source: file or URL.
-        key: of the array.
-        hint: for the error.
-        to_end: parse what follows the array too, so that a broken file is an error.
+        key: key of the array.
+        hint: hint for the error.
+        to_end: also parse what follows the array, so that a broken file is an error.
     """
     present = False
     with open_json(source) as text:

@@ -22,8 +22,8 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 def open_source(source: str) -> Iterator[IO[bytes]]:
     """A file opened for reading bytes; `.gz`, `.bz2` and `.xz` are decompressed.
 
-    Raises UserError for a file that is missing, no regular file, unreadable or truncated, and for
-    a URL whose package is not installed.
+    Raises UserError for a file that is missing, not a regular file, unreadable or truncated, and
+    for a URL whose package is not installed.
     """
     if not is_remote(source):
         check_input(source)
@@ -45,7 +45,7 @@ def open_source(source: str) -> Iterator[IO[bytes]]:
 
 
 def is_remote(source: str) -> bool:
-    """Whether the source is an fsspec URL and not a path."""
+    """Whether the source is an fsspec URL rather than a path."""
     return "://" in source or "::" in source
 
 
@@ -60,7 +60,7 @@ def bounded_lines(
         stream: the file.
         source: its name, for messages.
         problems: lists overlong lines.
-        headed: the first line names the columns, so it cannot be skipped.
+        headed: the first line contains the column names, so it cannot be skipped.
     """
     number = 0
     while line := stream.readline(LONGEST_LINE):

@@ -53,7 +53,7 @@ def open_parquet(source: str) -> Iterator[pq.ParquetFile]:
 
 
 def refuse_equal_names(names: Sequence[str], source: object) -> None:
-    """Raise UserError where two columns of a file have the same name."""
+    """Raise UserError if two columns of a file have the same name."""
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         what = f"has two columns called {label(twice)}"
@@ -61,7 +61,7 @@ def refuse_equal_names(names: Sequence[str], source: object) -> None:
 
 
 def refuse_pictures(schema: pa.Schema, chosen: Columns, source: str) -> None:
-    """Raise UserError where the image column holds pictures instead of their names."""
+    """Raise UserError if the image column contains pictures instead of their names."""
     if chosen.image is None:
         return
     kind = schema.field(chosen.image).type
@@ -72,7 +72,7 @@ def refuse_pictures(schema: pa.Schema, chosen: Columns, source: str) -> None:
 
 
 def python_values(column: pa.Array) -> list[Any]:
-    """The column's values; texts as bytes, since each row is checked for UTF-8 by itself."""
+    """The column's values; texts as bytes, since the encoding is checked row by row."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
@@ -89,7 +89,7 @@ def python_values(column: pa.Array) -> list[Any]:
 
 
 def python_value(value: pa.Scalar) -> Any:
-    """The value; the scalar itself where Python has no such value (a date after 9999)."""
+    """The value; the scalar itself if Python has no such value (a date after 9999)."""
     try:
         return value.as_py()
     except (ValueError, OverflowError):

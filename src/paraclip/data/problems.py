@@ -9,10 +9,10 @@ MOST_LISTED = 1_000
 
 
 class Problems:
-    """The rows that were skipped, and why.
+    """The skipped rows, with reasons.
 
     Args:
-        max_share: largest accepted share of broken rows, 0 to 1; raises UserError otherwise.
+        max_share: largest accepted share of broken rows, 0 to 1; other values raise UserError.
 
     Attributes:
         count: number of broken rows.
@@ -34,7 +34,7 @@ class Problems:
             self.listed.append((str(where), what))
 
     def take(self, other: "Problems") -> None:
-        """Add the rows of another object."""
+        """Add the rows of another instance."""
         self.count += other.count
         self.listed += other.listed[: MOST_LISTED - len(self.listed)]
 
@@ -48,7 +48,7 @@ class Problems:
         raise UserError(where, f"{what} ({share})", f"Fix the rows ({allow}).")
 
     def summary(self) -> str:
-        """Number of skipped rows and the first five; empty without any."""
+        """Number of skipped rows and the first five; empty if none were skipped."""
         if not self.count:
             return ""
         rows = "row was" if self.count == 1 else "rows were"
@@ -57,6 +57,6 @@ class Problems:
         return "\n".join(lines + (["  ..."] if len(self.listed) > 5 else []))
 
     def write(self, path: Path | str) -> None:
-        """Write one row a line: where, tab, what; raises UserError as `write_text`."""
+        """Write one row per line: where, tab, what; raises the errors of `write_text`."""
         lines = [f"{printable(where)}\t{printable(what)}\n" for where, what in self.listed]
         write_text(path, "".join(lines))

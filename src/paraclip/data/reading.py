@@ -1,4 +1,4 @@
-"""Captions of any source, one at a time, and the table of readers."""
+"""Captions from any source, one at a time, and the table of readers."""
 
 import glob
 import os
@@ -29,8 +29,8 @@ from paraclip.errors import UserError
 from paraclip.files import check_input, check_name
 
 Reader = Callable[[str, Columns, Problems], Iterator[Record]]
-"""Yields the records of a file, given its path or URL, the columns to read, and a list for rows
-that are broken as a whole."""
+"""Yields the records of a file. Arguments: path or URL, columns to read, and a list for broken
+rows."""
 
 READERS: dict[str, Reader] = {
     ".csv": partial(read_delimited, split=csv_fields),
@@ -54,7 +54,7 @@ class CaptionMaker:
         columns: names of the columns.
         problems: lists broken rows.
         seen: 64-bit hashes of the ids so far.
-        prefix: precedes row numbers, which are not unique across files.
+        prefix: prefix of row numbers, which are not unique across files.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class CaptionMaker:
         self.find = lru_cache(maxsize=8)(self.find_image)
 
     def captions(self, record: Record) -> list[Caption]:
-        """One caption, or one for each text of a list.
+        """One caption, or one per text of a list.
 
         Raises:
             BrokenRow: the caption, the id or the named picture is missing.
@@ -89,7 +89,7 @@ class CaptionMaker:
         ]
 
     def row_id(self, record: Record) -> str:
-        """The record's id, else its row number."""
+        """The record's id, or else its row number."""
         if record.id is None:
             return f"{self.prefix}{record.row}"
         row_id = plain_text(record.id, "id")
@@ -98,7 +98,7 @@ class CaptionMaker:
         return row_id
 
     def refuse_duplicates(self, ids: list[str], where: str) -> None:
-        """Raise UserError for an id of an earlier caption."""
+        """Raise UserError if an earlier caption has the same id."""
         for caption_id in ids:
             if (key := hash(caption_id)) in self.seen:
                 hint = "Make the ids unique, or name another --id-column."
@@ -141,11 +141,11 @@ def read_captions(
 ) -> Iterator[Caption]:
     """Captions of a folder, a file or many files, streamed.
 
-    Memory grows by about 70 bytes for each id that the source gives (its 64-bit hash in a set).
-    Broken rows are skipped and listed in `problems`, whose limit is checked after the last row.
+    Memory grows by about 70 bytes per id in the source (its 64-bit hash in a set). Broken rows are
+    skipped and listed in `problems`; their share is checked after the last row.
 
     Args:
-        source: folder of pictures with a `.txt` beside each; `.csv`, `.tsv`, `.jsonl`,
+        source: folder of pictures, each with a `.txt` of the same name; `.csv`, `.tsv`, `.jsonl`,
             `.parquet` (text files also compressed: `.gz`, `.bz2`, `.xz`), COCO captions
             `.json`, WebDataset `.tar`. Globs (`*`) and braces (`{00000..00012}`) name several
             files; fsspec URLs work where fsspec supports them.
@@ -165,7 +165,7 @@ def read_captions(
 def stream_captions(
     source: str, files: list[str], columns: Columns, problems: Problems
 ) -> Iterator[Caption]:
-    """Captions of all files; afterwards the check for too many broken rows."""
+    """Captions of all files, followed by the check for too many broken rows."""
     seen: set[int] = set()
     good, broken = 0, 0
     for file, prefix in zip(files, prefixes(files), strict=True):
@@ -184,7 +184,7 @@ def stream_captions(
 
 
 def prefixes(files: list[str]) -> list[str]:
-    """A prefix for the row numbers of each of several files: its path in their common folder."""
+    """A prefix for the row numbers of each file: its path in the common folder."""
     if len(files) == 1:
         return [""]
     # `os.path.commonpath` would change URLs.
@@ -212,7 +212,7 @@ def captions_and_lost(
 
 
 def reader_of(file: str) -> Reader:
-    """The reader for the suffix of a file; raises UserError where there is none."""
+    """The reader for the suffix of a file; raises UserError if there is none."""
     suffixes = [suffix.lower() for suffix in Path(file).suffixes]
     compressed = bool(suffixes) and suffixes[-1] in COMPRESSED
     if compressed:
@@ -246,7 +246,7 @@ def find_files(source: str) -> list[str]:
 
 
 def input_files(source: str) -> Iterator[str]:
-    """Every file that `read_captions` would open; raises as `find_files`."""
+    """Every file that `read_captions` would open; raises the errors of `find_files`."""
     for file in find_files(source):
         for path in walk(Path(file)) if is_folder(file) else ():
             yield from {str(path), str(path.with_suffix(".txt"))}

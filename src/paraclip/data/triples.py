@@ -1,4 +1,4 @@
-"""The triples file: a caption and its two paraphrases a row, with provenance.
+"""The triples file: each row has a caption and its two paraphrases, with provenance.
 
 The native format is Parquet. The paper's JSONL (`index, image_id, caption, paraphrase_1,
 paraphrase_2`) is read and written too; it has no scores, and its provenance is a separate file.
@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
         pa.field("generator", pa.string()),
     ]
 )
-LARGEST_SCORE = 3e38  # of a 32-bit float
+LARGEST_SCORE = 3e38  # about the maximum of a 32-bit float
 PROVENANCE = b"paraclip"
 REMAKE = "Make the triples with `paraclip generate`, or name another file."
 
@@ -49,13 +49,13 @@ def write_triples(
     provenance: Mapping[str, Any],
     extra: pa.Table | None = None,
 ) -> None:
-    """Write a complete file of triples, or none.
+    """Write a complete file of triples, or none at all.
 
     Args:
         path: `.parquet`, or `.jsonl` for the paper's layout (with `<path>.provenance.json`).
         rows: a table, or mappings; missing columns of SCHEMA become null.
-        provenance: JSON-able; how the triples were made.
-        extra: further columns, such as hard negatives, with as many rows.
+        provenance: JSON-serialisable record of how the triples were made.
+        extra: further columns, such as hard negatives, with the same number of rows.
 
     Raises:
         UserError: the name has another suffix, the path cannot be written, the disk is full.
@@ -89,7 +89,7 @@ def with_schema(rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """The column in another type; in a text column, NaN (a gap in pandas) becomes null."""
+    """The column cast to another type; in a text column, NaN (missing in pandas) becomes null."""
     if pa.types.is_floating(column.type) and pa.types.is_string(kind):
         column = pc.if_else(pc.is_nan(column), None, column)
     return column.cast(kind)
@@ -117,20 +117,20 @@ def read_triples(
     extra: str | None = None,
     further: bool = False,
 ) -> pa.Table:
-    """All triples of a file, with SCHEMA's columns and the metadata of Parquet.
+    """All triples of a file, with SCHEMA's columns and the Parquet metadata.
 
-    A missing `image_id` is the `image`, so that triples of one picture belong together.
+    A missing `image_id` is replaced by `image`, so that triples of one picture belong together.
 
     Args:
-        path: Parquet, the paper's JSONL, or `starter` for the triples that ship with ParaCLIP.
-        problems: lists rows that lack one of the three texts; they are left out.
+        path: Parquet, the paper's JSONL, or `starter` for the triples included in ParaCLIP.
+        problems: lists rows that lack one of the three texts; they are skipped.
         one_step: replace paraphrase_2, which may be missing, by paraphrase_1.
-        extra: a further column of texts to keep; it may have gaps.
+        extra: a further text column to keep; it may have missing values.
         further: keep all columns of a Parquet file and all keys of a JSONL file.
 
     Raises:
-        UserError: no such file, not triples, a column is missing, an id occurs twice, or too
-            many rows are broken.
+        UserError: the file is missing or does not contain triples, a column is missing, an id
+            occurs twice, or too many rows are broken.
     """
     problems = Problems() if problems is None else problems
     path = Path(starter.resolve(path))
@@ -157,7 +157,7 @@ def read_all_columns(path: Path, problems: Problems, one_step: bool) -> pa.Table
     try:
         refuse_equal_names(pq.read_schema(path).names, path)
         stored = pq.read_table(path)
-        stored.validate(full=True)  # texts that are not UTF-8, too
+        stored.validate(full=True)  # also finds texts that are not UTF-8
         if one_step and "paraphrase_1" in stored.column_names:
             stored = stored.drop_columns({"paraphrase_2"} & set(stored.column_names))
             stored = stored.append_column("paraphrase_2", stored["paraphrase_1"])
@@ -178,13 +178,13 @@ def read_all_columns(path: Path, problems: Problems, one_step: bool) -> pa.Table
 
 
 def text_column(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
-    """A column of texts beside the triples; raises UserError if it is missing or empty."""
+    """A further text column of the triples; raises UserError if it is missing or empty."""
     if name not in table.column_names:
         raise UserError(path, f"has no column {label(name)}", nearest(name, table.column_names))
     try:
         column = cast(table[name], pa.string())
     except pa.ArrowException as error:
-        what = f"has a column {label(name)} that does not hold texts ({error})"
+        what = f"has a column {label(name)} that does not contain texts ({error})"
         raise UserError(path, what, "Name another column.") from error
     if column.null_count == len(column):
         raise UserError(
@@ -219,7 +219,7 @@ def replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
 
 
 def is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Where a text holds more than white space."""
+    """Where a text contains more than white space."""
     return pc.fill_null(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0), False)
 
 
@@ -294,7 +294,7 @@ def refuse_duplicates(path: Path, ids: pa.ChunkedArray) -> None:
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
-    """How the triples were made; empty where this is not recorded."""
+    """How the triples were made; empty if not recorded."""
     path = Path(starter.resolve(path))
     try:
         if path.suffix == ".parquet":
@@ -307,15 +307,15 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
 
 
 def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
-    """Replace each missing `image` by the picture in `folder` that the `image_id` names.
+    """Replace each missing `image` by the picture in `folder` that matches the `image_id`.
 
     Args:
         table: triples; an `image` that exists, or is a URL, stays.
         folder: pictures named by image id, with or without the suffix.
 
     Raises:
-        UserError: there is no such folder, no triple has a picture then, or an image id fits
-            several different pictures.
+        UserError: the folder is missing, no triple has a picture afterwards, or an image id
+            matches several different pictures.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -339,7 +339,7 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
 
 
 def pictures_by_name(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Pictures by their path in the folder, and by all names that an image id may give them."""
+    """Pictures by their path in the folder, and by all names that may be an image id."""
     named: dict[str, list[str]] = {}
     exact: dict[str, str] = {}
     for path in picture_files(folder):
@@ -355,15 +355,15 @@ def with_replay(
 ) -> pa.Table:
     """Append captions without paraphrases, as rows of three equal texts.
 
-    Only L1 learns from such rows; the losses between texts ignore them. They keep a tower that is
-    tuned on few triples from forgetting other pictures (replay, as in continual learning).
+    Only L1 learns from such rows; the text losses ignore them. They keep a tower that is tuned on
+    few triples from forgetting other pictures (replay, as in continual learning).
 
     Args:
         triples: with SCHEMA's columns; further columns are null in the new rows.
-        captions: drawn from those with a picture that are not among the triples.
-        per_triple: number of captions for each triple; at least one caption in all, at most as
-            many as there are.
-        seed: of the random draw.
+        captions: captions to draw from; those without a picture or of the triples are excluded.
+        per_triple: number of captions per triple; at least one caption in total, and at most all
+            of them.
+        seed: seed of the random draw.
     """
     pictures = [resolved(image) for image in triples["image"].to_pylist()]
     image_ids = dict(zip(pictures, triples["image_id"].to_pylist(), strict=True))
@@ -376,7 +376,7 @@ def with_replay(
     rows = [
         {
             "id": f"replay {row.id}",
-            # So that no caption is a negative of its own picture.
+            # Ensures that no caption is a negative of its own picture.
             "image_id": image_ids.get(resolved(row.image), row.image_id),
             "image": row.image,
             **dict.fromkeys(TEXTS, row.caption),
@@ -388,5 +388,5 @@ def with_replay(
 
 
 def resolved(image: str | None) -> str | None:
-    """One name for a picture that two sources may name differently."""
+    """A common name for a picture that two sources may name differently."""
     return image if image is None or is_remote(image) else os.path.realpath(image)

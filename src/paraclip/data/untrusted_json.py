@@ -10,14 +10,14 @@ from paraclip.errors import UserError
 from paraclip.files import read_bounded
 
 MOST_BYTES = 64 * 2**20
-MOST_DEPTH = 100  # levels; far below the depth at which Python's own functions give up
-MOST_DIGITS = 100  # of an integer; a hash of 256 bits has 77
+MOST_DEPTH = 100  # levels; far below the depth at which Python's own functions fail
+MOST_DIGITS = 100  # digits of an integer; a 256-bit hash has 77
 TOO_DEEP = f"is nested deeper than {MOST_DEPTH} levels"
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class BadJson(ValueError):
-    """A text that is refused; the message says why, as a clause ("is not JSON (...)")."""
+    """A rejected text; the message is the reason, as a clause ("is not JSON (...)")."""
 
 
 def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
@@ -29,7 +29,7 @@ def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
 
     Raises:
         BadJson: the text is not JSON or not UTF-8, longer than `most`, nested deeper than 100
-            levels, or holds NaN, an infinite or overlong number, or half of a surrogate pair.
+            levels, or contains NaN, an infinite or overlong number, or a lone surrogate.
     """
     if len(content) > most:
         raise BadJson(f"holds more than {most / 2**20:.3g} MiB")
@@ -48,7 +48,7 @@ def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
 
 
 def utf8_text(content: bytes | str) -> str:
-    """The text without a byte order mark; raises BadJson where it is not UTF-8."""
+    """The text without a byte order mark; raises BadJson if it is not UTF-8."""
     try:
         if isinstance(content, bytes):
             return content.decode("utf-8-sig")
@@ -59,7 +59,7 @@ def utf8_text(content: bytes | str) -> str:
 
 
 def parse_json_object(content: bytes | str, most: int = MOST_BYTES) -> dict[str, Any]:
-    """The object of a JSON text; raises BadJson as `parse_json`, and for any other value."""
+    """The object of a JSON text; raises BadJson like `parse_json`, and for any other value."""
     value = parse_json(content, most)
     if not isinstance(value, dict):
         raise BadJson("is not a JSON object")
@@ -94,7 +94,7 @@ def check_depth(value: Any) -> None:
 
 
 def refuse_surrogates(value: Any) -> None:
-    """Raise BadJson for half of a surrogate pair, which cannot be written as UTF-8."""
+    """Raise BadJson for a lone surrogate, which cannot be written as UTF-8."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError:

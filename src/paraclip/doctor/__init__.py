@@ -1,1 +1,1 @@
-"""What this machine has, what is missing, and what ParaCLIP keeps on its disk."""
+"""What is installed on this machine, what is missing, and what ParaCLIP's cache contains."""

@@ -1,4 +1,4 @@
-"""What ParaCLIP keeps in its cache folder, and how it is pruned."""
+"""Contents of the cache folder, and how it is pruned."""
 
 import shutil
 import time
@@ -18,10 +18,10 @@ PARTS = {
     "cifar": "pictures of CIFAR",
     "tuxpaint-stamps-default": "Debian's Tux Paint stamps",
 }
-"""Folders in the cache with what they hold."""
+"""Folders in the cache and their contents."""
 PRUNED = ("search", "towers", "results")
-"""Folders whose entries are removed as a whole by the time of their last use; image features have
-rules of their own."""
+"""Folders whose entries are removed as a whole by the time of their last use; image features
+follow their own rules."""
 DAY = 86_400.0  # seconds
 IN_USE = 3_600.0  # seconds
 GB = 10**9
@@ -32,10 +32,10 @@ class Part:
     """A folder in the cache.
 
     Args:
-        name: of the folder.
-        purpose: what it holds.
+        name: name of the folder.
+        purpose: its contents.
         files: number of files.
-        bytes: of all files.
+        bytes: total size of the files in bytes.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Pruned:
 
 
 def parts(cache: Path | None = None) -> list[Part]:
-    """The folders in the cache that hold something, largest first."""
+    """The folders in the cache that are not empty, largest first."""
     cache = cache or cache_folder()
     found = []
     for folder in sorted(cache.iterdir()) if cache.is_dir() else ():
@@ -73,10 +73,10 @@ def files(folder: Path) -> Iterator[Path]:
 
 
 def prune(days: float, most_bytes: int | None = None, cache: Path | None = None) -> Pruned:
-    """Remove what was not used for so many days.
+    """Remove what was not used for a number of days.
 
     Args:
-        days: largest age since the last use.
+        days: longest time since the last use.
         most_bytes: largest size of the image features, or None for no limit.
         cache: folder; by default ParaCLIP's.
     """
@@ -96,7 +96,7 @@ def prune(days: float, most_bytes: int | None = None, cache: Path | None = None)
 
 
 def entries(folder: Path) -> list[Path]:
-    """What lies directly in a folder, without links."""
+    """The entries of a folder, without links."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     return [entry for entry in found if not entry.is_symlink()]
 

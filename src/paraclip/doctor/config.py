@@ -19,7 +19,7 @@ class DoctorConfig(Checked):
 
 @dataclass(frozen=True)
 class CacheConfig(Checked):
-    """Show what the cache folder holds; with --prune, remove files that were not used recently.
+    """Show what the cache folder contains; with --prune, remove files that were not used recently.
 
     Everything in the cache is computed again when it is needed.
     """

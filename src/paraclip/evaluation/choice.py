@@ -1,4 +1,4 @@
-"""Choice of models and benchmarks from options: of `evaluate`, of a sweep, of an ablation."""
+"""Choice of models and benchmarks from the options of `evaluate`, a sweep or an ablation."""
 
 import re
 import sys
@@ -42,7 +42,7 @@ def default_label(name: str) -> str:
 
 
 def find_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
-    """`choose_benchmarks` for commands: reports on standard error which ones are left out."""
+    """Like `choose_benchmarks`, but reports benchmarks that are left out on standard error."""
     benchmarks, left_out = choose_benchmarks(config)
     warn_left_out(left_out)
     return benchmarks
@@ -81,7 +81,7 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
 
 
 def names_sources(config: EvaluateConfig) -> bool:
-    """Whether options name data: an error in it is not skipped."""
+    """Whether options name data; an error in that data is then raised instead of skipped."""
     return any((config.pairs, config.pool, config.captions, config.images_by_class))
 
 

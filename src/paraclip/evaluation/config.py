@@ -95,7 +95,7 @@ class EvaluateConfig(Checked):
     """Largest share (0 to 1) of broken pictures or rows to skip; more is an error."""
 
     device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
+    """Device: auto, cpu, cuda or cuda:1."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class CompareConfig(Checked):
 
     One report: two models in it. Two reports: the models with the same label in both, or the only
     model of each. More reports: each is a seed, and two models in every report are compared. For
-    seeds on both sides, give the reports of the second model with --against.
+    seeds of both models, give the reports of the second model with --against.
     """
 
     reports: Annotated[

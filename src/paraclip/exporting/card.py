@@ -33,11 +33,11 @@ def write_card(
 
     Args:
         source: what was exported.
-        path: of the card.
-        name: of the export, its title.
+        path: path of the card.
+        name: name of the export, its title.
         written: how it was exported, for the card's last section.
         steps: how the target system takes it.
-        drift: of text vectors with shortened weights.
+        drift: drift of text vectors with shortened weights.
     """
     facts = source.facts()
     header = {**source.header, "export": {**written, **facts, "versions": package_versions()}}

@@ -36,7 +36,7 @@ class TextInterface:
     Args:
         inputs: name of the token ids.
         outputs: name of the text vectors.
-        dtype: of the ids, int32 or int64.
+        dtype: dtype of the ids, int32 or int64.
         fixed_length: ids always have the length of the context.
         unit: the vectors have unit length.
         end: a token that becomes the last of a text without it, or None. transformers.js cuts the
@@ -88,7 +88,7 @@ def write_text_graph(
 
     Args:
         model: on the CPU.
-        path: of the file.
+        path: path of the file.
         interface: names and types that the target system uses.
         opset: ONNX operator set.
         int8: weights in 8 bits.

@@ -33,7 +33,7 @@ def quantise(path: Path, measure: Measure) -> Drift:
     other.
 
     Args:
-        path: of the float file, which is replaced.
+        path: path of the float file, which is replaced.
         measure: the drift of a file in which some parts stayed float.
 
     Raises:

@@ -46,7 +46,7 @@ class Exported:
         path: the folder or file.
         source: what was exported.
         steps: how the target system takes it; empty for a format.
-        drift: of text vectors with shortened weights; None if all weights are float.
+        drift: drift of text vectors with shortened weights; None if all weights are float.
     """
 
     path: Path

@@ -25,7 +25,7 @@ class Source:
 
     Args:
         model: on the CPU, in evaluation mode.
-        header: of its checkpoint.
+        header: header of its checkpoint.
         name: how errors call it.
         tag: open_clip's pretrained tag of the base, where the user named it.
     """

@@ -1,1 +1,1 @@
-"""What paraphrase, negatives and evaluation need to know about English."""
+"""Linguistic knowledge of English for paraphrasing, negatives and evaluation."""

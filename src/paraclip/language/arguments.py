@@ -1,7 +1,7 @@
 """Who does what to whom, by spaCy's dependency parser: the arguments of a caption's predicates.
 
-Two texts contradict each other where a predicate that both have takes different arguments, and the
-arguments themselves occur in both: "a dog chases a cat" and "the dog is chased by a cat". A
+Two texts contradict each other if they share a predicate that has different arguments in each, and
+these arguments occur in both texts: "a dog chases a cat" and "the dog is chased by a cat". A
 different word for the same thing contradicts nothing, so a rewording passes.
 """
 
@@ -22,7 +22,7 @@ SYMMETRIC = frozenset({"beside", "against", "between", "and"})
 """Relations that hold in both directions."""
 CLASS_OF = {word: name for name, words in PREPOSITIONS.items() for word in words}
 
-Slot = tuple[str, str]  # root of a predicate or noun, and the role that it gives
+Slot = tuple[str, str]  # root of a predicate or noun, and the role that it assigns
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Thing:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a text says of its nouns.
+    """What a text states about its nouns.
 
     Args:
         things: all nouns.
         slots: the nouns in every role, by predicate and role.
         facts: (noun, relation, noun), such as ("dog", "chase", "cat") and ("cup", "on", "table").
-        roots: of all content words.
+        roots: roots of all content words.
     """
 
     things: list[Thing] = field(default_factory=list)
@@ -77,7 +77,7 @@ class ArgumentParser:
 
 
 def lower_first(text: str) -> str:
-    """The text with a small first letter; the parser takes a capital one for a name's."""
+    """The text with a lower-case first letter; the parser takes a capital for a proper name."""
     return text[:1].lower() + text[1:]
 
 
@@ -97,7 +97,7 @@ def arguments_of(document: Any) -> Arguments:
 
 
 def name(token: Any) -> str:
-    """What a token shares with its inflections."""
+    """The part that a token shares with its inflections."""
     return root(token.lower_)
 
 
@@ -108,12 +108,12 @@ def is_noun(token: Any) -> bool:
 
 
 def modifiers_of(token: Any) -> frozenset[str]:
-    """Roots of what describes a noun."""
+    """Roots of the modifiers of a noun."""
     return frozenset(name(child) for child in token.children if child.dep_ in MODIFIERS)
 
 
 def roles_of(token: Any) -> Iterator[tuple[Any, str]]:
-    """Every predicate that a noun is an argument of, with the role."""
+    """Every predicate of which a noun is an argument, with the role."""
     if token.dep_ == "conj" and token.head.pos_ in ("NOUN", "PROPN"):
         yield from roles_of(token.head)
     else:
@@ -128,7 +128,7 @@ def roles_of(token: Any) -> Iterator[tuple[Any, str]]:
 
 
 def own_roles(token: Any) -> Iterator[tuple[Any, str]]:
-    """The roles by a noun's own place in the tree."""
+    """The roles that follow from a noun's own position in the tree."""
     head, how = token.head, token.dep_
     if how in SUBJECTS or how == "nsubjpass":
         for verb in with_conjuncts(head):
@@ -144,7 +144,7 @@ def own_roles(token: Any) -> Iterator[tuple[Any, str]]:
 
 
 def object_roles(preposition: Any) -> Iterator[tuple[Any, str]]:
-    """The role of a preposition's object; "of" owns, "by" acts after a passive verb."""
+    """The role of a preposition's object: "of" marks an owner, passive "by" an agent."""
     word, governor = preposition.lower_, preposition.head
     if governor.dep_ == "prep":  # "in front of", "on top of"
         word, governor = governor.lower_, governor.head
@@ -157,25 +157,25 @@ def object_roles(preposition: Any) -> Iterator[tuple[Any, str]]:
 
 
 def subject_role(verb: Any) -> str:
-    """Whether a verb's subject acts or is acted upon."""
+    """Whether a verb's subject is its agent or its patient."""
     passive = any(child.dep_ in ("auxpass", "nsubjpass") for child in verb.children)
     bare_participle = verb.tag_ == "VBN" and not any(c.dep_ == "aux" for c in verb.children)
     return PATIENT if passive or bare_participle else AGENT
 
 
 def with_conjuncts(verb: Any) -> list[Any]:
-    """The verb, and verbs joined to it that have no subject of their own."""
+    """The verb, and conjoined verbs without a subject of their own."""
     joined = [one for one in verb.conjuncts if one.pos_ == "VERB" and not subjects_of(one)]
     return [verb, *joined]
 
 
 def subjects_of(verb: Any) -> list[Any]:
-    """Subjects that a verb states."""
+    """Explicit subjects of a verb."""
     return [child for child in verb.children if child.dep_ in SUBJECTS | {"nsubjpass"}]
 
 
 def related(head: Any, role: str) -> Iterator[tuple[str, str]]:
-    """What a noun is related to in its role, with the name of the relation."""
+    """The nouns that a noun is related to by its role, with the name of the relation."""
     if is_noun(head) and role not in (AGENT, PATIENT):
         yield name(head), f"of {role}"
     if head.pos_ not in ("VERB", "AUX"):
@@ -188,12 +188,12 @@ def related(head: Any, role: str) -> Iterator[tuple[str, str]]:
 
 
 def contradicts(source: Arguments, answer: Arguments) -> bool:
-    """Whether a predicate that both texts have takes other arguments in the answer."""
+    """Whether a predicate that both texts share has other arguments in the answer."""
     return other_filler(source, answer) or reversed_fact(source, answer)
 
 
 def other_filler(source: Arguments, answer: Arguments) -> bool:
-    """Whether a role is taken by another thing, and both things occur in both texts."""
+    """Whether a role is filled by another thing, and both things occur in both texts."""
     both = source.names & answer.names
     for slot, before in source.slots.items():
         after = answer.slots.get(slot)
@@ -210,7 +210,7 @@ def other_filler(source: Arguments, answer: Arguments) -> bool:
 
 
 def reversed_fact(source: Arguments, answer: Arguments) -> bool:
-    """Whether two things have exchanged their sides in a relation."""
+    """Whether two things have swapped their sides of a relation."""
     for one, relation, other in source.facts:
         kind = relation.removeprefix("of ")
         if kind in SYMMETRIC or one == other:

@@ -1,8 +1,8 @@
-"""Small word lists of English as captions use it: numbers, colours, negation, kinds of things.
+"""Small word lists of English as used in captions: numbers, colours, negation, kinds of things.
 
 They are not a dictionary. A word that is not listed is compared by its vector
 (`filters/similarity.py`). A listed word is judged more exactly: "pooch" is a dog and "pony" is not,
-however near their vectors.
+however close their vectors are.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from importlib.resources import files
 
 
 def listed(text: str) -> frozenset[str]:
-    """The words of a blank-separated list."""
+    """The words of a space-separated list."""
     return frozenset(text.split())
 
 
@@ -30,8 +30,8 @@ STOP_WORDS = listed(
     """
 )
 
-# Carrier phrases ("a photo showing"): a picture may always be called one, and clothes are worn
-# whether a caption says so or not.
+# Carrier phrases ("a photo showing"): a picture may always be called one, and people wear clothes
+# whether or not a caption says so.
 CARRIER_WORDS = listed(
     """
     picture pictures photo photos photograph image images shot stock show shows showing
@@ -39,11 +39,11 @@ CARRIER_WORDS = listed(
     atop doing being has using who named called kind
     """
 )
-COUPLES = listed("couple couples parents grandparents newlyweds spouses twins")  # of both genders
+COUPLES = listed("couple couples parents grandparents newlyweds spouses twins")  # both genders
 EITHER_GENDER = listed("fellow fellows sibling siblings")  # though listed under male or female
-YOUNG = listed("young youthful")  # describes children, but is no noun for them
+YOUNG = listed("young youthful")  # describes children, but is not a noun for them
 
-# Where simplemma's dictionary gives another word than captions mean.
+# Words for which simplemma's dictionary gives another meaning than captions do.
 LEMMAS = {
     "leaves": "leaf", "lay": "lie", "lays": "lie", "laid": "lie", "laying": "lie", "lied": "lie",
     "people": "person", "ground": "ground", "rose": "rose", "felt": "felt", "better": "better",
@@ -58,7 +58,7 @@ LEMMAS = {
 # Lemmas that Snowball would merge with another word ("pants" with "panting").
 UNSTEMMED = listed("pants shorts glasses business numerous barely hardly wing karate pearly")
 
-# A word and what is derived from it, where no rule can tell: "climber" from "climb", yet "flower"
+# A word and its derivations, where no rule can decide: "climber" comes from "climb", but "flower"
 # not from "flow".
 _FAMILIES = """
     bake baker; bat batter; bath bathe bather; beach beachy; bicycle bicyclist biker cycle cyclist;
@@ -115,7 +115,7 @@ UNNEGATED = listed(
     cordless endless flightless headless homeless motionless priceless seamless sleeveless spotless
     stainless strapless timeless tireless wireless less unless regardless nevertheless nonetheless
     """
-)  # they end in -less and negate nothing that a caption would state otherwise
+)  # end in -less, but negate nothing that a caption would state otherwise
 
 COLOURS = {
     "red": "red crimson scarlet ruby vermilion reddish maroon burgundy",
@@ -176,13 +176,13 @@ EXCLUSIVE = listed(
 
 @dataclass
 class Concepts:
-    """What `concepts.txt` says.
+    """Contents of `concepts.txt`.
 
     Args:
         of_word: concepts of each listed word, verbs included.
         of_verb: the same for the words under `[verbs]` alone.
-        with_parents: each concept with all that it is a kind of, itself included.
-        exclusive: concepts of which a text means one or another, not both.
+        with_parents: each concept with all its ancestors, itself included.
+        exclusive: groups of concepts that exclude each other.
     """
 
     of_word: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -204,7 +204,7 @@ class Concepts:
 
 
 def _read_concepts() -> Concepts:
-    """The concepts that come with the package."""
+    """The concepts included in the package."""
     found, verbs = Concepts(), False
     text = files("paraclip.language").joinpath("concepts.txt").read_text("utf-8")
     for line in text.splitlines():

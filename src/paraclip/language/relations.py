@@ -2,7 +2,7 @@
 
 A small generator keeps the nouns and changes the function words: "under a tree" becomes "in a
 tree", "chases it" becomes "chases him", "a couple" becomes "couples". The checks compare function
-words by class, for generators of which every change is doubtful (`Limits.doubtful`).
+words by class, for generators whose every change is doubtful (`Limits.doubtful`).
 """
 
 import re
@@ -36,9 +36,9 @@ PREPOSITIONS = {
     "against": listed("against"),
     "without": listed("without no not"),
 }
-# "to" also marks infinitives, and negation has a check of its own.
+# "to" also marks infinitives, and negation has its own check.
 UNCHECKED = frozenset({"toward", "without"})
-BESIDE = listed("by at")  # of place, among other meanings
+BESIDE = listed("by at")  # mean a place, among other things
 CLOTHING_WORDS = listed("wearing wears wear dressed clad with")
 MALE = listed("he his him man men boy guy gentleman father dad son brother lad male husband")
 FEMALE = listed("she her hers woman girl lady mother mom daughter sister lass female wife bride")
@@ -58,17 +58,17 @@ GROUPS = listed("couple pair set trio")
 QUANTIFIERS = listed(
     "only all every each most half almost nearly always first last best few many than"
 )
-REACH = 3  # an article may stand this many words before its noun
+REACH = 3  # maximum number of words between an article and its noun
 CLOSE_WITHIN = 3  # two words this far apart still belong together: "alley covered in snow"
 
 
 def doubtful_reason(source: str, answer: str, caption: str = "") -> str | None:
-    """The reason of the first check that an answer fails, or None.
+    """The reason given by the first check that an answer fails, or None.
 
     Args:
         source: the text that was to be reworded.
         answer: the answer, cleaned.
-        caption: the caption, in step 2; its words are no new content.
+        caption: the caption, in step 2; its words do not count as new content.
     """
     source_words, answer_words = words(source), words(answer)
     checks = (
@@ -119,7 +119,7 @@ def changed_pronoun(source_words: Sequence[str], answer_words: Sequence[str]) ->
 
 
 def number_counts(tokens: Sequence[str]) -> Counter[str]:
-    """How often each number occurs: "two men with two dogs" is not "men with two dogs"."""
+    """Number of occurrences of each number: "two men with two dogs" is not "men with two dogs"."""
     return Counter(
         NUMBERS.get(word, LOOSE_NUMBERS.get(word, word))
         for word in tokens
@@ -128,7 +128,7 @@ def number_counts(tokens: Sequence[str]) -> Counter[str]:
 
 
 def changed_plurality(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
-    """Whether a singular became a plural or the reverse ("a couple" as "couples")."""
+    """Whether a singular became a plural or vice versa ("a couple" as "couples")."""
     return _plural_of_singular(source_words, answer_words) or _plural_of_singular(
         answer_words, source_words
     )
@@ -146,7 +146,7 @@ def _plural_of_singular(one: Sequence[str], many: Sequence[str]) -> bool:
 
 
 def new_compound(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
-    """Whether the answer joins two words that stand far apart in the source.
+    """Whether the answer joins two words that are far apart in the source.
 
     "Eating watermelon on the porch steps" does not make "watermelon steps".
     """
@@ -162,9 +162,9 @@ def new_compound(source_words: Sequence[str], answer_words: Sequence[str]) -> bo
 def added_words(
     source_words: Sequence[str], answer_words: Sequence[str], caption: Sequence[str] = ()
 ) -> bool:
-    """Whether the answer has more new words than it left out of the source.
+    """Whether the answer has more new words than it omitted from the source.
 
-    A synonym replaces a word; any word beyond that was added, unless it comes from the caption.
+    A synonym replaces a word; further words were added, unless they come from the caption.
     """
     before, after = _content_roots(source_words), _content_roots(answer_words)
     return len(after - before - _content_roots(caption)) > len(before - after)

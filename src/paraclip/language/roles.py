@@ -1,8 +1,8 @@
 """Semantic roles: who does what to whom, and which adjective belongs to which noun.
 
-"A dog pulls a child" is no paraphrase of "A child pulls a dog", though every word is the same and
-MiniLM rates the two as similar. The checks are cautious: they fail an answer only where the words
-that both texts share are plainly exchanged.
+"A dog pulls a child" does not paraphrase "A child pulls a dog", although all words are the same and
+MiniLM rates the two as similar. The checks are cautious: an answer fails only if words that both
+texts share are clearly exchanged.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ Named = tuple[int, frozenset[str]]  # index in the text, root and concepts of th
 
 
 def roles_changed(source: Sequence[str], answer: Sequence[str]) -> bool:
-    """Whether the answer attaches an adjective or an action to another thing."""
+    """Whether the answer attaches an adjective or an action to a different thing."""
     checks = (adjective_moved, actors_exchanged, agent_lost, result_as_attribute)
     return any(check(source, answer) for check in checks)
 
@@ -55,7 +55,7 @@ def result_as_attribute(source: Sequence[str], answer: Sequence[str]) -> bool:
 
 
 def agent_lost(source: Sequence[str], answer: Sequence[str]) -> bool:
-    """Whether an active verb became passive without naming who acts.
+    """Whether an active verb became passive without naming the agent.
 
     "A woman hands bread to a man" does not make "A woman is handed bread to a man".
     """
@@ -120,7 +120,7 @@ def actors_exchanged(source: Sequence[str], answer: Sequence[str]) -> bool:
 
 
 def _is_inverted(answer: Sequence[str], first: int, second: int, between: Sequence[str]) -> bool:
-    """Whether the syntax makes the being named second the one that acts."""
+    """Whether the syntax makes the being that is named second the agent."""
     fronted = bool(PREPOSITIONS & set(answer[max(0, first - REACH) : first]))
     inverted = (INVERTING & set(answer[first:second])) - ({"from", "behind", "by"} & set(between))
     active = "by" in between and "by" not in answer[first:second]
@@ -128,7 +128,7 @@ def _is_inverted(answer: Sequence[str], first: int, second: int, between: Sequen
 
 
 def _beings(tokens: Sequence[str]) -> list[Named]:
-    """Persons and animals in a text, in order, each with all concepts that its name may have."""
+    """Persons and animals in a text, in order, each with all concepts that its name may mean."""
     beings: list[Named] = []
     for index, word in enumerate(tokens):
         kinds = english.with_parents([word])

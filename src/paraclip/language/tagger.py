@@ -19,7 +19,7 @@ class Tagger(Protocol):
     """Splits captions into tokens and tags the part of speech of each.
 
     Attributes:
-        name: with version, for the report.
+        name: name with version, for the report.
     """
 
     name: str
@@ -49,13 +49,13 @@ class SpacyTagger:
 
 
 def installed_model() -> str | None:
-    """Name of the model that is installed, if spaCy and NLTK are as well."""
+    """Name of the installed model; None without the model, spaCy or NLTK."""
     model = next((name for name in MODELS if find_spec(name)), None)
     return model if find_spec("spacy") and find_spec("nltk") else None
 
 
 def spacy_pipeline(exclude: Sequence[str]) -> Any:
-    """spaCy's small English model without some of its parts.
+    """spaCy's small English model without the given components.
 
     Raises:
         UserError: spaCy or its model is not installed.
@@ -67,7 +67,7 @@ def spacy_pipeline(exclude: Sequence[str]) -> Any:
 
 
 def require_model() -> str:
-    """Name of the model that is installed.
+    """Name of the installed model.
 
     Raises:
         UserError: spaCy, its model or NLTK is not installed.

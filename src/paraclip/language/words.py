@@ -1,4 +1,4 @@
-"""Words of a caption and what they state: numbers, colours, negation, kinds of things."""
+"""Words of a caption and what they express: numbers, colours, negation, kinds of things."""
 
 import re
 from collections.abc import Iterable
@@ -28,11 +28,11 @@ def bare(word: str) -> str:
 
 @lru_cache(maxsize=50_000)
 def lemma(word: str) -> str:
-    """The dictionary form: "running" and "ran" give "run", "men" gives "man".
+    """The dictionary form: "running" and "ran" become "run", "men" becomes "man".
 
     Source: simplemma's English dictionary; `lexicon.LEMMAS` overrides it.
     """
-    # Imported at the first word, so that commands that read no text stay quick.
+    # Imported at the first use, so that commands that read no text start quickly.
     import simplemma
 
     word = bare(word)
@@ -44,7 +44,7 @@ def lemma(word: str) -> str:
 
 @lru_cache(maxsize=50_000)
 def root(word: str) -> str:
-    """What a word shares with its inflections and plain derivations: "climb" for "climbers".
+    """What a word shares with its inflections and simple derivations: "climb" for "climbers".
 
     Source: the lemma, the pairs in `lexicon.DERIVED`, then Snowball's English stemmer.
     """
@@ -63,7 +63,7 @@ def _stemmer() -> Any:
 
 
 def is_content(word: str) -> bool:
-    """Whether a word describes the picture, as function words do not."""
+    """Whether a word describes the picture; function words do not."""
     return word not in lexicon.STOP_WORDS and bare(word) not in lexicon.STOP_WORDS
 
 
@@ -79,9 +79,9 @@ def overlap(first: str, second: str) -> float:
 
 
 def rewords(first: str, second: str) -> bool:
-    """Whether the second text has a content word whose root the first lacks.
+    """Whether the second text has a content word whose root is missing from the first.
 
-    Carrier phrases do not count: "A photo showing a ram" rewords nothing of "Ram".
+    Carrier phrases do not count: "A photo showing a ram" does not reword "Ram".
     """
     roots = {root(word) for word in words(second) if is_content(word) and not is_carrier(word)}
     return not roots <= set(content_roots(first))
@@ -155,10 +155,10 @@ def is_undone(word: str) -> bool:
 
 @lru_cache(maxsize=50_000)
 def concepts(word: str) -> frozenset[str]:
-    """What a word may mean by `concepts.txt`; empty for a word that is not listed there.
+    """The possible concepts of a word by `concepts.txt`; empty if the word is not listed.
 
-    The form as listed comes first, then the plural of any listed word, then other inflections of
-    listed verbs. "Fishing" is no fish and "manned" no man, so nouns match in the plural alone.
+    The listed form has precedence, then the plural of any listed word, then other inflections of
+    listed verbs. "Fishing" is not a fish and "manned" not a man, so nouns match in the plural only.
     """
     word = bare(word)
     exact = lexicon.CONCEPTS_OF.get(word)
@@ -170,7 +170,7 @@ def concepts(word: str) -> frozenset[str]:
 
 
 def with_parents(tokens: Iterable[str]) -> set[str]:
-    """Concepts of all words and what these are kinds of: "pup" gives dog and animal."""
+    """Concepts of all words with their ancestors: "pup" gives dog and animal."""
     reached: set[str] = set()
     for word in tokens:
         for concept in concepts(word):

@@ -10,7 +10,7 @@ The rule:
 3. The knee is the admissible alpha with the largest score, the smallest alpha of a tie.
 
 Base (alpha 0) is always admissible, with score 0. If base is the knee, every share with a gain
-costs more than chance.
+has a significant cost.
 """
 
 import math
@@ -30,7 +30,7 @@ class Figure:
     benchmark: str  # its benchmark
     name: str  # such as "AO@10"
     role: Role  # whether it should gain, or only not fall
-    values: tuple[Interval, ...]  # with intervals, one per alpha
+    values: tuple[Interval, ...]  # values with intervals, one per alpha
     changes: tuple[Interval, ...]  # paired difference from base with intervals, one per alpha
 
     def defined(self) -> bool:

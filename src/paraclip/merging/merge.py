@@ -16,12 +16,12 @@ def merge(
     Args:
         base: before tuning; not changed.
         tuned: after tuning; not changed.
-        share: of tuned, 0 to 1; 0 gives base's weights, 1 tuned's, bit for bit.
+        share: share of tuned, 0 to 1; 0 gives base's weights, 1 tuned's, bit for bit.
         image_tower: merge image towers that differ; image vectors of base are then no longer valid.
 
     Raises:
         UserError: the share is outside 0 to 1, weights are not finite, the architectures differ, or
-            the image towers differ and are not to be merged.
+            the image towers differ and `image_tower` is not set.
 
     Source: WiSE-FT, Wortsman et al. 2022, equation 1.
     """
@@ -35,7 +35,7 @@ def merge(
 
 
 def between(base: torch.Tensor, tuned: torch.Tensor, share: float) -> torch.Tensor:
-    """Interpolate two tensors, exactly at both ends and where equal; integers are base's."""
+    """Interpolate two tensors, exactly at both ends and where equal; integers come from base."""
     if share == 1:
         return tuned
     return torch.lerp(base, tuned, share) if base.is_floating_point() else base

@@ -30,7 +30,7 @@ class Sweep:
     # benchmarks), with intervals, one per alpha
     robust: tuple[Interval, ...]
     standard: tuple[Interval, ...]  # the same for the standard figures
-    knee_index: int  # of the knee among the alphas
+    knee_index: int  # index of the knee among the alphas
     benchmarks: dict[str, dict[str, Any]]  # facts about the data of each
     notes: tuple[str, ...] = ()  # on the figures
 
@@ -45,10 +45,10 @@ class SweepOptions:
     """Options of a sweep."""
 
     standard: tuple[str, ...]  # names of the benchmarks that must not fall; the others should gain
-    folder: Path  # of the stored scores of every alpha, from which a killed sweep resumes
+    folder: Path  # folder of the stored scores of every alpha, from which a killed sweep resumes
     cache: Path | None = None  # folder of image features
     resamples: int = 1000  # bootstrap draws
-    seed: int = 0  # of the draws
+    seed: int = 0  # seed of the draws
     image_tower: bool = False  # merge image towers that differ
 
 

@@ -64,7 +64,7 @@ class FeatureCache:
     As a context manager it writes pending rows on exit, also after an error.
 
     Args:
-        folder: of the shards, or None to keep the rows in memory.
+        folder: folder of the shards, or None to keep the rows in memory.
     """
 
     def __init__(self, folder: Path | None) -> None:

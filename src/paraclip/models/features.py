@@ -51,7 +51,7 @@ def encode_texts(
         model: its text tower is set to evaluation mode.
         texts: truncated to the model's context.
         batch_size: largest number of texts in a batch.
-        label: of a progress bar, or None for no bar.
+        label: label of a progress bar, or None for no bar.
         precision: fp32 or bf16.
     """
     model.eval()
@@ -113,7 +113,7 @@ def image_features(
         cache: folder of the cache, or None for no cache.
         problems: collects broken pictures, whose rows are NaN; the caller checks their number.
         precision: fp32 or bf16 (autocast).
-        label: of the progress bar.
+        label: label of the progress bar.
 
     Raises:
         UserError: a picture is missing or broken and `problems` is None; the disk is full.

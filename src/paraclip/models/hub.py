@@ -55,7 +55,7 @@ def wheel_file(package: str, inside: str, options: str = "") -> Path:
     Args:
         package: its import name.
         inside: path in the package.
-        options: of pip for the hint, with a trailing blank.
+        options: options of pip for the hint, with a trailing blank.
     """
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations if spec else None) or ():

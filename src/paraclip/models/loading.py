@@ -112,7 +112,7 @@ def from_folder(folder: Path, name: str | None = None) -> DualEncoder:
 
     Args:
         folder: with `open_clip_config.json`, or with `config.json` of a `CLIPModel`, and weights.
-        name: of the model; by default that of the folder.
+        name: name of the model; by default that of the folder.
 
     Raises:
         UserError: one of them is missing, or they do not fit.
@@ -261,7 +261,7 @@ def build_open_clip(
     """The open_clip model of a configuration, with the weights of a file.
 
     Args:
-        name: of the architecture; `-quickgelu` is added if the configuration states QuickGELU.
+        name: name of the architecture; `-quickgelu` is added if the configuration states QuickGELU.
         config: open_clip's model configuration.
         preprocessing: fields of a tag.
         path: the weights.

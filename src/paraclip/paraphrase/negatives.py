@@ -176,9 +176,9 @@ def hard_negatives(
 
     Args:
         rows: triples with caption, paraphrase_1, paraphrase_2.
-        tagger: of parts of speech.
+        tagger: tagger of parts of speech.
         source: which of the three texts is changed.
-        seed: of the choice of kind, position and word; each row has its own random stream.
+        seed: seed of the choice of kind, position and word; each row has its own random stream.
 
     Returns:
         One for each row; None where the text allows no kind.

@@ -49,7 +49,7 @@ class Prompt:
         messages: a chat, or None for the completion of plain text.
         text: the plain text to complete, or None for a chat.
         stop: strings that end the answer.
-        key: of the question in the log of answers, by which a batch returns its answer.
+        key: key of the question in the log of answers, by which a batch returns its answer.
     """
 
     messages: tuple[Message, ...] | None = None

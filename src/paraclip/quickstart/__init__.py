@@ -1,1 +1,1 @@
-"""The whole job on a folder of pictures: what `make demo` runs."""
+"""The whole workflow on a folder of pictures: what `make demo` runs."""

@@ -1,4 +1,4 @@
-"""The captioned stamps: texts that ship with ParaCLIP, joined to the pictures of the package."""
+"""The captioned stamps: texts included in ParaCLIP, joined to the pictures of the package."""
 
 import json
 from collections.abc import Iterator
@@ -19,22 +19,22 @@ from paraclip.quickstart.stamps import OWN_FOLDER, PACKAGE
 from paraclip.starter import STAMPS
 
 KINDS = ("sentence", "short", "colloquial")
-"""How people type a query: in full, in a few words, or roundabout."""
+"""How people type a query: in full, in a few words, or in a roundabout way."""
 FEWEST_TRAIN, FEWEST_TEST = 100, 50
 WRITER = "a large language model, for this project"
 
 
 @dataclass(frozen=True)
 class CaptionedStamps:
-    """The stamps that are as they were when their captions were written.
+    """The stamps whose pictures are unchanged since their captions were written.
 
     Args:
         learn: captions of the training pictures.
         triples: the same with their two paraphrases.
         wordings: captions of the held-out pictures, each in three wordings, with a contrast.
         pool: the held-out pictures.
-        missing: number of captioned pictures that the package does not hold.
-        changed: number of pictures that have another content.
+        missing: number of captioned pictures that the package does not contain.
+        changed: number of pictures with changed content.
     """
 
     learn: list[Caption]
@@ -53,7 +53,7 @@ class CaptionedStamps:
         return [*self.learn, *held_out]
 
     def skipped(self) -> str:
-        """What was left out, as a line; empty if nothing was."""
+        """What was left out, in one line; empty if nothing was."""
         if not self.missing + self.changed:
             return ""
         return (
@@ -70,7 +70,7 @@ def read_stamps(folder: Path, texts: Path = STAMPS) -> CaptionedStamps:
         texts: the captions, JSON lines.
 
     Raises:
-        UserError: too few of the pictures are there as captioned.
+        UserError: too few of the pictures exist unchanged.
     """
     rows, missing, changed = [], 0, 0
     for row in read_texts(texts):
@@ -96,13 +96,13 @@ def read_stamps(folder: Path, texts: Path = STAMPS) -> CaptionedStamps:
 
 
 def read_texts(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of the file that ships with ParaCLIP."""
+    """The rows of the file that is included in ParaCLIP."""
     with path.open(encoding="utf-8") as lines:
         yield from map(json.loads, lines)
 
 
 def has_hash(path: Path, sha256: str) -> bool:
-    """Whether a file has this SHA-256."""
+    """Whether a file has this SHA-256 hash."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest() == sha256
 
@@ -122,7 +122,7 @@ def triples_of(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def wordings_of(rows: list[dict[str, Any]], texts: Path) -> Wordings:
-    """The held-out wordings; the path names the picture, since base names repeat."""
+    """The held-out wordings; pictures are named by path, because file names repeat."""
     items = tuple(
         Wording(
             image=row["path"],

@@ -1,10 +1,10 @@
-"""The whole job. Each stage has its own folder and is reused when it is complete.
+"""The whole workflow. Each stage has its own folder and is reused when it is complete.
 
 captions and pictures -> triples -> control, live, tuned, merged -> report, contact sheet, browser
 
-The base is `mini` as it ships. Of the stamps, `live` learns from the triples that the built-in LLM
-writes now, and `tuned` from the strong ones: the stamps' own and the starter set. Of the user's own
-pictures, `tuned` learns from the LLM's triples together with the starter set.
+The base is `mini` as included in ParaCLIP. On the stamps, `live` learns from the triples that the
+built-in LLM writes during the run, and `tuned` from strong ones: the stamps' own and the starter
+set. On the user's own pictures, `tuned` learns from the LLM's triples and the starter set.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ ALPHA = 0.5
 BASE = "mini"
 STAGES = 4
 ASKED_HELD_OUT = 60
-"""Most held-out captions of the user's pictures that are paraphrased, for the easier test."""
+"""Maximum number of held-out captions that are paraphrased, for the easier test."""
 
 
 def quickstart_command(config: QuickstartConfig) -> None:
@@ -101,7 +101,7 @@ def of_stamps(job: "Job") -> tuple[Models, list[Benchmark]]:
 def live_run(
     live: pa.Table, stamps: CaptionedStamps, config: QuickstartConfig, others: int
 ) -> tuple[pa.Table, int]:
-    """Rows of the live triples with all captions, and the passes that take as many steps."""
+    """Rows of the live triples with all captions, and the epochs for as many steps."""
     rows = with_captions(live, stamps.learn, config.seed)
     return rows, equal_steps(len(rows), config.epochs, config.batch_size, others)
 
@@ -124,7 +124,7 @@ def of_own(job: "Job", source: str) -> tuple[Models, list[Benchmark]]:
 
 
 def announce(number: int, stage: str) -> None:
-    """Print which stage begins."""
+    """Print which stage starts."""
     print(f"\n[{number}/{STAGES}] {printable(stage)}", flush=True)
 
 
@@ -154,7 +154,7 @@ def report_problems(problems: Problems, config: QuickstartConfig) -> None:
 
 
 def output_paths(out: Path) -> str:
-    """The most important results, for the last lines."""
+    """The most important output files, for the last lines."""
     out = Path(printable(out))
     return (
         f"Contact sheet: {out / 'report' / 'contact_sheet.png'}\n"
@@ -188,7 +188,7 @@ class Job:
         return self.config.folder / "features"
 
     def generate(self, captions: list[Caption]) -> pa.Table:
-        """Triples by the built-in LLM; empty where no answer passed the filters."""
+        """Triples by the built-in LLM; empty if no answer passed the filters."""
         announce(2, f"Paraphrasing {len(captions)} captions in two steps with the built-in LLM")
         folder = self.config.folder / "triples"
         options = self.config.generate_config(folder)
@@ -201,7 +201,7 @@ class Job:
         """Base, the trained models and merged, in the order of the table.
 
         Args:
-            runs: rows and passes over them, by label.
+            runs: rows and epochs, by label.
         """
         announce(3, f"Training the text encoder: {', '.join(runs)}")
         base = load_model(BASE, device="cpu")
@@ -214,7 +214,7 @@ class Job:
         return {"base": base, **{name: trained[name] for name in order}, "merged": merged}
 
     def train(self, name: str, rows: pa.Table, epochs: int) -> DualEncoder:
-        """One model, from base."""
+        """One model, trained from base."""
         options = self.config.train_options(name == "control", epochs)
         problems = Problems(self.config.max_broken)
         data = prepare(
@@ -231,7 +231,7 @@ class Job:
         return load_model(str(self.resumed_or_repeated(name, run)), device="cpu")
 
     def facts(self, name: str) -> dict[str, Any]:
-        """Where the texts of a model came from, for its card."""
+        """The origin of a model's texts, for its card."""
         written = self.config.folder / "triples" / "triples.parquet"
         used = {} if name == "control" else {"starter": read_provenance(STARTER)}
         if name == "live":

@@ -15,12 +15,12 @@ from paraclip.training.config import BatchSize, TrainOptions
 
 @dataclass(frozen=True)
 class QuickstartConfig(Checked):
-    """The whole job: from captions and pictures to a tuned text encoder and a table of scores."""
+    """The whole workflow: from captions and pictures to a tuned text encoder and its scores."""
 
     source: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[PICTURES]")] = None
-    """Folder of pictures with a .txt beside each (its first line is the caption), or a captions
-    file. Default: the captioned ones of Debian's Tux Paint stamps (649 pictures), fetched with
-    apt-get into the cache folder, without root."""
+    """Folder of pictures, each with a .txt of the same name (its first line is the caption), or a
+    captions file. Default: the captioned ones of Debian's Tux Paint stamps (649 pictures), fetched
+    with apt-get into the cache folder, without root."""
 
     out: str | None = None
     """Output folder; a second run reuses its content. Default: runs/quickstart, or
@@ -45,7 +45,7 @@ class QuickstartConfig(Checked):
     """Triples per step."""
 
     text_temperature: Positive = 0.2
-    """Temperature of the two losses between texts. A higher one brings wordings closer together."""
+    """Temperature of the two text losses. A higher one brings wordings closer together."""
 
     paraphrase: Count = 150
     """Maximum number of captions that the built-in LLM paraphrases. This is the slowest stage."""
@@ -65,7 +65,7 @@ class QuickstartConfig(Checked):
     reused."""
 
     serve: bool = False
-    """In the end, index the pictures and open the search page, base and tuned side by side. Needs
+    """Finally, index the pictures and open the search page, with base and tuned side by side. Needs
     `pip install 'paraclip[search]'`."""
 
     max_broken: Share = 0.03
@@ -90,7 +90,7 @@ class QuickstartConfig(Checked):
 
         Args:
             control: whether to train on the original captions only.
-            epochs: passes over the rows; None: `self.epochs`.
+            epochs: epochs over the rows; None: `self.epochs`.
         """
         return TrainOptions(
             epochs=epochs or self.epochs,

@@ -23,12 +23,12 @@ SEARCH_PACKAGES = ("lancedb", "fastapi", "uvicorn", "httptools", "prometheus_cli
 
 @dataclass(frozen=True)
 class Page:
-    """What the page searches.
+    """A search page and what it searches.
 
     Args:
         source: folder or captions file of the pictures.
         model: the base.
-        out: folder of the quickstart, with the tuned model; the index goes there too.
+        out: folder of the quickstart, with the tuned model; the index is written there too.
     """
 
     source: str
@@ -55,7 +55,7 @@ class Page:
         """Index the pictures and serve the page until interrupted.
 
         Raises:
-            UserError: as for `build_index` and `serve_command`.
+            UserError: see `build_index` and `serve_command`.
         """
         from paraclip.search.indexing.run import build_index
         from paraclip.search.serving.command import serve_command
@@ -71,8 +71,8 @@ def stamps_file(captions: Sequence[Caption], folder: Path) -> str:
     """Write a file of stamps and captions that can be indexed; returns its path.
 
     Args:
-        captions: of pictures in the folder.
-        folder: in which the file is written; a captions file may name no picture outside its own.
+        captions: captions of pictures in the folder.
+        folder: output folder; a captions file may only name pictures in its own folder.
     """
     rows = [
         {"image": str(Path(row.image).relative_to(folder)), "caption": row.caption}
@@ -88,7 +88,7 @@ def check_search_packages() -> None:
     """Raise UserError, before hours of work, if a package of the page is missing."""
     for package in SEARCH_PACKAGES:
         if importlib.util.find_spec(package) is None:
-            hint = "pip install 'paraclip[search]', or leave --serve out."
+            hint = "pip install 'paraclip[search]', or omit --serve."
             raise UserError("--serve", f"{package} is not installed", hint)
 
 
@@ -105,7 +105,7 @@ def own_program() -> list[str]:
 
 
 def free_port(wanted: int) -> int:
-    """The port if it is free, else 0, which takes any."""
+    """The port if it is free, else 0, which selects any free one."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

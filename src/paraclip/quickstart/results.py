@@ -1,4 +1,4 @@
-"""The last stage: which benchmarks are scored, and the table of the terminal."""
+"""The last stage: which benchmarks are scored, and the table on the terminal."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,12 +44,12 @@ def stamp_benchmarks(stamps: CaptionedStamps, how: Arithmetic) -> list[Benchmark
 def own_benchmarks(split: Split, triples: pa.Table, how: Arithmetic) -> list[Benchmark]:
     """Consistency on strong rewordings over all pictures, and retrieval on held-out captions.
 
-    Consistency needs no correct answer, so it is measured on query pairs that nobody trained on.
-    The pairs of the generator itself, where it made any, are the easier test.
+    Consistency needs no correct answer, so it is measured on query pairs that no model was trained
+    on. The generator's own pairs, if there are any, are the easier test.
 
     Args:
         split: captions of the user's pictures.
-        triples: by the built-in LLM, of captions of both sides.
+        triples: triples by the built-in LLM, for captions of both parts.
         how: how vectors are computed.
     """
     everywhere = pool_of([*split.learn, *split.held_out], "your pictures")
@@ -104,13 +104,13 @@ def score(
 
 
 def table(report: Report) -> str:
-    """The figures of all models, and tuned's differences with their intervals, for the console."""
+    """The figures of all models, and tuned's differences with intervals, for the console."""
     pools = [f"{section.name}: {section.pool}." for section in report.sections]
     return "\n".join([*aligned(table_rows(report)), "", "In brackets: 95 % interval.", *pools])
 
 
 def table_rows(report: Report) -> list[list[str]]:
-    """Head and rows of the table; a row of one cell is a benchmark's name, if there are several."""
+    """Header and rows; a row of one cell is the name of a benchmark, if there are several."""
     labels = list(report.models)
     against = compared_with(labels)
     rows = [["", *labels, *(f"tuned - {other}" for other in against)]]
@@ -126,7 +126,7 @@ def table_rows(report: Report) -> list[list[str]]:
 
 
 def headlines(report: Report) -> Iterator[tuple[str, Line]]:
-    """The figures of the short table with their benchmark, in the order of `OF_STAMPS` if there."""
+    """The figures of the short table with their benchmark; those of `OF_STAMPS` in its order."""
     order = list(OF_STAMPS)
     for section in report.sections:
         lines = [line for line in section.lines if line.headline]

@@ -1,4 +1,4 @@
-"""The rows that control, live and tuned are trained on."""
+"""The rows on which control, live and tuned are trained."""
 
 import pyarrow as pa
 
@@ -9,7 +9,7 @@ from paraclip.starter import STARTER
 
 
 def with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.Table:
-    """The triples, and every caption that has none, from which L1 alone learns."""
+    """The triples, and every caption without a triple, from which only L1 learns."""
     known = set(triples["id"].to_pylist())
     others = [row for row in captions if row.image and row.id not in known]
     if not others:
@@ -20,7 +20,7 @@ def with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.T
 def with_starter(rows: pa.Table, count: int) -> pa.Table:
     """The rows, and the first triples of the starter set.
 
-    These have no pictures and teach L2 and L3.
+    The starter triples have no pictures and train L2 and L3.
     """
     starter = read_triples(STARTER).slice(0, count)
     return pa.concat_tables([rows, starter], promote_options="default")
@@ -34,6 +34,6 @@ def sampled(rows: list[Caption], count: int, seed: int) -> list[Caption]:
 
 
 def equal_steps(rows: int, epochs: int, batch_size: int, others: int) -> int:
-    """Passes over `rows` that take about as many steps as `epochs` passes over `others` rows."""
+    """Epochs over `rows` that take about as many steps as `epochs` epochs over `others` rows."""
     steps = epochs * -(-others // batch_size)
     return max(1, round(steps / -(-rows // batch_size)))

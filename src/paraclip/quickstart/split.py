@@ -1,4 +1,4 @@
-"""Splits pictures into those to learn from and those held out for the scores."""
+"""Splits pictures into training pictures and those held out for the scores."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,12 +9,12 @@ from paraclip.errors import UserError
 from paraclip.files import text_hash
 
 FEWEST = 30
-"""Least number of pictures: a third of them are the ten that a search returns."""
+"""Minimum number of pictures: a third of them are the ten that a search returns."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Captions to learn from and captions held out, by picture.
+    """Training captions and held-out captions, split by picture.
 
     Args:
         learn: captions for alignment, generation and training.
@@ -26,15 +26,15 @@ class Split:
 
 
 def split_pictures(captions: Iterable[Caption], held_out: int, seed: int) -> Split:
-    """Split by picture; pictures that share a caption stay together, so none is in both parts.
+    """Split by picture; pictures that share a caption stay together, so it is in one part only.
 
-    The order of choice depends only on a hash of the text and the seed, so that adding a picture
-    moves few others.
+    The order of choice depends only on a hash of the text and the seed, so adding a picture moves
+    few others.
 
     Args:
-        captions: those without a picture are for learning.
+        captions: captions; those without a picture are used for training.
         held_out: number of pictures to hold out, at most a third of all.
-        seed: decides the split.
+        seed: seed of the split.
 
     Raises:
         UserError: too few pictures to split.
@@ -54,7 +54,7 @@ def split_pictures(captions: Iterable[Caption], held_out: int, seed: int) -> Spl
 
 
 def text_groups(captions: Sequence[Caption]) -> dict[str, str]:
-    """The group of each picture; pictures that share a caption text share a group."""
+    """The group of each picture; pictures that share a caption share a group."""
     parent: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -69,7 +69,7 @@ def text_groups(captions: Sequence[Caption]) -> dict[str, str]:
 
 
 def chosen_groups(sizes: Mapping[str, int], count: int, seed: int) -> set[str]:
-    """Groups in the order of their hash, with at most `count` pictures together."""
+    """Groups in the order of their hash, with at most `count` pictures in total."""
     chosen: set[str] = set()
     for group in sorted(sizes, key=lambda name: text_hash(f"{seed} {name}")):
         if sizes[group] <= count:

@@ -17,7 +17,7 @@ STATUS = re.compile(r"dlstatus:\d+:(\d+(?:\.\d+)?):")  # apt's line with the per
 FULL = "No space left on device"
 FREE_SPACE = "Free some space (about 200 MB), or set PARACLIP_CACHE to a folder on another disk."
 OWN_FOLDER = (
-    "Give a folder of your own: pictures with a .txt beside each, or a captions file "
+    "Give a folder of your own: pictures, each with a .txt of the same name, or a captions file "
     "(`make demo DATA=folder`)."
 )
 
@@ -74,7 +74,7 @@ def download_stamps(folder: Path) -> Path:
 
 
 def own_lists(folder: Path) -> list[str]:
-    """Options that keep apt's lists in `folder`, where updating them needs no root."""
+    """Options that keep apt's lists in `folder`, where updating them does not need root."""
     for name in ("lists/partial", "archives/partial"):
         (folder / "apt" / name).mkdir(parents=True, exist_ok=True)
     lists, cache = folder / "apt/lists", folder / "apt"
@@ -82,7 +82,7 @@ def own_lists(folder: Path) -> list[str]:
 
 
 def run_tool(command: list[str], folder: Path) -> None:
-    """Run a command in `folder` with a progress bar; its last line becomes the error."""
+    """Run a command in `folder` with a progress bar; its last line becomes the error message."""
     last_line, full = "it failed", False
     pipe, out = subprocess.PIPE, subprocess.STDOUT
     with (

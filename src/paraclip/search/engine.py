@@ -102,7 +102,7 @@ def chosen_models(facts: IndexFacts, given: str | None) -> dict[str, str]:
     """Names of models by label, from `--models`.
 
     Args:
-        facts: of the index, with the models that it knows.
+        facts: facts of the index, with the models that it knows.
         given: comma-separated labels of the index or LABEL=MODEL; None for the best one known.
 
     Raises:

@@ -45,13 +45,13 @@ class TowerFacts:
     """What a tower is.
 
     Args:
-        name: of its model.
+        name: name of its model.
         image_space: hash of the image tower whose vectors it may be compared with.
         context: longest text in tokens, end token included.
         pad: id of the padding.
         fixed: ids always have the length of the context.
         clip: texts are repaired as open_clip does before they are tokenized.
-        format: of the folder.
+        format: format of the folder.
     """
 
     name: str
@@ -172,7 +172,7 @@ def write_tower(name: str, model: "DualEncoder", space: str) -> bool:
     """Write the tower of a model into the cache.
 
     Args:
-        name: of the model, as for `load_model`.
+        name: name of the model, as for `load_model`.
         model: on the CPU.
         space: its image space.
 

@@ -50,13 +50,13 @@ class IndexFacts:
 
     Args:
         image_space: hash of the image tower that made the vectors (`models.image_space`).
-        width: of the vectors.
+        width: width of the vectors.
         source: absolute path of the folder, captions file or shards.
         root: absolute folder that the paths are relative to, or "" if they are URLs.
         models: names of models by label, such as {"base": "mini"}; the first made the index.
         precision: fp32 or bf16.
         created: identifies the index among others at the same place.
-        format: of the table.
+        format: format of the table.
     """
 
     image_space: str

@@ -30,7 +30,7 @@ class Hit:
     """A result.
 
     Args:
-        id: of the picture.
+        id: id of the picture.
         path: in the index.
         caption: "" where there is none.
         score: cosine of query and picture.

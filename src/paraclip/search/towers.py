@@ -19,7 +19,7 @@ class TextTower(Protocol):
     """A text encoder.
 
     Attributes:
-        name: of its model.
+        name: name of its model.
         image_space: hash of the image tower whose vectors it may be compared with.
     """
 
@@ -34,7 +34,7 @@ class TorchTower:
     """A model loaded with torch, which also embeds pictures.
 
     Args:
-        name: of the model, as for `load_model`.
+        name: name of the model, as for `load_model`.
         device: as for `load_model`.
     """
 

@@ -1,1 +1,1 @@
-"""What changes when a text encoder is replaced: the index's origin, and the user's own queries."""
+"""Effects of replacing a text encoder: the origin of the index, and the user's queries."""

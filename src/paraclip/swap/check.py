@@ -1,4 +1,4 @@
-"""`swap_check`: is the index the base's, and what does the tuned text encoder change?"""
+"""`swap_check`: does the index come from the base, and what does the tuned text encoder change?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,22 +20,22 @@ from paraclip.swap.stores.index import Index
 from paraclip.swap.stores.table import read_index
 
 SAME = 0.9
-"""Median cosine, and share of pictures that find their own row first, from which on vectors come
+"""Minimum median cosine, and minimum share of pictures that find their own row first, for vectors
 from the base's image tower. Another tower gives about 0 for both. Previews, another decoder or 16
-bits cost a few hundredths of the cosine."""
+bits reduce the cosine by a few hundredths."""
 EXACT = 0.99
 LISTED = 10
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Whether vectors come from an image tower.
+    """How well vectors match an image tower.
 
     Args:
-        pictures: how many were embedded again.
-        median: cosine of stored and new vectors.
-        lowest: the lowest of these cosines.
-        first: share of pictures whose own row is the nearest of all to their new vector.
+        pictures: number of pictures that were embedded again.
+        median: median cosine of stored and new vectors.
+        lowest: lowest of these cosines.
+        first: share of pictures whose own row is the nearest to their new vector.
     """
 
     pictures: int
@@ -51,7 +51,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one query.
+    """How the results of one query change.
 
     Args:
         query: its text.
@@ -71,16 +71,16 @@ class SwapReport:
     """The result of `swap_check`.
 
     Args:
-        store: what the index is.
-        rows: its size.
-        width: of its vectors.
-        k: how many results were compared.
-        origin: of the vectors; None where no picture could be opened.
-        queries: their number.
+        store: kind of the index.
+        rows: number of vectors.
+        width: width of the vectors.
+        k: number of results that were compared.
+        origin: origin of the vectors; None if no picture could be opened.
+        queries: number of queries.
         overlap: mean share of results in common, 0 to 1; None without queries.
         wordings: number of pairs of a query and another wording.
         consistency: AO@k of these pairs with base and tuned, 0 to 1; None without wordings.
-        changes: the most changed queries, the least overlap first.
+        changes: the queries with the least overlap, ascending.
     """
 
     store: str
@@ -99,17 +99,17 @@ def swap_check(base: DualEncoder, tuned: DualEncoder, config: SwapCheckConfig) -
     """Compare an index with its base, and the results of queries before and after a swap.
 
     Args:
-        base: made the index.
-        tuned: would embed the queries.
+        base: the model that made the index.
+        tuned: the model that would embed the queries.
         config: names the index, the queries and the pictures.
 
     Raises:
-        UserError: base and tuned have different image towers, the index is broken or of another
-            width, or there is nothing to check.
+        UserError: base and tuned have different image towers, the index is broken or has vectors
+            of another width, or there is nothing to check.
     """
     if base.image_key() != tuned.image_key():
         what = "its image tower or preprocessing is not that of the base"
-        raise UserError(config.model, what, "The index would be void: tune the text encoder alone.")
+        raise UserError(config.model, what, "The index would be void: tune only the text encoder.")
     queries = read_queries(config.queries) if config.queries else []
     index = read_index(config)
     width = base.architecture.embed_dim
@@ -126,7 +126,7 @@ def swap_check(base: DualEncoder, tuned: DualEncoder, config: SwapCheckConfig) -
 
 
 def find_origin(base: DualEncoder, index: Index, config: SwapCheckConfig) -> Origin | None:
-    """Embed a sample of the index's pictures again; None where none can be opened."""
+    """Embed a sample of the index's pictures again; None if none can be opened."""
     found = reachable_pictures(index, config)
     if not found:
         return None
@@ -145,13 +145,13 @@ def find_origin(base: DualEncoder, index: Index, config: SwapCheckConfig) -> Ori
 
 
 def reachable_pictures(index: Index, config: SwapCheckConfig) -> dict[int, str]:
-    """Path of the picture by row, for rows whose picture is there."""
+    """Path of the picture by row, for rows whose picture exists."""
     if index.paths is None:
         return {}
     by_name: dict[str, str | None] = {}
     if config.pictures is not None:
         for file in sorted(Path(config.pictures).rglob("*")):
-            if file.suffix.lower() in SUFFIXES:  # of two with one name, neither is certain
+            if file.suffix.lower() in SUFFIXES:  # two files of one name are ambiguous
                 by_name[file.name] = None if file.name in by_name else str(file)
     found: dict[int, str] = {}
     for row, path in enumerate(index.paths):
@@ -169,7 +169,7 @@ def compare_queries(
     queries: Sequence[Query],
     report: SwapReport,
 ) -> SwapReport:
-    """The report with what happens to the queries."""
+    """The report, including how the results of the queries change."""
     texts = list(dict.fromkeys(t for query in queries for t in (query.text, *query.wordings)))
     place = {text: row for row, text in enumerate(texts)}
     before, after = (ranked(model, texts, index, report.k) for model in (base, tuned))
@@ -206,5 +206,5 @@ def ranked(model: DualEncoder, texts: Sequence[str], index: Index, k: int) -> ND
 
 
 def shown(rows: NDArray[np.int64], index: Index) -> list[str]:
-    """Paths of rows, or their numbers from 1 on."""
+    """Paths of rows, or their numbers, counted from 1."""
     return [index.paths[row] if index.paths else str(row + 1) for row in rows.tolist()]

@@ -12,14 +12,14 @@ from paraclip.provenance import provenance, without_secrets
 from paraclip.swap.check import EXACT, Change, SwapReport, swap_check
 from paraclip.swap.config import SwapCheckConfig
 
-SHOWN = 3  # results of a changed query
+SHOWN = 3  # number of results printed for a changed query
 
 
 def swap_check_command(config: SwapCheckConfig) -> None:
     """Check, print the report, and fail if the index does not come from the base.
 
     Raises:
-        UserError: as for `swap_check`, or the vectors come from another image tower.
+        UserError: see `swap_check`; also if the vectors come from another image tower.
     """
     base, tuned = load_model(config.base, config.device), load_model(config.model, config.device)
     report = swap_check(base, tuned, config)
@@ -35,7 +35,7 @@ def swap_check_command(config: SwapCheckConfig) -> None:
 
 
 def lines_of(report: SwapReport) -> Iterator[str]:
-    """The report as people read it."""
+    """The report as text."""
     yield f"{report.store}: {report.rows:,} vectors of {report.width} numbers."
     yield from origin_lines(report)
     if report.overlap is not None:

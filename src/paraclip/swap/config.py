@@ -28,39 +28,39 @@ class SwapCheckConfig(Checked):
     """The tuned model that would answer queries."""
 
     queries: str | None = None
-    """Text file of queries, one a line. Other wordings of a query may follow it on its line, after
-    tabs."""
+    """Text file with one query per line. Other wordings of a query may follow on the same line,
+    separated by tabs."""
 
     pictures: str | None = None
-    """Folder in which pictures are searched by their file names, where the index's own paths do not
-    lead to them."""
+    """Folder in which pictures are looked up by file name, if the paths in the index do not lead to
+    them."""
 
     paths: str | None = None
-    """Text file with the path of each row's picture, for an index that holds none (.npy)."""
+    """Text file with the path of each row's picture, for an index that contains none (.npy)."""
 
     store: Store | None = None
-    """What the index is, where its name does not show it."""
+    """Kind of the index, if it cannot be recognised by its name."""
 
     table: str | None = None
-    """Table of a LanceDB folder or a database, where there are several."""
+    """Table of a LanceDB folder or a database, if there are several."""
 
     column: str | None = None
-    """Column of the vectors, where there are several."""
+    """Column of the vectors, if there are several."""
 
     sample: Annotated[int, Ge(1), Le(10_000)] = 16
-    """Pictures that are embedded again."""
+    """Number of pictures to embed again."""
 
     k: Annotated[int, Ge(1), Le(1000)] = 10
-    """How many results of a query are compared."""
+    """Number of results to compare per query."""
 
     most_rows: Count = 5_000_000
-    """Rows of the index that are read at most; a larger index is an error."""
+    """Maximum number of rows to read; a larger index is an error."""
 
     out: str | None = None
-    """File for the report as JSON."""
+    """JSON file to write the report to."""
 
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1 or mps."""
+    """Device: auto, cpu, cuda, cuda:1 or mps."""
 
     seed: Seed = 0
-    """Seed of the choice of pictures."""
+    """Random seed of the sample of pictures."""

@@ -1,4 +1,4 @@
-"""The user's own queries, with other wordings of them."""
+"""The user's queries, with other wordings of them."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from paraclip.errors import UserError
 from paraclip.files import read_bounded
 
 MOST = 100_000
-EXAMPLE = "Write one query a line; other wordings may follow after tabs."
+EXAMPLE = "Write one query per line; other wordings may follow after tabs."
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class Query:
     """A query.
 
     Args:
-        text: as people type it.
-        wordings: that mean the same; may be empty.
+        text: the query as typed.
+        wordings: other wordings with the same meaning; may be empty.
     """
 
     text: str
@@ -23,7 +23,7 @@ class Query:
 
 
 def read_queries(path: str) -> list[Query]:
-    """Queries of a text file; empty lines are left out.
+    """Read the queries of a text file; empty lines are skipped.
 
     Raises:
         UserError: the file is missing, not UTF-8, empty, or has more than 100,000 lines.

@@ -80,8 +80,8 @@ def prepare(
     Args:
         triples: a file as `paraclip generate` writes it, JSON lines, or the rows themselves.
         model: the base, or its name as `load_model` takes it.
-        options: of the run; they say which columns are read and whether pictures are decoded in
-            every step (`image_learning_rate`), which needs no features.
+        options: options of the run, which determine the columns that are read and whether pictures
+            are decoded in every step (`image_learning_rate`), which needs no features.
         images: folder of the pictures, for triples that name them by image_id only.
         replay: captions with pictures that L1 learns from beside the triples, or their source.
         cache: folder of image features; None: the one in ParaCLIP's cache folder.

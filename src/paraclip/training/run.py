@@ -85,12 +85,12 @@ class Task:
 class Run(Task):
     """A task under way."""
 
-    optimizer: AdamW  # of the trained parts
+    optimizer: AdamW  # optimizer of the trained parts
     learn: Integers  # int64, rows that are learned from
     held_out: Integers  # int64, rows that choose the best checkpoint
     dtype: torch.dtype | None  # in which the towers multiply, or None for float32
     identity: dict[str, Any]  # everything that decides the weights
-    temperatures: Temperatures  # of the losses, where they are not the model's own
+    temperatures: Temperatures  # temperatures of the losses, where they are not the model's own
     processes: Processes = ALONE  # that share each step
     step: int = 0  # steps done
     best_step: int = 0  # the step with the lowest held-out loss so far

@@ -173,7 +173,7 @@ def gathered(
     batch: Batch,  # this process's part
     texts: Tensor,  # its text vectors [T * b + m, D], chunk after chunk
     images: Tensor,  # its image vectors [k, D]
-    names: Sequence[str],  # of the T texts
+    names: Sequence[str],  # names of the T texts
     processes: Processes,  # that hold the other parts
 ) -> Vectors:
     """The vectors of the whole batch, from those of every process's part."""

@@ -1,4 +1,4 @@
-"""ARO, order (Yuksekgonul et al. 2023, ICLR): is a caption closer than its shuffled words?
+"""ARO, order (Yuksekgonul et al. 2023, ICLR): is a caption closer than shuffles of its words?
 
 Each Karpathy test caption of COCO or Flickr30k is compared with four shuffles of its words
 (`shuffles.py`). The picture must be closer to the caption than to all four (Precision@1; chance
@@ -47,7 +47,7 @@ GET = {
     "aro-coco-order": f"Get {CAPTIONS}coco_karpathy_test.json into coco/ and the pictures of "
     "http://images.cocodataset.org/zips/val2014.zip into coco/val2014/.",
     "aro-flickr30k-order": f"Get {CAPTIONS}flickr30k_test.json into flickr30k/ and the pictures "
-    "(asked for at https://shannon.cs.illinois.edu/DenotationGraph/) into flickr30k/images/.",
+    "(on request at https://shannon.cs.illinois.edu/DenotationGraph/) into flickr30k/images/.",
 }
 
 
@@ -134,7 +134,7 @@ def on_sample(cases: Cases, listed: Path, problems: Problems) -> Cases:
     problems.check(len(kept) + problems.count)
     note = (
         f"{listed.name} names {len(kept):,} pictures: {len(kept) - own:,} of the {len(texts):,} "
-        f"of {cases.name}, and {own:,} others with captions of its own"
+        f"of {cases.name}, and {own:,} others with captions of their own"
     )
     images = tuple(name for name, some in kept.items() for _ in some)
     captions = tuple(text for some in kept.values() for text in some)
@@ -220,7 +220,7 @@ class Order:
 
 
 def untested(many: int) -> list[str]:
-    """Return a note on captions that no shuffle changes."""
+    """Return a note on captions that are the same after every shuffle."""
     return [f"{many:,} captions left out that no shuffle changes"] if many else []
 
 

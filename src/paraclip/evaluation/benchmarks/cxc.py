@@ -1,15 +1,14 @@
-"""Crisscrossed Captions, text to text: how alike people find two captions, and what is retrieved.
+"""Crisscrossed Captions, text to text: human similarity of two captions, and what is retrieved.
 
 Parekh et al. 2021 (https://github.com/google-research-datasets/Crisscrossed-Captions, free for any
-purpose; the captions are COCO's, CC BY 4.0). Pairs are of one picture (`c2c_cocaption`: two people
-describe the same scene) or of two that look alike (`c2c_isim`); each has the mean of five people's
-similarity, 0 to 5. Three questions:
-
+purpose; the captions are COCO's, CC BY 4.0). The captions of a pair describe one picture
+(`c2c_cocaption`: two people, one scene) or two similar pictures (`c2c_isim`). Each pair has a
+score, the mean of five people's ratings from 0 to 5. Three properties are measured:
 CxC-STS       Do cosines agree with the scores? Rank correlation over samples of the captions.
 pairs         Do two people's wordings of one scene retrieve the same pictures? AO@k and JS@k of the
               pairs of one picture with a score of at least 4, and of at least 4.5.
-graded        Is retrieval the more alike the more alike people find the pair? Rank correlation of
-consistency   AO@k with the score. A model that gives every query the same pictures fails it.
+graded        Do more similar captions retrieve more similar results? Rank correlation of AO@k with
+consistency   the score. A model that returns the same pictures for every query fails it.
 """
 
 import math
@@ -82,12 +81,12 @@ def read_judged(file: Path, problems: Problems | None = None) -> list[Judged]:
         break
     judged, _ = good_rows(file, judged_pair, problems)
     if len(judged) < 3:
-        raise UserError(file, "holds fewer than three pairs", GET)
+        raise UserError(file, "contains fewer than three pairs", GET)
     return judged
 
 
 def judged_pair(values: Values, where: str) -> Judged:
-    """Make a pair of the values of a row."""
+    """Make a pair from the values of a row."""
     score = score_of(values.get("score"))
     first, second = (clean_text(values.get(name), name) for name in ("caption", "caption2"))
     pictures = str(values.get("image_1")), str(values.get("image_2"))
@@ -115,7 +114,7 @@ class CrissCrossed:
     Args:
         judged: pairs from `read_judged`.
         pool: pictures to search.
-        hash: of the file of pairs.
+        hash: hash of the file of pairs.
         how: how vectors are computed.
 
     Raises:

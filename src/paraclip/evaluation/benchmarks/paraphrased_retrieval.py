@@ -112,7 +112,7 @@ class ParaphrasedRetrieval:
         """Return the vectors of the pool, their pool positions, and notes on skipped pictures."""
         if self.searched.vectors is None:
             return image_vectors(model, self.searched.references, cache, self.how)
-        note = f"nothing tells which model made the vectors of {self.searched.name}"
+        note = f"it is not known which model made the vectors of {self.searched.name}"
         return self.searched.vectors, np.arange(len(self.searched)), [note]
 
 

@@ -85,7 +85,7 @@ def read_task(folder: Path, name: str) -> StsTask:
         found = [list(read_columns(files[0], *LAYOUTS[name]))]
     pairs = [pair for subset in found for pair in subset]
     if len(pairs) < 3:
-        raise UserError(files[0], "holds fewer than three pairs with a gold score", HINT)
+        raise UserError(files[0], "contains fewer than three pairs with a gold score", HINT)
     sizes = tuple(map(len, found)) if name in YEARS else ()
     return StsTask(name, tuple(pairs), text_hash(" ".join(map(file_hash, files))), sizes)
 

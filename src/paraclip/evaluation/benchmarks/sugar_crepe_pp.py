@@ -5,7 +5,7 @@ Dumpala et al. 2024 (CC BY 4.0). There is one file per subset. Each row has `cap
 in COCO 2017 val.
 
 Replace subsets change a word, swap subsets exchange two; models fail them differently, so TOT and
-ITT of each kind are reported beside the means.
+ITT of each kind are reported in addition to the means.
 
 TOT, text only: sim(caption, caption2) must exceed both sim(caption, negative) and sim(caption2,
 negative). ITT, image and text: sim(image, caption) and sim(image, caption2) must both exceed

@@ -1,1 +1,1 @@
-"""What benchmarks read: pairs, pools, pictures, tables of rows, wordings."""
+"""Inputs of benchmarks: pairs, pools, pictures, tables of rows, wordings."""

@@ -43,7 +43,7 @@ LAYOUTS = {
 NEEDS = {name: (layout.folder,) for name, layout in LAYOUTS.items()}
 GET = {
     name: f"Get the binary version (not the one for Python, which is pickled) from "
-    f"https://www.cs.toronto.edu/~kriz/cifar.html and unpack it, so that {layout.folder}/ lies in "
+    f"https://www.cs.toronto.edu/~kriz/cifar.html and unpack it, so that {layout.folder}/ is in "
     "the data folder."
     for name, layout in LAYOUTS.items()
 }
@@ -82,7 +82,7 @@ def load_cifar(name: str, data: Path, how: Arithmetic) -> ZeroShot:
     rows, classes = read_rows(file, layout, GET[name]), read_names(names, layout, GET[name])
     labels = rows[:, layout.label_bytes - 1]
     if labels.max() >= layout.classes:
-        raise UserError(file, f"holds a class {labels.max()} of {layout.classes}", GET[name])
+        raise UserError(file, f"contains a class {labels.max()} of {layout.classes}", GET[name])
     packed = cache_folder() / "cifar" / f"{name}-{file_hash(file)}.tar"
     if not packed.exists():
         write_tar(rows[:, layout.label_bytes :], packed)
@@ -102,7 +102,7 @@ def read_rows(file: Path, layout: Layout, get: str) -> NDArray[np.uint8]:
     width = layout.label_bytes + PIXELS
     size, right = file.stat().st_size, layout.rows * width
     if size != right:
-        raise UserError(file, f"holds {size:,} bytes, not {right:,}: it is incomplete", get)
+        raise UserError(file, f"contains {size:,} bytes, not {right:,}: it is incomplete", get)
     return np.fromfile(file, np.uint8).reshape(layout.rows, width)
 
 

@@ -34,7 +34,7 @@ GET = {
 
 
 def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
-    """The 5,000 Karpathy test pictures of COCO, else the pictures of `coco/captions.json`."""
+    """Load the 5,000 Karpathy test pictures of COCO, or else those of `coco/captions.json`."""
     folder = data / "coco"
     file = folder / "dataset_coco.json"
     if file.exists():
@@ -65,7 +65,7 @@ def load_split(file: Path, name: str, label: str, how: Arithmetic) -> ImageTextR
 def read_split(
     file: Path, label: str, get: str, problems: Problems | None = None, split: str = "test"
 ) -> Gallery:
-    """Pictures and captions of one split, in the file's order."""
+    """Read the pictures and captions of one split, in file order."""
     problems = Problems() if problems is None else problems
     before, captions, seen = problems.count, [], set()
     for number, entry in enumerate(array_at(str(file), "images", get), start=1):

@@ -12,7 +12,7 @@ from paraclip.evaluation.inputs.rows import ROW_READERS, read_rows, refuse_repea
 from paraclip.files import check_input, file_hash, text_hash
 
 SECOND = ("caption2", "paraphrase", "paraphrase_1", "paraphrase_2")
-"""Default names of the second column; the first that the file has is read."""
+"""Default names of the second column; the first one that the file has is read."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ def read_pairs(
     second: str | None = None,
     problems: Problems | None = None,
 ) -> Pairs:
-    """Read a file of pairs, or all such files of a folder as one set.
+    """Read a file of pairs, or all such files in a folder as one set.
 
     Args:
         source: .csv, .tsv, .jsonl, .json or .parquet, or a folder of them (SugarCrepe++).
         first: column of the first wording; default `caption`.
-        second: column of the second; default the first that exists of caption2 (SugarCrepe++),
-            paraphrase, paraphrase_1, paraphrase_2 (triples).
+        second: column of the second wording; by default the first of caption2 (SugarCrepe++),
+            paraphrase, paraphrase_1 and paraphrase_2 (triples) that exists.
         problems: lists broken rows; by default at most 1 % of the rows may be broken.
 
     Raises:

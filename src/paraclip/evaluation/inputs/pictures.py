@@ -55,7 +55,7 @@ def find_pictures(
         folder: folder of the pictures.
         listed: a table with `file_name` of the pictures that the folder should hold; without such
             a file, all names are expected.
-        how: gives the accepted share of missing pictures.
+        how: provides the accepted share of missing pictures.
 
     Raises:
         UserError: if all or more than `how.max_broken` of the expected pictures are missing, or a
@@ -133,7 +133,7 @@ class Crop:
         picture, (x, y, width, height) = open_image(self.path, FULL_SIZE), self.box
         overlaps = -width < x < picture.width and -height < y < picture.height
         if width < 1 or height < 1 or not overlaps:
-            what = f"the box {self.box} does not lie in a picture of {picture.size}"
+            what = f"the box {self.box} is not inside a picture of {picture.size}"
             raise UserError(self.path, what, "Fix the box or replace the picture.")
         return picture.crop((x, y, x + width, y + height))
 

@@ -23,13 +23,13 @@ UNIT = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """The items that are searched; their order breaks ties."""
+    """The items that are searched; ties are broken by their order."""
 
     name: str  # folder or file
     references: tuple[str, ...]  # pictures as paths or URLs; empty for stored vectors
     # stored unit vectors [items, width], or None: each model embeds the pictures
     vectors: Float | None
-    hash: str  # of the names, or of the vector file
+    hash: str  # hash of the names, or of the vector file
 
     def __len__(self) -> int:
         return len(self.references) if self.vectors is None else len(self.vectors)
@@ -46,12 +46,12 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
     Args:
         source: folder (with its subfolders, ordered by path); .txt with one picture name a
             line; .npy of vectors float32 or float64 [items, width], read block by block.
-        images: folder that the names are relative to; default the list's folder, or `images` in
-            it.
+        images: folder that the names are relative to; by default the list's folder, or `images`
+            in it.
 
     Raises:
-        UserError: if the pool does not exist or has no pictures, a name is duplicated, or vectors
-            are not of length 1.
+        UserError: if the pool does not exist or has no pictures, a name is duplicated, or a vector
+            does not have length 1.
     """
     path = Path(source)
     if path.is_dir():
@@ -78,7 +78,7 @@ def folder_pool(folder: Path) -> Pool:
 
 
 def named_pool(listed: Path, images: Path | None) -> Pool:
-    """The pictures that a text file names, one a line, in its order."""
+    """The pictures listed in a text file, one per line, in that order."""
     names = read_names(listed)
     folders = [images] if images else [listed.parent, listed.parent / "images"]
     folder = next((path for path in folders if os.path.exists(path / names[0])), folders[0])
@@ -87,7 +87,7 @@ def named_pool(listed: Path, images: Path | None) -> Pool:
 
 
 def read_names(listed: Path) -> list[str]:
-    """The lines of a text file without empty ones; raises UserError for a duplicate."""
+    """The non-empty lines of a text file; raises UserError for a duplicate."""
     try:
         lines = read_bounded(listed, LARGEST_LIST).decode("utf-8").splitlines()
     except FileNotFoundError:
@@ -102,7 +102,7 @@ def read_names(listed: Path) -> list[str]:
         if name:
             seen[name] = number
     if not seen:
-        raise UserError(listed, "names no pictures", "Write one name a line.")
+        raise UserError(listed, "names no pictures", "Write one name per line.")
     return list(seen)
 
 
@@ -114,7 +114,7 @@ def vector_pool(path: Path) -> Pool:
     except (ValueError, EOFError, OSError) as error:
         raise UserError(path, f"is not a .npy file of vectors ({error})", hint) from error
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
-        what = f"holds {vectors.dtype} {list(vectors.shape)}, not vectors [items, width]"
+        what = f"contains {vectors.dtype} {list(vectors.shape)}, not vectors [items, width]"
         raise UserError(path, what, hint)
     for start in range(0, len(vectors), CHECK_ROWS):
         check_unit(np.asarray(vectors[start : start + CHECK_ROWS], np.float32), path, start, hint)
@@ -134,7 +134,7 @@ def check_unit(block: Float, path: Path, start: int, hint: str) -> None:
 def refuse_missing(references: Sequence[str], max_broken: float) -> None:
     """Raise UserError if more than `max_broken` (0 to 1) of the pictures are missing.
 
-    This happens before any computation; later steps skip the others. URLs are not checked.
+    This happens before any computation; later steps skip missing pictures. URLs are not checked.
     """
     problems = Problems(max_broken)
     for name in dict.fromkeys(references):

@@ -33,7 +33,7 @@ def good_rows(
     """Return one item for each valid row of a file, and the number of invalid rows.
 
     Args:
-        source: as for `read_rows`.
+        source: file in a format that `read_rows` accepts.
         make: makes the item from the values and `file:row`; raises BrokenRow for a broken row.
         problems: lists broken rows.
     """
@@ -51,7 +51,7 @@ def good_rows(
 def refuse_repeated(rows: Iterable[tuple[Hashable, str, str]], hint: str) -> None:
     """Raise UserError, with the hint, for a row with the key of an earlier row.
 
-    A row consists of its key, the message for a repetition, and `file:row`.
+    Each row is a tuple: its key, the message for a repetition, and `file:row`.
     """
     first: dict[Hashable, str] = {}
     for key, what, where in rows:

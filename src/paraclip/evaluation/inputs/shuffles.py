@@ -19,7 +19,7 @@ import numpy as np
 
 from paraclip.language.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
 
-LONGEST = 30  # words of a caption, as in the original
+LONGEST = 30  # maximum number of words of a caption, as in the original
 PUNCTUATION = re.compile(r"[.!\"()*#:;~]")
 SPACES = re.compile(r"\s{2,}")
 SENTENCE = re.compile(r"(?<=[.!?])\s+")

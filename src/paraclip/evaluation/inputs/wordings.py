@@ -28,7 +28,7 @@ class Wording:
     image: str  # name of the picture in the pool
     caption: str  # the original caption
     rewordings: tuple[tuple[str, str], ...]  # (kind, text) of each; all have the caption's meaning
-    contrast: str  # another meaning in nearly the same words
+    contrast: str  # nearly the same words with another meaning
     where: str  # file and row (`variations.jsonl:3`)
 
 
@@ -36,10 +36,10 @@ class Wording:
 class Wordings:
     """The rewordings of a whole file."""
 
-    name: str  # of the set
-    items: tuple[Wording, ...]  # in the order of the file
+    name: str  # name of the set
+    items: tuple[Wording, ...]  # items in the order of the file
     kinds: tuple[str, ...]  # all kinds that occur, in the order of the report
-    hash: str  # of the file
+    hash: str  # hash of the file
     skipped: int = field(default=0)  # number of broken rows
 
     def __len__(self) -> int:
@@ -51,8 +51,8 @@ def read_wordings(
 ) -> Wordings:
     """Read a JSONL or JSON file of captions and their variations.
 
-    A row holds `image_id` (or `image`), `caption`, and `variations`: a text for each kind, and
-    `contrast`.
+    A row contains `image_id` (or `image`), `caption`, and `variations`, an object with one text
+    per kind and one named `contrast`.
     """
     problems = Problems() if problems is None else problems
     check_input(source)

@@ -22,7 +22,7 @@ VALIDATION = 50_000
 
 
 def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
-    """ImageNet-1k: the validation pictures in `imagenet/`, else those in `imagenet_sample/`."""
+    """Load ImageNet-1k: the pictures in `imagenet/`, or else those in `imagenet_sample/`."""
     folder = data / "imagenet"
     if folder.is_dir():
         folder = folder / "val" if (folder / "val").is_dir() else folder
@@ -39,7 +39,7 @@ def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
 
 
 def imagenet(name: str, folder: Path, by_id: Sequence[tuple[str, Path]]) -> Labelled:
-    """Pictures given with their WordNet ids, and ImageNet's names and 80 templates."""
+    """Pictures given by WordNet id, with ImageNet's names and 80 templates."""
     numbers = {wnid: number for number, wnid in enumerate(imagenet_ids())}
     for wnid, path in by_id:
         if wnid not in numbers:
@@ -80,7 +80,7 @@ def imagenet_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def simple_templates() -> tuple[str, ...]:
-    """Seven templates that do nearly as well as all 80, according to CLIP's authors."""
+    """Seven templates that are nearly as good as all 80, according to CLIP's authors."""
     from open_clip import zero_shot_metadata as words
 
     return tuple(template("{}") for template in words.SIMPLE_IMAGENET_TEMPLATES)
@@ -95,7 +95,7 @@ def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
     files = [picture_files(path) for path in classes]
     empty = [path.name for path, of_class in zip(classes, files, strict=True) if not of_class]
     if empty:
-        what = f"{len(empty)} of {len(classes)} class folders hold no picture, such as {empty[0]}"
+        what = f"{len(empty)} of {len(classes)} class folders have no picture, such as {empty[0]}"
         raise UserError(folder, what, "Fill or remove them.")
     pictures = Labelled(
         name=f"{root.name}/ by folder",

@@ -1,1 +1,1 @@
-"""Reports, plots, contact sheet, browser of examples and comparison of reports."""
+"""Reports, plots, contact sheet, example browser and comparison of reports."""

@@ -1,9 +1,9 @@
 """Differences between two models, with their intervals and p-values.
 
-Each figure that both models have gets the difference with its 95 % interval from a bootstrap over
-items (paired with the same draws if both were scored on the same items), its p-value, and the
-p-value after Holm's correction over all figures. Several runs of a model (seeds) are a second
-level of the bootstrap.
+Each figure of both models gets its difference with a 95 % interval from a bootstrap over items
+(paired, with the same draws, if both were scored on the same items), the p-value, and the p-value
+after Holm's correction over all figures. Several runs of a model (seeds) are a second level of the
+bootstrap.
 """
 
 import math
@@ -27,7 +27,7 @@ from paraclip.evaluation.scoring.significance import holm, over_seeds, p_value
 Float = NDArray[np.floating]
 
 LEVEL = 0.05
-APART = 1_000_003  # added to the seed of the second model if nothing is paired
+APART = 1_000_003  # added to the seed of the second model if draws are not paired
 HEAD = ["", "items", "first", "second", "difference [95 %]", "p", "Holm", "counts"]
 
 
@@ -36,13 +36,13 @@ class Difference:
     """One figure of both models, in percent (correlations times 100).
 
     Args:
-        benchmark: where it is from.
-        metric: its name.
-        items: how many items of the first model.
+        benchmark: name of the benchmark.
+        metric: name of the metric.
+        items: number of items of the first model.
         paired: whether both were scored on the same items.
         first: figure of the first model, mean over its seeds.
-        second: of the second.
-        difference: second less first with its interval.
+        second: figure of the second model.
+        difference: second minus first, with its interval.
         p: two-sided p-value of no difference.
         adjusted: the same after Holm's correction over all rows.
     """
@@ -59,12 +59,12 @@ class Difference:
 
     @property
     def counts(self) -> bool:
-        """Whether the difference counts at the 5 % level."""
+        """Whether the difference is significant at the 5 % level."""
         return self.adjusted < LEVEL
 
     @property
     def gain(self) -> float:
-        """The difference, above zero if the second is better."""
+        """The difference, positive if the second is better."""
         return -self.difference.value if self.metric in LOWER_IS_BETTER else self.difference.value
 
 
@@ -75,9 +75,9 @@ class Comparison:
     Args:
         first: name of the first.
         second: name of the second.
-        seeds: number of runs of either.
-        rows: one for each figure.
-        warnings: other data, precision or versions, each a sentence with names.
+        seeds: number of runs of each model.
+        rows: one row per figure.
+        warnings: differences in data, precision or versions, each a sentence with names.
     """
 
     first: str
@@ -98,15 +98,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How the bootstrap is done."""
+    """Settings of the bootstrap."""
 
-    resamples: int = 5000  # draws
-    seed: int = 0  # of the draws
-    every_metric: bool = False  # take figures too that are no headlines
+    resamples: int = 5000  # number of draws
+    seed: int = 0  # seed of the draws
+    every_metric: bool = False  # also compare metrics that are not headlines
 
 
 def compare_reports(config: CompareConfig) -> list[Comparison]:
-    """Compare the models that the options name.
+    """Compare the models that the options select.
 
     Raises:
         UserError: a report is missing or damaged, or the options do not name two models.
@@ -116,7 +116,7 @@ def compare_reports(config: CompareConfig) -> list[Comparison]:
 
 
 def compare(pairs: Sequence[tuple[ComparedModel, ComparedModel]], how: Drawing) -> list[Comparison]:
-    """Compare each first with its second; Holm's correction is over the figures of all pairs."""
+    """Compare each first with its second; Holm's correction covers the figures of all pairs."""
     compared = [(first, second, *compare_rows(first, second, how)) for first, second in pairs]
     adjusted = iter(holm([row.p for _, _, rows, _ in compared for row in rows]))
     return [
@@ -131,7 +131,7 @@ def compare(pairs: Sequence[tuple[ComparedModel, ComparedModel]], how: Drawing) 
 def compare_rows(
     first: ComparedModel, second: ComparedModel, how: Drawing
 ) -> tuple[list[Difference], tuple[str, ...]]:
-    """All figures in common, and the warnings."""
+    """All common figures, and the warnings."""
     warnings: list[str] = []
     rows = []
     for benchmark, lines in shared_lines(first, second, how.every_metric):
@@ -152,7 +152,7 @@ def compare_rows(
 def shared_lines(
     first: ComparedModel, second: ComparedModel, every_metric: bool
 ) -> Iterator[tuple[str, list[Line]]]:
-    """Benchmarks that all runs have, with the figures that all runs have."""
+    """Common benchmarks of all runs, with their common figures."""
     runs = [(run, side.label) for side in (first, second) for run in side.runs]
     for section in runs[0][0].report.sections:
         names = [run.scored(section.name, label) for run, label in runs]
@@ -163,7 +163,7 @@ def shared_lines(
 
 
 def alone(first: ComparedModel, second: ComparedModel) -> list[str]:
-    """A warning for each benchmark in which not every run was scored."""
+    """A warning for each benchmark in which not all runs were scored."""
     runs = [(run, side.label) for side in (first, second) for run in side.runs]
     names = dict.fromkeys(section.name for run, _ in runs for section in run.report.sections)
     return [
@@ -199,7 +199,7 @@ def drawn_difference(
 ) -> Float:
     """Resampled differences [resamples] in percent, second less first.
 
-    As many runs of one as of the other are paired in their order; else runs are drawn apart.
+    Equal numbers of runs are paired in order; otherwise, runs are drawn separately.
     """
     first = drawn_runs(ones, how, how.seed)
     second = drawn_runs(others, how, how.seed if paired else how.seed + APART)
@@ -224,7 +224,7 @@ def cells(row: Difference) -> list[str]:
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """The figures that count, below the table."""
+    """The significant figures, below the table."""
     counting = [row for row in comparison.rows if row.counts]
     better, worse = (
         ", ".join(f"{x.benchmark} {x.metric} {figure(x.difference.value, True)}" for x in rows)

@@ -1,4 +1,4 @@
-"""`paraclip compare`: reads reports, chooses the two models, prints the differences."""
+"""`paraclip compare`: read reports, choose the two models, print the differences."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def compare_command(config: CompareConfig) -> None:
 
 
 def as_json(comparisons: Sequence[Comparison], config: CompareConfig) -> str:
-    """All comparisons for a file."""
+    """All comparisons as JSON."""
     content = {
         "format": FORMAT,
         "unit": "percent; correlations times 100; difference is second less first",
@@ -46,7 +46,7 @@ def as_json(comparisons: Sequence[Comparison], config: CompareConfig) -> str:
 
 
 def row_as_dict(row: Difference) -> dict[str, Any]:
-    """One figure; what is not defined is null."""
+    """One figure; undefined values are null."""
     facts = {name: value for name, value in vars(row).items() if name != "difference"}
     for name in ("first", "second", "p", "adjusted"):
         facts[name] = round(facts[name], 6) if math.isfinite(facts[name]) else None

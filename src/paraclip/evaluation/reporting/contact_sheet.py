@@ -3,7 +3,7 @@
 The pairs are selected by a fixed rule, which the title states: the three largest gains (of captions
 that share no content word, to avoid three variants of one caption), two pairs in the middle, and
 the largest loss. Pairs whose two wordings share no content word are preferred, if there are enough.
-The gain is that of AO@k; where the correct picture is known, plus that of its reciprocal rank.
+The gain is that of AO@k, plus that of the correct picture's reciprocal rank, if it is known.
 """
 
 import textwrap

@@ -17,7 +17,7 @@ COLOURS = ("#555555", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#D55E00", "#5
 MARKERS = "osD^vPX"
 PANELS_A_ROW = 3
 ROLES = ("base", "control", "tuned", "merged")
-"""Models that look the same in every plot, whatever other models are beside them."""
+"""Models that look the same in every plot, regardless of the other models."""
 
 
 def plot_scores(report: Report, path: Path | str) -> None:

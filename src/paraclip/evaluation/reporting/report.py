@@ -16,11 +16,11 @@ from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.files import text_hash, write_text
 
 FORMAT = "paraclip-report-1"
-HINT = "Name a report.json, as paraclip evaluate writes it."
+HINT = "Name a report.json written by `paraclip evaluate`."
 
 
 def null_as_nan(interval: Any) -> Any:
-    """The facts of an interval from JSON, which has no NaN."""
+    """An interval from JSON, with null as NaN."""
     if not isinstance(interval, dict):
         return interval
     return {name: math.nan if value is None else value for name, value in interval.items()}
@@ -34,12 +34,12 @@ class Line:
     """One figure of every model, in percent (correlations times 100).
 
     Args:
-        name: of the metric.
+        name: name of the metric.
         headline: whether it is in the short table and the plot.
-        items: number of items behind it.
+        items: number of items.
         values: figure with its interval, by model.
         differences: paired difference with its interval, by "tuned - base".
-        statistic: of the items ("mean", "spearman", "pearson"); None in older reports.
+        statistic: "mean", "spearman" or "pearson", over the items; None in older reports.
     """
 
     name: str
@@ -55,12 +55,12 @@ class Section:
     """One benchmark.
 
     Args:
-        name: as on the command line.
+        name: name on the command line.
         pool: description of what is searched or compared, with its size.
         data: sources, hashes, sizes.
         lines: its figures.
         notes: remarks that qualify the figures.
-        made: for each model how its scores were computed: weights hash, data hash, pool size,
+        made: how the scores of each model were computed: weights hash, data hash, pool size,
             precision, seed, time, seconds, and whether they are from an earlier run.
     """
 
@@ -73,12 +73,12 @@ class Section:
 
     @property
     def data_hash(self) -> str:
-        """Sixteen hex digits of all facts about the data and the pool."""
+        """Sixteen hex digits that identify the data and the pool."""
         return data_hash(self.pool, self.data)
 
 
 def data_hash(pool: str, data: dict[str, Any]) -> str:
-    """Hash of the facts about a benchmark's data."""
+    """A hash that identifies a benchmark's data."""
     return text_hash(json.dumps([pool, data], sort_keys=True, default=str))
 
 
@@ -88,7 +88,7 @@ class Report:
 
     Args:
         models: facts about each model (weights, architecture) by its label, in order.
-        sections: one for each benchmark.
+        sections: one section per benchmark.
         provenance: versions, machine, command, time, settings.
     """
 
@@ -97,12 +97,12 @@ class Report:
     provenance: dict[str, Any]
 
     def line(self, name: str) -> Line | None:
-        """The first figure of that name."""
+        """The first figure with that name."""
         lines = (line for section in self.sections for line in section.lines)
         return next((line for line in lines if line.name == name), None)
 
     def table(self) -> str:
-        """The headline figures as text: a model a column, with differences from base."""
+        """The headline figures as text: one column per model, with differences from base."""
         labels = list(self.models)
         rows, last = [["", *labels]], None
         for section, name, cells in headline_rows(self):
@@ -116,13 +116,13 @@ class Report:
 
 
 def compared_with(labels: list[str]) -> list[str]:
-    """The models that others are compared with: base, else the first; and control."""
+    """The models that others are compared with: base, or else the first; and control."""
     base = "base" if "base" in labels else labels[0]
     return [base, *(label for label in labels if label == "control" and label != base)]
 
 
 def headline_rows(report: Report) -> Iterator[tuple[str, str, list[str]]]:
-    """Benchmark, metric and a cell for each model, of every headline figure."""
+    """Benchmark, metric and one cell per model, for every headline figure."""
     labels = list(report.models)
     base = compared_with(labels)[0]
     for section in report.sections:
@@ -149,7 +149,7 @@ def legend(labels: list[str]) -> str:
 
 
 def write_json(report: Report, path: Path | str) -> None:
-    """Write the whole report; a figure that is not defined is null."""
+    """Write the whole report; undefined figures are null."""
     content = {
         "format": FORMAT,
         "unit": "percent; correlations times 100; intervals are 95 % bootstrap percentiles",
@@ -161,7 +161,7 @@ def write_json(report: Report, path: Path | str) -> None:
 
 
 def section_as_dict(section: Section) -> dict[str, Any]:
-    """One benchmark for JSON."""
+    """One benchmark as a JSON-serialisable dict."""
     metrics = [
         {
             "name": line.name, "headline": line.headline, "items": line.items,
@@ -179,7 +179,7 @@ def section_as_dict(section: Section) -> dict[str, Any]:
 
 
 def as_dict(interval: Interval) -> dict[str, float | None]:
-    """An interval for JSON, which has no NaN."""
+    """An interval as a dict, with NaN as None for JSON."""
     return {
         name: round(value, 4) if math.isfinite(value) else None
         for name, value in vars(interval).items()
@@ -187,7 +187,7 @@ def as_dict(interval: Interval) -> dict[str, float | None]:
 
 
 def read_report(path: Path | str) -> Report:
-    """Read what `write_json` wrote.
+    """Read a file that `write_json` wrote.
 
     Raises:
         UserError: the file is missing, or is not a report: every part is checked.

@@ -1,4 +1,4 @@
-"""Which models of which reports are compared."""
+"""Selection of the models and reports that are compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from paraclip.evaluation.reporting.stored import Stored, read_stored
 
 @dataclass(frozen=True, eq=False)
 class ComparedModel:
-    """One of the two models compared, as one run or several."""
+    """One of the two models compared, with one run or several."""
 
-    label: str  # of the model in its reports
+    label: str  # label of the model in its reports
     runs: tuple[Stored, ...]  # a report for each seed
 
     @property
@@ -25,7 +25,7 @@ class ComparedModel:
 
 
 def choose_pairs(config: CompareConfig) -> list[tuple[ComparedModel, ComparedModel]]:
-    """The models to compare, by the rules of `CompareConfig`."""
+    """The models to compare, according to `CompareConfig`."""
     if not config.reports:
         raise UserError("compare", "no report is given", "Name report.json of an evaluation.")
     if len(config.models) > 2:
@@ -56,7 +56,7 @@ def within_reports(
 def across_reports(
     reports: tuple[Stored, ...], against: tuple[Stored, ...], models: Sequence[str]
 ) -> list[tuple[ComparedModel, ComparedModel]]:
-    """Models of one set of reports against another: the named ones, else those of equal label."""
+    """Models of one set of reports against another: the named ones, or else equal labels."""
     if models:
         return [(side(models[0], reports), side(models[-1], against))]
     known = [set(stored.report.models) for stored in (*reports, *against)]
@@ -71,7 +71,7 @@ def across_reports(
 
 
 def side(label: str, runs: tuple[Stored, ...]) -> ComparedModel:
-    """The model of that label in all these reports."""
+    """The model with that label in all these reports."""
     for run in runs:
         if label not in run.report.models:
             hint = f"It has {', '.join(run.report.models)}."

@@ -1,4 +1,4 @@
-"""A report on disk with the score of every item, read for comparisons."""
+"""A stored report with the score of every item, read for comparisons."""
 
 import math
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ AGAIN = "Evaluate again."
 class Stored:
     """A report and its items."""
 
-    path: Path  # of report.json
-    report: Report  # what it holds
+    path: Path  # path of report.json
+    report: Report  # the report
     # arrays of items.npz by name, as `item_arrays` of `run.py` names them
     items: dict[str, NDArray[Any]]
 
     def section(self, name: str) -> Section | None:
-        """The benchmark of that name."""
+        """The benchmark with that name."""
         return next((section for section in self.report.sections if section.name == name), None)
 
     def scored(self, section: str, label: str) -> set[str]:
-        """Names of the figures that a model has in a benchmark."""
+        """Names of the figures of a model in a benchmark."""
         stored = self.section(section)
         lines = [] if stored is None else stored.lines
         return {
@@ -42,7 +42,7 @@ class Stored:
         }
 
     def metric(self, section: str, line: Line, label: str) -> Metric:
-        """One figure of one model as its items."""
+        """One figure of one model with its items."""
         key = f"{section}/{label}/{line.name}"
         if line.statistic not in VALUES:
             what = f"does not say how {line.name} of {section} is made of its items"
@@ -75,10 +75,10 @@ def fit_together(
 
 
 def read_stored(path: str | Path) -> Stored:
-    """Read report.json (or the folder that holds it) and items.npz beside it.
+    """Read report.json (or the folder that contains it) and items.npz in the same folder.
 
     Raises:
-        UserError: one of them is missing, broken, or larger than any that ParaCLIP writes.
+        UserError: a file is missing, broken, or larger than any that ParaCLIP writes.
     """
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
@@ -102,10 +102,10 @@ Origin = tuple[Path, Report, Section | None, str]
 
 
 def differences_in_origin(benchmark: str, origins: Sequence[Origin]) -> tuple[list[str], bool]:
-    """Warnings about results that come from other data, precision or versions than the first.
+    """Warnings about results from other data, precision or versions than the first.
 
     Returns:
-        sentences, and whether all were scored on the same data and pool (so that items pair).
+        The warnings, and whether all were scored on the same data and pool (so that items pair).
     """
     warnings: list[str] = []
     same = True
@@ -138,13 +138,13 @@ def differing(one: Section, two: Section) -> list[str]:
 
 
 def short(value: Any) -> str:
-    """A value in few characters."""
+    """A short text for a value."""
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def made_with(report: Report, section: Section, label: str) -> dict[str, Any]:
-    """Precision and versions behind a model's figures in a benchmark."""
+    """Precision and versions used for a model's figures in a benchmark."""
     made = section.made.get(label, {})
     versions = made.get("versions") or report.provenance.get("versions")
     versions = versions if isinstance(versions, dict) else {}

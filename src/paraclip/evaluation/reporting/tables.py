@@ -9,7 +9,7 @@ from paraclip.evaluation.scoring.bootstrap import Interval
 
 
 def figure(value: float, signed: bool = False) -> str:
-    """A figure with one decimal; a dash if it is not defined."""
+    """A figure with one decimal; a dash if undefined."""
     if not math.isfinite(value):
         return "-"
     rounded = round(value, 1) + 0.0  # no minus zero
@@ -28,7 +28,7 @@ def counts(interval: Interval) -> bool:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table for the console: the first column to the left, all others to the right.
+    """Lines of a table for the console: the first column left-aligned, others right-aligned.
 
     A row of one cell is a heading.
     """
@@ -43,7 +43,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, figures to the right."""
+    """A Markdown table with figures right-aligned."""
     align = ["---", *("---:" for _ in head[1:])]
     lines = [[escape(text) for text in row] for row in (head, *rows)]
     lines.insert(1, align)
@@ -51,12 +51,12 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that stays in its cell and is not HTML."""
+    """Escape text so that it stays in its cell and is not HTML."""
     return inert(text).replace("|", "\\|")
 
 
 def inert(text: str) -> str:
-    """Text on one line that is not HTML."""
+    """Escape text to one line that is not HTML."""
     return html.escape(text, quote=False).replace("\n", " ")
 
 

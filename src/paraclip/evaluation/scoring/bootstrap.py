@@ -20,8 +20,8 @@ Float = NDArray[np.floating]
 Integer = NDArray[np.integer]
 
 BLOCK = 2_000_000  # number of weights in memory at a time
-SAMPLES = 1000  # of `sampled_spearman`
-ROUNDING = 1e-12  # a variance below this share of the mean square is rounding, not spread
+SAMPLES = 1000  # number of samples of `sampled_spearman`
+ROUNDING = 1e-12  # a variance below this share of the mean square is due to rounding
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class WeightedPearson:
 class WeightedSpearman:
     """Rank correlation of two columns under weights; ties share their mean rank.
 
-    A weight is how often an item is drawn. Fractions stand for an average over draws.
+    A weight is how often an item is drawn. Fractional weights represent an average over draws.
     """
 
     def __init__(self, items: Float) -> None:
@@ -129,9 +129,9 @@ class WeightedSpearman:
 
 
 class WeightedBySample:
-    """`sampled_spearman` of items [items, 3] under weights: every drawn query counts the same.
+    """`sampled_spearman` of items [items, 3] under weights: every drawn query has equal weight.
 
-    It is the correlation that the samples estimate, so a resample has no noise of its own.
+    It is the correlation that the samples estimate, so a resample has no sampling noise.
     """
 
     def __init__(self, items: Float) -> None:
@@ -168,7 +168,7 @@ def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
     for first in range(0, samples, rows):
         size = (min(rows, samples - first), len(counts))
         weights = np.zeros((size[0], len(items)))
-        half = np.argsort(random.random(size), axis=1)[:, : len(counts) // 2]  # of the queries
+        half = np.argsort(random.random(size), axis=1)[:, : len(counts) // 2]  # half of the queries
         place = starts[half] + (random.random(half.shape) * counts[half]).astype(np.int64)
         np.put_along_axis(weights, by_query[place], 1.0, axis=1)
         found.append(correlation(weights))

@@ -154,7 +154,7 @@ def mean(items: Float) -> float:
 
 def spearman(pairs: Float) -> float:
     """Return the rank correlation of two columns [items, 2]; NaN if a column is constant."""
-    from scipy import stats  # takes half a second, which a search does not have
+    from scipy import stats  # the import takes half a second, too long for a search
 
     return _correlation(stats.spearmanr, pairs)
 

@@ -72,7 +72,7 @@ def check_search(queries: Float, pool: Float, k: int) -> None:
     if len(pool) < k:
         raise UserError(
             "pool",
-            f"it holds {len(pool)} items, fewer than k = {k}",
+            f"it contains {len(pool)} items, fewer than k = {k}",
             "Give a larger pool or a smaller k.",
         )
 

@@ -42,7 +42,7 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
 
     Args:
         state: the weights.
-        path: of the file, for the error.
+        path: path of the file, for the error.
         name: architecture of open_clip that the user named.
         named: its configuration.
 

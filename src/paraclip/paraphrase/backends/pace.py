@@ -49,7 +49,7 @@ class Pace:
     Args:
         most: requests in flight at most; the run starts with this number.
         requests_per_minute: None for no limit.
-        tokens_per_minute: of prompts and answers together; None for no limit.
+        tokens_per_minute: tokens per minute of prompts and answers together; None for no limit.
 
     Attributes:
         limit: requests in flight at present; falls with overload, rises with answers.

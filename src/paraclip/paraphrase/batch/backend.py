@@ -24,7 +24,7 @@ class BatchBackend:
 
     Args:
         config: model, sampling, and how often a failed question is asked again (`max_retries`).
-        base_url: of the server, by which prices are found; empty without one.
+        base_url: base url of the server, by which prices are found; empty without one.
 
     Attributes:
         results: answers of the round before.

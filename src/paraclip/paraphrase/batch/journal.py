@@ -30,12 +30,12 @@ class Batch:
     """A file of requests and its way to the server and back.
 
     Args:
-        name: of the file.
+        name: name of the file.
         requests: number of lines.
-        endpoint: of all requests.
+        endpoint: endpoint of all requests.
         nonce: random, in the batch's metadata on the server: by it a batch is found again whose
             id a killed run did not get.
-        file_id: of the uploaded file.
+        file_id: file id of the uploaded file.
         begun: submitting was begun.
         batch_id: on the server.
         status: at the end; empty before.
@@ -57,7 +57,7 @@ class Journal:
     """The batches of an output folder.
 
     Args:
-        folder: of the journal, the requests and the results.
+        folder: folder of the journal, the requests and the results.
         server: the server's address without secrets.
 
     Attributes:

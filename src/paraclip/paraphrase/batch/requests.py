@@ -22,7 +22,7 @@ class RequestFile:
     Args:
         name: in its folder.
         requests: number of lines.
-        endpoint: of all of them, such as /v1/chat/completions.
+        endpoint: endpoint of all of them, such as /v1/chat/completions.
     """
 
     name: str

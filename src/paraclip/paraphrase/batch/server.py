@@ -37,7 +37,7 @@ class Seen:
     """A batch as the server reports it; everything is checked.
 
     Args:
-        batch_id: of the server.
+        batch_id: batch id of the server.
         status: as in OpenAI's reference.
         answered, failed: numbers of requests.
         files: ids of the result and error files, as far as they exist.

@@ -34,7 +34,7 @@ class Task:
     Args:
         place: of the run.
         config: with the share of one asker, its model and servers named.
-        key: of the servers; never shown.
+        key: key of the servers; never shown.
         answers: folder for the logs of blocks, reachable from all machines; None keeps them on the
             asker's own, until the block is handed over.
         earlier: log of earlier answers, or None.

@@ -113,7 +113,7 @@ def outcomes_in_order(place: Place, keys: np.ndarray) -> Iterator[Outcome]:
 
     Args:
         place: of the run.
-        keys: of the captions, int64 [captions].
+        keys: keys of the captions, int64 [captions].
     """
     rows = rows_of(keys)
     waiting: list[tuple[int, int, dict[str, Any]]] = []

@@ -31,7 +31,7 @@ class Place:
     Args:
         address: absolute path, or URL.
         files: the file system that holds it.
-        path: of the folder in that file system.
+        path: path of the folder in that file system.
     """
 
     address: str

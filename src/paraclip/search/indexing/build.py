@@ -189,7 +189,7 @@ def table(
     Args:
         pictures: that were read.
         vectors: float32 [pictures, width].
-        thumbnails: of pictures that were not decoded.
+        thumbnails: thumbnails of pictures that were not decoded.
     """
     found: list[Found] = [one.found for one in pictures]
     width = vectors.shape[1]

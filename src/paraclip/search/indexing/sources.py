@@ -44,7 +44,7 @@ class Source:
     Args:
         name: absolute path, or URL.
         root: absolute folder that paths are relative to; "" where all are URLs.
-        columns: of a captions file.
+        columns: columns of a captions file.
     """
 
     name: str

@@ -14,8 +14,8 @@ def original(root: str, path: str) -> tuple[Path, str] | None:
     """The file and its media type; None where there is only a thumbnail to show.
 
     Args:
-        root: of the index.
-        path: of the picture in the index, which may come from anyone.
+        root: root of the index.
+        path: path of the picture in the index, which may come from anyone.
 
     A path that leaves the root, by `..` or by a link, gives None, as do URLs and members of shards.
     """

@@ -58,9 +58,9 @@ class Service:
     """What the routes need.
 
     Args:
-        store: of the index.
-        facts: of the index.
-        version: of the index that `pool` shows.
+        store: store of the index.
+        facts: facts of the index.
+        version: version of the index that `pool` shows.
         pool: what is searched.
         towers: by label, base first.
         exact_below: number of pictures from which on the store itself is searched.

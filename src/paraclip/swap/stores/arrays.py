@@ -17,7 +17,7 @@ PATHS = "image_path"
 
 
 def read_npy(config: SwapCheckConfig) -> Index:
-    """A matrix [rows, width]; the paths of its rows come from `--paths`."""
+    """A matrix [rows, width]; the paths of the rows come from `--paths`."""
     vectors = array(Path(config.index), config.most_rows)
     names = None
     if config.paths is not None:
@@ -61,7 +61,7 @@ def array(path: Path, most: int) -> Vectors:
     """A float matrix from a file; nothing is unpickled.
 
     Raises:
-        UserError: it is missing, broken, no matrix of floats, or has too many rows.
+        UserError: the file is missing, broken, not a matrix of floats, or has too many rows.
     """
     check_input(path)
     try:
@@ -69,7 +69,7 @@ def array(path: Path, most: int) -> Vectors:
     except (OSError, ValueError, SyntaxError, EOFError, TokenError) as error:
         raise UserError(path, "is not a readable .npy file of numbers", FIX) from error
     if found.ndim != 2 or found.dtype.kind != "f":
-        what = f"is no matrix of floats ({found.dtype}, shape {list(found.shape)})"
+        what = f"is not a matrix of floats ({found.dtype}, shape {list(found.shape)})"
         raise UserError(path, what, FIX)
     check_count(len(found), most, path)
     return np.asarray(found, np.float32)

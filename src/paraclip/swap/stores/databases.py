@@ -1,4 +1,4 @@
-"""PostgreSQL with pgvector, immich's table in it, and rclip's SQLite file."""
+"""PostgreSQL with pgvector, immich's table in PostgreSQL, and rclip's SQLite file."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from paraclip.swap.stores.index import FIX, PATH_COLUMNS, Index, Vectors, gather
 from paraclip.swap.stores.tables import only_one
 
 ROWS_AT_ONCE = 4096
-NUMBER_BYTES = 4  # of rclip's float32 vectors
-SECONDS = 10  # to wait for a database
+NUMBER_BYTES = 4  # rclip stores float32
+SECONDS = 10  # timeout of database connections
 VECTOR_COLUMNS = """
 SELECT c.table_schema, c.table_name, c.column_name FROM information_schema.columns c
 WHERE c.udt_name IN ('vector', 'halfvec') ORDER BY 1, 2, 3
@@ -59,7 +59,7 @@ def read_immich(config: SwapCheckConfig) -> Index:
 def selected(
     connection: Any, table: str, column: str, path: str | None, config: SwapCheckConfig, kind: str
 ) -> Index:
-    """The rows of a table whose names come from the database itself."""
+    """The rows of a table; its name comes from the database itself."""
     from psycopg.sql import SQL, Identifier
 
     quoted = SQL(".").join(map(Identifier, table.split(".", 1))).as_string(connection)
@@ -75,10 +75,10 @@ def rows_of(
     """Paths and vectors of a table, read a few thousand rows at a time.
 
     Args:
-        connection: open.
+        connection: an open connection.
         source, column, path: quoted for SQL.
-        config: limits the rows.
-        kind: the store.
+        config: gives the maximum number of rows.
+        kind: kind of the store.
     """
     where = without_secrets(config.index)
     statement = f"SELECT {path}, {column}::real[] FROM {source} WHERE {column} IS NOT NULL"
@@ -96,7 +96,7 @@ def rows_of(
 
 
 def path_column(connection: Any, table: str) -> str | None:
-    """The column that may hold a picture's path."""
+    """The column that may contain a picture's path."""
     schema, _, name = table.partition(".")
     query = (
         "SELECT column_name FROM information_schema.columns"
@@ -107,12 +107,12 @@ def path_column(connection: Any, table: str) -> str | None:
 
 
 def exists(connection: Any, table: str) -> bool:
-    """Whether a table is on the search path."""
+    """Whether a table exists on the search path."""
     return connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()[0] is not None
 
 
 def has_smart_search(address: str) -> bool:
-    """Whether a database is immich's."""
+    """Whether a database belongs to immich."""
     with connected(address) as connection:
         return exists(connection, "smart_search")
 
@@ -122,7 +122,7 @@ def connected(address: str) -> Iterator[Any]:
     """A read-only connection to a PostgreSQL server.
 
     Raises:
-        UserError: psycopg is not installed, the server does not answer, or a statement fails; the
+        UserError: psycopg is not installed, the server does not respond, or a statement fails; the
             password is not shown.
     """
     try:

@@ -1,4 +1,4 @@
-"""An index as readers return it, and checks that all of them share."""
+"""The common form of an index, and checks that all readers share."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ PATH_COLUMNS = (
     *("image_path", "filepath", "file_path", "path", "file", "image", "url", "originalPath"),
     *("image_id", "id"),
 )
-"""Names of columns that may hold a picture's path, the likeliest first."""
+"""Names of columns that may contain a picture's path, most likely first."""
 FIX = "Read another index, or remove the row."
 
 
@@ -22,9 +22,9 @@ class Index:
     """Vectors of pictures.
 
     Args:
-        vectors: of unit length, float32 [rows, width].
-        paths: of each row's picture; None where the store holds none.
-        kind: the store.
+        vectors: unit vectors, float32 [rows, width].
+        paths: path of each row's picture; None if the store contains none.
+        kind: kind of the store.
     """
 
     vectors: Vectors
@@ -35,10 +35,10 @@ class Index:
 def made_index(
     vectors: NDArray[np.floating], paths: Sequence[str] | None, kind: str, where: object
 ) -> Index:
-    """An index with unit vectors.
+    """Make an index with unit vectors.
 
     Raises:
-        UserError: there are no rows, a row is zero or not finite, or paths and rows differ.
+        UserError: there are no rows, a row is zero or not finite, or the number of paths differs.
     """
     if vectors.ndim != 2 or not len(vectors):
         raise UserError(where, f"holds no rows of vectors (shape {list(vectors.shape)})", FIX)
@@ -57,7 +57,7 @@ def made_index(
 def gathered(
     batches: Iterator[tuple[list[str], Vectors]], most: int, where: object
 ) -> Index | None:
-    """Paths and vectors of batches, or None without any; the caller names the store.
+    """Paths and vectors of all batches; None without batches, which the caller reports.
 
     Raises:
         UserError: there are more than `most` rows, or rows of different widths.
@@ -75,9 +75,9 @@ def gathered(
 
 
 def check_count(rows: int, most: int, where: object) -> None:
-    """Raise UserError for more rows than may be read."""
+    """Raise UserError if there are more rows than allowed."""
     if rows > most:
-        what = f"holds more than {most:,} rows"
+        what = f"contains more than {most:,} rows"
         raise UserError(where, what, "Raise --most-rows if there is memory for them.")
 
 

@@ -1,4 +1,4 @@
-"""All stores by name, and which of them an index is."""
+"""All stores by name, and how the kind of an index is recognised."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,13 +33,13 @@ def read_index(config: SwapCheckConfig) -> Index:
     """The vectors of an index, and the paths of their pictures.
 
     Raises:
-        UserError: the index is missing, broken or empty, or it is not clear what it is.
+        UserError: the index is missing, broken or empty, or its kind is not clear.
     """
     return STORES[config.store or store_of(config)](config)
 
 
 def store_of(config: SwapCheckConfig) -> str:
-    """What an index is, by its name and content."""
+    """The kind of an index, by its name and content."""
     if config.index.startswith(POSTGRES):
         immich = config.table in (None, "smart_search") and has_smart_search(config.index)
         return "immich" if immich else "pgvector"
@@ -57,7 +57,7 @@ def store_of(config: SwapCheckConfig) -> str:
 
 
 def store_of_folder(path: Path) -> str | None:
-    """What a folder is."""
+    """The kind of an index in a folder."""
     if (path / EMBEDDINGS).is_dir():
         return "clip-retrieval"
     if any(path.glob("*.lance")):
@@ -66,7 +66,7 @@ def store_of_folder(path: Path) -> str | None:
 
 
 def store_of_file(path: Path) -> str | None:
-    """What a file is."""
+    """The kind of an index in a file."""
     if path.suffix in (".npy", ".parquet"):
         return path.suffix[1:]
     with path.open("rb") as file:

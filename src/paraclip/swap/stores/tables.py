@@ -1,4 +1,4 @@
-"""Parquet and LanceDB: tables of Arrow with a column of vectors."""
+"""Parquet and LanceDB: Arrow tables with a column of vectors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ def read_parquet(config: SwapCheckConfig) -> Index:
 
 
 def read_lancedb(config: SwapCheckConfig) -> Index:
-    """A table of a LanceDB folder.
+    """Read a table of a LanceDB folder.
 
     Raises:
         UserError: lancedb is not installed, or `--table` is needed.
@@ -43,7 +43,7 @@ def read_lancedb(config: SwapCheckConfig) -> Index:
 
 
 class Batches:
-    """A LanceDB table with the one method of a dataset that is used here."""
+    """A LanceDB table with the only method of a dataset that is used here."""
 
     def __init__(self, table: Any) -> None:
         self.table = table
@@ -57,13 +57,13 @@ class Batches:
 
 
 def index_of(schema: Any, source: Any, config: SwapCheckConfig, kind: str) -> Index:
-    """The index of a table.
+    """Read the index in a table.
 
     Args:
-        schema: of Arrow.
-        source: has `to_batches(columns=, batch_size=)`.
-        config: names the column, where there are several.
-        kind: the store.
+        schema: Arrow schema.
+        source: object with `to_batches(columns=, batch_size=)`.
+        config: names the column, if there are several.
+        kind: kind of the store.
     """
     found = [field.name for field in schema if is_vector(field.type)]
     column = only_one(found, config.column, config.index, "column")
@@ -83,7 +83,7 @@ def index_of(schema: Any, source: Any, config: SwapCheckConfig, kind: str) -> In
 
 
 def is_vector(kind: Any) -> bool:
-    """Whether a type of Arrow is a list of floats."""
+    """Whether an Arrow type is a list of floats."""
     lists = (
         pa.types.is_list(kind),
         pa.types.is_large_list(kind),
@@ -104,7 +104,7 @@ def matrix(column: Any, where: object) -> Vectors:
 
 
 def equal_widths(column: Any, width: int) -> bool:
-    """Whether every list of a column has this many numbers."""
+    """Whether every list of a column has this length."""
     if pa.types.is_fixed_size_list(column.type):
         return True
     offsets = column.offsets.to_numpy()
@@ -112,10 +112,10 @@ def equal_widths(column: Any, width: int) -> bool:
 
 
 def only_one(found: list[str], named: str | None, where: object, what: str) -> str:
-    """The name that the user gave, or the only one.
+    """Return the name given by the user, or the only one.
 
     Raises:
-        UserError: there is none of that name, none at all, or several.
+        UserError: there is none with that name, none at all, or several.
     """
     if named is not None:
         if named not in found:
@@ -130,7 +130,7 @@ def only_one(found: list[str], named: str | None, where: object, what: str) -> s
 
 @contextmanager
 def parquet_errors(where: object) -> Iterator[None]:
-    """Raise errors of Arrow as `UserError`."""
+    """Raise Arrow's errors as `UserError`."""
     try:
         yield
     except (pa.ArrowException, OSError, KeyError) as error:

@@ -151,7 +151,7 @@ def pairs_of(vectors: Vectors, rows: Rows, objective: Objective) -> Iterator[Los
 
 
 def three_losses(
-    vectors: Vectors,  # of all rows
+    vectors: Vectors,  # vectors of all rows
     scaling_of: Callable[[str], LogitScaling],  # from L1, L2 or L3 to inverse temperature and bias
     rows: Rows,  # which rows take part in which loss
     objective: Objective,  # which losses are wanted

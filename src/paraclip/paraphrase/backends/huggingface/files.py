@@ -26,7 +26,7 @@ class ModelFiles:
 
     Args:
         name: for the provenance: the hub's name, or that of the folder or file.
-        folder: of its files.
+        folder: folder of its files.
         gguf: name of the GGUF file in the folder, or None.
     """
 
