@@ -164,7 +164,7 @@ def test_a_cached_part_is_not_computed_again(tmp_path: Path) -> None:
 
 def test_a_box_outside_is_broken_and_one_over_the_edge_is_filled(tmp_path: Path) -> None:
     file = write(tmp_path, [entry((20, 0, 5, 5), "red", "blue")])
-    with pytest.raises(UserError, match=r"the box \(20, 0, 5, 5\) does not lie in"):
+    with pytest.raises(UserError, match=r"the box \(20, 0, 5, 5\) is not inside"):
         VisualGenome("aro-vg-relation", file).score(ColourEncoder(), None)
     over = Crop(str(tmp_path / "images" / "a.png"), (15, 0, 10, 20)).open()
     assert over.size == (10, 20) and over.getpixel((9, 3)) == (0, 0, 0)

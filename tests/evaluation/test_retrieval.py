@@ -82,7 +82,7 @@ def test_vectors_made_before_give_the_same_scores(pictures: Path, tmp_path: Path
     pool = read_pool(pictures)
     np.save(tmp_path / "pool.npy", encode_images(model, pool.references).numpy())
     cached = ParaphrasedRetrieval(texts, read_pool(tmp_path / "pool.npy"), 4)
-    note = "nothing tells which model made the vectors of pool.npy"
+    note = "it is not known which model made the vectors of pool.npy"
     assert cached.score(model, None).notes == [note]
     drawn = ParaphrasedRetrieval(texts, pool, 4)
     one, other = (b.score(model, None).arrays["paraphrase_ranking"] for b in (cached, drawn))

@@ -130,7 +130,7 @@ def test_what_is_wrong_with_a_folder_is_said(by_class: Path) -> None:
     with pytest.raises(UserError, match="has 0 classes and 0 pictures"):
         load_folder(by_class / "red", HOW)
     (by_class / "black").mkdir()
-    with pytest.raises(UserError, match="1 of 5 class folders hold no picture, such as black"):
+    with pytest.raises(UserError, match="1 of 5 class folders have no picture, such as black"):
         load_folder(by_class, HOW)
 
 
@@ -243,7 +243,7 @@ def test_what_is_wrong_with_cifar_is_said(small_cifar: Path) -> None:
         load_cifar10(small_cifar, HOW)
     (folder / "batches.meta.txt").write_text("red\ngreen\n")
     (folder / "test_batch.bin").write_bytes(b"\x02" + whole[1:])
-    with pytest.raises(UserError, match="holds a class 2 of 2"):
+    with pytest.raises(UserError, match="contains a class 2 of 2"):
         load_cifar10(small_cifar, HOW)
     (folder / "test_batch.bin").write_bytes(whole[:-5])
     with pytest.raises(UserError, match=r"holds 36,871 bytes, not 36,876: it is incomplete"):

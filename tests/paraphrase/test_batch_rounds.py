@@ -216,7 +216,7 @@ def test_a_wrong_key_and_a_server_without_batches_are_one_line(
         run(server, tmp_path)
     assert "sk-secret" not in str(caught.value)
     server.key, server.create = None, lambda body: {"detail": "Not Found"}  # type: ignore[assignment]
-    with pytest.raises(UserError, match="has no id, so it is no server with OpenAI's batches"):
+    with pytest.raises(UserError, match="has no id, so it is not a server with OpenAI's batches"):
         run(server, tmp_path)
 
 

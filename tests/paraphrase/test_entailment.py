@@ -94,8 +94,8 @@ def test_the_options_reach_the_limits(folder: Path) -> None:
     ("content", "message"),
     [
         (None, "no config.json"),
-        ("{", "no JSON"),
-        ("[1]", "no JSON"),
+        ("{", "not JSON"),
+        ("[1]", "not JSON"),
         (json.dumps({"id2label": {"0": "good", "1": "bad"}}), "no label `entailment`"),
         (json.dumps({"id2label": {"0": "entailment"}, "model_type": "bert"}), "cannot be loaded"),
         (json.dumps({"id2label": {"0": "entailment"}, "model_type": "none"}), "cannot be loaded"),

@@ -55,12 +55,12 @@ INTRODUCTION = (
 
 
 def size_of(count: int) -> str:
-    """Hugging Face's category of size."""
+    """Hugging Face's size category."""
     return next((name for most, name in SIZES if count < most), "1B<n<10B")
 
 
 def counts_of(summary: Mapping[str, Any]) -> list[str]:
-    """A table of what became of the captions."""
+    """A table with the outcomes of all captions."""
     rows = [["captions", summary["captions"]], ["kept", summary["kept"]]]
     rows += [[f"rejected, {reason}", count] for reason, count in summary["rejected"].items()]
     rows += [["failed", summary["failed"]], ["broken input rows", summary["broken"]]]
@@ -81,7 +81,7 @@ def diversity_lines(diversity: Mapping[str, Any]) -> list[str]:
 
 
 def table(rows: Sequence[Sequence[Any]]) -> list[str]:
-    """A Markdown table; the first row holds the heads."""
+    """A Markdown table; the first row is the header."""
     lines = [f"| {' | '.join(map(cell, row))} |" for row in rows]
     return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
 

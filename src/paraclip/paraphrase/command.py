@@ -1,4 +1,4 @@
-"""`paraclip generate` and `paraclip negatives`: call the functions of this room and print."""
+"""`paraclip generate` and `paraclip negatives`: call the functions of this package and print."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ def generate_command(config: GenerateConfig) -> Summary | Estimate:
     """Generate triples and print the counts, or with --dry-run the estimate.
 
     Raises:
-        UserError: `generate_from_source` raised it, or no caption got an answer.
+        UserError: see `generate_from_source`; also if no caption got an answer.
     """
     if config.dry_run:
         estimate = estimate_from_source(config)
@@ -50,7 +50,7 @@ def cost_line(summary: Summary) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The text with control characters escaped, but for line ends."""
+    """The text with control characters escaped, except line ends."""
     return "\n".join(map(printable, text.split("\n")))
 
 
@@ -58,7 +58,7 @@ def negatives_command(config: NegativesConfig) -> None:
     """Write the triples with a hard negative each, and print the kinds of negatives.
 
     Raises:
-        UserError: `write_negatives` raised it.
+        UserError: see `write_negatives`.
     """
     negatives, problems = write_negatives(config)
     kinds = Counter(one.kind for one in negatives if one is not None)

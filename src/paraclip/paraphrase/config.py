@@ -16,35 +16,35 @@ class Limits:
     """Thresholds of the filters; `docs/generate.md` describes them."""
 
     similarity: float = 0.35
-    """Least MiniLM cosine between an answer and its source, -1 to 1."""
+    """Minimum MiniLM cosine between an answer and its source, -1 to 1."""
     support: float = 0.1
-    """Least support of every new content word by the source's words: cosine of MiniLM's word
+    """Minimum support of every new content word by the source's words: cosine of MiniLM's word
     vectors in context, -1 to 1."""
     exchange: float = 0.5
-    """The same for a word that replaces another one, where most other words are unchanged."""
+    """The same for a word that replaces another one while most other words are unchanged."""
     kept: float = 0.25
-    """Least share of the source's content words that the answer must keep, 0 to 1."""
+    """Minimum share of the source's content words that the answer must keep, 0 to 1."""
     growth: float = 2.2
-    """Most words of an answer, as a multiple of the source's words (4 more are always allowed)."""
+    """Maximum number of words of an answer, as a multiple of the source's (plus 4 words)."""
     words: int = 60
-    """Most words of an answer."""
+    """Maximum number of words of an answer."""
     changed_kind: bool = False
-    """Reject an answer that names another kind of thing than its source does ("canine" for "pony"),
-    by a list of common kinds, also where most other words have changed."""
+    """Reject an answer that names another kind of thing than its source ("canine" for "pony"), by a
+    list of common kinds, even if most other words have changed."""
     doubtful: bool = False
-    """Reject an answer with other relations ("in" for "under", "him" for "it"), other grammatical
+    """Reject an answer with other relations ("in" for "under", "him" for "it"), another grammatical
     number ("couples" for "a couple") or a repeated word; for small generators."""
     skipped: tuple[str, ...] = ()
-    """Reasons of filters that are not applied."""
+    """Filters to skip, by reason."""
     fault: float = 1.0
-    """Largest probability of a fault by the checker (`filters/checker.py`), 0 to 1; 1: not
-    asked."""
+    """Maximum probability of a fault according to the checker (`filters/checker.py`), 0 to 1; 1
+    switches it off."""
     parser: bool = False
-    """Compare who does what to whom by spaCy's dependency parser."""
+    """Compare who does what to whom with spaCy's dependency parser."""
     nli: str = ""
-    """Folder of a cross-encoder for natural language inference; empty: none."""
+    """Folder of a cross-encoder for natural language inference; empty for none."""
     entailed: float = 0.5
-    """Least probability with which source and answer must follow from each other by it, 0 to 1."""
+    """Minimum probability that source and answer entail each other according to it, 0 to 1."""
 
 
 BUILTIN_LICENCE = (
@@ -52,11 +52,11 @@ BUILTIN_LICENCE = (
     "(it learnt from a vendor's model and from Flickr8k captions)"
 )
 UNKNOWN_LICENCE = "not stated: see the terms of the generator's vendor"
-BUILTIN_SLOTS = 32  # sequences that the built-in model decodes together
+BUILTIN_SLOTS = 32  # sequences that the built-in model decodes at the same time
 
 STRONG = Limits()
 CHECKED = Limits(similarity=0.2, support=-1.0, exchange=-1.0, kept=0.0, fault=0.6)
-"""The checker in place of the limits on vectors; chosen by `benchmarks/filters.py --choose`."""
+"""The checker instead of the limits on vectors; chosen by `benchmarks/filters.py --choose`."""
 SMALL = Limits(
     similarity=0.7, support=0.76, kept=1.0, growth=1.6, words=40, changed_kind=True, doubtful=True
 )
@@ -70,8 +70,8 @@ class GenerateConfig(Checked):
     """
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
-    """Captions: folder of pictures with a .txt beside each; CSV, TSV, JSONL or Parquet file; COCO
-    captions JSON; WebDataset shards."""
+    """Captions: folder of pictures, each with a .txt of the same name; CSV, TSV, JSONL or Parquet
+    file; COCO captions JSON; WebDataset shards."""
 
     out: Path
     """Folder for triples.parquet, rejected.jsonl, failed.jsonl, summary.json and the log of all
@@ -82,7 +82,7 @@ class GenerateConfig(Checked):
 
     first: Count | None = None
     """Paraphrase only the first N captions, as a trial. A later run with more captions, or without
-    this option, sends only the rest. Default: all."""
+    this option, asks only about the rest. Default: all."""
 
     backend: str = "builtin"
     """builtin: SmolLM2-135M with ParaCLIP's paraphrasing adapter, on this machine. openai: any
@@ -105,7 +105,7 @@ class GenerateConfig(Checked):
     """Precision of the backend transformers. auto: float32 on a CPU, else the checkpoint's."""
 
     batch_size: Annotated[int, Ge(1), Le(4096)] = 16
-    """Answers that the backend transformers generates together."""
+    """Number of answers that the backend transformers generates at the same time."""
 
     style: Literal["auto", "paper", "few-shot", "short"] = "auto"
     """Style of the prompts. paper: only instructions, for strong models. few-shot: the same with
@@ -154,28 +154,28 @@ class GenerateConfig(Checked):
     """Stop after this number of triples."""
 
     batch_api: bool = False
-    """Ask through the server's batch API (OpenAI's: half the price, answers within a day) instead
-    of one by one. Waits for the batches; after an interruption the same command finds them again.
-    At least two rounds: step 2 follows the answers of step 1."""
+    """Use the server's batch API (OpenAI's: half the price, answers within a day) instead of single
+    requests. Waits for the batches; after an interruption, the same command finds them again.
+    Needs at least two rounds, because step 2 depends on the answers of step 1."""
 
     batch_requests: Annotated[int, Ge(1), Le(50_000)] = 50_000
-    """Maximum number of requests in a batch or a file of --to-file. Give fewer if the account may
-    only enqueue few tokens."""
+    """Maximum number of requests in a batch or in a file of --to-file. Use a lower number if the
+    account's limit on enqueued tokens is low."""
 
     poll: Annotated[float, Ge(0.001), Le(86_400)] = 30.0
-    """Seconds between two looks at the batches of --batch-api."""
+    """Seconds between two status requests with --batch-api."""
 
     to_file: Path | None = None
     """New folder for the open questions as files in OpenAI's batch format, for `vllm run-batch` and
-    similar runners. Nothing is asked."""
+    similar runners. No question is sent to a server."""
 
     from_file: Path | None = None
-    """Folder of an earlier --to-file with the runner's answers in it (any .jsonl beside the
-    requests). With --to-file, the questions that are then open go to a new folder."""
+    """Folder of an earlier --to-file, with the runner's answers in it (any .jsonl in addition to
+    the requests). With --to-file, the questions that are then open are written to a new folder."""
 
     dry_run: bool = False
-    """Send only 32 captions, and estimate tokens, cost and time for all. The answers are logged, so
-    the run does not ask for them again."""
+    """Ask about only 32 captions, and estimate tokens, cost and time for all. The answers are
+    logged, so the run itself does not repeat these questions."""
 
     timeout: Annotated[float, Ge(0.001), Le(86_400)] = 60.0
     """Maximum time in seconds from a request to the last byte of its answer."""
@@ -185,8 +185,8 @@ class GenerateConfig(Checked):
     backoff. A Retry-After header of the server is always respected."""
 
     limits: Literal["auto", "strong", "checked", "small"] = "auto"
-    """Strictness of the filters. strong accepts the generator's synonyms; checked asks a small
-    model that reads both texts together in place of comparing words by vectors; small checks every
+    """Strictness of the filters. strong: accept the generator's synonyms. checked: instead of
+    comparing words by vectors, use a small model that reads both texts together. small: check every
     new word. auto: small for builtin, else strong."""
 
     min_similarity: Share | None = None
@@ -196,26 +196,26 @@ class GenerateConfig(Checked):
     """Minimum support of a new content word (0 to 1); overrides --limits."""
 
     max_fault: Share | None = None
-    """Maximum probability of a fault (0 to 1) by the checker, a small model that reads source and
-    answer together; 1 switches it off. Overrides --limits."""
+    """Maximum probability of a fault (0 to 1) according to the checker, a small model that reads
+    source and answer together; 1 switches it off. Overrides --limits."""
 
     parse_roles: bool = False
-    """Also compare who does what to whom by spaCy's dependency parser (the extra `tags`), which
+    """Also compare who does what to whom with spaCy's dependency parser (the extra `tags`), which
     rejects most swapped roles."""
 
     nli: str | None = None
     """Folder of a cross-encoder for natural language inference, such as a download of
-    cross-encoder/nli-MiniLM2-L6-H768. Source and answer must follow from each other."""
+    cross-encoder/nli-MiniLM2-L6-H768. Source and answer must entail each other."""
 
     min_entailed: Share = 0.5
-    """Minimum probability of that (0 to 1), in both directions."""
+    """Minimum probability of entailment (0 to 1), in both directions."""
 
     skip_filters: tuple[str, ...] = ()
-    """Reasons of the filters to skip, for example: language tokens unsafe."""
+    """Filters to skip, by reason, for example: language tokens unsafe."""
 
     drop_near_duplicates: bool = False
-    """Reject triples that are nearly equal to an earlier one (MinHash of word trigrams; 0.6 KiB of
-    memory for each triple)."""
+    """Reject triples that are nearly equal to an earlier one (MinHash of word trigrams; needs 0.6
+    KiB of memory per triple)."""
 
     max_broken: Share = 0.01
     """Largest share (0 to 1) of broken rows to skip; more is an error."""
@@ -236,14 +236,14 @@ class GenerateConfig(Checked):
 
     workers: Annotated[int, Ge(1), Le(10_000)] = 2
     """Number of asking processes with --engine ray. --concurrency and the rates are divided evenly
-    among them; the default of --concurrency is 16 for each."""
+    among them; the default of --concurrency is 16 for each process."""
 
     block_rows: Annotated[int, Ge(1), Le(4096)] = 512
-    """Captions that one process of --engine ray takes at a time, and that are committed together.
-    256 to 1,024 suit most servers."""
+    """Number of captions that a process of --engine ray takes at a time and commits together. 256
+    to 1,024 suit most servers."""
 
     def __post_init__(self) -> None:
-        one: object = self.base_url  # Python code may name one server as a text
+        one: object = self.base_url  # in Python, one server may be given as a string
         if one is None or isinstance(one, str):
             object.__setattr__(self, "base_url", () if one is None else (one,))
         super().__post_init__()
@@ -255,7 +255,7 @@ class GenerateConfig(Checked):
 
     @property
     def by_files(self) -> bool:
-        """Whether questions and answers are files."""
+        """Whether questions and answers are exchanged as files."""
         return self.to_file is not None or self.from_file is not None
 
     @property
@@ -280,19 +280,19 @@ class GenerateConfig(Checked):
 
     @property
     def most_in_flight(self) -> int:
-        """Questions in progress at once, at most."""
+        """Maximum number of questions in progress."""
         if self.backend == "transformers":
             return self.concurrency or 4 * self.batch_size
         return self.concurrency or 16 * (self.workers if self.engine == "ray" else 1)
 
     @property
     def drawn(self) -> int:
-        """Answers drawn for each question."""
+        """Number of answers sampled per question."""
         return self.candidates or (6 if self.builtin else 1)
 
     @property
     def most_asks(self) -> int:
-        """How often a question may be asked."""
+        """Maximum number of times that a question is asked."""
         return self.asks or (2 if self.builtin else 1)
 
     @property

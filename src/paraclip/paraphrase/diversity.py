@@ -1,4 +1,4 @@
-"""How varied the paraphrases of a run are, measured on a random sample of its triples."""
+"""Diversity of the paraphrases of a run, measured on a random sample of its triples."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from paraclip.data.triples import TEXTS
 from paraclip.errors import UserError
 from paraclip.language.words import is_content, root, words
 
-SAMPLE = 1000  # triples; distinct-n falls with their number, so it is always stated
+SAMPLE = 1000  # triples; distinct-n decreases with their number, so it is always reported
 BLEU_REFERENCES = 100  # other paraphrases to which each is compared
 BLEU_TEXTS = 200
-LEAST_TAGGED = 30  # triples, for which loading the tagger is worth its time
+LEAST_TAGGED = 30  # minimum number of triples for which the tagger is loaded
 PAIRS = (*pairwise(TEXTS), (TEXTS[0], TEXTS[2]))
 
 
@@ -20,7 +20,7 @@ class Reservoir:
     """A uniform random sample of a stream (Vitter 1985, algorithm R).
 
     Args:
-        size: rows kept.
+        size: maximum number of rows.
     """
 
     def __init__(self, size: int = SAMPLE) -> None:
@@ -28,7 +28,7 @@ class Reservoir:
         self._size, self._seen, self._random = size, 0, random.Random(0)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """See one more row."""
+        """Offer one more row."""
         self._seen += 1
         if len(self.rows) < self._size:
             self.rows.append(row)
@@ -39,14 +39,14 @@ class Reservoir:
 
 
 def diversity_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Measures of a sample of triples; None where one cannot be computed.
+    """Measures of a sample of triples; None for those that cannot be computed.
 
     Returns:
-        rows: triples in the sample.
-        distinct_1, distinct_2: different words and pairs of words over all of them, by text
+        rows: number of triples in the sample.
+        distinct_1, distinct_2: share of distinct words and word pairs over all of them, by text
             (Li et al. 2016).
         self_bleu: mean BLEU of a paraphrase against others, by text (Zhu et al. 2018); 0 to 100.
-        lexical_distance: 1 − Jaccard of the roots of content words, by pair of texts.
+        lexical_distance: 1 − Jaccard similarity of the roots of content words, by pair of texts.
         syntactic_distance: edit distance of part-of-speech tags over the longer length, by pair;
             None without the extra `tags`, and for fewer than 30 triples.
     """
@@ -62,7 +62,7 @@ def diversity_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def distinct(texts: Sequence[str], length: int) -> float | None:
-    """Share of different n-grams of words among all n-grams."""
+    """Share of distinct word n-grams among all n-grams."""
     tokens = [words(text) for text in texts]
     grams = [
         tuple(row[start : start + length])
@@ -99,7 +99,7 @@ def over_pairs(texts: Mapping[str, Sequence[Any]], distance: Any) -> dict[str, f
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """The mean to four digits, or None of nothing."""
+    """The mean, rounded to four digits; None without values."""
     return round(sum(values) / len(values), 4) if values else None
 
 
@@ -111,7 +111,7 @@ def lexical_distance(one: str, other: str) -> float:
 
 
 def syntactic_distances(texts: Mapping[str, Sequence[str]]) -> dict[str, float | None] | None:
-    """Distances of the tag sequences, or None without spaCy and for few triples."""
+    """Distances of the tag sequences; None without spaCy and for few triples."""
     if len(texts[TEXTS[0]]) < LEAST_TAGGED:
         return None
     from paraclip.language.tagger import SpacyTagger

@@ -1,7 +1,7 @@
-"""`--dry-run`: what a run will take, from a sample of its captions.
+"""`--dry-run`: an estimate of what a run needs, from a sample of its captions.
 
-The sample is asked for real, because neither the length of answers nor the server's speed is known
-otherwise. Its answers go to the run's log, so that the run does not ask them again.
+The sample is really sent to the generator, because neither the length of answers nor the speed of
+the server is known otherwise. Its answers are logged, so the run does not repeat its questions.
 """
 
 import asyncio
@@ -30,17 +30,17 @@ ROUNDS = "at most a day for each round of batches, of which there are two or mor
 
 @dataclass(frozen=True)
 class Estimate:
-    """What all captions will take, if they are like the sample.
+    """Estimate for all captions, assuming that the sample is representative.
 
     Args:
-        captions: of the source.
-        sampled: captions that were asked.
-        kept: of these, with a triple.
-        prompt_tokens, answer_tokens: for all captions.
-        dollars: for all captions, or None if the price is unknown.
-        seconds: for all captions, at the speed of the sample, with the filters loaded.
-        source: of the prices.
-        batches: whether the run asks by batches, whose time nobody knows.
+        captions: number of captions in the source.
+        sampled: number of captions in the sample.
+        kept: number of them that became a triple.
+        prompt_tokens, answer_tokens: tokens for all captions.
+        dollars: cost of all captions, or None if the price is unknown.
+        seconds: time for all captions, at the speed of the sample, with the filters loaded.
+        source: source of the prices.
+        batches: whether the run uses batches, whose duration cannot be estimated.
     """
 
     captions: int
@@ -72,7 +72,7 @@ async def estimate(
     backend: Backend | None = None,
     judge: Judge | None = None,
 ) -> Estimate:
-    """Ask the first captions and extrapolate; raises UserError as `generate` does."""
+    """Ask about the first captions and extrapolate; raises the errors of `generate`."""
     refuse_foreign(Path(config.out))
     backend = backend or make_backend(config)
     meter = meter_of(config, backend)
@@ -103,7 +103,7 @@ async def estimate(
 
 
 class Stopwatch:
-    """A backend that notes how long each answer took."""
+    """A backend that records the time of each answer."""
 
     def __init__(self, backend: Backend, seconds: list[float]) -> None:
         self._backend, self._seconds = backend, seconds

@@ -1,9 +1,9 @@
 """The append-only log of all answers, from which an interrupted run resumes.
 
-The first line holds the settings that decide answers. Every other line holds the answers to one
-question, written and flushed as soon as they arrive. Memory holds 16 bytes a question: a hash of
-the caption's id and the prompt, and the offset of its line. An edited caption is therefore a new
-question, and the old answers stay.
+The first line contains the settings that determine answers. Every other line contains the answers
+to one question, written and flushed as soon as they arrive. Each question needs 16 bytes of memory:
+a hash of the caption's id and the prompt, and the offset of its line. An edited caption is
+therefore a new question, and its old answers stay in the file.
 """
 
 import json
@@ -34,15 +34,15 @@ class AnswerLog:
 
     Args:
         path: the log file; created if missing.
-        settings: JSON-able; decide the answers, and must equal those in the log.
-        fresh: delete the answers in the log.
+        settings: JSON-serialisable settings that determine answers; must equal those in the log.
+        fresh: whether to delete the answers in the log.
 
     Attributes:
-        tokens: of prompts and of answers that earlier runs logged.
+        tokens: numbers of prompt and answer tokens that earlier runs logged.
 
     Raises:
-        UserError: the file is not a log (it stays unchanged), the settings differ from the log's,
-            another run is writing it, or it cannot be written.
+        UserError: the file is not a log (it is not changed), its settings differ, another run is
+            writing to it, or it cannot be written.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], fresh: bool = False) -> None:
@@ -71,15 +71,16 @@ class AnswerLog:
             self._read(settings)
 
     def _refuse_foreign(self) -> None:
-        """Raise UserError if no run wrote this file, before anything in it changes."""
+        """Raise UserError if the file was not written by a run, before anything is changed."""
         self._file.seek(0)
         if not LOG_HEAD.startswith(self._file.read(len(LOG_HEAD))):
             raise UserError(self.path, "is not a log of answers", OTHER_FOLDER)
 
     def _drop_unfinished(self) -> None:
-        """Remove a last line without its end, and settings without answers.
+        """Remove an incomplete last line, and settings without answers.
 
-        A run that was killed while writing leaves the one, a run without a server the other.
+        The former is left by a run that was killed while writing, the latter by a run without a
+        server.
         """
         if self._file.seek(0, os.SEEK_END):
             with mmap(self._file.fileno(), 0, access=ACCESS_READ) as content:
@@ -118,7 +119,7 @@ class AnswerLog:
                 raise UserError(self.path, what, OTHER_OR_FRESH)
 
     def __len__(self) -> int:
-        """Questions that were answered before this run."""
+        """Number of questions that were answered before this run."""
         return len(self._keys)
 
     def find(self, key: str) -> list[Answer] | None:
@@ -146,15 +147,15 @@ class AnswerLog:
         self._append(entry | ({"tokens": tokens} if any(tokens) else {}))
 
     def entries(self) -> Iterator[bytes]:
-        """The lines of all whole entries."""
+        """The lines of all complete entries."""
         self._file.seek(0)
         self._file.readline()
         yield from (line for line in self._file if entry_of(line) is not None)
 
     def absorb(self, other: "AnswerLog") -> None:
-        """Add the entries of another log that an earlier run did not put here.
+        """Append the entries of another log that are not in this one.
 
-        `find` knows them once the log is opened again.
+        `find` returns them only after the log is opened again.
         """
         with disk_errors(self.path):
             for line in other.entries():
@@ -174,13 +175,13 @@ class AnswerLog:
 
     def close(self) -> None:
         """Close the file."""
-        # Closing retries a write that failed; that failure was reported when it happened.
+        # Closing retries a failed write; that failure was reported when it happened.
         with suppress(OSError):
             self._file.close()
 
 
 def object_of(line: bytes) -> dict[str, Any] | None:
-    """The JSON object in a line, or None if there is none."""
+    """The JSON object in a line, or None if it contains none."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -189,7 +190,7 @@ def object_of(line: bytes) -> dict[str, Any] | None:
 
 
 def entry_of(line: bytes) -> dict[str, Any] | None:
-    """A line's entry, or None if it is damaged; its question is then asked again."""
+    """The entry in a line, or None if it is damaged; its question is then asked again."""
     entry = object_of(line) or {}
     key, answers = entry.get("key"), entry.get("answers")
     if not isinstance(key, str) or not isinstance(answers, list):
@@ -198,7 +199,7 @@ def entry_of(line: bytes) -> dict[str, Any] | None:
 
 
 def tokens_in(entry: dict[str, Any]) -> list[int]:
-    """Tokens of prompt and answers of an entry; zeros where it has none, or damaged ones."""
+    """Numbers of prompt and answer tokens of an entry; zeros if they are missing or damaged."""
     tokens = entry.get("tokens")
     if not isinstance(tokens, list) or [type(count) for count in tokens] != [int, int]:
         return [0, 0]
@@ -206,7 +207,7 @@ def tokens_in(entry: dict[str, Any]) -> list[int]:
 
 
 def is_answer(value: Any) -> bool:
-    """Whether a value of the log is a pair of a text and whether it was cut off."""
+    """Whether a value of the log is a pair: a text, and whether it was cut off."""
     return isinstance(value, list) and [type(part) for part in value] == [str, bool]
 
 
@@ -217,7 +218,7 @@ def lookup(keys: np.ndarray, values: np.ndarray, key: int) -> int | None:
 
 
 def sorted_pair(keys: Sequence[int], values: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Two uint64 arrays sorted by the first one; equal keys keep their order."""
+    """Two uint64 arrays sorted by the first; equal keys keep their order."""
     key_array, value_array = np.array(keys, np.uint64), np.array(values, np.uint64)
     order = np.argsort(key_array, kind="stable")
     return key_array[order], value_array[order]

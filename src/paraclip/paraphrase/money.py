@@ -1,4 +1,4 @@
-"""What a run costs: prices of tokens, tokens used, and the limit that the user sets."""
+"""Cost of a run: prices of tokens, tokens used, and the user's limit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ MILLION = 1_000_000
 
 @dataclass(frozen=True)
 class Prices:
-    """Dollars for a million tokens.
+    """Prices in dollars per million tokens.
 
     Args:
-        prompt: of prompts.
-        answer: of answers.
-        source: where the figures come from, with their date or version.
+        prompt: price of prompt tokens.
+        answer: price of answer tokens.
+        source: source of the prices, with date or version.
     """
 
     prompt: float
@@ -25,7 +25,7 @@ class Prices:
     source: str
 
     def cost(self, tokens: Sequence[float]) -> float:
-        """Dollars for numbers of prompt and answer tokens."""
+        """Cost in dollars of numbers of prompt and answer tokens."""
         return (tokens[0] * self.prompt + tokens[1] * self.answer) / MILLION
 
 
@@ -35,11 +35,11 @@ def prices_of(
     """The prices of a model, or None if they are unknown.
 
     Args:
-        model: its name on the server.
-        url: the server's address; only vendors with an address that genai-prices knows have a
-            price, so that a local server with a vendor's model name has none.
-        given: the user's own prices.
-        batch: the prices of batches, where the table has them.
+        model: name of the model on the server.
+        url: the server's address; only vendors whose address genai-prices knows have a price, so a
+            local server that uses a vendor's model name has none.
+        given: prices given by the user.
+        batch: whether to use batch prices, if the table has them.
     """
     if given is not None:
         return Prices(*given, "--prices")
@@ -60,7 +60,7 @@ def prices_of(
 
 
 def batch_price(usage: Any, model: str, url: str) -> Any:
-    """The price in a batch, or None before genai-prices knew of batches."""
+    """The price in a batch, or None if genai-prices does not support batches yet."""
     import genai_prices
 
     if not hasattr(genai_prices.types, "PriceContext"):
@@ -72,19 +72,19 @@ def batch_price(usage: Any, model: str, url: str) -> Any:
 
 @dataclass
 class Meter:
-    """Tokens that a run has used, earlier runs with the same log included.
+    """Counts the tokens of a run, including earlier runs with the same log.
 
     Args:
-        prices: None if they are unknown.
-        most: dollars at which no further question is asked, or None.
-        tokens: of prompts and of answers, as the server reports them.
-        answers: questions answered in this run.
-        reserved: tokens of answers that came and are not yet read, and those that waiting questions
-            take at most; they count towards the limit.
-        local: whether the model runs on this machine and costs nothing.
+        prices: prices, or None if unknown.
+        most: cost in dollars at which no further question is asked, or None.
+        tokens: numbers of prompt and answer tokens, as reported by the server.
+        answers: number of questions answered in this run.
+        reserved: tokens of answers that have arrived but are not yet read, and the maximum tokens
+            of waiting questions; they count towards the limit.
+        local: whether the model runs on this machine, at no cost.
 
     Raises:
-        UserError: there is a limit, but no price.
+        UserError: there is a limit, but the price is unknown.
     """
 
     prices: Prices | None = None
@@ -107,17 +107,17 @@ class Meter:
             self.tokens[1] += answer.tokens[1]
 
     def reserve(self, tokens: Sequence[int]) -> None:
-        """Count the tokens of a question that waits for its answer."""
+        """Count the maximum tokens of a question that waits for its answer."""
         self.reserved = [one + more for one, more in zip(self.reserved, tokens, strict=True)]
 
     def settle(self, answers: Sequence[Answer]) -> None:
-        """Answers whose tokens were reserved are there."""
+        """Release the reserved tokens of answers that have arrived."""
         for answer in answers:
             self.reserve([-count for count in answer.tokens])
 
     @property
     def cost(self) -> float | None:
-        """Dollars so far, or None if the price is unknown."""
+        """Cost so far in dollars, or None if the price is unknown."""
         return None if self.prices is None else self.prices.cost(self.tokens)
 
     @property
@@ -129,7 +129,7 @@ class Meter:
         return self.prices.cost(tokens) >= self.most
 
     def as_dict(self) -> dict[str, object]:
-        """For summary.json."""
+        """The counts as a dict, for summary.json."""
         return {
             "prompt_tokens": self.tokens[0], "answer_tokens": self.tokens[1],
             "dollars": None if self.cost is None else round(self.cost, 6),
@@ -138,7 +138,7 @@ class Meter:
 
 
 def dollars(cost: float | None) -> str:
-    """A cost for people; an unknown one is called so."""
+    """A cost as text, or "unknown"."""
     if cost is None:
         return "unknown"
     return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"

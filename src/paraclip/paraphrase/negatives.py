@@ -2,11 +2,11 @@
 
 The kinds follow SugarCrepe (Hsieh et al., NeurIPS 2023): two objects or two attributes swapped, or
 one object, attribute, verb, preposition or number replaced. Words are swapped within a part of
-speech, as in NegCLIP (Yuksekgonul et al., ICLR 2023), and replaced by words of the same tag from
+speech, as in NegCLIP (Yuksekgonul et al., ICLR 2023), and replaced by words with the same tag from
 other captions, so that a negative reads like a caption. Words of the triple itself are never
 inserted, because they could name the same thing.
 
-Nobody checks the negatives: some are true of the picture after all, or ungrammatical.
+The negatives are not checked: some happen to be true of the picture, or are ungrammatical.
 """
 
 from collections import Counter
@@ -44,7 +44,7 @@ class Negative:
     """A hard negative.
 
     Args:
-        text: almost the same words as its source, with another meaning.
+        text: nearly the same words as its source, with another meaning.
         kind: a key of NEGATIVE_KINDS.
     """
 
@@ -54,12 +54,12 @@ class Negative:
 
 @dataclass(frozen=True)
 class Draw:
-    """The words and random numbers that an edit draws from.
+    """The words and random numbers used by an edit.
 
     Args:
-        vocabulary: for each Penn tag, words and their weights.
+        vocabulary: words and their weights, by Penn tag.
         known: words that must not be inserted.
-        random: the row's own generator.
+        random: random generator of the row.
     """
 
     vocabulary: Mapping[str, tuple[list[str], list[float]]]
@@ -67,20 +67,20 @@ class Draw:
     random: Random
 
     def word(self, tag: str) -> str | None:
-        """A word of that tag that the triple does not contain, or None."""
+        """A word with that tag that the triple does not contain, or None."""
         choices, weights = self.vocabulary[tag]
         drawn = self.random.choices(choices, weights, k=DRAWS)
         return next((word for word in drawn if word not in self.known), None)
 
 
 Edit = Callable[[Tagged, Draw], list[str] | None]
-"""The tokens with one fact changed, or None where the text offers none."""
+"""Returns the tokens with one fact changed, or None if the text has none to change."""
 
 
 def swap(of: frozenset[str], between: frozenset[str]) -> Edit:
-    """Swap two words of the tags `of` with one of the tags `between` in between.
+    """Swap two words with tags in `of` that have a word with a tag in `between` between them.
 
-    Without one in between the meaning would stay: "a dog and a cat", "black and white".
+    Without one in between, the meaning would not change: "a dog and a cat", "black and white".
     """
 
     def edit(tagged: Tagged, draw: Draw) -> list[str] | None:
@@ -101,7 +101,7 @@ def swap(of: frozenset[str], between: frozenset[str]) -> Edit:
 
 
 def replace(of: frozenset[str]) -> Edit:
-    """Replace one word of the tags `of` by another word of the same tag."""
+    """Replace one word with a tag in `of` by another word with the same tag."""
 
     def edit(tagged: Tagged, draw: Draw) -> list[str] | None:
         indices = content_indices(tagged, of)
@@ -140,14 +140,14 @@ NEGATIVE_KINDS: dict[str, Edit] = {
 
 
 def write_negatives(config: NegativesConfig) -> tuple[list[Negative | None], Problems]:
-    """Write the triples with the columns `negative` and `negative_kind`; other columns are copied.
+    """Write triples with the columns `negative` and `negative_kind`; other columns are copied.
 
     Returns:
-        One for each row, as from `hard_negatives`, and the broken rows.
+        One negative per row, as from `hard_negatives`, and the broken rows.
 
     Raises:
-        UserError: the triples cannot be read, spaCy is missing, the output is the input or cannot
-            be written.
+        UserError: the triples cannot be read, spaCy is missing, or the output is the input or
+            cannot be written.
     """
     refuse_overwriting(config.out, [config.triples])
     problems = Problems(config.max_broken)
@@ -172,16 +172,16 @@ def write_negatives(config: NegativesConfig) -> tuple[list[Negative | None], Pro
 def hard_negatives(
     rows: Sequence[Mapping[str, str]], tagger: Tagger, source: str = "paraphrase_1", seed: int = 0
 ) -> list[Negative | None]:
-    """One negative for each row, of a kind drawn at random from those that its text allows.
+    """Create one negative per row, of a random kind among those that its text allows.
 
     Args:
         rows: triples with caption, paraphrase_1, paraphrase_2.
-        tagger: tagger of parts of speech.
+        tagger: part-of-speech tagger.
         source: which of the three texts is changed.
-        seed: seed of the choice of kind, position and word; each row has its own random stream.
+        seed: seed for kind, position and word; each row has its own random stream.
 
     Returns:
-        One for each row; None where the text allows no kind.
+        One negative per row; None if the text allows no kind.
     """
     texts = tagger.tag(row[source] for row in rows)
     tagged = list(track(texts, "parts of speech", len(rows), "text"))
@@ -205,7 +205,7 @@ def negative(tagged: Tagged, draw: Draw) -> Negative | None:
 
 
 def lower_first(token: str, tag: str) -> str:
-    """The first token in the case that it has within a sentence."""
+    """The first token with the case that it has within a sentence."""
     return token if tag in ("NNP", "NNPS") or token.isupper() else token.lower()
 
 
@@ -223,7 +223,7 @@ def vocabulary_of(texts: Iterable[Tagged]) -> dict[str, tuple[list[str], list[fl
 
 
 def content_indices(tagged: Tagged, tags: frozenset[str]) -> list[int]:
-    """Indices of the content words of these tags; of a compound noun only its last word."""
+    """Indices of the content words with these tags; only the last word of a compound noun."""
     return [
         index
         for index, (token, tag) in enumerate(tagged)
@@ -235,7 +235,7 @@ def content_indices(tagged: Tagged, tags: frozenset[str]) -> list[int]:
 
 
 def replace_at(tokens: list[str], index: int, word: str) -> list[str]:
-    """The tokens with another word at the index, and the article before it adapted."""
+    """The tokens with the word at the index replaced, and the article before it adapted."""
     changed = list(tokens)
     changed[index] = word
     if index and changed[index - 1].lower() in ("a", "an"):
@@ -245,7 +245,7 @@ def replace_at(tokens: list[str], index: int, word: str) -> list[str]:
 
 
 def sentence(tokens: Sequence[str]) -> str:
-    """Tokens joined into a sentence, with normal spacing and a capital first letter."""
+    """Join tokens into a sentence with normal spacing and a capital first letter."""
     from nltk.tokenize.treebank import TreebankWordDetokenizer
 
     text = str(TreebankWordDetokenizer().detokenize(list(tokens)))

@@ -1,4 +1,4 @@
-"""The files of a run: triples, rejected and failed captions, counts, and which files it owns."""
+"""The files of a run: triples, rejected and failed captions, counts; and which of them it owns."""
 
 import json
 from collections import Counter
@@ -31,20 +31,20 @@ class Summary:
     """Counts of a run: `captions` = `kept` + all `rejected` + `failed` + `waiting`.
 
     Args:
-        captions: input rows without faults.
-        kept: triples written.
+        captions: number of valid input rows.
+        kept: number of triples written.
         same_words: kept triples whose second paraphrase replaces no content word of the caption:
             it adds a carrier phrase ("a photo of ...") or changes the order of words.
-        rejected: reason ("step 1: copy") to captions.
-        failed: captions without an answer; the next run asks them again.
-        waiting: captions whose answers come with a later round of batches.
-        broken: broken input rows; not among `captions`.
-        reused_answers: questions that an earlier run had answered.
+        rejected: number of captions by reason ("step 1: copy").
+        failed: captions without an answer; the next run asks about them again.
+        waiting: captions whose answers will arrive in a later round of batches.
+        broken: number of broken input rows; not included in `captions`.
+        reused_answers: number of questions that an earlier run had answered.
         generator: name and settings of the generator.
         diversity: measures of a sample of the kept triples (`diversity.py`).
-        spent: tokens and dollars, earlier runs with the same log included.
+        spent: tokens and dollars, including earlier runs with the same log.
         stopped: the option that ended the run early, such as --max-cost.
-        sample: that sample.
+        sample: the sample of kept triples.
     """
 
     captions: int = 0
@@ -77,12 +77,12 @@ class Summary:
             self.failed += 1
 
     def check(self) -> None:
-        """Assert that every caption is counted."""
+        """Assert that every caption has been counted."""
         counted = self.kept + self.rejected.total() + self.failed + self.waiting
         assert self.captions == counted, "a row was lost"
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; the most frequent reasons come first."""
+        """The summary as a dict for JSON; most frequent reasons first."""
         counts = {name: value for name, value in vars(self).items() if name != "sample"}
         return counts | {"rejected": dict(self.rejected.most_common())}
 
@@ -115,10 +115,10 @@ class Writers:
         self._rows: list[dict[str, Any]] = []
 
     def write(self, outcome: Outcome) -> None:
-        """Write one caption's outcome, or keep it for the next row group.
+        """Write one caption's outcome, or hold it for the next row group.
 
         Raises:
-            UserError: the disk is full; it names the file.
+            UserError: the disk is full; names the file.
         """
         if isinstance(outcome, KeptTriple):
             self._rows.append(outcome.row)
@@ -142,7 +142,7 @@ class Writers:
             self._rows.clear()
 
     def finish(self) -> None:
-        """Write everything to the disk; raises UserError if it is full."""
+        """Write everything to disk; raises UserError if it is full."""
         self._write_rows()
         for name, file in self._lines.items():
             with disk_errors(self._out / name):
@@ -179,14 +179,14 @@ def failed_row(outcome: Failed) -> dict[str, Any]:
 
 @contextmanager
 def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[Writers]:
-    """Writers whose three files appear in `out` only if the block succeeds.
+    """Open writers whose three files appear in `out` only if the block succeeds.
 
     Args:
         out: the output folder.
-        provenance: for the Parquet file's metadata.
+        provenance: metadata for the Parquet file.
     """
     metadata = {PROVENANCE: json.dumps(provenance, ensure_ascii=False).encode()}
-    for name in ALWAYS:  # of an interrupted run; the lock on the log excludes concurrent runs
+    for name in ALWAYS:  # leftovers of an interrupted run; the log's lock excludes concurrent runs
         for unfinished in out.glob(f".{name}.*.part"):
             unfinished.unlink(missing_ok=True)
     with (
@@ -210,18 +210,18 @@ def refuse_inputs(inputs: Iterable[str], out: Path) -> None:
 
 
 def refuse_foreign(out: Path, problems: bool = False, jsonl: bool = False) -> None:
-    """Refuse an output folder with a file that would be replaced and that no run wrote.
+    """Refuse an output folder with a file that would be replaced but was not written by a run.
 
-    A folder with a summary, or with a log of answers (which is validated when it is opened),
-    belongs to a run. The two optional files belong to it if its summary lists them.
+    A folder with a summary, or with a log of answers (which is validated when opened), belongs to a
+    run. The two optional files belong to it if its summary lists them.
 
     Args:
         out: the output folder.
-        problems: problems.txt will be written.
-        jsonl: triples.jsonl will be written.
+        problems: whether problems.txt will be written.
+        jsonl: whether triples.jsonl will be written.
 
     Raises:
-        UserError: it names the file.
+        UserError: names the file.
     """
     summary = summary_of(out)
     is_run = summary is not None or (out / LOG).exists()
@@ -236,7 +236,7 @@ def refuse_foreign(out: Path, problems: bool = False, jsonl: bool = False) -> No
 
 
 def optional_files(summary: dict[str, Any] | None) -> list[str]:
-    """The files that not every run writes and that the run of this summary wrote."""
+    """The optional files that the run of this summary wrote."""
     if summary is None:
         return []
     broken, jsonl = summary.get("broken"), summary["provenance"]["settings"].get("jsonl")

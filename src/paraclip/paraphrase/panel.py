@@ -1,4 +1,4 @@
-"""What a run has done so far: a live panel in a terminal, else a plain line now and then."""
+"""Progress of a run: a live panel in a terminal, or else occasional plain lines."""
 
 import os
 import sys
@@ -9,18 +9,18 @@ from typing import Any
 from paraclip.paraphrase.money import Meter, dollars
 from paraclip.paraphrase.outputs import Summary
 
-SECONDS_OF_LINES = 30.0  # between plain lines
+SECONDS_OF_LINES = 30.0  # seconds between plain lines
 PER_SECOND = 4  # refreshes of the panel
 MOST_REASONS = 6
 
 
 class Panel:
-    """A context manager; `PARACLIP_QUIET=1` shows nothing.
+    """A context manager that shows progress; `PARACLIP_QUIET=1` disables it.
 
     Args:
-        summary: counts, which the run updates.
-        meter: tokens, which the run updates.
-        total: captions of the source, or None if unknown.
+        summary: counts, updated by the run.
+        meter: tokens, updated by the run.
+        total: number of captions in the source, or None if unknown.
     """
 
     def __init__(self, summary: Summary, meter: Meter, total: int | None) -> None:
@@ -55,7 +55,7 @@ class Panel:
             print(self.line(), file=sys.stderr, flush=True)
 
     def update(self) -> None:
-        """The counts have changed."""
+        """Refresh after the counts have changed."""
         now = time.monotonic()
         if self._live is None and not self._quiet and now - self._said >= SECONDS_OF_LINES:
             self._said = now

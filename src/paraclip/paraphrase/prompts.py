@@ -1,8 +1,8 @@
 """The prompts of step 1 and step 2.
 
-The paper (arXiv 2402.15120) describes its prompts: step 1 asks for a concise paraphrase of the
-caption that keeps its meaning, step 2 for the same without the words already used. The wording here
-is our own, after that description.
+The paper (arXiv 2402.15120) describes its prompts: step 1 requests a concise paraphrase of the
+caption that keeps its meaning, step 2 the same without the words already used. The wording here is
+our own, based on that description.
 """
 
 import json
@@ -46,7 +46,7 @@ class Prompt:
     """One question for the generator.
 
     Args:
-        messages: a chat, or None for the completion of plain text.
+        messages: a chat, or None for a plain text to complete.
         text: the plain text to complete, or None for a chat.
         stop: strings that end the answer.
         key: key of the question in the log of answers, by which a batch returns its answer.
@@ -58,13 +58,13 @@ class Prompt:
     key: str = ""
 
     def as_text(self) -> str:
-        """A string that identifies the question, for the log's keys."""
+        """A string that identifies the question, for the keys of the log."""
         return json.dumps([self.messages, self.text, self.stop], ensure_ascii=False)
 
 
 @cache
 def adapter_prompts() -> dict[str, Any]:
-    """The prompts that the built-in adapter was trained on."""
+    """The prompts on which the built-in adapter was trained."""
     path = files("paraclip.paraphrase").joinpath("adapter/prompts.json")
     prompts: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return prompts
@@ -78,7 +78,7 @@ def plain_text(messages: Sequence[Message]) -> str:
 
 
 def without_system(messages: Sequence[Message]) -> list[Message]:
-    """A chat for templates that know no system role: the first user message starts with it."""
+    """A chat for templates without a system role: the first user message begins with it."""
     system, first, *others = messages
     return [{"role": "user", "content": f"{system['content']}\n\n{first['content']}"}, *others]
 

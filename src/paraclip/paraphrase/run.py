@@ -56,7 +56,7 @@ from paraclip.paraphrase.steps import KeptTriple, Outcome, Paraphraser, Rejected
 from paraclip.progress import track
 from paraclip.provenance import provenance
 
-AHEAD = 3  # captions in progress for each question in progress: others are judged meanwhile
+AHEAD = 3  # captions in progress per question in progress; the others are being judged
 MOST_WAITING = 10_000  # outcomes in memory that wait for slower captions before them
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,9 +68,9 @@ class Generation:
 
     Args:
         triples: the Parquet file.
-        summary: what became of every caption.
+        summary: counts of all outcomes.
         problems: the broken rows of the source.
-        exchange: files of answers read and of questions written, if there were any.
+        exchange: files of answers read and of questions written, if any.
     """
 
     triples: Path
@@ -96,7 +96,7 @@ def generate_from_source(
         judge: overrides the config's filter limits.
 
     Raises:
-        UserError: the source cannot be read or is itself an output, or `generate` raised it.
+        UserError: the source cannot be read or is itself an output; also errors of `generate`.
     """
     if backend is None:
         check_backend(config.backend)
@@ -125,16 +125,16 @@ def generate_from_source(
 
 
 def write_paper_layout(out: Path) -> None:
-    """Write the triples of an output folder as JSON lines too."""
+    """Also write the triples of an output folder as JSON lines."""
     triples = out / TRIPLES
     write_triples(out / JSONL, pq.read_table(triples), read_provenance(triples))
 
 
 def estimate_from_source(config: GenerateConfig) -> Estimate:
-    """What the run would take, from a sample; asks the sample and writes only the log.
+    """Estimate what a run needs; asks about a sample and writes only the log.
 
     Raises:
-        UserError: as `generate_from_source`.
+        UserError: see `generate_from_source`.
     """
     check_backend(config.backend)
     check_generate_options(config)
@@ -145,7 +145,7 @@ def estimate_from_source(config: GenerateConfig) -> Estimate:
 
 
 def count_captions(config: GenerateConfig) -> tuple[int, int]:
-    """Read the source once before any question, for its size and its faults.
+    """Read the source once before any question, to get its size and its broken rows.
 
     Returns:
         Numbers of captions and of broken rows.
@@ -166,7 +166,7 @@ def source_captions(config: GenerateConfig, problems: Problems) -> Iterator[Capt
 
 
 def check_generate_options(config: GenerateConfig) -> None:
-    """Raise UserError for options that do not go together, and for an unknown filter."""
+    """Raise UserError for incompatible options, and for an unknown filter."""
     if FOLDED.fullmatch(str(config.out)) and (config.engine != "ray" or config.dry_run):
         hint = "Name a folder; --engine ray writes to object stores, except with --dry-run."
         raise UserError("--out", "is a URL", hint)
@@ -182,7 +182,7 @@ def check_generate_options(config: GenerateConfig) -> None:
 
 
 def check_batch_options(config: GenerateConfig) -> None:
-    """Raise UserError for options that batches or files do not go with."""
+    """Raise UserError for options that cannot be combined with batches or files."""
     option = "--batch-api" if config.batch_api else "--to-file and --from-file"
     if not (config.batch_api or config.by_files):
         return
@@ -210,10 +210,10 @@ async def generate_async(
     """Paraphrase captions in two steps; writes triples, rejected and failed captions.
 
     Memory is bounded: a window of captions is in progress, results are written in input order, and
-    the log keeps 16 bytes for each earlier answer in memory.
+    the log needs 16 bytes of memory per earlier answer.
 
     Args:
-        captions: read as the window moves.
+        captions: captions, read as the window moves.
         config: backend, sampling and filters; its source is only recorded.
         out: folder for answers.jsonl (the log), triples.parquet, rejected.jsonl, failed.jsonl and
             summary.json.
@@ -222,11 +222,11 @@ async def generate_async(
         judge: overrides the config's filter limits.
 
     Returns:
-        What became of every caption.
+        Counts of all outcomes.
 
     Raises:
-        UserError: the server is down or refuses, the log has other settings, no run wrote a file in
-            `out`, a wheel is missing, or the disk is full. The log keeps all answers.
+        UserError: the server is down or refuses, the log has other settings, `out` contains a file
+            that no run wrote, a wheel is missing, or the disk is full. The log keeps all answers.
     """
     check_generate_options(config)
     refuse_foreign(out)
@@ -261,7 +261,7 @@ async def generate_async(
 def paraphraser(
     config: GenerateConfig, backend: Backend, log: AnswerLog, desks: JudgingDesks, meter: Meter
 ) -> Paraphraser:
-    """What asks and judges; the tokens of a batch's answers that came are reserved."""
+    """Create the object that asks and judges; tokens of batch answers that arrived are reserved."""
     if not isinstance(backend, BatchBackend):
         return Paraphraser(config, backend, log, desks, meter)
     meter.reserve(backend.results.tokens)
@@ -269,17 +269,17 @@ def paraphraser(
 
 
 def until_spent(captions: Iterable[Caption], backend: Backend, meter: Meter) -> Iterable[Caption]:
-    """The captions until the money is spent; all where batches answer, so that every answer that
-    came enters the log."""
+    """The captions until the cost limit is reached; all of them if batches are used, so that every
+    answer that arrived is logged."""
     if isinstance(backend, BatchBackend):
         return captions
     return takewhile(lambda _: not meter.spent, captions)
 
 
 def without_event_loop(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """The coroutine function as an ordinary one, with the same arguments.
+    """Turn a coroutine function into an ordinary one with the same arguments.
 
-    It raises UserError where an event loop is running.
+    It raises UserError if an event loop is already running.
     """
 
     @wraps(function)
@@ -318,14 +318,14 @@ async def write_outcomes(
 
 
 def stopped_by(summary: Summary, meter: Meter, config: GenerateConfig) -> str:
-    """The option that ended the run before its input did, or nothing."""
+    """The option that ended the run before its input did, or an empty string."""
     if meter.spent:
         return "--max-cost"
     return "--max-rows" if summary.kept == config.max_rows else ""
 
 
 def without_near_duplicate(outcome: Outcome, duplicates: NearDuplicates | None) -> Outcome:
-    """The outcome, or a rejection if it is a triple much like an earlier one."""
+    """The outcome, or a rejection if it is a triple similar to an earlier one."""
     if duplicates is None or not isinstance(outcome, KeptTriple):
         return outcome
     row = outcome.row
@@ -340,7 +340,7 @@ async def in_order(
 ) -> AsyncGenerator[Outcome, None]:
     """Outcomes in the order of the captions, with at most `window` captions in progress.
 
-    Outcomes wait for slower captions before them, so that one slow answer holds up no others.
+    Outcomes wait for slower captions before them, so one slow answer does not delay others.
     """
     tasks: deque[asyncio.Task[Outcome]] = deque()
     room = asyncio.Semaphore(window)
@@ -362,7 +362,7 @@ async def in_order(
 async def run_passes_async(
     config: GenerateConfig, total: int, backend: Backend | None, judge: Judge | None
 ) -> tuple[Summary, Problems, Exchange | None]:
-    """One pass over the captions of the source, or one for each round of batches."""
+    """Pass over the captions of the source once, or once per round of batches."""
     problems = Problems(config.max_broken)
 
     async def one_pass(backend: Backend | None, fresh: bool) -> Summary:
@@ -383,7 +383,7 @@ run_passes = without_event_loop(run_passes_async)
 
 
 def write_summary(out: Path, summary: Summary, config: GenerateConfig) -> None:
-    """Write summary.json (the counts, and the settings behind them) and the dataset card."""
+    """Write summary.json (the counts and their settings) and the dataset card."""
     content = summary.as_dict() | {"provenance": provenance(settings=settings_of(config))}
     write_text(out / SUMMARY, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     card = card_of(summary.as_dict(), settings_of(config), config.terms, summary.sample.rows)

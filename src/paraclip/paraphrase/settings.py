@@ -1,4 +1,4 @@
-"""Settings of a run: those that decide answers, and all of them for the record."""
+"""Settings of a run: those that determine answers, and all of them for the record."""
 
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +11,7 @@ from paraclip.provenance import without_secrets
 
 
 def answer_settings(config: GenerateConfig, backend: Backend) -> dict[str, Any]:
-    """What decides the answers, and therefore must not change while a log grows.
+    """The settings that determine the answers, and therefore must not change while a log grows.
 
     The filters' limits are not included: other limits only judge the same answers again.
     """
@@ -27,7 +27,7 @@ def answer_settings(config: GenerateConfig, backend: Backend) -> dict[str, Any]:
 
 
 def settings_of(config: GenerateConfig) -> dict[str, Any]:
-    """All options, JSON-able, for the provenance, without passwords of addresses."""
+    """All options as JSON-serialisable dict, for the provenance, without passwords in addresses."""
     return asdict(config) | {
         "source": without_secrets(str(config.source)),
         "out": str(config.out),

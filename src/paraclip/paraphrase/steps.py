@@ -26,8 +26,8 @@ from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.money import Meter
 from paraclip.paraphrase.prompts import Prompt, make_prompt
 
-SIMILARITY_MARGIN = 0.08  # cosine; this close to the highest counts as equally similar
-MOST_FAILURES = 25  # in a row, after which the run stops
+SIMILARITY_MARGIN = 0.08  # cosine; within this distance of the highest, candidates count as equal
+MOST_FAILURES = 25  # failures in a row that stop the run
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class KeptTriple:
 class Rejected:
     """No candidate of a step passed; `reason` is the most frequent one.
 
-    Step 0 is the caption itself, for which nothing was asked.
+    Step 0 means that the caption itself was rejected without a question.
     """
 
     caption: Caption
@@ -52,9 +52,9 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Failed:
-    """A question got no answer; the next run asks it again.
+    """A question got no answer; the next run repeats it.
 
-    If it `waits`, its answer comes with a later round of batches.
+    If it `waits`, its answer will arrive in a later round of batches.
     """
 
     caption: Caption
@@ -70,12 +70,12 @@ class Paraphraser:
     """Takes captions through both steps.
 
     Args:
-        config: style, candidates, number of questions in progress at once.
+        config: style, candidates, maximum number of questions in progress.
         backend: answers the questions.
-        log: earlier answers; new ones are added at once.
+        log: log of earlier answers; new ones are added immediately.
         desk: judges the answers.
-        meter: counts tokens; no question is asked once its limit is reached.
-        arrived: takes a question's key, and gives its answers if they came by a batch.
+        meter: counts tokens; no question is asked after its limit is reached.
+        arrived: returns the answers to a question, given its key, if they arrived in a batch.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Paraphraser:
         }
 
     async def _step(self, caption: Caption, step: int, text: str) -> Verdict | Rejected | Failed:
-        """The chosen candidate of one step; asks again while none passes and asks are left."""
+        """The chosen candidate of one step; repeats the question while none passes, if allowed."""
         original = caption.caption if step == 2 else ""
         verdicts: list[Verdict] = []
         for ask in range(self.config.most_asks):
@@ -138,7 +138,7 @@ class Paraphraser:
         return Rejected(caption, step, main_reason(verdicts), verdicts)
 
     async def _answers(self, caption_id: str, step: int, text: str, ask: int) -> list[Answer]:
-        """Answers from the log, else from the backend, which are then logged."""
+        """Answers from the log, or else from the backend, which are then logged."""
         prompt = make_prompt(self.config.prompt_style, step, text)
         key = text_hash(f"{caption_id}\n{step}\n{ask}\n{prompt.as_text()}")
         logged = self.log.find(key)
@@ -152,7 +152,7 @@ class Paraphraser:
         return answers
 
     async def _asked(self, prompt: Prompt) -> list[Answer]:
-        """Answers from the backend, when there is room."""
+        """Answers from the backend, as soon as it has capacity."""
         async with self._slots:
             if self.meter.spent:
                 raise AnswerError("the limit of --max-cost is reached")
@@ -177,15 +177,15 @@ class Paraphraser:
 
 
 def distinct_answers(answers: list[Answer]) -> list[Answer]:
-    """The answers without repeated texts, in order; the first of each text is kept."""
+    """The answers in order, without those whose text occurred before."""
     return list({answer.text: answer for answer in reversed(answers)}.values())[::-1]
 
 
 def choose_candidate(verdicts: Sequence[Verdict], apart_from: Sequence[str] = ()) -> Verdict | None:
     """The best candidate that passed, or None.
 
-    Of the candidates whose similarity is within `SIMILARITY_MARGIN` of the highest, it is the one
-    that shares the fewest content words with its source and with the texts in `apart_from`.
+    Among the candidates whose similarity is within `SIMILARITY_MARGIN` of the highest, the one is
+    chosen that shares the fewest content words with its source and the texts in `apart_from`.
     """
     passed = [verdict for verdict in verdicts if verdict.reason is None]
     if not passed:
@@ -200,6 +200,6 @@ def _shared(verdict: Verdict, apart_from: Sequence[str]) -> float:
 
 
 def main_reason(verdicts: Sequence[Verdict]) -> str:
-    """The most frequent reason among the candidates; on a tie the first."""
+    """The most frequent reason among the candidates; the first one on a tie."""
     counted = Counter(verdict.reason for verdict in verdicts if verdict.reason)
     return counted.most_common(1)[0][0] if counted else "empty"

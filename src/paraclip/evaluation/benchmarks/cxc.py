@@ -136,8 +136,8 @@ class CrissCrossed:
         self.clusters = numbered([pair.images[0] for pair in judged])
         self.queries = numbered([pair.texts[0] for pair in judged])
         counts = {f"{least:g}": int(self.at_least(least).sum()) for least in THRESHOLDS}
-        told = ", ".join(f"{count:,} of one picture at {x} or more" for x, count in counts.items())
-        self.pool = f"{len(judged):,} pairs ({told}), over {pool.describe()}"
+        sizes = ", ".join(f"{count:,} of one picture at {x} or more" for x, count in counts.items())
+        self.pool = f"{len(judged):,} pairs ({sizes}), over {pool.describe()}"
         self.data: dict[str, Any] = {
             "pairs_hash": hash, "pairs": len(judged), "pairs_at_least": counts, "k": K,
             "pool": pool.name, "pool_size": len(pool), "pool_hash": pool.hash,

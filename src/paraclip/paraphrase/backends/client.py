@@ -1,7 +1,7 @@
 """HTTP for untrusted servers: limits on total time and size of each response, no redirects.
 
-The `openai` package limits only the time of each read. Its client class is extended here, so that
-its proxies and connection limits apply.
+The `openai` package limits only the time of each read. Its client class is subclassed here, so that
+its proxies and connection limits still apply.
 """
 
 import asyncio
@@ -48,11 +48,11 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
         self.seconds = seconds
 
     async def send(self, request: Any, **options: Any) -> Any:
-        """The whole response.
+        """Return the whole response.
 
         Raises:
-            ReadTimeout: of the HTTP package.
-            DecodingError: of the HTTP package: the body is too large or cannot be decompressed.
+            ReadTimeout: an error of the HTTP package: the response took too long.
+            DecodingError: the body is too large or cannot be decompressed.
         """
         limit = request.extensions.get("timeout", {}).get("read") or self.seconds
         try:
@@ -67,7 +67,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
 
 
 async def bounded_response(response: Any) -> Any:
-    """A copy of a streamed response with its body read; raises DecodingError as `send` does."""
+    """A copy of a streamed response with its body read; raises DecodingError like `send`."""
     body = bytearray()
     async for piece in response.aiter_raw():
         body += piece
@@ -86,7 +86,7 @@ def decompressed(body: bytes, encoding: str, request: Any) -> bytes:
     """The body without compression, which some servers apply although the request forbids it.
 
     Raises:
-        DecodingError: of the HTTP package: see `BoundedClient.send`.
+        DecodingError: see `BoundedClient.send`.
     """
     encoding = encoding.lower().strip()
     if encoding in ("", "identity"):
@@ -115,11 +115,11 @@ def check_address(option: str, address: str) -> None:
     """Validate the address of a server.
 
     Args:
-        option: option or variable that gave it, for the error.
-        address: may contain a user name and a password, which are not shown.
+        option: option or variable that contained it, for the error.
+        address: may include a user name and a password, which are not shown.
 
     Raises:
-        UserError: it is not the address of a server.
+        UserError: the text is not the address of a server.
     """
     if not address.strip():
         raise UserError(option, "is empty", ADDRESS_HINT)
@@ -139,7 +139,7 @@ def check_address(option: str, address: str) -> None:
 
 
 def tls_problem(error: BaseException) -> str | None:
-    """The TLS failure that caused an error, or None if there is none."""
+    """The TLS failure that caused an error, or None if there was none."""
     cause: BaseException | None = error
     for _ in range(20):
         if isinstance(cause, ssl.SSLCertVerificationError):

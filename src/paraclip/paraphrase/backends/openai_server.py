@@ -34,13 +34,13 @@ class OpenAIBackend:
 
     Requests are repeated after time-outs, dropped connections, rate limits, server errors and
     malformed answers, with growing random pauses; `Pace` limits requests in flight and rates. The
-    `openai` package's own repetitions are off: it ignores a Retry-After above two minutes.
-    Responses are untrusted: time and size are limited, and the key and the password of the address
-    are removed from them.
+    retries of the `openai` package are disabled, because it ignores a Retry-After above two
+    minutes. Responses are untrusted: time and size are limited, and the key and the password of the
+    address are removed from them.
 
     Args:
         config: model, address, sampling, time-out, retries.
-        base_url: overrides the config's address; no key is sent there.
+        base_url: overrides the config's address; the key is not sent to it.
 
     Raises:
         UserError: the model or a required key is missing, or the address is invalid.
@@ -78,10 +78,10 @@ class OpenAIBackend:
             raise UserError("OPENAI_API_KEY", what, "Copy the key again.")
 
     async def start(self) -> None:
-        """Check that the server answers and accepts the key, by asking for its models.
+        """Check that the server responds and accepts the key, by requesting its list of models.
 
         Raises:
-            UserError: no server answers, it refuses the key, or it is not OpenAI-compatible.
+            UserError: no server responds, it rejects the key, or it is not OpenAI-compatible.
         """
         seconds = min(self.config.timeout, PROBE_SECONDS)
         probe = self._client.with_options(timeout=seconds)
@@ -112,14 +112,14 @@ class OpenAIBackend:
         return UserError(self.shown_url, what, hint)
 
     def _refuse_redirect(self, error: openai.APIStatusError) -> None:
-        """Raise UserError if the response is a redirect; captions go to no other server."""
+        """Raise UserError if the response is a redirect; captions are not sent to other servers."""
         if 300 <= error.status_code < 400:
             target = without_secrets(self.safe(error.response.headers.get("Location", "")))
             hint = "Give the new address with --base-url, if you trust it."
             raise UserError(self.shown_url, f"the server redirects to {target!r}", hint) from error
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
-        """See `Backend.answer`; asks again if the server ignores `n` and returns fewer answers."""
+        """See `Backend.answer`; repeats the request if the server ignores `n` and returns fewer."""
         answers: list[Answer] = []
         while len(answers) < candidates:
             missing = 1 if self._one_by_one else candidates - len(answers)
@@ -129,10 +129,10 @@ class OpenAIBackend:
         return answers[:candidates]
 
     async def _retried(self, prompt: Prompt, count: int) -> list[Answer]:
-        """One request, repeated while the fault may pass.
+        """Send one request, and repeat it while the error may be temporary.
 
         Raises:
-            AnswerError: it failed too often, or will fail again.
+            AnswerError: it failed too often, or would fail again.
             UserError: every request will fail.
         """
         problem = ""
@@ -144,12 +144,12 @@ class OpenAIBackend:
             except openai.OpenAIError as error:
                 if attempt > self.config.max_retries or not may_pass(error):
                     raise self.final(error) from error
-                if pause_of(error) is None:  # else `Pace` keeps the pause for all requests
+                if pause_of(error) is None:  # otherwise `Pace` keeps the pause for all requests
                     await asyncio.sleep(pause_before(attempt))
         raise AnswerError(problem)
 
     async def _asked(self, prompt: Prompt, count: int) -> list[Answer]:
-        """One request when it is its turn; raises ValueError for a malformed answer."""
+        """Send one request when its turn comes; raises ValueError for a malformed answer."""
         estimate = tokens_of(len(prompt.as_text()), count, self.config.max_tokens)
         async with self.pace.turn(estimate) as began:
             try:
@@ -210,7 +210,7 @@ class OpenAIBackend:
 
 
 def model_of(config: GenerateConfig) -> str:
-    """The server's name of the model; raises UserError if there is none."""
+    """The server's name of the model; raises UserError if none is given."""
     model = config.model or os.environ.get("PARACLIP_MODEL", "")
     if not model:
         hint = "Name one with --model or PARACLIP_MODEL."
@@ -219,7 +219,7 @@ def model_of(config: GenerateConfig) -> str:
 
 
 def generator_of(config: GenerateConfig, model: str) -> str:
-    """Name and sampling of a server's model, which a log of answers belongs to."""
+    """Model name and sampling, which identify the generator in a log of answers."""
     temperature, top_p = config.sampling
     return f"{model} temperature={temperature} top_p={top_p}"
 
@@ -227,14 +227,14 @@ def generator_of(config: GenerateConfig, model: str) -> str:
 def request_of(
     config: GenerateConfig, model: str, prompt: Prompt, count: int, limit_name: str
 ) -> tuple[str, dict[str, Any]]:
-    """The endpoint and the body of a request.
+    """Return the endpoint and the body of a request.
 
     Args:
-        config: sampling and the most tokens of an answer.
-        model: the server's name of it.
+        config: sampling and the maximum number of answer tokens.
+        model: the server's name of the model.
         prompt: a chat or plain text.
-        count: candidates.
-        limit_name: what the server calls the most tokens of an answer.
+        count: number of candidates.
+        limit_name: the server's name for the maximum number of answer tokens.
     """
     temperature, top_p = config.sampling
     body: dict[str, Any] = {
@@ -264,20 +264,20 @@ def status_may_pass(status: int) -> bool:
 
 
 def is_overload(error: openai.OpenAIError) -> bool:
-    """Whether an error says that the server has too much to do."""
+    """Whether an error means that the server is overloaded."""
     if isinstance(error, openai.APIStatusError):
         return error.status_code in (429, 503, 529)
     return isinstance(error, openai.APITimeoutError)
 
 
 def pause_of(error: openai.OpenAIError) -> float | None:
-    """Seconds that the server asks to wait before any further request, or None."""
+    """Seconds that the server requests to wait before any further request, or None."""
     headers = error.response.headers if isinstance(error, openai.APIStatusError) else {}
     return asked_pause(headers)
 
 
 def tokens_used(response: Any) -> tuple[int, int]:
-    """Tokens of the prompt and of the answers as a response states them, else zeros."""
+    """Tokens of the prompt and of the answers as reported by a response, or else zeros."""
     usage = response.get("usage") if isinstance(response, dict) else None
     if not isinstance(usage, dict):
         return 0, 0
@@ -289,10 +289,10 @@ def tokens_used(response: Any) -> tuple[int, int]:
 
 
 def address_of(config: GenerateConfig) -> str:
-    """The server's address: the first option, OPENAI_BASE_URL unless empty, or OpenAI's own.
+    """The server's address: the first option, else OPENAI_BASE_URL if not empty, else OpenAI's.
 
     Raises:
-        UserError: it is not an address.
+        UserError: the text is not an address.
     """
     if config.base_url:
         check_address("--base-url", config.base_url[0])
@@ -303,7 +303,7 @@ def address_of(config: GenerateConfig) -> str:
 
 
 def answers_of(response: Any, hide: Callable[[str], str]) -> list[Answer]:
-    """The candidates in a response of either endpoint.
+    """The candidates in a response from either endpoint.
 
     Args:
         response: parsed JSON, of any shape.

@@ -1,7 +1,7 @@
-"""How fast a server is asked: requests in flight, rates, and pauses that the server asks for.
+"""Request rate of a server: requests in flight, rate limits, and pauses that the server requests.
 
 The number of requests in flight follows AIMD (additive increase, multiplicative decrease; Chiu and
-Jain 1989), as TCP does: each full round of answers adds one, an overload halves it.
+Jain 1989), like TCP: each full round of answers adds one, an overload halves it.
 """
 
 import asyncio
@@ -14,22 +14,22 @@ from email.utils import parsedate_to_datetime
 
 FIRST_PAUSE = 0.5  # seconds before the first repetition; doubles with each further one
 LONGEST_PAUSE = 60.0  # seconds; a server's own Retry-After may be longer
-LETTERS_PER_TOKEN = 4  # of English, roughly; only until the server reports the number
+LETTERS_PER_TOKEN = 4  # rough figure for English, until the server reports the number
 
 
 class Rate:
-    """Spaces requests evenly, so that no minute has more than its share.
+    """Spaces requests evenly, so that no minute exceeds its share.
 
     Args:
-        per_minute: units a minute, or None for no limit.
+        per_minute: units per minute, or None for no limit.
     """
 
     def __init__(self, per_minute: float | None) -> None:
         self._spacing = 60 / per_minute if per_minute else 0.0
-        self._free = 0.0  # time of the event loop at which the next unit may be used
+        self._free = 0.0  # event loop time at which the next unit may be used
 
     async def take(self, units: float = 1) -> None:
-        """Wait for the units' turn; callers are served in order."""
+        """Wait until the units may be used; callers are served in order."""
         if not self._spacing:
             return
         now = asyncio.get_running_loop().time()
@@ -39,7 +39,7 @@ class Rate:
             await asyncio.sleep(turn - now)
 
     def correct(self, units: float) -> None:
-        """Add units that were used beyond those taken; negative ones give some back."""
+        """Account for units used in addition to those taken; negative ones are given back."""
         self._free += units * self._spacing
 
 
@@ -47,13 +47,13 @@ class Pace:
     """Decides when the next request may be sent.
 
     Args:
-        most: requests in flight at most; the run starts with this number.
-        requests_per_minute: None for no limit.
-        tokens_per_minute: tokens per minute of prompts and answers together; None for no limit.
+        most: maximum number of requests in flight; the run starts with this number.
+        requests_per_minute: limit, or None for none.
+        tokens_per_minute: limit on prompt and answer tokens together, or None for none.
 
     Attributes:
-        limit: requests in flight at present; falls with overload, rises with answers.
-        overloads: how often the server was overloaded.
+        limit: current limit on requests in flight; falls with overload, rises with answers.
+        overloads: number of times that the server was overloaded.
     """
 
     def __init__(
@@ -65,18 +65,18 @@ class Pace:
         self.most, self.limit, self.overloads = most, float(most), 0
         self._requests, self._tokens = Rate(requests_per_minute), Rate(tokens_per_minute)
         self._in_flight, self._waiting = 0, deque[asyncio.Future[None]]()
-        self._resume_at = 0.0  # time of the event loop until which the server asked for silence
+        self._resume_at = 0.0  # event loop time until which the server requested a pause
         self._lowered_at = float("-inf")
 
     @asynccontextmanager
     async def turn(self, tokens: float) -> AsyncIterator[float]:
-        """A place among the requests in flight, when rates and pauses allow it.
+        """Acquire a slot among the requests in flight, when rates and pauses allow it.
 
         Args:
-            tokens: estimate for prompt and answer.
+            tokens: estimated number of prompt and answer tokens.
 
         Yields:
-            The time at which the request begins, for `overloaded`.
+            The start time of the request, for `overloaded`.
         """
         await self._enter()
         try:
@@ -99,7 +99,7 @@ class Pace:
         try:
             await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():  # admitted and cancelled at once
+            if place.done() and not place.cancelled():  # admitted and cancelled at the same time
                 self._in_flight -= 1
                 self._admit()
             raise
@@ -115,20 +115,20 @@ class Pace:
         """Count an answer, which raises the limit.
 
         Args:
-            tokens: tokens used beyond the estimate.
+            tokens: number of tokens above the estimate.
         """
         self._tokens.correct(tokens)
         self.limit = min(float(self.most), self.limit + 1 / self.limit)
         self._admit()
 
     def overloaded(self, began: float, pause: float | None) -> None:
-        """Lower the limit after 429, 503 or a time-out.
+        """Lower the limit after status 429 or 503, or a time-out.
 
-        Requests that were in flight together lower it once.
+        Requests that were in flight at the same time lower it only once.
 
         Args:
-            began: what `turn` yielded for the request.
-            pause: seconds that the server asked for, during which nothing is sent to it.
+            began: start time of the request, as yielded by `turn`.
+            pause: seconds that the server requested, during which no request is sent.
         """
         now = asyncio.get_running_loop().time()
         if pause is not None:
@@ -139,16 +139,16 @@ class Pace:
 
 
 def pause_before(attempt: int) -> float:
-    """Seconds before repetition `attempt` (from 1): random up to a bound that doubles."""
+    """Seconds before retry `attempt` (from 1): random, up to a bound that doubles each time."""
     bound = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt - 1, 30))
     return random.uniform(bound / 2, bound)
 
 
 def asked_pause(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a response's headers ask to wait, or None; there is no upper limit.
+    """Seconds that the headers of a response request to wait, or None; there is no upper limit.
 
     Reads `retry-after-ms` and `Retry-After` (seconds or a date, RFC 9110, section 10.2.3). A date
-    is compared with the response's own `Date`, since the clocks may differ.
+    is compared with the `Date` of the response, because the clocks may differ.
     """
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
@@ -169,5 +169,5 @@ def asked_pause(headers: Mapping[str, str]) -> float | None:
 
 
 def tokens_of(letters: int, answers: int, most: int) -> float:
-    """Estimated tokens of a request: its letters, and `answers` answers of `most` tokens."""
+    """Estimated tokens of a request: its letters, plus `answers` answers of `most` tokens."""
     return letters / LETTERS_PER_TOKEN + answers * most

@@ -1,4 +1,4 @@
-"""Several OpenAI-compatible servers of one model behind one backend."""
+"""Several OpenAI-compatible servers of the same model as one backend."""
 
 import asyncio
 from dataclasses import replace
@@ -9,19 +9,19 @@ from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
 
-REST = 60.0  # seconds for which a server that failed is asked only if no other one is left
+REST = 60.0  # seconds during which a server that failed is used only if no other is left
 
 
 class SeveralServers:
     """Asks the least busy server, and another one if that fails.
 
-    Questions in flight and rates of the config are divided evenly among the servers.
+    The config's limits on questions in flight and rates are divided evenly among the servers.
 
     Args:
-        config: with the addresses of at least two servers.
+        config: config with the addresses of at least two servers.
 
     Raises:
-        UserError: as `OpenAIBackend`.
+        UserError: see `OpenAIBackend`.
     """
 
     def __init__(self, config: GenerateConfig) -> None:
@@ -37,7 +37,7 @@ class SeveralServers:
         self._asked, self._rests_until = [0] * count, [0.0] * count
 
     async def start(self) -> None:
-        """Check all servers; raises UserError if none of them can be used."""
+        """Check all servers; raises UserError if none can be used."""
         faults = await asyncio.gather(
             *(server.start() for server in self.servers), return_exceptions=True
         )
@@ -48,7 +48,7 @@ class SeveralServers:
                 self._let_rest(index)
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
-        """See `Backend.answer`; a second server decides whether the first one is at fault."""
+        """See `Backend.answer`; a second server shows whether the first one is at fault."""
         first, *others = self._by_load()
         try:
             return await self._ask(first, prompt, candidates)
@@ -65,7 +65,7 @@ class SeveralServers:
             self._asked[index] -= 1
 
     def _by_load(self) -> list[int]:
-        """Indices of the servers, those that rest last and the least busy first."""
+        """Indices of the servers, least busy first; servers that failed recently come last."""
         now = asyncio.get_running_loop().time()
         return sorted(
             range(len(self.servers)),
@@ -82,7 +82,7 @@ class SeveralServers:
 
 
 def share_of(config: GenerateConfig, parts: int) -> GenerateConfig:
-    """The config with its questions in flight and its rates divided by `parts`."""
+    """The config with its limits on questions in flight and rates divided by `parts`."""
     requests, tokens = config.requests_per_minute, config.tokens_per_minute
     return replace(
         config,

@@ -1,7 +1,7 @@
-"""A backend that looks answers up in result files, and writes other questions to request files.
+"""A backend that looks up answers in result files, and writes other questions to request files.
 
-One pass over all captions with it is a round: answers enter the log, step 2 follows step 1, and
-open questions are written for the next round.
+Each pass over all captions is a round: new answers are logged, step 2 follows step 1, and open
+questions are written for the next round.
 """
 
 from paraclip.paraphrase.backends import Answer, RefusedInBatch, Waiting
@@ -16,24 +16,24 @@ from paraclip.paraphrase.batch.results import Failure, Results
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
 
-LETTERS_PER_TOKEN = 3  # fewer than English has, so that --max-cost is not exceeded
+LETTERS_PER_TOKEN = 3  # fewer than in English, so that --max-cost is not exceeded
 
 
 class BatchBackend:
-    """See the module's text.
+    """See the module's docstring.
 
     Args:
-        config: model, sampling, and how often a failed question is asked again (`max_retries`).
-        base_url: base url of the server, by which prices are found; empty without one.
+        config: model, sampling, and how often a failed question is repeated (`max_retries`).
+        base_url: address of the server, used to look up prices; empty without one.
 
     Attributes:
-        results: answers of the round before.
-        writer: takes the open questions, or None where none can be asked.
-        refused: questions that failed for good, by key, with the reason.
+        results: answers of the previous round.
+        writer: writes the open questions; None if no question can be asked.
+        refused: questions that failed permanently, with the reason, by key.
         retried: questions of this round that failed before.
 
     Raises:
-        UserError: the model is not named.
+        UserError: no model is named.
     """
 
     def __init__(self, config: GenerateConfig, base_url: str = "") -> None:
@@ -46,13 +46,13 @@ class BatchBackend:
         self.begin(Results([]), None)
 
     def begin(self, results: Results, writer: RequestWriter | None) -> None:
-        """Begin a round with the answers of the one before."""
+        """Begin a round with the answers of the previous one."""
         self.results, self.writer, self.retried = results, writer, 0
         if any(NEWER_LIMIT in failure.reason for failure in results.failures.values()):
             self._limit_name = NEWER_LIMIT
 
     def arrived(self, key: str) -> list[Answer] | None:
-        """The answers to a question that came with the round before."""
+        """The answers to a question from the previous round."""
         found = self.results.find(key)
         return found[: self.config.drawn] if isinstance(found, list) else None
 
@@ -63,8 +63,8 @@ class BatchBackend:
         """Write the question for the next round.
 
         Raises:
-            Waiting: it was written.
-            RefusedInBatch: it failed for good, or there is no next round.
+            Waiting: the question was written.
+            RefusedInBatch: it failed permanently, or there is no next round.
         """
         found = self.results.failures.get(prompt.key)
         if prompt.key in self.refused:
@@ -82,7 +82,7 @@ class BatchBackend:
         raise Waiting("waits for the answer of a batch", (text, most))
 
     def _refuse(self, key: str, failure: Failure) -> None:
-        """Raise RefusedInBatch unless the question may be asked again."""
+        """Raise RefusedInBatch unless the question may be repeated."""
         name_is_wrong = NEWER_LIMIT in failure.reason and failure.attempt == 1
         if name_is_wrong or (failure.passes and failure.attempt <= self.config.max_retries):
             return

@@ -1,4 +1,4 @@
-"""Rounds without a server: questions as files for a runner such as `vllm run-batch`."""
+"""Rounds without a server: questions in files for a runner such as `vllm run-batch`."""
 
 import json
 from collections.abc import Mapping
@@ -27,15 +27,15 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a round with files did.
+    """Result of a round with files.
 
     Args:
-        answers: questions with an answer in the files.
-        failures: questions without one there.
-        unused: answers that no open question asked for, and lines that are none.
+        answers: number of questions with an answer in the files.
+        failures: number of questions that failed in the files.
+        unused: number of lines without an answer to an open question.
         written: files with open questions.
-        requests: in these files.
-        model: that is to answer them.
+        requests: number of requests in these files.
+        model: model that is to answer them.
     """
 
     answers: int
@@ -46,7 +46,7 @@ class Exchange:
     model: str
 
     def lines(self, config: GenerateConfig) -> list[str]:
-        """For the terminal, with the next commands."""
+        """Lines for the terminal, including the next commands."""
         lines = []
         if config.from_file is not None:
             lines.append(
@@ -70,8 +70,8 @@ async def generate_by_files(config: GenerateConfig, one_pass: Pass) -> tuple[Sum
     """Read answers from `config.from_file`, write open questions to `config.to_file`.
 
     Raises:
-        UserError: a folder holds something else or answers to other settings, or `one_pass`
-            raised it.
+        UserError: a folder contains other files, or answers under other settings; also errors of
+            `one_pass`.
     """
     backend = BatchBackend(config)
     settings = answer_settings(config, backend)
@@ -98,7 +98,7 @@ async def generate_by_files(config: GenerateConfig, one_pass: Pass) -> tuple[Sum
 
 
 def finish(writer: RequestWriter, folder: Path, settings: Mapping[str, Any]) -> list[RequestFile]:
-    """Write the manifest, then give the files their names: those it lists are all of a round."""
+    """Write the manifest, then rename the files: those that it lists form the complete round."""
     written = writer.close()
     if not written:
         return []
@@ -108,10 +108,10 @@ def finish(writer: RequestWriter, folder: Path, settings: Mapping[str, Any]) -> 
 
 
 def new_writer(folder: Path, most: int) -> RequestWriter:
-    """A writer into a folder that is new, empty, or holds a round that a killed run began.
+    """A writer to a folder that is new, empty, or contains a round that a killed run began.
 
     Raises:
-        UserError: the folder holds other files, or requests that may have been answered.
+        UserError: the folder contains other files, or requests that may have been answered.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(folder, "is not a folder", "Give --to-file a new folder.")
@@ -136,11 +136,11 @@ def listed_files(folder: Path) -> list[str]:
 
 
 def answer_files(folder: Path, settings: Mapping[str, Any]) -> list[Path]:
-    """The files of answers in a folder that `--to-file` wrote.
+    """Find the answer files in a folder that `--to-file` wrote.
 
     Raises:
-        UserError: it is no such folder, its questions were asked with other settings, or there are
-            no answers.
+        UserError: the folder is not one of these, its questions were asked with other settings, or
+            there are no answers.
     """
     hint = "Name the folder that --to-file wrote, with the runner's answers in it."
     asked = read_json_object(folder / MANIFEST, hint).get("settings")

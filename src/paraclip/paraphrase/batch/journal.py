@@ -1,4 +1,4 @@
-"""What became of every batch, on disk, so that a restart finds what was submitted.
+"""State of every batch on disk, so that a restarted run finds what was submitted.
 
 An append-only file of JSON lines, flushed to the disk at each step. The first line names the
 server.
@@ -27,18 +27,18 @@ FILE = re.compile(r"(requests|results)-[\w-]+\.jsonl")
 
 @dataclass
 class Batch:
-    """A file of requests and its way to the server and back.
+    """A file of requests and its state on the server.
 
     Args:
         name: name of the file.
         requests: number of lines.
         endpoint: endpoint of all requests.
-        nonce: random, in the batch's metadata on the server: by it a batch is found again whose
-            id a killed run did not get.
-        file_id: file id of the uploaded file.
-        begun: submitting was begun.
-        batch_id: on the server.
-        status: at the end; empty before.
+        nonce: random value in the batch's metadata on the server, by which a batch is found again
+            if a killed run did not receive its id.
+        file_id: id of the uploaded file.
+        begun: whether submission was started.
+        batch_id: id on the server.
+        status: final status; empty before.
         results: names of the downloaded files.
     """
 
@@ -61,7 +61,7 @@ class Journal:
         server: the server's address without secrets.
 
     Attributes:
-        batches: those that are not yet in the log of answers, by the name of their file.
+        batches: batches that are not yet in the log of answers, by file name.
 
     Raises:
         UserError: the journal is damaged, or its batches are on another server.
@@ -109,7 +109,7 @@ class Journal:
             self._append({"batches": FORMAT, "server": server})
 
     def _apply(self, entry: dict[str, Any]) -> None:
-        """Change the state by a line."""
+        """Update the state from one line."""
         if "written" in entry:
             for name in entry["logged"]:
                 self.batches.pop(name, None)
@@ -134,13 +134,13 @@ class Journal:
                 os.fsync(file.fileno())
 
     def note(self, batch: Batch, **changes: Any) -> None:
-        """Change attributes of a batch, on disk first."""
+        """Change attributes of a batch, first on disk."""
         self._append({"name": batch.name, "changes": changes})
         for name, value in changes.items():
             setattr(batch, name, value)
 
     def end_round(self, written: Sequence[RequestFile]) -> None:
-        """All results are in the log, and new requests are written: one line makes both true."""
+        """Record in a single line that all results are logged and new requests are written."""
         logged = list(self.batches)
         new = [Batch(file.name, file.requests, file.endpoint) for file in written]
         self.last += len(new)
@@ -157,7 +157,7 @@ class Journal:
 
     @property
     def open(self) -> list[Batch]:
-        """Batches without an end."""
+        """Batches that have not ended."""
         return [batch for batch in self.batches.values() if not batch.status]
 
     @property

@@ -1,4 +1,4 @@
-"""Files of questions in OpenAI's batch format, one request a line."""
+"""Files of questions in OpenAI's batch format, one request per line."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from paraclip.files import disk_errors
 
-MOST_REQUESTS = 50_000  # in one file; OpenAI's limits
+MOST_REQUESTS = 50_000  # per file; OpenAI's limit
 MOST_BYTES = 200_000_000
 REQUESTS = re.compile(r"requests-(\d{4,})\.jsonl")
 UNFINISHED = re.compile(r"\.requests-\d{4,}\.jsonl\.part")
@@ -20,9 +20,9 @@ class RequestFile:
     """A file of requests.
 
     Args:
-        name: in its folder.
+        name: name within its folder.
         requests: number of lines.
-        endpoint: endpoint of all of them, such as /v1/chat/completions.
+        endpoint: endpoint of all requests, such as /v1/chat/completions.
     """
 
     name: str
@@ -31,11 +31,11 @@ class RequestFile:
 
 
 class RequestWriter:
-    """Writes requests to numbered files; they have their names only after `finish`.
+    """Writes requests to numbered files, which get their final names in `finish`.
 
     Args:
-        folder: created with the first request.
-        most: requests in one file.
+        folder: output folder, created with the first request.
+        most: maximum number of requests per file.
         first: number of the first file.
 
     Raises:
@@ -50,11 +50,11 @@ class RequestWriter:
 
     @property
     def count(self) -> int:
-        """Requests so far."""
+        """Number of requests so far."""
         return sum(file.requests for file in self._written) + self._lines
 
     def add(self, custom_id: str, endpoint: str, body: dict[str, Any]) -> None:
-        """Write one request; all of a writer's requests go to one endpoint."""
+        """Write one request; all requests of a writer have the same endpoint."""
         line = {"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body}
         content = json.dumps(line).encode() + b"\n"
         if self._lines == self._most or self._bytes + len(content) > MOST_BYTES:
@@ -84,12 +84,12 @@ class RequestWriter:
         self._lines = self._bytes = 0
 
     def close(self) -> list[RequestFile]:
-        """End the last file; returns all files, which have no names yet."""
+        """Close the last file; returns all files, which do not have their final names yet."""
         self._close()
         return self._written
 
     def finish(self) -> list[RequestFile]:
-        """Give the files their names, in order."""
+        """Give the files their final names, in order."""
         self._close()
         for file in self._written:
             with disk_errors(self._folder):
@@ -97,7 +97,7 @@ class RequestWriter:
         return self._written
 
     def discard(self) -> None:
-        """Delete what was written."""
+        """Delete everything that was written."""
         self._close()
         for file in self._written:
             self._unfinished(file.name).unlink(missing_ok=True)
@@ -110,11 +110,11 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def custom_id(key: str, attempt: int) -> str:
-    """What identifies a request: the key of its question in the log, and the attempt from 1."""
+    """The id of a request: the key of its question in the log, and the attempt, from 1."""
     return f"{key}-{attempt}"
 
 
 def parts_of(identifier: object) -> tuple[str, int] | None:
-    """Key and attempt of a custom id, or None if it is not one of ours."""
+    """Key and attempt of a custom id; None if ParaCLIP did not make it."""
     found = CUSTOM_ID.fullmatch(identifier) if isinstance(identifier, str) else None
     return (found[1], int(found[2])) if found else None

@@ -1,4 +1,4 @@
-"""Files of answers in OpenAI's batch format, in any order, from servers that are not trusted."""
+"""Files of answers in OpenAI's batch format, in any order, from untrusted servers."""
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +18,7 @@ from paraclip.paraphrase.log import lookup, sorted_pair
 
 LONGEST_LINE = 8 << 20  # bytes
 LONGEST_REASON = 200  # characters
-OFFSET_BITS = 44  # of a place: the file's number above, the line's offset below
+OFFSET_BITS = 44  # in a location: file number in the upper bits, line offset in the lower ones
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Failure:
     """A request without an answer.
 
     Args:
-        attempt: which one of its question, from 1.
-        reason: in words, printable.
-        passes: the same request may succeed later.
+        attempt: number of the attempt for its question, from 1.
+        reason: printable reason.
+        passes: whether the same request may succeed later.
     """
 
     attempt: int
@@ -37,7 +37,7 @@ class Failure:
 
 
 class Results:
-    """Answers by question; memory holds 16 bytes for each, and the failures.
+    """Answers by question; each uses 16 bytes of memory, and failures are held completely.
 
     Args:
         paths: result and error files.
@@ -45,9 +45,9 @@ class Results:
 
     Attributes:
         answered: number of answers.
-        unknown: number of lines that belong to no question of ours, or are damaged.
-        failures: by key.
-        tokens: of prompts and answers, as far as the server reports them.
+        unknown: number of lines that belong to no question of ParaCLIP, or are damaged.
+        failures: failures by key.
+        tokens: numbers of prompt and answer tokens, if the server reports them.
 
     Raises:
         UserError: a file cannot be read.
@@ -64,11 +64,11 @@ class Results:
                     keys.append(int(key, 16))
                     places.append(number << OFFSET_BITS | offset)
         self._keys, self._places = sorted_pair(keys, places)
-        self._first = np.unique(self._keys, return_index=True)[1]  # of equal keys, the first
+        self._first = np.unique(self._keys, return_index=True)[1]  # the first of equal keys
         self._used = np.zeros(len(self._keys), bool)
 
     def _read(self, line: bytes | None) -> str | None:
-        """The key of a line with answers; failures and unknown lines are counted."""
+        """Return the key of a line with answers; count failures and unknown lines."""
         entry = entry_of(line)
         identity = parts_of(entry.get("custom_id"))
         if identity is None:
@@ -88,11 +88,11 @@ class Results:
 
     @property
     def unused(self) -> int:
-        """Answers that no question asked for."""
+        """Number of answers to no known question."""
         return int(np.count_nonzero(~self._used[self._first]))
 
     def find(self, key: str) -> list[Answer] | Failure | None:
-        """The answers to a question, why there are none, or None if nothing is known."""
+        """The answers to a question, its failure, or None if nothing is known."""
         place = lookup(self._keys, self._places, int(key, 16))
         if place is None:
             return self.failures.get(key)
@@ -125,7 +125,7 @@ def bounded_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
 
 
 def entry_of(line: bytes | None) -> dict[str, Any]:
-    """The object in a line, or an empty one if it is damaged."""
+    """The object in a line, or an empty dict if it is damaged."""
     try:
         return parse_json_object(line or b"")
     except BadJson:
@@ -135,10 +135,10 @@ def entry_of(line: bytes | None) -> dict[str, Any]:
 def outcome_of(
     entry: dict[str, Any], attempt: int, hide: Callable[[str], str]
 ) -> list[Answer] | Failure:
-    """The answers in a line of a result file, or why there are none.
+    """The answers in a line of a result file, or its failure.
 
-    OpenAI reports a failed request by the status of its response, or by an error (of an expired
-    batch); `vllm run-batch` by both.
+    OpenAI reports a failed request by the status of its response, or by an error (for an expired
+    batch); `vllm run-batch` does both.
     """
     response, error = entry.get("response"), entry.get("error")
     response = response if isinstance(response, dict) else {}
@@ -157,7 +157,7 @@ def outcome_of(
 
 
 def message_of(error: object) -> str:
-    """The text of an error object, or nothing."""
+    """The text of an error object, or an empty string."""
     if isinstance(error, str):
         return error
     if not isinstance(error, dict):

@@ -1,7 +1,7 @@
-"""A run in rounds: write the open questions, wait for their answers, put them into the log.
+"""A run in rounds: write the open questions, wait for their answers, add them to the log.
 
-Step 2 depends on the answers of step 1, so there are two rounds at least; questions that failed,
-expired or whose answers were rejected (`--asks`) take further ones.
+Step 2 depends on the answers of step 1, so there are at least two rounds. Questions that failed or
+expired, or whose answers were rejected (`--asks`), need further rounds.
 """
 
 import asyncio
@@ -20,22 +20,22 @@ from paraclip.paraphrase.outputs import Summary
 from paraclip.progress import bar
 
 BATCHES = "batches"  # folder in the output folder
-WORTH = 50  # near --max-cost, a round is asked if it has more than one in so many of all questions
+WORTH = 50  # near --max-cost, a round is sent if it has more than 1/50 of all questions
 
 Pass = Callable[[Backend, bool], Awaitable[Summary]]
 """Takes all captions through both steps with a backend; the flag deletes earlier answers."""
 
 
 async def generate_in_batches(config: GenerateConfig, one_pass: Pass) -> Summary:
-    """Ask by a server's batch API until no question is open.
+    """Ask through a server's batch API until no question is open.
 
     Args:
         config: options of the run.
         one_pass: the ordinary run over all captions.
 
     Raises:
-        UserError: the server is down or refuses, a batch was cancelled or refused as a whole, or
-            `one_pass` raised it. Running the same command again resumes.
+        UserError: the server is down or refuses, or a batch was cancelled or refused as a whole;
+            also errors of `one_pass`. Running the same command again resumes.
     """
     server = BatchServer(config)
     backend = BatchBackend(config, server.base_url)
@@ -67,7 +67,7 @@ async def one_round(
     config: GenerateConfig,
     fresh: bool,
 ) -> tuple[Summary, int]:
-    """Put results into the log, write the outputs and the open questions.
+    """Add results to the log; write the outputs and the open questions.
 
     Returns:
         The summary, and the number of questions to submit.
@@ -89,10 +89,10 @@ async def one_round(
 
 
 async def collect(journal: Journal, server: BatchServer, poll: float) -> bool:
-    """Submit what is not submitted, and wait until every batch has ended and is downloaded.
+    """Submit pending batches, and wait until every batch has ended and is downloaded.
 
     Returns:
-        Whether there were any.
+        Whether there were any batches.
     """
     waiting = journal.open
     if not waiting:
@@ -111,9 +111,9 @@ async def collect(journal: Journal, server: BatchServer, poll: float) -> bool:
 
 
 async def advance(batch: Batch, journal: Journal, server: BatchServer) -> Seen | None:
-    """Take one batch a step further; returns its state if it is on the server and goes on.
+    """Advance one batch by a step; returns its state if it is still in progress on the server.
 
-    Every step is noted in the journal before the next one.
+    Every step is recorded in the journal before the next one.
     """
     if not batch.batch_id:
         await submit(batch, journal, server)
@@ -135,7 +135,7 @@ async def advance(batch: Batch, journal: Journal, server: BatchServer) -> Seen |
 
 
 async def submit(batch: Batch, journal: Journal, server: BatchServer) -> None:
-    """Upload and submit a file, unless a killed run did so and could not note it."""
+    """Upload and submit a file, unless a killed run did so without recording it."""
     if batch.begun and (found := await server.find(batch.nonce)):
         journal.note(batch, batch_id=found)
         return
@@ -147,10 +147,10 @@ async def submit(batch: Batch, journal: Journal, server: BatchServer) -> None:
 
 
 def refuse(batch: Batch, journal: Journal, seen: Seen, server: BatchServer) -> None:
-    """A batch that the server refused: it waits for room, or ends the run.
+    """Handle a batch that the server refused: it waits for room, or ends the run.
 
     Raises:
-        UserError: the server refuses it for another reason than the tokens of other batches.
+        UserError: the reason is not the number of tokens in other batches.
     """
     if NO_ROOM in seen.problem:
         fresh = Batch(batch.name, batch.requests, batch.endpoint)
@@ -163,7 +163,7 @@ def refuse(batch: Batch, journal: Journal, seen: Seen, server: BatchServer) -> N
 
 
 def check_room(journal: Journal, before: list[Batch], states: list[Seen | None]) -> None:
-    """Raise UserError if no batch is in progress and the server has no room for any."""
+    """Raise UserError if no batch is in progress and the server has no room for one."""
     full = [state for state in states if state and state.status == "failed"]
     if not full or len(full) < len(before):
         return
@@ -175,7 +175,7 @@ def check_room(journal: Journal, before: list[Batch], states: list[Seen | None])
 
 
 def progress_of(journal: Journal, states: list[Seen | None]) -> str:
-    """How many batches have ended, and how many requests failed, in words."""
+    """The number of batches that have ended and of requests that failed, as text."""
     batches = journal.batches.values()
     ended = sum(bool(batch.status) for batch in batches)
     failed = sum(state.failed for state in states if state)

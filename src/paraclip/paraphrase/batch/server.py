@@ -1,4 +1,4 @@
-"""OpenAI's files and batches API: upload, submit, look, download."""
+"""OpenAI's files and batches API: upload, submit, poll, download."""
 
 import asyncio
 import re
@@ -18,30 +18,30 @@ from paraclip.paraphrase.backends.openai_server import OpenAIBackend, may_pass, 
 from paraclip.paraphrase.backends.pace import pause_before
 from paraclip.paraphrase.config import GenerateConfig
 
-TRANSFER = 60  # time of an upload or a download, as a multiple of --timeout
-MOST_DOWNLOAD = 64 << 20  # bytes, and in addition those of each request
+TRANSFER = 60  # time limit of uploads and downloads, as a multiple of --timeout
+MOST_DOWNLOAD = 64 << 20  # bytes, in addition to those per request
 MOST_OF_REQUEST = 64 << 10  # bytes
-PAGE = 100  # batches in a list
-MOST_PAGES = 50  # of the newest batches, among which a lost one is looked for
+PAGE = 100  # batches per page of a list
+MOST_PAGES = 50  # pages of the newest batches that are searched for a lost one
 NONCE = "paraclip_file"  # key in a batch's metadata
 ENDS = ("completed", "failed", "expired", "cancelled")
 GOING_ON = ("validating", "in_progress", "finalizing", "cancelling")
 NO_ROOM = "token_limit_exceeded"
-IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,200}")  # it becomes a part of addresses
+IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,200}")  # becomes part of URLs
 RESUMES = "Check the server; the same command resumes."
 CHECK = "Check OPENAI_API_KEY and --base-url."
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch as the server reports it; everything is checked.
+    """A batch as reported by the server; every field is validated.
 
     Args:
-        batch_id: batch id of the server.
-        status: as in OpenAI's reference.
+        batch_id: id on the server.
+        status: one of the states in OpenAI's reference.
         answered, failed: numbers of requests.
-        files: ids of the result and error files, as far as they exist.
-        problem: why the server refused the whole batch.
+        files: ids of the result and error files that exist.
+        problem: reason why the server refused the whole batch.
     """
 
     batch_id: str
@@ -53,15 +53,15 @@ class Seen:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens to it."""
+        """Whether its state is final."""
         return self.status in ENDS
 
 
 class BatchServer(OpenAIBackend):
-    """The client of a server with OpenAI's batches; requests are repeated as those for answers.
+    """Client of a server with OpenAI's batches; requests are repeated as in `OpenAIBackend`.
 
     Raises:
-        UserError: the key is missing, the server refuses or is down, or has no batches.
+        UserError: the key is missing, the server refuses or is down, or has no batch API.
     """
 
     def __init__(self, config: GenerateConfig) -> None:
@@ -92,8 +92,8 @@ class BatchServer(OpenAIBackend):
     async def submit(self, file_id: str, endpoint: str, nonce: str) -> str:
         """Submit a batch; returns its id.
 
-        A request whose answer is lost may have been carried out, so the batch is looked for before
-        the request is repeated.
+        If the response is lost, the request may still have been carried out; the batch is
+        therefore looked up before the request is repeated.
         """
         known = None
 
@@ -111,7 +111,7 @@ class BatchServer(OpenAIBackend):
         return self._text(await self._repeated(send), "id")
 
     async def find(self, nonce: str) -> str | None:
-        """The id of the batch with a nonce among the newest batches of the account, or None."""
+        """The id of the batch with a nonce among the account's newest batches, or None."""
         after: str | None = None
         for _ in range(MOST_PAGES):
             page = await self._repeated(partial(self._page, after))
@@ -133,7 +133,7 @@ class BatchServer(OpenAIBackend):
         return parsed((await listing.list(limit=PAGE, **options)).content)
 
     async def look(self, batch_id: str) -> Seen:
-        """The present state of a batch."""
+        """The current state of a batch."""
 
         async def send() -> Any:
             batches = self._client.batches.with_raw_response
@@ -157,7 +157,7 @@ class BatchServer(OpenAIBackend):
         )
 
     def _problem(self, batch: dict[str, Any]) -> str:
-        """The first error of a batch that was refused."""
+        """The first error of a refused batch."""
         errors = batch.get("errors")
         data = errors.get("data") if isinstance(errors, dict) else None
         first = data[0] if isinstance(data, list) and data else None
@@ -166,7 +166,7 @@ class BatchServer(OpenAIBackend):
         return self.safe(f"{first.get('code')}: {first.get('message')}")
 
     async def download(self, file_id: str, path: Path, requests: int) -> None:
-        """Write a file of answers to so many requests to a path."""
+        """Download a file of answers to this number of requests to a path."""
         most = MOST_DOWNLOAD + requests * MOST_OF_REQUEST
 
         async def receive() -> dict[str, Any]:
@@ -189,10 +189,10 @@ class BatchServer(OpenAIBackend):
                 yield chunk
 
     async def _repeated(self, send: Callable[[], Awaitable[Any]]) -> dict[str, Any]:
-        """A request's object; repeats the request while its fault may pass.
+        """The JSON object that a request returns; repeats it while the error may be temporary.
 
         Raises:
-            UserError: it failed too often, or will fail again.
+            UserError: it failed too often, or would fail again.
         """
         attempt = 0
         while True:
@@ -203,14 +203,14 @@ class BatchServer(OpenAIBackend):
                     content = await send()
                 if isinstance(content, dict):
                     return content
-                problem = "the answer is no JSON object"
+                problem = "the answer is not a JSON object"
             except (ValueError, TimeoutError) as error:
                 problem = str(error) or "it took too long"
             except openai.OpenAIError as error:
                 if attempt > self.config.max_retries or not may_pass(error):
                     raise self._refusal(error) from error
                 problem, pause = str(error), pause_of(error)
-            except http.HTTPError as error:  # while a download is read
+            except http.HTTPError as error:  # while a download is being read
                 problem = f"{type(error).__name__}: {error}"
             if attempt > self.config.max_retries:
                 raise UserError(self.shown_url, self.safe(problem), RESUMES)
@@ -226,11 +226,11 @@ class BatchServer(OpenAIBackend):
         return final
 
     def _text(self, content: dict[str, Any], name: str) -> str:
-        """An identifier or a word in an answer of the server."""
+        """An identifier or a word in a response of the server."""
         value = content.get(name)
         if isinstance(value, str) and IDENTIFIER.fullmatch(value):
             return value
-        what = f"its answer has no {name}, so it is no server with OpenAI's batches"
+        what = f"its answer has no {name}, so it is not a server with OpenAI's batches"
         raise UserError(self.shown_url, what, "Check --base-url, or leave out --batch-api.")
 
     async def close(self) -> None:
@@ -244,5 +244,5 @@ def is_identifier(value: object) -> TypeGuard[str]:
 
 
 def number(value: object) -> int:
-    """A count in an answer of the server, or 0."""
+    """A count in a response of the server, or 0."""
     return value if type(value) is int and 0 <= value < 10**9 else 0

@@ -29,14 +29,14 @@ from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser
 
 @dataclass(frozen=True)
 class Task:
-    """What an asker needs, on any machine.
+    """Everything that an asker needs, on any machine.
 
     Args:
-        place: of the run.
-        config: with the share of one asker, its model and servers named.
-        key: key of the servers; never shown.
-        answers: folder for the logs of blocks, reachable from all machines; None keeps them on the
-            asker's own, until the block is handed over.
+        place: location of the run.
+        config: config with the share of one asker; its model and servers are named.
+        key: API key of the servers; never shown.
+        answers: folder for the logs of blocks, reachable from all machines; None keeps a log on the
+            asker's machine until its block is returned.
         earlier: log of earlier answers, or None.
         judge: overrides the config's filter limits.
     """
@@ -53,7 +53,7 @@ class Asker:
     """Takes blocks of captions through both steps; one event loop serves several blocks.
 
     Args:
-        task: the same for all askers of a run.
+        task: the task, the same for all askers of a run.
     """
 
     def __init__(self, task: Task) -> None:
@@ -65,11 +65,11 @@ class Asker:
         self._earlier: EarlierAnswers | None = None
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
-        """The outcomes of a block (CAPTION), in order (OUTCOME); Ray wants a generator.
+        """The outcomes (OUTCOME) of a block (CAPTION), in order; Ray expects a generator.
 
         Raises:
-            UserError: no question can succeed; the run ends and may be resumed. It is left in
-            error.json: of an exception, Ray passes only the text on.
+            UserError: no question can succeed; the run ends and may be resumed. The error is
+            written to error.json, because Ray passes on only the text of an exception.
         """
         try:
             outcomes = await self._outcomes(block)
@@ -79,7 +79,7 @@ class Asker:
             yield outcomes
             return
         self.task.place.write_json(ERROR, facts)
-        raise UserError(**facts)  # without the first one's traceback, where a server may say a key
+        raise UserError(**facts)  # without the first traceback, where a server may quote a key
 
     async def _outcomes(self, block: pa.Table) -> pa.Table:
         if self._ready is None:
@@ -108,7 +108,7 @@ class Asker:
         return backend, await self._open.enter_async_context(judges)
 
     def _log(self, block: pa.Table, settings: dict[str, Any]) -> BlockLog:
-        """The log of a block, by its content: if a worker dies, another one finds its answers."""
+        """The log of a block, named by its content: if a worker dies, another finds its answers."""
         name = sha256(repr(block[KEY].to_pylist()).encode()).hexdigest()[:16]
         folder = self.task.answers or cache_folder() / "ray"
         return BlockLog(folder / f"{name}.jsonl", settings, self._earlier)
@@ -128,7 +128,7 @@ async def outcome_rows(work: Paraphraser, block: pa.Table) -> list[dict[str, Any
 
 
 async def outcome_of_one(work: Paraphraser, caption: Caption) -> Outcome:
-    """The outcome of a caption; an unforeseen exception fails this caption, not the job."""
+    """The outcome of a caption; an unexpected exception fails this caption, not the job."""
     try:
         return await work.outcome(caption)
     except UserError:

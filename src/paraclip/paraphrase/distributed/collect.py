@@ -1,4 +1,4 @@
-"""What the files of a distributed run say: which captions are done, and their outcomes in order."""
+"""Contents of the files of a distributed run: finished captions, and outcomes in order."""
 
 import heapq
 from collections.abc import Iterable, Iterator
@@ -23,16 +23,16 @@ from paraclip.paraphrase.distributed.places import CAPTIONS, CHECKPOINT, OUTCOME
 from paraclip.paraphrase.log import sorted_pair
 from paraclip.paraphrase.steps import Outcome
 
-ROWS_OF_FILE = 50_000  # captions; Ray reads several files at once
+ROWS_OF_FILE = 50_000  # captions; Ray reads several files at the same time
 
 
 def write_captions(captions: Iterable[Caption], place: Place, failed: set[int]) -> np.ndarray:
     """Write the captions for Ray.
 
     Args:
-        captions: of the source.
-        place: where; earlier files are replaced.
-        failed: keys of earlier failures, whose captions are asked again under another key.
+        captions: captions of the source.
+        place: location of the run; earlier files are replaced.
+        failed: keys of earlier failures; their captions are asked about again under another key.
 
     Returns:
         Their keys in order, int64 [captions].
@@ -50,7 +50,7 @@ def write_captions(captions: Iterable[Caption], place: Place, failed: set[int]) 
 
 
 def next_key(caption: Caption, failed: set[int]) -> int:
-    """The key of the caption's first attempt that has not failed."""
+    """The key of the first attempt of the caption that has not failed."""
     attempt = 0
     while failed and key_of(caption, attempt) in failed:
         attempt += 1
@@ -73,7 +73,7 @@ def committed_keys(place: Place) -> np.ndarray:
 
 
 def tokens_of_blocks(place: Place) -> list[int]:
-    """Tokens of prompts and of answers that the committed blocks took."""
+    """Numbers of prompt and answer tokens that the committed blocks used."""
     tables = place.columns(OUTCOMES, ["prompt_tokens", "answer_tokens"])
     sums = [[pa.compute.sum(column).as_py() or 0 for column in table] for table in tables]
     return [sum(column) for column in zip(*sums, strict=True)] or [0, 0]
@@ -81,11 +81,11 @@ def tokens_of_blocks(place: Place) -> list[int]:
 
 @dataclass(frozen=True)
 class Rows:
-    """Where each caption stands in the source.
+    """Position of each caption in the source.
 
     Args:
-        keys: sorted, uint64 [captions].
-        rows: of these, uint64 [captions].
+        keys: sorted keys, uint64 [captions].
+        rows: row of each key, uint64 [captions].
     """
 
     keys: np.ndarray
@@ -108,11 +108,11 @@ def rows_of(keys: np.ndarray) -> Rows:
 def outcomes_in_order(place: Place, keys: np.ndarray) -> Iterator[Outcome]:
     """The outcomes of all captions, in the order of the source.
 
-    A block holds captions that follow each other, so little waits in memory: the files are read by
-    their first row, and a row waits only for files that begin before it.
+    A block contains consecutive captions, so few rows wait in memory: files are read in the order
+    of their first row, and a row waits only for files that begin before it.
 
     Args:
-        place: of the run.
+        place: location of the run.
         keys: keys of the captions, int64 [captions].
     """
     rows = rows_of(keys)
@@ -128,7 +128,7 @@ def outcomes_in_order(place: Place, keys: np.ndarray) -> Iterator[Outcome]:
         until = ordered[index + 1][0] if index + 1 < len(ordered) else len(keys)
         while waiting and waiting[0][0] < until:
             row, _, values = heapq.heappop(waiting)
-            if row == expected:  # else it is there twice
+            if row == expected:  # otherwise it is a duplicate
                 expected += 1
                 yield outcome_of(values)
     assert expected == len(keys), "a row was lost"

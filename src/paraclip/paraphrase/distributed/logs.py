@@ -1,4 +1,4 @@
-"""The logs of answers of a distributed run: one for each block, then one for all.
+"""The logs of answers in a distributed run: one per block, merged into one for all.
 
 A block's log is named after its content. If a worker dies, another one gets the same block and
 finds the answers; if the driver dies, the next run moves them to answers.jsonl.
@@ -19,11 +19,11 @@ from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import LOG
 from paraclip.paraphrase.settings import answer_settings
 
-PATIENCE = 60.0  # seconds; Ray ends the workers of a killed driver, but not at once
+PATIENCE = 60.0  # seconds; Ray ends the workers of a killed driver with a delay
 
 
 class EarlierAnswers(AnswerLog):
-    """The log of earlier runs, which the driver holds: read, never written."""
+    """The log of earlier runs, which the driver has locked: read-only."""
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path, self.tokens = path, [0, 0]
@@ -32,7 +32,7 @@ class EarlierAnswers(AnswerLog):
 
 
 class BlockLog(AnswerLog):
-    """The log of one block, before which earlier answers are looked up."""
+    """The log of one block; earlier answers are looked up first."""
 
     def __init__(
         self, path: Path, settings: dict[str, Any], earlier: EarlierAnswers | None
@@ -50,10 +50,10 @@ class BlockLog(AnswerLog):
 def earlier_answers(
     place: Place, config: GenerateConfig, backend: Backend
 ) -> Iterator[AnswerLog | None]:
-    """The log of answers with those that a killed run left in the logs of blocks; locked.
+    """The log of answers, including those that a killed run left in the logs of blocks; locked.
 
-    None in an object store, which cannot append: there a killed run asks the blocks in progress
-    again.
+    None in an object store, which cannot append: a killed run there repeats the questions of the
+    blocks in progress.
     """
     if place.local is None:
         yield None
@@ -64,7 +64,7 @@ def earlier_answers(
         if config.fresh:
             place.clear(ANSWERS)
         if absorb_blocks(place, log, settings):
-            log.close()  # to index them
+            log.close()  # reopened below, to index them
             log = AnswerLog(path, settings)
         yield log
     finally:
@@ -83,7 +83,7 @@ def absorb_blocks(place: Place, log: AnswerLog, settings: dict[str, Any]) -> int
 
 
 def log_when_free(path: Path, settings: dict[str, Any]) -> AnswerLog:
-    """The log of a block, when the worker of a killed driver has ended."""
+    """The log of a block, as soon as the worker of a killed driver has ended."""
     until = time.monotonic() + PATIENCE
     while is_locked(path) and time.monotonic() < until:
         time.sleep(0.2)
@@ -91,7 +91,7 @@ def log_when_free(path: Path, settings: dict[str, Any]) -> AnswerLog:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of a file."""
+    """Whether a process holds the lock on a file."""
     with path.open("rb") as file:
         try:
             take_lock(file, path, "")

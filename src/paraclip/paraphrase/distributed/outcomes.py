@@ -1,6 +1,6 @@
-"""Captions and their outcomes as rows of Parquet, the form in which Ray moves them.
+"""Captions and their outcomes as rows of Parquet, the form in which Ray transfers them.
 
-A caption that got no answer is a row too: an exception would end Ray's whole job.
+A caption that got no answer is a row too, because an exception would end Ray's whole job.
 """
 
 import json
@@ -14,7 +14,7 @@ from paraclip.data.triples import SCHEMA
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
 
-KEY = "key"  # the id column of the checkpoint: 64-bit numbers take a tenth of texts' memory there
+KEY = "key"  # id column of the checkpoint: 64-bit numbers need a tenth of the memory of texts
 CAPTION = pa.schema(
     [
         pa.field(KEY, pa.int64(), nullable=False),
@@ -28,9 +28,9 @@ OUTCOME = pa.schema(
         pa.field("outcome", pa.string(), nullable=False),
         *(field.with_nullable(True) for field in SCHEMA),
         pa.field("step", pa.int8()),
-        pa.field("reason", pa.string()),  # of a rejection, or the problem of a failure
+        pa.field("reason", pa.string()),  # reason of a rejection, or the problem of a failure
         pa.field("candidates", pa.string()),  # JSON: text, reason, similarity, overlap of each
-        # Of the whole block, on its first row.
+        # Totals of the whole block, on its first row.
         pa.field("prompt_tokens", pa.int64()),
         pa.field("answer_tokens", pa.int64()),
     ]
@@ -38,11 +38,11 @@ OUTCOME = pa.schema(
 
 
 def key_of(caption: Caption, attempt: int) -> int:
-    """A signed 64-bit number for everything that is asked and kept.
+    """A signed 64-bit number that identifies the caption and everything asked about it.
 
     Args:
-        caption: an edited one is another key.
-        attempt: how often the caption failed; Ray takes what is in the checkpoint for done.
+        caption: the caption; an edited one gets another key.
+        attempt: number of earlier failures; Ray considers keys in the checkpoint as done.
     """
     content = [caption.id, caption.caption, caption.image_id, caption.image, attempt]
     digest = sha256(json.dumps(content).encode()).digest()

@@ -1,4 +1,4 @@
-"""Ray Data over the captions: read, cut into blocks, ask, write, commit."""
+"""The Ray Data pipeline over the captions: read, cut into blocks, ask, write, commit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from paraclip.paraphrase.distributed.asker import Asker, Task
 from paraclip.paraphrase.distributed.outcomes import KEY
 from paraclip.paraphrase.distributed.places import CAPTIONS, CHECKPOINT, ERROR, OUTCOMES, Place
 
-CALLS_OF_ASKER = 2  # blocks at once, so that the end of one does not leave the server idle
+CALLS_OF_ASKER = 2  # blocks at a time, so that the end of one does not leave the server idle
 
 
 def ask(ray: Any, config: GenerateConfig, place: Place, task: Task) -> None:
@@ -24,7 +24,7 @@ def ask(ray: Any, config: GenerateConfig, place: Place, task: Task) -> None:
         try:
             (
                 ray.data.read_parquet(place.address_of(CAPTIONS))
-                # Without this a file is one block, and nothing is committed before its end.
+                # Otherwise a file is one block, and nothing is committed before its end.
                 .repartition(target_num_rows_per_block=config.block_rows)
                 .map_batches(
                     Asker, fn_constructor_kwargs={"task": task}, batch_size=None,
@@ -42,13 +42,13 @@ def ask(ray: Any, config: GenerateConfig, place: Place, task: Task) -> None:
 
 @contextmanager
 def checkpointing(ray: Any, place: Place) -> Iterator[None]:
-    """Ray Data commits each written block and leaves out those that an earlier run committed.
+    """Let Ray Data commit each written block and skip those that an earlier run committed.
 
-    As of Ray 2.60 `CheckpointConfig` is an attribute of the `DataContext`, not an argument of a
-    read; the ids must be unique and survive all operators, a block is committed in two phases
-    (a pending file before the data, renamed after it), and files of other blocks are deleted when
-    the checkpoint is loaded. Its filter is an actor pool of up to 10; one is enough and holds one
-    CPU. The checkpoint stays after success: a later run may have more captions.
+    As of Ray 2.60, `CheckpointConfig` is an attribute of the `DataContext`, not an argument of a
+    read; the ids must be unique and survive all operators; a block is committed in two phases
+    (a pending file before the data, renamed after it); and files of other blocks are deleted when
+    the checkpoint is loaded. Its filter is an actor pool of up to 10; one actor is enough and holds
+    one CPU. The checkpoint is kept after success, because a later run may have more captions.
     """
     from ray.data.checkpoint import CheckpointConfig
 
@@ -60,7 +60,7 @@ def checkpointing(ray: Any, place: Place) -> Iterator[None]:
     )  # fmt: skip
     checkpoint.checkpoint_actor_pool_max_size = 1
     context.checkpoint_config = checkpoint
-    context.enable_progress_bars = False  # `watch` shows what is committed
+    context.enable_progress_bars = False  # `watch` shows the committed captions
     try:
         yield
     finally:
@@ -68,6 +68,6 @@ def checkpointing(ray: Any, place: Place) -> Iterator[None]:
 
 
 def user_error(place: Place) -> UserError | None:
-    """The UserError that an asker left."""
+    """The UserError that an asker wrote, if any."""
     facts = place.read_json(ERROR)
     return UserError(**facts) if facts else None

@@ -1,7 +1,7 @@
 """The output folder of a distributed run: on disk, or in an object store.
 
-Below it, `ray/` holds what Ray reads and writes: `captions/`, `outcomes/`, `checkpoint/` and, on
-disk, `answers/` with a log for each block.
+Its subfolder `ray/` contains everything that Ray reads and writes: `captions/`, `outcomes/`,
+`checkpoint/` and, on disk, `answers/` with one log per block.
 """
 
 import json
@@ -30,7 +30,7 @@ class Place:
 
     Args:
         address: absolute path, or URL.
-        files: the file system that holds it.
+        files: the file system that contains it.
         path: path of the folder in that file system.
     """
 
@@ -57,7 +57,7 @@ class Place:
             self.files.delete_dir(self.path_of(part))
 
     def delete(self, part: str) -> None:
-        """Delete a file below `ray/`, if there is one."""
+        """Delete a file below `ray/`, if it exists."""
         if self.files.get_file_info(self.path_of(part)).type == fs.FileType.File:
             self.files.delete_file(self.path_of(part))
 
@@ -67,7 +67,7 @@ class Place:
         return self.path_of(part)
 
     def tables(self, part: str) -> list[str]:
-        """Paths of the Parquet files of a folder below `ray/`, without those not yet committed."""
+        """Paths of the committed Parquet files in a folder below `ray/`."""
         chosen = fs.FileSelector(self.path_of(part), recursive=True, allow_not_found=True)
         paths = [one.path for one in self.files.get_file_info(chosen)]
         return sorted(
@@ -82,7 +82,7 @@ class Place:
             yield pq.read_table(path, columns=names, filesystem=self.files, partitioning=None)
 
     def read_json(self, part: str) -> dict[str, Any] | None:
-        """A JSON object below `ray/`, or None if there is none."""
+        """A JSON object below `ray/`, or None if it does not exist."""
         try:
             with self.files.open_input_stream(self.path_of(part)) as stream:
                 return parse_json_object(stream.read(1 << 20))
@@ -106,10 +106,10 @@ class Place:
 
 
 def place_of(out: Path) -> Place:
-    """The place of the option --out.
+    """The place that the option --out names.
 
     Raises:
-        UserError: the URL names no object store that pyarrow knows.
+        UserError: the URL does not name an object store that pyarrow knows.
     """
     address = unfolded(out)
     try:
@@ -120,12 +120,12 @@ def place_of(out: Path) -> Place:
 
 
 def unfolded(out: Path) -> str:
-    """The URL that a path was, since pathlib keeps one slash of two; else the absolute path."""
+    """The original URL of a path (pathlib merges double slashes), or else the absolute path."""
     return shown_path(out) if FOLDED.fullmatch(str(out)) else str(out.absolute())
 
 
 def shown_path(path: Path) -> str:
-    """A path as the user gave it, URLs with all their slashes."""
+    """A path as the user gave it, with all slashes of a URL."""
     folded = FOLDED.fullmatch(str(path))
     if folded is None:
         return str(path)

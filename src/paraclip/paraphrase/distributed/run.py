@@ -1,4 +1,4 @@
-"""The whole distributed run: captions to Parquet, Ray Data over them, then the usual files."""
+"""A whole distributed run: captions to Parquet, Ray Data over them, then the usual files."""
 
 import asyncio
 import os
@@ -66,19 +66,19 @@ def generate_with_ray(
 ) -> tuple[Place, Summary, Problems]:
     """Read the captions that the config names, ask on a Ray cluster, and write every output file.
 
-    The same command resumes. What Ray committed is not asked again; on disk, neither is any
-    question that was answered: the logs of blocks become part of answers.jsonl.
+    The same command resumes. Captions that Ray committed are not repeated and, on disk, neither are
+    questions that were answered: the logs of blocks become part of answers.jsonl.
 
     Args:
-        config: with `--engine ray`.
+        config: config with `--engine ray`.
         judge: overrides the config's filter limits.
 
     Returns:
-        The output folder, what became of every caption, and the broken rows of the source.
+        The output folder, the outcome counts, and the broken rows of the source.
 
     Raises:
-        UserError: an option does not go with Ray, the cluster is too small, no question can
-            succeed, or what `generate_from_source` raises.
+        UserError: an option cannot be combined with Ray, the cluster is too small, no question can
+            succeed, or an error of `generate_from_source`.
     """
     check_ray_options(config)
     place, problems = place_of(config.out), Problems(config.max_broken)
@@ -125,7 +125,7 @@ def check_ray_options(config: GenerateConfig) -> None:
 def prepared(
     config: GenerateConfig, place: Place, problems: Problems, settings: dict[str, Any]
 ) -> np.ndarray:
-    """Write the captions; returns their keys. Outcomes under other filters are made again.
+    """Write the captions and return their keys; outcomes under other filters are made again.
 
     Raises:
         UserError: the source is broken, or a run without a log of answers has other settings.
@@ -150,7 +150,7 @@ def prepared(
 
 
 def task_config(config: GenerateConfig) -> GenerateConfig:
-    """The config of one asker, which other machines understand without this one's environment."""
+    """The config of one asker, complete without the environment of this machine."""
     return replace(
         share_of(config, config.workers),
         base_url=config.base_url or (address_of(config),),
@@ -161,8 +161,8 @@ def task_config(config: GenerateConfig) -> GenerateConfig:
 
 
 def api_key() -> str:
-    """The key of the servers. It travels in the arguments of actors, not in Ray's `runtime_env`,
-    which its logs and dashboard show."""
+    """The API key of the servers. It is passed as argument to actors, not in Ray's `runtime_env`,
+    which appears in its logs and dashboard."""
     return os.environ.get("OPENAI_API_KEY", "").strip()
 
 
@@ -174,7 +174,7 @@ def write_outputs(
     meter: Meter,
     problems: Problems,
 ) -> None:
-    """Write the files of every run; in an object store they are made on disk and copied."""
+    """Write the files of every run; for an object store, they are written on disk and copied."""
     if place.local:
         write_files(config, place.local, outcomes, summary, meter, problems)
         return

@@ -1,4 +1,4 @@
-"""The progress of a distributed run: captions in Ray's checkpoint, of all."""
+"""Progress of a distributed run: the share of captions in Ray's checkpoint."""
 
 import threading
 from collections.abc import Iterator
@@ -9,18 +9,18 @@ import pyarrow.parquet as pq
 from paraclip.paraphrase.distributed.places import CHECKPOINT, Place
 from paraclip.progress import bar
 
-PAUSE = 5.0  # seconds between two looks
+PAUSE = 5.0  # seconds between updates
 
 
 class Counter:
-    """Counts committed captions; reads only files that are new."""
+    """Counts committed captions; reads only new files."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
         self._seen: set[str] = set()
 
     def new(self) -> int:
-        """Captions committed since the last call."""
+        """Number of captions committed since the last call."""
         paths = set(self.place.tables(CHECKPOINT)) - self._seen
         self._seen |= paths
         return sum(pq.read_metadata(path, filesystem=self.place.files).num_rows for path in paths)
@@ -28,12 +28,12 @@ class Counter:
 
 @contextmanager
 def committed_shown(place: Place, total: int, done: int) -> Iterator[None]:
-    """A bar of committed captions, while the block runs.
+    """Show a bar of committed captions while the block runs.
 
     Args:
-        place: of the run.
-        total: captions of the source.
-        done: of these, committed by earlier runs.
+        place: location of the run.
+        total: number of captions in the source.
+        done: number of them that earlier runs committed.
     """
     stop, counter = threading.Event(), Counter(place)
     counter.new()
@@ -41,7 +41,7 @@ def committed_shown(place: Place, total: int, done: int) -> Iterator[None]:
 
         def watch() -> None:
             while not stop.wait(PAUSE):
-                with suppress(OSError):  # the next look counts again
+                with suppress(OSError):  # the next update counts again
                     shown.update(counter.new())
 
         thread = threading.Thread(target=watch, daemon=True)

@@ -1,9 +1,9 @@
 """The checker: MiniLM reads source and answer together and scores the faults in them.
 
-Sentence vectors hardly notice one changed fact. The checker is all-MiniLM-L6-v2 with small matrices
-beside its own (LoRA, Hu et al. 2021) and a linear map that scores every token of both texts; a pair
-is as faulty as its tokens together (log-sum-exp). `recipes/filters/train.py` writes its weights
-from ParaCLIP's own starter set, so they are Apache-2.0.
+Sentence vectors hardly change with a single fact. The checker is all-MiniLM-L6-v2 with LoRA
+adapters (Hu et al. 2021) and a linear map that scores every token of both texts; the score of a
+pair is the log-sum-exp over its tokens. `recipes/filters/train.py` trains its weights on ParaCLIP's
+own starter set, so they are Apache-2.0.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ from paraclip.models.bert import load_bert
 from paraclip.models.hub import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
 
 WEIGHTS = Path(__file__).with_name("weights") / "checker.safetensors"
-MOST_TOKENS = 160  # of both texts; the rest is cut, captions are far shorter
+MOST_TOKENS = 160  # of both texts together; longer pairs are truncated, captions are far shorter
 BATCH = 64
-ALPHA = 2.0  # of LoRA, divided by the rank
+ALPHA = 2.0  # LoRA's alpha, divided by the rank
 
 Pair = tuple[str, str]
 """Source and answer."""
 
 
 class Adapted(nn.Module):
-    """A linear map with a LoRA beside it.
+    """A linear map with a LoRA adapter.
 
     Args:
-        below: the map, which stays as it is.
+        below: the map, which is not changed.
         rank: rank of the two matrices.
     """
 
@@ -82,7 +82,7 @@ class Checker(nn.Module):
         """The trained model.
 
         Args:
-            path: file of the adapters, as `adapters` gives them, in 16-bit floats.
+            path: file of the adapters, as returned by `adapters`, in 16-bit floats.
         """
         tensors = load_file(path)
         rank = next(value.shape[0] for name, value in tensors.items() if name.endswith(".down"))
@@ -94,12 +94,12 @@ class Checker(nn.Module):
         return model.requires_grad_(False)
 
     def adapters(self) -> dict[str, Tensor]:
-        """Everything that training changes, in 16-bit floats."""
+        """All trained parameters, in 16-bit floats."""
         named = self.named_parameters()
         return {name: value.detach().half() for name, value in named if value.requires_grad}
 
     def forward(self, pairs: Sequence[Pair]) -> Tensor:
-        """Logits [pairs] that a pair has a fault."""
+        """Logits [pairs] of the probability that a pair has a fault."""
         encoded = self._tokenizer.encode_batch(list(pairs))
         ids, mask, types = (
             torch.tensor([getattr(one, name) for one in encoded])
@@ -127,7 +127,7 @@ class Checker(nn.Module):
 
 
 def adapt(module: nn.Module, rank: int) -> None:
-    """Put an adapter beside every linear map below a module."""
+    """Add an adapter to every linear map in a module."""
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             setattr(module, name, Adapted(child, rank))

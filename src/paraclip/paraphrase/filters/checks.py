@@ -1,4 +1,4 @@
-"""The checks without a model: pure functions, each with its reason in `FILTERS`."""
+"""The checks without a model: pure functions, listed in `FILTERS` with their reasons."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ REFUSAL = re.compile(
     re.IGNORECASE,
 )
 CLOSE = 0.4
-"""Word overlap from which an answer counts as the same sentence with words replaced."""
+"""Word overlap above which an answer counts as the same sentence with replaced words."""
 CHATTER = re.compile(
     r"\b(?:paraphras\w*|rephras\w*|reword\w*|captions?|sentences?|original text|synonyms?|"
     r"here(?:'s| is| are)|let me know|i hope|please note|note:|means that|in other words|"
@@ -33,12 +33,12 @@ CHATTER = re.compile(
 
 @dataclass(frozen=True)
 class Question:
-    """An answer with the texts it is compared to.
+    """An answer with the texts to which it is compared.
 
     Args:
         source: the text to paraphrase.
         answer: the generator's answer, unprocessed.
-        caption: in step 2 the caption itself; its words are no new content either.
+        caption: the caption itself, in step 2; its words do not count as new content either.
         cut: the generator stopped at its token limit, so the answer is incomplete.
     """
 
@@ -50,7 +50,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A cleaned answer beside its source, as the checks without a model see them.
+    """A cleaned answer with its source, as used by the checks without a model.
 
     Args:
         question: the unprocessed answer, with its source and caption.
@@ -74,9 +74,9 @@ class Candidate:
 
     @cached_property
     def exact(self) -> bool:
-        """Whether numbers and colours must be stated in both texts alike.
+        """Whether both texts must state the same numbers and colours.
 
-        Where most words differ, a good answer describes things in its own way: "a red fruit" for
+        If most words differ, a good answer describes things in its own way: "a red fruit" for
         "a tomato", "eight-armed" for "an octopus". A small generator is not trusted with that.
         """
         shared = english.overlap(self.question.source, self.answer)
@@ -88,7 +88,7 @@ Filter = Callable[[Candidate], bool]
 
 
 def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
-    """The reason of the first check without a model that the answer fails, or None."""
+    """The reason of the first failed check without a model, or None."""
     candidate = Candidate(question, answer, limits)
     applied = ((reason, fails) for reason, fails in FILTERS.items() if reason not in limits.skipped)
     reason = next((reason for reason, fails in applied if fails(candidate)), None)
@@ -103,39 +103,39 @@ def is_empty(candidate: Candidate) -> bool:
 
 
 def is_refusal(candidate: Candidate) -> bool:
-    """Whether the generator refused, where the source is no refusal itself."""
+    """Whether the generator refused, unless the source itself reads like a refusal."""
     return bool(REFUSAL.search(candidate.answer)) and not REFUSAL.search(candidate.question.source)
 
 
 def is_chatter(candidate: Candidate) -> bool:
-    """Whether the answer talks about the task, where the source does not."""
+    """Whether the answer talks about the task, unless the source does."""
     return bool(CHATTER.search(candidate.answer)) and not CHATTER.search(candidate.question.source)
 
 
 def is_copy(candidate: Candidate) -> bool:
-    """Whether the answer has the words of the source or of the caption."""
+    """Whether the answer has the same words as the source or the caption."""
     known = (candidate.question.source, candidate.question.caption)
     return any(same_words(candidate.answer_words, english.words(text)) for text in known)
 
 
 def is_too_long(candidate: Candidate) -> bool:
-    """Whether the answer was cut off or exceeds the limit of words."""
+    """Whether the answer was cut off or exceeds the maximum number of words."""
     return candidate.question.cut or len(candidate.answer_words) > candidate.limits.words
 
 
 def has_grown(candidate: Candidate) -> bool:
-    """Whether the answer is too many times as long as its source."""
+    """Whether the answer exceeds the allowed multiple of its source's length."""
     length = len(candidate.source_words)
     return len(candidate.answer_words) > max(candidate.limits.growth * length, length + 4)
 
 
 def same_words(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether the texts are equal but for articles and a leading "There is"."""
+    """Whether the texts are equal except for articles and a leading "There is"."""
     return _without_articles(one) == _without_articles(other)
 
 
 def _without_articles(tokens: Sequence[str]) -> list[str]:
-    """Words without articles and a leading "There is", which make no paraphrase."""
+    """Words without articles and a leading "There is", which do not count as a paraphrase."""
     begin = 2 if tuple(tokens[:2]) in (("there", "is"), ("there", "are")) else 0
     return [word for word in tokens[begin:] if word not in ("a", "an", "the")]
 
@@ -159,7 +159,7 @@ def same_numbers(source: str, answer: str, exact: bool = True) -> bool:
     Args:
         source: one text.
         answer: the other.
-        exact: if not, one of the two may state numbers of which the other says nothing.
+        exact: if False, one of the texts may state numbers about which the other is silent.
     """
     before, after = english.numbers(source), english.numbers(answer)
     lost = before - english.allowed_numbers(answer)

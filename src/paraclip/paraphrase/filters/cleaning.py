@@ -1,4 +1,4 @@
-"""Removes what generators wrap around a paraphrase: quotes, numbering, "Here is"."""
+"""Removes the wrapping that generators put around a paraphrase: quotes, numbering, "Here is"."""
 
 import re
 
@@ -32,7 +32,7 @@ def clean(answer: str) -> str:
 
 
 def _without_wrapping(text: str) -> str:
-    """Remove one layer of wrapping; a text without any stays the same."""
+    """Remove one layer of wrapping; a text without wrapping is unchanged."""
     text = text.strip(EDGES)
     bare = WRAPPING.sub("", text, count=1).strip(EDGES)
     if bare != text:

@@ -1,7 +1,7 @@
-"""Judges the answers of many captions together, apart from the event loop.
+"""Judges the answers of many captions together, outside the event loop.
 
-A generator's answers arrive one by one, while MiniLM is several times faster in batches. Whatever
-arrives while a batch is judged forms the next one.
+A generator's answers arrive one by one, but MiniLM is several times faster in batches. Answers that
+arrive while a batch is being judged form the next one.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from itertools import islice
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge, Verdict
 
-MOST_JUDGED = 256  # answers in one batch
+MOST_JUDGED = 256  # answers per batch
 
 BatchJudge = Callable[[list[Question]], Awaitable[list[Verdict]]]
 """Verdicts of a batch, in order."""
@@ -21,7 +21,7 @@ class JudgingDesk:
     """Judges one batch at a time.
 
     Args:
-        judge: judges a batch, such as `in_thread(judge)`.
+        judge: function that judges a batch, such as `in_thread(judge)`.
     """
 
     def __init__(self, judge: BatchJudge) -> None:
@@ -38,7 +38,7 @@ class JudgingDesk:
         return verdicts.result()
 
     async def _judge_batch(self) -> None:
-        """Judge those that wait longest; they stay in the list if judging fails."""
+        """Judge those that have waited longest; they stay in the list if judging fails."""
         batch: list[Question] = []
         count = 0
         while count < len(self._waiting) and len(batch) < MOST_JUDGED:
@@ -60,7 +60,7 @@ def in_thread(judge: Judge) -> BatchJudge:
 
 
 class JudgingDesks:
-    """Several desks; all texts of a caption go to the same one, which remembers their vectors.
+    """Several desks; all texts of a caption use the same one, which caches their vectors.
 
     Args:
         desks: at least one.

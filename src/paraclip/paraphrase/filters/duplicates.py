@@ -4,23 +4,23 @@ from collections.abc import Sequence
 
 from paraclip.language.words import words
 
-PERMUTATIONS, BANDS = 128, 8  # 16 values a band: texts are compared from about 0.85 alike on
+PERMUTATIONS, BANDS = 128, 8  # 16 values per band: finds texts with a similarity of about 0.85
 SHINGLE = 3  # words
 
 
 class NearDuplicates:
-    """Remembers triples, as 8 hashes each (about 0.6 KiB), and recognises similar ones.
+    """Stores triples, as 8 hashes each (about 0.6 KiB), and recognises similar ones.
 
-    A triple counts as a near-duplicate if one of its bands equals that of an earlier triple: with
-    probability 0.80 where the word trigrams of both have a Jaccard similarity of 0.9, 0.99 at 0.95,
-    0.03 at 0.7 and 1 for equal texts.
+    A triple counts as a near-duplicate if one of its bands equals that of an earlier triple. The
+    probability of this is 0.80 if the word trigrams of both have a Jaccard similarity of 0.9, 0.99
+    at 0.95, 0.03 at 0.7, and 1 for equal texts.
     """
 
     def __init__(self) -> None:
         self._bands: set[int] = set()
 
     def seen(self, texts: Sequence[str]) -> bool:
-        """Whether an earlier triple was similar; this one is remembered if not."""
+        """Whether an earlier triple was similar; if not, this one is stored."""
         from datasketch import MinHash
 
         sketch = MinHash(num_perm=PERMUTATIONS, seed=1)
@@ -34,7 +34,7 @@ class NearDuplicates:
 
 
 def shingles(texts: Sequence[str]) -> set[str]:
-    """The word trigrams of texts, or the whole text where it is shorter, with its position."""
+    """The word trigrams of texts, or the whole text if it is shorter, with its position."""
     found = set()
     for position, text in enumerate(texts):
         tokens = words(text)

@@ -1,8 +1,9 @@
-"""A cross-encoder for natural language inference: do source and answer follow from each other?
+"""A cross-encoder for natural language inference: do source and answer entail each other?
 
-Sentence vectors hardly notice a swap of roles or one changed fact; a model that reads both texts
-together does. The folder is one that Hugging Face's `transformers` writes, for example a download
-of `cross-encoder/nli-MiniLM2-L6-H768`. Nothing is fetched and no code of the folder is run.
+Sentence vectors hardly change if roles are swapped or one fact differs; a model that reads both
+texts together detects this. The folder has the form that Hugging Face's `transformers` writes, for
+example a download of `cross-encoder/nli-MiniLM2-L6-H768`. Nothing is downloaded, and no code from
+the folder is run.
 """
 
 import json
@@ -22,13 +23,13 @@ HINT = (
 
 
 class Entailment:
-    """Probabilities that one text follows from another.
+    """Probabilities that one text entails another.
 
     Args:
-        folder: `config.json`, tokenizer files and `model.safetensors`.
+        folder: folder with `config.json`, tokenizer files and `model.safetensors`.
 
     Raises:
-        UserError: the folder does not hold such a model.
+        UserError: the folder does not contain such a model.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -37,7 +38,7 @@ class Entailment:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
 
-        disable_progress_bar()  # it would stand among the run's own
+        disable_progress_bar()  # it would interfere with the run's own
         options = {"local_files_only": True, "trust_remote_code": False}
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, **options)
@@ -49,7 +50,7 @@ class Entailment:
         self._model.eval()
 
     def both_ways(self, sources: Sequence[str], answers: Sequence[str]) -> list[float]:
-        """For each pair the lower of the two probabilities, 0 to 1.
+        """For each pair, the lower of the two probabilities, 0 to 1.
 
         Args:
             sources: N texts.
@@ -78,7 +79,7 @@ def entailment_label(folder: Path) -> int:
     """Index of the label `entailment` in a folder's `config.json`.
 
     Raises:
-        UserError: there is none, or the file cannot be read.
+        UserError: the label is missing, or the file cannot be read.
     """
     path = folder / "config.json"
     if not path.is_file() or path.stat().st_size > LARGEST_CONFIG:
@@ -87,7 +88,7 @@ def entailment_label(folder: Path) -> int:
         labels = json.loads(path.read_text(encoding="utf-8")).get("id2label") or {}
         names = {int(index): str(name).lower() for index, name in labels.items()}
     except (ValueError, AttributeError, RecursionError) as error:
-        raise UserError(path, "is no JSON of a model's configuration", HINT) from error
+        raise UserError(path, "is not JSON of a model's configuration", HINT) from error
     index = next((index for index, name in names.items() if name == "entailment"), None)
     if index is None:
         raise UserError(path, f"names no label `entailment` among {sorted(names.values())}", HINT)
@@ -95,5 +96,5 @@ def entailment_label(folder: Path) -> int:
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, shortly."""
+    """The first line of an error's message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

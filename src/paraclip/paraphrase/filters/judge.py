@@ -1,4 +1,4 @@
-"""Decides which answers are paraphrases, and gives the first reason against each other one.
+"""Decides which answers are paraphrases, and gives the first reason against each of the others.
 
 Checks without a model come first (empty, refusal, copy, length, numbers, colours, negation), then
 those on MiniLM's vectors (new content, lost content, drift), then models that read both texts
@@ -27,8 +27,8 @@ class Verdict:
 
     Args:
         text: the answer, cleaned.
-        reason: None if it is a paraphrase, else one of `REASONS`.
-        similarity: MiniLM cosine with the source; NaN where a check without a model failed.
+        reason: None for a paraphrase, else one of `REASONS`.
+        similarity: MiniLM cosine with the source; NaN if a check without a model failed.
         overlap: share of content words in common with the source, 0 to 1.
     """
 
@@ -43,12 +43,12 @@ class Judge:
 
     Args:
         limits: thresholds of the checks.
-        encoder: MiniLM; loaded at the first use if not given.
-        fast: load it as `SentenceEncoder(fast=True)`.
+        encoder: MiniLM; by default loaded at the first use.
+        fast: whether to load it as `SentenceEncoder(fast=True)`.
 
     Raises:
-        UserError: the MiniLM wheel is not installed, or what a model of `together.py` needs (at the
-            first answer that needs it).
+        UserError: the MiniLM wheel or, at the first answer that needs it, a model of `together.py`
+            is not installed.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Judge:
         return pair_checks(self.limits)
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
-        """One verdict for each question, in order; models get all texts together."""
+        """One verdict per question, in order; models get all texts together."""
         verdicts = self._by_vectors(questions)
         passing = [index for index, verdict in enumerate(verdicts) if verdict.reason is None]
         for reason, fails in (self.pair_checks if passing else {}).items():

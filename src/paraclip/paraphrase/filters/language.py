@@ -1,17 +1,17 @@
-"""Answers in another language, and texts that CLIP would cut."""
+"""Checks for answers in another language, and for texts that CLIP would truncate."""
 
 from functools import cache
 
-LEAST_WORDS = 3  # fewer words say too little about a language
-FEW_KNOWN = 0.6  # share of English words up to which a text may be in another language
-LESS_KNOWN = 0.3  # how far below the source's share; names are unknown in both
-CLIP_TOKENS = 77  # with start and end
+LEAST_WORDS = 3  # fewer words are not enough to recognise a language
+FEW_KNOWN = 0.6  # maximum share of English words in a text of another language
+LESS_KNOWN = 0.3  # minimum distance to the source's share; names are unknown in both
+CLIP_TOKENS = 77  # including start and end tokens
 
 
 def is_other_language(source: str, answer: str) -> bool:
     """Whether the answer has far fewer English words than its source (simplemma's dictionary).
 
-    Short answers are judged by their letters only.
+    For short answers, only the letters are considered.
     """
     if len(answer.split()) < LEAST_WORDS:
         return source.isascii() and not answer.isascii() and english_share(answer) == 0

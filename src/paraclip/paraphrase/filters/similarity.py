@@ -11,9 +11,9 @@ from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import CLOSE
 
 WIDTH = 384
-MOST_KEPT = 2048  # readings of the texts read last; at 30 KiB each, 60 MiB
-MOST_TOKENS = 96  # tokens of one text; the rest is cut, captions are far shorter
-CARRIED = 0.65  # cosine at which a word of the source counts as kept
+MOST_KEPT = 2048  # readings of the most recent texts; at 30 KiB each, 60 MiB
+MOST_TOKENS = 96  # tokens per text; longer texts are truncated, captions are far shorter
+CARRIED = 0.65  # cosine above which a word of the source counts as kept
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,20 @@ class SentenceEncoder:
     """all-MiniLM-L6-v2 as an encoder of sentences and of words in context.
 
     Args:
-        batch_size: texts encoded at once; texts of similar length share a batch.
-        fast: compute in bfloat16 where the processor has instructions for it. Cosines change by
-            up to about 0.002.
+        batch_size: maximum number of texts per batch; texts of similar length share a batch.
+        fast: compute in bfloat16 if the processor has instructions for it. Cosines change by up to
+            about 0.002.
 
     Raises:
         UserError: the wheel is not installed.
     """
 
     def __init__(self, batch_size: int = 64, fast: bool = False) -> None:
-        # Imported here, so that a run that never filters does not load torch.
+        # Imported here, so that a run without filters does not load torch.
         from paraclip.models.bert import SentenceModel
 
         self.batch_size, self.fast = batch_size, fast and has_bfloat16()
-        self._kept: dict[str, Reading] = {}  # the text read last is at the end
+        self._kept: dict[str, Reading] = {}  # the most recent text is at the end
         self._model = SentenceModel.from_wheel().requires_grad_(False)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -61,8 +61,8 @@ class SentenceEncoder:
     def read(self, texts: Sequence[str]) -> list[Reading]:
         """Sentence vector and word vectors of each text, in their order.
 
-        The readings of the last texts are kept: a caption is the source in step 1 and read again in
-        step 2, where the answer of step 1 is the source.
+        The readings of the most recent texts are cached: a caption is the source in step 1 and is
+        read again in step 2, where the answer of step 1 is the source.
         """
         readings = {text: self._kept.pop(text) for text in set(texts) if text in self._kept}
         new = sorted((text for text in dict.fromkeys(texts) if text not in readings), key=len)
@@ -92,7 +92,7 @@ class SentenceEncoder:
     @staticmethod
     def _reading(text: str, vector: np.ndarray, states: np.ndarray, offsets: np.ndarray) -> Reading:
         spans = english.word_spans(text)
-        starts, ends = offsets.T  # of the tokens, in characters; 0 for start and end token
+        starts, ends = offsets.T  # of tokens, in characters; 0 for start and end token
         states = states[: len(offsets)]
         means = np.zeros((len(spans), WIDTH), np.float32)
         for index, (_, start, end) in enumerate(spans):
@@ -111,7 +111,7 @@ def has_bfloat16() -> bool:
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """The rows scaled to unit length; a row of zeros stays."""
+    """The rows scaled to unit length; rows of zeros are unchanged."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     scaled: np.ndarray = vectors / np.maximum(lengths, 1e-9)
     return scaled
@@ -146,8 +146,8 @@ def meaning_reasons(
 def exchanged(backed: dict[str, float], carried: dict[str, float], least: float) -> bool:
     """Whether a word was replaced by an unrelated one: a new and a lost word, both unsupported.
 
-    This separates contrasts from paraphrases where the rest of the sentence stays ("catch ice in
-    its mouth", "catch a ball in its mouth"). Where all words are new it says nothing.
+    This separates contrasts from paraphrases if the rest of the sentence is unchanged ("catch ice
+    in its mouth", "catch a ball in its mouth"). If all words are new, it proves nothing.
     """
     new, lost = min(backed.values(), default=1.0), min(carried.values(), default=1.0)
     return new < least and lost < least
@@ -156,8 +156,8 @@ def exchanged(backed: dict[str, float], carried: dict[str, float], least: float)
 def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
     """Support of each content word of `answer` by content words of the known texts, -1 to 1.
 
-    A word with the same root or concept, or with a parent concept, has full support; any other
-    has its best cosine in context.
+    A word with the same root or concept, or with a parent concept, has full support; for any other
+    word it is the highest cosine in context.
     """
     roots = {english.root(word) for reading in known for word in reading.words}
     kinds = english.with_parents(word for reading in known for word in reading.words)
@@ -182,7 +182,7 @@ def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
 
 
 def covered_elsewhere(word: str) -> bool:
-    """Whether another check covers this word (numbers, colours, negation), or none has to."""
+    """Whether another check covers this word (numbers, colours, negation), or none is needed."""
     return (
         word in lexicon.NUMBERS
         or word in lexicon.COLOUR_OF

@@ -1,4 +1,4 @@
-"""Checks by models that read source and answer together, for answers that passed all others."""
+"""Checks with models that read source and answer together, for answers that passed all others."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from paraclip.paraphrase.config import Limits
 
 PairCheck = Callable[[Sequence[tuple[str, str]]], list[bool]]
-"""From pairs of source and answer to whether each fails."""
+"""Maps pairs of source and answer to whether each fails."""
 
 
 def pair_checks(limits: Limits) -> dict[str, PairCheck]:
-    """The checks that the limits ask for, by reason, in order of application.
+    """The checks that the limits require, by reason, in order of application.
 
     Raises:
-        UserError: what a check needs is not installed, or the folder of `nli` holds no model.
+        UserError: a dependency of a check is not installed, or the folder of `nli` has no model.
     """
     wanted = {
         "roles": (limits.parser, by_parser),
@@ -28,7 +28,7 @@ def pair_checks(limits: Limits) -> dict[str, PairCheck]:
 
 
 def check_models(limits: Limits) -> None:
-    """Raise UserError before any question is asked if what `pair_checks` needs is missing."""
+    """Raise UserError, before any question, if a dependency of `pair_checks` is missing."""
     if limits.nli:
         from paraclip.paraphrase.filters.entailment import entailment_label
 
@@ -40,7 +40,7 @@ def check_models(limits: Limits) -> None:
 
 
 def by_parser(limits: Limits) -> PairCheck:
-    """Whether a predicate takes other arguments, by spaCy's dependency parser."""
+    """Whether a predicate has other arguments, according to spaCy's dependency parser."""
     from paraclip.language.arguments import ArgumentParser, contradicts
 
     parser = ArgumentParser()
@@ -62,7 +62,7 @@ def by_checker(limits: Limits) -> PairCheck:
 
 
 def by_entailment(limits: Limits) -> PairCheck:
-    """Whether one of the texts does not follow from the other, by a cross-encoder."""
+    """Whether one of the texts does not entail the other, according to a cross-encoder."""
     from paraclip.paraphrase.filters.entailment import Entailment
 
     model = Entailment(limits.nli)

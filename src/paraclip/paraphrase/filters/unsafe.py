@@ -1,6 +1,7 @@
-"""Captions that are dropped before any question: alt-texts of pornography, by rule.
+"""Rule that drops captions before any question: alt-texts of pornography.
 
-The list holds words that name pornography and little else. It is no safety filter for pictures.
+The list contains words that name pornography and little else. It is not a safety filter for
+pictures.
 """
 
 import re
@@ -17,5 +18,5 @@ UNSAFE = re.compile(
 
 
 def is_unsafe(caption: str) -> bool:
-    """Whether a caption belongs to pornography, by its words."""
+    """Whether a caption's words indicate pornography."""
     return bool(UNSAFE.search(caption))

@@ -1,9 +1,9 @@
-"""Judges in processes of their own, so that filters do not slow the asking.
+"""Judges in separate processes, so that filters do not slow down the questions.
 
 A worker is started as `python -m paraclip.paraphrase.filters.worker` and not by `multiprocessing`,
-whose children run the caller's script again. It reads batches of questions from standard input and
-writes verdicts to standard output, one JSON array a line. It ends with its input, so that it never
-outlives the run, however that ends.
+whose children would run the caller's script again. It reads batches of questions from standard
+input and writes verdicts to standard output, one JSON array per line. It ends with its input, so it
+never outlives the run, even if the run is killed.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from paraclip.paraphrase.filters.judge import Judge, Verdict
 SHIPPED = tuple(FILTERS.items())
 LONGEST_LINE = 64 << 20  # bytes
 MOST_WORKERS = 8
-CORES_OF_WORKER = 4  # one judge keeps up with the asking of about as many cores
+CORES_OF_WORKER = 4  # one judge keeps up with the questions of about this many cores
 
 
 class WorkerProcess:
@@ -39,7 +39,7 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
 
     async def judge(self, batch: list[Question]) -> list[Verdict]:
-        """The verdicts of a batch, in order.
+        """Return the verdicts of a batch, in order.
 
         Raises:
             UserError: a wheel is missing in the worker, or it was killed.
@@ -56,7 +56,7 @@ class WorkerProcess:
             self._process.stdin.write(json.dumps(content).encode() + b"\n")
             await self._process.stdin.drain()
         except ConnectionError:
-            pass  # the missing reply says so
+            pass  # the missing reply is reported below
         line = await self._process.stdout.readline()
         if not line.endswith(b"\n"):
             code = await self._process.wait()
@@ -68,16 +68,16 @@ class WorkerProcess:
         return reply
 
     async def close(self) -> None:
-        """End the process and wait for its end."""
+        """Kill the process and wait until it has ended."""
         if self._process is None:
             return
         if self._process.returncode is None:
-            self._process.kill()  # it holds nothing that could be lost
+            self._process.kill()  # it has no state that could be lost
         await self._process.communicate()
 
 
 async def started() -> asyncio.subprocess.Process:
-    """A worker process that computes with one thread."""
+    """Start a worker process that computes with one thread."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE,
@@ -89,14 +89,14 @@ async def started() -> asyncio.subprocess.Process:
 async def judging(
     limits: Limits, judge: Judge | None, apart: bool, processes: int | None = None
 ) -> AsyncIterator[JudgingDesks]:
-    """Desks for a run, closed with the block.
+    """Create the desks of a run, closed at the end of the block.
 
     Args:
         limits: limits of the filters.
         judge: overrides the limits, and judges in this process.
-        apart: judge in processes of their own. Filters that were registered from outside are
-            known to this process only, which then judges.
-        processes: number of these processes; by default as many as suit the machine.
+        apart: whether to judge in separate processes. Filters registered by other code are known
+            only in this process, which then judges.
+        processes: number of these processes; the default suits the machine.
     """
     if judge is not None or not apart or tuple(FILTERS.items()) != SHIPPED:
         yield JudgingDesks([JudgingDesk(in_thread(judge or Judge(limits)))])
@@ -115,8 +115,8 @@ def workers_of(cores: int) -> int:
 
 
 def main() -> None:
-    """Judge what comes until the input ends."""
-    replies, sys.stdout = sys.stdout, sys.stderr  # nothing else may write between the replies
+    """Judge batches until the input ends."""
+    replies, sys.stdout = sys.stdout, sys.stderr  # nothing else may be written between replies
     judge: Judge | None = None
     for line in sys.stdin:
         content = json.loads(line)

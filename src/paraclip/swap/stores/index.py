@@ -77,7 +77,7 @@ def gathered(
 def check_count(rows: int, most: int, where: object) -> None:
     """Raise UserError if there are more rows than allowed."""
     if rows > most:
-        what = f"contains more than {most:,} rows"
+        what = f"holds more than {most:,} rows"
         raise UserError(where, what, "Raise --most-rows if there is memory for them.")
 
 

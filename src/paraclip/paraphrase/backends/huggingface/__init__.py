@@ -1,1 +1,1 @@
-"""A causal language model of Hugging Face's `transformers` in this process, in batches."""
+"""A causal language model from Hugging Face's `transformers` in this process, in batches."""

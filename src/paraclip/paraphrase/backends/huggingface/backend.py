@@ -21,7 +21,7 @@ class TransformersBackend:
         config: model, device, precision, batch size and sampling.
 
     Raises:
-        UserError: the model is not named, missing or out of reach.
+        UserError: no model is named, or it is missing or cannot be downloaded.
     """
 
     def __init__(self, config: GenerateConfig) -> None:
@@ -42,9 +42,9 @@ class TransformersBackend:
         self._model = await load
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
-        """See `Backend.answer`; the question waits for a batch."""
+        """See `Backend.answer`; the question waits for the next batch."""
         text, stop = self._text(prompt)
-        special = not self._templated(prompt)  # a template has its own
+        special = not self._templated(prompt)  # a template adds its own
         tokens = tuple(self._tokenizer(text, add_special_tokens=special).input_ids)
         most = getattr(self._model.config, "max_position_embeddings", None)
         if most and len(tokens) + self.config.max_tokens > most:
@@ -55,7 +55,7 @@ class TransformersBackend:
         return prompt.text is None and self._tokenizer.chat_template is not None
 
     def _text(self, prompt: Prompt) -> tuple[str, tuple[str, ...]]:
-        """The prompt as the model expects it, and what ends the answer."""
+        """The prompt in the form that the model expects, and the strings that end the answer."""
         if prompt.text is not None:
             return prompt.text, prompt.stop
         messages = list(prompt.messages or ())
@@ -64,7 +64,7 @@ class TransformersBackend:
         return chat_text(self._tokenizer, messages), prompt.stop
 
     def _generate(self, batch: Sequence[Asked]) -> list[list[Answer]]:
-        """Answers to a batch; halves it while the device's memory does not suffice."""
+        """Answers to a batch, which is halved while the device has too little memory."""
         import torch
 
         try:
@@ -76,7 +76,7 @@ class TransformersBackend:
                 raise UserError("--batch-size", what, hint) from error
             half = len(batch) // 2
             return [*self._generate(batch[:half]), *self._generate(batch[half:])]
-        except Exception as error:  # of a damaged model, or one whose numbers overflow
+        except Exception as error:  # a damaged model, or one whose numbers overflow
             raise AnswerError(printable(" ".join(str(error).split()))[:300]) from error
 
     def _answers(self, batch: Sequence[Asked]) -> list[list[Answer]]:
@@ -112,7 +112,7 @@ class TransformersBackend:
         return {"do_sample": True, "num_return_sequences": candidates} | sampling
 
     def _candidates(self, asked: Asked, rows: list[list[int]]) -> list[Answer]:
-        """The answers of one question; the greedy one stands for all."""
+        """The answers to one question; greedy decoding gives one answer for all candidates."""
         ends = end_tokens(self._model, self._tokenizer)
         answers, used = [], 0
         for row in rows:
@@ -134,7 +134,7 @@ class TransformersBackend:
 
 
 def chat_text(tokenizer: Any, messages: list[dict[str, str]]) -> str:
-    """The chat in the model's template; without thinking, where the template can switch it off.
+    """The chat in the model's template, without thinking if the template can disable it.
 
     Raises:
         UserError: the template is damaged.
@@ -145,12 +145,12 @@ def chat_text(tokenizer: Any, messages: list[dict[str, str]]) -> str:
     try:
         return str(tokenizer.apply_chat_template(messages, **options))
     except TemplateError:
-        pass  # some templates refuse the role "system"
+        pass  # some templates reject the role "system"
     except Exception as error:
         raise bad_template(error) from error
     try:
         return str(tokenizer.apply_chat_template(without_system(messages), **options))
-    except Exception as error:  # a template runs what its author wrote
+    except Exception as error:  # templates run code of their author
         raise bad_template(error) from error
 
 

@@ -1,4 +1,4 @@
-"""Where a model's files are, what identifies them, and how they are loaded."""
+"""Location, identity and loading of a model's files."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ from paraclip.provenance import without_secrets
 
 REPOSITORY = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 PATTERNS = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors")
-SLICES, SLICE = 64, 1 << 16  # of each file, for the fingerprint; bytes
+SLICES, SLICE = 64, 1 << 16  # slices of each file for the fingerprint; bytes
 MOST_LAYERS = 1000
 NEW_NAME = (4, 56)  # version of transformers from which `torch_dtype` is called `dtype`
 FOLDER_HINT = "Give a folder with config.json, weights and tokenizer, a .gguf file, or OWNER/NAME."
@@ -25,8 +25,8 @@ class ModelFiles:
     """A model on disk.
 
     Args:
-        name: for the provenance: the hub's name, or that of the folder or file.
-        folder: folder of its files.
+        name: name for the provenance: that on the hub, or of the folder or file.
+        folder: folder of the files.
         gguf: name of the GGUF file in the folder, or None.
     """
 
@@ -36,14 +36,14 @@ class ModelFiles:
 
     @property
     def options(self) -> dict[str, Any]:
-        """For `from_pretrained`: nothing is downloaded, and no code of the folder runs."""
+        """Options for `from_pretrained`: no download, and no code from the folder is run."""
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         return options | ({"gguf_file": self.gguf} if self.gguf else {})
 
     def fingerprint(self) -> str:
         """16 hex digits from the sizes of all weights and tokenizer files, and slices of them.
 
-        Hashing a large model as a whole takes minutes; a fine-tuned model differs everywhere.
+        Hashing a whole large model takes minutes; fine-tuning changes weights everywhere.
         """
         paths = [self.folder / self.gguf] if self.gguf else sorted(self.folder.iterdir())
         digest = hashlib.sha256()
@@ -56,7 +56,7 @@ class ModelFiles:
 
 
 def slices(path: Path) -> list[bytes]:
-    """Evenly spaced parts of a file; all of a small one."""
+    """Evenly spaced parts of a file; a small file as a whole."""
     size = path.stat().st_size
     step = max(SLICE, size // SLICES)
     parts = []
@@ -68,10 +68,10 @@ def slices(path: Path) -> list[bytes]:
 
 
 def find_files(model: str) -> ModelFiles:
-    """The files of a folder, a GGUF file, or a name on the hub, which is downloaded if needed.
+    """Find the files of a folder, a GGUF file, or a name on the hub (downloaded if needed).
 
     Raises:
-        UserError: there are none, or the hub cannot be reached.
+        UserError: there are no such files, or the hub cannot be reached.
     """
     path = Path(model).expanduser()
     check_input(path, FOLDER_HINT)
@@ -89,13 +89,13 @@ def find_files(model: str) -> ModelFiles:
 
 
 def downloaded(name: str) -> Path:
-    """The folder of a model of the hub; what the cache holds is not downloaded again."""
+    """The folder of a model from the hub; cached files are not downloaded again."""
     from huggingface_hub import snapshot_download
 
     try:
         with offline_where_unreachable():
             return Path(snapshot_download(name, allow_patterns=list(PATTERNS)))
-    except Exception as error:  # the hub's client, httpx and the system each have their own
+    except Exception as error:  # the hub's client, httpx and the OS each have their own
         reason, hint = download_failure(error)
         what = f"there is no such folder, and https://huggingface.co/{name} is out of reach"
         by_hand = "Download the model on another machine, and give its folder with --model."
@@ -103,10 +103,10 @@ def downloaded(name: str) -> Path:
 
 
 def load_tokenizer(files: ModelFiles) -> Any:
-    """The tokenizer, padding on the left as generation needs it.
+    """Load the tokenizer, with padding on the left for generation.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: the tokenizer is missing or damaged.
     """
     from transformers import AutoTokenizer
 
@@ -120,15 +120,15 @@ def load_tokenizer(files: ModelFiles) -> Any:
 
 
 def load_model(files: ModelFiles, dtype: str, device: Any) -> Any:
-    """The model on a device, for inference.
+    """Load the model onto a device, for inference.
 
     Args:
-        files: of it.
-        dtype: name of torch's type, or "auto": float32 on a CPU, else that of the checkpoint.
+        files: the model's files.
+        dtype: name of a torch dtype, or "auto": float32 on a CPU, else that of the checkpoint.
         device: a torch device.
 
     Raises:
-        UserError: it is no causal language model, damaged, or needs another version or package.
+        UserError: it is not a causal language model, damaged, or needs other versions or packages.
     """
     import torch
     import transformers
@@ -149,13 +149,13 @@ def load_model(files: ModelFiles, dtype: str, device: Any) -> Any:
         raise UserError(files.folder, what, "Check that weights and config.json belong together.")
     try:
         return model.to(device).eval()
-    except (RuntimeError, AssertionError) as error:  # also of a missing driver, or no memory
+    except (RuntimeError, AssertionError) as error:  # also a missing driver, or too little memory
         hint = "Give another --device or --dtype."
         raise UserError(files.folder, f"does not fit on {device} ({error})", hint) from error
 
 
 def check_layers(files: ModelFiles, config: dict[str, Any]) -> None:
-    """Raise UserError for more layers than a model can have, which would be built for ever."""
+    """Raise UserError for more layers than a model can have; building them would not end."""
     for name, value in config.items():
         if isinstance(value, dict):
             check_layers(files, value)
@@ -164,7 +164,7 @@ def check_layers(files: ModelFiles, config: dict[str, Any]) -> None:
 
 
 def loaded(kind: Any, files: ModelFiles, part: str, **options: Any) -> Any:
-    """A part of a model, or UserError; `transformers` raises many kinds of errors."""
+    """Load a part of a model or raise UserError; `transformers` raises many kinds of errors."""
     try:
         return kind.from_pretrained(files.folder, **files.options, **options)
     except Exception as error:

@@ -14,7 +14,7 @@ class Asked:
     Args:
         tokens: ids of the prompt.
         stop: strings that end the answer.
-        candidates: answers wanted.
+        candidates: number of answers.
     """
 
     tokens: tuple[int, ...]
@@ -23,7 +23,7 @@ class Asked:
 
     @property
     def kind(self) -> tuple[tuple[str, ...], int]:
-        """What questions of one batch have in common."""
+        """The properties that all questions of a batch share."""
         return self.stop, self.candidates
 
 
@@ -32,13 +32,13 @@ Generate = Callable[[Sequence[Asked]], list[list[Answer]]]
 
 
 class Pool:
-    """Takes all questions that wait, sorts them by length, and generates batch after batch.
+    """Collects all waiting questions, sorts them by length, and generates batch after batch.
 
-    Similar lengths need little padding, and no question waits for more than one pool before it.
+    Similar lengths need little padding, and no question waits for more than one earlier pool.
 
     Args:
-        generate: runs in a thread.
-        size: sequences in a batch; a question with several candidates counts for so many.
+        generate: generates a batch; runs in a thread.
+        size: number of sequences in a batch; each candidate of a question counts as one.
     """
 
     def __init__(self, generate: Generate, size: int) -> None:
@@ -47,7 +47,7 @@ class Pool:
         self._worker: asyncio.Task[None] | None = None
 
     async def answer(self, asked: Asked) -> list[Answer]:
-        """The answers to a question; raises what generating its batch raised."""
+        """The answers to a question; raises the error of its batch."""
         answers: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
         self._waiting.append((asked, answers))
         if self._worker is None or self._worker.done():
@@ -71,7 +71,7 @@ class Pool:
                     answers.set_exception(same_kind(error))
             return
         for (_, answers), one in zip(batch, found, strict=True):
-            if not answers.done():  # else its caption was given up meanwhile
+            if not answers.done():  # otherwise its caption was cancelled meanwhile
                 answers.set_result(one)
 
     async def close(self) -> None:
@@ -82,16 +82,16 @@ class Pool:
 
 
 def same_kind(error: Exception) -> Exception:
-    """The error for one of several questions: each needs an object of its own."""
+    """The error for one of several questions; each needs its own exception object."""
     return AnswerError(str(error)) if isinstance(error, AnswerError) else error
 
 
 def batches(
     taken: list[tuple[Asked, asyncio.Future[list[Answer]]]], size: int
 ) -> list[list[tuple[Asked, asyncio.Future[list[Answer]]]]]:
-    """Questions of one kind and of similar length together, the longest first.
+    """Group questions of one kind and of similar length, longest first.
 
-    Too little memory thus shows at the beginning.
+    A lack of memory therefore shows up in the first batch.
     """
     ordered = sorted(taken, key=lambda one: (one[0].kind, -len(one[0].tokens)))
     found: list[list[tuple[Asked, asyncio.Future[list[Answer]]]]] = []
