@@ -20,14 +20,14 @@ from paraclip.training.recipes import check_options
 
 
 def train_command(config: TrainConfig) -> None:
-    """Train, with all processes that torchrun or SLURM started together."""
+    """Train, in all processes that torchrun or SLURM started together."""
     check_options(config)
     with joined(config.device) as (processes, device):
         reported(train_together, processes)(config, processes, device)
 
 
 def train_together(config: TrainConfig, processes: Processes, device: str) -> None:
-    """Prepare, train, print where the checkpoint is."""
+    """Prepare and train, and print the path of the checkpoint."""
     data = prepare(
         config.triples, config.model, config, images=config.images, replay=config.replay,
         problems=Problems(config.max_broken), device=device,
@@ -39,7 +39,7 @@ def train_together(config: TrainConfig, processes: Processes, device: str) -> No
 
 
 def print_rows(data: TrainingData) -> None:
-    """Count the rows, and those that L1 cannot use."""
+    """Print the number of rows, and of those that L1 cannot use."""
     count, pictures = len(data.rows), data.pictures
     if data.replayed:
         print(f"{count - data.replayed:,} triples, and {data.replayed:,} captions for L1 alone.")
@@ -49,14 +49,14 @@ def print_rows(data: TrainingData) -> None:
 
 
 def align_command(config: AlignConfig) -> None:
-    """Align, with all processes that torchrun or SLURM started together."""
+    """Align, in all processes that torchrun or SLURM started together."""
     check_options(config)
     with joined(config.device) as (processes, device):
         reported(align_together, processes)(config, processes, device)
 
 
 def align_together(config: AlignConfig, processes: Processes, device: str) -> None:
-    """Read captions with pictures, align, print where the checkpoint is."""
+    """Read captions with pictures, align, and print the path of the checkpoint."""
     problems = Problems(config.max_broken)
     captions = list(read_captions(config.source, config.columns, problems))
     pictures = sum(1 for row in captions if row.image)
@@ -73,12 +73,12 @@ def align_together(config: AlignConfig, processes: Processes, device: str) -> No
 
 
 def unaligned(config: AlignConfig, device: str) -> Mini:
-    """The model that alignment starts from."""
+    """The model from which alignment starts."""
     if config.new_heads:
         if config.model != "mini":
-            hint = "Leave one of them out: new heads start from mini's towers."
+            hint = "Omit one of them: new heads start from mini's towers."
             raise UserError("--new-heads", f"{config.model} has heads of its own", hint)
-        torch.manual_seed(config.seed)  # the heads are drawn
+        torch.manual_seed(config.seed)  # the heads are initialised at random
         return Mini.with_linear_heads(heads=None).to(find_device(device))
     model = load_model(config.model, device)
     if not isinstance(model, Mini):

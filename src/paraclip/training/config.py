@@ -21,7 +21,7 @@ TextName = Literal["caption", "paraphrase_1", "paraphrase_2"]
 class LoopOptions(Checked):
     """Hyperparameters of every run of the training loop.
 
-    They decide the weights, so a run is resumed only under the same ones.
+    They determine the weights, so a run is resumed only with equal ones.
     """
 
     epochs: Count = 4
@@ -32,8 +32,8 @@ class LoopOptions(Checked):
     have more negatives."""
 
     micro_batch: Count | None = None
-    """Maximum number of texts in a forward and backward pass. Memory grows with it and not with the
-    batch size, at the price of a second forward pass (GradCache). Default: split only large
+    """Maximum number of texts in a forward and backward pass. Memory grows with this number instead
+    of the batch size, at the cost of a second forward pass (GradCache). Default: split only large
     batches."""
 
     learning_rate: Positive | None = None
@@ -63,7 +63,7 @@ class LoopOptions(Checked):
     no longer supported; use bf16."""
 
     tf32: bool = False
-    """Allow TF32 for float32 matrix products on a GPU: faster, with about three digits."""
+    """Allow TF32 for float32 matrix products on a GPU: faster, but precise to three digits."""
 
     compile: bool = False
     """Compile the text tower with torch.compile: slower to start, faster steps on a GPU."""
@@ -108,7 +108,7 @@ class TrainOptions(LoopOptions):
     instead."""
 
     negatives: str | None = None
-    """Column with hard negatives: a text for each row that must not match it (may be empty). They
+    """Column with hard negatives: one text per row that must not match it (may be empty). They
     enter the denominators of all losses."""
 
     replay_per_triple: Positive = 1.0
@@ -169,8 +169,8 @@ class AlignOptions(LoopOptions):
     """Peak learning rate of the two linear heads (AdamW, per step)."""
 
     feature_dropout: Annotated[float, Ge(0), Le(0.95)] = 0.4
-    """Dropout probability on the image features before the linear map that is learnt. The class
-    probabilities of mini see all of them."""
+    """Dropout probability on the image features before the linear map that is trained. The class
+    probabilities of mini are computed from all features."""
 
     new_heads: bool = False
     """Start from the towers of mini and two random linear heads of width 256, without class
@@ -179,12 +179,12 @@ class AlignOptions(LoopOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(Checked):
-    """How a run is saved and watched; none of it changes a weight."""
+    """How a run is saved and monitored; these options do not affect the weights."""
 
     choose: Literal["best", "last"] = "last"
     """Checkpoint to use as the result: the last, or the one with the lowest held-out loss (best).
-    Choose last for runs that you compare, for example tuned and control: they must have taken the
-    same number of steps."""
+    Choose last for runs that you compare, for example tuned and control, because they must have
+    taken the same number of steps."""
 
     save_every: Count = 100
     """Number of steps between saved states, from which an interrupted run resumes."""
@@ -206,11 +206,11 @@ class RunSettings(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunSettings, TrainOptions):
-    """Fine-tune the text encoder on triples; the image encoder stays as it is."""
+    """Fine-tune the text encoder on triples; the image encoder is not changed."""
 
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
     """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl); `starter` is
-    the 3,000 triples without pictures that ship with ParaCLIP."""
+    the set of 3,000 triples without pictures that is included in ParaCLIP."""
 
     config: str | None = None
     """TOML file with any of these options by name; the command line overrides it."""
@@ -226,12 +226,11 @@ class TrainConfig(RunSettings, TrainOptions):
     """Folder of the pictures, for triples that have an image_id and no picture path."""
 
     replay: str | None = None
-    """Captions with pictures and without paraphrases, added to L1 so that retrieval
-    degrades less: a
-    folder, or a captions file with the usual columns."""
+    """Captions with pictures and without paraphrases, added to L1 so that retrieval degrades less:
+    a folder, or a captions file with the usual columns."""
 
     device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
+    """Device: auto, cpu, cuda or cuda:1."""
 
     max_broken: Share = 0.01
     """Largest share (0 to 1) of broken pictures to skip; more is an error."""
@@ -239,10 +238,10 @@ class TrainConfig(RunSettings, TrainOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class AlignConfig(RunSettings, AlignOptions):
-    """Fit the text tower and both heads of `mini` to captions and pictures of your own."""
+    """Fit the text tower and both heads of `mini` to your own captions and pictures."""
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
-    """Folder of pictures with a .txt beside each, or a captions file."""
+    """Folder of pictures, each with a .txt of the same name, or a captions file."""
 
     model: str = "mini"
     """Model to start from: mini, or a checkpoint of it."""
@@ -254,7 +253,7 @@ class AlignConfig(RunSettings, AlignOptions):
     """Names of the columns."""
 
     device: str = "auto"
-    """auto, cpu, cuda or cuda:1."""
+    """Device: auto, cpu, cuda or cuda:1."""
 
     choose: Literal["best", "last"] = "best"
     """Checkpoint to use as the result: the one with the lowest held-out loss (best), or the
@@ -265,20 +264,21 @@ class AlignConfig(RunSettings, AlignOptions):
 
 
 def hyperparameters(options: LoopOptions) -> dict[str, Any]:
-    """The hyperparameters among options, by name; paths and settings of the run left out.
+    """The hyperparameters among options, by name; paths and settings of the run are omitted.
 
+    A recipe is represented by the options that it fills in (`recipes.resolved`), not by its name.
     A recipe counts by the options that it fills in (`recipes.resolved`), not by its name.
     """
     kind = TrainOptions if isinstance(options, TrainOptions) else AlignOptions
     names = [field.name for field in fields(kind) if field.name != "recipe"]
     found = {name: getattr(options, name) for name in names}
     if not found.get("feature_dropout", 1):
-        del found["feature_dropout"]  # older alignments, which had none, can be resumed
+        del found["feature_dropout"]  # so that older alignments without it can be resumed
     return found
 
 
 def settings_of(options: LoopOptions, settings: RunSettings | None = None) -> RunSettings:
-    """The given settings; else those of options that come from a command; else the usual ones."""
+    """The given settings; or else those among the options of a command; or else the defaults."""
     if settings is not None:
         return settings
     if isinstance(options, RunSettings):

@@ -1,6 +1,6 @@
 """All rows of a run as numbers, their held-out split, and the batches made of them.
 
-Token ids lie in one flat array with offsets; padding is added only when a batch is built.
+Token ids are stored in one flat array with offsets; padding is added only when a batch is built.
 """
 
 from collections.abc import Iterator, Sequence
@@ -81,7 +81,7 @@ class Batch:
     """The rows of one step: B over all processes, of which b belong to this process."""
 
     # token ids, int64 [n, length], of the unique texts of this process, sorted by length and padded
-    # to the longest text of each chunk
+    # to the longest text in each chunk
     chunks: list[Tensor]
     # int64 [T * b + m], indices into the chunks' vectors that restore the order: the texts one kind
     # at a time, then the m hard negatives
@@ -119,7 +119,7 @@ class Examples:
     image_keys: Integers  # int64 [N], equal for rows with the same picture
     # int64 [3, N] for caption, paraphrase_1, paraphrase_2; equal for equal texts
     text_keys: Integers
-    chunk: int = 128  # number of texts encoded at once
+    chunk: int = 128  # number of texts encoded together
     # index in `tokens` of each row's hard negative, int64 [N]; -1 for none
     negative: Integers | None = None
     # keys of the hard negatives, int64 [N], comparable with `text_keys`
@@ -153,7 +153,7 @@ class Examples:
         )
 
     def chunks(self, rows: Integers) -> tuple[list[Tensor], Tensor]:
-        """Return the unique texts of some rows in chunks of like length, and `Batch.restore`."""
+        """Return the unique texts of some rows in chunks of similar length, and `Batch.restore`."""
         texts = self.text_rows[:, rows].ravel()  # [T * b], one kind at a time
         if self.negative is not None:
             texts = np.concatenate([texts, self.negative[self.with_negative(rows)]])

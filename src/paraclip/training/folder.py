@@ -1,6 +1,6 @@
-"""The folder of a run, its record, and the states that a killed run resumes from.
+"""The folder of a run, its record, and the states from which a killed run resumes.
 
-A state is tensors in safetensors and numbers as JSON, no pickle.
+A state consists of tensors in safetensors and numbers in JSON; nothing is pickled.
 """
 
 import json
@@ -24,18 +24,18 @@ WRITTEN = (
     *("best.safetensors", "best.md", "last.safetensors", "last.md", "summary.json"),
     *("metrics.jsonl", "problems.txt", "tensorboard/events.out.tfevents.*", "inspect/step-*"),
 )
-"""What a run writes beside its record and its states; a folder that holds any of it without the
-record belongs to something else."""
+"""Files that a run writes in addition to its record and its states. A folder that contains any of
+them without the record was not written by a run."""
 STATES = ("states/state-*.safetensors", "states/state-*.damaged")
 
 
 class AnotherRun(UserError):
-    """The folder holds a run of another configuration, base or data."""
+    """The folder contains a run with another configuration, base or data."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run."""
+    """Paths of the files of a run."""
 
     path: Path  # the folder
 
@@ -51,17 +51,17 @@ class RunFolder:
 
     @property
     def states(self) -> Path:
-        """Folder of the states that a killed run resumes from."""
+        """Folder of the states from which a killed run resumes."""
         return self.path / "states"
 
     @property
     def identity_file(self) -> Path:
-        """What decides the weights of the run in this folder, and its provenance."""
+        """Record of everything that determines the weights of the run, and its provenance."""
         return self.path / RECORD
 
     @property
     def summary_file(self) -> Path:
-        """Written at the very end: what came out."""
+        """The results, written at the very end."""
         return self.path / "summary.json"
 
     @property
@@ -77,46 +77,46 @@ class RunFolder:
         return summary
 
     def matching(self, *patterns: str) -> Iterator[Path]:
-        """The files of these names."""
+        """The files whose names match one of the patterns."""
         for pattern in patterns:
             yield from self.path.glob(pattern)
 
     def clear(self) -> None:
-        """Remove what a run wrote, its record last; nothing else that lies there.
+        """Remove what a run wrote, its record last, and no other files.
 
-        Without the record nothing is known to be a run's, and nothing is removed.
+        Without the record, no file is known to belong to a run, and nothing is removed.
         """
         if self.identity_file.exists():
             self.remove(*WRITTEN, *STATES)
             self.remove(RECORD)
 
     def remove(self, *patterns: str) -> None:
-        """Remove the files of these names, and their folders where nothing else is left in them."""
+        """Remove the files whose names match, and folders that are empty afterwards."""
         found = list(self.matching(*patterns))
         for path in found:
             path.unlink(missing_ok=True)
         for folder in {path.parent for path in found} - {self.path}:
-            with suppress(OSError):  # something else lies there
+            with suppress(OSError):  # not empty
                 folder.rmdir()
 
     def clear_parts(self) -> None:
-        """Remove what a killed run was just writing."""
+        """Remove files that a killed run left unfinished."""
         for pattern in (RECORD, *WRITTEN, *STATES):
             folder, _, name = pattern.rpartition("/")
             self.remove(f"{folder}/.{name}.*.part" if folder else f".{name}.*.part")
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write the summary; the states have served."""
+        """Write the summary and remove the states, which are no longer needed."""
         write_text(self.summary_file, json.dumps(summary, indent=2) + "\n")
         self.remove(*STATES)
 
 
 def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
-    """Make the folder ready for a run, new or resumed.
+    """Prepare the folder for a run, new or resumed.
 
     Raises:
-        AnotherRun: another run lies there.
-        UserError: something else than a run lies there, whether `fresh` or not.
+        AnotherRun: the folder contains another run.
+        UserError: it contains files that no run wrote, whether `fresh` or not.
     """
     check_owned(folder)
     folder.clear_parts()
@@ -130,7 +130,7 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
 
 
 def check_owned(folder: RunFolder) -> None:
-    """Refuse a folder with files that a run would overwrite or delete and no run has written."""
+    """Refuse a folder with files that a run would overwrite or delete but that no run wrote."""
     hint = "Choose another --out: a run overwrites its own files only."
     if folder.identity_file.exists():
         identity_in(folder.identity_file, hint)
@@ -141,7 +141,7 @@ def check_owned(folder: RunFolder) -> None:
 
 
 def identity_in(path: Path, hint: str) -> dict[str, Any]:
-    """What decided the weights of the run of a record."""
+    """The record of what determined a run's weights."""
     try:
         found = json.loads(read_bounded(path))["identity"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -172,18 +172,18 @@ State = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 def notice(text: str) -> None:
-    """A line for the user beside the progress bar."""
+    """Print a line for the user on standard error."""
     print(f"paraclip: {text}", file=sys.stderr)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors and JSON-able facts as one safetensors file, whole or not at all."""
+    """Write tensors and JSON-serialisable facts as one safetensors file, completely or not."""
     apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_tensors(apart, path, {"paraclip": json.dumps(facts)})
 
 
 def state_name(step: int) -> str:
-    """File name of the state after so many steps; names sort as steps do."""
+    """File name of the state after this number of steps; names sort like steps."""
     return f"state-{step:09d}.safetensors"
 
 
@@ -200,7 +200,7 @@ def load_state(path: Path) -> State:
 
     Raises:
         ValueError: the file is damaged.
-        UserError: it is a pipe or a device.
+        UserError: the path is a pipe or a device.
     """
     check_input(path)
     try:
@@ -221,7 +221,7 @@ def state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
 
 
 def state_of_step(folder: Path, step: int) -> State:
-    """The state that the first process resumes from."""
+    """The state from which the first process resumes."""
     path = folder / state_name(step)
     try:
         return load_state(path)
@@ -232,9 +232,9 @@ def state_of_step(folder: Path, step: int) -> State:
 
 
 def newest_state(folder: Path) -> State | None:
-    """The newest state that is whole; damaged ones are named and set aside as `.damaged`.
+    """The newest complete state; damaged ones are reported and renamed to `.damaged`.
 
-    Left under their names they would count as the newest, and the next states be pruned for them.
+    Under their old names they would count as the newest, and later states would be pruned.
     """
     for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
         try:

@@ -1,6 +1,6 @@
-"""The training loop: one for tuning, for the control and for alignment.
+"""The training loop, shared by tuning, the control and alignment.
 
-The image tower is usually not run at all: its features were computed once (`prepare.py`).
+The image tower is usually not run at all: its features are computed once (`prepare.py`).
 """
 
 import json
@@ -51,21 +51,22 @@ MOST_WATCHED = 512
 def train(
     data: TrainingData, options: TrainOptions, out: Path, settings: RunSettings | None = None
 ) -> Path:
-    """Fine-tune the text tower on triples; the image side stays bit for bit as it is.
+    """Fine-tune the text tower on triples; the image side does not change by a bit.
 
     Args:
-        data: the base and the rows; the base holds the last weights afterwards.
-        options: hyperparameters; with `control` L1 on the original captions only, as many steps.
+        data: the base and the rows; afterwards, the base has the weights of the last step.
+        options: hyperparameters; with `control`, L1 on the original captions only, for as many
+            steps.
         out: folder of checkpoints (`best.safetensors`, `last.safetensors`), logs and states.
-        settings: how the run is saved and watched; None: those of `options` where they come from
-            a command, else the usual ones.
+        settings: how the run is saved and monitored; None: those in `options` if they are from a
+            command, or else the defaults.
 
     Returns:
-        The checkpoint that `settings.choose` names.
+        The checkpoint selected by `settings.choose`.
 
     Raises:
-        UserError: nothing to learn from, features of another model, another run in `out`, a
-            loss that is not a number, a full disk.
+        UserError: there is nothing to learn from, the features are from another model, `out`
+            contains another run, the loss is not a number, or the disk is full.
 
     Source: paper, section 3: L = L1 + L2 + L3.
     """
@@ -75,16 +76,16 @@ def train(
 def align(
     data: TrainingData, options: AlignOptions, out: Path, settings: RunSettings | None = None
 ) -> Path:
-    """Fit heads and text tower of a `Mini` to captions and pictures; the backbone stays as it is.
+    """Fit heads and text tower of a `Mini` to captions and pictures; the backbone is not changed.
 
-    L1 on the captions, with the image head among the trained parts; captions of the same picture
-    are no negatives of each other. Arguments, result and errors are those of `train`.
+    Uses L1 on the captions, with the image head among the trained parts; captions of the same
+    picture are not negatives of each other. Arguments, result and errors are those of `train`.
     """
     return fit(alignment_of(data, options, settings), out, data.problems)
 
 
 def fit(task: Task, out: Path, problems: Problems) -> Path:
-    """Train, or resume where a killed run stopped; a finished run is returned at once."""
+    """Train, or resume a killed run; the result of a finished run is returned immediately."""
     train_only(task.model, task.parts, task.options.freeze_temperature)
     set_dropout(task.parts, task.options.dropout)
     identity = identity_of(task)
@@ -105,12 +106,12 @@ def fit(task: Task, out: Path, problems: Problems) -> Path:
 
 
 def fit_in(folder: RunFolder, task: Task, identity: dict[str, Any]) -> None:
-    """Train in a folder that no other run writes to; frozen weights are proved to be unchanged."""
+    """Train in a folder that no other run writes to; verify that frozen weights are unchanged."""
     model = task.model
     frozen = hash_tensors(frozen_tensors(model))
     with kept_random_state(model.device), arithmetic_of(task.options, model):
         run = start(task, identity, folder.states)
-        if not run.course.stops(task.options.patience):  # else killed after it had stopped early
+        if not run.course.stops(task.options.patience):  # otherwise killed after an early stop
             run_steps(run, folder)
     model.eval()
     if hash_tensors(frozen_tensors(model)) != frozen:
@@ -121,7 +122,7 @@ def fit_in(folder: RunFolder, task: Task, identity: dict[str, Any]) -> None:
 
 
 def run_steps(run: Run, folder: RunFolder) -> None:
-    """All steps that are still to be done, with logs, held-out loss and states."""
+    """Run all remaining steps, with logs, held-out loss and states."""
     options, first = run.options, run.processes.first
     if run.step == 0:
         start_biases(run, next(row_batches(run.learn, options.batch_size, options.seed, 0, 1)))
@@ -148,15 +149,15 @@ def run_steps(run: Run, folder: RunFolder) -> None:
 
 
 def watched(run: Run, folder: RunFolder) -> Watched:
-    """What the watchers get to know about the run."""
+    """Facts about the run for the watchers."""
     settings = {**run.settings_by_name, "identity": run.identity}
     return Watched(folder.path, run.step, text_hash(json.dumps(run.identity)), settings)
 
 
 def timed_step(run: Run, batch: Batch, folder: RunFolder) -> dict[str, float]:
-    """One step with its speed and memory; the batch of a step that fails is saved.
+    """Run one step and add its speed and memory; save the batch of a step that fails.
 
-    `input_wait` is the share of its time in which it had to wait for its rows and pictures.
+    `input_wait` is the share of its time spent waiting for its rows and pictures.
     """
     began = time.perf_counter() - run.waited
     try:
@@ -171,8 +172,8 @@ def timed_step(run: Run, batch: Batch, folder: RunFolder) -> dict[str, float]:
 
 
 def judge(run: Run, folder: RunFolder) -> dict[str, float]:
-    """How the vectors lie and the held-out losses; the checkpoint is kept at the lowest so far."""
-    first = run.processes.first  # the others wait
+    """Compute geometry and held-out losses; keep the checkpoint with the lowest loss so far."""
+    first = run.processes.first  # the other processes wait
     figures = geometry_of(run) if first else {}
     if not len(run.held_out):
         return figures
@@ -187,7 +188,7 @@ def judge(run: Run, folder: RunFolder) -> dict[str, float]:
 
 
 def geometry_of(run: Run) -> dict[str, float]:
-    """How the vectors of the watched rows lie."""
+    """The geometry of the vectors of the monitored rows."""
     batch = run.examples.batch(watched_rows(run)).to(run.device)
     run.model.eval()
     vectors = encode_whole(run, batch)
@@ -205,7 +206,7 @@ def watched_rows(run: Run) -> Integers:
 
 @torch.no_grad()
 def held_out_losses(run: Run) -> dict[str, float]:
-    """Mean of each loss over the held-out rows, in the same batches every time, no dropout."""
+    """Mean of each loss over the held-out rows, always in the same batches, without dropout."""
     batches = epoch_batches(run.held_out, run.options.batch_size, run.options.seed, 0)
     run.model.eval()
     sums: dict[str, float] = {}
@@ -221,7 +222,7 @@ def held_out_losses(run: Run) -> dict[str, float]:
 
 
 def batches_ahead(run: Run) -> Generator[Batch]:
-    """The batches of all steps still to be done; `run.waited` holds the seconds waited for each."""
+    """The batches of all remaining steps; `run.waited` is the time waited for each, in seconds."""
     options = run.options
     rows = row_batches(run.learn, options.batch_size, options.seed, run.step, run.total_steps)
     with closing(ahead(partial(batch_of, run), rows, workers=1, most=2)) as made:
@@ -233,5 +234,5 @@ def batches_ahead(run: Run) -> Generator[Batch]:
 
 
 def batch_of(run: Run, rows: Integers) -> Batch:
-    """This process's part of a step's rows [B], where the model is."""
+    """This process's part of a step's rows [B], on the model's device."""
     return run.examples.batch(rows, run.processes.share).to(run.device)

@@ -1,4 +1,4 @@
-"""Metrics of a run: where they are logged, what they say of its course, geometry of its vectors.
+"""Metrics of a run: where they are logged, divergence and early stopping, geometry of its vectors.
 
 Falling losses do not show whether paraphrases move closer (alignment), whether the texts collapse
 (uniformity), or whether a picture stays closer to its own text than to any other (margin).

@@ -1,4 +1,4 @@
-"""What is trained at which rate: parts of a model, adapters, AdamW, the schedule, their state."""
+"""Trained parts of a model and their learning rates, adapters, AdamW, the schedule, their state."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def everything(name: str) -> bool:
-    """Trains every weight of a part."""
+    """Selects every weight of a part."""
     return True
 
 
@@ -29,18 +29,18 @@ def everything(name: str) -> bool:
 class Part:
     """A module of the model that is trained."""
 
-    module: nn.Module  # with everything below it
-    learning_rate: float  # its peak
-    # whether the weight of this name within the module is trained
+    module: nn.Module  # the module with all its submodules
+    learning_rate: float  # peak learning rate
+    # whether the weight with this name within the module is trained
     trains: Callable[[str], bool] = everything
 
     def weights(self) -> list[nn.Parameter]:
-        """What is trained."""
+        """The trained weights."""
         return [value for name, value in self.module.named_parameters() if self.trains(name)]
 
 
 def train_only(model: DualEncoder, parts: Sequence[Part], freeze_temperature: bool) -> None:
-    """Let nothing but these parts and, unless frozen, the temperature have gradients."""
+    """Enable gradients only for these parts and, unless frozen, the temperature."""
     model.requires_grad_(False)
     for part in parts:
         for value in part.weights():
@@ -49,19 +49,19 @@ def train_only(model: DualEncoder, parts: Sequence[Part], freeze_temperature: bo
 
 
 def trained(*modules: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that have gradients, by their names within the modules, which differ."""
+    """Parameters that have gradients, by their unique names within the modules."""
     named = (pair for module in modules for pair in module.named_parameters())
     return {name: value for name, value in named if value.requires_grad}
 
 
 def frozen_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Everything in the model that training must leave bit for bit as it is."""
+    """All tensors of the model that training must not change by a bit."""
     everything = model.state_dict(keep_vars=True).items()
     return {name: value for name, value in everything if not value.requires_grad}
 
 
 def set_dropout(parts: Sequence[Part], probability: float | None) -> None:
-    """Set every dropout layer of these parts; None leaves them as they are."""
+    """Set every dropout layer of these parts; None leaves them unchanged."""
     if probability is None:
         return
     layers = [
@@ -76,10 +76,10 @@ def set_dropout(parts: Sequence[Part], probability: float | None) -> None:
 def make_optimizer(
     weights: Mapping[str, nn.Parameter], parts: Sequence[Part], options: LoopOptions
 ) -> AdamW:
-    """AdamW; biases, norms and the temperature (all below two dimensions) do not decay.
+    """Create AdamW; biases, norms and the temperature (all below two dimensions) do not decay.
 
-    A parameter that lies in two parts goes with the first, so a head may precede its tower; one
-    that lies in none has the learning rate of the configuration.
+    A parameter in two parts belongs to the first, so a head may precede its tower; a parameter in
+    no part has the learning rate of the configuration.
     """
     rate, weight_decay = decided(options.learning_rate), decided(options.weight_decay)
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -99,15 +99,16 @@ def make_optimizer(
 
 
 def set_learning_rates(optimizer: AdamW, share: float) -> None:
-    """Set every group to this share of its peak."""
+    """Set the rate of every group to this share of its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
 
 
 def training_tensors(weights: Mapping[str, nn.Parameter], optimizer: AdamW) -> dict[str, Tensor]:
-    """All that the next steps depend on: trained weights and moments.
+    """Everything on which the next steps depend: trained weights and moments.
 
-    No random state: every micro-batch of every step has a seed of its own (`step.Side`).
+    There is no random state, because every micro-batch of every step has its own seed
+    (`step.Side`).
     """
     tensors: dict[str, Tensor] = {}
     for name, value in weights.items():
@@ -121,7 +122,7 @@ def training_tensors(weights: Mapping[str, nn.Parameter], optimizer: AdamW) -> d
 def restore_training(
     weights: Mapping[str, nn.Parameter], optimizer: AdamW, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put back what `training_tensors` took."""
+    """Restore what `training_tensors` returned."""
     for name, value in weights.items():
         value.copy_(tensors[f"weight.{name}"])
         if f"step.{name}" in tensors:
@@ -131,7 +132,7 @@ def restore_training(
 
 
 def learning_rate_share(step: int, total: int, warmup: float) -> float:
-    """Share of the peak learning rate at a step: a straight rise, then a cosine towards 0."""
+    """Share of the peak learning rate at a step: linear warm-up, then a cosine towards 0."""
     rising = max(1, round(total * warmup)) if warmup else 0
     if step < rising:
         return (step + 1) / (rising + 1)
@@ -140,7 +141,7 @@ def learning_rate_share(step: int, total: int, warmup: float) -> float:
 
 
 def parts_of(model: DualEncoder, options: TrainOptions) -> tuple[Part, ...]:
-    """The trained parts; for LoRA the adapters are put into the text tower first."""
+    """The trained parts; for LoRA, adapters are added to the text tower first."""
     tower, rate = model.text_tower, decided(options.learning_rate)
     if options.text_tower == "lora":
         add_adapters(tower, options.lora_rank, options.lora_alpha, options.seed)
@@ -156,10 +157,10 @@ def parts_of(model: DualEncoder, options: TrainOptions) -> tuple[Part, ...]:
 
 
 def last_layers(tower: nn.Module, count: int) -> set[str]:
-    """Names of the weights in a tower's last layers, and of what follows them.
+    """Names of the weights in a tower's last layers, and of the modules after them.
 
-    The layers are the tower's longest list of modules. What is outside of it and no embedding
-    follows it: the last norm, the projection.
+    The layers are the tower's longest list of modules. Modules outside it that are not embeddings
+    come after it: the last norm, the projection.
     """
     lists = {name: m for name, m in tower.named_modules() if isinstance(m, nn.ModuleList)}
     if not lists:
@@ -174,11 +175,11 @@ def last_layers(tower: nn.Module, count: int) -> set[str]:
 
 
 MARK = "lora_"
-"""In the name of every weight of an adapter."""
+"""Part of the name of every adapter weight."""
 
 
 def add_adapters(tower: nn.Module, rank: int, alpha: float, seed: int) -> None:
-    """Put an adapter beside every linear map of a tower; its output is the same at first.
+    """Add an adapter to every linear map of a tower; initially, the output is unchanged.
 
     Source: LoRA, Hu et al. 2021.
     """
@@ -198,10 +199,10 @@ def add_adapters(tower: nn.Module, rank: int, alpha: float, seed: int) -> None:
 
 
 def keep_weights(attention: Any) -> None:
-    """Put an attention's own weights back after each pass.
+    """Restore an attention's own weights after each pass.
 
-    `peft` adds its adapter to them for the pass and then takes it away again, which rounds: the
-    frozen weights would wander, and the second pass over a micro-batch would differ.
+    For the pass, `peft` adds the adapter to them and subtracts it afterwards. Due to rounding,
+    frozen weights would drift, and the second pass over a micro-batch would differ.
     """
     inner, outer = attention.base_layer, attention.base_layer.out_proj.base_layer
     weights = inner.in_proj_weight, outer.weight
@@ -213,7 +214,7 @@ def keep_weights(attention: Any) -> None:
 
 
 def takes_adapter(module: nn.Module) -> bool:
-    """Linear maps, and attention as a whole; what lies within attention goes with it."""
+    """Whether to adapt a module: linear maps, and attention as a whole, including its parts."""
     return isinstance(module, nn.MultiheadAttention) or type(module) is nn.Linear
 
 
@@ -223,12 +224,12 @@ def has_adapters(model: nn.Module) -> bool:
 
 
 def plain_copy(model: DualEncoder) -> DualEncoder:
-    """The model as a checkpoint holds it: itself, or a copy with the adapters in the weights."""
+    """The model as saved in a checkpoint: itself, or a copy with merged adapters."""
     return merge_adapters(deepcopy(model)) if has_adapters(model) else model
 
 
 def merge_adapters(model: DualEncoder) -> DualEncoder:
-    """Add the adapters, where it has any, to the weights they lie beside and take them off."""
+    """Merge the adapters, if there are any, into their base weights and remove them."""
     if not has_adapters(model):
         return model
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -236,14 +237,14 @@ def merge_adapters(model: DualEncoder) -> DualEncoder:
     found = {name: m for name, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
     for name, layer in found.items():
         if any(name.startswith(f"{outer}.") for outer in found):
-            continue  # its outer layer takes it along
+            continue  # merged with its outer layer
         owner, _, place = name.rpartition(".")
         setattr(model.get_submodule(owner), place, merged_layer(layer))
     return model
 
 
 def merged_layer(layer: Any) -> nn.Module:
-    """The layer below an adapter with the adapter in its weights."""
+    """The layer below an adapter, with the adapter merged into its weights."""
     if hasattr(layer, "unload_and_optionally_merge_module"):  # attention
         whole: nn.Module = layer.unload_and_optionally_merge_module(
             merge=True, safe_merge=False, adapter_names=None

@@ -1,6 +1,6 @@
-"""From files to everything that a training run needs: rows, pictures, cached image features.
+"""Prepares everything that a training run needs: rows, pictures, cached image features.
 
-The command line, `quickstart`, `ablate`, the benchmarks and Python users all prepare here.
+Used by the command line, `quickstart`, `ablate`, the benchmarks and from Python.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,16 +35,15 @@ ROWS_AT_ONCE = 16_384
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Everything that a run is made from; `train` and `align` take it.
+    """The data of a run, as input for `train` and `align`.
 
     Args:
         model: the base; training changes it in place.
         rows: N rows with the columns `caption` and `image_id`; for `train` also `image`,
-            `paraphrase_1`, `paraphrase_2` and `generator`.
-        features: `embed_pixels` rows float32 [N, F] of the rows' pictures, a row of NaN where there
-            is none; None where no row has a picture, or where the image tower is trained.
-        facts: JSON-able, for the checkpoints: where base and rows came from.
-        replayed: how many of the rows are captions without paraphrases.
+        features: `embed_pixels` rows float32 [N, F] of the rows' pictures; a row of NaN means no
+            picture. None if no row has a picture, or if the image tower is trained.
+        facts: JSON-serialisable facts for the checkpoints: origin of base and rows.
+        replayed: number of rows that are captions without paraphrases.
         problems: broken rows and pictures, which were skipped.
     """
 
@@ -57,7 +56,7 @@ class TrainingData:
 
     @property
     def pictures(self) -> int:
-        """Rows that have a usable picture."""
+        """Number of rows with a usable picture."""
         if self.features is None:
             return len(self.rows) - int(self.rows["image"].null_count)
         return int(rows_with_numbers(self.features).sum())
@@ -75,22 +74,23 @@ def prepare(
     device: str = "auto",
     facts: Mapping[str, Any] | None = None,
 ) -> TrainingData:
-    """Read triples, find their pictures and compute or recall the image features.
+    """Read triples, find their pictures, and compute or load the image features.
 
     Args:
-        triples: a file as `paraclip generate` writes it, JSON lines, or the rows themselves.
-        model: the base, or its name as `load_model` takes it.
+        triples: a file written by `paraclip generate`, JSON lines, or the rows themselves.
+        model: the base, or a name that `load_model` accepts.
         options: options of the run, which determine the columns that are read and whether pictures
             are decoded in every step (`image_learning_rate`), which needs no features.
         images: folder of the pictures, for triples that name them by image_id only.
-        replay: captions with pictures that L1 learns from beside the triples, or their source.
-        cache: folder of image features; None: the one in ParaCLIP's cache folder.
+        replay: captions with pictures, which L1 learns from in addition to the triples, or their
+            source.
+        cache: folder of image features; None: the default in ParaCLIP's cache folder.
         problems: collects broken rows and pictures; None: one per cent may be broken.
-        device: for a model that is given by name.
-        facts: for the checkpoints, beside those of the files.
+        device: device for a model given by name.
+        facts: facts for the checkpoints, in addition to those of the files.
 
     Raises:
-        UserError: a file cannot be used, too much is broken, or there is nothing to replay.
+        UserError: a file cannot be used, too many rows are broken, or there is nothing to replay.
     """
     problems = Problems() if problems is None else problems
     known: dict[str, Any] = {}
@@ -123,14 +123,14 @@ def prepare_captions(
     problems: Problems | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> TrainingData:
-    """Captions with their pictures' features, for `align`; those without a picture are left out.
+    """Captions with their pictures' features, for `align`; those without a picture are omitted.
 
     Args:
-        captions: as `read_captions` gives them.
-        model: to be aligned.
-        cache: folder of image features; None: the one in ParaCLIP's cache folder.
+        captions: captions, as returned by `read_captions`.
+        model: the model to align.
+        cache: folder of image features; None: the default in ParaCLIP's cache folder.
         problems: collects broken pictures; None: one per cent may be broken.
-        facts: for the checkpoints.
+        facts: facts for the checkpoints.
 
     Raises:
         UserError: too many pictures are broken.
@@ -151,8 +151,8 @@ def replayed_beside(
     options: TrainOptions,
     problems: Problems,
 ) -> pa.Table:
-    """The triples, followed by captions that L1 alone learns from."""
-    seen = Problems(problems.max_share)  # triples and captions may each have their share
+    """The triples, followed by captions from which only L1 learns."""
+    seen = Problems(problems.max_share)  # the share is counted separately for triples and captions
     captions = replay
     if isinstance(captions, Path | str):
         captions = read_captions(str(captions), problems=seen)
@@ -171,13 +171,13 @@ def features_of(
     problems: Problems,
     cache: Path | None = None,
 ) -> Tensor:
-    """`embed_pixels` rows [N, F], NaN where there is no picture; [N, 0] where no row has one.
+    """`embed_pixels` rows [N, F], NaN for rows without a picture; [N, 0] if no row has one.
 
-    Of several processes the first computes them.
+    With several processes, the first one computes them.
     """
     if not any(references):
         return torch.zeros(len(references), 0)
-    seen = Problems(problems.max_share)  # pictures and rows may each have their share
+    seen = Problems(problems.max_share)  # the share is counted separately for pictures and rows
     folder = cache or cache_folder() / "image_features"
     with this_process().first_goes_first():
         features = mapped_features(model, references, folder, seen)
@@ -187,7 +187,7 @@ def features_of(
 
 
 def with_whole_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
-    """The triples, without the pictures that cannot be decoded; each is opened once.
+    """The triples without undecodable pictures; each picture is opened once.
 
     A broken picture would otherwise stop the run in the middle of a step.
     """
@@ -208,7 +208,7 @@ def with_whole_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
 
 
 def check_pictures(seen: Problems, pictures: int) -> None:
-    """Stop where too many pictures are broken."""
+    """Raise if too many pictures are broken."""
     try:
         seen.check(pictures)
     except UserError as error:
@@ -217,9 +217,9 @@ def check_pictures(seen: Problems, pictures: int) -> None:
 
 
 def rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
-    """Which rows [N] of features [N, F] have a picture: not NaN throughout.
+    """Which rows [N] of features [N, F] have a picture, that is, are not NaN throughout.
 
-    A few rows at a time, since the features may lie in a file larger than memory.
+    Reads a few rows at a time, because the features may be in a file larger than memory.
     """
     has_pictures = np.zeros(len(features), dtype=bool)
     for start in range(0, len(features), ROWS_AT_ONCE):

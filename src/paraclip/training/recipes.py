@@ -1,4 +1,4 @@
-"""Options that are left out, by the recipe and the kind of the base; options that do not fit."""
+"""Defaults from the recipe and the kind of the base, and checks of options against each other."""
 
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -29,35 +29,35 @@ RECIPES: dict[str, dict[str, Any]] = {
     "consistent": {"image_loss_on": ("caption",), "text_temperature": 0.2},
     "paper": {"image_loss_on": ("paraphrase_2",)},
 }
-"""Options by recipe. What a recipe does not name stays left out: no temperature is CLIP's own.
+"""Options by recipe. Other options keep their default; without a temperature, CLIP's is used.
 
 Source: paper, section 3, for `paper`; `consistent` was chosen by ablation (docs/ablations.md).
 """
 RATES: dict[str, Any] = {"learning_rate": 5e-5, "weight_decay": 0.01}
-"""Options for `mini` and its like."""
+"""Options for `mini` and models built on it."""
 RATES_OF_KIND: dict[str, dict[str, Any]] = {
     "open_clip": {"learning_rate": 1e-5, "weight_decay": 0.1}
 }
-"""Options by the kind of the base: a pretrained CLIP takes smaller steps, as READ-CLIP, CLIC and
-FSC-CLIP have it."""
+"""Options by the kind of the base: a pretrained CLIP needs smaller steps, as in READ-CLIP, CLIC and
+FSC-CLIP."""
 
 
 def with_recipe(options: OfTraining) -> OfTraining:
-    """The options with the losses' settings of the recipe."""
+    """The options with the loss settings of the recipe filled in."""
     return filled(options, RECIPES[options.recipe])
 
 
 def resolved(options: Options, architecture: Architecture) -> Options:
-    """The options with every one filled in that the base or the recipe decides.
+    """The options with all defaults filled in that depend on the base or the recipe.
 
-    Only here. The result resolves to itself, and is what a run records.
+    This happens only here. The result resolves to itself, and is what a run records.
     """
     known = filled(options, RATES_OF_KIND.get(architecture.kind, RATES))
     return filled(known, RECIPES[known.recipe]) if isinstance(known, TrainOptions) else known
 
 
 def objective_of(options: TrainOptions) -> Objective:
-    """The losses that the options ask for."""
+    """The losses that the options select."""
     if options.control:
         return replace(CAPTIONS_ONLY, kind=options.loss)
     options = with_recipe(options)
@@ -77,25 +77,25 @@ def objective_of(options: TrainOptions) -> Objective:
 
 
 def filled(options: Options, usual: dict[str, Any]) -> Options:
-    """The usual values in place of those that were left out."""
+    """The options with defaults for those that were not set."""
     missing = {name: value for name, value in usual.items() if getattr(options, name) is None}
     return replace(options, **missing)
 
 
 def decided(value: float | None) -> float:
-    """An option that `resolved` has filled in."""
+    """The value of an option that `resolved` has filled in."""
     if value is None:
         raise AssertionError("the options have not been resolved")
     return value
 
 
 def refuse(option: str, what: str, hint: str) -> None:
-    """Raise for an option, by its name on the command line."""
+    """Raise UserError for an option, by its name on the command line."""
     raise UserError(f"--{option.replace('_', '-')}", what, hint)
 
 
 def check_options(options: LoopOptions, settings: RunSettings | None = None) -> None:
-    """Check the options that depend on each other; `options.Checked` checks each by itself."""
+    """Check options that depend on each other; `options.Checked` checks each one separately."""
     settings = settings_of(options, settings)
     if options.held_out == 0 and options.patience is not None:
         refuse("patience", "needs held-out rows", "Give --held-out a share above 0.")
@@ -108,7 +108,7 @@ def check_options(options: LoopOptions, settings: RunSettings | None = None) -> 
 
 
 def check_losses(options: TrainOptions) -> None:
-    """Check that some loss is left to learn from, and the texts that go into it."""
+    """Check that at least one loss is left, and the texts that it uses."""
     weights = options.weights
     if options.loss not in LOSSES:
         refuse("loss", f"{options.loss!r} is unknown", nearest(options.loss, list(LOSSES)))

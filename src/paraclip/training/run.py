@@ -1,4 +1,4 @@
-"""A run: what it trains, what decides its weights, where it starts, what it leaves on disk."""
+"""A run: what it trains, what determines its weights, where it starts, which files it writes."""
 
 import json
 import math
@@ -62,17 +62,17 @@ class StepFailed(Exception):
 
 @dataclass
 class Task:
-    """What is to be trained, on what, towards what."""
+    """The model to train, its data and its objective."""
 
     model: DualEncoder  # changed in place
-    examples: Examples  # all rows, the held-out ones among them
-    objective: Objective  # which losses
-    parts: tuple[Part, ...]  # what is trained; everything else stays bit for bit as it is
+    examples: Examples  # all rows, including the held-out ones
+    objective: Objective  # the losses
+    parts: tuple[Part, ...]  # trained parts; everything else does not change by a bit
     options: LoopOptions  # hyperparameters
-    settings: RunSettings = field(default_factory=RunSettings)  # how the run is saved and watched
-    # JSON-able, for the checkpoints: where the data came from
+    settings: RunSettings = field(default_factory=RunSettings)  # how it is saved and monitored
+    # JSON-serialisable facts for the checkpoints: origin of the data
     facts: Mapping[str, Any] = field(default_factory=dict)
-    # what the rows of these numbers are, for people: ids and texts
+    # returns human-readable rows, ids and texts, for row numbers
     describe: Callable[[Integers], list[dict[str, Any]]] | None = None
 
     @property
@@ -83,43 +83,43 @@ class Task:
 
 @dataclass(kw_only=True)
 class Run(Task):
-    """A task under way."""
+    """A task in progress."""
 
     optimizer: AdamW  # optimizer of the trained parts
-    learn: Integers  # int64, rows that are learned from
-    held_out: Integers  # int64, rows that choose the best checkpoint
-    dtype: torch.dtype | None  # in which the towers multiply, or None for float32
-    identity: dict[str, Any]  # everything that decides the weights
-    temperatures: Temperatures  # temperatures of the losses, where they are not the model's own
-    processes: Processes = ALONE  # that share each step
-    step: int = 0  # steps done
-    best_step: int = 0  # the step with the lowest held-out loss so far
-    best_loss: float = math.inf  # that loss
-    course: Course = field(default_factory=Course)  # what decides whether it stops early
-    waited: float = 0.0  # seconds that the step under way has waited for its rows and pictures
+    learn: Integers  # int64, training rows
+    held_out: Integers  # int64, rows that determine the best checkpoint
+    dtype: torch.dtype | None  # dtype of the towers' products, or None for float32
+    identity: dict[str, Any]  # everything that determines the weights
+    temperatures: Temperatures  # temperatures of the losses that do not use the model's own
+    processes: Processes = ALONE  # processes that share each step
+    step: int = 0  # number of completed steps
+    best_step: int = 0  # step with the lowest held-out loss so far
+    best_loss: float = math.inf  # held-out loss at that step
+    course: Course = field(default_factory=Course)  # state for divergence and early stopping
+    waited: float = 0.0  # seconds that the current step has waited for its rows and pictures
 
     @property
     def epoch_steps(self) -> int:
-        """Steps of one pass over the rows."""
+        """Number of steps per epoch."""
         return steps_per_epoch(len(self.learn), self.options.batch_size)
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole run."""
+        """Number of steps of the whole run."""
         return self.epoch_steps * self.options.epochs
 
     @property
     def device(self) -> torch.device:
-        """Where the steps are computed."""
+        """Device of the steps."""
         return self.model.device
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
-        """Everything that is trained, by name."""
+        """All trained weights, by name."""
         return trained(self.model, self.temperatures)
 
     def train_mode(self) -> None:
-        """Dropout in the trained parts; the rest of the model stays as in use.
+        """Enable dropout in the trained parts; the rest of the model stays in evaluation mode.
 
         The image tower, trained or not, keeps the statistics of its norms.
         """
@@ -130,7 +130,7 @@ class Run(Task):
 
 
 def identity_of(task: Task) -> dict[str, Any]:
-    """Everything that decides the weights of a run, hashed where it is large."""
+    """Everything that determines the weights of a run; large parts as hashes."""
     rows, model = task.examples, task.model
     arrays = {
         "tokens": rows.tokens.flat, "offsets": rows.tokens.offsets, "places": rows.text_rows,
@@ -149,7 +149,7 @@ def identity_of(task: Task) -> dict[str, Any]:
 
 
 def precision_of(precision: str, device: torch.device) -> str:
-    """fp32 or bf16; "auto" asks the processor whether it multiplies bf16 natively."""
+    """fp32 or bf16; "auto" selects bf16 if the processor multiplies it natively."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -159,17 +159,17 @@ def precision_of(precision: str, device: torch.device) -> str:
 
 
 def kept_random_state(device: torch.device) -> AbstractContextManager[None]:
-    """Leave the caller's random state as it was."""
+    """Restore the caller's random state at the end of the block."""
     devices = [device] if device.type == "cuda" else []
     return torch.random.fork_rng(devices=devices)  # type: ignore[no-any-return]
 
 
 @contextmanager
 def arithmetic_of(options: LoopOptions, model: DualEncoder) -> Iterator[None]:
-    """TF32 and torch.compile where wanted, only as long as the run is under way.
+    """Enable TF32 and torch.compile if selected, for the duration of the run.
 
-    On a GPU also the deterministic kernels of those that have one, so that a resumed run takes
-    the same steps as one that was never stopped; PyTorch warns of those that have none.
+    On a GPU, deterministic kernels are also enabled where they exist, so that a resumed run takes
+    the same steps as an uninterrupted one; PyTorch warns about operations without one.
     """
     before = torch.get_float32_matmul_precision()
     strict = torch.are_deterministic_algorithms_enabled()
@@ -190,21 +190,21 @@ def arithmetic_of(options: LoopOptions, model: DualEncoder) -> Iterator[None]:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Compile something small, so that a missing compiler is reported before the first step."""
+    """Compile a small function, so that a missing compiler is reported before the first step."""
     try:
         torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
-    except Exception as error:  # as many kinds as there are compilers
+    except Exception as error:  # each compiler raises its own types
         first = str(error).strip().partition("\n")[0]
         hint = "Install a C++ compiler (on a GPU, Triton), or leave the option out."
         raise UserError("--compile", f"torch.compile does not work here ({first})", hint) from error
 
 
 def start(task: Task, identity: dict[str, Any], states: Path) -> Run:
-    """A run at its first step, or where its newest whole state left it.
+    """A run at its first step, or resumed from its newest complete state.
 
     Raises:
-        UserError: a batch would have fewer rows than there are processes, or no picture can be
-            held out where the run is to stop early by them.
+        UserError: a batch would have fewer rows than there are processes, or early stopping is
+            selected and no picture can be held out.
     """
     torch.manual_seed(task.options.seed)
     temperatures = Temperatures(task.model, task.objective)
@@ -232,7 +232,7 @@ def start(task: Task, identity: dict[str, Any], states: Path) -> Run:
 
 
 def nothing_held_out(options: LoopOptions) -> None:
-    """There are too few pictures to hold any out: say so, or refuse to stop early by them."""
+    """Handle too few pictures to hold any out: report it, or refuse early stopping."""
     what = "there are too few pictures to hold any out"
     if options.patience is not None:
         raise UserError("--patience", what, "Leave the option out, or raise --held-out.")
@@ -240,21 +240,21 @@ def nothing_held_out(options: LoopOptions) -> None:
 
 
 def same_state(states: Path, processes: Processes) -> State | None:
-    """The newest whole state that the first process sees; the others read the same file."""
+    """The newest complete state that the first process finds; the others read the same file."""
     state = newest_state(states) if processes.first else None
     step = processes.from_first(state and state[1]["step"])
     return state if state or step is None else state_of_step(states, step)
 
 
 def keep_state(run: Run, folder: RunFolder) -> None:
-    """Write the state that a killed run resumes from."""
+    """Write a state from which a killed run can resume."""
     tensors = training_tensors(run.weights, run.optimizer)
     position = {"step": run.step, "best_step": run.best_step, "best": run.best_loss}
     save_state(folder.states, run.step, tensors, position | asdict(run.course))
 
 
 def write_checkpoint(run: Run, path: Path) -> None:
-    """The whole model with everything that made it."""
+    """Write the whole model with its provenance."""
     training = {
         "config": run.settings_by_name,
         "objective": asdict(run.objective),
@@ -267,7 +267,7 @@ def write_checkpoint(run: Run, path: Path) -> None:
 
 
 def finish(run: Run, folder: RunFolder) -> None:
-    """Write the last checkpoint and the summary; without held-out rows the last is the best."""
+    """Write the last checkpoint and the summary; without held-out rows, the last is the best."""
     write_checkpoint(run, folder.last)
     if not run.best_step or not folder.best.exists():
         run.best_step = run.step

@@ -1,20 +1,20 @@
-"""One training step, top to bottom: forward, losses, cached gradients, clipping, AdamW.
+"""One training step, from top to bottom: forward, losses, cached gradients, clipping, AdamW.
 
-A batch has B rows, b of them this process's own, T texts a row, m hard negatives, k rows with a
-picture; vectors have width D.
+A batch has B rows, b of which belong to this process, T texts per row, m hard negatives, and k rows
+with a picture; vectors have width D.
 
     token chunks --text tower--> texts [T * b + m, D] --+
     cached features [k, F] --projection--> [k, D] ------+--> L1, L2, L3 --> gradients --> AdamW
 
-A contrastive loss couples all rows of a batch, but only through their vectors. So a step needs the
-graph of one micro-batch at a time:
+A contrastive loss couples all rows of a batch, but only through their vectors. A step therefore
+needs the graph of only one micro-batch at a time:
 
     pass 1   micro-batch by micro-batch, no graph     -> vectors [B, D]
     pass 2   micro-batch by micro-batch, with graph   <- gradient of the vectors [B, D]
 
-Where there is memory to spare, the first micro-batches keep the graph of pass 1 and skip pass 2.
-Dropout must be the same in both passes: every micro-batch has a seed of its own, made of the run's
-seed, the step, the process and its index. So no random state has to be saved.
+If memory allows, the first micro-batches keep the graph of pass 1 and skip pass 2. Dropout must be
+equal in both passes: every micro-batch has its own seed, derived from the run's seed, the step, the
+process and its index. No random state has to be saved.
 
 Source: GradCache, Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory
 Limited Setup", section 3.
@@ -45,27 +45,27 @@ from paraclip.training.processes import ALONE, Processes
 from paraclip.training.run import Run, StepFailed
 
 KEPT_TOKENS = {"cpu": 20_480}
-"""Tokens of a step whose graph is kept, unless --micro-batch says otherwise: about 5 GB in the
-text tower of ViT-B/32, and 1,280 captions of the usual length."""
+"""Maximum number of tokens in a step whose graph is kept, unless --micro-batch limits it: about
+5 GB in the text tower of ViT-B/32, and 1,280 captions of the usual length."""
 KEPT_TOKENS_ELSEWHERE = 131_072
 BYTES_A_NUMBER = 2.5
-"""Of a kept graph, for each number that goes into or out of a weight matrix: 5 GB for 20,480 tokens
-of ViT-B/32 in bf16."""
-NO_MATRIX = 20_000  # rows from which on a table is one of embeddings
+"""Bytes of a kept graph per input or output of a weight matrix: 5 GB for 20,480 tokens of ViT-B/32
+in bf16."""
+NO_MATRIX = 20_000  # minimum number of rows at which a table counts as embeddings
 PICTURES_AT_ONCE = 32
 PLAIN_PICTURES = 256
-"""The same for pictures, where the image tower is trained: 5 GB in that of ViT-B/32."""
+"""The same for pictures, if the image tower is trained: 5 GB in that of ViT-B/32."""
 
 
 def take_step(run: Run, batch: Batch) -> dict[str, float]:
-    """One batch: losses, gradients, AdamW. Returns the figures to log.
+    """Process one batch: losses, gradients, AdamW. Returns the figures to log.
 
     Raises:
-        StepFailed: a figure is not a number, or the loss diverged; no weight is changed then.
+        StepFailed: a figure is not a number, or the loss diverged; no weight has changed.
     """
     share = learning_rate_share(run.step, run.total_steps, run.options.warmup)
     set_learning_rates(run.optimizer, share)
-    losses = learn_from(run, batch)  # scalars; every weight has its gradient now
+    losses = learn_from(run, batch)  # scalars; every weight now has its gradient
     weights = run.weights.values()
     norm = get_total_norm([value.grad for value in weights if value.grad is not None])
     figures = {name: float(value) for name, value in losses.items()}
@@ -85,7 +85,7 @@ def take_step(run: Run, batch: Batch) -> dict[str, float]:
 def learn_from(run: Run, batch: Batch) -> dict[str, Tensor]:
     """Add the gradient of the weighted losses to every weight's `.grad`.
 
-    With several processes each computes its share, and the shares are summed.
+    With several processes, each computes its share, and the shares are summed.
 
     Returns:
         L1, L2, L3 of the whole batch, each a scalar without graph.
@@ -100,7 +100,7 @@ def learn_from(run: Run, batch: Batch) -> dict[str, Tensor]:
         return weighted_sum(losses, run.objective)
 
     backward(sides_of(run, batch), loss_of)
-    # A weight that took no part has a gradient of zero, with one process as with several.
+    # A weight that was not used has a gradient of zero, with one process as with several.
     weights = run.weights.values()
     gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
     run.processes.add_up([*values.values(), *gradients])
@@ -111,27 +111,27 @@ def learn_from(run: Run, batch: Batch) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Side:
-    """How the vectors of one side, texts or images, are computed."""
+    """Computation of the vectors of one side, texts or images."""
 
-    encode: Callable[[Any], Tensor]  # from a micro-batch to its vectors [n, D]
-    micro_batches: Sequence[Any]  # whatever `encode` takes; at least one
-    seed: tuple[int, ...]  # numbers that no other side, step or process of the run has together
-    # how many of the first micro-batches keep the graph of pass 1, and so need no second forward
-    # pass
+    encode: Callable[[Any], Tensor]  # maps a micro-batch to its vectors [n, D]
+    micro_batches: Sequence[Any]  # inputs of `encode`; at least one
+    seed: tuple[int, ...]  # numbers that are unique to this side, step and process of the run
+    # number of first micro-batches that keep the graph of pass 1 and therefore skip the second
+    # forward pass
     kept: int
     trained: bool = True  # whether any weight needs the gradient of these vectors
-    # a context in which `encode` computes: its precision
+    # context in which `encode` computes (its precision)
     arithmetic: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def vectors(self, index: int) -> Tensor:
-        """Vectors of a micro-batch; each time with the same dropout."""
+        """Vectors of a micro-batch, with the same dropout at every call."""
         torch.manual_seed(mixed(*self.seed, index))
         return self.encode(self.micro_batches[index])
 
     def first_pass(self) -> list[Tensor]:
-        """Vectors of each micro-batch, with a graph only where it is kept."""
+        """Vectors of each micro-batch, with a graph only for those that keep it."""
         passed, wanted = [], torch.is_grad_enabled()
-        # Those with a graph come first: autocast casts a weight once, with a graph or without.
+        # Those with a graph come first: autocast casts a weight once, with or without a graph.
         with self.arithmetic():
             for index in range(len(self.micro_batches)):
                 with torch.set_grad_enabled(wanted and index < self.kept):
@@ -151,12 +151,12 @@ class Side:
 def backward(sides: Sequence[Side], loss_of: Callable[..., Tensor]) -> None:
     """Add the gradient of a loss over all vectors to the `.grad` of every weight.
 
-    Memory beyond model and optimizer: the graph of one micro-batch, and O(B D) for the vectors and
-    their gradients; B x B similarities never exist at once (`losses/contrast.py`).
+    Memory in addition to model and optimizer: the graph of one micro-batch, and O(B D) for the
+    vectors and their gradients; there is no B x B matrix (`losses/contrast.py`).
 
     Args:
-        loss_of: from each side's vectors [its rows, D], in the order of its micro-batches, to a
-            scalar. What it holds itself (the temperature) gets its gradient as well.
+        loss_of: maps each side's vectors [its rows, D], in the order of its micro-batches, to a
+            scalar. Parameters that it uses itself (the temperature) also get their gradients.
     """
     first = [side.first_pass() for side in sides]  # micro-batches [n, D], without graph
     leaves = [
@@ -170,13 +170,13 @@ def backward(sides: Sequence[Side], loss_of: Callable[..., Tensor]) -> None:
 
 
 def gathered(
-    batch: Batch,  # this process's part
-    texts: Tensor,  # its text vectors [T * b + m, D], chunk after chunk
+    batch: Batch,  # part of this process
+    texts: Tensor,  # its text vectors [T * b + m, D], chunk by chunk
     images: Tensor,  # its image vectors [k, D]
     names: Sequence[str],  # names of the T texts
-    processes: Processes,  # that hold the other parts
+    processes: Processes,  # processes with the other parts
 ) -> Vectors:
-    """The vectors of the whole batch, from those of every process's part."""
+    """The vectors of the whole batch, gathered from all processes."""
     kinds, sizes = len(names), batch.sizes
     ordered = texts.index_select(0, batch.restore)  # [T * b + m, D]
     own = ordered[: kinds * batch.size].view(kinds, batch.size, -1)  # [T, b, D]
@@ -190,14 +190,14 @@ def gathered(
 
 @torch.no_grad()
 def encode_whole(run: Run, batch: Batch) -> Vectors:
-    """Vectors without graph of a batch that one process holds whole."""
+    """Vectors, without graph, of a batch that one process holds completely."""
     texts, images = (together(side.first_pass()) for side in sides_of(run, batch))
     return gathered(batch, texts, images, run.examples.names, ALONE)
 
 
 @torch.no_grad()
 def start_biases(run: Run, rows: Integers) -> None:
-    """Where the loss has biases, set them by the vectors of the first batch."""
+    """If the loss has biases, initialise them from the vectors of the first batch."""
     if run.temperatures.biases:
         batch = run.examples.batch(rows).to(run.device)
         pairs = pairs_of(encode_whole(run, batch), batch.rows, run.objective)
@@ -224,7 +224,7 @@ def sides_of(run: Run, batch: Batch) -> tuple[Side, Side]:
 
 
 def token_limit(tower: nn.Module, device: torch.device) -> int:
-    """Tokens whose graph may be kept: on a GPU what fits into half of its free memory."""
+    """Maximum number of tokens whose graph is kept: on a GPU, what fits half of its free memory."""
     usual = KEPT_TOKENS.get(device.type, KEPT_TOKENS_ELSEWHERE)
     if device.type != "cuda":
         return usual
@@ -238,13 +238,13 @@ def token_limit(tower: nn.Module, device: torch.device) -> int:
 def kept_chunks(
     chunks: Sequence[Tensor], most: int | None, limit: int, computed_length: Callable[[int], int]
 ) -> int:
-    """How many of the first chunks keep their graph.
+    """Number of first chunks that keep their graph.
 
     Args:
-        chunks: token ids [n, length] each.
-        most: what --micro-batch says: no more texts than that keep it.
-        limit: tokens in all, as the tower computes them.
-        computed_length: from the length of a chunk to the tokens of each of its texts in the tower.
+        chunks: token ids [n, length] of each chunk.
+        most: maximum number of texts that keep it, from --micro-batch.
+        limit: maximum total number of tokens, as computed by the tower.
+        computed_length: maps the length of a chunk to the tokens per text in the tower.
     """
     if most is not None:
         return len(chunks) if sum(map(len, chunks)) <= most else 0
@@ -260,7 +260,7 @@ def encode_features(run: Run, features: Tensor) -> Tensor:
 
 
 def encode_pictures(run: Run, names: list[str]) -> Tensor:
-    """Unit image vectors [k, D] of pictures, which are decoded first."""
+    """Unit image vectors [k, D] of pictures, which are first decoded."""
     model, pixels, began = run.model, [], time.perf_counter()
     for _, found in read_pictures(model, names):
         if isinstance(found, UserError):
@@ -275,11 +275,11 @@ def encode_pictures(run: Run, names: list[str]) -> Tensor:
 
 @contextmanager
 def arithmetic_of_towers(kind: str, dtype: torch.dtype | None) -> Iterator[None]:
-    """Half precision where wanted.
+    """Use half precision if selected.
 
-    On a processor, attention as plain matrix products. Fused attention saves the
-    length-by-length matrix, which is nothing at 15 tokens, and its backward pass took a third of
-    the whole step there.
+    On a processor, compute attention as plain matrix products. Fused attention saves memory for the
+    length-by-length matrix, which is small at 15 tokens, and its backward pass took a third of the
+    whole step there.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.autocast(kind, dtype, enabled=dtype is not None))
@@ -295,5 +295,5 @@ def together(parts: Sequence[Tensor]) -> Tensor:
 
 
 def mixed(*numbers: int) -> int:
-    """One seed of several numbers, such that near numbers give unlike seeds."""
+    """One seed from several numbers; similar numbers give unrelated seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

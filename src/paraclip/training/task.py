@@ -1,4 +1,4 @@
-"""From prepared rows and options to the task of a run: what is trained, on what, towards what."""
+"""Builds the task of a run from prepared rows and options: model, data and objective."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -33,13 +33,13 @@ from paraclip.training.recipes import check_options, decided, objective_of, reso
 from paraclip.training.run import Task
 
 TEXTS_AT_ONCE = {"cpu": 128}
-"""Smaller chunks hold less padding, larger ones sum up fewer gradients; measured."""
+"""Smaller chunks have less padding, larger ones sum up fewer gradients; chosen by measurement."""
 BASE_AT_ONCE = 128
-"""Captions that the base encodes at once, whatever the micro-batch: it decides the last digits."""
+"""Number of captions that the base encodes together; fixed, because it affects the last digits."""
 
 
 def task_of(data: TrainingData, options: TrainOptions, settings: RunSettings | None = None) -> Task:
-    """The task of `train`, with its arguments; LoRA's matrices are in the model then."""
+    """The task of `train`, with its arguments; the model then contains LoRA's matrices."""
     settings = settings_of(options, settings)
     check_options(options, settings)
     model, triples = data.model, data.rows
@@ -60,7 +60,7 @@ def task_of(data: TrainingData, options: TrainOptions, settings: RunSettings | N
     if not examples.has_image.any() and not any(objective.weights[1:]):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    learns_paraphrases = set(objective.texts) != {CAPTION}  # a control does not
+    learns_paraphrases = set(objective.texts) != {CAPTION}  # false for a control
     facts = {"generators": generators_of(triples) if learns_paraphrases else [], **data.facts}
     parts = parts_of(model, options)
     return Task(model, examples, objective, parts, options, settings, facts, describing(triples))
@@ -69,7 +69,7 @@ def task_of(data: TrainingData, options: TrainOptions, settings: RunSettings | N
 def alignment_of(
     data: TrainingData, options: AlignOptions, settings: RunSettings | None = None
 ) -> Task:
-    """The task of `align`, with its arguments: L1 on the captions, by both heads and the tower."""
+    """The task of `align`, with its arguments: L1 on the captions, both heads and text tower."""
     settings = settings_of(options, settings)
     check_options(options, settings)
     model = cast(Mini, data.model)
@@ -92,22 +92,22 @@ def alignment_of(
 
 
 def text_numbers(texts: Sequence[str], known: dict[str, int]) -> list[int]:
-    """A number for each text, the same where texts differ in case and spaces only."""
+    """A number for each text; equal for texts that differ only in case and spaces."""
     return [known.setdefault(" ".join(text.casefold().split()), len(known)) for text in texts]
 
 
 def make_examples(
-    model: DualEncoder,  # whose tokenizer and image features these are
-    # N texts under "caption" and, where there are any, under both paraphrases
+    model: DualEncoder,  # model of the tokenizer and the image features
+    # N texts under "caption" and, if available, under both paraphrases
     texts: Mapping[str, Sequence[str]],
-    image_ids: Sequence[str],  # N; equal where the picture is the same
-    features: Tensor | None,  # `embed_pixels` rows [N, F], a row of NaN meaning no picture; or None
-    needed: tuple[str, ...],  # the texts that go through the tower
-    # most texts that go through it at once, or None for what is fastest
+    image_ids: Sequence[str],  # N ids, equal for equal pictures
+    features: Tensor | None,  # `embed_pixels` rows [N, F] or None; a row of NaN means no picture
+    needed: tuple[str, ...],  # texts that are encoded
+    # maximum number of texts encoded together, or None for the fastest number
     micro_batch: int | None = None,
-    # N hard negatives, None or empty where a row has none
+    # N hard negatives; None or empty for rows without one
     negatives: Sequence[str | None] | None = None,
-    # N pictures, in place of features, for runs that train the image tower
+    # N pictures, instead of features, for runs that train the image tower
     pictures: Sequence[str | None] | None = None,
 ) -> Examples:
     """All rows, tokenized."""
@@ -141,7 +141,7 @@ def make_examples(
 
 @torch.no_grad()
 def base_vectors(model: DualEncoder, examples: Examples) -> Tensor:
-    """Unit vectors of all captions, float32 [N, D], by the model as it is before training."""
+    """Unit vectors of all captions, float32 [N, D], by the model before training."""
     model.eval()
     texts = examples.text_rows[examples.names.index(CAPTION)]  # [N]
     found = []
@@ -154,13 +154,13 @@ def base_vectors(model: DualEncoder, examples: Examples) -> Tensor:
 
 
 def indices_of(texts: Iterable[str | None], stored: dict[str, int]) -> Integers:
-    """Index of each text among those that are stored, new ones behind them; -1 for None."""
+    """Index of each text among the stored ones, to which new texts are appended; -1 for None."""
     indices = [-1 if text is None else stored.setdefault(text, len(stored)) for text in texts]
     return np.asarray(indices, dtype=np.int64)
 
 
 def check_rows(captions: Sequence[str], image_ids: Sequence[str]) -> None:
-    """Refuse rows among which a contrastive loss has nothing to tell apart."""
+    """Raise UserError for rows that give a contrastive loss no negatives."""
     if len(captions) < 2:
         what = f"{len(captions)} row(s); a contrastive loss needs at least two"
         raise UserError("training rows", what, "Give more captions, or loosen the filters.")
@@ -184,7 +184,7 @@ def check_features(model: DualEncoder, features: Tensor, rows: int) -> NDArray[n
 
 
 def check_width(model: DualEncoder, feature: Tensor, hint: str) -> None:
-    """Refuse features [1, F] that the model cannot project."""
+    """Raise UserError for features [1, F] that the model cannot project."""
     width = model.architecture.embed_dim
     try:
         with torch.no_grad():
@@ -197,10 +197,10 @@ def check_width(model: DualEncoder, feature: Tensor, hint: str) -> None:
 
 
 def picture_keys(triples: pa.Table) -> list[str]:
-    """The picture of each row, N names that are equal where it is the same.
+    """The picture of each row: N names, equal for equal pictures.
 
-    Rows show the same picture where their `image_id` or their `image` file is the same. A file
-    without an `image_id` column has the rows' own ids there, which differ for one picture.
+    Rows show the same picture if their `image_id` or their `image` file is equal. In a file without
+    an `image_id` column, this is the row's own id, which differs between rows of one picture.
     """
     ids: list[str] = triples["image_id"].to_pylist()
     if "image" not in triples.column_names or triples["image"].null_count == len(ids):
@@ -210,7 +210,7 @@ def picture_keys(triples: pa.Table) -> list[str]:
     by_id, id_of_row = np.unique(np.asarray(ids, dtype=object), return_inverse=True)
     seen = np.asarray([files[name] or "" for name in names], dtype=object)
     by_file, file_of_row = np.unique(seen, return_inverse=True)
-    shown = np.flatnonzero(seen != "")  # rows without a picture are linked by their id alone
+    shown = np.flatnonzero(seen != "")  # rows without a picture are linked only by their id
     ones = np.ones(len(shown), dtype=np.int8)
     size = len(by_id) + len(by_file)
     ends = (id_of_row[shown], len(by_id) + file_of_row[shown])
@@ -223,15 +223,15 @@ def picture_keys(triples: pa.Table) -> list[str]:
 
 
 def shuffled_paraphrases(texts: Mapping[str, Sequence[str]], seed: int) -> dict[str, list[str]]:
-    """The same texts, every row with the paraphrases of two other rows.
+    """The same texts, where every row has the paraphrases of two other rows.
 
-    Rows are put in a circle by the seed; paraphrase_1 comes from the next row and paraphrase_2 from
-    the one after it, so that neither L2 nor L3 ties a text to its own paraphrase. Rows of one text
-    (`--replay`) have no paraphrases and stay.
+    Rows are arranged in a random circle; paraphrase_1 comes from the next row and paraphrase_2 from
+    the one after it, so that neither L2 nor L3 compares a text with its own paraphrase. Rows of
+    three equal texts (`--replay`) have no paraphrases and are not changed.
 
     Args:
         texts: N texts under each of caption, paraphrase_1 and paraphrase_2.
-        seed: decides the circle.
+        seed: random seed of the circle.
     """
     found = {name: list(of_rows) for name, of_rows in texts.items()}
     whole = zip(*(texts[name] for name in (CAPTION, PARAPHRASE_1, PARAPHRASE_2)), strict=True)
@@ -244,11 +244,11 @@ def shuffled_paraphrases(texts: Mapping[str, Sequence[str]], seed: int) -> dict[
 
 
 def describing(triples: pa.Table) -> Callable[[Integers], list[dict[str, Any]]]:
-    """From row numbers to the rows of the table, for people."""
+    """Return a function that describes the rows of some row numbers, for error reports."""
     return lambda rows: [{"row": int(row), **triples.slice(row, 1).to_pylist()[0]} for row in rows]
 
 
 def generators_of(triples: pa.Table) -> list[str]:
-    """Names of the generators that wrote the paraphrases, the first 20."""
+    """Names of the generators that wrote the paraphrases; the first 20."""
     named = triples["generator"].to_pylist() if "generator" in triples.column_names else []
     return sorted({name for name in named if name})[:20]

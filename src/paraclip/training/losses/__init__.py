@@ -1,1 +1,1 @@
-"""Contrastive losses, what they compare, and how warm they are."""
+"""Contrastive losses, the pairs that they compare, and their temperatures."""

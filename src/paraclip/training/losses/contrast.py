@@ -1,11 +1,11 @@
-"""Contrastive losses over batches of any size: the B x B similarities never exist at once.
+"""Contrastive losses over batches of any size, without the whole B x B similarity matrix.
 
-Rows are compared with all columns block by block; each block's gradient is taken while the block
-is there, and only the sums stay. Memory: a few blocks of `BLOCK` similarities, and the gradients
-of the vectors, O(B D) for B rows of width D. Processes take shares of the rows.
+Rows are compared with all columns block by block. The gradient of each block is computed while the
+block exists, and only the sums are kept. Memory: a few blocks of `BLOCK` similarities, and the
+gradients of the vectors, O(B D) for B rows of width D. Processes share the rows.
 
-Rows that share a picture or a text are no negatives of each other. A sparse membership matrix of
-those groups is all that is kept; the pairs of a block of rows are made with the block.
+Rows that share a picture or a text are not negatives of each other. Only a sparse membership matrix
+of these groups is kept; the pairs of a block of rows are computed with the block.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 Integers = NDArray[np.int64]
 BLOCK = 1 << 22
-"""Similarities of one block: 16 MiB in float32."""
+"""Number of similarities in a block: 16 MiB in float32."""
 
 
 def softmax_rows(logits: Tensor, own: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class ContrastiveLoss:
     """A contrastive loss.
 
     Args:
-        of_rows: from logits [R, C] and each row's own column [R] to the sum of their losses.
+        of_rows: maps logits [R, C] and each row's own column [R] to the sum of their losses.
         both_ways: whether both directions, a to b and b to a, are computed and averaged.
         biased: whether a learned bias is added to the logits.
     """
@@ -61,15 +61,15 @@ LOSSES: dict[str, ContrastiveLoss] = {
 
 @dataclass(frozen=True)
 class FalseNegatives:
-    """Which rows share a key."""
+    """The rows that share a key."""
 
     rows: sparse.csr_array  # sparse int8 [B, groups]; above 0 where the row is in the group
-    # the same for what the rows are compared with: [B, groups], and behind them the M hard
+    # the same for the columns that rows are compared with: [B, groups], followed by the M hard
     # negatives of the batch, [B + M, groups]
     columns: sparse.csr_array
 
     def among(self, chosen: Tensor, extra: int = 0) -> "FalseNegatives":
-        """The same for some of the rows [N]; the last `extra` columns stay behind them."""
+        """The same for a selection of rows [N]; the last `extra` columns stay at the end."""
         places = chosen.cpu().numpy()
         behind = np.arange(self.columns.shape[0] - extra, self.columns.shape[0])
         return FalseNegatives(self.rows[places], self.columns[np.concatenate([places, behind])])
@@ -78,7 +78,7 @@ class FalseNegatives:
         """False negatives of the rows from `start` to `stop`: int64 row - start, and column."""
         found = (self.rows[start:stop] @ self.columns.T).tocoo()
         row, column = found.row.astype(np.int64), found.col.astype(np.int64)
-        others = row + start != column  # the diagonal is the positives
+        others = row + start != column  # the diagonal contains the positives
         return torch.from_numpy(row[others]), torch.from_numpy(column[others])
 
     def dense(self) -> Tensor:
@@ -89,14 +89,14 @@ class FalseNegatives:
 
 
 def false_negatives(keys: Integers, negatives: Integers | None = None) -> FalseNegatives | None:
-    """Which rows share any key: the same picture, or the same text on either side.
+    """Find rows that share a key: the same picture, or the same text on either side.
 
     Args:
         keys: int64 [kinds, B]; image keys and text keys must not overlap.
-        negatives: int64 [M], the keys of the batch's hard negatives.
+        negatives: int64 [M], keys of the batch's hard negatives.
 
     Returns:
-        None where no two rows share anything.
+        None if no two rows share a key.
     """
     kinds, count = keys.shape
     behind = np.zeros(0, dtype=np.int64) if negatives is None else negatives
@@ -119,9 +119,9 @@ class ContrastOptions:
 
     kind: str = "info_nce"  # name of the loss in `LOSSES`
     false_negatives: FalseNegatives | None = None  # pairs that leave the denominators, or None
-    # (k, n) computes the k-th of n shares of the rows; the shares' losses sum up
+    # (k, n) computes the k-th of n shares of the rows; the losses of the shares add up
     share: tuple[int, int] = (0, 1)
-    negatives_back: bool = False  # whether b, too, is compared with the hard negatives
+    negatives_back: bool = False  # whether b is also compared with the hard negatives
 
     def blocks(self, rows: int, columns: int) -> Iterator[tuple[int, int]]:
         """Start and stop of each block of this share of the rows."""
@@ -134,10 +134,10 @@ class ContrastOptions:
 
 @dataclass(frozen=True)
 class LogitScaling:
-    """What turns a cosine into a logit."""
+    """Parameters that turn a cosine into a logit."""
 
     scale: Tensor  # inverse temperature, a scalar
-    bias: Tensor | None = None  # added to it, a scalar; the sigmoid loss has one
+    bias: Tensor | None = None  # scalar added to the logit; only for the sigmoid loss
 
 
 def contrast(
@@ -147,18 +147,18 @@ def contrast(
     plan: ContrastOptions,
     negatives: Tensor | None = None,
 ) -> Tensor:
-    """A contrastive loss, equal to `losses.info_nce` for the kind of that name.
+    """A contrastive loss, for "info_nce" equal to `losses.info_nce`.
 
     Args:
         a: unit vectors [N, D].
         b: unit vectors [N, D]; row i is the positive of row i.
         scaling: inverse temperature and bias.
-        plan: which loss, on which share of the rows, and which pairs are no fair negatives.
-        negatives: unit vectors [M, D] of hard negatives: columns beside b.
+        plan: which loss, on which share of the rows, and which pairs are false negatives.
+        negatives: unit vectors [M, D] of hard negatives, as columns in addition to b.
 
     Returns:
         This share's part of the mean over all N rows, a scalar in float32 or wider, with first
-        derivatives. With fewer than two rows there is nothing to tell apart and it is 0.
+        derivatives. With fewer than two rows there are no negatives, and it is 0.
     """
     if len(a) < 2:
         return (a.sum() + b.sum()) * 0.0
@@ -171,7 +171,7 @@ def contrast(
 
 
 class Blockwise(torch.autograd.Function):
-    """The sum of all blocks' losses; the gradients are ready when the loss is."""
+    """The sum of all blocks' losses; gradients are computed together with the loss."""
 
     @staticmethod
     def forward(ctx: Any, plan: ContrastOptions, *tensors: Tensor | None) -> Tensor:
@@ -184,7 +184,7 @@ class Blockwise(torch.autograd.Function):
         kind = leaves[0].device.type
         with torch.set_grad_enabled(any(needs)), torch.autocast(kind, enabled=False):
             total = sum_of_blocks(plan, *leaves)
-        # Zeros where this share has no rows: its gradient still meets those of other processes.
+        # Zeros if this share has no rows, because other processes wait for its gradient.
         ctx.gradients = [
             (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad) if need else None
             for leaf, need in zip(leaves, needs, strict=True)
@@ -205,7 +205,7 @@ def sum_of_blocks(
     scale: Tensor,
     bias: Tensor | None,
 ) -> Tensor:
-    """The loss, with the gradients added up in the leaves; each block's graph ends with it."""
+    """The loss; gradients are added up in the leaves, and each block's graph is freed with it."""
     kind = LOSSES[plan.kind]
     ways = [(a, b, True)] + [(b, a, plan.negatives_back)] * kind.both_ways
     total = a.new_zeros(())
@@ -238,9 +238,9 @@ def block_logits(
 def mask_false_negatives(
     logits: Tensor, pairs: FalseNegatives | None, start: int, stop: int
 ) -> None:
-    """Take the false negatives of these rows out of the denominators, in place."""
+    """Remove the false negatives of these rows from the denominators, in place."""
     if pairs is None:
         return
     row, column = pairs.pairs(start, stop)
-    inside = column < logits.shape[1]  # this way may be without the hard negatives
+    inside = column < logits.shape[1]  # this direction may lack the hard negatives
     logits[row[inside].to(logits.device), column[inside].to(logits.device)] = -torch.inf

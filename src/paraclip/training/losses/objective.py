@@ -1,7 +1,7 @@
 """The three losses: L = w1·L1(image, text) + w2·L2(caption, paraphrase_1) + w3·L3(paraphrases).
 
-Pure functions of vectors: how the vectors were computed (one pass, chunks, several processes)
-does not matter here.
+Pure functions of vectors, independent of how the vectors were computed (one pass, chunks, several
+processes).
 """
 
 import math
@@ -26,25 +26,26 @@ DISTILLATION = "distillation"
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
 MOST_SCALE = math.log(100.0)
 TEMPERATURE_RATE = 1e-3
-"""Peak rate of learned temperatures and biases: single numbers, which the towers' rate would
-leave where they are."""
+"""Peak rate of learned temperatures and biases; the towers' rate would hardly change such single
+numbers."""
 
 
 def info_nce(a: Tensor, b: Tensor, scale: Tensor, false_negatives: Tensor | None = None) -> Tensor:
-    """Symmetric InfoNCE: a_i must find b_i among all of b, and b_i find a_i among all of a.
+    """Symmetric InfoNCE: a_i must match b_i among all of b, and b_i match a_i among all of a.
 
-    The plain reference: training takes `contrast`, which is the same and holds no [N, N].
+    The plain reference; training uses `contrast`, which is equal but needs no [N, N] matrix.
 
     Args:
         a: unit vectors [N, D].
         b: unit vectors [N, D]; row i is the positive of row i.
         scale: inverse temperature, a scalar.
-        false_negatives: bool [N, N], true where b_j is no fair negative of a_i; these pairs leave
-            the denominators. The diagonal must be false. None: every other row is a negative.
+        false_negatives: bool [N, N], true where b_j is a false negative of a_i; these pairs are
+            left out of the denominators. The diagonal must be false. None: every other row is a
+            negative.
 
     Returns:
         The mean over both directions and all rows, a scalar in float32 or wider. With fewer than
-        two rows there is nothing to tell apart and it is 0.
+        two rows there are no negatives, and it is 0.
 
     Source: paper, section 3 (the contrastive loss of CLIP, Radford et al. 2021).
     """
@@ -63,19 +64,19 @@ def info_nce(a: Tensor, b: Tensor, scale: Tensor, false_negatives: Tensor | None
 class Objective:
     """The losses, with their weights, texts and temperatures."""
 
-    # of L1, L2, L3; a loss of weight 0 is not computed
+    # weights of L1, L2, L3; a loss of weight 0 is not computed
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     image_loss_on: tuple[str, ...] = (PARAPHRASE_2,)  # the texts that L1 ties to the picture
-    # inverse temperature of L1, L2, L3, None for the model's own
+    # inverse temperatures of L1, L2, L3; None for the model's own
     scales: tuple[float | None, float | None, float | None] = (None, None, None)
-    learn_scales: bool = False  # whether L2 and L3 each learn their own, starting from these
+    learn_scales: bool = False  # whether L2 and L3 each learn theirs, starting from these
     kind: str = "info_nce"  # name of the contrastive loss in `contrast.LOSSES`
     hard_negatives: bool = False  # whether rows have a hard negative
     distillation: float = 0.0  # weight of the loss that keeps captions close to the base's vectors
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The texts that the losses need encoded, without hard negatives."""
+        """The texts to encode for the losses, without hard negatives."""
         needed = set(self.image_loss_on) if self.weights[0] else set()
         needed |= {CAPTION, PARAPHRASE_1} if self.weights[1] else set()
         needed |= {PARAPHRASE_1, PARAPHRASE_2} if self.weights[2] else set()
@@ -84,29 +85,29 @@ class Objective:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of L1, L2, L3 that are taken."""
+        """Names of the losses L1, L2, L3 that are computed."""
         return tuple(f"L{place}" for place, weight in enumerate(self.weights, 1) if weight)
 
 
 CAPTIONS_ONLY = Objective(weights=(1.0, 0.0, 0.0), image_loss_on=(CAPTION,))
-"""L1 on the original captions: what `align` and the control train on."""
+"""L1 on the original captions: the objective of `align` and the control."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows of a batch take part in what."""
+    """The rows of a batch that take part in each loss."""
 
-    with_image: Tensor  # int64 [K], the rows that have a picture; only they take part in L1
-    # int64 [.], rows whose paraphrase_1 differs from the caption; the others have nothing to learn
-    # in L2, their two vectors being one
+    with_image: Tensor  # int64 [K], rows with a picture; only they take part in L1
+    # int64 [.], rows whose paraphrase_1 differs from the caption; for the others, L2 would compare
+    # equal vectors
     reworded_1: Tensor
     reworded_2: Tensor  # int64 [.], rows whose paraphrase_2 differs from paraphrase_1, for L3
-    # which rows share a picture or a text and so are no negatives of each other; None where no two
-    # rows do
+    # rows that share a picture or a text and are therefore not negatives of each other; None if
+    # there are none
     false_negatives: FalseNegatives | None = None
 
     def to(self, device: torch.device) -> "Rows":
-        """The same on another device; the false negatives stay where they are."""
+        """A copy on another device; false negatives stay on theirs."""
         return replace(
             self,
             with_image=self.with_image.to(device),
@@ -127,16 +128,16 @@ class Vectors:
 
 @dataclass(frozen=True)
 class LossPair:
-    """Two sides that a loss ties together."""
+    """Two sides that a loss pulls together."""
 
     name: str  # L1, L2 or L3
     a: Tensor  # unit vectors [N, D]
     b: Tensor  # unit vectors [N, D]
-    chosen: Tensor  # int64 [N], which rows of the batch they are
+    chosen: Tensor  # int64 [N], indices of the rows in the batch
 
 
 def pairs_of(vectors: Vectors, rows: Rows, objective: Objective) -> Iterator[LossPair]:
-    """The pairs that L1, L2 and L3 compare; L1 once for each of its texts."""
+    """The pairs that L1, L2 and L3 compare; L1 once per text."""
     texts = vectors.texts  # [B, D] each
     if "L1" in objective.names:
         for name in objective.image_loss_on:
@@ -152,13 +153,13 @@ def pairs_of(vectors: Vectors, rows: Rows, objective: Objective) -> Iterator[Los
 
 def three_losses(
     vectors: Vectors,  # vectors of all rows
-    scaling_of: Callable[[str], LogitScaling],  # from L1, L2 or L3 to inverse temperature and bias
+    scaling_of: Callable[[str], LogitScaling],  # maps L1, L2 or L3 to inverse temperature and bias
     rows: Rows,  # which rows take part in which loss
-    objective: Objective,  # which losses are wanted
-    # (k, n) for the k-th of n parts of each loss; the parts sum up to it
+    objective: Objective,  # which losses to compute
+    # (k, n) for the k-th of n parts of each loss; the parts add up to it
     share: tuple[int, int] = (0, 1),
 ) -> dict[str, Tensor]:
-    """L1, L2, L3 and distillation of a batch, each a scalar, those of weight 0 left out."""
+    """L1, L2, L3 and distillation of a batch, each a scalar; those of weight 0 are omitted."""
     negatives = vectors.negatives
     extra = 0 if negatives is None else len(negatives)
     found: dict[str, list[Tensor]] = {}
@@ -176,12 +177,12 @@ def three_losses(
 
 
 def distillation(captions: Tensor, base: Tensor, share: tuple[int, int] = (0, 1)) -> Tensor:
-    """Mean of 1 - cosine of captions and their vectors by the base, a scalar.
+    """Mean of 1 - cosine between captions and their vectors by the base, a scalar.
 
     Args:
         captions: unit vectors [B, D].
         base: unit vectors [B, D], without gradient.
-        share: (k, n) for the k-th of n parts of the mean; the parts sum up to it.
+        share: (k, n) for the k-th of n parts of the mean; the parts add up to it.
     """
     part, parts = share
     own = slice(len(captions) * part // parts, len(captions) * (part + 1) // parts)
@@ -198,16 +199,16 @@ def weighted_sum(losses: dict[str, Tensor], objective: Objective) -> Tensor:
 class Temperatures(nn.Module):
     """Inverse temperature and bias of L1, L2 and L3: the model's, fixed, or learned for the loss.
 
-    What is learned here serves training only and stays out of the checkpoint.
+    Values learned here are used only in training and are not part of the checkpoint.
 
     Args:
-        model: whose temperature all losses take that have none of their own; L1 always does.
-        objective: says which have, and whether the loss needs biases.
+        model: model whose temperature is used by L1, and by losses without their own.
+        objective: determines which losses have their own, and whether biases are needed.
     """
 
     def __init__(self, model: DualEncoder, objective: Objective) -> None:
         super().__init__()
-        self.of_model = [model.logit_scale]  # in a list: it stays the model's parameter
+        self.of_model = [model.logit_scale]  # in a list, so that it stays the model's parameter
         self.most_scale = max(MOST_SCALE, float(model.logit_scale.detach()))
         self.logs, self.biases = nn.ParameterDict(), nn.ParameterDict()
         for name, scale in zip(("L1", "L2", "L3"), objective.scales, strict=True):
@@ -221,15 +222,15 @@ class Temperatures(nn.Module):
                 self.biases[name] = scalar_parameter(model, 0.0, True)
 
     def forward(self, name: str) -> LogitScaling:
-        """Of L1, L2 or L3."""
+        """The scaling of L1, L2 or L3."""
         log = self.logs[name] if name in self.logs else self.of_model[0]
         return LogitScaling(log.exp(), self.biases.get(name))
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """No inverse temperature is learned above 100, or above the base's own; fixed ones stay.
+        """Limit learned inverse temperatures to 100, or to the base's own if that is higher.
 
-        CLIP stops at 100. SigLIP's own is 117, which a first step must not throw away.
+        CLIP's limit is 100. SigLIP's own value is 117, which a first step must not reduce.
         """
         for log in (*self.of_model, *self.logs.values()):
             if log.requires_grad:
@@ -237,10 +238,10 @@ class Temperatures(nn.Module):
 
     @torch.no_grad()
     def start_biases(self, pairs: Iterable[LossPair], batch_size: int) -> None:
-        """Set each bias such that a mean negative has the odds 1 : B of being a positive.
+        """Set each bias such that an average negative has the odds 1 : B of being a positive.
 
-        SigLIP's own start, -10, says so of unrelated vectors at its first temperature; the
-        vectors of a tuned CLIP are neither unrelated nor so warm.
+        SigLIP's initial value, -10, achieves this for unrelated vectors at its initial
+        temperature; the vectors of a tuned CLIP are neither unrelated nor at that temperature.
         """
         sums: dict[str, list[Tensor]] = {}
         for pair in pairs:
@@ -252,11 +253,11 @@ class Temperatures(nn.Module):
 
 
 def scalar_parameter(model: DualEncoder, value: float, learned: bool) -> nn.Parameter:
-    """A parameter of one number, of the model's dtype and device."""
+    """A parameter of one number, with the model's dtype and device."""
     return nn.Parameter(model.logit_scale.detach().new_tensor(value), requires_grad=learned)
 
 
 def mean_of_negatives(a: Tensor, b: Tensor) -> Tensor:
-    """Mean cosine of a_i and b_j over i and j that differ, without any [N, N]."""
+    """Mean cosine of a_i and b_j over all i and j that differ, without an [N, N] matrix."""
     count = len(a)
     return (a.sum(0) @ b.sum(0) - (a * b).sum()) / (count * (count - 1))
