@@ -149,7 +149,7 @@ def test_captions_files_and_shards(pictures: Path, tmp_path: Path, models: dict[
         IndexConfig(str(table), store=str(tmp_path / "csv"), model=models["base"]), problems
     )
     assert paths(str(tmp_path / "csv")) == ["disc-red.png"]
-    assert "lies outside" in problems.listed[0][1]
+    assert "is outside" in problems.listed[0][1]
     with tarfile.open(tmp_path / "0.tar", "w") as shard:
         for name in ("disc-red.png", "disc-red.txt", "square-red.png"):
             shard.add(pictures / name, name)

@@ -77,7 +77,7 @@ def search_command(config: SearchConfig) -> None:
 
 
 def with_picture(query: Query, image: str, tower: Any) -> Query:
-    """The query with a picture, embedded by a tower that has an image side."""
+    """The query with a picture, embedded by a tower that can embed pictures."""
     from dataclasses import replace
 
     from paraclip.search.towers import TorchTower
@@ -95,7 +95,7 @@ def thumbnails(store: Store, found: Found) -> dict[str, bytes]:
 
 
 def title(config: SearchConfig) -> str:
-    """The query in words."""
+    """The query as text."""
     parts = [config.query or "", f"[{config.image}]" if config.image else ""]
     parts += [f"+ {word}" for word in config.plus] + [f"- {word}" for word in config.minus]
     return " ".join(filter(None, parts))
@@ -121,17 +121,17 @@ def show(config: SearchConfig, query: Query, found: Found, root: str) -> None:
 
 
 def short(caption: str) -> str:
-    """A caption of bounded length."""
+    """A caption, shortened if necessary."""
     return caption if len(caption) <= LONGEST_SHOWN else f"{caption[: LONGEST_SHOWN - 3]}..."
 
 
 def full_path(root: str, path: str) -> str:
-    """The path of a picture from the working folder on, as a program can open it."""
+    """The path of a picture relative to the working folder, as programs can open it."""
     return path if "://" in path or not root else f"{root}/{path}"
 
 
 def as_json(config: SearchConfig, found: Found, root: str) -> dict[str, Any]:
-    """Everything about the results."""
+    """All results as a JSON-serialisable dict."""
     return {
         "query": config.query,
         "image": config.image,
@@ -146,13 +146,13 @@ def as_json(config: SearchConfig, found: Found, root: str) -> dict[str, Any]:
 
 
 def overlaps(found: Found) -> dict[tuple[str, str], Any]:
-    """Agreement of each two models."""
+    """Agreement of each pair of models."""
     ids = {label: [hit.id for hit in hits] for label, hits in found.items()}
     return {pair: overlap(ids[pair[0]], ids[pair[1]]) for pair in combinations(ids, 2)}
 
 
 def side_by_side(found: Found) -> str:
-    """Results of several models in columns; those that all of them return are marked."""
+    """Results of several models in columns; results common to all of them are marked."""
     sets = [{hit.id for hit in hits} for hits in found.values()]
     shared = set.intersection(*sets)
     columns = [

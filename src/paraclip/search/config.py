@@ -20,8 +20,8 @@ class IndexConfig(Checked):
     """Index the pictures of a folder, a captions file or shards for `search` and `serve`."""
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PICTURES")]
-    """Folder of pictures (captions in a .txt beside each are kept, but not needed), captions file,
-    or WebDataset shards. Run it again after changes: only new and changed pictures are read."""
+    """Folder of pictures (captions in a .txt of the same name are kept, but not needed), captions
+    file, or WebDataset shards. Run it again after changes: only what is new or changed is read."""
 
     store: str = STORE
     """Folder of the index (LanceDB), or postgresql://user@host/database (with pgvector)."""
@@ -37,7 +37,7 @@ class IndexConfig(Checked):
     """Names of the columns of a captions file."""
 
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1 or mps."""
+    """Device: auto, cpu, cuda, cuda:1 or mps."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the image tower."""
@@ -47,7 +47,7 @@ class IndexConfig(Checked):
     Ray cluster that RAY_ADDRESS names; all of them must reach the pictures and the model."""
 
     workers: Count = 2
-    """Number of embedding processes with --engine ray; each takes a GPU if there are enough."""
+    """Number of embedding processes with --engine ray; each uses a GPU if there are enough."""
 
     exact_below: Count = EXACT_BELOW
     """Search is exact below this number of pictures. For more pictures, an approximate index is
@@ -60,7 +60,7 @@ class IndexConfig(Checked):
     """Text file to write the broken pictures to (at most 1,000)."""
 
     rebuild: bool = False
-    """Replace an existing index of another image tower or source."""
+    """Replace an existing index with another image tower or source."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class SearchConfig(Checked):
     """Show thumbnails in the terminal (Kitty's protocol, Sixel or coloured blocks)."""
 
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1 or mps."""
+    """Device: auto, cpu, cuda, cuda:1 or mps."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Queries in words and pictures, answered by one or several models over one index."""
+"""Queries with words and pictures, answered by one or several models over one index."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from paraclip.search.records import IndexFacts
 from paraclip.search.snapshot import Hit, Pool
 from paraclip.search.towers import LONGEST_QUERY, TextTower
 
-DEPTH = 10  # of the overlaps
+DEPTH = 10  # depth of the overlaps
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is searched for; at least one part.
+    """A query; at least one part is not empty.
 
     Args:
-        text: words.
-        plus: further words whose vectors are added.
-        minus: words whose vectors are subtracted.
+        text: words of the query.
+        plus: further texts whose vectors are added.
+        minus: texts whose vectors are subtracted.
         picture: unit vector [width] of a picture.
     """
 
@@ -34,7 +34,7 @@ class Query:
 
     @property
     def texts(self) -> list[str]:
-        """All texts, cut to what a model can read."""
+        """All texts, truncated to a length that models can read."""
         return [one[:LONGEST_QUERY] for one in (self.text, *self.plus, *self.minus) if one.strip()]
 
     def signs(self) -> list[float]:
@@ -54,7 +54,7 @@ class Overlap:
     """Agreement of two rankings.
 
     Args:
-        depth: results of each that are compared.
+        depth: number of results of each ranking that are compared.
         ao, js: AO and JS at this depth, in percent.
         shared: number of results in both.
     """
@@ -85,7 +85,7 @@ def combined(query: Query, vectors: Float) -> Float:
 
 
 def overlap(first: Sequence[str], second: Sequence[str]) -> Overlap:
-    """AO and JS of two rankings of ids, at most at depth 10."""
+    """AO and JS of two rankings of ids, at depth 10 or less."""
     depth = min(DEPTH, len(first), len(second))
     if not depth:
         return Overlap(0, 0.0, 0.0, 0)
@@ -102,8 +102,8 @@ def chosen_models(facts: IndexFacts, given: str | None) -> dict[str, str]:
     """Names of models by label, from `--models`.
 
     Args:
-        facts: facts of the index, with the models that it knows.
-        given: comma-separated labels of the index or LABEL=MODEL; None for the best one known.
+        facts: facts of the index, including its models.
+        given: comma-separated labels of the index or LABEL=MODEL; None for tuned, else base.
 
     Raises:
         UserError: a label is unknown.
@@ -126,11 +126,11 @@ def chosen_models(facts: IndexFacts, given: str | None) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Engine:
-    """Towers over one pool.
+    """Text towers over one pool.
 
     Args:
-        towers: by label.
-        pool: what is searched.
+        towers: towers by label.
+        pool: the pictures to search.
     """
 
     towers: Mapping[str, TextTower]
@@ -152,5 +152,5 @@ class Engine:
 
 
 def empty() -> Any:
-    """No vectors."""
+    """An empty array of vectors."""
     return np.zeros((0, 0), np.float32)

@@ -18,7 +18,7 @@ Float = NDArray[np.float32]
 Integer = NDArray[np.int64]
 
 GRAPH = Path(__file__).with_name("nearest.onnx")
-MOST_SCORES = 2**25  # at once: 128 MiB
+MOST_SCORES = 2**25  # scores computed at a time: 128 MiB
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def nearest(vectors: Float, queries: Float, k: int) -> Nearest:
     Args:
         vectors: unit vectors [rows, width]; may be a memory map, which is not copied.
         queries: unit vectors [queries, width].
-        k: results of each query; fewer if there are fewer rows.
+        k: number of results per query; fewer if there are fewer rows.
     """
     k = min(k, len(vectors))
     if not k or not len(queries):
@@ -59,12 +59,12 @@ def nearest(vectors: Float, queries: Float, k: int) -> Nearest:
 
 @cache
 def session() -> Any:
-    """onnxruntime with the graph; raises UserError if it is not installed."""
+    """The onnxruntime session of the graph; raises UserError if it is not installed."""
     return open_session(GRAPH)
 
 
 def open_session(path: Path) -> Any:
-    """A session of a graph on the CPU, whose threads sleep while there is nothing to do.
+    """Open a graph on the CPU in a session whose idle threads sleep.
 
     Raises:
         UserError: onnxruntime is not installed.

@@ -14,7 +14,7 @@ WIDTH = 24  # columns of a picture
 
 
 def show_pictures(found: Mapping[str, list[Hit]], thumbnails: Mapping[str, bytes]) -> None:
-    """Print the pictures of each model's results, three beside each other.
+    """Print the pictures of each model's results, three in a row.
 
     Raises:
         UserError: standard output is not a terminal, or the optional package is not installed.

@@ -1,7 +1,7 @@
-"""Text towers that onnxruntime runs: a search and a server start without torch.
+"""Text towers in onnxruntime, so that a search and a server start without torch.
 
 A tower is written once per model into the cache folder, `towers/KEY/`: the graph, the tokenizer
-and `tower.json`. It is kept only if its vectors are those of the model for a set of awkward texts.
+and `tower.json`. It is kept only if its vectors for a set of unusual texts equal the model's.
 """
 
 import html
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FORMAT = "paraclip-tower-1"
 GRAPH, TOKENIZER, FACTS = "text.onnx", "tokenizer.json", "tower.json"
 OPSET = 18
-CLOSE = 1e-3  # largest difference between vectors of the graph and of the model
+CLOSE = 1e-3  # maximum difference between vectors of the graph and of the model
 PROBES = (
     "a kid holding a box of pizza", "", "a", "two dogs " * 100, "A YOUNG Child's café, naïve",
     "\u201ccurly\u201d &amp; it\u2019s", "日本の猫 🐈", "x" * 500, "3 red cars, 2 blue; 1/2 (half)",
@@ -42,15 +42,15 @@ PROBES = (
 
 @dataclass(frozen=True)
 class TowerFacts:
-    """What a tower is.
+    """Facts about a tower.
 
     Args:
         name: name of its model.
-        image_space: hash of the image tower whose vectors it may be compared with.
-        context: longest text in tokens, end token included.
-        pad: id of the padding.
-        fixed: ids always have the length of the context.
-        clip: texts are repaired as open_clip does before they are tokenized.
+        image_space: hash of the image tower with whose vectors it may be compared.
+        context: maximum length of a text in tokens, including the end token.
+        pad: padding id.
+        fixed: whether ids always have the length of the context.
+        clip: whether texts are repaired like in open_clip before they are tokenized.
         format: format of the folder.
     """
 
@@ -67,7 +67,7 @@ class OnnxTower:
     """A text tower in a folder of the cache.
 
     Args:
-        folder: written by `write_tower`.
+        folder: folder written by `write_tower`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -100,14 +100,14 @@ class OnnxTower:
 
 
 def repaired(text: str) -> str:
-    """A text as open_clip's tokenizer sees it (`open_clip.tokenizer.basic_clean`)."""
+    """A text as passed to open_clip's tokenizer (`open_clip.tokenizer.basic_clean`)."""
     import ftfy
 
     return html.unescape(html.unescape(ftfy.fix_text(text))).strip().lower()
 
 
 def key_of(name: str) -> str:
-    """Key of a model in the cache: its name, and size and time of the files it names."""
+    """Key of a model in the cache: its name, and size and time of the files that it names."""
     facts = [FORMAT, paraclip.__version__, name]
     for path in files_of(name):
         with suppress(OSError):
@@ -117,7 +117,7 @@ def key_of(name: str) -> str:
 
 
 def files_of(name: str) -> list[str]:
-    """Files that decide what a model is."""
+    """Files that define a model."""
     if name == "mini":
         heads = str(files("paraclip.models") / "weights" / "mini_heads.safetensors")
         specs = [importlib.util.find_spec(package) for package in (IMAGE_PACKAGE, TEXT_PACKAGE)]
@@ -133,7 +133,7 @@ def folder_of(name: str) -> Path:
 
 
 def kept_tower(name: str) -> OnnxTower | None:
-    """The tower of a model from the cache; None if there is none, or a damaged one."""
+    """The tower of a model from the cache; None if it is missing or damaged."""
     folder = folder_of(name)
     if not (folder / FACTS).is_file():
         return None
@@ -141,16 +141,16 @@ def kept_tower(name: str) -> OnnxTower | None:
         return OnnxTower(folder)
     except UserError:
         raise
-    except Exception:  # onnxruntime's and tokenizers' own, for damaged files
+    except Exception:  # errors of onnxruntime and tokenizers for damaged files
         shutil.rmtree(folder, ignore_errors=True)
         return None
 
 
 def prepared_tower(name: str) -> OnnxTower | None:
-    """The tower of a model, written by a process of its own if it is not in the cache.
+    """The tower of a model, written by a separate process if it is not in the cache.
 
     Returns:
-        None if the model has no such tower; then torch must run it.
+        None if the model has no such tower and needs torch.
     """
     tower = kept_tower(name)
     if tower is None and can_write():
@@ -161,7 +161,7 @@ def prepared_tower(name: str) -> OnnxTower | None:
 
 
 def can_write() -> bool:
-    """Whether the parts that write a graph are installed."""
+    """Whether the packages that write a graph are installed."""
     return all(
         importlib.util.find_spec(package) is not None
         for package in ("onnx", "onnxscript", "onnxruntime", "paraclip.exporting")
@@ -173,11 +173,11 @@ def write_tower(name: str, model: "DualEncoder", space: str) -> bool:
 
     Args:
         name: name of the model, as for `load_model`.
-        model: on the CPU.
+        model: the model, on the CPU.
         space: its image space.
 
     Returns:
-        Whether it has one: models of other tokenizers and towers have none.
+        Whether it could be written; models with other tokenizers or towers have no such tower.
     """
     tokenizer = tokenizer_of(model)
     if tokenizer is None or not can_write():
@@ -208,7 +208,7 @@ def facts_of(name: str, model: "DualEncoder", space: str) -> TowerFacts:
 
 
 def tokenizer_of(model: "DualEncoder") -> str | None:
-    """`tokenizer.json` of a model; None for tokenizers that only open_clip has."""
+    """`tokenizer.json` of a model; None for tokenizers that exist only in open_clip."""
     from open_clip import SimpleTokenizer
 
     from paraclip.models.bert import BertEncoder
@@ -230,7 +230,7 @@ def write_graph(model: "DualEncoder", path: Path) -> None:
 
 
 def agrees(tower: OnnxTower, model: "DualEncoder") -> bool:
-    """Whether a tower's vectors are those of the model for awkward texts."""
+    """Whether a tower's vectors for unusual texts equal the model's."""
     from paraclip.models.features import encode_texts
 
     theirs = encode_texts(model, PROBES).numpy()
@@ -238,7 +238,7 @@ def agrees(tower: OnnxTower, model: "DualEncoder") -> bool:
 
 
 def main() -> None:
-    """Write the tower of the model that the first argument names."""
+    """Write the tower of the model named by the first argument."""
     from paraclip.models.image_space import image_space
     from paraclip.models.loading import load_model
 

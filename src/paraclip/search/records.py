@@ -1,4 +1,4 @@
-"""A row of the index, the same in every store, and what is known about the index as a whole."""
+"""A row of the index, the same in every store, and facts about the index as a whole."""
 
 import json
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +12,7 @@ from paraclip.errors import UserError
 
 FORMAT = "paraclip-index-1"
 STATE = ("id", "path", "size", "modified", "hash")
-"""Columns that tell whether a picture has changed."""
+"""Columns that show whether a picture has changed."""
 SHOWN = ("id", "path", "caption", "vector")
 """Columns that a search needs in memory."""
 
@@ -21,8 +21,8 @@ def schema(width: int) -> pa.Schema:
     """Columns of the table for vectors of this width.
 
     `id` is a hash of `path`, which is relative to the indexed folder (or a URL); `modified` is the
-    modification time in nanoseconds; `hash` is the SHA-256 of the file; `time` is when the row was
-    written, in UTC.
+    modification time in nanoseconds; `hash` is the SHA-256 of the file; `time` is the time of
+    writing the row, in UTC.
     """
     return pa.schema(
         [
@@ -46,7 +46,7 @@ def picture_id(path: str) -> str:
 
 @dataclass(frozen=True)
 class IndexFacts:
-    """What an index is; kept with its table.
+    """Facts about an index, stored with its table.
 
     Args:
         image_space: hash of the image tower that made the vectors (`models.image_space`).
@@ -55,7 +55,7 @@ class IndexFacts:
         root: absolute folder that the paths are relative to, or "" if they are URLs.
         models: names of models by label, such as {"base": "mini"}; the first made the index.
         precision: fp32 or bf16.
-        created: identifies the index among others at the same place.
+        created: distinguishes the index from others at the same address.
         format: format of the table.
     """
 
@@ -74,10 +74,10 @@ class IndexFacts:
 
     @classmethod
     def from_json(cls, text: str | bytes, where: object) -> Self:
-        """Read facts that may come from anyone.
+        """Read facts from an untrusted source.
 
         Raises:
-            UserError: they are not the facts of an index, or of another format.
+            UserError: they are not the facts of an index, or have another format.
         """
         try:
             content: Any = json.loads(text)
@@ -93,7 +93,7 @@ class IndexFacts:
         return facts
 
     def with_models(self, models: dict[str, str]) -> Self:
-        """The same index with further or other models by label."""
+        """The same facts with models added or replaced, by label."""
         return replace(self, models={**self.models, **models})
 
 
@@ -108,5 +108,5 @@ def check_image_space(facts: IndexFacts, space: str, model: str, where: object) 
     if facts.image_space != space:
         what = f"was made with another image tower than that of {model}"
         made = next(iter(facts.models.values()))
-        hint = f"Use a model tuned from {made}, or make an index of its own with --store."
+        hint = f"Use a model tuned from {made}, or make a separate index with --store."
         raise UserError(where, what, hint)

@@ -1,4 +1,4 @@
-"""The results of a query as one picture: a row for each model, shared results framed."""
+"""The results of a query as one picture: one row per model, shared results framed."""
 
 import io
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ def write_sheet(
     Args:
         path: file to write.
         title: first line.
-        found: results by the label of the model.
+        found: results by label of the model.
         thumbnails: JPEG by id.
 
     Raises:
-        UserError: the name is not that of a picture, or it cannot be written.
+        UserError: the file name is not that of a picture, or it cannot be written.
     """
     suffix = next((one for one in SUFFIXES if path.lower().endswith(one)), None)
     if suffix is None:
@@ -41,7 +41,7 @@ def write_sheet(
 def draw(
     title: str, found: Mapping[str, list[Hit]], thumbnails: Mapping[str, bytes]
 ) -> Image.Image:
-    """The picture; arguments of `write_sheet`."""
+    """Draw the picture; arguments as for `write_sheet`."""
     sets = [{hit.id for hit in hits} for hits in found.values()]
     shared = set.intersection(*sets) if len(sets) > 1 else set()
     most = max(map(len, found.values()), default=0)
@@ -74,7 +74,7 @@ def tile(thumbnail: bytes | None, shared: bool) -> Image.Image:
 
 
 def fitting(text: str, width: int) -> str:
-    """One line of text that fits a width in pixels."""
+    """One line of text that fits into a width in pixels."""
     line = " ".join(text.split())
     return line if len(line) * 9 < width else f"{line[: max(width // 9 - 3, 1)]}..."
 

@@ -1,7 +1,7 @@
 """The vectors and paths of an index in memory-mapped files, for exact search.
 
-A snapshot belongs to one version of a store, and is kept in the cache folder: the next search
-starts without reading the store. Snapshots of other versions are removed.
+A snapshot belongs to one version of a store and is kept in the cache folder, so that the next
+search starts without reading the store. Snapshots of other versions are removed.
 """
 
 import shutil
@@ -31,8 +31,8 @@ class Hit:
 
     Args:
         id: id of the picture.
-        path: in the index.
-        caption: "" where there is none.
+        path: path in the index.
+        caption: the caption; "" without one.
         score: cosine of query and picture.
     """
 
@@ -43,7 +43,7 @@ class Hit:
 
 
 class Pool(Protocol):
-    """What is searched."""
+    """A set of pictures to search."""
 
     def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
         """The first k results of each query [queries, width]."""
@@ -58,7 +58,7 @@ class Snapshot:
 
     Args:
         vectors: unit vectors float32 [rows, width].
-        rows: columns id, path and caption.
+        rows: table with the columns id, path and caption.
     """
 
     vectors: Float
@@ -74,7 +74,7 @@ class Snapshot:
         return [self.hits(*one) for one in zip(best.positions, best.scores, strict=True)]
 
     def hits(self, positions: Sequence[int], scores: Sequence[float]) -> list[Hit]:
-        """Results with what is shown of them."""
+        """Results with the columns to show."""
         rows = self.rows
         return [
             Hit(
@@ -123,14 +123,14 @@ def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
     folder = cache_folder() / "search" / text_hash(store.where)
     if (pool := kept(folder / version)) is not None:
         return facts, version, pool
-    shutil.rmtree(folder / version, ignore_errors=True)  # it is damaged
+    shutil.rmtree(folder / version, ignore_errors=True)  # damaged
     if store.count() >= exact_below:
         return facts, version, StorePool(store)
     return facts, version, take(store, facts, folder, version)
 
 
 def kept(folder: Path) -> Snapshot | None:
-    """The snapshot in a folder; None if there is none, or a broken one."""
+    """The snapshot in a folder; None if it is missing or broken."""
     try:
         vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
         with pa.memory_map(str(folder / ROWS)) as file:
@@ -142,13 +142,13 @@ def kept(folder: Path) -> Snapshot | None:
 
 
 def take(store: Store, facts: IndexFacts, folder: Path, version: str) -> Snapshot:
-    """Copy the vectors and paths of a store; the folder keeps no other version."""
+    """Copy the vectors and paths of a store, and remove snapshots of other versions."""
     temporary = folder / f".{uuid4().hex[:12]}.part"
     try:
         with disk_errors(folder):
             temporary.mkdir(parents=True)
             write(store, facts, temporary)
-            with suppress(OSError):  # another process was first
+            with suppress(OSError):  # another process was faster
                 temporary.rename(folder / version)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -162,7 +162,7 @@ def take(store: Store, facts: IndexFacts, folder: Path, version: str) -> Snapsho
 
 
 def abandoned(part: Path) -> bool:
-    """Whether a killed run left this unfinished snapshot: nobody wrote to it for an hour."""
+    """Whether this unfinished snapshot was left by a killed run: not written to for an hour."""
     try:
         return time.time() - part.stat().st_mtime > ABANDONED_SECONDS
     except OSError:
@@ -170,7 +170,7 @@ def abandoned(part: Path) -> bool:
 
 
 def write(store: Store, facts: IndexFacts, folder: Path) -> None:
-    """Write the files of a snapshot, some thousand rows at once."""
+    """Write the files of a snapshot, a few thousand rows at a time."""
     rows, count = [], 0
     raw = folder / f"{VECTORS}.raw"
     with raw.open("wb") as file:
@@ -186,4 +186,4 @@ def write(store: Store, facts: IndexFacts, folder: Path) -> None:
     kinds = pa.schema([(name, pa.string()) for name in SHOWN[:3]])
     table = pa.concat_tables([part.cast(kinds) for part in rows]) if rows else kinds.empty_table()
     with pa.ipc.new_file(str(folder / ROWS), kinds) as out:
-        out.write_table(table.combine_chunks())  # one batch: rows are found at once
+        out.write_table(table.combine_chunks())  # one batch, for fast lookup of rows

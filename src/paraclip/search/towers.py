@@ -1,4 +1,4 @@
-"""Text towers as a search needs them: unit vectors of texts, by a model's name."""
+"""Text towers for a search: unit vectors of texts, by the name of a model."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LONGEST_QUERY = 2_000
-"""Characters of a query that are used: more than any model's context."""
+"""Maximum number of characters of a query: more than any model's context."""
 
 
 class TextTower(Protocol):
@@ -20,7 +20,7 @@ class TextTower(Protocol):
 
     Attributes:
         name: name of its model.
-        image_space: hash of the image tower whose vectors it may be compared with.
+        image_space: hash of the image tower with whose vectors it may be compared.
     """
 
     name: str
@@ -35,7 +35,7 @@ class TorchTower:
 
     Args:
         name: name of the model, as for `load_model`.
-        device: as for `load_model`.
+        device: device, as for `load_model`.
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:
@@ -67,7 +67,7 @@ class TorchTower:
 
 
 def open_tower(name: str, facts: IndexFacts, where: str, device: str = "cpu") -> TextTower:
-    """The text tower of a model that fits an index; without torch if it is in the cache.
+    """The text tower of a model that matches an index; without torch if it is in the cache.
 
     Raises:
         UserError: the model cannot be loaded, or its image tower did not make the index.

@@ -1,1 +1,1 @@
-"""`paraclip index`: from pictures to rows of a store, incrementally."""
+"""`paraclip index`: incremental, from pictures to rows of a store."""

@@ -1,7 +1,7 @@
 """`build_index`: bring an index up to date with its source.
 
-What is in the table is done: a killed run loses the rows since the last write, and resumes with the
-others. Rows of moved and copied pictures are copied, not computed again.
+Rows in the table are final: a killed run loses only the rows since the last write. Rows of moved
+and copied pictures are copied, not computed again.
 """
 
 import time
@@ -25,12 +25,12 @@ from paraclip.search.records import picture_id, schema
 from paraclip.search.stores.store import ROWS_AT_ONCE, Store
 
 WRITE_ROWS = 4096
-WRITE_SECONDS = 30.0  # at most so much work is lost
+WRITE_SECONDS = 30.0  # maximum time between writes
 
 
 @dataclass
 class Summary:
-    """What a run did, in pictures."""
+    """Number of pictures by what the run did with them."""
 
     added: int = 0
     changed: int = 0
@@ -45,7 +45,7 @@ class Summary:
     recall: float | None = None
 
     def lines(self) -> str:
-        """The counts in words."""
+        """The counts as text."""
         names = ("added", "changed", "moved", "copied", "removed", "unchanged", "broken")
         counts = [f"{getattr(self, name):,} {name}" for name in names if getattr(self, name)]
         text = f"{self.total:,} pictures in the index: {', '.join(counts) or 'nothing to do'}."
@@ -57,11 +57,11 @@ class Summary:
 
 @dataclass
 class Builder:
-    """A run on one store.
+    """A run that updates one store.
 
     Args:
-        model: whose image tower computes.
-        store: with its facts saved.
+        model: model whose image tower is used.
+        store: store with its facts saved.
         problems: lists broken pictures.
         precision: fp32 or bf16.
     """
@@ -73,10 +73,10 @@ class Builder:
     summary: Summary = field(default_factory=Summary)
 
     def run(self, source: Source) -> Summary:
-        """Bring the store up to date.
+        """Update the store.
 
         Raises:
-            UserError: the source contains no pictures (then nothing is removed), or the disk is
+            UserError: the source contains no pictures (then none are removed), or the disk is
                 full.
         """
         began = time.monotonic()
@@ -93,7 +93,7 @@ class Builder:
         return self.summary
 
     def read_all(self, work: Changes, gone: set[str]) -> list[str]:
-        """Read, embed and write; returns the ids of rows whose picture is broken now."""
+        """Read, embed and write; return the ids of rows whose picture is now broken."""
         results = self.results(work)
         stale: list[str] = []
         done = work.unchanged
@@ -114,12 +114,12 @@ class Builder:
         return stale
 
     def results(self, work: Changes) -> Iterator[tuple[Found, Read | UserError]]:
-        """Pictures that are new or changed, with what reading them gave."""
+        """New and changed pictures, with the result of reading them."""
         reader = Reader(self.model.preprocess, self.model.image_size, work.by_hash)
         yield from ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
 
     def rows(self, pictures: Iterator[Read], work: Changes, gone: set[str]) -> Iterator[pa.Table]:
-        """Rows of pictures, a batch of the image tower at once."""
+        """Rows of pictures, in batches of the image tower."""
         moved: set[str] = set()
         for batch in batches(pictures, IMAGES_AT_ONCE):
             new = [one for one in batch if one.row is None]
@@ -150,7 +150,7 @@ class Builder:
         return vectors_of(self.model, pictures, self.precision)
 
     def copies(self, pictures: list[Read]) -> pa.Table:
-        """Rows of pictures whose content is in the index, under their new paths."""
+        """Rows of pictures whose content is already in the index, under their new paths."""
         rows = self.store.rows([str(one.row) for one in pictures])
         place = {row: number for number, row in enumerate(rows["id"].to_pylist())}
         found = [one for one in pictures if one.row in place]
@@ -161,7 +161,7 @@ class Builder:
         return table(found, vectors, thumbnails)
 
     def written_together(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """The rows in large tables: LanceDB makes a file of each."""
+        """Combine the rows into large tables, because LanceDB writes a file for each."""
         waiting: list[pa.Table] = []
         began = time.monotonic()
         for part in parts:
@@ -187,7 +187,7 @@ def table(
     """Rows of `records.schema`.
 
     Args:
-        pictures: that were read.
+        pictures: pictures that were read.
         vectors: float32 [pictures, width].
         thumbnails: thumbnails of pictures that were not decoded.
     """
@@ -210,10 +210,10 @@ def table(
 
 
 def recall_at_10(store: Store, queries: int = 100) -> float:
-    """Share of the exact first ten that the store's index returns.
+    """Share of the exact first ten results that the store's approximate index returns.
 
-    The queries are vectors of the index, each mixed with another one: like a query in words, it is
-    near several pictures and equal to none.
+    The queries are vectors of the index, each mixed with another one: like a query in words, such a
+    vector is close to several pictures and equal to none.
     """
     sample = pa.concat_tables(_first(store.batches(("vector",)), 2 * queries))
     width = sample.schema.field("vector").type.list_size
@@ -228,7 +228,7 @@ def recall_at_10(store: Store, queries: int = 100) -> float:
 
 
 def _first(tables: Iterator[pa.Table], most: int) -> list[pa.Table]:
-    """Tables with the first `most` rows in all."""
+    """Tables with the first `most` rows in total."""
     kept: list[pa.Table] = []
     for part in tables:
         kept.append(part.slice(0, most - sum(map(len, kept))))

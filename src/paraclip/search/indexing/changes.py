@@ -1,4 +1,4 @@
-"""What changed between the source and the index: read nothing that is known already."""
+"""Differences between source and index, so that known pictures are not read again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ class Changes:
 
     Args:
         to_read: new pictures, and those whose size or time differs.
-        unchanged: number of pictures that need no reading.
-        known: ids of the rows in the index by path.
-        by_hash: id of a row in the index by the hash of its file.
+        unchanged: number of pictures that need not be read.
+        known: ids of the rows in the index, by path.
+        by_hash: id of a row in the index, by the hash of its file.
         present: paths of the source.
     """
 
@@ -56,5 +56,5 @@ def changes(found: Iterable[Found], state: pa.Table) -> Changes:
 
 
 def known_url(one: Found, stamps: dict[str, tuple[int, int]]) -> bool:
-    """Whether the picture is remote and indexed: URLs are taken to be immutable."""
+    """Whether the picture is remote and indexed; content of URLs is assumed not to change."""
     return one.size == UNKNOWN and one.path in stamps

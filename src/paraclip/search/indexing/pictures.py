@@ -1,4 +1,4 @@
-"""One picture of the source, read once: its hash, thumbnail and pixels."""
+"""One picture of the source, read once for its hash, thumbnail and pixels."""
 
 import io
 from collections.abc import Callable
@@ -18,13 +18,13 @@ QUALITY = 80
 
 @dataclass(frozen=True)
 class Read:
-    """What reading gave.
+    """Result of reading a picture.
 
     Args:
         found: the picture.
         hash: SHA-256 of the file, hexadecimal.
-        row: id of the row in the index with this hash; then there is nothing else.
-        pixels: for the image tower.
+        row: id of the row in the index with this hash; the following fields are then empty.
+        pixels: input of the image tower.
         thumbnail: JPEG.
     """
 
@@ -37,11 +37,11 @@ class Read:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads pictures, in threads.
+    """Reads pictures in several threads.
 
     Args:
-        preprocess: from a picture to pixels, of the model.
-        side: that the model wants.
+        preprocess: the model's function from a picture to pixels.
+        side: side in pixels that the model expects.
         by_hash: ids of the rows in the index by hash.
     """
 
@@ -50,7 +50,7 @@ class Reader:
     by_hash: dict[str, str]
 
     def read(self, found: Found) -> Read | UserError:
-        """The picture, or why it cannot be read."""
+        """The picture, or the reason why it cannot be read."""
         try:
             content = file_bytes(found)
             digest = sha256(content).hexdigest()
@@ -71,7 +71,7 @@ def file_bytes(found: Found) -> bytes:
         raise
     except FileNotFoundError as error:
         raise UserError(found.path, "vanished while it was indexed", "Index again.") from error
-    except Exception as error:  # of tar files and of file systems
+    except Exception as error:  # tar files and file systems raise many types
         raise UserError(found.path, fault(error), "Replace the picture.") from error
     if len(content) > LARGEST_FILE:
         what = f"holds more than {LARGEST_FILE / 2**20:.0f} MiB"

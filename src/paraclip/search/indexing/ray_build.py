@@ -1,7 +1,7 @@
 """`paraclip index --engine ray`: Ray Data reads and embeds, this process writes.
 
-What is in the table is done, as with the other engine, so that a run needs no checkpoint. One
-process writes: commits of several would conflict.
+Rows in the table are final, as with the other engine, so a run needs no checkpoint. Only one
+process writes, because concurrent commits would conflict.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from paraclip.search.indexing.changes import Changes
 from paraclip.search.indexing.pictures import Read, Reader
 from paraclip.search.indexing.sources import Found
 
-BLOCK_ROWS = 4 * IMAGES_AT_ONCE  # most pictures that an actor takes at a time
+BLOCK_ROWS = 4 * IMAGES_AT_ONCE  # maximum number of pictures that an actor takes at a time
 FOUND = pa.schema(
     [
         ("path", pa.string()), ("reference", pa.string()), ("caption", pa.string()),
@@ -34,12 +34,12 @@ READ = pa.schema(
         ("vector", pa.list_(pa.float32())), ("fault", pa.string()),
     ]
 )  # fmt: skip
-"""What an actor returns: a picture is known by its hash (`row`), embedded, or broken (`fault`)."""
+"""Output of an actor: a picture has a known hash (`row`), is embedded, or is broken (`fault`)."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What an actor needs, on any machine; its model and pictures must be reachable there."""
+    """Everything that an actor needs; model and pictures must be reachable on its machine."""
 
     model: str
     device: str
@@ -50,7 +50,7 @@ class Embedder:
     """Reads and embeds blocks of pictures in an actor.
 
     Args:
-        job: the same for all actors.
+        job: the job, the same for all actors.
         known: reference to the ids of rows in the index by hash.
     """
 
@@ -62,7 +62,7 @@ class Embedder:
         self.reader = Reader(self.model.preprocess, self.model.image_size, by_hash)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Pictures (FOUND) with what reading and embedding them gave (READ), in order."""
+        """Pictures (FOUND) with the results of reading and embedding them (READ), in order."""
         found = [Found(**row) for row in block.to_pylist()]
         rows: list[dict[str, Any]] = []
         for start in range(0, len(found), IMAGES_AT_ONCE):
@@ -85,7 +85,7 @@ class Embedder:
         return rows
 
     def safe(self, found: Found) -> Read | UserError:
-        """See `Reader.read`; an unforeseen exception would end Ray's job, so it is a fault."""
+        """See `Reader.read`; an unexpected exception becomes a fault, or it would end Ray's job."""
         try:
             return self.reader.read(found)
         except Exception as error:
@@ -94,7 +94,7 @@ class Embedder:
 
 @dataclass
 class RayBuilder(Builder):
-    """A run on one store, whose pictures are read and embedded on a Ray cluster.
+    """A run that updates one store, with reading and embedding on a Ray cluster.
 
     Args:
         config: model, device and workers.
@@ -145,7 +145,7 @@ def embedded(ray: Any, work: Changes, job: Job, workers: int) -> Iterator[pa.Tab
 
 
 def result_of(row: dict[str, Any]) -> tuple[Found, Read | UserError]:
-    """A picture and what became of it, from a row of READ."""
+    """A picture and the result of reading it, from a row of READ."""
     found = Found(*(row[name] for name in FOUND.names))
     if row["fault"] is not None:
         return found, UserError(found.path, row["fault"], "Replace the picture.")

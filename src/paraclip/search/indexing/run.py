@@ -1,4 +1,4 @@
-"""The whole of `paraclip index`: facts, lock, changes, compaction, recall."""
+"""All steps of `paraclip index`: facts, lock, changes, compaction, recall."""
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -15,7 +15,7 @@ BASE, TUNED = "base", "tuned"
 
 
 def build_index(config: IndexConfig, problems: Problems) -> Summary:
-    """Bring the index of a source up to date; prints nothing.
+    """Update the index of a source; prints nothing.
 
     Args:
         config: options.
@@ -23,7 +23,7 @@ def build_index(config: IndexConfig, problems: Problems) -> Summary:
 
     Raises:
         UserError: the source or the store cannot be used, the index belongs to another image tower
-            or source, another run is writing, or the disk is full. What was written stays.
+            or source, another run is writing, or the disk is full. Written rows are kept.
     """
     source = open_source(config.source, config.columns)
     model = load_model(config.model, config.device)
@@ -39,7 +39,7 @@ def build_index(config: IndexConfig, problems: Problems) -> Summary:
 
 
 def builder(config: IndexConfig, model: DualEncoder, store: Store, problems: Problems) -> Builder:
-    """The builder of the engine."""
+    """The builder for the selected engine."""
     if config.engine == "threads":
         return Builder(model, store, problems, config.precision)
     from paraclip.search.indexing.ray_build import RayBuilder
@@ -68,10 +68,10 @@ def facts_for(config: IndexConfig, source: Source, model: DualEncoder, store: St
 
 
 def tuned_model(config: IndexConfig, space: str) -> dict[str, str]:
-    """The tuned model by its label, checked; empty without one.
+    """The tuned model by label, checked; empty without one.
 
     Raises:
-        UserError: its image tower is another.
+        UserError: it has another image tower.
     """
     if config.tuned is None:
         return {}

@@ -1,4 +1,4 @@
-"""Pictures of a source with what tells a changed one apart, without reading them."""
+"""Pictures of a source, with facts that identify changed ones without reading them."""
 
 import os
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ class Found:
 
     Args:
         path: relative to the root, with `/`; `shard.tar::member` in a shard; or a URL.
-        reference: for `data.images.open_bytes`.
-        caption: "" where there is none.
+        reference: path for `data.images.open_bytes`.
+        caption: the caption; "" without one.
         size: bytes, or `UNKNOWN`.
-        modified: nanoseconds; of the shard for its members.
+        modified: nanoseconds; for members of a shard, that of the shard.
     """
 
     path: str
@@ -39,12 +39,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Source:
-    """Where pictures come from.
+    """A source of pictures.
 
     Args:
         name: absolute path, or URL.
-        root: absolute folder that paths are relative to; "" where all are URLs.
-        columns: columns of a captions file.
+        root: absolute folder that paths are relative to; "" if all are URLs.
+        columns: column names of a captions file.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Source:
     columns: Columns
 
     def pictures(self, problems: Problems) -> Iterator[Found]:
-        """All pictures, each once, in the order of the source.
+        """All pictures without repetition, in the order of the source.
 
         Args:
             problems: lists captions and pictures that cannot be used.
@@ -91,7 +91,7 @@ class Source:
             yield Found(f"{inside}::{member}", str(record.image), caption, size, modified)
 
     def of_captions(self, problems: Problems) -> Iterator[Found]:
-        """Pictures that a captions file names, with the first caption of each."""
+        """Pictures named in a captions file, with the first caption of each."""
         for row in read_captions(self.name, self.columns, problems):
             if row.image is None:
                 continue
@@ -100,10 +100,10 @@ class Source:
             elif one := self.local(row.image, row.caption):
                 yield one
             else:
-                problems.add(row.source, f"the picture {row.image} lies outside {self.root}")
+                problems.add(row.source, f"the picture {row.image} is outside {self.root}")
 
     def local(self, file: str, caption: str) -> Found | None:
-        """A file under the root; None if it, or the file it links to, lies elsewhere."""
+        """A file under the root; None if it, or the file that it links to, is elsewhere."""
         path = self.relative(file)
         try:
             state = os.stat(file)
@@ -114,7 +114,7 @@ class Source:
         return Found(path, file, caption, state.st_size, state.st_mtime_ns)
 
     def relative(self, file: str) -> str | None:
-        """The path relative to the root; None outside."""
+        """The path relative to the root; None if it is outside."""
         path = os.path.relpath(os.path.abspath(file), self.root)
         return None if path.split(os.sep)[0] == ".." else path.replace(os.sep, "/")
 
@@ -138,7 +138,7 @@ def open_source(name: str, columns: Columns) -> Source:
 
 
 def shard_members(shard: str) -> dict[str, tuple[int, int]]:
-    """Offset and size of the members of a local shard; empty for one that is truncated."""
+    """Offset and size of the members of a local shard; empty for a truncated one."""
     import tarfile
 
     state = os.stat(shard)
@@ -149,7 +149,7 @@ def shard_members(shard: str) -> dict[str, tuple[int, int]]:
 
 
 def caption_of(picture: Path) -> str:
-    """The caption in the `.txt` beside a picture; "" without a usable one."""
+    """The caption in the `.txt` next to a picture; "" without a usable one."""
     text = picture.with_suffix(".txt")
     try:
         return cleaned(first_line(text)) if text.is_file() else ""

@@ -51,12 +51,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Server:
-    """What a server is made of.
+    """Parts of a server.
 
     Args:
         service: the search.
-        limits: what visitors may do.
-        reworder: suggests rewordings; None for none.
+        limits: limits on requests.
+        reworder: suggests rewordings, or None.
     """
 
     service: Service
@@ -99,7 +99,7 @@ def problem(status: int, detail: str) -> JSONResponse:
 
 
 def add_errors(app: FastAPI) -> None:
-    """Errors of users and of the store as JSON in one sentence."""
+    """Return errors of users and of the store as JSON with one sentence."""
 
     @app.exception_handler(StoreUnavailable)
     async def unavailable(_: Request, error: StoreUnavailable) -> Response:
@@ -123,7 +123,7 @@ def add_errors(app: FastAPI) -> None:
 
 
 def add_page(app: FastAPI) -> None:
-    """The page and its parts, from the package."""
+    """Add the page and its files, from the package."""
     folder = files("paraclip.search.serving") / "page"
     for route, (name, kind) in PAGE.items():
         content = (folder / name).read_bytes()
@@ -135,7 +135,7 @@ def add_page(app: FastAPI) -> None:
 
 
 def no_parameters(part: Any) -> Any:
-    """A route without the function's defaults, which FastAPI would take for parameters."""
+    """A route without the function's defaults, which FastAPI would treat as parameters."""
 
     async def route() -> Response:
         response: Response = part()
@@ -145,7 +145,7 @@ def no_parameters(part: Any) -> Any:
 
 
 def add_search(app: FastAPI, service: Service) -> None:
-    """Search with words, with a picture of the index, and with one that is sent."""
+    """Add searches with words, with a picture of the index, and with an uploaded picture."""
 
     @app.get("/api/search", response_model=SearchResponse)
     async def search(asked: Annotated[SearchRequest, Query()]) -> Response:
@@ -161,7 +161,7 @@ def add_search(app: FastAPI, service: Service) -> None:
 
     @app.post("/api/search/picture", response_model=SearchResponse, openapi_extra=PICTURE_BODY)
     async def search_picture(request: Request, k: Annotated[int, Query(ge=1, le=100)] = 10) -> Any:
-        """Search with a picture: the request's body is its file, at most 10 MiB."""
+        """Search with an uploaded picture: the request body is its file, at most 10 MiB."""
         vector = await service.pictures(await request.body())
         label = next(iter(service.towers))
         return await answer(service, [engine.Query(picture=vector)], [label], k)
@@ -181,7 +181,7 @@ async def answer(
     """The response to a search."""
     unknown = [label for label in labels if label not in service.towers]
     if unknown:
-        return problem(404, "There is no model of that label.")
+        return problem(404, "There is no model with that label.")
     chosen = list(dict.fromkeys(labels)) or list(service.towers)
     found = await service.search(queries, chosen, k)
     body = {
@@ -206,13 +206,13 @@ def model_results(label: str, results: list[list[Hit]]) -> dict[str, Any]:
 
 
 def hit_out(hit: Hit) -> dict[str, Any]:
-    """A result as JSON; faster than `asdict`."""
+    """A result as a dict; faster than `asdict`."""
     score = round(hit.score, 5)
     return {"id": hit.id, "path": hit.path, "caption": hit.caption, "score": score}
 
 
 def between(labels: list[str], found: list[list[list[Hit]]]) -> list[dict[str, Any]]:
-    """Agreement of each two models on each wording."""
+    """Agreement of each pair of models for each wording."""
     return [
         {
             "models": [labels[one], labels[other]],
@@ -230,7 +230,7 @@ def ids(hits: list[Hit]) -> list[str]:
 
 
 def add_pictures(app: FastAPI, service: Service) -> None:
-    """Thumbnails from the index, and the pictures themselves."""
+    """Add thumbnails from the index, and the pictures themselves."""
 
     @app.get("/api/thumbnail/{picture}", response_class=Response)
     async def thumbnail(picture: PictureId) -> Response:
@@ -243,7 +243,7 @@ def add_pictures(app: FastAPI, service: Service) -> None:
 
     @app.get("/api/picture/{picture}", response_class=Response)
     async def whole(picture: PictureId) -> Response:
-        """The picture itself, if it is a file in the indexed folder; else its thumbnail."""
+        """The picture itself, if it is a file in the indexed folder; otherwise its thumbnail."""
         row = await service.row(picture, ("path",))
         if row is None:
             return problem(404, "The index has no such picture.")
@@ -255,7 +255,7 @@ def add_pictures(app: FastAPI, service: Service) -> None:
 
 
 def add_rewording(app: FastAPI, reworder: Reworder | None) -> None:
-    """Suggestions of a language model."""
+    """Add suggestions of a language model."""
 
     @app.post("/api/reword", response_model=Rewordings)
     async def reword(asked: RewordRequest) -> Any:
@@ -266,12 +266,12 @@ def add_rewording(app: FastAPI, reworder: Reworder | None) -> None:
 
 
 def add_state(app: FastAPI, server: Server, metrics: Metrics) -> None:
-    """What is searched, health and metrics."""
+    """Add facts about the index, health and metrics."""
     service = server.service
 
     @app.get("/api/index", response_model=IndexOut)
     async def index() -> Any:
-        """What is searched."""
+        """Facts about the index and the models."""
         name = PurePath(service.facts.source).name
         return {
             "name": name, "pictures": len(service.pool), "models": list(service.towers),
@@ -280,7 +280,7 @@ def add_state(app: FastAPI, server: Server, metrics: Metrics) -> None:
 
     @app.get("/healthz", response_model=Health)
     async def health() -> Response:
-        """200 while the store can be reached, else 503; searches still work then."""
+        """200 while the store can be reached, else 503; searches still work in this case."""
         good = service.fault is None
         body = {"status": "ok" if good else "store unavailable", "pictures": len(service.pool)}
         return JSONResponse(body, 200 if good else 503)

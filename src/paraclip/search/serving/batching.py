@@ -1,4 +1,4 @@
-"""Batches of what is asked at the same time, and a bounded memory of what was answered."""
+"""Batches of concurrent requests, and a bounded cache of results."""
 
 import asyncio
 from collections import OrderedDict
@@ -12,19 +12,19 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Overloaded(Exception):
-    """Too much is waiting already; ask again later."""
+    """Too many requests are waiting."""
 
 
 class Batcher(Generic[Item, Result]):
-    """Runs a function on everything that waits, in one thread.
+    """Runs a function on all waiting items, in one thread.
 
-    A batch forms while the previous one is computed: a single request waits for nothing, and under
-    load the batches grow by themselves.
+    A batch forms while the previous one is computed: a single request does not wait, and under
+    load the batches grow automatically.
 
     Args:
-        work: from a list of items to a list of results, in order.
-        most: items of a batch.
-        waiting: items that may wait; more are refused.
+        work: maps a list of items to a list of results, in order.
+        most: maximum number of items per batch.
+        waiting: maximum number of waiting items; more are refused.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Batcher(Generic[Item, Result]):
 
         Raises:
             Overloaded: too many items wait.
-            Exception: what `work` raised for the batch.
+            Exception: error of `work` for the batch.
         """
         if len(self.queue) >= self.waiting:
             raise Overloaded
@@ -51,7 +51,7 @@ class Batcher(Generic[Item, Result]):
         return await future
 
     async def drain(self) -> None:
-        """Compute batches until nothing waits."""
+        """Compute batches until no item is waiting."""
         loop = asyncio.get_running_loop()
         while self.queue:
             batch, self.queue = self.queue[: self.most], self.queue[self.most :]
@@ -70,7 +70,7 @@ class Batcher(Generic[Item, Result]):
 
 
 def settle(batch: list[tuple[Item, asyncio.Future[Result]]], results: Sequence[object]) -> None:
-    """Give each waiting request its result or error; who left meanwhile gets none."""
+    """Pass its result or error to each waiting request; cancelled requests are skipped."""
     for (_, future), result in zip(batch, results, strict=True):
         if future.done():
             continue
@@ -88,14 +88,14 @@ class Recent(Generic[Key, Result]):
         self.values: OrderedDict[Key, Result] = OrderedDict()
 
     def get(self, key: Key) -> Result | None:
-        """The value of a key, which counts as used."""
+        """The value of a key; counts as use."""
         if key not in self.values:
             return None
         self.values.move_to_end(key)
         return self.values[key]
 
     def put(self, key: Key, value: Result) -> None:
-        """Keep a value, and drop the one that was not used for longest."""
+        """Store a value, and drop the least recently used one if necessary."""
         self.values[key] = value
         self.values.move_to_end(key)
         if len(self.values) > self.most:

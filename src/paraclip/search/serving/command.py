@@ -25,7 +25,7 @@ SHORTEST_TOKEN = 16
 
 
 def serve_command(config: ServeConfig) -> None:
-    """Serve until interrupted; KeyboardInterrupt follows when the requests at hand are answered.
+    """Serve until interrupted; raises KeyboardInterrupt after current requests are answered.
 
     Raises:
         UserError: the index or a model cannot be used, the port is taken, or the address is not
@@ -52,7 +52,7 @@ def serve_command(config: ServeConfig) -> None:
 
 
 def service_of(config: ServeConfig) -> Service:
-    """The service on an index, with all its models."""
+    """The service for an index, with all its models."""
     store = open_store(config.store)
     facts, version, pool = open_pool(store, config.exact_below)
     names = facts.models if config.models is None else chosen_models(facts, config.models)
@@ -63,7 +63,7 @@ def service_of(config: ServeConfig) -> Service:
 
 
 def limits_of(config: ServeConfig) -> Limits:
-    """What visitors may do.
+    """The limits for visitors.
 
     Raises:
         UserError: the address is not loopback and there is no token, or the token is short.
@@ -75,7 +75,7 @@ def limits_of(config: ServeConfig) -> Limits:
     if not is_loopback(config.host):
         if token is None:
             what = "is not a loopback address, and the server would be open to everyone there"
-            hint = "Set PARACLIP_TOKEN or --token, or leave --host out."
+            hint = "Set PARACLIP_TOKEN or --token, or omit --host."
             raise UserError(f"--host {config.host}", what, hint)
         return Limits(frozenset(), token, config.per_second, config.burst, MOST_BYTES)
     hosts = frozenset({*LOOPBACK, config.host, *config.allow_host})
@@ -83,7 +83,7 @@ def limits_of(config: ServeConfig) -> Limits:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
+    """Whether only this machine can reach the address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -91,12 +91,12 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; raises UserError if the port is taken or the address unknown."""
+    """Open a listening socket; raises UserError if the port is taken or the address unknown."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
-        hint = "Choose another --port; 0 takes a free one."
+        hint = "Choose another --port; 0 selects a free one."
         raise UserError(f"{host}:{port}", f"cannot be opened ({error.strerror})", hint) from error
 
 

@@ -1,6 +1,6 @@
 """The outermost layer: hosts, sizes, rates, the token, headers, metrics and the access log.
 
-Plain ASGI: it sees every request before anything is parsed, and every response.
+Plain ASGI: it processes every request before anything is parsed, and every response.
 """
 
 import hmac
@@ -46,14 +46,14 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server allows.
+    """Limits of a server.
 
     Args:
-        hosts: values of the Host header without the port; empty for any.
-        token: that every request must carry; None for none.
-        per_second: requests of one address, on average; 0 for no limit.
-        burst: requests of one address at once.
-        most_body: bytes of a request.
+        hosts: accepted values of the Host header, without port; empty for any.
+        token: token that every request must carry, or None.
+        per_second: average number of requests per second from one address; 0 for no limit.
+        burst: maximum burst of requests from one address.
+        most_body: maximum size of a request body in bytes.
     """
 
     hosts: frozenset[str]
@@ -64,7 +64,7 @@ class Limits:
 
 
 class Refused(Exception):
-    """A request that is not passed on."""
+    """A request that is refused."""
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
         self.status, self.reason, self.detail = status, reason, detail
@@ -79,7 +79,7 @@ class Buckets:
         self.levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, address: str, now: float) -> bool:
-        """Whether an address may send another request at this time in seconds."""
+        """Whether an address may send another request at this time, in seconds."""
         level, then = self.levels.pop(address, (float(self.burst), now))
         level = min(self.burst, level + (now - then) * self.per_second)
         allowed = level >= 1
@@ -93,8 +93,8 @@ class Guard:
     """Checks requests, and adds headers to responses.
 
     Args:
-        app: receives what passes.
-        limits: what is allowed.
+        app: application that receives accepted requests.
+        limits: limits on requests.
         metrics: counts requests.
     """
 
@@ -152,7 +152,7 @@ class Guard:
     def check_token(
         self, scope: Scope, headers: dict[str, bytes]
     ) -> tuple[int, list[tuple[str, str]], bytes] | None:
-        """Refuse a request without the token; keep one in the address as a cookie."""
+        """Refuse a request without the token; store a token from the URL in a cookie."""
         if self.limits.token is None or scope["path"] in OPEN:
             return None
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
@@ -168,11 +168,11 @@ class Guard:
         return None
 
     def fits(self, given: str) -> bool:
-        """Whether it is the token, compared in constant time."""
+        """Whether the given token is correct, compared in constant time."""
         return hmac.compare_digest(given.encode(), str(self.limits.token).encode())
 
     def bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """The body, refused where it grows past the limit whatever its header says."""
+        """Receive the body, and refuse it above the limit regardless of its header."""
         read = 0
 
         async def receiving() -> Message:
@@ -188,7 +188,7 @@ class Guard:
         return receiving
 
     def record(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count and log a request; the query string is left out."""
+        """Count and log a request; the query string is not logged."""
         route = getattr(scope.get("route"), "path", "other")
         self.metrics.observe(route, status, seconds)
         fields = {
@@ -201,7 +201,7 @@ class Guard:
 
 
 async def respond(send: Send, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
-    """Send a whole response."""
+    """Send a complete response."""
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     encoded.append((b"content-length", str(len(content)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": encoded})
@@ -209,7 +209,7 @@ async def respond(send: Send, status: int, headers: list[tuple[str, str]], conte
 
 
 def without_port(host: str) -> str:
-    """The name in a Host header: `localhost`, `127.0.0.1`, `[::1]`."""
+    """The host in a Host header: `localhost`, `127.0.0.1`, `[::1]`."""
     head, bracket, _ = host.partition("]")
     return (head + bracket if bracket else host.partition(":")[0]).lower()
 

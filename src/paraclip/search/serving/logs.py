@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line. What a visitor searched for is not logged."""
+"""Structured logs: one JSON object per line. Queries are not logged."""
 
 import json
 import logging

@@ -8,7 +8,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
 class Metrics:
-    """Requests, their duration, refusals and the size of the index, in a registry of its own."""
+    """Requests, their duration, refusals and the size of the index, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""The file of an indexed picture, never one outside the indexed folder."""
+"""Files of indexed pictures; files outside the indexed folder are never returned."""
 
 import os
 from pathlib import Path
@@ -7,15 +7,15 @@ KINDS = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp",
     ".gif": "image/gif", ".bmp": "image/bmp", ".avif": "image/avif",
 }  # fmt: skip
-"""What browsers show. The type comes from here, never from the file."""
+"""Types that browsers display. The media type is taken from this table, never from the file."""
 
 
 def original(root: str, path: str) -> tuple[Path, str] | None:
-    """The file and its media type; None where there is only a thumbnail to show.
+    """The file and its media type; None if only a thumbnail can be shown.
 
     Args:
-        root: root of the index.
-        path: path of the picture in the index, which may come from anyone.
+        root: root folder of the index.
+        path: path of the picture in the index; untrusted.
 
     A path that leaves the root, by `..` or by a link, gives None, as do URLs and members of shards.
     """

@@ -1,6 +1,6 @@
-"""HTTP connections that cannot be held open for ever, nor filled without end.
+"""HTTP connections that cannot be held open indefinitely or send without limit.
 
-uvicorn limits the time between two requests, but not the time that a request takes to arrive.
+uvicorn limits the time between two requests, but not the time for receiving a request.
 """
 
 import asyncio
@@ -9,17 +9,17 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 REQUEST_SECONDS = 10.0
-MOST_HEAD = 65_536  # bytes of the request line and the headers
+MOST_HEAD = 65_536  # maximum size of the request line and the headers in bytes
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose request does not arrive in time, or has an endless head."""
+    """Closes a connection whose request is not received in time, or whose head is too large."""
 
     timer: asyncio.TimerHandle | None = None
-    head: int | None = 0  # bytes of the head so far; None while a body arrives
+    head: int | None = 0  # bytes of the head so far; None while the body is received
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for the first request."""
+        """Start to wait for the first request."""
         super().connection_made(transport)
         self.wait()
 
@@ -27,7 +27,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Count the bytes of a head."""
         if self.head is not None:
             self.head += len(data)
-            # Counted before parsing: a request line of megabytes is never kept.
+            # Counted before parsing, so that a request line of megabytes is never stored.
             if self.head > MOST_HEAD and len(data) > MOST_HEAD:
                 self.refuse()
                 return
@@ -36,39 +36,39 @@ class BoundedProtocol(HttpToolsProtocol):
             self.refuse()
 
     def on_message_begin(self) -> None:
-        """A request begins to arrive."""
+        """Called when a request starts to arrive."""
         super().on_message_begin()
         if self.timer is None:
             self.wait()
 
     def on_headers_complete(self) -> None:
-        """The head is whole; the body has its own limit."""
+        """Called when the head is complete; the body has its own limit."""
         self.head = None
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """Called when the request is complete."""
         super().on_message_complete()
         self.head = 0
         self.forget()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
+        """Cancel the timer."""
         self.forget()
         super().connection_lost(exc)
 
     def wait(self) -> None:
-        """Close the connection if the request is not whole in time."""
+        """Close the connection if the request is not complete in time."""
         self.timer = self.loop.call_later(REQUEST_SECONDS, self.late)
 
     def late(self) -> None:
-        """The request did not arrive in time."""
+        """Called when the request did not arrive in time."""
         self.timer = None
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
 
     def refuse(self) -> None:
-        """Answer that the head is too large, and close."""
+        """Respond that the head is too large, and close."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(
                 b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
@@ -77,7 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def forget(self) -> None:
-        """Stop the timer."""
+        """Cancel the timer."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None

@@ -1,4 +1,4 @@
-"""Rewordings of a query, from the language models that also make the triples."""
+"""Rewordings of a query, by the language models that also write the triples."""
 
 import asyncio
 from pathlib import Path
@@ -11,7 +11,7 @@ from paraclip.paraphrase.filters.cleaning import clean
 from paraclip.paraphrase.prompts import make_prompt
 from paraclip.search.serving.batching import Recent
 
-STEP = 2  # other words and another structure
+STEP = 2  # the step that uses other words and another structure
 OFFERED = 3
 CACHED = 1000
 SECONDS = 30.0
@@ -27,7 +27,7 @@ def rewording_config(backend: str, model: str | None, base_url: str | None) -> G
 
 
 class Reworder:
-    """Suggests rewordings; the model starts with the first question.
+    """Suggests rewordings; the model is started at the first request.
 
     Args:
         config: options of the language model.
@@ -40,7 +40,7 @@ class Reworder:
         self.known: Recent[str, list[str]] = Recent(CACHED)
 
     async def suggest(self, text: str) -> list[str]:
-        """At most three rewordings that pass the filters for copies, chatter and facts.
+        """Return at most three rewordings that pass the filters for copies, chatter and facts.
 
         Raises:
             UserError: the model cannot be started, or gave no answer.
@@ -54,7 +54,7 @@ class Reworder:
         return known
 
     async def ask(self, text: str) -> list[str]:
-        """Ask the model."""
+        """Send the question to the model."""
         if self.backend is None:
             backend = make_backend(self.config)
             await backend.start()

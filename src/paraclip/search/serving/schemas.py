@@ -1,4 +1,4 @@
-"""What the HTTP interface takes and returns."""
+"""Request and response schemas of the HTTP interface."""
 
 from typing import Annotated, Literal
 
@@ -13,19 +13,19 @@ MOST_PARTS = 8
 
 
 class SearchRequest(BaseModel):
-    """A query: words, words to add and to avoid, a picture of the index, or a mixture."""
+    """A query: words, words to add or subtract, a picture of the index, or a combination."""
 
     model_config = {"extra": "forbid"}
 
     q: Words = Field("", description="What the pictures show, in words.")
     second: Words = Field("", description="The same in other words, to compare the results.")
-    plus: list[Words] = Field([], max_length=MOST_PARTS, description="Words that are added.")
-    minus: list[Words] = Field([], max_length=MOST_PARTS, description="Words that are avoided.")
+    plus: list[Words] = Field([], max_length=MOST_PARTS, description="Words to add.")
+    minus: list[Words] = Field([], max_length=MOST_PARTS, description="Words to subtract.")
     like: PictureId | None = Field(None, description="A picture of the index, by its id.")
     models: list[Annotated[str, StringConstraints(max_length=100)]] = Field(
         [], max_length=8, description="Labels of models; all by default."
     )
-    k: int = Field(10, ge=1, le=MOST_RESULTS, description="Results of each model and wording.")
+    k: int = Field(10, ge=1, le=MOST_RESULTS, description="Results per model and wording.")
 
 
 class RewordRequest(BaseModel):
@@ -52,24 +52,24 @@ class HitOut(BaseModel):
 
 
 class Agreement(BaseModel):
-    """How far two rankings agree."""
+    """Agreement of two rankings."""
 
-    depth: int = Field(description="Results of each ranking that are compared.")
+    depth: int = Field(description="Number of results of each ranking that are compared.")
     ao: float = Field(description="Average overlap at this depth, percent.")
     js: float = Field(description="Jaccard similarity at this depth, percent.")
-    shared: int = Field(description="Results in both.")
+    shared: int = Field(description="Number of results in both rankings.")
 
 
 class ModelResults(BaseModel):
     """Results of one model."""
 
     label: str
-    results: list[list[HitOut]] = Field(description="For each wording.")
-    agreement: Agreement | None = Field(description="Of the two wordings.")
+    results: list[list[HitOut]] = Field(description="Results for each wording.")
+    agreement: Agreement | None = Field(description="Agreement of the two wordings.")
 
 
 class Between(Agreement):
-    """Agreement of two models on one wording."""
+    """Agreement of two models for one wording."""
 
     models: list[str]
     wording: int
@@ -79,19 +79,19 @@ class SearchResponse(BaseModel):
     """Results of all models and wordings."""
 
     k: int
-    pictures: int = Field(description="Pictures searched.")
+    pictures: int = Field(description="Number of pictures searched.")
     models: list[ModelResults]
     between: list[Between]
 
 
 class IndexOut(BaseModel):
-    """What is searched."""
+    """Facts about the index and the models."""
 
     name: str
     pictures: int
     models: list[str]
     rewording: bool = Field(description="Whether /api/reword is available.")
-    fault: str | None = Field(description="Why the store cannot be reached now.")
+    fault: str | None = Field(description="Why the store cannot be reached at present.")
 
 
 class Health(BaseModel):
@@ -102,6 +102,6 @@ class Health(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error that the sender can fix."""
+    """An error that the client can fix."""
 
     detail: str

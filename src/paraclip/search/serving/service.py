@@ -1,4 +1,4 @@
-"""The search behind the routes: models, batches, caches, and an index that may change."""
+"""The search behind the routes: models, batches, caches, and updates of the index."""
 
 import asyncio
 import logging
@@ -20,20 +20,20 @@ from paraclip.search.towers import TextTower, TorchTower
 
 LOG = logging.getLogger("paraclip.serve")
 CACHED_TEXTS = 20_000  # 2 kB each
-CACHED_THUMBNAILS = 4_000  # some 10 kB each
+CACHED_THUMBNAILS = 4_000  # about 10 kB each
 REFRESH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A query vector for the pool, and how many results it wants."""
+    """A query vector for the pool, and the number of results."""
 
     vector: Float
     k: int
 
 
 class Tower:
-    """A text tower whose questions are batched and whose answers are kept."""
+    """A text tower whose requests are batched and whose results are cached."""
 
     def __init__(self, tower: TextTower) -> None:
         self.tower = tower
@@ -55,15 +55,15 @@ class Tower:
 
 @dataclass
 class Service:
-    """What the routes need.
+    """Everything that the routes need.
 
     Args:
         store: store of the index.
         facts: facts of the index.
-        version: version of the index that `pool` shows.
-        pool: what is searched.
-        towers: by label, base first.
-        exact_below: number of pictures from which on the store itself is searched.
+        version: version of the index in `pool`.
+        pool: the pictures to search.
+        towers: towers by label, base first.
+        exact_below: number of pictures above which the store itself is searched.
     """
 
     store: Store
@@ -96,7 +96,7 @@ class Service:
         return combined(query, np.stack(vectors) if vectors else np.zeros((0, 0), np.float32))
 
     async def search(self, queries: Sequence[Query], labels: Sequence[str], k: int) -> Any:
-        """Results [model][query], of all models and wordings together.
+        """Results [model][query], for all models and wordings together.
 
         Raises:
             UserError: a query is empty.
@@ -109,13 +109,13 @@ class Service:
         return [flat[start : start + len(queries)] for start in range(0, len(flat), len(queries))]
 
     async def read(self, call: Any) -> Any:
-        """Call the store in its own thread; raises what it raises."""
+        """Call the store in its own thread; raises its errors."""
         result = await self.reads(call)
         self.fault = None
         return result
 
     async def thumbnail(self, picture: str) -> bytes | None:
-        """The thumbnail of a picture; None if there is none."""
+        """The thumbnail of a picture; None if it does not exist."""
         known = self.thumbnails.get(picture)
         if known is None:
             rows = await self.row(picture, ("thumbnail",))
@@ -125,7 +125,7 @@ class Service:
         return known
 
     async def row(self, picture: str, columns: Sequence[str]) -> dict[str, Any] | None:
-        """Columns of a picture's row; None if there is none."""
+        """Columns of a picture's row; None if it does not exist."""
         rows = await self.read(lambda: self.store.rows([picture], columns).to_pylist())
         return rows[0] if rows else None
 
@@ -135,7 +135,7 @@ class Service:
         return np.asarray(row["vector"], np.float32) if row else None
 
     def embed_upload(self, content: bytes) -> Float:
-        """The unit vector of a picture's bytes; the first one loads the image tower with torch."""
+        """The unit vector of an uploaded picture; the first call loads the image tower."""
         from paraclip.search.serving.uploads import check_upload
 
         image = check_upload(content)
@@ -144,13 +144,13 @@ class Service:
         return self.image_tower.embed_image(image)
 
     async def follow(self) -> None:
-        """Look for a new version of the index until cancelled."""
+        """Check for a new version of the index until cancelled."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Show the newest version of the index; without a store, keep the last one."""
+        """Load the newest version of the index; if the store is unavailable, keep the last one."""
         try:
             await self.read(self.take_newest)
         except UserError as error:
@@ -159,10 +159,10 @@ class Service:
             self.fault = error.what
 
     def take_newest(self) -> None:
-        """Open the newest version if it is another one.
+        """Open the newest version if it has changed.
 
         Raises:
-            UserError: the store is gone, or holds another index.
+            UserError: the store is unavailable, or contains another index.
         """
         if self.store.version() == self.version:
             return
@@ -175,7 +175,7 @@ class Service:
         LOG.info("index changed", extra={"fields": {"pictures": len(pool)}})
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         for tower in self.texts.values():
             tower.batcher.close()
         for batcher in (self.searches, self.reads, self.pictures):
@@ -183,7 +183,7 @@ class Service:
 
 
 def attempt(call: Any) -> Any:
-    """The result of a call, or its error as a value: one failure must not fail its batch."""
+    """The result of a call, or its error as a value, so that one failure does not fail a batch."""
     try:
         return call()
     except Exception as error:

@@ -1,1 +1,1 @@
-"""Where an index is kept: a LanceDB folder, or PostgreSQL with pgvector."""
+"""Storage of an index: a LanceDB folder, or PostgreSQL with pgvector."""

@@ -1,6 +1,6 @@
-"""An index as a LanceDB table in a folder; `index.json` beside it holds the facts.
+"""An index as a LanceDB table in a folder; `index.json` next to it contains the facts.
 
-LanceDB is imported with the first use of the table: it takes longer than a search.
+LanceDB is imported at the first use of the table, because the import takes longer than a search.
 """
 
 import os
@@ -22,14 +22,14 @@ from paraclip.search.stores.store import ROWS_AT_ONCE, Float, StoreUnavailable
 TABLE = "pictures"
 FACTS = "index.json"
 OS_ERROR = re.compile(r"os error (\d+)")
-PROBES, EFFORT = 20, 200  # partitions and candidates that an approximate search looks at
+PROBES, EFFORT = 20, 200  # partitions and candidates that an approximate search examines
 
 
 class LanceStore:
-    """The store in a folder.
+    """A store in a folder.
 
     Args:
-        folder: created by the first `save_facts`.
+        folder: the folder, created by the first `save_facts`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +38,7 @@ class LanceStore:
         self.opened: Any = None
 
     def facts(self) -> IndexFacts | None:
-        """What the index is, from `index.json`."""
+        """The facts of the index, from `index.json`."""
         try:
             return IndexFacts.from_json(read_bounded(self.folder / FACTS), self.folder / FACTS)
         except (FileNotFoundError, NotADirectoryError):
@@ -49,7 +49,7 @@ class LanceStore:
             raise UserError(self.folder / FACTS, what, hint) from error
 
     def version(self) -> str:
-        """The names of the table's versions and its creation, without LanceDB."""
+        """The newest version and the table's creation, read without LanceDB."""
         facts = self.facts()
         versions = self.folder / f"{TABLE}.lance" / "_versions"
         if facts is None or not versions.is_dir():
@@ -57,7 +57,7 @@ class LanceStore:
         return f"{facts.created}-{min(path.name for path in versions.iterdir())}"
 
     def save_facts(self, facts: IndexFacts) -> None:
-        """Write `index.json`, and create the table if there is none."""
+        """Write `index.json`, and create the table if it does not exist."""
         known = self.facts()
         if known is None or known.created != facts.created:
             with self.errors():
@@ -67,7 +67,7 @@ class LanceStore:
         write_text(self.folder / FACTS, facts.to_json() + "\n")
 
     def writing(self) -> AbstractContextManager[None]:
-        """A lock file in the folder."""
+        """Lock a file in the folder."""
         return locked(self.folder)
 
     @property
@@ -87,7 +87,7 @@ class LanceStore:
         return int(self.table.count_rows())
 
     def state(self) -> pa.Table:
-        """The columns that tell whether a picture has changed."""
+        """The columns that show whether a picture has changed."""
         parts = list(self.batches(STATE))
         return pa.concat_tables(parts) if parts else schema(1).empty_table().select(list(STATE))
 
@@ -98,7 +98,7 @@ class LanceStore:
             merge.when_not_matched_insert_all().execute(rows)
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Remove rows, some thousand in one transaction."""
+        """Remove rows, a few thousand per transaction."""
         for start in range(0, len(ids), ROWS_AT_ONCE):
             with self.errors():
                 self.table.delete(among(ids[start : start + ROWS_AT_ONCE]))
@@ -149,7 +149,7 @@ class LanceStore:
         return ids, np.array(scores, np.float32).reshape(len(queries), -1)
 
     def close(self) -> None:
-        """Forget the table; the next use opens it again."""
+        """Release the table; the next use opens it again."""
         self.opened = None
 
     def gone(self) -> StoreUnavailable:
@@ -165,14 +165,14 @@ class LanceStore:
             raise self.reported(error) from error
 
     def reported(self, error: Exception) -> UserError:
-        """The `UserError` for an error of LanceDB, whose text may hold the system's number."""
+        """The `UserError` for an error of LanceDB, whose text may contain the OS error number."""
         match = OS_ERROR.search(str(error))
         number = int(match[1]) if match else getattr(error, "errno", None)
         for numbers, what, hint in DISK_ERRORS:
             if number in numbers:
                 return UserError(self.where, what, hint)
         reason = " ".join(str(error).split())[:200]
-        self.opened = None  # it may be another table when the folder is back
+        self.opened = None  # when the folder is back, it may be another table
         return StoreUnavailable(self.where, f"cannot be read or written ({reason})", "Check it.")
 
 
@@ -194,7 +194,7 @@ def among(ids: Sequence[str]) -> str:
     """A condition for rows with these ids.
 
     Raises:
-        ValueError: one is not hexadecimal; such an id is never made, and could be SQL.
+        ValueError: an id is not hexadecimal; ParaCLIP makes no such id, and it could be SQL.
     """
     if not all(re.fullmatch(r"[0-9a-f]{1,64}", one) for one in ids):
         raise ValueError("an id is not hexadecimal")

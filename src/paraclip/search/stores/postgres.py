@@ -17,8 +17,8 @@ from paraclip.search.records import STATE, IndexFacts, schema
 from paraclip.search.stores.store import ROWS_AT_ONCE, UNAVAILABLE, Float, StoreUnavailable
 
 CONNECT_SECONDS = 5
-MOST_INDEXED = 2000  # width of pgvector's HNSW for vectors
-EFFORT = 200  # candidates that an approximate search looks at
+MOST_INDEXED = 2000  # maximum vector width of pgvector's HNSW
+EFFORT = 200  # candidates that an approximate search examines
 LOCK = 0x70617261  # number of the advisory lock
 CREATE = """
 CREATE TABLE paraclip_pictures (
@@ -39,10 +39,10 @@ HINT = "Start the server, or check the address."
 
 
 class PostgresStore:
-    """The store in a database.
+    """A store in a database.
 
     Args:
-        address: `postgresql://user@host/database`; the password also from `PGPASSWORD` or
+        address: `postgresql://user@host/database`; the password may also come from `PGPASSWORD` or
             `~/.pgpass`.
     """
 
@@ -52,7 +52,7 @@ class PostgresStore:
         self.names = schema(1).names
 
     def facts(self) -> IndexFacts | None:
-        """What the index is; None without tables."""
+        """The facts of the index; None without tables."""
         found = self.index_row()
         return IndexFacts.from_json(found[0], self.where) if found else None
 
@@ -64,14 +64,14 @@ class PostgresStore:
             return cursor.execute("SELECT facts, version FROM paraclip_index").fetchone()
 
     def version(self) -> str:
-        """A number that each writing transaction raises."""
+        """A number that each writing transaction increases."""
         found = self.index_row()
         if found is None:
             raise StoreUnavailable(self.where, "there is no index", "Index the pictures again.")
         return f"{IndexFacts.from_json(found[0], self.where).created}-{found[1]}"
 
     def save_facts(self, facts: IndexFacts) -> None:
-        """Keep the facts; a table with other vectors is replaced."""
+        """Save the facts; a table with other vectors is replaced."""
         known = self.facts()
         with self.cursor() as cursor:
             if known is None or known.created != facts.created:
@@ -86,7 +86,7 @@ class PostgresStore:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """An advisory lock of the database, which ends with the connection."""
+        """Hold an advisory lock of the database, which ends with the connection."""
         with self.cursor() as cursor:
             taken = cursor.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()[0]
         if not taken:
@@ -94,7 +94,7 @@ class PostgresStore:
         try:
             yield
         finally:
-            # Not by closing alone: the server notices that a little later.
+            # Closing alone is not enough, because the server notices it with a delay.
             with suppress(StoreUnavailable), self.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
             self.close()
@@ -105,7 +105,7 @@ class PostgresStore:
             return int(cursor.execute("SELECT count(*) FROM paraclip_pictures").fetchone()[0])
 
     def state(self) -> pa.Table:
-        """The columns that tell whether a picture has changed."""
+        """The columns that show whether a picture has changed."""
         parts = list(self.batches(STATE))
         return pa.concat_tables(parts) if parts else schema(1).empty_table().select(list(STATE))
 
@@ -137,7 +137,7 @@ class PostgresStore:
             return self.arrow(cursor.execute(statement, (list(ids),)).fetchall(), names)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """All rows from one snapshot, through a cursor of the server."""
+        """All rows from one snapshot, through a server-side cursor."""
         names = list(columns)
         statement = f"SELECT {', '.join(names)} FROM paraclip_pictures"
         with (
@@ -191,32 +191,32 @@ class PostgresStore:
 
     @contextmanager
     def cursor(self) -> Iterator[Any]:
-        """A cursor; each statement is a transaction of its own."""
+        """A cursor; each statement is a separate transaction."""
         with self.errors(), self.connected().cursor() as cursor:
             yield cursor
 
     @contextmanager
     def changing(self) -> Iterator[Any]:
-        """A cursor in one transaction, which also raises the version of the index."""
+        """A cursor in one transaction, which also increases the version of the index."""
         with self.errors(), self.connected().transaction(), self.connected().cursor() as cursor:
             yield cursor
             cursor.execute("UPDATE paraclip_index SET version = version + 1")
 
     def connected(self) -> Any:
-        """The connection, opened again if it was lost."""
+        """The connection, reopened if it was lost."""
         if self.connection is None or self.connection.closed:
             self.connection = connect(self.address)
         return self.connection
 
     def close(self) -> None:
-        """Close the connection; the next use opens another."""
+        """Close the connection; the next use opens a new one."""
         if self.connection is not None:
             self.connection.close()
             self.connection = None
 
     def __del__(self) -> None:
-        """Close the connection with the store."""
-        with suppress(Exception):  # also while Python ends
+        """Close the connection when the store is deleted."""
+        with suppress(Exception):  # also during interpreter shutdown
             self.close()
 
     @contextmanager
@@ -239,7 +239,7 @@ class PostgresStore:
 
 
 def connect(address: str) -> Any:
-    """A connection with pgvector's types.
+    """Connect, with pgvector's types.
 
     Raises:
         UserError: the extension is missing and may not be created, or a package is not installed.
@@ -263,7 +263,7 @@ def connect(address: str) -> Any:
 
 
 def array_of(vector: Any) -> Float:
-    """A vector of psycopg, which newer versions of pgvector wrap."""
+    """A vector from psycopg, which newer versions of pgvector wrap."""
     plain = vector.to_numpy() if hasattr(vector, "to_numpy") else vector
     return np.asarray(plain, np.float32)
 

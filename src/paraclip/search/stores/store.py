@@ -1,4 +1,4 @@
-"""The protocol of a store, and how one is opened by its address."""
+"""The protocol of a store, and how a store is opened by its address."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -17,11 +17,11 @@ UNAVAILABLE = "cannot be reached"
 
 
 class StoreUnavailable(UserError):
-    """The store exists no longer, or does not answer now; it may come back."""
+    """The store does not exist any more or does not respond; it may become available again."""
 
 
 class Store(Protocol):
-    """One table of pictures. Every method raises `StoreUnavailable` if the store is gone.
+    """One table of pictures. Every method raises `StoreUnavailable` if the store is unavailable.
 
     Attributes:
         where: address for messages, without a password.
@@ -30,16 +30,16 @@ class Store(Protocol):
     where: str
 
     def facts(self) -> IndexFacts | None:
-        """What the index is; None if there is none yet."""
+        """The facts of the index; None if there is none yet."""
 
     def version(self) -> str:
         """A text that changes with every change of the table."""
 
     def save_facts(self, facts: IndexFacts) -> None:
-        """Create the table if needed, and keep the facts."""
+        """Create the table if needed, and save the facts."""
 
     def writing(self) -> AbstractContextManager[None]:
-        """Hold the store for writing; raises UserError if another process writes."""
+        """Hold the store for writing; raises UserError if another process is writing."""
 
     def count(self) -> int:
         """Number of pictures."""
@@ -48,16 +48,16 @@ class Store(Protocol):
         """The columns `records.STATE` of all rows."""
 
     def put(self, rows: pa.Table) -> None:
-        """Write rows of `records.schema` at once; a row replaces the one with its id."""
+        """Write rows of `records.schema` in one transaction; a row replaces the one with its id."""
 
     def remove(self, ids: Sequence[str]) -> None:
         """Remove rows; unknown ids are ignored."""
 
     def rows(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """Rows by id, all columns by default, in any order; unknown ids are left out."""
+        """Rows by id, all columns by default, in any order; unknown ids are ignored."""
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """All rows, some thousand at once."""
+        """All rows, a few thousand at a time."""
 
     def finish(self, exact_below: int) -> None:
         """Compact the table; from `exact_below` rows, also build an approximate index."""
@@ -70,13 +70,13 @@ class Store(Protocol):
 
         Args:
             queries: unit vectors [queries, width].
-            k: results of each; fewer if the table is smaller.
-            exact: leave out an approximate index.
+            k: number of results per query; fewer if the table is smaller.
+            exact: do not use an approximate index.
         """
 
 
 def open_store(address: str) -> Store:
-    """The store of an address: `postgresql://...`, or else a folder for LanceDB.
+    """Open the store of an address: `postgresql://...`, or else a folder for LanceDB.
 
     Raises:
         UserError: the optional package is not installed.
@@ -94,7 +94,7 @@ def existing_facts(store: Store) -> IndexFacts:
     """The facts of an index that must exist.
 
     Raises:
-        UserError: there is none.
+        UserError: the index does not exist.
     """
     facts = store.facts()
     if facts is None:
