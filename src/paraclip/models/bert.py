@@ -1,7 +1,7 @@
 """Models whose text tower is a BERT: the base class of `mini`, and `minilm`.
 
-`minilm` is all-MiniLM-L6-v2 (Apache-2.0). It is a text encoder without an image encoder, a baseline
-for benchmarks of text. Its vector is the mean of the last states, as in sentence-transformers.
+`minilm` is all-MiniLM-L6-v2 (Apache-2.0), a text encoder without an image encoder and a baseline
+for text benchmarks. Its vector is the mean of the last states, as in sentence-transformers.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ CONTEXT_LENGTH = 256
 
 
 class BertTower(nn.Module):
-    """A BERT and the mean of its last states over the real tokens.
+    """A BERT with mean pooling of its last states over the real tokens.
 
     Args:
         folder: Hugging Face folder with the BERT's `config.json`.
@@ -82,7 +82,7 @@ class BertEncoder(DualEncoder):
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Lower-case word pieces; at most 256, start and end included."""
+        """Lower-case word pieces; at most 256, including start and end tokens."""
         rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
         return pad_rows(rows, self.architecture.context_length, self.text_tower.pad)
 
@@ -92,7 +92,7 @@ class BertEncoder(DualEncoder):
 
 
 def load_bert(transformer: nn.Module, path: Path) -> None:
-    """Load BERT weights, without the pooler, which is not used."""
+    """Load BERT weights without the unused pooler."""
     with safe_open(path, "pt") as weights:
         transformer.load_state_dict(
             {name: weights.get_tensor(name) for name in transformer.state_dict()}
@@ -100,7 +100,7 @@ def load_bert(transformer: nn.Module, path: Path) -> None:
 
 
 class SentenceModel(BertEncoder):
-    """A text encoder alone. `SentenceModel.from_wheel()` is MiniLM; the bare class is random.
+    """A text encoder only. `SentenceModel.from_wheel()` is MiniLM; the bare class is random.
 
     Args:
         text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
@@ -125,23 +125,23 @@ class SentenceModel(BertEncoder):
         return model.eval()
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Raise: there is no image encoder."""
+        """Raise, because there is no image encoder."""
         no_image_encoder()
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
-        """Raise: there is no image encoder."""
+        """Raise, because there is no image encoder."""
         no_image_encoder()
 
     def project_images(self, features: Tensor) -> Tensor:
-        """Raise: there is no image encoder."""
+        """Raise, because there is no image encoder."""
         no_image_encoder()
 
     def image_key(self) -> str:
-        """A constant: there are no features to cache."""
+        """Return a constant, because there are no features to cache."""
         return "no-pictures"
 
 
 def no_image_encoder() -> NoReturn:
     """Raise the error of a model without an image encoder."""
     hint = "Use benchmarks of text: --benchmarks sts,sugar-crepe-pp."
-    raise UserError("minilm", "has a text encoder only and reads no pictures", hint)
+    raise UserError("minilm", "has only a text encoder and reads no pictures", hint)

@@ -39,12 +39,12 @@ may bind what is trained on its answers. ParaCLIP itself is Apache-2.0.
 
 
 def save_model(model: DualEncoder, path: Path | str, extra: dict[str, Any] | None = None) -> Path:
-    """Write the complete model to a checkpoint, and a model card beside it.
+    """Write the complete model to a checkpoint, and a model card next to it.
 
     Args:
-        model: what to save, float32.
-        path: ends in `.safetensors`.
-        extra: JSON-able facts for the header: provenance, configuration, base, generator.
+        model: the model, in float32.
+        path: path that ends in `.safetensors`.
+        extra: JSON-serialisable facts for the header: provenance, configuration, base, generator.
 
     Raises:
         UserError: the disk is full or the path is not writable; no partial file is left.
@@ -77,7 +77,7 @@ def write_weights(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]
 
 
 def model_card(name: str, header: dict[str, Any]) -> str:
-    """The model card in Markdown: what a checkpoint is, its provenance and its terms."""
+    """The model card in Markdown: description, provenance and terms of a checkpoint."""
     architecture = header["architecture"]
     facts = {key: value for key, value in header.items() if key not in NOT_ON_CARD}
     lines = [
@@ -92,7 +92,7 @@ def model_card(name: str, header: dict[str, Any]) -> str:
     ]
     for field, keys in CARD_FIELDS.items():
         values = sorted(set().union(*(values_of(facts, key) for key in keys)))
-        # One line each, without HTML: the header may come from anyone.
+        # One line each, without HTML, because the header is untrusted.
         escaped = [html.escape(" ".join(value.split()), quote=False) for value in values]
         lines += [f"- {field}: {value}" for value in escaped or ["not recorded"]]
     lines += ["", "## Terms", "", TERMS, "## Everything in the header", "", "```json"]
@@ -100,9 +100,9 @@ def model_card(name: str, header: dict[str, Any]) -> str:
 
 
 def values_of(facts: Any, key: str) -> set[str]:
-    """Strings under `key`, alone or in a list, at any depth of nested dictionaries.
+    """Strings under `key`, single or in lists, at any depth of nested dictionaries.
 
-    Hashes under `identity` are left out.
+    Hashes under `identity` are excluded.
     """
     if not isinstance(facts, dict):
         return set()
@@ -122,7 +122,7 @@ def read_header(path: Path | str) -> dict[str, Any]:
 
 
 def header_or_none(path: Path) -> dict[str, Any] | None:
-    """The header, or None for a safetensors file of another program."""
+    """The header, or None for a safetensors file written by another program."""
     if not path.is_file():
         raise UserError(path, "there is no such file", "Check the path.")
     try:
@@ -138,7 +138,7 @@ def load_checkpoint(path: Path | str) -> DualEncoder:
     """The model of a ParaCLIP checkpoint, on the CPU.
 
     Raises:
-        UserError: the file is missing, broken, of another format, or its weights do not match
+        UserError: the file is missing, broken or in another format, or its weights do not match
             its header.
     """
     path = Path(path)

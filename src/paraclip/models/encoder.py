@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Architecture:
-    """What must match before weights are loaded into a model; stored in every checkpoint.
+    """Properties that must match before weights are loaded; stored in every checkpoint.
 
     Args:
         kind: "mini" or "open_clip".
         name: open_clip's model name, or "mini".
         embed_dim: width of the shared space.
-        context_length: longest text in tokens, end token included.
+        context_length: maximum length of a text in tokens, including the end token.
         quick_gelu: whether the towers use QuickGELU; weights trained with one activation give
             plausible but worse vectors with the other, so a mismatch is an error.
-        causal_text: the text tower reads left to right and its vector at the end token, so
-            cutting a batch to its longest text leaves the vectors unchanged.
+        causal_text: whether the text tower reads left to right and its vector at the end token, so
+            that cutting a batch to its longest text leaves the vectors unchanged.
     """
 
     kind: str
@@ -33,17 +33,17 @@ class Architecture:
     causal_text: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The architecture as a JSON-serialisable dict."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of some texts, cut to the longest of them.
+    """Token ids of texts, padded to the longest one.
 
     Args:
         ids: int64 [batch, length], padded at the end.
-        truncated: how many texts were longer than the context and lost their tail (the end
+        truncated: number of texts that were longer than the context and lost their tail (the end
             token is kept).
     """
 
@@ -58,8 +58,8 @@ def pad_rows(rows: Sequence[Sequence[int]], context_length: int, pad: int = 0) -
     """Pad rows of token ids to the longest; a truncated row keeps its last id, the end token.
 
     Args:
-        rows: ids of each text, start and end token included.
-        context_length: largest number of ids in a row.
+        rows: ids of each text, including start and end tokens.
+        context_length: maximum number of ids in a row.
         pad: id of the padding.
     """
     truncated = sum(len(row) > context_length for row in rows)
@@ -84,13 +84,13 @@ class DualEncoder(nn.Module, ABC):
     trained by `paraclip align` and only normalises in CLIP models.
 
     Attributes:
-        architecture: what this model is.
-        text_tower: everything that `paraclip train` trains, projection included.
+        architecture: properties of this model.
+        text_tower: everything that `paraclip train` trains, including the projection.
         image_tower: everything on the image side; never trained by `paraclip train`.
         logit_scale: log of the inverse temperature, a scalar.
         image_size: side in pixels of the square input picture.
-        made_from: provenance of the weights, JSON-able. Checkpoints made from this model carry it
-            on, so that the terms of data and generators are not lost.
+        made_from: JSON-serialisable provenance of the weights. It is copied to checkpoints made
+            from this model, so that the terms of data and generators are not lost.
     """
 
     architecture: Architecture
@@ -102,7 +102,7 @@ class DualEncoder(nn.Module, ABC):
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Token ids of the texts, cut to the longest; past the context the end token is kept."""
+        """Token ids of the texts, padded to the longest; truncated texts keep the end token."""
 
     @abstractmethod
     def encode_tokens(self, ids: Tensor) -> Tensor:
@@ -125,11 +125,11 @@ class DualEncoder(nn.Module, ABC):
         """Hash of the frozen image weights and the preprocessing: the key of cached features."""
 
     def computed_length(self, length: int) -> int:
-        """Tokens that the text tower computes for ids [batch, length]: more where it pads them."""
+        """Number of tokens that the tower computes for ids [batch, length], with its padding."""
         return length
 
     def header(self) -> dict[str, Any]:
-        """JSON-able facts that a checkpoint needs, besides the weights, to rebuild the model."""
+        """JSON-serialisable facts needed, in addition to the weights, to rebuild the model."""
         return {}
 
     def exported_name(self, name: str) -> str:
@@ -137,12 +137,12 @@ class DualEncoder(nn.Module, ABC):
         return name
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode except on the image side, whose norms keep their statistics."""
+        """Set training mode, except on the image side, whose norms keep their statistics."""
         super().train(mode)
         self.image_tower.eval()
         return self
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.logit_scale.device

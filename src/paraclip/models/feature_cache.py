@@ -1,9 +1,9 @@
-"""Image features on disk, in shards: a killed run loses at most one.
+"""On-disk cache of image features in shards; a killed run loses at most one shard.
 
-A shard is a safetensors file with the tensor `features` float32 [rows, width]. Its metadata holds
-the key of each row, a checksum, and the name of the folder, which identifies weights, preprocessing
-and precision. A file of mapped rows ends in a checksum. Features that do not match their checksum
-are computed again. `prune` removes unused files.
+A shard is a safetensors file with the tensor `features` float32 [rows, width]. Its metadata
+contains the key of each row, a checksum, and the name of the folder, which identifies weights,
+preprocessing and precision. A file of mapped rows ends in a checksum. Features that do not match
+their checksum are computed again. `prune` removes unused files.
 """
 
 import json
@@ -33,7 +33,7 @@ ROWS_AT_ONCE = 16_384
 BYTES_AT_ONCE = 1 << 24
 CHECKSUM_BYTES = 4
 DAY = 86_400.0  # seconds
-IN_USE = 3_600.0  # seconds; a run reads its shards again and again
+IN_USE = 3_600.0  # seconds; a run reads its shards repeatedly
 FOLDER = re.compile(r"[\w.-]+-[0-9a-f]{16}-(fp32|bf16)")
 FILE = re.compile(r"[0-9a-f]{32}\.safetensors|rows-[0-9a-f]{16}\.npy|\..*\.part")
 
@@ -41,7 +41,7 @@ FILE = re.compile(r"[0-9a-f]{32}\.safetensors|rows-[0-9a-f]{16}\.npy|\..*\.part"
 def identity(reference: str) -> str:
     """Key of a picture, 32 hex digits: a hash of the file's path, size and modification time.
 
-    For a picture in a tar file, these of the tar file and the name in it; for other URLs the URL.
+    For a picture in a tar file, those of the tar file and its name there; for other URLs, the URL.
     """
     path = reference
     if reference.startswith("tar://") and "::" in reference:
@@ -61,7 +61,7 @@ def identity(reference: str) -> str:
 class FeatureCache:
     """Feature rows by the key of their picture, in memory or in a folder of shards.
 
-    As a context manager it writes pending rows on exit, also after an error.
+    As a context manager, it writes pending rows on exit, also after an error.
 
     Args:
         folder: folder of the shards, or None to keep the rows in memory.
@@ -111,7 +111,7 @@ class FeatureCache:
         self.shards.append(shard)
 
     def add(self, keys: list[str], features: Tensor) -> None:
-        """Add rows [keys, width]; a full shard is written."""
+        """Add rows [keys, width]; full shards are written."""
         self.pending.append((keys, features))
         if sum(len(part) for part, _ in self.pending) >= ROWS_A_SHARD:
             self.flush()
@@ -153,7 +153,7 @@ class FeatureCache:
     def mapped(self, keys: Sequence[str], width: int) -> Tensor:
         """Rows [keys, width] as from `rows`, memory-mapped from one file.
 
-        The file stays in the cache for later runs on the same pictures and for other processes.
+        The file is kept in the cache for later runs on the same pictures and for other processes.
         """
         if self.folder is None:
             raise ValueError("a cache in memory has no file to map")
@@ -184,7 +184,7 @@ class FeatureCache:
 
 
 def checksum(features: Tensor) -> str:
-    """CRC-32 of the bytes of features; faster to compute than they are to read from disk."""
+    """CRC-32 of the bytes of features; computing it is faster than reading them from disk."""
     return f"{crc32(features.contiguous().numpy().data):08x}"
 
 
@@ -218,7 +218,7 @@ def rows_are_valid(path: Path, rows: int, width: int) -> bool:
             crc = 0
             while left:
                 content = file.read(min(left, BYTES_AT_ONCE))
-                if not content:  # truncated meanwhile
+                if not content:  # truncated in the meantime
                     return False
                 crc, left = crc32(content, crc), left - len(content)
             return file.read() == crc.to_bytes(CHECKSUM_BYTES, "big")
@@ -227,7 +227,7 @@ def rows_are_valid(path: Path, rows: int, width: int) -> bool:
 
 
 def mark_used(path: Path) -> None:
-    """Set the modification time to now: `prune` takes it as the time of the last use."""
+    """Set the modification time to now; `prune` uses it as the time of the last use."""
     with suppress(OSError):
         os.utime(path)
 
@@ -242,14 +242,14 @@ class Pruned:
 
 
 def prune(cache: Path, days: float | None = None, most_bytes: int | None = None) -> Pruned:
-    """Remove image features by age, then the least recently used until the rest fits a size.
+    """Remove image features by age, then the least recently used ones until the rest fits a size.
 
-    Only files of `FeatureCache` are removed, and none that was used within the hour.
+    Only files of `FeatureCache` are removed, and none that was used within the last hour.
 
     Args:
         cache: folder of image features, as for `image_features`.
-        days: largest age since the last use, or None for no limit.
-        most_bytes: largest total size, or None for no limit.
+        days: maximum age since the last use, or None for no limit.
+        most_bytes: maximum total size, or None for no limit.
     """
     now = time.time()
     files = sorted(cached_files(cache), key=lambda path: path.stat().st_mtime)

@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 def half_precision(model: DualEncoder, precision: str) -> AbstractContextManager[object]:
-    """Autocast to bf16 if that is the precision."""
+    """Autocast to bf16 if `precision` is bf16."""
     if precision not in ("fp32", "bf16"):
         raise UserError("precision", f"{precision!r} is unknown", "Choose fp32 or bf16.")
     return torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
@@ -48,9 +48,9 @@ def encode_texts(
     costs a quarter more). Equal texts are computed once.
 
     Args:
-        model: its text tower is set to evaluation mode.
-        texts: truncated to the model's context.
-        batch_size: largest number of texts in a batch.
+        model: model; its text tower is set to evaluation mode.
+        texts: texts; truncated to the model's context.
+        batch_size: maximum number of texts per batch.
         label: label of a progress bar, or None for no bar.
         precision: fp32 or bf16.
     """
@@ -103,12 +103,12 @@ def image_features(
 ) -> Tensor:
     """Features of the frozen image tower, float32 [references, width] on the CPU.
 
-    Each picture is computed once, and with a cache once for all runs. The cache is keyed by the
-    weights, the preprocessing, the precision and the file (path, size, modification time). A killed
-    run resumes from the last shard that it wrote.
+    Each picture is computed once, and with a cache only once for all runs. The cache key consists
+    of the weights, the preprocessing, the precision and the file (path, size, modification time). A
+    killed run resumes from the last shard that it wrote.
 
     Args:
-        model: its image tower is set to evaluation mode.
+        model: model; its image tower is set to evaluation mode.
         references: paths or URLs, as for `open_image`.
         cache: folder of the cache, or None for no cache.
         problems: collects broken pictures, whose rows are NaN; the caller checks their number.
@@ -120,7 +120,7 @@ def image_features(
     """
     features, keys = filled_cache(model, references, cache, problems, precision, label)
     rows = features.rows([keys[name] for name in references])
-    if rows is None:  # every picture is broken
+    if rows is None:  # all pictures are broken
         return torch.full((len(references), feature_width(model)), torch.nan)
     return rows
 
@@ -152,7 +152,7 @@ def filled_cache(
     precision: str,
     label: str,
 ) -> tuple[FeatureCache, dict[str, str]]:
-    """A cache with the features of all pictures that can be read, and the key of each picture."""
+    """A cache with the features of all readable pictures, and the key of each picture."""
     model.eval()
     unique = list(dict.fromkeys(references))
     folder = cache / f"{model.image_key()}-{precision}" if cache is not None else None
@@ -217,9 +217,9 @@ def feature_width(model: DualEncoder) -> int:
 def read_pictures(
     model: DualEncoder, names: Sequence[str], open_named: Callable[[str], Image] | None = None
 ) -> Iterator[tuple[str, Decoded]]:
-    """Names with pixels [3, side, side] or the error, in order, read a few batches ahead.
+    """Names with pixels [3, side, side] or the error, in order, read a few batches in advance.
 
-    Threads suffice: Pillow releases the GIL while it decodes and resizes.
+    Threads suffice, because Pillow releases the GIL while it decodes and resizes.
     """
 
     def read(name: str) -> Decoded:
@@ -235,7 +235,7 @@ def read_pictures(
 def ahead(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int, most: int
 ) -> Generator[tuple[Item, Result]]:
-    """Items with their results, computed in threads; at most `most` results wait."""
+    """Items with their results, computed in threads; at most `most` results are pending."""
     waiting: list[tuple[Item, Future[Result]]] = []
     pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
     try:
@@ -251,6 +251,6 @@ def ahead(
 
 
 def batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of `size` items, the last one shorter."""
+    """Lists of `size` items; the last one may be shorter."""
     while batch := list(islice(items, size)):
         yield batch

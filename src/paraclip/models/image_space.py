@@ -1,4 +1,4 @@
-"""The identity of a vector space of pictures: which index a text encoder may search."""
+"""The identity of an image vector space, which determines the indexes that a text encoder fits."""
 
 from paraclip.files import text_hash
 from paraclip.models.encoder import DualEncoder

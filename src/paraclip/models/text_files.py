@@ -1,7 +1,7 @@
-"""The small files that build a Hugging Face text tower, stored in the header of checkpoints.
+"""The small files that define a Hugging Face text tower, stored in the header of checkpoints.
 
-Rebuilding a BERT takes its `config.json` and its tokenizer besides the weights. With both in the
-header, one file is the complete model and needs no hub.
+To rebuild a BERT, its `config.json` and its tokenizer are needed in addition to the weights. With
+both in the header, one file is the complete model and needs no hub.
 """
 
 import json
@@ -58,7 +58,7 @@ def text_files_of(
     Args:
         text_config: open_clip's `text_cfg`.
         beside: folder of the weights.
-        hub: use the hub and its cache; False if an untrusted file states the name.
+        hub: whether to use the hub and its cache; False if an untrusted file states the name.
     """
     files: TextFiles = {}
     for option, needed in (

@@ -1,4 +1,4 @@
-"""A model's folder on the Hugging Face hub, in the local cache."""
+"""The folder of a model from the Hugging Face hub, in the local cache."""
 
 import re
 from pathlib import Path
@@ -13,19 +13,19 @@ WEIGHTS = {
     True: ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
     False: ("model.safetensors", "pytorch_model.bin"),
 }
-"""Names of weights, with and without `open_clip_config.json`, the preferred first."""
+"""Names of weight files, with and without `open_clip_config.json`, in order of preference."""
 
 
 def downloaded_folder(repository: str) -> Path:
     """The folder of a repository with its configuration, tokenizer and one file of weights.
 
     Args:
-        repository: OWNER/NAME. What the cache holds is not downloaded again, and without network
-            the cache alone is used.
+        repository: OWNER/NAME. Cached files are not downloaded again; without network, only the
+            cache is used.
 
     Raises:
-        UserError: there is no such repository, it holds no CLIP, or the hub cannot be reached; the
-            error says how to bring the files by hand.
+        UserError: there is no such repository, it contains no CLIP, or the hub cannot be reached;
+            the error explains how to copy the files manually.
     """
     from huggingface_hub import snapshot_download
 
@@ -37,13 +37,13 @@ def downloaded_folder(repository: str) -> Path:
             fetch_weights(repository, folder)
     except UserError:
         raise
-    except Exception as error:  # the hub's client, httpx and the system each have their own
+    except Exception as error:  # the hub's client, httpx and the OS each have their own
         raise unavailable(repository, error) from error
     return folder
 
 
 def fetch_weights(repository: str, folder: Path) -> None:
-    """Put the preferred file of weights into the folder of a snapshot."""
+    """Download the preferred file of weights into the folder of a snapshot."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -63,7 +63,7 @@ def fetch_weights(repository: str, folder: Path) -> None:
 
 
 def unavailable(repository: str, error: Exception) -> UserError:
-    """The error for a repository that cannot be had."""
+    """The error for a repository that is not available."""
     reason, hint = download_failure(error)
     what = f"it could not be downloaded from https://huggingface.co/{repository}: {reason}"
     by_hand = "Download the repository on another machine and name its folder: local-dir:FOLDER"

@@ -1,8 +1,8 @@
-"""Hugging Face CLIP folders (`CLIPModel`): their names of weights, and how they are read.
+"""Hugging Face CLIP folders (`CLIPModel`): weight names, and reading of configurations.
 
 Source: transformers `models/clip/modeling_clip.py`, `configuration_clip.py` and
-`convert_clip_original_pytorch_to_hf.py`: the fused projection of queries, keys and values is three,
-and projections are transposed.
+`convert_clip_original_pytorch_to_hf.py`: the fused projection of queries, keys and values is split
+into three, and projections are transposed.
 """
 
 import json
@@ -20,7 +20,7 @@ from paraclip.models.formats.untrusted import check_numbers
 RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # numbers of Pillow
 ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 VOCABULARY = 49408
-LATEST_END = 2  # of configurations from before transformers 4.31, which reads the largest id there
+LATEST_END = 2  # in configurations older than transformers 4.31: read at the largest id
 FIX = "Convert it to an open_clip folder, or name another model."
 BLOCK = {
     "ln_1": "layer_norm1",
@@ -40,7 +40,7 @@ IMAGE = {
     "class_embedding": "vision_model.embeddings.class_embedding",
     "positional_embedding": "vision_model.embeddings.position_embedding.weight",
     "conv1.weight": "vision_model.embeddings.patch_embedding.weight",
-    "ln_pre.weight": "vision_model.pre_layrnorm.weight",  # their spelling
+    "ln_pre.weight": "vision_model.pre_layrnorm.weight",  # spelled like this in transformers
     "ln_pre.bias": "vision_model.pre_layrnorm.bias",
     "ln_post.weight": "vision_model.post_layernorm.weight",
     "ln_post.bias": "vision_model.post_layernorm.bias",
@@ -50,7 +50,7 @@ TRANSPOSED = ("text_projection", "proj")
 
 
 def to_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of an `OpenClip` of CLIP's shape under the names of transformers' `CLIPModel`."""
+    """Weights of an `OpenClip` with CLIP's architecture under the names of `CLIPModel`."""
     renamed: dict[str, Tensor] = {"logit_scale": state["logit_scale"].reshape(())}
     for prefix, model, names in (
         ("text_tower.", "text_model", TEXT),
@@ -65,7 +65,7 @@ def to_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def renamed_weight(
     name: str, value: Tensor, model: str, names: dict[str, str]
 ) -> Iterator[tuple[str, Tensor]]:
-    """A tower's weight under transformers' names; the fused projection gives three."""
+    """A tower's weight under transformers' names; the fused projection becomes three weights."""
     if not name.startswith("transformer.resblocks."):
         yield names[name], value.T if name in TRANSPOSED else value
         return
@@ -115,7 +115,7 @@ def joined_blocks(layers: dict[str, Tensor], theirs: str, ours: str) -> dict[str
 
 
 def is_hugging_face(folder: Path) -> bool:
-    """Whether a folder holds a `CLIPModel`; raises UserError if its config.json is broken."""
+    """Whether a folder contains a `CLIPModel`; raises UserError if its config.json is broken."""
     path = folder / "config.json"
     return path.is_file() and read_json(path).get("model_type") == "clip"
 
@@ -124,7 +124,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file of limited size.
 
     Raises:
-        UserError: it is not JSON, no object, or holds impossibly large numbers.
+        UserError: it is not JSON or not an object, or contains impossibly large numbers.
     """
     try:
         content = json.loads(read_bounded(path))
@@ -146,7 +146,7 @@ def open_clip_config_of(folder: Path) -> dict[str, Any]:
 
     path = folder / "config.json"
     content = read_json(path)
-    try:  # fills in defaults, which newer versions do not write; reads nothing else
+    try:  # fills in defaults that newer versions do not write; reads no other files
         parts = {key: content[key] for key in PARTS if key in content}
         config = CLIPConfig(**parts)
         text, vision = config.text_config, config.vision_config
@@ -159,17 +159,17 @@ def open_clip_config_of(folder: Path) -> dict[str, Any]:
         }
     except UserError:
         raise
-    except Exception as error:  # huggingface_hub checks the fields, with classes of its own
+    except Exception as error:  # huggingface_hub validates fields with its own classes
         reason = str(error).partition("\n")[0][:200]
         raise UserError(path, f"is not a configuration of CLIP ({reason})", FIX) from error
 
 
 PARTS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
-"""Keys of a CLIP's configuration that decide its shape; others may name code or files."""
+"""Keys of a CLIP's configuration that determine its shape; others may name code or files."""
 
 
 def check_clip(path: Path, text: Any, vision: Any) -> None:
-    """Raise UserError for settings that open_clip's CLIP lacks."""
+    """Raise UserError for settings that open_clip's CLIP does not support."""
     if text.hidden_act != vision.hidden_act or text.hidden_act not in ACTIVATIONS:
         what = f"has the activations {text.hidden_act!r} and {vision.hidden_act!r}"
         raise UserError(path, f"{what}; quick_gelu or gelu in both is known", FIX)
@@ -208,13 +208,13 @@ def vision_config(vision: Any) -> dict[str, Any]:
 
 
 def ratio(tower: Any) -> dict[str, float]:
-    """open_clip's `mlp_ratio`, where it is not the default."""
+    """open_clip's `mlp_ratio`, if it is not the default."""
     value = tower.intermediate_size / tower.hidden_size
     return {} if value == 4 else {"mlp_ratio": value}
 
 
 def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
-    """Fields of open_clip's `PreprocessCfg`; CLIP's own without a file.
+    """Fields of open_clip's `PreprocessCfg`; CLIP's defaults without a file.
 
     Raises:
         UserError: open_clip has no such preprocessing.
@@ -222,7 +222,7 @@ def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
     path = folder / "preprocessor_config.json"
     if path.is_file():
         settings = read_json(path)
-    elif (folder / "processor_config.json").is_file():  # as transformers 5 writes it
+    elif (folder / "processor_config.json").is_file():  # written by transformers 5
         path = folder / "processor_config.json"
         settings = read_json(path).get("image_processor") or {}
     else:

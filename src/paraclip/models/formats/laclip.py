@@ -1,9 +1,9 @@
-"""LaCLIP's models of CC3M, CC12M and RedCaps, whose vision transformer open_clip lacks.
+"""LaCLIP models trained on CC3M, CC12M and RedCaps; open_clip lacks their vision transformer.
 
 Source: LijieFan/LaCLIP `models.py` (layers and names), `train.py` (content of a checkpoint),
 `eval_zeroshot_imagenet.py` (preprocessing) and `tokenizer.py` (open_clip's tokens). The vision
 transformer is timm's with queries and keys normalised per head, and GELU; the text tower is CLIP's
-with QuickGELU. LaCLIP's models of LAION-400M are open_clip's own.
+with QuickGELU. LaCLIP's models trained on LAION-400M use open_clip's own architecture.
 """
 
 import re
@@ -21,7 +21,7 @@ State = dict[str, Tensor]
 
 MARK = "visual.blocks.0.attn.q_norm.weight"
 PROJECTION = "image_projection"
-HEAD_WIDTH = 64  # of the text tower, in all of LaCLIP's models
+HEAD_WIDTH = 64  # width of text tower heads in all of LaCLIP's models
 PREPROCESSING = {
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
@@ -33,7 +33,7 @@ SIZES = re.compile(r"laclip_vit_p(\d{1,3})_w(\d{1,4})_d(\d{1,2})_h(\d{1,3})_s(\d
 
 
 def is_laclip(state: State) -> bool:
-    """Whether weights are of such a model."""
+    """Whether weights belong to such a model."""
     return MARK in state
 
 
@@ -43,11 +43,11 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
     Args:
         state: the weights.
         path: path of the file, for the error.
-        name: architecture of open_clip that the user named.
+        name: architecture of open_clip that the user gave.
         named: its configuration.
 
     Raises:
-        UserError: weights are missing, or their sizes are not those of the architecture.
+        UserError: weights are missing, or their sizes do not match the architecture.
     """
     try:
         vision, text = vision_sizes(state), text_sizes(state)
@@ -62,7 +62,7 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
         raise UserError(path, what, "LaCLIP's ViT-S/16, B/16 and L/16 are ViT-S-16 and so on here.")
     return {
         "embed_dim": space,
-        "quick_gelu": True,  # of the text tower; timm's transformer has GELU
+        "quick_gelu": True,  # in the text tower; timm's transformer uses GELU
         "vision_cfg": {
             "timm_model_name": VISION.format(**vision),
             "timm_model_pretrained": False,
@@ -75,7 +75,7 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
 
 
 def vision_sizes(state: State) -> dict[str, int]:
-    """Sizes of the vision transformer, as its name states them."""
+    """Sizes of the vision transformer, as in its name."""
     patches = state["visual.patch_embed.proj.weight"]
     width, patch = int(patches.shape[0]), int(patches.shape[-1])
     across = round((state["visual.pos_embed"].shape[1] - 1) ** 0.5)
@@ -101,7 +101,7 @@ def text_sizes(state: State) -> dict[str, int]:
 
 
 def blocks(state: State, prefix: str) -> int:
-    """Number of a transformer's blocks."""
+    """Number of blocks of a transformer."""
     rest = {name.removeprefix(prefix) for name in state if name.startswith(prefix)}
     return len({name.partition(".")[0] for name in rest})
 
@@ -117,12 +117,12 @@ def from_laclip(state: State) -> State:
 
 
 def is_laclip_vision(name: object) -> bool:
-    """Whether a name of a timm model stands for LaCLIP's vision transformer."""
+    """Whether the name of a timm model means LaCLIP's vision transformer."""
     return isinstance(name, str) and SIZES.fullmatch(name) is not None
 
 
 def register_vision(name: object) -> None:
-    """Let timm, and so open_clip, build LaCLIP's vision transformer of a name; ignores others."""
+    """Register a LaCLIP vision transformer in timm, for use by open_clip; ignores other names."""
     if not isinstance(name, str) or timm.is_model(name):
         return
     if found := SIZES.fullmatch(name):
@@ -134,7 +134,7 @@ def register_vision(name: object) -> None:
 def vision_builder(
     patch: int, width: int, depth: int, heads: int, side: int
 ) -> Callable[..., nn.Module]:
-    """timm's entry for a vision transformer of these sizes."""
+    """timm's entry for a vision transformer with these sizes."""
 
     def build(
         pretrained: bool = False,
@@ -147,7 +147,7 @@ def vision_builder(
             img_size=side, patch_size=patch, embed_dim=width, depth=depth, num_heads=heads,
             qkv_bias=True, qk_norm=True, norm_layer=partial(nn.LayerNorm, eps=1e-6), **options,
         )  # fmt: skip
-        # open_clip looks there for the size of a last feature map.
+        # open_clip reads the size of the last feature map from here.
         model.default_cfg = {}  # type: ignore[assignment]
         return model
 

@@ -1,4 +1,4 @@
-"""Weights that open_clip publishes: activation and preprocessing by tag, and their download.
+"""Weights published by open_clip: activation and preprocessing by tag, and their download.
 
 Neither is visible in the weights, and the wrong one gives plausible but worse vectors.
 """
@@ -26,7 +26,7 @@ Settings = dict[str, Any]
 
 
 def uses_quick_gelu(config: Settings, tag: Settings) -> bool:
-    """Whether the weights of a tag need QuickGELU: the configuration or the tag says so.
+    """Whether the weights of a tag need QuickGELU, according to the configuration or the tag.
 
     open_clip itself follows the configuration and warns if the tag differs. Here a tag without the
     field overrides nothing (`roberta-ViT-B-32`), and one that requires QuickGELU gets it even under
@@ -57,7 +57,7 @@ def published_as(name: str, path: Path) -> Settings | None:
 
 
 def agreed_preprocessing(name: str, path: object) -> Settings:
-    """The preprocessing that all tags of an architecture share; without tags open_clip's."""
+    """The preprocessing that all tags of an architecture share; without tags, open_clip's."""
     groups = tags_by_preprocessing(name)
     if len(groups) > 1:
         choices = " or ".join(f"{name}:{tags[0]}:{path}" for tags in groups.values())
@@ -77,7 +77,7 @@ def tags_by_preprocessing(name: str) -> Mapping[str, list[str]]:
 
 
 def file_name(name: str, tag: str) -> str:
-    """How a user names a tag's weights after downloading the file by hand."""
+    """The name for a tag's weights after a manual download."""
     settings = open_clip.get_pretrained_cfg(name, tag)
     named = quick_name(name, bool(settings.get("quick_gelu")))
     tags = open_clip.list_pretrained_tags_by_model(named)
@@ -87,7 +87,7 @@ def file_name(name: str, tag: str) -> str:
 
 
 def download(name: str, tag: str, settings: dict[str, Any]) -> Path:
-    """Path of a tag's weights, downloaded unless they are in the cache."""
+    """Path of a tag's weights, downloaded if they are not in the cache."""
     hub = settings.get("hf_hub", "").rstrip("/")
     address = f"https://huggingface.co/{hub}" if hub else settings.get("url", "")
     try:
@@ -101,10 +101,10 @@ def download(name: str, tag: str, settings: dict[str, Any]) -> Path:
 
 
 def download_failure(error: BaseException) -> tuple[str, str]:
-    """Why a download failed, and the hint; no hint if another machine may do better.
+    """The reason why a download failed, and a hint; no hint if another machine may succeed.
 
     The libraries wrap the cause. A full disk or a denied permission anywhere in the chain is the
-    reason, else the first HTTP status.
+    reason, or else the first HTTP status.
     """
     errors = list(error_chain(error))
     for link in errors:
@@ -132,7 +132,7 @@ def http_failure(code: int) -> tuple[str, str]:
 
 
 def http_status(error: BaseException) -> int:
-    """HTTP status of an error of urllib or of the hub's client; 0 without one."""
+    """HTTP status of an error from urllib or the hub's client; 0 without one."""
     code = getattr(getattr(error, "response", None), "status_code", None)
     code = getattr(error, "code", None) if code is None else code
     return code if isinstance(code, int) and 400 <= code < 600 else 0

@@ -1,8 +1,8 @@
 """Checks of model descriptions from files, before memory is allocated or anything is downloaded.
 
-A checkpoint's header and a folder's `open_clip_config.json` may come from anyone. Numbers are
-bounded and names must not lead to a hub. The model is first laid out without memory, and built only
-if its tensors have the shapes of those in the file.
+A checkpoint's header and a folder's `open_clip_config.json` are untrusted. Numbers are bounded, and
+names must not lead to a hub. The model is first laid out without memory, and built only if its
+tensors have the same shapes as those in the file.
 """
 
 import json
@@ -69,7 +69,7 @@ def check_numbers(value: Any, name: str = "") -> None:
 
 
 def check_patches(vision: dict[str, Any]) -> None:
-    """Reject too many patches: some tables of positions are computed outside torch."""
+    """Reject too many patches, because some position tables are computed outside torch."""
     size, patch = (largest(vision.get(name) or 16) for name in ("image_size", "patch_size"))
     if (size / max(patch, 1)) ** 2 > MOST_PATCHES:
         raise ValueError(f"a picture of {size} by {size} in patches of {patch} is impossibly large")
@@ -88,7 +88,7 @@ def check_text_files(files: Any) -> None:
 
 @contextmanager
 def build_errors(where: object) -> Iterator[None]:
-    """Raise errors while a described model is built as `UserError`; the network is not used."""
+    """Raise errors in building a described model as `UserError`; the network is not used."""
     try:
         with offline():
             yield
@@ -110,7 +110,7 @@ def lay_out(build: Callable[[], nn.Module], tensors: int) -> nn.Module:
         tensors: number of tensors in its file.
 
     Raises:
-        ValueError: the model has many times more tensors.
+        ValueError: the model has many times more tensors than the file.
     """
     registered = 0
     # Some parts of a tower are built and then dropped (a decoder, a classifier).

@@ -21,7 +21,7 @@ from paraclip.models.openclip import ClipSpec, build_clip
 
 State = dict[str, Tensor]
 BROKEN = "Download it again, or name another file."
-# A weight takes at least a byte, but tied weights are stored once.
+# A weight needs at least one byte, but tied weights are stored once.
 WEIGHTS_PER_BYTE = 4
 POSITIONS = "text.transformer.embeddings.position_ids"  # older transformers stored them
 
@@ -30,8 +30,8 @@ def read_state(path: Path) -> State:
     """Tensors by name from .safetensors, or from .pt, .pth and .bin read with `weights_only`.
 
     Training checkpoints with the weights under `state_dict` are supported, and names that begin
-    with `module.`. OpenAI's files are TorchScript, which is code: they are read only if OpenAI
-    published their SHA-256.
+    with `module.`. OpenAI's files are TorchScript, which is code: they are read only if their
+    SHA-256 was published by OpenAI.
     """
     if not path.is_file():
         raise UserError(path, "there is no such file", "Check the path.")
@@ -60,7 +60,7 @@ def read_torch(path: Path) -> object:
     if is_compressed(path):
         hint = "Save the state_dict() with torch.save, which does not compress."
         raise UserError(path, "is a compressed archive", hint)
-    # Training programs store their arguments beside the weights; a namespace runs no code.
+    # Training programs store their arguments next to the weights; a namespace runs no code.
     with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
         warnings.simplefilter("ignore")  # about pickle protocols
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -72,7 +72,7 @@ def is_torchscript(path: Path) -> bool:
 
 
 def is_compressed(path: Path) -> bool:
-    """Whether a zip archive has compressed entries, which grow when they are read."""
+    """Whether a zip archive has compressed entries, which expand when read."""
     return any(entry.compress_type != zipfile.ZIP_STORED for entry in zip_entries(path))
 
 
@@ -85,7 +85,7 @@ def zip_entries(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def from_openai(path: Path) -> bool:
-    """Whether OpenAI published the file: its addresses contain the SHA-256."""
+    """Whether OpenAI published the file; its download URLs contain the SHA-256."""
     addresses = [get_pretrained_cfg(*names).get("url", "") for names in list_pretrained()]
     published = {address.split("/")[-2] for address in addresses if "openaipublic" in address}
     with path.open("rb") as stream:
@@ -93,7 +93,7 @@ def from_openai(path: Path) -> bool:
 
 
 def named_tensors(state: object, path: Path) -> State:
-    """The dictionary of tensors, its names without a leading `module.`."""
+    """The dictionary of tensors, with a leading `module.` removed from names."""
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state:
@@ -104,10 +104,10 @@ def named_tensors(state: object, path: Path) -> State:
 
 
 def fitted_clip(spec: ClipSpec, state: State, path: object) -> nn.Module:
-    """The model of open_clip that `spec` describes, with these weights.
+    """Build the open_clip model that `spec` describes, with these weights.
 
     Raises:
-        UserError: the weights are of another architecture; nothing was allocated.
+        UserError: the weights belong to another architecture; nothing was allocated.
         Exception: any error of open_clip, timm or transformers for an invalid specification.
     """
     empty = lay_out(lambda: build_clip(spec), len(state))
