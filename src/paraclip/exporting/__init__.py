@@ -1,1 +1,1 @@
-"""Tuned models in the layouts that other systems load, and the checks before they are used."""
+"""Tuned models in the layouts that other systems load, and checks before they are written."""

@@ -32,11 +32,11 @@ def write_card(
     """Write the card.
 
     Args:
-        source: what was exported.
+        source: the model that was exported.
         path: path of the card.
-        name: name of the export, its title.
+        name: name of the export, used as title.
         written: how it was exported, for the card's last section.
-        steps: how the target system takes it.
+        steps: instructions for using it in the target system.
         drift: drift of text vectors with shortened weights.
     """
     facts = source.facts()

@@ -1,4 +1,4 @@
-"""Whether a model is a CLIP as other programs know it, and if not, why."""
+"""Whether a model is a CLIP that other programs can load, and if not, why."""
 
 from dataclasses import fields
 from typing import Any
@@ -15,7 +15,7 @@ VOCABULARY = 49408
 TEXT_SIZES = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
 IMAGE_SIZES = {
     *("layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"),
-    "patch_dropout",  # of training only
+    "patch_dropout",  # used only in training
 }
 ONNX_HINT = "Use --to onnx, which keeps any tower, or --to open-clip."
 
@@ -24,11 +24,11 @@ def clip_text(model: DualEncoder, wanted_by: str) -> OpenClip:
     """The model, if its text tower is CLIP's transformer with CLIP's tokenizer.
 
     Args:
-        model: to check.
+        model: the model.
         wanted_by: what needs it, for the error.
 
     Raises:
-        UserError: with the reason.
+        UserError: it is not; gives the reason.
     """
     reason = no_clip_text(model)
     if reason or not isinstance(model, OpenClip):
@@ -37,7 +37,7 @@ def clip_text(model: DualEncoder, wanted_by: str) -> OpenClip:
 
 
 def clip_model(model: DualEncoder, wanted_by: str) -> OpenClip:
-    """The model, if both of its towers are CLIP's; raises as `clip_text`."""
+    """The model, if both of its towers are CLIP's; raises the error of `clip_text`."""
     clip = clip_text(model, wanted_by)
     if reason := no_clip_image(clip):
         raise UserError(model.architecture.name, f"{reason}, which {wanted_by} needs", ONNX_HINT)
@@ -45,7 +45,7 @@ def clip_model(model: DualEncoder, wanted_by: str) -> OpenClip:
 
 
 def no_clip_text(model: DualEncoder) -> str | None:
-    """Why a text tower is not CLIP's, or None."""
+    """The reason why a text tower is not CLIP's, or None."""
     if not isinstance(model, OpenClip):
         return "its text tower is a BERT and not CLIP's transformer"
     text = model.spec.config["text_cfg"]
@@ -63,7 +63,7 @@ def no_clip_text(model: DualEncoder) -> str | None:
 
 
 def no_clip_image(model: OpenClip) -> str | None:
-    """Why an image tower is not CLIP's vision transformer, or None."""
+    """The reason why an image tower is not CLIP's vision transformer, or None."""
     vision = model.spec.config["vision_cfg"]
     if is_laclip_vision(vision.get("timm_model_name")):
         return "its image tower is LaCLIP's own and not CLIP's vision transformer"

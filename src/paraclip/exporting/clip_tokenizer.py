@@ -1,9 +1,9 @@
-"""CLIP's tokenizer as Hugging Face files, made from the vocabulary that open_clip ships.
+"""CLIP's tokenizer as Hugging Face files, made from the vocabulary included in open_clip.
 
-open_clip repairs a text with ftfy and resolves HTML entities before it lowers the case; Hugging
-Face's own files of CLIP do not, so curly quotes or `&amp;` give other tokens there. The normaliser
-written here does what a short table can: the usual entities, quotes, ligatures, wide punctuation
-and control characters. Rare entities, wide letters and mojibake stay as they are.
+open_clip repairs a text with ftfy and resolves HTML entities before converting it to lower case;
+Hugging Face's own files of CLIP do not, so curly quotes or `&amp;` give other tokens there. The
+normaliser written here does what a short table can: common entities, quotes, ligatures, wide
+punctuation and control characters. Rare entities, wide letters and mojibake are not changed.
 """
 
 import json
@@ -16,25 +16,25 @@ from open_clip import SimpleTokenizer
 START, END = "<|startoftext|>", "<|endoftext|>"
 START_ID, END_ID = 49406, 49407
 PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-"""How open_clip splits a text, without its special tokens; texts are in lower case by then."""
+"""How open_clip splits a lower-case text, without its special tokens."""
 ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
 WIDE = "ﬀﬁﬂﬃﬄ！？，：；（）＂"
-"""Ligatures and wide punctuation. Each replacement takes 20 microseconds a text, so the others in
+"""Ligatures and wide punctuation. Each replacement takes 20 microseconds per text, so the others in
 ftfy's tables are left out."""
 CONTROL = r"[\x00-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]"
 """Characters that ftfy removes (`ftfy.chardata.CONTROL_CHARS`)."""
 
 
 def clip_tokenizer_files(context_length: int) -> dict[str, str]:
-    """Contents by file name: what transformers, tokenizers and transformers.js load.
+    """Contents by file name, as loaded by transformers, tokenizers and transformers.js.
 
     Args:
-        context_length: longest text in tokens, start and end token included.
+        context_length: maximum length of a text in tokens, including start and end token.
     """
     vocabulary, merges = vocabulary_and_merges()
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
     settings = {
-        # CLIPTokenizer of transformers 5 would put its own normaliser in place of this one.
+        # CLIPTokenizer of transformers 5 would replace this normaliser by its own.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context_length,
         "clean_up_tokenization_spaces": False,
@@ -88,7 +88,7 @@ def clip_tokenizer() -> str:
 
 
 def replacements(regex: Any) -> Iterator[tuple[Any, str]]:
-    """Patterns and what takes their place, in ftfy's order."""
+    """Patterns and their replacements, in ftfy's order."""
     from ftfy.chardata import LIGATURES, WIDTH_MAP
 
     yield from ENTITIES.items()

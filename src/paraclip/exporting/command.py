@@ -9,7 +9,7 @@ def export_command(config: ExportConfig) -> None:
     """Write a model for another system and print how to load it.
 
     Raises:
-        UserError: as for `export_model`.
+        UserError: see `export_model`.
     """
     exported = export_model(config.checkpoint, config.out, config)
     print(f"Wrote {exported.path}")

@@ -26,10 +26,10 @@ class ExportOptions(Checked):
     folder), `sentence-transformers` (a folder of modules), or `onnx`."""
 
     target: Annotated[Target | None, tyro.conf.arg(name="for")] = None
-    """System: writes the layout that it loads, checks its base and prints the steps to take."""
+    """System to write for: uses the layout that it loads, checks its base and prints the steps."""
 
     base: str | None = None
-    """The base, as for `paraclip train --model`: its image tower must equal the checkpoint's bit
+    """The base, as for `paraclip train --model`. Its image tower must equal the checkpoint's bit
     for bit, or the export is refused."""
 
     tag: str | None = None
@@ -37,19 +37,19 @@ class ExportOptions(Checked):
     record it. Some systems name their folders after it."""
 
     half: bool = False
-    """Write 16-bit floats (weights, open-clip, hf): half the size. The drift of the text vectors is
-    measured and printed; a model whose vectors change too much is refused."""
+    """Write 16-bit floats (weights, open-clip, hf) at half the size. The drift of the text vectors
+    is measured and printed; a model whose vectors change too much is refused."""
 
     int8: bool = False
-    """Write 8-bit weights (ONNX): about a quarter of the size. The drift of the text vectors is
-    measured and printed: what drifts too much stays float, and a model of which too little is left
-    is refused."""
+    """Write 8-bit weights (ONNX) at about a quarter of the size. The drift of the text vectors is
+    measured and printed. Parts that drift too much stay float; a model with too few other parts is
+    refused."""
 
     image_tower: bool = False
-    """Write the image tower beside the text tower (onnx)."""
+    """Also write the image tower (onnx)."""
 
     opset: Opset = 18
-    """ONNX operator set, at least 18, which onnxruntime reads from version 1.14 on."""
+    """ONNX operator set, at least 18, which needs onnxruntime 1.14 or newer."""
 
     force: bool = False
     """Replace an existing output."""

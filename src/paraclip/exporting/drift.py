@@ -1,8 +1,8 @@
-"""How far the vectors of shortened weights are from the float ones, and where that is too far.
+"""Drift of the vectors when weights are shortened, and the limits on it.
 
-Towers differ. In a tower whose attention is sharp (large logits, a softmax near one and nought) a
+Towers differ. In a tower with sharp attention (large logits, a softmax close to one and zero), a
 rounding error in the queries and keys of the first block moves the attention to other words, and
-the blocks above it make that larger. Nothing but a measurement on the model itself shows it.
+later blocks amplify this. Only a measurement on the model itself shows it.
 """
 
 import json
@@ -36,9 +36,9 @@ class Drift:
 
     Args:
         weights: `int8` or `float16`.
-        lowest: of any text.
-        mean: over all texts.
-        texts: how many.
+        lowest: lowest cosine over the texts.
+        mean: mean cosine over the texts.
+        texts: number of texts.
         kept: parts of the tower whose weights stay float.
     """
 
@@ -49,7 +49,7 @@ class Drift:
     kept: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """In a sentence."""
+        """The drift as a sentence."""
         kept = f"; {' and '.join(self.kept)} in float" if self.kept else ""
         return (
             f"Vectors of {self.weights} weights against float: cosine {self.lowest:.4f} at the"
@@ -59,7 +59,7 @@ class Drift:
 
 @cache
 def probes() -> tuple[str, ...]:
-    """Texts to measure with: held-out queries of the starter set, then awkward ones."""
+    """Texts for the measurement: held-out queries of the starter set, then unusual texts."""
     lines = QUERIES.read_text(encoding="utf-8").splitlines()[:QUERY_PAIRS]
     rows = [json.loads(line) for line in lines]
     return (*(row[key] for row in rows for key in ("query", "rewording")), *AWKWARD)
@@ -68,7 +68,7 @@ def probes() -> tuple[str, ...]:
 def drift(weights: str, shortened: Vectors, floats: Vectors, kept: tuple[str, ...] = ()) -> Drift:
     """The drift of vectors [texts, width] from float ones."""
     cosines = (unit(shortened) * unit(floats)).sum(axis=1)
-    # A vector of nought or NaN has no direction, and NaN would pass a comparison.
+    # A vector of zeros or NaN has no direction, and NaN would pass a comparison.
     cosines = np.where(np.isfinite(cosines), cosines, -1)
     lowest, mean = float(cosines.min()), float(cosines.mean())
     return Drift(weights, round(lowest, 6), round(mean, 6), len(cosines), kept)
@@ -83,7 +83,7 @@ def unit(vectors: Vectors) -> NDArray[np.float64]:
 
 
 def check_half(model: DualEncoder) -> Drift:
-    """The drift of a model's text vectors with weights of 16 bits, computed in float.
+    """The drift of a model's text vectors with 16-bit weights, computed in float32.
 
     Raises:
         UserError: a weight exceeds 16-bit floats, or the vectors are too far from the float ones.
@@ -106,6 +106,6 @@ def check_half(model: DualEncoder) -> Drift:
 
 
 def vectors_of(model: DualEncoder) -> Vectors:
-    """A model's vectors of the probes."""
+    """A model's vectors for the probe texts."""
     vectors: Vectors = encode_texts(model, list(probes()), AT_ONCE).numpy()
     return vectors

@@ -14,14 +14,14 @@ MODE = 0o755
 
 @contextmanager
 def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`, renamed to `path` if the block succeeds.
+    """Yield a temporary folder next to `path`, renamed to `path` if the block succeeds.
 
     Args:
         path: the folder; missing parents are created.
-        force: replace an existing folder. It is kept until the new one is complete.
+        force: whether to replace an existing folder, which is kept until the new one is complete.
 
     Raises:
-        UserError: the path exists and `force` is off, it is a file, or the disk is full.
+        UserError: the path exists and `force` is False, it is a file, or the disk is full.
     """
     check_free(path, force)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
@@ -44,7 +44,7 @@ def check_free(path: Path, force: bool = False) -> None:
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Move a folder to a path, in place of what is there."""
+    """Move a folder to a path, replacing an existing folder there."""
     if not path.exists():
         new.rename(path)
         return

@@ -1,7 +1,7 @@
 """open_clip's CLIP as the folder that transformers' `CLIPModel` loads.
 
-The text vector is read at the first `eos_token_id`, which transformers takes from the configuration
-from version 4.31 on.
+The text vector is read at the first `eos_token_id`; transformers reads this id from the
+configuration from version 4.31 on.
 """
 
 import json
@@ -85,7 +85,7 @@ def preprocessor_config(clip: OpenClip) -> dict[str, Any]:
     """`preprocessor_config.json` of a `CLIPImageProcessor`.
 
     Raises:
-        UserError: open_clip pads the pictures of this model, which the processor cannot.
+        UserError: open_clip pads the pictures of this model, which the processor cannot do.
     """
     settings, side = clip.spec.preprocessing, clip.image_size
     mode = settings.get("resize_mode", "shortest")

@@ -1,4 +1,4 @@
-"""A folder with ONNX towers and the tokenizer, for a program of the user's own."""
+"""A folder with ONNX towers and the tokenizer, for the user's own programs."""
 
 import json
 from pathlib import Path
@@ -19,13 +19,13 @@ IMAGE_NAMES = ("pixel_values", "image_embeds")
 
 
 def write_onnx(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    """Write `text_model.onnx` (and `image_model.onnx`), the tokenizer and what is to be known.
+    """Write `text_model.onnx` (and `image_model.onnx`), the tokenizer and `interface.json`.
 
-    With `int8`, `text_model.onnx` holds 8-bit weights, whose drift is returned; images are always
+    With `int8`, `text_model.onnx` has 8-bit weights, whose drift is returned; images are always
     float.
 
     Raises:
-        UserError: as for `write_text_graph`.
+        UserError: see `write_text_graph`.
     """
     model = source.model
     file = folder / "text_model.onnx"
@@ -47,7 +47,7 @@ def tokenizer_files(model: DualEncoder) -> dict[str, str]:
 
 
 def interface(model: DualEncoder, options: ExportOptions) -> dict[str, Any]:
-    """JSON-able names, shapes and preprocessing of what was written."""
+    """JSON-serialisable names, shapes and preprocessing of the written graphs."""
     width, context = model.architecture.embed_dim, model.architecture.context_length
     length: Any = context if model.computed_length(1) == context else f"2 to {context}"
     facts: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """Towers as ONNX graphs: pooled, projected and normalised inside the graph.
 
-`torch.onnx.export` writes them, then onnxruntime runs them once beside torch: a file that the
-runtime cannot read, or that computes something else, is not kept.
+`torch.onnx.export` writes them, then onnxruntime runs them once for comparison with torch: a file
+that the runtime cannot read, or that computes other vectors, is not kept.
 """
 
 import warnings
@@ -22,10 +22,10 @@ from paraclip.exporting.quantise import quantise
 from paraclip.models.encoder import DualEncoder
 
 PIP = "pip install 'paraclip[export]'"
-LARGEST = 2**31 - 2**20  # bytes of a protobuf message, with some room for the graph
-MOST_DIFFERENCE = 1e-3  # of unit vectors, before the file is refused
+LARGEST = 2**31 - 2**20  # bytes of a protobuf message, minus some room for the graph
+MOST_DIFFERENCE = 1e-3  # maximum difference of unit vectors; above it, the file is refused
 TEXTS = ("a photo of a cat", "", "two dogs play on a beach while a child watches them")
-INNER = ("paraclip_input", "paraclip_output")  # names that no exporter gives
+INNER = ("paraclip_input", "paraclip_output")  # names that no exporter uses
 OPSET_HINT = "Use --opset 18, which is what this version is tested with."
 
 
@@ -37,10 +37,10 @@ class TextInterface:
         inputs: name of the token ids.
         outputs: name of the text vectors.
         dtype: dtype of the ids, int32 or int64.
-        fixed_length: ids always have the length of the context.
-        unit: the vectors have unit length.
-        end: a token that becomes the last of a text without it, or None. transformers.js cuts the
-            end token off a text that exceeds the context.
+        fixed_length: whether ids always have the length of the context.
+        unit: whether the vectors have unit length.
+        end: a token that replaces the last one of a text without it, or None. transformers.js cuts
+            off the end token of a text that exceeds the context.
     """
 
     inputs: str = "input_ids"
@@ -52,7 +52,7 @@ class TextInterface:
 
 
 class TextGraph(nn.Module):
-    """Token ids [batch, length] to text vectors [batch, embed_dim]."""
+    """Maps token ids [batch, length] to text vectors [batch, embed_dim]."""
 
     def __init__(self, model: DualEncoder, unit: bool, end: int | None = None) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class TextGraph(nn.Module):
 
 
 class ImageGraph(nn.Module):
-    """Pixels [batch, 3, side, side] to unit image vectors [batch, embed_dim]."""
+    """Maps pixels [batch, 3, side, side] to unit image vectors [batch, embed_dim]."""
 
     def __init__(self, model: DualEncoder) -> None:
         super().__init__()
@@ -87,19 +87,19 @@ def write_text_graph(
     """Write a text tower as one ONNX file and check it with onnxruntime.
 
     Args:
-        model: on the CPU.
+        model: the model, on the CPU.
         path: path of the file.
         interface: names and types that the target system uses.
         opset: ONNX operator set.
-        int8: weights in 8 bits.
+        int8: whether to use 8-bit weights.
 
     Returns:
-        With `int8`, how far the vectors are from the float ones.
+        With `int8`, the drift of the vectors.
 
     Raises:
         UserError: onnx or onnxruntime is missing, the runtime lacks the operator set, the tower
-            exceeds the 2 GB of an ONNX file, the file computes other vectors, or those of 8-bit
-            weights are too far from the float ones.
+            exceeds the 2 GB of an ONNX file, the file computes other vectors, or 8-bit weights
+            change the vectors too much.
     """
     check_runtime(opset)
     check_size(model.text_tower, model.architecture.name)
@@ -129,16 +129,16 @@ def write_text_graph(
 
 
 def run_one_by_one(path: Path, name: str, rows: Sequence[NDArray[Any]]) -> Vectors:
-    """Vectors of token ids, one text at a time as in a search.
+    """Vectors of token ids, computed one text at a time as in a search.
 
-    8-bit matrices share the scale of their inputs among the texts of a batch.
+    In a batch, 8-bit matrices use one input scale for all texts.
     """
     graph = session(path)
     return np.concatenate([graph.run(None, {name: ids})[0] for ids in rows])
 
 
 def write_image_graph(model: DualEncoder, path: Path, opset: int, names: tuple[str, str]) -> None:
-    """Write an image tower as one ONNX file with unit vectors; raises as `write_text_graph`."""
+    """Write an image tower as an ONNX file with unit vectors; raises like `write_text_graph`."""
     check_runtime(opset)
     check_size(model.image_tower, model.architecture.name)
     pixels = torch.rand(2, 3, model.image_size, model.image_size)
@@ -149,7 +149,7 @@ def write_image_graph(model: DualEncoder, path: Path, opset: int, names: tuple[s
 
 
 def padded_ids(model: DualEncoder, texts: Sequence[str], length: int | None) -> Tensor:
-    """Token ids [texts, length] of a model, padded as the model pads them."""
+    """Token ids [texts, length] of a model, padded like the model does."""
     ids = model.tokenize(texts).ids
     if length is None:
         return ids
@@ -166,7 +166,7 @@ def export_graph(
     shape: dict[int, Any],
     opset: int,
 ) -> None:
-    """Write a module of one input and one output; `names` are theirs."""
+    """Write a module with one input and one output, named by `names`."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # its fused operator has no ONNX counterpart
     try:
@@ -187,9 +187,9 @@ def export_graph(
 
 
 def rename(path: Path, names: dict[str, str]) -> None:
-    """Rename values of a graph; inner values that have one of the new names make room.
+    """Rename values of a graph; inner values that already use one of the names make room.
 
-    The exporter names values after modules, and `embedding` is one of them.
+    The exporter names values after modules, and `embedding` is one of these names.
     """
     import onnx
 
@@ -207,7 +207,7 @@ def rename(path: Path, names: dict[str, str]) -> None:
 
 @torch.no_grad()
 def compare(path: Path, name: str, example: Tensor, graph: nn.Module) -> None:
-    """Raise UserError if onnxruntime computes other vectors than torch from the example."""
+    """Raise UserError if onnxruntime and torch compute different vectors from the example."""
     theirs = session(path).run(None, {name: example.numpy()})[0]
     difference = float(np.abs(theirs - graph(example).numpy()).max())
     if not difference <= MOST_DIFFERENCE:
@@ -227,7 +227,7 @@ def check_runtime(opset: int) -> None:
     try:
         import onnx
         import onnxruntime
-        import onnxscript  # noqa: F401  torch writes ONNX with it
+        import onnxscript  # noqa: F401  needed by torch to write ONNX
     except ImportError as error:
         raise UserError("--to onnx", f"{error.name} is not installed", PIP) from error
     vector = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
@@ -239,13 +239,13 @@ def check_runtime(opset: int) -> None:
     )  # fmt: skip
     try:
         onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's own classes have no common base
+    except Exception as error:  # the runtime's exception classes have no common base
         what = f"onnxruntime {onnxruntime.__version__} lacks operator set {opset}"
         raise UserError("--opset", what, OPSET_HINT) from error
 
 
 def check_size(tower: nn.Module, name: str) -> None:
-    """Raise UserError if a tower's weights exceed an ONNX file."""
+    """Raise UserError if a tower's weights exceed the size of an ONNX file."""
     size = sum(value.numel() * value.element_size() for value in tower.state_dict().values())
     if size > LARGEST:
         what = f"the tower takes {size / 2**30:.1f} GiB, and one ONNX file holds 2"

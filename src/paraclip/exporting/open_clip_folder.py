@@ -22,10 +22,10 @@ PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
 def write_open_clip(source: Source, folder: Path, half: bool = False) -> None:
-    """Write configuration and weights, and the files of a Hugging Face text tower if there is one.
+    """Write configuration and weights, and the files of a Hugging Face text tower, if any.
 
     Raises:
-        UserError: the model is not one that open_clip builds.
+        UserError: open_clip cannot build the model.
     """
     model = of_open_clip(source)
     write_text(folder / CONFIG, json.dumps(open_clip_config(model), indent=1))
@@ -35,7 +35,7 @@ def write_open_clip(source: Source, folder: Path, half: bool = False) -> None:
 
 
 def of_open_clip(source: Source) -> OpenClip:
-    """The model; raises UserError if open_clip does not build it."""
+    """The model; raises UserError if open_clip cannot build it."""
     if not isinstance(source.model, OpenClip):
         name = source.model.architecture.name
         what = f"{name} is not a model of open_clip"

@@ -1,8 +1,8 @@
-"""8-bit weights in an ONNX file: matrices by onnxruntime, the table of tokens row by row.
+"""8-bit weights in an ONNX file: matrices by onnxruntime, the token table row by row.
 
-onnxruntime quantises a table with one scale for all tokens; a scale for each row is closer to the
-float vectors and costs 4 bytes a token. Matrices have a scale for each output channel. What drifts
-most of a sensitive tower (see `drift`) stays float.
+onnxruntime quantises a table with one scale for all tokens; a scale per row is closer to the float
+vectors and costs 4 bytes per token. Matrices have a scale per output channel. The parts of a
+sensitive tower that drift most (see `drift`) stay float.
 """
 
 import logging
@@ -17,27 +17,27 @@ import numpy as np
 from paraclip.errors import UserError
 from paraclip.exporting.drift import LEAST_INT8, Drift
 
-LARGE = 1 << 20  # numbers in a table from which on it is worth 8 bits
+LARGE = 1 << 20  # minimum number of values in a table that is quantised
 LEVELS = 127
 MOST_OF_FLOAT = 0.75  # of the float file's size; above it, 8 bits are not worth their drift
 TABLE = "the token table"
-SCOPES = "pkg.torch.onnx.name_scopes"  # modules that a node was made by, from torch's exporter
+SCOPES = "pkg.torch.onnx.name_scopes"  # modules that produced a node, from torch's exporter
 
 Measure = Callable[[Path, tuple[str, ...]], Drift]
 
 
 def quantise(path: Path, measure: Measure) -> Drift:
-    """Replace the float weights of an ONNX file by 8-bit ones; activations stay float outside.
+    """Replace the float weights of an ONNX file by 8-bit ones; other activations stay float.
 
-    If the vectors drift too far, the parts that drift most by themselves stay float, one after the
-    other.
+    If the vectors drift too far, parts are kept in float one after the other, starting with those
+    that drift most on their own.
 
     Args:
         path: path of the float file, which is replaced.
-        measure: the drift of a file in which some parts stayed float.
+        measure: returns the drift of a file, given the parts that stay float.
 
     Raises:
-        UserError: no file of less than three quarters of the size is close enough.
+        UserError: no file smaller than three quarters of the size is close enough.
     """
     small = path.with_name(f"{path.name}.int8")
     try:
@@ -59,7 +59,7 @@ def quantise(path: Path, measure: Measure) -> Drift:
 
 
 def by_harm(path: Path, small: Path, measure: Measure) -> list[str]:
-    """Parts of a graph, the one that drifts most when it alone has 8 bits first."""
+    """Parts of a graph, sorted by the drift when only that part has 8 bits, largest first."""
     parts = parts_of(path)
     alone = {
         part: shortened(path, small, tuple(other for other in parts if other != part), measure)
@@ -69,12 +69,12 @@ def by_harm(path: Path, small: Path, measure: Measure) -> list[str]:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file."""
+    """Size of a file in bytes."""
     return path.stat().st_size
 
 
 def shortened(path: Path, small: Path, kept: tuple[str, ...], measure: Measure) -> Drift:
-    """Write an 8-bit file in which some parts stay float, and measure it."""
+    """Write an 8-bit file in which some parts stay float, and measure its drift."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     left_out = [name for name, part in matrices(path).items() if part in kept]
@@ -98,7 +98,7 @@ def parts_of(path: Path) -> list[str]:
 
 
 def matrices(path: Path) -> dict[str, str]:
-    """Parts by name of the nodes that multiply by a constant matrix."""
+    """Parts of the nodes that multiply by a constant matrix, by node name."""
     import onnx
 
     graph = onnx.load(str(path)).graph
@@ -111,7 +111,7 @@ def matrices(path: Path) -> dict[str, str]:
 
 
 def part_of(node: Any) -> str:
-    """The part of a tower that a node belongs to, after the modules of open_clip and of BERT."""
+    """The part of a tower to which a node belongs, by the module names of open_clip and BERT."""
     scopes = " ".join(entry.value for entry in node.metadata_props if entry.key == SCOPES)
     if "attn" in scopes or "attention" in scopes:
         return "attention"
@@ -123,7 +123,7 @@ def part_of(node: Any) -> str:
 
 
 def quantise_tables(path: Path) -> None:
-    """Store the large tables that `Gather` reads in 8 bits, with a scale for each row."""
+    """Store the large tables that `Gather` reads in 8 bits, with a scale per row."""
     import onnx
 
     model = onnx.load(str(path))
@@ -166,7 +166,7 @@ def split_table(table: Any) -> tuple[Any, Any]:
 
 
 def looked_up(node: Any, table: str) -> list[Any]:
-    """Nodes that take the place of a `Gather` from a table that was split."""
+    """Nodes that replace a `Gather` from a split table."""
     from onnx import TensorProto, helper
 
     ids, output = node.input[1], node.output[0]
@@ -180,7 +180,7 @@ def looked_up(node: Any, table: str) -> list[Any]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without onnxruntime's advice to optimise the graph first, which the exporter has done."""
+    """Suppress onnxruntime's advice to optimise the graph first, which the exporter has done."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""`export`: from a checkpoint to what another system loads."""
+"""`export`: from a checkpoint to the files that another system loads."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -35,17 +35,17 @@ TAKES = {
     "int8": {"onnx"},
     "image_tower": {"onnx"},
 }
-"""Formats that an option applies to."""
+"""Formats to which each option applies."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """Result of an export.
 
     Args:
         path: the folder or file.
-        source: what was exported.
-        steps: how the target system takes it; empty for a format.
+        source: the exported model.
+        steps: instructions for using it in the target system; empty for a format.
         drift: drift of text vectors with shortened weights; None if all weights are float.
     """
 
@@ -63,7 +63,7 @@ def export_model(
     Args:
         model: a model, the path of a checkpoint, or a model's name.
         out: folder, or file for `--to weights`.
-        options: format or target, and how.
+        options: format or target, and other options.
 
     Raises:
         UserError: the options contradict each other, the output exists, the checkpoint is damaged
@@ -98,9 +98,9 @@ def export_model(
 
 
 def format_of(out: Path, options: ExportOptions) -> str:
-    """The format: the one that was named, else by what the output is called."""
+    """The format: the one given, or else derived from the name of the output."""
     if options.to and options.target:
-        what = "names a format, and --for names a system, which decides its format"
+        what = "names a format, and --for names a system, which determines its format"
         raise UserError("--to", what, "Leave one of them out.")
     if options.target is not None:
         return "target"
@@ -111,7 +111,7 @@ def format_of(out: Path, options: ExportOptions) -> str:
 
 
 def check_options(kind: str, options: ExportOptions) -> None:
-    """Raise UserError for an option that the format or the system does not take."""
+    """Raise UserError for an option that does not apply to the format or the system."""
     if options.target is not None:
         for name in TAKES:
             if getattr(options, name) and name not in TARGETS[options.target].takes:
@@ -133,7 +133,7 @@ def refuse_checkpoint(out: Path, model: DualEncoder | Path | str) -> None:
 
 
 def write_bare_weights(source: Source, out: Path, half: bool) -> None:
-    """One file: open_clip's names for a model of open_clip, `mini`'s own for `mini`."""
+    """Write one file, with open_clip's names for a model of open_clip and own names for `mini`."""
     if isinstance(source.model, OpenClip):
         tensors = open_clip_state(of_open_clip(source), half)
     else:
@@ -141,5 +141,5 @@ def write_bare_weights(source: Source, out: Path, half: bool) -> None:
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
         if half:
             tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-    # The header states no architecture: the tensors have the names of another program.
+    # The header states no architecture, because the tensors have the names of another program.
     write_weights(tensors, out, {"exported_from": source.header.get("weights"), "half": half})

@@ -1,7 +1,7 @@
 """A folder of sentence-transformers' modules: a CLIP, or the text tower of `mini`.
 
-`CLIPModel` is loaded by every version from 2.0 on (5.4 renamed the class and still finds it under
-the old name); a plain Hugging Face CLIP folder is loaded from 5.4 on.
+`CLIPModel` can be loaded by every version from 2.0 on (5.4 renamed the class and still finds it
+under the old name); a plain Hugging Face CLIP folder can be loaded from 5.4 on.
 Source: sentence-transformers `models/CLIPModel.py`, `Pooling.py`, `Dense.py`, `Normalize.py`.
 """
 
@@ -23,7 +23,7 @@ def write_sentence_transformers(source: Source, folder: Path) -> None:
     """Write the folder.
 
     Raises:
-        UserError: the model is neither `mini` nor a CLIP of CLIP's shape.
+        UserError: the model is neither `mini` nor a CLIP with CLIP's architecture.
     """
     if isinstance(source.model, Mini):
         names = write_mini(source.model, folder)
@@ -40,7 +40,7 @@ def write_sentence_transformers(source: Source, folder: Path) -> None:
 
 
 def path_of(place: int, name: str) -> str:
-    """The folder of a module; a BERT lies in the root."""
+    """The folder of a module; a BERT is in the root."""
     return "" if name == "Transformer" else f"{place}_{name}"
 
 
@@ -50,7 +50,7 @@ def type_of(name: str) -> str:
 
 
 def write_mini(model: Mini, folder: Path) -> list[str]:
-    """Write the text tower as BERT, mean, any linear head and norm; returns the modules' names."""
+    """Write the text tower as BERT, mean, optional linear head and norm; returns module names."""
     tower = model.text_tower
     if tower.transformer.config.model_type != "bert":
         what = f"its text tower is a {tower.transformer.config.model_type}"

@@ -1,4 +1,4 @@
-"""The model that is exported, its provenance, and whether its index stays valid."""
+"""The model to export, its provenance, and whether an index of its base stays valid."""
 
 import json
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class Source:
     """A model to export.
 
     Args:
-        model: on the CPU, in evaluation mode.
+        model: the model, on the CPU, in evaluation mode.
         header: header of its checkpoint.
-        name: how errors call it.
-        tag: open_clip's pretrained tag of the base, where the user named it.
+        name: name in errors.
+        tag: open_clip's pretrained tag of the base, if given by the user.
     """
 
     model: DualEncoder
@@ -44,11 +44,11 @@ class Source:
 
     @cached_property
     def tags(self) -> list[str]:
-        """Pretrained tags of the base: the one that the user named, else those recorded."""
+        """Pretrained tags of the base: the one given by the user, or else the recorded ones."""
         return [self.tag] if self.tag else recorded_tags(self.header, self.architecture)
 
     def facts(self) -> dict[str, Any]:
-        """JSON-able facts for the card: hashes of what must not change under an index."""
+        """JSON-serialisable facts for the card: hashes of what an index depends on."""
         return {
             "image_tower": self.model.image_key(),
             "tokenizer": tokenizer_hash(self.model),
@@ -60,11 +60,11 @@ class Source:
 def open_source(
     model: DualEncoder | Path | str, base: str | None = None, tag: str | None = None
 ) -> Source:
-    """Load the model to export and check that its image tower is its base's.
+    """Load the model to export, and check that its image tower is that of its base.
 
     Args:
         model: a model, the path of a checkpoint, or the name of a model.
-        base: the base, as `load_model` takes it, for a comparison of the image towers.
+        base: the base, as for `load_model`, to compare the image towers.
         tag: open_clip's pretrained tag of the base.
 
     Raises:
@@ -82,7 +82,7 @@ def open_source(
 
 
 def read_source(model: DualEncoder | Path | str, tag: str | None) -> Source:
-    """The model with its header; nothing is checked."""
+    """The model with its header, without checks."""
     if isinstance(model, DualEncoder):
         return Source(model.eval(), in_memory_header(model), model.architecture.name, tag)
     path = Path(model)
@@ -94,14 +94,14 @@ def read_source(model: DualEncoder | Path | str, tag: str | None) -> Source:
 
 
 def in_memory_header(model: DualEncoder) -> dict[str, Any]:
-    """The header that the model's checkpoint would have."""
+    """The header that a checkpoint of the model would have."""
     header = header_of(model, dict(model.state_dict()))
-    # Provenance of a loaded checkpoint lies under its own keys in the file.
+    # The provenance of a loaded checkpoint is stored under separate keys in the file.
     return {**header, **(model.made_from or {})}
 
 
 def compare_with_base(source: Source, base: str) -> None:
-    """Raise UserError if the base's image tower or preprocessing is not the source's."""
+    """Raise UserError if image tower or preprocessing differ between the base and the source."""
     other = load_model(base, "cpu")
     if other.image_key() != source.model.image_key():
         what = f"its image tower or preprocessing is not that of {base}"
@@ -109,7 +109,7 @@ def compare_with_base(source: Source, base: str) -> None:
 
 
 def image_tower_was_trained(header: dict[str, Any]) -> bool:
-    """Whether a checkpoint's own training changed the image tower, or that of what was merged."""
+    """Whether the training of a checkpoint, or of a merged one, changed the image tower."""
     made_from = header.get("made_from")
     if "merged" in header and isinstance(made_from, dict):
         tuned = made_from.get("tuned")
@@ -120,7 +120,7 @@ def image_tower_was_trained(header: dict[str, Any]) -> bool:
 
 
 def recorded_tags(header: dict[str, Any], architecture: str) -> list[str]:
-    """Pretrained tags that a header records as base, for an architecture of open_clip."""
+    """Pretrained tags of the base that a header records, for an architecture of open_clip."""
     plain = architecture.removesuffix(QUICK)
     known = {
         tag
@@ -132,7 +132,7 @@ def recorded_tags(header: dict[str, Any], architecture: str) -> list[str]:
 
 
 def known_architecture(model: OpenClip) -> str | None:
-    """open_clip's name for a model's configuration, whatever the folder was called."""
+    """open_clip's name for a model's configuration, independent of the folder's name."""
     config = essential(model.spec.config)
     stated = model.architecture.name
     names = sorted(open_clip.list_models(), key=lambda name: (name != stated, name))
@@ -143,7 +143,7 @@ def known_architecture(model: OpenClip) -> str | None:
 
 
 def essential(config: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a configuration that decide shapes; the activation is compared apart."""
+    """The parts of a configuration that determine shapes; the activation is compared separately."""
     parts = ("embed_dim", "vision_cfg", "text_cfg", "multimodal_cfg")
     return {name: config[name] for name in parts if name in config}
 
@@ -160,7 +160,7 @@ def tokenizer_hash(model: DualEncoder) -> str:
 
 
 def preprocessing_hash(model: DualEncoder) -> str:
-    """Hash of how a model prepares pictures."""
+    """Hash of a model's preprocessing of pictures."""
     if isinstance(model, OpenClip):
         facts: Any = [model.spec.preprocessing, model.image_size]
     else:

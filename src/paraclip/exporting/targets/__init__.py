@@ -1,1 +1,1 @@
-"""Systems that run CLIP: one module each, with the reference to the code that loads the files."""
+"""Systems that run CLIP: one module each, with references to the code that loads the files."""

@@ -28,14 +28,14 @@ INTERFACE = TextInterface("input_ids", "text_embeds", "int64", unit=False)
 
 
 def check(source: Source) -> None:
-    """The base must be OpenAI's ViT-B/32."""
+    """Check that the base is OpenAI's ViT-B/32."""
     check_base(source, "fastembed", "ViT-B-32", "openai")
     check_activation(source, "fastembed", quick=True)
     clip_text(source.model, "fastembed")
 
 
 def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    """The graph, the tokenizer's three files and config.json."""
+    """Write the graph, the tokenizer's three files and config.json."""
     path = folder / "model.onnx"
     found = write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
     files = clip_tokenizer_files(source.model.architecture.context_length)

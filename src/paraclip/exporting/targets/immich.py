@@ -6,11 +6,11 @@ Source, immich-app/immich (read in November 2026):
   `textual/tokenizer_config.json` make the ids.
 - `machine-learning/immich_ml/models/base.py`, `config.py`: the folder is CACHE/clip/NAME (with
   MACHINE_LEARNING_MODEL_REVISION other than `main`: CACHE/clip/NAME/REVISION); nothing is
-  downloaded while model.onnx is there. Older versions have the same layout.
+  downloaded if model.onnx exists. Older versions have the same layout.
 - `machine-learning/immich_ml/models/constants.py`: the names below.
 - `machine-learning/immich_ml/sessions/ort.py`, `prepare.py`: prepared graphs are kept in
-  textual/PROVIDER (cpu, openvino, cuda, migraphx, coreml) and are used again as long as
-  onnxruntime, its options and the processor are the same, whatever model.onnx is.
+  textual/PROVIDER (cpu, openvino, cuda, migraphx, coreml) and are reused as long as onnxruntime,
+  its options and the processor are the same, even for another model.onnx.
 - `machine-learning/export/.../openclip.py`: the base's graph has the output `embedding`, of unit
   length.
 """
@@ -86,7 +86,7 @@ NAMES = [
     "ViT-gopt-16-SigLIP2-256__webli",
     "ViT-gopt-16-SigLIP2-384__webli",
 ]
-"""Models of open_clip that immich loads; it refuses every other name."""
+"""Models of open_clip that immich loads; it refuses all other names."""
 
 
 def folder_name(source: Source) -> str:
@@ -111,17 +111,17 @@ def folder_name(source: Source) -> str:
 
 
 def spelled(name: str) -> str:
-    """A name in one spelling; immich writes some tags with hyphens."""
+    """A name in normalised spelling; immich writes some tags with hyphens."""
     return name.replace("_", "-").lower()
 
 
 def check(source: Source) -> None:
-    """The base must be one of immich's models."""
+    """Check that the base is one of immich's models."""
     folder_name(source)
 
 
 def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    """`clip/NAME/textual` with the graph, and CLIP's tokenizer where that is the model's."""
+    """Write `clip/NAME/textual` with the graph, and CLIP's tokenizer if the model uses it."""
     textual = folder / "clip" / folder_name(source) / "textual"
     textual.mkdir(parents=True)
     path = textual / "model.onnx"

@@ -1,9 +1,9 @@
-"""open_clip itself, and programs that take its names: clip-retrieval and LanceDB.
+"""open_clip itself, and programs that use its names: clip-retrieval and LanceDB.
 
 Source:
 - open_clip 3.3.0 `factory.py`, `create_model`: `local-dir:FOLDER`, or a name and `pretrained=FILE`.
-- all_clip 1.3.0 `open_clip.py`, which clip-retrieval 2.45.0 loads models with: the name
-  `open_clip:ARCHITECTURE/FILE`; the file's path follows the first slash.
+- all_clip 1.3.0 `open_clip.py`, with which clip-retrieval 2.45.0 loads models: the name is
+  `open_clip:ARCHITECTURE/FILE`; the path of the file follows the first slash.
 - lancedb 0.40.0 `embeddings/open_clip.py`: `name` and `pretrained` go to
   `open_clip.create_model_and_transforms`; the tokenizer is that of `name`.
 """
@@ -20,23 +20,23 @@ FILE = "model.safetensors"
 
 
 def check_open_clip(source: Source) -> None:
-    """The model must be of open_clip."""
+    """Check that the model is from open_clip."""
     of_open_clip(source)
 
 
 def check_named(source: Source) -> None:
-    """The model must be of open_clip and have a name there."""
+    """Check that the model is from open_clip and has a name there."""
     of_open_clip(source)
     check_built_in(source, "This system")
 
 
 def write_folder(source: Source, folder: Path, options: ExportOptions) -> None:
-    """A `local-dir:` folder."""
+    """Write a `local-dir:` folder."""
     write_open_clip(source, folder, options.half)
 
 
 def write_weights(source: Source, folder: Path, options: ExportOptions) -> None:
-    """One file of weights with open_clip's names."""
+    """Write one file of weights with open_clip's names."""
     tensors = open_clip_state(of_open_clip(source), options.half)
     save_tensors(tensors, folder / FILE, {"format": "pt"})
 

@@ -1,8 +1,8 @@
 """rclip 3 and 4: `textual.onnx` in its data folder.
 
 Source, rclip 3.3.0 and 4.0.8 from PyPI:
-- `rclip/model_download.py`: `download_onnx_model` returns DATADIR/MODEL_SUBDIR/textual.onnx where
-  that file is, and downloads nothing then; DATADIR is RCLIP_DATADIR or ~/.local/share/rclip.
+- `rclip/model_download.py`: `download_onnx_model` returns DATADIR/MODEL_SUBDIR/textual.onnx without
+  a download if that file exists; DATADIR is RCLIP_DATADIR or ~/.local/share/rclip.
 - `rclip/model.py`: the graph gets `input` int64 [N, 77] and returns one output, which rclip scales
   to unit length; `rclip/utils/tokenizer.py` is open_clip's.
 - `rclip/db.py`: version 3 of the index holds vectors of ViT-B-32-256, datacomp_s34b_b86k.
@@ -23,7 +23,7 @@ INTERFACE = TextInterface("input", "output", "int64", fixed_length=True)
 
 
 def check(source: Source) -> None:
-    """The base must be rclip's only one."""
+    """Check that the base is the only one that rclip uses."""
     check_base(source, "rclip", ARCHITECTURE, TAG)
     check_activation(source, "rclip", quick=False)
     clip_text(source.model, "rclip")

@@ -16,13 +16,13 @@ from paraclip.models.mini import Mini
 
 
 def check(source: Source) -> None:
-    """A CLIP of CLIP's shape, or `mini`, whose text tower alone is written."""
+    """Check for a CLIP with CLIP's architecture, or `mini` (of which the text tower is written)."""
     if not isinstance(source.model, Mini):
         clip_model(source.model, WANTED_BY)
 
 
 def write(source: Source, folder: Path, options: ExportOptions) -> None:
-    """The folder."""
+    """Write the folder."""
     write_sentence_transformers(source, folder)
 
 

@@ -1,4 +1,4 @@
-"""What a target is, and the checks that several of them share."""
+"""The interface of a target, and checks that several targets share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class System:
 
     Args:
         check: raises UserError if the system does not use the model's base, or cannot load it.
-        write: writes the layout that the system loads into an empty folder, and returns how far
-            8-bit vectors are from float ones if it wrote any.
-        steps: where to put it, which cache to clear, how to go back; the folder's path is given.
+        write: writes the layout that the system loads into an empty folder, and returns the drift
+            of 8-bit vectors, if it wrote any.
+        steps: where to put it, which cache to clear, how to go back, given the folder's path.
         takes: options of the export that apply to it.
     """
 
@@ -38,9 +38,9 @@ def check_base(source: Source, system: str, architecture: str, tag: str) -> None
 
     Args:
         source: the model.
-        system: its name, for the error.
-        architecture: open_clip's, without `-quickgelu`.
-        tag: open_clip's.
+        system: name of the system, for the error.
+        architecture: open_clip's name, without `-quickgelu`.
+        tag: open_clip's tag.
     """
     wanted = f"{architecture}:{tag}"
     if source.architecture.removesuffix(QUICK) != architecture or tag not in (source.tags or [tag]):
@@ -54,7 +54,7 @@ def check_base(source: Source, system: str, architecture: str, tag: str) -> None
 
 
 def check_activation(source: Source, system: str, quick: bool) -> None:
-    """Raise UserError if the model has another activation than a system's base."""
+    """Raise UserError if the activation of the model differs from that of a system's base."""
     if source.model.architecture.quick_gelu != quick:
         names = ("GELU", "QuickGELU")
         what = f"it has {names[not quick]}, and the base of {system} {names[quick]}"
@@ -62,7 +62,7 @@ def check_activation(source: Source, system: str, quick: bool) -> None:
 
 
 def check_built_in(source: Source, system: str) -> None:
-    """Raise UserError if open_clip has no architecture of that name, by which a system asks."""
+    """Raise UserError if open_clip has no architecture with the name by which a system loads it."""
     if source.architecture not in open_clip.list_models():
         what = f"{source.architecture} is not one of open_clip's own architectures"
         raise UserError(source.name, what, f"{system} loads models by such a name.")

@@ -1,4 +1,4 @@
-"""All targets by name. A new one takes a module with a `System`, its line here and in `Target`."""
+"""All targets by name. A new one needs a module with a `System`, its line here and in `Target`."""
 
 from paraclip.exporting.targets.fastembed import FASTEMBED
 from paraclip.exporting.targets.immich import IMMICH

@@ -6,7 +6,7 @@ Source, @huggingface/transformers 4.3.1 from npm:
 - `src/tokenization_utils.js`: tokenizer.json and tokenizer_config.json.
 - `src/env.js`: `env.localModelPath`, `env.allowRemoteModels`.
 - `src/tokenization_utils.js`, truncation: it cuts after the end token was added, so a text that
-  exceeds the context has none; the graph puts it back.
+  exceeds the context has none; the graph restores it.
 The base's `text_embeds` are not of unit length, and neither are these.
 """
 
@@ -26,12 +26,12 @@ INTERFACE = TextInterface("input_ids", "text_embeds", "int64", unit=False, end=E
 
 
 def check(source: Source) -> None:
-    """The text tower must be CLIP's; transformers.js takes any base."""
+    """Check that the text tower is CLIP's; transformers.js supports any base."""
     clip_text(source.model, "transformers.js")
 
 
 def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    """The graph, with `int8` both graphs, the tokenizer and config.json."""
+    """Write the graph (both graphs with `int8`), the tokenizer and config.json."""
     towers = folder / "onnx"
     towers.mkdir()
     write_text_graph(source.model, towers / "text_model.onnx", INTERFACE, options.opset)
