@@ -46,8 +46,9 @@ SHARPNESS = 0.5
 """Factor of the classifier's logits. With 1, most pictures have a single class; a picture of
 something that ImageNet does not name needs a mixture. Chosen on the training stamps."""
 CLASS_GAIN = 20.0
-"""Length of the class names' vectors. It has no effect before alignment; in alignment, it determines
-the weight of the trained features relative to that of the classes (recipes/mini/README.md)."""
+"""Length of the class names' vectors. It has no effect before alignment; in alignment, it
+determines the weight of the trained features relative to that of the classes
+(recipes/mini/README.md)."""
 FLICKR8K_DIM = 256  # width of the shared space of `mini-flickr8k`
 IMAGE_SIZE = 224
 NEW_HEAD_GAIN = 0.6  # rows are about as long as in the initialisation of nn.Linear
