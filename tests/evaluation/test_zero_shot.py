@@ -246,7 +246,7 @@ def test_what_is_wrong_with_cifar_is_said(small_cifar: Path) -> None:
     with pytest.raises(UserError, match="contains a class 2 of 2"):
         load_cifar10(small_cifar, HOW)
     (folder / "test_batch.bin").write_bytes(whole[:-5])
-    with pytest.raises(UserError, match=r"holds 36,871 bytes, not 36,876: it is incomplete"):
+    with pytest.raises(UserError, match=r"contains 36,871 bytes, not 36,876: it is incomplete"):
         load_cifar10(small_cifar, HOW)
     (folder / "test_batch.bin").unlink()
     with pytest.raises(UserError, match=r"test_batch.bin: is missing. Get the binary version"):
