@@ -104,7 +104,7 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "strong+starter+web": together(strong, starter, web),
     "strong+people": together(strong, people_of_all),
     "everything": together(strong, people_of_all, starter, web),
-    "everything+plain web": together(strong, people_of_all, starter, web, plain_web),
+    "everything+plain": together(strong, people_of_all, starter, web, plain_web),
     "wrong10": wrong(0.1),
     "wrong20": wrong(0.2),
     "starter": starter,

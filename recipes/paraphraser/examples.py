@@ -14,6 +14,7 @@ from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.similarity import SentenceEncoder
+from paraclip.starter import STAMPS, TRIPLES
 
 HERE = Path(__file__).resolve().parent
 PROMPTS = HERE.parents[1] / "src/paraclip/paraphrase/adapter/prompts.json"
@@ -21,6 +22,9 @@ NEAR = Limits(
     similarity=0.7, support=0.62, kept=0.8, growth=1.6, words=40, changed_kind=True
 )  # stricter limits would leave few second steps
 OWN = (HERE / "own_triples.tsv", HERE / "short_captions.tsv")
+SYNONYMS = (HERE / "synonyms.tsv",)
+SETS = ("strong", "starter", "stamps")
+"""Triples of the research data; those that ship with ParaCLIP, without and with a stamp."""
 
 
 def parse_with_data(
@@ -64,6 +68,22 @@ def read_rows(paths: Iterable[Path]) -> list[dict[str, Any]]:
     return [
         json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()
     ]
+
+
+def read_sets(names: Sequence[str], data: Path | None) -> list[dict[str, Any]]:
+    """Rows of the named sets; `image_id` decides which are held out."""
+    rows: list[dict[str, Any]] = []
+    if "strong" in names and data is not None:
+        rows += read_rows([data / "flickr8k_train.jsonl", data / "web.jsonl"])
+    if "starter" in names:
+        rows += [{**row, "image_id": row["id"]} for row in read_rows([TRIPLES])]
+    if "stamps" in names:
+        rows += [
+            {**row, "image_id": row["image"]}
+            for row in read_rows([STAMPS])
+            if row["split"] == "train"
+        ]
+    return rows
 
 
 def read_own(paths: Iterable[Path] = OWN) -> list[dict[str, Any]]:
@@ -112,6 +132,16 @@ def near_pairs(rows: list[dict[str, Any]], own: list[dict[str, Any]]) -> list[Pa
     kept += 2 * _passing(judge, seconds, [pair.text for pair in firsts])
     kept += _passing(judge, back, overlap=0.75)
     return kept + 2 * [pair for row in own for pair in both_steps(row)]
+
+
+def synonym_pairs(rows: list[dict[str, Any]]) -> list[Pair]:
+    """Both steps of each triple of synonyms, and its second step in the other direction.
+
+    Every word of such a triple is kept or has a synonym in its place, so that both directions hold.
+    """
+    pairs = [both_steps(row) for row in rows]
+    back = [Pair("step_2", second.answer, second.text) for _, second in pairs]
+    return [*(pair for both in pairs for pair in both), *back]
 
 
 def _passing(

@@ -1,10 +1,13 @@
 """Write a PEFT LoRA of a Llama-shaped model as a GGUF adapter that llama.cpp loads."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
+import torch
+from torch import Tensor
 
 NAMES = {
     "self_attn.q_proj": "attn_q",
@@ -27,25 +30,60 @@ def permute(rows: np.ndarray, heads: int) -> np.ndarray:
     return rows.reshape(heads, 2, half, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
+def unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
+    """The inverse of `permute`."""
+    half = rows.shape[0] // heads // 2
+    return rows.reshape(heads, half, 2, -1).swapaxes(1, 2).reshape(rows.shape)
+
+
 def tensors_of(model: Any) -> dict[str, np.ndarray]:
     """llama.cpp's name to float32 matrix, for every LoRA factor of the model."""
+    heads, tensors = heads_of(model), {}
+    for name, down, up in factors(model):
+        tensors[f"{name}.weight.lora_a"] = down.detach().float().numpy()  # [r, in]
+        rows = up.detach().float().numpy()  # [out, r]
+        kind = name.rpartition(".")[2]
+        tensors[f"{name}.weight.lora_b"] = permute(rows, heads[kind]) if kind in heads else rows
+    return tensors
+
+
+def heads_of(model: Any) -> dict[str, int]:
+    """Number of heads of the matrices that llama.cpp stores in another order."""
     config = model.config
-    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
-    tensors = {}
+    return {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+
+
+def factors(model: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """llama.cpp's name, lora_A [r, in] and lora_B [out, r] of every adapted matrix."""
     for index, layer in enumerate(model.get_base_model().model.layers):
         for path, name in NAMES.items():
             module = layer.get_submodule(path)
-            if not hasattr(module, "lora_A"):
-                continue
-            down, up = (
-                part["default"].weight.detach().float().numpy()
-                for part in (module.lora_A, module.lora_B)
-            )
-            tensors[f"blk.{index}.{name}.weight.lora_a"] = down  # [r, in]
-            tensors[f"blk.{index}.{name}.weight.lora_b"] = (  # [out, r]
-                permute(up, heads[name]) if name in heads else up
-            )
-    return tensors
+            if hasattr(module, "lora_A"):
+                down, up = (part["default"].weight for part in (module.lora_A, module.lora_B))
+                yield f"blk.{index}.{name}", down, up
+
+
+def read_adapter(model: Any, path: Path) -> None:
+    """Set the LoRA factors of the model to those of an adapter of `write_adapter`.
+
+    Raises:
+        ValueError: the adapter has another rank or adapts other matrices.
+    """
+    stored = {one.name: one for one in gguf.GGUFReader(path).tensors}
+    heads, names = heads_of(model), set()
+    for name, down, up in factors(model):
+        kind = name.rpartition(".")[2]
+        for suffix, weight in (("lora_a", down), ("lora_b", up)):
+            whole = f"{name}.weight.{suffix}"
+            names.add(whole)
+            rows = gguf.quants.dequantize(stored[whole].data, stored[whole].tensor_type)
+            if suffix == "lora_b" and kind in heads:
+                rows = unpermute(rows, heads[kind])
+            if rows.shape != tuple(weight.shape):
+                raise ValueError(f"{whole}: {rows.shape}, but the model has {tuple(weight.shape)}")
+            weight.data.copy_(torch.from_numpy(rows.astype(np.float32)))
+    if names != set(stored):
+        raise ValueError(f"{path} adapts other matrices: {sorted(names ^ set(stored))[:3]}")
 
 
 def write_adapter(model: Any, path: Path) -> None:

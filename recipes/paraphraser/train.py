@@ -12,28 +12,32 @@ import importlib.util
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from examples import (
+    SETS,
+    SYNONYMS,
     Pair,
     broad_pairs,
     held_out,
     near_pairs,
     parse_with_data,
     read_own,
-    read_rows,
+    read_sets,
+    synonym_pairs,
     tokenize,
 )
-from lora_gguf import write_adapter
+from lora_gguf import read_adapter, write_adapter
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 FEED_FORWARD = ["gate_proj", "up_proj", "down_proj"]
+MATRICES = {"all": [*ATTENTION, *FEED_FORWARD], "attention": ATTENTION}
 Example = tuple[list[int], int]
 
 
@@ -58,14 +62,17 @@ def load_gguf(path: Path) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def add_lora(model: Any, rank: int, start: Path | None = None) -> Any:
-    """The model with trainable LoRA factors: new ones, or from an earlier stage."""
-    if start is not None:
+def add_lora(
+    model: Any, rank: int, start: Path | None = None, modules: Sequence[str] = MATRICES["all"]
+) -> Any:
+    """The model with trainable LoRA factors: new ones, of an earlier stage, or of an adapter."""
+    if start is not None and start.is_dir():
         return PeftModel.from_pretrained(model, start, is_trainable=True)
-    settings = LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules=[*ATTENTION, *FEED_FORWARD], bias="none"
-    )
-    return get_peft_model(model, settings)
+    settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(modules), bias="none")
+    adapted = get_peft_model(model, settings)
+    if start is not None:
+        read_adapter(adapted, start)
+    return adapted
 
 
 def batches(examples: list[Example], size: int, seed: int) -> Iterator[list[Example]]:
@@ -125,32 +132,39 @@ def train(
         yield epoch + 1, sum(losses) / len(losses)
 
 
-def stage_pairs(stage: str, rows: list[dict[str, Any]]) -> tuple[list[Pair], list[Pair]]:
+def stage_pairs(
+    stage: str, rows: list[dict[str, Any]], synonyms: list[dict[str, Any]]
+) -> tuple[list[Pair], list[Pair]]:
     """(training pairs, pairs of the held-out tenth) of a stage."""
     train_rows = [row for row in rows if not held_out(row["image_id"])]
     test_rows = [row for row in rows if held_out(row["image_id"])]
     if stage == "broad":
         return broad_pairs(train_rows), broad_pairs(test_rows)
-    return near_pairs(train_rows, read_own()), near_pairs(test_rows, [])
+    near = near_pairs(train_rows, read_own()) + 2 * synonym_pairs(synonyms)
+    return near, near_pairs(test_rows, [])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--stage", choices=("broad", "near"), default="broad")
-    parser.add_argument("--start", type=Path, help="PEFT folder of the stage before")
+    parser.add_argument("--start", type=Path, help="PEFT folder or GGUF adapter to start from")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--rank", type=int, default=6)
+    parser.add_argument("--matrices", choices=MATRICES, default="all", help="that get LoRA factors")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["strong"], help="triples")
+    parser.add_argument("--synonyms", action="store_true", help="triples of synonyms as well")
     parser.add_argument("--seed", type=int, default=0)
-    options = parse_with_data(parser)
+    options = parse_with_data(parser, lambda given: "strong" in given.sets)
     torch.manual_seed(options.seed)
-    rows = read_rows([options.data / "flickr8k_train.jsonl", options.data / "web.jsonl"])
-    pairs, test_pairs = stage_pairs(options.stage, rows)
+    rows = read_sets(options.sets, options.data)
+    synonyms = read_own(SYNONYMS) if options.synonyms else []
+    pairs, test_pairs = stage_pairs(options.stage, rows, synonyms)
     model, tokenizer = load_gguf(weights_path())
     examples, tests = tokenize(pairs, tokenizer), tokenize(test_pairs, tokenizer)
-    model = add_lora(model, options.rank, options.start)
+    model = add_lora(model, options.rank, options.start, MATRICES[options.matrices])
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"{len(examples)} examples, held out {len(tests)}", flush=True)
     settings = {"epochs": options.epochs, "size": options.batch, "rate": options.rate}

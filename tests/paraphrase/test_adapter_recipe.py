@@ -33,6 +33,7 @@ def test_rows_of_a_head_are_reordered_as_llama_cpp_rotates_them(recipe) -> None:
     rows = np.arange(8)[:, None] * np.ones((1, 2))  # one head of 8: halves 0..3 and 4..7
     reordered = recipe("lora_gguf").permute(rows, heads=1)
     assert reordered[:, 0].tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
+    assert (recipe("lora_gguf").unpermute(reordered, heads=1) == rows).all()
 
 
 def test_a_tenth_of_the_pictures_is_held_out_whatever_their_captions(recipe) -> None:
@@ -113,9 +114,17 @@ def test_a_few_steps_lower_the_loss_and_make_an_adapter_that_loads(recipe, texts
     model = train.add_lora(model, rank=2)
     first, last = train.train(model, tokens, epochs=2, size=2, rate=1e-2, seed=0)
     assert last[1] < 0.8 * first[1]
-    recipe("lora_gguf").write_adapter(model, tmp_path / "adapter.gguf")
+    gguf = recipe("lora_gguf")
+    gguf.write_adapter(model, tmp_path / "adapter.gguf")
     prompt = tokens[0][0][: tokens[0][1]]
     expected = greedy(model, prompt, length=5)
+    trained = gguf.tensors_of(model)
+    for _, down, up in gguf.factors(model):
+        down.data.zero_(), up.data.zero_()
+    gguf.read_adapter(model, tmp_path / "adapter.gguf")
+    for name, rows in gguf.tensors_of(model).items():
+        np.testing.assert_allclose(rows, trained[name], atol=0.02 * abs(trained[name]).max())
+    assert greedy(model, prompt, length=5) == expected
     answer = completion(tmp_path / "adapter.gguf", train.weights_path(), prompt, length=5)
     assert answer == tokenizer.decode(expected)
 
