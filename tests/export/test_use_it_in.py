@@ -98,11 +98,11 @@ def test_a_section_with_a_program(title, named, folder) -> None:
     np.testing.assert_allclose(unit(found), encode_texts(model, [TEXT]).numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("title", ["immich", "transformers.js", "A program of your own"])
+@pytest.mark.parametrize("title", ["immich", "transformers.js", "Your own program"])
 def test_a_section_with_commands_alone(title, tuned, folder, capsys) -> None:
     run_commands(sections()[title])
     out = capsys.readouterr().out
-    assert ("To go back" in out) is (title != "A program of your own")
+    assert ("To go back" in out) is (title != "Your own program")
 
 
 def test_the_introduction(tuned, folder, capsys) -> None:
