@@ -39,8 +39,10 @@ from study_tables import (
     TASK_LABELS,
     KeptDraws,
     as_json,
+    differences_tables,
+    gains_table,
+    means_table,
     short_table,
-    tables,
     wanted_figures,
 )
 from study_triples import named_files, replayed_file
@@ -212,14 +214,17 @@ def write_results(part: Part, place: Place) -> None:
         "settings": {"common": grid.common, "variants": options},
         "figures": as_json(results), "failed": part.failed_names(),
     }  # fmt: skip
-    keep(name, place.results, tables(results), kind=kind, base=part.base, **facts)
+    keep(name, place.results, means_table(results), kind=kind, base=part.base, **facts)
+    keep(f"{name}_differences", place.results, differences_tables(results), base=part.base)
     if grid.path.stem == "main":
+        keep(f"{name}_gains", place.results, gains_table(results), base=part.base)
         keep(f"{name}_short", place.results, short_table(results), base=part.base)
     for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
         single = assemble_results(rows, scored, wanted_figures(first, labels), draws)
         if single.figures and grid.path.stem in SINGLED_OUT:
             shown = as_json(single)
-            keep(f"{name}_{more}", place.results, tables(single), base=part.base, figures=shown)
+            text = means_table(single)
+            keep(f"{name}_{more}", place.results, text, base=part.base, figures=shown)
     report = as_report(replace(results, figures=results.figures), first.report.sections)
     place.images.mkdir(parents=True, exist_ok=True)
     plot_scores(report, place.images / f"{name}.png")

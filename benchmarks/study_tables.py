@@ -64,6 +64,8 @@ SHORT = (
     ("image-text-retrieval", "I2T R@10"), ("imagenet", "top-1"),
 )  # fmt: skip
 """Figures of the short table, which the README shows."""
+GAINING = ("consistent", "more triples")
+"""Rows of the main grid that show what our recipe gains."""
 SHORT_ROWS = ("base", "control", "paper", "consistent", "merged", "more triples")
 LEGEND = (
     "Percent, mean over seeds; correlations times 100. Brackets: 95 % interval of a bootstrap over "
@@ -112,15 +114,39 @@ def wanted_figures(stored: Stored, labels: Mapping[tuple[str, str], str]) -> lis
     return [TableFigure(key[0], lines[key]) for key in labels if key in lines]
 
 
-def tables(results: Results) -> str:
-    """Means of all rows, then the differences of each row from the others."""
-    parts = [means(results)]
-    for row in results.rows:
-        others = [name for name in (row.base, row.control, row.reference) if name is not None]
-        others = [name for name in others if name in {one.name for one in results.rows}]
-        if others:
-            parts.append(f"**{row.name}**, differences:\n\n{differences(results, row.name)}")
+def means_table(results: Results) -> str:
+    """Means of all rows, with a note on how they were made."""
+    return "\n\n".join([means(results), LEGEND, seeds_note(results)])
+
+
+def differences_tables(results: Results) -> str:
+    """The differences of each row from base, control and reference; a table a row."""
+    known = {one.name for one in results.rows}
+    parts = [
+        f"**{row.name}**, differences:\n\n{differences(results, row.name)}"
+        for row in results.rows
+        if {row.base, row.control, row.reference} & known
+    ]
     return "\n\n".join([*parts, LEGEND, seeds_note(results)])
+
+
+def gains_table(results: Results) -> str:
+    """The differences of our rows from base and from their control, side by side."""
+    known = {one.name: one for one in results.rows}
+    pairs = [
+        (row, other)
+        for row in GAINING if row in known
+        for other in (known[row].base, known[row].control) if other in known
+    ]  # fmt: skip
+    rows = []
+    for place, one in enumerate(results.figures):
+        changes = {
+            (row, change.against): change
+            for row in GAINING if row in known
+            for change in results.entries[row, place].changes
+        }  # fmt: skip
+        rows.append([label_of(one), *(difference(changes.get(pair)) for pair in pairs)])
+    return markdown(["", *(f"{row} − {other}" for row, other in pairs)], rows)
 
 
 def means(results: Results) -> str:

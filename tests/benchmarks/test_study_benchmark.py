@@ -103,7 +103,8 @@ def tiny_sets(data: Path) -> list:
 
 def test_all_cells_make_one_table_with_three_differences(run, tmp_path: Path) -> None:
     code, found = run("*")
-    assert code == 0 and list(found) == ["study_a_main", "study_a_main_short"]
+    kinds = ("", "_differences", "_gains", "_short")
+    assert code == 0 and list(found) == [f"study_a_main{kind}" for kind in kinds]
     rows = {(row["row"], row["figure"]): row for row in found["study_a_main"]["figures"]}
     assert {name for name, _ in rows} == {"base", "control", "placebo", "people", "ours", "merged"}
     ours = rows["ours", "TOT"]
@@ -111,7 +112,9 @@ def test_all_cells_make_one_table_with_three_differences(run, tmp_path: Path) ->
     assert ours["seeds"] == [0, 1] and rows["base", "TOT"]["seeds"] == []
     text = (tmp_path / "results" / "study_a_main.md").read_text()
     assert text.startswith("|  | base | control | placebo | people | ours | merged |")
-    assert "**ours**, differences:" in text and "| TOT |" in text
+    assert "| TOT |" in text
+    further = (tmp_path / "results" / "study_a_main_differences.md").read_text()
+    assert "**ours**, differences:" in further and "| TOT |" in further
     short = (tmp_path / "results" / "study_a_main_short.md").read_text().splitlines()
     assert short[0] == "|  | base | control | merged | merged − base |"
     merged = next(row["value"]["value"] for row in rows.values() if row["row"] == "merged")
