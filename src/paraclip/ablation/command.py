@@ -43,8 +43,10 @@ def prepare(config: AblateConfig, scratch: Path | None = None) -> Study:
 
 def evaluation_of(grid: Grid, config: AblateConfig) -> CellEvaluation:
     """The benchmarks of the grid, or of the command line, with their data."""
-    given = {name: getattr(config, name) for name in ("benchmarks", "precision", "data")}
-    options = grid.evaluation | {name: value for name, value in given.items() if value is not None}
+    overrides = {name: getattr(config, name) for name in ("benchmarks", "precision", "data")}
+    options = grid.evaluation | {
+        name: value for name, value in overrides.items() if value is not None
+    }
     if config.benchmarks is not None:
         options["suite"] = None
     evaluate = EvaluateConfig(models=(), **options)

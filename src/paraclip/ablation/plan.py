@@ -105,8 +105,8 @@ def variant_rows(grid: Grid, config: AblateConfig, reduced: Path) -> Iterator[tu
         if name not in grid.variants:
             hint = nearest(name, list(grid.variants))
             raise UserError(f"--variants {name}", f"{grid.path} has no such variant", hint)
-    given = {"model": config.model, "images": config.images}
-    named = {name: value for name, value in given.items() if value is not None}
+    overrides = {"model": config.model, "images": config.images}
+    named = {name: value for name, value in overrides.items() if value is not None}
     chosen = {name: {**grid.common, **named, **grid.variants[name]} for name in wanted}
     triples = triples_of(chosen, config.triples, reduced if grid.head.same_captions else None)
     for name, options in chosen.items():

@@ -71,8 +71,8 @@ class TableEntry:
     @property
     def changes(self) -> list[Change]:
         """The differences that are not None."""
-        found = (self.base, self.control, self.reference)
-        return [change for change in found if change is not None]
+        all_changes = (self.base, self.control, self.reference)
+        return [change for change in all_changes if change is not None]
 
 
 @dataclass(frozen=True)
@@ -138,13 +138,13 @@ def assemble_results(
     rows: Sequence[GridRow], scored: Scored, figures: Sequence[TableFigure], draws: Draws
 ) -> Results:
     """The table of all scored cells."""
-    done = tuple(row for row in rows if scored.get(row.name))
-    seeds = {row.name: tuple(s for s in scored[row.name] if s is not None) for row in done}
+    scored_rows = tuple(row for row in rows if scored.get(row.name))
+    seeds = {row.name: tuple(s for s in scored[row.name] if s is not None) for row in scored_rows}
     entries: dict[tuple[str, int], TableEntry] = {}
     for index, figure in enumerate(figures):
-        column = Column({row.name: row for row in done}, scored, figure, draws)
-        entries |= {(row.name, index): column.entry(row) for row in done}
-    return Results(tuple(figures), done, seeds, corrected(entries))
+        column = Column({row.name: row for row in scored_rows}, scored, figure, draws)
+        entries |= {(row.name, index): column.entry(row) for row in scored_rows}
+    return Results(tuple(figures), scored_rows, seeds, corrected(entries))
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,8 @@ class AuditReport:
             "|---|---:|---:|---:|---:|---:|",
         ]
         for name, rates in self.rates.items():
-            shown = [shown_rate(rates[mark]) for mark in (*MEANINGS, "plain")]
-            lines.append(f"| {name} | {rates['same'].of} | {' | '.join(shown)} |")
+            cells = [shown_rate(rates[mark]) for mark in (*MEANINGS, "plain")]
+            lines.append(f"| {name} | {rates['same'].of} | {' | '.join(cells)} |")
         lines += ["", f"precision of the filters: {shown_rate(self.precision)} of what they keep"]
         if self.recall is not None:
             lines.append(f"recall of the filters: {self.recall:.1f} % of what means the same")

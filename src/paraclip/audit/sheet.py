@@ -147,8 +147,8 @@ def shares(sizes: Sequence[int], total: int) -> list[int]:
 
 def page_of(pairs: Sequence[Pair], name: str) -> str:
     """The page; it does not show the filters' verdicts or the strata."""
-    shown = [{"id": pair.id, "source": pair.source, "answer": pair.answer} for pair in pairs]
-    content = json.dumps({"sheet": name, "pairs": shown}, separators=(",", ":"))
+    rows = [{"id": pair.id, "source": pair.source, "answer": pair.answer} for pair in pairs]
+    content = json.dumps({"sheet": name, "pairs": rows}, separators=(",", ":"))
     for letter in "<>&":
         content = content.replace(letter, f"\\u{ord(letter):04x}")
     page = files("paraclip.audit").joinpath("page.html").read_text("utf-8")

@@ -132,8 +132,8 @@ def picture_roots(file: str, columns: Columns) -> list[str]:
         return [file]
     if columns.images:
         return [columns.images]
-    beside = folder_of(file)
-    return [beside, os.path.join(beside, "images")]
+    folder = folder_of(file)
+    return [folder, os.path.join(folder, "images")]
 
 
 def read_captions(

@@ -106,8 +106,8 @@ def write_paper_lines(path: Path, table: pa.Table, provenance: Mapping[str, Any]
         for index, row in zip(numbers, texts.to_pylist(), strict=True):
             line = json.dumps({"index": index, **row}, ensure_ascii=False, default=str)
             lines.write(line + "\n")
-    beside = path.with_name(f"{path.name}.provenance.json")
-    write_text(beside, json.dumps(dict(provenance), ensure_ascii=False, indent=1) + "\n")
+    provenance_file = path.with_name(f"{path.name}.provenance.json")
+    write_text(provenance_file, json.dumps(dict(provenance), ensure_ascii=False, indent=1) + "\n")
 
 
 def read_triples(

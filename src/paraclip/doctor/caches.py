@@ -56,13 +56,13 @@ class Pruned:
 def parts(cache: Path | None = None) -> list[Part]:
     """The folders in the cache that are not empty, largest first."""
     cache = cache or cache_folder()
-    found = []
+    nonempty = []
     for folder in sorted(cache.iterdir()) if cache.is_dir() else ():
         if folder.is_dir() and not folder.is_symlink():
             sizes = [file.stat().st_size for file in files(folder)]
             purpose = PARTS.get(folder.name, "not ParaCLIP's")
-            found.append(Part(folder.name, purpose, len(sizes), sum(sizes)))
-    return sorted(found, key=lambda part: -part.bytes)
+            nonempty.append(Part(folder.name, purpose, len(sizes), sum(sizes)))
+    return sorted(nonempty, key=lambda part: -part.bytes)
 
 
 def files(folder: Path) -> Iterator[Path]:
@@ -97,8 +97,8 @@ def prune(days: float, most_bytes: int | None = None, cache: Path | None = None)
 
 def entries(folder: Path) -> list[Path]:
     """The entries of a folder, without links."""
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [entry for entry in found if not entry.is_symlink()]
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [entry for entry in paths if not entry.is_symlink()]
 
 
 def unused_for(entry: Path) -> float:

@@ -72,16 +72,16 @@ def devices() -> list[Check]:
     """Devices on which models can run."""
     import torch
 
-    found = [Check("torch", f"{torch.__version__}, {torch.get_num_threads()} threads")]
+    checks = [Check("torch", f"{torch.__version__}, {torch.get_num_threads()} threads")]
     for number in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(number)
         text = f"{facts.name}, {facts.total_memory / 2**30:,.0f} GiB"
-        found.append(Check(f"cuda:{number}", text))
+        checks.append(Check(f"cuda:{number}", text))
     if torch.backends.mps.is_available():
-        found.append(Check("mps", "Apple GPU"))
-    if len(found) == 1:
-        found.append(Check("GPU", "none; models run on the processor"))
-    return found
+        checks.append(Check("mps", "Apple GPU"))
+    if len(checks) == 1:
+        checks.append(Check("GPU", "none; models run on the processor"))
+    return checks
 
 
 def optional_parts() -> list[Check]:

@@ -18,15 +18,15 @@ def doctor_command(config: DoctorConfig) -> None:
         "Optional parts": optional_parts(),
         "Data": data(),
     }
-    found = parts()
+    cache_parts = parts()
     if config.json:
         checks = {name: [asdict(check) for check in group] for name, group in groups.items()}
-        caches = {"folder": str(cache_folder()), "parts": [asdict(part) for part in found]}
+        caches = {"folder": str(cache_folder()), "parts": [asdict(part) for part in cache_parts]}
         print(json.dumps({"checks": checks, "cache": caches}, indent=1))
         return
     for name, group in groups.items():
         print(f"{name}\n{lines(group)}\n")
-    print(cache_lines(found))
+    print(cache_lines(cache_parts))
     missing = [check for group in groups.values() for check in group if check.hint]
     if missing:
         print("\nTo install what is missing:")
@@ -63,6 +63,8 @@ def cache_command(config: CacheConfig) -> None:
     """Print what the cache holds, or prune it."""
     if config.prune:
         most = None if config.most_gb is None else int(config.most_gb * GB)
-        done = prune(config.days, most)
-        print(f"Removed {done.files:,} files, {size(done.removed)}; {size(done.kept)} remain.")
+        pruned = prune(config.days, most)
+        print(
+            f"Removed {pruned.files:,} files, {size(pruned.removed)}; {size(pruned.kept)} remain."
+        )
     print(cache_lines(parts()))

@@ -91,7 +91,7 @@ def grouped(
     headline: bool = True,
 ) -> list[Metric]:  # fmt: skip
     """Return the macro mean over groups, the micro mean over items, and the mean of each group."""
-    found = [
+    results = [
         Metric(name, items, groups=groups, clusters=clusters, headline=headline),
         Metric(f"{name} micro", items, clusters=clusters, headline=False),
     ]
@@ -99,8 +99,8 @@ def grouped(
         own = groups == number
         together = None if clusters is None else clusters[own]
         label = f"{name} {labels[number]}"
-        found.append(Metric(label, items[own], clusters=together, headline=False))
-    return found
+        results.append(Metric(label, items[own], clusters=together, headline=False))
+    return results
 
 
 @dataclass(frozen=True, eq=False)

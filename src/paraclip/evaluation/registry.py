@@ -85,11 +85,11 @@ def module_of(name: str) -> ModuleType:
 def maker_of(name: str) -> Callable[..., Benchmark]:
     """Return the function that creates a benchmark."""
     module, function = module_of(name), BENCHMARKS[name].place.partition(":")[2]
-    found: Callable[..., Benchmark] | None = getattr(module, function, None)
-    if found is None:
+    maker: Callable[..., Benchmark] | None = getattr(module, function, None)
+    if maker is None:
         what = f"its module {module.__name__} has no function {function}"
         raise UserError(name, what, "Leave this benchmark out.")
-    return found
+    return maker
 
 
 def fact_of(name: str, constant: str) -> Any:

@@ -263,8 +263,8 @@ def write_all(report: Report, run: ReportBuilder, folder: Path) -> None:
     pages = []
     if run.base != run.tuned:
         labels = run.base, run.tuned
-        found = write_browser(run.shown, labels, folder / "browser.html")
-        pages = ["browser.html"] if found else []
+        written = write_browser(run.shown, labels, folder / "browser.html")
+        pages = ["browser.html"] if written else []
     with atomic_path(folder / "items.npz") as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **run.items)  # type: ignore[arg-type]  # names, not options
     write_text(folder / "report.md", report_page(report, pictures, pages))
@@ -278,10 +278,12 @@ def draw_sheet(run: ReportBuilder, path: Path) -> bool:
         Whether it was drawn.
     """
     drawn = (some for some in run.shown if some.answers or not any(some.kinds))
-    found = next(drawn, None)
-    if found is None or run.base == run.tuned:
+    examples = next(drawn, None)
+    if examples is None or run.base == run.tuned:
         return False
     labels = (run.base, run.tuned)
-    before, after = (found.rankings[label] for label in labels)
-    contact_sheet(found.texts, before, after, found.references, path, labels, found.answers)
+    before, after = (examples.rankings[label] for label in labels)
+    contact_sheet(
+        examples.texts, before, after, examples.references, path, labels, examples.answers
+    )
     return True

@@ -76,10 +76,10 @@ def drift(weights: str, shortened: Vectors, floats: Vectors, kept: tuple[str, ..
 
 def unit(vectors: Vectors) -> NDArray[np.float64]:
     """Vectors of unit length."""
-    found = np.asarray(vectors, np.float64)
+    floats = np.asarray(vectors, np.float64)
     with np.errstate(all="ignore"):
-        lengths = np.linalg.norm(found, axis=1, keepdims=True)
-        return np.asarray(found / lengths, np.float64)
+        lengths = np.linalg.norm(floats, axis=1, keepdims=True)
+        return np.asarray(floats / lengths, np.float64)
 
 
 def check_half(model: DualEncoder) -> Drift:
@@ -95,14 +95,14 @@ def check_half(model: DualEncoder) -> Drift:
             if not bool(torch.isfinite(value).all()):
                 what = f"weights of {name} exceed the range of 16-bit floats"
                 raise UserError("--half", what, "Leave --half out.")
-    found = drift("float16", vectors_of(half), vectors_of(model))
-    if found.lowest < LEAST_HALF:
+    result = drift("float16", vectors_of(half), vectors_of(model))
+    if result.lowest < LEAST_HALF:
         what = (
-            f"changes vectors of this model to a cosine of {found.lowest:.4f} with the float ones,"
+            f"changes vectors of this model to a cosine of {result.lowest:.4f} with the float ones,"
             f" and {LEAST_HALF} is the least"
         )
         raise UserError("--half", what, "Leave --half out.")
-    return found
+    return result
 
 
 def vectors_of(model: DualEncoder) -> Vectors:

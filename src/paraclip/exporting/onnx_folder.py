@@ -29,13 +29,13 @@ def write_onnx(source: Source, folder: Path, options: ExportOptions) -> Drift | 
     """
     model = source.model
     file = folder / "text_model.onnx"
-    found = write_text_graph(model, file, PLAIN, options.opset, options.int8)
+    drift = write_text_graph(model, file, PLAIN, options.opset, options.int8)
     if options.image_tower:
         write_image_graph(model, folder / "image_model.onnx", options.opset, IMAGE_NAMES)
     for name, content in tokenizer_files(model).items():
         write_text(folder / name, content)
     write_text(folder / "interface.json", json.dumps(interface(model, options), indent=1))
-    return found
+    return drift
 
 
 def tokenizer_files(model: DualEncoder) -> dict[str, str]:

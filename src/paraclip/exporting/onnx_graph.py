@@ -193,16 +193,16 @@ def rename(path: Path, names: dict[str, str]) -> None:
     """
     import onnx
 
-    made = onnx.load(str(path))
+    model = onnx.load(str(path))
     names = {**{new: f"{new}_inner" for new in names.values()}, **names}
-    for node in made.graph.node:
+    for node in model.graph.node:
         for values in (node.input, node.output):
             values[:] = [names.get(value, value) for value in values]
-    for value in (*made.graph.input, *made.graph.output, *made.graph.value_info):
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         value.name = names.get(value.name, value.name)
-    for value in made.graph.initializer:
+    for value in model.graph.initializer:
         value.name = names.get(value.name, value.name)
-    onnx.save(made, str(path))
+    onnx.save(model, str(path))
 
 
 @torch.no_grad()
@@ -233,12 +233,12 @@ def check_runtime(opset: int) -> None:
     vector = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
-    made = onnx.helper.make_model(
+    model = onnx.helper.make_model(
         onnx.helper.make_graph([node], "probe", [vector], [out]),
         opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10,
     )  # fmt: skip
     try:
-        onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exception classes have no common base
         what = f"onnxruntime {onnxruntime.__version__} lacks operator set {opset}"
         raise UserError("--opset", what, OPSET_HINT) from error

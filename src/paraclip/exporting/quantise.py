@@ -41,19 +41,19 @@ def quantise(path: Path, measure: Measure) -> Drift:
     """
     small = path.with_name(f"{path.name}.int8")
     try:
-        first = found = shortened(path, small, (), measure)
-        left = [] if found.lowest >= LEAST_INT8 else by_harm(path, small, measure)
-        while found.lowest < LEAST_INT8 and left:
-            found = shortened(path, small, (*found.kept, left.pop(0)), measure)
-        too_large = found.kept and size(small) > MOST_OF_FLOAT * size(path)
-        if found.lowest < LEAST_INT8 or too_large:
+        first = drift = shortened(path, small, (), measure)
+        left = [] if drift.lowest >= LEAST_INT8 else by_harm(path, small, measure)
+        while drift.lowest < LEAST_INT8 and left:
+            drift = shortened(path, small, (*drift.kept, left.pop(0)), measure)
+        too_large = drift.kept and size(small) > MOST_OF_FLOAT * size(path)
+        if drift.lowest < LEAST_INT8 or too_large:
             what = (
                 f"changes vectors of this model to a cosine of {first.lowest:.4f} with the float"
                 f" ones, and {LEAST_INT8} is the least"
             )
             raise UserError("--int8", what, "Leave --int8 out.")
         small.replace(path)
-        return found
+        return drift
     finally:
         small.unlink(missing_ok=True)
 

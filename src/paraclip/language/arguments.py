@@ -83,17 +83,17 @@ def lower_first(text: str) -> str:
 
 def arguments_of(document: Any) -> Arguments:
     """The arguments in a parsed text."""
-    found = Arguments(roots={name(token) for token in document if is_content(token.lower_)})
+    arguments = Arguments(roots={name(token) for token in document if is_content(token.lower_)})
     for token in document:
         if not is_noun(token):
             continue
         thing = Thing(name(token), modifiers_of(token))
-        found.things.append(thing)
+        arguments.things.append(thing)
         for head, role in roles_of(token):
-            found.slots.setdefault((name(head), role), []).append(thing)
+            arguments.slots.setdefault((name(head), role), []).append(thing)
             for other, relation in related(head, role):
-                found.facts.add((thing.name, relation, other))
-    return found
+                arguments.facts.add((thing.name, relation, other))
+    return arguments
 
 
 def name(token: Any) -> str:

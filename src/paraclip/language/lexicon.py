@@ -205,14 +205,14 @@ class Concepts:
 
 def _read_concepts() -> Concepts:
     """The concepts included in the package."""
-    found, verbs = Concepts(), False
+    concepts, verbs = Concepts(), False
     text = files("paraclip.language").joinpath("concepts.txt").read_text("utf-8")
     for line in text.splitlines():
         if line.startswith("["):
             verbs = line == "[verbs]"
         elif line and not line.startswith("#"):
-            found.add(line, verbs)
-    return found
+            concepts.add(line, verbs)
+    return concepts
 
 
 _CONCEPTS = _read_concepts()

@@ -38,8 +38,8 @@ def lemma(word: str) -> str:
     word = bare(word)
     if not word or word in lexicon.LEMMAS:
         return lexicon.LEMMAS.get(word, word)
-    found: str = simplemma.lemmatize(word, lang="en")
-    return found.lower()
+    dictionary_form: str = simplemma.lemmatize(word, lang="en")
+    return dictionary_form.lower()
 
 
 @lru_cache(maxsize=50_000)
@@ -48,10 +48,10 @@ def root(word: str) -> str:
 
     Source: the lemma, the pairs in `lexicon.DERIVED`, then Snowball's English stemmer.
     """
-    found = lemma(word)
-    if found in lexicon.UNSTEMMED:
-        return found
-    stemmed: str = _stemmer().stemWord(lexicon.DERIVED.get(found, found))
+    dictionary_form = lemma(word)
+    if dictionary_form in lexicon.UNSTEMMED:
+        return dictionary_form
+    stemmed: str = _stemmer().stemWord(lexicon.DERIVED.get(dictionary_form, dictionary_form))
     return stemmed
 
 
@@ -97,14 +97,14 @@ def numbers(text: str) -> set[str]:
 
     "One" is left out: it is usually a pronoun.
     """
-    found = set()
+    digits = set()
     text = text.lower().replace("half a dozen", "six").replace("half-dozen", "six")
     for word in re.findall(r"\d+(?:[.,]\d+)*|[^\W\d_]+", text.lower()):
         if word[0].isdigit():
-            found.add(word.replace(",", "").lstrip("0") or "0")
+            digits.add(word.replace(",", "").lstrip("0") or "0")
         elif word in lexicon.NUMBERS:
-            found.add(lexicon.NUMBERS[word])
-    return found
+            digits.add(lexicon.NUMBERS[word])
+    return digits
 
 
 def allowed_numbers(text: str) -> set[str]:

@@ -138,6 +138,6 @@ def wordings_of(rows: list[dict[str, Any]], texts: Path) -> Wordings:
 
 def pool_of(rows: list[dict[str, Any]]) -> Pool:
     """The held-out pictures, by path."""
-    found = sorted(row["path"] for row in rows)
+    paths = sorted(row["path"] for row in rows)
     names = sorted(row["image"] for row in rows)
-    return Pool("held-out stamps", tuple(found), None, text_hash("\n".join(names)))
+    return Pool("held-out stamps", tuple(paths), None, text_hash("\n".join(names)))

@@ -111,11 +111,11 @@ def of_own(job: "Job", source: str) -> tuple[Models, list[Benchmark]]:
     announce(1, f"Reading captions and pictures of {source}")
     split, config = split_source(job.config, source, job.problems), job.config
     learn = [row for row in split.learn if row.image]
-    asked = [
+    to_paraphrase = [
         *sampled(learn, config.paraphrase, config.seed),
         *sampled(split.held_out, min(ASKED_HELD_OUT, config.paraphrase), config.seed),
     ]
-    triples = job.generate(asked)
+    triples = job.generate(to_paraphrase)
     ids = pa.array([row.id for row in split.learn])
     own = triples.filter(pc.is_in(triples["id"], value_set=ids))
     rows = with_captions(with_starter(own, config.starter), learn, config.seed)

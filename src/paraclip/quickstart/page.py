@@ -97,11 +97,11 @@ def own_program() -> list[str]:
     program = shutil.which("paraclip")
     if program is not None and Path(program).parent == Path(sys.executable).parent:
         return ["paraclip"]
-    beside = Path(sys.executable).with_name("paraclip")
-    if not beside.is_file():
+    script = Path(sys.executable).with_name("paraclip")
+    if not script.is_file():
         return [sys.executable, "-m", "paraclip"]
     here = Path.cwd()
-    return [str(beside.relative_to(here) if beside.is_relative_to(here) else beside)]
+    return [str(script.relative_to(here) if script.is_relative_to(here) else script)]
 
 
 def free_port(wanted: int) -> int:

@@ -55,15 +55,15 @@ def own_benchmarks(split: Split, triples: pa.Table, how: Arithmetic) -> list[Ben
     everywhere = pool_of([*split.learn, *split.held_out], "your pictures")
     strong = read_pairs(QUERIES, "query", "rewording")
     own, answers = generated_pairs(split.held_out, triples, everywhere)
-    found: list[Benchmark] = [
+    benchmarks: list[Benchmark] = [
         ParaphrasedRetrieval(strong, everywhere, K, how, name="strong rewordings")
     ]
     if own is not None:
-        found.append(
+        benchmarks.append(
             ParaphrasedRetrieval(own, everywhere, K, how, answers, "rewordings of the built-in LLM")
         )
     shown = gallery(split.held_out, "your held-out captions")
-    return [*found, ImageTextRetrieval(shown, how=how, name="retrieval")]
+    return [*benchmarks, ImageTextRetrieval(shown, how=how, name="retrieval")]
 
 
 def pool_of(captions: list[Caption], name: str) -> Pool:

@@ -63,17 +63,17 @@ def search_command(config: SearchConfig) -> None:
     query = Query(config.query or "", config.plus, config.minus)
     if config.image:
         query = with_picture(query, config.image, next(iter(towers.values())))
-    found = Engine(towers, pool).search(query, config.k)
-    show(config, query, found, facts.root)
+    results = Engine(towers, pool).search(query, config.k)
+    show(config, query, results, facts.root)
     if config.sheet:
         from paraclip.search.sheet import write_sheet
 
-        write_sheet(config.sheet, title(config), found, thumbnails(store, found))
+        write_sheet(config.sheet, title(config), results, thumbnails(store, results))
         print(f"Wrote {printable(config.sheet)}", file=sys.stderr)
     if config.inline:
         from paraclip.search.inline import show_pictures
 
-        show_pictures(found, thumbnails(store, found))
+        show_pictures(results, thumbnails(store, results))
 
 
 def with_picture(query: Query, image: str, tower: Any) -> Query:

@@ -147,8 +147,8 @@ class Engine:
     def search(self, query: Query, k: int) -> dict[str, list[Hit]]:
         """The first k results of each model."""
         vectors = self.vectors(query)
-        found = self.pool.nearest(np.stack(list(vectors.values())), k)
-        return dict(zip(vectors, found, strict=True))
+        hits = self.pool.nearest(np.stack(list(vectors.values())), k)
+        return dict(zip(vectors, hits, strict=True))
 
 
 def empty() -> Any:

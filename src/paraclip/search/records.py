@@ -107,6 +107,6 @@ def check_image_space(facts: IndexFacts, space: str, model: str, where: object) 
     """Raise UserError if a model with another image tower would search or extend an index."""
     if facts.image_space != space:
         what = f"was made with another image tower than that of {model}"
-        made = next(iter(facts.models.values()))
-        hint = f"Use a model tuned from {made}, or make a separate index with --store."
+        base = next(iter(facts.models.values()))
+        hint = f"Use a model tuned from {base}, or make a separate index with --store."
         raise UserError(where, what, hint)

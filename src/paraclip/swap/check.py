@@ -127,13 +127,15 @@ def swap_check(base: DualEncoder, tuned: DualEncoder, config: SwapCheckConfig) -
 
 def find_origin(base: DualEncoder, index: Index, config: SwapCheckConfig) -> Origin | None:
     """Embed a sample of the index's pictures again; None if none can be opened."""
-    found = reachable_pictures(index, config)
-    if not found:
+    reachable = reachable_pictures(index, config)
+    if not reachable:
         return None
-    rows = np.array(sorted(found))
+    rows = np.array(sorted(reachable))
     chosen = np.random.default_rng(config.seed).permutation(rows)[: config.sample]
     problems = Problems(max_share=1.0)
-    again = encode_images(base, [found[row] for row in chosen.tolist()], problems=problems).numpy()
+    again = encode_images(
+        base, [reachable[row] for row in chosen.tolist()], problems=problems
+    ).numpy()
     opened = np.isfinite(again).all(axis=1)
     if not opened.any():
         return None
@@ -153,13 +155,13 @@ def reachable_pictures(index: Index, config: SwapCheckConfig) -> dict[int, str]:
         for file in sorted(Path(config.pictures).rglob("*")):
             if file.suffix.lower() in SUFFIXES:  # two files of one name are ambiguous
                 by_name[file.name] = None if file.name in by_name else str(file)
-    found: dict[int, str] = {}
+    reachable: dict[int, str] = {}
     for row, path in enumerate(index.paths):
         if config.pictures is None and Path(path).is_file():
-            found[row] = path
+            reachable[row] = path
         elif other := by_name.get(Path(path).name):
-            found[row] = other
-    return found
+            reachable[row] = other
+    return reachable
 
 
 def compare_queries(

@@ -271,10 +271,10 @@ def hyperparameters(options: LoopOptions) -> dict[str, Any]:
     """
     kind = TrainOptions if isinstance(options, TrainOptions) else AlignOptions
     names = [field.name for field in fields(kind) if field.name != "recipe"]
-    found = {name: getattr(options, name) for name in names}
-    if not found.get("feature_dropout", 1):
-        del found["feature_dropout"]  # so that older alignments without it can be resumed
-    return found
+    values = {name: getattr(options, name) for name in names}
+    if not values.get("feature_dropout", 1):
+        del values["feature_dropout"]  # so that older alignments without it can be resumed
+    return values
 
 
 def settings_of(options: LoopOptions, settings: RunSettings | None = None) -> RunSettings:

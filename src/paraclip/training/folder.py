@@ -92,10 +92,10 @@ class RunFolder:
 
     def remove(self, *patterns: str) -> None:
         """Remove the files whose names match, and folders that are empty afterwards."""
-        found = list(self.matching(*patterns))
-        for path in found:
+        paths = list(self.matching(*patterns))
+        for path in paths:
             path.unlink(missing_ok=True)
-        for folder in {path.parent for path in found} - {self.path}:
+        for folder in {path.parent for path in paths} - {self.path}:
             with suppress(OSError):  # not empty
                 folder.rmdir()
 
@@ -143,12 +143,12 @@ def check_owned(folder: RunFolder) -> None:
 def identity_in(path: Path, hint: str) -> dict[str, Any]:
     """The record of what determined a run's weights."""
     try:
-        found = json.loads(read_bounded(path))["identity"]
+        identity = json.loads(read_bounded(path))["identity"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(path, "is not a run's record", hint) from error
-    if not isinstance(found, dict):
+    if not isinstance(identity, dict):
         raise UserError(path, "is not a run's record", hint)
-    return found
+    return identity
 
 
 def check_same(path: Path, identity: dict[str, Any]) -> None:
@@ -207,10 +207,10 @@ def load_state(path: Path) -> State:
         with safe_open(path, "pt") as opened:
             facts = json.loads((opened.metadata() or {})["paraclip"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        place, found = facts["place"], facts["hash"]
+        place, stored_hash = facts["place"], facts["hash"]
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    if state_hash(tensors, place) != found:
+    if state_hash(tensors, place) != stored_hash:
         raise ValueError("its content does not match its hash")
     return tensors, place
 

@@ -225,9 +225,9 @@ def batches_ahead(run: Run) -> Generator[Batch]:
     """The batches of all remaining steps; `run.waited` is the time waited for each, in seconds."""
     options = run.options
     rows = row_batches(run.learn, options.batch_size, options.seed, run.step, run.total_steps)
-    with closing(ahead(partial(batch_of, run), rows, workers=1, most=2)) as made:
+    with closing(ahead(partial(batch_of, run), rows, workers=1, most=2)) as batches:
         began = time.perf_counter()
-        for _, batch in made:
+        for _, batch in batches:
             run.waited = time.perf_counter() - began
             yield batch
             began = time.perf_counter()

@@ -345,8 +345,8 @@ def margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None)
     if false_negatives is not None:
         similarity.masked_fill_(false_negatives, -torch.inf)
     nearest = similarity.max(1).values
-    found = torch.isfinite(nearest)
-    return float((own - nearest)[found].mean())
+    defined = torch.isfinite(nearest)
+    return float((own - nearest)[defined].mean())
 
 
 def geometry(vectors: Vectors, rows: Rows, image_loss_on: Sequence[str]) -> dict[str, float]:

@@ -234,9 +234,9 @@ def merge_adapters(model: DualEncoder) -> DualEncoder:
         return model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    found = {name: m for name, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
-    for name, layer in found.items():
-        if any(name.startswith(f"{outer}.") for outer in found):
+    adapters = {name: m for name, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
+    for name, layer in adapters.items():
+        if any(name.startswith(f"{outer}.") for outer in adapters):
             continue  # merged with its outer layer
         owner, _, place = name.rpartition(".")
         setattr(model.get_submodule(owner), place, merged_layer(layer))

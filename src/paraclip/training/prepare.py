@@ -136,10 +136,10 @@ def prepare_captions(
         UserError: too many pictures are broken.
     """
     problems = Problems() if problems is None else problems
-    shown = [row for row in captions if row.image]
+    with_picture = [row for row in captions if row.image]
     names = ("caption", "image_id", "image")
     rows = pa.table({
-        name: pa.array([getattr(row, name) for row in shown], pa.string()) for name in names
+        name: pa.array([getattr(row, name) for row in with_picture], pa.string()) for name in names
     })  # fmt: skip
     features = features_of(model, rows["image"].to_pylist(), problems, cache)
     return TrainingData(model, rows, features, dict(facts or {}), problems=problems)

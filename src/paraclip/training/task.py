@@ -144,13 +144,13 @@ def base_vectors(model: DualEncoder, examples: Examples) -> Tensor:
     """Unit vectors of all captions, float32 [N, D], by the model before training."""
     model.eval()
     texts = examples.text_rows[examples.names.index(CAPTION)]  # [N]
-    found = []
+    parts = []
     with bar("base vectors", len(texts), "text") as moving:
         for start in range(0, len(texts), BASE_AT_ONCE):
             ids = examples.tokens.padded(texts[start : start + BASE_AT_ONCE])
-            found.append(model.encode_tokens(ids.to(model.device)).float().cpu())
+            parts.append(model.encode_tokens(ids.to(model.device)).float().cpu())
             moving.update(len(ids))
-    return torch.cat(found)
+    return torch.cat(parts)
 
 
 def indices_of(texts: Iterable[str | None], stored: dict[str, int]) -> Integers:
@@ -233,14 +233,14 @@ def shuffled_paraphrases(texts: Mapping[str, Sequence[str]], seed: int) -> dict[
         texts: N texts under each of caption, paraphrase_1 and paraphrase_2.
         seed: random seed of the circle.
     """
-    found = {name: list(of_rows) for name, of_rows in texts.items()}
+    shuffled = {name: list(of_rows) for name, of_rows in texts.items()}
     whole = zip(*(texts[name] for name in (CAPTION, PARAPHRASE_1, PARAPHRASE_2)), strict=True)
     reworded = np.flatnonzero([len(set(row)) > 1 for row in whole])
     circle = np.random.default_rng([seed, 0x91AC]).permutation(reworded)
     for name, distance in ((PARAPHRASE_1, 1), (PARAPHRASE_2, 2)):
         for row, other in zip(circle, np.roll(circle, -distance), strict=True):
-            found[name][row] = texts[name][other]
-    return found
+            shuffled[name][row] = texts[name][other]
+    return shuffled
 
 
 def describing(triples: pa.Table) -> Callable[[Integers], list[dict[str, Any]]]:

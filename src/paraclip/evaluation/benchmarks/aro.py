@@ -202,9 +202,9 @@ def figures(
     members = np.array([group in counted for group in groups])
     coverage = f"{label} macro is over {len(counted)} of {len(set(groups))} {groups_are}"
     notes = [f"{coverage}, {int(members.sum()):,} of {len(groups):,} entries"]
-    found = [Metric(f"{label} micro", right, clusters=pictures, headline=False)]
+    results = [Metric(f"{label} micro", right, clusters=pictures, headline=False)]
     if not counted:
-        return found, notes
+        return results, notes
     numbers = np.array([counted.index(g) if g in counted else -1 for g in groups])
     macro = Metric(
         f"{label} macro", right[members], groups=numbers[members], clusters=pictures[members]
@@ -214,4 +214,4 @@ def figures(
                clusters=pictures[numbers == number], headline=False)
         for number, group in enumerate(counted)
     ]  # fmt: skip
-    return [macro, *found, *each], notes
+    return [macro, *results, *each], notes

@@ -90,22 +90,22 @@ def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
     problems = Problems() if problems is None else problems
     if not file.is_file():
         raise UserError(file, "there is no such file", get)
-    found: dict[str, list[str]] = {}
+    by_image: dict[str, list[str]] = {}
 
     def take(row: dict[str, Any], where: str) -> None:
         for column in ("image", "caption"):
             if column not in row:
                 raise UserError(where, f"has no {column!r}", get)
         image, texts = clean_text(row["image"], "image"), texts_of(row["caption"])
-        if image in found:
+        if image in by_image:
             raise UserError(where, f"{image!r} occurs twice", "Remove one.")
-        found[image] = texts
+        by_image[image] = texts
 
     _, skipped = good_rows(file, take, problems)
-    if not found:
+    if not by_image:
         raise UserError(file, "contains no captions", get)
-    images = tuple(image for image, texts in found.items() for _ in texts)
-    captions = tuple(text for texts in found.values() for text in texts)
+    images = tuple(image for image, texts in by_image.items() for _ in texts)
+    captions = tuple(text for texts in by_image.values() for text in texts)
     return Cases(file.name, images, captions, file_hash(file), len(captions), skipped)
 
 
@@ -186,11 +186,11 @@ class Order:
         found = find_pictures(cases.images, folder, listed, self.how)
         tagger = SpacyTagger() if tagger is None else tagger
         kept = [n for n, image in enumerate(cases.images) if image in found.paths]
-        made = with_shuffles([cases.captions[n] for n in kept], tagger, seed)
-        tested = [n for n, texts in enumerate(made) if len(set(texts)) > 1]
-        self.options = [made[n] for n in tested]
+        shuffled = with_shuffles([cases.captions[n] for n in kept], tagger, seed)
+        tested = [n for n, texts in enumerate(shuffled) if len(set(texts)) > 1]
+        self.options = [shuffled[n] for n in tested]
         self.paths = [found.paths[cases.images[kept[n]]] for n in tested]
-        self.notes = [*cases.notes, *found.notes, *untested(len(made) - len(tested))]
+        self.notes = [*cases.notes, *found.notes, *untested(len(shuffled) - len(tested))]
         self.label = "COCO-Order" if "coco" in name else "Flickr30k-Order"
         self.pictures = tuple(dict.fromkeys(self.paths))
         pictures = len(self.pictures)
@@ -210,13 +210,13 @@ class Order:
         vectors = text_vectors(model, texts, self.how, self.name).reshape(len(kept), 5, -1)
         similar = similarities(images, vectors)
         changed = changes([self.options[n] for n in kept])
-        found = [Metric(self.label, first_of_all(similar, changed), clusters=owners)]
+        results = [Metric(self.label, first_of_all(similar, changed), clusters=owners)]
         for number, shuffle in enumerate(SHUFFLES):
             real = changed[:, number]
             beaten = (similar[real, 0] > similar[real, number + 1]).astype(np.float64)
             name = f"{self.label} {shuffle}"
-            found.append(Metric(name, beaten, clusters=owners[real], headline=False))
-        return Scores(found, {"similarity": similar, "item": kept}, [*self.notes, *notes])
+            results.append(Metric(name, beaten, clusters=owners[real], headline=False))
+        return Scores(results, {"similarity": similar, "item": kept}, [*self.notes, *notes])
 
 
 def untested(many: int) -> list[str]:
@@ -239,8 +239,8 @@ def similarities(images: Float, texts: Float) -> Float:
     Returns:
         Similarities, float64 [items, options].
     """
-    found: Float = np.einsum("iw,iow->io", images.astype(np.float64), texts.astype(np.float64))
-    return found
+    similar: Float = np.einsum("iw,iow->io", images.astype(np.float64), texts.astype(np.float64))
+    return similar
 
 
 def first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:

@@ -167,18 +167,18 @@ class CrissCrossed:
         overlap, shared = metrics.average_overlap(first, second), metrics.jaccard(first, second)
         judged = np.stack([cosines, self.score_of_pair, self.queries], axis=1)
         graded = np.stack([overlap, self.score_of_pair], axis=1)
-        found = [
+        results = [
             Metric("CxC-STS", judged, "sampled_spearman", clusters=self.queries),
             Metric("graded consistency", graded, "spearman", clusters=self.clusters),
         ]
         for least in THRESHOLDS:
             own, label = self.at_least(least), f"CxC ≥ {least:g}"
             near = self.clusters[own]
-            found.append(Metric(f"AO@{K} {label}", overlap[own], clusters=near))
-            found.append(Metric(f"JS@{K} {label}", shared[own], clusters=near))
+            results.append(Metric(f"AO@{K} {label}", overlap[own], clusters=near))
+            results.append(Metric(f"JS@{K} {label}", shared[own], clusters=near))
         plain = judged[:, :2]
-        found.append(Metric("CxC-STS, all pairs", plain, "spearman", headline=False))
-        return found
+        results.append(Metric("CxC-STS, all pairs", plain, "spearman", headline=False))
+        return results
 
 
 def load(data: Path, how: Arithmetic) -> CrissCrossed:

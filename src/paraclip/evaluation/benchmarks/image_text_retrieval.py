@@ -122,8 +122,8 @@ class ImageTextRetrieval:
         texts = text_vectors(
             model, [self.shown.captions[row] for row in kept], self.how, "captions"
         )
-        found, ranks = self.found(images, texts, owners)
-        return Scores(found, ranks, notes)
+        results, ranks = self.found(images, texts, owners)
+        return Scores(results, ranks, notes)
 
     def found(
         self, images: Float, texts: Float, owners: Integer

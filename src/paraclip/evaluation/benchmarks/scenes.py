@@ -54,12 +54,12 @@ def scene_pool(folder: Path | None = None) -> Pool:
         folder: folder for the pictures; defaults to a folder in ParaCLIP's cache named after the
             hash of the archive.
     """
-    made = file_hash(ARCHIVE)
-    folder = folder or cache_folder() / "scenes" / made
+    archive_hash = file_hash(ARCHIVE)
+    folder = folder or cache_folder() / "scenes" / archive_hash
     with ZipFile(ARCHIVE) as archive:
         names = archive.namelist()
         for name in names:
             if not (folder / name).exists():
                 with atomic_path(folder / name) as temporary:
                     temporary.write_bytes(archive.read(name))
-    return Pool("drawn scenes", tuple(str(folder / name) for name in names), None, made)
+    return Pool("drawn scenes", tuple(str(folder / name) for name in names), None, archive_hash)

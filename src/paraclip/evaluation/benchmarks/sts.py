@@ -80,13 +80,13 @@ def read_task(folder: Path, name: str) -> StsTask:
             raise UserError(file, f"this file of {name} is missing", HINT)
     if name in YEARS:
         couples = zip(files[::2], files[1::2], strict=True)
-        found = [list(read_subset(texts, gold)) for texts, gold in couples]
+        subsets = [list(read_subset(texts, gold)) for texts, gold in couples]
     else:
-        found = [list(read_columns(files[0], *LAYOUTS[name]))]
-    pairs = [pair for subset in found for pair in subset]
+        subsets = [list(read_columns(files[0], *LAYOUTS[name]))]
+    pairs = [pair for subset in subsets for pair in subset]
     if len(pairs) < 3:
         raise UserError(files[0], "contains fewer than three pairs with a gold score", HINT)
-    sizes = tuple(map(len, found)) if name in YEARS else ()
+    sizes = tuple(map(len, subsets)) if name in YEARS else ()
     return StsTask(name, tuple(pairs), text_hash(" ".join(map(file_hash, files))), sizes)
 
 
@@ -192,19 +192,19 @@ class SemanticSimilarity:
         subsets = np.concatenate([task.subset_numbers() for task in self.tasks])
         both = np.stack([groups, subsets], axis=1)
         headline = statistic == "spearman"
-        found = [Metric(f"{mean}{label}", items, statistic, groups, headline=headline)]
+        results = [Metric(f"{mean}{label}", items, statistic, groups, headline=headline)]
         for number, task in enumerate(self.tasks):
             own = items[groups == number]
-            found.append(Metric(f"{task.name}{label}", own, statistic, headline=False))
+            results.append(Metric(f"{task.name}{label}", own, statistic, headline=False))
         if not subsets.any():
-            return found
-        found.append(Metric(f"{mean}, {SUBSETS}{label}", items, statistic, both, headline=False))
+            return results
+        results.append(Metric(f"{mean}, {SUBSETS}{label}", items, statistic, both, headline=False))
         for number, task in enumerate(self.tasks):
             if len(task.sizes) > 1:
                 own, parts = items[groups == number], task.subset_numbers()
                 name = f"{task.name}, {SUBSETS}{label}"
-                found.append(Metric(name, own, statistic, parts, headline=False))
-        return found
+                results.append(Metric(name, own, statistic, parts, headline=False))
+        return results
 
     def similarities(self, model: DualEncoder) -> metrics.Float:
         """Return the cosine similarity and gold score of each pair [pairs, 2]."""

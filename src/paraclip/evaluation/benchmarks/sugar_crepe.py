@@ -74,9 +74,9 @@ def read_kinds(folder: Path, problems: Problems | None = None) -> list[Kind]:
     if lost:
         what = f"{len(lost)} of the seven files are missing: {', '.join(lost)}"
         raise UserError(folder, what, GET)
-    found = [read_kind(folder / f"{name}.json", problems) for name in KINDS]
-    problems.check(sum(len(kind.rows) for kind in found) + problems.count)
-    return found
+    kinds = [read_kind(folder / f"{name}.json", problems) for name in KINDS]
+    problems.check(sum(len(kind.rows) for kind in kinds) + problems.count)
+    return kinds
 
 
 def read_kind(file: Path, problems: Problems) -> Kind:
@@ -151,5 +151,5 @@ class SugarCrepe:
         vectors = text_vectors(model, texts, self.how, "SugarCrepe").reshape(len(kept), 2, -1)
         right = metrics.nearer(images, vectors[:, 0], vectors[:, 1])
         groups, clusters = self.numbers[kept], numbered([self.paths[n] for n in kept])
-        found = grouped("SugarCrepe", right, groups, self.kinds, clusters)
-        return Scores(found, {"right": right, "item": kept}, [*self.notes, *notes])
+        results = grouped("SugarCrepe", right, groups, self.kinds, clusters)
+        return Scores(results, {"right": right, "item": kept}, [*self.notes, *notes])

@@ -57,11 +57,11 @@ def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[S
     """Read the subsets in the folder, in the order of `SUBSETS`."""
     problems = Problems() if problems is None else problems
     files = [Path(folder) / f"{name}.json" for name in SUBSETS]
-    found = [read_subset(file, problems) for file in files if file.exists()]
-    problems.check(sum(len(subset.rows) for subset in found) + problems.count)
-    if not found:
+    subsets = [read_subset(file, problems) for file in files if file.exists()]
+    problems.check(sum(len(subset.rows) for subset in subsets) + problems.count)
+    if not subsets:
         raise UserError(folder, f"contains no SugarCrepe++ file ({SUBSETS[0]}.json ...)", HINT)
-    return found
+    return subsets
 
 
 def read_subset(file: Path, problems: Problems) -> Subset:
@@ -116,8 +116,8 @@ class SugarCrepePlusPlus:
         self.paths = [paths[names[n]] for n in self.seen]
         self.pictures = tuple(dict.fromkeys(self.paths))
         self.notes = [] if found is None else self.about_pictures(found)
-        beside = f"; ITT on {len(self.seen):,} of them" if len(self.seen) else ", text only"
-        self.pool = f"{len(self.rows):,} rows{beside} ({sizes}{without})"
+        itt = f"; ITT on {len(self.seen):,} of them" if len(self.seen) else ", text only"
+        self.pool = f"{len(self.rows):,} rows{itt} ({sizes}{without})"
         self.data: dict[str, Any] = {
             "subsets": {subset.name: subset.hash for subset in subsets}, "missing": missing,
             "rows_with_picture": len(self.seen), "pictures_hash": pictures_hash(self.pictures),
@@ -137,16 +137,16 @@ class SugarCrepePlusPlus:
             len(self.rows), 3, -1
         )
         right = metrics.text_only_test(*vectors.swapaxes(0, 1))
-        found = self.figures("TOT", right, self.groups, None, True)
+        results = self.figures("TOT", right, self.groups, None, True)
         if not len(self.seen) or not reads_pictures(model):
-            return Scores(found, notes=self.notes)
+            return Scores(results, notes=self.notes)
         images, kept, notes = row_images(model, self.paths, cache, self.how)
         rows = self.seen[kept]
         seen = metrics.image_text_test(images, *vectors[rows].swapaxes(0, 1))
         clusters = numbered([self.paths[n] for n in kept])
         whole = len(rows) == len(self.rows)
-        found += self.figures("ITT", seen, self.groups[rows], clusters, whole)
-        return Scores(found, {"itt_item": rows, "itt_right": seen}, [*self.notes, *notes])
+        results += self.figures("ITT", seen, self.groups[rows], clusters, whole)
+        return Scores(results, {"itt_item": rows, "itt_right": seen}, [*self.notes, *notes])
 
     def figures(
         self, name: str, right: Float, groups: Integer, clusters: Integer | None, headline: bool

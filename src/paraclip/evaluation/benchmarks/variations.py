@@ -159,29 +159,29 @@ class Variations:
         """Compute the metrics of each kind and their means over kinds (the headlines)."""
         images, good, notes = image_vectors(model, self.searched.references, cache, self.how)
         left = np.isin(self.owners, good)[self.item]
-        found = self.answers(model, images, good, np.flatnonzero(left))
+        answers = self.answers(model, images, good, np.flatnonzero(left))
         item, kind = self.item[left], self.kind[left]
         guesses = ", ".join(f"R@{k} {k / len(images):.2%}" for k in self.cutoffs)
         notes = [*self.notes, *notes, f"a blind guess gets {guesses}, discrimination 50 %"]
         rankings = {
-            "item": item, "kind": kind, "caption_ranking": found.plain,
-            "rewording_ranking": found.reworded, "contrast_ranking": found.contrast,
+            "item": item, "kind": kind, "caption_ranking": answers.plain,
+            "rewording_ranking": answers.reworded, "contrast_ranking": answers.contrast,
         }  # fmt: skip
         judged = {
             name: items
             for k in self.cutoffs
-            for name, items in metrics_at(found.first(k), k).items()
+            for name, items in metrics_at(answers.first(k), k).items()
         }
         return Scores(self.figures(judged, item, kind), rankings, notes)
 
     def pairs_shown(self, scores: Scores) -> Shown:
         """Return the caption and rewording of each ranking, for the example browser."""
         reworded = dict(zip(zip(self.item, self.kind, strict=True), self.reworded, strict=True))
-        asked = list(zip(scores.arrays["item"], scores.arrays["kind"], strict=True))
-        texts = [(self.kept[item].caption, reworded[item, kind]) for item, kind in asked]
-        kinds = [self.wordings.kinds[kind] for _, kind in asked]
+        queries = list(zip(scores.arrays["item"], scores.arrays["kind"], strict=True))
+        texts = [(self.kept[item].caption, reworded[item, kind]) for item, kind in queries]
+        kinds = [self.wordings.kinds[kind] for _, kind in queries]
         arrays = ("caption_ranking", "rewording_ranking")
-        answers = [int(self.owners[item]) for item, _ in asked]
+        answers = [int(self.owners[item]) for item, _ in queries]
         return Shown(texts, kinds, arrays, self.searched.references, answers)
 
     def answers(self, model: DualEncoder, images: Float, good: Integer, rows: Integer) -> Answers:
@@ -212,19 +212,19 @@ class Variations:
         first, headlines = self.cutoffs[0], self.headlines
         if headlines is None:
             headlines = f"AO@{first}", f"R@{first}", "text discrimination", "picture discrimination"
-        found = [
+        results = [
             Metric(name, judged[name], groups=kind, clusters=item, headline=name in headlines)
             for name in varied
         ]
         for number, label in enumerate(self.wordings.kinds):
             own = kind == number
-            found += [
+            results += [
                 Metric(f"{name} {label}", judged[name][own], clusters=item[own], headline=False)
                 for name in varied
                 if own.any()
             ]
         _, once = np.unique(item, return_index=True)
-        return found + [
+        return results + [
             Metric(name, items[once], headline=name in headlines)
             for name, items in judged.items()
             if name not in varied

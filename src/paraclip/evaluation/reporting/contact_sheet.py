@@ -229,10 +229,10 @@ def thumbnail(reference: str) -> Image.Image:
 
 def wrapped(text: str, width: int = 34, lines: int = 5) -> str:
     """Return the quoted text, wrapped and truncated with an ellipsis."""
-    found = textwrap.wrap(f"“{text}”", width)
-    if len(found) > lines:
-        found = [*found[: lines - 1], f"{found[lines - 1][: width - 1]}…"]
-    return "\n".join(found)
+    wrapped_lines = textwrap.wrap(f"“{text}”", width)
+    if len(wrapped_lines) > lines:
+        wrapped_lines = [*wrapped_lines[: lines - 1], f"{wrapped_lines[lines - 1][: width - 1]}…"]
+    return "\n".join(wrapped_lines)
 
 
 def font(size: int) -> Any:

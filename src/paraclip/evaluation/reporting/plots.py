@@ -42,26 +42,32 @@ def plot_scores(report: Report, path: Path | str) -> None:
 
 def headlines(report: Report) -> list[tuple[str, Line]]:
     """Return the headline metrics with titles; duplicate names include the benchmark."""
-    found = [(section.name, line) for section in report.sections for line in section.lines]
-    found = [(name, line) for name, line in found if line.headline]
-    names = Counter(line.name for _, line in found)
-    return [(f"{x.name}, {name}" if names[x.name] > 1 else x.name, x) for name, x in found]
+    named_lines = [(section.name, line) for section in report.sections for line in section.lines]
+    named_lines = [(name, line) for name, line in named_lines if line.headline]
+    names = Counter(line.name for _, line in named_lines)
+    return [(f"{x.name}, {name}" if names[x.name] > 1 else x.name, x) for name, x in named_lines]
 
 
 def draw_panel(panel: Any, title: str, line: Line, labels: list[str], named: bool) -> None:
     """Draw one metric, with models from top to bottom and the value above each point."""
     looks = appearances(labels)
     for row, label in enumerate(labels):
-        found = line.values[label]
-        if not math.isfinite(found.value):
+        interval = line.values[label]
+        if not math.isfinite(interval.value):
             continue
         colour, marker = looks[label]
         panel.errorbar(
-            found.value, row, xerr=arms(found), fmt=marker, color=colour, capsize=3, markersize=6
+            interval.value,
+            row,
+            xerr=arms(interval),
+            fmt=marker,
+            color=colour,
+            capsize=3,
+            markersize=6,
         )
         panel.annotate(
-            figure(found.value), (found.value, row), xytext=(0, 6), textcoords="offset points",
-            ha="center", fontsize=8,
+            figure(interval.value), (interval.value, row), xytext=(0, 6),
+            textcoords="offset points", ha="center", fontsize=8,
         )  # fmt: skip
     panel.set_title(title, fontsize=10)
     panel.set_ylim(len(labels) - 0.5, -0.75)

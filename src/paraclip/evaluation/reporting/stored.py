@@ -113,17 +113,17 @@ def differences_in_origin(benchmark: str, origins: Sequence[Origin]) -> tuple[li
     for other_path, other_report, other, other_label in origins[1:]:
         if section is None or other is None:
             continue
-        beside = f"{benchmark}: {path} and {other_path}"
+        both = f"{benchmark}: {path} and {other_path}"
         if section.data_hash != other.data_hash:
             same = False
             named = ", ".join(differing(section, other))
-            warnings.append(f"{beside} were made with other data ({named}); nothing is paired")
+            warnings.append(f"{both} were made with other data ({named}); nothing is paired")
         one, two = (
             made_with(*found)
             for found in ((report, section, label), (other_report, other, other_label))
         )
         warnings += [
-            f"{beside} were made with other {name} ({one[name]} and {two[name]})"
+            f"{both} were made with other {name} ({one[name]} and {two[name]})"
             for name in one
             if one[name] != two[name]
         ]

@@ -58,14 +58,14 @@ def plot_trade_off(report: Report, base: str, path: Path | str) -> bool:
 def robust_line(report: Report) -> tuple[str, Line] | None:
     """Return the first AO@k, preferably of paraphrased retrieval, with the benchmark's name."""
     sections = sorted(report.sections, key=lambda section: section.name != FIRST_OF)
-    found = ((section.name, line) for section in sections for line in section.lines)
-    return next(((name, line) for name, line in found if line.name.startswith(ROBUST)), None)
+    named_lines = ((section.name, line) for section in sections for line in section.lines)
+    return next(((name, line) for name, line in named_lines if line.name.startswith(ROBUST)), None)
 
 
 def standard_lines(report: Report) -> list[tuple[str, Line]]:
     """Return the name and the metric of each benchmark of a standard task."""
-    found = [(section.name, standard_line(section)) for section in report.sections]
-    return [(name, line) for name, line in found if line is not None]
+    named_lines = [(section.name, standard_line(section)) for section in report.sections]
+    return [(name, line) for name, line in named_lines if line is not None]
 
 
 def standard_line(section: Section) -> Line | None:

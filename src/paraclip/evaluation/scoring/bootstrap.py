@@ -164,15 +164,15 @@ def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
     by_query = np.argsort(queries, kind="stable")
     starts = np.cumsum(counts) - counts
     correlation, random = WeightedSpearman(items[:, :2]), np.random.default_rng(0)
-    rows, found = max(1, BLOCK // len(items)), []
+    rows, correlations = max(1, BLOCK // len(items)), []
     for first in range(0, samples, rows):
         size = (min(rows, samples - first), len(counts))
         weights = np.zeros((size[0], len(items)))
         half = np.argsort(random.random(size), axis=1)[:, : len(counts) // 2]  # half of the queries
         place = starts[half] + (random.random(half.shape) * counts[half]).astype(np.int64)
         np.put_along_axis(weights, by_query[place], 1.0, axis=1)
-        found.append(correlation(weights))
-    return float(np.concatenate(found).mean())
+        correlations.append(correlation(weights))
+    return float(np.concatenate(correlations).mean())
 
 
 class _Ranks:

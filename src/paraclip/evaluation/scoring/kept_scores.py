@@ -61,16 +61,18 @@ def keep_scores(
     path = None
     if folder is not None:
         path = folder / f"{benchmark.name}-{key_of(benchmark, model, weights)}.npz"
-        found = read_kept(path)
-        if found is not None and (found.whole or not arrays):
-            return found
+        cached = read_kept(path)
+        if cached is not None and (cached.whole or not arrays):
+            return cached
     began = time.perf_counter()
     scores = benchmark.score(model, cache)
-    made = {
+    facts = {
         "time": now(), "seconds": round(time.perf_counter() - began, 2),
         "versions": package_versions(),
     }  # fmt: skip
-    kept = Kept(scores if arrays else Scores(scores.metrics, {}, scores.notes), made, False, arrays)
+    kept = Kept(
+        scores if arrays else Scores(scores.metrics, {}, scores.notes), facts, False, arrays
+    )
     if path is not None:
         write_kept(kept, path)
     return kept

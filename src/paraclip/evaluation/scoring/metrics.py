@@ -81,8 +81,8 @@ def places_in(first: Integer, second: Integer) -> Integer:
     order = np.argsort(second, axis=1)
     sorted_keys = (np.take_along_axis(second, order, axis=1) + rows).ravel()
     keys = (first + rows).ravel()
-    found = np.minimum(np.searchsorted(sorted_keys, keys), items * k - 1)
-    places: Integer = np.where(sorted_keys[found] == keys, order.ravel()[found], k)
+    indices = np.minimum(np.searchsorted(sorted_keys, keys), items * k - 1)
+    places: Integer = np.where(sorted_keys[indices] == keys, order.ravel()[indices], k)
     return places.reshape(items, k)
 
 

@@ -37,13 +37,13 @@ def check(source: Source) -> None:
 def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     """Write the graph, the tokenizer's three files and config.json."""
     path = folder / "model.onnx"
-    found = write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
+    drift = write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
     files = clip_tokenizer_files(source.model.architecture.context_length)
     for name in FILES:
         write_text(folder / name, files[name])
     config = {"model_type": "clip_text_model", "pad_token_id": END_ID}
     write_text(folder / "config.json", json.dumps(config, indent=1))
-    return found
+    return drift
 
 
 def steps(source: Source, folder: Path) -> Steps:

@@ -101,9 +101,9 @@ def folder_name(source: Source) -> str:
         what = f"its base is {source.architecture}, which immich does not load"
         raise UserError(source.name, what, nearest(source.architecture, NAMES))
     tags = {spelled(tag) for tag in source.tags}
-    found = [name for name in same if spelled(name.split("__")[1]) in tags]
-    if len(found) == 1:
-        return found[0]
+    matching = [name for name in same if spelled(name.split("__")[1]) in tags]
+    if len(matching) == 1:
+        return matching[0]
     recorded = " or ".join(source.tags) or "not recorded"
     what = f"the weights of its base are {recorded}, and immich has {', '.join(same)}"
     hint = f"Add --tag {same[0].split('__')[1]} (or another of them) if it was tuned from these."
@@ -125,12 +125,12 @@ def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     textual = folder / "clip" / folder_name(source) / "textual"
     textual.mkdir(parents=True)
     path = textual / "model.onnx"
-    found = write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
+    drift = write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
     if no_clip_text(source.model) is None:
         files = clip_tokenizer_files(source.model.architecture.context_length)
         for name in FILES:
             write_text(textual / name, files[name])
-    return found
+    return drift
 
 
 def steps(source: Source, folder: Path) -> Steps:

@@ -35,10 +35,10 @@ def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     towers = folder / "onnx"
     towers.mkdir()
     write_text_graph(source.model, towers / "text_model.onnx", INTERFACE, options.opset)
-    found = None
+    drift = None
     if options.int8:
         path = towers / "text_model_quantized.onnx"
-        found = write_text_graph(source.model, path, INTERFACE, options.opset, int8=True)
+        drift = write_text_graph(source.model, path, INTERFACE, options.opset, int8=True)
     architecture = source.model.architecture
     for name, content in clip_tokenizer_files(architecture.context_length).items():
         write_text(folder / name, content)
@@ -51,7 +51,7 @@ def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
         "eos_token_id": END_ID,
     }
     write_text(folder / "config.json", json.dumps(config, indent=1))
-    return found
+    return drift
 
 
 def steps(source: Source, folder: Path) -> Steps:

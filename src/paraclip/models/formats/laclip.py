@@ -125,8 +125,8 @@ def register_vision(name: object) -> None:
     """Register a LaCLIP vision transformer in timm, for use by open_clip; ignores other names."""
     if not isinstance(name, str) or timm.is_model(name):
         return
-    if found := SIZES.fullmatch(name):
-        builder = vision_builder(*map(int, found.groups()))
+    if match := SIZES.fullmatch(name):
+        builder = vision_builder(*map(int, match.groups()))
         builder.__name__ = name
         timm.models.register_model(builder)
 

@@ -53,8 +53,8 @@ class BatchBackend:
 
     def arrived(self, key: str) -> list[Answer] | None:
         """The answers to a question from the previous round."""
-        found = self.results.find(key)
-        return found[: self.config.drawn] if isinstance(found, list) else None
+        answers = self.results.find(key)
+        return answers[: self.config.drawn] if isinstance(answers, list) else None
 
     async def start(self) -> None:
         """Nothing to prepare."""
@@ -66,15 +66,15 @@ class BatchBackend:
             Waiting: the question was written.
             RefusedInBatch: it failed permanently, or there is no next round.
         """
-        found = self.results.failures.get(prompt.key)
+        failure = self.results.failures.get(prompt.key)
         if prompt.key in self.refused:
             raise RefusedInBatch(self.refused[prompt.key])
         attempt = 1
-        if found is not None:
-            self._refuse(prompt.key, found)
-            attempt, self.retried = found.attempt + 1, self.retried + 1
+        if failure is not None:
+            self._refuse(prompt.key, failure)
+            attempt, self.retried = failure.attempt + 1, self.retried + 1
         if self.writer is None:
-            raise RefusedInBatch(found.reason if found else "no file holds an answer")
+            raise RefusedInBatch(failure.reason if failure else "no file holds an answer")
         endpoint, body = request_of(self.config, self.model, prompt, candidates, self._limit_name)
         self.writer.add(custom_id(prompt.key, attempt), f"/v1{endpoint}", body)
         most = self.config.max_tokens * candidates

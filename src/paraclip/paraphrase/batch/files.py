@@ -143,12 +143,12 @@ def answer_files(folder: Path, settings: Mapping[str, Any]) -> list[Path]:
             there are no answers.
     """
     hint = "Name the folder that --to-file wrote, with the runner's answers in it."
-    asked = read_json_object(folder / MANIFEST, hint).get("settings")
-    asked = asked if isinstance(asked, dict) else {}
+    stored = read_json_object(folder / MANIFEST, hint).get("settings")
+    stored = stored if isinstance(stored, dict) else {}
     current = json.loads(json.dumps(settings))
     for name, value in current.items():
-        if asked.get(name) != value:
-            what = f"asked with other settings: {name} was {asked.get(name)!r} and is {value!r}"
+        if stored.get(name) != value:
+            what = f"asked with other settings: {name} was {stored.get(name)!r} and is {value!r}"
             raise UserError(folder / MANIFEST, what, "Give the options of the run that wrote it.")
     paths = sorted(path for path in folder.glob("*.jsonl") if not REQUESTS.fullmatch(path.name))
     if not paths:

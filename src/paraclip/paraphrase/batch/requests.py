@@ -116,5 +116,5 @@ def custom_id(key: str, attempt: int) -> str:
 
 def parts_of(identifier: object) -> tuple[str, int] | None:
     """Key and attempt of a custom id; None if ParaCLIP did not make it."""
-    found = CUSTOM_ID.fullmatch(identifier) if isinstance(identifier, str) else None
-    return (found[1], int(found[2])) if found else None
+    match = CUSTOM_ID.fullmatch(identifier) if isinstance(identifier, str) else None
+    return (match[1], int(match[2])) if match else None

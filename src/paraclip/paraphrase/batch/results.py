@@ -165,5 +165,5 @@ def message_of(error: object) -> str:
     inner = error.get("error")
     if isinstance(inner, dict):
         return message_of(inner)
-    found = [error.get(name) for name in ("code", "message")]
-    return ": ".join(str(part) for part in found if isinstance(part, str | int) and part != "")
+    parts = [error.get(name) for name in ("code", "message")]
+    return ": ".join(str(part) for part in parts if isinstance(part, str | int) and part != "")

@@ -49,10 +49,12 @@ async def generate_in_batches(config: GenerateConfig, one_pass: Pass) -> Summary
             while True:
                 waited = await collect(journal, server, config.poll)
                 results = Results(journal.results, server.without_secrets)
-                summary, asked = await one_round(journal, backend, results, one_pass, config, fresh)
+                summary, questions = await one_round(
+                    journal, backend, results, one_pass, config, fresh
+                )
                 used = results.answered - results.unused
                 stale = stale + 1 if waited and not used else 0
-                if not asked or stale > config.max_retries:
+                if not questions or stale > config.max_retries:
                     return summary
                 fresh = False
     finally:
@@ -81,11 +83,11 @@ async def one_round(
             writer.discard()
             journal.end_round([])
             return summary, 0
-        asked = writer.count
+        questions = writer.count
         journal.end_round(writer.finish())
     finally:
         writer.discard()
-    return summary, asked
+    return summary, questions
 
 
 async def collect(journal: Journal, server: BatchServer, poll: float) -> bool:
@@ -136,14 +138,14 @@ async def advance(batch: Batch, journal: Journal, server: BatchServer) -> Seen |
 
 async def submit(batch: Batch, journal: Journal, server: BatchServer) -> None:
     """Upload and submit a file, unless a killed run did so without recording it."""
-    if batch.begun and (found := await server.find(batch.nonce)):
-        journal.note(batch, batch_id=found)
+    if batch.begun and (batch_id := await server.find(batch.nonce)):
+        journal.note(batch, batch_id=batch_id)
         return
     if not batch.file_id:
         journal.note(batch, file_id=await server.upload(journal.folder / batch.name))
     journal.note(batch, begun=True)
-    found = await server.submit(batch.file_id, batch.endpoint, batch.nonce)
-    journal.note(batch, batch_id=found)
+    batch_id = await server.submit(batch.file_id, batch.endpoint, batch.nonce)
+    journal.note(batch, batch_id=batch_id)
 
 
 def refuse(batch: Batch, journal: Journal, seen: Seen, server: BatchServer) -> None:

@@ -42,8 +42,8 @@ class BlockLog(AnswerLog):
 
     def find(self, key: str) -> list[Answer] | None:
         """See `AnswerLog.find`."""
-        found = super().find(key)
-        return found if found or self._earlier is None else self._earlier.find(key)
+        answers = super().find(key)
+        return answers if answers or self._earlier is None else self._earlier.find(key)
 
 
 @contextmanager

@@ -116,14 +116,14 @@ class Checker(nn.Module):
     def faults(self, pairs: Sequence[Pair]) -> list[float]:
         """Probability of a fault for each pair, 0 to 1; pairs of similar length share a batch."""
         order = sorted(range(len(pairs)), key=lambda index: sum(map(len, pairs[index])))
-        found = [0.0] * len(pairs)
+        probabilities = [0.0] * len(pairs)
         for start in range(0, len(order), BATCH):
             chosen = order[start : start + BATCH]
             for index, fault in zip(
                 chosen, self([pairs[i] for i in chosen]).sigmoid().tolist(), strict=True
             ):
-                found[index] = fault
-        return found
+                probabilities[index] = fault
+        return probabilities
 
 
 def adapt(module: nn.Module, rank: int) -> None:

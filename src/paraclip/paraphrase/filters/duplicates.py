@@ -35,9 +35,9 @@ class NearDuplicates:
 
 def shingles(texts: Sequence[str]) -> set[str]:
     """The word trigrams of texts, or the whole text if it is shorter, with its position."""
-    found = set()
+    result = set()
     for position, text in enumerate(texts):
         tokens = words(text)
         for start in range(max(1, len(tokens) - SHINGLE + 1)):
-            found.add(f"{position} {' '.join(tokens[start : start + SHINGLE])}")
-    return found
+            result.add(f"{position} {' '.join(tokens[start : start + SHINGLE])}")
+    return result

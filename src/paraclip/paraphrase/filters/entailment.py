@@ -63,7 +63,7 @@ class Entailment:
         """Probability of each claim, given its premise."""
         import torch
 
-        found: list[float] = []
+        probabilities: list[float] = []
         for start in range(0, len(premises), BATCH):
             pairs = [list(texts[start : start + BATCH]) for texts in (premises, claims)]
             tokens = self._tokenizer(
@@ -71,8 +71,8 @@ class Entailment:
             )
             with torch.inference_mode():
                 logits = self._model(**tokens).logits  # [batch, labels]
-            found += logits.float().softmax(-1)[:, self._label].tolist()
-        return found
+            probabilities += logits.float().softmax(-1)[:, self._label].tolist()
+        return probabilities
 
 
 def entailment_label(folder: Path) -> int:

@@ -22,8 +22,8 @@ def pair_checks(limits: Limits) -> dict[str, PairCheck]:
     }
     return {
         reason: make(limits)
-        for reason, (asked, make) in wanted.items()
-        if asked and reason not in limits.skipped
+        for reason, (enabled, make) in wanted.items()
+        if enabled and reason not in limits.skipped
     }
 
 

@@ -153,12 +153,12 @@ class Builder:
         """Rows of pictures whose content is already in the index, under their new paths."""
         rows = self.store.rows([str(one.row) for one in pictures])
         place = {row: number for number, row in enumerate(rows["id"].to_pylist())}
-        found = [one for one in pictures if one.row in place]
-        old = rows.take([place[str(one.row)] for one in found])
+        copied = [one for one in pictures if one.row in place]
+        old = rows.take([place[str(one.row)] for one in copied])
         width = rows.schema.field("vector").type.list_size
         vectors = np.asarray(old["vector"].combine_chunks().flatten()).reshape(-1, width)
         thumbnails = old["thumbnail"].to_pylist()
-        return table(found, vectors, thumbnails)
+        return table(copied, vectors, thumbnails)
 
     def written_together(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Combine the rows into large tables, because LanceDB writes a file for each."""

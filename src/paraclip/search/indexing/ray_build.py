@@ -63,10 +63,10 @@ class Embedder:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Pictures (FOUND) with the results of reading and embedding them (READ), in order."""
-        found = [Found(**row) for row in block.to_pylist()]
+        pictures = [Found(**row) for row in block.to_pylist()]
         rows: list[dict[str, Any]] = []
-        for start in range(0, len(found), IMAGES_AT_ONCE):
-            part = found[start : start + IMAGES_AT_ONCE]
+        for start in range(0, len(pictures), IMAGES_AT_ONCE):
+            part = pictures[start : start + IMAGES_AT_ONCE]
             rows += self.read(part)
         return pa.Table.from_pylist(rows, schema=READ)
 

@@ -53,8 +53,8 @@ class PostgresStore:
 
     def facts(self) -> IndexFacts | None:
         """The facts of the index; None without tables."""
-        found = self.index_row()
-        return IndexFacts.from_json(found[0], self.where) if found else None
+        row = self.index_row()
+        return IndexFacts.from_json(row[0], self.where) if row else None
 
     def index_row(self) -> Any:
         """Facts and version; None without an index."""
@@ -65,10 +65,10 @@ class PostgresStore:
 
     def version(self) -> str:
         """A number that each writing transaction increases."""
-        found = self.index_row()
-        if found is None:
+        row = self.index_row()
+        if row is None:
             raise StoreUnavailable(self.where, "there is no index", "Index the pictures again.")
-        return f"{IndexFacts.from_json(found[0], self.where).created}-{found[1]}"
+        return f"{IndexFacts.from_json(row[0], self.where).created}-{row[1]}"
 
     def save_facts(self, facts: IndexFacts) -> None:
         """Save the facts; a table with other vectors is replaced."""
@@ -146,8 +146,8 @@ class PostgresStore:
             self.connected().cursor(name="paraclip") as cursor,
         ):
             cursor.execute(statement)
-            while found := cursor.fetchmany(ROWS_AT_ONCE):
-                yield self.arrow(found, names)
+            while rows := cursor.fetchmany(ROWS_AT_ONCE):
+                yield self.arrow(rows, names)
 
     def arrow(self, found: list[Any], names: list[str]) -> pa.Table:
         """Rows of psycopg as an Arrow table."""
@@ -184,9 +184,9 @@ class PostgresStore:
             cursor.execute(f"SET LOCAL hnsw.ef_search = {max(EFFORT, min(k, 1000))}")
             cursor.execute(f"SET LOCAL enable_indexscan = {'off' if exact else 'on'}")
             for query in queries:
-                found = cursor.execute(NEAREST, (query, query, k)).fetchall()
-                ids.append([row[0] for row in found])
-                scores.append([row[1] for row in found])
+                rows = cursor.execute(NEAREST, (query, query, k)).fetchall()
+                ids.append([row[0] for row in rows])
+                scores.append([row[1] for row in rows])
         return ids, np.array(scores, np.float32).reshape(len(queries), -1)
 
     @contextmanager

@@ -65,11 +65,11 @@ def array(path: Path, most: int) -> Vectors:
     """
     check_input(path)
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, SyntaxError, EOFError, TokenError) as error:
         raise UserError(path, "is not a readable .npy file of numbers", FIX) from error
-    if found.ndim != 2 or found.dtype.kind != "f":
-        what = f"is not a matrix of floats ({found.dtype}, shape {list(found.shape)})"
+    if values.ndim != 2 or values.dtype.kind != "f":
+        what = f"is not a matrix of floats ({values.dtype}, shape {list(values.shape)})"
         raise UserError(path, what, FIX)
-    check_count(len(found), most, path)
-    return np.asarray(found, np.float32)
+    check_count(len(values), most, path)
+    return np.asarray(values, np.float32)

@@ -42,16 +42,16 @@ def made_index(
     """
     if vectors.ndim != 2 or not len(vectors):
         raise UserError(where, f"holds no rows of vectors (shape {list(vectors.shape)})", FIX)
-    found = np.asarray(vectors, np.float32)
-    lengths = np.linalg.norm(found, axis=1)
+    rows = np.asarray(vectors, np.float32)
+    lengths = np.linalg.norm(rows, axis=1)
     broken = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
     if len(broken):
         row = f"{where}: row {int(broken[0]) + 1}"
         raise UserError(row, "its vector is zero or not finite", FIX)
-    if paths is not None and len(paths) != len(found):
-        what = f"{len(found)} vectors have {len(paths)} paths"
+    if paths is not None and len(paths) != len(rows):
+        what = f"{len(rows)} vectors have {len(paths)} paths"
         raise UserError(where, what, "Give one path for each row.")
-    return Index(found / lengths[:, None], None if paths is None else list(paths), kind)
+    return Index(rows / lengths[:, None], None if paths is None else list(paths), kind)
 
 
 def gathered(

@@ -45,15 +45,15 @@ def store_of(config: SwapCheckConfig) -> str:
         return "immich" if immich else "pgvector"
     path = Path(config.index)
     if path.is_dir():
-        found = store_of_folder(path)
+        store = store_of_folder(path)
     elif path.is_file():
-        found = store_of_file(path)
+        store = store_of_file(path)
     else:
         raise UserError(without_secrets(config.index), "there is no such index", "Check the path.")
-    if found is None:
+    if store is None:
         hint = f"Name it with --store: {', '.join(STORES)}."
         raise UserError(path, "is not an index that can be recognised", hint)
-    return found
+    return store
 
 
 def store_of_folder(path: Path) -> str | None:

@@ -76,8 +76,8 @@ class FalseNegatives:
 
     def pairs(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """False negatives of the rows from `start` to `stop`: int64 row - start, and column."""
-        found = (self.rows[start:stop] @ self.columns.T).tocoo()
-        row, column = found.row.astype(np.int64), found.col.astype(np.int64)
+        shared = (self.rows[start:stop] @ self.columns.T).tocoo()
+        row, column = shared.row.astype(np.int64), shared.col.astype(np.int64)
         others = row + start != column  # the diagonal contains the positives
         return torch.from_numpy(row[others]), torch.from_numpy(column[others])
 
@@ -209,8 +209,8 @@ def sum_of_blocks(
     kind = LOSSES[plan.kind]
     ways = [(a, b, True)] + [(b, a, plan.negatives_back)] * kind.both_ways
     total = a.new_zeros(())
-    for rows, columns, beside in ways:
-        more = negatives if beside else None
+    for rows, columns, with_negatives in ways:
+        more = negatives if with_negatives else None
         for start, stop in plan.blocks(
             len(rows), len(columns) + (0 if more is None else len(more))
         ):

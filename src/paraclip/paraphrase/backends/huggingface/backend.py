@@ -163,6 +163,6 @@ def bad_template(error: Exception) -> UserError:
 
 def end_tokens(model: Any, tokenizer: Any) -> set[int]:
     """Ids of the tokens that end an answer."""
-    found = getattr(model.generation_config, "eos_token_id", None)
-    ends = found if isinstance(found, list) else [found]
+    ids = getattr(model.generation_config, "eos_token_id", None)
+    ends = ids if isinstance(ids, list) else [ids]
     return {token for token in (*ends, tokenizer.eos_token_id) if token is not None}

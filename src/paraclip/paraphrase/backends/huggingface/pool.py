@@ -94,12 +94,12 @@ def batches(
     A lack of memory therefore shows up in the first batch.
     """
     ordered = sorted(taken, key=lambda one: (one[0].kind, -len(one[0].tokens)))
-    found: list[list[tuple[Asked, asyncio.Future[list[Answer]]]]] = []
+    result: list[list[tuple[Asked, asyncio.Future[list[Answer]]]]] = []
     for one in ordered:
-        last = found[-1] if found else []
+        last = result[-1] if result else []
         room = len(last) < max(1, size // one[0].candidates)
         if last and room and last[0][0].kind == one[0].kind:
             last.append(one)
         else:
-            found.append([one])
-    return found
+            result.append([one])
+    return result
