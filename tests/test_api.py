@@ -21,7 +21,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_every_public_name_is_there_and_others_are_not() -> None:
+def test_every_public_name_exists_and_others_are_not() -> None:
     from paraclip import api
 
     assert set(paraclip.__all__) == set(api.__all__) <= set(dir(paraclip))

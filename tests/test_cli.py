@@ -194,7 +194,7 @@ def test_a_full_standard_output_is_one_line_and_code_2(
     )
 
 
-def test_a_reader_that_leaves_is_no_fault() -> None:
+def test_a_reader_that_leaves_is_not_a_fault() -> None:
     done = shown_by("(sleep 0.5; paraclip --help) | true", PYTHONUNBUFFERED="1")
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -20,7 +20,7 @@ from paraclip.files import (
 from paraclip.provenance import provenance
 
 
-def test_a_written_file_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_written_file_is_whole_and_leaves_nothing_next_to_it(tmp_path: Path) -> None:
     write_text(tmp_path / "deep" / "a.txt", "words")
     assert (tmp_path / "deep" / "a.txt").read_text() == "words"
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.txt"]
@@ -151,7 +151,7 @@ def test_two_writers_with_one_process_id_do_not_interfere(
     assert (tmp_path / "a").read_text() == "one"
 
 
-def test_pipes_devices_and_strange_names_are_no_input(tmp_path: Path) -> None:
+def test_pipes_devices_and_strange_names_are_not_accepted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/null")):
         for read in (check_input, read_bounded, file_hash):

@@ -65,7 +65,7 @@ def test_the_table_the_data_and_the_plots_are_written(finished):
     }
 
 
-def test_a_cell_says_what_it_is(finished):
+def test_a_cell_describes_itself(finished):
     cells = prepare(finished.config()).plan.cells
     noted = [json.loads((cell.folder / "cell.json").read_text()) for cell in cells]
     assert [(one["row"], one["seed"]) for one in noted] == [
@@ -99,7 +99,7 @@ def test_the_cells_compare_to_the_same_differences(finished):
             assert found["difference"][name] == pytest.approx(value, abs=1e-3)
 
 
-def test_the_same_command_again_does_nothing_and_says_the_same(finished, monkeypatch, capsys):
+def test_the_same_command_again_does_nothing_and_reports_the_same(finished, monkeypatch, capsys):
     monkeypatch.setenv("PARACLIP_QUIET", "1")
     monkeypatch.setattr(study, "run_cell", lambda *_: pytest.fail("a finished cell is done again"))
     before = (finished.out / "ablation.md").read_text()
@@ -129,9 +129,9 @@ def test_only_what_changed_is_to_do(finished):
 
 def test_a_dry_run_lists_and_does_nothing(world, capsys):
     ablate_command(world.config(dry_run=True))
-    said = capsys.readouterr().out.splitlines()
-    assert len(said) == 8 and said[-1] == "7 of 7 cells to do"
-    assert said[0].startswith("to do     base  (") and "L3 alone, seed 1" in said[6]
+    output = capsys.readouterr().out.splitlines()
+    assert len(output) == 8 and output[-1] == "7 of 7 cells to do"
+    assert output[0].startswith("to do     base  (") and "L3 alone, seed 1" in output[6]
     assert not world.out.exists()
 
 
@@ -152,7 +152,7 @@ def tensors(cell) -> dict[str, torch.Tensor]:
     return load_file(checkpoint_of(cell.training))
 
 
-def test_killed_in_the_middle_of_a_cell_it_goes_on_inside_it(world, finished):
+def test_killed_in_the_middle_of_a_cell_it_continues_inside_it(world, finished):
     words = world.words(ALL, "--seeds", "0")
     config = world.config(words[1], seeds=(0,))
     script = Path(__file__).with_name("run_slow.py")
@@ -175,12 +175,12 @@ def test_killed_in_the_middle_of_a_cell_it_goes_on_inside_it(world, finished):
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
 
 
-def test_a_failed_cell_is_told_and_loses_no_other(world, capsys):
+def test_a_failed_cell_is_reported_and_loses_no_other(world, capsys):
     assert main(world.words(ALL + BROKEN, "--seeds", "0")) == 2
-    said = capsys.readouterr()
-    assert "paraclip: broken, seed 0 failed: " in said.err and "has no column" in said.err
-    assert said.err.strip().splitlines()[-1].startswith("paraclip: ablate: 1 of 4 cells failed (")
-    assert "| all |" in said.out and "\nFailed: broken, seed 0: " in said.out
+    output = capsys.readouterr()
+    assert "paraclip: broken, seed 0 failed: " in output.err and "has no column" in output.err
+    assert output.err.strip().splitlines()[-1].startswith("paraclip: ablate: 1 of 4 cells failed (")
+    assert "| all |" in output.out and "\nFailed: broken, seed 0: " in output.out
     assert "broken, seed 0" in json.loads((world.out / "ablation.json").read_text())["failed"]
     assert main(world.words(ALL, "--seeds", "0")) == 0, "nothing is left that fails"
 
@@ -253,14 +253,14 @@ def test_rows_that_train_the_same_are_done_once(world, monkeypatch):
     assert "\n3 cells took" in page
 
 
-def test_a_wrong_figure_is_told_after_the_base(world):
+def test_a_wrong_figure_is_reported_after_the_base(world):
     grid = world.grid(head=HEAD.replace('"TOT"', '"TTO"'))
     with pytest.raises(UserError, match=r"figures: TTO.*Did you mean TOT"):
         ablate_command(world.config(grid))
     assert list(states(world.config()).values()) == ["finished", *["to do"] * 6]
 
 
-def test_where_nothing_can_be_scored_the_first_reason_is_told(world):
+def test_where_nothing_can_be_scored_the_first_reason_is_reported(world):
     config = world.config(model=str(world.root / "nowhere.safetensors"))
     with pytest.raises(UserError, match=r"every cell failed: base: .*nowhere\.safetensors"):
         ablate_command(config)

@@ -195,7 +195,7 @@ def test_where_the_cells_are(tmp_path):
     assert folder(out="there", cells="else") == Path("else")
 
 
-def test_the_command_line_goes_before_the_common_options_and_a_variant_before_both(tmp_path):
+def test_the_command_line_overrides_the_common_options_and_a_variant_before_both(tmp_path):
     head = HEAD + 'model = "mini"\nimages = "there"\n'
     path = tmp_path / "grid.toml"
     path.write_text(head + '[variants.own]\nmodel = "minilm"\n[variants.usual]\n')

@@ -161,7 +161,7 @@ def test_the_table_in_markdown():
     assert "100 resamples are too few for 5 comparisons" in results_table(made(), 100)
 
 
-def test_one_seed_and_another_control_are_said():
+def test_one_seed_and_another_control_are_reported():
     other = replace(GOOD, control="control of good", base="base of good")
     found = replace(made({"base": 50.0, "good_0": 55.0}), rows=(BASE, other))
     shown = results_table(found, 1000)

@@ -29,7 +29,7 @@ def files(tmp_path):
     )
 
 
-def test_a_file_without_a_name_stands_for_all_that_name_none(files):
+def test_a_file_without_a_name_is_used_for_all_that_name_none(files):
     strong, weak = files
     variants = {"a": {}, "b": {"triples": "weak"}, "c": {"triples": weak}}
     found = triples_of(variants, (strong, f"weak={weak}"), None)

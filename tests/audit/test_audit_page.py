@@ -46,8 +46,8 @@ def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
             accept_downloads=True,
         )  # fmt: skip
         page = context.pages[0]
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
         page.goto(path.as_uri())
         assert page.text_content("#answer") == NASTY and page.query_selector("img") is None
         for _ in range(4):
@@ -76,4 +76,4 @@ def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
     ]
     reviewer, marks = read_marks(tmp_path / "marks.jsonl", {pair.id: pair for pair in PAIRS})
     assert reviewer == "Ana 11" and len(marks) == 2
-    assert all(url.startswith(("file:", "blob:")) for url in asked)
+    assert all(url.startswith(("file:", "blob:")) for url in requests)

@@ -72,7 +72,7 @@ def test_the_page_hides_the_verdict_and_runs_no_text(tmp_path: Path) -> None:
     assert "gender" not in page and "<img" not in page and "http" not in page.replace("http-eq", "")
 
 
-def test_folders_that_are_no_run_are_refused(tmp_path: Path) -> None:
+def test_folders_that_are_not_a_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"triples\.parquet: there is no such file"):
         write_sheet(AuditConfig(tmp_path / "nothing"))
     with pytest.raises(UserError, match=r"triples\.parquet: "):
@@ -84,7 +84,7 @@ def test_folders_that_are_no_run_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{}", "[", '{"id": "a", "step": 1}', ""])
-def test_what_is_no_sheet_is_refused_or_empty(tmp_path: Path, content: str) -> None:
+def test_what_is_not_a_sheet_is_refused_or_empty(tmp_path: Path, content: str) -> None:
     path = tmp_path / "sheet.jsonl"
     path.write_text(content)
     if content:
@@ -94,7 +94,9 @@ def test_what_is_no_sheet_is_refused_or_empty(tmp_path: Path, content: str) -> N
         assert read_sheet(path) == {}
 
 
-def test_the_command_says_what_to_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_what_to_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     audit_command(AuditConfig(made_run(tmp_path), sample=10))
     printed = capsys.readouterr().out
     assert "10 pairs to check: open" in printed and "rejected, drift" in printed

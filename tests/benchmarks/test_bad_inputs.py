@@ -80,7 +80,7 @@ def test_an_input_that_takes_too_long_is_a_hang(tmp_path: Path) -> None:
     assert [found.kind for found in bad_inputs.attack(cases, tmp_path, 0.5, 2)] == ["hang"] * 3
 
 
-def test_there_are_500_inputs_with_names_of_their_own() -> None:
+def test_there_are_500_inputs_with_unique_names() -> None:
     cases = [case for area in bad_inputs.AREAS.values() for case in area(Path("sound"))]
     assert len(cases) >= 500
     assert len({(case.area, case.name) for case in cases}) == len(cases)

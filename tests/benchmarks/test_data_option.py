@@ -29,7 +29,7 @@ def parse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     sys.modules.pop("examples", None)
 
 
-def test_without_data_one_line_says_how_to_name_it(parse, capsys) -> None:
+def test_without_data_one_line_reports_how_to_name_it(parse, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         parse()
     last = capsys.readouterr().err.strip().splitlines()[-1]

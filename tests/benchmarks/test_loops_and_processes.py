@@ -27,8 +27,8 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     assert 0 < two["talking"] < 1 and one["talked"] == [0, 0]
     rows = [{**two, **one, "processes": 1, "threads": 1, "talking": 0.0}, two]
     assert "| 2 x 1 |" in scaling.as_table(rows)
-    said = scaling.notes([{**two, "processes": 1000}], SimpleNamespace(**TINY), 0.0)
-    assert "1000 processes take turns" in said
+    notes = scaling.notes([{**two, "processes": 1000}], SimpleNamespace(**TINY), 0.0)
+    assert "1000 processes take turns" in notes
 
 
 def test_losses_that_differ_are_an_error(monkeypatch):
@@ -70,7 +70,7 @@ def test_every_arithmetic_is_timed_and_what_does_not_compile_is_passed_over(run,
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_one_line_says_so(monkeypatch, capsys):
+def test_without_a_gpu_one_line_reports_it(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     assert gpu.main() == 2
     assert capsys.readouterr().err == "No CUDA device here: this benchmark needs one.\n"
@@ -108,7 +108,7 @@ def test_sentence_transformers_gives_the_same_gradient(run):
 
 
 @pytest.mark.weights
-def test_gradients_of_other_weights_or_another_batch_are_told_apart(tmp_path):
+def test_gradients_of_other_weights_or_another_batch_are_distinguished(tmp_path):
     pytest.importorskip("sentence_transformers")
     import cached_mnrl
 

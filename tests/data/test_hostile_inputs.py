@@ -87,7 +87,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
             reader(str(tmp_path / "a.parquet"))
 
 
-def test_dates_beyond_those_of_python_are_no_traceback(tmp_path: Path) -> None:
+def test_dates_beyond_those_of_python_give_no_traceback(tmp_path: Path) -> None:
     dates = pa.array([10**7, 0], pa.int32()).cast(pa.date32())
     source = parquet(tmp_path / "a.parquet", caption=["A cat.", "A dog."], id=dates)
     problems = Problems(1.0)
@@ -97,7 +97,7 @@ def test_dates_beyond_those_of_python_are_no_traceback(tmp_path: Path) -> None:
     assert len(read_pairs(other, problems=problems)) == 2 and not problems.count
 
 
-def test_nan_is_no_paraphrase(tmp_path: Path) -> None:
+def test_nan_is_not_a_paraphrase(tmp_path: Path) -> None:
     columns = {name: ["A cat.", "A dog."] for name in TEXTS}
     columns["paraphrase_2"] = pa.array([float("nan")] * 2)
     source = parquet(tmp_path / "a.parquet", id=["1", "2"], **columns)

@@ -60,7 +60,7 @@ def test_the_list_is_written_even_with_undecodable_names(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("share", [-3, 7, 1.01, float("nan")])
-def test_a_limit_that_is_no_share_is_refused(share: float) -> None:
+def test_a_limit_that_is_not_a_share_is_refused(share: float) -> None:
     with pytest.raises(UserError, match=r"--max-broken: .* is not a share of the rows"):
         Problems(share)
 

@@ -291,7 +291,7 @@ def test_a_shard_that_breaks_off_gives_what_it_holds(tmp_path: Path) -> None:
     assert problems.listed[0][1] == "the shard is truncated"
 
 
-def test_a_file_that_is_no_shard_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_shard_is_named(tmp_path: Path) -> None:
     source = put(tmp_path / "0.tar", b"<html>404</html>" * 99)
     with pytest.raises(UserError, match="is not a tar file"):
         read(source)

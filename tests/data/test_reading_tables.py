@@ -107,7 +107,7 @@ def test_a_remote_picture_is_not_looked_for(tmp_path: Path, ending: str) -> None
     assert read(table(tmp_path, ending, rows))[0].image == "https://example.org/sea.png"
 
 
-def test_an_id_that_is_there_twice_is_fatal(tmp_path: Path, ending: str) -> None:
+def test_an_id_that_occurs_twice_is_fatal(tmp_path: Path, ending: str) -> None:
     rows = [{"id": name, "caption": "The sea"} for name in ("a", "b", "a")]
     source = table(tmp_path, ending, rows)
     last = 4 if ending in ("csv", "tsv") else 3

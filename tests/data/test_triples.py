@@ -141,7 +141,7 @@ def test_ids_that_are_there_twice_are_fatal(tmp_path: Path, ending: str) -> None
     assert caught.value.where == f"{path}:3"
 
 
-def test_files_that_are_no_triples_are_named(tmp_path: Path) -> None:
+def test_files_that_are_not_triples_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"], "caption": ["Kite"]}), tmp_path / "half.parquet")
     put(tmp_path / "text.parquet", "hello")
     write_triples(tmp_path / "none.parquet", [], {})
@@ -175,7 +175,7 @@ def test_a_missing_image_id_is_the_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_an_empty_image_id_is_no_picture_that_rows_share(tmp_path: Path, kind: str) -> None:
+def test_an_empty_image_id_is_not_a_picture_that_rows_share(tmp_path: Path, kind: str) -> None:
     rows = [{**triple("a"), "image_id": None}, {**triple("b"), "image_id": ""}, triple("c")]
     path = tmp_path / f"a.{kind}"
     if kind == "parquet":

@@ -64,7 +64,7 @@ def test_the_limits_themselves_are_accepted() -> None:
         parse_json(b"123", most=2)
 
 
-def test_other_values_are_no_object() -> None:
+def test_other_values_are_not_an_object() -> None:
     assert parse_json_object(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
     with pytest.raises(BadJson, match="not a JSON object"):
         parse_json_object("[]")

@@ -68,7 +68,7 @@ def test_outcomes_survive_the_way_through_parquet() -> None:
     assert isinstance(back[2], Failed) and (back[2].step, back[2].problem) == (2, "500")
 
 
-def test_a_key_stands_for_everything_that_is_asked() -> None:
+def test_a_key_identifies_everything_that_is_asked() -> None:
     one, other = ROWS[0], ROWS[1]
     keys = {key_of(one, 0), key_of(one, 1), key_of(other, 0)}
     assert len(keys) == 3 and key_of(one, 0) == key_of(one, 0)

@@ -32,7 +32,7 @@ def generated(url: str | tuple[str, ...], out: Path, source: str) -> Generation:
     return generate_from_source(ray_config(url, out, source), judge=bag_judge())
 
 
-def test_failures_are_rows_and_only_they_are_asked_again(
+def test_failures_are_rows_and_only_they_are_repeated(
     small_ray: None, server: FakeServer, source: str, tmp_path: Path
 ) -> None:
     server.behave = lambda prompt, time: 400 if "babax" in prompt else rotate(prompt)

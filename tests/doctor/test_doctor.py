@@ -35,7 +35,7 @@ def age(path: Path, days: float) -> None:
         os.utime(file, (then, then))
 
 
-def test_everything_is_said_and_what_is_missing_has_a_command(
+def test_everything_is_reported_and_what_is_missing_has_a_command(
     cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "LLM_PACKAGE", "no_such_package")

@@ -35,8 +35,8 @@ def entry(
     image: str = "a.png",
 ) -> dict:  # fmt: skip
     sides = dict(zip(("bbox_x", "bbox_y", "bbox_w", "bbox_h"), box, strict=True))
-    told = {"image_path": image, "true_caption": true, "false_caption": false}
-    return {**told, **sides, "relation_name": relation}
+    row = {"image_path": image, "true_caption": true, "false_caption": false}
+    return {**row, **sides, "relation_name": relation}
 
 
 def write(folder: Path, rows: list, name: str = "visual_genome_relation.json") -> Path:
@@ -74,10 +74,10 @@ def test_relations_are_averaged_apart_and_the_symmetric_ones_only_in_micro(tmp_p
     ]  # fmt: skip
     benchmark = VisualGenome("aro-vg-relation", write(tmp_path, rows))
     found = benchmark.score(ColourEncoder(), None)
-    told = {metric.name: metric.value() for metric in found.metrics}
-    assert told["VG-R macro"] == pytest.approx((2 / 3 + 1) / 2)
-    assert told["VG-R micro"] == pytest.approx(3 / 6)
-    assert told["VG-R on"] == pytest.approx(2 / 3) and "VG-R near" not in told
+    values_by_name = {metric.name: metric.value() for metric in found.metrics}
+    assert values_by_name["VG-R macro"] == pytest.approx((2 / 3 + 1) / 2)
+    assert values_by_name["VG-R micro"] == pytest.approx(3 / 6)
+    assert values_by_name["VG-R on"] == pytest.approx(2 / 3) and "VG-R near" not in values_by_name
     assert found.notes == ["VG-R macro is over 2 of 3 relations, 4 of 6 entries"]
     assert [m.name for m in found.metrics if m.headline] == ["VG-R macro"]
 
@@ -93,9 +93,9 @@ def test_attribute_pairs_need_25_cases(tmp_path: Path) -> None:
 
     name = "visual_genome_attribution.json"
     file = write(tmp_path, rows("old", 25, 5) + rows("wet", 24, 24) + rows("big", 30, 30), name)
-    told = values(load_vg_attribution_of(file))
-    assert told["VG-A macro"] == pytest.approx((5 / 25 + 1) / 2)
-    assert told["VG-A micro"] == pytest.approx(59 / 79)
+    by_name = values(load_vg_attribution_of(file))
+    assert by_name["VG-A macro"] == pytest.approx((5 / 25 + 1) / 2)
+    assert by_name["VG-A micro"] == pytest.approx(59 / 79)
     few = values(load_vg_attribution_of(write(tmp_path, rows("wet", 24, 24), name)))
     assert few == {"VG-A micro": 1}
 
@@ -172,14 +172,14 @@ def test_a_box_outside_is_broken_and_one_over_the_edge_is_filled(tmp_path: Path)
 
 
 @pytest.mark.parametrize("lost", ["image_path", "true_caption", "bbox_w"])
-def test_an_entry_without_its_column_is_told(tmp_path: Path, lost: str) -> None:
+def test_an_entry_without_its_column_is_reported(tmp_path: Path, lost: str) -> None:
     row = entry(RED_LEFT, "red", "blue")
     del row[lost]
     with pytest.raises(UserError, match=rf"relation.json:1: has no '{lost}'. Get visual"):
         VisualGenome("aro-vg-relation", write(tmp_path, [row]))
 
 
-def test_what_is_wrong_with_the_entries_is_said(tmp_path: Path) -> None:
+def test_what_is_wrong_with_the_entries_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="contains no entries"):
         VisualGenome("aro-vg-relation", write(tmp_path, []))
     row = {**entry(RED_LEFT, "red", "blue"), "bbox_x": 1.5}
@@ -225,8 +225,8 @@ def test_genuine_entries_are_read_and_scored_on_pictures_drawn_here(tmp_path: Pa
         Image.new("RGB", (500, 760), shade).save(tmp_path / row["image_path"])
     benchmark = VisualGenome("aro-vg-relation", file, tmp_path)
     found = benchmark.score(ColourEncoder(), None)
-    told = {metric.name: metric for metric in found.metrics}
-    assert len(told["VG-R micro"].items) == 24
+    by_name = {metric.name: metric for metric in found.metrics}
+    assert len(by_name["VG-R micro"].items) == 24
     relations = {item.group for item in benchmark.items} - SYMMETRIC
-    assert {f"VG-R {name}" for name in relations} == set(told) - {"VG-R micro", "VG-R macro"}
+    assert {f"VG-R {name}" for name in relations} == set(by_name) - {"VG-R micro", "VG-R macro"}
     assert "VG-Relation" not in GET["aro-vg-relation"]

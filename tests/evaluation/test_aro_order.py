@@ -235,7 +235,9 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
         ([{"image": "a", "caption": ["b"]}] * 2, r"json:2: 'a' occurs twice"),
     ],
 )
-def test_what_is_wrong_with_the_captions_is_said(tmp_path: Path, rows: list, message: str) -> None:
+def test_what_is_wrong_with_the_captions_is_reported(
+    tmp_path: Path, rows: list, message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         read_cases(write(tmp_path, rows), GET)
     with pytest.raises(UserError, match=r"there is no such file\. Get it"):

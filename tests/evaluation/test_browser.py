@@ -113,7 +113,7 @@ def test_results_know_their_place_in_the_other_ranking() -> None:
     assert found == [[9, 2], [7, 0]]
 
 
-def test_nothing_changed_is_no_page(tmp_path: Path) -> None:
+def test_nothing_changed_gives_no_page(tmp_path: Path) -> None:
     examples = made(tmp_path)
     same = {"base": examples.rankings["base"], "tuned": examples.rankings["base"]}
     still = Examples(**{**vars(examples), "rankings": same})

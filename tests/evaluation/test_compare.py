@@ -180,7 +180,7 @@ def test_seeds_on_both_sides_may_differ_in_number(write: Write) -> None:
     assert found.seeds == (3, 2) and found.rows[0].difference.low > 0
 
 
-def test_other_data_pool_or_precision_is_told_by_name(
+def test_other_data_pool_or_precision_is_reported_by_name(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = write("a", {"m": 0.1}, [Made("first"), Made("only here")])
@@ -196,7 +196,7 @@ def test_other_data_pool_or_precision_is_told_by_name(
     assert "mean of it unpaired" in shown
 
 
-def test_other_versions_are_told_by_name(write: Write) -> None:
+def test_other_versions_are_reported_by_name(write: Write) -> None:
     one, other = Path(write("a", {"m": 0.1})), Path(write("b", {"m": 0.2}))
     content = json.loads(other.read_text())
     for made in content["benchmarks"][0]["made"].values():
@@ -207,7 +207,7 @@ def test_other_versions_are_told_by_name(write: Write) -> None:
     assert "other torch version (" in warning and "and 1.0)" in warning
 
 
-def test_too_few_resamples_for_so_many_figures_are_told(
+def test_too_few_resamples_for_so_many_figures_are_reported(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write("a", {"base": 0.1, "tuned": 0.2})
@@ -251,13 +251,13 @@ def test_the_json_and_all_metrics(write: Write, tmp_path: Path) -> None:
         ({"reports": ("nowhere.json",)}, "there is no such file"),
     ],
 )
-def test_what_cannot_be_compared_is_told(write: Write, options: dict, message: str) -> None:
+def test_what_cannot_be_compared_is_reported(write: Write, options: dict, message: str) -> None:
     path = write("a", {"base": 0.1, "tuned": 0.2})
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
         compare_command(replace(config(path), **options))
 
 
-def test_reports_without_a_common_model_or_figure_are_told(write: Write) -> None:
+def test_reports_without_a_common_model_or_figure_are_reported(write: Write) -> None:
     one = write("a", {"base": 0.1, "tuned": 0.2})
     two = write("b", {"x": 0.1, "y": 0.2}, [Made("other")])
     with pytest.raises(UserError, match="no model of the same label"):
@@ -266,7 +266,7 @@ def test_reports_without_a_common_model_or_figure_are_told(write: Write) -> None
         compare_command(config(one, against=(two,), models=("base", "x")))
 
 
-def test_items_that_are_gone_broken_or_older_are_told(write: Write) -> None:
+def test_items_that_are_gone_broken_or_older_are_reported(write: Write) -> None:
     path = Path(write("a", {"base": 0.1, "tuned": 0.2}))
     content = json.loads(path.read_text())
     del content["benchmarks"][0]["metrics"][0]["statistic"]
@@ -318,7 +318,9 @@ def test_a_report_with_any_value_of_another_type_is_refused_or_compared(write: W
          "models: Dictionary should have at least 1 item"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_report_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_a_report_is_one_line(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     (tmp_path / "report.json").write_bytes(content)
     with pytest.raises(UserError, match=message):
         compare_command(config(str(tmp_path)))

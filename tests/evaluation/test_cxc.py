@@ -75,8 +75,10 @@ def test_a_model_that_always_answers_the_same_has_no_graded_consistency(tmp_path
 
 def test_the_report_names_pairs_and_pool(tmp_path: Path) -> None:
     benchmark = load("cxc", write(tmp_path, *ROWS), Arithmetic())
-    told = "6 pairs (3 of one picture at 4 or more, 2 of one picture at 4.5 or more), over 20 pict"
-    assert benchmark.pool.startswith(told)
+    expected = (
+        "6 pairs (3 of one picture at 4 or more, 2 of one picture at 4.5 or more), over 20 pict"
+    )
+    assert benchmark.pool.startswith(expected)
     assert benchmark.data["pairs_at_least"] == {"4": 3, "4.5": 2}
 
 

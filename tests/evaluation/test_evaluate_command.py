@@ -63,7 +63,7 @@ def test_the_data_folder_may_come_from_the_environment(
     assert benchmark.name == "sts"
 
 
-def test_what_is_missing_is_said_and_the_rest_is_scored(
+def test_what_is_missing_is_reported_and_the_rest_is_scored(
     config: EvaluateConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = Path(config.data or "")
@@ -71,9 +71,9 @@ def test_what_is_missing_is_said_and_the_rest_is_scored(
     (data / "flickr8k" / "captions.csv").unlink()
     found = choice.find_benchmarks(config)
     assert [benchmark.name for benchmark in found] == ["paraphrased-retrieval", "sugar-crepe-pp"]
-    told = capsys.readouterr().err
-    assert "sts left out: --data: " in told and "Get SentEval's STS and SICK" in told
-    assert "image-text-retrieval left out: --captions: " in told
+    errors = capsys.readouterr().err
+    assert "sts left out: --data: " in errors and "Get SentEval's STS and SICK" in errors
+    assert "image-text-retrieval left out: --captions: " in errors
 
 
 def test_named_benchmarks_must_have_their_data(config: EvaluateConfig) -> None:

@@ -37,7 +37,7 @@ def test_sts_tasks_have_the_pairs_that_are_known() -> None:
     }  # fmt: skip
 
 
-def test_gold_scores_lie_where_they_should() -> None:
+def test_gold_scores_are_where_they_should() -> None:
     for task in read_tasks(DATA / "sts"):
         scores = [score for _, _, score in task.pairs]
         low = 1 if task.name == "SICK-R" else 0

@@ -58,7 +58,7 @@ def test_flickr8k_has_karpathy_s_split_too(flickr30k: Path) -> None:
     assert benchmark.pool == "20 pictures and 41 captions of Flickr8k, Karpathy's test split"
 
 
-def test_coco_pictures_lie_in_their_filepath(tmp_path: Path) -> None:
+def test_coco_pictures_are_in_their_filepath(tmp_path: Path) -> None:
     names = [path.name for path in draw_pictures(tmp_path / "coco" / "val2014")]
     file = tmp_path / "coco" / "dataset_coco.json"
     write(file, [entry(name, filepath="val2014", cocoid=n) for n, name in enumerate(names)])
@@ -95,7 +95,7 @@ def test_a_set_half_downloaded_is_refused(flickr30k: Path) -> None:
         load_flickr30k(flickr30k, HOW)
 
 
-def test_what_is_wrong_with_a_split_is_said(flickr30k: Path) -> None:
+def test_what_is_wrong_with_a_split_is_reported(flickr30k: Path) -> None:
     file = flickr30k / "flickr30k" / "dataset_flickr30k.json"
     write(file, [entry("red_0.png"), entry("red_1.png"), entry("red_0.png")])
     with pytest.raises(UserError, match=r"image 3: the picture 'red_0.png' occurs twice"):
@@ -117,7 +117,7 @@ def test_what_is_wrong_with_a_split_is_said(flickr30k: Path) -> None:
             load_flickr30k(flickr30k, HOW)
 
 
-def test_what_is_missing_is_told_with_how_to_get_it(tmp_path: Path) -> None:
+def test_what_is_missing_is_reported_with_how_to_get_it(tmp_path: Path) -> None:
     assert "flickr30k-retrieval" in BENCHMARKS
     assert first_missing("coco-retrieval", tmp_path).count("coco") >= 2
     with pytest.raises(Missing, match=r"dataset_flickr30k.json is missing. Get dataset_flickr30k"):

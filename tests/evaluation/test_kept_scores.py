@@ -54,10 +54,10 @@ def benchmark(tmp_path: Path) -> Benchmark:
 def test_the_encoder_is_not_asked_twice(benchmark: Benchmark, tmp_path: Path) -> None:
     model = Counting()
     first = keep_scores(benchmark, model, tmp_path / "results")
-    asked = model.texts, model.pictures
-    assert min(asked) > 0 and not first.from_disk
+    calls = model.texts, model.pictures
+    assert min(calls) > 0 and not first.from_disk
     again = keep_scores(benchmark, model, tmp_path / "results")
-    assert (model.texts, model.pictures) == asked and again.from_disk
+    assert (model.texts, model.pictures) == calls and again.from_disk
     assert again.made == first.made and {"time", "seconds", "versions"} == set(first.made)
     assert list(again.scores.arrays) == ["caption_ranking", "paraphrase_ranking"]
     for name, array in first.scores.arrays.items():
@@ -89,7 +89,7 @@ def of_visual_genome(folder: Path) -> Benchmark:
 
 
 @pytest.mark.parametrize("make", [of_sugar_crepe, of_sugar_crepe_pp, of_visual_genome])
-def test_another_picture_under_the_same_name_is_scored_anew(tmp_path: Path, make) -> None:
+def test_another_picture_under_the_same_name_is_scored_again(tmp_path: Path, make) -> None:
     draw_pictures(tmp_path / "pictures", 2)
     model, results = ColourEncoder(0.01), tmp_path / "results"
     first = make(tmp_path)
@@ -106,13 +106,13 @@ def test_another_picture_under_the_same_name_is_scored_anew(tmp_path: Path, make
 def test_without_a_folder_nothing_is_kept(benchmark: Benchmark, tmp_path: Path) -> None:
     model = Counting()
     assert not keep_scores(benchmark, model, None).from_disk
-    asked = model.texts
+    calls = model.texts
     assert not keep_scores(benchmark, model, None).from_disk
-    assert model.texts == 2 * asked
+    assert model.texts == 2 * calls
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
-def test_whatever_decides_a_score_is_in_its_key(
+def test_everything_that_determines_a_score_is_in_its_key(
     benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = ColourEncoder()
@@ -137,13 +137,13 @@ def test_scores_without_arrays_do_not_serve_who_wants_them(
 ) -> None:
     model = Counting()
     assert score_once(benchmark, model, tmp_path).arrays == {}
-    asked = model.texts
+    calls = model.texts
     whole = keep_scores(benchmark, model, tmp_path)
-    assert not whole.from_disk and whole.scores.arrays and model.texts == 2 * asked
-    assert score_once(benchmark, model, tmp_path).metrics and model.texts == 2 * asked
+    assert not whole.from_disk and whole.scores.arrays and model.texts == 2 * calls
+    assert score_once(benchmark, model, tmp_path).metrics and model.texts == 2 * calls
 
 
-def test_a_damaged_file_is_computed_anew(benchmark: Benchmark, tmp_path: Path) -> None:
+def test_a_damaged_file_is_computed_again(benchmark: Benchmark, tmp_path: Path) -> None:
     model = Counting()
     keep_scores(benchmark, model, tmp_path / "results")
     (path,) = (tmp_path / "results").iterdir()
@@ -158,7 +158,7 @@ def test_a_damaged_file_is_computed_anew(benchmark: Benchmark, tmp_path: Path) -
         assert not keep_scores(benchmark, model, tmp_path / "results").from_disk
 
 
-def test_a_second_run_of_the_command_says_so(
+def test_a_second_run_of_the_command_reports_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Counting()
@@ -185,7 +185,7 @@ def test_a_second_run_of_the_command_says_so(
     assert third.sections[0].lines == first.sections[0].lines
 
 
-def test_the_report_says_for_each_benchmark_and_model_how_it_was_made(
+def test_the_report_states_for_each_benchmark_and_model_how_it_was_made(
     benchmark: Benchmark, tmp_path: Path
 ) -> None:
     from paraclip.evaluation.run import evaluate

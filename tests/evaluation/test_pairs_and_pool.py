@@ -88,7 +88,7 @@ def test_a_row_without_the_second_text_is_broken_not_none(tmp_path: Path) -> Non
     assert pairs.paraphrases == ("y",)
 
 
-def test_what_is_wrong_with_pairs_is_said(tmp_path: Path) -> None:
+def test_what_is_wrong_with_pairs_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file or folder"):
         read_pairs(tmp_path / "none.csv")
     with pytest.raises(UserError, match="contains no file of pairs"):
@@ -157,7 +157,7 @@ def test_vectors_are_mapped_and_checked(tmp_path: Path) -> None:
         read_pool(path)
 
 
-def test_what_is_no_pool_is_said(tmp_path: Path) -> None:
+def test_what_is_not_a_pool_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such pool"):
         read_pool(tmp_path / "none")
     with pytest.raises(UserError, match="contains no pictures"):
@@ -167,7 +167,7 @@ def test_what_is_no_pool_is_said(tmp_path: Path) -> None:
         read_pool(tmp_path / "pool.csv")
 
 
-def test_pictures_are_hashed_by_name_and_size_wherever_they_lie(tmp_path: Path) -> None:
+def test_pictures_are_hashed_by_name_and_size_wherever_they_are(tmp_path: Path) -> None:
     for folder, content in (("here", b"1234"), ("there", b"5678"), ("other", b"12345")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.png").write_bytes(content)

@@ -74,7 +74,7 @@ def test_near_ties_that_float32_would_confuse() -> None:
     assert found.tolist() == sorted_search(query, pool, 5).tolist()
 
 
-def test_no_query_is_no_result() -> None:
+def test_no_query_gives_no_result() -> None:
     assert top_k(np.empty((0, 2)), np.ones((3, 2)), 2).shape == (0, 2)
 
 
@@ -86,7 +86,7 @@ def test_refuses_other_widths_and_small_pools() -> None:
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_vectors_that_are_not_finite_are_told(broken: float) -> None:
+def test_vectors_that_are_not_finite_are_reported(broken: float) -> None:
     pool = np.ones((70, 4), np.float32)
     pool[66, 1] = broken
     with pytest.raises(UserError, match="a vector is not finite"):

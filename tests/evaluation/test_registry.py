@@ -44,7 +44,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.mark.parametrize("name", list(BENCHMARKS))
-def test_every_row_stands(name: str) -> None:
+def test_every_row_is_complete(name: str) -> None:
     assert callable(registry.maker_of(name))
     needs = registry.fact_of(name, "NEEDS") or ()
     assert isinstance(needs, tuple)
@@ -62,8 +62,10 @@ def test_every_benchmark_has_its_section_and_no_other_has_one() -> None:
         section = section.partition("\n## ")[0]
         for word in ("- **Formula.** ", "- **Data.** ", "- **Limitations.** "):
             assert section.count(word) == 1, (name, word)
-        told = re.findall(r"Suites?: ([a-z, ]+)\.", section)
-        assert told == ([", ".join(BENCHMARKS[name].suites)] if BENCHMARKS[name].suites else [])
+        documented = re.findall(r"Suites?: ([a-z, ]+)\.", section)
+        assert documented == (
+            [", ".join(BENCHMARKS[name].suites)] if BENCHMARKS[name].suites else []
+        )
 
 
 def test_suites() -> None:
@@ -103,7 +105,7 @@ def test_a_broken_row_breaks_no_other(
             choice.find_benchmarks(EvaluateConfig((), name, data=str(tmp_path)))
 
 
-def test_a_benchmark_half_downloaded_is_told_by_file(made: ModuleType, tmp_path: Path) -> None:
+def test_a_benchmark_half_downloaded_is_reported_by_file(made: ModuleType, tmp_path: Path) -> None:
     for name in ("one", "both"):
         (tmp_path / name).mkdir()
     lost = write_sts(tmp_path / "sts") / "STS" / "STS14-en-test" / "STS.gs.images.txt"
@@ -114,7 +116,7 @@ def test_a_benchmark_half_downloaded_is_told_by_file(made: ModuleType, tmp_path:
         choice.find_benchmarks(EvaluateConfig((), "sts", data=str(tmp_path)))
 
 
-def test_a_data_folder_that_is_named_must_be_there(
+def test_a_data_folder_that_is_named_must_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = str(tmp_path / "lost")
@@ -141,7 +143,7 @@ def test_suite_and_benchmarks_are_one_or_the_other(tmp_path: Path) -> None:
         choice.find_benchmarks(EvaluateConfig((), data=str(tmp_path), suite="papr"))
 
 
-def test_a_folder_beside_the_checkout_is_not_taken_unless_named(
+def test_a_folder_next_to_the_checkout_is_not_taken_unless_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PARACLIP_DATA", raising=False)

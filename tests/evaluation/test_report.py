@@ -74,7 +74,7 @@ def test_the_json_reads_back_as_the_report(evaluated: tuple[Report, Path]) -> No
             assert set(line.differences) == set(read.differences)
 
 
-def test_the_json_says_how_it_was_made(evaluated: tuple[Report, Path]) -> None:
+def test_the_json_reports_how_it_was_made(evaluated: tuple[Report, Path]) -> None:
     _, out = evaluated
     content = json.loads((out / "report.json").read_text())
     made = content["provenance"]
@@ -175,7 +175,7 @@ class Blind(ColourEncoder):
         raise UserError("blind", "reads no pictures", "Take another.")
 
 
-def test_a_model_of_text_alone_stands_beside_others_with_dashes(tmp_path: Path) -> None:
+def test_a_model_of_text_alone_is_listed_with_dashes(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "pictures")
     pairs = Pairs("made", ("0", "1"), ("a red", "a blue"), ("some red", "some blue"), "0")
     tasks = SemanticSimilarity(read_tasks(write_sts(tmp_path / "sts"), ["STS-B"]))
@@ -191,7 +191,7 @@ def test_a_model_of_text_alone_stands_beside_others_with_dashes(tmp_path: Path) 
     one, other = (ComparedModel(label, (read_stored(tmp_path / "out"),)) for label in models)
     (found,) = compare([(one, other)], Drawing(resamples=20))
     assert {row.benchmark for row in found.rows} == {"sts"}
-    assert any("paraphrased-retrieval is left out" in told for told in found.warnings)
+    assert any("paraphrased-retrieval is left out" in warning for warning in found.warnings)
     with pytest.raises(UserError, match="blind: reads no pictures"):
         evaluate({"text": Blind()}, benchmarks, tmp_path / "none", {})
 
@@ -263,7 +263,7 @@ NOT_A_REPORT = r"is not (a ParaCLIP report|JSON|a JSON object)"
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"format": "other"}', '{"format": "paraclip-report-1"}']
 )
-def test_a_file_that_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_report_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(UserError, match=NOT_A_REPORT):
         read_report(tmp_path / "report.json")
@@ -271,7 +271,7 @@ def test_a_file_that_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
         read_report(tmp_path / "none.json")
 
 
-def test_a_report_with_broken_parts_is_none(tmp_path: Path) -> None:
+def test_a_report_with_broken_parts_is_refused(tmp_path: Path) -> None:
     write_json(small_report(50.0), tmp_path / "report.json")
     text = (tmp_path / "report.json").read_text()
     content = json.loads(text)
@@ -283,7 +283,7 @@ def test_a_report_with_broken_parts_is_none(tmp_path: Path) -> None:
         read_report(tmp_path)
 
 
-def test_names_from_the_data_are_no_html_in_the_report() -> None:
+def test_names_from_the_data_are_not_html_in_the_report() -> None:
     report = small_report(50.0)
     report.sections[0].notes.append("<script>alert(1)</script>")
     section = replace(report.sections[0], pool="a folder <img src=x>")

@@ -110,14 +110,14 @@ def test_broken_pictures_are_left_out_by_name_and_positions_stay(pictures: Path)
     assert found == {path.name for path in pictures.iterdir()} - {"blue_0.png"}
 
 
-def test_image_weights_that_are_not_finite_are_told(pictures: Path) -> None:
+def test_image_weights_that_are_not_finite_are_reported(pictures: Path) -> None:
     model = ColourEncoder()
     model.image_tower.weight.data[:] = torch.nan
     with pytest.raises(UserError, match=r"image vectors: .* not finite"):
         ParaphrasedRetrieval(pairs(("a", "b")), read_pool(pictures), 3).score(model, None)
 
 
-def test_a_model_without_pictures_says_so_once(pictures: Path) -> None:
+def test_a_model_without_pictures_reports_it_once(pictures: Path) -> None:
     class Reader(ColourEncoder):
         seen = 0
 

@@ -30,8 +30,8 @@ def write(folder: Path, **kinds: list) -> Path:
     draw_pictures(folder / "coco" / "images")
     for name in KINDS:
         rows = kinds.get(name, [GOOD])
-        told = {str(number): one for number, one in enumerate(rows)}
-        (folder / "sugar_crepe" / f"{name}.json").write_text(json.dumps(told))
+        content = {str(number): one for number, one in enumerate(rows)}
+        (folder / "sugar_crepe" / f"{name}.json").write_text(json.dumps(content))
     return folder
 
 
@@ -80,7 +80,7 @@ def test_a_half_downloaded_set_is_refused(tmp_path: Path) -> None:
         ('{"7": ', "is not JSON"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, text: str, message: str) -> None:
+def test_what_is_wrong_with_a_file_is_reported(tmp_path: Path, text: str, message: str) -> None:
     write(tmp_path)
     (tmp_path / "sugar_crepe" / "add_att.json").write_text(text)
     with pytest.raises(UserError, match=message):
@@ -102,11 +102,11 @@ def write_plus_plus(folder: Path) -> Path:
         ("blue_1", "a blue sea", "sea of blue", "a red sea"),
     ]
     names = ("filename", "caption", "caption2", "negative_caption")
-    told = [{"id": n, **dict(zip(names, one, strict=True))} for n, one in enumerate(rows)]
-    for one in told:
+    content = [{"id": n, **dict(zip(names, one, strict=True))} for n, one in enumerate(rows)]
+    for one in content:
         one["filename"] += ".png"
     (folder / "sugar_crepe_pp").mkdir()
-    (folder / "sugar_crepe_pp" / "swap_obj.json").write_text(json.dumps(told))
+    (folder / "sugar_crepe_pp" / "swap_obj.json").write_text(json.dumps(content))
     return folder
 
 
@@ -144,7 +144,7 @@ def test_a_part_of_the_pictures_gives_a_part_of_the_rows_and_no_headline(tmp_pat
     assert scores.notes[-1] == "ITT is of 1 of 3 rows, over 1 pictures"
 
 
-def test_tot_goes_on_without_pictures_and_says_so(tmp_path: Path) -> None:
+def test_tot_continues_without_pictures_and_reports_it(tmp_path: Path) -> None:
     write_sugar_crepe_pp(tmp_path / "sugar_crepe_pp")
     scores = sugar_crepe_pp.load(tmp_path, Arithmetic()).score(ColourEncoder(), None)
     assert all(metric.name.startswith("TOT") for metric in scores.metrics)

@@ -112,7 +112,7 @@ def test_odd_line_breaks_and_quotes_stay_in_their_sentence(tmp_path: Path) -> No
     assert task.pairs[2] == ('one "half\u2028and\x0bmore', "other", 2.0)
 
 
-def test_what_is_wrong_with_sts_is_said(sts: Path) -> None:
+def test_what_is_wrong_with_sts_is_reported(sts: Path) -> None:
     gold = sts / "STS" / "STS12-en-test" / "STS.gs.MSRpar.txt"
     gold.write_text("1\n2\n")
     with pytest.raises(UserError, match=r"gs.MSRpar.txt: has 2 lines, and .* has 6.*Get the seven"):
@@ -153,7 +153,7 @@ def test_a_collapsed_model_gets_nothing_and_no_correlation(tmp_path: Path, sts: 
     assert np.isnan(SemanticSimilarity(read_tasks(sts)).score(model, None).metrics[0].value())
 
 
-def test_what_is_wrong_with_sugar_crepe_pp_is_said(tmp_path: Path) -> None:
+def test_what_is_wrong_with_sugar_crepe_pp_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"contains no SugarCrepe\+\+ file .*Get the JSON files"):
         read_subsets(tmp_path)
     row = {"id": 1, "caption": "a", "caption2": "b", "negative_caption": "c"}
@@ -171,7 +171,7 @@ def test_what_is_wrong_with_sugar_crepe_pp_is_said(tmp_path: Path) -> None:
         read_subsets(tmp_path)
 
 
-def test_weights_that_are_not_finite_are_told(sts: Path) -> None:
+def test_weights_that_are_not_finite_are_reported(sts: Path) -> None:
     model = ColourEncoder()
     model.text_tower.weight.data[:] = float("nan")
     with pytest.raises(UserError, match=r"text vectors: .* not finite"):

@@ -70,7 +70,7 @@ def test_what_is_needed(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_robustness_is_that_of_paraphrased_retrieval_wherever_it_stands() -> None:
+def test_robustness_is_that_of_paraphrased_retrieval_wherever_it_is() -> None:
     found = report(2, {"scenes": "AO@5", "flickr": "T2I R@10"})
     turned = Report(found.models, found.sections[::-1], {})
     for one in (found, turned):
@@ -93,7 +93,7 @@ def test_a_figure_that_is_not_defined_is_left_out(tmp_path: Path) -> None:
     assert plot_trade_off(found, "base", tmp_path / "plot.png")
 
 
-def test_a_role_looks_the_same_whatever_stands_beside_it() -> None:
+def test_a_role_looks_the_same_whatever_is_next_to_it() -> None:
     usual = appearances(["base", "control", "tuned", "merged"])
     crowded = appearances(["base", "control", "live", "tuned", "merged"])
     assert len(set(crowded.values())) == 5

@@ -134,14 +134,14 @@ def test_the_figures_equal_a_slow_twin(seed: int, k: int, rows: int) -> None:
 
 
 def test_rows_may_have_one_kind_each(pictures: Path, tmp_path: Path) -> None:
-    told = [("idiom", "red"), ("jargon", "blue"), ("idiom", "red")]
+    kinds = [("idiom", "red"), ("jargon", "blue"), ("idiom", "red")]
     rows = [
         {
             "image": f"red_{number}.png",
             "caption": "red",
             "variations": {kind: text, "contrast": "a"},
         }
-        for number, (kind, text) in enumerate(told)
+        for number, (kind, text) in enumerate(kinds)
     ]
     wordings = read_wordings(write_rows(tmp_path, rows), None)
     found = Variations("probes", wordings, read_pool(pictures), 5).score(ColourEncoder(), None)
@@ -167,14 +167,14 @@ def test_rows_may_have_one_kind_each(pictures: Path, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_row_without_its_column_is_told(
+def test_a_row_without_its_column_is_reported(
     tmp_path: Path, row: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         read_wordings(write_rows(tmp_path, [row]), KINDS)
 
 
-def test_what_is_wrong_with_the_file_is_said(tmp_path: Path) -> None:
+def test_what_is_wrong_with_the_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file"):
         read_wordings(tmp_path / "none.jsonl")
     with pytest.raises(UserError, match="contains no rows"):
@@ -199,7 +199,7 @@ def test_captions_without_their_picture_are_named_counted_and_refused(
     assert notes[0].startswith("1 of 3 captions left out: ") and len(lenient.kept) == 2
 
 
-def test_pictures_of_one_name_are_told_apart_by_folder_or_refused(
+def test_pictures_of_one_name_are_distinguished_by_folder_or_refused(
     pictures: Path, tmp_path: Path
 ) -> None:
     # "more" comes before the pool's own in the order of paths, and holds another picture.

@@ -124,7 +124,7 @@ def test_folder_names_are_class_names_with_blanks(by_class: Path) -> None:
     assert load_folder(by_class, HOW).shown.classes == ("blue", "deep red {}", "green", "white")
 
 
-def test_what_is_wrong_with_a_folder_is_said(by_class: Path) -> None:
+def test_what_is_wrong_with_a_folder_is_reported(by_class: Path) -> None:
     with pytest.raises(UserError, match=r"no such folder. .*--images-by-class"):
         load_folder(by_class / "nowhere", HOW)
     with pytest.raises(UserError, match="has 0 classes and 0 pictures"):
@@ -232,7 +232,7 @@ def test_pixels_stand_in_rows_of_each_colour(small_cifar: Path) -> None:
     assert np.array_equal(np.asarray(seen), np.asarray(picture))
 
 
-def test_what_is_wrong_with_cifar_is_said(small_cifar: Path) -> None:
+def test_what_is_wrong_with_cifar_is_reported(small_cifar: Path) -> None:
     folder = small_cifar / "cifar-10-batches-bin"
     whole = (folder / "test_batch.bin").read_bytes()
     (folder / "batches.meta.txt").write_text("red\n")

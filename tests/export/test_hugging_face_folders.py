@@ -93,7 +93,7 @@ def test_names_go_there_and_back(plain_clip) -> None:
         ("preprocessor_config.json", {"resample": 0}, "filter 0, which open_clip lacks"),
     ],
 )
-def test_what_is_no_clip_is_refused(folder, file, changes, reason) -> None:
+def test_what_is_not_a_clip_is_refused(folder, file, changes, reason) -> None:
     edited(folder, file, **changes)
     with pytest.raises(UserError, match=reason):
         load_model(str(folder), "cpu")
@@ -152,7 +152,7 @@ def test_a_repository_in_the_cache(hub, to, quick_clip) -> None:
     np.testing.assert_array_equal(ours(found), ours(quick_clip))
 
 
-def test_without_network_one_line_says_what_to_do(hub) -> None:
+def test_without_network_one_line_reports_what_to_do(hub) -> None:
     with pytest.raises(UserError, match=r"hf-hub:a/b: it could not be .*local-dir:FOLDER"):
         load_model("hf-hub:a/b", "cpu")
     for name in ("hf-hub:a", "hf-hub:../..", "hf-hub:a/b/c"):

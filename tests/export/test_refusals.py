@@ -223,7 +223,7 @@ def test_the_card_states_what_an_index_depends_on(named, tmp_path, capsys) -> No
 
 
 @pytest.mark.parametrize("to", ["open-clip", "hf", "sentence-transformers", "weights"])
-def test_the_command_says_how_to_load(to, quick_clip, tmp_path, capsys) -> None:
+def test_the_command_reports_how_to_load(to, quick_clip, tmp_path, capsys) -> None:
     path = save_model(quick_clip, tmp_path / "model.safetensors")
     out = tmp_path / ("out.safetensors" if to == "weights" else "out")
     export_command(ExportConfig(checkpoint=str(path), out=str(out), to=to))

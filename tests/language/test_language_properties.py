@@ -80,7 +80,7 @@ def test_a_number_in_digits_is_the_same_with_separators(number: int) -> None:
 
 
 @given(captions)
-def test_a_text_is_no_doubtful_answer_to_itself_without_repetitions(text: str) -> None:
+def test_a_text_is_not_a_doubtful_answer_to_itself_without_repetitions(text: str) -> None:
     tokens = words.words(text)
     assert not roles_changed(tokens, tokens)
     assert not changed_preposition(tokens, tokens) and not changed_pronoun(tokens, tokens)

@@ -90,7 +90,7 @@ def test_a_text_towers_files_come_from_where_its_name_leads(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("away")
 @pytest.mark.parametrize("option", ["hf_tokenizer_name", "hf_model_name"])
-def test_without_hub_and_files_one_line_says_which_to_bring(option: str, tmp_path: Path) -> None:
+def test_without_hub_and_files_one_line_reports_which_to_bring(option: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"are not available.*huggingface.co/nobody/no-such-tower"):
         text_files_of({option: "nobody/no-such-tower"}, beside=tmp_path)
 

@@ -108,7 +108,7 @@ def test_class_probabilities_add_up_and_move_the_vector(own_space):
     torch.testing.assert_close(after.norm(dim=1), torch.ones(3))
 
 
-def test_a_checkpoint_says_which_kind_of_mini_it_is(mini, own_space, tmp_path):
+def test_a_checkpoint_records_which_kind_of_mini_it_is(mini, own_space, tmp_path):
     for name, model in (("linear", mini), ("own", own_space)):
         again = load_checkpoint(save_model(model, tmp_path / f"{name}.safetensors"))
         assert again.image_tower.names_classes is model.image_tower.names_classes

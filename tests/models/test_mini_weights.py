@@ -86,7 +86,7 @@ def test_the_shipped_head_carries_no_non_commercial_terms(real, tmp_path):
     assert "non-commercial" not in path.with_suffix(".md").read_text()
 
 
-def test_the_option_trained_on_flickr8k_says_so(flickr8k, tmp_path):
+def test_the_option_trained_on_flickr8k_reports_it(flickr8k, tmp_path):
     path = save_model(flickr8k, tmp_path / "mini.safetensors")
     assert "non-commercial" in model_card(path.name, read_header(path))
     figures = flickr8k.made_from["figures"]["text to image, percent, 1,000 pictures"]["test"]

@@ -44,7 +44,7 @@ def test_the_hash_of_the_weights_changes_with_them(mini, clip, tmp_path):
     assert read_header(save_model(other, tmp_path / "c.safetensors"))["weights"] != first
 
 
-def test_a_card_lies_beside_the_checkpoint(mini, tmp_path):
+def test_a_card_is_next_to_the_checkpoint(mini, tmp_path):
     extra = {"training": {"facts": {"generator": "SmolLM2 with adapter", "licence": "Apache-2.0"}}}
     save_model(mini, tmp_path / "tuned.safetensors", {"base": "mini", **extra})
     card = (tmp_path / "tuned.md").read_text()
@@ -141,7 +141,7 @@ def test_terms_are_handed_on_from_checkpoint_to_checkpoint(mini, tmp_path):
             assert f"- {line}" in card, (name, line)
 
 
-def test_what_stands_in_a_card_is_no_html(mini, tmp_path):
+def test_content_of_a_card_is_not_html(mini, tmp_path):
     save_model(mini, tmp_path / "a.safetensors", {"base": "<img src=x>\n# head"})
     top = (tmp_path / "a.md").read_text().split("## Terms")[0]
     assert "<img" not in top and "- base: &lt;img src=x&gt; # head" in top

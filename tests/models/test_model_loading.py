@@ -175,7 +175,7 @@ def test_a_broken_file_is_one_line(named, tmp_path, content, suffix):
         load_model(f"tiny:{path}")
 
 
-def test_what_is_no_dictionary_of_tensors_is_refused(named, tmp_path):
+def test_what_is_not_a_dictionary_of_tensors_is_refused(named, tmp_path):
     for name, content in (("number", 3), ("empty", {}), ("mixed", {"a": 1})):
         torch.save(content, tmp_path / f"{name}.pt")
         with pytest.raises(UserError, match=f"{name}.pt: holds"):

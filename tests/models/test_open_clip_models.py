@@ -117,7 +117,7 @@ def test_a_roberta_tower_is_built_and_loaded_without_a_hub(tmp_path):
     assert long.ids[0, -1] == 3  # the end token
 
 
-def test_a_checkpoint_of_a_roberta_tower_needs_nothing_beside_it(tmp_path):
+def test_a_checkpoint_of_a_roberta_tower_needs_nothing_next_to_it(tmp_path):
     model = roberta(tmp_path)
     path = save_model(model, tmp_path / "elsewhere" / "tuned.safetensors")
     again = load_checkpoint(path)

@@ -149,8 +149,8 @@ def test_a_header_that_names_another_library_is_one_line(tmp_path, kind):
     spec = ClipSpec("roberta", ROBERTA, {}, word_files("roberta"))
     path = save_model(OpenClip(spec, build_clip(spec)), tmp_path / "model.safetensors")
     header = read_header(path)
-    lie = {"model_type": kind, "architecture": "hf-hub:someone/tower"}
-    header["text_files"]["config.json"] = json.dumps(lie)
+    false_config = {"model_type": kind, "architecture": "hf-hub:someone/tower"}
+    header["text_files"]["config.json"] = json.dumps(false_config)
     save_file(load_file(path), path, {"paraclip": json.dumps(header)})
     with pytest.raises(UserError, match=r"model\.safetensors"):
         load_checkpoint(path)

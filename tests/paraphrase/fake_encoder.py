@@ -24,7 +24,7 @@ class BagEncoder:
         """As `SentenceEncoder.read`."""
         found = []
         for text in texts:
-            said = words(text)
-            rows = np.array([direction(word) for word in said] or np.zeros((1, WIDTH)))
-            found.append(Reading(unit(rows.mean(0)), said, rows[: len(said)]))
+            text_words = words(text)
+            rows = np.array([direction(word) for word in text_words] or np.zeros((1, WIDTH)))
+            found.append(Reading(unit(rows.mean(0)), text_words, rows[: len(text_words)]))
         return found

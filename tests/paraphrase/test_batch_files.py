@@ -81,7 +81,7 @@ def test_two_rounds_without_a_server(tmp_path: Path) -> None:
     assert run(tmp_path, from_file="two").summary.reused_answers == 12
 
 
-def test_failures_are_asked_again_in_the_next_round(tmp_path: Path) -> None:
+def test_failures_are_repeated_in_the_next_round(tmp_path: Path) -> None:
     def answer(line: dict[str, Any]) -> dict[str, Any]:
         text = line["body"]["messages"][-1]["content"]
         if "babax" in text and line["custom_id"].endswith("-1"):
@@ -112,15 +112,17 @@ def test_the_commands_name_the_next_step(
     words = ["generate", str(captions_file(tmp_path, 3)), "--out", str(tmp_path / "out"),
              "--backend", "openai", "--limits", "small"]  # fmt: skip
     assert paraclip([*words, "--to-file", str(tmp_path / "one")]) == 0
-    said = capsys.readouterr().out
-    assert "waiting for answers" in said and "3 open questions" in said
-    assert "vllm run-batch -i" in said and "--model fake" in said and "--from-file" in said
+    output = capsys.readouterr().out
+    assert "waiting for answers" in output and "3 open questions" in output
+    assert "vllm run-batch -i" in output and "--model fake" in output and "--from-file" in output
     vllm(tmp_path / "one", copied)
     (tmp_path / "one" / "more.jsonl").write_text('{"custom_id": "someone else"}\nnonsense\n')
     assert paraclip([*words, "--from-file", str(tmp_path / "one")]) == 0
-    said = capsys.readouterr()
-    assert "3 answers and 0 failures" in said.out and "2 of its lines hold no answer" in said.out
-    assert "rejected, step 1: copy" in said.out
+    output = capsys.readouterr()
+    assert (
+        "3 answers and 0 failures" in output.out and "2 of its lines hold no answer" in output.out
+    )
+    assert "rejected, step 1: copy" in output.out
 
 
 def test_an_edited_caption_leaves_its_answer_unused(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_answers_are_those_that_the_server_gives_one_by_one(
     assert rows[0] == rows[1]
 
 
-def test_requests_that_failed_are_asked_again_while_they_may_pass(
+def test_requests_that_failed_are_repeated_while_they_may_pass(
     server: FakeBatchServer, tmp_path: Path
 ) -> None:
     def behave(prompt: str, count: int) -> str | int | bytes:

@@ -162,13 +162,13 @@ def test_any_list_of_models_is_accepted(listed: bytes) -> None:
 
 
 def test_repeated_secrets_are_removed() -> None:
-    said = [f"{KEY} p@ssword", "x" * 3995 + KEY]
+    texts = [f"{KEY} p@ssword", "x" * 3995 + KEY]
     message = json.dumps({"error": {"message": f"\x1b[2J bad {KEY} p@ssword"}}).encode()
     with FakeServer() as server:
         url = server.url.replace("://", "://me:p%40ssword@")
-        server.behave = lambda prompt, count: [said[0]]
+        server.behave = lambda prompt, count: [texts[0]]
         assert ask(url).text == "*** ***"
-        server.behave = lambda prompt, count: [said[1]]
+        server.behave = lambda prompt, count: [texts[1]]
         assert ask(url).text == "x" * 3995 + "***"
     refusal = b"HTTP/1.1 400 No\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n"
     with raw_server(lambda head, send: send(refusal + message)) as raw:

@@ -77,7 +77,7 @@ def test_one_of_two_genders_may_not_go() -> None:
     assert reason_of("A pair dances in a hall.", "A man and a woman dance in a hall.") != "gender"
 
 
-def test_a_refusal_in_the_caption_is_no_refusal() -> None:
+def test_a_refusal_in_the_caption_is_not_a_refusal() -> None:
     assert reason_of("I'm sorry, reads the card", "A card that reads I'm sorry") is None
 
 
@@ -99,7 +99,7 @@ def test_a_word_for_the_same_kind_is_not() -> None:
     assert judge_one("An animal runs in a park", "A dog runs in a park") == "lost content"
 
 
-def test_words_of_the_caption_are_no_new_content_in_step_two() -> None:
+def test_words_of_the_caption_are_not_new_content_in_step_two() -> None:
     assert judge_one("Running in a huge park, a dog", "A dog runs in a park") == "new content"
     assert judge_one("Running in a huge park, a dog", "A dog runs in a park",
                      "A dog is running around a huge park") is None  # fmt: skip
@@ -131,9 +131,9 @@ PLAIN = st.lists(st.sampled_from(PLAIN_WORDS), min_size=1, max_size=9).map(" ".j
 
 @pytest.mark.parametrize("opening", ["There is ", "there are ", ""])
 def test_there_is_before_or_away_is_a_copy_and_inside_it_counts(opening: str) -> None:
-    said = "two brown dogs on a field"
-    assert reason_of(opening + said, said) == reason_of(said, opening + said) == "copy"
-    assert reason_of(f"{opening}{said} where there is a barn", said) != "copy"
+    answer = "two brown dogs on a field"
+    assert reason_of(opening + answer, answer) == reason_of(answer, opening + answer) == "copy"
+    assert reason_of(f"{opening}{answer} where there is a barn", answer) != "copy"
 
 
 @given(PLAIN)

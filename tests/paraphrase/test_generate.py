@@ -100,7 +100,7 @@ def test_every_row_is_kept_rejected_or_failed(server: FakeServer, tmp_path: Path
     assert "None" not in asked  # an empty answer is never fed to step 2
 
 
-def test_a_failed_row_is_asked_again_and_others_are_not(server: FakeServer, tmp_path: Path) -> None:
+def test_a_failed_row_is_repeated_and_others_are_not(server: FakeServer, tmp_path: Path) -> None:
     broken = [True]
     server.behave = lambda prompt, count: (
         500 if name_of(3) in prompt and broken[0] else rotate(prompt)
@@ -113,7 +113,7 @@ def test_a_failed_row_is_asked_again_and_others_are_not(server: FakeServer, tmp_
     assert server.asked.total() - before == 2
 
 
-def test_a_rejection_in_step_two_says_so(server: FakeServer, tmp_path: Path) -> None:
+def test_a_rejection_in_step_two_reports_it(server: FakeServer, tmp_path: Path) -> None:
     first = {caption.caption for caption in captions(3)}
     server.behave = lambda prompt, count: rotate(prompt) if prompt in first else "Two elephants"
     summary = run(server.url, tmp_path, 3)
@@ -137,7 +137,7 @@ def test_only_new_captions_are_asked(server: FakeServer, tmp_path: Path) -> None
     assert server.asked.total() - before == 4
 
 
-def test_an_edited_caption_is_asked_again_and_no_other(server: FakeServer, tmp_path: Path) -> None:
+def test_an_edited_caption_is_sent_again_and_no_other(server: FakeServer, tmp_path: Path) -> None:
     run(server.url, tmp_path)
     before = server.asked.total()
     edited = [replace(one, caption=f"{one.caption} Now.") for one in captions(1)]

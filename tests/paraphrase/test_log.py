@@ -84,7 +84,7 @@ def test_a_half_written_first_line_is_a_new_log(tmp_path: Path) -> None:
         (KEY_JSON, b'[["a", 1]]'), (KEY_JSON, b'{"a": 1}'),
     ]),
 ])  # fmt: skip
-def test_a_damaged_line_is_asked_again(tmp_path: Path, damaged: bytes) -> None:
+def test_a_damaged_line_is_repeated(tmp_path: Path, damaged: bytes) -> None:
     path = with_one_answer(tmp_path)
     head, line = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(head + damaged + line)
@@ -111,7 +111,7 @@ def test_fresh_deletes_old_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["id,caption\n", "notes without a line end", "id,caption\nhalf a", "{}\n[]\n", "\n"]
 )
-def test_a_file_that_is_no_log_is_refused_and_stays(
+def test_a_file_that_is_not_a_log_is_refused_and_stays(
     tmp_path: Path, content: str, fresh: bool
 ) -> None:
     path = tmp_path / "answers.jsonl"

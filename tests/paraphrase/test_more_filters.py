@@ -36,7 +36,7 @@ def test_other_languages(answer: str, foreign: bool) -> None:
     assert is_other_language(SOURCE, answer) == foreign
 
 
-def test_names_are_no_other_language() -> None:
+def test_names_are_not_another_language() -> None:
     assert not is_other_language("Floyd Mayweather vs Miguel Cotto", "Mayweather against Cotto.")
 
 

@@ -168,7 +168,7 @@ def test_the_command_adds_columns_that_training_reads(
     assert "4 triples in" in capsys.readouterr().out
 
 
-def test_without_spacy_it_says_what_to_install(
+def test_without_spacy_it_reports_what_to_install(
     triples: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tagging, "find_spec", lambda name: None)

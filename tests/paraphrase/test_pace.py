@@ -81,7 +81,7 @@ def test_tokens_are_spaced_and_corrected() -> None:
     assert on_jumping_clock(work()) == pytest.approx([0, 2, 9, 10])
 
 
-def test_no_limit_is_no_pause() -> None:
+def test_no_limit_gives_no_pause() -> None:
     assert on_jumping_clock(times_of(Pace(100), 50)) == [0.0] * 50
 
 

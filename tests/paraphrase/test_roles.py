@@ -38,7 +38,7 @@ def test_changed_places_are_found(source: str, answer: str) -> None:
         ("A boy chases a boy.", "A boy is chased by a boy."),
     ],
 )
-def test_a_sentence_turned_around_is_none(source: str, answer: str) -> None:
+def test_a_sentence_turned_around_is_not_a_contradiction(source: str, answer: str) -> None:
     assert not actors_exchanged(words(source), words(answer))
 
 

@@ -34,7 +34,7 @@ def test_what_failed_is_never_chosen() -> None:
     assert choose_candidate([]) is None
 
 
-def test_the_most_frequent_reason_stands_for_all() -> None:
+def test_the_most_frequent_reason_represents_all() -> None:
     failed = [verdict("", 0, 0, reason) for reason in ("copy", "drift", "drift")]
     assert main_reason(failed) == "drift"
     assert main_reason(failed[:2]) == "copy"

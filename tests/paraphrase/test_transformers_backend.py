@@ -221,7 +221,7 @@ def test_damaged_folders_are_one_line(
         ask(TransformersBackend(config(folder)), chats())
 
 
-def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_do_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paraclip.models.hub.reachable", lambda address: False)
     with pytest.raises(UserError, match=r"Qwen/None: .*huggingface.co/Qwen/None is out of reach"):
         make_backend(config("Qwen/None"))

@@ -70,7 +70,7 @@ def test_denials(word: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["less", "unless", "now", "bare"])
-def test_what_is_no_denial(word: str) -> None:
+def test_what_is_not_a_denial(word: str) -> None:
     assert not words.is_negated([word])
 
 

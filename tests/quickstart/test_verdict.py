@@ -40,7 +40,7 @@ def test_merged_is_recommended_if_tuned_costs_retrieval() -> None:
 
 
 @pytest.mark.parametrize("gain", [0.0, 0.9, -4.0])
-def test_no_gain_beyond_chance_is_said(gain: float) -> None:
+def test_no_gain_beyond_chance_is_reported(gain: float) -> None:
     lines = line("AO@10", tuned=gain, merged=gain), line("T2I R@10")
     assert verdict(report(*lines)).startswith("Keep base: neither tuned nor merged is better")
 

@@ -93,8 +93,8 @@ def test_from_nothing_to_the_table(settings: Path, tmp_path: Path, capsys) -> No
         asked = sum(server.asked.values())
         reproduce.main(["--work", str(work), "--settings", str(settings)])
         assert sum(server.asked.values()) == asked > 0, "a finished stage asks nothing again"
-    told = capsys.readouterr().out
-    assert "16 captions of 2 to 15 words" in told and "TOT" in told
+    output = capsys.readouterr().out
+    assert "16 captions of 2 to 15 words" in output and "TOT" in output
     assert (work / "reports" / "tiny" / "report.md").exists()
     tuned = load_checkpoint(work / "models" / "tiny" / "consistent" / "last.safetensors")
     exported = work / "exported" / "tiny_consistent.safetensors"

@@ -186,7 +186,7 @@ def test_names_and_captions_stay_text(site: Site, page: Any) -> None:
     assert page.locator("[onerror]").count() == 0
 
 
-def test_errors_are_said_and_recovered_from(site: Site, page: Any) -> None:
+def test_errors_are_reported_and_recovered_from(site: Site, page: Any) -> None:
     page.goto(f"{site.url}?q=disc&models=tuned")
     ready(page, 10)
     page.route("**/api/search?*", lambda route: route.abort())

@@ -47,7 +47,7 @@ def test_any_address_gets_an_answer(site: Site, path: str) -> None:
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=400), kind=st.sampled_from(["image/png", "text/plain", ""]))
-def test_any_bytes_are_no_picture_or_one(site: Site, content: bytes, kind: str) -> None:
+def test_any_bytes_are_not_a_picture_or_are_one(site: Site, content: bytes, kind: str) -> None:
     headers = {"Content-Type": kind} if kind else {}
     assert site.get("api/search/picture", content, **headers)[0] in (413, 422)
     assert site.get("api/reword", content, **headers)[0] in (404, 422)

@@ -218,7 +218,7 @@ def test_broken_databases_of_rclip(rows, tmp_path) -> None:
         read(path)
 
 
-def test_what_is_no_index(tmp_path) -> None:
+def test_what_is_not_an_index(tmp_path) -> None:
     with pytest.raises(UserError, match="there is no such index"):
         read(tmp_path / "none")
     with pytest.raises(UserError, match="not an index that can be recognised"):

@@ -71,7 +71,7 @@ def test_chunked_vectors_are_those_of_one_pass(captions, chunk):
         torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-6)
 
 
-def test_a_text_goes_through_the_tower_once_a_batch_however_often_it_stands_there():
+def test_a_text_goes_through_the_tower_once_a_batch_however_often_it_occurs():
     texts = {
         "caption": ["a", "b", "c", "a"], "paraphrase_1": ["a", "b b", "c", "a a"],
         "paraphrase_2": ["a", "b b", "c c", "a"],
@@ -90,7 +90,7 @@ def test_an_empty_text_is_a_text_but_no_hard_negative():
     assert examples.text_rows.tolist() == [[0, 1]] and examples.negative.tolist() == [-1, 2]
 
 
-def test_equal_text_on_either_side_or_equal_picture_is_no_negative():
+def test_equal_text_on_either_side_or_equal_picture_is_not_a_negative():
     examples = alike(
         "a cat", "A  Cat", "dog", "boat", "tree",
         paraphrase_1=["p", "q", "r", "s", "t"],
@@ -195,7 +195,7 @@ def test_no_picture_is_both_learned_and_held_out(pictures, share, seed):
         (["one", "two"], ["0", "0"], "the same picture"),
     ],
 )
-def test_rows_with_nothing_to_tell_apart_are_refused(texts, image_ids, complaint):
+def test_rows_with_no_negatives_are_refused(texts, image_ids, complaint):
     with pytest.raises(UserError, match=complaint):
         make_examples(TinyModel(), {"caption": texts}, image_ids, None, ("caption",))
 

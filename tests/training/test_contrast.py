@@ -142,7 +142,7 @@ def test_gradients_of_every_kind_in_double_precision(kind):
     assert torch.autograd.gradcheck(loss, (a, b, more, scale, bias))
 
 
-def test_all_rows_alike_is_no_denominator_at_all_and_half_precision_is_widened():
+def test_all_rows_alike_leaves_no_denominator_and_half_precision_is_widened():
     a = torch.nn.functional.normalize(torch.randn(4, 8), dim=-1).bfloat16().requires_grad_()
     plan = ContrastOptions(false_negatives=false_negatives(np.array([[7, 7, 7, 7]])))
     loss = contrast(a, a, LogitScaling(torch.tensor(100.0)), plan)

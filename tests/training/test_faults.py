@@ -48,11 +48,9 @@ def whole(tmp_path_factory) -> Path:
     ],
 )
 def test_a_file_for_which_there_is_no_room_is_one_line(tmp_path, whole, name, most, where):
-    out, told = tmp_path / "out", tmp_path / "told"
-    assert apart(short_of_room, out, name, most, told) == 0
-    assert re.search(
-        rf"({where}): exceeds the largest allowed file size\. Choose", told.read_text()
-    )
+    out, log = tmp_path / "out", tmp_path / "told"
+    assert apart(short_of_room, out, name, most, log) == 0
+    assert re.search(rf"({where}): exceeds the largest allowed file size\. Choose", log.read_text())
     assert not list(out.rglob(".*.part")) and not (out / "last.safetensors").exists()
     run(out)
     assert_same_outcome(out, whole)
@@ -60,7 +58,7 @@ def test_a_file_for_which_there_is_no_room_is_one_line(tmp_path, whole, name, mo
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
 @pytest.mark.parametrize("name", ["run.json", "summary.json"])
-def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(
+def test_a_full_disk_is_one_line_and_the_run_continues_once_there_is_room(
     tmp_path, whole, name, monkeypatch
 ):
     monkeypatch.setattr("paraclip.files.uuid4", lambda: UUID(int=0))
@@ -98,7 +96,7 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path, whole):
     assert_same_outcome(tmp_path, whole)
 
 
-def test_too_few_pictures_to_hold_any_out_are_told(tmp_path, capsys):
+def test_too_few_pictures_to_hold_any_out_are_reported(tmp_path, capsys):
     _, summary = tune(tmp_path / "few", triples=make_triples(5), held_out=0.05)
     assert summary["rows_held_out"] == 0
     assert "too few pictures to hold any out; the last" in capsys.readouterr().err
@@ -106,7 +104,7 @@ def test_too_few_pictures_to_hold_any_out_are_told(tmp_path, capsys):
         tune(tmp_path / "patience", triples=make_triples(5), held_out=0.05, patience=1)
 
 
-def test_a_batch_of_one_row_has_nothing_to_tell_apart_and_goes_on(tmp_path):
+def test_a_batch_of_one_row_has_no_negatives_and_continues(tmp_path):
     steps, _ = tune(tmp_path, triples=make_triples(7), held_out=0.0, batch_size=2, epochs=1)
     assert len(steps) == 4 and sum(step["loss"] == 0 for step in steps) >= 1
     assert all(step["gradient_norm"] == 0 for step in steps if step["loss"] == 0)

@@ -101,7 +101,7 @@ def test_without_held_out_rows_learned_ones_are_measured(made_run):
     assert set(geometry_of(run)) == {"alignment", "uniformity", "margin"}
 
 
-def test_rows_that_share_a_picture_are_no_rivals(made_run):
+def test_rows_that_share_a_picture_are_not_rivals(made_run):
     run, texts = made_run(held_out=0.0, image_loss_on=("caption",), weights=(1.0, 0.0, 0.0))
     model, ids = run.model, make_triples()["image_id"].to_pylist()
     shown = [row for row in range(24) if row != 3]  # row 3 has no picture

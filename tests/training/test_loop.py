@@ -175,7 +175,9 @@ def test_half_precision_learns_too_and_is_near(tmp_path):
 
 
 @pytest.mark.parametrize("broken", ["weight", "gradient"])
-def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(tmp_path, monkeypatch, broken):
+def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(
+    tmp_path, monkeypatch, broken
+):
     model, step = TinyModel(), loop.take_step
 
     def poison(run, rows):

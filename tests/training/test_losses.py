@@ -181,7 +181,7 @@ def test_half_precision_vectors_are_compared_in_full():
 
 
 @pytest.mark.parametrize("rows", [0, 1])
-def test_with_nothing_to_tell_apart_the_loss_is_zero_and_harmless(rows):
+def test_with_no_negatives_the_loss_is_zero_and_harmless(rows):
     a = torch.randn(rows, 4, requires_grad=True)
     loss = info_nce(a, torch.randn(rows, 4), torch.tensor(10.0))
     loss.backward()

@@ -41,7 +41,7 @@ def test_without_image_ids_no_held_out_picture_is_trained_on(without_ids):
     assert not set(pictures[learn]) & set(pictures[held_out])
 
 
-def test_without_image_ids_captions_of_one_picture_are_no_negatives(without_ids):
+def test_without_image_ids_captions_of_one_picture_are_not_negatives(without_ids):
     examples = task_of(
         TrainingData(TinyModel(), without_ids, make_features(without_ids)), make_config()
     ).examples
@@ -61,7 +61,7 @@ def test_pictures_are_the_same_by_id_or_by_file():
     assert picture_keys(none) == ids
 
 
-def test_the_placebo_has_the_same_texts_and_none_beside_its_own():
+def test_the_placebo_has_the_same_texts_and_none_of_its_own():
     texts = {name: [f"{name} {row}" for row in range(20)] for name in NAMES}
     texts = {name: [*of_rows, "of one text"] for name, of_rows in texts.items()}
     found = shuffled_paraphrases(texts, 3)

@@ -68,7 +68,7 @@ def test_processes_train_as_one_also_where_one_began(done, name):
         torch.testing.assert_close(same[weight], value, rtol=1e-3, atol=1e-4)
 
 
-def test_one_process_goes_on_where_several_stopped(tmp_path):
+def test_one_process_continues_where_several_stopped(tmp_path):
     train(tmp_path / "alone")
     assert start(2, tmp_path, "dies")[1][0] == -9
     train(tmp_path / "dies")
@@ -95,10 +95,10 @@ OTHERS = r"paraclip: processes: process \d has other rows, weights or options th
         ("apart", [2, 2, 2], [LOST, OTHERS, OTHERS]),
     ],
 )
-def test_where_one_is_gone_all_end_by_themselves_and_say_why(tmp_path, what, codes, errors):
-    said = start(3, tmp_path, what)
-    assert [code for code, _, _ in said] == codes
-    for (_, _, text), wanted in zip(said, errors, strict=True):
+def test_where_one_is_gone_all_end_by_themselves_and_report_why(tmp_path, what, codes, errors):
+    outputs = start(3, tmp_path, what)
+    assert [code for code, _, _ in outputs] == codes
+    for (_, _, text), wanted in zip(outputs, errors, strict=True):
         assert re.fullmatch(wanted, text), text
     cleaned = [(tmp_path / f"{what}-{rank}-cleaned").exists() for rank in range(3)]
     assert cleaned == [code > 0 for code in codes], "nobody skips its clean-up but the killed one"

@@ -109,7 +109,7 @@ def test_tuned_and_control_hand_on_checkpoints_of_the_same_step(tmp_path):
 
 
 @pytest.mark.parametrize("column", ["caption", "id", "image", "image_id", "paraphrase_1"])
-def test_a_column_of_the_triples_is_no_hard_negative(column, capsys):
+def test_a_column_of_the_triples_is_not_a_hard_negative(column, capsys):
     assert main(["train", "none.parquet", "--negatives", column]) == 2
     line = capsys.readouterr().err
     assert line.startswith(f"paraclip: --negatives: {column} is a column of the triples")

@@ -154,7 +154,7 @@ def test_a_state_that_lacks_a_part_or_has_another_place_is_damaged(tmp_path, par
         {"weights": (0, 0, 1), "patience": 2},
     ],
 )
-def test_every_variant_goes_on_where_it_stopped(tmp_path, changes):
+def test_every_variant_continues_where_it_stopped(tmp_path, changes):
     run(tmp_path / "whole", **changes)
     with pytest.raises(Stop):
         run(tmp_path / "parts", 5, **changes)
@@ -171,7 +171,7 @@ def test_a_line_of_the_log_that_was_cut_short_is_written_again(tmp_path, uninter
     assert_same_outcome(tmp_path, uninterrupted)
 
 
-def test_a_finished_run_says_so_and_trains_nothing(tmp_path, capsys):
+def test_a_finished_run_reports_it_and_trains_nothing(tmp_path, capsys):
     path = run(tmp_path)
     before = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
     assert run(tmp_path, stop_before=0) == path

@@ -53,9 +53,9 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path, name, fr
     before = files(tmp_path)
     with pytest.raises(
         UserError, match=r"(written by a training run|run's record)\. Choose"
-    ) as told:
+    ) as caught:
         tune(tmp_path, fresh=fresh)
-    assert told.value.where == str(path) and "--fresh" not in told.value.hint
+    assert caught.value.where == str(path) and "--fresh" not in caught.value.hint
     assert {path: text for path, text in files(tmp_path).items() if path.name != ".lock"} == before
 
 

@@ -82,10 +82,10 @@ def config_of(triples: Path, base: str, **changes: object) -> TrainConfig:
 
 def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys):
     train_command(config_of(triples, base))
-    said = capsys.readouterr().out
-    assert "7 rows, 6 with a picture." in said and "1 have none" in said
+    output = capsys.readouterr().out
+    assert "7 rows, 6 with a picture." in output and "1 have none" in output
     path = triples.parent / "run" / "last.safetensors"
-    assert f"Checkpoint: {path}" in said
+    assert f"Checkpoint: {path}" in output
     before, after = load_model(base), load_model(str(path))
     for name, value in before.image_tower.state_dict().items():
         assert torch.equal(after.image_tower.state_dict()[name], value)
@@ -123,7 +123,7 @@ def captions_file(pictures: Path, *lines: str) -> str:
 THINGS = [f"{colour}_{shape}.png,the {colour} thing" for shape, colour in PICTURES]
 
 
-def test_captions_without_paraphrases_are_replayed_beside_the_triples(
+def test_captions_without_paraphrases_are_replayed_with_the_triples(
     triples, pictures, base, capsys
 ):
     captions = captions_file(pictures, "image,caption", *THINGS, "gone.png,")
@@ -132,10 +132,10 @@ def test_captions_without_paraphrases_are_replayed_beside_the_triples(
         train_command(config)
     config = replace(config, max_broken=0.2)
     train_command(config)
-    said = capsys.readouterr().out
-    assert "7 triples, and 4 captions for L1 alone." in said
-    assert "11 rows, 10 with a picture." in said and "on 11 rows" in said
-    assert "1 broken row was skipped" in said
+    output = capsys.readouterr().out
+    assert "7 triples, and 4 captions for L1 alone." in output
+    assert "11 rows, 10 with a picture." in output and "on 11 rows" in output
+    assert "1 broken row was skipped" in output
     moved = Path(captions).rename(pictures / "moved.csv")
     train_command(replace(config, replay=str(moved)))
     assert "finished already" in capsys.readouterr().err
@@ -147,8 +147,8 @@ def test_captions_to_replay_are_judged_apart_from_the_triples(triples, pictures,
     write_triples(triples, [*rows, rows[0] | {"id": "broken", "caption": ""}], {})
     captions = captions_file(pictures, "image,caption", THINGS[0])
     train_command(config_of(triples, base, replay=captions, max_broken=0.2))  # 1 of 8, 0 of 1
-    said = capsys.readouterr().out
-    assert "7 triples, and 1 captions" in said and "1 broken row was skipped" in said
+    output = capsys.readouterr().out
+    assert "7 triples, and 1 captions" in output and "1 broken row was skipped" in output
 
 
 def test_a_replay_of_nothing_or_for_nothing_is_refused(triples, pictures, base):
@@ -168,8 +168,8 @@ def test_a_broken_picture_is_named_or_skipped_and_counted(triples, pictures, bas
         train_command(config_of(triples, base))
     assert not (triples.parent / "run").exists()
     train_command(config_of(triples, base, max_broken=0.2))
-    said = capsys.readouterr().out
-    assert "5 with a picture" in said and "1 broken row was skipped" in said
+    output = capsys.readouterr().out
+    assert "5 with a picture" in output and "1 broken row was skipped" in output
 
 
 def test_a_broken_picture_is_left_out_where_the_image_tower_is_trained(
@@ -180,8 +180,8 @@ def test_a_broken_picture_is_left_out_where_the_image_tower_is_trained(
     with pytest.raises(UserError, match=r"red_disc\.png.*--max-broken.*--images"):
         train_command(config_of(triples, base, **options))
     train_command(config_of(triples, base, max_broken=0.2, **options))
-    said = capsys.readouterr().out
-    assert "5 with a picture" in said and "1 broken row was skipped" in said
+    output = capsys.readouterr().out
+    assert "5 with a picture" in output and "1 broken row was skipped" in output
 
 
 def test_broken_pictures_are_a_share_of_the_pictures_not_of_the_rows(pictures):
@@ -193,7 +193,7 @@ def test_broken_pictures_are_a_share_of_the_pictures_not_of_the_rows(pictures):
         features_of(tiny_clip(), references, Problems(0.01))
 
 
-def test_options_out_of_range_are_told_before_anything_is_read():
+def test_options_out_of_range_are_reported_before_anything_is_read():
     with pytest.raises(UserError, match="--epochs"):
         train_command(TrainConfig(triples="nowhere.parquet", epochs=0))
     with pytest.raises(UserError, match="--head-learning-rate"):
@@ -295,15 +295,15 @@ def test_torchrun_reports_what_went_wrong_in_its_processes(triples, base, tmp_pa
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     words = ["train", str(triples), "--model", base, "--out", str(tmp_path / "out")]
     options = ["--device", "cpu", "--text-tower", "last_layers", "--last-layers", "99"]
-    said = subprocess.run(
+    run = subprocess.run(
         [*launcher, "--nproc-per-node", "2", "-m", "paraclip", *words, *options],
         env=os.environ | {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1"}, capture_output=True,
         text=True, check=False, timeout=200,
     )  # fmt: skip
-    assert said.returncode != 0
-    assert "paraclip: --last-layers: 99 is more than the 2 that" in said.stderr
-    report = said.stderr.partition("Root Cause")[2]
-    assert "UserError: --last-layers: 99" in report, said.stderr
+    assert run.returncode != 0
+    assert "paraclip: --last-layers: 99 is more than the 2 that" in run.stderr
+    report = run.stderr.partition("Root Cause")[2]
+    assert "UserError: --last-layers: 99" in report, run.stderr
 
 
 def test_train_alone_needs_no_standard_error_of_the_system(triples, base, capsys):

@@ -185,7 +185,7 @@ def test_lora_leaves_an_ordinary_checkpoint(tmp_path, make):
         assert torch.linalg.matrix_rank(moved, rtol=1e-3) <= 2, name
 
 
-def test_lora_without_peft_says_what_to_install(tmp_path, monkeypatch):
+def test_lora_without_peft_reports_what_to_install(tmp_path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "peft", None)
@@ -260,7 +260,7 @@ def test_compile_and_tf32_hold_for_the_run_only(tmp_path, monkeypatch):
     assert torch.get_float32_matmul_precision() == before
 
 
-def test_where_nothing_compiles_it_is_told_before_the_first_step(tmp_path, monkeypatch):
+def test_where_nothing_compiles_it_is_reported_before_the_first_step(tmp_path, monkeypatch):
     def no_compiler(function):
         raise RuntimeError("InvalidCxxCompiler: no g++\nand a long trace")
 

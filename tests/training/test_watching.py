@@ -66,7 +66,7 @@ def tracker(request, monkeypatch):
     return module
 
 
-def test_trackers_are_told_what_the_file_holds(tracker, tmp_path):
+def test_trackers_receive_what_the_file_contains(tracker, tmp_path):
     tune(tmp_path / "tuned", track=("jsonl", tracker.__name__))
     lines = read_metrics(tmp_path / "tuned" / "metrics.jsonl")
     assert [{"step": step, **figures} for step, figures in tracker.told] == lines
@@ -76,7 +76,7 @@ def test_trackers_are_told_what_the_file_holds(tracker, tmp_path):
     assert options["config"]["learning_rate"] == 3e-3 and options["resume"] == "allow"
 
 
-def test_a_run_that_goes_on_is_the_same_run_to_a_tracker(tracker, tmp_path, monkeypatch):
+def test_a_run_that_continues_is_the_same_run_to_a_tracker(tracker, tmp_path, monkeypatch):
     whole, step = {"track": (tracker.__name__,)}, loop.take_step
 
     def killed(run, rows):
@@ -97,7 +97,7 @@ def test_a_run_that_goes_on_is_the_same_run_to_a_tracker(tracker, tmp_path, monk
 
 
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
-def test_a_tracker_that_is_not_installed_is_told_before_anything(name, tmp_path, monkeypatch):
+def test_a_tracker_that_is_not_installed_is_reported_before_anything(name, tmp_path, monkeypatch):
     monkeypatch.setattr("paraclip.training.metrics.find_spec", lambda name: None)
     with pytest.raises(UserError, match=rf"--track {name}: it is not installed. pip install"):
         tune(tmp_path / "never", track=("jsonl", name))
@@ -132,7 +132,7 @@ def test_real_trackio_keeps_the_figures_on_this_machine(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("default")
-def test_real_wandb_keeps_the_figures_on_this_machine_where_it_is_told_to(tmp_path, monkeypatch):
+def test_real_wandb_keeps_the_figures_on_this_machine_if_configured(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     pytest.importorskip("wandb", reason="wandb is not installed")
@@ -159,7 +159,7 @@ def test_a_log_that_is_not_a_file_is_an_error(tmp_path, make):
         JsonLines(tmp_path)
 
 
-def test_every_figure_that_is_promised_is_there(tmp_path):
+def test_every_figure_that_is_promised_exists(tmp_path):
     tune(tmp_path, epochs=2)
     steps = read_metrics(tmp_path / "metrics.jsonl")
     always = {"L1", "L2", "L3", "loss", "learning_rate", "gradient_norm", "logit_scale"}
@@ -309,7 +309,7 @@ def test_a_loss_that_runs_away_stops_before_the_weights_are_touched(tmp_path, mo
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
 
 
-def test_starting_anew_removes_what_was_kept_for_inspection(tmp_path):
+def test_starting_again_removes_what_was_kept_for_inspection(tmp_path):
     tune(tmp_path)
     (tmp_path / "inspect").mkdir()
     (tmp_path / "inspect" / "step-3.json").write_text("{}")
