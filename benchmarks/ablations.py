@@ -1,11 +1,11 @@
-"""The grids of `configs/ablations/` with `mini` on Flickr8k, a table each.
+"""The grids of `configs/ablations/` with `mini` on Flickr8k, one table each.
 
     PARACLIP_DATA=folder python benchmarks/ablations.py losses merging --seeds 0 1
 
 Runs `paraclip ablate` on each named grid and writes `benchmarks/results/ablation_NAME.md`, which
-`benchmarks/tables.py` puts into docs/ablations.md, and the same as JSON. Stopped, it goes on; what
-several grids train alike is trained once. A cell takes one to two minutes on 2 quiet cores, image
-features a few more once.
+`benchmarks/tables.py` inserts into docs/ablations.md, and the same as JSON. An interrupted run
+resumes, and training that several grids share is done once. A cell takes one to two minutes on 2
+free cores, plus a few minutes once for image features.
 """
 
 import argparse
@@ -22,7 +22,7 @@ GRIDS = Path("configs/ablations")
 
 
 def main() -> None:
-    """Every named grid in turn."""
+    """Run every named grid in turn."""
     options = parse_with_data(parser())
     for name in options.grids:
         study = prepare(config_of(name, options))
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def trained(plan: Plan) -> dict[str, dict[str, int]]:
-    """Rows and steps of every training run, by the cell's name."""
+    """Rows and steps of every training run, by name of the cell."""
     runs = {cell.name: Path(cell.training.out) for cell in plan.cells if cell.training is not None}
     found = {}
     for name, run in runs.items():
@@ -49,20 +49,22 @@ def trained(plan: Plan) -> dict[str, dict[str, int]]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("grids", nargs="+", choices=sorted(x.stem for x in GRIDS.glob("*.toml")))
-    made.add_argument("--model", default="mini", help="the base")
-    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    made.add_argument("--triples", nargs="+", help="FILE, or NAME=FILE for each that a grid names")
-    made.add_argument("--benchmarks", help="in place of those that the grids name")
-    made.add_argument("--precision", default="bf16", choices=("fp32", "bf16"), help="of scoring")
-    made.add_argument("--out", default="runs/ablate", help="folder of all studies")
-    return made
+    """The command-line options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("grids", nargs="+", choices=sorted(x.stem for x in GRIDS.glob("*.toml")))
+    parser.add_argument("--model", default="mini", help="the base")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument(
+        "--triples", nargs="+", help="FILE, or NAME=FILE for each that a grid names"
+    )
+    parser.add_argument("--benchmarks", help="in place of those that the grids name")
+    parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"), help="of scoring")
+    parser.add_argument("--out", default="runs/ablate", help="folder of all studies")
+    return parser
 
 
 def config_of(name: str, options: argparse.Namespace) -> AblateConfig:
-    """The command's options for a grid on Flickr8k."""
+    """Options of the command for a grid on Flickr8k."""
     data = Path(options.data)
     usual = [str(data / "paraphrases" / "flickr8k_train.jsonl")]
     return AblateConfig(

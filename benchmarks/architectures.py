@@ -1,4 +1,4 @@
-"""Every architecture of open_clip in ParaCLIP, beside open_clip's own `create_model`.
+"""Compare every architecture of open_clip in ParaCLIP with open_clip's own `create_model`.
 
     python benchmarks/architectures.py
     python benchmarks/architectures.py --names ViT-B-32 ViT-B-16-SigLIP
@@ -40,12 +40,12 @@ from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip
 
 TEXTS = ["a red disc", "a small blue square on white paper", "red " * 90]
-CLOSE = 1e-5  # of unit vectors
+CLOSE = 1e-5  # maximum difference of unit vectors
 WORDS = ["a", "red", "blue", "disc", "square", "on", "white", "paper", "small"]
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 END = 3  # id of [SEP]
 FOUR = (1, 1, 1, 1)
-SMALL_TIMM = {  # by the start of the name; the first match
+SMALL_TIMM = {  # by the start of the name; the first match is used
     "convnext": {"depths": FOUR, "dims": (16, 32, 64, 128)},
     "swin": {"depths": FOUR, "embed_dim": 32, "num_heads": (1, 2, 4, 8)},
     "fastvit_mci3": {"layers": (1, *FOUR), "embed_dims": (16, 32, 64, 128, 256)},
@@ -62,7 +62,7 @@ class ArchitectureRow:
     """Result of an architecture.
 
     Args:
-        name: open_clip's.
+        name: open_clip's name.
         tags: number of published weights.
         settings: number of different activations and preprocessings among them.
         reason: why it does not load; empty if it does.
@@ -70,7 +70,7 @@ class ArchitectureRow:
         pixels: whether prepared pictures match open_clip bit for bit.
         image: largest difference in the image vectors.
         text: largest difference in the text vectors.
-        as_file: how a file of its weights is named.
+        as_file: name under which a file of its weights is loaded.
     """
 
     name: str
@@ -106,10 +106,10 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--names", nargs="+", help="architectures (default: all)")
-    options.add_argument("--out", default=str(RESULTS), help="folder of the table")
-    return options
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--names", nargs="+", help="architectures (default: all)")
+    parser.add_argument("--out", default=str(RESULTS), help="folder of the table")
+    return parser
 
 
 def compared(name: str, folder: Path) -> ArchitectureRow:
@@ -140,7 +140,7 @@ def compare(row: ArchitectureRow, name: str, tag: str | None, weights: Path) -> 
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
-            )  # of a tag without the field for a configuration with QuickGELU
+            )  # for a tag without the field and a configuration with QuickGELU
             taken = ours.architecture.name
             theirs, _, transform = open_clip.create_model_and_transforms(
                 taken, tag or str(weights), pretrained_text=False

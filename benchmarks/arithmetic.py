@@ -3,8 +3,8 @@
     python benchmarks/arithmetic.py                   # the processor, about 5 minutes on 2 cores
     python benchmarks/arithmetic.py --device cuda --batch 1024
 
-The three-loss step of `paraclip train` on a text tower with random weights. Compiling is no part of
-the step: two steps go before those that are timed. `gpu.py` has the same table.
+The three-loss step of `paraclip train` on a text tower with random weights. Compilation is not part
+of the measured time: two steps run before those that are timed. `gpu.py` writes the same table.
 """
 
 import argparse
@@ -41,17 +41,17 @@ WAYS: dict[str, dict[str, Any]] = {
     "bf16, compiled": {"precision": "bf16", "compile": True},
 }
 AT_ONCE = 4
-"""Steps between two looks at the clock."""
+"""Number of steps between two readings of the clock."""
 
 
 def measure(steps: Callable[[int], Any], batch: int, rounds: int, device: torch.device) -> Any:
-    """Seconds of a step and peak memory, after two steps that warm up; None where it has no room.
+    """Seconds per step and peak memory, after two warm-up steps; None if memory does not suffice.
 
     Args:
-        steps: takes so many of them.
-        batch: triples of a step.
-        rounds: how often four steps are timed; the median counts.
-        device: where.
+        steps: runs the given number of steps.
+        batch: number of triples per step.
+        rounds: number of times that four steps are timed; the median is returned.
+        device: device of the steps.
     """
     try:
         steps(2)
@@ -68,7 +68,7 @@ def measure(steps: Callable[[int], Any], batch: int, rounds: int, device: torch.
 def our_steps(
     name: str, batch: int, rounds: int, device: torch.device, **options: Any
 ) -> dict[str, Any] | None:
-    """What our step takes with these options of `paraclip train`; None where it has no room."""
+    """Measure our step with these options of `paraclip train`; None if memory does not suffice."""
     model = random_clip(name)[1].to(device)
     features = random_features(model, batch)
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +83,7 @@ def our_steps(
 def ways(
     name: str, batch: int, rounds: int, device: torch.device, compiled: bool = True
 ) -> list[dict[str, Any]]:
-    """Our step in each arithmetic that this machine knows; without `compiled` none is compiled."""
+    """Our step in each supported arithmetic; without `compiled`, none is compiled."""
     found = []
     for way, options in WAYS.items():
         of_gpus = options.get("tf32")
@@ -93,7 +93,7 @@ def ways(
             continue
         try:
             taken = our_steps(name, batch, rounds, device, **options)
-        except (UserError, RuntimeError) as error:  # nothing compiles here, or not this tower
+        except (UserError, RuntimeError) as error:  # compilation fails, at least for this tower
             say(f"{way}: {error}")
             continue
         found.append({"step": f"paraclip, {way}", "batch": batch, **(taken or {})})
@@ -119,16 +119,16 @@ def as_table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measure every arithmetic; print the table and write it."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
-    options.add_argument("--model", default="ViT-B-32", help="a name that open_clip knows, or tiny")
-    options.add_argument("--batch", type=int, default=64, help="triples a step")
-    options.add_argument("--rounds", type=int, default=3, help="how often four steps are timed")
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--no-compile", action="store_true", help="nothing through torch.compile")
-    options.add_argument("--out", type=Path, default=RESULTS)
-    chosen = options.parse_args()
+    """Measure every arithmetic; print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
+    parser.add_argument("--model", default="ViT-B-32", help="a name that open_clip knows, or tiny")
+    parser.add_argument("--batch", type=int, default=64, help="triples a step")
+    parser.add_argument("--rounds", type=int, default=3, help="how often four steps are timed")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-compile", action="store_true", help="nothing through torch.compile")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     device = torch.device(chosen.device)
     rows = ways(chosen.model, chosen.batch, chosen.rounds, device, not chosen.no_compile)

@@ -13,7 +13,7 @@ from bad_cases import DAMAGE, LISTED, PLACES, Case, command
 from bad_servers import ANSWERS, MODELS, Send, body, raw, serve
 
 KEY = "0123456789abcdef"
-SECONDS = 0.6  # for an answer; transfers may take 60 times as long
+SECONDS = 0.6  # time limit of an answer; transfers may take 60 times as long
 SERVER = "http://127.0.0.1:9/v1"
 RUN = ("--backend", "openai", "--model", "fake")
 
@@ -40,14 +40,14 @@ def write_round(sound: Path) -> None:
 
 
 def answered(identifier: str, text: object = "A red disc.") -> dict[str, Any]:
-    """A line of a result file; its answer is the caption, which needs no vectors to be rejected."""
+    """A line of a result file; its answer is the caption, which is rejected without vectors."""
     choice = {"index": 0, "finish_reason": "stop", "message": {"content": text}}
     response = {"status_code": 200, "body": {"choices": [choice]}}
     return {"custom_id": identifier, "response": response, "error": None}
 
 
 def from_file(sound: Path, name: str, make: Callable[[Path], object], folder: Path) -> int:
-    """Read a round one of whose files is bad."""
+    """Read a round in which one file is bad."""
     (folder / "round").mkdir()
     for path in (sound / "round").iterdir():
         (folder / "round" / path.name).write_bytes(path.read_bytes())
@@ -57,7 +57,7 @@ def from_file(sound: Path, name: str, make: Callable[[Path], object], folder: Pa
 
 
 def resume(sound: Path, make: Callable[[Path], object], folder: Path) -> int:
-    """Resume with a bad journal; no server answers."""
+    """Resume with a bad journal; no server responds."""
     batches = folder / "out" / "batches"
     batches.mkdir(parents=True)
     make(batches / "journal.jsonl")
@@ -65,17 +65,17 @@ def resume(sound: Path, make: Callable[[Path], object], folder: Path) -> int:
 
 
 def write(content: bytes, path: Path) -> None:
-    """Write these bytes."""
+    """Write bytes to a file."""
     path.write_bytes(content)
 
 
 def write_damaged(sound: Path, what: str, change: Any, path: Path) -> None:
-    """Write a sound file's content, damaged."""
+    """Write a damaged copy of a sound file."""
     path.write_bytes(change(sound.read_bytes(), random.Random(f"{sound.name} {what}")))
 
 
 def contents(sound: Path) -> Iterator[tuple[str, Callable[[Path], object]]]:
-    """What to put in place of a sound file, in words and as a function."""
+    """Replacements for a sound file, as a description and a function."""
     for what, content in LISTED.items():
         yield what, partial(write, content)
     for what, change in DAMAGE.items():
@@ -140,7 +140,7 @@ OWN: dict[str, dict[str, Send]] = {
         ENDED | {"request_counts": 3}, ENDED | {"request_counts": {"completed": 1e300}},
     )},
 }  # fmt: skip
-"""What is bad in the answer to one kind of request."""
+"""Bad answers by kind of request."""
 
 
 def route(first: bytes) -> str:
@@ -156,8 +156,8 @@ def route(first: bytes) -> str:
 
 
 def ask(sound: Path, sends: dict[str, Send], folder: Path) -> int:
-    """Ask a server one of whose answers is bad."""
-    if "list" in sends:  # a list is asked for only after a creation without an answer
+    """Use a server of which one answer is bad."""
+    if "list" in sends:  # a list is requested only after a creation without an answer
         sends = sends | {"create": raw(b"")}
     listener = socket.create_server(("127.0.0.1", 0))
     arguments = (listener, MODELS | GOOD | sends, route)

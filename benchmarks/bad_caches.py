@@ -9,7 +9,7 @@ from bad_cases import PLACES, Case, command
 
 
 def cases(sound: Path) -> Iterator[Case]:
-    """The cache folder itself, and what is in its parts."""
+    """The cache folder itself, and the contents of its parts."""
     for words in (
         ("cache",),
         ("cache", "--prune", "--days", "0"),
@@ -25,7 +25,7 @@ def cases(sound: Path) -> Iterator[Case]:
 def with_cache(
     words: tuple[str, ...], inside: str, make: Callable[[Path], object], folder: Path
 ) -> int:
-    """A command with a bad cache."""
+    """Run a command with a bad cache."""
     path = folder / "cache" / inside if inside else folder / "cache"
     path.parent.mkdir(parents=True, exist_ok=True)
     make(path)

@@ -1,4 +1,4 @@
-"""What all bad inputs share: a case, contents that are bad for everyone, damage at random."""
+"""Shared by all bad inputs: the class of a case, generally bad contents, and random damage."""
 
 import os
 import random
@@ -17,8 +17,8 @@ class Case:
 
     Args:
         area: row of the table.
-        name: which input, in words.
-        action: what is done with it in a folder of its own; returns an exit code or None.
+        name: description of the input.
+        action: uses the input in a separate folder; returns an exit code or None.
     """
 
     area: str
@@ -27,7 +27,7 @@ class Case:
 
 
 def command(*words: object) -> int:
-    """A command line, as an exit code."""
+    """Run a command line and return the exit code."""
     return paraclip([str(word) for word in words])
 
 
@@ -53,7 +53,7 @@ PLACES: dict[str, Callable[[Path], object]] = {
 
 
 def flipped(content: bytes, drawn: random.Random) -> bytes:
-    """Some bytes replaced."""
+    """Replace some bytes."""
     changed = bytearray(content)
     for _ in range(max(1, len(content) // 50)):
         changed[drawn.randrange(len(changed))] = drawn.randrange(256)
@@ -61,18 +61,18 @@ def flipped(content: bytes, drawn: random.Random) -> bytes:
 
 
 def cut(content: bytes, drawn: random.Random) -> bytes:
-    """The end missing."""
+    """Cut off the end."""
     return content[: drawn.randrange(1, len(content))]
 
 
 def inserted(content: bytes, drawn: random.Random) -> bytes:
-    """Random bytes in the middle."""
+    """Insert random bytes in the middle."""
     at = drawn.randrange(len(content))
     return content[:at] + drawn.randbytes(40) + content[at:]
 
 
 def retyped(content: bytes, drawn: random.Random) -> bytes:
-    """Words and numbers replaced by values of other types."""
+    """Replace words and numbers by values of other types."""
     values = [b"null", b"-1", b"1e999", b"[]", b"{}", b'""', b"NaN", b"true"]
     words = content.split(b" ")
     for _ in range(max(1, len(words) // 8)):

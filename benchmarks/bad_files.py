@@ -25,7 +25,7 @@ def captions_alone(path: Path) -> int:
 
 
 def triples(path: Path) -> None:
-    """Read triples, with a column of negatives."""
+    """Read triples with a column of negatives."""
     from paraclip.data.triples import read_provenance, read_triples
 
     read_triples(path, extra="negative")
@@ -40,7 +40,7 @@ def pairs(path: Path) -> None:
 
 
 def wordings(path: Path) -> None:
-    """Read captions in other wordings."""
+    """Read captions with rewordings."""
     from paraclip.evaluation.inputs.wordings import read_wordings
 
     read_wordings(path, None)
@@ -54,14 +54,14 @@ def pool(path: Path) -> None:
 
 
 def compare(path: Path) -> int:
-    """Compare the models of a report, with sound items beside it where there are none."""
+    """Compare the models of a report; missing items are replaced by sound ones."""
     if path.name == "report.json" and not path.with_name("items.npz").exists():
         path.with_name("items.npz").write_bytes(SOUND["items"].read_bytes())
     return command("compare", path, "--resamples", 20, "--all-metrics")
 
 
 def compare_items(path: Path) -> int:
-    """Compare by a report's items."""
+    """Compare by the items of a report."""
     (path.parent / "report.json").write_bytes(SOUND["report"].read_bytes())
     return compare(path.parent)
 
@@ -117,7 +117,7 @@ def metrics(path: Path) -> None:
 
 
 def state(path: Path) -> None:
-    """Take up the newest state of a run."""
+    """Load the newest state of a run."""
     from paraclip.training.folder import newest_state, state_name
 
     with suppress(FileNotFoundError):
@@ -138,10 +138,10 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "rejected": ("rejected.jsonl", rejected), "answers": ("log.jsonl", answers),
     "metrics": ("metrics.jsonl", metrics), "state": ("s.safetensors", state),
 }  # fmt: skip
-"""By kind of file: its name, and what reads it."""
+"""File name and reader by kind of file."""
 NAMES = {kind: name for kind, (name, _) in READERS.items()}
 SOUND: dict[str, Path] = {}
-"""By kind: a file that is read without an error."""
+"""A file that is read without an error, by kind."""
 
 
 def cases(sound: Path) -> Iterator[Case]:
@@ -156,7 +156,7 @@ def cases(sound: Path) -> Iterator[Case]:
             )
         for what, make in PLACES.items():
             if kind == "metrics" and what == "missing":
-                continue  # it is read only where a run has written it
+                continue  # read only if a run has written it
             yield Case(f"files: {kind}", what, partial(read_place, name, make, reader))
     for kind, contents in OWN.items():
         name, reader = READERS[kind]
@@ -183,7 +183,7 @@ def read_damaged(
 def read_place(
     name: str, make: Callable[[Path], object], reader: Callable[[Path], Any], folder: Path
 ) -> Any:
-    """Read what is not a regular file."""
+    """Read a path that is not a regular file."""
     make(folder / name)
     return reader(folder / name)
 
@@ -261,4 +261,4 @@ OWN: dict[str, list[bytes]] = {
         lines({"step": 1, "loss": "high"}), lines({"step": 1e308}), lines({"loss": 1}),
     ],
 }  # fmt: skip
-"""What is bad for one reader alone."""
+"""Contents that are bad only for one reader."""

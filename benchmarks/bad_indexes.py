@@ -15,7 +15,7 @@ from bad_cases import DAMAGE, LISTED, PLACES, Case, command
 
 
 def write_indexes(sound: Path) -> None:
-    """A table of the sound pictures, and the same vectors as other systems keep them."""
+    """A table of the sound pictures, and the same vectors in the formats of other systems."""
     tiny, pictures = sound / "tiny.safetensors", sound / "csv"
     assert command("index", pictures, "--store", sound / "index", "--model", tiny) == 0
     from paraclip.models.features import encode_images
@@ -58,13 +58,13 @@ def search(sound: Path, store: Path) -> int:
 
 
 def index_again(sound: Path, store: Path) -> int:
-    """Bring a table up to date."""
+    """Update a table."""
     tiny = sound / "tiny.safetensors"
     return command("index", sound / "csv", "--store", store, "--model", tiny)
 
 
 def swap(sound: Path, **changed: Path) -> int:
-    """Check an index, with sound files for all that is not given."""
+    """Check an index, with sound files for all other inputs."""
     stores, tiny = sound / "stores", sound / "tiny.safetensors"
     files = {"index": stores / "v.npy", "paths": stores / "paths.txt",
              "queries": stores / "queries.txt"} | changed  # fmt: skip
@@ -78,9 +78,9 @@ READ: dict[str, tuple[str, str]] = {
     "npy": ("v.npy", "index"), "parquet": ("v.parquet", "index"), "rclip": ("db.sqlite3", "index"),
     "queries": ("queries.txt", "queries"), "paths": ("paths.txt", "paths"),
 }  # fmt: skip
-"""By what `swap-check` reads: the file's name and its option."""
+"""File name and option by input of `swap-check`."""
 STEMS = ("index.json", "_versions", "data", "_transactions")
-"""Files of a LanceDB table: ParaCLIP's facts, and by folder LanceDB's own."""
+"""Files of a LanceDB table: ParaCLIP's facts, and LanceDB's own files by folder."""
 
 
 def cases(sound: Path) -> Iterator[Case]:
@@ -102,7 +102,7 @@ def cases(sound: Path) -> Iterator[Case]:
 
 
 def contents_of(path: Path) -> Iterator[tuple[str, Callable[[Path], object]]]:
-    """What to put in place of a sound file, in words and as a function."""
+    """Replacements for a sound file, as a description and a function."""
     for what, content in LISTED.items():
         yield what, partial(write, content)
     for what, change in DAMAGE.items():
@@ -111,12 +111,12 @@ def contents_of(path: Path) -> Iterator[tuple[str, Callable[[Path], object]]]:
 
 
 def write(content: bytes, path: Path) -> None:
-    """Write these bytes."""
+    """Write bytes to a file."""
     path.write_bytes(content)
 
 
 def write_damaged(sound: Path, what: str, change: Any, path: Path) -> None:
-    """Write a sound file's content, damaged."""
+    """Write a damaged copy of a sound file."""
     path.write_bytes(change(sound.read_bytes(), random.Random(f"{sound.name} {what}")))
 
 
@@ -128,7 +128,7 @@ def replaced(content: bytes) -> Callable[[bytes, random.Random], bytes]:
 def swap_one(
     sound: Path, name: str, option: str, make: Callable[[Path], object], folder: Path
 ) -> int:
-    """Make one bad file and check an index with it."""
+    """Write one bad file and check an index with it."""
     make(folder / name)
     return swap(sound, **{option: folder / name})
 
@@ -144,6 +144,6 @@ def table(sound: Path, stem: str, what: str, change: Any, then: Any, folder: Pat
 
 
 def place(sound: Path, make: Callable[[Path], object], folder: Path) -> int:
-    """Search where no table is."""
+    """Search at a path without a table."""
     make(folder / "index")
     return search(sound, folder / "index")

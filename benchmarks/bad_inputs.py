@@ -4,9 +4,9 @@
     python benchmarks/bad_inputs.py --only servers --show
     python benchmarks/bad_inputs.py --only batches --keep    # its rows in the kept table
 
-Each input runs in a forked process of its own with a time and a memory limit. It ends as a clear
-error (one line, exit code 2), as accepted, as a traceback, or as a hang; the last two are bugs.
-The inputs are listed in the modules of `AREAS`; the generated ones are drawn by a fixed seed.
+Each input runs in a separate forked process with limits on time and memory. The outcome is a clear
+error (one line, exit code 2), accepted, a traceback, or a hang; the last two are bugs. The inputs
+are listed in the modules of `AREAS`; generated ones are drawn with a fixed seed.
 """
 
 import argparse
@@ -63,22 +63,22 @@ IMPORTED = (
     "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
     "transformers.models.llama.modeling_llama",
 )  # fmt: skip
-"""What the forks need; LanceDB is not among it, since its threads do not survive a fork."""
+"""Modules that the forks need; not LanceDB, because its threads do not survive a fork."""
 OUTCOMES = ("clear error", "accepted", "traceback", "hang")
-MEMORY = 6 << 30  # bytes of data that one input may take
+MEMORY = 6 << 30  # maximum data size of one input in bytes
 FORK = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one input.
+    """Outcome of one input.
 
     Args:
-        area: of the case.
-        name: of the case.
+        area: area of the case.
+        name: name of the case.
         kind: one of OUTCOMES.
         detail: last line of the error.
-        seconds: on the clock.
+        seconds: elapsed time.
     """
 
     area: str
@@ -89,7 +89,7 @@ class Outcome:
 
 
 def main() -> None:
-    """Run all cases, print the table and keep it."""
+    """Run all cases; print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=AREAS, help="one area")
     parser.add_argument("--keep", action="store_true", help="with --only: replace its rows")
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def prepare() -> None:
-    """Import once what every fork needs, and keep threads away from them."""
+    """Import once what every fork needs, and stop threads before forking."""
     torch.set_num_threads(1)
     os.environ |= {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -134,7 +134,7 @@ def attack_all(scratch: Path, options: argparse.Namespace) -> list[Outcome]:
 
 
 def write_all_sound(sound: Path) -> None:
-    """The sound inputs, some of which commands write."""
+    """Write the sound inputs, some of them with commands."""
     write_sound(sound, bad_files.NAMES)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -144,7 +144,7 @@ def write_all_sound(sound: Path) -> None:
 
 
 def in_child(work: Callable[[], object]) -> None:
-    """Do something in a process of its own, whose threads end with it."""
+    """Run a function in a separate process, whose threads end with it."""
     child = FORK.Process(target=work)
     child.start()
     child.join()
@@ -154,7 +154,7 @@ def in_child(work: Callable[[], object]) -> None:
 
 @dataclass(frozen=True)
 class Running:
-    """A case under way, with its process, its folder and when it began."""
+    """A running case, with its process, folder and start time."""
 
     case: Case
     child: "multiprocessing.context.ForkProcess"
@@ -163,7 +163,7 @@ class Running:
 
 
 def attack(cases: Sequence[Case], scratch: Path, seconds: float, workers: int) -> Iterator[Outcome]:
-    """Run the cases, some at a time."""
+    """Run the cases, a few at a time."""
     waiting, running = deque(enumerate(cases)), []
     while waiting or running:
         while waiting and len(running) < workers:
@@ -186,7 +186,7 @@ def start(number: int, case: Case, scratch: Path) -> Running:
 
 
 def finish(one: Running, taken: float) -> Outcome:
-    """The outcome of a case; its process and what that started are ended."""
+    """The outcome of a case; ends its process and all child processes."""
     hung = one.child.exitcode is None
     with suppress(ProcessLookupError):
         os.killpg(one.child.pid, signal.SIGKILL)
@@ -202,7 +202,7 @@ def finish(one: Running, taken: float) -> Outcome:
 
 
 def kind_of(code: int | None, errors: str) -> str:
-    """What an exit code and the standard error say; an error without words is as bad as none."""
+    """The outcome by exit code and standard error; an error without a message counts as a bug."""
     if "Traceback (most recent call last)" in errors or code not in (0, 2):
         return "traceback"
     if code == 2:
@@ -211,7 +211,7 @@ def kind_of(code: int | None, errors: str) -> str:
 
 
 def run_case(case: Case, folder: Path) -> None:
-    """In the child: do it and leave with the exit code that the command line would give."""
+    """In the child: run the case and exit with the code that the command line would return."""
     os.setpgid(0, 0)
     errors = os.open(folder / "errors.txt", os.O_WRONLY | os.O_CREAT)
     silence = os.open(os.devnull, os.O_RDWR)
@@ -236,7 +236,7 @@ def run_case(case: Case, folder: Path) -> None:
 
 
 def report(found: list[Outcome], options: argparse.Namespace) -> None:
-    """Print the table; keep it with every outcome, unless a part was asked for without --keep."""
+    """Print the table; write it with all outcomes, unless only a part was run without --keep."""
     if options.only and not options.keep:
         print(table_of(found)[0])
         return
@@ -248,7 +248,7 @@ def report(found: list[Outcome], options: argparse.Namespace) -> None:
 
 
 def merged(path: Path, found: list[Outcome]) -> list[Outcome]:
-    """The kept outcomes of an earlier run, with those of these areas replaced."""
+    """The stored outcomes of an earlier run, with those of these areas replaced."""
     kept = [Outcome(**outcome) for outcome in json.loads(path.read_text())["outcomes"]]
     areas = {outcome.area for outcome in found}
     return [outcome for outcome in kept if outcome.area not in areas] + found

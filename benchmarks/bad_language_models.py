@@ -61,7 +61,7 @@ def cases(sound: Path) -> Iterator[Case]:
 
 
 def copied(sound: Path, folder: Path) -> Path:
-    """A copy of the sound folder."""
+    """Copy the sound folder."""
     (folder / "model").mkdir()
     for path in (sound / "language model").iterdir():
         (folder / "model" / path.name).write_bytes(path.read_bytes())
@@ -69,7 +69,7 @@ def copied(sound: Path, folder: Path) -> Path:
 
 
 def with_file(sound: Path, name: str, content: bytes, folder: Path) -> int:
-    """A folder with another content of one file."""
+    """A folder in which one file has different content."""
     model = copied(sound, folder)
     (model / name).write_bytes(content)
     return generate(sound, model, folder)
@@ -83,19 +83,19 @@ def with_damage(sound: Path, name: str, what: str, change: Any, folder: Path) ->
 
 
 def with_value(sound: Path, name: str, value: object, folder: Path) -> int:
-    """A folder with another value in its configuration."""
+    """A folder with a changed value in its configuration."""
     found = json.loads((sound / "language model" / "config.json").read_text())
     return with_file(sound, "config.json", json.dumps(found | {name: value}).encode(), folder)
 
 
 def with_gguf(sound: Path, content: bytes, folder: Path) -> int:
-    """A GGUF file of these bytes."""
+    """A GGUF file with these bytes."""
     (folder / "m.gguf").write_bytes(content)
     return generate(sound, folder / "m.gguf", folder)
 
 
 def gguf(tensors: int, facts: int, more: bytes = b"") -> bytes:
-    """The head of a GGUF file of version 3."""
+    """The header of a GGUF file, version 3."""
     return b"GGUF" + struct.pack("<IQQ", 3, tensors, facts) + more
 
 

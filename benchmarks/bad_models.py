@@ -39,12 +39,12 @@ def cases(sound: Path) -> Iterator[Case]:
 
 
 def load(name: str, folder: Path) -> int:
-    """Load a model by its name, and export it."""
+    """Load a model by name, and export it."""
     return command("merge", name, name, "--out", folder / "out.safetensors")
 
 
 def load_content(content: bytes, folder: Path) -> int:
-    """A checkpoint of these bytes."""
+    """A checkpoint with these bytes."""
     (folder / "a.safetensors").write_bytes(content)
     return load(str(folder / "a.safetensors"), folder)
 
@@ -56,12 +56,12 @@ def load_place(make: Any, folder: Path) -> int:
 
 
 def load_damaged(what: str, change: Any, tiny: Path, folder: Path) -> int:
-    """A checkpoint that was damaged."""
+    """A damaged checkpoint."""
     return load_content(change(tiny.read_bytes(), random.Random(what)), folder)
 
 
 def load_header(header: object, folder: Path) -> int:
-    """A checkpoint with another header of safetensors."""
+    """A checkpoint with another safetensors header."""
     text = json.dumps(header).encode()
     return load_content(struct.pack("<Q", len(text)) + text + bytes(64), folder)
 
@@ -88,7 +88,7 @@ def load_config(keys: tuple[str, ...], value: object, tiny: Path, folder: Path) 
 
 
 def load_changed(keys: tuple[str, ...], value: object, tiny: Path, folder: Path) -> int:
-    """A checkpoint of ours whose header has one bad value."""
+    """A checkpoint of ParaCLIP whose header has one bad value."""
     content = tiny.read_bytes()
     (size,) = struct.unpack("<Q", content[:8])
     outer = json.loads(content[8 : 8 + size])
@@ -109,7 +109,7 @@ def write_model(path: Path) -> None:
 
 
 def ours(**facts: object) -> dict[str, object]:
-    """A header of safetensors with ours inside."""
+    """A safetensors header that contains a header of ParaCLIP."""
     return {"__metadata__": {"paraclip": json.dumps(facts)}}
 
 
@@ -157,7 +157,7 @@ CHANGES: list[tuple[tuple[str, ...], object]] = [
     (("text_cfg", "tokenizer_kwargs"), {"x": 1}), (("text_cfg", "unknown"), 1),
     (("unknown",), 1), (("multimodal_cfg",), {}), (("custom_text",), "x"),
 ]  # fmt: skip
-"""Values of a configuration that cannot be."""
+"""Invalid values for a configuration."""
 NAMES = [
     "",
     " ",

@@ -1,4 +1,4 @@
-"""Bad values for every option of every command, with sound inputs beside them."""
+"""Bad values for every option of every command, together with sound inputs."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -10,13 +10,13 @@ from bad_cases import Case, command
 from paraclip.cli import COMMANDS
 
 SMALL = ("-1", "0", "nan", "x")
-"""Values that no numeric option takes as a long job."""
+"""Values that no numeric option interprets as a long job."""
 TEXT = ("\0", "\udcff")
 SKIPPED = ("config", "columns", "fresh", "device")
 
 
 def cases(sound: Path) -> Iterator[Case]:
-    """A bad value for each option, and words that are none."""
+    """A bad value for each option, and words that are not options."""
     for label, words in sound_words(sound).items():
         name = label.partition(" ")[0]
         hints = get_type_hints(COMMANDS[name].config)
@@ -32,7 +32,7 @@ def cases(sound: Path) -> Iterator[Case]:
 
 
 def values_of(hint: Any) -> tuple[str, ...]:
-    """What to try for an option of a type."""
+    """Values to try for an option of a type."""
     shown = str(hint)
     if "bool" in shown and "None" not in shown:
         return ("maybe",)
@@ -40,19 +40,19 @@ def values_of(hint: Any) -> tuple[str, ...]:
 
 
 def with_value(name: str, words: list[str], option: str, value: str, folder: Path) -> int:
-    """A command with one bad value; what it writes stays in its folder."""
+    """A command with one bad value; its output stays in its folder."""
     return command(name, *words, f"{option}", value)
 
 
 def with_words(words: list[str], folder: Path) -> int:
-    """A command line as it is."""
+    """A command line without changes."""
     return command(*words)
 
 
 def sound_words(sound: Path) -> dict[str, list[str]]:
-    """For each command, options under which it would end soon.
+    """For each command, options with which it would end soon.
 
-    A word after the command's name tells several apart.
+    A word after the command's name distinguishes several entries.
     """
     tiny, triples = str(sound / "tiny.safetensors"), str(sound / "triples" / "t.parquet")
     captions, report = str(sound / "csv" / "a.csv"), str(sound / "report" / "report.json")

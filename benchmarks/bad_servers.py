@@ -1,4 +1,4 @@
-"""Bad servers for `paraclip generate`: a loopback server that answers wrongly, bad addresses."""
+"""Bad servers for `paraclip generate`: a loopback server with bad answers, and bad addresses."""
 
 import gzip
 import json
@@ -28,14 +28,14 @@ def cases(sound: Path) -> Iterator[Case]:
 
 
 def ask(sound: Path, sends: dict[str, Send], folder: Path) -> int:
-    """Start a server and ask it."""
+    """Start a server and send a question to it."""
     listener = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=serve, args=(listener, sends), daemon=True).start()
     return generate(sound, f"http://127.0.0.1:{listener.getsockname()[1]}/v1", folder)
 
 
 def generate(sound: Path, address: str, folder: Path) -> int:
-    """Paraphrase one caption by the server at an address."""
+    """Paraphrase one caption with the server at an address."""
     return command(
         "generate", sound / "csv" / "a.csv", "--out", folder / "out", "--first", 1,
         "--backend", "openai", "--model", "fake", "--base-url", address, "--timeout", 2,
@@ -51,7 +51,7 @@ def route(first: bytes) -> str:
 def serve(
     listener: socket.socket, sends: dict[str, Send], kind: Callable[[bytes], str] = route
 ) -> None:
-    """Answer every connection in a thread of its own."""
+    """Answer every connection in a separate thread."""
     while True:
         connection, _ = listener.accept()
         threading.Thread(target=answer, args=(connection, sends, kind), daemon=True).start()
@@ -72,7 +72,7 @@ def answer(connection: socket.socket, sends: dict[str, Send], kind: Callable[[by
 
 
 def raw(content: bytes) -> Send:
-    """These bytes, whatever they are."""
+    """Send bytes without any check."""
     return lambda connection: connection.sendall(content)
 
 
@@ -88,7 +88,7 @@ def chat(text: object) -> dict[str, object]:
 
 
 def drip(connection: socket.socket) -> None:
-    """A byte now and then, without an end."""
+    """Send a byte now and then, without end."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
     while True:
         connection.sendall(b" ")
@@ -96,7 +96,7 @@ def drip(connection: socket.socket) -> None:
 
 
 def drip_head(connection: socket.socket) -> None:
-    """A header now and then, without an end."""
+    """Send a header now and then, without end."""
     connection.sendall(b"HTTP/1.1 200 OK\r\n")
     while True:
         connection.sendall(b"X-More: 1\r\n")
@@ -104,14 +104,14 @@ def drip_head(connection: socket.socket) -> None:
 
 
 def flood(connection: socket.socket) -> None:
-    """A body without an end."""
+    """Send a body without end."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
     while True:
         connection.sendall(b" " * (1 << 20))
 
 
 def bomb() -> bytes:
-    """Two gigabytes of blanks, packed."""
+    """Two gigabytes of spaces, compressed."""
     return gzip.compress(gzip.compress(b" " * (1 << 24))[:0] + b" " * (1 << 24)) * 128
 
 

@@ -22,7 +22,7 @@ def lines(*rows: object) -> bytes:
 
 
 def write_sound(folder: Path, names: Mapping[str, str]) -> None:
-    """Write a sound file of every kind under the name of its kind, the pictures, and a model."""
+    """Write a sound file of every kind under the given names, the pictures, and a model."""
     for kind, name in names.items():
         (folder / kind).mkdir(parents=True)
         WRITERS[kind](folder / kind / name)
@@ -96,7 +96,7 @@ def write_triples(path: Path) -> None:
 
 
 def write_report(path: Path) -> None:
-    """A report with items beside it."""
+    """A report with its items."""
     from paraclip.evaluation.benchmark import Metric
     from paraclip.evaluation.reporting.report import Interval, Line, Report, Section, write_json
 

@@ -1,13 +1,13 @@
-"""Cached gradients: sentence-transformers' `CachedMultipleNegativesRankingLoss` beside ours.
+"""Cached gradients: compare with sentence-transformers' `CachedMultipleNegativesRankingLoss`.
 
     pip install -e '.[builtin,benchmarks]'
     python benchmarks/cached_mnrl.py            # about 6 minutes on 2 free cores
 
-Both take the gradient of L3 alone, symmetric InfoNCE of the two paraphrases at scale 20, in the
+Both compute the gradient of L3 alone, symmetric InfoNCE of the two paraphrases at scale 20, in the
 same text model (all-MiniLM-L6-v2, all weights, no dropout), on the same pairs in micro-batches of
-the same number of texts. Token ids are made beforehand for both. First the gradients of a smaller
-batch are compared in fp64, where rounding hides nothing; then both take turns, and the medians
-count.
+the same number of texts. Token ids are computed beforehand for both. First the gradients of a
+smaller batch are compared in fp64, where rounding hides nothing; then both are timed in turns, and
+the medians are reported.
 """
 
 import argparse
@@ -45,18 +45,18 @@ from training_steps import OurStep, made_up_triples
 
 SCALE = 20.0
 DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "bf16": torch.float32}
-"""Of the weights; bf16 is autocast."""
+"""Dtype of the weights; bf16 is autocast."""
 COMPARED = 128
-"""Most pairs of the batch whose gradients are compared."""
+"""Maximum number of pairs in the batch whose gradients are compared."""
 EQUAL = 1e-8
 Gradient = Callable[[], dict[str, Tensor]]
-"""Takes the gradient of a batch; returns it by the weights' names within the BERT."""
+"""Computes the gradient of a batch and returns it by the names of the weights in the BERT."""
 
 
 def theirs(pairs: pa.Table, micro_batch: int, precision: str, folder: Path) -> Gradient:
-    """As sentence-transformers takes it; the folder is not needed."""
+    """The gradient as sentence-transformers computes it; the folder is not used."""
     model = SentenceTransformer(str(wheel_file(TEXT_PACKAGE, TEXT_FOLDER)), device="cpu")
-    model.eval().to(DTYPES[precision])  # no dropout; gradients are taken all the same
+    model.eval().to(DTYPES[precision])  # no dropout; gradients are computed in eval mode too
     loss = CachedMultipleNegativesRankingLoss(
         model, SCALE, mini_batch_size=micro_batch, partition_mode="per_direction",
         directions=("query_to_doc", "doc_to_query"),
@@ -73,9 +73,9 @@ def theirs(pairs: pa.Table, micro_batch: int, precision: str, folder: Path) -> G
 
 
 def ours(pairs: pa.Table, micro_batch: int, precision: str, folder: Path) -> Gradient:
-    """As `paraclip train --weights 0 0 1` takes it."""
+    """The gradient as `paraclip train --weights 0 0 1` computes it."""
     model = SentenceModel.from_wheel().to(DTYPES[precision])
-    if precision == "fp64":  # else its vectors are float32
+    if precision == "fp64":  # otherwise its vectors are float32
         model.encode_tokens = lambda ids: normalize(model.text_tower(ids), dim=-1)
     run = OurStep(
         model, pairs, torch.zeros(len(pairs), 0), folder, weights=(0.0, 0.0, 1.0),
@@ -96,7 +96,7 @@ MAKERS = {"sentence-transformers": theirs, "paraclip": ours}
 
 
 def gradients(module: torch.nn.Module) -> dict[str, Tensor]:
-    """Gradients by name, the name of the BERT itself left out."""
+    """Gradients by name, without the name of the BERT itself."""
     return {
         name.split(".", 1)[1]: weight.grad
         for name, weight in module.named_parameters()
@@ -105,10 +105,10 @@ def gradients(module: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    """Largest difference of any weight's gradient, over the largest number in any gradient.
+    """Largest difference of any weight's gradient, divided by the largest value of any gradient.
 
     Raises:
-        ValueError: they are of other weights.
+        ValueError: the gradients belong to different weights.
     """
     if one.keys() != other.keys():
         raise ValueError(f"gradients of other weights: {sorted(one.keys() ^ other.keys())}")
@@ -117,7 +117,7 @@ def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 
 def measure(sides: dict[str, Gradient], batch: int, rounds: int) -> list[dict[str, Any]]:
-    """Median seconds of each, in turns, and its peak memory beyond what is held."""
+    """Median seconds of each, in turns, and its peak memory in addition to what is allocated."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     beyond = dict.fromkeys(sides, 0)
     for turn in range(rounds):
@@ -137,7 +137,7 @@ def measure(sides: dict[str, Gradient], batch: int, rounds: int) -> list[dict[st
 
 
 def as_table(rows: list[dict[str, Any]], found: float) -> str:
-    """Speed and memory of all, and how the gradients agree."""
+    """Speed and memory of all, and the difference of the gradients."""
     lines = [
         [
             row["gradient"], f"{row['seconds']:.2f}", f"{row['pairs_per_second']:.0f}",
@@ -150,14 +150,14 @@ def as_table(rows: list[dict[str, Any]], found: float) -> str:
 
 
 def main() -> None:
-    """Compare the gradients, then the speed; print the table and write it."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--batch", type=int, default=1024, help="pairs")
-    options.add_argument("--micro-batch", type=int, default=128, help="texts at once")
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--out", type=Path, default=RESULTS)
-    chosen = options.parse_args()
+    """Compare the gradients, then the speed; print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=1024, help="pairs")
+    parser.add_argument("--micro-batch", type=int, default=128, help="texts at once")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     pairs, at_once = made_up_triples(chosen.batch), chosen.micro_batch
     with tempfile.TemporaryDirectory() as folder:

@@ -1,13 +1,13 @@
-"""What five million triples cost: tokens, GPU hours and money, from measured slopes.
+"""Cost of five million triples, tokens, GPU hours and money, from measured slopes.
 
     PARACLIP_DATA=folder python benchmarks/cost.py
     python benchmarks/cost.py --gpu-hour 3.5 --input-price 0.5 --output-price 1.5
 
-Measured here: tokens of the prompts and of strong answers (web captions, CLIP's byte pairs) and
-pictures decoded and prepared a second and core (short side 256; larger ones take longer). Computed:
-operations of the towers from their weights, 2 a weight and token forward and 4 backward, three
-texts a triple. Assumed, and options: the GPU's peak, the share of it that is reached, and all
-prices. No GPU was measured.
+Measured here: tokens of the prompts and of strong answers (web captions, CLIP's byte pairs), and
+pictures decoded and prepared per second and core (short side 256; larger ones take longer).
+Computed: operations of the towers from their weights, 2 per weight and token forward and 4
+backward, three texts per triple. Assumed, and set by options: the GPU's peak, the share of it that
+is reached, and all prices. No GPU was measured.
 """
 
 import argparse
@@ -37,13 +37,13 @@ TEXTS_A_TRIPLE = 3
 
 @dataclass(frozen=True)
 class Slopes:
-    """What is measured, per triple or picture.
+    """Measured values per triple or picture.
 
     Args:
-        prompt_tokens: both steps' prompts.
-        answer_tokens: both steps' answers.
+        prompt_tokens: tokens of both steps' prompts.
+        answer_tokens: tokens of both steps' answers.
         text_tokens: mean tokens of a training text.
-        pictures_per_second: decoded and prepared by one core.
+        pictures_per_second: pictures decoded and prepared by one core.
     """
 
     prompt_tokens: float
@@ -53,21 +53,21 @@ class Slopes:
 
 
 def measured(data: Path) -> Slopes:
-    """The slopes on this machine."""
+    """Measure the slopes on this machine."""
     rows = read_triples(data / "paraphrases" / "web.jsonl").to_pylist()
     tokenizer = open_clip.tokenizer.SimpleTokenizer()
 
     def tokens(text: str) -> int:
         return len(tokenizer.encode(text))
 
-    asked = [
+    questions = [
         tokens(asked_text(1, row["caption"])) + tokens(asked_text(2, row["paraphrase_1"]))
         for row in rows
     ]
     answered = [tokens(row["paraphrase_1"]) + tokens(row["paraphrase_2"]) for row in rows]
     names = ("caption", "paraphrase_1", "paraphrase_2")
     texts = [tokens(row[name]) + 2 for row in rows for name in names]
-    return Slopes(mean(asked), mean(answered), mean(texts), decoded_per_second(data))
+    return Slopes(mean(questions), mean(answered), mean(texts), decoded_per_second(data))
 
 
 def asked_text(step: int, text: str) -> str:
@@ -77,7 +77,7 @@ def asked_text(step: int, text: str) -> str:
 
 
 def decoded_per_second(data: Path) -> float:
-    """Pictures that one core decodes and prepares in a second."""
+    """Number of pictures that one core decodes and prepares per second."""
     model = load_model("mini", "cpu")
     names = [str(path) for path in picture_files(data / "imagenet_sample")[:PICTURES]]
     began = time.process_time()
@@ -87,7 +87,7 @@ def decoded_per_second(data: Path) -> float:
 
 
 def tower_sizes(name: str) -> tuple[int, int, int]:
-    """Weights of the text tower's and of the image tower's matrices, and the image's tokens."""
+    """Sizes of the text and the image tower's weight matrices, and the number of image tokens."""
     config = open_clip.get_model_config(name)
     with torch.device("meta"):
         clip = open_clip.model.CustomTextCLIP(**config)
@@ -97,7 +97,7 @@ def tower_sizes(name: str) -> tuple[int, int, int]:
 
 
 def matrices(tower: nn.Module) -> int:
-    """Numbers in the weight matrices of a tower."""
+    """Number of values in the weight matrices of a tower."""
     return sum(value.numel() for value in tower.parameters() if value.ndim == 2)
 
 
@@ -122,7 +122,7 @@ def estimate(slopes: Slopes, name: str, options: argparse.Namespace) -> dict[str
 
 
 def as_table(found: list[dict[str, Any]], slopes: Slopes, options: argparse.Namespace) -> str:
-    """An architecture a row."""
+    """One architecture per row."""
     heads = [
         "", "tokens in, million", "tokens out, million", "GPU hours, image features",
         "GPU hours, training", "core hours, decoding", "generation, $", "GPU, $",
@@ -148,15 +148,15 @@ def as_table(found: list[dict[str, Any]], slopes: Slopes, options: argparse.Name
 
 
 def main() -> None:
-    """Measure, estimate and write."""
-    made = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    made.add_argument("--peak", type=float, default=989.0, help="TFLOP/s of the GPU in bf16")
-    made.add_argument("--share", type=float, default=30.0, help="percent of the peak reached")
-    made.add_argument("--gpu-hour", type=float, default=3.0, help="$ an hour")
-    made.add_argument("--input-price", type=float, default=0.5, help="$ a million tokens")
-    made.add_argument("--output-price", type=float, default=1.5, help="$ a million tokens")
-    made.add_argument("--out", type=Path, default=RESULTS, help="folder of table and JSON")
-    options = parse_with_data(made)
+    """Measure, estimate and write the results."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--peak", type=float, default=989.0, help="TFLOP/s of the GPU in bf16")
+    parser.add_argument("--share", type=float, default=30.0, help="percent of the peak reached")
+    parser.add_argument("--gpu-hour", type=float, default=3.0, help="$ an hour")
+    parser.add_argument("--input-price", type=float, default=0.5, help="$ a million tokens")
+    parser.add_argument("--output-price", type=float, default=1.5, help="$ a million tokens")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of table and JSON")
+    options = parse_with_data(parser)
     slopes = measured(Path(options.data))
     found = [estimate(slopes, name, options) for name in MODELS]
     assumed = {"peak": options.peak, "share": options.share, "gpu_hour": options.gpu_hour}

@@ -1,12 +1,12 @@
-"""The picture and the table of the README: what `make demo` prints.
+"""The picture and the table of the README: the output of `make demo`.
 
     python benchmarks/demo.py
     python benchmarks/demo.py --coco data/coco
 
-Runs `paraclip quickstart` as it is (a run that is complete is only read), copies its contact sheet
+Runs `paraclip quickstart` without changes (a complete run is only read), copies its contact sheet
 and writes its table. The pictures are Debian's Tux Paint stamps (`tuxpaint-stamps-default`), the
-captions and wordings ship with ParaCLIP. With `--coco` the same on 337 photographs of COCO with the
-first caption of each, as a user's own folder; no picture of them is copied.
+captions and wordings are included in ParaCLIP. With `--coco`, the same on 337 photographs of COCO
+with the first caption of each, as a user's own folder; none of these pictures is copied.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def coco_captions(folder: Path, out: Path) -> Path:
 
 
 def figures(report: Report) -> dict[str, dict[str, dict[str, float]]]:
-    """Values and differences with their intervals, by benchmark and figure."""
+    """Values and differences with intervals, by benchmark and figure."""
     return {
         f"{section.name}: {line.name}": {
             name: vars(interval) for name, interval in {**line.values, **line.differences}.items()

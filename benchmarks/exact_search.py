@@ -1,13 +1,13 @@
-"""Seconds and memory of exact search: 5,000 pairs of wordings over a million cached vectors.
+"""Time and memory of exact search: 5,000 pairs of wordings over a million cached vectors.
 
     python benchmarks/exact_search.py            # about 4 minutes on 2 free cores; 2 GiB of disk
 
-Three things are measured, each in a process of its own, on the same made-up vectors: the bare
-product of the two matrices, block by block, whose scores are thrown away (no exact search on this
-machine can be faster); `top_k` with k = 10; and what `paraclip evaluate --pool vectors.npy` does
-with the vectors: check them, rank 50 results of both wordings, make AO, JS, RBO and the share of
-first results that change. The vectors lie in a cone and in clusters, as CLIP's do, and the second
-wording of a query near the first. Some queries are ranked again by sorting all their scores.
+Three things are measured, each in a separate process, on the same synthetic vectors: the bare
+product of the two matrices, block by block, with discarded scores (no exact search on this machine
+can be faster); `top_k` with k = 10; and what `paraclip evaluate --pool vectors.npy` does with the
+vectors: check them, rank 50 results of both wordings, compute AO, JS, RBO and the share of first
+results that change. The vectors are in a cone and in clusters, like CLIP's, and the second wording
+of a query is close to the first. Some queries are ranked again by sorting all their scores.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from paraclip.evaluation.scoring.ranking import top_k
 
 CHUNK = 100_000  # vectors made at a time
 CLUSTERS = 20_000
-CHECKED = 50  # queries ranked again by sorting everything
+CHECKED = 50  # queries that are ranked again by sorting all scores
 PRODUCT, SEARCH, WHOLE = "matrix product alone", "top_k, k = 10", "whole evaluation"
 
 
@@ -57,7 +57,7 @@ def make_vectors(folder: Path, pool: int, pairs: int, width: int) -> None:
 
 
 def product(queries: np.ndarray, folder: Path) -> dict[str, Any]:
-    """The floor: every score is computed and none is looked at."""
+    """The lower bound: every score is computed and discarded."""
     pool = np.load(folder / "pool.npy", mmap_mode="r")
     wanted = torch.from_numpy(queries)
     for start in range(0, len(pool), 4096):
@@ -68,14 +68,14 @@ def product(queries: np.ndarray, folder: Path) -> dict[str, Any]:
 
 
 def search(queries: np.ndarray, folder: Path) -> dict[str, Any]:
-    """`top_k` alone; what it found is kept for the check."""
+    """Run `top_k` alone; its result is kept for the check."""
     found = top_k(queries, np.load(folder / "pool.npy", mmap_mode="r"), 10)
     np.save(folder / "found.npy", found)
     return {}
 
 
 def checked(folder: Path) -> dict[str, int]:
-    """How many of some queries were ranked as sorting everything does."""
+    """Number of checked queries, and how many were ranked as by sorting all scores."""
     queries, pool = np.load(folder / "queries.npy"), np.load(folder / "pool.npy", mmap_mode="r")
     found = np.load(folder / "found.npy")
     rows = np.linspace(0, len(queries) - 1, min(CHECKED, len(queries)), dtype=int)
@@ -93,7 +93,7 @@ def sorted_all(query: np.ndarray, pool: np.ndarray) -> list[int]:
 
 
 def whole(queries: np.ndarray, folder: Path) -> dict[str, Any]:
-    """From the file of vectors to the figures."""
+    """From the file of vectors to the metrics."""
     count = len(queries) // 2
     texts = tuple(map(str, range(count)))
     pool = read_pool(folder / "pool.npy")
@@ -107,9 +107,9 @@ WORK = {PRODUCT: product, SEARCH: search, WHOLE: whole}
 
 
 def measure_here(name: str, folder: Path, threads: int) -> dict[str, Any]:
-    """Do one of the three in this process: seconds, and the most memory it ever held.
+    """Run one of the three in this process; return seconds and peak memory.
 
-    The peak (VmHWM) counts the pages of pool.npy that are mapped, which the system may take back.
+    The peak (VmHWM) includes the mapped pages of pool.npy, which the system may reclaim.
     """
     torch.set_num_threads(threads)
     queries = np.load(folder / "queries.npy")
@@ -120,7 +120,7 @@ def measure_here(name: str, folder: Path, threads: int) -> dict[str, Any]:
 
 
 def measure(name: str, folder: Path, threads: int) -> dict[str, Any]:
-    """Do one of the three in a process of its own."""
+    """Run one of the three in a separate process."""
     command = [sys.executable, __file__, "--one", name, "--folder", str(folder)]
     command += ["--threads", str(threads)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -150,19 +150,19 @@ def as_table(result: dict[str, Any]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--pool", type=int, default=1_000_000, help="vectors searched")
-    options.add_argument("--pairs", type=int, default=5_000, help="pairs of queries")
-    options.add_argument("--width", type=int, default=512, help="of a vector")
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--out", type=Path, default=RESULTS)
-    options.add_argument("--one", choices=WORK, help=argparse.SUPPRESS)
-    options.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    return options
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pool", type=int, default=1_000_000, help="vectors searched")
+    parser.add_argument("--pairs", type=int, default=5_000, help="pairs of queries")
+    parser.add_argument("--width", type=int, default=512, help="of a vector")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--one", choices=WORK, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser
 
 
 def main() -> None:
-    """Make the vectors, measure the three, write and print the table."""
+    """Create the vectors, run the three measurements, write and print the table."""
     chosen = parser().parse_args()
     if chosen.one:
         print(json.dumps(measure_here(chosen.one, chosen.folder, chosen.threads)))

@@ -3,10 +3,10 @@
     python benchmarks/export_quality.py --models mini small=runs/clip-small/tuned/last.safetensors
 
 AO@10 of 500 captions and their paraphrases, and R@10 of the captions, both over the 1,000 pictures
-of Flickr8k's test split; `--captions 1` takes one caption of each picture in place of five. ONNX
-embeds one text at a time, as a search does: 8-bit matrices share a scale among a batch.
-Milliseconds are the median (p50) of one text query on one core; the three take turns.
-`--random NAME` adds the speed alone of an architecture with random weights.
+of Flickr8k's test split; `--captions 1` uses one caption per picture instead of five. ONNX embeds
+one text at a time, as a search does, because 8-bit matrices share a scale within a batch.
+Milliseconds are the median (p50) of one text query on one core; the three are timed in turns.
+`--random NAME` adds only the speed of an architecture with random weights.
 """
 
 import argparse
@@ -45,13 +45,13 @@ Embed = Callable[[list[str]], np.ndarray]
 
 @dataclass(frozen=True)
 class Split:
-    """What rankings are measured on.
+    """Data on which rankings are measured.
 
     Args:
         pictures: the pool.
-        captions: queries, each with one right picture.
-        owners: its position in the pool.
-        pairs: captions with a paraphrase each.
+        captions: queries, each with one correct picture.
+        owners: position of this picture in the pool.
+        pairs: captions, each with a paraphrase.
     """
 
     pictures: list[str]
@@ -67,11 +67,11 @@ class Result:
     Args:
         model: its name.
         kind: one of `KINDS`.
-        megabytes: of the file; for torch of the float weights.
+        megabytes: size of the file; for torch, of the float weights.
         milliseconds: median of one query on one core.
         consistency: AO@10 in percent, or None for random weights.
         recall: R@10 in percent, or None for random weights.
-        drift: of 8-bit weights, as the export measured it.
+        drift: drift of 8-bit weights, as measured by the export.
     """
 
     model: str
@@ -85,12 +85,12 @@ class Result:
 
 def main() -> None:
     """Measure all models; print the table and write the results."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--models", nargs="*", default=["mini"], help="NAME or LABEL=NAME")
-    options.add_argument("--random", nargs="*", default=[], help="architectures for speed alone")
-    options.add_argument("--captions", type=int, default=5, help="captions of a picture for R@10")
-    options.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parse_with_data(options)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="*", default=["mini"], help="NAME or LABEL=NAME")
+    parser.add_argument("--random", nargs="*", default=[], help="architectures for speed alone")
+    parser.add_argument("--captions", type=int, default=5, help="captions of a picture for R@10")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parse_with_data(parser)
     torch.set_num_threads(1)
     split = read_split(Path(chosen.data), chosen.captions)
     found: list[Result] = []
@@ -101,13 +101,13 @@ def main() -> None:
         found += measured(f"{name}, random weights", random_clip(name), None)
     rows = [cells(result, found[place - place % len(KINDS)]) for place, result in enumerate(found)]
     heads = ["", "text tower", "MB", "ms, p50", "AO@10", "R@10", "lowest cosine", "in float"]
-    said = (
+    note = (
         f"R@10 of {len(split.captions):,} captions and AO@10 of {len(split.pairs)} pairs over"
         f" {len(split.pictures):,} pictures, in brackets the difference from torch. The lowest"
         " cosine with the float vectors is that of the export's own texts; the last column names"
         " the parts that it left in float."
     )
-    table = f"{markdown(heads, rows)}\n\n{said} {facts_of(1)}"
+    table = f"{markdown(heads, rows)}\n\n{note} {facts_of(1)}"
     keep("export_quality", chosen.out, table, results=[asdict(one) for one in found])
 
 
@@ -154,7 +154,7 @@ def onnx_form(model: DualEncoder, path: Path) -> Embed:
 
 
 def taking_turns(forms: list[Embed]) -> list[float]:
-    """Median milliseconds of one query by each form; what else the machine does hits all alike."""
+    """Median milliseconds of one query per form; other work on the machine affects all alike."""
     taken: list[list[float]] = [[] for _ in forms]
     for turn in range(ROUNDS):
         for place, form in enumerate(forms):
@@ -174,7 +174,7 @@ def scored(form: Embed, model: DualEncoder, split: Split) -> tuple[float, float]
 
 
 def read_split(data: Path, most: int) -> Split:
-    """Flickr8k's test split with at most so many captions of each picture, and the pairs."""
+    """Flickr8k's test split with at most this number of captions per picture, and the pairs."""
     folder = data / "flickr8k"
     listed = (folder / "test_images.txt").read_text(encoding="utf-8").split()
     place = {name: row for row, name in enumerate(listed)}
@@ -193,7 +193,7 @@ def read_split(data: Path, most: int) -> Split:
 
 
 def cells(result: Result, reference: Result) -> list[str]:
-    """A row of the table; the reference is torch's of the same model."""
+    """A row of the table; the reference is torch's result for the same model."""
     scores = (
         (result.consistency, reference.consistency),
         (result.recall, reference.recall),

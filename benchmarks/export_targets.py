@@ -1,14 +1,14 @@
-"""Which model can go into which system, and the text vectors there through the system's own loader.
+"""Which models can be exported to which systems, and their vectors with the system's own loader.
 
     make targets                               # the systems' environments
     python benchmarks/export_targets.py --small runs/clip-small/tuned/last.safetensors
     python benchmarks/export_targets.py --models ViT-B-32 --texts 200
 
 ViT-B-32, ViT-B-32-quickgelu, ViT-B-16, ViT-L-14 and ViT-B-32-256 have random weights; `--small`
-names a tuned CLIP, `mini` is built in. Each is exported for each system, and loaded there in an
-environment of its own. Its text vectors are compared with ParaCLIP: the largest difference of unit
-vectors, and how many texts rank a pool of 100 random vectors differently. A model that a system
-refuses has the reason below the table.
+names a tuned CLIP, and `mini` is built in. Each is exported for each system and loaded there in a
+separate environment. Its text vectors are compared with ParaCLIP's: the largest difference of unit
+vectors, and the number of texts that rank a pool of 100 random vectors differently. If a system
+refuses a model, the reason is below the table.
 """
 
 import argparse
@@ -53,14 +53,14 @@ POOL = 100
 
 @dataclass(frozen=True)
 class Way:
-    """A way into a system.
+    """A way to export to a system.
 
     Args:
-        title: of its column.
-        options: of the export.
+        title: title of its column.
+        options: options of the export.
         loader: script that embeds texts with the system's own loader.
-        environment: in which it runs; `here` is this one.
-        named: whether the loader gets the architecture's name.
+        environment: environment of the script; `here` is the current one.
+        named: whether the name of the architecture is passed to the loader.
     """
 
     title: str
@@ -95,14 +95,14 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """What became of a model in a system.
+    """Result of a model in a system.
 
     Args:
         model: its name.
         way: title of the system.
         difference: largest difference of unit text vectors; None if it was refused or not run.
-        reordered: texts whose ranking of the pool differs.
-        reason: why there is no difference.
+        reordered: number of texts whose ranking of the pool differs.
+        reason: reason why there is no difference.
     """
 
     model: str
@@ -122,12 +122,12 @@ class Cell:
 
 def main() -> None:
     """Export, load, compare; print the table and write the results."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--models", nargs="*", default=[*TAGS, "small", "mini"])
-    options.add_argument("--small", metavar="CHECKPOINT", help="a tuned CLIP for the row `small`")
-    options.add_argument("--texts", type=int, default=200, help="how many texts are embedded")
-    options.add_argument("--out", type=Path, default=RESULTS)
-    chosen = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="*", default=[*TAGS, "small", "mini"])
+    parser.add_argument("--small", metavar="CHECKPOINT", help="a tuned CLIP for the row `small`")
+    parser.add_argument("--texts", type=int, default=200, help="how many texts are embedded")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
     cells: list[Cell] = []
     for name, model, tag in models(chosen.models, chosen.small):
         listed = TEXTS[: chosen.texts]
@@ -152,7 +152,7 @@ def models(names: list[str], small: str | None) -> Iterator[tuple[str, DualEncod
 
 
 def random_clip(name: str) -> OpenClip:
-    """A model of open_clip with random weights; its texts are spread as those of a trained one."""
+    """A model of open_clip with random weights; texts are spread like those of a trained one."""
     torch.manual_seed(0)
     config = open_clip.get_model_config(name)
     tag = open_clip.get_pretrained_cfg(name, TAGS[name])
@@ -167,7 +167,7 @@ def random_clip(name: str) -> OpenClip:
 def cell_of(
     name: str, model: DualEncoder, tag: str | None, way: Way, listed: list[str], own: np.ndarray
 ) -> Cell:
-    """Export a model into a system and compare its vectors there."""
+    """Export a model to a system and compare its vectors there."""
     program = program_of(way.environment)
     if program is None:
         return Cell(name, way.title, reason="")
@@ -201,7 +201,7 @@ def loaded(way: Way, program: list[str], folder: Path, name: str, listed: list[s
 
 
 def prepare(way: Way, folder: Path) -> None:
-    """Put beside the export what the system has of its base."""
+    """Add the files that the system already has for its base to the export."""
     if way.options.target == "rclip":
         (folder / "tokenizer").mkdir()
         shutil.copy(BPE, folder / "tokenizer" / BPE.name)
@@ -235,11 +235,11 @@ def written(cells: list[Cell], count: int) -> str:
         if cell.reason:
             reasons.setdefault(cell.reason, []).append(f"{cell.way} ({cell.model})")
     lines = [f"- {reason}: {', '.join(places)}." for reason, places in reasons.items()]
-    said = (
+    note = (
         f"Largest difference of {count} unit text vectors from ParaCLIP's. All others than `mini`"
         f" and the tuned CLIP have random weights. No: {len(reasons)} reasons. {facts_of()}"
     )
-    return "\n".join([markdown(["", *names], rows), "", said, "", *lines])
+    return "\n".join([markdown(["", *names], rows), "", note, "", *lines])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What the filters of `paraclip generate` pass: precision and recall on labelled pairs.
+"""Precision and recall of the filters of `paraclip generate` on labelled pairs.
 
     PARACLIP_DATA=folder python benchmarks/filters.py    # about 5 minutes on 2 free cores
 
-Good pairs are rewordings of ParaCLIP's starter set, bad ones have one fault, made by rule
-(`recipes/filters/labelled.py`), or are contrasts. The checker was trained on half of the rows; its
-threshold is chosen on a quarter (`--choose` prints the candidates) and the table is about the last
+Good pairs are rewordings of ParaCLIP's starter set; bad ones have one fault, made by rule
+(`recipes/filters/labelled.py`), or are contrasts. The checker was trained on half of the rows, its
+threshold is chosen on a quarter (`--choose` prints the candidates), and the table is about the last
 quarter. `--data` or PARACLIP_DATA names the folder with SugarCrepe++ and the strong paraphrases,
-which played no part in any choice.
+which were not used for any choice.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from labelled import CHOSEN_ON, REPORTED, Labelled, labelled_pairs, read
 
 STEPS = {"flickr8k_train": "photo captions", "web": "alt-texts"}
 CREPE = {"replace_obj": "object", "replace_att": "attribute", "swap_obj": "objects swapped"}
-RULES = {  # to which the checker is added
+RULES = {  # sets of limits to which the checker is added
     "strong": STRONG,
     "no exchange": replace(STRONG, exchange=-1.0),
     "checked": CHECKED,
@@ -48,10 +48,10 @@ class Measured:
 
     Args:
         good: whether they should pass.
-        passed: for each set of limits whether the rules pass each pair.
-        reasons: for each set of limits, how often each reason applied.
+        passed: for each set of limits, whether each pair passes the rules.
+        reasons: for each set of limits, the number of pairs rejected by each reason.
         faults: the checker's probability of a fault for each pair.
-        swapped: whether the parser finds exchanged roles in each pair.
+        swapped: whether the parser finds swapped roles in each pair.
     """
 
     good: bool
@@ -68,7 +68,7 @@ class Measured:
 
 
 def outside_pairs(data: Path, most: int) -> dict[str, Labelled]:
-    """Pairs of other sources: strong paraphrases, SugarCrepe++, the contrasts of the variations."""
+    """Pairs from other sources: strong paraphrases, SugarCrepe++, contrasts of the variations."""
     texts, draw = data / "paraphrases", random.Random(0)
     found: dict[str, Labelled] = {}
     for name, label in STEPS.items():
@@ -102,7 +102,7 @@ def crepe_pairs(folder: Path, most: int) -> dict[str, Labelled]:
 
 
 def measured(kinds: Mapping[str, Labelled], rules: Mapping[str, Limits]) -> dict[str, Measured]:
-    """Every kind of pair under every set of limits, by the checker and by the parser."""
+    """Measure every kind of pair under every set of limits, with the checker and the parser."""
     encoder, checker, parser = SentenceEncoder(), Checker.shipped(), by_parser(STRONG)
     found = {}
     for name, kind in kinds.items():
@@ -120,7 +120,7 @@ def measured(kinds: Mapping[str, Labelled], rules: Mapping[str, Limits]) -> dict
 
 
 def totals(found: Mapping[str, Measured], **limits: Any) -> dict[str, float]:
-    """Recall and precision in percent; every kind counts alike, and good as much as bad."""
+    """Recall and precision in percent; all kinds, and good and bad pairs, have equal weights."""
     shares = {good: [one.share(**limits) for one in found.values() if one.good == good]
               for good in (True, False)}  # fmt: skip
     recall, false = (sum(shares[good]) / len(shares[good]) for good in (True, False))
@@ -138,7 +138,7 @@ def candidates(found: Mapping[str, Measured]) -> list[dict[str, Any]]:
 
 
 def columns() -> dict[str, dict[str, Any]]:
-    """Head of a column and the limits it is about."""
+    """The limits of each column, by its header."""
     checked = {"rules": "checked", "fault": CHECKED.fault}
     return {
         "`strong`": {"rules": "strong"},
@@ -150,7 +150,7 @@ def columns() -> dict[str, dict[str, Any]]:
 
 
 def kinds_table(found: Mapping[str, Measured]) -> str:
-    """A kind a row: what passes, in percent, and the rules' most frequent reasons."""
+    """One kind per row: what passes, in percent, and the rules' most frequent reasons."""
     rows = []
     for name, one in sorted(found.items(), key=lambda pair: not pair[1].good):
         listed = [f"{reason} {count}" for reason, count in one.reasons["strong"].most_common(3)]
@@ -168,7 +168,7 @@ def totals_table(found: Mapping[str, Measured]) -> str:
 
 
 def print_candidates(most: int) -> None:
-    """The candidates on the quarter that the threshold is chosen on."""
+    """Print the candidates on the quarter on which the threshold is chosen."""
     found = measured(labelled_pairs(CHOSEN_ON, most), RULES)
     listed = candidates(found)
     rows = [
@@ -180,12 +180,12 @@ def print_candidates(most: int) -> None:
 
 
 def main() -> None:
-    """Choose, or measure, print, and write the results."""
-    options = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    options.add_argument("--most", type=int, default=300, help="pairs of each kind")
-    options.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    options.add_argument("--choose", action="store_true", help="the candidates, nothing else")
-    chosen = parse_with_data(options)
+    """Choose the threshold, or measure, print, and write the results."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--most", type=int, default=300, help="pairs of each kind")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--choose", action="store_true", help="the candidates, nothing else")
+    chosen = parse_with_data(parser)
     if chosen.choose:
         print_candidates(chosen.most)
         return

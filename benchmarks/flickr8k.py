@@ -1,21 +1,21 @@
-"""What tuning on paraphrases gains: base, control, tuned and merged `mini-flickr8k`.
+"""Gain from tuning on paraphrases: base, control, tuned and merged `mini-flickr8k`.
 
     PARACLIP_DATA=folder python benchmarks/flickr8k.py
 
-Makes everything from the data alone and prints the table: image features, base (`mini-flickr8k`
-aligned on the training set), then for each seed the control (as many steps on the original
-captions), the tuned and the merged model, then the figures with their intervals. Tuned takes the
-default recipe of `paraclip train`. `--setup` chooses other settings:
+Makes everything from the data and prints the table: image features, the base (`mini-flickr8k`
+aligned on the training set), then for each seed the control (the same number of steps on the
+original captions), the tuned and the merged model, then the figures with their intervals. Tuned
+uses the default recipe of `paraclip train`. `--setup` selects other settings:
 
 - negatives: L1 on all three texts, and a hard negative for each triple, made by rule (`paraclip
   negatives`). The setups below build on it.
-- new_heads: the base starts from new heads, not from the shipped ones.
-- replay: control and tuned learn as well from as many other captions of the training set as there
-  are triples, by L1 alone, which counts twice, having twice the rows.
-- low_rate: the base starts from new heads, all of it at one low rate; tuned learns for longer,
-  with replay, and a share of MiniLM as its wheel brings it is merged into it, not of base.
+- new_heads: the base starts from new heads, not from the included ones.
+- replay: control and tuned also learn from as many other captions of the training set as there are
+  triples, with L1 only, which has weight two because it has twice the rows.
+- low_rate: the base starts from new heads, with one low rate for all parts; tuned is trained for
+  longer, with replay, and merged with MiniLM as in its wheel instead of base.
 
-A stage that is done is not repeated. About an hour on 2 cores.
+A completed stage is not repeated. Takes about an hour on 2 cores.
 """
 
 import argparse
@@ -74,15 +74,15 @@ class Setup:
     """How the models of one table are made.
 
     Args:
-        name: of the results.
-        folder: of the models; setups with the same base share it.
-        heads: that the base is aligned from; None for new ones.
+        name: name of the results.
+        folder: folder of the models; setups with the same base share it.
+        heads: heads from which the base is aligned; None for new ones.
         base: how the base is aligned.
         tuned: how it is tuned.
-        replay: whether it learns from captions beside the triples as well.
+        replay: whether it also learns from captions in addition to the triples.
         alpha: share of tuned in merged.
-        merged_with: what the rest of merged is: base, or tuned with its text tower as before
-            any alignment.
+        merged_with: the other part of merged: base, or tuned with its text tower as before any
+            alignment.
     """
 
     name: str
@@ -122,7 +122,7 @@ FIGURES = {
 
 
 def main() -> None:
-    """All stages in order."""
+    """Run all stages in order."""
     options = parse_with_data(parser())
     torch.manual_seed(0)
     setup, data = SETUPS[options.setup], Path(options.data)
@@ -145,26 +145,26 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--out", help="folder of models and reports")
-    made.add_argument("--base", type=Path, help="checkpoint of this setup's base, made before")
-    made.add_argument("--results", default=RESULTS, help="folder of table and JSON")
-    made.add_argument("--plot", help="picture to write")
-    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--setup", choices=SETUPS, default="consistent", help="as listed above")
-    return made
+    parser.add_argument("--out", help="folder of models and reports")
+    parser.add_argument("--base", type=Path, help="checkpoint of this setup's base, made before")
+    parser.add_argument("--results", default=RESULTS, help="folder of table and JSON")
+    parser.add_argument("--plot", help="picture to write")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--setup", choices=SETUPS, default="consistent", help="as listed above")
+    return parser
 
 
 def feature_cache() -> Path:
-    """Where all stages keep image features."""
+    """Folder in which all stages cache image features."""
     return cache_folder() / "image_features"
 
 
 def make_base(data: Path, out: Path, setup: Setup) -> Path:
     """Align `mini-flickr8k` on the training captions of Flickr8k."""
-    torch.manual_seed(0)  # new heads are drawn
+    torch.manual_seed(0)  # new heads are random
     model = Mini.with_linear_heads(setup.heads)
     rows = prepare_captions(training_captions(data), model, cache=feature_cache())
     return align(rows, setup.base, out, RunSettings())
@@ -192,7 +192,7 @@ def make_tuned(
 
 
 def make_merged(base: DualEncoder, tuned: DualEncoder, setup: Setup) -> DualEncoder:
-    """Tuned averaged with base, or with itself but for the text tower, which is the wheel's."""
+    """Tuned averaged with base, or with itself except for the text tower, which is the wheel's."""
     if setup.merged_with == "base":
         return merge(base, tuned, setup.alpha)
     untaught = deepcopy(tuned)
@@ -202,7 +202,7 @@ def make_merged(base: DualEncoder, tuned: DualEncoder, setup: Setup) -> DualEnco
 
 
 def negatives_of(triples: pa.Table) -> pa.Array:
-    """A hard negative for each triple, the same for every seed."""
+    """A hard negative for each triple, equal for all seeds."""
     found = hard_negatives(triples.select(TEXTS).to_pylist(), SpacyTagger())
     return pa.array([one and one.text for one in found], pa.string())
 
@@ -223,7 +223,7 @@ def benchmarks(data: Path) -> list[Benchmark]:
 
 
 def score(models: dict[str, DualEncoder], data: Path, out: Path, seed: int) -> Report:
-    """Evaluate all models of a seed; what was scored before is kept and costs nothing."""
+    """Evaluate all models of a seed; earlier scores are read from the cache."""
     settings = {"seed": seed, "cache": feature_cache(), "results": cache_folder() / "results"}
     evaluate(models, benchmarks(data), out, settings)
     return read_report(out / "report.json")
@@ -240,7 +240,7 @@ def write_results(reports: dict[int, Report], setup: Setup, folder: Path) -> Non
 
 
 def over_seeds(reports: list[Report], name: str) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over the seeds of one figure, by model."""
+    """Mean and standard deviation of one figure over the seeds, by model."""
     found: dict[str, dict[str, float]] = {}
     for label in reports[0].models:
         values = [line.values[label].value for report in reports if (line := report.line(name))]
@@ -262,7 +262,7 @@ GAINS = (("tuned", "base"), ("tuned", "control"), ("merged", "base"), ("merged",
 
 
 def in_markdown(table: dict[str, dict[str, dict[str, float]]]) -> str:
-    """The table of the README: a model a row, mean over the seeds; then the differences."""
+    """The table of the README: one model per row, mean over the seeds; then the differences."""
     rows = [
         [label, *(f"{by_label[label]['mean']:.1f}" for by_label in table.values())]
         for label in next(iter(table.values()))

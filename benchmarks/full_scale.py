@@ -1,11 +1,11 @@
-"""Hours, questions in flight and asking cores for five million captions, from measured slopes.
+"""Hours, questions in flight and processor cores for five million captions, from measured slopes.
 
     python benchmarks/full_scale.py
     python benchmarks/full_scale.py --output-tokens 3000 --latency 4
 
-Measured, and read from benchmarks/results: tokens of a triple (`cost.py`) and processor time that
-ParaCLIP takes for an answer, filters included (`server_speed.py`). Assumed, and options: tokens
-that one server writes a second, and seconds until an answer. No GPU server was measured.
+Measured, and read from benchmarks/results: tokens of a triple (`cost.py`) and ParaCLIP's processor
+time per answer, including filters (`server_speed.py`). Assumed, and set by options: tokens that
+one server generates per second, and seconds until an answer. No GPU server was measured.
 """
 
 import argparse
@@ -21,13 +21,13 @@ ANSWERS_A_TRIPLE = 2
 
 
 def main() -> None:
-    """Estimate, print and write."""
-    made = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    made.add_argument("--output-tokens", type=float, default=2000.0, help="a second and server")
-    made.add_argument("--latency", type=float, default=2.0, help="seconds until an answer")
-    made.add_argument("--results", type=Path, default=RESULTS, help="folder with the slopes")
-    made.add_argument("--out", type=Path, default=RESULTS)
-    options = made.parse_args()
+    """Estimate, print and write the table."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--output-tokens", type=float, default=2000.0, help="a second and server")
+    parser.add_argument("--latency", type=float, default=2.0, help="seconds until an answer")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder with the slopes")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
     slopes = slopes_of(options.results)
     found = [estimate(servers, slopes, options) for servers in SERVERS]
     keep("full_scale", options.out, as_table(found, slopes, options), estimates=found,
@@ -46,7 +46,7 @@ def slopes_of(folder: Path) -> dict[str, float]:
 
 
 def estimate(servers: int, slopes: dict[str, float], options: argparse.Namespace) -> dict[str, Any]:
-    """What so many servers give."""
+    """Estimate for a number of servers."""
     rate = servers * options.output_tokens / slopes["answer_tokens"]
     return {
         "servers": servers,
@@ -60,7 +60,7 @@ def estimate(servers: int, slopes: dict[str, float], options: argparse.Namespace
 def as_table(
     found: list[dict[str, Any]], slopes: dict[str, float], options: argparse.Namespace
 ) -> str:
-    """A number of servers a row."""
+    """One row per number of servers."""
     heads = ("servers", "answers/s", "hours", "questions in flight", "asking cores")
     rows = [
         [str(one["servers"]), f"{one['answers_a_second']:,.0f}", f"{one['hours']:.1f}",

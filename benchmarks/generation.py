@@ -1,10 +1,10 @@
-"""How fast the built-in generator takes captions through both steps, and what passes the filters.
+"""Speed of the built-in generator in both steps, and the share of captions that pass the filters.
 
     python benchmarks/generation.py
 
-The project's own hundred captions, each row of the table a run of its own in a fresh folder:
-questions one at a time against many at once, and few candidates asked often against many asked
-seldom. Loading the model is part of each run. About 4 minutes on 2 free cores.
+Uses the project's own hundred captions; each row of the table is a separate run in a new folder:
+one question at a time or many, and few candidates with many asks or many with few. Loading the
+model is part of each run. Takes about 4 minutes on 2 free cores.
 """
 
 import argparse
@@ -32,11 +32,11 @@ SETTINGS = {
 
 def main() -> None:
     """Measure every setting in turns, print the table, write the results."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--captions", type=int, default=100)
-    made.add_argument("--rounds", type=int, default=1, help="turns; the median counts")
-    made.add_argument("--out", type=Path, default=RESULTS)
-    options = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--captions", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=1, help="turns; the median counts")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
     lines = CAPTIONS.read_text(encoding="utf-8").splitlines()[: options.captions]
     rows = [
         Caption(str(number), line, str(number), None, "own") for number, line in enumerate(lines)
@@ -67,7 +67,7 @@ def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def as_table(found: dict[str, dict[str, Any]], captions: int, rounds: int) -> str:
-    """The table, and the state of the machine below it."""
+    """The table, and facts about the machine below it."""
     rows = []
     for name, run in found.items():
         speeds = (run["seconds"], captions / run["seconds"], run["answers"] / run["seconds"])

@@ -1,10 +1,10 @@
-"""Faults that `paraclip generate` must survive: rows lost, doubled, and paid for twice.
+"""Faults that `paraclip generate` must survive: counts rows lost, duplicated and paid for twice.
 
     python benchmarks/generation_faults.py    # about 5 minutes on 2 free cores
 
-A server in this process answers with the caption's words in another order and counts every whole
-answer that it sent. Each fault disturbs a run; then the same run is repeated without the fault.
-Filters are replaced by one that accepts everything, except where the fault is a wrong answer.
+A server in this process answers with the caption's words in another order and counts every complete
+answer that it sent. Each fault disturbs a run; then the run is repeated without the fault. Filters
+are replaced by one that accepts everything, except if the fault is a wrong answer.
 """
 
 import argparse
@@ -42,16 +42,16 @@ KILLS, CONCURRENCY = 30, 8
 ROWS, ROWS_KILLED = 24, 200
 KEY = "sk-this-must-not-follow"
 HUGE = 10 << 20
-PATIENCE = 1.0  # seconds of a request in runs against a server that stalls or drips
+PATIENCE = 1.0  # seconds per request in runs against a server that stalls or drips
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a run's rows.
+    """What happened to the rows of a run.
 
     Args:
-        fault: its name.
-        rows: captions.
+        fault: name of the fault.
+        rows: number of captions.
         lost: captions that are in no output file after the last run.
         doubled: captions that are in the outputs more than once.
         twice: answers that were paid for more than once.
@@ -69,7 +69,7 @@ class Finding:
 
     @property
     def survived(self) -> bool:
-        """Whether nothing was lost, doubled or paid for twice needlessly."""
+        """Whether nothing was lost, duplicated or needlessly paid for twice."""
         return not self.lost and not self.doubled and self.twice <= self.most_twice
 
 
@@ -82,7 +82,7 @@ class Everything(Judge):
 
 
 class Server:
-    """Counts whole answers by prompt; `fault` may answer a prompt that comes for the n-th time."""
+    """Counts complete answers by prompt; `fault` may replace the n-th answer to a prompt."""
 
     def __init__(self) -> None:
         self.answered: Counter[str] = Counter()
@@ -95,7 +95,7 @@ class Server:
         ready.wait()
 
     async def serve(self, ready: threading.Event) -> None:
-        """Answer until the process ends."""
+        """Serve until the process ends."""
         server = await asyncio.start_server(self.talk, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         ready.set()
@@ -122,7 +122,7 @@ class Server:
         self.asked[prompt] += 1
         await asyncio.sleep(self.delay)
         fault = self.fault(self.asked[prompt])
-        if isinstance(fault, float):  # seconds of silence, byte by byte
+        if isinstance(fault, float):  # seconds of silence after each byte
             for _ in range(int(fault * 10)):
                 writer.write(b" ")
                 await asyncio.sleep(0.1)
@@ -138,7 +138,7 @@ class Server:
 
 
 def captions(count: int, changed: int = 0) -> list[Caption]:
-    """Captions that differ in a made-up name; the first `changed` ones have another one."""
+    """Captions that differ in a generated name; the first `changed` ones have another one."""
     names = [place_name(row + (5000 if row < changed else 0)) for row in range(count)]
     return [
         Caption(str(row), f"A baker carries bread through {name}.", str(row), None, "own")
@@ -147,7 +147,7 @@ def captions(count: int, changed: int = 0) -> list[Caption]:
 
 
 def run(server: Server, out: Path, rows: list[Caption], judge: Judge | None = None, **changed: Any):
-    """One run; returns its summary."""
+    """Run once; returns the summary."""
     options = {"concurrency": CONCURRENCY, "max_retries": 3, "timeout": 30.0} | changed
     config = GenerateConfig(
         "own", out, backend="openai", base_url=server.url, model="fake", **options
@@ -168,7 +168,7 @@ def finding(fault: str, server: Server, out: Path, rows: list[Caption], most: in
 
 
 def http(status: str, body: bytes, *headers: str, whole: bool = True) -> bytes:
-    """A response; one that is not whole promises more bytes than it has."""
+    """A response; an incomplete one promises more bytes than it has."""
     length = f"Content-Length: {len(body) if whole else len(body) + 99}"
     head = [f"HTTP/1.1 {status}", "Content-Type: application/json", length, *headers, "", ""]
     return "\r\n".join(head).encode() + body
@@ -190,7 +190,7 @@ SERVER_FAULTS: dict[str, bytes | float] = {
 
 
 def server_faults(folder: Path) -> Iterator[Finding]:
-    """Every prompt gets the fault once, then an answer."""
+    """Each prompt gets the fault once, then an answer."""
     for name, fault in SERVER_FAULTS.items():
         server, out = Server(), folder / name.replace(" ", "_")
         server.fault = lambda time, fault=fault: fault if time == 1 else None  # type: ignore[misc]
@@ -200,7 +200,7 @@ def server_faults(folder: Path) -> Iterator[Finding]:
 
 
 def another_answer(folder: Path) -> Finding:
-    """Every answer belongs to another caption: the filters must keep none."""
+    """Every answer belongs to another caption, so the filters must keep none."""
     server, other = Server(), {"messages": [{"content": "Two zebras drink at a green lake."}]}
     server.fault = lambda time: response_of(reply(other))
     rows = captions(ROWS)
@@ -210,7 +210,7 @@ def another_answer(folder: Path) -> Finding:
 
 
 def redirect(folder: Path) -> Finding:
-    """A redirect to another host, where neither caption nor key may arrive."""
+    """A redirect to another host, to which neither captions nor key may be sent."""
     server, other, rows = Server(), Server(), captions(ROWS)
     server.fault = lambda time: http("307 Moved", b"", f"Location: {other.url}/chat/completions")
     with mock.patch.dict(os.environ, {"OPENAI_API_KEY": KEY}), refused():
@@ -224,7 +224,7 @@ def redirect(folder: Path) -> Finding:
 
 @contextmanager
 def refused() -> Iterator[None]:
-    """The run ends with one line."""
+    """Expect that the run ends with one line."""
     try:
         yield
     except UserError:
@@ -233,7 +233,7 @@ def refused() -> Iterator[None]:
 
 
 def killed(folder: Path, kills: int = KILLS) -> Finding:
-    """kill -9 at random moments, then a whole run."""
+    """kill -9 at random moments, then a complete run."""
     server, rows, out = Server(), captions(ROWS_KILLED), folder / "killed"
     chance = random.Random(0)
     for _ in range(kills):
@@ -249,7 +249,7 @@ def killed(folder: Path, kills: int = KILLS) -> Finding:
 
 
 def child(server: Server, out: Path) -> subprocess.Popen[bytes]:
-    """A run in a process of its own."""
+    """Start a run in a separate process."""
     command = [sys.executable, __file__, "--child", server.url, str(out)]
     return subprocess.Popen(command, env=os.environ | {"PARACLIP_QUIET": "1"})
 
@@ -349,7 +349,7 @@ def measured(folder: Path, kills: int) -> Iterator[Finding]:
 
 
 def as_table(found: list[Finding]) -> str:
-    """The table, and the state of the machine below it."""
+    """The table, and facts about the machine below it."""
     rows = [
         [one.fault, str(one.rows), str(one.lost), str(one.doubled),
          f"{one.twice} (at most {one.most_twice})", one.note]
@@ -361,11 +361,11 @@ def as_table(found: list[Finding]) -> str:
 
 def main() -> None:
     """Run all faults, print the table, write the results."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--child", nargs=2, metavar=("URL", "OUT"), help=argparse.SUPPRESS)
-    made.add_argument("--kills", type=int, default=KILLS)
-    made.add_argument("--out", type=Path, default=RESULTS)
-    options = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--child", nargs=2, metavar=("URL", "OUT"), help=argparse.SUPPRESS)
+    parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
     os.environ["PARACLIP_QUIET"] = "1"
     if options.child:
         server = argparse.Namespace(url=options.child[0])

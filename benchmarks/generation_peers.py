@@ -1,14 +1,14 @@
-"""`paraclip generate` beside the paper's way, datatrove, distilabel and curator; and on Ray.
+"""Compare `paraclip generate` with the paper's way, datatrove, distilabel and curator; also on Ray.
 
     python benchmarks/generation_peers.py --environments /somewhere/environments
     python benchmarks/generation_peers.py --environments ... --parts memory --memory-rows 100000
 
-Every system asks two questions a caption, the second one about the first answer, of one server in
-a process of its own, which answers each after a fixed latency. Only ParaCLIP judges the answers.
-Rows a second are counted by the server, from the first quarter of the answers on, when programs
-and models are loaded; the whole run includes that. Memory is that of all processes of a system.
-The peers' environments are made in the folder that is given; that needs PyPI. Parts: `speed` (2
-minutes on 2 free cores), `ray` (2 minutes), `memory` (5 minutes).
+Every system sends two questions per caption, the second one about the first answer, to one server
+in a separate process, which answers each after a fixed latency. Only ParaCLIP judges the answers.
+The server counts rows per second from the first quarter of the answers on, when programs and
+models are loaded; the whole run includes loading. Memory is the total of all processes of a system.
+The peers' environments are created in the given folder, which needs PyPI. Parts: `speed` (2 minutes
+on 2 free cores), `ray` (2 minutes), `memory` (5 minutes).
 """
 
 import argparse
@@ -35,25 +35,25 @@ PACKAGES = {
     "distilabel": ("distilabel[openai]", "pillow", "requests"),
     "curator": ("bespokelabs-curator",),
 }
-"""What pip installs for each peer: datatrove's and distilabel's extras need more than is used."""
+"""Packages for pip, by peer: the extras of datatrove and distilabel need more than is used here."""
 ACTORS, IN_FLIGHT_OF_ACTOR, ROWS_OF_ACTOR = (1, 2, 4), 32, 400
-LIMIT = 1800.0  # seconds for one system
+LIMIT = 1800.0  # seconds per system
 
 
 @dataclass(frozen=True)
 class Found:
-    """A system's figures.
+    """Figures of a system.
 
     Args:
-        system: its name.
-        rows: captions.
-        rate: captions a second, or 0 if it failed.
-        seconds: of the whole run.
+        system: name of the system.
+        rows: number of captions.
+        rate: captions per second, or 0 if it failed.
+        seconds: duration of the whole run.
         peak: MiB of all processes.
         largest: MiB of the largest process.
-        other: share of the machine that other work took.
-        version: of the package.
-        fault: why it has no figures, or nothing.
+        other: share of the machine that other work used.
+        version: version of the package.
+        fault: reason why there are no figures, or an empty string.
     """
 
     system: str
@@ -69,22 +69,24 @@ class Found:
 
 def main() -> None:
     """Run the parts, print the tables, write the results."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--environments", type=Path, required=True, help="folder outside of this one")
-    made.add_argument("--parts", nargs="+", default=["speed", "ray"], choices=list(PARTS))
-    made.add_argument("--rows", type=int, default=1000)
-    made.add_argument("--one-by-one", type=int, default=20, help="rows for the paper's way")
-    made.add_argument("--memory-rows", type=int, default=100_000)
-    made.add_argument("--latency", type=float, default=0.5, help="seconds before each answer")
-    made.add_argument("--concurrency", type=int, default=64)
-    made.add_argument("--out", type=Path, default=RESULTS)
-    options = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--environments", type=Path, required=True, help="folder outside of this one"
+    )
+    parser.add_argument("--parts", nargs="+", default=["speed", "ray"], choices=list(PARTS))
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--one-by-one", type=int, default=20, help="rows for the paper's way")
+    parser.add_argument("--memory-rows", type=int, default=100_000)
+    parser.add_argument("--latency", type=float, default=0.5, help="seconds before each answer")
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
     for part in options.parts:
         PARTS[part](options)
 
 
 def speed(options: argparse.Namespace) -> None:
-    """All systems with the same captions."""
+    """Run all systems with the same captions."""
     found = [ours(options, options.rows, options.latency)]
     found.append(paper(options))
     for peer in PACKAGES:
@@ -96,14 +98,14 @@ def speed(options: argparse.Namespace) -> None:
 
 
 def memory(options: argparse.Namespace) -> None:
-    """ParaCLIP with many captions; a filter that accepts everything stands in for MiniLM."""
+    """Run ParaCLIP with many captions; a filter that accepts everything replaces MiniLM."""
     found = [ours(options, rows, 0.0, "everything") for rows in (1000, options.memory_rows)]
     below = f"No latency, {options.concurrency} in flight; filters accept everything. {facts_of()}"
     keep("generation_memory", options.out, table_of(found, below), settings=[*map(asdict, found)])
 
 
 def ray(options: argparse.Namespace) -> None:
-    """ParaCLIP on a local Ray with more and more actors."""
+    """Run ParaCLIP on a local Ray with an increasing number of actors."""
     found = []
     for actors in ACTORS:
         words = ["--engine", "ray", "--workers", str(actors), "--block-rows", "64"]
@@ -130,7 +132,7 @@ def ours(
     flight: int | None = None,
     system: str = OURS,
 ) -> Found:
-    """A run of ParaCLIP in this environment."""
+    """Run ParaCLIP in this environment."""
     script, flight = "paraclip_run", flight or options.concurrency
     return measured(system, sys.executable, script, rows, latency, flight, *words)
 
@@ -142,7 +144,7 @@ def paper(options: argparse.Namespace) -> Found:
 
 
 def of_peer(options: argparse.Namespace, peer: str) -> Found:
-    """A run of a peer in its own environment, which is made if it is missing."""
+    """Run a peer in its own environment, which is created if it is missing."""
     try:
         python = environment(options.environments / peer, PACKAGES[peer])
     except subprocess.CalledProcessError as error:
@@ -172,7 +174,7 @@ def version_of(python: str, package: str) -> str:
 def measured(
     system: str, python: str, script: str, rows: int, latency: float, flight: int, *words: str
 ) -> Found:
-    """Run a script of `peers/` against a server of its own."""
+    """Run a script of `peers/` against a separate server."""
     with tempfile.TemporaryDirectory() as folder, served(latency) as (url, server):
         captions = Path(folder) / "captions.jsonl"
         with captions.open("w", encoding="utf-8") as lines:
@@ -203,7 +205,7 @@ def found_of(system: str, rows: int, run: Watched, times: list[float], other: fl
 
 @contextmanager
 def served(latency: float) -> Iterator[tuple[str, int]]:
-    """The address of a server in a process of its own, and the process."""
+    """The address of a server in a separate process, and the process."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     context = multiprocessing.get_context("spawn")
     server = context.Process(target=serve, args=(latency, sender), daemon=True)
@@ -215,14 +217,14 @@ def served(latency: float) -> Iterator[tuple[str, int]]:
 
 
 def times_of(url: str) -> list[float]:
-    """When the server sent each answer."""
+    """The time at which the server sent each answer."""
     with urllib.request.urlopen(f"{url}/times") as response:
         times: list[float] = json.load(response)
     return times
 
 
 def table_of(found: list[Found], below: str) -> str:
-    """A table with the faults below it."""
+    """A table with the failures below it."""
     rows = [
         [f"{one.system} {one.version}".strip(), f"{one.rows:,}",
          *(["-"] * 5 if one.fault else

@@ -1,15 +1,16 @@
-"""What training does on a GPU: share of its peak, memory, and speed beside open_clip's own loop.
+"""Training on a GPU: share of its peak, memory, and speed compared with open_clip's own loop.
 
     python benchmarks/gpu.py                          # about 10 minutes on one GPU, no network
-    python benchmarks/gpu.py --device cpu --tiny      # the whole path in a minute, for tests
+    python benchmarks/gpu.py --device cpu --tiny      # all parts in a minute, for tests
 
-Weights, texts and pictures are made up, so nothing is downloaded. Four tables:
+Weights, texts and pictures are synthetic, so nothing is downloaded. Four tables:
 
-- the share of the matrix-product peak, as `peak_share.py` has it;
-- beside `open_clip_train`'s own `train_one_epoch` with the image tower locked (--lock-image), on
-  the same rows: its step ties picture and caption, as our control does; ours ties three texts;
-- float32, TF32, bf16 and torch.compile, as `arithmetic.py` has it;
-- the three-loss step written plainly with open_clip, as `training_throughput.py` has it.
+- the share of the matrix-product peak, as in `peak_share.py`;
+- a comparison with `open_clip_train`'s own `train_one_epoch` with a locked image tower
+  (--lock-image) on the same rows: its step ties picture and caption, like our control; ours ties
+  three texts;
+- float32, TF32, bf16 and torch.compile, as in `arithmetic.py`;
+- the three-loss step written plainly with open_clip, as in `training_throughput.py`.
 """
 
 import argparse
@@ -44,19 +45,19 @@ OURS: dict[str, dict[str, Any]] = {
     "paraclip, three losses": {},
 }
 DIFFERENT = 64
-"""Pictures that differ; larger batches repeat them."""
+"""Number of different pictures; larger batches repeat them."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured.
+    """Sizes of the measurements.
 
     Args:
         model: a name that open_clip knows, or tiny.
-        batches: triples of a step, each beside open_clip's loop.
-        batch: triples of a step elsewhere.
+        batches: triples per step in the comparison with open_clip's loop.
+        batch: triples per step in the other tables.
         square: side of the square matrix product.
-        rounds: steps that are timed.
+        rounds: number of steps that are timed.
     """
 
     model: str = "ViT-B-32"
@@ -71,12 +72,12 @@ TINY = Size("tiny", (8,), 8, 128, 1)
 
 @dataclass(frozen=True)
 class Rows:
-    """What open_clip's loop takes for its data: the same batch again and again.
+    """Data for open_clip's loop: the same batch repeatedly.
 
     Args:
         images: prepared pictures [B, 3, side, side].
         texts: ids [B, 77].
-        num_batches: how often.
+        num_batches: number of repetitions.
     """
 
     images: Tensor
@@ -85,7 +86,7 @@ class Rows:
 
     @property
     def num_samples(self) -> int:
-        """Rows of an epoch."""
+        """Number of rows per epoch."""
         return len(self.images) * self.num_batches
 
     @property
@@ -94,7 +95,7 @@ class Rows:
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """All epochs are alike."""
+        """Do nothing, because all epochs are equal."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for _ in range(self.num_batches):
@@ -102,12 +103,12 @@ class Rows:
 
 
 class TheirLoop:
-    """`open_clip_train`'s loop as `--lock-image --precision amp_bf16` runs it.
+    """`open_clip_train`'s loop, as run with `--lock-image --precision amp_bf16`.
 
     Args:
         clip: open_clip's model; its image tower is locked.
-        batch: rows of a step.
-        device: where.
+        batch: number of rows per step.
+        device: device of the model.
     """
 
     def __init__(self, clip: Any, batch: int, device: torch.device) -> None:
@@ -129,7 +130,7 @@ class TheirLoop:
         )  # fmt: skip
 
     def epoch(self, steps: int) -> None:
-        """So many steps."""
+        """Run the given number of steps."""
         data = {"train": Rows(self.images, self.texts, steps)}
         train_one_epoch(
             self.clip, data, open_clip.ClipLoss(), 0, self.optimizer, None, None, None, self.options
@@ -173,7 +174,7 @@ def share(size: Size, device: torch.device) -> tuple[dict[str, Any], str]:
 
 
 def plain(size: Size, device: torch.device) -> tuple[list[dict[str, Any]], str]:
-    """The three-loss step written plainly beside ours, and its table."""
+    """The three-loss step written plainly and ours, and their table."""
     batch = min(256, size.batch)
     with tempfile.TemporaryDirectory() as folder:
         steps = training_throughput.make_steps(size.model, 2 * batch, Path(folder), device)
@@ -183,16 +184,16 @@ def plain(size: Size, device: torch.device) -> tuple[list[dict[str, Any]], str]:
 
 
 def main() -> int:
-    """Measure all four; print the tables and write them.
+    """Measure all four; print and write the tables.
 
     Returns:
-        2 where there is no GPU, 1 where a part failed.
+        2 without a GPU, 1 if a part failed.
     """
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--device", default="cuda", help="cuda, cuda:1 or cpu")
-    options.add_argument("--tiny", action="store_true", help="a tiny model: only to see it run")
-    options.add_argument("--out", type=Path, default=RESULTS)
-    chosen = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1 or cpu")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model: only to see it run")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
     device, size = torch.device(chosen.device), TINY if chosen.tiny else Size()
     if device.type == "cuda" and not torch.cuda.is_available():
         print("No CUDA device here: this benchmark needs one.", file=sys.stderr)
@@ -207,7 +208,7 @@ def main() -> int:
     }
     found: dict[str, Any] = {}
     tables: list[str] = []
-    for name, part in parts.items():  # each is kept at once, and one that fails stops no other
+    for name, part in parts.items():  # each is written at once; a failure does not stop the others
         try:
             found[name], table = part()
             tables.append(table)

@@ -1,10 +1,10 @@
-"""How strong a dropout the heads of `mini` are trained with: the recipe at several, side by side.
+"""Dropout of the heads of `mini`: the training recipe with several rates, side by side.
 
     PARACLIP_DATA=folder python benchmarks/heads.py
 
-Runs `recipes/mini/train_heads.py` once for each dropout and shows how often the right picture is
-found among 1,000. Features of pictures and captions are computed once (a few minutes), the heads
-then take one to three minutes each. The settings are chosen on the development pictures.
+Runs `recipes/mini/train_heads.py` once for each rate and reports how often the correct picture is
+found among 1,000. Features of pictures and captions are computed once (a few minutes), and each
+training takes one to three minutes. The settings are chosen on the development pictures.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SPLITS = {"dev": "development", "test": "test"}
 
 
 def main() -> None:
-    """Every dropout on the same features."""
+    """Run every rate on the same features."""
     options = parse_with_data(parser())
     splits = features(Path(options.data) / "flickr8k", Path(options.work))
     rows, found = [], []
@@ -42,10 +42,10 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--work", default="runs/heads", help="folder of the kept features")
-    made.add_argument("--dropout", type=float, nargs="+", default=[0.1, 0.3, 0.4, 0.5])
-    return made
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", default="runs/heads", help="folder of the kept features")
+    parser.add_argument("--dropout", type=float, nargs="+", default=[0.1, 0.3, 0.4, 0.5])
+    return parser
 
 
 def features(folder: Path, work: Path) -> dict[str, Pairs]:
@@ -58,12 +58,12 @@ def features(folder: Path, work: Path) -> dict[str, Pairs]:
 
 
 def told(dropout: float) -> str:
-    """The dropout, with a word where it is that of the shipped heads."""
+    """The dropout, marked if it is that of the included heads."""
     return f"{dropout:g} (shipped)" if dropout == Settings().dropout else f"{dropout:g}"
 
 
 def in_words(figures: dict[str, float]) -> str:
-    """Recalls as documents give them."""
+    """Recalls in the format of the documents."""
     return " / ".join(f"{value:.1f}" for value in figures.values())
 
 

@@ -1,12 +1,12 @@
-"""Speed of `paraclip index` beside its image tower alone.
+"""Speed of `paraclip index` compared with its image tower alone.
 
     python benchmarks/index_speed.py --data DATA            # about 3 minutes on 2 free cores
 
-The tower alone embeds pixels that lie in memory, in the batches of the index. `paraclip index`
-reads the files, decodes them, makes pixels and thumbnails and writes the table, all beside the
-tower and on the same cores. The goal is 90 % of the tower's speed. What reading takes of the
-processor is measured by itself: on cores that the tower keeps busy, nothing hides it. The pictures
-are Flickr8k's; ViT-B/32 has random weights. Each figure is the better of two runs, taken in turns.
+The tower alone embeds pixels from memory, in the batches of the index. `paraclip index` reads the
+files, decodes them, makes pixels and thumbnails and writes the table, all concurrently with the
+tower and on the same cores. The goal is 90 % of the tower's speed. The processor time of reading is
+measured separately, because nothing hides it on cores that the tower keeps busy. The pictures are
+Flickr8k's; ViT-B/32 has random weights. Each figure is the better of two runs, done in turns.
 """
 
 import argparse
@@ -34,7 +34,7 @@ RUNS = 2
 
 
 def tower_alone(model: DualEncoder, pixels: torch.Tensor) -> float:
-    """Pictures a second of the image tower."""
+    """Pictures per second of the image tower."""
     began = time.perf_counter()
     for start in range(0, len(pixels), IMAGES_AT_ONCE):
         project(model, embed(model, pixels[start : start + IMAGES_AT_ONCE], "fp32"))
@@ -42,7 +42,7 @@ def tower_alone(model: DualEncoder, pixels: torch.Tensor) -> float:
 
 
 def whole_index(name: str, folder: str) -> float:
-    """Pictures a second of an index run, the writing included."""
+    """Pictures per second of an index run, including writing."""
     with tempfile.TemporaryDirectory() as place:
         config = IndexConfig(folder, store=f"{place}/index", model=name)
         summary = build_index(config, Problems(1.0))
@@ -66,10 +66,10 @@ def measured(label: str, name: str, folder: str) -> list[str]:
 
 def main() -> None:
     """Measure, print the table, write the results."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--pictures", type=int, default=256)
-    made.add_argument("--out", type=Path, default=RESULTS)
-    options = parse_with_data(made)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parse_with_data(parser)
     images = sorted((Path(options.data) / "flickr8k" / "images").iterdir())[: options.pictures]
     with tempfile.TemporaryDirectory() as place:
         os.environ["PARACLIP_CACHE"] = f"{place}/cache"

@@ -1,14 +1,14 @@
-"""Memory and speed of a training step against its batch size, 256 triples to 32,768.
+"""Memory and speed of a training step by batch size, from 256 triples to 32,768.
 
     python benchmarks/large_batch.py              # about 40 minutes on 2 free cores
-    python benchmarks/large_batch.py --ends       # the smallest and the largest batches alone
+    python benchmarks/large_batch.py --ends       # only the smallest and the largest batches
     python benchmarks/large_batch.py --models mini --batches 256 2048
 
-Every case runs in a process of its own, so that its peak is its own. There one small step makes
-the optimiser's moments; what is resident then, model and optimiser, is what the peak is beyond.
-`plain` takes all rows of a text in one pass and all similarities at once, in the same precision
-and on the same cut texts; it is tried as far as the machine's memory goes. Where both fit, the
-gradients of both in float32 are compared.
+Every case runs in a separate process with its own peak. There, one small step creates the
+optimiser's moments; the peak is reported in addition to the memory of model and optimiser after it.
+`plain` processes all rows of a text in one pass and computes all similarities at once, in the same
+precision and on the same truncated texts; it is run as far as the machine's memory allows. Where
+both fit, the gradients of both in float32 are compared.
 """
 
 import argparse
@@ -56,9 +56,9 @@ BATCHES = {"ViT-B-32": (256, 1024, 4096, 8192), "mini": (256, 2048, 8192, 32768)
 PLAIN = {"ViT-B-32": (256, 1024), "mini": (256, 2048, 8192)}
 WARM_UP = 64
 NO_ROOM = ("memory", "alloc", "could not create a primitive")
-"""What PyTorch, C++ and oneDNN say where there is no memory left."""
+"""Messages of PyTorch, C++ and oneDNN when memory does not suffice."""
 SHORT = 1024
-"""Triples of a step up to which it is timed several times; a larger one takes minutes."""
+"""Maximum number of triples of a step that is timed several times; larger ones take minutes."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class Case:
     Args:
         model: "mini" or a name that open_clip knows.
         step: paraclip or plain.
-        batch: triples.
+        batch: number of triples.
         precision: fp32 or bf16.
-        threads: of PyTorch.
-        limit: bytes of memory that the process may take.
-        rounds: how often a step of at most `SHORT` triples is timed.
+        threads: number of PyTorch threads.
+        limit: maximum memory of the process in bytes.
+        rounds: number of times that a step of at most `SHORT` triples is timed.
     """
 
     model: str
@@ -114,7 +114,7 @@ def data_of(case: Case) -> tuple[DualEncoder, pa.Table, torch.Tensor]:
 def step_of(
     case: Case, model: DualEncoder, triples: pa.Table, features: torch.Tensor, folder: Path
 ) -> OurStep | PlainStep:
-    """The step that a case is about."""
+    """The step of a case."""
     if case.step == "plain":
         return plain_step(model, triples, features, half=case.precision == "bf16")
     return OurStep(model, triples, features, folder, precision=case.precision)
@@ -129,7 +129,7 @@ def time_steps(step: Callable[[np.ndarray], float], batch: int, rounds: int) -> 
 
 
 def difference(case: Case) -> float:
-    """Norm of the difference between our cached gradient and the plain one, over the plain one's.
+    """Norm of the difference between our cached and the plain gradient, relative to the plain one.
 
     Both in float32 without dropout; ours in micro-batches of 128 texts.
     """
@@ -150,12 +150,12 @@ def difference(case: Case) -> float:
 
 
 def limit_memory(size: int) -> None:
-    """Let this process have so many bytes and no more."""
+    """Limit the memory of this process to a number of bytes."""
     resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
 def alone(work: Callable[[Case], Any], case: Case) -> Any:
-    """What the work gives in a process of its own; None where the system ended it."""
+    """The result of a function in a separate process; None if the system killed it."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, limit_memory, (case.limit,)) as pool:
         try:
@@ -165,7 +165,7 @@ def alone(work: Callable[[Case], Any], case: Case) -> Any:
 
 
 def cases(chosen: argparse.Namespace) -> list[Case]:
-    """Ours at all batch sizes, then the plain ones, of each model."""
+    """Ours at all batch sizes, then the plain ones, for each model."""
     limit = min(int(chosen.limit * GIB), available_memory() - GIB)
     found = []
     for name in chosen.models:
@@ -192,12 +192,12 @@ def as_row(found: dict[str, Any]) -> list[str]:
 
 
 def as_table(rows: list[dict[str, Any]], differences: list[dict[str, Any]], limit: int) -> str:
-    """All cases, and how the gradients compare."""
+    """All cases, and the differences of the gradients."""
     heads = ["step", "triples", "GiB beyond model and optimiser", "seconds", "triples/s"]
     held = {row["model"]: row["model_and_optimiser"] / GIB for row in rows if row["fits"]}
-    said = ", ".join(f"{name} {size:.1f} GiB" for name, size in held.items())
+    resident = ", ".join(f"{name} {size:.1f} GiB" for name, size in held.items())
     lines = [
-        f"Text tower whole, {rows[0]['precision']}; resident with model and optimiser: {said}. "
+        f"Text tower whole, {rows[0]['precision']}; resident with model and optimiser: {resident}. "
         f"A process may take {limit / GIB:.0f} GiB. {facts_of(rows[0]['threads'])}"
     ]
     lines += [
@@ -209,18 +209,18 @@ def as_table(rows: list[dict[str, Any]], differences: list[dict[str, Any]], limi
 
 
 def main() -> None:
-    """Measure every case; print the table and write it."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--models", nargs="+", default=["ViT-B-32", "mini"])
-    options.add_argument("--batches", nargs="+", type=int, help="triples a step")
-    options.add_argument("--ends", action="store_true", help="only the smallest and the largest")
-    options.add_argument("--rounds", type=int, default=3, help="steps timed of a small batch")
-    options.add_argument("--compare", type=int, default=256, help="triples of the gradients")
-    options.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--limit", type=float, default=20.0, help="GiB that a process may take")
-    options.add_argument("--out", type=Path, default=RESULTS)
-    chosen = options.parse_args()
+    """Measure every case; print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["ViT-B-32", "mini"])
+    parser.add_argument("--batches", nargs="+", type=int, help="triples a step")
+    parser.add_argument("--ends", action="store_true", help="only the smallest and the largest")
+    parser.add_argument("--rounds", type=int, default=3, help="steps timed of a small batch")
+    parser.add_argument("--compare", type=int, default=256, help="triples of the gradients")
+    parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--limit", type=float, default=20.0, help="GiB that a process may take")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
     rows = []
     every = cases(chosen)
     for number, case in enumerate(every, 1):

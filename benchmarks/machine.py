@@ -1,6 +1,6 @@
-"""What benchmarks ask of the machine, and how they keep what they found.
+"""Measurements of the machine, and storage of benchmark results.
 
-Memory is read from Linux's /proc; on a GPU it is what PyTorch's allocator held.
+Memory is read from Linux's /proc; on a GPU, it is the memory that PyTorch's allocator held.
 """
 
 import argparse
@@ -25,9 +25,9 @@ GIB = 1 << 30
 
 
 def parse_with_data(options: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse the command line with the option `--data`; without it PARACLIP_DATA names the folder.
+    """Parse the command line with the option `--data`, whose default is PARACLIP_DATA.
 
-    Ends with one line and exit code 2 where neither is given or there is no such folder.
+    Exits with one line and code 2 if neither is given or the folder does not exist.
     """
     given, meaning = os.environ.get("PARACLIP_DATA"), "research data (default: PARACLIP_DATA)"
     options.add_argument("--data", default=given, metavar="FOLDER", help=meaning)
@@ -40,7 +40,7 @@ def parse_with_data(options: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def say(text: str) -> None:
-    """A line of progress, at once."""
+    """Print a line of progress immediately."""
     print(text, flush=True)
 
 
@@ -50,7 +50,7 @@ def memory_in_use() -> int:
 
 
 def forget_peak(device: torch.device) -> None:
-    """Let the peak start anew at what is in use now."""
+    """Reset the peak to the current memory use."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -58,36 +58,36 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes since `forget_peak`: resident ones, or allocated ones of a GPU."""
+    """Peak memory in bytes since `forget_peak`: resident, or allocated on a GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return kib_of("VmHWM") * 1024
 
 
 def held_memory(device: torch.device) -> int:
-    """Bytes held now, as `peak_memory` counts them."""
+    """Current memory in bytes, measured as in `peak_memory`."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     return memory_in_use()
 
 
 def available_memory() -> int:
-    """Bytes that a new process could take."""
+    """Memory in bytes that a new process could use."""
     facts = Path("/proc/meminfo").read_text()
     return int(facts.split("MemAvailable:")[1].split()[0]) * 1024
 
 
 def kib_of(field: str) -> int:
-    """A number of /proc/self/status."""
+    """A number from /proc/self/status."""
     status = Path("/proc/self/status").read_text()
     return int(status.split(f"{field}:")[1].split()[0])
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds that something took: on the clock, and of all threads' work together.
+    """Seconds that a piece of work took: wall time, and processor time of all threads.
 
-    What else the machine does makes the first longer, the second hardly.
+    Other work on the machine increases the first, but hardly the second.
     """
 
     wall: float
@@ -95,7 +95,7 @@ class Taken:
 
 
 def taken_by(work: Callable[[], Any], device: torch.device) -> Taken:
-    """The seconds of something, with all that it started on a GPU."""
+    """The seconds of a piece of work, including everything that it started on a GPU."""
     finish(device)
     began, worked = time.perf_counter(), time.process_time()
     work()
@@ -104,37 +104,37 @@ def taken_by(work: Callable[[], Any], device: torch.device) -> Taken:
 
 
 def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds that something takes on the clock."""
+    """Wall time of a piece of work in seconds."""
     return taken_by(work, device).wall
 
 
 def finish(device: torch.device) -> None:
-    """Wait for a GPU to do what it was told."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def load_average() -> float:
-    """Processes that wanted to run in the last minute."""
+    """Average number of runnable processes in the last minute."""
     return os.getloadavg()[0]
 
 
 def facts_of(threads: int | None = None) -> str:
-    """The machine in words, for the line under a table."""
+    """The machine in words, for the line below a table."""
     made = provenance()["machine"]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else made["processor"]
     count = threads or torch.get_num_threads()
-    said = f"{count} thread{'s' * (count > 1)} of {made['cores']} cores"
-    return f"{device}, {said}, load average {load_average():.1f}."
+    threads_of_cores = f"{count} thread{'s' * (count > 1)} of {made['cores']} cores"
+    return f"{device}, {threads_of_cores}, load average {load_average():.1f}."
 
 
 def from_here(place: str) -> str:
-    """A place below the working folder as it is told from there: results know no machine."""
+    """A path relative to the working folder, so that results do not depend on the machine."""
     return place.removeprefix(f"{Path.cwd()}/")
 
 
 def keep(name: str, folder: Path, table: str, **found: Any) -> None:
-    """Print the table; write it as `name`.md, and all that was found as `name`.json."""
+    """Print the table; write it as `name`.md, and all results as `name`.json."""
     made = provenance()
     words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(from_here, sys.argv[1:])]
     made["command"] = shlex.join(words)
@@ -145,7 +145,7 @@ def keep(name: str, folder: Path, table: str, **found: Any) -> None:
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, numbers to the right; the first column holds names."""
+    """A Markdown table with numbers right-aligned; the first column contains names."""
     rule = "|".join(["---"] + ["---:"] * (len(heads) - 1))
     lines = [" | ".join(row) for row in (heads, *rows)]
     return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])

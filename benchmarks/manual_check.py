@@ -1,4 +1,4 @@
-"""The manual check: how good are the paraphrases of the built-in and of a strong language model?
+"""The manual check: quality of the paraphrases of the built-in and of a strong language model.
 
     PARACLIP_DATA=folder python benchmarks/manual_check.py sheet --out runs/check
     python benchmarks/manual_check.py report --out runs/check --marks first.jsonl second.jsonl \\
@@ -6,8 +6,8 @@
 
 `sheet` draws captions of Flickr8k's development split at random, has the built-in model reword
 them, and mixes its triples with as many of the strong model's, a hundred pairs each, half of them
-from each step. It writes `sheet.jsonl` and `audit.html`, as `paraclip audit` does, and the same
-pairs without their writer to `to_read.jsonl`. `report` turns the marks of two readers or more into
+from each step. It writes `sheet.jsonl` and `audit.html`, like `paraclip audit`, and the same
+pairs without their writer to `to_read.jsonl`. `report` turns the marks of two or more readers into
 rates of pairs with Wilson intervals and Cohen's kappa, and counts the changed words. A mark is a
 line of JSON with `id`, `meaning` (same, changed or wrong), `style` (plain or stilted) and
 `reviewer`.
@@ -42,7 +42,7 @@ TO_READ = "to_read.jsonl"
 STEPS = ((1, "caption", "paraphrase_1"), (2, "paraphrase_1", "paraphrase_2"))
 SEED = 8
 ASKED_FOR_EACH = 2
-"""Captions given to the built-in model for each triple that is wanted: its filters reject many."""
+"""Captions given to the built-in model per required triple, since its filters reject many."""
 
 
 def main() -> None:
@@ -56,10 +56,10 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    steps = made.add_subparsers(dest="step", required=True)
+    steps = parser.add_subparsers(dest="step", required=True)
     sheet = steps.add_parser("sheet", help="draw the pairs")
     sheet.add_argument("--data", required=True, type=Path, help="research data")
     sheet.add_argument("--pairs", type=int, default=100, help="pairs of each model")
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     marked.add_argument("--results", type=Path, default=RESULTS, help="folder of table and JSON")
     for step in (sheet, marked):
         step.add_argument("--out", required=True, type=Path, help="folder of the sheet")
-    return made
+    return parser
 
 
 def write_sheet(data: Path, out: Path, size: int) -> None:
@@ -90,7 +90,7 @@ def write_sheet(data: Path, out: Path, size: int) -> None:
 
 
 def built_in_triples(data: Path, out: Path, size: int) -> list[dict[str, str]]:
-    """Triples that the built-in model writes of captions of the development split."""
+    """Triples that the built-in model writes from captions of the development split."""
     wanted = set(read_names(data / "flickr8k" / "dev_images.txt"))
     every = read_captions(str(data / "flickr8k" / "captions.csv"))
     captions = [row for row in every if Path(row.image or "").name in wanted]
@@ -115,14 +115,14 @@ def strong_triples(data: Path) -> list[dict[str, str]]:
 def drawn_pairs(
     writer: str, rows: Sequence[Mapping[str, str]], size: int, drawn: random.Random
 ) -> Iterator[Pair]:
-    """`size` pairs of as many rows, half of them from each step."""
+    """`size` pairs from as many rows, half of them from each step."""
     for place, row in enumerate(drawn.sample(list(rows), min(size, len(rows)))):
         step, source, answer = STEPS[place % 2]
         yield Pair(row["id"], step, row[source], row[answer], writer, f"{writer}, step {step}")
 
 
 def report(out: Path, files: Sequence[Path], readers: str, results: Path = RESULTS) -> None:
-    """Print and keep the rates of each model and step, and the readers' agreement."""
+    """Print and write the rates of each model and step, and the readers' agreement."""
     sheet = read_sheet(out / SHEET)
     marks = dict(read_marks(path, sheet) for path in files)
     groups = groups_of(sheet)
@@ -149,9 +149,9 @@ def groups_of(sheet: Mapping[str, Pair]) -> dict[str, list[str]]:
 def row_of(
     name: str, ids: Sequence[str], sheet: Mapping[str, Pair], marks: Mapping[str, Marks]
 ) -> list[str]:
-    """A row of the table: rates over these pairs, each the mean of its readers.
+    """A row of the table: rates over these pairs, each the mean over its readers.
 
-    The intervals are those of as many pairs: two marks of one pair are not independent.
+    The intervals are based on the number of pairs, since two marks of one pair are not independent.
     """
     read = [[one[pair] for one in marks.values() if pair in one] for pair in ids]
     shares = []

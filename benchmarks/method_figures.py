@@ -2,8 +2,8 @@
 
     python benchmarks/method_figures.py
 
-Draws the three losses, the measure of consistency, and how the temperature spreads the push of the
-negatives; the last reads `results/study_gradients.json`. Takes seconds.
+Draws the three losses, the measure of consistency, and how the temperature distributes the push of
+the negatives; the last one reads `results/study_gradients.json`. Takes seconds.
 """
 
 import argparse
@@ -45,14 +45,14 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument(
+    parser.add_argument(
         "--results", type=Path, default=RESULTS, help="folder of the benchmarks' JSON"
     )
-    made.add_argument("--images", type=Path, default=IMAGES, help="folder of the figures")
-    return made
+    parser.add_argument("--images", type=Path, default=IMAGES, help="folder of the figures")
+    return parser
 
 
 def draw_losses() -> Any:
@@ -134,7 +134,7 @@ def draw_consistency() -> Any:
 
 
 def draw_temperature(gradients: dict[str, dict[str, float]]) -> Any:
-    """Who pushes and how much pull is left, by the temperature of the text losses."""
+    """The sources of the push and the remaining pull, by the temperature of the text losses."""
     known = sorted((float(name), one) for name, one in gradients.items() if is_number(name))
     own = next((name, one) for name, one in gradients.items() if not is_number(name))
     warmth = [value for value, _ in known]
@@ -165,7 +165,7 @@ def draw_temperature(gradients: dict[str, dict[str, float]]) -> Any:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number, as the temperatures of the table are, but for the base's own."""
+    """Whether a text is a number; in the table, all temperatures are, except the base's own."""
     try:
         float(text)
     except ValueError:

@@ -1,11 +1,11 @@
-"""The built-in model: as it ships, its older sibling, and aligned to Flickr8k.
+"""The built-in model as included, its predecessor, and the model aligned to Flickr8k.
 
     PARACLIP_DATA=folder python benchmarks/mini.py
 
 Aligns `mini` on the training captions of Flickr8k (its heads and text tower; the classifier and the
-class head stay), and prints retrieval on Flickr8k's test split and on the captioned stamps that
-ship with ParaCLIP, and STS. About 20 minutes on 2 cores. The settings were chosen on Flickr8k's
-development split and the training stamps.
+class head are not trained), and prints retrieval on Flickr8k's test split and on the captioned
+stamps included in ParaCLIP, and STS. Takes about 20 minutes on 2 cores. The settings were chosen
+on Flickr8k's development split and the training stamps.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def figures_of(report: Report, label: str) -> dict[str, float]:
 
 
 def table(figures: dict[str, dict[str, float]]) -> str:
-    """A model a row."""
+    """One model per row."""
     rows = []
     for label, found in figures.items():
         recalls = [

@@ -1,12 +1,12 @@
 """Time of `paraclip evaluate --suite paper` for a model of the size of ViT-B/32.
 
     PARACLIP_DATA=folder python benchmarks/paper_suite.py            # three evaluations
-    python benchmarks/paper_suite.py --model mini --suite quick          # to see that it works
+    python benchmarks/paper_suite.py --model mini --suite quick          # a short trial
 
 Three evaluations in one process, each with its report: a first model with empty caches, a second
-model with another text tower and the same image tower (its image features are there already), and
-the first model again (its scores are there already). The weights are random, which costs as much
-time as trained ones do.
+model with another text tower and the same image tower (its image features are cached), and the
+first model again (its scores are cached). The weights are random, which takes as long as trained
+weights.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def make_model(name: str) -> DualEncoder:
 
 
 def other_texts(model: DualEncoder) -> DualEncoder:
-    """The same image tower beside a text tower with other weights."""
+    """The same image tower with another text tower."""
     other = copy.deepcopy(model)
     with torch.no_grad():
         for value in other.text_tower.parameters():
@@ -69,7 +69,7 @@ def time_runs(
 
 
 def seconds_of(report: Report) -> dict[str, float]:
-    """Seconds of each benchmark's scoring; nothing where the scores were kept."""
+    """Seconds of each benchmark's scoring; empty if the scores were cached."""
     made = {section.name: section.made["base"] for section in report.sections}
     return {
         name: 0.0 if facts["from_earlier_run"] else float(facts["seconds"])
@@ -78,7 +78,7 @@ def seconds_of(report: Report) -> dict[str, float]:
 
 
 def as_table(result: dict[str, Any]) -> str:
-    """The result in Markdown: a benchmark a row, a run a column, minutes and seconds."""
+    """The result in Markdown: one benchmark per row, one run per column, minutes and seconds."""
     runs = result["runs"]
     rows = [row(name, [run["benchmarks"][name] for run in runs]) for name in runs[0]["benchmarks"]]
     rest = [run["seconds"] - sum(run["benchmarks"].values()) for run in runs]
@@ -107,14 +107,14 @@ def clock(seconds: float) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--model", default="ViT-B-32", help="open_clip architecture, or mini")
-    options.add_argument("--suite", default="paper")
-    options.add_argument("--benchmarks", help="instead of a suite, with commas between")
-    options.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--out", type=Path, default=RESULTS)
-    return options
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="ViT-B-32", help="open_clip architecture, or mini")
+    parser.add_argument("--suite", default="paper")
+    parser.add_argument("--benchmarks", help="instead of a suite, with commas between")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    return parser
 
 
 def main() -> None:

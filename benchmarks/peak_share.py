@@ -1,18 +1,17 @@
-"""Share of the machine's matrix-product peak that a training step achieves.
+"""Share of the machine's matrix-product peak that a training step reaches.
 
     python benchmarks/peak_share.py            # about 6 minutes on 2 free cores
 
 The peak is measured here: a large square product and the products of the tower's own linear
-layers, in turns with the step, in the same precision; the highest of their medians counts.
-
-Counted are the products of the text tower, two FLOPs to a multiplication with its addition, of
-real tokens and not of padding. A text of n tokens, in L layers of width w with vectors of D:
+layers, in turns with the step, in the same precision; the highest median is used. The FLOPs of a
+step are those of the products in the text tower, two per multiplication with its addition, for
+real tokens and not for padding. For a text of n tokens, L layers of width w, and vectors of D:
 
     forward    L (24 n w^2 + 4 n^2 w) + 2 w D          backward    twice that
 
-Norms, activations, softmax, similarities and AdamW count as no work at all, only as time. A step
-is forward and backward, 3 times forward. Cached gradients take the forward pass of some chunks
-twice; that is counted apart.
+Norms, activations, softmax, similarities and AdamW are not counted as work, only as time. A step is
+forward and backward, 3 times forward. Cached gradients compute the forward pass of some chunks
+twice, which is counted separately.
 """
 
 import argparse
@@ -46,7 +45,7 @@ WHERE = {
     "sums of gradients": ("aten::add_", "aten::sum", "aten::fill_"),
     "optimiser": ("adam", "vector_norm"),
 }
-"""Kinds of operations by what is in their names."""
+"""Kinds of operations, recognised by parts of their names."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Product:
     Args:
         left: [rows, inner].
         right: [columns, inner].
-        repeats: products that are timed together.
+        repeats: number of products that are timed together.
     """
 
     left: Tensor
@@ -64,11 +63,11 @@ class Product:
     repeats: int
 
     def flops(self) -> float:
-        """Of all repeats."""
+        """FLOPs of all repeats."""
         return 2.0 * self.left.numel() * len(self.right) * self.repeats
 
     def run(self) -> None:
-        """All repeats."""
+        """Run all repeats."""
         for _ in range(self.repeats):
             nn.functional.linear(self.left, self.right)
 
@@ -78,9 +77,9 @@ class Tower:
     """The shape of a text tower.
 
     Args:
-        layers: how many.
-        width: of its states; the hidden layer of each is four times as wide.
-        embed_dim: numbers of a vector.
+        layers: number of layers.
+        width: width of its states; the hidden layer of each is four times as wide.
+        embed_dim: width of the output vectors.
     """
 
     layers: int
@@ -88,7 +87,7 @@ class Tower:
     embed_dim: int
 
     def forward_flops(self, lengths: np.ndarray) -> float:
-        """FLOPs of texts of so many tokens."""
+        """FLOPs of texts with these numbers of tokens."""
         n, w = lengths.astype(float), self.width
         each = self.layers * (24 * n * w * w + 4 * n * n * w) + 2 * w * self.embed_dim
         return float(each.sum())
@@ -112,14 +111,14 @@ def products_of(
     tower: Tower, rows: int, dtype: torch.dtype, device: torch.device, flops: float,
     square: int = SQUARE,
 ) -> dict[str, Product]:  # fmt: skip
-    """What the peak is the highest of, each repeated to about so many FLOPs.
+    """Products whose highest rate is the peak, each repeated to about the given FLOPs.
 
     Args:
-        tower: whose linear layers they are.
-        rows: tokens that go through it at once.
-        dtype: of the numbers.
-        device: where.
-        flops: to be timed together.
+        tower: tower with the linear layers.
+        rows: number of tokens processed at once.
+        dtype: dtype of the values.
+        device: device of the products.
+        flops: FLOPs that are timed together.
         square: side of the square product.
     """
     shapes = {f"product: square, {square}": (square, square, square)}
@@ -157,7 +156,7 @@ def measure(step: OurStep, products: Mapping[str, Product], rounds: int) -> dict
 
 
 def repeated_flops(step: OurStep, tower: Tower, rows: np.ndarray) -> float:
-    """FLOPs of the second forward pass, of the chunks that do not keep their graph."""
+    """FLOPs of the second forward pass, for the chunks that do not keep their graph."""
     side = sides_of(step.run, batch_of(step.run, rows))[0]
     pad = step.run.examples.tokens.pad
     chunks = side.micro_batches[side.kept :]
@@ -165,11 +164,11 @@ def repeated_flops(step: OurStep, tower: Tower, rows: np.ndarray) -> float:
 
 
 def as_shares(taken: Mapping[str, list[Taken]], flops: Mapping[str, float]) -> dict[str, Any]:
-    """What the medians say.
+    """Medians, and shares of the peak.
 
     Args:
-        taken: by each product, by the step and by the step with all that it did.
-        flops: of each.
+        taken: times of each product, of the step, and of the step with second forward passes.
+        flops: FLOPs of each.
     """
     wall = {name: statistics.median(one.wall for one in every) for name, every in taken.items()}
     work = {name: statistics.median(one.work for one in every) for name, every in taken.items()}
@@ -202,12 +201,12 @@ def where_time_goes(step: OurStep) -> dict[str, float]:
 
 
 def show(rate: float) -> str:
-    """FLOP/s for people."""
+    """FLOP/s as text."""
     return f"{rate / 1e12:.1f} TFLOP/s" if rate > 1e13 else f"{rate / 1e9:.0f} GFLOP/s"
 
 
 def as_table(found: dict[str, Any], where: dict[str, float]) -> str:
-    """Products, then the step, and where its time goes."""
+    """Products, then the step, and how its time is spent."""
     rows = [
         [
             name, f"{found['seconds'][name]:.2f}", show(rate), f"{found['shares'][name]:.0%}",
@@ -215,22 +214,22 @@ def as_table(found: dict[str, Any], where: dict[str, float]) -> str:
         ]
         for name, rate in found["rates"].items()
     ]  # fmt: skip
-    said = ", ".join(f"{kind} {share:.0%}" for kind, share in where.items())
+    shares = ", ".join(f"{kind} {share:.0%}" for kind, share in where.items())
     heads = ("", "seconds", "achieved", "share of the peak", "in processor time")
-    return f"{markdown(heads, rows)}\n\nWhere the step's time goes: {said}."
+    return f"{markdown(heads, rows)}\n\nWhere the step's time goes: {shares}."
 
 
 def main() -> None:
-    """Measure products and step in turns; print the table and write it."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--model", default="ViT-B-32", help="mini, or a name of open_clip")
-    options.add_argument("--batch", type=int, default=1024, help="triples of the step")
-    options.add_argument("--precision", default="bf16", choices=tuple(DTYPES))
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--square", type=int, default=SQUARE, help="side of the square product")
-    options.add_argument("--out", type=Path, default=RESULTS)
-    chosen = options.parse_args()
+    """Measure products and step in turns; print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="ViT-B-32", help="mini, or a name of open_clip")
+    parser.add_argument("--batch", type=int, default=1024, help="triples of the step")
+    parser.add_argument("--precision", default="bf16", choices=tuple(DTYPES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--square", type=int, default=SQUARE, help="side of the square product")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     model, triples = model_of(chosen.model), made_up_triples(chosen.batch)
     with tempfile.TemporaryDirectory() as folder:

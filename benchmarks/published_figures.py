@@ -1,9 +1,9 @@
-"""Our STS figures of all-MiniLM-L6-v2 beside those that MTEB publishes for it.
+"""Our STS figures of all-MiniLM-L6-v2, compared with those that MTEB publishes.
 
     PARACLIP_DATA=folder python benchmarks/published_figures.py    # a minute on 2 cores
 
-Equal figures mean that reading, protocol and vectors are theirs. SICK-R is not among them: MTEB
-takes all 9,927 pairs, SentEval and we the 4,927 of the test set.
+Equal figures mean that reading, protocol and vectors agree. SICK-R is not included: MTEB uses all
+9,927 pairs, SentEval and ParaCLIP the 4,927 of the test set.
 """
 
 import argparse
@@ -23,17 +23,19 @@ PUBLISHED = {
 
 
 def as_table(found: dict[str, float]) -> str:
-    """Both figures in Markdown, a task a row."""
-    rows = [[name, f"{told:.2f}", f"{found[name]:.2f}"] for name, told in PUBLISHED.items()]
+    """Both figures in Markdown, one task per row."""
+    rows = [
+        [name, f"{published:.2f}", f"{found[name]:.2f}"] for name, published in PUBLISHED.items()
+    ]
     return markdown(("task", "published", "here"), rows)
 
 
 def main() -> None:
     """Score, write and print the table."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--out", type=Path, default=RESULTS)
-    chosen = parse_with_data(options)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parse_with_data(parser)
     torch.set_num_threads(chosen.threads)
     tasks = read_tasks(Path(chosen.data) / "sts", list(PUBLISHED))
     scores = SemanticSimilarity(tasks).score(load_model("minilm", "cpu"), None)

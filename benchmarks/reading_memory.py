@@ -2,8 +2,8 @@
 
     python benchmarks/reading_memory.py
 
-It writes made-up captions into a temporary folder: CSV, JSONL and Parquet without ids (the row
-number serves) and JSONL with ids of its own, whose check for duplicates costs memory.
+Writes synthetic captions to a temporary folder: CSV, JSONL and Parquet without ids (the row number
+is used) and JSONL with ids, whose check for duplicates needs memory.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from machine import RESULTS, facts_of, keep, markdown, say
 
 SIZES = (10_000, 1_000_000)
 KINDS = ("captions.csv", "captions.jsonl", "captions.parquet", "ids.jsonl")
-# Linux keeps a parent's peak in `ru_maxrss` across exec; VmHWM starts anew.
+# Linux keeps a parent's peak in `ru_maxrss` across exec; VmHWM is reset.
 READ = """
 import json, sys, time
 from paraclip.data.reading import read_captions
@@ -37,14 +37,14 @@ print(json.dumps({"rows": rows, "seconds": seconds, "peak_mib": peak}))
 
 
 def made_up(rows: int) -> Iterator[dict[str, str]]:
-    """Captions about as long as those of the web."""
+    """Captions about as long as those on the web."""
     for row in range(rows):
         text = f"A photo of {row % 97} red kites over the harbour wall at dusk, number {row}"
         yield {"caption": text, "page": f"https://example.org/{row}"}
 
 
 def write(path: Path, rows: int) -> None:
-    """A captions file of the kind that its name says."""
+    """Write a captions file in the format of its suffix."""
     if path.suffix == ".parquet":
         write_parquet(path, rows)
         return
@@ -60,7 +60,7 @@ def write(path: Path, rows: int) -> None:
 
 
 def write_parquet(path: Path, rows: int) -> None:
-    """Row groups of 100,000, as img2dataset and pandas write them."""
+    """Write row groups of 100,000, like img2dataset and pandas."""
     schema = pa.schema([("caption", pa.string()), ("page", pa.string())])
     source = made_up(rows)
     with pq.ParquetWriter(path, schema) as out:
@@ -77,7 +77,7 @@ def measure(path: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure every kind at every size; write the table."""
+    """Measure every format at every size; write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     out = parser.parse_args().out

@@ -1,10 +1,10 @@
-"""Memory and speed of a run whose answers are all in the log: it must not grow with the rows.
+"""Memory and speed of a run whose answers are all in the log; memory must not grow with the rows.
 
     python benchmarks/replay_memory.py --rows 10000 1000000    # 4 minutes on a free core
 
-A log with both answers of every caption is written first, so that a run asks nothing, and does the
-rest of its work: reading captions and log, both steps, writing triples, counts and card. A filter
-that accepts everything stands in for MiniLM. Each row is a process of its own.
+First a log with both answers of every caption is written, so that the run sends no question and
+does the rest of its work: reading captions and log, both steps, writing triples, counts and card. A
+filter that accepts everything replaces MiniLM. Each row of the table is a separate process.
 """
 
 import argparse
@@ -41,7 +41,7 @@ class Everything(Judge):
 
 
 class Silent:
-    """A backend that must not be asked."""
+    """A backend that must not receive a question."""
 
     generator = "none"
     identity: dict[str, str] = {}  # noqa: RUF012
@@ -58,12 +58,12 @@ class Silent:
 
 
 def main() -> None:
-    """Run each size in a process of its own, print the table, write the results."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--rows", type=int, nargs="+", default=SIZES)
-    made.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    made.add_argument("--out", type=Path, default=RESULTS)
-    options = made.parse_args()
+    """Run each size in a separate process, print the table, write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
     if options.child:
         generate_from_source(config_of(options.child), Silent(), Everything())
         return
@@ -95,7 +95,7 @@ def replayed(rows: int) -> dict[str, float]:
 
 
 def config_of(folder: Path) -> GenerateConfig:
-    """Options of a run against a backend that is never asked."""
+    """Options of a run against a backend that is not used."""
     return GenerateConfig(str(folder / "captions.jsonl"), folder / "out", backend="openai")
 
 

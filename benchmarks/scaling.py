@@ -1,11 +1,11 @@
-"""Triples a second with 1, 2 and 4 processes on one machine, and the share of communication.
+"""Triples per second with 1, 2 and 4 processes on one machine, and the share of communication.
 
     python benchmarks/scaling.py            # about 6 minutes on 2 free cores
 
-The batch is the same for all: each process makes its part of it. torchrun starts them, with gloo
-between them. All start with the same weights, so the losses of their steps must be the same too;
-a larger difference than the arithmetic explains is an error. Talking counts the time within the
-collective calls, waiting for the slower process included.
+The batch is the same for all: each process computes its part of it. torchrun starts them, and gloo
+connects them. All start with the same weights, so the losses of their steps must be the same too; a
+difference larger than the arithmetic explains is an error. The share of communication is the time
+in collective calls, including the time spent waiting for slower processes.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from paraclip.training.processes import joined
 from training_steps import OurStep, made_up_triples, model_of, random_features
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}
-"""Largest relative difference between losses: processes sum in another order."""
+"""Maximum relative difference between losses, since processes sum in a different order."""
 COLLECTIVES = ("all_gather", "all_reduce")
 
 
@@ -39,8 +39,8 @@ class Case:
     """One row of the table.
 
     Args:
-        processes: how many.
-        threads: of each.
+        processes: number of processes.
+        threads: number of threads per process.
     """
 
     processes: int
@@ -48,18 +48,18 @@ class Case:
 
 
 class Talk:
-    """Seconds within collective calls, from `listen` on."""
+    """Seconds in collective calls since `listen`."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def listen(self) -> None:
-        """Time all calls of this process from now on."""
+        """Start to time all calls of this process."""
         for name in COLLECTIVES:
             setattr(dist, name, self.timed(getattr(dist, name)))
 
     def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The same call, its seconds added up."""
+        """The same call, with its time added to the total."""
 
         def wrapped(*words: Any, **options: Any) -> Any:
             began = time.perf_counter()
@@ -71,7 +71,7 @@ class Talk:
 
 
 def work(chosen: argparse.Namespace) -> None:
-    """What each process does: train; the first writes how long it took."""
+    """Work of each process: train; the first one writes the times."""
     torch.set_num_threads(chosen.threads)
     rows, talk = np.arange(chosen.batch), Talk()
     with joined("cpu") as (processes, _), tempfile.TemporaryDirectory() as folder:
@@ -96,7 +96,7 @@ def work(chosen: argparse.Namespace) -> None:
 
 
 def measure(case: Case, chosen: argparse.Namespace) -> dict[str, Any]:
-    """Start the processes of a case; medians of what the first one found."""
+    """Start the processes of a case; medians measured by the first one."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found.json"
         command = [
@@ -153,10 +153,10 @@ def notes(rows: list[dict[str, Any]], chosen: argparse.Namespace, found: float) 
     """What the table does not say."""
     cores = os.cpu_count() or 1
     most = max(row["processes"] for row in rows)
-    said = f"This machine has {cores} cores: {most} processes take turns on them and cannot be "
-    said = f"{said}faster than {cores}. " if most > cores else ""
+    limit = f"This machine has {cores} cores: {most} processes take turns on them and cannot be "
+    limit = f"{limit}faster than {cores}. " if most > cores else ""
     return (
-        f"{said}The losses of {len(rows[0]['losses'])} steps differ by at most {found:.1e} of "
+        f"{limit}The losses of {len(rows[0]['losses'])} steps differ by at most {found:.1e} of "
         f"themselves between the cases. {chosen.model} text tower, {chosen.precision}, batch "
         f"{chosen.batch}, gloo, medians of {chosen.rounds} steps; {facts_of(1)}"
     )
@@ -164,16 +164,16 @@ def notes(rows: list[dict[str, Any]], chosen: argparse.Namespace, found: float) 
 
 def main() -> None:
     """Measure all cases; print the table and write it. With --worker: be one of the processes."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--model", default="ViT-B-32", help="mini, or a name of open_clip")
-    options.add_argument("--batch", type=int, default=256, help="triples of a step, of all")
-    options.add_argument("--rounds", type=int, default=3, help="steps that are timed")
-    options.add_argument("--precision", default="bf16", choices=tuple(TOLERANCE))
-    options.add_argument("--processes", nargs="+", type=int, default=[1, 2, 4])
-    options.add_argument("--out", type=Path, default=RESULTS)
-    options.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
-    options.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
-    chosen = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="ViT-B-32", help="mini, or a name of open_clip")
+    parser.add_argument("--batch", type=int, default=256, help="triples of a step, of all")
+    parser.add_argument("--rounds", type=int, default=3, help="steps that are timed")
+    parser.add_argument("--precision", default="bf16", choices=tuple(TOLERANCE))
+    parser.add_argument("--processes", nargs="+", type=int, default=[1, 2, 4])
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
     if chosen.worker is not None:
         work(chosen)
         return

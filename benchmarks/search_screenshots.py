@@ -2,10 +2,10 @@
 
     python benchmarks/search_screenshots.py --tuned runs/quickstart/tuned/last.safetensors
 
-Indexes Debian's captioned Tux Paint stamps, serves them with base and tuned, and takes the page
-wide, narrow, dark, and with the server stopped. Of the pairs of short held-out wordings whose
-own picture tuned finds with both, it chooses the one whose AO@10 gains most, and prints it: an
-example, not a result. Needs Chromium and playwright.
+Indexes Debian's captioned Tux Paint stamps, serves them with base and tuned, and captures the page
+wide, narrow, dark, and with the server stopped. Among the pairs of short held-out wordings for
+which tuned finds the correct picture with both, it selects and prints the one with the largest gain
+in AO@10: an example, not a result. Needs Chromium and playwright.
 """
 
 import argparse
@@ -38,11 +38,11 @@ from paraclip.starter import STAMPS
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 COLOURS = 256
 LARGE = 250_000
-"""Bytes from which on a screenshot gets a palette."""
+"""Size in bytes above which a screenshot gets a palette."""
 ALL_HUES = Image.Quantize.MAXCOVERAGE
-"""Keeps a colour that few pixels have, such as the dots of the wordings."""
+"""Keeps a colour of few pixels, such as the dots of the wordings."""
 FITS = 62
-"""Characters that a search box of the wide page shows."""
+"""Number of characters that a search box of the wide page shows."""
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
 SHOTS = {
     "wide": ((1360, 900), "light"),
@@ -59,7 +59,7 @@ class Pair:
 
     Args:
         words: the wordings.
-        picture: its path in the index ends so.
+        picture: end of its path in the index.
     """
 
     words: tuple[str, str]
@@ -78,7 +78,7 @@ def pairs() -> list[Pair]:
 
 
 def gain(url: str, pair: Pair) -> float:
-    """AO@10 of tuned minus that of base; far below nought if tuned misses the picture."""
+    """AO@10 of tuned minus that of base; far below zero if tuned misses the picture."""
     query = urlencode({"q": pair.words[0], "second": pair.words[1], "k": 10})
     with urllib.request.urlopen(f"{url}api/search?{query}", timeout=60) as response:
         base, tuned = json.loads(response.read())["models"]
@@ -89,7 +89,7 @@ def gain(url: str, pair: Pair) -> float:
 
 
 def take(page: Any, name: str, folder: Path) -> None:
-    """Write what the page shows as a PNG, with a palette if it is large otherwise."""
+    """Write the page as a PNG, with a palette if it is large otherwise."""
     with Image.open(io.BytesIO(page.screenshot())) as shot:
         path, picture = folder / f"search-{name}.png", shot.convert("RGB")
         picture.save(path, optimize=True)
@@ -99,7 +99,7 @@ def take(page: Any, name: str, folder: Path) -> None:
 
 
 def open_page(browser: Any, name: str, address: str) -> Any:
-    """The page in a window of the screenshot's size, when its thumbnails are there."""
+    """The page in a window of the screenshot's size, after its thumbnails are loaded."""
     (width, height), scheme = SHOTS[name]
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     page.goto(address)
@@ -137,11 +137,11 @@ def take_all(url: str, process: subprocess.Popen[str], folder: Path) -> None:
 
 def main() -> None:
     """Index, serve, take the screenshots."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--base", default="mini")
-    made.add_argument("--tuned", required=True)
-    made.add_argument("--out", type=Path, default=IMAGES)
-    options = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", default="mini")
+    parser.add_argument("--tuned", required=True)
+    parser.add_argument("--out", type=Path, default=IMAGES)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stamps, store = stamps_folder(), f"{folder}/index"
         captions = stamps_file(read_stamps(stamps).captions(), stamps)

@@ -1,16 +1,16 @@
-"""Latency and memory of `paraclip serve` over 100,000 vectors, beside a bare matrix product.
+"""Latency and memory of `paraclip serve` over 100,000 vectors, compared with a matrix product.
 
     python benchmarks/search_speed.py            # about 3 minutes on 2 free cores
 
-A server in a process of its own answers over HTTP from a LanceDB index of made-up vectors of 512.
-32 clients on the same machine ask it for ten results: without a pause, and with half a second
-between two questions, as people who type. The server knows the queries, so that no text encoder
-runs. Beside it, one query at a time and in this process: the product of numpy with the selection
-of ten, and LanceDB's own search; and in its own environment (`make targets`) rclip's search over
-its own database, with the text encoder left out too. clip-retrieval's back end is not beside it:
-its pins of numpy and pyarrow have no wheels for present Pythons. Below the table are the seconds
-from the start of `paraclip search` with `mini` to its end, in processes of their own with a warm
-cache. Other work on the machine makes all of it slower.
+A server in a separate process responds over HTTP from a LanceDB index of synthetic vectors of 512.
+32 clients on the same machine request ten results: without a pause, and with half a second between
+two requests, like people who type. The server knows the queries, so no text encoder runs. For
+comparison, one query at a time in this process: the product of numpy with the selection of ten, and
+LanceDB's own search; and in a separate environment (`make targets`), rclip's search over its own
+database, also without the text encoder. clip-retrieval's back end is not included, because its pins
+of numpy and pyarrow have no wheels for current Pythons. Below the table is the time from the start
+of `paraclip search` with `mini` to its end, in separate processes with a warm cache. Other work on
+the machine slows all of it down.
 """
 
 import argparse
@@ -40,12 +40,12 @@ QUERIES = 2_000
 CLUSTERS = 2_000
 AT_ONCE = 20_000
 STARTS = 9
-OF_RCLIP = 20  # queries: each reads its whole database
+OF_RCLIP = 20  # number of queries: each reads its whole database
 RCLIP = Path(environments.__file__).with_name("search_rclip.py")
 
 
 class CannedTower:
-    """A text tower that looks vectors up: the number in a query is the row."""
+    """A text tower that looks up vectors: the number in a query is the row."""
 
     image_space = "made-up"
 
@@ -58,7 +58,7 @@ class CannedTower:
 
 
 def unit_vectors(rows: int, width: int, seed: int) -> np.ndarray:
-    """Unit vectors [rows, width] in a cone and in clusters, as CLIP's are."""
+    """Unit vectors [rows, width] in a cone and in clusters, like CLIP's."""
     centres = np.random.default_rng(0).standard_normal((CLUSTERS, width)).astype(np.float32) + 1
     random = np.random.default_rng(seed)
     made = centres[random.integers(0, CLUSTERS, rows)]
@@ -67,7 +67,7 @@ def unit_vectors(rows: int, width: int, seed: int) -> np.ndarray:
 
 
 def make_store(address: str, rows: int, width: int) -> Store:
-    """An index of made-up vectors."""
+    """An index of synthetic vectors."""
     store = open_store(address)
     store.save_facts(IndexFacts("made-up", width, "/made-up", "", {"base": "canned"}))
     for start in range(0, rows, AT_ONCE):
@@ -111,7 +111,7 @@ def serve(address: str, width: int) -> None:
 
 
 async def client(port: int, number: int, pause: float, end: float, taken: list[float]) -> None:
-    """Ask one question after the other on one connection until the end."""
+    """Send one request after the other on one connection until the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     random = np.random.default_rng(number)
     await asyncio.sleep(pause * random.random())
@@ -130,7 +130,7 @@ async def client(port: int, number: int, pause: float, end: float, taken: list[f
 
 
 async def load(port: int, clients: int, pause: float, seconds: float) -> list[float]:
-    """Seconds of each answer to so many clients."""
+    """Seconds of each response to a number of clients."""
     taken: list[float] = []
     end = time.perf_counter() + seconds
     await asyncio.gather(*(client(port, one, pause, end, taken) for one in range(clients)))
@@ -149,7 +149,7 @@ def one_at_a_time(work: Callable[[np.ndarray], Any], queries: np.ndarray) -> lis
 
 
 def bare(vectors: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """What a script would do."""
+    """Search as a simple script would."""
     scores = vectors @ query[0]
     best = np.argpartition(scores, -10)[-10:]
     return best[np.argsort(-scores[best])]
@@ -170,7 +170,7 @@ def resident(process: int) -> int:
 
 
 def over_http(address: str, options: argparse.Namespace) -> list[list[str]]:
-    """Rows of the server under both loads, and of its memory."""
+    """Rows of the server under both loads, including its memory."""
     command = [sys.executable, __file__, "--serve", address, "--width", str(options.width)]
     rows = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -238,7 +238,7 @@ def by_rclip(vectors: np.ndarray, queries: np.ndarray) -> list[list[str]]:
 
 
 def first_results(folder: Path, starts: int) -> list[float]:
-    """Seconds of `paraclip search` from its start to its end, one process after the other."""
+    """Seconds of `paraclip search` from start to end, one process after the other."""
     pool = scene_pool(folder / "scenes")
     pictures, store = Path(pool.references[0]).parent, str(folder / "scene_index")
     program = [sys.executable, "-m", "paraclip"]
@@ -256,15 +256,15 @@ def first_results(folder: Path, starts: int) -> list[float]:
 
 def main() -> None:
     """Measure, print the table, write the results."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--rows", type=int, default=100_000)
-    made.add_argument("--width", type=int, default=512)
-    made.add_argument("--clients", type=int, default=32)
-    made.add_argument("--seconds", type=float, default=20.0, help="of each load")
-    made.add_argument("--queries", type=int, default=200, help="one at a time")
-    made.add_argument("--serve", metavar="STORE", help=argparse.SUPPRESS)
-    made.add_argument("--out", type=Path, default=RESULTS)
-    options = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each load")
+    parser.add_argument("--queries", type=int, default=200, help="one at a time")
+    parser.add_argument("--serve", metavar="STORE", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
     if options.serve:
         serve(options.serve, options.width)
         return

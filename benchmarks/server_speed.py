@@ -1,13 +1,13 @@
-"""How many answers a second the two-step run takes from a server, beside its client alone.
+"""Answers per second that the two-step run gets from a server, compared with its client alone.
 
     python benchmarks/server_speed.py
 
-A server in a process of its own answers every question after a fixed latency with the caption's
-words in another order. The client alone is a bare asyncio loop that asks as many questions as a run
-does, and neither logs nor judges; the run does the whole job, its filters in a process of their
-own. The server counts answers a second, from the first quarter of the answers on, when MiniLM is
-loaded. Other work on the machine lowers the rates, and its share of the machine is measured: of
-several rounds the one with the least counts. A minute and a half a round on 2 free cores.
+A server in a separate process answers every question after a fixed latency with the caption's words
+in another order. The client alone is a bare asyncio loop that sends as many questions as a run, and
+neither logs nor judges; the run does all of its work, with filters in a separate process. The
+server counts answers per second from the first quarter of the answers on, when MiniLM is loaded.
+Other work on the machine lowers the rates, so its share of the machine is measured: the round with
+the lowest share is reported. Takes a minute and a half per round on 2 free cores.
 """
 
 import argparse
@@ -37,13 +37,13 @@ CAPTIONS = Path(__file__).parents[1] / "recipes" / "paraphraser" / "own_captions
 
 def main() -> None:
     """Measure the client and the run, print the table, write the results."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--captions", type=int, default=2000)
-    made.add_argument("--latency", type=float, default=0.5, help="seconds before each answer")
-    made.add_argument("--concurrency", type=int, default=64)
-    made.add_argument("--rounds", type=int, default=1, help="the least disturbed one counts")
-    made.add_argument("--out", type=Path, default=RESULTS)
-    options = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--captions", type=int, default=2000)
+    parser.add_argument("--latency", type=float, default=0.5, help="seconds before each answer")
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=1, help="the least disturbed one counts")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
     rows = numbered(options.captions)
     receiver, sender = multiprocessing.Pipe(duplex=False)
     server = multiprocessing.get_context("spawn").Process(
@@ -68,7 +68,7 @@ def numbered(count: int) -> list[Caption]:
 
 
 def place_name(row: int) -> str:
-    """A made-up name, another for each row."""
+    """A generated name, different for each row."""
     syllables = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aeiou"]
     return "".join(syllables[row // 60**place % 60] for place in range(3)).capitalize()
 
@@ -89,7 +89,7 @@ def measured(
 
 
 def counted(work: Callable[[], Any], url: str, server: int) -> dict[str, float]:
-    """Answers, answers a second without the first quarter, and processor seconds with children."""
+    """Answers, answers per second without the first quarter, and processor time with children."""
     began, served, others = processor_seconds(), worked(server), OtherWork()
     work()
     used = processor_seconds() - began
@@ -108,7 +108,7 @@ def processor_seconds() -> float:
 
 
 def ask_alone(rows: list[Caption], config: GenerateConfig) -> None:
-    """Ask two questions a caption and do nothing with the answers."""
+    """Send two questions per caption and discard the answers."""
 
     async def asking() -> None:
         backend, waiting = OpenAIBackend(config), iter([*rows, *rows])
@@ -124,7 +124,7 @@ def ask_alone(rows: list[Caption], config: GenerateConfig) -> None:
 
 
 def serve(latency: float, sender: Any) -> None:
-    """Answer chats on a free port of the loopback, until killed; `/times` lists when, once."""
+    """Answer chats on a free loopback port until killed; `/times` returns the times, once."""
     times: list[float] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -153,7 +153,7 @@ def serve(latency: float, sender: Any) -> None:
 
 
 async def read_head(reader: asyncio.StreamReader) -> list[bytes]:
-    """The lines of a request's head in lower case; none where the client has left."""
+    """The lines of a request's head in lower case; None if the client has disconnected."""
     try:
         return (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -161,9 +161,9 @@ async def read_head(reader: asyncio.StreamReader) -> list[bytes]:
 
 
 def reply(body: dict[str, Any]) -> dict[str, Any]:
-    """An answer that has the last two words of the question first."""
-    asked = body["messages"] or [{"content": ""}]  # a client may ask nothing, for the headers
-    words = asked[-1]["content"].rstrip(".").split()
+    """An answer that starts with the last two words of the question."""
+    messages = body["messages"] or [{"content": ""}]  # a client may ask nothing, for the headers
+    words = messages[-1]["content"].rstrip(".").split()
     message = {"role": "assistant", "content": " ".join(words[-2:] + words[:-2])}
     choices = [{"index": 0, "finish_reason": "stop", "message": message}]
     usage = {"prompt_tokens": 60, "completion_tokens": len(words), "total_tokens": 60 + len(words)}
@@ -178,7 +178,7 @@ def response_of(value: Any) -> bytes:
 
 
 def as_table(found: dict[str, dict[str, float]], options: argparse.Namespace) -> str:
-    """The table, and the state of the machine below it."""
+    """The table, and facts about the machine below it."""
     rows = [
         [name, f"{run['rate']:.0f}", f"{run['rate'] / found['client alone']['rate']:.0%}",
          f"{1000 * run['work'] / run['answers']:.1f}", f"{run['other']:.0%}",

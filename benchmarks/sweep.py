@@ -2,8 +2,8 @@
 
     PARACLIP_DATA=folder python benchmarks/sweep.py
 
-Runs `paraclip merge --sweep` on models that `benchmarks/flickr8k.py --setup negatives` made. Two
-minutes a share on 2 cores; what was scored is not scored again.
+Runs `paraclip merge --sweep` on models from `benchmarks/flickr8k.py --setup negatives`. Takes two
+minutes per share on 2 cores; existing scores are reused.
 """
 
 import argparse
@@ -20,7 +20,7 @@ HEADING = "# Alpha sweep\n\n![sweep](sweep.png)\n\n"
 
 
 def main() -> None:
-    """Sweep, and keep what it wrote."""
+    """Run the sweep, and store its results."""
     options = parse_with_data(parser())
     report = Path(options.report)
     knee = report / "knee.safetensors"
@@ -39,15 +39,15 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("--base", default="runs/flickr8k/base/last.safetensors")
-    made.add_argument("--tuned", default="runs/flickr8k/tuned_negatives-0/last.safetensors")
-    made.add_argument("--sweep", type=float, nargs="+", default=[0.25, 0.5, 0.75])
-    made.add_argument("--benchmarks", default=BENCHMARKS)
-    made.add_argument("--report", default="runs/sweep", help="folder of the sweep and its scores")
-    made.add_argument("--out", default=RESULTS, help="folder of table and JSON")
-    made.add_argument("--plot", default="docs/images/sweep.png")
-    return made
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", default="runs/flickr8k/base/last.safetensors")
+    parser.add_argument("--tuned", default="runs/flickr8k/tuned_negatives-0/last.safetensors")
+    parser.add_argument("--sweep", type=float, nargs="+", default=[0.25, 0.5, 0.75])
+    parser.add_argument("--benchmarks", default=BENCHMARKS)
+    parser.add_argument("--report", default="runs/sweep", help="folder of the sweep and its scores")
+    parser.add_argument("--out", default=RESULTS, help="folder of table and JSON")
+    parser.add_argument("--plot", default="docs/images/sweep.png")
+    return parser
 
 
 if __name__ == "__main__":

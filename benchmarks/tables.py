@@ -1,10 +1,10 @@
-"""Put the tables that benchmarks wrote into the documents, between their marks.
+"""Insert the tables that benchmarks wrote into the documents, between their markers.
 
     python benchmarks/tables.py          # write
     python benchmarks/tables.py --check  # exit 1 if a document shows other figures
 
-A document marks a place with `<!-- table: NAME -->` and `<!-- end table -->`; the text between is
-what the benchmark wrote to `benchmarks/results/NAME.md`.
+A document marks a place with `<!-- table: NAME -->` and `<!-- end table -->`; the text in between
+is the content of `benchmarks/results/NAME.md`.
 """
 
 import argparse
@@ -20,26 +20,26 @@ MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end table -->)", re.DOTALL
 
 
 def documents() -> list[Path]:
-    """Everything that may show a table."""
+    """All files that may show a table."""
     pages = (*ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/README.md"))
     return [ROOT / "README.md", *sorted(pages)]
 
 
 def filled(text: str) -> str:
-    """The text with every marked place holding the table as it was written."""
+    """The text with the current table in every marked place."""
     return MARK.sub(lambda found: found[1] + table(found[2]) + found[3], text)
 
 
 def table(name: str) -> str:
-    """What the benchmark of that name wrote."""
+    """The table that the benchmark with that name wrote."""
     return f"\n{(RESULTS / f'{name}.md').read_text(encoding='utf-8').strip()}\n\n"
 
 
 def main() -> int:
-    """Fill all documents, or tell which ones are behind."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--check", action="store_true", help="write nothing; tell what is behind")
-    check = options.parse_args().check
+    """Update all documents, or report those that are out of date."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; tell what is behind")
+    check = parser.parse_args().check
     behind = 0
     for path in documents():
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The steps that benchmarks time, on made-up rows: `paraclip train`'s own, and plain ones."""
+"""Training steps that benchmarks time, on synthetic rows: `paraclip train`'s own and plain ones."""
 
 import random
 import time
@@ -33,13 +33,13 @@ from paraclip.training.task import task_of
 
 RATE = 1e-4
 MANY = 1_000_000
-"""Epochs; after so few steps of so many the learning rate still is the peak."""
+"""Number of epochs; after the few timed steps, the learning rate is still at its peak."""
 TINY = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
 }
-"""A CLIP that takes milliseconds, for tests: its figures say nothing."""
+"""A CLIP that runs in milliseconds, for tests; its figures are meaningless."""
 
 WHO = ["a man", "two women", "a small child", "an old fisherman", "three hikers", "a black dog",
        "a girl in a yellow coat", "the players", "a street musician", "some tourists", "a nurse",
@@ -58,7 +58,7 @@ WHERE = ["", "", "in the rain", "at night", "on a crowded beach", "under a row o
 
 
 def made_up_triples(rows: int) -> pa.Table:
-    """Triples that all differ, about 14 tokens a text as captions from the web have."""
+    """Triples that all differ, with about 14 tokens per text, like captions from the web."""
     chance = random.Random(0)
     found: dict[str, dict[str, str]] = {}
     while len(found) < rows:
@@ -75,7 +75,7 @@ def made_up_triples(rows: int) -> pa.Table:
 
 
 def random_features(model: DualEncoder, rows: int) -> Tensor:
-    """Image features float32 [N, F] such as the frozen image tower gives."""
+    """Image features float32 [N, F] like those of the frozen image tower."""
     side = model.image_size
     with torch.no_grad():
         width = model.embed_pixels(torch.zeros(1, 3, side, side, device=model.device)).shape[1]
@@ -110,11 +110,11 @@ class OurStep:
     """`paraclip train`'s own step.
 
     Args:
-        model: its text tower and temperature are trained.
+        model: model; its text tower and temperature are trained.
         triples: N rows.
         features: float32 [N, F].
-        folder: an empty one.
-        options: of `paraclip train`.
+        folder: an empty folder.
+        options: options of `paraclip train`.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class OurStep:
         return take_step(self.run, batch_of(self.run, rows))["loss"]
 
     def input_wait(self, steps: int) -> float:
-        """Share of the time of so many steps of the loop in which it waited for its rows."""
+        """Share of the time of a number of steps spent waiting for rows."""
         began, waited = time.perf_counter(), 0.0
         with closing(batches_ahead(self.run)) as batches:
             for batch in islice(batches, steps):
@@ -151,7 +151,7 @@ class OurStep:
 
 
 def open_clip_adamw(weights: Sequence[nn.Parameter]) -> torch.optim.AdamW:
-    """AdamW as open_clip's own training has it: what is below two dimensions does not decay."""
+    """AdamW as in open_clip's own training: parameters below two dimensions do not decay."""
     large = [weight for weight in weights if weight.ndim >= 2]
     small = [weight for weight in weights if weight.ndim < 2]
     groups = [{"params": large, "weight_decay": 0.01}, {"params": small, "weight_decay": 0.0}]
@@ -160,15 +160,15 @@ def open_clip_adamw(weights: Sequence[nn.Parameter]) -> torch.optim.AdamW:
 
 @dataclass
 class PlainStep:
-    """The three-loss step as one writes it: a pass for each text, all similarities at once.
+    """The three-loss step written plainly: a pass for each text, all similarities at once.
 
     Args:
         tokens: ids [N, length] of each text.
-        encode: from ids [B, length] to unit vectors [B, D].
-        images: from rows [B] to unit vectors [B, D].
-        weights: what is trained.
+        encode: maps ids [B, length] to unit vectors [B, D].
+        images: maps rows [B] to unit vectors [B, D].
+        weights: trained weights.
         scale: log of the inverse temperature.
-        half: bf16 autocast of both towers.
+        half: whether to use bf16 autocast for both towers.
     """
 
     tokens: Mapping[str, Tensor]
@@ -205,7 +205,7 @@ class PlainStep:
 def plain_step(
     model: DualEncoder, triples: pa.Table, features: Tensor, half: bool = False
 ) -> PlainStep:
-    """The plain step of any model, on texts cut to their longest and features made beforehand."""
+    """The plain step of any model, on texts cut to the longest one and with cached features."""
     train_only(model, (Part(model.text_tower, RATE),), freeze_temperature=False)
     model.train()
     device, pad = model.device, padding_id(model)

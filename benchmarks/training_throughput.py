@@ -1,13 +1,13 @@
-"""Triples a second in training: ParaCLIP's step against the same step written plainly.
+"""Triples per second in training: ParaCLIP's step compared with the same step written plainly.
 
     python benchmarks/training_throughput.py            # about 6 minutes on 2 free cores
 
-Both train the full text tower of ViT-B/32 (random weights, the same in all) on the same triples
-with the three losses and AdamW. The plain step is what one writes with open_clip: texts padded to
-77 tokens, one pass a text, the frozen image tower run on the pixels of every step, fp32. Between
-the two lie the steps with one change each. All take turns, round by round, so that whatever else
-the machine does falls on all of them alike; the medians are compared. Each trains weights of its
-own on the same batches, so their losses, round by round, must agree.
+Both train the full text tower of ViT-B/32 (random weights, equal in all) on the same triples with
+the three losses and AdamW. The plain step is what one writes with open_clip: texts padded to 77
+tokens, one pass per text, the frozen image tower run on the pixels of every step, fp32. Further
+steps differ from it by one change each. All are timed in turns, round by round, so that other work
+on the machine affects all of them alike; the medians are compared. Each trains a separate copy of
+the weights on the same batches, so their losses, round by round, must agree.
 """
 
 import argparse
@@ -69,11 +69,11 @@ def padded_step(
     """The plain step with open_clip's own model on texts padded to 77 tokens.
 
     Args:
-        clip: its text tower and temperature are trained.
+        clip: model; its text tower and temperature are trained.
         tokens: ids [N, 77] of each text.
-        pixels: prepared pictures float32 [N, 3, 224, 224], in the memory of the processor.
-        features: float32 [N, D] in place of the pixels, or None.
-        half: bf16 autocast of both towers.
+        pixels: prepared pictures float32 [N, 3, 224, 224], in CPU memory.
+        features: float32 [N, D] instead of the pixels, or None.
+        half: whether to use bf16 autocast for both towers.
     """
     step = PlainStep(
         tokens,
@@ -87,7 +87,7 @@ def padded_step(
 
 
 def seeing(step: PlainStep, clip: nn.Module, pixels: Tensor) -> PlainStep:
-    """The same step with the frozen image tower run on the pixels."""
+    """The same step, with the frozen image tower run on the pixels."""
 
     def images(rows: Tensor) -> Tensor:
         with torch.no_grad():
@@ -100,38 +100,38 @@ def seeing(step: PlainStep, clip: nn.Module, pixels: Tensor) -> PlainStep:
 
 @dataclass(frozen=True)
 class Course:
-    """How the rounds of one step went.
+    """Results of all rounds of one step.
 
     Args:
         taken: seconds of each round.
-        losses: of each round.
+        losses: losses of each round.
     """
 
     taken: list[Taken]
     losses: list[float]
 
     def go(self, step: Step, rows: np.ndarray) -> None:
-        """One round."""
+        """Run one round."""
         self.losses.append(step(rows))
 
 
 def time_steps(steps: dict[str, Step], rows: int, batch: int, rounds: int) -> dict[str, Course]:
-    """Rounds of all steps, in turns."""
+    """Run the rounds of all steps, in turns."""
     order = np.random.default_rng(0)
     courses = {name: Course([], []) for name in steps}
     for done in range(rounds):
         chosen = order.permutation(rows)[:batch]
         for name, step in steps.items():
             course = courses[name]
-            # A loss is a number, so a GPU is done with the step.
+            # A loss is a number, so the GPU has finished the step.
             course.taken.append(taken_by(partial(course.go, step, chosen), CPU))
-            said = f"{course.taken[-1].wall:7.2f} s  loss {course.losses[-1]:.4f}  {name}"
-            say(f"round {done + 1}/{rounds}  {said}")
+            progress = f"{course.taken[-1].wall:7.2f} s  loss {course.losses[-1]:.4f}  {name}"
+            say(f"round {done + 1}/{rounds}  {progress}")
     return courses
 
 
 def as_rows(courses: dict[str, Course], batch: int) -> list[dict[str, Any]]:
-    """Medians of every step, and how they compare with the first, the plain one."""
+    """Medians of every step, and comparison with the first, plain one."""
     wall = {name: statistics.median(t.wall for t in c.taken) for name, c in courses.items()}
     work = {name: statistics.median(t.work for t in c.taken) for name, c in courses.items()}
     plain = next(iter(courses))
@@ -166,13 +166,13 @@ def as_table(rows: list[dict[str, Any]], facts: str) -> str:
 
 def main() -> None:
     """Time all steps in turns; write and print the table."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--model", default="ViT-B-32", help="a name that open_clip knows")
-    options.add_argument("--batch", type=int, default=64, help="triples a step")
-    options.add_argument("--rounds", type=int, default=5, help="steps of each kind")
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--out", type=Path, default=RESULTS)
-    chosen = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="ViT-B-32", help="a name that open_clip knows")
+    parser.add_argument("--batch", type=int, default=64, help="triples a step")
+    parser.add_argument("--rounds", type=int, default=5, help="steps of each kind")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     with tempfile.TemporaryDirectory() as folder:
         steps = make_steps(chosen.model, 2 * chosen.batch, Path(folder), CPU)

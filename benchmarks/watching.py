@@ -1,4 +1,4 @@
-"""Runs a command and watches the memory of all its processes, from Linux's /proc."""
+"""Runs a command and monitors the memory of all its processes, from Linux's /proc."""
 
 import os
 import subprocess
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
-PAUSE = 0.25  # seconds between two looks
+PAUSE = 0.25  # seconds between two measurements
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What a command took.
+    """Resources that a command used.
 
     Args:
         code: its exit code.
-        seconds: on the clock.
-        peak: most bytes of all its processes together; pages that they share count once.
-        parts: bytes of each process at the peak, largest first.
-        work: processor seconds of all its processes, as last seen.
-        output: the end of what it printed.
+        seconds: elapsed time.
+        peak: peak memory of all its processes in bytes; shared pages are counted once.
+        parts: memory of each process at the peak in bytes, largest first.
+        work: processor time of all its processes in seconds, at the last measurement.
+        output: end of its output.
     """
 
     code: int
@@ -37,13 +37,13 @@ class Watched:
 def watched(
     command: Sequence[str], environment: Mapping[str, str], limit: float, log: Path
 ) -> Watched:
-    """Run a command to its end, or kill it after `limit` seconds.
+    """Run a command until it ends, or kill it after `limit` seconds.
 
     Args:
         command: program and arguments.
-        environment: added to that of this process.
+        environment: variables added to those of this process.
         limit: seconds.
-        log: file for what it prints.
+        log: file for its output.
     """
     began, stop = time.perf_counter(), threading.Event()
     most: list[tuple[int, tuple[int, ...]]] = [(0, ())]
@@ -92,7 +92,7 @@ def family(root: int) -> list[int]:
 
 
 def pss(process: int) -> int:
-    """Bytes of a process, its share of shared pages included; 0 if it has ended."""
+    """Memory of a process in bytes, with its part of shared pages; 0 if it has ended."""
     with suppress(OSError, IndexError, ValueError):
         facts = Path(f"/proc/{process}/smaps_rollup").read_text()
         return int(facts.split("\nPss:")[1].split()[0]) * 1024
@@ -100,30 +100,30 @@ def pss(process: int) -> int:
 
 
 class OtherWork:
-    """What the machine does besides a measured piece of work; created when that begins."""
+    """Work of the machine other than the measured one; created when that begins."""
 
     def __init__(self) -> None:
         self._busy, self._began = busy_seconds(), time.perf_counter()
 
     def share(self, own: float) -> float:
-        """Share of all cores that other work took, 0 to 1.
+        """Share of all cores that other work used, 0 to 1.
 
         Args:
-            own: processor seconds of the measured work.
+            own: processor time of the measured work in seconds.
         """
         whole = (time.perf_counter() - self._began) * (os.cpu_count() or 1)
         return min(1.0, max(0.0, (busy_seconds() - self._busy - own) / whole))
 
 
 def busy_seconds() -> float:
-    """Processor seconds of everything since the machine started."""
+    """Processor time of all work since the machine started, in seconds."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     user, nice, system, _idle, _waiting, *interrupts = map(int, fields)
     return (user + nice + system + sum(interrupts)) / TICK
 
 
 def worked(process: int) -> float:
-    """Processor seconds of a process that runs; 0 if it has ended."""
+    """Processor time of a running process in seconds; 0 if it has ended."""
     with suppress(OSError, IndexError, ValueError):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICK

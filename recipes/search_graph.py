@@ -1,4 +1,4 @@
-"""Write the graph of exact search that ParaCLIP ships.
+"""Write the graph of exact search that is included in ParaCLIP.
 
     python recipes/search_graph.py
 
@@ -15,7 +15,7 @@ OPSET, IR_VERSION = 18, 10
 
 
 def graph() -> ModelProto:
-    """Queries [batch, width], vectors [rows, width], k [1] to scores and positions [batch, k]."""
+    """Map queries [batch, width], vectors [rows, width], k [1] to scores, positions [batch, k]."""
     value, kinds = helper.make_tensor_value_info, TensorProto
     nodes = [
         helper.make_node("Gemm", ["queries", "vectors"], ["all_scores"], transB=1),

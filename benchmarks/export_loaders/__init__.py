@@ -1,5 +1,5 @@
-"""How each system loads an export and embeds texts: scripts that run in its own environment.
+"""Scripts that load an export in each system's own environment and embed texts.
 
-Each takes FOLDER TEXTS.json VECTORS.npy: the export, a list of texts, and where the vectors go.
+Arguments of each: FOLDER TEXTS.json VECTORS.npy (the export, a list of texts, the output file).
 None of them imports ParaCLIP.
 """

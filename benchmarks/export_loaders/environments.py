@@ -1,10 +1,10 @@
-"""Virtual environments of the systems that exports are loaded by; one each, since they conflict.
+"""Virtual environments of the systems that load exports; one each, because they conflict.
 
     python benchmarks/export_loaders/environments.py             # create what is missing
     python benchmarks/export_loaders/environments.py fastembed   # only this one
 
-They lie in `PARACLIP_TARGETS`, by default `.targets` beside the repository's sources. A test whose
-environment is missing is skipped and says so.
+They are in `PARACLIP_TARGETS`, by default `.targets` in the repository. A test whose environment is
+missing is skipped with a message.
 """
 
 import os
@@ -25,12 +25,12 @@ PACKAGES = {
     "clip_retrieval": ("all_clip==1.3.0", "setuptools<81", "torch", "torchvision"),
     "lancedb": ("lancedb>=0.40", "open_clip_torch>=3.3,<3.4", "torch", "torchvision"),
 }
-"""What pip installs, by environment. clip-retrieval loads models by all_clip; its own pins hold
-back numpy and pyarrow and have no wheels for new Pythons."""
-LATEST = 20  # minor version of Python from which on nobody looks
+"""Packages for pip, by environment. clip-retrieval loads models with all_clip; its own pins hold
+back numpy and pyarrow, which have no wheels for new Pythons."""
+LATEST = 20  # highest minor version of Python that is searched
 NEEDS_PYTHON = {"rclip4": (3, 12)}
 NODE = {"transformers_js": "@huggingface/transformers@4"}
-"""What npm installs."""
+"""Package for npm."""
 
 
 def program(name: str) -> Path | None:
@@ -46,7 +46,7 @@ def node_modules() -> Path | None:
 
 
 def create(name: str) -> str:
-    """Create an environment; returns what happened, in a line."""
+    """Create an environment; returns the outcome, in one line."""
     folder = FOLDER / name
     if (folder / "ready").exists():
         return "is there"
@@ -57,7 +57,7 @@ def create(name: str) -> str:
 
 
 def create_python(folder: Path, name: str) -> str | None:
-    """Create a virtual environment; returns why it is not possible, or None."""
+    """Create a virtual environment; returns the reason if it is not possible, or None."""
     python = python_for(NEEDS_PYTHON.get(name, (3, 11)))
     if python is None:
         return "left out: no Python new enough"
@@ -71,7 +71,7 @@ def create_python(folder: Path, name: str) -> str | None:
 
 
 def create_node(folder: Path, package: str) -> str | None:
-    """Install an npm package into a folder; returns why it is not possible, or None."""
+    """Install an npm package into a folder; returns the reason if it is not possible, or None."""
     if not shutil.which("npm"):
         return "left out: no npm"
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def python_for(version: tuple[int, int]) -> str | None:
 
 
 def works(python: str) -> bool:
-    """Whether a program is a Python that can create environments; pyenv has names of none."""
+    """Whether a program is a Python that can create environments; some pyenv shims are not."""
     words = (python, "-c", "import ensurepip, venv")
     return subprocess.run(words, check=False, capture_output=True).returncode == 0
 

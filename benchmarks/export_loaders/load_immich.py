@@ -1,8 +1,8 @@
-"""immich's textual encoder, re-enacted: immich is not on PyPI.
+"""immich's text encoder, reproduced here because immich is not on PyPI.
 
 FOLDER is its model cache; the one model in `clip/` is loaded. The lines follow immich's
 `machine-learning/immich_ml/models/clip/textual.py` (OpenClipTextualEncoder), `transforms.py`
-(clean_text) and `models/base.py` (where the files lie).
+(clean_text) and `models/base.py` (location of the files).
 """
 
 import json

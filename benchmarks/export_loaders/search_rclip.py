@@ -18,7 +18,7 @@ with tempfile.TemporaryDirectory() as folder:
     from rclip.model import Model
 
     class CannedModel(Model):
-        """A query's number stands for its vector."""
+        """Looks up the vector of a query by its number."""
 
         def compute_features_for_queries(self, queries_: list[str]) -> np.ndarray:
             """The sum of the vectors; none for no query."""

@@ -1,4 +1,4 @@
-"""Two hundred texts of every kind: the unusual ones first."""
+"""Two hundred texts of every kind, the unusual ones first."""
 
 SUBJECTS = ["a red disc", "Two CATS", "the old man's bicycle", "a kid with a pizza box", "ein Hund"]
 PLACES = ["on white paper", "at the beach in 2023", "under a bridge, at night", "(close-up)", "..."]

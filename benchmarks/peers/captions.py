@@ -1,4 +1,4 @@
-"""The captions and prompts that all systems get; needs only the standard library."""
+"""The captions and prompts for all systems; needs only the standard library."""
 
 import json
 import sys

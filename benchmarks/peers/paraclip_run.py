@@ -1,4 +1,4 @@
-"""`paraclip generate`, whole; with `everything` the filters accept every answer without MiniLM."""
+"""All of `paraclip generate`; with `everything`, the filters accept every answer without MiniLM."""
 
 import sys
 

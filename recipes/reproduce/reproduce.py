@@ -1,12 +1,12 @@
-"""From nothing to the paper's table on ViT-B/32: data, paraphrases, training, evaluation, export.
+"""Reproduces the paper's table on ViT-B/32: data, paraphrases, training, evaluation, export.
 
     python recipes/reproduce/reproduce.py --work runs/reproduce
 
-For a machine with network, one GPU and an LLM server with OpenAI's interface (vLLM, or a vendor's).
-Every stage resumes: run the same command again. `--stages` runs some of them, `--settings` names
-another file of settings than `settings.toml` beside this script.
+For a machine with network access, one GPU and an LLM server with OpenAI's interface (vLLM, or a
+vendor's). Every stage resumes: run the same command again. `--stages` runs only some of them,
+`--settings` names a file to use instead of `settings.toml` next to this script.
 
-This table has not been run yet. Each stage is tested in a tiny size.
+This table has not been run yet. Each stage is tested at a tiny scale.
 """
 
 import argparse
@@ -27,20 +27,20 @@ from paraclip.files import atomic_path, write_text
 
 SETTINGS = Path(__file__).with_name("settings.toml")
 SECONDS = 60
-CAPTION_WORDS = (2, 15)  # of the paper
+CAPTION_WORDS = (2, 15)  # as in the paper
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is made; a table or key of the settings file each.
+    """The settings; each is a table or key of the settings file.
 
     Args:
         shards: addresses of tar files of pictures with captions (WebDataset).
-        captions: how many captions to take, from the first shard on.
-        bases: models by label, as `paraclip --model` takes them.
+        captions: number of captions to use, from the first shard on.
+        bases: models by label, as for `paraclip --model`.
         generation: options of `paraclip.generate`.
         training: options of `paraclip.train`, for all rows.
-        rows: further options by the label of the row; the base is a row of its own.
+        rows: further options by label of the row; the base is a row too.
         evaluation: options of `paraclip.evaluate`.
     """
 
@@ -71,14 +71,14 @@ def read_settings(path: Path) -> Settings:
 
 
 def with_tuples(value: Any) -> Any:
-    """The same with tuples in place of lists, as options have them."""
+    """The same value with tuples instead of lists, as in options."""
     if isinstance(value, dict):
         return {name: with_tuples(inner) for name, inner in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
 
 def get_data(settings: Settings, work: Path) -> None:
-    """Download the shards that are not there, and list the captions that are taken."""
+    """Download missing shards, and list the captions to use."""
     folder = work / "shards"
     folder.mkdir(parents=True, exist_ok=True)
     for address in settings.shards:
@@ -94,7 +94,7 @@ def get_data(settings: Settings, work: Path) -> None:
 
 
 def download(address: str, path: Path) -> None:
-    """Write what lies at an address to a file, whole or not at all."""
+    """Download an address to a file, completely or not at all."""
     try:
         with (
             urllib.request.urlopen(address, timeout=SECONDS) as source,
@@ -107,7 +107,7 @@ def download(address: str, path: Path) -> None:
 
 
 def take(captions: Any, most: int) -> list[Caption]:
-    """The first captions whose length is that of the paper."""
+    """The first captions whose length is in the paper's range."""
     taken: list[Caption] = []
     for row in captions:
         if CAPTION_WORDS[0] <= len(row.caption.split()) <= CAPTION_WORDS[1]:
@@ -123,7 +123,7 @@ def generate(settings: Settings, work: Path) -> None:
 
 
 def train(settings: Settings, work: Path) -> None:
-    """Every row on every base."""
+    """Train every row on every base."""
     for base, name in settings.bases.items():
         for row, options in settings.rows.items():
             print(f"training {row} on {base}", flush=True)
@@ -134,7 +134,7 @@ def train(settings: Settings, work: Path) -> None:
 
 
 def evaluate(settings: Settings, work: Path) -> None:
-    """A report for each base: base, rows, and the last row merged with the base half and half."""
+    """Write a report for each base: base, rows, and the last row merged half and half with base."""
     for base, name in settings.bases.items():
         models: dict[str, Any] = {"base": paraclip.load_model(name)}
         for row in settings.rows:
@@ -146,7 +146,7 @@ def evaluate(settings: Settings, work: Path) -> None:
 
 
 def export(settings: Settings, work: Path) -> None:
-    """Weights of the last row for open_clip, a file for each base."""
+    """Export the weights of the last row for open_clip, one file per base."""
     for base in settings.bases:
         last = list(settings.rows)[-1]
         out = work / "exported" / f"{base}_{last}.safetensors"

@@ -1,8 +1,8 @@
-"""Draw every scene and write the archive that ParaCLIP ships.
+"""Draw every scene and write the archive that is included in ParaCLIP.
 
     python -m recipes.scenes
 
-Run it from the root of the repository after a change to a drawing or to a plan in scenes.jsonl. The
+Run it from the root of the repository after changing a drawing or a plan in scenes.jsonl. The
 archive has fixed dates, so that the same pictures give the same bytes.
 """
 
