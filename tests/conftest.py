@@ -1,4 +1,4 @@
-"""What every test shares: an example of a property is not judged by the time it takes."""
+"""Settings for all tests: property-based tests have no time limit per example."""
 
 from hypothesis import HealthCheck, settings
 

@@ -87,7 +87,7 @@ class PostgresServer:
         self.run("pg_ctl", "-D", self.folder / "data", "-l", log, "-w", "-t", "60", "start")
 
     def stop(self) -> None:
-        """Stop at once, as in a crash of the machine."""
+        """Stop at once, as if the machine crashed."""
         self.run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "-w", "stop")
 
     def run(self, program: str, *words: object) -> None:
@@ -112,7 +112,7 @@ def unprivileged() -> str | None:
 
 
 def wait_until(condition: Any, seconds: float = 30.0) -> None:
-    """Wait until a condition holds; fails the test after a generous time."""
+    """Wait until a condition is true; fails the test after a long timeout."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never happened"

@@ -1,4 +1,4 @@
-"""The public API: light to import, complete, quiet, and equal to what the commands do."""
+"""The public API: fast to import, complete, quiet, and equal to the commands."""
 
 import subprocess
 import sys

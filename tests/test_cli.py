@@ -1,4 +1,4 @@
-"""The command line as a user meets it."""
+"""The command line as a user sees it."""
 
 import ast
 import dataclasses
@@ -51,7 +51,7 @@ def test_help_names_every_command_with_its_summary(capsys: pytest.CaptureFixture
 
 
 def explained(config: type) -> set[str]:
-    """Fields of a config class and its bases that have a text under them."""
+    """Fields of a config class and its bases that have a docstring."""
     found = set()
     for owner in config.__mro__[:-1]:
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body

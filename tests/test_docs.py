@@ -1,4 +1,4 @@
-"""Documents cannot drift: their commands parse, their tables are what benchmarks wrote."""
+"""Documents stay correct: their commands parse, and their tables equal the benchmark results."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ LINK = re.compile(r"\]\((?!http)([^)#]+)")
 
 
 def commands(word: str) -> list[tuple[str, str]]:
-    """Every shell line of the documents that starts with the word, as (document, line)."""
+    """Every shell line in the documents that starts with this word, as (document, line)."""
     return [
         (path.name, line)
         for path in DOCUMENTS
@@ -83,7 +83,7 @@ def test_every_table_shown_has_its_figures_as_json() -> None:
         for name in re.findall(r"<!-- table: (\w+) -->", path.read_text())
     }
     results = ROOT / "benchmarks" / "results"
-    judged = {"paraphraser"}  # its figures lie with the recipe, a file for each way of asking
+    judged = {"paraphraser"}  # its results are in the recipe's folder, a file per prompt
     assert len(shown) > 10 and list((ROOT / "recipes/paraphraser/results").glob("*.json"))
     assert not [name for name in shown - judged if not (results / f"{name}.json").is_file()]
 

@@ -1,4 +1,4 @@
-"""What is printed can be printed: no control sequence, no half letter, on one line."""
+"""Messages are printable: one line, no control sequences, no lone surrogates."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""A loss, an LLM backend, a reader, a benchmark and a filter, each added from outside.
+"""A loss, an LLM backend, a reader, a benchmark and a filter, each added by another package.
 
 Each takes one function or class and one line in one table, as CONTRIBUTING.md says.
 """
@@ -32,7 +32,7 @@ from paraclip.training.losses.contrast import LOSSES, ContrastiveLoss
 
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A module that is not part of the package, as another project's would be."""
+    """A module outside the package, like one of another project."""
     module = types.ModuleType("another_project")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module

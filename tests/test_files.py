@@ -1,4 +1,4 @@
-"""Complete files or none, and errors that name the path."""
+"""Files are written completely or not at all, and errors name the path."""
 
 import errno
 import os

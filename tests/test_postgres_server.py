@@ -1,4 +1,4 @@
-"""The server that tests start keeps its data when it crashes and returns."""
+"""The server started by tests keeps its data after a crash and restart."""
 
 from postgres_server import PostgresServer
 

@@ -1,4 +1,4 @@
-"""What is recorded and shown of an address holds no secret."""
+"""Recorded and displayed addresses contain no secret."""
 
 import pytest
 

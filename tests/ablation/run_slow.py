@@ -11,7 +11,7 @@ from paraclip.training import loop
 
 
 def slow(pause: float) -> None:
-    """Put the pause before every step."""
+    """Pause before every step."""
     step = loop.take_step
 
     def slow_step(run, rows):

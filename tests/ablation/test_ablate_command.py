@@ -1,4 +1,4 @@
-"""`paraclip ablate` on a tiny model: every cell once, whatever is changed, killed or fails."""
+"""`paraclip ablate` on a tiny model: each cell runs once, despite changes, kills and failures."""
 
 import json
 import signal
@@ -40,7 +40,7 @@ def states(config) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> World:
-    """A study that is done, for tests that only read it."""
+    """A finished study, for tests that only read it."""
     world = make_world(tmp_path_factory.mktemp("finished"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PARACLIP_CACHE", str(world.root / "cache"))
@@ -77,7 +77,7 @@ def test_a_cell_describes_itself(finished):
 
 
 def test_the_cells_compare_to_the_same_differences(finished):
-    """`paraclip compare` on the cells' reports finds what the table says."""
+    """`paraclip compare` on the cells' reports agrees with the table."""
     cells = prepare(finished.config()).plan.cells
     reports = {
         name: tuple(str(cell.scores) for cell in cells if cell.row.name == name)

@@ -1,4 +1,4 @@
-"""Grid files: every shipped one is a plan, and what is wrong in one is named."""
+"""Grid files: every shipped one gives a plan, and errors in one are named."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ TEXTS = {"caption": "a hat", "paraphrase_1": "the hat", "paraphrase_2": "some ha
 
 
 def planned(path: Path | str, folder: Path, **changes: object) -> Plan:
-    """The plan of a grid whose triples, however they are named, are two rows of a file."""
+    """The plan of a grid in which every name of triples is the same file of two rows."""
     rows = [{"id": str(n), "image_id": str(n), **TEXTS} for n in range(2)]
     write_triples(folder / "t.parquet", rows, {})
     named = tuple(f"{name}={folder / 't.parquet'}" for name in ("strong", "weak"))

@@ -1,4 +1,4 @@
-"""The table by hand: means, differences, marks, Holm, and how it is shown."""
+"""The table against values computed by hand: means, differences, marks, Holm, and formatting."""
 
 import json
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ STEPS = np.linspace(-2, 2, 1000)  # draws of the items, the same for every cell
 
 @dataclass
 class Known:
-    """Draws that are known: a cell's value, and the same spread around it for all."""
+    """Known draws: a cell's value, with the same spread around it in every cell."""
 
     values: dict[Path, float]
     seed: int = 0

@@ -1,4 +1,4 @@
-"""A study of seconds: a tiny CLIP, drawn pictures, triples and benchmarks written here."""
+"""A study that takes seconds: a tiny CLIP, drawn pictures, and small triples and benchmarks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ class World:
         return AblateConfig(**(settings | changes))
 
     def words(self, variants: str = VARIANTS, *more: str) -> list[str]:
-        """The same on the command line, with the grid of these variants written."""
+        """Write the grid of these variants; returns the command line."""
         config = self.config(self.grid(variants))
         names = ("model", "data", "out", "resamples", "device")
         words = [word for name in names for word in (f"--{name}", str(getattr(config, name)))]

@@ -1,4 +1,4 @@
-"""The page in a real browser: mark, reload, marks are still there, export."""
+"""The page in a real browser: marks survive a reload and can be exported."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What is drawn for people to check, and that the page shows nothing else."""
+"""The sample drawn for reviewers; the page shows nothing else."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Benchmarks are scripts, run in a small size."""
+"""Runs the benchmark scripts at a small size."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Runs a benchmark's `main` in a small size; returns what it wrote as JSON."""
+    """Runs a benchmark's `main` at a small size; returns the JSON that it wrote."""
 
     def run_benchmark(module: Any, *options: object) -> dict[str, Any]:
         words = [f"{module.__name__}.py", *map(str, options), "--out", str(tmp_path)]

@@ -1,4 +1,4 @@
-"""The table of architectures: it sees what differs, and what does not load."""
+"""The table of architectures reports differences and models that do not load."""
 
 import pytest
 import torch

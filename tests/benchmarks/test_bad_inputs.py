@@ -1,4 +1,4 @@
-"""The attack: how an outcome is told apart, and a few inputs of every area."""
+"""The bad-inputs benchmark: how outcomes are classified, and a few inputs from every area."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The cost estimate: sizes of published towers, and the arithmetic by hand."""
+"""The cost estimate: sizes of published towers, and arithmetic checked by hand."""
 
 import argparse
 

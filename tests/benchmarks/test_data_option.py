@@ -1,4 +1,4 @@
-"""The folder of the research data is named, never guessed."""
+"""The folder of the research data must be given; it is never guessed."""
 
 import argparse
 import importlib
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(params=["benchmarks", "recipe"])
 def parse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
-    """Parses words as the benchmarks do, or as the recipe of the paraphraser does."""
+    """Parses arguments as the benchmarks or the paraphraser recipe do."""
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
     chosen = parse_with_data
     if request.param == "recipe":

@@ -1,4 +1,4 @@
-"""Every benchmark of evaluation runs whole in a small size; its arithmetic is checked."""
+"""Small complete runs of every evaluation benchmark, and checks of their arithmetic."""
 
 from importlib.util import find_spec
 from pathlib import Path

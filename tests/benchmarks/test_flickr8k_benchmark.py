@@ -1,4 +1,4 @@
-"""The experiment of the README's tables, in a small size, with the real weights of `mini`."""
+"""The experiment behind the README's tables, at a small size, with the real weights of `mini`."""
 
 import importlib.util
 import json
@@ -31,7 +31,7 @@ MODELS = ["base", "control", "tuned", "merged"]
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A data folder: half of the drawn pictures to learn from, half to be tested on."""
+    """A data folder of drawn pictures: half for training, half for testing."""
     folder = tmp_path / "data"
     write_sts(folder / "sts")
     write_sugar_crepe_pp(folder / "sugar_crepe_pp")

@@ -1,4 +1,4 @@
-"""The faults benchmark in a tiny size: it finds what it should, and fails where it should."""
+"""A tiny run of the faults benchmark: it passes and fails where it should."""
 
 from pathlib import Path
 

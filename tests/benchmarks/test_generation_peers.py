@@ -1,4 +1,4 @@
-"""The benchmarks of generation beside others, at full scale and from the log, in a tiny size."""
+"""Tiny runs of the generation benchmarks: against other tools, at full scale and from the log."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Benchmarks beside other people's loops and across processes, each run whole in a small size."""
+"""Small complete runs of the benchmarks against other training loops and across processes."""
 
 import json
 import sys

@@ -14,7 +14,7 @@ WORDS = {"caption": "dog", "paraphrase_1": "hound", "paraphrase_2": "pet"}
 
 
 def triples(writer: str, count: int = 12) -> list[dict[str, str]]:
-    """Triples whose texts say who wrote them and which step they are."""
+    """Triples whose texts name their model and step."""
     texts = {name: f"{writer} {word}" for name, word in WORDS.items()}
     return [{"id": str(number), **texts} for number in range(count)]
 

@@ -1,4 +1,4 @@
-"""The sweep that the documents show, in a small size."""
+"""A small run of the sweep shown in the documentation."""
 
 from pathlib import Path
 

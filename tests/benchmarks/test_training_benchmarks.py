@@ -1,4 +1,4 @@
-"""Every benchmark of training runs whole with a tiny model; its arithmetic is checked."""
+"""Complete runs of every training benchmark with a tiny model; their arithmetic is checked."""
 
 import numpy as np
 import pytest
@@ -92,7 +92,7 @@ def test_a_process_may_take_no_more_than_its_limit():
 
 
 def take(case):
-    """Bytes of a tensor of 4 GiB, which is never touched and so takes no room."""
+    """Bytes of a 4 GiB tensor, which is never written and so uses no memory."""
     return torch.empty(GIB).nbytes
 
 

@@ -1,4 +1,4 @@
-"""Small captions files and shards, made where a test needs them."""
+"""Creates small captions files and shards for tests."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from paraclip.data.reading import read_captions
 
 
 def put(path: Path, content: str | bytes) -> str:
-    """Write a file, its folders too; returns its path."""
+    """Write a file and its parent folders; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return str(path)
@@ -44,7 +44,7 @@ def shard(path: Path, members: dict[str, bytes]) -> str:
 
 
 def read(source: str, columns: Columns | None = None, share: float = 0.0) -> list[Caption]:
-    """All captions; no broken row is put up with unless `share` says so."""
+    """All captions; broken rows are tolerated only up to `share`."""
     return list(read_captions(source, columns, Problems(share)))
 
 
@@ -54,6 +54,6 @@ def texts(source: str, columns: Columns | None = None) -> list[str]:
 
 
 def lenient(source: str, columns: Columns | None = None) -> tuple[list[str], Problems]:
-    """The texts of all good captions, and what was broken."""
+    """The texts of all valid captions, and the problems."""
     problems = Problems(1.0)
     return [row.caption for row in read_captions(source, columns, problems)], problems

@@ -49,14 +49,14 @@ GARBAGE = settings(max_examples=40, suppress_health_check=[HealthCheck.function_
 
 
 def captions_of(path: Path) -> None:
-    """All captions of a source, by several choices of the columns."""
+    """Read all captions of a source with several choices of columns."""
     for columns in (Columns(), Columns(image=None)):
         for row in read_captions(str(path), columns, Problems(1.0)):
             assert row.caption.strip() and f"{row.id}{row.image_id}{row.image}".encode()
 
 
 def triples_of(path: Path) -> None:
-    """Triples, and what is noted of their origin."""
+    """Read triples and the record of their origin."""
     read_provenance(path)
     read_triples(path, Problems(1.0), further=True)
     read_triples(path, Problems(1.0), one_step=True, extra="generator")
@@ -87,7 +87,7 @@ SUFFIXES = [
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """A fresh one for each example, with a picture in it."""
+    """A new folder for each example, with a picture in it."""
     with tempfile.TemporaryDirectory() as made:
         draw(Path(made) / "a.png")
         yield Path(made)

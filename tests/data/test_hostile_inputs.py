@@ -65,7 +65,7 @@ def test_json_out_of_bounds_is_named(tmp_path: Path, value: str) -> None:
 
 
 def lenient_problem(source: str) -> str:
-    """What is wrong with the only row."""
+    """The problem with the only row."""
     problems = Problems(1.0)
     with pytest.raises(UserError, match="no captions"):
         list(read_captions(source, None, problems))

@@ -1,4 +1,4 @@
-"""The research data is read whole: every row, every picture, no broken one."""
+"""Every row and picture of the research data can be read."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Captions without paraphrases beside the triples."""
+"""Captions without paraphrases, mixed in with the triples."""
 
 import os
 from pathlib import Path

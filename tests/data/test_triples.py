@@ -232,4 +232,4 @@ def test_a_folder_with_the_picture_of_no_triple_is_refused(tmp_path: Path) -> No
     table = pa.Table.from_pylist([triple("a") | {"image": None, "image_id": "kite"}], SCHEMA)
     with pytest.raises(UserError, match=r"no picture of any triple.*'kite'.*image_id"):
         attach_images(table, tmp_path)
-    assert attach_images(table.slice(0, 0), tmp_path).num_rows == 0  # nothing is asked for
+    assert attach_images(table.slice(0, 0), tmp_path).num_rows == 0  # nothing is requested

@@ -1,4 +1,4 @@
-"""JSON that nobody vouches for."""
+"""JSON from untrusted sources."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One small Ray for the tests of this folder that need no process of their own."""
+"""A small Ray cluster shared by the tests in this folder that run in the test process."""
 
 import os
 from collections.abc import Iterator

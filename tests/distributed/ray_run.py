@@ -1,4 +1,4 @@
-"""A distributed run that the test kills: `python ray_run.py URL OUT CAPTIONS`."""
+"""A distributed run, killed by a test: `python ray_run.py URL OUT CAPTIONS`."""
 
 import sys
 from pathlib import Path

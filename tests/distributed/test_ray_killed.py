@@ -1,4 +1,4 @@
-"""On a real local Ray: a worker is killed, then the driver; nothing is lost or doubled."""
+"""On a local Ray cluster: a worker, then the driver, is killed; nothing is lost or duplicated."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def started(url: str, out: Path, source: Path, mark: str) -> subprocess.Popen[by
 
 
 def askers(mark: str) -> list[int]:
-    """Process ids of the askers of this test, and of no other Ray on the machine."""
+    """Process ids of this test's Ray workers, excluding other Ray clusters on the machine."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

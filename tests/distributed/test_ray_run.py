@@ -49,7 +49,7 @@ def test_failures_are_rows_and_only_they_are_repeated(
     ids = read_triples(out / "triples.parquet")["id"].to_pylist()
     assert ids == [one.id for one in captions(ROWS)]
     generated(server.url, out, source)
-    assert server.asked.total() - asked == 2  # all is committed: Ray has nothing to do
+    assert server.asked.total() - asked == 2  # everything is committed: nothing for Ray to do
 
 
 def test_out_may_be_a_url_and_servers_several(

@@ -1,4 +1,4 @@
-"""A tiny CLIP that knows colours, and pictures and captions for it, all made here."""
+"""A tiny CLIP that knows colours, with pictures and captions for it."""
 
 import zlib
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ def word_id(word: str) -> int:
 
 
 class ColourEncoder(DualEncoder):
-    """Sees the mean colour; reads colour words rightly and all others as noise.
+    """Encodes a picture's mean colour and colour words; all other words are noise.
 
     Args:
         noise: length of the vectors of words that are no colour; a brittle model has much.
-        width: of the shared space.
+        width: width of the shared space.
     """
 
     def __init__(self, noise: float = 0.5, width: int = WIDTH) -> None:
@@ -87,7 +87,7 @@ def draw_pictures(folder: Path, shades: int = 5) -> list[Path]:
 
 
 def write_flickr8k(folder: Path, shades: int, tested: int | None = None) -> list[Path]:
-    """A data folder's Flickr8k, drawn: two captions a picture, the first pictures the test set."""
+    """A drawn Flickr8k folder: two captions per picture; the first pictures are the test set."""
     pictures = draw_pictures(folder / "images", shades)
     lines = [f"{p.name},{p.stem.replace('_', ' ')} {n}" for p in pictures for n in range(2)]
     (folder / "captions.csv").write_text("\n".join(["image,caption", *lines]))

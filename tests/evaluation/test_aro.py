@@ -1,4 +1,4 @@
-"""ARO's Visual Genome tasks: the crop, the rules of the means, and what is refused."""
+"""ARO's Visual Genome tasks: the crop, the averaging rules, and refused inputs."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def entry(
 
 
 def write(folder: Path, rows: list, name: str = "visual_genome_relation.json") -> Path:
-    """A folder as ARO's, with one picture: red on its left, blue on its right."""
+    """A folder in ARO's layout with one picture: red on the left, blue on the right."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     picture = Image.new("RGB", (20, 20), (0, 0, 255))
     picture.paste((255, 0, 0), (0, 0, 10, 20))

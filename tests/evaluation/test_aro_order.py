@@ -1,4 +1,4 @@
-"""ARO's order tasks: shuffles, their score, and the folder that holds a part of the set."""
+"""ARO's order tasks: shuffles, their score, and a folder with part of the set."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The weighted bootstrap against drawing items one by one, and whether its intervals cover."""
+"""The weighted bootstrap against resampling item by item, and the coverage of its intervals."""
 
 import numpy as np
 import pytest

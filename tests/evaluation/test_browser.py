@@ -1,4 +1,4 @@
-"""The page of examples: what is in it, that nothing in it can do harm, and that it works."""
+"""The page of examples: its content, its safety, and its behaviour in a browser."""
 
 import json
 import re
@@ -29,7 +29,7 @@ NASTY = "</script><img src=x onerror=alert(1)> & \u2028 'quoted'"
 
 
 def made(folder: Path, texts: list[tuple[str, str]] | None = None) -> Examples:
-    """Three pairs over six pictures: the first gains all, the second loses some, one stays."""
+    """Three pairs over six pictures: the first improves, the second worsens, the third stays."""
     references = [str(path) for path in draw_pictures(folder / "pictures", 2)][:6]
     first = np.array([[0, 1, 2], [3, 4, 5], [0, 1, 2]])
     base = np.array([[3, 4, 5], [3, 4, 5], [0, 1, 2]])
@@ -160,7 +160,7 @@ def test_what_ranks_for_single_texts_gives_no_examples(tmp_path: Path) -> None:
 
 
 class Shown(HTMLParser):
-    """What a browser drew: cards, their texts, shared marks, attributes that run code."""
+    """The page as rendered: cards, their texts, shared marks, attributes that run code."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -34,14 +34,14 @@ Write = Callable[..., str]
 
 
 class Made:
-    """A benchmark whose items are the model's noise plus what the seed gives.
+    """A benchmark whose items are the model's noise plus the effect of the seed.
 
     Args:
-        name: of the benchmark.
-        gain: how much of the model's noise an item gets.
+        name: name of the benchmark.
+        gain: weight of the model's noise in each item.
         data: facts about the data.
-        items: how many.
-        precision: that the vectors are said to have.
+        items: the number of items.
+        precision: the reported precision of the vectors.
     """
 
     def __init__(
@@ -282,7 +282,7 @@ def test_items_that_are_gone_broken_or_older_are_reported(write: Write) -> None:
 
 
 def paths_in(value: object, path: tuple = ()) -> Iterator[tuple]:
-    """The way to every value inside a JSON value."""
+    """The path to every value inside a JSON value."""
     items = value.items() if isinstance(value, dict) else ()
     items = enumerate(value) if isinstance(value, list) else items
     for key, inner in items:

@@ -1,4 +1,4 @@
-"""Which pairs the contact sheet shows where wordings and correct pictures are known."""
+"""The pairs that the contact sheet shows when wordings and correct pictures are known."""
 
 from pathlib import Path
 

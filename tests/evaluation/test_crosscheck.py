@@ -1,6 +1,6 @@
-"""Our figures against those of mteb and clip_benchmark, made of the same vectors.
+"""Our figures compared with those of mteb and clip_benchmark, from the same vectors.
 
-Both packages stand in the extra `crosscheck`; without them these tests are skipped.
+Both packages are in the extra `crosscheck`; without them these tests are skipped.
 """
 
 import importlib
@@ -26,7 +26,7 @@ WORDS = ("red", "green", "blue", "dog", "house", "runs", "sleeps", "under", "old
 
 
 def theirs(module: str) -> types.ModuleType:
-    """A module of another package, with what it warns of while it is loaded kept away."""
+    """Import a module of another package without the warnings of the import."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -59,7 +59,7 @@ def sts(tmp_path, monkeypatch: pytest.MonkeyPatch):
 
 
 def mteb_scores(task: Any, name: str, pairs: list[tuple[str, str, float]]) -> dict[str, float]:
-    """What mteb's own task makes of our model's vectors."""
+    """The score of mteb's own task for our model's vectors."""
     model = HashedEncoder(width=24)
 
     class Encoder:
@@ -99,7 +99,7 @@ def test_sts_agrees_with_mteb(sts) -> None:
         assert ours[f"{task.name}, Pearson"] == pytest.approx(scored["cosine_pearson"], abs=1e-4)
         found[task.name] = scored["cosine_spearman"]
     assert ours["STS mean of 7"] == pytest.approx(np.mean(list(found.values())), abs=1e-4)
-    assert len({round(value, 6) for value in found.values()}) == 7  # no task stands for another
+    assert len({round(value, 6) for value in found.values()}) == 7  # all tasks differ
 
 
 def test_the_mean_of_subsets_is_the_mean_of_mtebs_scores_of_each(sts) -> None:

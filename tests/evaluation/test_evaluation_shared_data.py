@@ -1,4 +1,4 @@
-"""The research data as it is: row counts that the tasks are known by."""
+"""The research data has the published number of rows per task."""
 
 import os
 from importlib.util import find_spec

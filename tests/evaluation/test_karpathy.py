@@ -1,4 +1,4 @@
-"""COCO and Flickr30k as Karpathy splits them, with drawn pictures and captions written here."""
+"""Karpathy's splits of COCO and Flickr30k, with drawn pictures and made-up captions."""
 
 import json
 from pathlib import Path

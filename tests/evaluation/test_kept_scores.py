@@ -1,4 +1,4 @@
-"""A second run of the same suite costs nothing, and nothing stale is ever taken."""
+"""A second run of the same suite uses the cache, and stale scores are never used."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ from paraclip.evaluation.scoring.vectors import Arithmetic
 
 
 class Counting(ColourEncoder):
-    """Counts how often a tower is asked."""
+    """Counts the calls of a tower."""
 
     def __init__(self, noise: float = 0.5) -> None:
         super().__init__(noise)

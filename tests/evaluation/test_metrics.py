@@ -1,4 +1,4 @@
-"""Metrics against cases worked by hand and slow, obvious twins."""
+"""Metrics against cases worked by hand and slow reference implementations."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_rank_biased_overlap_by_hand() -> None:
 
 
 def test_lists_of_many_items_do_not_mix() -> None:
-    # The same numbers stand in other rows: a search over all rows at once must not find them.
+    # The same numbers are in other rows: a search over all rows at once must not find them.
     first, second = np.array([[0, 5], [1, 2], [5, 0]]), np.array([[1, 2], [0, 5], [0, 5]])
     assert metrics.shared_results(first, second).tolist() == [0, 0, 2]
     assert metrics.places_in(first, second).tolist() == [[2, 2], [2, 2], [1, 0]]

@@ -1,4 +1,4 @@
-"""Pairs from every kind of table, pools from folders, lists and vectors, and what is refused."""
+"""Pairs from every kind of table; pools from folders, lists and vectors; refused inputs."""
 
 import json
 from pathlib import Path

@@ -10,7 +10,7 @@ from paraclip.evaluation.scoring.ranking import GROUP, top_k
 
 
 def sorted_search(queries: np.ndarray, pool: np.ndarray, k: int) -> np.ndarray:
-    """The slow twin: every score in float64, stable sort, so ties keep the pool's order."""
+    """Slow reference: every score in float64, with a stable sort, so ties keep the pool's order."""
     scores = (queries.astype(np.float64)[:, None, :] * pool[None]).sum(axis=2)
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 

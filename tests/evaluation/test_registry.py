@@ -1,4 +1,4 @@
-"""The table of benchmarks: suites, what is missing, and rows that are broken."""
+"""The table of benchmarks: suites, missing data, and broken rows."""
 
 import re
 import sys

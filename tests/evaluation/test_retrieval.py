@@ -132,7 +132,7 @@ def test_a_model_without_pictures_reports_it_once(pictures: Path) -> None:
 
 
 def slow_recall(texts: np.ndarray, images: np.ndarray, owners: list[int], k: int) -> tuple:
-    """The obvious twin: sort everything, look whether the right one is among the first k."""
+    """Reference: sort everything and check whether the right one is among the first k."""
     scores = texts.astype(np.float64) @ images.astype(np.float64).T
     to_image = [
         owners[row] in np.argsort(-line, kind="stable")[:k] for row, line in enumerate(scores)
@@ -145,7 +145,7 @@ def slow_recall(texts: np.ndarray, images: np.ndarray, owners: list[int], k: int
 
 
 def remote(owners: list[int]) -> Gallery:
-    """As many captions, of these pictures; nothing is ever opened."""
+    """This many captions of these pictures; no file is opened."""
     places = tuple(f"https://a.example/{number}" for number in range(max(owners) + 1))
     return Gallery("made here", places, tuple(map(str, owners)), tuple(owners))
 

@@ -1,4 +1,4 @@
-"""Drawn scenes: the texts and pictures that ship, both benchmarks from end to end."""
+"""Drawn scenes: the shipped texts and pictures, and both benchmarks from end to end."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""p-values, Holm's correction and seeds, by hand, against slow twins, and by simulation."""
+"""p-values, Holm's correction and seeds: by hand, against slow references, and by simulation."""
 
 import math
 

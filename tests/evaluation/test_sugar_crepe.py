@@ -1,4 +1,4 @@
-"""SugarCrepe and the pictures of SugarCrepe++: figures by hand, slow twins, what is refused."""
+"""SugarCrepe and SugarCrepe++ with pictures: figures by hand, references, refused inputs."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""STS and SugarCrepe++: reading, scores worked by hand, what is refused."""
+"""STS and SugarCrepe++: reading, scores worked by hand, and refused inputs."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Variations: figures worked by hand, a slow twin, real pictures, and what is refused."""
+"""Variations: figures worked by hand, a slow reference, real pictures, and refused inputs."""
 
 import json
 from pathlib import Path

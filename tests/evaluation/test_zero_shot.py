@@ -1,4 +1,4 @@
-"""Zero-shot classification: figures worked by hand, the data's layouts, what is refused."""
+"""Zero-shot classification: figures worked by hand, data layouts, and refused inputs."""
 
 import shutil
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def values(scores) -> dict[str, float]:
 
 
 def made(classes: int) -> ZeroShot:
-    """A benchmark of so many classes; its pictures are never opened."""
+    """A benchmark with this many classes; its pictures are never opened."""
     names = tuple(f"thing {number}" for number in range(classes))
     return ZeroShot("made", Labelled("made", ("https://a.example/b",), (0,), names, ("a {}",), "x"))
 
@@ -151,7 +151,7 @@ def test_imagenet_names_and_templates_are_as_published() -> None:
 
 
 def write_sample(folder: Path, flat: bool) -> None:
-    """An empty file for each class: nothing but its name is read here."""
+    """An empty file for each class; only its name is read."""
     folder.mkdir(parents=True)
     for wnid in imagenet_ids():
         path = folder / (f"{wnid}_some_thing.jpg" if flat else f"{wnid}/{wnid}_1.JPEG")

@@ -1,4 +1,4 @@
-"""Small text benchmarks in the layouts of the real ones, with texts written here."""
+"""Small text benchmarks in the layouts of the real ones, with made-up texts."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def write_sts(folder: Path) -> Path:
 
 
 def write_lines(path: Path, lines: list[str]) -> None:
-    """Lines of text, the folder made first."""
+    """Write lines of text, creating the folder first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 

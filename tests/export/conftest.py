@@ -56,7 +56,7 @@ def named(monkeypatch: pytest.MonkeyPatch) -> Callable[..., OpenClip]:
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    """Embed the texts by a system's own loader, in its environment."""
+    """Embed the texts with a system's own loader, in its environment."""
 
     def run(loader: str, environment: str, folder: Path, *words: str) -> np.ndarray:
         texts, out = tmp_path / "texts.json", tmp_path / "vectors.npy"

@@ -1,4 +1,4 @@
-"""How vectors of two programs are compared."""
+"""Compares the vectors of two programs."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""16-bit weights: the change of the vectors is measured on the model, and refused where large."""
+"""16-bit weights: the change of the vectors is measured, and a large change is refused."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Formats in: Hugging Face CLIP folders, the hub's cache, LaCLIP, and what is refused."""
+"""Input formats: Hugging Face CLIP folders, the hub's cache, LaCLIP, and refused inputs."""
 
 import json
 
@@ -133,7 +133,7 @@ def hub(tmp_path, monkeypatch):
 
 
 def cached(hub, repository: str):
-    """Folder of a snapshot in the cache, as the hub's client lays it."""
+    """Folder of a snapshot in the cache, in the layout of the hub's client."""
     place = hub / f"models--{repository.replace('/', '--')}"
     revision = "0" * 40
     (place / "refs").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""ONNX: names and shapes, 8-bit weights, and what is checked before a file is kept."""
+"""ONNX: names and shapes, 8-bit weights, and the checks before a file is kept."""
 
 import json
 
@@ -23,7 +23,7 @@ EIGHT_BITS = ExportOptions(to="onnx", int8=True)
 
 
 def run(folder, texts=TEXTS):
-    """Vectors of the plain layout, as a program of the user's own computes them."""
+    """Vectors of the plain layout, computed as a user's own program does."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(77)
     graph = session(folder / "text_model.onnx")

@@ -1,4 +1,4 @@
-"""What is not exported, and why; nothing is overwritten."""
+"""Refused exports and their reasons; nothing is overwritten."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Every format through the loader of the system that it is for."""
+"""Every format loads with the target system's own loader."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Mixtures of two models: exact at the ends, the mean in between, refused where they differ."""
+"""Merged models: exact at both ends, the mean in between, refused for different architectures."""
 
 from copy import deepcopy
 from dataclasses import replace

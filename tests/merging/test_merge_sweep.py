@@ -1,4 +1,4 @@
-"""The alpha sweep: its rule by hand, its figures against plain evaluation, kept scores, files."""
+"""The alpha sweep: its rule by hand, figures against plain evaluation, cached scores, files."""
 
 import json
 from dataclasses import replace
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 
 def curve(benchmark, name, role, changes, slack=0.5):
-    """A figure that starts at 50 and changes so, each change known to within the slack."""
+    """A figure that starts at 50 and changes by these amounts, each known to within the slack."""
     spans = [Interval(x, x - slack, x + slack) if x else Interval(0, 0, 0) for x in changes]
     values = [Interval(50 + x, 49 + x, 51 + x) for x in changes]
     return Figure(benchmark, name, role, tuple(values), tuple(spans))
@@ -232,7 +232,7 @@ def test_the_command_writes_table_plot_json_and_the_knee(config, capsys):
 
 
 def check_ends(config, points):
-    """The ends of a sweep are what evaluation finds for base and tuned."""
+    """The ends of a sweep equal the evaluation of base and tuned."""
     (benchmark,) = find_benchmarks(EvaluateConfig((), "sugar-crepe-pp", config.data))
     for name, point in ((config.base, points[0]), (config.tuned, points[-1])):
         value = benchmark.score(load_model(name, "cpu"), None).metrics[0].value()

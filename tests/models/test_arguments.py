@@ -1,4 +1,4 @@
-"""Who does what to whom, by the dependency parser of the extra `tags`."""
+"""Subjects and objects of verbs, found by the dependency parser of the extra `tags`."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The recipe of the class head: vectors of class names, and nothing else."""
+"""The recipe of the class head uses only vectors of class names."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What kept a download away: each cause has its own words."""
+"""Failed downloads: each cause has its own message."""
 
 import errno
 import urllib.error

@@ -140,7 +140,7 @@ def test_a_shard_of_another_model_is_refused(tmp_path):
 
 
 def flip(path, place=-40):
-    """Change one bit of a file."""
+    """Flip one bit of a file."""
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(content)

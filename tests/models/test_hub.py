@@ -1,4 +1,4 @@
-"""The Hugging Face hub: there, not there, and files that come from a cache or a folder."""
+"""The Hugging Face hub: reachable or not, and files from a cache or a folder."""
 
 import threading
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from paraclip.models.text_files import text_files_of
 
 
 class Answer(BaseHTTPRequestHandler):
-    """Answers every question with the code that its path names."""
+    """Answers every request with the status code in its path."""
 
     def do_HEAD(self) -> None:
         self.send_response(int(self.path[1:]))
@@ -71,7 +71,7 @@ def test_offline_mode_set_by_the_user_stays(address: str, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hub that nobody answers for."""
+    """A hub that does not answer."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", closed_port())
 

@@ -17,7 +17,7 @@ from paraclip.models.features import (
 
 
 def counted(model, monkeypatch) -> list[int]:
-    """How many pictures the image tower is given, batch by batch."""
+    """The number of pictures in each batch for the image tower."""
     seen: list[int] = []
     whole = type(model).embed_pixels
 

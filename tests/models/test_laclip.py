@@ -1,4 +1,4 @@
-"""LaCLIP's own models: loaded from their layout, and held against their definition written anew."""
+"""LaCLIP's own models: loaded from their layout and compared with a second implementation."""
 
 from argparse import Namespace
 from math import sqrt
@@ -66,7 +66,7 @@ def norm(name: str, width: int) -> dict[str, torch.Tensor]:
 
 
 class Definition:
-    """LaCLIP's `models.py` in functions."""
+    """LaCLIP's `models.py` as functions."""
 
     def __init__(self, state: dict[str, torch.Tensor]) -> None:
         self.state = state

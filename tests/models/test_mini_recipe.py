@@ -1,4 +1,4 @@
-"""The recipe of the shipped heads still runs, on pictures drawn here."""
+"""The recipe of the shipped heads still runs, on drawn pictures."""
 
 import csv
 import importlib.util
@@ -25,7 +25,7 @@ def recipe():
 
 @pytest.fixture
 def drawn(tmp_path) -> Path:
-    """A data set in Flickr8k's layout: eight pictures to learn from, four for each score."""
+    """A data set in Flickr8k's layout: eight pictures for training, four for each score."""
     (tmp_path / "images").mkdir()
     kinds = [(s, c) for s in ("disc", "square") for c in ("red", "green", "blue", "black")]
     names = {"train": kinds, "dev": kinds[:4], "test": kinds[4:]}

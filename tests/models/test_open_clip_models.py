@@ -93,7 +93,7 @@ def test_coca_keeps_its_decoder():
 
 
 def roberta(tmp_path) -> OpenClip:
-    """A model folder as open_clip lays it out, with a RoBERTa text tower; loaded from there."""
+    """A model with a RoBERTa text tower, loaded from a folder in open_clip's layout."""
     for name, text in word_files("roberta").items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     config = {"model_cfg": ROBERTA, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}

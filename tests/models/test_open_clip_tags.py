@@ -1,4 +1,4 @@
-"""Every published tag of open_clip: activation and preprocessing, beside its own `create_model`."""
+"""Every published tag of open_clip: activation and preprocessing match its own `create_model`."""
 
 import warnings
 from pathlib import Path
@@ -20,7 +20,7 @@ TAGS = [tuple(names) for names in open_clip.list_pretrained()]
 
 @pytest.fixture
 def theirs(monkeypatch, tmp_path):
-    """What `create_model` decides for a name and a tag, without building or fetching anything."""
+    """The settings that `create_model` chooses for a name and a tag, without building the model."""
     built = {}
 
     def build(**config):
@@ -49,7 +49,7 @@ def theirs(monkeypatch, tmp_path):
 
 @pytest.fixture
 def ours(monkeypatch, tmp_path):
-    """What ParaCLIP decides for a name, and the name of the architecture that it takes."""
+    """The settings that ParaCLIP chooses for a name, and the name of its architecture."""
     weights = tmp_path / "weights.safetensors"
     save_file({"weight": torch.zeros(1)}, weights)
     monkeypatch.setattr("paraclip.models.formats.published.download", lambda *names: weights)

@@ -1,4 +1,4 @@
-"""Files that describe models: nothing is allocated for lies, and no hub is asked."""
+"""Untrusted model files: false sizes allocate nothing, and no hub is queried."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Tiny models with random weights, and pictures drawn here."""
+"""Tiny models with random weights, and drawn pictures."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def word_files(kind: str, hidden: int = 32) -> TextFiles:
 
 
 def tiny_clip(**changes: object) -> OpenClip:
-    """A CLIP of open_clip's, thousands of times smaller."""
+    """A CLIP in open_clip's layout, thousands of times smaller."""
     torch.manual_seed(0)
     spec = ClipSpec("tiny", {**TINY_CLIP, **changes}, {})
     return OpenClip(spec, build_clip(spec))

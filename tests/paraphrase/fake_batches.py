@@ -15,19 +15,19 @@ Line = dict[str, Any]
 
 
 class FakeBatchServer(FakeServer):
-    """As `FakeServer`; the requests of a batch are answered, in reverse order, by its `behave`.
+    """A `FakeServer` whose `behave` also answers the requests of a batch, in reverse order.
 
     A number from `behave` is the status of a request in the error file. `asked` and `answered`
     count the requests of batches too.
 
     Attributes:
-        looks: how often a batch is looked at before it ends.
+        looks: the number of polls before a batch ends.
         ends: the status at which the n-th batch (from 1) ends; others are completed.
-        share: of the requests of an expired or cancelled batch, the part that was answered.
-        errors: what the n-th batch is refused with.
-        lost: so many creations are carried out, and their connections dropped.
+        share: the answered part of the requests of an expired or cancelled batch.
+        errors: the error with which the n-th batch is refused.
+        lost: the number of creations that succeed but drop the connection.
         batches, files: all of them by id.
-        page: batches in one list.
+        page: the number of batches per page of a list.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class FakeBatchServer(FakeServer):
         return self.batches[name]
 
     def look(self, batch: dict[str, Any]) -> None:
-        """One look at a batch brings it forward."""
+        """Advance a batch by one step when it is polled."""
         batch["looks"] += 1
         if batch["number"] in self.errors:
             batch["status"], batch["errors"] = "failed", {"data": [self.errors[batch["number"]]]}

@@ -1,4 +1,4 @@
-"""A stand-in for MiniLM that needs no weights: every word has a direction of its own."""
+"""A stand-in for MiniLM that needs no weights: every word has its own direction."""
 
 import hashlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A local OpenAI-compatible server that answers, stalls, fails, rate-limits and lies as told."""
+"""A local OpenAI-compatible server that can answer, stall, fail, rate-limit or misreport."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ Reply = str | list[str | None] | int | bytes | None
 
 
 def rotate(text: str) -> str:
-    """A rewording that keeps every word: the last two come first."""
+    """A rewording that keeps every word and moves the last two to the front."""
     words = text.rstrip(".").split()
     return " ".join(words[-2:] + words[:-2])
 
@@ -24,8 +24,8 @@ class FakeServer:
 
     Attributes:
         url: address for `base_url`.
-        asked: how often each prompt came, failures included.
-        answered: how often each prompt got a whole answer.
+        asked: the number of requests per prompt, including failures.
+        answered: the number of complete answers per prompt.
         behave: the reply to a prompt that came for the n-th time (from 1).
         key: if set, requests with another key are refused.
         delay: seconds before each answer.

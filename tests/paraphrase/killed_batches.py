@@ -1,4 +1,4 @@
-"""Runs by batches, each killed at another step: `python killed_batches.py URL FOLDER`.
+"""Batch runs, each killed at a different step: `python killed_batches.py URL FOLDER`.
 
 Run n is killed after its n-th step, then run again to its end; the last one has fewer steps. Each
 run is a fork of this process, which imports everything once. The line that is printed counts the
@@ -31,7 +31,7 @@ STEPS = (
 
 
 def killing(function: Callable[..., Any], count: list[int]) -> Callable[..., Any]:
-    """The function; the process is killed after the last step of the count."""
+    """Wrap a function so that the process is killed after this many steps."""
 
     def step() -> None:
         count[0] -= 1
@@ -64,7 +64,7 @@ def run(url: str, folder: Path, number: int) -> None:
 
 
 def forked(kill_at: int, *args: Any) -> int:
-    """The exit status of a run in a process of its own, killed if `kill_at` is above 0."""
+    """The exit status of a run in a separate process, killed if `kill_at` is above 0."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -80,7 +80,7 @@ def forked(kill_at: int, *args: Any) -> int:
 
 
 def main(url: str, root: Path) -> None:
-    """Kill run after run until one has no such step."""
+    """Kill one run after another until a run has no step left to kill."""
     run(url, root / "0", 0)  # imports what is imported late
     number = 1
     while (status := forked(number, url, root / str(number), number)) != 0:

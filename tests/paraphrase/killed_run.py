@@ -1,4 +1,4 @@
-"""A run that the test kills: `python killed_run.py URL OUT`."""
+"""A run, killed by a test: `python killed_run.py URL OUT`."""
 
 import sys
 from pathlib import Path

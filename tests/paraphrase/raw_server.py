@@ -1,4 +1,4 @@
-"""A local server that sends any bytes, as slowly and as long as a test says."""
+"""A local server that sends any bytes, at a speed and for a time set by the test."""
 
 import socket
 import ssl
@@ -35,7 +35,7 @@ class RawServer:
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/v1"
 
     def run(self) -> None:
-        """Take connections until the test is over."""
+        """Accept connections until the test is over."""
         while not self.stopping.is_set():
             try:
                 connection, _ = self.listener.accept()

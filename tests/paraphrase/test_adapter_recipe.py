@@ -1,4 +1,4 @@
-"""The recipe of the shipped adapter runs, on texts written here."""
+"""The recipe of the shipped adapter runs on made-up texts."""
 
 import importlib
 import json

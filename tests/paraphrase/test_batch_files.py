@@ -1,4 +1,4 @@
-"""`--to-file` and `--from-file`: rounds by files, and hostile or damaged files of answers."""
+"""`--to-file` and `--from-file`: rounds through files, and hostile or damaged answer files."""
 
 import json
 import random

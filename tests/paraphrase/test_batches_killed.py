@@ -1,4 +1,4 @@
-"""A run by batches that is killed between any two of its steps asks nothing twice."""
+"""A batch run killed between any two of its steps requests nothing twice."""
 
 import os
 import subprocess

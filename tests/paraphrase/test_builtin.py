@@ -1,4 +1,4 @@
-"""The built-in generator: found without importing its wheel, and answering for real."""
+"""The built-in generator: found without importing its wheel, and giving real answers."""
 
 import importlib.util
 import json

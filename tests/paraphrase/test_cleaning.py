@@ -1,4 +1,4 @@
-"""Answers come out of their wrapping."""
+"""Answers are stripped of quotes, labels and other wrapping."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""--nli: a local cross-encoder, made here at random, reads both texts in both directions."""
+"""`--nli`: a local cross-encoder with random weights reads both texts in both directions."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ PAIRS = [("a dog chases the cat", "the cat chases a dog"), ("a dog runs", "the d
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A cross-encoder with random weights, as transformers writes one."""
+    """A cross-encoder with random weights, saved by transformers."""
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
     torch.manual_seed(3)

@@ -1,4 +1,4 @@
-"""Each filter names its reason; what keeps the meaning passes."""
+"""Each filter names its reason; paraphrases that keep the meaning pass."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A run that is killed twice resumes and asks no answered question again."""
+"""A run that is killed twice resumes and requests no answered question again."""
 
 import os
 import signal

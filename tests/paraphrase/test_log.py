@@ -1,4 +1,4 @@
-"""The log of answers: no answer is lost, asked for twice or mixed up."""
+"""The log of answers: no answer is lost, requested twice or mixed up."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Tokens, prices, the cost limit, the estimate and what is shown meanwhile."""
+"""Tokens, prices, the cost limit, the estimate and the progress display."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
-    """Every answer took 100 tokens of prompt and 10 of answer."""
+    """Every answer uses 100 prompt tokens and 10 answer tokens."""
     with FakeServer() as fake:
         usage = {"prompt_tokens": 100, "completion_tokens": 10}
 

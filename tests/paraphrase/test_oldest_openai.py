@@ -1,6 +1,6 @@
 """The client with the oldest supported `openai`, which is built on httpx; newer ones are not.
 
-`make test` installs it in a folder of its own in the environment.
+`make test` installs it in a separate folder in the environment.
 """
 
 import os

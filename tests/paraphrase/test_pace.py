@@ -1,4 +1,4 @@
-"""The pace of requests, on a clock that jumps: no test waits."""
+"""The pace of requests, on a simulated clock, so that no test waits."""
 
 import asyncio
 import selectors
@@ -19,7 +19,7 @@ from paraclip.paraphrase.backends.pace import (
 
 
 class JumpingSelector(selectors.DefaultSelector):
-    """Moves the loop's clock on instead of waiting."""
+    """Advances the loop's clock instead of waiting."""
 
     moved = 0.0
 
@@ -49,7 +49,7 @@ def now() -> float:
 
 
 async def times_of(pace: Pace, count: int, tokens: float = 1, seconds: float = 0.0) -> list[float]:
-    """When each of many requests began."""
+    """The start time of each of many requests."""
     began: list[float] = []
 
     async def one() -> None:

@@ -1,4 +1,4 @@
-"""What the generator is asked."""
+"""The prompts sent to the generator."""
 
 import pytest
 

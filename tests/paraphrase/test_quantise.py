@@ -1,4 +1,4 @@
-"""The built-in weights as Q8_0: the same values, to its precision."""
+"""The built-in weights as Q8_0: the same values, to the precision of Q8_0."""
 
 import importlib.util
 from pathlib import Path

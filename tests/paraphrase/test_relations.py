@@ -1,4 +1,4 @@
-"""Small words: where things are, how many, and what pronouns point at."""
+"""Function words: positions, numbers, and the referents of pronouns."""
 
 import pytest
 from hypothesis import given

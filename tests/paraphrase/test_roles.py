@@ -1,4 +1,4 @@
-"""Who does what, and which adjective belongs to which noun."""
+"""Agents and their actions, and the nouns that adjectives describe."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The kept candidate is near in meaning first and far in wording second."""
+"""The selected candidate is first close in meaning, then different in wording."""
 
 import asyncio
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def test_the_most_frequent_reason_represents_all() -> None:
 
 
 class CountingJudge:
-    """Passes every answer; keeps the size of each batch, and fails if asked to."""
+    """Passes every answer, records the size of each batch, and can be set to fail."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.batches, self.error = list[int](), error

@@ -1,4 +1,4 @@
-"""Readings are kept, so that a text of both steps is read once."""
+"""Vectors are cached, so that a text used in both steps is encoded once."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from paraclip.paraphrase.filters.similarity import Reading, SentenceEncoder
 
 
 class Counting(SentenceEncoder):
-    """Notes what it reads, and gives each text a vector of its own."""
+    """Records what it reads, and gives each text a different vector."""
 
     def __init__(self, batch_size: int = 64) -> None:
         self.batch_size, self._kept, self.batches = batch_size, {}, list[list[str]]()

@@ -1,4 +1,4 @@
-"""The backend for causal language models in this process, with a tiny one and with SmolLM2."""
+"""The in-process backend for causal language models, with a tiny model and with SmolLM2."""
 
 import asyncio
 import json
@@ -65,7 +65,7 @@ def test_a_batch_answers_as_each_question_alone(tiny: Path) -> None:
 
 
 def test_the_answer_is_what_the_model_itself_generates(tiny: Path) -> None:
-    """Without our batching, padding and decoding: one forward pass for each token."""
+    """Reference without our batching, padding and decoding: one forward pass per token."""
     from transformers import AutoTokenizer, LlamaForCausalLM
 
     model = LlamaForCausalLM.from_pretrained(tiny).eval()

@@ -1,4 +1,4 @@
-"""What the words of a caption claim."""
+"""The claims made by the words of a caption."""
 
 import pytest
 from hypothesis import given

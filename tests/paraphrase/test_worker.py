@@ -1,4 +1,4 @@
-"""Judging in another process gives the verdicts of this one, and its failures are clear."""
+"""Filtering in another process gives the same verdicts, and its failures are clear."""
 
 import asyncio
 import dataclasses

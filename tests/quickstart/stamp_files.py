@@ -1,4 +1,4 @@
-"""A package of stamps in small: drawn pictures, and texts that describe them."""
+"""A small package of stamps: drawn pictures, and texts that describe them."""
 
 import json
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""Captioned stamps: joined to the pictures that are as they were captioned, others counted."""
+"""Captioned stamps are joined to unchanged pictures; the others are counted."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The Python examples of the README and of docs/python.md run as they stand."""
+"""The Python examples in the README and docs/python.md run unchanged."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def draw_squares(folder: Path) -> None:
-    """Twelve pictures of a coloured square with a description beside."""
+    """Twelve pictures of a coloured square, each with a description in a .txt file."""
     folder.mkdir()
     for colour in ("red", "blue", "green", "yellow"):
         for place in (10, 90, 170):

@@ -1,4 +1,4 @@
-"""The whole job on pictures drawn here, with the real weights and the real LLM."""
+"""The whole quickstart on drawn pictures, with the real weights and the real LLM."""
 
 import json
 import re
@@ -24,7 +24,7 @@ FEW = ("--epochs", "1", "--candidates", "2", "--held-out", "12", "--starter", "9
 
 
 def draw_pictures(folder: Path) -> None:
-    """36 pictures of one shape each, with a description in the .txt beside."""
+    """36 pictures of one shape each, with a description in a .txt file next to each."""
     folder.mkdir()
     for colour, place, shape in product(COLOURS, PLACES, SHAPES):
         picture = Image.new("RGB", (240, 240), "gray")

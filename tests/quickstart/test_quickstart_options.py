@@ -1,4 +1,4 @@
-"""Options of the quickstart, and the stages that read the user's source."""
+"""Options of the quickstart, and the stages that read the user's data."""
 
 import math
 from dataclasses import replace
@@ -47,7 +47,7 @@ def test_invalid_options_are_refused_before_the_first_stage(name: str, value: fl
 
 
 def pictures(folder: Path, count: int, text: str = "thing {}") -> Path:
-    """Pictures of one colour each with a caption beside."""
+    """Pictures of one colour each, with a caption file next to each."""
     folder.mkdir()
     for number in range(count):
         draw(folder / f"{number}.png", "disc", "red")

@@ -1,4 +1,4 @@
-"""The search page that a quickstart ends with: its commands, its index, and what is missing."""
+"""The search page at the end of a quickstart: its commands, its index, and missing packages."""
 
 import importlib.util
 import json

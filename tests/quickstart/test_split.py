@@ -1,4 +1,4 @@
-"""Nothing that is scored was learnt."""
+"""No scored item is in the training data."""
 
 import pytest
 from hypothesis import given

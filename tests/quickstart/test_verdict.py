@@ -1,4 +1,4 @@
-"""Which model is recommended, and the table that it rests on."""
+"""The recommended model, and the table behind the recommendation."""
 
 import pytest
 
@@ -11,7 +11,7 @@ LABELS = ("base", "control", "live", "tuned", "merged")
 
 
 def line(name: str, **gains: float) -> Line:
-    """A figure of 50 for base and control, with the gains of the others; intervals of 1 point."""
+    """A score of 50 for base and control plus the gains of the others; intervals of 1 point."""
     values = {label: Interval(50 + gains.get(label, 0.0), 0, 100) for label in LABELS}
     differences = {
         f"{one} - {other}": Interval(gain := gains.get(one, 0.0), gain - 1, gain + 1)

@@ -1,4 +1,4 @@
-"""The recipe of `clip-small` makes a model that ParaCLIP and open_clip load like any other."""
+"""The recipe of `clip-small` trains a model that ParaCLIP and open_clip can load."""
 
 import csv
 from dataclasses import replace
@@ -27,7 +27,7 @@ SMALL = pretrain.CONFIG | {
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
-    """Twelve pictures in Flickr8k's layout, eight of them to learn from."""
+    """Twelve pictures in Flickr8k's layout, eight of them for training."""
     folder = tmp_path_factory.mktemp("drawn")
     (folder / "images").mkdir()
     rows = []

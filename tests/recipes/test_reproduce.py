@@ -1,4 +1,4 @@
-"""The reproduction, every stage in a tiny size: shards on disk, a fake LLM, a tiny CLIP."""
+"""A tiny run of every stage of the reproduction: shards on disk, a fake LLM, a tiny CLIP."""
 
 import io
 import tarfile
@@ -51,7 +51,7 @@ def add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path, shards: Path) -> Path:
-    """Settings in the layout of the shipped ones; the server's address is put in by the test."""
+    """Settings in the layout of the shipped ones; the test fills in the server's address."""
     base = save_model(tiny_clip(text_cfg=TEXT), tmp_path / "base.safetensors")
     write_sugar_crepe_pp(tmp_path / "data" / "sugar_crepe_pp")
     text = f"""

@@ -1,4 +1,4 @@
-"""The recipe of the drawn scenes: plans, drawings, and the archive that ships."""
+"""The recipe of the drawn scenes: plans, drawings, and the shipped archive."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stores, a tiny CLIP with a tuned twin, and pictures drawn here."""
+"""Stores, a tiny CLIP with a tuned copy, and drawn pictures."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ KINDS = [(shape, colour) for shape in ("disc", "square") for colour in ("red", "
 
 @pytest.fixture(autouse=True)
 def quiet(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No bars, and a cache folder of the test's own."""
+    """No progress bars, and a cache folder per test."""
     monkeypatch.setenv("PARACLIP_QUIET", "1")
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path_factory.mktemp("cache")))
     torch.set_num_threads(1)

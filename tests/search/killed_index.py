@@ -1,4 +1,4 @@
-"""An index run that the test kills: `python killed_index.py FOLDER STORE MODEL`.
+"""An index run, killed by a test: `python killed_index.py FOLDER STORE MODEL`.
 
 It writes after every batch of two pictures and embeds slowly.
 """

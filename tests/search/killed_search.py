@@ -1,4 +1,4 @@
-"""A search that the test kills while it copies the vectors: `python killed_search.py STORE`."""
+"""A search, killed by a test while it copies vectors: `python killed_search.py STORE`."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""A server over an index made here, without torch: towers are hashes, pictures are squares."""
+"""A server over a small index, without torch: towers are hashes, pictures are squares."""
 
 import io
 import json
@@ -63,7 +63,7 @@ def word_vector(word: str) -> np.ndarray:
 
 
 def jpeg(number: int) -> bytes:
-    """A small picture in a colour of its own."""
+    """A small picture whose colour depends on the number."""
     stream = io.BytesIO()
     colour = (37 * number % 256, 91 * number % 256, 151 * number % 256)
     Image.new("RGB", (64, 48), colour).save(stream, "JPEG")

@@ -1,4 +1,4 @@
-"""`paraclip index` reads what changed and nothing else."""
+"""`paraclip index` reads only files that changed."""
 
 import json
 import os

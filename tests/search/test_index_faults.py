@@ -1,4 +1,4 @@
-"""Killed, without room, without a server: what an index run leaves behind."""
+"""The state after an index run is killed, has no disk space, or has no server."""
 
 import os
 import resource

@@ -44,7 +44,7 @@ def start(*words: str, code: str | None = None) -> subprocess.Popen[str]:
 
 
 def interrupt(process: subprocess.Popen[str]) -> str:
-    """Send what Ctrl-C sends; returns the last line of standard error."""
+    """Send SIGINT, as Ctrl-C does; returns the last line of standard error."""
     process.send_signal(signal.SIGINT)
     try:
         shown = process.communicate(timeout=60)[1]

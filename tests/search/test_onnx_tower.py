@@ -1,4 +1,4 @@
-"""Text towers without torch give the vectors of their models, and are kept by their files."""
+"""Text towers without torch give the vectors of their models and are cached by file."""
 
 import json
 import os

@@ -27,7 +27,7 @@ pytestmark = [
 
 
 class FixedReworder:
-    """A language model that knows one answer."""
+    """A language model with one fixed answer."""
 
     async def suggest(self, text: str) -> list[str]:
         """The words in another order."""
@@ -83,7 +83,7 @@ def ready(page: Any, tiles: int) -> None:
 
 
 def until(page: Any, condition: str) -> None:
-    """Wait for a condition; Playwright's own way needs `eval`, which the page forbids."""
+    """Wait for a condition; Playwright's own method needs `eval`, which the page forbids."""
     wait_until(lambda: page.evaluate(condition), 60)
 
 

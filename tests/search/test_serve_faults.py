@@ -1,4 +1,4 @@
-"""Stores that vanish, processes that are killed, indexes of others."""
+"""Stores that disappear, processes that are killed, and indexes owned by others."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check_gone(site: Site) -> None:
-    """Without its store a server searches from memory, and says what it cannot do."""
+    """Without its store a server searches from memory and reports what is unavailable."""
     wait_until(lambda: site.get("healthz")[0] == 503)
     assert site.json("api/search?q=disc&k=5")["pictures"] == 31
     status, _, body = site.get(f"api/thumbnail/{ONE}")
@@ -46,7 +46,7 @@ def check_gone(site: Site) -> None:
 
 
 def check_back(site: Site) -> None:
-    """With its store back, everything works again without a restart."""
+    """When its store is back, everything works again without a restart."""
     wait_until(lambda: site.get("healthz")[0] == 200)
     assert site.get(f"api/thumbnail/{ONE}")[0] == 200
 

@@ -86,7 +86,7 @@ def test_everything_but_health_needs_the_token(site: Site) -> None:
 
 
 def test_another_host_name_is_refused(site: Site) -> None:
-    """A page elsewhere whose name was pointed at this machine must not read the pictures."""
+    """A foreign page with a name that resolves to this machine must not read the pictures."""
     assert site.get("api/index", Host="evil.example")[0] == 400
     assert site.get("api/index", Host="localhost:1234")[0] == 200
     assert site.get("api/index", Host="[::1]:80")[0] == 200
@@ -101,7 +101,7 @@ def test_every_response_has_the_headers(site: Site) -> None:
 
 
 class Inline(html.parser.HTMLParser):
-    """What the content security policy forbids."""
+    """Actions that the content security policy forbids."""
 
     def __init__(self) -> None:
         super().__init__()

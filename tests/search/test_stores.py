@@ -1,4 +1,4 @@
-"""What a store promises, for LanceDB and PostgreSQL alike."""
+"""The contract of a store, for both LanceDB and PostgreSQL."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The texts that ship: whole, distinct, held out from each other, and usable for training."""
+"""The shipped texts: complete, distinct, without overlap, and usable for training."""
 
 import json
 import re

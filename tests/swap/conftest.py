@@ -24,7 +24,7 @@ def base() -> OpenClip:
 
 @pytest.fixture(scope="session")
 def tuned(base: OpenClip) -> OpenClip:
-    """The same with another text tower."""
+    """The same model with another text tower."""
     model = deepcopy(base)
     torch.manual_seed(1)
     with torch.no_grad():

@@ -30,7 +30,7 @@ def index(photos, vectors, tmp_path) -> str:
 
 @pytest.fixture
 def queries(tmp_path) -> str:
-    """Three queries, two with other wordings."""
+    """Three queries, two of them with other wordings."""
     lines = ["a red disc\tthe disc is red\tred circle", "", "blue square\tsquare in blue", "orange"]
     (tmp_path / "queries.txt").write_text("\n".join(lines))
     return str(tmp_path / "queries.txt")

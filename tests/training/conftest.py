@@ -1,4 +1,4 @@
-"""Tiny matrices: a second thread would only wait for the first."""
+"""One thread: the matrices are too small for a second to help."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""A tiny run in a process of its own that meets a fault; forked from a server that has torch."""
+"""A tiny run that meets a fault, in a separate process forked from a server that has torch."""
 
 import multiprocessing
 import os
@@ -22,7 +22,7 @@ SETTINGS = {"epochs": 4, "save_every": 2, "dropout": 0.2}
 
 
 def run(out: Path) -> None:
-    """The whole run, or what is left of it."""
+    """The whole run, or the rest of it."""
     triples = make_triples()
     loop.train(
         TrainingData(TinyModel(), triples, make_features(triples)), make_config(**SETTINGS), out
@@ -30,7 +30,7 @@ def run(out: Path) -> None:
 
 
 def apart(deed: Callable[..., None], *arguments: object) -> int | None:
-    """Do something in a process of its own; returns its exit code."""
+    """Call a function in a separate process and return its exit code."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["paraclip.training.loop", "peft"])
     process = context.Process(target=deed, args=arguments)
@@ -40,12 +40,12 @@ def apart(deed: Callable[..., None], *arguments: object) -> int | None:
 
 
 def die() -> None:
-    """As `kill -9` ends a process."""
+    """End this process as `kill -9` does."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def killed_at_step(out: Path, step: int) -> None:
-    """The run, killed when its weights have changed but nothing of the step is written."""
+    """A run that is killed after its weights changed but before the step is written."""
     torch.set_num_threads(1)
     take_step = loop.take_step
 
@@ -60,7 +60,7 @@ def killed_at_step(out: Path, step: int) -> None:
 
 
 def killed_while_writing(out: Path, name: str, time: int) -> None:
-    """The run, killed when a file whose name begins so is half written, for the n-th time."""
+    """A run that is killed when a file with this prefix is half written for the n-th time."""
     torch.set_num_threads(1)
     left = [time]
 
@@ -79,13 +79,14 @@ def killed_while_writing(out: Path, name: str, time: int) -> None:
 
 
 def short_of_room(out: Path, name: str, most: int, told: Path) -> None:
-    """The run where a file may not grow past so many bytes; what the user is told goes to a file.
+    """A run with a limit on file size; writes the message that the user sees to a file.
 
     Args:
-        out: of the run.
-        name: how the name of a tensor file begins from which on that holds; "" from the start on.
-        most: bytes.
-        told: file for the line.
+        out: folder of the run.
+        name: the limit applies once a tensor file whose name begins so is written; "" from the
+            start.
+        most: limit in bytes.
+        told: file for the message.
     """
     torch.set_num_threads(1)
     os.environ["PARACLIP_QUIET"] = "1"  # bars would go to a file, too
@@ -113,7 +114,7 @@ def short_of_room(out: Path, name: str, most: int, told: Path) -> None:
 
 
 def curves_without_room(folder: Path, told: Path) -> None:
-    """Points for tensorboard, whose thread writes them, where its file may not grow."""
+    """Write points to tensorboard, from its own thread, with a limit on file size."""
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     threading.excepthook = lambda caught: None  # the thread's own complaint
     board = TensorBoard(folder)

@@ -1,4 +1,4 @@
-"""The gradient of one step of a tiny run in float64, as the engine makes it and written plainly."""
+"""The float64 gradient of one step of a tiny run: from the engine and from plain code."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -74,7 +74,7 @@ def gradient(folder: Path, micro_batch: int = 1000, rows=ROWS, **changes: object
 
 
 def plain_gradient(folder: Path, rows=ROWS, **changes: object):
-    """The same with one graph over everything and dense similarities."""
+    """The same with a single graph and dense similarities."""
     run = run_of(folder, **changes)
     batch = batch_of(run, rows)
     texts, images = (
@@ -133,7 +133,7 @@ def dense(a, b, negatives, hidden, scaling, kind, negatives_back):
         found = found if scaling.bias is None else found + scaling.bias
         return found.masked_fill(hidden[:, : found.shape[1]], -torch.inf)
 
-    if len(a) < 2:  # there is nothing to tell apart
+    if len(a) < 2:  # a single row has no negatives
         return (a.sum() + b.sum()) * 0.0
     own = torch.arange(len(a))
     forth = logits(a, torch.cat([b, negatives]), hidden)
@@ -147,7 +147,7 @@ def dense(a, b, negatives, hidden, scaling, kind, negatives_back):
 
 
 def assert_same(one, other, tolerance=1e-5):
-    """Each tensor of a pair of mappings, relative to its largest number."""
+    """Assert that two lists of tensor mappings agree, relative to each tensor's largest value."""
     for a, b in zip(one, other, strict=True):
         assert a.keys() == b.keys()
         for name in a:

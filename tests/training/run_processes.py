@@ -1,4 +1,4 @@
-"""What one of several processes of a test does; forked from a server that has torch already."""
+"""The process functions of distributed tests; forked from a server that has torch loaded."""
 
 import multiprocessing
 import os
@@ -31,7 +31,7 @@ RUNS = {
 
 
 def start(count: int, folder: Path, what: str) -> list[tuple[int | None, str, str]]:
-    """Let so many processes of this machine do something; returns exit code, output, errors."""
+    """Call a function in this many local processes; returns exit code, output and errors."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["paraclip.training.loop", "peft"])
     with socket.socket() as found:
@@ -49,12 +49,12 @@ def start(count: int, folder: Path, what: str) -> list[tuple[int | None, str, st
 
 
 def stream(folder: Path, what: str, rank: int, number: int) -> Path:
-    """Where a process's output (1) or errors (2) go."""
+    """The file for a process's output (1) or errors (2)."""
     return folder / f"{what}-{rank}-{number}.txt"
 
 
 def one_of(rank: int, count: int, port: int, folder: Path, what: str) -> None:
-    """This process, placed as torchrun places its own."""
+    """This process, with the environment that torchrun sets."""
     for number in (1, 2):
         place = os.open(stream(folder, what, rank, number), os.O_CREAT | os.O_WRONLY)
         os.dup2(place, number)
@@ -76,7 +76,7 @@ def one_of(rank: int, count: int, port: int, folder: Path, what: str) -> None:
 
 
 def train(out: Path, **changes: object) -> None:
-    """The same run, whatever the number of processes."""
+    """The same run for any number of processes."""
     triples, config = make_triples(), make_config(**(ALIKE | changes))
     loop.train(TrainingData(TinyModel(), triples, make_features(triples)), config, out)
 
@@ -97,14 +97,14 @@ def keep(path: Path, micro_batch: int, rows: np.ndarray, **changes: object) -> N
 
 
 def several(folder: Path) -> None:
-    """Gradients, whole runs, and one that one process began."""
+    """Gradients, whole runs, and a run started by one process."""
     gradients(folder)
     for name, changes in RUNS.items():
         train(folder / name, **changes)
 
 
 def at_step(rank: int, step: int, deed: Callable[[], object]) -> None:
-    """Let a process do something before a step."""
+    """Call a function in one process before a step."""
     take_step = loop.take_step
 
     def step_or_deed(run, batch):
@@ -116,28 +116,28 @@ def at_step(rank: int, step: int, deed: Callable[[], object]) -> None:
 
 
 def refuse() -> None:
-    """What a user can fix."""
-    raise UserError("picture.png", "is broken", "Mend it.")
+    """Raise an error that a user can fix."""
+    raise UserError("picture.png", "is broken", "Repair it.")
 
 
 def dies(folder: Path) -> None:
-    """The second process is gone in the middle of the run."""
+    """The second process is killed in the middle of the run."""
     at_step(1, 3, lambda: os.kill(os.getpid(), 9))
     train(folder / "dies")
 
 
 def fails(folder: Path) -> None:
-    """The second process meets an error of the user's."""
+    """The second process raises a user error."""
     at_step(1, 3, refuse)
     train(folder / "fails")
 
 
 def errs(folder: Path) -> None:
-    """The first process meets an error of ours."""
+    """The first process raises an internal error."""
     at_step(0, 3, lambda: [][0])
     train(folder / "errs")
 
 
 def apart(folder: Path) -> None:
-    """Each process has options of its own."""
+    """Each process has different options."""
     train(folder / "apart", seed=this_process().rank)

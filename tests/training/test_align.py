@@ -1,4 +1,4 @@
-"""Alignment fits the heads of `mini` by the same loop as tuning."""
+"""Alignment trains the heads of `mini` with the same loop as tuning."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def fit_tiny(out, model=None, features=None, **changes):
-    """Align a tiny model to tiny captions."""
+    """Align a tiny model with a few captions."""
     triples, model = make_triples(), model or TinyModel()
     settings = {
         "epochs": 40, "batch_size": 8, "learning_rate": 3e-3,

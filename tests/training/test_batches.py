@@ -1,4 +1,4 @@
-"""Rows cut into batches: complete, deterministic, honest about equal rows."""
+"""Batches of rows: complete, deterministic, and correct for equal rows."""
 
 import numpy as np
 import pytest

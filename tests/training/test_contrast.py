@@ -1,4 +1,4 @@
-"""Block by block as all at once: the losses against plain references, with their gradients."""
+"""Blockwise losses and their gradients against plain references that use one block."""
 
 import math
 
@@ -91,7 +91,7 @@ def test_sigmoid_equals_its_twin():
 
 
 def stacked(columns, more):
-    """The groups' columns with hard negatives that share nothing behind them."""
+    """The groups' columns, followed by hard negatives that share nothing."""
     from scipy import sparse
 
     nothing = sparse.csr_array((more, columns.shape[1]), dtype=np.int8)

@@ -1,4 +1,4 @@
-"""What a run meets and a user can fix: one plain line, nothing half written; the rest goes on."""
+"""Faults that a user can fix give one plain line and leave nothing half written."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Alignment, uniformity and margin against plain NumPy loops, by hand, and in a run."""
+"""Alignment, uniformity and margin: against plain NumPy loops, by hand, and in a run."""
 
 import math
 

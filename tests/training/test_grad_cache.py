@@ -1,4 +1,4 @@
-"""Micro-batches of any size give the gradient of one big batch, dropout and temperature and all."""
+"""Micro-batches of any size give the gradient of one big batch, with dropout and temperature."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Where there is memory to spare, the first micro-batches keep their graph; the rest is alike."""
+"""With spare memory, the first micro-batches keep their graph; gradients are unchanged."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ PARTS = list(torch.arange(24.0, dtype=torch.float64).view(4, 2, 3) / 24)
 
 
 def gradient(kept: int) -> tuple[torch.Tensor, int]:
-    """Gradient of a loss that couples all rows, with dropout, and how many passes it took."""
+    """Gradient of a loss that couples all rows, with dropout, and the number of passes."""
     weight, passes = torch.ones(3, dtype=torch.float64, requires_grad=True), []
 
     def encode(rows: torch.Tensor) -> torch.Tensor:
@@ -59,7 +59,7 @@ def as_they_are(length: int) -> int:
 
 
 def half():
-    """bf16, as training has it."""
+    """bf16, as used in training."""
     return step.arithmetic_of_towers("cpu", torch.bfloat16)
 
 

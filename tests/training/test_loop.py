@@ -1,4 +1,4 @@
-"""The loop learns, freezes what it must, logs, stops where it should, refuses what it must."""
+"""The training loop: learning, frozen parts, logs, stopping, and refused options."""
 
 import json
 import math

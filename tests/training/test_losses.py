@@ -1,4 +1,4 @@
-"""The losses against a slow, obvious NumPy twin."""
+"""The losses against a slow, simple NumPy implementation."""
 
 import math
 
@@ -55,7 +55,7 @@ def random_mask(seed, rows, share):
 
 
 def sharing_of(mask):
-    """Groups that give just this mask: one for each pair."""
+    """Groups that give exactly this mask: one for each pair."""
     pairs = np.argwhere(np.triu(mask))
     member = np.zeros((len(mask), len(pairs) + 1), dtype=np.int8)
     for group, pair in enumerate(pairs):

@@ -1,4 +1,4 @@
-"""No held-out picture is trained on, and the placebo's paraphrases are not their caption's."""
+"""No held-out picture is trained on; the placebo uses paraphrases of other captions."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Several processes give the gradient and the run of one; one that is gone stops the others."""
+"""Several processes match a single one; if one process exits, the others stop."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:
-    """What three processes did, and beside it what one does."""
+    """The results of a run in three processes and of the same run in one."""
     folder = tmp_path_factory.mktemp("several")
     take_step = loop.take_step
 
@@ -78,7 +78,7 @@ def test_one_process_continues_where_several_stopped(tmp_path):
 
 ERROR = r"(?s).*Traceback.*IndexError: list index out of range\n"
 LOST = r"paraclip: processes: process \d of 3 lost another one, which failed or died\. .*\n"
-BROKEN = r"paraclip: picture\.png: is broken\. Mend it\.\n"
+BROKEN = r"paraclip: picture\.png: is broken\. Repair it\.\n"
 OTHERS = r"paraclip: processes: process \d has other rows, weights or options than process 0\. .*\n"
 
 

@@ -1,4 +1,4 @@
-"""Options that are left out are decided by recipe and base; those that are given stand."""
+"""Options that are omitted are set by recipe and base; those that are given are kept."""
 
 import json
 from dataclasses import asdict, replace

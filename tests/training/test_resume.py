@@ -1,4 +1,4 @@
-"""A run that was stopped ends with the same bits as one that was not."""
+"""An interrupted and resumed run ends with the same bits as an uninterrupted one."""
 
 import os
 import signal

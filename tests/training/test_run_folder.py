@@ -1,4 +1,4 @@
-"""A run deletes and overwrites what it wrote, and nothing of anybody else's."""
+"""A run deletes and overwrites only files that it wrote."""
 
 import pytest
 from tiny_model import TinyModel

@@ -1,4 +1,4 @@
-"""The three commands as the command line calls them, on tiny models and drawn pictures."""
+"""The three training commands, on tiny models and drawn pictures."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pictures(tmp_path) -> Path:
-    """Six drawn pictures with a caption in the .txt beside each."""
+    """Six drawn pictures with a caption in a .txt file next to each."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for shape, colour in PICTURES:
@@ -114,7 +114,7 @@ def test_pictures_are_found_by_image_id(triples, pictures, base, tmp_path, capsy
 
 
 def captions_file(pictures: Path, *lines: str) -> str:
-    """A table of captions beside the pictures."""
+    """A table of captions, next to the pictures."""
     path = pictures / "captions.csv"
     path.write_text("\n".join([*lines, ""]))
     return str(path)

@@ -1,4 +1,4 @@
-"""Every variant trains what it says, and nothing else; every loss falls."""
+"""Every variant trains the parts it names and no others, and every loss falls."""
 
 import json
 import math
@@ -120,7 +120,7 @@ def with_negatives(texts):
 def test_hard_negatives_enter_the_denominators_and_are_pushed_away(tmp_path):
     texts = [f"{'blue' if 'red' in text else 'red'} {text.split()[1]}"
              for text in make_triples()["caption"].to_pylist()[:20]]  # fmt: skip
-    # Columns that nobody owns: in a batch no row's own text.
+    # Negatives that are not the caption of any row in a batch.
     texts = [f"{text}?" for text in texts]
     triples = with_negatives(texts)
     how = {"triples": triples, "batch_size": 24, "epochs": 40}

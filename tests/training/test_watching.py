@@ -1,4 +1,4 @@
-"""Who is told what, looks at held-out rows, early stops, and steps that went wrong."""
+"""Progress reports, validation on held-out rows, early stopping, and steps that fail."""
 
 import json
 import math
@@ -60,7 +60,7 @@ class Recorder(types.ModuleType):
 
 @pytest.fixture(params=["trackio", "wandb"])
 def tracker(request, monkeypatch):
-    """Either module, as if it were installed."""
+    """Both modules in turn, as if installed."""
     module = Recorder(request.param)
     monkeypatch.setitem(sys.modules, request.param, module)
     return module

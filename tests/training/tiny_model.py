@@ -1,4 +1,4 @@
-"""A dual encoder of a few thousand random weights: the training loop in milliseconds."""
+"""A dual encoder with a few thousand random weights, which trains in milliseconds."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Triples in the manner of real ones, and features that go with them."""
+"""Triples that resemble real ones, and matching features."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ COLOURS = ["red", "blue", "green", "black"]
 
 
 def make_triples(count: int = 24) -> pa.Table:
-    """Triples of a colour and a thing each, two captions a picture every now and then."""
+    """Triples with a colour and a thing each; some pictures have two captions."""
     rows = []
     for index in range(count):
         thing, colour = THINGS[index % 10], COLOURS[index // 10 % 4]
@@ -27,7 +27,7 @@ def make_triples(count: int = 24) -> pa.Table:
 
 
 def make_features(triples: pa.Table, missing: tuple[int, ...] = (3,)) -> Tensor:
-    """Features [N, FEATURES] that tell the pictures apart; the missing rows are NaN."""
+    """Features [N, FEATURES] that differ between pictures; the missing rows are NaN."""
     ids = triples["image_id"].to_pylist()
     maker = torch.Generator().manual_seed(5)
     of_picture = {name: torch.randn(FEATURES, generator=maker) for name in sorted(set(ids))}
@@ -37,7 +37,7 @@ def make_features(triples: pa.Table, missing: tuple[int, ...] = (3,)) -> Tensor:
 
 
 def make_config(**changes: object) -> TrainConfig:
-    """A short run on the processor in fp32."""
+    """A short run on the CPU in fp32."""
     settings = {
         "triples": "triples.parquet", "epochs": 3, "batch_size": 8, "learning_rate": 3e-3,
         "held_out": 0.2, "precision": "fp32", "save_every": 2,
