@@ -148,7 +148,7 @@ class Broken:
     name, pool, data, pictures, how = "broken", "1 item", {}, (), Arithmetic()
 
     def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
-        raise UserError("a.png", "is broken", "Repair it.")
+        raise UserError("a.png", "is broken", "Fix it.")
 
 
 def test_a_benchmark_that_cannot_be_scored_is_passed_over_if_wanted(
@@ -158,10 +158,10 @@ def test_a_benchmark_that_cannot_be_scored_is_passed_over_if_wanted(
     tasks = SemanticSimilarity(read_tasks(write_sts(tmp_path / "sts"), ["STS-B"]))
     report = evaluate(models, [Broken(), tasks], tmp_path / "out", settings, pass_over=True)
     assert [section.name for section in report.sections] == ["sts"]
-    assert report.provenance["left_out"] == {"gone": "why", "broken": "a.png: is broken. Repair it."}
-    assert "paraclip: broken left out: a.png: is broken. Repair it." in capsys.readouterr().err
+    assert report.provenance["left_out"] == {"gone": "why", "broken": "a.png: is broken. Fix it."}
+    assert "paraclip: broken left out: a.png: is broken. Fix it." in capsys.readouterr().err
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "## Left out\n\n- gone: why\n- broken: a.png: is broken. Repair it.\n" in text
+    assert "## Left out\n\n- gone: why\n- broken: a.png: is broken. Fix it.\n" in text
     for benchmarks, pass_over in (([Broken(), tasks], False), ([Broken()], True)):
         with pytest.raises(UserError, match=r"a\.png: is broken"):
             evaluate(models, benchmarks, tmp_path / "none", settings, pass_over)

@@ -117,7 +117,7 @@ def at_step(rank: int, step: int, deed: Callable[[], object]) -> None:
 
 def refuse() -> None:
     """Raise an error that a user can fix."""
-    raise UserError("picture.png", "is broken", "Repair it.")
+    raise UserError("picture.png", "is broken", "Fix it.")
 
 
 def dies(folder: Path) -> None:

@@ -78,7 +78,7 @@ def test_one_process_continues_where_several_stopped(tmp_path):
 
 ERROR = r"(?s).*Traceback.*IndexError: list index out of range\n"
 LOST = r"paraclip: processes: process \d of 3 lost another one, which failed or died\. .*\n"
-BROKEN = r"paraclip: picture\.png: is broken\. Repair it\.\n"
+BROKEN = r"paraclip: picture\.png: is broken\. Fix it\.\n"
 OTHERS = r"paraclip: processes: process \d has other rows, weights or options than process 0\. .*\n"
 
 
