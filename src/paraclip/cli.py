@@ -170,10 +170,10 @@ def optional(
     info: PrimitiveTypeInfo,
 ) -> PrimitiveConstructorSpec[Any] | UnsupportedTypeAnnotationError | None:
     """Show optional options in the help by the type of their value: STR, not {None}|STR."""
-    given = tuple(one for one in get_args(info.type) if one is not type(None))
-    if len(given) == len(get_args(info.type)) or info.type_origin is tuple:
+    types = tuple(one for one in get_args(info.type) if one is not type(None))
+    if len(types) == len(get_args(info.type)) or info.type_origin is tuple:
         return None
-    value_type: Any = Union[given]  # noqa: UP007 built from a tuple
+    value_type: Any = Union[types]  # noqa: UP007 built from a tuple
     of_value = PrimitiveTypeInfo.make(value_type, info.markers)
     spec = ConstructorRegistry.get_primitive_spec(of_value)
     if isinstance(spec, UnsupportedTypeAnnotationError):

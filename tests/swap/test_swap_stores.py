@@ -214,7 +214,7 @@ def test_broken_databases_of_rclip(rows, tmp_path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DELETE FROM images")
         connection.commit()
-    with pytest.raises(UserError, match="holds no pictures"):
+    with pytest.raises(UserError, match="contains no pictures"):
         read(path)
 
 

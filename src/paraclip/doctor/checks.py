@@ -133,11 +133,11 @@ def wheel_check(name: str, package: str, options: str) -> Check:
 
 def data() -> list[Check]:
     """The folder of research data."""
-    given = os.environ.get("PARACLIP_DATA")
-    if given is None:
+    folder = os.environ.get("PARACLIP_DATA")
+    if folder is None:
         return [Check("PARACLIP_DATA", "not set; needed by benchmarks only")]
-    good = Path(given).is_dir()
+    good = Path(folder).is_dir()
     hint = "" if good else "export PARACLIP_DATA=FOLDER (docs/evaluation.md)"
     return [
-        Check("PARACLIP_DATA", given if good else f"{given}: there is no such folder", good, hint)
+        Check("PARACLIP_DATA", folder if good else f"{folder}: there is no such folder", good, hint)
     ]

@@ -48,15 +48,15 @@ def prices_of(
     try:
         usage = genai_prices.Usage(input_tokens=MILLION, output_tokens=MILLION)
         plain = genai_prices.calc_price(usage, model, provider_api_url=url)
-        found = batch_price(usage, model, url) if batch else plain
+        price = batch_price(usage, model, url) if batch else plain
     except LookupError:
         return None
     source = f"genai-prices {genai_prices.__version__}"
     if batch:
-        known = found is not None and found.total_price != plain.total_price
+        known = price is not None and price.total_price != plain.total_price
         source += ", batches" if known else ", which knows no price of batches"
-    found = found or plain
-    return Prices(float(found.input_price), float(found.output_price), source)
+    price = price or plain
+    return Prices(float(price.input_price), float(price.output_price), source)
 
 
 def batch_price(usage: Any, model: str, url: str) -> Any:

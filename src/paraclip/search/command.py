@@ -117,7 +117,8 @@ def show(config: SearchConfig, query: Query, found: Found, root: str) -> None:
     else:
         print(side_by_side(found))
     if not any(found.values()):
-        raise UserError(config.store, "the index holds no pictures", "Index some.")
+        hint = "Add some with `paraclip index`."
+        raise UserError(config.store, "the index contains no pictures", hint)
 
 
 def short(caption: str) -> str:

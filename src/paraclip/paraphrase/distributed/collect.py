@@ -96,8 +96,8 @@ class Rows:
         if not len(self.keys):
             return np.full(len(keys), -1)
         wanted = keys.astype(np.int64).view(np.uint64)
-        found = np.searchsorted(self.keys, wanted).clip(max=len(self.keys) - 1)
-        return np.where(self.keys[found] == wanted, self.rows[found].astype(np.int64), -1)
+        positions = np.searchsorted(self.keys, wanted).clip(max=len(self.keys) - 1)
+        return np.where(self.keys[positions] == wanted, self.rows[positions].astype(np.int64), -1)
 
 
 def rows_of(keys: np.ndarray) -> Rows:
@@ -139,7 +139,7 @@ def by_first_row(place: Place, rows: Rows) -> list[tuple[int, str]]:
     firsts: list[tuple[int, str]] = []
     for path in place.tables(OUTCOMES):
         table = pq.read_table(path, columns=[KEY], filesystem=place.files, partitioning=None)
-        found = rows.of(table[KEY].to_numpy())
-        if (found >= 0).any():
-            firsts.append((int(found[found >= 0].min()), path))
+        numbers = rows.of(table[KEY].to_numpy())
+        if (numbers >= 0).any():
+            firsts.append((int(numbers[numbers >= 0].min()), path))
     return sorted(firsts)

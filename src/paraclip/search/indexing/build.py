@@ -191,19 +191,19 @@ def table(
         vectors: float32 [pictures, width].
         thumbnails: thumbnails of pictures that were not decoded.
     """
-    found: list[Found] = [one.found for one in pictures]
+    entries: list[Found] = [one.found for one in pictures]
     width = vectors.shape[1]
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
     now = datetime.now(UTC)
     columns = {
-        "id": [picture_id(one.path) for one in found],
-        "path": [one.path for one in found],
-        "size": [one.size for one in found],
-        "modified": [one.modified for one in found],
+        "id": [picture_id(one.path) for one in entries],
+        "path": [one.path for one in entries],
+        "size": [one.size for one in entries],
+        "modified": [one.modified for one in entries],
         "hash": [one.hash for one in pictures],
-        "caption": [one.caption for one in found],
+        "caption": [one.caption for one in entries],
         "thumbnail": thumbnails or [one.thumbnail for one in pictures],
-        "time": [now] * len(found),
+        "time": [now] * len(entries),
         "vector": pa.FixedSizeListArray.from_arrays(flat, width),
     }
     return pa.table(columns, schema=schema(width))

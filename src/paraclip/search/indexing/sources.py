@@ -59,13 +59,15 @@ class Source:
         """
         files = find_files(self.name)
         if all(map(is_folder, files)):
-            found: Iterator[Found] = (one for file in files for one in self.of_folder(Path(file)))
+            candidates: Iterator[Found] = (
+                one for file in files for one in self.of_folder(Path(file))
+            )
         elif all(file.endswith(".tar") for file in files):
-            found = (one for file in files for one in self.of_shard(file, problems))
+            candidates = (one for file in files for one in self.of_shard(file, problems))
         else:
-            found = self.of_captions(problems)
+            candidates = self.of_captions(problems)
         seen: set[str] = set()
-        for one in found:
+        for one in candidates:
             if one.path not in seen:
                 seen.add(one.path)
                 yield one

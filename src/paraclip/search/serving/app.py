@@ -183,14 +183,14 @@ async def answer(
     if unknown:
         return problem(404, "There is no model with that label.")
     chosen = list(dict.fromkeys(labels)) or list(service.towers)
-    found = await service.search(queries, chosen, k)
+    by_model = await service.search(queries, chosen, k)
     body = {
         "k": k,
         "pictures": len(service.pool),
         "models": [
-            model_results(label, results) for label, results in zip(chosen, found, strict=True)
+            model_results(label, results) for label, results in zip(chosen, by_model, strict=True)
         ],
-        "between": between(chosen, found),
+        "between": between(chosen, by_model),
     }
     return Response(json.dumps(body), media_type="application/json")
 
@@ -247,10 +247,10 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         row = await service.row(picture, ("path",))
         if row is None:
             return problem(404, "The index has no such picture.")
-        found: tuple[Path, str] | None = original(service.facts.root, row["path"])
-        if found is None:
+        file: tuple[Path, str] | None = original(service.facts.root, row["path"])
+        if file is None:
             return await thumbnail(picture)
-        path, kind = found
+        path, kind = file
         return FileResponse(path, media_type=kind, headers={"content-disposition": "inline"})
 
 

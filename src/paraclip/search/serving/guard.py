@@ -156,10 +156,10 @@ class Guard:
         if self.limits.token is None or scope["path"] in OPEN:
             return None
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = next((value for name, value in pairs if name == "token"), None)
-        if given is not None and self.fits(given):
+        token = next((value for name, value in pairs if name == "token"), None)
+        if token is not None and self.fits(token):
             rest = urlencode([pair for pair in pairs if pair[0] != "token"])
-            cookie = f"{COOKIE}={given}; HttpOnly; SameSite=Strict; Path=/"
+            cookie = f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/"
             target = "?" + rest if rest else scope["path"]
             return 303, [("location", target), ("set-cookie", cookie)], b""
         bearer = headers.get("authorization", b"").decode("latin-1").removeprefix("Bearer ")

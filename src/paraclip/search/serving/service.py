@@ -86,8 +86,10 @@ class Service:
 
     def nearest(self, asked: list[Asked]) -> list[list[Hit]]:
         """Results of a batch of query vectors."""
-        found = self.pool.nearest(np.stack([one.vector for one in asked]), max(a.k for a in asked))
-        return [hits[: one.k] for hits, one in zip(found, asked, strict=True)]
+        results = self.pool.nearest(
+            np.stack([one.vector for one in asked]), max(a.k for a in asked)
+        )
+        return [hits[: one.k] for hits, one in zip(results, asked, strict=True)]
 
     async def vector(self, query: Query, label: str) -> Float:
         """The unit vector of a query for a model; raises UserError for an empty query."""

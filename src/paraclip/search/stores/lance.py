@@ -138,14 +138,14 @@ class LanceStore:
             for query in queries:
                 search = table.search(query, vector_column_name="vector").metric("dot")
                 search = search.bypass_vector_index() if exact else search.nprobes(PROBES)
-                found = (
+                hits = (
                     (search if exact else search.ef(EFFORT))
                     .limit(k)
                     .select(["id", "_distance"])
                     .to_arrow()
                 )
-                ids.append(found["id"].to_pylist())
-                scores.append(1 - found["_distance"].to_numpy())
+                ids.append(hits["id"].to_pylist())
+                scores.append(1 - hits["_distance"].to_numpy())
         return ids, np.array(scores, np.float32).reshape(len(queries), -1)
 
     def close(self) -> None:

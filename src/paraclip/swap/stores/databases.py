@@ -28,15 +28,17 @@ ASSETS = ("asset", "assets")  # immich renamed its table in version 1.137
 def read_pgvector(config: SwapCheckConfig) -> Index:
     """A table with a column of pgvector's type `vector` or `halfvec`."""
     with connected(config.index) as connection:
-        found = [(f"{a}.{b}", c) for a, b, c in connection.execute(VECTOR_COLUMNS).fetchall()]
+        vector_columns = [
+            (f"{a}.{b}", c) for a, b, c in connection.execute(VECTOR_COLUMNS).fetchall()
+        ]
         named = config.table if config.table is None or "." in config.table else None
-        tables = sorted({table for table, _ in found})
+        tables = sorted({table for table, _ in vector_columns})
         if config.table is not None and named is None:
             same = [table for table in tables if table.partition(".")[2] == config.table]
             named = same[0] if len(same) == 1 else f"public.{config.table}"
         where = without_secrets(config.index)
         table = only_one(tables, named, where, "table")
-        columns = [column for name, column in found if name == table]
+        columns = [column for name, column in vector_columns if name == table]
         column = only_one(columns, config.column, where, "column")
         path = path_column(connection, table)
         return selected(connection, table, column, path, config, "pgvector")
@@ -163,7 +165,7 @@ def read_rclip(config: SwapCheckConfig) -> Index:
     except sqlite3.Error as error:
         raise UserError(path, f"is not an index of rclip ({error})", FIX) from error
     if index is None:
-        raise UserError(path, "holds no pictures", "Run rclip in a folder of pictures first.")
+        raise UserError(path, "contains no pictures", "Run rclip in a folder of pictures first.")
     return replace(index, kind="rclip")
 
 

@@ -65,8 +65,8 @@ def index_of(schema: Any, source: Any, config: SwapCheckConfig, kind: str) -> In
         config: names the column, if there are several.
         kind: kind of the store.
     """
-    found = [field.name for field in schema if is_vector(field.type)]
-    column = only_one(found, config.column, config.index, "column")
+    vector_columns = [field.name for field in schema if is_vector(field.type)]
+    column = only_one(vector_columns, config.column, config.index, "column")
     path = next((name for name in PATH_COLUMNS if name in schema.names), None)
     columns = [column, *([path] if path else [])]
 

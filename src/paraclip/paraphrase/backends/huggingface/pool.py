@@ -64,13 +64,13 @@ class Pool:
         if not batch:
             return
         try:
-            found = await asyncio.to_thread(self._generate, [asked for asked, _ in batch])
+            results = await asyncio.to_thread(self._generate, [asked for asked, _ in batch])
         except Exception as error:
             for _, answers in batch:
                 if not answers.done():
                     answers.set_exception(same_kind(error))
             return
-        for (_, answers), one in zip(batch, found, strict=True):
+        for (_, answers), one in zip(batch, results, strict=True):
             if not answers.done():  # otherwise its caption was cancelled meanwhile
                 answers.set_result(one)
 

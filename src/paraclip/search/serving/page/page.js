@@ -1,5 +1,5 @@
 "use strict";
-// Texts are only ever set as text nodes and attributes; the address is the whole state of the page.
+// Texts are set only as text nodes and attributes, never as HTML; the URL holds all page state.
 
 const byId = id => document.getElementById(id);
 const fields = Object.fromEntries(["q", "second", "plus", "minus", "k", "scores"].map(id => [id, byId(id)]));
@@ -120,7 +120,7 @@ function welcome() {
   running = null;
   columns.replaceChildren();
   columns.setAttribute("aria-busy", "false");
-  byId("status").textContent = about.pictures ? "" : "The index holds no pictures yet: run paraclip index FOLDER.";
+  byId("status").textContent = about.pictures ? "" : "The index contains no pictures yet. Run paraclip index FOLDER.";
   byId("error").hidden = true;
   byId("welcome").hidden = false;
 }
