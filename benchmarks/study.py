@@ -50,7 +50,7 @@ from study_triples import named_files, replayed_file
 ROOT = Path(__file__).parents[1]
 GRIDS = Path(__file__).parent / "study"
 IMAGES = ROOT / "docs" / "images"
-RESAMPLES = {"development": 5_000, "report": 12_000}
+RESAMPLES = {"development": 5_000, "report": 24_000}
 """So many that Holm's correction over the differences of a table leaves marks possible."""
 SINGLED_OUT = ("main", "variations")
 """Grids with further tables: each STS task, and each kind of rewording."""

@@ -5,7 +5,6 @@ fault is made by rule in an answer that is otherwise good: mostly in the first p
 rewords its caption, as a generator's answer with this fault would.
 """
 
-import csv
 import json
 import random
 import re
@@ -23,7 +22,6 @@ from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.negatives import NEGATIVE_KINDS, Draw, sentence, vocabulary_of
 from paraclip.starter import QUERIES, STAMPS, TRIPLES
 
-SYNONYMS = Path(__file__).parents[1] / "paraphraser" / "synonyms.tsv"
 Row = dict[str, Any]
 Change = Callable[[Row, Tagged, random.Random], str | None]
 """A row, its tagged first paraphrase and random numbers to a faulty answer, or None."""
@@ -72,8 +70,6 @@ def labelled_pairs(parts: Sequence[int], most: int | None = None) -> dict[str, L
     """
     triples, queries, stamps = (read(path) for path in (TRIPLES, QUERIES, STAMPS))
     triples = [row for row in triples if part_of(row) in parts]
-    if parts == TRAINED_ON:
-        triples += read_synonyms()
     queries = [row for row in queries if part_of(row) in parts]
     kinds = {
         "starter set, step 1": Labelled(True, first_steps(triples)),
@@ -99,13 +95,6 @@ def part_of(row: Row) -> int:
 def read(path: Path) -> list[Row]:
     """The rows of a JSONL file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def read_synonyms() -> list[Row]:
-    """The paraphraser's triples of synonyms, which are for training alone."""
-    with SYNONYMS.open(encoding="utf-8", newline="") as lines:
-        rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return [{"id": f"synonyms-{number}", **row} for number, row in enumerate(rows)]
 
 
 def first_steps(rows: list[Row]) -> list[Question]:

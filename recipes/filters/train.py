@@ -3,10 +3,9 @@
     python recipes/filters/train.py --out runs/checker.safetensors
 
 all-MiniLM-L6-v2 (Apache-2.0) reads source and answer together, with LoRA on its matrices and one
-linear map that scores every token. Good pairs are rewordings of the starter set and of the
-paraphraser's triples of synonyms, bad ones have a fault made by rule (`labelled.py`). Only half of
-the starter set is used; `benchmarks/filters.py` reports on the other half. No data from elsewhere
-goes in, so the weights are Apache-2.0.
+linear map that scores every token. Good pairs are rewordings of the starter set, bad ones have a
+fault made by rule (`labelled.py`). Only half of the starter set is used; `benchmarks/filters.py`
+reports on the other half. No data from elsewhere goes in, so the weights are Apache-2.0.
 """
 
 import argparse
@@ -27,7 +26,7 @@ from paraclip.provenance import provenance
 from paraclip.training.optimizer import learning_rate_share
 
 Example = tuple[Pair, float]  # source and answer; 1 for a fault, 0 for none
-FAULTS_EACH = 1_200  # pairs of one kind of fault
+FAULTS_EACH = 700  # pairs of one kind of fault
 WATCHED = 400
 
 
