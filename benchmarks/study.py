@@ -52,6 +52,8 @@ GRIDS = Path(__file__).parent / "study"
 IMAGES = ROOT / "docs" / "images"
 RESAMPLES = {"development": 5_000, "report": 24_000}
 """So many that Holm's correction over the differences of a table leaves marks possible."""
+MEANS_ALONE = 1_000
+"""Resamples of the tables that show means and no marks."""
 SINGLED_OUT = ("main", "variations")
 """Grids with further tables: each STS task, and each kind of rewording."""
 
@@ -204,6 +206,7 @@ def write_results(part: Part, place: Place) -> None:
     """Write the table, the JSON and the plot of what is finished."""
     kind, grid = kind_of(part.plan.grid.path), part.plan.grid
     draws = KeptDraws(part.config.resamples, place.out / "draws")
+    few = KeptDraws(MEANS_ALONE, place.out / "draws")
     first = next(iter(part.finished.values()))
     scored, rows = scored_by_row(part.finished), part.plan.rows
     results = assemble_results(rows, scored, wanted_figures(first, LABELS), draws)
@@ -220,7 +223,7 @@ def write_results(part: Part, place: Place) -> None:
         keep(f"{name}_gains", place.results, gains_table(results), base=part.base)
         keep(f"{name}_short", place.results, short_table(results), base=part.base)
     for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
-        single = assemble_results(rows, scored, wanted_figures(first, labels), draws)
+        single = assemble_results(rows, scored, wanted_figures(first, labels), few)
         if single.figures and grid.path.stem in SINGLED_OUT:
             shown = as_json(single)
             text = means_table(single)
