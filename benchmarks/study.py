@@ -228,7 +228,7 @@ def write_results(part: Part, place: Place) -> None:
             shown = as_json(single)
             text = means_table(single)
             keep(f"{name}_{more}", place.results, text, base=part.base, figures=shown)
-    report = as_report(replace(results, figures=results.figures), first.report.sections)
+    report = as_report(results, first.report.sections)
     place.images.mkdir(parents=True, exist_ok=True)
     plot_scores(report, place.images / f"{name}.png")
 

@@ -67,10 +67,10 @@ SHORT = (
 GAINING = ("consistent", "more triples")
 """Rows of the main grid that show what our recipe gains."""
 SHORT_ROWS = ("base", "control", "paper", "consistent", "merged", "more triples")
+UNITS = "Percent, mean over seeds; correlations times 100."
 LEGEND = (
-    "Percent, mean over seeds; correlations times 100. Brackets: 95 % interval of a bootstrap over "
-    "items and seeds, of paired differences. * marks p < 0.05 after Holm's correction over all "
-    "differences of this table."
+    f"{UNITS} Brackets: 95 % interval of a bootstrap over items and seeds, of paired differences. "
+    "* marks p < 0.05 after Holm's correction over all differences of the grid."
 )
 
 
@@ -116,7 +116,7 @@ def wanted_figures(stored: Stored, labels: Mapping[tuple[str, str], str]) -> lis
 
 def means_table(results: Results) -> str:
     """Means of all rows, with a note on how they were made."""
-    return "\n\n".join([means(results), LEGEND, seeds_note(results)])
+    return "\n\n".join([means(results), UNITS, seeds_note(results)])
 
 
 def differences_tables(results: Results) -> str:
@@ -146,7 +146,8 @@ def gains_table(results: Results) -> str:
             for change in results.entries[row, place].changes
         }  # fmt: skip
         rows.append([label_of(one), *(difference(changes.get(pair)) for pair in pairs)])
-    return markdown(["", *(f"{row} − {other}" for row, other in pairs)], rows)
+    table = markdown(["", *(f"{row} − {other}" for row, other in pairs)], rows)
+    return f"{table}\n\n{LEGEND}"
 
 
 def means(results: Results) -> str:

@@ -12,7 +12,6 @@ variant, without its name, into `sheet.tsv`. A reader writes a file with `number
 """
 
 import argparse
-import csv
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +21,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from examples import parse_with_data
+from examples import parse_with_data, read_tsv
 from judge import captions_of, share
 from scipy.stats import mannwhitneyu
 
+from paraclip.audit.report import Mark, Marks, kappa
 from paraclip.files import write_text
 from paraclip.paraphrase.backends import builtin
 from paraclip.paraphrase.config import GenerateConfig
@@ -87,12 +87,6 @@ def write_tsv(path: Path, heads: Sequence[str], rows: Iterator[tuple[Any, ...]])
     write_text(path, "".join("\t".join(map(str, row)) + "\n" for row in (heads, *rows)))
 
 
-def read_tsv(path: Path) -> list[dict[str, str]]:
-    """Rows of a tab-separated file."""
-    with path.open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-
-
 def read_marks(path: Path, numbers: Sequence[str]) -> Verdicts:
     """The verdicts of a reader.
 
@@ -106,13 +100,9 @@ def read_marks(path: Path, numbers: Sequence[str]) -> Verdicts:
     return {number: (one == "1", two == "1") for number, (one, two) in rows.items()}
 
 
-def kappa(one: Verdicts, other: Verdicts, numbers: Sequence[str]) -> float:
-    """Cohen's kappa (1960) of whether both steps keep the meaning."""
-    pairs = [(all(one[number]), all(other[number])) for number in numbers]
-    agreed = sum(a == b for a, b in pairs) / len(pairs)
-    first, second = (sum(pair[side] for pair in pairs) / len(pairs) for side in (0, 1))
-    chance = first * second + (1 - first) * (1 - second)
-    return (agreed - chance) / (1 - chance)
+def marks_of(verdicts: Verdicts) -> Marks:
+    """Marks as of the audit: the same meaning if both steps keep it."""
+    return {n: Mark("same" if all(steps) else "changed", "plain") for n, steps in verdicts.items()}
 
 
 def figures(out: Path, readers: Sequence[Verdicts]) -> dict[str, dict[str, Any]]:
@@ -160,9 +150,9 @@ def report(options: argparse.Namespace) -> None:
     numbers = [row["number"] for row in read_tsv(options.out / "key.tsv")]
     readers = [read_marks(path, numbers) for path in options.marks]
     found = figures(options.out, readers)
-    agreed = [kappa(one, other, numbers) for one, other in combinations(readers, 2)]
+    agreed = [kappa(*pair) for pair in combinations(map(marks_of, readers), 2)]
     separated = checker_auc(options.out, readers)
-    notes = [f"Cohen's kappa of two readers: {one:.2f}." for one in agreed]
+    notes = [f"Cohen's kappa of two readers: {one:.2f}." for one in agreed if one is not None]
     notes.append(
         f"AUC of the checker (`--max-fault`) over the steps that were read: {separated:.2f}."
     )

@@ -88,11 +88,13 @@ def read_sets(names: Sequence[str], data: Path | None) -> list[dict[str, Any]]:
 
 def read_own(paths: Iterable[Path] = OWN) -> list[dict[str, Any]]:
     """The project's own triples: caption, paraphrase_1, paraphrase_2, tab-separated."""
-    rows = []
-    for path in paths:
-        with path.open(encoding="utf-8", newline="") as lines:
-            rows += csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    return rows
+    return [row for path in paths for row in read_tsv(path)]
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """Rows of a tab-separated file; quotation marks are text."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def broad_pairs(rows: list[dict[str, Any]]) -> list[Pair]:
