@@ -28,6 +28,7 @@ from paraclip.ablation.plan import Cell, make_plan
 from paraclip.ablation.results import assemble_results, scored_by_row
 from paraclip.ablation.study import Study
 from paraclip.ablation.table import as_report
+from paraclip.allocator import keep_freed_memory
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.reporting.plots import plot_scores
@@ -42,6 +43,7 @@ from study_tables import (
     differences_tables,
     gains_table,
     means_table,
+    overview_table,
     short_table,
     wanted_figures,
 )
@@ -222,6 +224,8 @@ def write_results(part: Part, place: Place) -> None:
     if grid.path.stem == "main":
         keep(f"{name}_gains", place.results, gains_table(results), base=part.base)
         keep(f"{name}_short", place.results, short_table(results), base=part.base)
+    else:
+        keep(f"{name}_overview", place.results, overview_table(results), base=part.base)
     for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
         single = assemble_results(rows, scored, wanted_figures(first, labels), few)
         if single.figures and grid.path.stem in SINGLED_OUT:
@@ -247,6 +251,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Every grid on every base, as far as it is wanted."""
+    keep_freed_memory()
     options = parse_with_data(parser())
     place = Place(Path(options.data), options.out, options.results, options.images)
     failed: list[str] = []

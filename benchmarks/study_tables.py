@@ -12,7 +12,14 @@ from zlib import crc32
 import numpy as np
 
 from machine import markdown
-from paraclip.ablation.results import Change, Draws, Float, Results, TableFigure
+from paraclip.ablation.results import (
+    Change,
+    Draws,
+    Float,
+    Results,
+    TableEntry,
+    TableFigure,
+)
 from paraclip.evaluation.inputs.wordings import KINDS
 from paraclip.evaluation.reporting.report import Line
 from paraclip.evaluation.reporting.stored import Stored
@@ -67,6 +74,14 @@ SHORT = (
 GAINING = ("consistent", "more triples")
 """Rows of the main grid that show what our recipe gains."""
 SHORT_ROWS = ("base", "control", "paper", "consistent", "merged", "more triples")
+OVERVIEW = (
+    ("pairs-sugar-crepe-pp", "AO@10"), ("pairs-flickr8k", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"),
+    ("variations", "AO@10"), ("variations", "text discrimination"),
+    ("variations", "picture discrimination"), ("sugar-crepe-pp", "TOT"), ("cxc", "CxC-STS"),
+    ("sts", "STS mean of 7"), ("image-text-retrieval", "T2I R@10"),
+    ("image-text-retrieval", "I2T R@10"), ("imagenet", "top-1"),
+)  # fmt: skip
+"""Figures of the table of a further question, in the documentation."""
 UNITS = "Percent, mean over seeds; correlations times 100."
 LEGEND = (
     f"{UNITS} Brackets: 95 % interval of a bootstrap over items and seeds, of paired differences. "
@@ -184,6 +199,30 @@ def short_table(results: Results) -> str:
         for key in SHORT if key in places
     ]  # fmt: skip
     return markdown(["", *rows, f"{rows[-1]} − base"], lines)
+
+
+def overview_table(results: Results) -> str:
+    """A few figures of all rows; marks show which differ from base and from the reference."""
+    places = {(one.benchmark, one.name): at for at, one in enumerate(results.figures)}
+    rows = [
+        [LABELS[key], *(marked(results.entries[row.name, places[key]]) for row in results.rows)]
+        for key in OVERVIEW if key in places
+    ]  # fmt: skip
+    reference = next((row.reference for row in results.rows if row.reference), "")
+    marks = f" * differs from base{f', † from *{reference}*' if reference else ''}"
+    note = f"{UNITS}{marks}: p < 0.05 after Holm's correction over all differences of the grid."
+    table = markdown(["", *(row.name for row in results.rows)], rows)
+    return "\n\n".join([table, note, seeds_note(results)])
+
+
+def marked(entry: TableEntry) -> str:
+    """A mean with the marks of its differences."""
+    marks = [
+        mark
+        for mark, change in (("*", entry.base), ("†", entry.reference))
+        if change is not None and change.verdict
+    ]
+    return " ".join([figure(entry.value.value), "".join(marks)]).strip()
 
 
 def difference(change: Change | None) -> str:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from paraclip.allocator import keep_freed_memory
 from paraclip.api import export
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.inputs.pool import read_names
@@ -149,6 +150,7 @@ def keep_features(data: TrainingData, model: OpenClip) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Pre-train, and print the folder of the model."""
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of Flickr8k")
     parser.add_argument("--out", type=Path, default=Path("runs/clip-small"), help="model's folder")

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from labelled import TRAINED_ON, labelled_pairs
+from labelled import TRAINED_ON, further_pairs, labelled_pairs
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -30,10 +30,11 @@ FAULTS_EACH = 700  # pairs of one kind of fault
 WATCHED = 400
 
 
-def examples(draw: random.Random) -> list[Example]:
-    """Good pairs in both directions, and faults."""
+def examples(draw: random.Random, further: bool = False) -> list[Example]:
+    """Good pairs in both directions, and faults; `further` ones of the stamps and the synonyms."""
     found: list[Example] = []
-    for kind in labelled_pairs(TRAINED_ON).values():
+    kinds = labelled_pairs(TRAINED_ON) | (further_pairs() if further else {})
+    for kind in kinds.values():
         pairs = [(one.source, one.answer) for one in kind.pairs]
         if kind.good:
             found += [(pair, 0.0) for pair in pairs]
@@ -95,11 +96,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--further", action="store_true", help="pairs of stamps and synonyms too")
     parser.add_argument("--most", type=int, help="pairs; default: all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    rows = examples(random.Random(options.seed))[: options.most]
+    rows = examples(random.Random(options.seed), options.further)[: options.most]
     print(f"{len(rows)} pairs, {sum(label for _, label in rows):.0f} of them with a fault")
     checker = Checker(options.rank)
     train(checker, rows, options)

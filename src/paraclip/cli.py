@@ -17,6 +17,7 @@ from tyro.constructors import (
 
 import paraclip
 from paraclip.ablation.config import AblateConfig
+from paraclip.allocator import keep_freed_memory
 from paraclip.audit.config import AuditConfig, AuditReportConfig
 from paraclip.config_file import read_options
 from paraclip.data.config import CaptionsConfig
@@ -262,6 +263,7 @@ def refuse_bytes(word: str) -> None:
 def run(config: Any) -> None:
     """Import and run the command of the config."""
     command = next(entry for entry in COMMANDS.values() if entry.config is type(config))
+    keep_freed_memory()
     name, function = command.place.split(":")
     try:
         module = importlib.import_module(name)

@@ -124,6 +124,23 @@ def test_all_cells_make_one_table_with_three_differences(run, tmp_path: Path) ->
     assert len(controls) == 2, "people's captions and paraphrases share a control"
 
 
+def test_a_further_grid_has_an_overview_with_marks(run, tmp_path: Path) -> None:
+    (study.GRIDS / "report" / "main.toml").rename(study.GRIDS / "report" / "losses.toml")
+    code, found = run("a/losses/*/0")
+    kinds = ("", "_differences", "_overview")
+    assert code == 0 and list(found) == [f"study_a_losses{kind}" for kind in kinds]
+    text = (tmp_path / "results" / "study_a_losses_overview.md").read_text()
+    assert "† from *placebo*" in text and "Seeds: control 1, placebo 1" in text
+    marks = {
+        row["row"]: [change["row"] for change in row["against"] if change["verdict"]]
+        for row in found["study_a_losses"]["figures"]
+        if row["figure"] == "TOT"
+    }
+    [line] = [line for line in text.splitlines() if line.startswith("| TOT |")]
+    for cell, against in zip(line.split("|")[2:-1], marks.values(), strict=True):
+        assert ("*" in cell, "†" in cell) == ("base" in against, "placebo" in against)
+
+
 def test_a_part_is_run_and_the_rest_resumes(run, tmp_path: Path, capsys) -> None:
     code, found = run("a/main/ours/0", "a/main/base")
     rows = {row["row"]: row["seeds"] for row in found["study_a_main"]["figures"]}

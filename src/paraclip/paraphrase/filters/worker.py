@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, astuple
 from typing import Any
 
+from paraclip.allocator import keep_freed_memory
 from paraclip.errors import UserError
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import FILTERS, Question
@@ -116,6 +117,7 @@ def workers_of(cores: int) -> int:
 
 def main() -> None:
     """Judge batches until the input ends."""
+    keep_freed_memory()
     replies, sys.stdout = sys.stdout, sys.stderr  # nothing else may be written between replies
     judge: Judge | None = None
     for line in sys.stdin:
