@@ -33,7 +33,7 @@ def main() -> None:
         heads, _ = train(splits["train"], settings, FLICKR8K_DIM)
         figures = {split: recall(heads, splits[split]) for split in SPLITS}
         found.append({"settings": asdict(settings), "figures": figures})
-        rows.append([told(dropout), *(in_words(figures[split]) for split in SPLITS)])
+        rows.append([label_of(dropout), *(in_words(figures[split]) for split in SPLITS)])
         say(" ".join(rows[-1]))
     columns = ["dropout", *(f"{words}, R@1/5/10" for words in SPLITS.values())]
     table = f"{markdown(columns, rows)}\n\n{facts_of()}"
@@ -57,7 +57,7 @@ def features(folder: Path, work: Path) -> dict[str, Pairs]:
     }
 
 
-def told(dropout: float) -> str:
+def label_of(dropout: float) -> str:
     """The dropout, marked if it is that of the included heads."""
     return f"{dropout:g} (shipped)" if dropout == Settings().dropout else f"{dropout:g}"
 

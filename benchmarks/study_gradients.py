@@ -85,17 +85,17 @@ def geometry_of(cell: Cell) -> Mapping[str, float] | None:
     if not path.exists():
         return None
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    told = [row for row in rows if "uniformity" in row and "alignment" in row]
-    return told[-1] if told else None
+    known = [row for row in rows if "uniformity" in row and "alignment" in row]
+    return known[-1] if known else None
 
 
 def geometries(cells: list[Cell]) -> dict[str, dict[str, float]]:
     """Means over the seeds by row."""
     found: dict[str, list[Mapping[str, float]]] = {}
     for cell in cells:
-        told = geometry_of(cell)
-        if told is not None:
-            found.setdefault(cell.row.name, []).append(told)
+        geometry = geometry_of(cell)
+        if geometry is not None:
+            found.setdefault(cell.row.name, []).append(geometry)
     return {
         row: {name: mean(one[name] for one in rows) for name in ("alignment", "uniformity")}
         for row, rows in found.items()
@@ -121,9 +121,9 @@ def as_table(
 ) -> str:
     """Both tables in Markdown."""
     rows = [
-        [name, *(f"{told[column]:.2f}" if column == "pull" else f"{told[column]:.1f}"
+        [name, *(f"{values[column]:.2f}" if column == "pull" else f"{values[column]:.1f}"
                  for column in COLUMNS.values())]
-        for name, told in found.items()
+        for name, values in found.items()
     ]  # fmt: skip
     first = markdown(["temperature", *COLUMNS], rows)
     note = (

@@ -91,7 +91,7 @@ LEGEND = (
 
 @dataclass
 class KeptDraws(Draws):
-    """Resamples that are kept beside the scores: those of rank correlations take long.
+    """Resamples that are kept with the scores: those of rank correlations take long.
 
     Args:
         folder: of the files; a file is named by what it was drawn from.
@@ -240,8 +240,8 @@ def label_of(one: TableFigure) -> str:
 def seeds_note(results: Results) -> str:
     """How many seeds each row has."""
     counts = {row.name: len(results.seeds[row.name]) for row in results.rows}
-    told = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
-    return f"Seeds: {told}."
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    return f"Seeds: {listed}."
 
 
 def as_json(results: Results) -> Sequence[Mapping[str, object]]:

@@ -67,7 +67,7 @@ def test_broken_rows_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[st
     split = split_of(config, 0.1)
     assert len(split.held_out) == 10 and "20 captions to learn from, 10" in capsys.readouterr().out
     listed = (tmp_path / "out" / "broken.txt").read_text()
-    assert listed == f"{folder / '7.txt'}\tthere is no picture beside it\n"
+    assert listed == f"{folder / '7.txt'}\tthere is no picture with this name\n"
 
 
 def test_captions_without_a_picture_are_counted(

@@ -31,7 +31,7 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
     pictures = 0
     for row, path in enumerate(walk(Path(source)), start=1):
         if path.suffix == ".txt":
-            problems.add(path, "there is no picture beside it")
+            problems.add(path, "there is no picture with this name")
             continue
         pictures += 1
         name, text = path.relative_to(source).as_posix(), path.with_suffix(".txt")
