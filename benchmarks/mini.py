@@ -77,8 +77,8 @@ def aligned(data: Path, out: Path, options: AlignOptions = OPTIONS) -> Path:
 def choose(data: Path, out: Path, results: Path) -> None:
     """Score every rate and share on the development sets, and print the table.
 
-    The rule, written before the first run: of the candidates with R@10 of at least 68 on Flickr8k and
-    at least that of `mini` itself on the stamps, the one with the best STS-B.
+    The rule, written before the first run: of the candidates with R@10 of at least 68 on Flickr8k
+    and at least that of `mini` itself on the stamps, the one with the best STS-B.
     """
     base = load_model("mini")
     models: dict[str, DualEncoder] = {"mini": base}
