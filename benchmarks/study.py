@@ -25,7 +25,7 @@ from paraclip.ablation.cells import CellEvaluation
 from paraclip.ablation.config import AblateConfig
 from paraclip.ablation.grid import Grid, read_grid
 from paraclip.ablation.plan import Cell, make_plan
-from paraclip.ablation.results import assemble_results, scored_by_row
+from paraclip.ablation.results import Results, assemble_results, scored_by_row
 from paraclip.ablation.study import Study
 from paraclip.ablation.table import as_report
 from paraclip.allocator import keep_freed_memory
@@ -33,6 +33,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.reporting.plots import plot_scores
 from paraclip.files import cache_folder, locked
+from study_plots import is_plottable, trade_off
 from study_sets import HOW, SETS
 from study_tables import (
     KIND_LABELS,
@@ -205,36 +206,60 @@ def is_part(pattern: str, base: str, grid: str) -> bool:
 
 
 def write_results(part: Part, place: Place) -> None:
-    """Write the table, the JSON and the plot of what is finished."""
-    kind, grid = kind_of(part.plan.grid.path), part.plan.grid
+    """Write the tables, the JSON and the plots of what is finished."""
+    grid, first = part.plan.grid, next(iter(part.finished.values()))
     draws = KeptDraws(part.config.resamples, place.out / "draws")
-    few = KeptDraws(MEANS_ALONE, place.out / "draws")
-    first = next(iter(part.finished.values()))
     scored, rows = scored_by_row(part.finished), part.plan.rows
     results = assemble_results(rows, scored, wanted_figures(first, LABELS), draws)
     name = f"study_{part.base}_{grid.path.stem}".replace("-", "_")
-    options = {row: dict(variant) for row, variant in grid.variants.items()}
     facts = {
+        "kind": kind_of(grid.path),
         "sets": {section.name: section.pool for section in first.report.sections},
-        "settings": {"common": grid.common, "variants": options},
+        "settings": {
+            "common": grid.common,
+            "variants": {row: dict(variant) for row, variant in grid.variants.items()},
+        },
         "figures": as_json(results), "failed": part.failed_names(),
     }  # fmt: skip
-    keep(name, place.results, means_table(results), kind=kind, base=part.base, **facts)
-    keep(f"{name}_differences", place.results, differences_tables(results), base=part.base)
-    if grid.path.stem == "main":
-        keep(f"{name}_gains", place.results, gains_table(results), base=part.base)
-        keep(f"{name}_short", place.results, short_table(results), base=part.base)
-    else:
-        keep(f"{name}_overview", place.results, overview_table(results), base=part.base)
-    for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
-        single = assemble_results(rows, scored, wanted_figures(first, labels), few)
-        if single.figures and grid.path.stem in SINGLED_OUT:
-            shown = as_json(single)
-            text = means_table(single)
-            keep(f"{name}_{more}", place.results, text, base=part.base, figures=shown)
-    report = as_report(results, first.report.sections)
+    keep(name, place.results, means_table(results), base=part.base, **facts)
+    for more, text in further_tables(grid, results).items():
+        keep(f"{name}_{more}", place.results, text, base=part.base)
+    if grid.path.stem in SINGLED_OUT:
+        write_single_figures(part, place, name)
     place.images.mkdir(parents=True, exist_ok=True)
-    plot_scores(report, place.images / f"{name}.png")
+    plot_scores(as_report(results, first.report.sections), place.images / f"{name}.png")
+    shares = shares_of(grid)
+    if len(shares) > 2 and is_plottable(results):
+        trade_off(results, shares, place.images / f"{name}_trade_off.png")
+
+
+def further_tables(grid: Grid, results: Results) -> Mapping[str, str]:
+    """The tables of differences and of a few figures, by the end of their names."""
+    tables = {"differences": differences_tables(results)}
+    if grid.path.stem == "main":
+        return tables | {"gains": gains_table(results), "short": short_table(results)}
+    return tables | {"overview": overview_table(results)}
+
+
+def write_single_figures(part: Part, place: Place, name: str) -> None:
+    """Write the tables of the STS tasks and of the kinds of rewording, one by one."""
+    first, draws = next(iter(part.finished.values())), KeptDraws(MEANS_ALONE, place.out / "draws")
+    scored, rows = scored_by_row(part.finished), part.plan.rows
+    for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
+        results = assemble_results(rows, scored, wanted_figures(first, labels), draws)
+        if results.figures:
+            text, figures = means_table(results), as_json(results)
+            keep(f"{name}_{more}", place.results, text, base=part.base, figures=figures)
+
+
+def shares_of(grid: Grid) -> Mapping[str, float]:
+    """Share of tuned, 0 to 1, of base and of the variants that differ in nothing else."""
+    merged = {
+        row: float(variant.get("merge", 1.0))
+        for row, variant in grid.variants.items()
+        if set(variant) <= {"merge"}
+    }
+    return {"base": 0.0} | merged
 
 
 def parser() -> argparse.ArgumentParser:
