@@ -33,7 +33,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.reporting.plots import plot_scores
 from paraclip.files import cache_folder, locked
-from study_plots import is_plottable, trade_off
+from study_plots import IMAGES, trade_off
 from study_sets import HOW, SETS
 from study_tables import (
     KIND_LABELS,
@@ -52,7 +52,6 @@ from study_triples import named_files, replayed_file
 
 ROOT = Path(__file__).parents[1]
 GRIDS = Path(__file__).parent / "study"
-IMAGES = ROOT / "docs" / "images"
 RESAMPLES = {"development": 5_000, "report": 24_000}
 """So many that Holm's correction over the differences of a table leaves marks possible."""
 MEANS_ALONE = 1_000
@@ -212,7 +211,7 @@ def write_results(part: Part, place: Place) -> None:
     scored, rows = scored_by_row(part.finished), part.plan.rows
     results = assemble_results(rows, scored, wanted_figures(first, LABELS), draws)
     name = f"study_{part.base}_{grid.path.stem}".replace("-", "_")
-    facts = {
+    facts: dict[str, Any] = {
         "kind": kind_of(grid.path),
         "sets": {section.name: section.pool for section in first.report.sections},
         "settings": {
@@ -228,9 +227,7 @@ def write_results(part: Part, place: Place) -> None:
         write_single_figures(part, place, name)
     place.images.mkdir(parents=True, exist_ok=True)
     plot_scores(as_report(results, first.report.sections), place.images / f"{name}.png")
-    shares = shares_of(grid)
-    if len(shares) > 2 and is_plottable(results):
-        trade_off(results, shares, place.images / f"{name}_trade_off.png")
+    trade_off(facts, place.images / f"{name}_trade_off.png")
 
 
 def further_tables(grid: Grid, results: Results) -> Mapping[str, str]:
@@ -250,16 +247,6 @@ def write_single_figures(part: Part, place: Place, name: str) -> None:
         if results.figures:
             text, figures = means_table(results), as_json(results)
             keep(f"{name}_{more}", place.results, text, base=part.base, figures=figures)
-
-
-def shares_of(grid: Grid) -> Mapping[str, float]:
-    """Share of tuned, 0 to 1, of base and of the variants that differ in nothing else."""
-    merged = {
-        row: float(variant.get("merge", 1.0))
-        for row, variant in grid.variants.items()
-        if set(variant) <= {"merge"}
-    }
-    return {"base": 0.0} | merged
 
 
 def parser() -> argparse.ArgumentParser:
