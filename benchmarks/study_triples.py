@@ -62,20 +62,6 @@ def starter(data: Path) -> list[Row]:
     return read_triples("starter").to_pylist()
 
 
-def plain_web(data: Path) -> list[Row]:
-    """8,000 web captions without pictures, each its own paraphrase: dropout tells them apart."""
-    files = [data / "web_captions" / name for name in ("laion.tsv", "cc3m_val.tsv")]
-    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()[1:]]
-    texts = sorted(
-        {text for _, _, text in (line.partition("\t") for line in lines) if text.strip()}
-    )
-    return [
-        {"id": "", "image_id": f"plain web {number}", "caption": text, "paraphrase_1": text,
-         "paraphrase_2": text, "generator": "none"}
-        for number, text in enumerate(random.Random(SEED).sample(texts, 8_000))
-    ]  # fmt: skip
-
-
 def wrong(share: float) -> Callable[[Path], list[Row]]:
     """The strong triples with a share of rows whose paraphrases are those of another row."""
 
@@ -104,7 +90,6 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "strong+starter+web": together(strong, starter, web),
     "strong+people": together(strong, people_of_all),
     "everything": together(strong, people_of_all, starter, web),
-    "everything+plain": together(strong, people_of_all, starter, web, plain_web),
     "wrong10": wrong(0.1),
     "wrong20": wrong(0.2),
     "starter": starter,

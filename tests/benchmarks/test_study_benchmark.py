@@ -177,18 +177,6 @@ def test_the_sources_of_triples(data: Path, tmp_path: Path) -> None:
     assert file == study_triples.triples_file("strong+web", data, tmp_path / "made")
 
 
-def test_plain_web_captions_are_their_own_paraphrases(data: Path) -> None:
-    (data / "web_captions").mkdir()
-    for name in ("laion", "cc3m_val"):
-        lines = [f"{name}-{number}\ta {name} picture, {number}" for number in range(5_000)]
-        text = "\n".join(["id\tcaption", *lines, f"{name}-empty\t "])
-        (data / "web_captions" / f"{name}.tsv").write_text(text)
-    rows = study_triples.plain_web(data)
-    assert len({row["caption"] for row in rows}) == 8_000
-    assert all(row["caption"] == row["paraphrase_1"] == row["paraphrase_2"] for row in rows)
-    assert all(row["caption"].strip() for row in rows) and study_triples.plain_web(data) == rows
-
-
 def test_wrong_paraphrases_are_those_of_other_rows(data: Path) -> None:
     strong, half = study_triples.strong(data), study_triples.wrong(0.5)(data)
     changed = [a["paraphrase_1"] != b["paraphrase_1"] for a, b in zip(strong, half, strict=True)]
