@@ -6,7 +6,8 @@
 Aligns `mini` on the training captions of Flickr8k (its heads and text tower; the classifier and the
 class head are not trained), merges the result with `mini`, and prints retrieval on Flickr8k's test
 split and on the captioned stamps included in ParaCLIP, and STS. Takes about 20 minutes on 2 cores.
-The settings were chosen on Flickr8k's development split, the training stamps and the development set of STS-B.
+The settings were chosen on Flickr8k's development split, the training stamps and the development
+set of STS-B.
 """
 
 import argparse
