@@ -100,6 +100,7 @@ def train(
     out: Path | str,
     *,
     images: Path | str | None = None,
+    starter: bool = False,
     replay: Path | str | None = None,
     **options: Any,
 ) -> DualEncoder:
@@ -111,6 +112,7 @@ def train(
             ships with ParaCLIP.
         out: folder of the checkpoints; a stopped run resumes, a finished one is returned at once.
         images: folder of the pictures, for triples that name them by image_id only.
+        starter: whether to train on the starter set as well.
         replay: captions with pictures, which L1 learns from in addition to the triples.
         options: hyperparameters and run settings of `paraclip train`, such as `epochs=2`,
             `recipe="paper"` or `control=True`.
@@ -124,7 +126,10 @@ def train(
     Source: paper, section 3.
     """
     hyperparameters, settings = split_options(TrainOptions, options)
-    data = prepare(str(triples), copied(model), hyperparameters, images=images, replay=replay)
+    data = prepare(
+        str(triples), copied(model), hyperparameters,
+        images=images, starter=starter, replay=replay,
+    )  # fmt: skip
     return load_model(str(train_data(data, hyperparameters, Path(out), settings)))
 
 

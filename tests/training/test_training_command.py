@@ -123,6 +123,19 @@ def captions_file(pictures: Path, *lines: str) -> str:
 THINGS = [f"{colour}_{shape}.png,the {colour} thing" for shape, colour in PICTURES]
 
 
+def test_the_starter_set_is_added_to_the_triples_once(triples, pictures, base, capsys):
+    config = config_of(triples, base, starter=True, epochs=1, batch_size=256)
+    train_command(config)
+    output = capsys.readouterr().out
+    assert "3,007 rows, 6 with a picture." in output
+    made = read_header(Path(config.out) / "last.safetensors")["training"]
+    assert made["facts"]["starter"]["licence"] == "Apache-2.0"
+    with pytest.raises(UserError, match="another run"):
+        train_command(replace(config, starter=False))
+    with pytest.raises(UserError, match="--starter: adds the triples"):
+        train_command(replace(config, triples="starter", out=str(triples.parent / "other")))
+
+
 def test_captions_without_paraphrases_are_replayed_with_the_triples(
     triples, pictures, base, capsys
 ):

@@ -350,6 +350,17 @@ def pictures_by_name(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]
     return exact, named
 
 
+def with_starter(rows: pa.Table, count: int | None = None) -> pa.Table:
+    """Append the triples of the starter set, which have no pictures and train L2 and L3.
+
+    Args:
+        rows: triples; their further columns are null in the new rows.
+        count: number of the set's triples, from its start; None: all.
+    """
+    further = read_triples(starter.STARTER).slice(0, count)
+    return pa.concat_tables([rows, further], promote_options="default")
+
+
 def with_replay(
     triples: pa.Table, captions: Iterable[Caption], per_triple: float, seed: int
 ) -> pa.Table:

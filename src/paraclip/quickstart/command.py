@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.triples import SCHEMA, read_provenance, read_triples
+from paraclip.data.triples import SCHEMA, read_provenance, read_triples, with_starter
 from paraclip.errors import UserError, printable
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.scoring.vectors import Arithmetic
@@ -32,7 +32,7 @@ from paraclip.quickstart.captioned import CaptionedStamps, read_stamps
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import Page, check_search_packages, stamps_file
 from paraclip.quickstart.results import K, own_benchmarks, score, stamp_benchmarks, table
-from paraclip.quickstart.rows import equal_steps, sampled, with_captions, with_starter
+from paraclip.quickstart.rows import equal_steps, sampled, with_captions
 from paraclip.quickstart.split import Split, split_pictures
 from paraclip.quickstart.stamps import stamps_folder
 from paraclip.quickstart.verdict import verdict

@@ -3,9 +3,8 @@
 import pyarrow as pa
 
 from paraclip.data.captions import Caption
-from paraclip.data.triples import read_triples, with_replay
+from paraclip.data.triples import with_replay
 from paraclip.files import text_hash
-from paraclip.starter import STARTER
 
 
 def with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.Table:
@@ -15,15 +14,6 @@ def with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.T
     if not others:
         return triples
     return with_replay(triples, others, per_triple=len(others), seed=seed)
-
-
-def with_starter(rows: pa.Table, count: int) -> pa.Table:
-    """The rows, and the first triples of the starter set.
-
-    The starter triples have no pictures and train L2 and L3.
-    """
-    starter = read_triples(STARTER).slice(0, count)
-    return pa.concat_tables([rows, starter], promote_options="default")
 
 
 def sampled(rows: list[Caption], count: int, seed: int) -> list[Caption]:

@@ -29,8 +29,8 @@ def train_command(config: TrainConfig) -> None:
 def train_together(config: TrainConfig, processes: Processes, device: str) -> None:
     """Prepare and train, and print the path of the checkpoint."""
     data = prepare(
-        config.triples, config.model, config, images=config.images, replay=config.replay,
-        problems=Problems(config.max_broken), device=device,
+        config.triples, config.model, config, images=config.images, starter=config.starter,
+        replay=config.replay, problems=Problems(config.max_broken), device=device,
     )  # fmt: skip
     print_rows(data)
     checkpoint = train(data, config, Path(config.out))

@@ -225,6 +225,10 @@ class TrainConfig(RunSettings, TrainOptions):
     images: str | None = None
     """Folder of the pictures, for triples that have an image_id and no picture path."""
 
+    starter: bool = False
+    """Also train on the 3,000 triples of the starter set that ships with ParaCLIP. They have no
+    pictures and feed L2 and L3 only."""
+
     replay: str | None = None
     """Captions with pictures and without paraphrases, added to L1 so that retrieval degrades less:
     a folder, or a captions file with the usual columns."""

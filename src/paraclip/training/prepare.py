@@ -19,14 +19,20 @@ from paraclip.data.captions import Caption
 from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.triples import attach_images, read_provenance, read_triples, with_replay
+from paraclip.data.triples import (
+    attach_images,
+    read_provenance,
+    read_triples,
+    with_replay,
+    with_starter,
+)
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import PREPROCESSORS, mapped_features
 from paraclip.models.loading import load_model
 from paraclip.progress import track
-from paraclip.starter import resolve
+from paraclip.starter import STARTER, TRIPLES, resolve
 from paraclip.training.config import TrainOptions
 from paraclip.training.processes import this_process
 
@@ -68,6 +74,7 @@ def prepare(
     options: TrainOptions,
     *,
     images: Path | str | None = None,
+    starter: bool = False,
     replay: Iterable[Caption] | Path | str | None = None,
     cache: Path | None = None,
     problems: Problems | None = None,
@@ -82,6 +89,7 @@ def prepare(
         options: options of the run, which determine the columns that are read and whether pictures
             are decoded in every step (`image_learning_rate`), which needs no features.
         images: folder of the pictures, for triples that name them by image_id only.
+        starter: whether to train on the starter set too, which has no pictures.
         replay: captions with pictures, which L1 learns from in addition to the triples, or their
             source.
         cache: folder of image features; None: the default in ParaCLIP's cache folder.
@@ -100,6 +108,10 @@ def prepare(
         known["triples"] = {"sha256": file_hash(resolve(triples)), **read_provenance(triples)}
     if images is not None:
         rows = attach_images(rows, images)
+    if starter:
+        refuse_starter_twice(triples)
+        rows = with_starter(rows)
+        known["starter"] = read_provenance(STARTER)
     count = len(rows)
     if replay is not None:
         rows = replayed_beside(rows, replay, options, problems)
@@ -113,6 +125,13 @@ def prepare(
     return TrainingData(
         model, rows, features, known | dict(facts or {}), len(rows) - count, problems
     )
+
+
+def refuse_starter_twice(triples: pa.Table | Path | str) -> None:
+    """Raise UserError if the triples are the starter set itself."""
+    if not isinstance(triples, pa.Table) and resolve(triples) == TRIPLES:
+        what = "adds the triples that are trained on already"
+        raise UserError("--starter", what, "Omit it, or name other triples.")
 
 
 def prepare_captions(
