@@ -1,6 +1,6 @@
 """What glibc's default allocator costs: the same work with and without freed memory being kept.
 
-    python benchmarks/allocator.py    # about 3 minutes on 2 cores
+    python benchmarks/allocator.py    # about 15 minutes on 2 cores
 
 Every measurement is a process of its own, since the setting cannot be undone; the two settings take
 turns, and the medians are compared.
