@@ -84,7 +84,7 @@ def adapter_file() -> Path:
 
 
 def check_adapter(path: Path) -> None:
-    """Raise UserError unless the file can be read and is GGUF: llama.cpp would end the process."""
+    """Raise UserError unless the file can be read and is GGUF; llama.cpp's own error says less."""
     hint = "Give a LoRA adapter of SmolLM2-135M-Instruct in GGUF's form."
     try:
         with open(path, "rb") as file:
