@@ -351,12 +351,7 @@ def pictures_by_name(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]
 
 
 def with_starter(rows: pa.Table, count: int | None = None) -> pa.Table:
-    """Append the triples of the starter set, which have no pictures and train L2 and L3.
-
-    Args:
-        rows: triples; their further columns are null in the new rows.
-        count: number of the set's triples, from its start; None: all.
-    """
+    """Append the starter set, or its first `count` triples; they have no pictures."""
     further = read_triples(starter.STARTER).slice(0, count)
     return pa.concat_tables([rows, further], promote_options="default")
 
