@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from machine import CPU, GIB, RESULTS, facts_of, keep, markdown, peak_memory, say, seconds_of
-from paraclip.allocator import keep_freed_memory
+from paraclip.allocator import CONFIGURING, keep_freed_memory
 from paraclip.models.features import encode_texts
 from training_steps import OurStep, made_up_triples, model_of, random_features, random_pixels
 
@@ -80,8 +80,7 @@ def measured(work: str, kept: bool, tiny: bool) -> dict[str, float]:
 
 def in_process(work: str, setting: str, tiny: bool) -> dict[str, float]:
     """`measured` in a process whose environment does not configure malloc."""
-    names = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
-    clean = {key: text for key, text in os.environ.items() if not key.startswith(names)}
+    clean = {key: text for key, text in os.environ.items() if not key.startswith(CONFIGURING)}
     words = [sys.executable, __file__, "--one", work, setting, *(["--tiny"] if tiny else [])]
     done = subprocess.run(words, env=clean, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout)

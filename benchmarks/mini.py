@@ -30,6 +30,7 @@ from paraclip.merging.merge import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
+from paraclip.provenance import provenance
 from paraclip.quickstart.captioned import read_texts
 from paraclip.quickstart.stamps import stamps_folder
 from paraclip.starter import STAMPS
@@ -50,6 +51,8 @@ SHARES = (1.0, 0.9, 0.8, 0.7)
 HOW = Arithmetic("bf16")
 SETS = ("Flickr8k test", "stamps")
 DEVELOPMENT = ("Flickr8k dev", "training stamps")
+STS, STSB = ("STS mean of 7", "STS"), ("STS mean of 1", "STS-B dev")
+"""Figure and head of the column."""
 ALIGNED = "mini, aligned to Flickr8k"
 
 
@@ -69,17 +72,15 @@ def main() -> None:
     settings = {"seed": 0, "cache": feature_cache()}
     report = evaluate(models, benchmarks(data), options.out / "scores", settings)
     figures = {label: figures_of(report, label) for label in models}
-    keep("mini", Path(options.results), table(figures), figures=figures, options=asdict(OPTIONS))
+    settings = {"options": asdict(OPTIONS), "share": SHARE}
+    keep("mini", Path(options.results), table(figures), figures=figures, **settings)
 
 
 def aligned(data: Path, out: Path) -> Path:
     """The aligned model: `mini` fitted to Flickr8k, merged with `mini` itself."""
-    path = out / "merged.safetensors"
-    if not path.exists():
-        fit = load_model(str(fitted(data, out, OPTIONS)))
-        merged = merge(load_model("mini"), fit, SHARE, image_tower=True)
-        save_model(merged, path)
-    return path
+    fit = load_model(str(fitted(data, out, OPTIONS)))  # refuses a folder with other options
+    merged = merge(load_model("mini"), fit, SHARE, image_tower=True)
+    return save_model(merged, out / "merged.safetensors", provenance(merged={"share": SHARE}))
 
 
 def fitted(data: Path, out: Path, options: AlignOptions) -> Path:
@@ -107,7 +108,7 @@ def choose(data: Path, out: Path, results: Path) -> None:
     settings = {"seed": 0, "cache": feature_cache()}
     report = evaluate(models, development(data), out / "choice", settings)
     found = {label: figures_of(report, label) for label in models}
-    keep("mini_choice", results, table(found, DEVELOPMENT, "STS mean of 1"), figures=found)
+    keep("mini_choice", results, table(found, DEVELOPMENT, STSB), figures=found)
 
 
 def development(data: Path) -> list[Benchmark]:
@@ -156,17 +157,16 @@ def figures_of(report: Report, label: str) -> dict[str, float]:
 def table(
     figures: dict[str, dict[str, float]],
     sets: Sequence[str] = SETS,
-    similarity: str = "STS mean of 7",
+    similarity: tuple[str, str] = STS,
 ) -> str:
     """One model per row."""
-    rows = []
+    rows, (name_of_sts, head) = [], similarity
     for label, found in figures.items():
         recalls = [
             " / ".join(f"{found[f'{name}: T2I R@{k}']:.1f}" for k in (1, 5, 10)) for name in sets
         ]
-        rows.append([label, *recalls, f"{found[f'sts: {similarity}']:.1f}"])
-    heads = [f"{name}, R@1/5/10" for name in sets]
-    return markdown(["", *heads, "STS" if similarity.endswith("7") else "STS-B dev"], rows)
+        rows.append([label, *recalls, f"{found[f'sts: {name_of_sts}']:.1f}"])
+    return markdown(["", *(f"{name}, R@1/5/10" for name in sets), head], rows)
 
 
 if __name__ == "__main__":

@@ -26,14 +26,12 @@ for step in range(4):
 """
 
 
-def page_faults(how: str, **environment: str) -> list[int]:
+def page_faults(how: str) -> list[int]:
     """Page faults of four steps that each allocate and free 48 MiB, in a process of their own."""
-    names = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
-    inherited = {key: text for key, text in os.environ.items() if not key.startswith(names)}
-    done = subprocess.run(
-        [sys.executable, "-c", STEPS, how], env=inherited | environment,
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+    configuring = allocator.CONFIGURING
+    clean = {key: text for key, text in os.environ.items() if not key.startswith(configuring)}
+    words = [sys.executable, "-c", STEPS, how]
+    done = subprocess.run(words, env=clean, check=True, capture_output=True, text=True)
     return [int(line) for line in done.stdout.split()]
 
 

@@ -36,7 +36,6 @@ EDITS = {
 }
 TRAINED_ON, CHOSEN_ON, REPORTED = (0, 2), (1,), (3,)
 SYNONYMS = Path(__file__).parents[1] / "paraphraser" / "synonyms.tsv"
-TSV: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
 TWICE = 2
 RARE = ("wrong number", "swapped attributes")  # made of the captions as well
 CHATS = (
@@ -94,8 +93,8 @@ def further_pairs() -> dict[str, Labelled]:
     """Pairs of the stamps' training captions and of the triples of synonyms; none is reported."""
     stamps = [row | {"id": row["image"]} for row in read(STAMPS) if row["split"] == "train"]
     with open(SYNONYMS, encoding="utf-8", newline="") as file:
-        near = [row | {"id": str(number)} for number, row in enumerate(csv.DictReader(file, **TSV))]
-    rows = stamps + near
+        lines = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        rows = stamps + [row | {"id": str(number)} for number, row in enumerate(lines)]
     good = {
         "further, step 1": Labelled(True, first_steps(rows)),
         "further, step 2": Labelled(True, second_steps(rows)),

@@ -16,6 +16,8 @@ MOST_KEPT = (1 << 31) - 1
 """Free bytes at the end of the heap above which memory is returned to the kernel."""
 GROWTH = 64 << 20
 """Bytes by which the heap grows in addition to what is asked for."""
+CONFIGURING = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+"""How names of environment variables that configure or replace malloc begin."""
 
 
 def keep_freed_memory() -> bool:
@@ -32,15 +34,10 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    options = {
-        M_MMAP_THRESHOLD: LARGEST_KEPT,
-        M_TRIM_THRESHOLD: MOST_KEPT,
-        M_TOP_PAD: GROWTH,
-    }
-    return all(mallopt(option, value) == 1 for option, value in options.items())
+    options = ((M_MMAP_THRESHOLD, LARGEST_KEPT), (M_TRIM_THRESHOLD, MOST_KEPT), (M_TOP_PAD, GROWTH))
+    return all(mallopt(option, value) == 1 for option, value in options)
 
 
 def is_configured() -> bool:
     """Whether the environment already configures or replaces malloc."""
-    names = ("GLIBC_TUNABLES", "LD_PRELOAD")
-    return any(name in names or name.startswith("MALLOC_") for name in os.environ)
+    return any(name.startswith(CONFIGURING) for name in os.environ)

@@ -23,6 +23,7 @@ from paraclip.evaluation.reporting.compare import Drawing, compare
 from paraclip.evaluation.reporting.sides import choose_pairs
 from paraclip.files import locked
 from paraclip.merging.merge import merge
+from paraclip.models.checkpoint import read_header
 from paraclip.models.loading import load_model
 
 pytestmark = pytest.mark.slow
@@ -48,6 +49,19 @@ def finished(tmp_path_factory) -> World:
         patch.setattr(CELL_PLOT, lambda report, path: None)
         assert main(world.words()) == 0
     return world
+
+
+def test_a_variant_with_the_starter_set_trains_on_it(world, monkeypatch):
+    monkeypatch.setattr(CELL_PLOT, lambda report, path: None)
+    variants = f"{ALL}[variants.more]\nstarter = true\nbatch_size = 512\nepochs = 1\n"
+    config = replace(world.config(world.grid(variants)), seeds=(0,))
+    assert main([*world.words(variants), "--seeds", "0"]) == 0
+    facts = {
+        cell.row.name: read_header(checkpoint_of(cell.training))["training"]["facts"]
+        for cell in prepare(config).plan.cells
+        if cell.row.kind == "tuned"
+    }
+    assert "starter" not in facts["all"] and "starter" in facts["more"]
 
 
 def test_the_table_the_data_and_the_plots_are_written(finished):

@@ -186,6 +186,13 @@ def test_captions_of_a_replay_are_known_by_their_file_and_not_by_the_place(tmp_p
     assert first == same and len({none, first, other, far}) == 4
 
 
+def test_the_starter_set_makes_another_run(tmp_path):
+    plan = planned(losses(), tmp_path)
+    for kind in ("tuned", "control"):
+        options = next(row.options for row in plan.rows if row.kind == kind)
+        assert key_of(replace(options, starter=True)) != key_of(options)
+
+
 def test_where_the_cells_are(tmp_path):
     def folder(**changes):
         return planned(losses(), tmp_path, **changes).cells[0].folder.parent

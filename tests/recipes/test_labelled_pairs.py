@@ -16,6 +16,7 @@ from labelled import (
     adding,
     chatted,
     copied,
+    further_pairs,
     labelled_pairs,
     lost_fact,
     negated,
@@ -76,4 +77,8 @@ def test_the_parts_share_no_row_and_every_kind_has_pairs() -> None:
     sources = [{one.source for kind in kinds.values() for one in kind.pairs}
                for kinds in (chosen, reported)]  # fmt: skip
     assert not sources[0] & sources[1]
+    further = further_pairs()
+    assert {kind.good for kind in further.values()} == {True, False}
+    assert min(len(kind.pairs) for kind in further.values()) >= 100
+    assert not {one.source for kind in further.values() for one in kind.pairs} & sources[1]
     assert all(one.answer != one.source for kind in reported.values() for one in kind.pairs)

@@ -51,7 +51,8 @@ def train_cell(options: TrainConfig) -> None:
     check_options(options)
     with joined(options.device) as (_, device):
         data = prepare(
-            options.triples, options.model, options, images=options.images, replay=options.replay,
+            options.triples, options.model, options, images=options.images,
+            starter=options.starter, replay=options.replay,
             problems=Problems(options.max_broken), device=device,
         )  # fmt: skip
         train(data, options, Path(options.out))

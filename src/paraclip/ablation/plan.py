@@ -21,6 +21,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError, nearest
 from paraclip.files import file_hash, text_hash
+from paraclip.starter import TRIPLES
 from paraclip.training.config import TrainConfig, hyperparameters
 from paraclip.training.recipes import check_options, with_recipe
 
@@ -159,6 +160,8 @@ def key_of(options: TrainConfig) -> str:
         "triples": rows(options.triples), "model": model_content(options.model),
         "replay": options.replay and content_or_name(options.replay),
     }  # fmt: skip
+    if options.starter:  # absent by default, so that finished cells keep their keys
+        decisive["starter"] = content(str(TRIPLES))
     return text_hash(json.dumps(decisive, sort_keys=True))
 
 
