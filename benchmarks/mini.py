@@ -72,8 +72,8 @@ def main() -> None:
     settings = {"seed": 0, "cache": feature_cache()}
     report = evaluate(models, benchmarks(data), options.out / "scores", settings)
     figures = {label: figures_of(report, label) for label in models}
-    settings = {"options": asdict(OPTIONS), "share": SHARE}
-    keep("mini", Path(options.results), table(figures), figures=figures, **settings)
+    made = {"options": asdict(OPTIONS), "share": SHARE}
+    keep("mini", Path(options.results), table(figures), figures=figures, **made)
 
 
 def aligned(data: Path, out: Path) -> Path:
