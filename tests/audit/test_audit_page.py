@@ -1,21 +1,16 @@
 """The page in a real browser: marks survive a reload and can be exported."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
+from chromium import CHROMIUM, OPTIONS, needs_chromium
 from paraclip.audit.report import read_marks
 from paraclip.audit.sheet import KEPT, Pair, page_of
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 NASTY = "</script><img src=x onerror=alert(1)> \u2028 & 'quoted'"
 PAIRS = [
     Pair("0/1", 1, "a dog runs", NASTY, KEPT, "kept"),
@@ -36,13 +31,13 @@ def mark(page: sync_api.Page) -> None:
     page.click("button[data-value=stilted]")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@needs_chromium
 def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
     path = tmp_path / "audit.html"
     path.write_text(page_of(PAIRS, "abc"), encoding="utf-8")
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "profile"), executable_path=CHROMIUM, args=ARGUMENTS, headless=True,
+            str(tmp_path / "profile"), executable_path=CHROMIUM, args=[*OPTIONS], headless=True,
             accept_downloads=True,
         )  # fmt: skip
         page = context.pages[0]

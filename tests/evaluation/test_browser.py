@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
+from chromium import CHROMIUM, OPTIONS, launched, needs_chromium, needs_playwright
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.variations import Variations
@@ -24,7 +24,6 @@ from paraclip.evaluation.run import evaluate
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 NASTY = "</script><img src=x onerror=alert(1)> & \u2028 'quoted'"
 
 
@@ -192,16 +191,13 @@ class Shown(HTMLParser):
 def draw(path: Path, state: str, profile: Path) -> Shown:
     """The page as a headless browser shows it."""
     assert CHROMIUM is not None
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={profile}", "--dump-dom", f"{path.as_uri()}#{state}",
-    ]  # fmt: skip
+    address = f"{path.as_uri()}#{state}"
+    command = [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "--dump-dom", address]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     return Shown(done.stdout)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@needs_chromium
 def test_a_browser_draws_sorts_and_filters(tmp_path: Path) -> None:
     texts = [("a red hat", NASTY), ("a blue car", "car in blue"), ("one", "two")]
     write_browser([made(tmp_path, texts)], ("base", "tuned"), tmp_path / "page.html")
@@ -213,3 +209,27 @@ def test_a_browser_draws_sorts_and_filters(tmp_path: Path) -> None:
     assert whole.shared == 6 + 2 + 0 + 6
     part = draw(tmp_path / "page.html", "words=BLUE+car&change=loss", tmp_path / "profile")
     assert part.texts == ["a blue car", "car in blue"] and part.count == "1 of 2 pairs"
+
+
+@needs_chromium
+@needs_playwright
+@pytest.mark.parametrize("width", [360, 900, 1200, 1280, 1520, 1920])
+def test_ten_results_of_both_models_fit_every_width(tmp_path: Path, width: int) -> None:
+    references = [str(path) for path in draw_pictures(tmp_path / "pictures", 4)][:20]
+    low, high = np.arange(10), np.arange(10, 20) % len(references)
+    rankings = {
+        "base": (low[None].repeat(2, 0), high[None].repeat(2, 0)),
+        "tuned": (low[None].repeat(2, 0), low[None].repeat(2, 0)),
+    }
+    texts = [("a man in a long red coat", "a coat " * 20), ("one", "two")]
+    examples = Examples("made", "2 pairs", references, texts, ["", ""], rankings)
+    write_browser([examples], ("base", "tuned"), tmp_path / "page.html")
+    with launched() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto((tmp_path / "page.html").as_uri())
+        assert page.locator("li").count() == 80
+        edges = page.eval_on_selector_all(
+            "li", "all => all.map(one => one.getBoundingClientRect().right)"
+        )
+        assert max(edges) <= width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,7 +1,6 @@
 """The page in headless Chromium: results, wordings, keys, states, address, accessibility."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,20 +9,13 @@ from typing import Any
 import pytest
 from served import NASTY, SCRIPT, Site, made_index, made_service, served
 
+from chromium import launched, needs_chromium, needs_playwright
 from paraclip.search.records import picture_id
 from postgres_server import wait_until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-OPTIONS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
 FORBIDDEN = "Content Security"
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
-    pytest.mark.skipif(find_spec("playwright") is None, reason="playwright is not installed"),
-]
+pytestmark = [needs_chromium, needs_playwright]
 
 
 class FixedReworder:
@@ -49,12 +41,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+    with launched() as made:
         yield made
-        made.close()
 
 
 @pytest.fixture
