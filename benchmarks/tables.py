@@ -25,30 +25,46 @@ def documents() -> list[Path]:
     return [ROOT / "README.md", *sorted(pages)]
 
 
-def filled(text: str) -> str:
-    """The text with the current table in every marked place."""
+def filled(text: str, document: Path) -> str:
+    """The text with the current table in every marked place.
+
+    Raises:
+        SystemExit: a marked table has not been written.
+    """
+    if missing := sorted(name for _, name, _ in MARK.findall(text) if not file_of(name).exists()):
+        names = ", ".join(str(file_of(name).relative_to(ROOT)) for name in missing)
+        hint = "run their benchmarks, or remove their marks"
+        sys.exit(f"{document.relative_to(ROOT)} marks tables that are missing: {names}; {hint}")
     return MARK.sub(lambda found: found[1] + table(found[2]) + found[3], text)
+
+
+def file_of(name: str) -> Path:
+    """Where a benchmark writes its table."""
+    return RESULTS / f"{name}.md"
 
 
 def table(name: str) -> str:
     """The table that the benchmark with that name wrote."""
-    return f"\n{(RESULTS / f'{name}.md').read_text(encoding='utf-8').strip()}\n\n"
+    return f"\n{file_of(name).read_text(encoding='utf-8').strip()}\n\n"
 
 
 def main() -> int:
     """Update all documents, or report those that are out of date."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; tell what is behind")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; print what is out of date"
+    )
     check = parser.parse_args().check
     behind = 0
     for path in documents():
         text = path.read_text(encoding="utf-8")
-        if filled(text) == text:
+        current = filled(text, path)
+        if current == text:
             continue
         behind += 1
         print(f"{path.relative_to(ROOT)} shows other figures than the results")
         if not check:
-            write_text(path, filled(text))
+            write_text(path, current)
     return 1 if check and behind else 0
 
 
