@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 Float = NDArray[np.floating]
 Integer = NDArray[np.integer]
 
-BLOCK = 2_000_000  # number of weights in memory at a time
+BLOCK = 100_000  # number of weights at a time: a few arrays of this size fit a core's cache
 SAMPLES = 1000  # number of samples of `sampled_spearman`
+SAMPLED = 2_000_000  # number of its weights at a time; another number gives other samples
 ROUNDING = 1e-12  # a variance below this share of the mean square is due to rounding
 
 
@@ -164,7 +165,7 @@ def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
     by_query = np.argsort(queries, kind="stable")
     starts = np.cumsum(counts) - counts
     correlation, random = WeightedSpearman(items[:, :2]), np.random.default_rng(0)
-    rows, correlations = max(1, BLOCK // len(items)), []
+    rows, correlations = max(1, SAMPLED // len(items)), []
     for first in range(0, samples, rows):
         size = (min(rows, samples - first), len(counts))
         weights = np.zeros((size[0], len(items)))
