@@ -1,5 +1,7 @@
 """The weighted bootstrap against resampling item by item, and the coverage of its intervals."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,9 +34,18 @@ def test_same_seed_same_draws_and_another_seed_others() -> None:
     assert resample(metric, 40, 1).tolist() != resample(metric, 40, 2).tolist()
 
 
-def test_blocks_do_not_change_how_many_come_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "BLOCK", 30)
-    assert resample(Metric("m", np.arange(10.0)), 25, 0).shape == (25,)
+@pytest.mark.parametrize("statistic", ["mean", "pearson", "spearman", "sampled_spearman"])
+@pytest.mark.parametrize("block", [1, 30, 1_000])
+def test_results_do_not_depend_on_the_size_of_blocks(
+    monkeypatch: pytest.MonkeyPatch, statistic: Any, block: int
+) -> None:
+    items = np.random.default_rng(0).integers(0, 9, size=(40, 3)).astype(float)
+    columns = {"mean": 0, "sampled_spearman": slice(3)}.get(statistic, slice(2))
+    metric = Metric("m", items[:, columns], statistic)
+    whole = resample(metric, 25, 0)
+    assert whole.shape == (25,)
+    monkeypatch.setattr(bootstrap, "BLOCK", block)
+    assert resample(metric, 25, 0) == pytest.approx(whole, abs=1e-12)
 
 
 def test_every_draw_has_as_many_units_as_there_are() -> None:
