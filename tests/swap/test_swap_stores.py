@@ -7,10 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from paraclip.errors import UserError
 from paraclip.swap.config import SwapCheckConfig
 from paraclip.swap.stores.table import STORES, read_index
+from paraclip.swap.stores.tables import is_vector, matrix
 
 WIDTH = 6
 IMAGES = """
@@ -241,3 +245,13 @@ def test_more_rows_than_allowed(rows, tmp_path) -> None:
     for name in ("v.npy", "v.parquet", "db.sqlite3"):
         with pytest.raises(UserError, match="holds more than 3 rows"):
             read(tmp_path / name, most_rows=3)
+
+
+@given(arrays(np.float16, array_shapes(min_dims=2, max_dims=2, max_side=5)), st.integers(0, 3))
+def test_a_part_of_a_column_is_its_own_rows(values, start) -> None:
+    width = values.shape[1]
+    for kind in (pa.float16(), pa.float32(), pa.float64()):
+        for lists in (pa.list_(kind), pa.large_list(kind), pa.list_(kind, width)):
+            column = pa.array(values.tolist(), lists)[min(start, len(values) - 1) :]
+            assert is_vector(column.type)
+            np.testing.assert_array_equal(matrix(column, "a"), values[-len(column) :])

@@ -1,0 +1,71 @@
+"""Results of a query as one picture, and as pictures in the terminal."""
+
+import sys
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageColor
+from served import jpeg
+
+from paraclip.errors import UserError
+from paraclip.search.inline import WIDTH, show_pictures
+from paraclip.search.sheet import COLUMNS, FRAME, GAP, LINE, MARGIN, SHARED, SIDE, draw, fitting
+from paraclip.search.snapshot import Hit
+
+BLUE, GREY = ImageColor.getrgb(SHARED), ImageColor.getrgb("#e4e4e4")
+
+
+def hits(*numbers: int) -> list[Hit]:
+    """Results by number."""
+    return [Hit(f"{number:024x}", f"{number}.png", "", 0.5) for number in numbers]
+
+
+def corner(sheet: Image.Image, number: int, inside: int = 0) -> object:
+    """A pixel of a result of the first model, on the diagonal of its square."""
+    row, column = divmod(number, COLUMNS)
+    left, top = MARGIN + column * (SIDE + GAP), MARGIN + 2 * LINE + row * (SIDE + GAP)
+    return sheet.getpixel((left + inside, top + inside))
+
+
+def test_results_of_all_models_are_framed_and_missing_thumbnails_are_grey() -> None:
+    found = {"base": hits(*range(12)), "tuned": hits(2, 11), "control": hits(5, 11, 2)}
+    sheet = draw("Größe 日本\n" * 40, found, {hits(n)[0].id: jpeg(n + 1) for n in (1, 2)})
+    assert [n for n in range(12) if corner(sheet, n) == BLUE] == [2, 11]
+    assert {corner(sheet, n) for n in range(12)} == {BLUE, GREY}
+    grey = [n for n in range(12) if corner(sheet, n, FRAME + 9) == GREY]
+    assert grey == [0, 3, 4, 5, 6, 7, 8, 9, 10], "without a thumbnail and not shared"
+    alone = draw("", {"base": hits(1, 2)}, {})
+    assert corner(alone, 0) == corner(alone, 1) == GREY != corner(alone, 2)
+    step = SIDE + GAP
+    assert sheet.size == (2 * MARGIN + 10 * step - GAP, 2 * MARGIN + 4 * LINE + 4 * step)
+    assert draw("", {}, {}).size == (2 * MARGIN + 3 * step - GAP, 2 * MARGIN + LINE)
+
+
+@given(st.text(), st.integers(36, 2000))
+def test_a_title_is_one_line_that_fits(text: str, width: int) -> None:
+    line = fitting(text, width)
+    assert line == " ".join(line.split()) and 9 * len(line) <= width
+    whole = " ".join(text.split())
+    assert line == whole or (line.endswith("...") and whole.startswith(line[:-3].rstrip()))
+
+
+def test_a_terminal_shows_the_pictures_with_their_ranks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = ModuleType("textual_image.renderable")
+    module.Image = lambda picture, width: f"{picture.size} {width}"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    first, second = hits(1, 2), hits(3, 4)
+    second[1] = Hit(second[1].id, "evil\x1b[31m.png", "", 0.1)
+    thumbnails = {hit.id: jpeg(1) for hit in (*first, second[1])}
+    show_pictures({"base": first, "tu\x1bned": second, "none": []}, thumbnails)
+    shown = capsys.readouterr().out
+    assert shown.count(f"(64, 48) {WIDTH}") == 3, "a result without a thumbnail is left out"
+    order = [shown.index(text) for text in ("base", "1 1.png", "2 2.png", "2 evil\\x1b[31m.png")]
+    assert order == sorted(order) and "tu\\x1bned" in shown and "none" in shown
+    monkeypatch.setitem(sys.modules, module.__name__, None)
+    with pytest.raises(UserError, match=r"textual-image: is not installed\. pip install"):
+        show_pictures({}, {})
