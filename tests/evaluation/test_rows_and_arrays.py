@@ -1,5 +1,6 @@
 """Rows of tables in every format, repeated keys, and arrays from untrusted files."""
 
+import contextlib
 import json
 import os
 import tempfile
@@ -133,6 +134,28 @@ def test_the_unpacked_size_is_limited_in_total(
     assert set(read_arrays(path)) == {"one", "two"}
     monkeypatch.setattr(stored, "LARGEST", 2 * 8128 - 1)
     with pytest.raises(ValueError, match="it unpacks to more than 2 GiB"):
+        read_arrays(path)
+
+
+@given(place=st.integers(0), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_a_value_error_or_nothing(place: int, bit: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.npz"
+        np.savez_compressed(path, one=np.arange(4.0))
+        content = bytearray(path.read_bytes())
+        content[place % len(content)] ^= 1 << bit
+        path.write_bytes(content)
+        with contextlib.suppress(ValueError):
+            read_arrays(path)
+
+
+def test_a_member_marked_as_encrypted_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, one=np.arange(4.0))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="encrypted"):
         read_arrays(path)
 
 

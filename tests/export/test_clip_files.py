@@ -71,6 +71,16 @@ def test_a_card_has_its_parts_in_order(quick_clip: OpenClip, tmp_path: Path) -> 
     assert "## Steps" not in plain and "cosine" not in plain and "## Terms" in plain
 
 
+def test_a_value_that_looks_like_a_heading_moves_no_section(
+    quick_clip: OpenClip, tmp_path: Path
+) -> None:
+    source, drift = read_source(quick_clip, "openai"), Drift("int8", 0.9912, 0.9987, 66)
+    source.header["base"] = "a ## Terms b\n## Terms\nc"
+    text = card(source, tmp_path, drift=drift)
+    assert "- base: a ## Terms b ## Terms c\n" in text
+    assert text.index("\n## What an index") < text.index(str(drift)) < text.index("\n## Terms\n")
+
+
 def reshaped(part: str, **options: Any) -> OpenClip:
     """A tiny CLIP whose configuration has other options in a part, but the same towers."""
     model = copy(small_clip())

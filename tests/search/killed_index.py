@@ -1,10 +1,11 @@
 """An index run, killed by a test: `python killed_index.py FOLDER STORE MODEL`.
 
-It writes after every batch of two pictures and embeds slowly.
+It writes after every batch of two pictures, embeds slowly, and hangs in the middle.
 """
 
 import sys
 import time
+from itertools import count
 from typing import Any
 
 from paraclip.data.problems import Problems
@@ -14,10 +15,10 @@ from paraclip.search.indexing.run import build_index
 
 if __name__ == "__main__":
     build.WRITE_ROWS, build.IMAGES_AT_ONCE = 2, 2
-    embed = build.embed
+    embed, batches = build.embed, count()
 
     def slowly(*arguments: Any) -> Any:
-        time.sleep(0.05)
+        time.sleep(0.05 if next(batches) < 10 else 600)
         return embed(*arguments)
 
     build.embed = slowly

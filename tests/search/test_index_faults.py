@@ -104,6 +104,10 @@ def test_a_folder_that_goes_and_comes_back(
         store.count()
     (tmp_path / "away").rename(tmp_path / "index")
     assert store.count() == COUNT
+    for version in (tmp_path / "index" / "pictures.lance" / "_versions").iterdir():
+        version.unlink()
+    with pytest.raises(StoreUnavailable, match="there is no index"):
+        store.version()
 
 
 def test_a_password_is_never_shown() -> None:

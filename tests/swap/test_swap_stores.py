@@ -91,6 +91,35 @@ def test_clip_retrieval(rows, tmp_path) -> None:
     assert found.kind == "clip-retrieval"
 
 
+def test_paths_may_contain_other_line_separators(rows, tmp_path) -> None:
+    np.save(tmp_path / "v.npy", rows[0][:3])
+    names = ["a\u2028b.jpg", "c\x0bd.jpg", "e\x85.jpg"]
+    for ending in ("\n", "\r\n"):
+        (tmp_path / "p.txt").write_bytes((ending.join(names) + ending).encode())
+        assert read(tmp_path / "v.npy", paths=str(tmp_path / "p.txt")).paths == names
+
+
+def test_a_row_without_a_path_has_an_empty_one(rows, tmp_path) -> None:
+    values, paths = rows
+    table = pa.table({"image_path": [None, *paths[1:]], "vector": as_lists(values)})
+    pq.write_table(table, tmp_path / "v.parquet")
+    assert read(tmp_path / "v.parquet").paths == ["", *paths[1:]]
+    for folder in ("img_emb", "metadata"):
+        (tmp_path / "c" / folder).mkdir(parents=True)
+    np.save(tmp_path / "c" / "img_emb" / "img_emb_0.npy", values)
+    pq.write_table(table.select(["image_path"]), tmp_path / "c" / "metadata" / "metadata_0.parquet")
+    assert read(tmp_path / "c").paths == ["", *paths[1:]]
+
+
+def test_what_is_not_a_lancedb_folder_is_refused_and_not_created(tmp_path) -> None:
+    pytest.importorskip("lancedb")
+    (tmp_path / "file").write_text("x")
+    for name in ("file", "missing"):
+        with pytest.raises(UserError, match="is not a folder"):
+            read(tmp_path / name, store="lancedb")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_lancedb(rows, tmp_path) -> None:
     lancedb = pytest.importorskip("lancedb")
     values, paths = rows

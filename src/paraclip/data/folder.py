@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 from paraclip.data.captions import BrokenRow, Record
 from paraclip.data.config import Columns
@@ -17,6 +17,7 @@ from paraclip.errors import UserError
 from paraclip.files import check_input
 
 LARGEST_TEXT = 2**20
+ENDS_EARLY = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
 ASIDE = frozenset(("readme", "license", "licence", "copying", "credits", "changelog", "notes"))
 """Names of text files that many folders contain and that are not captions."""
 
@@ -48,22 +49,34 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
 
 def walk(folder: Path) -> Iterator[Path]:
     """All pictures, and all captions without a picture of the same name; no hidden files."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise UserError(folder, f"cannot be read ({error.strerror})", "Check it.") from error
-    with_picture = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
-    for name in names:
+    folders, files = listed(folder)
+    with_picture = {Path(name).stem for name in files if Path(name).suffix.lower() in SUFFIXES}
+    for name in sorted(folders | files):
         path = folder / name
-        if name.startswith("."):
-            continue
-        if path.suffix == ".txt":
+        if name in folders:
+            yield from walk(path)
+        elif path.suffix == ".txt":
             if path.stem not in with_picture and path.stem.lower() not in ASIDE and path.is_file():
                 yield path
         elif path.suffix.lower() in SUFFIXES:
             yield path
-        elif path.is_dir() and not path.is_symlink():
-            yield from walk(path)
+
+
+def listed(folder: Path) -> tuple[set[str], set[str]]:
+    """Names of the folders and of everything else in a folder, without hidden ones.
+
+    A link counts as a file, so that no folder is entered twice.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            shown = [entry for entry in entries if not entry.name.startswith(".")]
+            folders = {entry.name for entry in shown if entry.is_dir(follow_symlinks=False)}
+    except OSError as error:
+        raise UserError(folder, f"cannot be read ({error.strerror})", "Check it.") from error
+    return folders, {entry.name for entry in shown} - folders
 
 
 def first_line(path: Path) -> bytes:
@@ -91,18 +104,43 @@ def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Re
     with open_source(source) as stream:
         try:
             # On disk, tarfile seeks past the pictures; a remote shard is a stream.
-            with tarfile.open(fileobj=stream, mode="r|" if is_remote(source) else "r:") as archive:
+            mode: Any = "r|" if is_remote(source) else "r:"
+            with Shard.open(fileobj=stream, mode=mode, tarinfo=Header) as archive:
                 samples = groupby(members(archive), key=lambda member: member[0])
                 for row, (key, parts) in enumerate(samples, start=1):
                     image, caption = image_and_caption(archive, parts, columns)
                     image = f"tar://{image}::{source}" if image and columns.image else None
                     yield Record(f"{source}: {key}", row, caption, image, key, key)
+                truncated = archive.truncated
         except (tarfile.TarError, ValueError) as error:  # ValueError: a broken PAX header
-            if isinstance(error, tarfile.ReadError) and "unexpected end" in str(error):
-                problems.add(source, "the shard is truncated")
-                return
-            hint = "Fetch the shard again, or leave it out."
-            raise UserError(source, f"is not a tar file ({error})", hint) from error
+            truncated = isinstance(error, tarfile.ReadError) and "unexpected end" in str(error)
+            if not truncated:
+                hint = "Fetch the shard again, or leave it out."
+                raise UserError(source, f"is not a tar file ({error})", hint) from error
+        if truncated:
+            problems.add(source, "the shard is truncated")
+
+
+class Shard(tarfile.TarFile):
+    """A tar file that knows whether it ends without the mark of its end.
+
+    `tarfile` treats one that is cut in a later header or between two members as complete.
+    """
+
+    truncated = False
+
+
+class Header(tarfile.TarInfo):
+    """A header of a `Shard`."""
+
+    @classmethod
+    def fromtarfile(cls, shard: tarfile.TarFile) -> Self:
+        """The next header; `tarfile` handles the errors."""
+        try:
+            return super().fromtarfile(shard)
+        except ENDS_EARLY:
+            shard.truncated = True  # type: ignore[attr-defined]
+            raise
 
 
 def members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:

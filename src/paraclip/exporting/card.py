@@ -49,5 +49,5 @@ def write_card(
         parts.append("## Steps\n")
         parts += [f"{number}. {step}" for number, step in enumerate(steps, 1)]
         parts.append("")
-    head, terms, rest = card.partition("## Terms")
-    write_text(path, head + "\n".join(parts) + "\n" + terms + rest)
+    head, terms, rest = card.partition("\n## Terms\n")  # on a line of its own; values have no lines
+    write_text(path, head + "\n" + "\n".join(parts) + terms + rest)

@@ -52,9 +52,10 @@ class LanceStore:
         """The newest version and the table's creation, read without LanceDB."""
         facts = self.facts()
         versions = self.folder / f"{TABLE}.lance" / "_versions"
-        if facts is None or not versions.is_dir():
+        newest = min((path.name for path in versions.glob("*")), default=None)
+        if facts is None or newest is None:
             raise self.gone()
-        return f"{facts.created}-{min(path.name for path in versions.iterdir())}"
+        return f"{facts.created}-{newest}"
 
     def save_facts(self, facts: IndexFacts) -> None:
         """Write `index.json`, and create the table if it does not exist."""

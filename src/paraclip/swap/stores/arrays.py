@@ -22,7 +22,8 @@ def read_npy(config: SwapCheckConfig) -> Index:
     names = None
     if config.paths is not None:
         text = bounded_text(Path(config.paths))
-        names = text.splitlines()
+        # Not splitlines: it also splits at characters that a file name may contain.
+        names = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     return made_index(vectors, names, "npy", config.index)
 
 
@@ -53,7 +54,8 @@ def read_clip_retrieval(config: SwapCheckConfig) -> Index:
         path = folder / METADATA / f"metadata_{number}.parquet"
         if path.is_file():
             with parquet_errors(path):
-                names += pq.read_table(path, columns=[PATHS])[PATHS].to_pylist()
+                found = pq.read_table(path, columns=[PATHS])[PATHS].to_pylist()
+            names += [name or "" for name in found]
     return made_index(np.concatenate(parts), names or None, "clip-retrieval", folder)
 
 

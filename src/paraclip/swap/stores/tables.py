@@ -28,13 +28,15 @@ def read_lancedb(config: SwapCheckConfig) -> Index:
     """Read a table of a LanceDB folder.
 
     Raises:
-        UserError: lancedb is not installed, or `--table` is needed.
+        UserError: there is no such folder, lancedb is not installed, or `--table` is needed.
     """
     try:
         import lancedb
     except ImportError as error:
         hint = "pip install 'paraclip[search]'"
         raise UserError("lancedb", "this package is not installed", hint) from error
+    if not Path(config.index).is_dir():  # LanceDB would create it
+        raise UserError(config.index, "is not a folder", FIX)
     database = lancedb.connect(config.index)
     names = sorted(path.stem for path in Path(config.index).glob("*.lance"))
     name = only_one(names, config.table, config.index, "table")
@@ -73,8 +75,9 @@ def index_of(schema: Any, source: Any, config: SwapCheckConfig, kind: str) -> In
     def rows() -> Iterator[tuple[list[str], Vectors]]:
         for batch in source.to_batches(columns=columns, batch_size=ROWS_AT_ONCE):
             if batch.num_rows:
-                names = batch.column(path).to_pylist() if path else [""] * batch.num_rows
-                yield [str(name) for name in names], matrix(batch.column(column), config.index)
+                found = batch.column(path).to_pylist() if path else [None] * batch.num_rows
+                names = ["" if name is None else str(name) for name in found]
+                yield names, matrix(batch.column(column), config.index)
 
     index = gathered(rows(), config.most_rows, config.index)
     if index is None:
