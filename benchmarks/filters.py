@@ -1,6 +1,7 @@
 """Precision and recall of the filters of `paraclip generate` on labelled pairs.
 
     PARACLIP_DATA=folder python benchmarks/filters.py    # about 5 minutes on 2 free cores
+    python benchmarks/filters.py --choose --weights runs/other.safetensors
 
 Good pairs are rewordings of ParaCLIP's starter set; bad ones have one fault, made by rule
 (`recipes/filters/labelled.py`), or are contrasts. The checker was trained on half of the rows, its
@@ -21,7 +22,7 @@ from typing import Any
 
 from machine import RESULTS, keep, markdown, parse_with_data, say
 from paraclip.paraphrase.config import CHECKED, SMALL, STRONG, Limits
-from paraclip.paraphrase.filters.checker import Checker
+from paraclip.paraphrase.filters.checker import WEIGHTS, Checker
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.similarity import SentenceEncoder
@@ -101,9 +102,11 @@ def crepe_pairs(folder: Path, most: int) -> dict[str, Labelled]:
     return {"SugarCrepe++, second captions": Labelled(True, good)} | bad
 
 
-def measured(kinds: Mapping[str, Labelled], rules: Mapping[str, Limits]) -> dict[str, Measured]:
-    """Measure every kind of pair under every set of limits, with the checker and the parser."""
-    encoder, checker, parser = SentenceEncoder(), Checker.shipped(), by_parser(STRONG)
+def measured(
+    kinds: Mapping[str, Labelled], rules: Mapping[str, Limits], checker: Checker
+) -> dict[str, Measured]:
+    """Measure every kind of pair under every set of limits, with a checker and the parser."""
+    encoder, parser = SentenceEncoder(), by_parser(STRONG)
     found = {}
     for name, kind in kinds.items():
         passed, reasons, texts = {}, {}, []
@@ -167,15 +170,14 @@ def totals_table(found: Mapping[str, Measured]) -> str:
     return markdown(["", *columns()], rows)
 
 
-def print_candidates(most: int) -> None:
+def print_candidates(most: int, checker: Checker, name: str, out: Path) -> None:
     """Print the candidates on the quarter on which the threshold is chosen."""
-    found = measured(labelled_pairs(CHOSEN_ON, most), RULES)
-    listed = candidates(found)
+    listed = candidates(measured(labelled_pairs(CHOSEN_ON, most), RULES, checker))
     rows = [
         [one["rules"], f"{one['fault']}", f"{one['recall']:.1f}", f"{one['precision']:.1f}"]
         for one in listed
     ]
-    keep("filters_choice", RESULTS, markdown(["rules", "fault", "recall", "precision"], rows),
+    keep(f"{name}_choice", out, markdown(["rules", "fault", "recall", "precision"], rows),
          candidates=listed)  # fmt: skip
 
 
@@ -185,13 +187,16 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=300, help="pairs of each kind")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--choose", action="store_true", help="the candidates, nothing else")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="the checker to measure")
     chosen = parse_with_data(parser)
+    checker = Checker.shipped(chosen.weights)
+    name = "filters" if chosen.weights == WEIGHTS else f"filters_{chosen.weights.stem}"
     if chosen.choose:
-        print_candidates(chosen.most)
+        print_candidates(chosen.most, checker, name, chosen.out)
         return
     rules = {"strong": STRONG, "checked": CHECKED, "small": SMALL}
-    own = measured(labelled_pairs(REPORTED, chosen.most), rules)
-    others = measured(outside_pairs(Path(chosen.data), chosen.most), rules)
+    own = measured(labelled_pairs(REPORTED, chosen.most), rules, checker)
+    others = measured(outside_pairs(Path(chosen.data), chosen.most), rules, checker)
     table = f"{totals_table(own)}\n\n{kinds_table(own)}\n\nOther sources:\n\n{kinds_table(others)}"
     figures = {
         name: {"good": one.good, "pairs": len(one.faults),
@@ -200,7 +205,7 @@ def main() -> None:
     }  # fmt: skip
     summed = {head: totals(own, **limits) for head, limits in columns().items()}
     limits = {name: vars(one) for name, one in rules.items()}
-    keep("filters", chosen.out, table, totals=summed, kinds=figures, limits=limits)
+    keep(name, chosen.out, table, totals=summed, kinds=figures, limits=limits)
 
 
 if __name__ == "__main__":
