@@ -1,0 +1,107 @@
+"""Where an export is written, and what the header of a checkpoint states about its base."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from export_models import small_clip
+
+from paraclip.errors import UserError
+from paraclip.exporting.folders import check_free, new_folder
+from paraclip.exporting.run import refuse_checkpoint
+from paraclip.exporting.source import (
+    image_tower_was_trained,
+    known_architecture,
+    recorded_tags,
+)
+from paraclip.models.openclip import OpenClip
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """The texts of all files below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+def filled(path: Path, force: bool, fault: BaseException | None = None) -> None:
+    """Write a folder of one file, or fail in the middle."""
+    with new_folder(path, force) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "a.txt").write_text("new")
+        if fault is not None:
+            raise fault
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), UserError("a", "b", "c"), OSError(5, "x")])
+def test_a_failure_keeps_the_folder_that_was_to_be_replaced(
+    tmp_path: Path, fault: BaseException
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.txt").write_text("old")
+    with pytest.raises(type(fault)):
+        filled(tmp_path / "out", force=True, fault=fault)
+    assert tree(tmp_path) == {"out/old.txt": "old"}
+    filled(tmp_path / "out", force=True)
+    assert tree(tmp_path) == {"out/inner/a.txt": "new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_to_a_folder_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "old.txt").write_text("old")
+    (tmp_path / "out").symlink_to(tmp_path / "target")
+    with pytest.raises(UserError, match=r"out: exists already\. Name another folder, or add --f"):
+        check_free(tmp_path / "out")
+    filled(tmp_path / "out", force=True)
+    assert tree(tmp_path / "target") == {"old.txt": "old"}
+    assert tree(tmp_path / "out") == {"inner/a.txt": "new"}
+
+
+def test_a_checkpoint_is_not_its_own_output_under_any_name(
+    tmp_path: Path, quick_clip: OpenClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("b.safetensors").symlink_to("a.safetensors")
+    for model in ("a.safetensors", tmp_path / "x" / ".." / "a.safetensors", "b.safetensors"):
+        with pytest.raises(UserError, match="is the checkpoint itself"):
+            refuse_checkpoint(Path("a.safetensors"), model)
+    refuse_checkpoint(Path("c.safetensors"), "a.safetensors")
+    refuse_checkpoint(Path("a.safetensors"), quick_clip)
+
+
+TRAINED = {"training": {"config": {"image_learning_rate": 1e-5}}}
+MERGED: dict[str, Any] = {"merged": {}}
+TEXT_ONLY = {"training": {"config": {"image_learning_rate": None}}}
+
+
+@pytest.mark.parametrize(
+    ("header", "trained"),
+    [
+        ({}, False), (TRAINED, True), (TEXT_ONLY, False), ({"training": "x"}, False),
+        ({"training": {"config": [1]}}, False), ({**TRAINED, "made_from": TEXT_ONLY}, True),
+        ({**MERGED, "made_from": {"tuned": TRAINED}}, True),
+        ({**MERGED, "made_from": {"base": TRAINED, "tuned": TEXT_ONLY}}, False),
+        ({**MERGED, "made_from": {"tuned": {**MERGED, "made_from": {"tuned": TRAINED}}}}, True),
+        ({**MERGED, "made_from": {"tuned": None}}, False),
+    ],
+)  # fmt: skip
+def test_the_header_states_whether_the_image_tower_was_trained(
+    header: dict[str, Any], trained: bool
+) -> None:
+    assert image_tower_was_trained(header) is trained
+
+
+def test_recorded_tags_are_those_of_the_architecture() -> None:
+    nested = {"training": {"facts": {"base": "ViT-B-32:openai"}, "identity": {"base": "x:y"}}}
+    assert recorded_tags(nested, "ViT-B-32-quickgelu") == ["openai"]
+    several = {"base": ["ViT-B-32:laion2b_e16:/my/file.pt", "mini", "ViT-B-32:mine.pt", ""]}
+    assert recorded_tags(several, "ViT-B-32") == ["laion2b_e16"]
+    assert recorded_tags(several, "RN50") == recorded_tags({}, "ViT-B-32") == []
+
+
+def test_a_model_is_known_by_its_sizes_under_any_name(named: Callable[..., OpenClip]) -> None:
+    quick = named("ViT-B-32-quickgelu", quick=True)
+    assert known_architecture(quick) == "ViT-B-32-quickgelu"
+    assert known_architecture(small_clip("my-folder", quick_gelu=True)) == "ViT-B-32-quickgelu"
+    assert known_architecture(small_clip(embed_dim=8)) is None

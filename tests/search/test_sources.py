@@ -1,0 +1,123 @@
+"""Pictures of folders and shards, what a run writes together, and errors of LanceDB."""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import draw
+
+from paraclip.data.config import Columns
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.search.indexing import build
+from paraclip.search.indexing.build import Builder
+from paraclip.search.indexing.pictures import Reader, file_bytes
+from paraclip.search.indexing.sources import Found, open_source
+from paraclip.search.stores.lance import FACTS, LanceStore, among
+from paraclip.search.stores.store import StoreUnavailable
+
+
+def found_in(source: Path | str) -> dict[str, Found]:
+    """Pictures of a source by path."""
+    problems = Problems(0.0)
+    return {one.path: one for one in open_source(str(source), Columns()).pictures(problems)}
+
+
+def test_captions_are_the_first_usable_line_of_the_text(tmp_path: Path) -> None:
+    texts = {"a": b"\n a disc \nmore", "b": b"\xff", "c": b"\xff\xfea\0", "d.e": "日本".encode()}
+    for name, text in texts.items():
+        draw(tmp_path / f"{name}.png", "disc", "red")
+        (tmp_path / f"{name}.txt").write_bytes(text)
+    draw(tmp_path / "f.PNG", "disc", "red")
+    (tmp_path / "g.txt").write_text("of no picture")
+    captions = {path: one.caption for path, one in found_in(tmp_path).items()}
+    assert captions == {"a.png": "a disc", "b.png": "", "c.png": "", "d.e.png": "日本", "f.PNG": ""}
+
+
+def test_stamps_are_those_of_the_file_and_links_count_as_their_target(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", "disc", "red")
+    (tmp_path / "b.png").symlink_to("a.png")
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    found, state = found_in(tmp_path), (tmp_path / "a.png").stat()
+    assert list(found) == ["a.png", "b.png"]
+    assert {(one.size, one.modified) for one in found.values()} == {
+        (state.st_size, state.st_mtime_ns)
+    }
+
+
+def test_members_of_a_shard_have_their_own_size_and_the_time_of_the_shard(tmp_path: Path) -> None:
+    size = Path(draw(tmp_path / "a.png", "disc", "red")).stat().st_size
+    with tarfile.open(tmp_path / "0.tar", "w") as shard:
+        shard.add(tmp_path / "a.png", "in/a.png")
+    (tmp_path / "a.png").unlink()
+    (one,) = found_in(tmp_path / "0.tar").values()
+    assert (one.path, one.size) == ("0.tar::in/a.png", size)
+    assert one.modified == (tmp_path / "0.tar").stat().st_mtime_ns
+    assert file_bytes(one)[:4] == b"\x89PNG"
+
+
+def test_a_known_file_is_not_decoded_and_a_vanished_one_is_named(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", "disc", "red")
+    one = found_in(tmp_path)["a.png"]
+    first = Reader(lambda image: image.size, 32, {}).read(one)
+    assert (first.row, first.pixels) == (None, (40, 30)) and first.thumbnail[:2] == b"\xff\xd8"
+    again = Reader(lambda image: 1 / 0, 32, {first.hash: "id"}).read(one)
+    assert (again.row, again.pixels, again.thumbnail) == ("id", None, b"")
+    (tmp_path / "a.png").unlink()
+    error = Reader(lambda image: image, 32, {}).read(one)
+    assert str(error) == "a.png: vanished while it was indexed. Index again."
+
+
+@given(st.lists(st.integers(0, 5), max_size=12), st.integers(1, 9))
+def test_rows_are_written_together_in_order_and_none_is_lost(parts: list[int], least: int) -> None:
+    rows = iter(np.arange(sum(parts)).tolist())
+    tables = [
+        pa.table({"row": pa.array([next(rows) for _ in range(n)], pa.int64())}) for n in parts
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "WRITE_ROWS", least)
+        patch.setattr(build, "WRITE_SECONDS", float("inf"))
+        written = list(Builder(None, None, Problems(0.0)).written_together(tables))  # type: ignore[arg-type]
+    assert [row for table in written for row in table["row"].to_pylist()] == list(range(sum(parts)))
+    assert all(len(table) >= least for table in written[:-1])
+    assert all(len(table) < least + max(parts) for table in written)
+
+
+@pytest.mark.parametrize("name", ["", "0' OR '1'='1", "AB", "a" * 65, "0\n", "日"])
+def test_an_id_that_is_not_hexadecimal_reaches_no_query(name: str) -> None:
+    with pytest.raises(ValueError, match="is not hexadecimal"):
+        among(["00ff", name])
+    assert (among([]), among(["00ff", "1"])) == ("false", "id IN ('00ff', '1')")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "what"),
+    [
+        (RuntimeError("lance: No space left (os error 28)"), UserError, "the disk is full"),
+        (OSError(13, "Permission denied"), UserError, "may not be written"),
+        (RuntimeError("a\n b " + "x" * 500), StoreUnavailable, "cannot be read or written (a b x"),
+        (ValueError("os error 9999999"), StoreUnavailable, "cannot be read or written"),
+    ],
+)
+def test_errors_of_lancedb_are_one_line_with_the_folder(
+    error: Exception, kind: type[UserError], what: str, tmp_path: Path
+) -> None:
+    store = LanceStore(tmp_path)
+    store.opened = "a table"
+    reported = store.reported(error)
+    assert type(reported) is kind and reported.what.startswith(what)
+    assert reported.where == str(tmp_path) and len(reported.what) < 240
+    assert (store.opened is None) == (kind is StoreUnavailable)
+
+
+def test_facts_that_cannot_be_read_are_not_a_missing_index(tmp_path: Path) -> None:
+    (tmp_path / FACTS).mkdir()
+    with pytest.raises(UserError, match=rf"{FACTS}: cannot be read \(Is a directory\)"):
+        LanceStore(tmp_path).facts()
+    (tmp_path / "file").write_text("")
+    assert LanceStore(tmp_path / "file").facts() is None
+    assert LanceStore(tmp_path / "nowhere").facts() is None
