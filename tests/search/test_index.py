@@ -18,6 +18,7 @@ from paraclip.errors import UserError
 from paraclip.models.features import encode_images
 from paraclip.models.loading import load_model
 from paraclip.search.config import IndexConfig
+from paraclip.search.indexing import build
 from paraclip.search.indexing import pictures as reading
 from paraclip.search.indexing.build import Summary
 from paraclip.search.indexing.run import build_index
@@ -89,6 +90,42 @@ def test_a_second_run_reads_what_changed(
     (pictures / "broken.png").unlink()
     assert counts(index(pictures, address, models)) == {"unchanged": 7}
     assert read == []
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_pictures_that_exchange_their_names_keep_their_own_vectors(
+    tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(build, "WRITE_ROWS", batch)
+    monkeypatch.setattr(build, "IMAGES_AT_ONCE", batch)
+    folder, address = tmp_path / "many", str(tmp_path / "index")
+    folder.mkdir()
+    for number in range(6):
+        draw(folder / f"{number}.png", "disc", "red", (20 + 7 * number, 30))
+    index(folder, address, models)
+    for number in reversed(range(6)):
+        (folder / f"{number}.png").rename(folder / f"{number + 1}.png")
+    draw(folder / "0.png", "square", "blue")
+    summary = index(folder, address, models)
+    assert (summary.total, summary.removed, summary.broken) == (7, 0, 0)
+    rows = open_store(address).rows([picture_id(f"{number}.png") for number in range(7)])
+    model = load_model(models["base"], "cpu")
+    for row in rows.to_pylist():
+        expected = encode_images(model, [str(folder / row["path"])]).numpy()[0]
+        np.testing.assert_allclose(row["vector"], expected, atol=1e-5)
+    assert counts(index(folder, address, models)) == {"unchanged": 7}
+
+
+def test_a_picture_whose_new_vector_is_not_finite_leaves_the_index(
+    pictures: Path, tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = str(tmp_path / "index")
+    index(pictures, address, models)
+    draw(pictures / "disc-red.png", "square", "black")
+    vectors_of = build.vectors_of
+    monkeypatch.setattr(build, "vectors_of", lambda *given: vectors_of(*given) * np.nan)
+    assert counts(index(pictures, address, models)) == {"unchanged": 5, "broken": 1}
+    assert "disc-red.png" not in paths(address)
 
 
 def test_a_picture_that_breaks_leaves_the_index(

@@ -49,6 +49,17 @@ def test_stamps_are_those_of_the_file_and_links_count_as_their_target(tmp_path: 
     }
 
 
+def test_links_inside_a_linked_folder_are_found(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    draw(tmp_path / "pictures" / "a.png", "disc", "red")
+    (tmp_path / "pictures" / "b.png").symlink_to(tmp_path / "pictures" / "a.png")
+    draw(tmp_path / "outside.png", "disc", "red")
+    (tmp_path / "pictures" / "c.png").symlink_to(tmp_path / "outside.png")
+    (tmp_path / "link").symlink_to("pictures")
+    assert list(found_in(tmp_path / "link")) == list(found_in(tmp_path / "pictures"))
+    assert list(found_in(tmp_path / "link")) == ["a.png", "b.png"]
+
+
 def test_members_of_a_shard_have_their_own_size_and_the_time_of_the_shard(tmp_path: Path) -> None:
     size = Path(draw(tmp_path / "a.png", "disc", "red")).stat().st_size
     with tarfile.open(tmp_path / "0.tar", "w") as shard:

@@ -71,6 +71,7 @@ class Builder:
     problems: Problems
     precision: str = "fp32"
     summary: Summary = field(default_factory=Summary)
+    stale: list[str] = field(default_factory=list)  # ids of rows whose picture is now broken
 
     def run(self, source: Source) -> Summary:
         """Update the store.
@@ -84,34 +85,37 @@ class Builder:
         if not work.present:
             raise no_pictures(source.name)
         gone = set(work.gone())
-        stale = self.read_all(work, gone)
-        self.store.remove(sorted({*gone, *stale}))
+        self.read_all(work, gone)
+        self.store.remove(sorted({*gone, *self.stale}))
         self.summary.removed = len(gone) - self.summary.moved
         self.summary.unchanged += work.unchanged
         self.summary.total = self.store.count()
         self.summary.seconds = time.monotonic() - began
         return self.summary
 
-    def read_all(self, work: Changes, gone: set[str]) -> list[str]:
-        """Read, embed and write; return the ids of rows whose picture is now broken."""
+    def read_all(self, work: Changes, gone: set[str]) -> None:
+        """Read, embed and write."""
         results = self.results(work)
-        stale: list[str] = []
         done = work.unchanged
         with bar("indexing", done + len(work.to_read), "picture", done=done) as progress:
 
             def good() -> Iterator[Read]:
                 for found, result in results:
                     if isinstance(result, UserError):
-                        self.problems.add(found.path, result.what)
-                        self.summary.broken += 1
-                        stale.extend(row for row in [work.known.get(found.path)] if row)
+                        self.reject(found, result.what, work)
                     else:
                         yield result
                     progress.update()
 
             for rows in self.written_together(self.rows(good(), work, gone)):
                 self.store.put(rows)
-        return stale
+
+    def reject(self, found: Found, what: str, work: Changes) -> None:
+        """Count a picture as broken; the row that it may have is removed at the end."""
+        self.problems.add(found.path, what)
+        self.summary.broken += 1
+        if row := work.known.get(found.path):
+            self.stale.append(row)
 
     def results(self, work: Changes) -> Iterator[tuple[Found, Read | UserError]]:
         """New and changed pictures, with the result of reading them."""
@@ -122,43 +126,62 @@ class Builder:
         """Rows of pictures, in batches of the image tower."""
         moved: set[str] = set()
         for batch in batches(pictures, IMAGES_AT_ONCE):
-            new = [one for one in batch if one.row is None]
-            known = [one for one in batch if one.row is not None]
-            if new:
-                vectors = self.vectors(new)
-                finite = np.isfinite(vectors).all(1)
-                for one in (one for one, good in zip(new, finite, strict=True) if not good):
-                    self.problems.add(one.found.path, "its vector is NaN or infinite")
-                    self.summary.broken += 1
-                kept = [one for one, good in zip(new, finite, strict=True) if good]
-                changed = sum(one.found.path in work.known for one in kept)
-                self.summary.changed += changed
-                self.summary.added += len(kept) - changed
-                self.summary.embedded += len(kept)
-                yield table(kept, vectors[finite])
-            if known:
+            if new := [one for one in batch if one.row is None]:
+                yield self.embedded(new, self.vectors(new), work)
+            if stored := [one for one in batch if one.row is not None]:
+                known, overwritten, copies = self.copies(stored)
                 now_moved = {str(one.row) for one in known} & (gone - moved)
                 moved |= now_moved
                 touched = sum(one.row == picture_id(one.found.path) for one in known)
                 self.summary.moved += len(now_moved)
                 self.summary.unchanged += touched
                 self.summary.copied += len(known) - len(now_moved) - touched
-                yield self.copies(known)
+                yield copies
+                if again := self.read_again(overwritten, work):
+                    yield self.embedded(again, vectors_of(self.model, again, self.precision), work)
+
+    def embedded(self, pictures: list[Read], vectors: np.ndarray, work: Changes) -> pa.Table:
+        """Rows of pictures with new vectors float32 [pictures, width], if these are finite."""
+        finite = np.isfinite(vectors).all(1)
+        kept = [one for one, good in zip(pictures, finite, strict=True) if good]
+        for one in (one for one, good in zip(pictures, finite, strict=True) if not good):
+            self.reject(one.found, "its vector is NaN or infinite", work)
+        changed = sum(one.found.path in work.known for one in kept)
+        self.summary.changed += changed
+        self.summary.added += len(kept) - changed
+        self.summary.embedded += len(kept)
+        return table(kept, vectors[finite])
 
     def vectors(self, pictures: list[Read]) -> np.ndarray:
         """Unit vectors float32 [pictures, width]."""
         return vectors_of(self.model, pictures, self.precision)
 
-    def copies(self, pictures: list[Read]) -> pa.Table:
-        """Rows of pictures whose content is already in the index, under their new paths."""
+    def copies(self, pictures: list[Read]) -> tuple[list[Read], list[Read], pa.Table]:
+        """Copy the rows of pictures whose content was in the index when the run began.
+
+        Returns:
+            The pictures whose row still has their content, the others, whose row this run has
+            overwritten (pictures that exchanged their names), and the rows of the first.
+        """
         rows = self.store.rows([str(one.row) for one in pictures])
-        place = {row: number for number, row in enumerate(rows["id"].to_pylist())}
-        copied = [one for one in pictures if one.row in place]
-        old = rows.take([place[str(one.row)] for one in copied])
+        stored = zip(rows["id"].to_pylist(), rows["hash"].to_pylist(), strict=True)
+        place = {key: number for number, key in enumerate(stored)}
+        known = [one for one in pictures if (one.row, one.hash) in place]
+        overwritten = [one for one in pictures if (one.row, one.hash) not in place]
+        places = [place[str(one.row), one.hash] for one in known]
+        old = rows.take(pa.array(places, pa.int64()))  # typed, since it may be empty
         width = rows.schema.field("vector").type.list_size
         vectors = np.asarray(old["vector"].combine_chunks().flatten()).reshape(-1, width)
-        thumbnails = old["thumbnail"].to_pylist()
-        return table(copied, vectors, thumbnails)
+        return known, overwritten, table(known, vectors, old["thumbnail"].to_pylist())
+
+    def read_again(self, pictures: list[Read], work: Changes) -> list[Read]:
+        """The pictures with their pixels."""
+        reader = Reader(self.model.preprocess, self.model.image_size, {})
+        results = [(one.found, reader.read(one.found)) for one in pictures]
+        for found, result in results:
+            if isinstance(result, UserError):
+                self.reject(found, result.what, work)
+        return [result for _, result in results if isinstance(result, Read)]
 
     def written_together(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Combine the rows into large tables, because LanceDB writes a file for each."""

@@ -111,9 +111,13 @@ class Source:
             state = os.stat(file)
         except OSError:
             return None
-        if path is None or (os.path.islink(file) and not self.relative(os.path.realpath(file))):
+        if path is None or (os.path.islink(file) and not self.holds(os.path.realpath(file))):
             return None
         return Found(path, file, caption, state.st_size, state.st_mtime_ns)
+
+    def holds(self, target: str) -> bool:
+        """Whether the target of a link is under the root, which may be a link itself."""
+        return Path(target).is_relative_to(os.path.realpath(self.root))
 
     def relative(self, file: str) -> str | None:
         """The path relative to the root; None if it is outside."""
