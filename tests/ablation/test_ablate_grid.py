@@ -186,11 +186,12 @@ def test_captions_of_a_replay_are_known_by_their_file_and_not_by_the_place(tmp_p
     assert first == same and len({none, first, other, far}) == 4
 
 
-def test_the_starter_set_makes_another_run(tmp_path):
+def test_the_starter_set_and_other_pictures_make_another_run(tmp_path):
     plan = planned(losses(), tmp_path)
     for kind in ("tuned", "control"):
         options = next(row.options for row in plan.rows if row.kind == kind)
-        assert key_of(replace(options, starter=True)) != key_of(options)
+        changes = ({}, {"starter": True}, {"images": "a"}, {"images": "b"})
+        assert len({key_of(replace(options, **one)) for one in changes}) == len(changes)
 
 
 def test_where_the_cells_are(tmp_path):
@@ -241,6 +242,7 @@ def test_only_some_variants(tmp_path):
         ("seeds = [1]\n", "has no variant"),
         ("[variants.base]\n", "'base' is the name of another row"),
         ("[variants.'control of a']\n", "'control of a' is the name of another row"),
+        ("[variants.'base of a']\n", "'base of a' is the name of another row"),
         ('[variants."a\\nb"]\n', r"cannot be a name"),
         ("[variants.a]\nepochs = 0\n", "epochs: 0 is not valid"),
         ("[variants.a]\nweights = [0, 0, 0]\n", "leaves no loss to train on"),

@@ -89,6 +89,16 @@ def test_the_command_reports_people_and_a_language_model(
     assert len(report.kappas) == 1
 
 
+def test_reviewers_whose_files_have_one_name_all_count(tmp_path: Path) -> None:
+    sheet, files = written(tmp_path / "sheet.jsonl"), []
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+        path = tmp_path / str(number) / "marks-reviewer.jsonl"
+        files.append(exported(path, "reviewer", {"k0": SAME}))
+    report = audit_report_command(AuditReportConfig(sheet, tuple(files)))
+    assert len(report.kappas) == 4 * 3 / 2
+
+
 def test_a_judge_without_an_answer_is_an_error(tmp_path: Path) -> None:
     sheet = written(tmp_path / "sheet.jsonl")
     ana = exported(tmp_path / "a.jsonl", "ana", {"k0": SAME})

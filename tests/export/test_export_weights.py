@@ -10,7 +10,7 @@ from paraclip.api import export
 from paraclip.errors import UserError
 from paraclip.exporting.command import export_command
 from paraclip.exporting.config import ExportConfig
-from paraclip.models.checkpoint import save_model
+from paraclip.models.checkpoint import read_header, save_model, write_weights
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 
 TEXTS = ["a red disc", "two cats on a beach"]
@@ -44,6 +44,15 @@ def test_a_model_in_memory_exports_like_its_checkpoint(request, kind, tmp_path, 
     assert capsys.readouterr().out == ""
 
 
+def test_a_header_without_parts_of_the_architecture_still_gives_a_card(clip, tmp_path):
+    path = save_model(clip, tmp_path / "ours.safetensors")
+    header = {**read_header(path), "architecture": {"kind": "open_clip", "name": "tiny"}}
+    write_weights(load_file(path), path, header)
+    export(path, tmp_path / "out.safetensors")
+    card = (tmp_path / "out.md").read_text()
+    assert "- width of the vectors: 16\n- QuickGELU: no" in card
+
+
 def test_a_custom_text_tower_keeps_its_prefix(tmp_path):
     text = {"hf_model_name": "r", "hf_tokenizer_name": "r", "hf_pooler_type": "mean_pooler"}
     spec = ClipSpec("roberta", {**TINY_CLIP, "text_cfg": text}, {}, word_files("roberta"))
@@ -71,3 +80,13 @@ def test_the_checkpoint_is_not_overwritten(clip, tmp_path):
     with pytest.raises(UserError, match="is the checkpoint itself"):
         export(path, tmp_path / "." / "ours.safetensors")
     assert path.read_bytes() == before
+
+
+def test_a_card_of_the_same_name_is_not_overwritten(clip, tmp_path):
+    path = save_model(clip, tmp_path / "ours.safetensors")
+    (tmp_path / "out.md").write_text("Notes.")
+    with pytest.raises(UserError, match=r"out\.md: exists already"):
+        export(path, tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+    export(path, tmp_path / "out.safetensors", force=True)
+    assert "## Terms" in (tmp_path / "out.md").read_text()

@@ -8,8 +8,8 @@ import pytest
 from export_models import small_clip
 
 from paraclip.errors import UserError
-from paraclip.exporting.folders import check_free, new_folder
-from paraclip.exporting.run import refuse_checkpoint
+from paraclip.exporting.folders import check_free, check_free_file, new_folder
+from paraclip.exporting.run import refuse_sources
 from paraclip.exporting.source import (
     image_tower_was_trained,
     known_architecture,
@@ -58,16 +58,60 @@ def test_a_link_to_a_folder_is_replaced_and_its_target_stays(tmp_path: Path) -> 
     assert tree(tmp_path / "out") == {"inner/a.txt": "new"}
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [(".", "does not end"), ("..", "does not end"), ("", "does not end"), ("x" * 300, "too long")],
+)
+def test_a_path_that_cannot_be_an_output_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for check in (check_free, check_free_file, filled):
+        with pytest.raises(UserError, match=what):
+            check(Path(name), force=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_in_a_folder_that_may_not_be_entered_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", forbidden)
+    for check in (check_free, check_free_file):
+        with pytest.raises(UserError, match="may not be written"):
+            check(tmp_path / "out")
+
+
 def test_a_checkpoint_is_not_its_own_output_under_any_name(
     tmp_path: Path, quick_clip: OpenClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("a.safetensors").touch()
     Path("b.safetensors").symlink_to("a.safetensors")
-    for model in ("a.safetensors", tmp_path / "x" / ".." / "a.safetensors", "b.safetensors"):
+    names = (
+        "a.safetensors",
+        "b.safetensors",
+        "ViT-B-32:a.safetensors",
+        "ViT-B-32:openai:a.safetensors",
+    )
+    for model in (*names, tmp_path / ".." / tmp_path.name / "a.safetensors"):
         with pytest.raises(UserError, match="is the checkpoint itself"):
-            refuse_checkpoint(Path("a.safetensors"), model)
-    refuse_checkpoint(Path("c.safetensors"), "a.safetensors")
-    refuse_checkpoint(Path("a.safetensors"), quick_clip)
+            refuse_sources(Path("a.safetensors"), model)
+    refuse_sources(Path("c.safetensors"), "a.safetensors")
+    refuse_sources(Path("a.safetensors"), quick_clip, None)
+
+
+def test_a_folder_that_holds_the_model_is_not_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "run" / "best.safetensors"
+    file.parent.mkdir()
+    file.touch()
+    for model in (file, f"ViT-B-32:{file}", tmp_path / "run", f"local-dir:{tmp_path}/run"):
+        for out in (tmp_path, tmp_path / "run"):
+            with pytest.raises(UserError, match=r"holds best\.safetensors, which is exported"):
+                refuse_sources(out, "mini", model)
+    refuse_sources(tmp_path / "run" / "export", file, "mini", "hf-hub:some/model")
 
 
 TRAINED = {"training": {"config": {"image_learning_rate": 1e-5}}}

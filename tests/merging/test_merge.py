@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tiny_model import TinyModel
+from tiny_models import TINY_CLIP, tiny_clip
 
 from paraclip.errors import UserError
 from paraclip.merging.merge import between, merge
@@ -68,6 +69,10 @@ def test_models_that_do_not_fit_are_refused():
     base, tuned = two_models()
     with pytest.raises(UserError, match=r"different image towers.*--image-tower"):
         merge(base, TinyModel(1), 0.5)
+    fewer = tiny_clip(text_cfg={**TINY_CLIP["text_cfg"], "layers": 1})
+    for pair in ((tiny_clip(), fewer), (fewer, tiny_clip())):
+        with pytest.raises(UserError, match="number or size of their layers"):
+            merge(*pair, 0.5)
     tuned.architecture = replace(tuned.architecture, quick_gelu=True)
     with pytest.raises(UserError, match="architecture"):
         merge(base, tuned, 0.5)

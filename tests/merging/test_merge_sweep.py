@@ -266,6 +266,11 @@ def test_a_wrong_share_is_an_error_before_anything_is_loaded(config):
 def test_a_mixture_overwrites_no_model_and_needs_the_suffix(config):
     with pytest.raises(UserError, match="would be overwritten"):
         merge_command(replace(config, out=config.tuned))
+    with pytest.raises(UserError, match="would be overwritten"):
+        merge_command(replace(config, out=config.tuned, tuned=f"ViT-B-32:{config.tuned}"))
+    for name in (str(Path(config.tuned).parent), f"local-dir:{Path(config.tuned).parent}"):
+        with pytest.raises(UserError, match="would be overwritten"):
+            merge_command(replace(config, out=config.tuned, tuned="mini", base=name))
     with pytest.raises(UserError, match="is not the name of a safetensors file"):
         merge_command(replace(config, out="mixed.pt"))
 

@@ -41,6 +41,15 @@ def test_a_picture_added_later_moves_few_others() -> None:
     assert len(before & after) >= 19
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_texts_that_training_treats_as_equal_stay_together(seed: int) -> None:
+    ways = ("A  cat {}", "a cat\u00a0{}", "A Cat {}")
+    rows = [caption(number, ways[number % 3].format(number // 3)) for number in range(90)]
+    split = split_pictures(rows, held_out=20, seed=seed)
+    parts = [{int(row.id) // 3 for row in part} for part in (split.learn, split.held_out)]
+    assert parts[1] and not parts[0] & parts[1]
+
+
 @given(st.lists(st.integers(0, 12), min_size=60, max_size=90), st.integers(0, 5))
 def test_no_held_out_text_was_learnt(texts: list[int], seed: int) -> None:
     rows = [caption(number, f"Text {text}") for number, text in enumerate(texts)]

@@ -1,5 +1,6 @@
 """Rows and pictures of a run: usable features, broken pictures, replayed captions."""
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -94,7 +95,7 @@ def test_too_many_broken_pictures_name_the_option_for_moved_ones(tmp_path: Path)
 
 
 def test_the_starter_set_is_not_added_to_itself() -> None:
-    for source in ("starter", TRIPLES):
+    for source in ("starter", TRIPLES, str(TRIPLES), os.path.relpath(TRIPLES)):
         with pytest.raises(UserError, match="--starter: adds the triples that are trained on"):
             refuse_starter_twice(source)
     refuse_starter_twice("other.jsonl")

@@ -133,7 +133,7 @@ def variant_name(name: str, path: Path) -> str:
     if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
         hint = f"Use up to {LONGEST_NAME} printable characters."
         raise UserError(f"{path}: variants", f"{name!r} cannot be a name", hint)
-    if name == "base" or name.split(" of ")[0] == "control":
+    if name.split(" of ")[0] in ("base", "control"):
         what = f"{name!r} is the name of another row"
         raise UserError(f"{path}: variants", what, "Rename the variant.")
     return name

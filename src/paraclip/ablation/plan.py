@@ -162,6 +162,8 @@ def key_of(options: TrainConfig) -> str:
     }  # fmt: skip
     if options.starter:  # absent by default, so that finished cells keep their keys
         decisive["starter"] = content(str(TRIPLES))
+    if options.images:
+        decisive["images"] = options.images
     return text_hash(json.dumps(decisive, sort_keys=True))
 
 

@@ -34,7 +34,8 @@ def audit_report_command(config: AuditReportConfig) -> AuditReport:
     reviewers: dict[str, dict[str, Mark]] = {}
     for path in config.marks:
         name, marks = read_marks(path, sheet)
-        reviewers[name if name not in reviewers else f"{name} ({path.name})"] = marks
+        names = (name, f"{name} ({path.name})")  # of several pages, the files have one name
+        reviewers[next((one for one in names if one not in reviewers), f"{name} ({path})")] = marks
     judge = judge_sheet(sheet, config.judge, config.base_url) if config.judge else None
     report = report_of(sheet, reviewers, judge)
     print(printable_lines(report.table()))

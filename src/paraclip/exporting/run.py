@@ -17,6 +17,7 @@ from paraclip.exporting.source import Source, open_source
 from paraclip.exporting.targets.table import TARGETS
 from paraclip.models.checkpoint import write_weights
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.names import model_files
 from paraclip.models.openclip import OpenClip
 
 WEIGHTS = ".safetensors"
@@ -73,9 +74,10 @@ def export_model(
     out = Path(out)
     kind = format_of(out, options)
     check_options(kind, options)
+    refuse_sources(out, model, options.base)
     if kind == "weights":
-        refuse_checkpoint(out, model)
         check_free_file(out, options.force)
+        check_free_file(out.with_suffix(".md"), options.force)
     else:
         check_free(out, options.force)
     source = open_source(model, options.base, options.tag)
@@ -126,10 +128,16 @@ def check_options(kind: str, options: ExportOptions) -> None:
             raise UserError(option, f"does not apply to --to {kind}", f"Use {choice}.")
 
 
-def refuse_checkpoint(out: Path, model: DualEncoder | Path | str) -> None:
-    """Raise UserError if the output is the checkpoint itself."""
-    if not isinstance(model, DualEncoder) and out.resolve() == Path(model).resolve():
-        raise UserError(out, "is the checkpoint itself", "Name another file to write.")
+def refuse_sources(out: Path, *models: DualEncoder | Path | str | None) -> None:
+    """Raise UserError if the output is a file of one of the models, or a folder that holds one."""
+    for name in models:
+        files = model_files(str(name)) if isinstance(name, Path | str) else []
+        for file in files:
+            if file.resolve() == out.resolve():
+                raise UserError(out, "is the checkpoint itself", "Name another file to write.")
+            if file.resolve().is_relative_to(out.resolve()):
+                hint = "Name another folder; this one is read."
+                raise UserError(out, f"holds {file.name}, which is exported", hint)
 
 
 def write_bare_weights(source: Source, out: Path, half: bool) -> None:

@@ -16,6 +16,7 @@ from paraclip.merging.sweep_report import markdown, write_sweep
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
+from paraclip.models.names import model_files
 from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import provenance
 
@@ -28,7 +29,7 @@ def merge_command(config: MergeConfig) -> None:
     out = Path(config.out)
     if out.suffix != ".safetensors":
         raise UserError(out, "is not the name of a safetensors file", "End it in .safetensors.")
-    refuse_overwriting(out, (config.base, config.tuned))
+    refuse_overwriting(out, [*model_files(config.base), *model_files(config.tuned)])
     if config.sweep:
         rising(config.sweep)  # before anything is loaded
     device = config.device if config.sweep else "cpu"

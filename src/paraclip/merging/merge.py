@@ -51,6 +51,8 @@ def check_fit(
     if base.architecture != tuned.architecture:
         names = f"{base.architecture.name} and {tuned.architecture.name}"
         raise UserError("merge", f"the models differ in architecture ({names})", hint)
+    if shapes_of(base) != shapes_of(tuned):
+        raise UserError("merge", "the models differ in number or size of their layers", hint)
     check_finite(base, "base")
     check_finite(tuned, "tuned model")
     if image_tower:
@@ -59,6 +61,11 @@ def check_fit(
     if any(not torch.equal(ours[name].cpu(), theirs[name].cpu()) for name in ours):
         hint = f"{hint} If the image tower was trained too, add --image-tower."
         raise UserError("merge", "the models have different image towers", hint)
+
+
+def shapes_of(model: DualEncoder) -> dict[str, torch.Size]:
+    """Shape of every weight, by name."""
+    return {name: value.shape for name, value in model.state_dict().items()}
 
 
 def check_finite(model: DualEncoder, role: str) -> None:

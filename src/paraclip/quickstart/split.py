@@ -64,7 +64,8 @@ def text_groups(captions: Sequence[Caption]) -> dict[str, str]:
         return name
 
     for row in captions:
-        parent[find(f"image {row.image_id}")] = find(f"text {row.caption.lower()}")
+        text = " ".join(row.caption.casefold().split())  # training treats these as equal
+        parent[find(f"image {row.image_id}")] = find(f"text {text}")
     return {row.image_id: find(f"image {row.image_id}") for row in captions}
 
 

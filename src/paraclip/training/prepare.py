@@ -129,7 +129,7 @@ def prepare(
 
 def refuse_starter_twice(triples: pa.Table | Path | str) -> None:
     """Raise UserError if the triples are the starter set itself."""
-    if not isinstance(triples, pa.Table) and resolve(triples) == TRIPLES:
+    if not isinstance(triples, pa.Table) and Path(resolve(triples)).resolve() == TRIPLES.resolve():
         what = "adds the triples that are trained on already"
         raise UserError("--starter", what, "Omit it, or name other triples.")
 

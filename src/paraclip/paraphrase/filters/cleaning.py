@@ -37,7 +37,7 @@ def _without_wrapping(text: str) -> str:
     bare = WRAPPING.sub("", text, count=1).strip(EDGES)
     if bare != text:
         return bare
-    lines = [line for line in text.splitlines() if line.strip(EDGES)]
+    lines = [line for line in text.splitlines() if line.strip()]
     text = " ".join(lines[0].split()) if lines else ""
     emphasis = EMPHASIS.fullmatch(text)
     if emphasis:
