@@ -57,6 +57,7 @@ def test_a_run_without_triples_is_refused(
     ("text", "complaint"),
     [
         ("bacth_size = 8", r"bacth_size: is not an option. Did you mean batch_size"),
+        ("batch-size = 8\nbatch_size = 9", "batch_size: is given twice. Keep one spelling"),
         ("config = 'other.toml'", "config: is not an option"),
         ("epochs = 1.5", "epochs: 1.5 is not valid. It should be a valid integer"),
         ("epochs = '3'", "epochs: '3' is not valid"),

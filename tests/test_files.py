@@ -38,9 +38,14 @@ def test_a_failure_keeps_the_previous_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EROFS, "written")],
-)
-def test_a_full_disk_is_reported_in_one_line(tmp_path: Path, number: int, words: str) -> None:
+    [
+        (errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EROFS, "written"),
+        (errno.EBUSY, "written"), (errno.ENOTEMPTY, "in the way"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_disk_is_reported_in_one_line(
+    tmp_path: Path, number: int, words: str
+) -> None:
     with pytest.raises(UserError, match=rf"a\.bin.*{words}"), atomic_path(tmp_path / "a.bin"):
         raise OSError(number, os.strerror(number))
     assert not list(tmp_path.iterdir())
@@ -63,6 +68,19 @@ def test_a_path_that_is_taken_is_reported(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 
 
+@pytest.mark.parametrize("name", [".", "", "..", "/", "a/.."])
+def test_an_output_without_a_name_is_refused(name: str) -> None:
+    hint = r"does not end in the name of a file or a folder\. Choose another output path"
+    with pytest.raises(UserError, match=hint), atomic_path(name):
+        raise AssertionError("it was opened")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000])
+def test_a_name_that_is_too_long_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=r": has a name that is too long\. Choose a shorter name"):
+        check_input(name)
+
+
 def test_other_failures_are_not_hidden(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="too many"), atomic_path(tmp_path / "a"):
         raise OSError(errno.EMFILE, "too many")
@@ -73,6 +91,8 @@ def test_a_folder_is_one_process_s_at_a_time(tmp_path: Path) -> None:
     refused = pytest.raises(UserError, match="run: another run is writing here")
     with locked(target), refused, locked(target):
         raise AssertionError("two are in it")
+    with pytest.raises(UserError, match="holds a NUL"), locked(Path("a\0b")):
+        raise AssertionError("it was made")
     with locked(target):
         assert [path.name for path in target.iterdir()] == [".lock"]
 
@@ -102,6 +122,11 @@ def test_the_cache_folder_is_named_by_the_environment(monkeypatch: pytest.Monkey
     monkeypatch.delenv("PARACLIP_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
     assert cache_folder() == Path("/elsewhere/paraclip")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_folder() == Path("~/.cache/paraclip").expanduser()
+    monkeypatch.setenv("PARACLIP_CACHE", "~no-such-user/x")
+    with pytest.raises(UserError, match=r"^~no-such-user/x: .* Set PARACLIP_CACHE to another"):
+        cache_folder()
 
 
 def test_equal_bytes_have_equal_hashes(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ def checked(options: Mapping[str, Any], config: type, where: object) -> dict[str
         name = key.replace("-", "_")
         if name not in known:
             raise UserError(f"{where}: {key}", "is not an option", nearest(name, known))
+        if name in values:
+            raise UserError(f"{where}: {key}", "is given twice", "Keep one spelling, with - or _.")
         values[name] = check(config, name, as_tuples(value), f"{where}: {key}")
     return values
 

@@ -14,13 +14,14 @@ from uuid import uuid4
 from paraclip.errors import UserError, printable
 
 OTHER_PATH = "Choose another output path."
+TOO_LONG = ("has a name that is too long", "Choose a shorter name.")
 DISK_ERRORS = (
     ((errno.ENOSPC, errno.EDQUOT), "the disk is full", "Free some space and run again."),
-    ((errno.EACCES, errno.EROFS, errno.EPERM), "may not be written", OTHER_PATH),
+    ((errno.EACCES, errno.EROFS, errno.EPERM, errno.EBUSY), "may not be written", OTHER_PATH),
     ((errno.EFBIG,), "exceeds the largest allowed file size", OTHER_PATH),
-    ((errno.ENAMETOOLONG,), "has a name that is too long", "Choose a shorter name."),
+    ((errno.ENAMETOOLONG,), *TOO_LONG),
     (
-        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+        (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
         "cannot be written: a folder or a file is in the way",
         OTHER_PATH,
     ),
@@ -45,11 +46,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path in the same folder, renamed to `path` if the block succeeds.
 
     Raises:
-        UserError: the disk is full, the path cannot be written, or it is a pipe or a device. No
-            incomplete file remains.
+        UserError: the disk is full, or the path cannot be written, is a pipe or a device, or does
+            not end in a name, such as `..`. No incomplete file remains.
     """
     path = Path(path)
-    check_input(path, OTHER_PATH)
+    check_output(path)
     # Not the process id: two containers on one disk may share it.
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
     try:
@@ -78,16 +79,25 @@ def check_name(path: Path | str) -> None:
 def check_input(path: Path | str, hint: str = "Write its content to a file and name that.") -> None:
     """Refuse pipes, which may block for ever, and devices such as /dev/zero, which never end.
 
-    Raises UserError with the hint for a pipe, a socket or a device; the reader reports missing
-    files.
+    Raises UserError with the hint for a pipe, a socket or a device, and for a name that is too
+    long; the reader reports missing files.
     """
     check_name(path)
     try:
         mode = os.stat(path).st_mode
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(path, *TOO_LONG) from error
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise UserError(path, "is a pipe, a socket or a device, not a file", hint)
+
+
+def check_output(path: Path) -> None:
+    """Refuse pipes, devices, and folders that cannot be replaced, such as `.`, `..` and `/`."""
+    check_input(path, OTHER_PATH)
+    if path.name in ("", ".."):
+        raise UserError(path, "does not end in the name of a file or a folder", OTHER_PATH)
 
 
 def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None:
@@ -123,6 +133,7 @@ def take_lock(file: IO[bytes], name: Path, hint: str) -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Lock a folder, created if needed, until the block ends; raises UserError if it is locked."""
+    check_name(folder)
     path = folder / ".lock"
     with disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -167,6 +178,15 @@ def text_hash(text: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Folder of all caches: `PARACLIP_CACHE`, by default `~/.cache/paraclip`."""
-    root = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("PARACLIP_CACHE") or f"{root}/paraclip").expanduser()
+    """Folder of all caches: `PARACLIP_CACHE`, by default `~/.cache/paraclip`.
+
+    Raises:
+        UserError: it is in the home folder of an unknown user.
+    """
+    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = os.environ.get("PARACLIP_CACHE") or f"{root}/paraclip"
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        what = "is in the home folder of an unknown user"
+        raise UserError(folder, what, "Set PARACLIP_CACHE to another folder.") from error

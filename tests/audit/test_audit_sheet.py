@@ -1,6 +1,7 @@
 """The sample drawn for reviewers; the page shows nothing else."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,29 @@ def test_what_is_not_a_sheet_is_refused_or_empty(tmp_path: Path, content: str) -
             read_sheet(path)
     else:
         assert read_sheet(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("weight", "x"), ("weight", None), ("weight", 0), ("stratum", 5), ("stratum", ["x"]),
+        ("id", 3), ("step", "1"), ("source", None),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_type_is_named(tmp_path: Path, field: str, value: object) -> None:
+    path = tmp_path / "sheet.jsonl"
+    pair = asdict(Pair("1/1", 1, "a dog", "one dog", KEPT, "kept", 2.0))
+    path.write_text(json.dumps({**pair, field: value}) + "\n")
+    with pytest.raises(UserError, match=rf"sheet\.jsonl: {field}: .* is not valid"):
+        read_sheet(path)
+
+
+def test_a_sheet_is_read_up_to_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.jsonl"
+    with path.open("wb") as sheet:
+        sheet.truncate(2**26 + 1)  # a hole; takes no space
+    with pytest.raises(UserError, match=r"sheet\.jsonl: holds more than 64 MiB"):
+        read_sheet(path)
 
 
 def test_the_command_reports_what_to_open(

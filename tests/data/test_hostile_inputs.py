@@ -239,3 +239,10 @@ def test_importing_pictures_changes_no_warnings() -> None:
     code = "import warnings, PIL.Image, fsspec, numpy; before = list(warnings.filters);"
     code += "import paraclip.data.images; assert warnings.filters == before"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_path_that_is_too_long_is_named() -> None:
+    with pytest.raises(UserError, match="has a name that is too long"):
+        read_triples("a" * 300 + ".parquet")
+    with pytest.raises(UserError, match="has a name that is too long"):
+        attach_images(SCHEMA.empty_table(), "a" * 300)

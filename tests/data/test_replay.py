@@ -39,11 +39,11 @@ def test_captions_are_appended_as_rows_of_one_text():
 def test_the_seed_decides_which_are_drawn_and_no_more_than_there_are():
     drawn = [
         with_replay(triples_of(2), OTHERS, amount, seed)["caption"].to_pylist()[2:]
-        for amount, seed in ((1.5, 0), (1.5, 0), (1.5, 1), (100.0, 0))
+        for amount, seed in ((1.5, 0), (1.5, 0), (1.5, 1), (100.0, 0), (1e308, 0))
     ]
     assert drawn[0] == drawn[1] != drawn[2]
     assert with_replay(triples_of(2), OTHERS, 0.01, 0).num_rows == 3
-    assert sorted(drawn[3]) == [row.caption for row in OTHERS]
+    assert sorted(drawn[3]) == sorted(drawn[4]) == [row.caption for row in OTHERS]
 
 
 def test_a_picture_of_the_triples_keeps_its_id_however_it_is_named():

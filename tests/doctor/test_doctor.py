@@ -97,6 +97,11 @@ def test_the_cache_is_shown_and_pruned_by_use(
     } == {"other", "search"}
 
 
+def test_a_size_that_no_disk_has_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", "--prune", "--most-gb", "1e300"]) == 2
+    assert "--most-gb: 1e+300 is not valid" in capsys.readouterr().err
+
+
 def test_what_was_used_within_the_hour_stays(cache: Path) -> None:
     assert prune(0.0, 0).files == 0
     assert unused_for(cache / "search" / "one") < 3600

@@ -249,6 +249,7 @@ def test_the_json_and_all_metrics(write: Write, tmp_path: Path) -> None:
         ({"resamples": 0}, "--resamples: 0 is not valid"),
         ({"reports": ()}, "no report is given"),
         ({"reports": ("nowhere.json",)}, "there is no such file"),
+        ({"reports": ("x" * 300,)}, "has a name that is too long"),
     ],
 )
 def test_what_cannot_be_compared_is_reported(write: Write, options: dict, message: str) -> None:

@@ -160,6 +160,8 @@ def test_vectors_are_mapped_and_checked(tmp_path: Path) -> None:
 def test_what_is_not_a_pool_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such pool"):
         read_pool(tmp_path / "none")
+    with pytest.raises(UserError, match="has a name that is too long"):
+        read_pool(tmp_path / ("x" * 300))
     with pytest.raises(UserError, match="contains no pictures"):
         read_pool(tmp_path)
     (tmp_path / "pool.csv").write_text("x")

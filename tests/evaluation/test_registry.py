@@ -122,6 +122,8 @@ def test_a_data_folder_that_is_named_must_exist(
     lost = str(tmp_path / "lost")
     with pytest.raises(UserError, match=r"--data: there is no folder .*lost\. Check the name"):
         choice.choose_benchmarks(EvaluateConfig((), suite="quick", data=lost))
+    with pytest.raises(UserError, match=r"--data: there is no folder x{300}\. Check the name"):
+        choice.choose_benchmarks(EvaluateConfig((), suite="quick", data="x" * 300))
     monkeypatch.setenv("PARACLIP_DATA", lost)
     with pytest.raises(UserError, match="PARACLIP_DATA: there is no folder"):
         choice.choose_benchmarks(EvaluateConfig((), suite="quick"))

@@ -127,6 +127,8 @@ def test_folder_names_are_class_names_with_blanks(by_class: Path) -> None:
 def test_what_is_wrong_with_a_folder_is_reported(by_class: Path) -> None:
     with pytest.raises(UserError, match=r"no such folder. .*--images-by-class"):
         load_folder(by_class / "nowhere", HOW)
+    with pytest.raises(UserError, match="has a name that is too long"):
+        load_folder(by_class / ("x" * 300), HOW)
     with pytest.raises(UserError, match="has 0 classes and 0 pictures"):
         load_folder(by_class / "red", HOW)
     (by_class / "black").mkdir()

@@ -99,6 +99,34 @@ def test_what_is_not_a_clip_is_refused(folder, file, changes, reason) -> None:
         load_model(str(folder), "cpu")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"resample": [1]}, {"size": None}, {"image_mean": 0.5}, {"image_std": None},
+        {"image_std": [0, 0, 0]},
+    ],
+)  # fmt: skip
+def test_preprocessing_that_cannot_be_used_is_refused(folder, changes) -> None:
+    edited(folder, "preprocessor_config.json", **changes)
+    with pytest.raises(UserError, match=r"preprocessor_config\.json: is not a configuration"):
+        load_model(str(folder), "cpu")
+
+
+def test_a_processor_that_is_not_a_table(folder) -> None:
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "processor_config.json").write_text('{"image_processor": "x"}')
+    with pytest.raises(UserError, match=r"processor_config\.json: is not a configuration"):
+        load_model(str(folder), "cpu")
+
+
+def test_attention_weights_of_different_shapes(folder) -> None:
+    state = load_file(folder / "model.safetensors")
+    state["text_model.encoder.layers.0.self_attn.q_proj.weight"] = torch.zeros(3)
+    save_file(state, folder / "model.safetensors")
+    with pytest.raises(UserError, match=r"theirs: describes a model that cannot be built"):
+        load_model(str(folder), "cpu")
+
+
 def test_broken_json_and_shards(folder) -> None:
     shard = folder / "model-00001-of-00002.safetensors"
     (folder / "model.safetensors").rename(shard)

@@ -198,6 +198,13 @@ def test_what_does_not_fit(state, checkpoint) -> None:
         load_model(f"ViT-B-16:{checkpoint}", "cpu")
 
 
+def test_no_positions(state, checkpoint) -> None:
+    state["visual.pos_embed"] = torch.zeros(1, 0, WIDTH)
+    torch.save({"state_dict": state}, checkpoint)
+    with pytest.raises(UserError, match=r"laclip\.pt: is not a complete checkpoint of LaCLIP"):
+        load_model(f"ViT-B-16:{checkpoint}", "cpu")
+
+
 def test_a_missing_layer_is_named(state, checkpoint) -> None:
     del state["visual.blocks.1.attn.k_norm.bias"]
     torch.save({"state_dict": state}, checkpoint)

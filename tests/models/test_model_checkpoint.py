@@ -94,6 +94,7 @@ def test_a_missing_file_is_named(tmp_path):
         ({"format": "paraclip-model-9"}, "this version reads"),
         ({"text_files": {}}, "its header lacks"),
         ({"architecture": {"kind": "mini"}}, "its header lacks"),
+        ({"note": json.loads("[" * 700 + "]" * 700)}, "its header .* nested deeper than 100"),
     ],
 )
 def test_a_header_of_another_version_or_without_parts_is_refused(mini, tmp_path, change, words):
@@ -119,6 +120,15 @@ def test_weights_that_do_not_fit_their_header_are_refused(clip, tmp_path):
             load_checkpoint(tmp_path / f"{name}.safetensors")
 
 
+def test_a_name_that_is_not_text_is_refused(clip, tmp_path):
+    architecture = {**clip.architecture.as_dict(), "name": 5}
+    path = save_model(clip, tmp_path / "model.safetensors")
+    header = {**read_header(path), "architecture": architecture}
+    checkpoint.write_weights(clip.state_dict(), path, header)
+    with pytest.raises(UserError, match="its architecture's name is not text"):
+        load_checkpoint(path)
+
+
 def test_a_weight_that_has_changed_on_disk_is_noticed(clip, tmp_path):
     path = save_model(clip, tmp_path / "model.safetensors")
     content = bytearray(path.read_bytes())
@@ -142,9 +152,12 @@ def test_terms_are_handed_on_from_checkpoint_to_checkpoint(mini, tmp_path):
 
 
 def test_content_of_a_card_is_not_html(mini, tmp_path):
-    save_model(mini, tmp_path / "a.safetensors", {"base": "<img src=x>\n# head"})
+    nasty, shown = "<img src=x>\n# head", "&lt;img src=x&gt; # head"
+    architecture = {**mini.architecture.as_dict(), "name": nasty}
+    save_model(mini, tmp_path / "a.safetensors", {"base": nasty, "architecture": architecture})
     top = (tmp_path / "a.md").read_text().split("## Terms")[0]
-    assert "<img" not in top and "- base: &lt;img src=x&gt; # head" in top
+    assert "<img" not in top
+    assert f"- base: {shown}" in top and f"- architecture: {shown} (mini)" in top
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_whole(clip, tmp_path, monkeypatch):

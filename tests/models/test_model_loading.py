@@ -1,16 +1,17 @@
 import json
 import pickle
+from contextlib import suppress
 from hashlib import sha256
 
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_models import TINY_CLIP, tiny_clip
 
 from paraclip.errors import UserError
 from paraclip.models import loading
-from paraclip.models.checkpoint import save_model
+from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.formats import weights
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import build_clip
@@ -153,6 +154,15 @@ def test_a_checkpoint_of_ours_is_refused_under_another_name(named, tmp_path):
         load_model(f"tiny-quickgelu:{path}")
 
 
+@pytest.mark.parametrize("architecture", [{}, 5, None, {"kind": "open_clip", "name": "tiny"}])
+def test_a_checkpoint_of_ours_with_a_damaged_header_is_one_line(named, tmp_path, architecture):
+    path = save_model(tiny_clip(), tmp_path / "ours.safetensors")
+    header = {**read_header(path), "architecture": architecture}
+    save_file(load_file(path), path, {"paraclip": json.dumps(header)})
+    with pytest.raises(UserError, match=r"ours\.safetensors: "):
+        load_model(f"tiny-quickgelu:{path}")
+
+
 class Evil:
     def __reduce__(self):
         return (open, ("/tmp/never-written", "w"))
@@ -173,6 +183,19 @@ def test_a_broken_file_is_one_line(named, tmp_path, content, suffix):
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"broken{suffix}"):
         load_model(f"tiny:{path}")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_damaged_byte_is_never_a_traceback(tmp_path, zipped):
+    path = tmp_path / "weights.pt"
+    torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=zipped)
+    content = path.read_bytes()
+    for position in range(0, len(content), 8):
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        path.write_bytes(damaged)
+        with suppress(UserError):
+            weights.read_state(path)
 
 
 def test_what_is_not_a_dictionary_of_tensors_is_refused(named, tmp_path):
@@ -207,10 +230,22 @@ def test_a_torchscript_program_is_refused_unless_openai_published_it(
     assert load_model(f"tiny:{path}", "cpu").architecture.quick_gelu
 
 
-def test_an_unknown_device_is_named():
-    with pytest.raises(UserError, match="this machine has no device 'gpu9'"):
-        loading.find_device("gpu9")
+@pytest.mark.parametrize("name", ["gpu9", "meta", "hpu", "privateuseone"])
+def test_an_unknown_device_is_named(name):
+    with pytest.raises(UserError, match=f"--device: this machine has no device '{name}'"):
+        loading.find_device(name)
     assert str(loading.find_device("cpu")) == "cpu"
+
+
+@pytest.mark.parametrize("name", ["{}.safetensors", "local-dir:{}", "tiny:{}.pt"])
+def test_a_path_that_is_too_long_is_named(named, name):
+    with pytest.raises(UserError, match=r"a{300}.*: has a name that is too long"):
+        load_model(name.format("a" * 300), "cpu")
+
+
+def test_weights_of_an_unknown_user_are_a_missing_file(named):
+    with pytest.raises(UserError, match="there is no such file"):
+        load_model("tiny:~no-such-user/weights.pt", "cpu")
 
 
 def test_a_folder_without_weights_or_with_a_broken_configuration(tmp_path):

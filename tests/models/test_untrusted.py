@@ -12,9 +12,10 @@ from tiny_models import TINY_CLIP, tiny_clip, word_files
 
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import load_checkpoint, read_header, save_model
-from paraclip.models.formats.untrusted import check_config, lay_out
+from paraclip.models.formats.untrusted import check_config, check_preprocessing, lay_out
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
+from paraclip.models.text_files import read_text_files
 
 HUGE = 2**31
 ROBERTA = {
@@ -79,6 +80,10 @@ LIES = [
     changed("vision_cfg", timm_model_name="hf-hub:someone/tower", timm_model_pretrained=True),
     changed("vision_cfg", timm_model_name="no_such_model"),
     changed("vision_cfg", timm_model_name="local-dir:/"),
+    changed("text_cfg", hf_model_name=5),
+    changed("text_cfg", hf_model_name="x" * 300),
+    changed("text_cfg", hf_tokenizer_name=["x"]),
+    changed("text_cfg", hf_tokenizer_name="\ud800"),
 ]
 
 
@@ -98,6 +103,39 @@ def test_a_checkpoint_with_a_false_header_is_one_line(tmp_path, config):
     save_file(load_file(path), path, {"paraclip": json.dumps(header)})
     with pytest.raises(UserError, match=r"model\.safetensors"):
         load_checkpoint(path)
+
+
+FALSE_PREPROCESSING = [
+    {"mean": [0.5, 0.5]},
+    {"mean": "x"},
+    {"mean": [1e300] * 3},
+    {"std": [0, 0, 0]},
+    {"std": float("nan")},
+    {"mode": "L"},
+    {"resize_mode": "longest", "fill_color": "x"},
+    {"resize_mode": "longest", "fill_color": [1, 2]},
+]
+
+
+@pytest.mark.parametrize("settings", FALSE_PREPROCESSING)
+def test_false_preprocessing_is_reported_before_the_first_picture(tmp_path, settings):
+    config = tmp_path / "open_clip_config.json"
+    config.write_text(json.dumps({"model_cfg": TINY_CLIP, "preprocess_cfg": settings}))
+    model = tiny_clip()
+    save_file(build_clip(model.spec).state_dict(), tmp_path / "m.safetensors")
+    with pytest.raises(UserError, match=r"open_clip_config\.json: is not an open_clip conf"):
+        load_model(str(tmp_path), "cpu")
+    path = save_model(model, tmp_path / "ours.safetensors")
+    header = read_header(path)
+    header["open_clip"]["preprocessing"] = settings
+    save_file(load_file(path), path, {"paraclip": json.dumps(header)})
+    with pytest.raises(UserError, match=r"ours\.safetensors: .*pictures"):
+        load_checkpoint(path)
+
+
+def test_preprocessing_that_open_clip_accepts_is_accepted():
+    for settings in ({}, {"mean": 0.5, "std": None, "other": 1}, {"resize_mode": "longest"}):
+        check_preprocessing(settings)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +169,14 @@ def test_a_tower_named_by_a_folder_is_not_downloaded(tmp_path):
     torch.save(build_clip(spec).state_dict(), tmp_path / "weights.pt")
     with pytest.raises(UserError, match=r"there is no tokenizer_config.json of someone/tower"):
         load_model(str(tmp_path), "cpu")
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "tokenizer_config.json"])
+def test_text_files_in_another_encoding_are_named(tmp_path, name):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / name).write_bytes("café".encode("latin-1"))
+    with pytest.raises(UserError, match=f"{name}: is not UTF-8"):
+        read_text_files(tmp_path)
 
 
 def test_pointers_to_code_on_a_hub_are_dropped(tmp_path):

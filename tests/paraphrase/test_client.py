@@ -117,6 +117,19 @@ def test_a_compressed_answer_is_read(pack: Callable[[bytes], bytes]) -> None:
         assert b"accept-encoding: identity" in server.heads[0].lower()
 
 
+PACKED = gzip.compress(b"{}")
+
+
+@pytest.mark.parametrize(
+    "body", [PACKED[:-1], PACKED * 2, PACKED + b"x"], ids=["truncated", "two members", "more"]
+)
+def test_a_truncated_or_continued_compressed_answer_is_refused(body: bytes) -> None:
+    request = client.http.Request("GET", "http://x")
+    with pytest.raises(client.http.DecodingError, match="cannot be decompressed"):
+        client.decompressed(body, "gzip", request)
+    assert client.decompressed(b"", "gzip", request) == b""
+
+
 @pytest.mark.parametrize("encoding", ["br", "gzip"])
 def test_an_invalid_encoding_is_an_answer_error(encoding: str) -> None:
     with (

@@ -50,6 +50,14 @@ def test_the_package_is_unpacked_once(tools: Path, tmp_path: Path) -> None:
 
 
 @NEEDS_DPKG
+def test_a_folder_without_the_stamps_is_replaced(tools: Path, tmp_path: Path) -> None:
+    install(tools, "apt-get", packing(tmp_path))
+    (tmp_path / "cache" / PACKAGE / "usr").mkdir(parents=True)
+    assert (stamps_folder(tmp_path / "cache") / "duck.txt").is_file()
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [PACKAGE]
+
+
+@NEEDS_DPKG
 def test_missing_lists_are_read_without_root(tools: Path, tmp_path: Path) -> None:
     lists = tmp_path / "lists-are-read"
     install(

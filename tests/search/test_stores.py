@@ -1,5 +1,6 @@
 """The contract of a store, for both LanceDB and PostgreSQL."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -133,6 +134,14 @@ def test_a_large_table_gets_an_index_whose_recall_is_measured(store: Store) -> N
     assert ids == [[picture_id("new.png")]], "rows after the index are searched as well"
 
 
+def test_an_index_of_one_picture_has_no_query_for_its_recall(store: Store) -> None:
+    store.put(made(["a.png"]))
+    store.finish(exact_below=1)
+    assert recall_at_10(store) == 1
+    ids, scores = store.nearest(np.zeros((0, WIDTH), np.float32), 10)
+    assert (ids, scores.shape) == ([], (0, 0))
+
+
 def test_two_runs_do_not_write_at_once(store: Store, address: str) -> None:
     other = open_store(address)
     with store.writing(), pytest.raises(UserError, match="another run is writing"), other.writing():
@@ -143,5 +152,12 @@ def test_two_runs_do_not_write_at_once(store: Store, address: str) -> None:
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"width": 1}', "1" * 5000, "[" * 100000])
 def test_facts_of_anyone_are_checked(text: str) -> None:
+    with pytest.raises(UserError, match="is not an index of this version"):
+        IndexFacts.from_json(text, "index.json")
+
+
+@pytest.mark.parametrize("width", [8.5, True, "8", 0, 2**20])
+def test_the_width_of_an_index_is_a_count(width: object) -> None:
+    text = replace(FACTS, width=width).to_json()
     with pytest.raises(UserError, match="is not an index of this version"):
         IndexFacts.from_json(text, "index.json")

@@ -254,6 +254,9 @@ def test_broken_databases_of_rclip(rows, tmp_path) -> None:
 def test_what_is_not_an_index(tmp_path) -> None:
     with pytest.raises(UserError, match="there is no such index"):
         read(tmp_path / "none")
+    for store in (None, "lancedb", "rclip"):
+        with pytest.raises(UserError, match="has a name that is too long"):
+            read(tmp_path / ("x" * 300), store=store)
     with pytest.raises(UserError, match="not an index that can be recognised"):
         read(tmp_path)
     (tmp_path / "x.bin").write_bytes(b"x")

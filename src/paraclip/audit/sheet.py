@@ -13,7 +13,8 @@ from paraclip.audit.config import AuditConfig
 from paraclip.data.triples import read_triples
 from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
-from paraclip.files import check_input, refuse_overwriting, text_hash, write_text
+from paraclip.files import check_input, read_bounded, refuse_overwriting, text_hash, write_text
+from paraclip.options import Positive, check
 
 SHEET, PAGE = "sheet.jsonl", "audit.html"
 RUN_AGAIN = "Name the output folder of `paraclip generate`."
@@ -40,7 +41,7 @@ class Pair:
     answer: str
     verdict: str
     stratum: str
-    weight: float = 1.0
+    weight: Positive = 1.0
 
 
 def write_sheet(config: AuditConfig) -> tuple[Path, list[Pair]]:
@@ -160,13 +161,15 @@ def read_sheet(path: Path) -> dict[str, Pair]:
     """The pairs of a sheet by id.
 
     Raises:
-        UserError: the file is not a sheet.
+        UserError: the file is not a sheet, or a value has the wrong type.
     """
-    hint = "Name the sheet.jsonl that `paraclip audit` wrote."
-    check_input(path, hint)
     try:
-        rows = [parse_json_object(line) for line in path.read_bytes().splitlines()]
-        pairs = {str(row["id"]): Pair(**row) for row in rows}
-    except (BadJson, KeyError, TypeError, OSError) as error:
+        rows = [parse_json_object(line) for line in read_bounded(path).splitlines()]
+        pairs = [Pair(**row) for row in rows]
+        for row in rows:
+            for name, value in row.items():
+                check(Pair, name, value, f"{path}: {name}")
+    except (BadJson, TypeError, OSError) as error:
+        hint = "Name the sheet.jsonl that `paraclip audit` wrote."
         raise UserError(path, "is not a sheet", hint) from error
-    return pairs
+    return {pair.id: pair for pair in pairs}

@@ -318,6 +318,7 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
             matches several different pictures.
     """
     folder = Path(folder)
+    check_input(folder)
     if not folder.is_dir():
         raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
     exact, named = pictures_by_name(folder)
@@ -377,7 +378,7 @@ def with_replay(
     others = [
         row for row in captions if row.image and (resolved(row.image), row.caption) not in known
     ]
-    count = min(len(others), max(1, round(len(triples) * per_triple)))
+    count = round(min(len(others), max(1, len(triples) * per_triple)))
     drawn = random.Random(seed).sample(others, count)
     rows = [
         {

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from paraclip.options import Checked
 
@@ -31,5 +31,5 @@ class CacheConfig(Checked):
     days: Annotated[float, Ge(0)] = 30.0
     """Days since the last use after which a file is removed."""
 
-    most_gb: Annotated[float, Ge(0)] | None = None
+    most_gb: Annotated[float, Ge(0), Le(1e9)] | None = None
     """Maximum size of the image features, in GB. Default: no limit."""

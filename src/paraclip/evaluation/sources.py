@@ -54,7 +54,7 @@ def data_folder(config: EvaluateConfig) -> Path | None:
         ("--data", config.data),
         ("PARACLIP_DATA", os.environ.get("PARACLIP_DATA")),
     ):
-        if named and not Path(named).is_dir():
+        if named and not os.path.isdir(named):
             raise UserError(origin, f"there is no folder {named}", "Check the name.")
         if named:
             return Path(named)

@@ -40,7 +40,12 @@ def write_card(
         drift: drift of text vectors with shortened weights.
     """
     facts = source.facts()
-    header = {**source.header, "export": {**written, **facts, "versions": package_versions()}}
+    header = {
+        **source.header,
+        # A file's header may lack parts of it.
+        "architecture": source.model.architecture.as_dict(),
+        "export": {**written, **facts, "versions": package_versions()},
+    }
     card = model_card(name, header)
     parts = [KEPT.format(**facts)]
     if drift is not None:

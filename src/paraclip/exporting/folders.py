@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from paraclip.errors import UserError
-from paraclip.files import OTHER_PATH, check_input, disk_errors
+from paraclip.files import OTHER_PATH, check_output, disk_errors
 
 MODE = 0o755
 
@@ -21,7 +21,8 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
         force: whether to replace an existing folder, which is kept until the new one is complete.
 
     Raises:
-        UserError: the path exists and `force` is False, it is a file, or the disk is full.
+        UserError: the path exists and `force` is False, it is a file or does not end in a name,
+            or the disk is full.
     """
     check_free(path, force)
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
@@ -36,11 +37,12 @@ def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
 
 def check_free(path: Path, force: bool = False) -> None:
     """Raise UserError if a folder may not be written at a path."""
-    check_input(path, OTHER_PATH)
-    if path.is_file():
-        raise UserError(path, "is a file, and a folder is to be written", OTHER_PATH)
-    if path.exists() and not force and any(path.iterdir()):
-        raise UserError(path, "exists already", "Name another folder, or add --force.")
+    check_output(path)
+    with disk_errors(path):
+        if path.is_file():
+            raise UserError(path, "is a file, and a folder is to be written", OTHER_PATH)
+        if path.exists() and not force and any(path.iterdir()):
+            raise UserError(path, "exists already", "Name another folder, or add --force.")
 
 
 def replace_folder(new: Path, path: Path) -> None:
@@ -56,6 +58,7 @@ def replace_folder(new: Path, path: Path) -> None:
 
 def check_free_file(path: Path, force: bool = False) -> None:
     """Raise UserError if a file exists and may not be replaced."""
-    check_input(path, OTHER_PATH)
-    if path.exists() and not force:
-        raise UserError(path, "exists already", "Name another file, or add --force.")
+    check_output(path)
+    with disk_errors(path):
+        if path.exists() and not force:
+            raise UserError(path, "exists already", "Name another file, or add --force.")

@@ -8,6 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from paraclip.data.untrusted_json import check_depth
 from paraclip.errors import UserError
 from paraclip.files import write_text
 from paraclip.models.encoder import DualEncoder
@@ -16,8 +17,10 @@ from paraclip.models.formats.untrusted import (
     build_errors,
     check_config,
     check_numbers,
+    check_preprocessing,
     check_text_files,
     lay_out,
+    reason_of,
     shapes_of,
 )
 from paraclip.models.mini import Mini
@@ -85,18 +88,21 @@ def model_card(name: str, header: dict[str, Any]) -> str:
         "",
         "An image and a text encoder with one vector space, tuned by ParaCLIP.",
         "",
-        f"- architecture: {architecture['name']} ({architecture['kind']})",
+        f"- architecture: {escaped(architecture['name'])} ({architecture['kind']})",
         f"- width of the vectors: {architecture['embed_dim']}",
         f"- QuickGELU: {'yes' if architecture['quick_gelu'] else 'no'}",
         f"- weights: {header.get('weights', 'unknown')} (SHA-256, first 16 digits)",
     ]
     for field, keys in CARD_FIELDS.items():
         values = sorted(set().union(*(values_of(facts, key) for key in keys)))
-        # One line each, without HTML, because the header is untrusted.
-        escaped = [html.escape(" ".join(value.split()), quote=False) for value in values]
-        lines += [f"- {field}: {value}" for value in escaped or ["not recorded"]]
+        lines += [f"- {field}: {escaped(value)}" for value in values or ["not recorded"]]
     lines += ["", "## Terms", "", TERMS, "## Everything in the header", "", "```json"]
     return "\n".join([*lines, json.dumps(facts, indent=2, default=str), "```", ""])
+
+
+def escaped(value: str) -> str:
+    """One line without HTML, because headers are untrusted."""
+    return html.escape(" ".join(value.split()), quote=False)
 
 
 def values_of(facts: Any, key: str) -> set[str]:
@@ -129,8 +135,11 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
         with safe_open(path, "pt") as stored:
             text = (stored.metadata() or {}).get("paraclip")
         header = json.loads(text) if text else None
-    except (SafetensorError, ValueError, RecursionError) as error:
+        check_depth(header)
+    except SafetensorError as error:
         raise UserError(path, "is not a complete safetensors file", RETRY) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(path, f"its header cannot be read ({reason_of(error)})", RETRY) from error
     return header if isinstance(header, dict) and "architecture" in header else None
 
 
@@ -163,6 +172,9 @@ def build(path: Path, header: dict[str, Any]) -> DualEncoder:
     with build_errors(path):
         if header["architecture"]["kind"] != "mini":
             check_config(header["open_clip"]["config"])
+            check_preprocessing(header["open_clip"]["preprocessing"])
+            if not isinstance(header["architecture"]["name"], str):
+                raise ValueError("its architecture's name is not text")
         check_text_files(header["text_files"])
         check_numbers(header["architecture"])
         with safe_open(path, "pt") as stored:

@@ -11,11 +11,16 @@ from typing import Any
 import torch
 
 from paraclip.errors import UserError, nearest
-from paraclip.files import read_bounded
+from paraclip.files import check_input, read_bounded
 from paraclip.models.bert import SentenceModel
 from paraclip.models.checkpoint import header_or_none, load_checkpoint
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.formats.untrusted import build_errors, check_config, check_text_files
+from paraclip.models.formats.untrusted import (
+    build_errors,
+    check_config,
+    check_preprocessing,
+    check_text_files,
+)
 from paraclip.models.mini import Mini
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -51,8 +56,8 @@ def find_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()  # fails on `meta`, which holds no values
+    except (RuntimeError, AssertionError, ImportError) as error:
         what = f"this machine has no device {device!r}"
         usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
         raise UserError("--device", what, f"Choose {usable}.") from error
@@ -86,6 +91,7 @@ def named_model(name: str) -> DualEncoder:
 
 def from_file(path: Path) -> DualEncoder:
     """Load a ParaCLIP checkpoint."""
+    check_input(path)
     if path.is_file() and path.suffix != ".safetensors":
         what = "holds weights of an unknown architecture"
         raise UserError(path, what, f"Name it before the path, as in ViT-B-32:{path}")
@@ -124,6 +130,7 @@ def from_folder(folder: Path, name: str | None = None) -> DualEncoder:
         preprocessing_of_folder,
     )
 
+    check_input(folder)
     name = name or folder.resolve().name
     if (folder / OPEN_CLIP_CONFIG).is_file():
         config, preprocessing = read_open_clip_config(folder / OPEN_CLIP_CONFIG)
@@ -146,6 +153,7 @@ def read_open_clip_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         config = content.get("model_cfg", content)
         preprocessing = dict(content.get("preprocess_cfg") or {})
         check_config(config)
+        check_preprocessing(preprocessing)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         what = f"is not an open_clip configuration ({error})"
         raise UserError(path, what, "Correct it, or download it again.") from error
@@ -184,17 +192,18 @@ def from_open_clip(name: str, weights: str) -> DualEncoder:
         return build_open_clip(name, config, tag, download(name, weights, tag))
     tag_name, _, file = weights.partition(":")
     tag = open_clip.get_pretrained_cfg(name, tag_name) if file else None
-    path = Path(file if tag else weights).expanduser()
+    path = Path(os.path.expanduser(file if tag else weights))
+    check_input(path)
     if not path.is_file():
         raise no_such_weights(name, weights, path)
-    header = header_or_none(path) if path.suffix == ".safetensors" else None
-    if header is None:
+    if path.suffix != ".safetensors" or header_or_none(path) is None:
         return from_weights(path, name, config, tag)
-    stored = header["architecture"]
-    if (stored["name"], stored["quick_gelu"]) != (name, bool(config.get("quick_gelu", False))):
-        what = f"is a checkpoint of {stored['name']}, not of {name}"
+    model = load_checkpoint(path)
+    stored = model.architecture
+    if (stored.name, stored.quick_gelu) != (name, bool(config.get("quick_gelu", False))):
+        what = f"is a checkpoint of {stored.name}, not of {name}"
         raise UserError(path, what, "Give the path alone: the checkpoint states its architecture.")
-    return load_checkpoint(path)
+    return model
 
 
 def no_such_weights(name: str, weights: str, path: Path) -> UserError:
@@ -278,8 +287,8 @@ def build_open_clip(
     files = text_files_of(config["text_cfg"], path.parent, hub)
     name = quick_name(name, bool(config.get("quick_gelu")))
     state = read_state(path) if state is None else state
-    state = renamed(state) if renamed else state
     with build_errors(path if hub else path.parent):
+        state = renamed(state) if renamed else state
         check_text_files(files)
         spec = ClipSpec(name, config, preprocessing_of(preprocessing), files)
         return OpenClip(spec, fitted_clip(spec, state, path))

@@ -44,7 +44,15 @@ def read_text_files(folder: Path, needed: str = "config.json") -> TextFiles:
     for path in paths:
         if path.stat().st_size > MOST_BYTES:
             raise UserError(path, "is too large for a tokenizer", "Give a Hugging Face folder.")
-    return {path.name: path.read_text(encoding="utf-8") for path in paths}
+    return {path.name: read_utf8(path) for path in paths}
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file; raises UserError if it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(path, "is not UTF-8", "Convert it, or download it again.") from error
 
 
 def text_files_of(

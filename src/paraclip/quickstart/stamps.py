@@ -44,6 +44,7 @@ def stamps_folder(cache: Path | None = None) -> Path:
             run_tool(["dpkg-deb", "-x", str(package), str(unpacking)], unpacking)
             package.unlink()
             check_content(unpacking)
+            shutil.rmtree(home, ignore_errors=True)  # a folder without the stamps
             unpacking.replace(home)
     finally:
         shutil.rmtree(unpacking, ignore_errors=True)

@@ -82,7 +82,8 @@ class IndexFacts:
         try:
             content: Any = json.loads(text)
             facts = cls(**content)
-            valid = facts.format == FORMAT and 0 < facts.width <= 2**14
+            valid = facts.format == FORMAT and type(facts.width) is int
+            valid = valid and 0 < facts.width <= 2**14
             strings = [facts.image_space, facts.source, facts.root, facts.precision, facts.created]
             strings += [*facts.models, *facts.models.values()]
             valid = valid and bool(facts.models) and all(isinstance(one, str) for one in strings)

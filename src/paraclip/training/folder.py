@@ -14,12 +14,14 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
-from paraclip.files import check_input, read_bounded, text_hash, write_text
+from paraclip.files import check_input, disk_errors, read_bounded, text_hash, write_text
 from paraclip.models.tensors import hash_tensors, save_tensors
 from paraclip.provenance import provenance
 
 RECORD = "run.json"
+START_OVER = "Choose another --out, or add --fresh to start over here."
 WRITTEN = (
     *("best.safetensors", "best.md", "last.safetensors", "last.md", "summary.json"),
     *("metrics.jsonl", "problems.txt", "tensorboard/events.out.tfevents.*", "inspect/step-*"),
@@ -70,11 +72,10 @@ class RunFolder:
         return self.path / "problems.txt"
 
     def finished(self) -> dict[str, Any] | None:
-        """The summary of a finished run, else None."""
+        """The summary of a finished run, else None; raises UserError if it is damaged."""
         if not (self.summary_file.exists() and self.best.exists() and self.last.exists()):
             return None
-        summary: dict[str, Any] = json.loads(self.summary_file.read_text(encoding="utf-8"))
-        return summary
+        return read_json_object(self.summary_file, START_OVER)
 
     def matching(self, *patterns: str) -> Iterator[Path]:
         """The files whose names match one of the patterns."""
@@ -94,7 +95,8 @@ class RunFolder:
         """Remove the files whose names match, and folders that are empty afterwards."""
         paths = list(self.matching(*patterns))
         for path in paths:
-            path.unlink(missing_ok=True)
+            with disk_errors(path):
+                path.unlink(missing_ok=True)
         for folder in {path.parent for path in paths} - {self.path}:
             with suppress(OSError):  # not empty
                 folder.rmdir()
@@ -144,7 +146,7 @@ def identity_in(path: Path, hint: str) -> dict[str, Any]:
     """The record of what determined a run's weights."""
     try:
         identity = json.loads(read_bounded(path))["identity"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(path, "is not a run's record", hint) from error
     if not isinstance(identity, dict):
         raise UserError(path, "is not a run's record", hint)
@@ -153,8 +155,7 @@ def identity_in(path: Path, hint: str) -> dict[str, Any]:
 
 def check_same(path: Path, identity: dict[str, Any]) -> None:
     """Refuse to resume a run that another configuration, base or data started."""
-    hint = "Choose another --out, or add --fresh to start over here."
-    there = identity_in(path, hint)
+    there = identity_in(path, START_OVER)
     here = json.loads(json.dumps(identity))
     differing = [
         f"{name} (there {there.get(name)}, now {here.get(name)})"
@@ -162,7 +163,7 @@ def check_same(path: Path, identity: dict[str, Any]) -> None:
         if there.get(name) != here.get(name)
     ]
     if differing:
-        raise AnotherRun(path, f"another run lies here: {', '.join(differing)}", hint)
+        raise AnotherRun(path, f"another run lies here: {', '.join(differing)}", START_OVER)
 
 
 KEPT = 2

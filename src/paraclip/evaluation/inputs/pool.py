@@ -54,9 +54,9 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
             does not have length 1.
     """
     path = Path(source)
+    check_input(path)
     if path.is_dir():
         return folder_pool(path)
-    check_input(path)
     if not path.exists():
         raise UserError(source, "there is no such pool", "Name a folder of pictures.")
     if path.suffix == ".npy":

@@ -11,6 +11,7 @@ from paraclip.data.images import picture_files
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot
 from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.files import check_input
 
 NEEDS = {"imagenet": ("imagenet|imagenet_sample",)}
 GET = {
@@ -88,6 +89,7 @@ def simple_templates() -> tuple[str, ...]:
 
 def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
     """Pictures by class: each subfolder is a class of the same name."""
+    check_input(folder)
     root = Path(folder)
     if not root.is_dir():
         raise UserError(folder, "there is no such folder", GET["image-folder"])

@@ -12,6 +12,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import VALUES, Metric
 from paraclip.evaluation.reporting.report import Line, Report, Section, read_report
 from paraclip.evaluation.scoring.arrays import read_arrays
+from paraclip.files import check_input
 
 AGAIN = "Evaluate again."
 
@@ -80,6 +81,7 @@ def read_stored(path: str | Path) -> Stored:
     Raises:
         UserError: a file is missing, broken, or larger than any that ParaCLIP writes.
     """
+    check_input(path)
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
     report = read_report(path)

@@ -7,6 +7,7 @@ into three, and projections are transposed.
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from paraclip.errors import UserError
 from paraclip.files import read_bounded
-from paraclip.models.formats.untrusted import check_numbers
+from paraclip.models.formats.untrusted import check_numbers, check_preprocessing, reason_of
 
 RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # numbers of Pillow
 ACTIVATIONS = {"quick_gelu": True, "gelu": False}
@@ -146,8 +147,9 @@ def open_clip_config_of(folder: Path) -> dict[str, Any]:
 
     path = folder / "config.json"
     content = read_json(path)
-    try:  # fills in defaults that newer versions do not write; reads no other files
+    with configuration_errors(path):
         parts = {key: content[key] for key in PARTS if key in content}
+        # Fills in defaults that newer versions do not write; reads no other files.
         config = CLIPConfig(**parts)
         text, vision = config.text_config, config.vision_config
         check_clip(path, text, vision)
@@ -157,11 +159,18 @@ def open_clip_config_of(folder: Path) -> dict[str, Any]:
             "vision_cfg": vision_config(vision),
             "text_cfg": text_config(text),
         }
+
+
+@contextmanager
+def configuration_errors(path: Path) -> Iterator[None]:
+    """Raise errors in reading a configuration as `UserError`."""
+    try:
+        yield
     except UserError:
         raise
     except Exception as error:  # huggingface_hub validates fields with its own classes
-        reason = str(error).partition("\n")[0][:200]
-        raise UserError(path, f"is not a configuration of CLIP ({reason})", FIX) from error
+        what = f"is not a configuration of CLIP ({reason_of(error)})"
+        raise UserError(path, what, FIX) from error
 
 
 PARTS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
@@ -227,6 +236,14 @@ def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
         settings = read_json(path).get("image_processor") or {}
     else:
         return {}
+    with configuration_errors(path):
+        preprocessing = preprocessing_of_processor(settings, path)
+        check_preprocessing(preprocessing)
+    return preprocessing
+
+
+def preprocessing_of_processor(settings: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Fields of open_clip's `PreprocessCfg` for the settings of a `CLIPImageProcessor`."""
     names = {number: name for name, number in RESAMPLE.items()}
     resample = settings.get("resample", RESAMPLE["bicubic"])
     if names.get(resample) not in ("bilinear", "bicubic"):

@@ -52,7 +52,7 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
     try:
         vision, text = vision_sizes(state), text_sizes(state)
         space = int(state[PROJECTION].shape[1])
-    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
         what = f"is not a complete checkpoint of LaCLIP ({error})"
         raise UserError(path, what, "Download it again, or name another file.") from error
     wanted = {key: named["vision_cfg"].get(key) for key in ("width", "patch_size")}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -20,6 +21,7 @@ from paraclip.models.hub import offline
 LARGEST_NUMBER = 2**24  # larger than any vocabulary or width
 LARGEST = {"context_length": 8192, "image_size": 4096}
 MOST_PATCHES = 2**16
+LONGEST_NAME = 255  # bytes of a file name
 TOKENIZER_OPTIONS = {
     *("clean", "reduction_mask", "additional_special_tokens"),
     *("strip_sep_token", "language"),
@@ -51,9 +53,39 @@ def check_config(config: Any) -> None:
     register_vision(name)
     if name is not None and not (isinstance(name, str) and ":" not in name and timm.is_model(name)):
         raise ValueError(f"{name!r} is not a model of timm")
+    check_names(config["text_cfg"])
     options = config["text_cfg"].get("tokenizer_kwargs") or {}
     if other := set(options) - TOKENIZER_OPTIONS:
         raise ValueError(f"{min(other)!r} is not an option of a tokenizer")
+
+
+def check_names(text: dict[str, Any]) -> None:
+    """Reject names of a text tower or tokenizer that cannot be names of files."""
+    for option in ("hf_model_name", "hf_tokenizer_name"):
+        name = text.get(option) or ""
+        if not isinstance(name, str) or len(name.encode()) > LONGEST_NAME:
+            raise ValueError(f"{option} is not the name of a model")
+
+
+def check_preprocessing(settings: dict[str, Any]) -> None:
+    """Preprocess a small picture, because open_clip checks the settings only when it uses them.
+
+    Args:
+        settings: fields of open_clip's `PreprocessCfg`.
+
+    Raises:
+        ValueError: open_clip cannot use the settings, or the pixels are not finite.
+    """
+    from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+
+    try:
+        fields = merge_preprocess_dict(PreprocessCfg(), {**settings, "size": 2})
+        transform = image_transform_v2(PreprocessCfg(**fields), is_train=False)
+        finite = transform(Image.new("RGB", (1, 2))).isfinite().all()
+    except Exception as error:  # open_clip, torchvision and Pillow each have their own
+        raise ValueError(f"pictures cannot be preprocessed: {reason_of(error)}") from error
+    if not finite:
+        raise ValueError("preprocessed pictures are not finite")
 
 
 def check_numbers(value: Any, name: str = "") -> None:
@@ -97,9 +129,13 @@ def build_errors(where: object) -> Iterator[None]:
     except KeyError as error:
         raise UserError(where, f"its header lacks {error}", RETRY) from error
     except Exception as error:  # torch, timm and transformers each have their own
-        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-        what = f"describes a model that cannot be built ({reason})"
+        what = f"describes a model that cannot be built ({reason_of(error)})"
         raise UserError(where, what, RETRY) from error
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of an error's message, or its type."""
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
 
 
 def lay_out(build: Callable[[], nn.Module], tensors: int) -> nn.Module:

@@ -11,7 +11,6 @@ import torch
 from open_clip import get_pretrained_cfg, list_pretrained
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -37,11 +36,13 @@ def read_state(path: Path) -> State:
         raise UserError(path, "there is no such file", "Check the path.")
     try:
         state = load_file(path) if path.suffix == ".safetensors" else read_torch(path)
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise UserError(path, "is not a readable file of weights", BROKEN) from error
+    except UserError:
+        raise
     except UnpicklingError as error:
         hint = "Convert it to .safetensors if you trust it; ParaCLIP runs no code from files."
         raise UserError(path, "holds more than tensors", hint) from error
+    except Exception as error:  # a damaged archive or pickle can raise any
+        raise UserError(path, "is not a readable file of weights", BROKEN) from error
     weights = named_tensors(state, path)
     if sum(value.numel() for value in weights.values()) > WEIGHTS_PER_BYTE * path.stat().st_size:
         raise UserError(path, "describes more weights than it holds", BROKEN)

@@ -18,6 +18,7 @@ from paraclip.errors import UserError
 from paraclip.provenance import without_secrets
 
 MOST_RESPONSE_BYTES = 8 << 20  # before and after decompression; long model lists have 1 MiB
+UNREADABLE = "the answer cannot be decompressed"
 TOO_LARGE = f"the answer is larger than {MOST_RESPONSE_BYTES >> 20} MiB"
 LONGEST_ADDRESS = 2000
 ANY_HEADER = 47  # zlib's window bits for either gzip or zlib headers
@@ -89,17 +90,19 @@ def decompressed(body: bytes, encoding: str, request: Any) -> bytes:
         DecodingError: see `BoundedClient.send`.
     """
     encoding = encoding.lower().strip()
-    if encoding in ("", "identity"):
+    if encoding in ("", "identity") or not body:
         return body
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise http.DecodingError("the answer is compressed in an unknown way", request=request)
+    stream = zlib.decompressobj(ANY_HEADER)
     try:
-        content = zlib.decompressobj(ANY_HEADER).decompress(body, MOST_RESPONSE_BYTES + 1)
+        content = stream.decompress(body, MOST_RESPONSE_BYTES + 1)
     except zlib.error as error:
-        what = "the answer cannot be decompressed"
-        raise http.DecodingError(what, request=request) from error
+        raise http.DecodingError(UNREADABLE, request=request) from error
     if len(content) > MOST_RESPONSE_BYTES:
         raise http.DecodingError(TOO_LARGE, request=request)
+    if not stream.eof or stream.unused_data:  # truncated, or followed by more
+        raise http.DecodingError(UNREADABLE, request=request)
     return content
 
 

@@ -147,7 +147,7 @@ class LanceStore:
                 )
                 ids.append(hits["id"].to_pylist())
                 scores.append(1 - hits["_distance"].to_numpy())
-        return ids, np.array(scores, np.float32).reshape(len(queries), -1)
+        return ids, np.array(scores, np.float32).reshape(len(queries), -1 if ids else 0)
 
     def close(self) -> None:
         """Release the table; the next use opens it again."""

@@ -187,7 +187,7 @@ class PostgresStore:
                 rows = cursor.execute(NEAREST, (query, query, k)).fetchall()
                 ids.append([row[0] for row in rows])
                 scores.append([row[1] for row in rows])
-        return ids, np.array(scores, np.float32).reshape(len(queries), -1)
+        return ids, np.array(scores, np.float32).reshape(len(queries), -1 if ids else 0)
 
     @contextmanager
     def cursor(self) -> Iterator[Any]:

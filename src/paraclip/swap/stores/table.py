@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from paraclip.errors import UserError
+from paraclip.files import check_input
 from paraclip.provenance import without_secrets
 from paraclip.swap.config import SwapCheckConfig
 from paraclip.swap.stores.arrays import EMBEDDINGS, read_clip_retrieval, read_npy
@@ -43,6 +44,7 @@ def store_of(config: SwapCheckConfig) -> str:
     if config.index.startswith(POSTGRES):
         immich = config.table in (None, "smart_search") and has_smart_search(config.index)
         return "immich" if immich else "pgvector"
+    check_input(config.index)
     path = Path(config.index)
     if path.is_dir():
         store = store_of_folder(path)

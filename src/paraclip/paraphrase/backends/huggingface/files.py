@@ -1,6 +1,7 @@
 """Location, identity and loading of a model's files."""
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ def find_files(model: str) -> ModelFiles:
     Raises:
         UserError: there are no such files, or the hub cannot be reached.
     """
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))  # Path.expanduser raises for an unknown user
     check_input(path, FOLDER_HINT)
     if path.is_file():
         if path.suffix != ".gguf":
