@@ -77,10 +77,16 @@ def main() -> None:
 
 
 def aligned(data: Path, out: Path) -> Path:
-    """The aligned model: `mini` fitted to Flickr8k, merged with `mini` itself."""
-    fit = load_model(str(fitted(data, out, OPTIONS)))  # refuses a folder with other options
-    merged = merge(load_model("mini"), fit, SHARE, image_tower=True)
-    return save_model(merged, out / "merged.safetensors", provenance(merged={"share": SHARE}))
+    """The aligned model: `mini` fitted to Flickr8k, merged with `mini` itself.
+
+    A merged file that is there is kept: its bytes identify the cells of the study.
+    """
+    fit = fitted(data, out, OPTIONS)  # refuses a folder with other options
+    path = out / f"merged-{100 * SHARE:g}.safetensors"
+    if path.exists() and path.stat().st_mtime >= fit.stat().st_mtime:
+        return path
+    merged = merge(load_model("mini"), load_model(str(fit)), SHARE, image_tower=True)
+    return save_model(merged, path, provenance(merged={"share": SHARE}))
 
 
 def fitted(data: Path, out: Path, options: AlignOptions) -> Path:
