@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 LARGEST = 2 * 2**30  # largest total size of the unpacked arrays, in bytes
 # Exceptions other than ValueError that zipfile, zlib and numpy raise for damaged files.
 DAMAGED = (
-    *(KeyError, EOFError, RuntimeError, SyntaxError, tokenize.TokenError),
+    *(KeyError, EOFError, OSError, RuntimeError, SyntaxError, tokenize.TokenError),
     *(zipfile.BadZipFile, zlib.error, MemoryError, OverflowError),
 )
 
