@@ -114,6 +114,16 @@ def test_a_folder_that_holds_the_model_is_not_replaced(tmp_path: Path) -> None:
     refuse_sources(tmp_path / "run" / "export", file, "mini", "hf-hub:some/model")
 
 
+def test_a_model_without_local_files_may_be_exported_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mini").mkdir()
+    Path("mini", "old.txt").touch()
+    for name in ("mini", "~nosuch/x.safetensors", "ViT-B-32:~nosuch/x", "a" * 300, "a\0b"):
+        refuse_sources(Path("mini"), name)
+
+
 TRAINED = {"training": {"config": {"image_learning_rate": 1e-5}}}
 MERGED: dict[str, Any] = {"merged": {}}
 TEXT_ONLY = {"training": {"config": {"image_learning_rate": None}}}

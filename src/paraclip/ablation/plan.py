@@ -21,6 +21,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError, nearest
 from paraclip.files import file_hash, text_hash
+from paraclip.models.names import model_files
 from paraclip.starter import TRIPLES
 from paraclip.training.config import TrainConfig, hyperparameters
 from paraclip.training.recipes import check_options, with_recipe
@@ -193,11 +194,9 @@ def content_or_name(path: str) -> str:
 
 def model_content(name: str) -> list[str]:
     """A model's name; also a file's architecture and hash, or the hashes of a folder's files."""
-    architecture, _, file = name.rpartition(":")
-    if Path(file).is_dir():
-        files = sorted(path for path in Path(file).iterdir() if path.is_file())
-        return [architecture, *(content(str(path)) for path in files)]
-    return [architecture, content(file)] if Path(file).is_file() else [name]
+    files = model_files(name)
+    architecture = name.rpartition(":")[0]
+    return [architecture, *(content(str(path)) for path in files)] if files else [name]
 
 
 def cells_of(rows: Sequence[GridRow], seeds: Sequence[int], root: Path) -> Iterator[Cell]:

@@ -22,13 +22,13 @@ from paraclip.models.formats.untrusted import (
     check_text_files,
 )
 from paraclip.models.mini import Mini
+from paraclip.models.names import BUILT_IN
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 FOLDER = "local-dir:"
 HUB = "hf-hub:"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
-BUILT_IN = ("mini", "mini-flickr8k", "minilm")
 
 
 def load_model(name: str, device: str = "auto") -> DualEncoder:

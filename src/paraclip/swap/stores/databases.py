@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from paraclip.errors import UserError
-from paraclip.files import check_input
 from paraclip.provenance import without_secrets
 from paraclip.swap.config import SwapCheckConfig
 from paraclip.swap.stores.index import FIX, PATH_COLUMNS, Index, Vectors, gathered, stacked
@@ -149,7 +148,6 @@ def read_rclip(config: SwapCheckConfig) -> Index:
 
     Source: rclip 3.3.0 and 4.0.8, `rclip/db.py`: table `images`, `vector` in float32.
     """
-    check_input(config.index)
     path = Path(config.index)
     if not path.is_file():
         raise UserError(path, "there is no such file", "Check the path.")

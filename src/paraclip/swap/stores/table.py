@@ -36,6 +36,8 @@ def read_index(config: SwapCheckConfig) -> Index:
     Raises:
         UserError: the index is missing, broken or empty, or its kind is not clear.
     """
+    if not config.index.startswith(POSTGRES):
+        check_input(config.index)
     return STORES[config.store or store_of(config)](config)
 
 
@@ -44,7 +46,6 @@ def store_of(config: SwapCheckConfig) -> str:
     if config.index.startswith(POSTGRES):
         immich = config.table in (None, "smart_search") and has_smart_search(config.index)
         return "immich" if immich else "pgvector"
-    check_input(config.index)
     path = Path(config.index)
     if path.is_dir():
         store = store_of_folder(path)

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from paraclip.errors import UserError, nearest
-from paraclip.files import check_input
 from paraclip.swap.config import SwapCheckConfig
 from paraclip.swap.stores.index import FIX, PATH_COLUMNS, Index, Vectors, gathered
 
@@ -36,7 +35,6 @@ def read_lancedb(config: SwapCheckConfig) -> Index:
     except ImportError as error:
         hint = "pip install 'paraclip[search]'"
         raise UserError("lancedb", "this package is not installed", hint) from error
-    check_input(config.index)
     if not Path(config.index).is_dir():  # LanceDB would create it
         raise UserError(config.index, "is not a folder", FIX)
     database = lancedb.connect(config.index)
