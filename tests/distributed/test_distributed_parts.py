@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,26 @@ def test_a_place_is_a_folder_or_a_url(tmp_path: Path) -> None:
     assert shown_path(Path("s3://bucket/run")) == "s3://bucket/run"
     with pytest.raises(UserError, match="--out"):
         place_of(Path("nowhere://bucket/run"))
+
+
+def test_a_json_file_is_never_seen_half_written(tmp_path: Path) -> None:
+    place, facts = place_of(tmp_path), {"what": "refused " * 2_000}
+    place.write_json("error.json", facts)
+    stop = threading.Event()
+
+    def keep_writing() -> None:
+        while not stop.is_set():
+            place.write_json("error.json", facts)
+
+    with ThreadPoolExecutor() as pool:
+        writers = [pool.submit(keep_writing) for _ in range(2)]
+        try:
+            assert all(place.read_json("error.json") == facts for _ in range(2_000))
+        finally:
+            stop.set()
+        for writer in writers:
+            writer.result()
+    assert [path.name for path in (tmp_path / "ray").iterdir()] == ["error.json"]
 
 
 def test_other_engines_refuse_urls(tmp_path: Path) -> None:

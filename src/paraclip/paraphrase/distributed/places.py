@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -90,10 +91,12 @@ class Place:
             return None
 
     def write_json(self, part: str, content: dict[str, Any]) -> None:
-        """Write a JSON object below `ray/`."""
+        """Write a JSON object below `ray/`; readers see the old one or the new one, never a part."""
         self.create("")
-        with self.files.open_output_stream(self.path_of(part)) as stream:
+        temporary = self.path_of(f"{part}.{uuid4().hex}")
+        with self.files.open_output_stream(temporary) as stream:
             stream.write(json.dumps(content, indent=1).encode())
+        self.files.move(temporary, self.path_of(part))
 
     def take(self, folder: Path) -> None:
         """Copy the files of a local folder here."""
