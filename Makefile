@@ -9,6 +9,10 @@ DATA ?=
 # Options of `paraclip quickstart`: make demo ARGS="--paraphrase 2000 --fresh"
 ARGS ?=
 
+# Processes of the tests: one a core, at most eight; make test WORKERS=4
+WORKERS ?= logical
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 8
+
 # Cells of the study: make study CELLS="a/main/*/0"; see benchmarks/study.py
 CELLS ?= *
 
@@ -17,7 +21,7 @@ demo: $(VENV)/builtin.stamp
 	@$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
 
 test: $(VENV)/dev.stamp lint chromium postgres
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	$(PYTEST)
 
 # The documentation as a site in build/site; a warning is an error.
 docs: $(VENV)/dev.stamp
@@ -26,7 +30,7 @@ docs: $(VENV)/dev.stamp
 # What a change is checked with while it is written: lint, types and the tests that need
 # neither weights nor research data and are not slow.
 check: $(VENV)/dev.stamp lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "not slow and not weights and not shared_data"
+	$(PYTEST) -q -m "not slow and not weights and not shared_data"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
