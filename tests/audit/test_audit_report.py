@@ -34,6 +34,17 @@ def test_wilson_intervals() -> None:
     assert (rate(0, 0).low, rate(0, 0).high) == (0, 100)
 
 
+def test_a_second_opinion_on_the_same_pairs_does_not_narrow_the_interval() -> None:
+    ana = {"k0": SAME, "k1": SAME, "k2": SAME, "k3": CHANGED, "r0": SAME, "r1": WRONG}
+    one, two = report_of(SHEET, {"ana": ana}), report_of(SHEET, {"ana": ana, "ben": ana})
+    assert (two.precision.count, two.precision.of) == (6, 8)
+    for first, second in (
+        (one.precision, two.precision),
+        (one.rates["rejected, drift"]["same"], two.rates["rejected, drift"]["same"]),
+    ):
+        assert (second.percent, second.low, second.high) == (first.percent, first.low, first.high)
+
+
 def test_kappa() -> None:
     one = {str(n): mark for n, mark in enumerate([SAME] * 5 + [CHANGED] * 5)}
     other = {str(n): mark for n, mark in enumerate([SAME] * 4 + [CHANGED] * 5 + [SAME])}

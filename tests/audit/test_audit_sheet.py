@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paraclip.audit import sheet
 from paraclip.audit.command import audit_command
 from paraclip.audit.config import AuditConfig
 from paraclip.audit.sheet import KEPT, Pair, draw, page_of, read_sheet, shares, write_sheet
@@ -124,3 +125,24 @@ def test_the_command_reports_what_to_open(
     audit_command(AuditConfig(made_run(tmp_path), sample=10))
     printed = capsys.readouterr().out
     assert "10 pairs to check: open" in printed and "rejected, drift" in printed
+
+
+@pytest.mark.parametrize(("kept", "rejected"), [(30, 3), (2, 40)])
+def test_many_pairs_of_one_kind_fill_the_page_if_there_are_few_of_the_other(
+    tmp_path: Path, kept: int, rejected: int
+) -> None:
+    pairs = write_sheet(AuditConfig(made_run(tmp_path, kept, rejected), sample=24))[1]
+    assert len(pairs) == 24
+    verdicts = [pair.verdict == KEPT for pair in pairs]
+    assert min(verdicts.count(True), verdicts.count(False)) == min(2 * kept, rejected)
+
+
+def test_a_run_without_the_right_to_read_it_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(sheet, "read_triples", refused)
+    with pytest.raises(UserError, match=r"triples\.parquet: may not be read"):
+        write_sheet(AuditConfig(made_run(tmp_path)))

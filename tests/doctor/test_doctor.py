@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,35 @@ def test_links_are_not_followed(cache: Path, tmp_path_factory: pytest.TempPathFa
     prune(1.0)
     assert (outside / "precious.txt").exists()
     assert sum(part.files for part in parts() if part.name == "search") == 2
+
+
+def test_a_file_that_vanishes_meanwhile_is_not_counted(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may rename or remove its files at any time."""
+    real = os.walk
+
+    def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for place, folders, names in real(folder):
+            yield place, folders, [*names, "vanished.part"]
+
+    monkeypatch.setattr(os, "walk", walk)
+    assert {part.name: part.files for part in parts()}["other"] == 1
+    assert prune(1.0).files == 0
+
+
+def test_a_cache_that_may_not_be_used_is_missing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    check = checks.cache_disk(cache)
+    assert not check.good and "may not be written" in check.state and "PARACLIP_CACHE" in check.hint
+    refuse = PermissionError(13, "Permission denied")
+    monkeypatch.setattr(Path, "iterdir", lambda _: (_ for _ in ()).throw(refuse))
+    assert parts() == []
+    assert main(["cache", "--prune"]) == 2
+
+
+def test_an_empty_variable_is_not_a_folder_of_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARACLIP_DATA", "")
+    assert checks.data()[0].state.startswith("not set")

@@ -20,6 +20,8 @@ from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import Page, free_port, own_program, stamps_file
 from paraclip.search.config import IndexConfig
 from paraclip.search.indexing.sources import open_source
+from paraclip.search.records import IndexFacts
+from paraclip.search.stores.store import open_store
 
 
 def test_the_commands_are_paraclips_and_agree(tmp_path: Path) -> None:
@@ -115,3 +117,16 @@ def test_serve_without_its_packages_is_one_line(
     assert main(["serve"]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("paraclip: fastapi: is not installed. pip install 'paraclip[search]'")
+
+
+def test_an_index_of_other_pictures_is_replaced(tmp_path: Path) -> None:
+    """As after a quickstart in the same folder on another source."""
+    pytest.importorskip("lancedb")
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    pages = [Page(str(tmp_path / name), "mini", tmp_path / "out") for name in ("one", "other")]
+    assert not pages[0].has_other_pictures()
+    source = open_source(pages[0].source, pages[0].index.columns)
+    facts = IndexFacts("space", 4, source.name, source.root, {"base": "mini"})
+    open_store(pages[0].index.store).save_facts(facts)
+    assert [page.has_other_pictures() for page in pages] == [False, True]

@@ -25,7 +25,7 @@ LONG = "日" * LONGEST_QUERY
         (SearchRequest, "k", [1, 100], [0, 101, 1.5]),
         (SearchRequest, "like", [None, picture_id("é.png")],
          ["", "0" * 23, "0" * 25, "A" * 24, "0" * 24 + "\n", "../" + "0" * 21]),
-        (RewordRequest, "text", ["x", "日" * 500], ["", "日" * 501, None]),
+        (RewordRequest, "text", ["x", "日" * 500], ["", " \n", "日" * 501, None]),
     ],
 )  # fmt: skip
 def test_fields_are_limited(

@@ -11,17 +11,22 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from served import NAMES, Site, made_index, made_service, served
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
+from paraclip.paraphrase.backends import Answer, AnswerError
+from paraclip.paraphrase.prompts import Prompt
 from paraclip.search import snapshot
 from paraclip.search.config import IndexConfig
 from paraclip.search.indexing.run import build_index
 from paraclip.search.records import picture_id
+from paraclip.search.serving import rewording
 from paraclip.search.serving import service as serving
+from paraclip.search.serving.rewording import Reworder, rewording_config
 from paraclip.search.snapshot import open_pool
 from paraclip.search.stores.store import open_store
 from postgres_server import PostgresServer, wait_until
@@ -69,6 +74,94 @@ def test_a_server_gone_while_serving_and_back(tmp_path: Path) -> None:
             server.start()
             check_back(site)
         store.close()
+
+
+def test_any_failure_of_the_store_is_reported_and_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise RuntimeError("a panic in a library")
+
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    with served(made_service(store)) as site:
+        monkeypatch.setattr(store, "version", fail)
+        wait_until(lambda: site.get("healthz")[0] == 503)
+        assert site.json("api/index")["fault"] == "cannot be read"
+        monkeypatch.undo()
+        check_back(site)
+
+
+def test_a_thumbnail_read_before_an_update_is_not_kept_after_it(tmp_path: Path) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    service, read = made_service(store), store.rows
+
+    def update_after(ids: list[str], columns: list[str]) -> pa.Table:
+        rows = read(ids, columns)
+        whole = read(ids)
+        place = whole.schema.get_field_index("thumbnail")
+        store.put(whole.set_column(place, "thumbnail", pa.array([b"new"], pa.binary())))
+        service.take_newest()
+        return rows
+
+    async def twice() -> list[bytes | None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "rows", update_after)
+            first = await service.thumbnail(ONE)
+        return [first, await service.thumbnail(ONE)]
+
+    old, new = asyncio.run(twice())
+    service.close()
+    assert old != b"new" and new == b"new"
+
+
+class Silent:
+    """A language model that answers the first question only."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def answer(self, prompt: Prompt, count: int) -> list[Answer]:
+        """An answer after a while, then an error."""
+        self.asked += 1
+        await asyncio.sleep(0.01)
+        if self.asked > 1:
+            raise AnswerError("no answer")
+        return [Answer("A hound runs along the shore.")]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_question_is_sent_to_the_language_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Silent()
+    monkeypatch.setattr(rewording, "make_backend", lambda _: model)
+    reworder = Reworder(rewording_config("openai", "fake", "http://127.0.0.1:1"))
+
+    async def three_times() -> list[list[str]]:
+        text = "a dog running on the beach"
+        return await asyncio.gather(*(reworder.suggest(text) for _ in range(3)))
+
+    found = asyncio.run(three_times())
+    assert found[0] == found[1] == found[2] and model.asked == 1
+
+
+def test_a_language_model_that_fails_is_not_the_fault_of_the_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Silent()
+    model.asked = 1
+    monkeypatch.setattr(rewording, "make_backend", lambda _: model)
+    reworder = Reworder(rewording_config("openai", "fake", "http://127.0.0.1:1"))
+    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
+    with served(service, reworder=reworder) as site:
+        headers = {"content-type": "application/json"}
+        status, _, body = site.get("api/reword", b'{"text": "a dog"}', **headers)
+        assert status == 503 and "gave no answer" in json.loads(body)["detail"]
+        assert site.get("api/reword", b'{"text": " "}', **headers)[0] == 422
+    assert model.asked == 2
 
 
 def test_an_index_that_changes_is_shown(tmp_path: Path) -> None:

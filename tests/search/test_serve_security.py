@@ -61,6 +61,32 @@ def test_a_short_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         limits_of(ServeConfig())
 
 
+@pytest.mark.parametrize(
+    "token", ["correct horse battery", "a;b" * 8, "пароль" * 4, "a" * 20 + "\n"]
+)
+def test_a_token_that_no_cookie_can_carry_is_refused(token: str) -> None:
+    with pytest.raises(UserError, match="--token: has characters other than"):
+        limits_of(ServeConfig(token=token))
+
+
+def test_any_accepted_token_fits_as_header_and_as_cookie() -> None:
+    token = "AZaz09-._~+/==" * 2
+    limits = limits_of(ServeConfig(token=token))
+    checking = guard.Guard(None, limits, None)  # type: ignore[arg-type]
+    assert checking.fits(guard.cookie_of(f"{guard.COOKIE}={token}".encode()))
+
+
+@pytest.mark.parametrize(
+    ("given", "header"),
+    [
+        ("Photos.Example", "photos.example:8000"), ("photos.example:80", "photos.example"),
+        ("FE80::1", "[fe80::1]:80"), ("[fe80::1]:80", "[fe80::1]"),
+    ],
+)  # fmt: skip
+def test_an_allowed_host_is_compared_like_the_header(given: str, header: str) -> None:
+    assert guard.without_port(header) in limits_of(ServeConfig(allow_host=(given,))).hosts
+
+
 def test_a_taken_port_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -83,6 +109,12 @@ def test_everything_but_health_needs_the_token(site: Site) -> None:
             answer = raw.recv(4096).decode()
         assert answer.startswith("HTTP/1.1 303") and "location: ?q=a\r\n" in answer
         assert "HttpOnly; SameSite=Strict" in answer
+        for path in ("//evil.example/", "/%D0%B0", "/a%0d%0ab"):
+            with socket.create_connection(("127.0.0.1", closed.port)) as raw:
+                line = f"GET {path}?token={TOKEN} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                raw.sendall(line.encode())
+                answer = raw.recv(4096).decode()
+            assert answer.startswith("HTTP/1.1 303") and "location: ?\r\n" in answer, path
 
 
 def test_another_host_name_is_refused(site: Site) -> None:
@@ -172,6 +204,15 @@ def test_a_picture_is_bounded_in_bytes(site: Site) -> None:
         except OSError:
             answer = b"HTTP/1.1 413"
     assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_a_picture_may_arrive_together_with_its_head(site: Site) -> None:
+    body = b"no picture" + b"x" * 3 * protocol.MOST_HEAD
+    head = "POST /api/search/picture HTTP/1.1\r\nHost: localhost\r\n"
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", site.port), timeout=30) as raw:
+            raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert raw.recv(4096).startswith(b"HTTP/1.1 422")
 
 
 def picture(kind: str, size: tuple[int, int]) -> bytes:

@@ -159,3 +159,40 @@ def test_queries_are_read_line_by_line(tmp_path) -> None:
 def test_a_checkpoint_of_the_base_is_its_own_tuned_model(index, base, tmp_path) -> None:
     path = str(save_model(base, tmp_path / "base.safetensors"))
     assert paraclip.swap_check(index, path, path).origin.same
+
+
+def test_rows_that_share_a_file_name_are_not_matched_with_one_picture(
+    index, base, tuned, photos, tmp_path
+) -> None:
+    """As the pictures of two cameras, of which one folder is given."""
+    names = [f"/one/{row}.png" for row in range(6)] + [f"/two/{row}.png" for row in range(2, 8)]
+    pq.write_table(pq.read_table(index).set_column(0, "path", pa.array(names)), index)
+    folder = tmp_path / "one"
+    folder.mkdir()
+    for row in range(6):
+        shutil.copy(photos[row], folder / f"{row}.png")
+    report = paraclip.swap_check(index, base, tuned, pictures=folder)
+    assert report.origin.pictures == 2 and report.origin.same
+
+
+def test_a_folder_of_pictures_that_does_not_exist_is_named(index, queries, base, tuned) -> None:
+    with pytest.raises(UserError, match="nowhere: there is no such folder"):
+        paraclip.swap_check(index, base, tuned, pictures="nowhere", queries=queries)
+
+
+def test_copies_embedded_in_another_batch_are_the_same_picture(
+    index, base, tuned, photos, vectors
+) -> None:
+    """Their vectors differ in the last bits, so either may be the nearest."""
+    noise = 1e-5 * np.random.default_rng(0).standard_normal((36, 16))
+    copies = pa.table({"path": photos * 3, "vector": (np.tile(vectors, (3, 1)) + noise).tolist()})
+    pq.write_table(copies, index)
+    origin = paraclip.swap_check(index, base, tuned, sample=36).origin
+    assert origin.same and origin.first == 1 and origin.pictures == 36
+
+
+@pytest.mark.parametrize("path", ["a" * 300, "a\0b", ""])
+def test_a_path_that_no_file_has_is_skipped(index, base, tuned, photos, path) -> None:
+    table = pq.read_table(index).set_column(0, "path", pa.array([path, *photos[1:]]))
+    pq.write_table(table, index)
+    assert paraclip.swap_check(index, base, tuned).origin.pictures == 11

@@ -287,3 +287,12 @@ def test_a_part_of_a_column_is_its_own_rows(values, start) -> None:
             column = pa.array(values.tolist(), lists)[min(start, len(values) - 1) :]
             assert is_vector(column.type)
             np.testing.assert_array_equal(matrix(column, "a"), values[-len(column) :])
+
+
+def test_an_index_without_the_right_to_read_it_is_one_line(tmp_path, monkeypatch) -> None:
+    def refused(config):
+        raise PermissionError(13, "Permission denied", config.index)
+
+    monkeypatch.setitem(STORES, "rclip", refused)
+    with pytest.raises(UserError, match=r"db\.sqlite3: may not be read"):
+        read(tmp_path / "db.sqlite3", store="rclip")

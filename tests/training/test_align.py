@@ -1,5 +1,6 @@
 """Alignment trains the heads of `mini` with the same loop as tuning."""
 
+import pyarrow as pa
 import pytest
 import torch
 from tiny_model import TinyModel
@@ -7,9 +8,11 @@ from training_rows import make_features, make_triples, weights_of
 
 from paraclip.errors import UserError
 from paraclip.training.config import AlignOptions, TrainOptions, hyperparameters
+from paraclip.training.examples import split_rows
 from paraclip.training.loop import align
 from paraclip.training.metrics import read_metrics
 from paraclip.training.prepare import TrainingData
+from paraclip.training.task import alignment_of
 
 pytestmark = pytest.mark.slow
 
@@ -60,3 +63,18 @@ def test_feature_dropout_reaches_the_image_tower_and_decides_the_run(tmp_path):
     assert hyperparameters(AlignOptions())["feature_dropout"] == 0.4
     assert "feature_dropout" not in hyperparameters(AlignOptions(feature_dropout=0.0))
     assert "feature_dropout" not in hyperparameters(TrainOptions())
+
+
+def test_captions_of_one_file_are_held_out_together():
+    """Also if the captions file has another image id in every row."""
+    images = [f"{row // 2}.png" for row in range(24)]
+    rows = pa.table({
+        "caption": [f"caption {row}" for row in range(24)],
+        "image_id": [str(row) for row in range(24)],
+        "image": images,
+    })  # fmt: skip
+    options = AlignOptions(precision="fp32")
+    data = TrainingData(TinyModel(), rows, torch.randn(12, 12).repeat_interleave(2, 0))
+    learn, held_out = split_rows(alignment_of(data, options).examples.image_keys, 0.3, 0)
+    assert len(held_out) == 6
+    assert not {images[row] for row in learn} & {images[row] for row in held_out}

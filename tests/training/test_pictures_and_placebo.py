@@ -59,6 +59,8 @@ def test_pictures_are_the_same_by_id_or_by_file():
     assert picture_keys(table.drop_columns(["image"])) == ids
     none = table.set_column(1, "image", pa.nulls(6, pa.string()))
     assert picture_keys(none) == ids
+    empty = table.set_column(1, "image", pa.array(["", "", "", "1.png", "", ""]))
+    assert picture_keys(empty) == ids, "an empty name is no picture"
 
 
 def test_the_placebo_has_the_same_texts_and_none_of_its_own():

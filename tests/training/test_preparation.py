@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import draw
+from tiny_models import draw, tiny_clip
 from training_rows import make_config, make_features, make_triples
 
 from paraclip.data.captions import Caption
@@ -19,6 +19,7 @@ from paraclip.starter import TRIPLES
 from paraclip.training import prepare as preparing
 from paraclip.training.prepare import (
     TrainingData,
+    prepare,
     refuse_starter_twice,
     replayed_beside,
     rows_with_numbers,
@@ -113,3 +114,11 @@ def test_a_replay_that_adds_nothing_names_its_source(tmp_path: Path) -> None:
         rows, [Caption("1", "A kite.", "1", "b.png", "")], make_config(), problems
     )
     assert kept["image"].to_pylist() == ["a.png", "b.png"]
+
+
+def test_an_empty_image_name_is_no_picture(tmp_path: Path) -> None:
+    images = ["", None, draw(tmp_path / "a.png", "disc", "red"), ""]
+    options = make_config(image_learning_rate=1e-5)
+    data = prepare(triples(images), tiny_clip(), options)
+    assert data.rows["image"].to_pylist() == [None, None, images[2], None]
+    assert data.pictures == 1 and data.rows.schema.equals(triples(images).schema)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.training.command import report
 from paraclip.training.folder import RunFolder, open_run
 
 
@@ -42,3 +44,9 @@ def test_a_folder_in_the_way_of_the_record_is_named(tmp_path: Path, fresh: bool)
     run.identity_file.mkdir()
     with pytest.raises(UserError, match=r"run\.json: is not a run's record"):
         open_run(run, {"seed": 1}, fresh)
+
+
+def test_a_summary_without_a_value_is_named(run: RunFolder) -> None:
+    """A later version may have another summary."""
+    with pytest.raises(UserError, match=r"summary\.json: has no value 'rows'.* add --fresh"):
+        report(run.last, Problems())

@@ -13,6 +13,7 @@ from training_rows import make_config, make_features, make_triples, weights_of
 from paraclip.errors import UserError
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
+from paraclip.training import loop
 from paraclip.training.loop import train
 from paraclip.training.losses.contrast import LogitScaling
 from paraclip.training.losses.objective import (
@@ -23,6 +24,7 @@ from paraclip.training.losses.objective import (
 from paraclip.training.metrics import read_metrics
 from paraclip.training.prepare import TrainingData
 from paraclip.training.recipes import objective_of
+from paraclip.training.step import start_biases
 
 pytestmark = pytest.mark.slow
 
@@ -78,6 +80,33 @@ def test_sigmoid_biases_start_where_a_negative_has_the_odds_of_one_to_the_batch(
     logit = float(scaling.scale.detach()) * 0.5 + float(scaling.bias.detach())
     assert 1 / (1 + math.exp(-logit)) == pytest.approx(1 / 9)
     assert float(temperatures("L1").bias.detach()) == 0.0
+
+
+@pytest.mark.parametrize("weights", [(1, 0, 0), (1, 1, 1)])
+def test_a_bias_starts_from_other_rows_if_the_first_batch_has_no_pairs(tmp_path, weights):
+    triples, started = make_triples(40), []
+    features = make_features(triples, missing=tuple(row for row in range(40) if row % 10))
+
+    def start_and_keep(run, rows):
+        assert run.examples.has_image[rows].sum() < 2
+        start_biases(run, rows)
+        started.append({name: bias.item() for name, bias in run.temperatures.biases.items()})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "start_biases", start_and_keep)
+        changes = {"loss": "sigmoid", "batch_size": 4, "epochs": 1, "divergence": 1e9}
+        tune(tmp_path, triples=triples, features=features, weights=weights, **changes)
+    assert started[0]["L1"] != 0.0 and len(started[0]) == sum(weights)
+
+
+def test_a_learned_temperature_starts_from_the_given_one_even_below_a_hundredth():
+    objective = objective_of(make_config(text_temperature=0.005, learn_text_temperature=True))
+    temperatures = Temperatures(TinyModel(), objective)
+    with torch.no_grad():
+        temperatures.logs["L3"].add_(1.0)
+    temperatures.clamp()
+    for name in ("L2", "L3"):
+        assert temperatures(name).scale.item() == pytest.approx(200)
 
 
 def test_temperatures_of_the_text_losses_apart_fixed_or_learned(tmp_path):

@@ -21,7 +21,8 @@ class AuditConfig(Checked):
     """Folder for audit.html and sheet.jsonl. Default: RUN/audit."""
 
     sample: Count = 100
-    """Number of pairs on the page: half of them kept by the filters, half rejected."""
+    """Number of pairs on the page: half of them kept by the filters, half rejected. If there are
+    fewer of one kind, the others fill the page."""
 
     seed: Seed = 0
     """Random seed of the sample."""

@@ -1,10 +1,12 @@
 """Rates, agreement, and the filters' precision and recall, from the marks of reviewers."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from paraclip.audit.sheet import KEPT, Pair
@@ -30,7 +32,7 @@ Marks = Mapping[str, Mark]
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of pairs with its 95 % Wilson interval (Wilson 1927), in percent."""
+    """A share of marks with its 95 % Wilson interval (Wilson 1927), in percent."""
 
     count: int
     of: int
@@ -129,16 +131,20 @@ def report_of(
         reviewers: marks by reviewer; at least one.
         judge: marks of a language model; not part of any rate.
     """
-    kept = [sheet[pair].verdict == KEPT for marks in reviewers.values() for pair in marks]
-    same = [mark.meaning == "same" for marks in reviewers.values() for mark in marks.values()]
-    good = [one for one, is_kept in zip(same, kept, strict=True) if is_kept]
+    kept = [
+        (pair, mark.meaning == "same")
+        for marks in reviewers.values()
+        for pair, mark in marks.items()
+        if sheet[pair].verdict == KEPT
+    ]
+    good = sum(same for _, same in kept)
     kappas = {
         f"{one}, {other}": kappa(reviewers[one], reviewers[other])
         for one, other in combinations(reviewers, 2)
     }
     judged = {} if judge is None else {name: kappa(m, judge) for name, m in reviewers.items()}
     return AuditReport(
-        rates_of(sheet, reviewers), kappas, rate(sum(good), len(good)),
+        rates_of(sheet, reviewers), kappas, rate(good, len(kept), len(dict(kept))),
         recall_of(sheet, reviewers), judged,
     )  # fmt: skip
 
@@ -147,17 +153,23 @@ def rates_of(
     sheet: Mapping[str, Pair], reviewers: Mapping[str, Marks]
 ) -> dict[str, dict[str, Rate]]:
     """Rates of every mark, for kept pairs by step and for rejected pairs by reason."""
-    groups: dict[str, list[Mark]] = defaultdict(list)
+    groups: dict[str, list[tuple[str, Mark]]] = defaultdict(list)
     for marks in reviewers.values():
         for name, mark in marks.items():
             pair = sheet[name]
-            groups[f"kept, step {pair.step}" if pair.verdict == KEPT else pair.stratum].append(mark)
+            group = f"kept, step {pair.step}" if pair.verdict == KEPT else pair.stratum
+            groups[group].append((name, mark))
+    return {name: rates_of_group(marked) for name, marked in sorted(groups.items())}
+
+
+def rates_of_group(marked: Sequence[tuple[str, Mark]]) -> dict[str, Rate]:
+    """Rates of every mark among the marks of some pairs, each given with the pair's id."""
+    pairs = len(dict(marked))
     return {
-        name: {
-            value: rate(sum(value in (mark.meaning, mark.style) for mark in marks), len(marks))
-            for value in (*MEANINGS, *STYLES)
-        }
-        for name, marks in sorted(groups.items())
+        value: rate(
+            sum(value in (mark.meaning, mark.style) for _, mark in marked), len(marked), pairs
+        )
+        for value in (*MEANINGS, *STYLES)
     }
 
 
@@ -181,14 +193,23 @@ def recall_of(sheet: Mapping[str, Pair], reviewers: Mapping[str, Marks]) -> floa
     return 100 * kept / total if total else None
 
 
-def rate(count: int, of: int) -> Rate:
-    """A share with its Wilson interval."""
+def rate(count: int, of: int, pairs: int | None = None) -> Rate:
+    """A share of marks with its Wilson interval.
+
+    Args:
+        count: number of marks with the value.
+        of: number of marks.
+        pairs: number of pairs that were marked, which determines the interval; None: as many as
+            marks. Several marks of one pair are not independent.
+    """
     if not of:
         return Rate(0, 0, 0.0, 0.0, 100.0)
-    from scipy.stats import binomtest
-
-    interval = binomtest(count, of).proportion_ci(0.95, method="wilson")
-    return Rate(count, of, 100 * count / of, 100 * interval.low, 100 * interval.high)
+    share, size = count / of, of if pairs is None else pairs
+    weight = NormalDist().inv_cdf(0.975) ** 2 / size
+    centre = (share + weight / 2) / (1 + weight)
+    half = math.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return Rate(count, of, 100 * share, 100 * low, 100 * high)
 
 
 def kappa(one: Marks, other: Marks) -> float | None:

@@ -51,10 +51,15 @@ def write_sheet(config: AuditConfig) -> tuple[Path, list[Pair]]:
         The page, and the pairs in their order on it.
 
     Raises:
-        UserError: the folder is not a run of `paraclip generate`, or has no triples.
+        UserError: the folder is not a run of `paraclip generate`, may not be read, or has no
+            triples.
     """
     out = config.out or config.run / "audit"
-    pairs = draw([*kept_pairs(config.run), *rejected_pairs(config.run)], config.sample, config.seed)
+    try:
+        every = [*kept_pairs(config.run), *rejected_pairs(config.run)]
+    except PermissionError as error:
+        raise UserError(error.filename, "may not be read", "Check its rights.") from error
+    pairs = draw(every, config.sample, config.seed)
     for name in (SHEET, PAGE):
         refuse_overwriting(out / name, [config.run / "triples.parquet"])
     lines = "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs)
@@ -121,9 +126,9 @@ def draw(pairs: Iterable[Pair], size: int, seed: int) -> list[Pair]:
         strata[pair.stratum].append(pair)
     kept = {name: members for name, members in strata.items() if members[0].verdict == KEPT}
     rest = {name: members for name, members in strata.items() if name not in kept}
-    half = size // 2 if kept and rest else size
+    half = min(size // 2, sum(map(len, rest.values())))
     random_of = random.Random(seed)
-    chosen = [*drawn(kept, size - half if rest else size, random_of)] if kept else []
+    chosen = [*drawn(kept, size - half, random_of)]
     chosen += drawn(rest, size - len(chosen), random_of)
     random_of.shuffle(chosen)
     return chosen

@@ -1,8 +1,11 @@
 """Contents of the cache folder, and how it is pruned."""
 
+import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,19 +60,25 @@ def parts(cache: Path | None = None) -> list[Part]:
     """The folders in the cache that are not empty, largest first."""
     cache = cache or cache_folder()
     nonempty = []
-    for folder in sorted(cache.iterdir()) if cache.is_dir() else ():
-        if folder.is_dir() and not folder.is_symlink():
-            sizes = [file.stat().st_size for file in files(folder)]
+    for folder in entries(cache):
+        if folder.is_dir():
+            sizes = [state.st_size for state in states(folder)]
             purpose = PARTS.get(folder.name, "not ParaCLIP's")
             nonempty.append(Part(folder.name, purpose, len(sizes), sum(sizes)))
     return sorted(nonempty, key=lambda part: -part.bytes)
 
 
-def files(folder: Path) -> Iterator[Path]:
-    """All regular files below a folder, without links."""
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            yield path
+def states(entry: Path) -> Iterator[os.stat_result]:
+    """State of a file, or of all regular files below a folder; without links and unreadable parts.
+
+    Files that another process removes meanwhile are left out.
+    """
+    below = (Path(folder, name) for folder, _, names in os.walk(entry) for name in names)
+    for path in (entry, *below):
+        with suppress(OSError):
+            state = path.lstat()
+            if stat.S_ISREG(state.st_mode):
+                yield state
 
 
 def prune(days: float, most_bytes: int | None = None, cache: Path | None = None) -> Pruned:
@@ -88,23 +97,24 @@ def prune(days: float, most_bytes: int | None = None, cache: Path | None = None)
     for name in PRUNED:
         for entry in entries(cache / name):
             if unused_for(entry) > max(days * DAY, IN_USE):
-                gone = [entry] if entry.is_file() else list(files(entry))
-                count += len(gone)
-                removed += sum(file.stat().st_size for file in gone)
+                sizes = [state.st_size for state in states(entry)]
+                count += len(sizes)
+                removed += sum(sizes)
                 remove(entry)
     return Pruned(count, removed, sum(part.bytes for part in parts(cache)))
 
 
 def entries(folder: Path) -> list[Path]:
-    """The entries of a folder, without links."""
-    paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [entry for entry in paths if not entry.is_symlink()]
+    """The entries of a folder, without links; none if it is missing or may not be read."""
+    try:
+        return [entry for entry in sorted(folder.iterdir()) if not entry.is_symlink()]
+    except OSError:
+        return []
 
 
 def unused_for(entry: Path) -> float:
     """Seconds since a file, or the newest file in a folder, was written or read."""
-    states = [file.stat() for file in ([entry] if entry.is_file() else files(entry))]
-    newest = max((max(state.st_mtime, state.st_atime) for state in states), default=0.0)
+    newest = max((max(state.st_mtime, state.st_atime) for state in states(entry)), default=0.0)
     return time.time() - newest
 
 

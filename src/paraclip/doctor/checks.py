@@ -41,20 +41,28 @@ class Check:
 
 def environment() -> list[Check]:
     """Versions, processor, memory and disk."""
-    free = shutil.disk_usage(existing(cache_folder())).free
     return [
         Check("ParaCLIP", paraclip.__version__),
         Check("Python", f"{platform.python_version()} ({sys.executable})"),
         Check("system", f"{platform.system()} {platform.machine()}"),
         Check("processor", f"{processor_name()}, {os.cpu_count()} cores"),
         Check("memory", memory()),
-        Check("disk of the cache", f"{free / 10**9:,.1f} GB free", free > 10**9, ""),
+        cache_disk(existing(cache_folder())),
     ]
 
 
+def cache_disk(folder: Path) -> Check:
+    """Whether the folder of the cache may be written, and the free space of its disk."""
+    name = "disk of the cache"
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return Check(name, f"{folder} may not be written", False, "export PARACLIP_CACHE=FOLDER")
+    free = shutil.disk_usage(folder).free
+    return Check(name, f"{free / 10**9:,.1f} GB free", free > 10**9)
+
+
 def existing(path: Path) -> Path:
-    """The path or its nearest parent that exists."""
-    return next(one for one in (path, *path.parents) if one.exists())
+    """The path or its nearest parent that exists and may be seen."""
+    return next(one for one in (path, *path.parents) if os.path.exists(one))
 
 
 def memory() -> str:
@@ -134,7 +142,7 @@ def wheel_check(name: str, package: str, options: str) -> Check:
 def data() -> list[Check]:
     """The folder of research data."""
     folder = os.environ.get("PARACLIP_DATA")
-    if folder is None:
+    if not folder:
         return [Check("PARACLIP_DATA", "not set; needed by benchmarks only")]
     good = Path(folder).is_dir()
     hint = "" if good else "export PARACLIP_DATA=FOLDER (docs/evaluation.md)"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from paraclip.doctor.caches import GB, Part, parts, prune
 from paraclip.doctor.checks import Check, data, devices, environment, optional_parts
 from paraclip.doctor.config import CacheConfig, DoctorConfig
-from paraclip.errors import printable
+from paraclip.errors import UserError, printable
 from paraclip.files import cache_folder
 
 
@@ -60,10 +60,15 @@ def size(count: int) -> str:
 
 
 def cache_command(config: CacheConfig) -> None:
-    """Print what the cache holds, or prune it."""
+    """Print what the cache holds, or prune it; raises UserError if it may not be read."""
     if config.prune:
         most = None if config.most_gb is None else int(config.most_gb * GB)
-        pruned = prune(config.days, most)
+        try:
+            pruned = prune(config.days, most)
+        except PermissionError as error:
+            raise UserError(
+                cache_folder(), "may not be read or written", "Check its rights."
+            ) from error
         print(
             f"Removed {pruned.files:,} files, {size(pruned.removed)}; {size(pruned.kept)} remain."
         )

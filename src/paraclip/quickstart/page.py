@@ -7,7 +7,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paraclip.data.captions import Caption
@@ -61,10 +61,22 @@ class Page:
         from paraclip.search.serving.command import serve_command
 
         problems = Problems(1.0)
-        print(build_index(self.index, problems).lines(), flush=True)
+        index = replace(self.index, rebuild=self.has_other_pictures())
+        print(build_index(index, problems).lines(), flush=True)
         if problems.count:
             print(problems.summary())
         serve_command(ServeConfig(store=self.index.store, port=free_port(PORT)))
+
+    def has_other_pictures(self) -> bool:
+        """Whether the folder has an index of another source, from an earlier quickstart."""
+        from paraclip.search.indexing.sources import open_source
+        from paraclip.search.stores.store import open_store
+
+        facts = open_store(self.index.store).facts()
+        if facts is None:
+            return False
+        source = open_source(self.source, self.index.columns)
+        return (facts.source, facts.root) != (source.name, source.root)
 
 
 def stamps_file(captions: Sequence[Caption], folder: Path) -> str:

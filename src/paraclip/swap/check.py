@@ -1,5 +1,7 @@
 """`swap_check`: does the index come from the base, and what does the tuned text encoder change?"""
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +37,7 @@ class Origin:
         pictures: number of pictures that were embedded again.
         median: median cosine of stored and new vectors.
         lowest: lowest of these cosines.
-        first: share of pictures whose own row is the nearest to their new vector.
+        first: share of pictures whose own row, or a copy of it, is the nearest to their new vector.
     """
 
     pictures: int
@@ -139,29 +141,42 @@ def find_origin(base: DualEncoder, index: Index, config: SwapCheckConfig) -> Ori
     opened = np.isfinite(again).all(axis=1)
     if not opened.any():
         return None
-    again, chosen = again[opened], chosen[opened]
-    cosines = (again * index.vectors[chosen]).sum(axis=1)
-    nearest = top_k(again, index.vectors, 1)[:, 0]
-    own = (index.vectors[nearest] == index.vectors[chosen]).all(axis=1)  # copies count as well
-    return Origin(len(chosen), float(np.median(cosines)), float(cosines.min()), float(own.mean()))
+    again, stored = again[opened], index.vectors[chosen[opened]]
+    cosines = (again * stored).sum(axis=1)
+    nearest = index.vectors[top_k(again, index.vectors, 1)[:, 0]]
+    own = (nearest * stored).sum(axis=1) >= EXACT  # copies count as well
+    return Origin(len(stored), float(np.median(cosines)), float(cosines.min()), float(own.mean()))
 
 
 def reachable_pictures(index: Index, config: SwapCheckConfig) -> dict[int, str]:
-    """Path of the picture by row, for rows whose picture exists."""
-    if index.paths is None:
-        return {}
-    by_name: dict[str, str | None] = {}
-    if config.pictures is not None:
-        for file in sorted(Path(config.pictures).rglob("*")):
-            if file.suffix.lower() in SUFFIXES:  # two files of one name are ambiguous
-                by_name[file.name] = None if file.name in by_name else str(file)
-    reachable: dict[int, str] = {}
-    for row, path in enumerate(index.paths):
-        if config.pictures is None and Path(path).is_file():
-            reachable[row] = path
-        elif other := by_name.get(Path(path).name):
-            reachable[row] = other
-    return reachable
+    """Path of the picture by row, for rows whose picture exists.
+
+    In `--pictures`, a picture is found by its file name, unless several rows or files have it.
+    """
+    paths = index.paths or []
+    if config.pictures is None:
+        return {row: path for row, path in enumerate(paths) if os.path.isfile(path)}
+    by_name = pictures_by_name(config.pictures)
+    of_index = Counter(os.path.basename(path) for path in set(paths))
+    names = [os.path.basename(path) for path in paths]
+    return {
+        row: by_name[name]
+        for row, name in enumerate(names)
+        if name in by_name and of_index[name] == 1
+    }
+
+
+def pictures_by_name(folder: str) -> dict[str, str]:
+    """Path of each picture below a folder by its file name, without names that occur twice.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not os.path.isdir(folder):
+        raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
+    files = [file for file in Path(folder).rglob("*") if file.suffix.lower() in SUFFIXES]
+    counts = Counter(file.name for file in files)
+    return {file.name: str(file) for file in files if counts[file.name] == 1}
 
 
 def compare_queries(

@@ -1,18 +1,19 @@
 """`paraclip train` and `paraclip align`: prepare, run, print."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from paraclip.data.captions import label
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
+from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
 from paraclip.models.loading import find_device, load_model
 from paraclip.models.mini import Mini
 from paraclip.training.config import AlignConfig, TrainConfig
-from paraclip.training.folder import RunFolder
+from paraclip.training.folder import START_OVER, RunFolder
 from paraclip.training.loop import align, train
 from paraclip.training.prepare import TrainingData, prepare, prepare_captions
 from paraclip.training.processes import Processes, joined, reported
@@ -87,10 +88,25 @@ def unaligned(config: AlignConfig, device: str) -> Mini:
     return model
 
 
+SHOWN = (
+    *("steps", "rows", "rows_held_out", "texts_cut_to_context", "best_held_out_loss", "best_step"),
+)
+"""Values of `summary.json` that are printed."""
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The results of a finished run; raises UserError if the file is damaged."""
+    summary = read_json_object(path, START_OVER)
+    missing = [name for name in SHOWN if name not in summary]
+    if missing:
+        raise UserError(path, f"has no value {label(missing[0])}", START_OVER)
+    return summary
+
+
 def report(checkpoint: Path, problems: Problems) -> None:
     """Print the result of a run."""
     folder = RunFolder(checkpoint.parent)
-    summary: dict[str, Any] = json.loads(folder.summary_file.read_text(encoding="utf-8"))
+    summary = read_summary(folder.summary_file)
     if problems.count:
         print(f"{problems.summary()}\nAll of them: {folder.problems_file}")
     if summary["texts_cut_to_context"]:

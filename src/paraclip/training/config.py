@@ -271,7 +271,6 @@ def hyperparameters(options: LoopOptions) -> dict[str, Any]:
     """The hyperparameters among options, by name; paths and settings of the run are omitted.
 
     A recipe is represented by the options that it fills in (`recipes.resolved`), not by its name.
-    A recipe counts by the options that it fills in (`recipes.resolved`), not by its name.
     """
     kind = TrainOptions if isinstance(options, TrainOptions) else AlignOptions
     names = [field.name for field in fields(kind) if field.name != "recipe"]

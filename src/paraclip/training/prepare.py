@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -106,6 +107,7 @@ def prepare(
     if not isinstance(rows, pa.Table):
         rows = read_triples(rows, problems, options.one_step, options.negatives)
         known["triples"] = {"sha256": file_hash(resolve(triples)), **read_provenance(triples)}
+    rows = without_empty_names(rows)
     if images is not None:
         rows = attach_images(rows, images)
     if starter:
@@ -125,6 +127,15 @@ def prepare(
     return TrainingData(
         model, rows, features, known | dict(facts or {}), len(rows) - count, problems
     )
+
+
+def without_empty_names(rows: pa.Table) -> pa.Table:
+    """The rows with null for an empty `image`, so that such rows do not count as one picture."""
+    index = rows.schema.get_field_index("image")
+    if index < 0 or not pc.any(pc.equal(rows["image"], "")).as_py():
+        return rows
+    images = pa.array([name or None for name in rows["image"].to_pylist()], pa.string())
+    return rows.set_column(index, rows.schema.field(index), images.cast(rows["image"].type))
 
 
 def refuse_starter_twice(triples: pa.Table | Path | str) -> None:

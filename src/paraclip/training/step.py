@@ -197,11 +197,24 @@ def encode_whole(run: Run, batch: Batch) -> Vectors:
 
 @torch.no_grad()
 def start_biases(run: Run, rows: Integers) -> None:
-    """If the loss has biases, initialise them from the vectors of the first batch."""
-    if run.temperatures.biases:
-        batch = run.examples.batch(rows).to(run.device)
+    """If the loss has biases, initialise them from the vectors of the first batch.
+
+    A loss that has fewer than two pairs in this batch starts from the first pairs of all rows.
+    """
+    if not run.temperatures.biases:
+        return
+    for some in (*rows_with_pairs(run, len(rows)), rows):  # the first batch overrides the others
+        batch = run.examples.batch(some).to(run.device)
         pairs = pairs_of(encode_whole(run, batch), batch.rows, run.objective)
         run.temperatures.start_biases(pairs, len(rows))
+
+
+def rows_with_pairs(run: Run, most: int) -> list[Integers]:
+    """The first training rows, at most `most`, that take part in L1, in L2 and in L3."""
+    caption, paraphrase_1, paraphrase_2 = run.examples.text_keys[:, run.learn]  # [rows] each
+    has_image = run.examples.has_image[run.learn]
+    parts = (has_image, caption != paraphrase_1, paraphrase_1 != paraphrase_2)
+    return [run.learn[chosen][:most] for chosen in parts if chosen.any()]
 
 
 def sides_of(run: Run, batch: Batch) -> tuple[Side, Side]:

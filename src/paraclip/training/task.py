@@ -75,8 +75,8 @@ def alignment_of(
     model = cast(Mini, data.model)
     options = resolved(options, model.architecture)
     examples = make_examples(
-        model, {CAPTION: data.rows["caption"].to_pylist()}, data.rows["image_id"].to_pylist(),
-        data.features, CAPTIONS_ONLY.texts, options.micro_batch,
+        model, {CAPTION: data.rows["caption"].to_pylist()}, picture_keys(data.rows), data.features,
+        CAPTIONS_ONLY.texts, options.micro_batch,
     )  # fmt: skip
     if examples.has_image.sum() < 2:
         what = "fewer than two captions have a picture"
@@ -206,7 +206,7 @@ def picture_keys(triples: pa.Table) -> list[str]:
     if "image" not in triples.column_names or triples["image"].null_count == len(ids):
         return ids
     names = triples["image"].to_pylist()
-    files = {name: resolved_picture(name) for name in set(names)}
+    files = {name: resolved_picture(name) if name else None for name in set(names)}
     by_id, id_of_row = np.unique(np.asarray(ids, dtype=object), return_inverse=True)
     seen = np.asarray([files[name] or "" for name in names], dtype=object)
     by_file, file_of_row = np.unique(seen, return_inverse=True)

@@ -262,7 +262,10 @@ def add_rewording(app: FastAPI, reworder: Reworder | None) -> None:
         """Other wordings of a query, from a language model."""
         if reworder is None:
             return problem(404, "This server has no language model (see --llm).")
-        return {"rewordings": await reworder.suggest(asked.text)}
+        try:
+            return {"rewordings": await reworder.suggest(asked.text)}
+        except UserError as error:  # the model failed; the request is valid
+            return problem(503, str(error))
 
 
 def add_state(app: FastAPI, server: Server, metrics: Metrics) -> None:

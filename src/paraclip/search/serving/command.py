@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 
 from paraclip.errors import UserError, printable
@@ -9,7 +10,7 @@ from paraclip.search.config import ServeConfig
 from paraclip.search.engine import chosen_models
 from paraclip.search.onnx_tower import prepared_tower
 from paraclip.search.serving.app import Server, make_app
-from paraclip.search.serving.guard import Limits
+from paraclip.search.serving.guard import Limits, without_port
 from paraclip.search.serving.logs import log_as_json
 from paraclip.search.serving.rewording import Reworder, rewording_config
 from paraclip.search.serving.service import Service
@@ -22,6 +23,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 MOST_CONNECTIONS = 2000
 STOP_SECONDS = 10
 SHORTEST_TOKEN = 16
+TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
+"""Characters of a bearer token (RFC 6750), which a cookie can carry as well."""
 
 
 def serve_command(config: ServeConfig) -> None:
@@ -66,20 +69,34 @@ def limits_of(config: ServeConfig) -> Limits:
     """The limits for visitors.
 
     Raises:
-        UserError: the address is not loopback and there is no token, or the token is short.
+        UserError: the address is not loopback and there is no token, or the token is invalid.
     """
     token = config.token or os.environ.get("PARACLIP_TOKEN") or None
-    if token is not None and len(token) < SHORTEST_TOKEN:
-        what = f"has fewer than {SHORTEST_TOKEN} characters"
-        raise UserError("--token", what, "Make one: openssl rand -hex 16")
+    check_token(token)
     if not is_loopback(config.host):
         if token is None:
             what = "is not a loopback address, and the server would be open to everyone there"
             hint = "Set PARACLIP_TOKEN or --token, or omit --host."
             raise UserError(f"--host {config.host}", what, hint)
         return Limits(frozenset(), token, config.per_second, config.burst, MOST_BYTES)
-    hosts = frozenset({*LOOPBACK, config.host, *config.allow_host})
+    hosts = frozenset({*LOOPBACK, config.host, *map(host_of, config.allow_host)})
     return Limits(hosts, token, config.per_second, config.burst, MOST_BYTES)
+
+
+def host_of(name: str) -> str:
+    """A host name as `without_port` returns it: in lower case, an IPv6 address in brackets."""
+    is_bare_ipv6 = name.count(":") > 1 and "[" not in name
+    return f"[{name.lower()}]" if is_bare_ipv6 else without_port(name)
+
+
+def check_token(token: str | None) -> None:
+    """Raise UserError for a token that is short, or that a header or a cookie cannot carry."""
+    hint = "Make one: openssl rand -hex 16"
+    if token is not None and len(token) < SHORTEST_TOKEN:
+        raise UserError("--token", f"has fewer than {SHORTEST_TOKEN} characters", hint)
+    if token is not None and not TOKEN.fullmatch(token):
+        what = "has characters other than ASCII letters, digits and -._~+/="
+        raise UserError("--token", what, hint)
 
 
 def is_loopback(host: str) -> bool:

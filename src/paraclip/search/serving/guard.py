@@ -160,8 +160,8 @@ class Guard:
         if token is not None and self.fits(token):
             rest = urlencode([pair for pair in pairs if pair[0] != "token"])
             cookie = f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/"
-            target = "?" + rest if rest else scope["path"]
-            return 303, [("location", target), ("set-cookie", cookie)], b""
+            # Relative to the requested path, which is not trusted: `//host` would leave the server.
+            return 303, [("location", f"?{rest}"), ("set-cookie", cookie)], b""
         bearer = headers.get("authorization", b"").decode("latin-1").removeprefix("Bearer ")
         if not (self.fits(bearer) or self.fits(cookie_of(headers.get("cookie", b"")))):
             raise Refused(401, "token", "this server needs a token")

@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 REQUEST_SECONDS = 10.0
 MOST_HEAD = 65_536  # maximum size of the request line and the headers in bytes
+HEAD_END = b"\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -27,8 +28,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Count the bytes of a head."""
         if self.head is not None:
             self.head += len(data)
-            # Counted before parsing, so that a request line of megabytes is never stored.
-            if self.head > MOST_HEAD and len(data) > MOST_HEAD:
+            # Counted before parsing, so that a request line of megabytes is never stored. A short
+            # head may arrive together with a large part of the body.
+            if len(data) > MOST_HEAD and HEAD_END not in data[:MOST_HEAD]:
                 self.refuse()
                 return
         super().data_received(data)

@@ -49,8 +49,10 @@ class Reworder:
         known = self.known.get(text)
         if known is None:
             async with self.one_at_a_time:
-                known = await self.ask(text)
-            self.known.put(text, known)
+                known = self.known.get(text)  # the same question may have been answered meanwhile
+                if known is None:
+                    known = await self.ask(text)
+                    self.known.put(text, known)
         return known
 
     async def ask(self, text: str) -> list[str]:

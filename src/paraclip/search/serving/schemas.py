@@ -33,7 +33,7 @@ class RewordRequest(BaseModel):
 
     model_config = {"extra": "forbid"}
 
-    text: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
 class Rewordings(BaseModel):

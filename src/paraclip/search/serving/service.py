@@ -118,12 +118,13 @@ class Service:
 
     async def thumbnail(self, picture: str) -> bytes | None:
         """The thumbnail of a picture; None if it does not exist."""
-        known = self.thumbnails.get(picture)
+        cache = self.thumbnails  # another one after an update of the index
+        known = cache.get(picture)
         if known is None:
             rows = await self.row(picture, ("thumbnail",))
             known = bytes(rows["thumbnail"]) if rows else None
             if known:
-                self.thumbnails.put(picture, known)
+                cache.put(picture, known)
         return known
 
     async def row(self, picture: str, columns: Sequence[str]) -> dict[str, Any] | None:
@@ -156,9 +157,15 @@ class Service:
         try:
             await self.read(self.take_newest)
         except UserError as error:
-            if self.fault is None:
-                LOG.warning("store unavailable", extra={"fields": {"reason": str(error)}})
-            self.fault = error.what
+            self.failed(error.what, str(error))
+        except Exception as error:  # the next check may succeed
+            self.failed("cannot be read", repr(error))
+
+    def failed(self, fault: str, reason: str) -> None:
+        """Log the first failure to reach the store, and keep it as the state of the server."""
+        if self.fault is None:
+            LOG.warning("store unavailable", extra={"fields": {"reason": reason}})
+        self.fault = fault
 
     def take_newest(self) -> None:
         """Open the newest version if it has changed.
@@ -173,7 +180,7 @@ class Service:
             hint = "Restart `paraclip serve`."
             raise StoreUnavailable(self.store.where, "holds another index now", hint)
         self.facts, self.version, self.pool = facts, version, pool
-        self.thumbnails.values.clear()
+        self.thumbnails = Recent(CACHED_THUMBNAILS)
         LOG.info("index changed", extra={"fields": {"pictures": len(pool)}})
 
     def close(self) -> None:

@@ -34,11 +34,14 @@ def read_index(config: SwapCheckConfig) -> Index:
     """The vectors of an index, and the paths of their pictures.
 
     Raises:
-        UserError: the index is missing, broken or empty, or its kind is not clear.
+        UserError: the index is missing, unreadable, broken or empty, or its kind is not clear.
     """
     if not config.index.startswith(POSTGRES):
         check_input(config.index)
-    return STORES[config.store or store_of(config)](config)
+    try:
+        return STORES[config.store or store_of(config)](config)
+    except PermissionError as error:
+        raise UserError(config.index, "may not be read", "Check its rights.") from error
 
 
 def store_of(config: SwapCheckConfig) -> str:

@@ -211,6 +211,7 @@ class Temperatures(nn.Module):
         self.of_model = [model.logit_scale]  # in a list, so that it stays the model's parameter
         self.most_scale = max(MOST_SCALE, float(model.logit_scale.detach()))
         self.logs, self.biases = nn.ParameterDict(), nn.ParameterDict()
+        self.most_of: dict[str, float] = {}  # limits of these logarithms
         for name, scale in zip(("L1", "L2", "L3"), objective.scales, strict=True):
             if name not in objective.names:
                 continue
@@ -218,6 +219,7 @@ class Temperatures(nn.Module):
             learned = objective.learn_scales and name != "L1"
             if scale is not None or learned:
                 self.logs[name] = scalar_parameter(model, start, learned)
+                self.most_of[name] = max(self.most_scale, start)
             if LOSSES[objective.kind].biased:
                 self.biases[name] = scalar_parameter(model, 0.0, True)
 
@@ -228,13 +230,15 @@ class Temperatures(nn.Module):
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Limit learned inverse temperatures to 100, or to the base's own if that is higher.
+        """Limit learned inverse temperatures to 100, or to an initial value that is higher.
 
         CLIP's limit is 100. SigLIP's own value is 117, which a first step must not reduce.
         """
-        for log in (*self.of_model, *self.logs.values()):
+        limits = [(log, self.most_scale) for log in self.of_model]
+        limits += [(log, self.most_of[name]) for name, log in self.logs.items()]
+        for log, most in limits:
             if log.requires_grad:
-                log.clamp_(max=self.most_scale)
+                log.clamp_(max=most)
 
     @torch.no_grad()
     def start_biases(self, pairs: Iterable[LossPair], batch_size: int) -> None:
