@@ -94,6 +94,7 @@ def sugar_pairs(data: Path, subsets: tuple[str, ...]) -> Pairs:
         tuple(text for part in parts for text in part.paraphrases),
         text_hash(" ".join(part.hash for part in parts)),
         sum(part.skipped for part in parts),
+        tuple(picture for part in parts for picture in part.pictures),
     )
 
 
@@ -126,6 +127,7 @@ def half(pairs: Pairs, first: bool) -> Pairs:
         ids=pairs.ids[part],
         captions=pairs.captions[part],
         paraphrases=pairs.paraphrases[part],
+        pictures=pairs.pictures[part],
         hash=text_hash(f"{pairs.hash} {first}"),
     )
 

@@ -166,6 +166,9 @@ def test_a_box_outside_is_broken_and_one_over_the_edge_is_filled(tmp_path: Path)
     file = write(tmp_path, [entry((20, 0, 5, 5), "red", "blue")])
     with pytest.raises(UserError, match=r"the box \(20, 0, 5, 5\) is not inside"):
         VisualGenome("aro-vg-relation", file).score(ColourEncoder(), None)
+    file = write(tmp_path, [entry((0, 0, 10**6, 10**6), "red", "blue")])
+    with pytest.raises(UserError, match=r"the box \(0, 0, 1000000, 1000000\) is not inside"):
+        VisualGenome("aro-vg-relation", file).score(ColourEncoder(), None)
     over = Crop(str(tmp_path / "images" / "a.png"), (15, 0, 10, 20)).open()
     assert over.size == (10, 20) and over.getpixel((9, 3)) == (0, 0, 0)
     assert over.getpixel((0, 3)) == (0, 0, 255)

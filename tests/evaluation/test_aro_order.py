@@ -126,6 +126,13 @@ def order(folder: Path, rows: list, how: Arithmetic | None = None) -> Order:
 
 
 @WITH_NLTK
+def test_captions_that_no_shuffle_changes_are_no_benchmark(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "images")
+    with pytest.raises(UserError, match="contains no caption that a shuffle changes"):
+        order(tmp_path, [{"image": "red_0.png", "caption": ["dog", "dog dog"]}])
+
+
+@WITH_NLTK
 def test_a_model_without_order_ties_and_gets_nothing(tmp_path: Path) -> None:
     # The colour model adds up its words, so every shuffle has the vector of its caption.
     draw_pictures(tmp_path / "images")

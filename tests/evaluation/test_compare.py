@@ -368,3 +368,29 @@ def test_fewer_changes_of_the_first_result_are_better() -> None:
     better, worse, *_ = verdict(Comparison("one", "two", (1, 1), tuple(rows), ()))
     assert better.startswith("better: b first result changes -10.0")
     assert worse.startswith("worse: b AO@10 -10.0")
+
+
+def test_figures_that_not_all_runs_have_are_reported(write: Write) -> None:
+    class Other(Made):
+        def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
+            scores = super().score(model, cache)
+            return Scores([replace(scores.metrics[0], name="another"), *scores.metrics[1:]])
+
+    one = write("a", {"base": 0.1}, [Made("first"), Made("second")])
+    two = write("b", {"base": 0.2}, [Other("first"), Made("second")])
+    (found,) = compare_reports(config(one, two))
+    assert len(found.rows) == 5
+    assert set(found.warnings) == {
+        f"first: another left out: {one} has none of base",
+        f"first: mean of it left out: {two} has none of base",
+    }
+
+
+def test_a_report_is_not_overwritten_by_its_comparison(write: Write) -> None:
+    report = Path(write("a", {"base": 0.1, "tuned": 0.2}))
+    for named in (str(report), str(report.parent)):
+        for out in (report, report.with_name("items.npz")):
+            before = out.read_bytes()
+            with pytest.raises(UserError, match=r"is the input .* would be overwritten"):
+                compare_command(config(named, out=str(out)))
+            assert out.read_bytes() == before

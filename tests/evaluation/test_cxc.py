@@ -100,6 +100,13 @@ def test_a_broken_row_is_named(tmp_path: Path, row: str, message: str) -> None:
         cxc.read_judged(file)
 
 
+def test_broken_rows_are_noted(tmp_path: Path) -> None:
+    folder = write(tmp_path, *ROWS, "1,1,red,red,six,c2c_cocaption")
+    benchmark = load("cxc", folder, Arithmetic(max_broken=0.2))
+    (note,) = benchmark.score(ColourEncoder(), None).notes
+    assert note.startswith("1 of 7 pairs left out: ") and "'six'" in note
+
+
 def test_missing_columns_files_and_pairs_are_errors(tmp_path: Path) -> None:
     file = write(tmp_path, *ROWS[:2]) / "cxc" / "sts.csv"
     with pytest.raises(UserError, match="fewer than three pairs"):

@@ -109,6 +109,12 @@ def test_pairs_without_a_pool_are_refused(config: EvaluateConfig, tmp_path: Path
         choice.find_benchmarks(alone)
 
 
+def test_an_error_in_named_data_is_raised_and_not_skipped(config: EvaluateConfig) -> None:
+    with pytest.raises(UserError, match=r"nothing.txt: there is no such file"):
+        choice.choose_benchmarks(replace(config, image_names="nothing.txt"))
+    assert choice.names_sources(replace(config, wordings="mine.jsonl"))
+
+
 def test_labels() -> None:
     given = (
         "base=ViT-B-32:laion2b_s34b_b79k", "mini", "runs/tuned/best.safetensors",

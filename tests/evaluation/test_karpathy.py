@@ -95,6 +95,18 @@ def test_a_set_half_downloaded_is_refused(flickr30k: Path) -> None:
         load_flickr30k(flickr30k, HOW)
 
 
+def test_pictures_whose_entry_is_broken_are_noted(flickr30k: Path) -> None:
+    file = flickr30k / "flickr30k" / "dataset_flickr30k.json"
+    rows = json.loads(file.read_text())["images"]
+    write(file, [*rows, entry("red_7.png", captions=0), entry("red\0.png"), entry("r" * 300)])
+    benchmark = load_flickr30k(flickr30k, Arithmetic(max_broken=0.2))
+    assert benchmark.pool.startswith("21 pictures and 43 captions")
+    note, missing = benchmark.score(ColourEncoder(), None).notes
+    assert note.startswith("2 of 23 pictures left out: ") and "there are no sentences" in note
+    assert "the image name holds a NUL character" in note
+    assert missing.startswith("1 of 21 pictures left out: ")
+
+
 def test_what_is_wrong_with_a_split_is_reported(flickr30k: Path) -> None:
     file = flickr30k / "flickr30k" / "dataset_flickr30k.json"
     write(file, [entry("red_0.png"), entry("red_1.png"), entry("red_0.png")])

@@ -14,6 +14,7 @@ from paraclip.evaluation import command
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks import sugar_crepe, sugar_crepe_pp
 from paraclip.evaluation.benchmarks.aro import VisualGenome
+from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.inputs.pairs import Pairs
@@ -141,6 +142,19 @@ def test_scores_without_arrays_do_not_serve_who_wants_them(
     whole = keep_scores(benchmark, model, tmp_path)
     assert not whole.from_disk and whole.scores.arrays and model.texts == 2 * calls
     assert score_once(benchmark, model, tmp_path).metrics and model.texts == 2 * calls
+
+
+def test_other_cutoffs_are_other_scores(tmp_path: Path) -> None:
+    pictures = draw_pictures(tmp_path / "pictures", 3)
+    captions = tuple(path.stem.replace("_", " ") for path in pictures)
+    shown = Gallery("made", tuple(map(str, pictures)), captions, tuple(range(len(pictures))))
+    usual, other = ImageTextRetrieval(shown), ImageTextRetrieval(shown, (1, 2))
+    assert "k" not in usual.data  # reports from before stay comparable
+    model, names = ColourEncoder(), []
+    for benchmark in (usual, other):
+        scores = keep_scores(benchmark, model, tmp_path / "results").scores
+        names.append([metric.name for metric in scores.metrics])
+    assert names[1] == ["T2I R@1", "T2I R@2", "I2T R@1", "I2T R@2"] != names[0]
 
 
 def test_a_damaged_file_is_computed_again(benchmark: Benchmark, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Pairs from every kind of table; pools from folders, lists and vectors; refused inputs."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.inputs.pairs import read_pairs
-from paraclip.evaluation.inputs.pool import read_pool
+from paraclip.evaluation.inputs.pool import read_names, read_pool
 
 ROWS = [
     {"id": "a", "caption": "a red hat, worn", "caption2": "someone wears a red hat"},
@@ -67,6 +68,21 @@ def test_triples_give_the_first_step_unless_another_is_named(tmp_path: Path) -> 
     named = read_pairs(path, second="paraphrase_2")
     assert (named.captions, named.paraphrases) == (("x",), ("z",))
     assert read_pairs(path, "paraphrase_1", "paraphrase_2").captions == ("y",)
+
+
+@pytest.mark.parametrize("column", ["image_id", "filename", "image"])
+def test_pairs_of_one_picture_are_one_cluster(tmp_path: Path, column: str) -> None:
+    pictures = ["a.jpg", "b.jpg", "a.jpg", None, "", 7]
+    rows = [
+        {"id": str(n), "caption": f"x{n}", "paraphrase": f"y{n}", column: picture}
+        for n, picture in enumerate(pictures)
+    ]
+    pairs = read_pairs(write(tmp_path, "jsonl", rows))
+    assert pairs.clusters is not None
+    first, second, third, *others = pairs.clusters.tolist()
+    assert first == third != second and len({first, second, *others}) == 5
+    other = {"caption": "x", "paraphrase": "y", column: {"bytes": None}}  # is not a name
+    assert len(read_pairs(write(tmp_path, "jsonl", [other]))) == 1
 
 
 def test_rows_without_an_id_are_numbered(tmp_path: Path) -> None:
@@ -133,6 +149,39 @@ def test_a_list_of_names_keeps_its_order(tmp_path: Path) -> None:
     listed.write_text("\n")
     with pytest.raises(UserError, match="names no pictures"):
         read_pool(listed)
+    with pytest.raises(UserError, match=r"images: cannot be read \(Is a directory\). Name a text"):
+        read_names(tmp_path / "images")
+
+
+def test_a_list_saved_with_a_byte_order_mark_keeps_its_first_name(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "images", 1)
+    listed = tmp_path / "some.txt"
+    listed.write_text("white_0.png\nblue_0.png\n", encoding="utf-8-sig")
+    names = [Path(reference).name for reference in read_pool(listed).references]
+    assert names == ["white_0.png", "blue_0.png"]
+
+
+def test_one_missing_picture_does_not_hide_the_folder_of_the_others(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "images", 1)
+    listed = tmp_path / "some.txt"
+    listed.write_text("lost.png\nwhite_0.png\nblue_0.png\n")
+    folders = {Path(reference).parent for reference in read_pool(listed).references}
+    assert folders == {tmp_path / "images"}
+
+
+def test_a_picture_whose_name_is_not_utf_8_is_reported(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "set", 1)
+    os.rename(tmp_path / "set" / "red_0.png", os.fsencode(tmp_path / "set") + b"/caf\xe9.png")
+    with pytest.raises(UserError, match=r"caf\\udce9.png: is a name that is not UTF-8. Rename it"):
+        read_pool(tmp_path / "set")
+
+
+def test_the_working_folder_has_its_name_in_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_pictures(tmp_path / "deep" / "set", 1)
+    monkeypatch.chdir(tmp_path / "deep" / "set")
+    assert read_pool(".").describe() == "4 pictures of deep/set"
 
 
 def test_vectors_are_mapped_and_checked(tmp_path: Path) -> None:
@@ -155,6 +204,18 @@ def test_vectors_are_mapped_and_checked(tmp_path: Path) -> None:
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(UserError, match=r"is not a .npy file of vectors"):
         read_pool(path)
+    np.savez(tmp_path / "several.npz", vectors)
+    (tmp_path / "several.npz").replace(path)
+    with pytest.raises(UserError, match=r"is an .npz file of several arrays"):
+        read_pool(path)
+
+
+def test_a_pool_of_vectors_with_a_damaged_header_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "pool.npy", np.eye(4, dtype=np.float32))
+    content = (tmp_path / "pool.npy").read_bytes()
+    (tmp_path / "pool.npy").write_bytes(content.replace(b"}", b" "))
+    with pytest.raises(UserError, match=r"is not a .npy file of vectors"):
+        read_pool(tmp_path / "pool.npy")
 
 
 def test_what_is_not_a_pool_is_reported(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Paraphrased and image-text retrieval with drawn pictures and a model that knows colours."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.data.captions import Caption
+from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.inputs.pairs import Pairs
 from paraclip.evaluation.inputs.pool import Pool, read_pool
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.scoring.bootstrap import resample
+from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors
+from paraclip.evaluation.sources import image_text_retrieval
 from paraclip.models.features import encode_images, encode_texts
+
+
+THREE_EACH = [str(row) for row in range(10) for _ in range(3)]
 
 
 def pairs(*texts: tuple[str, str]) -> Pairs:
@@ -43,6 +51,19 @@ def test_equal_wordings_share_everything_and_other_colours_nothing(pictures: Pat
     names = np.array([Path(name).stem for name in benchmark.searched.references])
     assert {name[:3] for name in names[scores.arrays["caption_ranking"][0]]} == {"red"}
     assert "2 pairs of made here, over 20 pictures of" in benchmark.pool
+
+
+def test_pairs_of_one_picture_are_resampled_together(pictures: Path) -> None:
+    """Three pairs of one picture hold as much evidence as one: the spread is the same."""
+    one = [("a red one", "a red thing"), ("a red one", "a blue one")] * 5
+    each = replace(pairs(*one), pictures=tuple(map(str, range(10))))
+    three = replace(pairs(*[pair for pair in one for _ in range(3)]), pictures=(*THREE_EACH,))
+    spreads = []
+    for some in (each, three, replace(three, pictures=())):
+        metric = ParaphrasedRetrieval(some, read_pool(pictures)).score(ColourEncoder(), None)
+        spreads.append(resample(metric.metrics[0], 500, 0).std())
+    clustered, repeated, apart = spreads
+    assert repeated == pytest.approx(clustered) and apart < 0.8 * clustered
 
 
 def test_several_k_at_once_equal_each_alone(pictures: Path) -> None:
@@ -115,6 +136,24 @@ def test_image_weights_that_are_not_finite_are_reported(pictures: Path) -> None:
     model.image_tower.weight.data[:] = torch.nan
     with pytest.raises(UserError, match=r"image vectors: .* not finite"):
         ParaphrasedRetrieval(pairs(("a", "b")), read_pool(pictures), 3).score(model, None)
+
+
+def test_image_weights_are_checked_even_if_a_picture_is_broken(pictures: Path) -> None:
+    (pictures / "blue_0.png").write_bytes(b"no picture")
+    model = ColourEncoder()
+    model.image_tower.weight.data[:] = float("nan")
+    references = read_pool(pictures).references
+    with pytest.raises(UserError, match=r"image vectors: .* not finite"):
+        image_vectors(model, references, None, Arithmetic(max_broken=0.1))
+
+
+def test_pictures_that_are_all_broken_are_an_error_whatever_is_allowed(pictures: Path) -> None:
+    for path in pictures.iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(UserError, match="pictures: none can be read"):
+        image_vectors(
+            ColourEncoder(), read_pool(pictures).references, None, Arithmetic(max_broken=1.0)
+        )
 
 
 def test_a_model_without_pictures_reports_it_once(pictures: Path) -> None:
@@ -238,6 +277,32 @@ def test_a_gallery_takes_only_the_named_pictures(pictures: Path) -> None:
         gallery(captions[2:], "m")
     with pytest.raises(UserError, match="R@10 does not fit 2 pictures"):
         ImageTextRetrieval(gallery(captions, "m"))
+
+
+def test_captions_that_are_left_out_are_noted(pictures: Path) -> None:
+    lines = [f"{path.name},{path.stem}" for path in sorted(pictures.iterdir())]
+    file = pictures / "captions.csv"
+    file.write_text("\n".join(["image,caption", *lines, "lost.png,red", ",blue"]))
+    options = EvaluateConfig(("mini",), captions=str(file), max_broken=0.1)
+    benchmark = image_text_retrieval(options)
+    assert benchmark.pool == "20 pictures and 20 captions of captions.csv"
+    broken, blind = benchmark.score(ColourEncoder(), None).notes
+    assert broken.startswith(
+        f"1 of 22 captions left out: {file}:22: there is no picture 'lost.png'"
+    )
+    assert blind == "1 captions without a picture left out"
+
+
+def test_two_pictures_of_one_name_are_not_taken_for_one(tmp_path: Path) -> None:
+    for part, colour in (("one", "red"), ("two", "blue")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "1.png").write_bytes(b"x")
+        (tmp_path / part / "captions.csv").write_text(f"image,caption\n1.png,{colour}\n")
+    captions = read_captions(str(tmp_path / "*" / "captions.csv"))
+    with pytest.raises(
+        UserError, match=r"two/captions.csv:2: the image id '1.png' names both .*one"
+    ):
+        gallery(captions, "both")
 
 
 def test_an_empty_pool_counts_its_vectors() -> None:

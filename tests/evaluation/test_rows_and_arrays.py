@@ -164,3 +164,11 @@ def test_what_is_not_a_regular_file_is_not_opened(tmp_path: Path) -> None:
     for name in ("pipe.npz", "."):
         with pytest.raises(ValueError, match="it is not a regular file"):
             read_arrays(tmp_path / name)
+
+
+@pytest.mark.parametrize(("suffix", "comma"), [(".csv", ","), (".tsv", "\t")])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, suffix: str, comma: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_text(comma.join("aba") + "\n" + comma.join("123") + "\n")
+    with pytest.raises(UserError, match=r"has two columns called 'a'. Rename one"):
+        list(read_rows(str(path), Problems()))

@@ -47,6 +47,13 @@ def test_the_mean_is_over_kinds_and_a_tie_is_wrong(tmp_path: Path) -> None:
     assert [name for name, metric in found.items() if metric.headline] == ["SugarCrepe"]
 
 
+def test_broken_rows_are_noted(tmp_path: Path) -> None:
+    write(tmp_path, add_obj=[GOOD, row("red_0", "", "blue")])
+    notes = load(tmp_path, Arithmetic(max_broken=0.2)).score(ColourEncoder(), None).notes
+    file = tmp_path / "sugar_crepe" / "add_obj.json"
+    assert notes == [f"1 of 8 rows left out: {file}: id 1: the caption is empty"]
+
+
 def test_rows_without_a_listed_picture_are_counted_and_left_out(tmp_path: Path) -> None:
     write(tmp_path, add_obj=[GOOD, row("elsewhere", "red", "blue")])
     with pytest.raises(UserError, match=r"elsewhere.png: there is no such picture"):

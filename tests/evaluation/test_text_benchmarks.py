@@ -12,8 +12,10 @@ from scipy import stats
 from text_sets import TEXTS, write_sts, write_sugar_crepe_pp
 
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmarks import sugar_crepe_pp
 from paraclip.evaluation.benchmarks.sts import TASKS, SemanticSimilarity, StsTask, read_tasks
 from paraclip.evaluation.benchmarks.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
+from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.models.features import encode_texts
 
 
@@ -143,6 +145,30 @@ def test_tot_by_hand(tmp_path: Path) -> None:
         "TOT": (3 / 4 + 1) / 2, "TOT micro": 4 / 5, "TOT Replace": 3 / 4, "TOT Swap": 1,
         "TOT replace_att": 3 / 4, "TOT swap_obj": 1,
     })  # fmt: skip
+
+
+def test_rows_of_one_picture_are_resampled_together(tmp_path: Path) -> None:
+    file = write_sugar_crepe_pp(tmp_path) / "replace_att.json"
+    rows = json.loads(file.read_text())
+    for row, name in zip(rows, ("a.jpg", "b.jpg", "a.jpg", ""), strict=True):
+        row["filename"] = name
+    file.write_text(json.dumps(rows))
+    scores = SugarCrepePlusPlus(read_subsets(tmp_path)).score(ColourEncoder(), None)
+    found = {metric.name: metric.clusters for metric in scores.metrics}
+    first, second, third, fourth, other = found["TOT micro"].tolist()
+    assert first == third and len({first, second, fourth, other}) == 4
+    assert found["TOT replace_att"].tolist() == [first, second, third, fourth]
+    assert found["TOT"].tolist() == found["TOT micro"].tolist()
+
+
+def test_broken_rows_of_sugar_crepe_pp_are_noted(tmp_path: Path) -> None:
+    file = write_sugar_crepe_pp(tmp_path / "sugar_crepe_pp") / "replace_att.json"
+    rows = json.loads(file.read_text())
+    rows[2]["caption2"] = " "
+    file.write_text(json.dumps(rows))
+    benchmark = sugar_crepe_pp.load(tmp_path, Arithmetic(max_broken=0.5))
+    broken = f"1 of 5 rows left out: {file}:3: the caption2 is empty"
+    assert benchmark.score(ColourEncoder(), None).notes[0] == broken
 
 
 def test_a_collapsed_model_gets_nothing_and_no_correlation(tmp_path: Path, sts: Path) -> None:

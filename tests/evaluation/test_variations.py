@@ -186,6 +186,14 @@ def test_what_is_wrong_with_the_file_is_reported(tmp_path: Path) -> None:
         read_wordings(write_rows(tmp_path, [only]), None)
 
 
+@pytest.mark.parametrize("kind", ["change", "plain caption"])
+def test_a_kind_with_the_name_of_a_figure_is_refused(tmp_path: Path, kind: str) -> None:
+    texts = {kind: "red", "contrast": "blue"}  # "R@5 change" would be two figures
+    row = {"image_id": "a", "caption": "b", "variations": texts}
+    with pytest.raises(UserError, match=rf"jsonl:1: has a kind of rewording called '{kind}'"):
+        read_wordings(write_rows(tmp_path, [row]), None)
+
+
 def test_captions_without_their_picture_are_named_counted_and_refused(
     pictures: Path, tmp_path: Path
 ) -> None:
@@ -197,6 +205,9 @@ def test_captions_without_their_picture_are_named_counted_and_refused(
     lenient = Variations("v", wordings, pool, 5, Arithmetic(max_broken=0.5))
     notes = lenient.score(ColourEncoder(), None).notes
     assert notes[0].startswith("1 of 3 captions left out: ") and len(lenient.kept) == 2
+    wordings = read_wordings(write_rows(tmp_path, [gone]), KINDS)
+    with pytest.raises(UserError, match="contains the picture of none of the 1 captions"):
+        Variations("v", wordings, pool, 5, Arithmetic(max_broken=1.0))
 
 
 def test_pictures_of_one_name_are_distinguished_by_folder_or_refused(

@@ -1,5 +1,6 @@
 """Zero-shot classification: figures worked by hand, data layouts, and refused inputs."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,6 +135,13 @@ def test_what_is_wrong_with_a_folder_is_reported(by_class: Path) -> None:
     (by_class / "black").mkdir()
     with pytest.raises(UserError, match="1 of 5 class folders have no picture, such as black"):
         load_folder(by_class, HOW)
+
+
+def test_a_picture_whose_name_is_not_utf_8_is_reported(by_class: Path) -> None:
+    folder = next(path for path in sorted(by_class.iterdir()) if path.is_dir())
+    os.rename(next(folder.iterdir()), os.fsencode(folder) + b"/caf\xe9.png")
+    with pytest.raises(UserError, match="is a name that is not UTF-8"):
+        load_folder(by_class, Arithmetic())
 
 
 def test_broken_pictures_are_left_out_with_their_label(by_class: Path) -> None:

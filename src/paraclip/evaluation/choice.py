@@ -82,7 +82,10 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
 
 def names_sources(config: EvaluateConfig) -> bool:
     """Whether options name data; an error in that data is then raised instead of skipped."""
-    return any((config.pairs, config.pool, config.captions, config.images_by_class))
+    return any(
+        (config.pairs, config.pool, config.wordings, config.captions, config.image_names,
+         config.images_by_class)
+    )  # fmt: skip
 
 
 def named_benchmarks(config: EvaluateConfig) -> list[str]:

@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,9 @@ class ReportBuilder:
         """Score all models on one benchmark and advance the progress bar `moving`.
 
         A text-only model is skipped if the benchmark needs pictures and another model reads them.
+
+        Raises:
+            UserError: if no model can be scored, or a model fails for another reason.
         """
         scores, blind = {}, []
         for label, model in models.items():
@@ -139,7 +143,7 @@ class ReportBuilder:
             try:
                 scores[label] = self.score(benchmark, label, model)
             except UserError as error:
-                if reads_pictures(model):
+                if not benchmark.pictures or reads_pictures(model):
                     raise
                 blind.append(error)
             moving.update()
@@ -190,8 +194,9 @@ class ReportBuilder:
 
     def new_name(self, name: str) -> str:
         """Return a unique name: a repeated benchmark (on other data) gets a number."""
-        before = sum(section.name.split(" ")[0] == name for section in self.sections)
-        return f"{name} {before + 1}" if before else name
+        taken = {section.name for section in self.sections}
+        names = chain((name,), (f"{name} {number}" for number in count(2)))
+        return next(unused for unused in names if unused not in taken)
 
     def line(self, column: dict[str, Metric]) -> Line:
         """Return one metric of all models, with paired differences from shared draws.
@@ -254,21 +259,28 @@ def item_arrays(place: str, scores: Scores) -> dict[str, np.ndarray[Any, Any]]:
 
 def write_all(report: Report, run: ReportBuilder, folder: Path) -> None:
     """Write all files of the report."""
-    pictures = ["scores.png"]
-    plot_scores(report, folder / "scores.png")
-    if plot_trade_off(report, run.base, folder / "trade_off.png"):
-        pictures.append("trade_off.png")
-    if draw_sheet(run, folder / "contact_sheet.png"):
-        pictures.append("contact_sheet.png")
-    pages = []
-    if run.base != run.tuned:
-        labels = run.base, run.tuned
-        written = write_browser(run.shown, labels, folder / "browser.html")
-        pages = ["browser.html"] if written else []
+    drawn = {
+        "scores.png": plot_scores(report, folder / "scores.png"),
+        "trade_off.png": plot_trade_off(report, run.base, folder / "trade_off.png"),
+        "contact_sheet.png": draw_sheet(run, folder / "contact_sheet.png"),
+        "browser.html": draw_browser(run, folder / "browser.html"),
+    }
+    for name in (name for name, is_new in drawn.items() if not is_new):
+        with disk_errors(folder / name):  # an earlier run's file shows other models
+            (folder / name).unlink(missing_ok=True)
     with atomic_path(folder / "items.npz") as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **run.items)  # type: ignore[arg-type]  # names, not options
+    names = [name for name, is_new in drawn.items() if is_new]
+    pictures, pages = (
+        [name for name in names if name.endswith(suffix)] for suffix in (".png", ".html")
+    )
     write_text(folder / "report.md", report_page(report, pictures, pages))
     write_json(report, folder / "report.json")
+
+
+def draw_browser(run: ReportBuilder, path: Path) -> bool:
+    """Write the example browser if there are two models; returns whether it was written."""
+    return run.base != run.tuned and write_browser(run.shown, (run.base, run.tuned), path)
 
 
 def draw_sheet(run: ReportBuilder, path: Path) -> bool:

@@ -115,9 +115,11 @@ def image_text_retrieval(config: EvaluateConfig) -> ImageTextRetrieval:
         names = str(source(config, None, "flickr8k/test_images.txt", "--data", GET_CAPTIONS))
     only = None if names is None else read_names(Path(names))
     columns = Columns(images=config.images if config.captions else None)
-    read = read_captions(str(captions), columns, Problems(config.max_broken))
+    problems = Problems(config.max_broken)
+    read = read_captions(str(captions), columns, problems)
     label = captions.name if names is None else f"{captions.name} ({Path(names).name})"
-    return ImageTextRetrieval(gallery(read, label, only), how=arithmetic(config))
+    shown = gallery(read, label, only, problems)
+    return ImageTextRetrieval(shown, how=arithmetic(config))
 
 
 def image_folder(config: EvaluateConfig) -> ZeroShot:

@@ -88,6 +88,7 @@ def generated_pairs(
         captions=tuple(row["caption"] for row in rows),
         paraphrases=tuple(row["paraphrase_2"] for row in rows),
         hash=text_hash("\n".join(f"{row['caption']}\t{row['paraphrase_2']}" for row in rows)),
+        pictures=tuple(pictures[row["id"]] for row in rows),
     )
     return pairs, [position[pictures[row["id"]]] for row in rows]
 

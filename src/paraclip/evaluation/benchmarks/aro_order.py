@@ -188,6 +188,9 @@ class Order:
         kept = [n for n, image in enumerate(cases.images) if image in found.paths]
         shuffled = with_shuffles([cases.captions[n] for n in kept], tagger, seed)
         tested = [n for n, texts in enumerate(shuffled) if len(set(texts)) > 1]
+        if not tested:
+            hint = "Give captions of several different words."
+            raise UserError(cases.name, "contains no caption that a shuffle changes", hint)
         self.options = [shuffled[n] for n in tested]
         self.paths = [found.paths[cases.images[kept[n]]] for n in tested]
         self.notes = [*cases.notes, *found.notes, *untested(len(shuffled) - len(tested))]

@@ -12,6 +12,7 @@ consistency   the score. A model that returns the same pictures for every query 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from paraclip.evaluation.inputs.pool import Pool, read_pool, refuse_missing
 from paraclip.evaluation.inputs.rows import Values, good_rows, read_rows
 from paraclip.evaluation.scoring import metrics
 from paraclip.evaluation.scoring.ranking import top_k
-from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, text_vectors
+from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, left_out, text_vectors
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 
@@ -116,6 +117,7 @@ class CrissCrossed:
         pool: pictures to search.
         hash: hash of the file of pairs.
         how: how vectors are computed.
+        notes: notes for the report on skipped pairs.
 
     Raises:
         UserError: if the pool has fewer than 10 pictures, or too many of them are missing.
@@ -125,8 +127,14 @@ class CrissCrossed:
     name = "cxc"
 
     def __init__(
-        self, judged: list[Judged], pool: Pool, hash: str, how: Arithmetic | None = None
+        self,
+        judged: list[Judged],
+        pool: Pool,
+        hash: str,
+        how: Arithmetic | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
+        self.notes = list(notes)
         self.judged, self.searched, self.how = judged, pool, how or Arithmetic()
         checked_cutoffs((K,), pool)
         refuse_missing(pool.references, self.how.max_broken)
@@ -158,7 +166,8 @@ class CrissCrossed:
         ranked = places[top_k(vectors, images, K, label="search")]
         first, second = sides.T
         cosines = metrics.cosine(vectors[first], vectors[second])
-        return Scores(self.figures(cosines, ranked[first], ranked[second]), notes=notes)
+        results = self.figures(cosines, ranked[first], ranked[second])
+        return Scores(results, notes=[*self.notes, *notes])
 
     def figures(
         self, cosines: Float, first: metrics.Integer, second: metrics.Integer
@@ -184,5 +193,7 @@ class CrissCrossed:
 def load(data: Path, how: Arithmetic) -> CrissCrossed:
     """Load the pairs from the data folder, over the pictures of Flickr8k."""
     file = data / NEEDS[0]
-    judged = read_judged(file, Problems(how.max_broken))
-    return CrissCrossed(judged, read_pool(data / NEEDS[1]), file_hash(file), how)
+    problems = Problems(how.max_broken)
+    judged = read_judged(file, problems)
+    notes = left_out(problems, len(judged) + problems.count, "pairs")
+    return CrissCrossed(judged, read_pool(data / NEEDS[1]), file_hash(file), how, notes)

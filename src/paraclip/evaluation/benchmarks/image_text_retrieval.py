@@ -6,7 +6,7 @@ among the first k of all captions.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,20 @@ from numpy.typing import NDArray
 
 from paraclip.data.captions import Caption
 from paraclip.data.images import pictures_hash
+from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Role, Scores
 from paraclip.evaluation.inputs.pool import refuse_missing
 from paraclip.evaluation.scoring import metrics
 from paraclip.evaluation.scoring.ranking import top_k
-from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, text_vectors
+from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, left_out, text_vectors
 from paraclip.files import text_hash
 from paraclip.models.encoder import DualEncoder
 
 Float = NDArray[np.floating]
 Integer = NDArray[np.int64]
+
+CUTOFFS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,26 @@ class Gallery:
     references: tuple[str, ...]  # paths or URLs of the pictures, without duplicates
     captions: tuple[str, ...]  # all captions
     owners: tuple[int, ...]  # index of each caption's picture
+    notes: list[str] = field(default_factory=list)  # notes for the report on skipped captions
 
 
-def gallery(captions: Iterable[Caption], name: str, only: Sequence[str] | None = None) -> Gallery:
+def gallery(
+    captions: Iterable[Caption],
+    name: str,
+    only: Sequence[str] | None = None,
+    problems: Problems | None = None,
+) -> Gallery:
     """Group captions by picture, in the order of the pictures.
 
     Args:
-        captions: captions; those without a picture are skipped.
+        captions: captions; those without a picture are skipped, with a note.
         name: name of the set.
         only: names or ids of the pictures to use (a test split), or None for all.
+        problems: broken rows among the captions, for a note.
+
+    Raises:
+        UserError: if no caption has a picture, a picture of `only` has no caption, or one image id
+            names two pictures.
     """
     wanted = None if only is None else set(only)
     numbers: dict[str, int] = {}
@@ -52,14 +66,20 @@ def gallery(captions: Iterable[Caption], name: str, only: Sequence[str] | None =
     texts: list[str] = []
     owners: list[int] = []
     met: set[str] = set()
+    blind = read = 0
     for caption in captions:
+        read += 1
         names = {caption.image_id, Path(caption.image or "").name}
-        if caption.image is None or (wanted is not None and not wanted & names):
+        if wanted is not None and not wanted & names:
+            continue
+        if caption.image is None:
+            blind += 1
             continue
         met |= names
         if caption.image_id not in numbers:
             numbers[caption.image_id] = len(references)
             references.append(caption.image)
+        refuse_other_picture(caption, references[numbers[caption.image_id]])
         texts.append(caption.caption)
         owners.append(numbers[caption.image_id])
     lost = [] if only is None else [entry for entry in only if entry not in met]
@@ -70,7 +90,16 @@ def gallery(captions: Iterable[Caption], name: str, only: Sequence[str] | None =
         raise UserError(
             name, "contains no caption with a picture", "Name the folder with --images."
         )
-    return Gallery(name, tuple(references), tuple(texts), tuple(owners))
+    notes = [] if problems is None else left_out(problems, read + problems.count, "captions")
+    notes += [f"{blind:,} captions without a picture left out"] if blind else []
+    return Gallery(name, tuple(references), tuple(texts), tuple(owners), notes)
+
+
+def refuse_other_picture(caption: Caption, picture: str) -> None:
+    """Raise UserError if the picture of this caption's image id is another one."""
+    if caption.image != picture:
+        what = f"the image id {caption.image_id!r} names both {picture} and {caption.image}"
+        raise UserError(caption.source, what, "Give each picture an image id of its own.")
 
 
 class ImageTextRetrieval:
@@ -91,7 +120,7 @@ class ImageTextRetrieval:
     def __init__(
         self,
         shown: Gallery,
-        cutoffs: tuple[int, ...] = (1, 5, 10),
+        cutoffs: tuple[int, ...] = CUTOFFS,
         how: Arithmetic | None = None,
         name: str = "image-text-retrieval",
     ) -> None:
@@ -111,6 +140,8 @@ class ImageTextRetrieval:
             "pictures_hash": pictures_hash(self.pictures),
             "hash": text_hash("\n".join([*names, *(f"{owner} {text}" for owner, text in rows)])),
         }  # fmt: skip
+        if cutoffs != CUTOFFS:  # reports with the usual ones stay comparable with earlier ones
+            self.data["k"] = list(cutoffs)
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Compute R@k in both directions, one item per query.
@@ -123,7 +154,7 @@ class ImageTextRetrieval:
             model, [self.shown.captions[row] for row in kept], self.how, "captions"
         )
         results, ranks = self.found(images, texts, owners)
-        return Scores(results, ranks, notes)
+        return Scores(results, ranks, [*self.shown.notes, *notes])
 
     def found(
         self, images: Float, texts: Float, owners: Integer

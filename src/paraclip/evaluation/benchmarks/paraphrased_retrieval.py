@@ -83,21 +83,21 @@ class ParaphrasedRetrieval:
         return Scores(self.found(first, second), rankings, notes)
 
     def found(self, first: Integer, second: Integer) -> list[Metric]:
-        """Return the metrics of two rankings [pairs, depth]."""
-        overlaps = [
-            metric
-            for k in self.cutoffs
-            for metric in (
-                Metric(f"AO@{k}", metrics.average_overlap(first[:, :k], second[:, :k])),
-                Metric(f"JS@{k}", metrics.jaccard(first[:, :k], second[:, :k])),
-            )
-        ]
-        biased = metrics.rank_biased_overlap(first, second)
-        changed = metrics.first_changes(first, second)
+        """Return the metrics of two rankings [pairs, depth].
+
+        The pairs of one picture are resampled together.
+        """
+        items = {}
+        for k in self.cutoffs:
+            items[f"AO@{k}"] = metrics.average_overlap(first[:, :k], second[:, :k])
+            items[f"JS@{k}"] = metrics.jaccard(first[:, :k], second[:, :k])
+        headlines = set(items)
+        items["RBO (p = 0.9)"] = metrics.rank_biased_overlap(first, second)
+        items["first result changes"] = metrics.first_changes(first, second)
+        clusters = self.pairs.clusters
         return [
-            *overlaps,
-            Metric("RBO (p = 0.9)", biased, headline=False),
-            Metric("first result changes", changed, headline=False),
+            Metric(name, values, clusters=clusters, headline=name in headlines)
+            for name, values in items.items()
         ]
 
     def pairs_shown(self, scores: Scores) -> Shown:

@@ -10,7 +10,7 @@ The main score is the mean over the seven kinds (macro), as in papers; the mean 
 which favours models that prefer short texts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Role, Scores, grouped, numbered
 from paraclip.evaluation.inputs.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.scoring import metrics
-from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
+from paraclip.evaluation.scoring.vectors import Arithmetic, left_out, text_vectors
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 
@@ -43,10 +43,11 @@ GET = (
 
 def load(data: Path, how: Arithmetic) -> "SugarCrepe":
     """Load the seven kinds on the pictures in `coco/`."""
-    kinds = read_kinds(data / "sugar_crepe", Problems(how.max_broken))
+    problems = Problems(how.max_broken)
+    kinds = read_kinds(data / "sugar_crepe", problems)
     names = [row.image for kind in kinds for row in kind.rows]
     found = find_pictures(names, data / "coco", data / "coco" / "captions.json", how)
-    return SugarCrepe(kinds, found, how)
+    return SugarCrepe(kinds, found, how, left_out(problems, len(names) + problems.count, "rows"))
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,20 @@ class SugarCrepe:
         kinds: kinds from `read_kinds`.
         found: the available pictures.
         how: how vectors are computed.
+        notes: notes for the report on skipped rows.
     """
 
     role: Role = "robust"
     name = "sugar-crepe"
 
-    def __init__(self, kinds: list[Kind], found: Found, how: Arithmetic | None = None) -> None:
-        self.how, self.notes = how or Arithmetic(), list(found.notes)
+    def __init__(
+        self,
+        kinds: list[Kind],
+        found: Found,
+        how: Arithmetic | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.how, self.notes = how or Arithmetic(), [*notes, *found.notes]
         rows = [(n, row) for n, kind in enumerate(kinds) for row in kind.rows]
         kept = [(number, row) for number, row in rows if row.image in found.paths]
         self.kinds, self.rows = [kind.name for kind in kinds], [row for _, row in kept]

@@ -27,7 +27,12 @@ from paraclip.evaluation.benchmark import Float, Integer, Metric, Role, Scores, 
 from paraclip.evaluation.inputs.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.inputs.rows import read_rows
 from paraclip.evaluation.scoring import metrics
-from paraclip.evaluation.scoring.vectors import Arithmetic, reads_pictures, text_vectors
+from paraclip.evaluation.scoring.vectors import (
+    Arithmetic,
+    left_out,
+    reads_pictures,
+    text_vectors,
+)
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 
@@ -95,13 +100,18 @@ class SugarCrepePlusPlus:
         subsets: subsets from `read_subsets`.
         how: how vectors are computed.
         found: the available pictures, or None to compute only TOT.
+        notes: notes for the report on skipped rows.
     """
 
     role: Role = "robust"
     name = "sugar-crepe-pp"
 
     def __init__(
-        self, subsets: list[Subset], how: Arithmetic | None = None, found: Found | None = None
+        self,
+        subsets: list[Subset],
+        how: Arithmetic | None = None,
+        found: Found | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.subsets, self.how = subsets, how or Arithmetic()
         self.labels = [subset.name for subset in subsets]
@@ -110,12 +120,13 @@ class SugarCrepePlusPlus:
         sizes = ", ".join(f"{subset.name} {len(subset.rows):,}" for subset in subsets)
         missing = [name for name in SUBSETS if name not in self.labels]
         without = f"; without {', '.join(missing)}" if missing else ""
-        names = [name for subset in subsets for name in subset.images]
+        names = [name for one in subsets for name in one.images or [""] * len(one.rows)]
         paths = {} if found is None else found.paths
+        self.clusters = numbered([name or f"row {n}" for n, name in enumerate(names)])
         self.seen = np.array([n for n, name in enumerate(names) if name in paths], np.int64)
         self.paths = [paths[names[n]] for n in self.seen]
         self.pictures = tuple(dict.fromkeys(self.paths))
-        self.notes = [] if found is None else self.about_pictures(found)
+        self.notes = [*notes, *([] if found is None else self.about_pictures(found))]
         itt = f"; ITT on {len(self.seen):,} of them" if len(self.seen) else ", text only"
         self.pool = f"{len(self.rows):,} rows{itt} ({sizes}{without})"
         self.data: dict[str, Any] = {
@@ -137,7 +148,7 @@ class SugarCrepePlusPlus:
             len(self.rows), 3, -1
         )
         right = metrics.text_only_test(*vectors.swapaxes(0, 1))
-        results = self.figures("TOT", right, self.groups, None, True)
+        results = self.figures("TOT", right, self.groups, self.clusters, True)
         if not len(self.seen) or not reads_pictures(model):
             return Scores(results, notes=self.notes)
         images, kept, notes = row_images(model, self.paths, cache, self.how)
@@ -167,7 +178,9 @@ def load(data: Path, how: Arithmetic) -> SugarCrepePlusPlus:
     """Load the subsets from the data folder, with their pictures from `coco/`."""
     problems = Problems(how.max_broken)
     subsets = read_subsets(data / "sugar_crepe_pp", problems)
-    return SugarCrepePlusPlus(subsets, how, pictures_of(subsets, data / "coco", how))
+    total = sum(len(subset.rows) for subset in subsets) + problems.count
+    found = pictures_of(subsets, data / "coco", how)
+    return SugarCrepePlusPlus(subsets, how, found, left_out(problems, total, "rows"))
 
 
 def pictures_of(subsets: Sequence[Subset], folder: Path, how: Arithmetic) -> Found:

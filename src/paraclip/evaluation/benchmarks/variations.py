@@ -146,6 +146,9 @@ class Variations:
             kept.append(item)
             owners.append(position[one_of(item.image, candidates, item.where)])
         problems.check(len(wordings))
+        if not kept:
+            what = f"contains the picture of none of the {len(wordings):,} captions"
+            raise UserError(self.searched.name, what, "Name the pool of these pictures.")
         self.notes += left_out(problems, len(wordings), "captions")
         return kept, np.array(owners, np.int64)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Role, Scores
-from paraclip.evaluation.inputs.pool import refuse_missing
+from paraclip.evaluation.inputs.pool import refuse_missing, refuse_undecodable
 from paraclip.evaluation.scoring import metrics
 from paraclip.evaluation.scoring.ranking import top_k
 from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, text_vectors
@@ -59,6 +59,7 @@ class ZeroShot:
         if len(shown.classes) < 2 or not shown.references:
             what = f"has {len(shown.classes)} classes and {len(shown.references)} pictures"
             raise UserError(shown.name, what, "Give at least two classes, each with pictures.")
+        refuse_undecodable(shown.references)
         refuse_missing(shown.references, self.how.max_broken)
         self.pictures = shown.references
         counts = f"{len(shown.references):,} pictures of {len(shown.classes):,} classes"

@@ -5,16 +5,18 @@ The splits are from Karpathy and Fei-Fei (2015): a JSON file with `images`, each
 count, even where COCO has six or seven (25,010 for 5,000 pictures), as in clip_benchmark.
 """
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paraclip.data.captions import BrokenRow, Caption, clean_text, plain_text
+from paraclip.data.captions import BrokenRow, Caption, clean_text, picture_name
 from paraclip.data.json_stream import array_at
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.scoring.vectors import Arithmetic, left_out
 
 SPLITS = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
 NEEDS = {
@@ -39,9 +41,11 @@ def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
     file = folder / "dataset_coco.json"
     if file.exists():
         return load_split(file, "coco-retrieval", "COCO, Karpathy's test split", how)
-    captions = read_captions(str(folder / "captions.json"), problems=Problems(how.max_broken))
+    problems = Problems(how.max_broken)
+    captions = read_captions(str(folder / "captions.json"), problems=problems)
     name = "a sample of COCO (captions.json), not Karpathy's 5,000 test pictures"
-    return ImageTextRetrieval(gallery(captions, name), how=how, name="coco-retrieval")
+    shown = gallery(captions, name, problems=problems)
+    return ImageTextRetrieval(shown, how=how, name="coco-retrieval")
 
 
 def load_flickr30k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
@@ -82,15 +86,16 @@ def read_split(
             raise UserError(where, f"the picture {image_id!r} occurs twice", get)
         seen.add(image_id)
         captions += of_picture
-    problems.check(len(seen) + problems.count - before)
+    total = len(seen) + problems.count - before
+    problems.check(total)
     if not captions:
         raise UserError(file, f"contains no picture of the split {split!r}", get)
-    return gallery(captions, label)
+    return replace(gallery(captions, label), notes=left_out(problems, total))
 
 
 def captions_of(entry: dict[str, Any], where: str, folder: Path) -> list[Caption]:
     """Return the captions of one picture; raises BrokenRow without a file name or a caption."""
-    name = plain_text(entry.get("filename"), "filename")
+    name = picture_name(entry.get("filename"))
     if not name:
         raise BrokenRow("the filename is empty")
     sentences = entry.get("sentences")
@@ -98,7 +103,7 @@ def captions_of(entry: dict[str, Any], where: str, folder: Path) -> list[Caption
         raise BrokenRow("there are no sentences")
     raw = [sentence.get("raw") if isinstance(sentence, dict) else None for sentence in sentences]
     texts = [clean_text(text) for text in raw]
-    image = str(picture_path(name, plain_text(entry.get("filepath"), "filepath"), folder))
+    image = str(picture_path(name, picture_name(entry.get("filepath")), folder))
     return [
         Caption(f"{name}-{number}", text, name, image, where)
         for number, text in enumerate(texts, start=1)
@@ -109,4 +114,4 @@ def picture_path(name: str, filepath: str | None, folder: Path) -> Path:
     """Find a picture in its `filepath`, in `images/` or in `folder`; default to the first path."""
     parts = [filepath] if filepath else []
     paths = [folder / part / name for part in (*parts, "images", "")]
-    return next((path for path in paths if path.is_file()), paths[0])
+    return next((path for path in paths if os.path.isfile(path)), paths[0])

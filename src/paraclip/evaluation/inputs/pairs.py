@@ -1,18 +1,24 @@
 """Pairs of texts with the same meaning, from any table with two text columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from paraclip.data.captions import BrokenRow, clean_text, plain_text, require
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import numbered
 from paraclip.evaluation.inputs.rows import ROW_READERS, read_rows, refuse_repeated
 from paraclip.files import check_input, file_hash, text_hash
 
 SECOND = ("caption2", "paraphrase", "paraphrase_1", "paraphrase_2")
 """Default names of the second column; the first one that the file has is read."""
+PICTURE = ("image_id", "filename", "image")
+"""Columns that name the picture of a pair (triples, SugarCrepe++); the first one is read."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +31,26 @@ class Pairs:
     paraphrases: tuple[str, ...]  # second wordings, in the same order
     hash: str  # hash of the files
     skipped: int = 0  # number of broken rows
+    pictures: tuple[str, ...] = ()  # name of each pair's picture, or empty if none is known
+
+    @property
+    def clusters(self) -> NDArray[np.integer] | None:
+        """Numbers [pairs], equal for pairs of one picture, which are resampled together."""
+        return numbered(self.pictures) if self.pictures else None
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 class Pair(NamedTuple):
-    """One pair, with its file and row and its two columns."""
+    """One pair, with its file and row, its two columns and its picture."""
 
     id: str
     caption: str
     paraphrase: str
     where: str
     columns: tuple[str, str]
+    picture: str  # the pair's id if its picture is not known
 
 
 def read_pairs(
@@ -73,10 +86,11 @@ def read_pairs(
         raise UserError(source, "contains no pairs", "Name a file with two text columns.")
     keys = ((pair.id, f"id {pair.id!r} occurs twice", pair.where) for pair in pairs)
     refuse_repeated(keys, "Make the ids unique.")
-    ids, captions, paraphrases, _, columns = zip(*pairs, strict=True)
+    ids, captions, paraphrases, _, columns, pictures = zip(*pairs, strict=True)
     names = " and ".join(dict.fromkeys(name for two in columns for name in two))
     files_hash = text_hash(" ".join(file_hash(file) for file in files))
-    return Pairs(f"{Path(source).name} ({names})", ids, captions, paraphrases, files_hash, skipped)
+    name = f"{Path(source).name} ({names})"
+    return Pairs(name, ids, captions, paraphrases, files_hash, skipped, pictures)
 
 
 def pair_files(source: Path) -> list[Path]:
@@ -103,11 +117,18 @@ def file_pairs(
         try:
             caption, paraphrase = (clean_text(values.get(name), name) for name in columns)
             pair_id = plain_text(values.get("id", values.get("index")), "id")
+            picture = picture_of(values)
         except BrokenRow as broken:
             problems.add(where, str(broken))
             continue
-        pair_id = str(number) if pair_id is None else pair_id
-        yield Pair(prefix + pair_id, caption, paraphrase, where, columns)
+        pair_id = prefix + (str(number) if pair_id is None else pair_id)
+        yield Pair(pair_id, caption, paraphrase, where, columns, picture or f"pair {pair_id}")
+
+
+def picture_of(values: Mapping[str, Any]) -> str | None:
+    """The name of the picture of a row, if a column gives it."""
+    named = (values.get(column) for column in PICTURE)
+    return next((str(name) for name in named if isinstance(name, str | int) and name != ""), None)
 
 
 def choose_texts(known: list[str], first: str, second: str | None, file: str) -> tuple[str, str]:

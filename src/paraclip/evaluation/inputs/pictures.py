@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from paraclip.data.images import one_of, open_image
+from paraclip.data.images import MOST_PIXELS, one_of, open_image
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.inputs.rows import read_rows
@@ -132,7 +132,7 @@ class Crop:
         """Open the crop as RGB; it is black outside the picture, as in ARO's code."""
         picture, (x, y, width, height) = open_image(self.path, FULL_SIZE), self.box
         overlaps = -width < x < picture.width and -height < y < picture.height
-        if width < 1 or height < 1 or not overlaps:
+        if width < 1 or height < 1 or not overlaps or width * height > MOST_PIXELS:
             what = f"the box {self.box} is not inside a picture of {picture.size}"
             raise UserError(self.path, what, "Fix the box or replace the picture.")
         return picture.crop((x, y, x + width, y + height))

@@ -1,6 +1,7 @@
 """Pools to search: a folder of pictures, a list of names, or stored vectors."""
 
 import os
+import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.scoring.vectors import refuse_infinite
-from paraclip.files import check_input, file_hash, read_bounded, text_hash
+from paraclip.files import check_input, check_name, file_hash, read_bounded, text_hash
 
 Float = NDArray[np.floating]
 
 CHECK_ROWS = 65_536
+UNREADABLE = (ValueError, EOFError, OSError, tokenize.TokenError)  # of numpy, for a damaged header
 LARGEST_LIST = 2**30  # bytes of a list of names
 UNIT = 1e-3
 
@@ -69,9 +71,11 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
 
 def folder_pool(folder: Path) -> Pool:
     """All pictures in a folder and its subfolders."""
+    folder = folder if folder.name else folder.absolute()  # `.` has no name for the report
     paths = picture_files(folder)
     if not paths:
         raise UserError(folder, "contains no pictures", "Name a folder that has some.")
+    refuse_undecodable(paths)
     names = [path.relative_to(folder).as_posix() for path in paths]
     label = f"{folder.parent.name}/{folder.name}" if folder.parent.name else folder.name
     return Pool(label, tuple(map(str, paths)), None, text_hash("\n".join(names)))
@@ -81,7 +85,8 @@ def named_pool(listed: Path, images: Path | None) -> Pool:
     """The pictures listed in a text file, one per line, in that order."""
     names = read_names(listed)
     folders = [images] if images else [listed.parent, listed.parent / "images"]
-    folder = next((path for path in folders if os.path.exists(path / names[0])), folders[0])
+    holding = (path for name in names for path in folders if os.path.exists(path / name))
+    folder = next(holding, folders[0])  # the first names may be of missing pictures
     references = tuple(str(folder / name) for name in names)
     return Pool(listed.name, references, None, text_hash("\n".join(names)))
 
@@ -89,11 +94,14 @@ def named_pool(listed: Path, images: Path | None) -> Pool:
 def read_names(listed: Path) -> list[str]:
     """The non-empty lines of a text file; raises UserError for a duplicate."""
     try:
-        lines = read_bounded(listed, LARGEST_LIST).decode("utf-8").splitlines()
+        lines = read_bounded(listed, LARGEST_LIST).decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise UserError(listed, "there is no such file", "Check the name.") from None
     except UnicodeDecodeError:
         raise UserError(listed, "is not UTF-8", "Save it as UTF-8.") from None
+    except OSError as error:
+        hint = "Name a text file with one picture name per line."
+        raise UserError(listed, f"cannot be read ({error.strerror})", hint) from error
     seen: dict[str, int] = {}
     for number, name in enumerate(map(str.strip, lines), start=1):
         if name in seen:
@@ -111,14 +119,23 @@ def vector_pool(path: Path) -> Pool:
     hint = "Save unit vectors with numpy.save, float32 [items, width]."
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise UserError(path, f"is not a .npy file of vectors ({error})", hint) from error
+    if not isinstance(vectors, np.ndarray):
+        vectors.close()
+        raise UserError(path, "is an .npz file of several arrays", hint)
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         what = f"contains {vectors.dtype} {list(vectors.shape)}, not vectors [items, width]"
         raise UserError(path, what, hint)
     for start in range(0, len(vectors), CHECK_ROWS):
         check_unit(np.asarray(vectors[start : start + CHECK_ROWS], np.float32), path, start, hint)
     return Pool(path.name, (), vectors, file_hash(path))
+
+
+def refuse_undecodable(paths: Sequence[Path | str]) -> None:
+    """Raise UserError for the first picture whose name is not UTF-8, which has no hash."""
+    for path in paths:
+        check_name(path)
 
 
 def check_unit(block: Float, path: Path, start: int, hint: str) -> None:

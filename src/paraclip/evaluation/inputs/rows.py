@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from paraclip.data.captions import BrokenRow
 from paraclip.data.delimited import Splitter, csv_fields, json_objects, read_fields, tsv_fields
 from paraclip.data.json_stream import open_json
-from paraclip.data.parquet import open_parquet, parquet_rows
+from paraclip.data.parquet import open_parquet, parquet_rows, refuse_equal_names
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 
@@ -66,6 +66,7 @@ def delimited_rows(
     """Line number and values of each row of a CSV or TSV file with a header."""
     rows = read_fields(source, problems, split)
     _, header = next(rows)
+    refuse_equal_names(header, source)
     for number, fields in rows:
         yield number, dict(zip(header, fields, strict=True))
 

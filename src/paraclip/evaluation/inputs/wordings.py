@@ -15,6 +15,7 @@ KINDS = (
     "lexical", "syntactic", "telegraphic", "verbose", "colloquial", "technical", "typo",
 )  # fmt: skip
 CONTRAST = "contrast"
+RESERVED = ("change", "plain caption")  # would give two figures the same name, as in "R@10 change"
 FORM = (
     'A row is {"image_id": "a.jpg", "caption": "...", "variations": {"lexical": "...", ..., '
     '"contrast": "..."}}.'
@@ -92,6 +93,10 @@ def read_wording(values: dict[str, Any], kinds: Sequence[str] | None, where: str
     if missing or not wanted:
         what = f"has no {missing[0]!r}" if missing else "has no rewording"
         raise UserError(where, f"{what} among its variations", FORM)
+    for kind in wanted:
+        if kind in RESERVED:
+            what = f"has a kind of rewording called {kind!r}, which is the name of a figure"
+            raise UserError(where, what, "Rename the kind.")
     return Wording(
         image=plain_text(image, "image_id") or "",
         caption=clean_text(values["caption"]),

@@ -146,7 +146,8 @@ def compare_rows(
     if not rows:
         what = f"has no figure in common with {second.name}"
         raise UserError(first.name, what, "Evaluate both in the same benchmarks.")
-    return rows, tuple(dict.fromkeys([*warnings, *alone(first, second)]))
+    warnings += [*alone(first, second), *unshared(first, second, how.every_metric)]
+    return rows, tuple(dict.fromkeys(warnings))
 
 
 def shared_lines(
@@ -172,6 +173,21 @@ def alone(first: ComparedModel, second: ComparedModel) -> list[str]:
         for run, label in runs
         if not run.scored(name, label)
     ]
+
+
+def unshared(first: ComparedModel, second: ComparedModel, every_metric: bool) -> Iterator[str]:
+    """A warning for each run of a common benchmark that lacks a figure of another run."""
+    runs = [(run, side.label) for side in (first, second) for run in side.runs]
+    for name in (section.name for section in runs[0][0].report.sections):
+        scored = [run.scored(name, label) for run, label in runs]
+        if not all(scored):
+            continue  # `alone` reports it
+        lines = (line for run, _ in runs if (its := run.section(name)) for line in its.lines)
+        wanted = [line.name for line in lines if line.headline or every_metric]
+        found = [metric for metric in dict.fromkeys(wanted) if any(metric in of for of in scored)]
+        for (run, label), known in zip(runs, scored, strict=True):
+            if lost := [metric for metric in found if metric not in known]:
+                yield f"{name}: {', '.join(lost)} left out: {run.path} has none of {label}"
 
 
 def compare_line(

@@ -9,7 +9,8 @@ from typing import Any
 from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.reporting.compare import LEVEL, Comparison, Difference, compare_reports
 from paraclip.evaluation.reporting.report import as_dict
-from paraclip.files import write_text
+from paraclip.evaluation.reporting.stored import stored_files
+from paraclip.files import refuse_overwriting, write_text
 from paraclip.provenance import provenance
 
 FORMAT = "paraclip-comparison-1"
@@ -17,6 +18,9 @@ FORMAT = "paraclip-comparison-1"
 
 def compare_command(config: CompareConfig) -> None:
     """Compare, print the tables and write the JSON."""
+    if config.out is not None:
+        named = (*config.reports, *config.against)
+        refuse_overwriting(config.out, [file for path in named for file in stored_files(path)])
     comparisons = compare_reports(config)
     print("\n\n".join(comparison.table() for comparison in comparisons))
     figures = sum(len(comparison.rows) for comparison in comparisons)

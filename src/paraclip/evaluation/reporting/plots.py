@@ -20,10 +20,15 @@ ROLES = ("base", "control", "tuned", "merged")
 """Models that look the same in every plot, regardless of the other models."""
 
 
-def plot_scores(report: Report, path: Path | str) -> None:
-    """Plot one panel per headline metric, with one point per model and its 95 % interval."""
-    lines = headlines(report)
-    labels = list(report.models)
+def plot_scores(report: Report, path: Path | str) -> bool:
+    """Plot one panel per headline metric, with one point per model and its 95 % interval.
+
+    Returns:
+        Whether the plot was drawn; it needs a headline metric.
+    """
+    lines, labels = headlines(report), list(report.models)
+    if not lines:
+        return False
     columns = min(PANELS_A_ROW, len(lines))
     rows = math.ceil(len(lines) / columns)
     drawing = new_figure(3.6 * columns + 0.6, rows * (0.75 + 0.32 * len(labels)) + 0.5)
@@ -38,6 +43,7 @@ def plot_scores(report: Report, path: Path | str) -> None:
         "percent, with 95 % bootstrap interval; each panel has its own scale", fontsize=9
     )
     save(drawing, path)
+    return True
 
 
 def headlines(report: Report) -> list[tuple[str, Line]]:

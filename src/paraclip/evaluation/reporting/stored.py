@@ -82,10 +82,15 @@ def read_stored(path: str | Path) -> Stored:
         UserError: a file is missing, broken, or larger than any that ParaCLIP writes.
     """
     check_input(path)
+    path, items = stored_files(path)
+    return Stored(path, read_report(path), read_items(items))
+
+
+def stored_files(path: str | Path) -> tuple[Path, Path]:
+    """The report.json that a file or folder names, and its items.npz."""
     path = Path(path)
     path = path / "report.json" if path.is_dir() else path
-    report = read_report(path)
-    return Stored(path, report, read_items(path.with_name("items.npz")))
+    return path, path.with_name("items.npz")
 
 
 def read_items(path: Path) -> dict[str, NDArray[Any]]:

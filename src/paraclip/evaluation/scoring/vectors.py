@@ -56,17 +56,19 @@ def image_vectors(
         pictures that were skipped.
 
     Raises:
-        UserError: if more pictures are unreadable than `max_broken` allows, or a vector is not
-            finite.
+        UserError: if more pictures are unreadable than `max_broken` allows, none is readable, or
+            a vector is not finite.
     """
     refuse_blind(model)
     problems = Problems(how.max_broken)
     vectors = encode_images(model, references, cache, problems, how.precision).numpy()
     problems.check(len(set(references)))
     broken = np.isnan(vectors).all(axis=1)
-    if problems.count == 0 and broken.any():
+    if len({references[row] for row in np.flatnonzero(broken).tolist()}) > problems.count:
         refuse_infinite(vectors, "the model's image vectors")
     good = np.flatnonzero(~broken)
+    if not len(good):
+        raise UserError("pictures", "none can be read", "Replace them.")
     kept = vectors[good]
     refuse_infinite(kept, "the model's image vectors")
     return kept, good, left_out(problems, len(references))
