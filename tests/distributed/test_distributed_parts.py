@@ -21,7 +21,7 @@ from paraclip.cli import parse
 from paraclip.cluster import check_cpus
 from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import make_backend
+from paraclip.paraphrase.backends import Answer, make_backend
 from paraclip.paraphrase.backends.several import SeveralServers, share_of
 from paraclip.paraphrase.distributed.collect import (
     failed_keys,
@@ -31,7 +31,12 @@ from paraclip.paraphrase.distributed.collect import (
     tokens_of_blocks,
     write_captions,
 )
-from paraclip.paraphrase.distributed.logs import absorb_blocks, is_locked
+from paraclip.paraphrase.distributed.logs import (
+    BlockLog,
+    EarlierAnswers,
+    absorb_blocks,
+    is_locked,
+)
 from paraclip.paraphrase.distributed.outcomes import OUTCOME, key_of, outcome_of, outcome_row
 from paraclip.paraphrase.distributed.places import Place, place_of, shown_path
 from paraclip.paraphrase.distributed.run import check_ray_options, task_config
@@ -143,6 +148,19 @@ def test_logs_of_blocks_become_one(tmp_path: Path) -> None:
     again = AnswerLog(tmp_path / "answers.jsonl", settings)
     assert len(again) == 1 and again.find("0" * 16) == []
     again.close()
+
+
+def test_a_block_counts_and_finds_earlier_answers(tmp_path: Path) -> None:
+    settings, answers = {"generator": "fake"}, [Answer("one", tokens=(5, 2)), Answer("two")]
+    log = AnswerLog(tmp_path / "answers.jsonl", settings)
+    log.add("0" * 16, "c0", 1, "text", answers)
+    log.close()
+    earlier = EarlierAnswers(tmp_path / "answers.jsonl", settings)
+    block = BlockLog(tmp_path / "block.jsonl", settings, earlier)
+    found = block.find("0" * 16)
+    assert len(block) == 1 and found == answers and found[0].tokens == (5, 2)
+    earlier.close()
+    block.close()
 
 
 def test_a_place_is_a_folder_or_a_url(tmp_path: Path) -> None:

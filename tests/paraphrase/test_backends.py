@@ -14,6 +14,7 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.backends import BACKENDS, Answer, AnswerError, make_backend
 from paraclip.paraphrase.backends.client import http
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend, may_pass, tokens_used
+from paraclip.paraphrase.backends.pace import Pace
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.paraphrase.run import generate_from_source
@@ -89,6 +90,25 @@ def test_a_lasting_fault_is_an_answer_error(server: FakeServer, fault: Reply) ->
     with pytest.raises(AnswerError):
         ask(OpenAIBackend(config(server.url)))
     assert server.asked.total() == (1 if fault == 400 else 3)
+
+
+@pytest.mark.parametrize("fault", [429, 500, b"<html>busy</html>", b'{"choices": []}'])
+def test_every_retry_waits_whatever_pause_the_server_requests(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, fault: Reply
+) -> None:
+    waited: list[int] = []
+    paused: list[float | None] = []
+
+    def pause_before(attempt: int) -> float:
+        waited.append(attempt)
+        return 0.0
+
+    monkeypatch.setattr("paraclip.paraphrase.backends.openai_server.pause_before", pause_before)
+    monkeypatch.setattr(Pace, "pause", lambda pace, seconds: paused.append(seconds))
+    server.behave = lambda prompt, count: fault if count < 3 else "fine"
+    assert ask(OpenAIBackend(config(server.url))) == [Answer("fine")] and waited == [1, 2]
+    # The server's Retry-After holds all requests, also after a status other than 429 and 503.
+    assert paused == ([0.01] * 2 if isinstance(fault, int) else [])
 
 
 def test_a_stalling_server_times_out(server: FakeServer) -> None:
@@ -174,6 +194,20 @@ def test_the_newer_name_of_the_token_limit_is_used_if_required(server: FakeServe
     server.limit = "another"
     with pytest.raises(AnswerError, match="BadRequestError"):
         ask(OpenAIBackend(config(server.url)))
+
+
+def test_questions_at_the_same_time_all_learn_the_newer_name(server: FakeServer) -> None:
+    server.limit = "max_completion_tokens"
+
+    async def together() -> list[list[Answer]]:
+        backend = OpenAIBackend(config(server.url))
+        prompts = [Prompt(text=f"dog {number}") for number in range(8)]
+        try:
+            return await asyncio.gather(*(backend.answer(prompt, 1) for prompt in prompts))
+        finally:
+            await backend.close()
+
+    assert len(asyncio.run(together())) == 8
 
 
 def test_model_and_address_come_from_the_environment(

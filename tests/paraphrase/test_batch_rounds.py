@@ -297,6 +297,40 @@ def test_a_result_file_is_bounded(
     assert run(server, tmp_path, 2).kept == 2 and set(server.answered.values()) == {1}
 
 
+def test_a_missing_file_of_requests_is_written_again(
+    server: FakeBatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def upload(self: BatchServer, path: Path) -> str:
+        path.unlink()
+        raise UserError(path, "was not sent", "Try again.")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="was not sent"):
+        patch.setattr(BatchServer, "upload", upload)
+        run(server, tmp_path, 2)
+    with pytest.raises(UserError, match=r"requests-0001\.jsonl: is missing"):
+        run(server, tmp_path, 2)
+    assert run(server, tmp_path, 2).kept == 2 and set(server.answered.values()) == {1}
+
+
+def test_a_run_that_stops_between_rounds_still_owns_its_files(
+    server: FakeBatchServer, tmp_path: Path
+) -> None:
+    def rows(count: int) -> Summary:
+        source = captions_file(tmp_path, count)
+        source.write_text(source.read_text() + "broken,\n")
+        options = {"batch_api": True, "poll": 0.001, "max_broken": 0.5, "jsonl": True}
+        config = fake_config(server.url, tmp_path / "out", **options)
+        judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+        return generate_from_source(replace(config, source=str(source)), judge=judge).summary
+
+    assert rows(2).broken == 1
+    server.errors = {3: {"code": "x", "message": "refused"}}
+    with pytest.raises(UserError, match="refuses the batch"):
+        rows(4)
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["broken"] == 1
+    assert rows(4).kept == 4 and (tmp_path / "out" / "problems.txt").exists()
+
+
 def test_from_scratch_forgets_batches(server: FakeBatchServer, tmp_path: Path) -> None:
     run(server, tmp_path, 2)
     assert run(server, tmp_path, 2, fresh=True).kept == 2

@@ -21,6 +21,18 @@ WRAPPED = [
     "  A   cat\tnaps.  \n",
     "\u00a0\n\u2003\nA cat naps.",
     "Answer: A cat naps.",
+    "```\nA cat naps.\n```",
+    "```text\n\n“A cat naps”.\n```",
+    "**Paraphrase:** A cat naps.",
+    "**Paraphrase**: **A cat naps.**",
+    "### Paraphrase\nA cat naps.",
+    "Here’s a paraphrase: A cat naps.",
+    "OK, here’s one way to say it: A cat naps.",
+    "Sure here is the caption:\nA cat naps.",
+    "Great question! A cat naps.",
+    "Sure, I can help with that: A cat naps.",
+    "This is a reworded caption: A cat naps.",
+    '"A cat naps".',
 ]
 
 
@@ -40,6 +52,14 @@ def test_wrapping_is_taken_off(answer: str) -> None:
         "Here are two dogs.",
         "Surely a fine day",
         "Step by step a man climbs",
+        "Great white shark swims, its mouth open.",
+        "Sure-footed goats climb a cliff, one behind the other.",
+        "OK sign lit in red, above a door.",
+        "This is a clock that shows 12:30 on a tower.",
+        "Here is a train that leaves at 10:45.",
+        "This is a sign that says: Keep out.",
+        "This is a sign with the words: Keep out.",
+        '"Stop" and "Go".',
     ],
 )
 def test_what_belongs_to_the_answer_stays(answer: str) -> None:

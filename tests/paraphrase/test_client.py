@@ -224,6 +224,15 @@ def test_short_secrets_are_not_replaced() -> None:
     assert secrets_of("none", "http://[") == ()
 
 
+def test_a_placeholder_for_a_key_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "dummy")
+    with FakeServer() as server:
+        server.behave = lambda prompt, count: "a dummy in a shop window"
+        assert ask(server.url).text == "a dummy in a shop window"
+    assert secrets_of("abcdefghijklmnop", "http://a") == ("abcdefghijklmnop",)
+    assert secrets_of("dummy", "http://me:sesame@a") == ("sesame",)
+
+
 def test_a_server_without_tls_is_reported() -> None:
     with (
         raw_server(lambda head, send: send(b"HTTP/1.1 400 No\r\n\r\n")) as server,

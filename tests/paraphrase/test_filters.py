@@ -26,6 +26,8 @@ def reason_of(answer: str, source: str = CAPTION, cut: bool = False) -> str | No
         ("None", "empty"),
         ("...", "empty"),
         ("I'm sorry, but I can't help with that.", "refusal"),
+        ("I’m unable to help with that.", "refusal"),
+        ("Here’s two brown dogs that run without a leash", "chatter"),
         ("As an AI language model I see two brown dogs", "refusal"),
         ("The caption shows two brown dogs without a leash", "chatter"),
         ("Two brown dogs run without a leash. Let me know if it helps!", "chatter"),

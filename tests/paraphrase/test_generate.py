@@ -185,12 +185,38 @@ def test_captions_are_read_no_further_than_the_window(server: FakeServer, tmp_pa
 def test_a_server_that_dies_ends_the_run_but_loses_nothing(
     server: FakeServer, tmp_path: Path
 ) -> None:
-    server.behave = lambda prompt, count: rotate(prompt) if server.asked.total() < 20 else 400
+    server.behave = lambda prompt, count: rotate(prompt) if server.asked.total() < 20 else 500
     with pytest.raises(UserError, match="questions in a row got no answer"):
-        run(server.url, tmp_path, 60)
+        run(server.url, tmp_path, 60, max_retries=0)
     server.behave = lambda prompt, count: rotate(prompt)
     assert run(server.url, tmp_path, 60).kept == 60
     assert max(server.answered.values()) == 1
+
+
+def test_questions_that_the_server_refuses_do_not_stop_a_run_that_works(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    refused = {name_of(number) for number in range(10, 40)}  # such as by a filter of the vendor
+    server.behave = lambda prompt, count: (
+        400 if refused & set(prompt.rstrip(".").split()) else rotate(prompt)
+    )
+    for count in (45, 45, 50):  # a resumed run has only the refused questions left to ask
+        assert run(server.url, tmp_path, count).failed == 30
+
+
+def test_failures_of_earlier_runs_are_not_in_a_row(server: FakeServer, tmp_path: Path) -> None:
+    failing = {name_of(number) for number in range(0, 60, 2)}
+    server.behave = lambda prompt, count: (
+        500 if failing & set(prompt.rstrip(".").split()) else rotate(prompt)
+    )
+    for _ in range(2):
+        assert run(server.url, tmp_path, 60, max_retries=0).failed == 30
+
+
+def test_a_server_that_refuses_everything_ends_the_run(server: FakeServer, tmp_path: Path) -> None:
+    server.behave = lambda prompt, count: 400
+    with pytest.raises(UserError, match="questions in a row got no answer"):
+        run(server.url, tmp_path, 60)
 
 
 def test_a_second_ask_gets_a_second_chance(server: FakeServer, tmp_path: Path) -> None:

@@ -3,25 +3,27 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from fake_encoder import BagEncoder
 from fake_server import FakeServer, response, rotate
-from generating import captions, fake_config
+from generating import captions, captions_file, fake_config
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.command import cost_line
+from paraclip.paraphrase.command import cost_line, generate_command
 from paraclip.paraphrase.config import SMALL
-from paraclip.paraphrase.estimate import SAMPLE, Estimate, estimate
+from paraclip.paraphrase.estimate import SAMPLE, Estimate, estimate, seconds_of
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import tokens_in
 from paraclip.paraphrase.money import Meter, Prices, dollars, prices_of
 from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.panel import Panel, duration
-from paraclip.paraphrase.run import generate
+from paraclip.paraphrase.run import generate, generate_from_source
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +74,33 @@ def test_the_cost_limit_stops_the_run_and_the_next_one_resumes(
     assert server.asked.total() == before
     whole = run(server.url, tmp_path, 40)
     assert whole.kept == 40 and not whole.stopped and server.asked.total() == 80
+
+
+def test_a_run_whose_limit_is_reached_already_keeps_its_triples(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    kept = run(server.url, tmp_path, 4).kept
+    limited = {"prices": (1000.0, 0.0), "max_cost": 0.1}
+    summary = run(server.url, tmp_path, 9, **limited)
+    assert summary.kept == summary.captions == kept == 4 and summary.stopped == "--max-cost"
+    assert pq.read_table(tmp_path / "triples.parquet").num_rows == 4
+    assert server.asked.total() == 8
+
+
+def test_a_limit_that_allows_no_question_is_no_fault_of_the_server(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    config = fake_config(server.url, tmp_path / "out", prices=(1.0, 1.0), max_cost=0.0)
+    source = captions_file(tmp_path, 3)
+    assert generate_command(replace(config, source=str(source))).captions == 0
+    assert not server.asked
+
+
+def test_given_prices_apply_without_an_address(tmp_path: Path) -> None:
+    files = {"to_file": tmp_path / "questions", "prices": (1.0, 1.0), "max_cost": 5.0}
+    config = fake_config("http://127.0.0.1:9/v1", tmp_path / "out", **files)
+    source = captions_file(tmp_path, 3)
+    assert generate_from_source(replace(config, source=str(source))).summary.waiting == 3
 
 
 def test_the_row_limit_stops_the_run(server: FakeServer, tmp_path: Path) -> None:
@@ -131,6 +160,21 @@ def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_
     assert "$0.0704 (--prices)" in found.table() and server.asked.total() == 2 * SAMPLE
     assert {path.name for path in tmp_path.iterdir()} == {"answers.jsonl"}
     assert run(server.url, tmp_path, 40).kept == 40 and server.asked.total() == 80
+
+
+def test_the_estimate_counts_answers_that_the_log_has(server: FakeServer, tmp_path: Path) -> None:
+    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+    config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))
+
+    def estimated() -> Estimate:
+        return asyncio.run(estimate(captions(320), 320, config, judge=judge))
+
+    run(server.url, tmp_path, SAMPLE // 2)
+    partly, again = estimated(), estimated()
+    assert partly.prompt_tokens == again.prompt_tokens == 320 * 200
+    assert partly.dollars == again.dollars == pytest.approx(320 * 220e-6)
+    assert partly.seconds and again.seconds is None and "time: unknown" in again.table()
+    assert seconds_of([1.0, 3.0], Meter(reused_answers=2), 2, 10.0) == 40.0
 
 
 def test_the_estimate_of_batches_knows_no_time() -> None:

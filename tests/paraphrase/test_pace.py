@@ -99,7 +99,7 @@ def test_requests_in_flight_never_exceed_the_limit(most: int, count: int) -> Non
                 await asyncio.sleep(number % 3)
                 inside -= 1
                 if number % 5 == 0:
-                    pace.overloaded(began, None)
+                    pace.overloaded(began)
             if number % 5:
                 pace.answered()
 
@@ -114,10 +114,10 @@ def test_an_overload_halves_the_limit_once_a_round_and_answers_raise_it() -> Non
     async def work() -> None:
         pace = Pace(64)
         for _ in range(64):  # all were in flight together
-            pace.overloaded(0.0, None)
+            pace.overloaded(0.0)
         assert pace.limit == 32 and pace.overloads == 1
         await asyncio.sleep(1)
-        pace.overloaded(now(), None)
+        pace.overloaded(now())
         assert pace.limit == 16
         for _ in range(17):
             pace.answered()
@@ -127,7 +127,7 @@ def test_an_overload_halves_the_limit_once_a_round_and_answers_raise_it() -> Non
         assert pace.limit == 64
         for _ in range(20):
             await asyncio.sleep(1)
-            pace.overloaded(now(), None)
+            pace.overloaded(now())
         assert pace.limit == 1
 
     on_jumping_clock(work())
@@ -136,7 +136,7 @@ def test_an_overload_halves_the_limit_once_a_round_and_answers_raise_it() -> Non
 def test_a_pause_of_hours_holds_every_request() -> None:
     async def work() -> list[float]:
         pace = Pace(4)
-        pace.overloaded(0.0, 7200.0)
+        pace.pause(7200.0)
         return await times_of(pace, 3)
 
     assert all(7200 <= began < 7201 for began in on_jumping_clock(work()))

@@ -53,6 +53,30 @@ def test_numbers_are_digits_and_words_alike(text: str, expected: set[str]) -> No
     assert words.numbers(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Twenty-five candles", {"25"}),
+        ("twenty one dogs", {"21"}),
+        ("two hundred people", {"200"}),
+        ("two dozen eggs and 2 dozen", {"24"}),
+        ("1.5 million stamps", {"1500000"}),
+        ("two hundred thousand", {"200000"}),
+        ("a hundred", {"100"}),
+        ("3,000,000", {"3000000"}),
+        ("twenty people, one dog", {"20"}),
+        ("9" * 20 + " million", {"9" * 20, "1000000"}),
+    ],
+)
+def test_numbers_of_several_words(text: str, expected: set[str]) -> None:
+    assert words.numbers(text) == expected
+
+
+@given(st.text(alphabet="0123456789٣,. ") | st.just("9" * 9000))
+def test_any_digits_are_read(digits: str) -> None:
+    assert words.numbers(f"{digits} million")
+
+
 def test_loose_words_allow_a_number_without_stating_it() -> None:
     assert words.numbers("both dogs") == set()
     assert "2" in words.allowed_numbers("both dogs")

@@ -59,6 +59,21 @@ def test_a_worker_judges_batch_after_batch_and_ends() -> None:
     assert math.isnan(verdicts[0].similarity) and code == -signal.SIGKILL
 
 
+def test_a_cancelled_batch_does_not_shift_the_verdicts() -> None:
+    async def work() -> list[Verdict]:
+        apart = WorkerProcess(STRONG)
+        await apart.judge(COPIES)
+        cancelled = asyncio.create_task(apart.judge(COPIES[1:]))
+        await asyncio.sleep(0)  # it has sent its batch
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        verdicts = await apart.judge(COPIES[:1])
+        await apart.close()
+        return verdicts
+
+    assert [one.reason for one in asyncio.run(work())] == ["copy"]
+
+
 def test_a_killed_worker_is_one_line() -> None:
     async def work() -> None:
         apart = WorkerProcess(STRONG)

@@ -9,6 +9,14 @@ from typing import Any
 from paraclip.language import lexicon
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+TENS_AND_UNIT = re.compile(
+    r"\b(twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)[- ]"
+    r"(one|two|three|four|five|six|seven|eight|nine)\b"
+)
+SCALED = re.compile(
+    rf"\b(\d[\d,]{{0,15}}(?:\.\d{{1,15}})?|{'|'.join(lexicon.NUMBERS)}) "
+    r"(dozen|hundred|thousand|million)\b"
+)
 
 
 def word_spans(text: str) -> list[tuple[str, int, int]]:
@@ -98,13 +106,27 @@ def numbers(text: str) -> set[str]:
     "One" is left out: it is usually a pronoun.
     """
     digits = set()
-    text = text.lower().replace("half a dozen", "six").replace("half-dozen", "six")
-    for word in re.findall(r"\d+(?:[.,]\d+)*|[^\W\d_]+", text.lower()):
+    for word in re.findall(r"\d+(?:[.,]\d+)*|[^\W\d_]+", in_digits(text.lower())):
         if word[0].isdigit():
             digits.add(word.replace(",", "").lstrip("0") or "0")
         elif word in lexicon.NUMBERS:
             digits.add(lexicon.NUMBERS[word])
     return digits
+
+
+def in_digits(text: str) -> str:
+    """The lower-case text with numbers of several words in digits: "twenty-five", "two hundred"."""
+    text = text.replace("half a dozen", "six").replace("half-dozen", "six")
+    text = TENS_AND_UNIT.sub(lambda found: str(value_of(found[1]) + value_of(found[2])), text)
+    for _ in range(2):  # "two hundred thousand"
+        text = SCALED.sub(lambda found: f"{value_of(found[1]) * value_of(found[2]):.15g}", text)
+    return text
+
+
+def value_of(word: str) -> int | float:
+    """The value of a number in digits or of a word for one."""
+    digits = "1" if word == "one" else lexicon.NUMBERS.get(word, word).replace(",", "")
+    return float(digits) if "." in digits else int(digits)
 
 
 def allowed_numbers(text: str) -> set[str]:

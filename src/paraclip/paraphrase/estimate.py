@@ -6,7 +6,7 @@ the server is known otherwise. Its answers are logged, so the run does not repea
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from paraclip.paraphrase.settings import answer_settings
 from paraclip.paraphrase.steps import KeptTriple, Paraphraser
 
 SAMPLE = 32  # captions
+UNTIMED = "unknown, because the log has all answers of the sample"
 ROUNDS = "at most a day for each round of batches, of which there are two or more"
 
 
@@ -38,7 +39,8 @@ class Estimate:
         kept: number of them that became a triple.
         prompt_tokens, answer_tokens: tokens for all captions.
         dollars: cost of all captions, or None if the price is unknown.
-        seconds: time for all captions, at the speed of the sample, with the filters loaded.
+        seconds: time for all captions, at the speed of the sample, with the filters loaded; None
+            if the log had all answers of the sample.
         source: source of the prices.
         batches: whether the run uses batches, whose duration cannot be estimated.
     """
@@ -49,13 +51,14 @@ class Estimate:
     prompt_tokens: int
     answer_tokens: int
     dollars: float | None
-    seconds: float
+    seconds: float | None
     source: str
     batches: bool = False
 
     def table(self) -> str:
         """Lines for the terminal."""
-        time = ROUNDS if self.batches else f"about {duration(self.seconds)}"
+        known = UNTIMED if self.seconds is None else f"about {duration(self.seconds)}"
+        time = ROUNDS if self.batches else known
         cost = dollars(self.dollars) + (f" ({self.source})" if self.source else "")
         return "\n".join(
             [f"asked {self.sampled:,} of {self.captions:,} captions; kept {self.kept:,}",
@@ -88,7 +91,8 @@ async def estimate(
         log.close()
         await backend.close()
     factor = total / max(len(sample), 1)
-    tokens = [round(count * factor) for count in meter.tokens]
+    used = zip(meter.tokens, meter.reused, strict=True)
+    tokens = [round((asked + logged) * factor) for asked, logged in used]
     return Estimate(
         captions=total,
         sampled=len(sample),
@@ -96,10 +100,25 @@ async def estimate(
         prompt_tokens=tokens[0],
         answer_tokens=tokens[1],
         dollars=meter.prices.cost(tokens) if meter.prices else None,
-        seconds=sum(seconds) / config.most_in_flight * factor,
+        seconds=seconds_of(seconds, meter, config.most_in_flight, factor),
         source=meter.prices.source if meter.prices else "",
         batches=config.batch_api,
     )
+
+
+def seconds_of(times: Sequence[float], meter: Meter, in_flight: int, factor: float) -> float | None:
+    """The time for all captions; questions that the log answered count as long as the others.
+
+    Args:
+        times: seconds of each question that was asked.
+        meter: counts of the questions of the sample.
+        in_flight: number of questions at the same time.
+        factor: number of captions as a multiple of the sample.
+    """
+    if not times:
+        return None
+    share = meter.reused_answers / len(times)
+    return sum(times) * (1 + share) / in_flight * factor
 
 
 class Stopwatch:
@@ -123,7 +142,7 @@ def meter_of(config: GenerateConfig, backend: Backend) -> Meter:
     url = getattr(backend, "base_url", "")
     prices = (
         prices_of(getattr(backend, "model", ""), url, config.prices, config.batch_api)
-        if url
+        if url or config.prices
         else None
     )
-    return Meter(prices, config.max_cost, local=not url)
+    return Meter(prices, config.max_cost, local=prices is None and not url)

@@ -129,7 +129,7 @@ class AnswerLog:
             return None
         self._file.seek(offset)
         entry = entry_of(self._file.readline())
-        return None if entry is None else [Answer(text, cut) for text, cut in entry["answers"]]
+        return None if entry is None else answers_in(entry)
 
     def add(self, key: str, caption_id: str, step: int, text: str, answers: list[Answer]) -> None:
         """Write and flush all answers to one question.
@@ -196,6 +196,15 @@ def entry_of(line: bytes) -> dict[str, Any] | None:
     if not isinstance(key, str) or not isinstance(answers, list):
         return None
     return entry if KEY.fullmatch(key) and all(map(is_answer, answers)) else None
+
+
+def answers_in(entry: dict[str, Any]) -> list[Answer]:
+    """The answers of an entry; the first one carries the tokens of all."""
+    tokens = [tokens_in(entry)] + [[0, 0]] * len(entry["answers"])
+    return [
+        Answer(text, cut, (prompt, answer))
+        for (text, cut), (prompt, answer) in zip(entry["answers"], tokens, strict=False)
+    ]
 
 
 def tokens_in(entry: dict[str, Any]) -> list[int]:

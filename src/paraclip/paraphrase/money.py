@@ -79,6 +79,8 @@ class Meter:
         most: cost in dollars at which no further question is asked, or None.
         tokens: numbers of prompt and answer tokens, as reported by the server.
         answers: number of questions answered in this run.
+        reused: numbers of tokens of the answers that this run found in the log.
+        reused_answers: number of questions with such answers.
         reserved: tokens of answers that have arrived but are not yet read, and the maximum tokens
             of waiting questions; they count towards the limit.
         local: whether the model runs on this machine, at no cost.
@@ -91,6 +93,8 @@ class Meter:
     most: float | None = None
     tokens: list[int] = field(default_factory=lambda: [0, 0])
     answers: int = 0
+    reused: list[int] = field(default_factory=lambda: [0, 0])
+    reused_answers: int = 0
     reserved: list[int] = field(default_factory=lambda: [0, 0])
     local: bool = False
 
@@ -102,9 +106,12 @@ class Meter:
     def add(self, answers: Sequence[Answer]) -> None:
         """Count the answers to one question."""
         self.answers += 1
-        for answer in answers:
-            self.tokens[0] += answer.tokens[0]
-            self.tokens[1] += answer.tokens[1]
+        self.tokens = total_of(self.tokens, answers)
+
+    def reuse(self, answers: Sequence[Answer]) -> None:
+        """Count answers that the log contains; `tokens` already includes them."""
+        self.reused_answers += 1
+        self.reused = total_of(self.reused, answers)
 
     def reserve(self, tokens: Sequence[int]) -> None:
         """Count the maximum tokens of a question that waits for its answer."""
@@ -135,6 +142,11 @@ class Meter:
             "dollars": None if self.cost is None else round(self.cost, 6),
             "prices": self.prices and vars(self.prices),
         }  # fmt: skip
+
+
+def total_of(tokens: Sequence[int], answers: Sequence[Answer]) -> list[int]:
+    """Numbers of prompt and answer tokens, plus those of the answers."""
+    return [sum(column) for column in zip(tokens, *(one.tokens for one in answers), strict=True)]
 
 
 def dollars(cost: float | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Itera
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import wraps
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -79,8 +79,8 @@ class Generation:
     exchange: Exchange | None = None
 
     def check(self) -> None:
-        """Raise UserError if no caption got an answer."""
-        if self.summary.failed == self.summary.captions:
+        """Raise UserError if no caption got an answer, unless an option stopped the run."""
+        if self.summary.failed == self.summary.captions and not self.summary.stopped:
             hint = "Read the reasons there, check the server and run the same command again."
             raise UserError(self.triples.with_name(FAILED), "no caption got an answer", hint)
 
@@ -110,18 +110,22 @@ def generate_from_source(
     refuse_inputs(find_files(config.source), out)
     total, broken = count_captions(config)
     refuse_foreign(out, problems=broken > 0, jsonl=config.jsonl)
-    earlier = optional_files(summary_of(out))
     summary, problems, exchange = run_passes(config, total, backend, judge)
+    return Generation(out / TRIPLES, summary, problems, exchange)
+
+
+def write_optional(
+    config: GenerateConfig, summary: Summary, problems: Problems, earlier: Iterable[str]
+) -> None:
+    """Replace the optional files of an earlier run; the summary lists them, so it is theirs."""
     for name in earlier:
-        (out / name).unlink(missing_ok=True)
+        (config.out / name).unlink(missing_ok=True)
     if problems.count:
         summary.broken = problems.count
-        write_summary(out, summary, config)
-        problems.write(out / PROBLEMS)
-    triples = out / TRIPLES
+        write_summary(config.out, summary, config)
+        problems.write(config.out / PROBLEMS)
     if config.jsonl:
-        write_paper_layout(out)
-    return Generation(triples, summary, problems, exchange)
+        write_paper_layout(config.out)
 
 
 def write_paper_layout(out: Path) -> None:
@@ -246,7 +250,7 @@ async def generate_async(
         await backend.start()
         async with judging(config.filter_limits, judge, apart=not config.builtin) as desks:
             work = paraphraser(config, backend, log, desks, meter)
-            outcomes = in_order(until_spent(captions, backend, meter), work, window)
+            outcomes = in_order(captions, work, window)
             duplicates = NearDuplicates() if config.drop_near_duplicates else None
             with Panel(summary, meter, total) as panel:
                 await write_outcomes(outcomes, out, record, panel, duplicates, config.max_rows)
@@ -269,14 +273,6 @@ def paraphraser(
         return Paraphraser(config, backend, log, desks, meter)
     meter.reserve(backend.results.tokens)
     return Paraphraser(config, backend, log, desks, meter, backend.arrived)
-
-
-def until_spent(captions: Iterable[Caption], backend: Backend, meter: Meter) -> Iterable[Caption]:
-    """The captions until the cost limit is reached; all of them if batches are used, so that every
-    answer that arrived is logged."""
-    if isinstance(backend, BatchBackend):
-        return captions
-    return takewhile(lambda _: not meter.spent, captions)
 
 
 def without_event_loop(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
@@ -350,6 +346,10 @@ async def in_order(
     try:
         for caption in captions:
             await room.acquire()
+            if work.skips(caption):
+                room.release()
+                await asyncio.sleep(0)  # there may be millions of them
+                continue
             tasks.append(asyncio.create_task(work.outcome(caption)))
             tasks[-1].add_done_callback(lambda _: room.release())
             while tasks and (tasks[0].done() or len(tasks) >= MOST_WAITING):
@@ -372,7 +372,10 @@ async def run_passes_async(
         nonlocal problems
         problems = Problems(config.max_broken)
         captions, settings = source_captions(config, problems), replace(config, fresh=fresh)
-        return await generate_async(captions, settings, config.out, total, backend, judge)
+        earlier = optional_files(summary_of(config.out))
+        summary = await generate_async(captions, settings, config.out, total, backend, judge)
+        write_optional(config, summary, problems, earlier)
+        return summary
 
     if config.by_files:
         summary, exchange = await generate_by_files(config, one_pass)

@@ -14,6 +14,7 @@ from paraclip.paraphrase.backends import (
     Answer,
     AnswerError,
     Backend,
+    Refused,
     RefusedInBatch,
     Waiting,
 )
@@ -28,6 +29,7 @@ from paraclip.paraphrase.prompts import Prompt, make_prompt
 
 SIMILARITY_MARGIN = 0.08  # cosine; within this distance of the highest, candidates count as equal
 MOST_FAILURES = 25  # failures in a row that stop the run
+MOST_REFUSED = 1000  # the same, if the server has answered others but refuses these questions
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class Paraphraser:
         log: log of earlier answers; new ones are added immediately.
         desk: judges the answers.
         meter: counts tokens; no question is asked after its limit is reached.
-        arrived: returns the answers to a question, given its key, if they arrived in a batch.
+        arrived: returns the answers to a question, given its key, if they arrived in a batch; None
+            without batches.
     """
 
     def __init__(
@@ -85,16 +88,29 @@ class Paraphraser:
         log: AnswerLog,
         desk: JudgingDesks,
         meter: Meter | None = None,
-        arrived: Callable[[str], list[Answer] | None] = lambda key: None,
+        arrived: Callable[[str], list[Answer] | None] | None = None,
     ) -> None:
         self.config, self.backend, self.log, self.desk = config, backend, log, desk
         self.meter, self._arrived = meter or Meter(), arrived
         self._slots = asyncio.Semaphore(config.most_in_flight)
-        self._failures = 0
+        self._failures, self._answered = 0, len(log) > 0
+
+    def skips(self, caption: Caption) -> bool:
+        """Whether the cost limit is reached and the log has no answer for the caption.
+
+        With batches no caption is skipped, so that every answer that arrived is logged.
+        """
+        if not self.meter.spent or self._arrived is not None or self._is_unsafe(caption):
+            return False
+        _, key = self._question(caption.id, 1, caption.caption, 0)
+        return self.log.find(key) is None
+
+    def _is_unsafe(self, caption: Caption) -> bool:
+        return "unsafe" not in self.config.skip_filters and is_unsafe(caption.caption)
 
     async def outcome(self, caption: Caption) -> Outcome:
         """The outcome of a caption; raises UserError if no question can succeed any more."""
-        if "unsafe" not in self.config.skip_filters and is_unsafe(caption.caption):
+        if self._is_unsafe(caption):
             return Rejected(caption, 0, "unsafe", [])
         first = await self._step(caption, 1, caption.caption)
         if not isinstance(first, Verdict):
@@ -137,14 +153,20 @@ class Paraphraser:
                 return best
         return Rejected(caption, step, main_reason(verdicts), verdicts)
 
+    def _question(self, caption_id: str, step: int, text: str, ask: int) -> tuple[Prompt, str]:
+        """A prompt and the key of its answers in the log."""
+        prompt = make_prompt(self.config.prompt_style, step, text)
+        return prompt, text_hash(f"{caption_id}\n{step}\n{ask}\n{prompt.as_text()}")
+
     async def _answers(self, caption_id: str, step: int, text: str, ask: int) -> list[Answer]:
         """Answers from the log, or else from the backend, which are then logged."""
-        prompt = make_prompt(self.config.prompt_style, step, text)
-        key = text_hash(f"{caption_id}\n{step}\n{ask}\n{prompt.as_text()}")
+        prompt, key = self._question(caption_id, step, text, ask)
         logged = self.log.find(key)
         if logged is not None:
+            self._failures = 0  # those of a resumed run are not in a row: these lay between them
+            self.meter.reuse(logged)
             return logged
-        answers = self._arrived(key) or []
+        answers = (self._arrived(key) if self._arrived else None) or []
         self.meter.settle(answers)
         answers = answers or await self._asked(replace(prompt, key=key))
         self.meter.add(answers)
@@ -166,12 +188,14 @@ class Paraphraser:
             except AnswerError as error:
                 self._count_failure(error)
                 raise
-        self._failures = 0
+        self._failures, self._answered = 0, True
         return answers
 
     def _count_failure(self, error: AnswerError) -> None:
+        """Raise UserError after too many failures in a row."""
         self._failures += 1
-        if self._failures >= MOST_FAILURES:
+        others_pass = self._answered and isinstance(error, Refused)
+        if self._failures >= (MOST_REFUSED if others_pass else MOST_FAILURES):
             what = f"{self._failures} questions in a row got no answer ({error})"
             raise UserError("generator", what, "Check the server; the same command resumes.")
 

@@ -40,6 +40,10 @@ class AnswerError(Exception):
     """
 
 
+class Refused(AnswerError):
+    """The server refuses this question and always will; it may answer others."""
+
+
 class RefusedInBatch(AnswerError):
     """A question failed permanently in a batch; the server itself may be available."""
 

@@ -21,6 +21,7 @@ MOST_RESPONSE_BYTES = 8 << 20  # before and after decompression; long model list
 UNREADABLE = "the answer cannot be decompressed"
 TOO_LARGE = f"the answer is larger than {MOST_RESPONSE_BYTES >> 20} MiB"
 LONGEST_ADDRESS = 2000
+LONGEST_PLACEHOLDER = 15  # letters; keys are longer or contain digits
 ANY_HEADER = 47  # zlib's window bits for either gzip or zlib headers
 ADDRESS_HINT = "Give an address such as http://localhost:8000/v1."
 
@@ -154,7 +155,13 @@ def tls_problem(error: BaseException) -> str | None:
 
 
 def secrets_of(key: str, address: str) -> tuple[str, ...]:
-    """The key and the password in an address, if they are long enough to be recognised."""
+    """The key and the password in an address, if they are long enough to be recognised.
+
+    A key that is a plain word, such as "dummy", is a placeholder for a local server; captions may
+    contain it.
+    """
+    if key.isalpha() and len(key) <= LONGEST_PLACEHOLDER:
+        key = ""
     try:
         password = urlsplit(address).password or ""
     except ValueError:

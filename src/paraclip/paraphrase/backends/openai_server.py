@@ -9,7 +9,7 @@ from typing import Any
 import openai
 
 from paraclip.errors import UserError, printable
-from paraclip.paraphrase.backends import Answer, AnswerError
+from paraclip.paraphrase.backends import Answer, AnswerError, Refused
 from paraclip.paraphrase.backends.client import (
     BoundedClient,
     check_address,
@@ -135,18 +135,19 @@ class OpenAIBackend:
             AnswerError: it failed too often, or would fail again.
             UserError: every request will fail.
         """
-        problem = ""
-        for attempt in range(1, self.config.max_retries + 2):
+        attempt = 1
+        while True:
             try:
                 return await self._asked(prompt, count)
             except ValueError as error:
-                problem = self.safe(f"malformed answer: {error}")
+                if attempt > self.config.max_retries:
+                    raise AnswerError(self.safe(f"malformed answer: {error}")) from error
             except openai.OpenAIError as error:
                 if attempt > self.config.max_retries or not may_pass(error):
                     raise self.final(error) from error
-                if pause_of(error) is None:  # otherwise `Pace` keeps the pause for all requests
-                    await asyncio.sleep(pause_before(attempt))
-        raise AnswerError(problem)
+            # In addition to the server's own pause, which may be 0 and which `Pace` keeps.
+            await asyncio.sleep(pause_before(attempt))
+            attempt += 1
 
     async def _asked(self, prompt: Prompt, count: int) -> list[Answer]:
         """Send one request when its turn comes; raises ValueError for a malformed answer."""
@@ -155,8 +156,9 @@ class OpenAIBackend:
             try:
                 response = await self._request(prompt, count)
             except openai.OpenAIError as error:
+                self.pace.pause(pause_of(error))
                 if is_overload(error):
-                    self.pace.overloaded(began, pause_of(error))
+                    self.pace.overloaded(began)
                 raise
             answers = answers_of(response, self.without_secrets)
         used = tokens_used(response)
@@ -176,14 +178,16 @@ class OpenAIBackend:
         if isinstance(error, openai.APIStatusError):
             self._refuse_redirect(error)
         cause = f" ({error.__cause__})" if isinstance(error, openai.APIConnectionError) else ""
-        return AnswerError(self.safe(f"{type(error).__name__}: {error}{cause}"))
+        kind = AnswerError if may_pass(error) else Refused
+        return kind(self.safe(f"{type(error).__name__}: {error}{cause}"))
 
     async def _request(self, prompt: Prompt, count: int) -> Any:
         """The parsed response; switches to the newer name of the token limit if required."""
+        used = self._limit_name  # another question may switch it in the meantime
         try:
             return await self._send(prompt, count)
         except openai.BadRequestError as error:
-            if self._limit_name == NEWER_LIMIT or NEWER_LIMIT not in str(error):
+            if used == NEWER_LIMIT or NEWER_LIMIT not in str(error):
                 raise
             self._limit_name = NEWER_LIMIT
             return await self._send(prompt, count)

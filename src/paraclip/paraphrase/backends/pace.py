@@ -121,18 +121,21 @@ class Pace:
         self.limit = min(float(self.most), self.limit + 1 / self.limit)
         self._admit()
 
-    def overloaded(self, began: float, pause: float | None) -> None:
+    def pause(self, seconds: float | None) -> None:
+        """Send no request for the seconds that the server requested; None has no effect."""
+        if seconds is not None:
+            now = asyncio.get_running_loop().time()
+            self._resume_at = max(self._resume_at, now + seconds)
+
+    def overloaded(self, began: float) -> None:
         """Lower the limit after status 429 or 503, or a time-out.
 
         Requests that were in flight at the same time lower it only once.
 
         Args:
             began: start time of the request, as yielded by `turn`.
-            pause: seconds that the server requested, during which no request is sent.
         """
         now = asyncio.get_running_loop().time()
-        if pause is not None:
-            self._resume_at = max(self._resume_at, now + pause)
         if began > self._lowered_at:
             self.limit, self._lowered_at = max(1.0, self.limit / 2), now
             self.overloads += 1

@@ -142,7 +142,13 @@ async def submit(batch: Batch, journal: Journal, server: BatchServer) -> None:
         journal.note(batch, batch_id=batch_id)
         return
     if not batch.file_id:
-        journal.note(batch, file_id=await server.upload(journal.folder / batch.name))
+        path = journal.folder / batch.name
+        try:
+            journal.note(batch, file_id=await server.upload(path))
+        except FileNotFoundError as error:
+            journal.note(batch, status="failed")
+            hint = "The same command writes its questions again."
+            raise UserError(path, "is missing", hint) from error
     journal.note(batch, begun=True)
     batch_id = await server.submit(batch.file_id, batch.endpoint, batch.nonce)
     journal.note(batch, batch_id=batch_id)

@@ -214,7 +214,7 @@ class BatchServer(OpenAIBackend):
                 problem = f"{type(error).__name__}: {error}"
             if attempt > self.config.max_retries:
                 raise UserError(self.shown_url, self.safe(problem), RESUMES)
-            await asyncio.sleep(pause_before(attempt) if pause is None else pause)
+            await asyncio.sleep(max(pause or 0.0, pause_before(attempt)))  # it may request 0
 
     def _refusal(self, error: openai.OpenAIError) -> UserError:
         if isinstance(error, openai.NotFoundError):

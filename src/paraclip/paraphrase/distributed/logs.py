@@ -40,6 +40,10 @@ class BlockLog(AnswerLog):
         super().__init__(path, settings)
         self._earlier = earlier
 
+    def __len__(self) -> int:
+        """Number of questions that were answered before, in this block or in earlier runs."""
+        return super().__len__() + (0 if self._earlier is None else len(self._earlier))
+
     def find(self, key: str) -> list[Answer] | None:
         """See `AnswerLog.find`."""
         answers = super().find(key)

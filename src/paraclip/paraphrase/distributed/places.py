@@ -91,7 +91,7 @@ class Place:
             return None
 
     def write_json(self, part: str, content: dict[str, Any]) -> None:
-        """Write a JSON object below `ray/`; readers see the old one or the new one, never a part."""
+        """Write a JSON object below `ray/`; readers see the old or the new one, never a part."""
         self.create("")
         temporary = self.path_of(f"{part}.{uuid4().hex}")
         with self.files.open_output_stream(temporary) as stream:

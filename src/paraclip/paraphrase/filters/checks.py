@@ -104,12 +104,19 @@ def is_empty(candidate: Candidate) -> bool:
 
 def is_refusal(candidate: Candidate) -> bool:
     """Whether the generator refused, unless the source itself reads like a refusal."""
-    return bool(REFUSAL.search(candidate.answer)) and not REFUSAL.search(candidate.question.source)
+    return says(REFUSAL, candidate)
 
 
 def is_chatter(candidate: Candidate) -> bool:
     """Whether the answer talks about the task, unless the source does."""
-    return bool(CHATTER.search(candidate.answer)) and not CHATTER.search(candidate.question.source)
+    return says(CHATTER, candidate)
+
+
+def says(pattern: re.Pattern[str], candidate: Candidate) -> bool:
+    """Whether the answer matches a pattern with straight apostrophes, and the source does not."""
+    answer = candidate.answer.replace("’", "'")
+    source = candidate.question.source.replace("’", "'")
+    return bool(pattern.search(answer)) and not pattern.search(source)
 
 
 def is_copy(candidate: Candidate) -> bool:

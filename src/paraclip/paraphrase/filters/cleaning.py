@@ -1,15 +1,22 @@
-"""Removes the wrapping that generators put around a paraphrase: quotes, numbering, "Here is"."""
+"""Removes the wrapping that generators put around a paraphrase: quotes, numbering, "Here is".
+
+A paraphrase may begin like wrapping ("Great Danes run, ...", "Here is a train at 10:45"), so an
+opening word counts only directly before a punctuation mark, and a colon not within a time.
+"""
 
 import re
 
 WRAPPING = re.compile(
     r"""^\s*(?:
-      (?:sure|certainly|of\s+course|okay|ok|absolutely|great)\b[^:\n]{0,40}[!,.:]\s+
-      | (?:here\s+is|here's|here\s+are|this\s+is)\s[^:\n]{0,80}:\s*
-      | (?:the\s+|a\s+|my\s+)?(?:possible\s+|concise\s+|new\s+)?(?:paraphrased?|rephrased|reworded|
-        rewritten|revised|caption|answer|output|sentence|version|step\s*\d)
-        (?:\s+(?:caption|sentence|version|text|is))?(?:\s*\d)?\s*:\s*
-      | [-*•]\s+ | \(?\d{1,2}[.)]\s+(?=\D)
+      (?:sure(?:\s+thing)?|certainly|of\s+course|okay|ok|absolutely|great(?:\s+question)?)
+        (?:\s*,[^:\n]{0,60}:(?!\d\d)\s* | \s*[!,.:]\s+ | \s+(?=here\b[^:\n]{0,80}:))
+      | (?:here\s+is|here['’]s|here\s+are)\s[^:\n]{0,80}:(?!\d\d)\s*
+      | this\s+is\s[^:\n]{0,40}(?:paraphras|rephras|reword|rewrit|version|caption)[^:\n]{0,40}
+        :(?!\d\d)\s*
+      | \*{0,3}(?:the\s+|a\s+|my\s+)?(?:possible\s+|concise\s+|new\s+)?(?:paraphrased?|rephrased|
+        reworded|rewritten|revised|caption|answer|output|sentence|version|step\s*\d)
+        (?:\s+(?:caption|sentence|version|text|is))?(?:\s*\d)?\*{0,3}\s*:\s*(?:\*{1,3}\s+)?
+      | [-*•]\s+ | \(?\d{1,2}[.)]\s+(?=\D) | \#{1,6}\s[^\n]*\n | `{3}\w*[ \t\r]*\n
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -42,6 +49,15 @@ def _without_wrapping(text: str) -> str:
     emphasis = EMPHASIS.fullmatch(text)
     if emphasis:
         text = emphasis[1]
-    if len(text) >= 2 and QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
-        text = text[1:-1]
-    return text.strip(EDGES)
+    return without_quotes(text).strip(EDGES)
+
+
+def without_quotes(text: str) -> str:
+    """The text without quotation marks around all of it; a full stop may follow them."""
+    end = text[-1:] if text[-1:] in (".", "!", "?") else ""
+    for last in ("", end):
+        inner = text.removesuffix(last)
+        whole = len(inner) >= 2 and QUOTES.get(inner[0]) == inner[-1]
+        if whole and inner[0] not in inner[1:-1]:
+            return inner[1:-1] + last
+    return text

@@ -2,8 +2,8 @@
 
 A worker is started as `python -m paraclip.paraphrase.filters.worker` and not by `multiprocessing`,
 whose children would run the caller's script again. It reads batches of questions from standard
-input and writes verdicts to standard output, one JSON array per line. It ends with its input, so it
-never outlives the run, even if the run is killed.
+input and writes verdicts to standard output, one JSON array per line, each with the number of its
+batch. It ends with its input, so it never outlives the run, even if the run is killed.
 """
 
 import asyncio
@@ -38,6 +38,7 @@ class WorkerProcess:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._process: asyncio.subprocess.Process | None = None
+        self._sent = 0
 
     async def judge(self, batch: list[Question]) -> list[Verdict]:
         """Return the verdicts of a batch, in order.
@@ -52,21 +53,31 @@ class WorkerProcess:
         return [Verdict(*row) for row in rows]
 
     async def _exchange(self, content: Any) -> Any:
-        assert self._process and self._process.stdin and self._process.stdout
+        assert self._process and self._process.stdin
+        self._sent += 1
+        number = self._sent
         try:
-            self._process.stdin.write(json.dumps(content).encode() + b"\n")
+            self._process.stdin.write(json.dumps([number, content]).encode() + b"\n")
             await self._process.stdin.drain()
         except ConnectionError:
             pass  # the missing reply is reported below
+        answered = 0
+        while answered != number:  # earlier replies belong to calls that were cancelled
+            answered, reply = await self._reply()
+        if isinstance(reply, dict):
+            raise UserError(*reply["error"])
+        return reply
+
+    async def _reply(self) -> tuple[int, Any]:
+        """The next reply with the number of its batch."""
+        assert self._process and self._process.stdout
         line = await self._process.stdout.readline()
         if not line.endswith(b"\n"):
             code = await self._process.wait()
             hint = "It may have run out of memory; the same command resumes."
             raise UserError("filters", f"their process ended with exit code {code}", hint)
-        reply = json.loads(line)
-        if isinstance(reply, dict):
-            raise UserError(*reply["error"])
-        return reply
+        number, reply = json.loads(line)
+        return number, reply
 
     async def close(self) -> None:
         """Kill the process and wait until it has ended."""
@@ -121,7 +132,7 @@ def main() -> None:
     replies, sys.stdout = sys.stdout, sys.stderr  # nothing else may be written between replies
     judge: Judge | None = None
     for line in sys.stdin:
-        content = json.loads(line)
+        number, content = json.loads(line)
         reply: Any = []
         try:
             if judge is None:
@@ -131,7 +142,7 @@ def main() -> None:
                 reply = [astuple(verdict) for verdict in judge.judge(questions)]
         except UserError as error:
             reply = {"error": [error.where, error.what, error.hint]}
-        print(json.dumps(reply), file=replies, flush=True)
+        print(json.dumps([number, reply]), file=replies, flush=True)
 
 
 if __name__ == "__main__":
