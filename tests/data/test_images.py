@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from paraclip.data import images
-from paraclip.data.images import open_image
+from paraclip.data.images import open_image, picture_files
 from paraclip.errors import UserError
 
 RED, BLUE = (200, 30, 30), (20, 40, 220)
@@ -163,3 +163,14 @@ def test_an_unknown_kind_of_url_is_named() -> None:
     with pytest.raises(UserError, match="cannot be opened") as caught:
         open_image("nowhere://bucket/a.png", 32)
     assert caught.value.where == "nowhere://bucket/a.png"
+
+
+def test_hidden_files_and_folders_are_no_pictures(tmp_path: Path) -> None:
+    """macOS writes a `._a.jpg` beside each `a.jpg` on other disks, and photo tools `.thumbs/`."""
+    folder = tmp_path / ".mine"  # may be hidden itself
+    for name in ("b.png", "sub/a.JPG", "._b.png", ".thumbs/b.png", "sub/.trash/a.jpg", "note.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / "album.png").mkdir()
+    found = [path.relative_to(folder).as_posix() for path in picture_files(folder)]
+    assert found == ["b.png", "sub/a.JPG"]

@@ -23,7 +23,6 @@ from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors
 from paraclip.evaluation.sources import image_text_retrieval
 from paraclip.models.features import encode_images, encode_texts
 
-
 THREE_EACH = [str(row) for row in range(10) for _ in range(3)]
 
 

@@ -234,8 +234,14 @@ def shard_index(shard: str, *_size_and_time: int) -> dict[str, tuple[int, int]]:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """All pictures in a folder and its subfolders, sorted by path."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    """All pictures in a folder and its subfolders, sorted by path; nothing hidden (`._a.jpg`)."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if not is_hidden(path, folder) and not path.is_dir())
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether the file, or a folder between it and `folder`, has a name that starts with a dot."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def pictures_hash(references: Sequence[str]) -> str:
