@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.transforms import Bbox
+
 from machine import RESULTS
 from paraclip.evaluation.reporting.plots import COLOURS, arms, new_figure, save
 from paraclip.evaluation.scoring.bootstrap import Interval
@@ -21,6 +23,9 @@ UP = ("pairs-sugar-crepe-pp", "AO@10")
 ACROSS = (("image-text-retrieval", "T2I R@10"), ("sts", "STS mean of 7"))
 """Benchmark and figure of the axes."""
 Axis = tuple[str, str]
+POINT = 5  # radius of a point in pixels
+CORNERS = (((-6, 5), "right"), ((6, -12), "left"), ((-6, -12), "right"))
+"""Further places of a point's name: its offset in points, and where the name is aligned."""
 
 
 def trade_off(record: Mapping[str, Any], path: Path) -> bool:
@@ -38,12 +43,15 @@ def trade_off(record: Mapping[str, Any], path: Path) -> bool:
     if len(shares) < 3 or any(("base", *axis) not in values for axis in (UP, *ACROSS)):
         return False
     drawing = new_figure(5.2 * len(ACROSS), 4.8)
-    panels = drawing.subplots(1, len(ACROSS), squeeze=False).flat
+    panels = drawing.subplots(1, len(ACROSS), squeeze=False)[0]
     for panel, axis in zip(panels, ACROSS, strict=True):
         draw_curve(panel, values, shares, axis)
         panel.set_xlabel(label_of(record, axis))
         panel.set_ylabel(label_of(record, UP))
     drawing.suptitle("means over seeds with 95 % intervals; up and right is better", fontsize=9)
+    drawing.draw_without_rendering()  # the layout decides which names overlap
+    for panel in panels:
+        place_names(panel)
     path.parent.mkdir(parents=True, exist_ok=True)
     save(drawing, path)
     return True
@@ -67,6 +75,28 @@ def draw_curve(
         )
     panel.margins(0.15)
     panel.grid(alpha=0.3)
+
+
+def place_names(panel: Any) -> None:
+    """Move each name to the first corner of its point where it is clear of other names and points.
+
+    A name that has no such corner stays where it is.
+    """
+    points = [panel.transData.transform(name.xy) for name in panel.texts]
+    taken = [Bbox.from_bounds(x - POINT, y - POINT, 2 * POINT, 2 * POINT) for x, y in points]
+    for name in panel.texts:
+        usual = name.xyann, name.get_ha()
+        for offset, side in (usual, *CORNERS):
+            name.xyann = offset
+            name.set_ha(side)
+            place = name.get_window_extent()
+            inside = panel.bbox.x0 < place.x0 and place.x1 < panel.bbox.x1
+            if inside and not place.count_overlaps(taken):
+                break
+        else:
+            name.xyann = usual[0]
+            name.set_ha(usual[1])
+        taken.append(name.get_window_extent())
 
 
 def values_of(figures: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str], Interval]:

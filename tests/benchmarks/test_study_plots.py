@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,20 @@ def test_the_curve_joins_the_shares_in_order(record: dict[str, Any]) -> None:
     assert list(curve.get_ydata()) == [published[name, "AO@10"] for name in SHARES]
     names = [text.get_text() for text in panel.texts]
     assert sorted(names) == sorted({one["row"] for one in record["figures"]})
+
+
+def test_names_of_close_points_do_not_overlap() -> None:
+    drawing = new_figure(5, 4)
+    panel = drawing.subplots()
+    at = {"one name": (0.5, 0.5), "another name": (0.52, 0.5), "third": (0.5, 0.53), "far": (0, 1)}
+    for name, point in at.items():
+        panel.plot(*point, "o")
+        panel.annotate(name, point, xytext=(6, 5), textcoords="offset points", fontsize=8)
+    drawing.draw_without_rendering()
+    study_plots.place_names(panel)
+    boxes = [name.get_window_extent() for name in panel.texts]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert panel.texts[-1].xyann == (6, 5), "a name that is clear does not move"
 
 
 def test_only_shares_of_tuned_are_joined(record: dict[str, Any]) -> None:
