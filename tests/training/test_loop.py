@@ -150,10 +150,10 @@ def test_a_temperature_that_is_not_learned_is_not_clamped(tmp_path):
     tune(tmp_path / "frozen", hot, freeze_temperature=True)
     assert hot.logit_scale.item() == 5.0
     objective = objective_of(make_config(text_temperature=0.005))
-    for learned, scale in ((False, 200), (True, 100)):
+    for learned in (False, True):  # a learned one is limited to 100, or to where it starts
         given = Temperatures(TinyModel(), replace(objective, learn_scales=learned))
         given.clamp()
-        assert given("L2").scale.item() == pytest.approx(scale)
+        assert given("L2").scale.item() == pytest.approx(200)
 
 
 def test_dropout_can_be_set(tmp_path):
