@@ -42,6 +42,15 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def readable(path: Path | str) -> Iterator[None]:
+    """Raise `UserError` if a file or folder, or one below it, may not be read."""
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(error.filename or path, "may not be read", "Check its rights.") from error
+
+
+@contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path in the same folder, renamed to `path` if the block succeeds.
 

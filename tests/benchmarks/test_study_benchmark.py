@@ -240,3 +240,6 @@ def test_no_item_is_in_development_and_report() -> None:
     assert [len(part) for part in sugar] == [1652, 1033]
     assert set(sugar[0].ids).isdisjoint(sugar[1].ids)
     assert len(study_sets.sts_development(DATA).pairs) == 1500
+    for part in (*halves, *sugar):
+        assert part.clusters is not None and len(part.clusters) == len(part)
+    assert len(set(sugar[1].pictures)) < len(sugar[1]), "rows share pictures"

@@ -13,7 +13,14 @@ from paraclip.audit.config import AuditConfig
 from paraclip.data.triples import read_triples
 from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
-from paraclip.files import check_input, read_bounded, refuse_overwriting, text_hash, write_text
+from paraclip.files import (
+    check_input,
+    read_bounded,
+    readable,
+    refuse_overwriting,
+    text_hash,
+    write_text,
+)
 from paraclip.options import Positive, check
 
 SHEET, PAGE = "sheet.jsonl", "audit.html"
@@ -55,10 +62,8 @@ def write_sheet(config: AuditConfig) -> tuple[Path, list[Pair]]:
             triples.
     """
     out = config.out or config.run / "audit"
-    try:
+    with readable(config.run):
         every = [*kept_pairs(config.run), *rejected_pairs(config.run)]
-    except PermissionError as error:
-        raise UserError(error.filename, "may not be read", "Check its rights.") from error
     pairs = draw(every, config.sample, config.seed)
     for name in (SHEET, PAGE):
         refuse_overwriting(out / name, [config.run / "triples.parquet"])

@@ -109,7 +109,7 @@ class Meter:
         self.tokens = total_of(self.tokens, answers)
 
     def reuse(self, answers: Sequence[Answer]) -> None:
-        """Count answers that the log contains; `tokens` already includes them."""
+        """Count answers that the log contains, apart from `tokens`: a run starts from the log's."""
         self.reused_answers += 1
         self.reused = total_of(self.reused, answers)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from paraclip.errors import UserError
-from paraclip.files import check_input
+from paraclip.files import check_input, readable
 from paraclip.provenance import without_secrets
 from paraclip.swap.config import SwapCheckConfig
 from paraclip.swap.stores.arrays import EMBEDDINGS, read_clip_retrieval, read_npy
@@ -38,10 +38,8 @@ def read_index(config: SwapCheckConfig) -> Index:
     """
     if not config.index.startswith(POSTGRES):
         check_input(config.index)
-    try:
+    with readable(config.index):
         return STORES[config.store or store_of(config)](config)
-    except PermissionError as error:
-        raise UserError(config.index, "may not be read", "Check its rights.") from error
 
 
 def store_of(config: SwapCheckConfig) -> str:
