@@ -219,6 +219,15 @@ def test_a_server_that_refuses_everything_ends_the_run(server: FakeServer, tmp_p
         run(server.url, tmp_path, 60)
 
 
+def test_a_server_that_comes_to_refuse_everything_ends_the_run(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paraclip.paraphrase.steps.MOST_REFUSED", 40)
+    server.behave = lambda prompt, count: rotate(prompt) if server.asked.total() < 20 else 400
+    with pytest.raises(UserError, match=r"[4-9]\d questions in a row got no answer"):
+        run(server.url, tmp_path, 90)
+
+
 def test_a_second_ask_gets_a_second_chance(server: FakeServer, tmp_path: Path) -> None:
     server.behave = lambda prompt, count: rotate(prompt) if count == 2 else prompt
     assert run(server.url, tmp_path, 3, asks=1).kept == 0
