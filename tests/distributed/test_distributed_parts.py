@@ -4,6 +4,7 @@ import asyncio
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_server import FakeServer, rotate
-from generating import captions, fake_config
+from generating import captions, captions_file, fake_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray_run import ray_config
@@ -21,8 +22,9 @@ from paraclip.cli import parse
 from paraclip.cluster import check_cpus
 from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Answer, make_backend
+from paraclip.paraphrase.backends import Answer, Refused, make_backend
 from paraclip.paraphrase.backends.several import SeveralServers, share_of
+from paraclip.paraphrase.distributed.asker import Asker, Task
 from paraclip.paraphrase.distributed.collect import (
     failed_keys,
     next_key,
@@ -37,13 +39,14 @@ from paraclip.paraphrase.distributed.logs import (
     absorb_blocks,
     is_locked,
 )
-from paraclip.paraphrase.distributed.outcomes import OUTCOME, key_of, outcome_of, outcome_row
+from paraclip.paraphrase.distributed.outcomes import KEY, OUTCOME, key_of, outcome_of, outcome_row
 from paraclip.paraphrase.distributed.places import Place, place_of, shown_path
-from paraclip.paraphrase.distributed.run import check_ray_options, task_config
+from paraclip.paraphrase.distributed.run import check_ray_options, generate_with_ray, task_config
 from paraclip.paraphrase.distributed.watch import Counter
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.prompts import make_prompt
+from paraclip.paraphrase.settings import answer_settings
 from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
 
 ROWS = list(captions(30))
@@ -168,8 +171,46 @@ def test_a_place_is_a_folder_or_a_url(tmp_path: Path) -> None:
     url = place_of(Path(f"file://{tmp_path}"))
     assert url.local is None and url.address == f"file://{tmp_path}" and url.path == str(tmp_path)
     assert shown_path(Path("s3://bucket/run")) == "s3://bucket/run"
-    with pytest.raises(UserError, match="--out"):
-        place_of(Path("nowhere://bucket/run"))
+    assert shown_path(Path("s3://KEY:password@bucket/run")) == "s3://bucket/run"
+    with pytest.raises(UserError, match="--out") as caught:
+        place_of(Path("nowhere://KEY:password@bucket/run"))
+    assert "password" not in str(caught.value)
+
+
+def test_a_log_on_the_askers_machine_belongs_to_one_output_and_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    block, config = pa.table({KEY: [1, 2]}), fake_config("http://localhost:1/v1", tmp_path)
+    logs = []
+    for out, temperature in (("one", 0), ("one", 1), ("other", 1)):
+        place = place_of(Path(f"file://{tmp_path}/{out}"))
+        logs.append(Asker(Task(place, config, ""))._log(block, {"temperature": temperature}))
+    assert len({log.path for log in logs}) == 3
+    for log in logs:
+        log.close()
+
+
+@pytest.mark.parametrize("fault", ["address", "source"])
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_fresh_run_that_cannot_begin_deletes_nothing(
+    server: FakeServer, tmp_path: Path, fault: str, scheme: str
+) -> None:
+    out = tmp_path / "out"
+    place, config = place_of(out), ray_config(server.url, Path(f"{scheme}{out}"), "")
+    config = replace(config, source=str(captions_file(tmp_path, 3)), fresh=True)
+    log = AnswerLog(out / "answers.jsonl", answer_settings(config, make_backend(config)))
+    log.add("0" * 16, "c0", 1, "text", [])
+    log.close()
+    wrote(place, "a", {7: kept(0)})
+    (Path(place.create("answers")) / "block.jsonl").write_text("")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    wrong: dict[str, Any] = (
+        {"base_url": "http://127.0.0.1:9/v1"} if fault == "address" else {"source": "none.csv"}
+    )
+    with pytest.raises(UserError, match=r"no server answers|no such file"):
+        generate_with_ray(replace(config, **wrong))
+    assert before.items() <= {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}.items()
 
 
 def test_a_json_file_is_never_seen_half_written(tmp_path: Path) -> None:
@@ -238,10 +279,12 @@ def asked(config: Any, count: int) -> list[str]:
     async def asking() -> list[str]:
         backend = make_backend(config)
         assert isinstance(backend, SeveralServers)
-        await backend.start()
         prompts = [make_prompt("paper", 1, f"caption {number}") for number in range(count)]
-        answers = await asyncio.gather(*(backend.answer(prompt, 1) for prompt in prompts))
-        await backend.close()
+        try:
+            await backend.start()
+            answers = await asyncio.gather(*(backend.answer(prompt, 1) for prompt in prompts))
+        finally:
+            await backend.close()
         return [one[0].text for one in answers]
 
     return asyncio.run(asking())
@@ -261,6 +304,18 @@ def test_a_server_that_fails_is_left_alone(server: FakeServer, tmp_path: Path) -
         config = type(config)(**vars(config) | {"concurrency": 2})
         assert len(asked(config, 40)) == 40
         assert broken.asked.total() < 40
+
+
+def test_one_server_of_three_answers_for_all(server: FakeServer, tmp_path: Path) -> None:
+    with FakeServer() as one, FakeServer() as other:
+        one.behave = other.behave = lambda prompt, time: 500
+        urls = (one.url, other.url, server.url)
+        config = fake_config(urls, tmp_path, concurrency=2, max_retries=0)  # type: ignore[arg-type]
+        assert len(asked(config, 40)) == 40
+        assert max(one.asked.total(), other.asked.total()) < server.asked.total() == 40
+        server.behave = lambda prompt, time: 400
+        with pytest.raises(Refused):  # says more than the faults of the others
+            asked(config, 1)
 
 
 def test_a_server_that_is_down_at_the_start_is_left_alone(

@@ -11,7 +11,7 @@ import pytest
 from fake_server import FakeServer, Reply, rotate
 
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import BACKENDS, Answer, AnswerError, make_backend
+from paraclip.paraphrase.backends import BACKENDS, Answer, AnswerError, Refused, make_backend
 from paraclip.paraphrase.backends.client import http
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend, may_pass, tokens_used
 from paraclip.paraphrase.backends.pace import Pace
@@ -143,14 +143,18 @@ def test_a_wrong_key_is_one_line_without_the_key(
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_key_without_rights_is_reported_at_the_first_question(
-    server: FakeServer, status: int
-) -> None:
+def test_a_wrong_key_is_reported_at_the_first_question(server: FakeServer) -> None:
     server.models_status = 404
-    server.behave = lambda prompt, count: status
+    server.behave = lambda prompt, count: 401
     with pytest.raises(UserError, match="refuses the key"):
         ask(OpenAIBackend(config(server.url)))
+
+
+def test_a_forbidden_question_may_be_the_only_one(server: FakeServer) -> None:
+    server.behave = lambda prompt, count: 403  # a gateway that moderates, or a key without rights
+    with pytest.raises(Refused, match="403"):
+        ask(OpenAIBackend(config(server.url)))
+    assert server.asked.total() == 1
 
 
 def test_an_unknown_model_is_named(server: FakeServer) -> None:

@@ -196,6 +196,8 @@ def test_results_find_answers_in_any_order_and_keep_the_first(tmp_path: Path) ->
         ({"response": {"status_code": 404}}, Failure(1, "status 404", False)),
         ({"error": {"code": "batch_expired", "message": "x\x1b"}},
          Failure(1, "batch_expired: x\\x1b", True)),
+        ({"response": {"status_code": 200, "body": {"choices": [{"text": ["A dog."]}]}}},
+         Failure(1, "malformed answer: the response has no choices, or one without a text", True)),
         ({"response": {"status_code": 200, "body": [1]}},
          Failure(1, "malformed answer: the response has no choices, or one without a text", True)),
     ],

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from fake_batches import FakeBatchServer
 from fake_encoder import BagEncoder
@@ -14,6 +15,7 @@ from fake_server import rotate
 from generating import captions_file, fake_config
 
 from paraclip.errors import UserError
+from paraclip.paraphrase.backends.client import http
 from paraclip.paraphrase.batch.journal import Batch, Journal
 from paraclip.paraphrase.batch.requests import RequestFile
 from paraclip.paraphrase.batch.server import BatchServer
@@ -335,6 +337,29 @@ def test_from_scratch_forgets_batches(server: FakeBatchServer, tmp_path: Path) -
     run(server, tmp_path, 2)
     assert run(server, tmp_path, 2, fresh=True).kept == 2
     assert set(server.answered.values()) == {2}
+    assert run(server, tmp_path, 2, fresh=True, temperature=0.5).kept == 2
+
+
+def test_a_fresh_run_with_a_wrong_key_forgets_nothing(
+    server: FakeBatchServer, tmp_path: Path
+) -> None:
+    server.ends = {1: "cancelled"}
+    with pytest.raises(UserError, match="was cancelled"):
+        run(server, tmp_path)
+    server.key = "another"
+    journal = tmp_path / "out" / "batches" / "journal.jsonl"
+    before = journal.read_bytes()
+    with pytest.raises(UserError, match="refuses the key"):
+        run(server, tmp_path, fresh=True)
+    assert journal.read_bytes() == before
+
+
+def test_a_key_without_rights_for_batches_is_one_line(tmp_path: Path) -> None:
+    server = BatchServer(fake_config("http://127.0.0.1:9/v1", tmp_path))
+    response = http.Response(403, request=http.Request("POST", "http://127.0.0.1:9/v1/files"))
+    error = openai.PermissionDeniedError("no", response=response, body=None)
+    assert "refuses the key" in str(server._refusal(error))
+    asyncio.run(server.close())
 
 
 def test_options_that_do_not_go_with_batches(server: FakeBatchServer, tmp_path: Path) -> None:

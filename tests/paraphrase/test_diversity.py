@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from paraclip.errors import UserError
 from paraclip.paraphrase import diversity
 from paraclip.paraphrase.card import card_of, size_of
-from paraclip.paraphrase.config import SMALL
+from paraclip.paraphrase.config import BUILTIN_LICENCE, SMALL
 from paraclip.paraphrase.diversity import (
     Reservoir,
     distinct,
@@ -122,9 +122,9 @@ def test_a_card_cannot_be_broken_by_its_rows() -> None:
     summary = {"kept": 1, "captions": 1, "rejected": {}, "failed": 0, "broken": 0,
                "generator": "x | [y](http://z)", "diversity": diversity_of([])}  # fmt: skip
     row = dict.fromkeys(("caption", "paraphrase_1", "paraphrase_2"), "a|b\n# head <img> \x1b[0m")
-    card = card_of(summary, {"filter_limits": {}}, "none", [row])
+    card = card_of(summary, {"filter_limits": {}}, BUILTIN_LICENCE, [row])
     assert "<img" not in card and "\x1b" not in card and "\n# head" not in card
-    assert "a\\|b" in card and "\\[y\\](http" in card
+    assert BUILTIN_LICENCE in card and "a\\|b" in card and "\\[y\\](http" in card
 
 
 def test_sizes() -> None:

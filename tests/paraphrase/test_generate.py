@@ -25,6 +25,7 @@ from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import Summary, open_outputs
 from paraclip.paraphrase.run import generate
+from paraclip.paraphrase.settings import settings_of
 from paraclip.paraphrase.steps import KeptTriple, Rejected
 
 KEY = "sk-secret-key"
@@ -70,6 +71,13 @@ def test_settings_and_counts_are_recorded(server: FakeServer, tmp_path: Path) ->
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["captions"] == 5 and summary["kept"] == 5 and summary["rejected"] == {}
     assert summary["same_words"] == 5  # the server only changes the order of words
+
+
+def test_settings_are_json_and_contain_no_key_of_an_address() -> None:
+    out = Path("s3://KEY:password@bucket/run?region=x")
+    settings = settings_of(GenerateConfig("a.csv", out, adapter=Path("mine.gguf")))
+    assert json.loads(json.dumps(settings))["adapter"] == "mine.gguf"
+    assert settings["out"] == "s3://bucket/run?..."
 
 
 def test_triples_with_only_the_captions_words_are_counted() -> None:
@@ -161,6 +169,19 @@ def test_changed_settings_are_refused_unless_fresh(server: FakeServer, tmp_path:
     assert run(server.url, tmp_path, temperature=0.3, fresh=True).kept == 5
 
 
+def test_a_fresh_run_without_an_answer_keeps_the_old_ones(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    run(server.url, tmp_path)
+    with pytest.raises(UserError, match="no server answers"):
+        run("http://127.0.0.1:9/v1", tmp_path, fresh=True)
+    server.behave = lambda prompt, count: 404
+    with pytest.raises(UserError, match="no such model"):
+        run(server.url, tmp_path, model="flake", fresh=True)
+    server.asked.clear()
+    assert run(server.url, tmp_path).kept == 5 and not server.asked
+
+
 def test_concurrency_is_bounded(server: FakeServer, tmp_path: Path) -> None:
     server.delay = 0.02
     run(server.url, tmp_path, 24, concurrency=3)
@@ -193,12 +214,13 @@ def test_a_server_that_dies_ends_the_run_but_loses_nothing(
     assert max(server.answered.values()) == 1
 
 
+@pytest.mark.parametrize("status", [400, 403])
 def test_questions_that_the_server_refuses_do_not_stop_a_run_that_works(
-    server: FakeServer, tmp_path: Path
+    server: FakeServer, tmp_path: Path, status: int
 ) -> None:
     refused = {name_of(number) for number in range(10, 40)}  # such as by a filter of the vendor
     server.behave = lambda prompt, count: (
-        400 if refused & set(prompt.rstrip(".").split()) else rotate(prompt)
+        status if refused & set(prompt.rstrip(".").split()) else rotate(prompt)
     )
     for count in (45, 45, 50):  # a resumed run has only the refused questions left to ask
         assert run(server.url, tmp_path, count).failed == 30
@@ -213,9 +235,12 @@ def test_failures_of_earlier_runs_are_not_in_a_row(server: FakeServer, tmp_path:
         assert run(server.url, tmp_path, 60, max_retries=0).failed == 30
 
 
-def test_a_server_that_refuses_everything_ends_the_run(server: FakeServer, tmp_path: Path) -> None:
-    server.behave = lambda prompt, count: 400
-    with pytest.raises(UserError, match="questions in a row got no answer"):
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_server_that_refuses_everything_ends_the_run(
+    server: FakeServer, tmp_path: Path, status: int
+) -> None:
+    server.behave = lambda prompt, count: status
+    with pytest.raises(UserError, match=rf"[2-3]\d questions in a row .*{status}.* and the key"):
         run(server.url, tmp_path, 60)
 
 

@@ -103,8 +103,19 @@ def test_fresh_deletes_old_answers(tmp_path: Path) -> None:
     path = with_one_answer(tmp_path)
     log = AnswerLog(path, SETTINGS | {"temperature": 0.5}, fresh=True)
     assert log.find(KEY) is None and len(log) == 0
+    log.add(OTHER, "8", 1, "A cat.", [Answer("Kitty")])
     log.close()
-    assert len(path.read_text().splitlines()) == 1
+    again = opened(tmp_path, temperature=0.5)
+    assert again.find(KEY) is None and again.find(OTHER) == [Answer("Kitty")]
+    again.close()
+
+
+def test_old_answers_stay_until_a_fresh_run_gets_one(tmp_path: Path) -> None:
+    path = with_one_answer(tmp_path)
+    AnswerLog(path, SETTINGS | {"temperature": 0.5}, fresh=True).close()
+    log = opened(tmp_path)
+    assert log.find(KEY) is not None
+    log.close()
 
 
 @pytest.mark.parametrize("fresh", [False, True])
@@ -171,6 +182,7 @@ def test_an_output_folder_inside_a_file_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
 def test_a_full_disk_is_one_line_also_when_the_log_is_closed(tmp_path: Path) -> None:
     log = opened(tmp_path)
+    log.begin()
     log._file.close()
     log._file = open("/dev/full", "wb")  # noqa: SIM115 the log closes it
     with pytest.raises(UserError, match=r"answers\.jsonl: the disk is full"):

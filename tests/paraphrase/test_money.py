@@ -118,6 +118,11 @@ def test_prices() -> None:
     assert given == Prices(1.0, 2.0, "--prices") and given.cost((10**6, 5 * 10**5)) == 2.0
 
 
+def test_prices_are_those_of_short_prompts() -> None:
+    known = prices_of("claude-sonnet-4-5", "https://api.anthropic.com/v1", None)
+    assert known and (known.prompt, known.answer) == (3.0, 15.0)  # twice that from 200,000 tokens
+
+
 def test_prices_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "https://api.openai.com/v1"
     plain, batch = (prices_of("gpt-4o-mini", url, None, one) for one in (False, True))
@@ -177,6 +182,12 @@ def test_the_estimate_counts_answers_that_the_log_has(server: FakeServer, tmp_pa
     assert seconds_of([1.0, 3.0], Meter(reused_answers=2), 2, 10.0) == 40.0
 
 
+def test_an_estimate_without_an_answer_is_an_error(server: FakeServer, tmp_path: Path) -> None:
+    server.behave = lambda prompt, count: 400
+    with pytest.raises(UserError, match=r"no caption of the sample got an answer \(BadRequest"):
+        asyncio.run(estimate(captions(9), 900, fake_config(server.url, tmp_path)))
+
+
 def test_the_estimate_of_batches_knows_no_time() -> None:
     table = Estimate(9, 9, 9, 1, 1, None, 5.0, "", batches=True).table()
     assert "time: at most a day for each round of batches" in table and "0 min" not in table
@@ -186,7 +197,10 @@ def test_the_panel_shows_cost_and_time(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PARACLIP_QUIET", "0")
-    meter = Meter(Prices(1.0, 2.0, "x"), tokens=[2_000_000, 500_000])
+    earlier = [7_000_000, 1_000_000]  # of captions that are still to come, or were edited
+    meter = Meter(Prices(1.0, 2.0, "x"), tokens=list(earlier))
+    meter.reuse([Answer("x", tokens=(1_000_000, 200_000))])
+    meter.add([Answer("x", tokens=(1_000_000, 300_000))])
     summary = Summary(captions=50, kept=40, failed=1)
     summary.rejected["step 1: copy"] = 9
     with Panel(summary, meter, 100) as panel:
@@ -196,7 +210,7 @@ def test_the_panel_shows_cost_and_time(
         assert panel.table().row_count == len(panel.facts())
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2  # no terminal: plain lines, one by the clock and one at the end
-    for part in ("captions: 50 of 100", "rejected, step 1: copy: 9", "cost so far: $3.00",
+    for part in ("captions: 50 of 100", "rejected, step 1: copy: 9", "cost so far: $10.60",
                  "cost projected: $6.00", "time left: 0 min"):  # fmt: skip
         assert part in lines[0], part
     assert "cost so far: unknown" in Panel(summary, Meter(), None).line()

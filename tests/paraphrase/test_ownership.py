@@ -15,7 +15,12 @@ from paraclip.paraphrase.command import generate_command
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import optional_files, summary_of
-from paraclip.paraphrase.run import generate, generate_async
+from paraclip.paraphrase.run import (
+    estimate_from_source,
+    generate,
+    generate_async,
+    generate_from_source,
+)
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -98,6 +103,9 @@ def test_in_a_running_loop_the_async_form_is_named_and_works(
     async def notebook() -> int:
         with pytest.raises(UserError, match=r"Use `await generate_async"):
             generate(captions(3), config, tmp_path, judge=judge)
+        for blocking in (generate_from_source, estimate_from_source):
+            with pytest.raises(UserError, match=r"Use `await asyncio\.to_thread"):
+                blocking(config)
         return (await generate_async(captions(3), config, tmp_path, judge=judge)).captions
 
     assert asyncio.run(notebook()) == 3

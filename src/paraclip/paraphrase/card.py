@@ -36,8 +36,8 @@ def card_of(
     )  # fmt: skip
     return "\n".join(
         ["---", metadata.to_yaml(), "---", "", "# Two-step paraphrases of image captions", "",
-         INTRODUCTION, "", f"- Generator: {cell(summary['generator'])}",
-         f"- Licence of the answers: {cell(licence)}",
+         INTRODUCTION, "", f"- Generator: {escaped(summary['generator'])}",
+         f"- Licence of the answers: {escaped(licence)}",
          "- Licence of the captions: that of their source; check it before you publish.", "",
          "## Counts", "", *counts_of(summary), "", "## Filters", "",
          f"Limits: `{json.dumps(settings['filter_limits'])}`. Reasons of rejection are above.", "",
@@ -87,10 +87,14 @@ def table(rows: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """A value on one line without markup."""
-    text = f"{value:,}" if type(value) is int else str(value)
+    """A value as short text on one line without markup."""
+    text = " ".join((f"{value:,}" if type(value) is int else str(value)).split())
+    return escaped(text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}...")
+
+
+def escaped(text: str) -> str:
+    """A text on one line without markup."""
     text = printable(" ".join(text.split()))
-    text = text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
     for mark in "\\|<>[]`*_!":
         text = text.replace(mark, f"\\{mark}" if mark != "<" else "&lt;")
     return text

@@ -232,7 +232,7 @@ class GenerateConfig(Checked):
     models trained on them. Default: the built-in model's; none for a server."""
 
     fresh: bool = False
-    """Delete the answers in the output folder and start from scratch."""
+    """Start from scratch. The answers in the output folder are deleted once the server answers."""
 
     engine: Literal["asyncio", "ray"] = "asyncio"
     """asyncio: one process asks. ray: several processes ask, on one machine or on the Ray cluster

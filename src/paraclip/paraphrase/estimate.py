@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from paraclip.data.captions import Caption
+from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer, Backend, make_backend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
@@ -22,7 +23,7 @@ from paraclip.paraphrase.outputs import LOG, refuse_foreign
 from paraclip.paraphrase.panel import duration
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.paraphrase.settings import answer_settings
-from paraclip.paraphrase.steps import KeptTriple, Paraphraser
+from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Paraphraser
 
 SAMPLE = 32  # captions
 UNTIMED = "unknown, because the log has all answers of the sample"
@@ -90,9 +91,9 @@ async def estimate(
     finally:
         log.close()
         await backend.close()
+    check_answered(outcomes)
     factor = total / max(len(sample), 1)
-    used = zip(meter.tokens, meter.reused, strict=True)
-    tokens = [round((asked + logged) * factor) for asked, logged in used]
+    tokens = [round(used * factor) for used in meter.used]
     return Estimate(
         captions=total,
         sampled=len(sample),
@@ -104,6 +105,14 @@ async def estimate(
         source=meter.prices.source if meter.prices else "",
         batches=config.batch_api,
     )
+
+
+def check_answered(outcomes: Sequence[Outcome]) -> None:
+    """Raise UserError if no caption of the sample got an answer, which would cost nothing."""
+    failed = [one for one in outcomes if isinstance(one, Failed)]
+    if failed and len(failed) == len(outcomes):
+        what = f"no caption of the sample got an answer ({failed[0].problem})"
+        raise UserError("--dry-run", what, "Check the server and run the same command again.")
 
 
 def seconds_of(times: Sequence[float], meter: Meter, in_flight: int, factor: float) -> float | None:

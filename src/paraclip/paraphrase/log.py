@@ -35,7 +35,7 @@ class AnswerLog:
     Args:
         path: the log file; created if missing.
         settings: JSON-serialisable settings that determine answers; must equal those in the log.
-        fresh: whether to delete the answers in the log.
+        fresh: whether to start a new log; `begin` or the first answer deletes the old one.
 
     Attributes:
         tokens: numbers of prompt and answer tokens that earlier runs logged.
@@ -48,6 +48,7 @@ class AnswerLog:
     def __init__(self, path: Path, settings: dict[str, Any], fresh: bool = False) -> None:
         self.path = path
         self._keys, self._offsets = np.zeros(0, np.uint64), np.zeros(0, np.uint64)
+        self._head: dict[str, Any] | None = None  # settings that are not yet written
         self.tokens = [0, 0]
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,13 +63,20 @@ class AnswerLog:
     def _open(self, settings: dict[str, Any], fresh: bool) -> None:
         take_lock(self._file, self.path, "Wait for it, or name another output folder.")
         self._refuse_foreign()
-        if fresh:
-            self._file.truncate(0)
-        self._drop_unfinished()
-        if self._file.seek(0, os.SEEK_END) == 0:
-            self._append({"paraclip": LOG_FORMAT, "settings": settings})
+        if not fresh:
+            self._drop_unfinished()
+        if fresh or self._file.seek(0, os.SEEK_END) == 0:
+            self._head = {"paraclip": LOG_FORMAT, "settings": settings}
         else:
             self._read(settings)
+
+    def begin(self) -> None:
+        """Write the settings of a new log, in place of the old one if the run is `fresh`."""
+        if self._head is not None:
+            with disk_errors(self.path):
+                self._file.truncate(0)
+                self._file.write(json.dumps(self._head).encode() + b"\n")
+            self._head = None
 
     def _refuse_foreign(self) -> None:
         """Raise UserError if the file was not written by a run, before anything is changed."""
@@ -144,7 +152,11 @@ class AnswerLog:
         entry = {"id": caption_id, "step": step, "key": key, "text": text_hash(text)}
         entry["answers"] = [[answer.text, answer.cut] for answer in answers]
         tokens = [sum(part) for part in zip(*(answer.tokens for answer in answers), strict=True)]
-        self._append(entry | ({"tokens": tokens} if any(tokens) else {}))
+        entry |= {"tokens": tokens} if any(tokens) else {}
+        self.begin()
+        with disk_errors(self.path):
+            self._file.write(json.dumps(entry).encode() + b"\n")
+            self._file.flush()
 
     def entries(self) -> Iterator[bytes]:
         """The lines of all complete entries."""
@@ -157,6 +169,7 @@ class AnswerLog:
 
         `find` returns them only after the log is opened again.
         """
+        self.begin()
         with disk_errors(self.path):
             for line in other.entries():
                 entry = entry_of(line) or {}
@@ -167,11 +180,6 @@ class AnswerLog:
                     ]
             self._file.flush()
             os.fsync(self._file.fileno())
-
-    def _append(self, entry: dict[str, Any]) -> None:
-        with disk_errors(self.path):
-            self._file.write(json.dumps(entry).encode() + b"\n")
-            self._file.flush()
 
     def close(self) -> None:
         """Close the file."""

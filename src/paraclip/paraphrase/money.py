@@ -8,6 +8,7 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
 
 MILLION = 1_000_000
+TYPICAL = 100  # tokens of a prompt or an answer; some vendors charge more for long prompts
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def prices_of(
     import genai_prices
 
     try:
-        usage = genai_prices.Usage(input_tokens=MILLION, output_tokens=MILLION)
+        usage = genai_prices.Usage(input_tokens=TYPICAL, output_tokens=TYPICAL)
         plain = genai_prices.calc_price(usage, model, provider_api_url=url)
         price = batch_price(usage, model, url) if batch else plain
     except LookupError:
@@ -56,7 +57,8 @@ def prices_of(
         known = price is not None and price.total_price != plain.total_price
         source += ", batches" if known else ", which knows no price of batches"
     price = price or plain
-    return Prices(float(price.input_price), float(price.output_price), source)
+    scale = MILLION // TYPICAL
+    return Prices(float(price.input_price * scale), float(price.output_price * scale), source)
 
 
 def batch_price(usage: Any, model: str, url: str) -> Any:
@@ -79,8 +81,8 @@ class Meter:
         most: cost in dollars at which no further question is asked, or None.
         tokens: numbers of prompt and answer tokens, as reported by the server.
         answers: number of questions answered in this run.
-        reused: numbers of tokens of the answers that this run found in the log.
-        reused_answers: number of questions with such answers.
+        used: numbers of tokens of all answers that this run has used, also of those in the log.
+        reused_answers: number of questions whose answers were in the log.
         reserved: tokens of answers that have arrived but are not yet read, and the maximum tokens
             of waiting questions; they count towards the limit.
         local: whether the model runs on this machine, at no cost.
@@ -93,7 +95,7 @@ class Meter:
     most: float | None = None
     tokens: list[int] = field(default_factory=lambda: [0, 0])
     answers: int = 0
-    reused: list[int] = field(default_factory=lambda: [0, 0])
+    used: list[int] = field(default_factory=lambda: [0, 0])
     reused_answers: int = 0
     reserved: list[int] = field(default_factory=lambda: [0, 0])
     local: bool = False
@@ -107,11 +109,12 @@ class Meter:
         """Count the answers to one question."""
         self.answers += 1
         self.tokens = total_of(self.tokens, answers)
+        self.used = total_of(self.used, answers)
 
     def reuse(self, answers: Sequence[Answer]) -> None:
-        """Count answers that the log contains, apart from `tokens`: a run starts from the log's."""
+        """Count answers that the log contains, not in `tokens`: a run starts from the log's."""
         self.reused_answers += 1
-        self.reused = total_of(self.reused, answers)
+        self.used = total_of(self.used, answers)
 
     def reserve(self, tokens: Sequence[int]) -> None:
         """Count the maximum tokens of a question that waits for its answer."""

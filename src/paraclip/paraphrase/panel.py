@@ -63,7 +63,7 @@ class Panel:
 
     def facts(self) -> list[tuple[str, str]]:
         """Names and values to show."""
-        summary, cost = self.summary, self.meter.cost
+        summary, prices = self.summary, self.meter.prices
         of = f" of {self.total:,}" if self.total else ""
         rows = [("captions", f"{summary.captions:,}{of}"), ("kept", f"{summary.kept:,}")]
         rejected = summary.rejected.most_common(MOST_REASONS)
@@ -73,9 +73,9 @@ class Panel:
         tokens = self.meter.tokens
         rows += [("tokens", f"{tokens[0]:,} in prompts, {tokens[1]:,} in answers")]
         share = summary.captions / self.total if self.total and summary.captions else None
-        rows += [] if self.meter.local else [("cost so far", dollars(cost))]
-        if share and cost is not None:
-            rows += [("cost projected", dollars(cost / share))]
+        rows += [] if self.meter.local else [("cost so far", dollars(self.meter.cost))]
+        if share and prices is not None:
+            rows += [("cost projected", dollars(prices.cost(self.meter.used) / share))]
         if share:
             seconds = (time.monotonic() - self._began) * (1 / share - 1)
             rows += [("time left", duration(seconds))]

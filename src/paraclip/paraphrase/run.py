@@ -3,13 +3,12 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -25,9 +24,10 @@ from paraclip.paraphrase.batch.files import Exchange, generate_by_files
 from paraclip.paraphrase.batch.rounds import generate_in_batches
 from paraclip.paraphrase.card import card_of
 from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
-from paraclip.paraphrase.distributed.places import FOLDED
+from paraclip.paraphrase.distributed.places import FOLDED, shown_path
 from paraclip.paraphrase.diversity import diversity_of
 from paraclip.paraphrase.estimate import Estimate, estimate, meter_of
+from paraclip.paraphrase.event_loop import refuse_event_loop, without_event_loop
 from paraclip.paraphrase.filters.desk import JudgingDesks
 from paraclip.paraphrase.filters.duplicates import NearDuplicates
 from paraclip.paraphrase.filters.judge import REASONS, Judge
@@ -57,9 +57,8 @@ from paraclip.progress import track
 from paraclip.provenance import provenance
 
 AHEAD = 3  # captions in progress per question in progress; the others are being judged
+IN_THREAD = "Use `await asyncio.to_thread(...)` with this function and its arguments."
 MOST_WAITING = 10_000  # outcomes in memory that wait for slower captions before them
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,8 @@ class Generation:
         """Raise UserError if no caption got an answer, unless an option stopped the run."""
         if self.summary.failed == self.summary.captions and not self.summary.stopped:
             hint = "Read the reasons there, check the server and run the same command again."
-            raise UserError(self.triples.with_name(FAILED), "no caption got an answer", hint)
+            where = shown_path(self.triples.with_name(FAILED))
+            raise UserError(where, "no caption got an answer", hint)
 
 
 def generate_from_source(
@@ -98,6 +98,7 @@ def generate_from_source(
     Raises:
         UserError: the source cannot be read or is itself an output; also errors of `generate`.
     """
+    refuse_event_loop(IN_THREAD)
     if backend is None:
         check_backend(config.backend)
     check_generate_options(config)
@@ -110,7 +111,7 @@ def generate_from_source(
     refuse_inputs(find_files(config.source), out)
     total, broken = count_captions(config)
     refuse_foreign(out, problems=broken > 0, jsonl=config.jsonl)
-    summary, problems, exchange = run_passes(config, total, backend, judge)
+    summary, problems, exchange = asyncio.run(run_passes(config, total, backend, judge))
     return Generation(out / TRIPLES, summary, problems, exchange)
 
 
@@ -140,6 +141,7 @@ def estimate_from_source(config: GenerateConfig) -> Estimate:
     Raises:
         UserError: see `generate_from_source`.
     """
+    refuse_event_loop(IN_THREAD)
     check_backend(config.backend)
     check_generate_options(config)
     refuse_inputs(find_files(config.source), Path(config.out))
@@ -271,26 +273,9 @@ def paraphraser(
     """Create the object that asks and judges; tokens of batch answers that arrived are reserved."""
     if not isinstance(backend, BatchBackend):
         return Paraphraser(config, backend, log, desks, meter)
+    log.begin()  # the next round is not `fresh` and must not find the answers of an older run
     meter.reserve(backend.results.tokens)
     return Paraphraser(config, backend, log, desks, meter, backend.arrived)
-
-
-def without_event_loop(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Turn a coroutine function into an ordinary one with the same arguments.
-
-    It raises UserError if an event loop is already running.
-    """
-
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(function(*args, **kwargs))
-        hint = "Use `await generate_async(...)` with the same arguments."
-        raise UserError("generate", "an event loop is running here, as in a notebook", hint)
-
-    return run
 
 
 generate = without_event_loop(generate_async)
@@ -362,7 +347,7 @@ async def in_order(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def run_passes_async(
+async def run_passes(
     config: GenerateConfig, total: int, backend: Backend | None, judge: Judge | None
 ) -> tuple[Summary, Problems, Exchange | None]:
     """Pass over the captions of the source once, or once per round of batches."""
@@ -383,9 +368,6 @@ async def run_passes_async(
     if config.batch_api:
         return await generate_in_batches(config, one_pass), problems, None
     return await one_pass(backend, config.fresh), problems, None
-
-
-run_passes = without_event_loop(run_passes_async)
 
 
 def write_summary(out: Path, summary: Summary, config: GenerateConfig) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from paraclip.files import text_hash
 from paraclip.paraphrase.backends import Backend
 from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.distributed.places import shown_path
 from paraclip.paraphrase.prompts import make_prompt
 from paraclip.provenance import without_secrets
 
@@ -30,7 +31,8 @@ def settings_of(config: GenerateConfig) -> dict[str, Any]:
     """All options as JSON-serialisable dict, for the provenance, without passwords in addresses."""
     return asdict(config) | {
         "source": without_secrets(str(config.source)),
-        "out": str(config.out),
+        "out": shown_path(config.out),
+        "adapter": config.adapter and str(config.adapter),
         "to_file": config.to_file and str(config.to_file),
         "from_file": config.from_file and str(config.from_file),
         "base_url": ", ".join(map(without_secrets, config.base_url)) or None,

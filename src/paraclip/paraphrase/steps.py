@@ -197,7 +197,8 @@ class Paraphraser:
         others_pass = self._answered and isinstance(error, Refused)
         if self._failures >= (MOST_REFUSED if others_pass else MOST_FAILURES):
             what = f"{self._failures} questions in a row got no answer ({error})"
-            raise UserError("generator", what, "Check the server; the same command resumes.")
+            hint = "Check the server and the key; the same command resumes."
+            raise UserError("generator", what, hint)
 
 
 def distinct_answers(answers: list[Answer]) -> list[Answer]:

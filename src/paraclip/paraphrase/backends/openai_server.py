@@ -167,7 +167,7 @@ class OpenAIBackend:
 
     def final(self, error: openai.OpenAIError) -> UserError | AnswerError:
         """The exception to raise for an error that remains after all retries."""
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+        if isinstance(error, openai.AuthenticationError):
             return self._wrong_key()
         if isinstance(error, openai.NotFoundError):
             what = f"{self.shown_url} has no such model"
@@ -328,6 +328,9 @@ def answers_of(response: Any, hide: Callable[[str], str]) -> list[Answer]:
 def _answer_of(choice: dict[str, Any], hide: Callable[[str], str]) -> Answer:
     text = choice["message"]["content"] if "message" in choice else choice["text"]
     # None means that the model refused; encoding replaces lone surrogates.
-    text = hide("" if text is None else text).encode("utf-8", "replace").decode()
+    text = "" if text is None else text
+    if not isinstance(text, str):
+        raise TypeError("the text is not a string")
+    text = hide(text).encode("utf-8", "replace").decode()
     cut = choice.get("finish_reason") == "length" or len(text) > LONGEST_ANSWER
     return Answer(text[:LONGEST_ANSWER], cut)

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Answer, AnswerError
+from paraclip.paraphrase.backends import Answer, AnswerError, Refused
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
@@ -13,7 +13,7 @@ REST = 60.0  # seconds during which a server that failed is used only if no othe
 
 
 class SeveralServers:
-    """Asks the least busy server, and another one if that fails.
+    """Asks the least busy server, and the others if that fails.
 
     The config's limits on questions in flight and rates are divided evenly among the servers.
 
@@ -48,14 +48,19 @@ class SeveralServers:
                 self._let_rest(index)
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
-        """See `Backend.answer`; a second server shows whether the first one is at fault."""
-        first, *others = self._by_load()
-        try:
-            return await self._ask(first, prompt, candidates)
-        except (AnswerError, UserError):
-            answers = await self._ask(others[0], prompt, candidates)
-            self._let_rest(first)
+        """See `Backend.answer`; a server is at fault if it fails and another one answers."""
+        errors: dict[int, AnswerError | UserError] = {}
+        for index in self._by_load():
+            try:
+                answers = await self._ask(index, prompt, candidates)
+            except (AnswerError, UserError) as error:
+                errors[index] = error
+                continue
+            for failed in errors:
+                self._let_rest(failed)
             return answers
+        first = next(iter(errors.values()))
+        raise next((one for one in errors.values() if isinstance(one, Refused)), first)
 
     async def _ask(self, index: int, prompt: Prompt, candidates: int) -> list[Answer]:
         self._asked[index] += 1

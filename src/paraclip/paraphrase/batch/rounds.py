@@ -42,9 +42,9 @@ async def generate_in_batches(config: GenerateConfig, one_pass: Pass) -> Summary
     try:
         with locked(config.out / BATCHES):
             journal = Journal(config.out / BATCHES, server.shown_url)
+            await server.start()
             if config.fresh:
                 journal.end_round([])
-            await server.start()
             fresh, stale = config.fresh, 0
             while True:
                 waited = await collect(journal, server, config.poll)

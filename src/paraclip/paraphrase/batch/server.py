@@ -220,6 +220,8 @@ class BatchServer(OpenAIBackend):
         if isinstance(error, openai.NotFoundError):
             what = f"has no batches, or not this one ({self.safe(str(error))})"
             return UserError(self.shown_url, what, CHECK)
+        if isinstance(error, openai.PermissionDeniedError):  # there is no question that it refuses
+            return self._wrong_key()
         final = self.final(error)
         if isinstance(final, AnswerError):
             return UserError(self.shown_url, str(final), RESUMES)

@@ -108,8 +108,12 @@ class Asker:
         return backend, await self._open.enter_async_context(judges)
 
     def _log(self, block: pa.Table, settings: dict[str, Any]) -> BlockLog:
-        """The log of a block, named by its content: if a worker dies, another finds its answers."""
-        name = sha256(repr(block[KEY].to_pylist()).encode()).hexdigest()[:16]
+        """The log of a block, named by its content: if a worker dies, another finds its answers.
+
+        Outside the output folder, the name also tells apart runs with other outputs or settings.
+        """
+        content = repr([self.task.place.address, settings, block[KEY].to_pylist()])
+        name = sha256(content.encode()).hexdigest()[:16]
         folder = self.task.answers or cache_folder() / "ray"
         return BlockLog(folder / f"{name}.jsonl", settings, self._earlier)
 

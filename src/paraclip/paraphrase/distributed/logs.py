@@ -65,14 +65,19 @@ def earlier_answers(
     settings, path = answer_settings(config, backend), place.local / LOG
     log = AnswerLog(path, settings, config.fresh)
     try:
-        if config.fresh:
-            place.clear(ANSWERS)
-        if absorb_blocks(place, log, settings):
+        if not config.fresh and absorb_blocks(place, log, settings):
             log.close()  # reopened below, to index them
             log = AnswerLog(path, settings)
         yield log
     finally:
         log.close()
+
+
+def start_over(place: Place, log: AnswerLog | None) -> None:
+    """Delete the answers of earlier runs, those in the logs of blocks too."""
+    if log is not None:
+        log.begin()
+        place.clear(ANSWERS)
 
 
 def absorb_blocks(place: Place, log: AnswerLog, settings: dict[str, Any]) -> int:

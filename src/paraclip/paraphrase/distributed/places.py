@@ -18,6 +18,7 @@ from pyarrow import fs
 
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
+from paraclip.provenance import without_secrets
 
 FOLDED = re.compile(r"([a-zA-Z][\w+.-]+):/+(.+)")
 CAPTIONS, OUTCOMES, CHECKPOINT, ANSWERS = "captions", "outcomes", "checkpoint", "answers"
@@ -118,19 +119,20 @@ def place_of(out: Path) -> Place:
     try:
         files, path = fs.FileSystem.from_uri(address)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError("--out", f"{address} cannot be opened ({error})", SHARED) from error
+        what = without_secrets(f"{address} cannot be opened ({error})")
+        raise UserError("--out", what, SHARED) from error
     return Place(address, files, path.rstrip("/"))
 
 
 def unfolded(out: Path) -> str:
     """The original URL of a path (pathlib merges double slashes), or else the absolute path."""
-    return shown_path(out) if FOLDED.fullmatch(str(out)) else str(out.absolute())
+    folded = FOLDED.fullmatch(str(out))
+    if folded is None:
+        return str(out.absolute())
+    scheme, rest = folded.groups()
+    return f"{scheme}://{'/' if scheme == 'file' else ''}{rest}"
 
 
 def shown_path(path: Path) -> str:
-    """A path as the user gave it, with all slashes of a URL."""
-    folded = FOLDED.fullmatch(str(path))
-    if folded is None:
-        return str(path)
-    scheme, rest = folded.groups()
-    return f"{scheme}://{'/' if scheme == 'file' else ''}{rest}"
+    """A path, or a URL with all slashes, without the keys that a URL may contain."""
+    return without_secrets(unfolded(path)) if FOLDED.fullmatch(str(path)) else str(path)

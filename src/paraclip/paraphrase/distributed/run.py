@@ -14,7 +14,7 @@ from paraclip.cluster import cluster
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import make_backend
+from paraclip.paraphrase.backends import Backend, make_backend
 from paraclip.paraphrase.backends.openai_server import address_of
 from paraclip.paraphrase.backends.several import share_of
 from paraclip.paraphrase.config import GenerateConfig
@@ -26,7 +26,7 @@ from paraclip.paraphrase.distributed.collect import (
     tokens_of_blocks,
     write_captions,
 )
-from paraclip.paraphrase.distributed.logs import absorb_blocks, earlier_answers, logs_of
+from paraclip.paraphrase.distributed.logs import absorb_blocks, earlier_answers, logs_of, start_over
 from paraclip.paraphrase.distributed.pipeline import ask
 from paraclip.paraphrase.distributed.places import (
     CHECKPOINT,
@@ -34,6 +34,7 @@ from paraclip.paraphrase.distributed.places import (
     SETTINGS,
     Place,
     place_of,
+    shown_path,
 )
 from paraclip.paraphrase.distributed.watch import committed_shown
 from paraclip.paraphrase.diversity import diversity_of
@@ -88,9 +89,13 @@ def generate_with_ray(
     backend = make_backend(config)
     meter = meter_of(config, backend)
     with earlier_answers(place, config, backend) as log:
+        if config.fresh:  # it deletes answers, which a wrong address must not
+            asyncio.run(check_server(backend))
         keys = prepared(config, place, problems, answer_settings(config, backend))
         if place.local:
             refuse_foreign(place.local, problems.count > 0, config.jsonl)
+        if config.fresh:
+            start_over(place, log)
         done = int(np.isin(keys, committed_keys(place)).sum())
         if done < len(keys):
             task = Task(place, task_config(config), api_key(), *logs_of(place, log), judge)
@@ -106,6 +111,14 @@ def generate_with_ray(
         write_outputs(config, place, outcomes_in_order(place, keys), summary, meter, problems)
     asyncio.run(backend.close())
     return place, summary, problems
+
+
+async def check_server(backend: Backend) -> None:
+    """Raise UserError if no server of the backend can be used."""
+    try:
+        await backend.start()
+    finally:
+        await backend.close()
 
 
 def check_ray_options(config: GenerateConfig) -> None:
@@ -139,13 +152,15 @@ def prepared(
     known = place.read_json(SETTINGS)
     if known not in (None, current) and place.local is None and not config.fresh:
         hint = "Name another output folder, or start from scratch with --fresh."
-        raise UserError(place.address, "was written with other settings", hint)
-    if known != current or config.fresh:
+        raise UserError(shown_path(config.out), "was written with other settings", hint)
+    restart = known != current or config.fresh
+    failed = set() if restart else failed_keys(place)
+    keys = write_captions(source_captions(config, problems), place, failed)
+    problems.check(len(keys) + problems.count)
+    if restart:  # not before the source has been read: in an object store, these are the answers
         for part in (OUTCOMES, CHECKPOINT):
             place.clear(part)
         place.write_json(SETTINGS, current)
-    keys = write_captions(source_captions(config, problems), place, failed_keys(place))
-    problems.check(len(keys) + problems.count)
     return keys
 
 

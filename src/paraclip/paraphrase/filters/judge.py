@@ -93,8 +93,7 @@ class Judge:
             text
             for question, answer, reason in zip(questions, cleaned, plain, strict=True)
             if reason is None
-            for text in (question.source, question.caption, answer)
-            if text
+            for text in (question.source, question.caption or question.source, answer)
         }
         read = dict(zip(texts, self.encoder.read(list(texts)), strict=True)) if texts else {}
         return [
@@ -110,7 +109,7 @@ class Judge:
             return Verdict(answer, reason, float("nan"), shared)
         skipped = self.limits.skipped
         source, reading = read[question.source], read[answer]
-        caption = read.get(question.caption)
+        caption = read[question.caption] if question.caption else None
         similarity = float(source.vector @ reading.vector)
         reason = meaning_reason(source, reading, caption, self.limits)
         if reason is None and similarity < self.limits.similarity and "drift" not in skipped:
