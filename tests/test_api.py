@@ -10,7 +10,10 @@ from PIL import Image
 from tiny_models import tiny_clip
 
 import paraclip
-from paraclip.models.checkpoint import save_model
+from paraclip.api import to_align
+from paraclip.models.checkpoint import read_header, save_model
+from paraclip.models.mini import Mini
+from paraclip.training.config import AlignOptions
 
 HEAVY = ("torch", "numpy", "pyarrow", "transformers", "open_clip", "pydantic")
 
@@ -84,6 +87,32 @@ def test_models_are_named_as_on_the_command_line(triples: Path, tmp_path: Path) 
     again = paraclip.train(path, triples, tmp_path / "run", images=tmp_path, **options)
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_a_checkpoint_names_its_base(triples: Path, tmp_path: Path) -> None:
+    base = save_model(tiny_clip(), tmp_path / "base.safetensors", {})
+    options = {"epochs": 1, "batch_size": 4, "held_out": 0.0}
+    paraclip.train(base, triples, tmp_path / "run", images=tmp_path, **options)
+    header = read_header(tmp_path / "run" / "last.safetensors")
+    assert header["training"]["facts"]["base"] == str(base)
+
+
+def test_named_models_are_loaded_on_the_given_device(tmp_path: Path) -> None:
+    base = save_model(tiny_clip(), tmp_path / "base.safetensors", {})
+    with pytest.raises(paraclip.UserError, match="no device 'gpu9'"):
+        paraclip.evaluate({"base": base}, device="gpu9")
+    with pytest.raises(paraclip.UserError, match="no device 'gpu9'"):
+        paraclip.swap_check(tmp_path, base, base, device="gpu9")
+
+
+def test_only_mini_is_aligned_and_new_heads_are_random(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for options in ({}, {"new_heads": True}):
+        with pytest.raises(paraclip.UserError, match="only for mini"):
+            paraclip.align(tmp_path, tmp_path / "run", tiny_clip(), **options)
+    monkeypatch.setattr(Mini, "with_linear_heads", lambda heads: ("random", heads))
+    assert to_align("mini", AlignOptions(new_heads=True)) == ("random", None)
 
 
 def test_a_wrong_option_is_a_user_error(triples: Path, tmp_path: Path) -> None:

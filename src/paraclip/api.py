@@ -10,6 +10,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.evaluation.choice import choose_benchmarks
@@ -23,6 +25,7 @@ from paraclip.files import cache_folder
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
+from paraclip.models.mini import Mini
 from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
 from paraclip.paraphrase.negatives import write_negatives
 from paraclip.paraphrase.run import generate_from_source
@@ -89,8 +92,10 @@ def align(
     Raises:
         UserError: the captions cannot be read, or `out` belongs to another run.
     """
-    data = prepare_captions(read_captions(str(source)), copied(model))
     hyperparameters, settings = split_options(AlignOptions, {"choose": "best", **options})
+    start = to_align(model, hyperparameters)
+    facts = {"source": Path(source).name, **name_of(model)}
+    data = prepare_captions(read_captions(str(source)), start, facts=facts)
     return load_model(str(align_data(data, hyperparameters, Path(out), settings)))
 
 
@@ -128,7 +133,7 @@ def train(
     hyperparameters, settings = split_options(TrainOptions, options)
     data = prepare(
         str(triples), copied(model), hyperparameters,
-        images=images, starter=starter, replay=replay,
+        images=images, starter=starter, replay=replay, facts=name_of(model),
     )  # fmt: skip
     return load_model(str(train_data(data, hyperparameters, Path(out), settings)))
 
@@ -148,7 +153,7 @@ def evaluate(models: Mapping[str, Model], **options: Any) -> Report:
     """
     paths = {name: str(value) for name, value in options.items() if isinstance(value, Path)}
     config = EvaluateConfig(models=tuple(models), **{**options, **paths})
-    loaded = {label: loaded_model(model) for label, model in models.items()}
+    loaded = {label: loaded_model(model, config.device) for label, model in models.items()}
     benchmarks, left_out = choose_benchmarks(config)
     settings = {
         **asdict(config), "left_out": left_out,
@@ -211,7 +216,9 @@ def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> 
         for role, one in (("base", base), ("model", model))
     }
     config = SwapCheckConfig(index=str(index), **{**names, **options, **paths})
-    return compare_index(loaded_model(base), loaded_model(model), config)
+    return compare_index(
+        loaded_model(base, config.device), loaded_model(model, config.device), config
+    )
 
 
 def split_options(kind: type[Any], options: Mapping[str, Any]) -> tuple[Any, RunSettings]:
@@ -222,9 +229,26 @@ def split_options(kind: type[Any], options: Mapping[str, Any]) -> tuple[Any, Run
     return kind(**rest), RunSettings(**settings)
 
 
-def loaded_model(model: Model) -> DualEncoder:
+def loaded_model(model: Model, device: str) -> DualEncoder:
     """Return the model itself, or load it by name."""
-    return model if isinstance(model, DualEncoder) else load_model(str(model))
+    return model if isinstance(model, DualEncoder) else load_model(str(model), device)
+
+
+def name_of(model: Model) -> dict[str, str]:
+    """Return the name of the base for the checkpoints, unless the model itself was passed."""
+    return {} if isinstance(model, DualEncoder) else {"base": str(model)}
+
+
+def to_align(model: Model, options: AlignOptions) -> DualEncoder:
+    """Return the model from which alignment starts; raises UserError for one without heads."""
+    if options.new_heads and model == "mini":
+        torch.manual_seed(options.seed)  # the heads are initialised at random
+        return Mini.with_linear_heads(heads=None)
+    start = copied(model)
+    if options.new_heads or not isinstance(start, Mini):
+        what = "new_heads is only for mini" if options.new_heads else "is only for mini"
+        raise UserError("align", what, "Pass model='mini', or use `paraclip.train`.")
+    return start
 
 
 def copied(model: Model) -> DualEncoder:

@@ -6,6 +6,7 @@ import pytest
 from paraclip.ablation.sources import triples_of
 from paraclip.data.triples import read_provenance, read_triples, write_triples
 from paraclip.errors import UserError
+from paraclip.starter import TRIPLES
 
 
 def write(path, rows, **provenance):
@@ -35,6 +36,12 @@ def test_a_file_without_a_name_is_used_for_all_that_name_none(files):
     found = triples_of(variants, (strong, f"weak={weak}"), None)
     assert found == {"a": strong, "b": weak, "c": weak}
     assert triples_of({"a": {}}, (f"only={strong}",), None) == {"a": strong}
+
+
+def test_the_starter_set_is_named_as_in_training(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    variants = {"a": {}, "b": {"triples": "starter"}}
+    assert set(triples_of(variants, ("starter",), None).values()) == {str(TRIPLES)}
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Cells of an ablation: their folders, damaged records, and what is removed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paraclip.ablation import cells
 from paraclip.ablation.cells import RECORD, clear, seconds_of
 from paraclip.ablation.plan import Cell, Folders, GridRow
 from paraclip.training.config import TrainConfig
@@ -51,6 +53,16 @@ def test_a_damaged_record_has_no_duration(tmp_path: Path, text: str) -> None:
     assert seconds_of(tmp_path) == 0
     (tmp_path / RECORD).write_text(text)
     assert seconds_of(tmp_path) == 0
+
+
+def test_training_reads_image_features_from_the_folder_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: dict[str, Any] = {}
+    monkeypatch.setattr(cells, "prepare", lambda *_, **options: used.update(options))
+    monkeypatch.setattr(cells, "train", lambda *_: None)
+    cells.train_cell(TrainConfig(triples="t.parquet", device="cpu"), tmp_path)
+    assert used["cache"] == tmp_path
 
 
 def test_a_cleared_cell_keeps_files_that_no_run_wrote(tmp_path: Path) -> None:

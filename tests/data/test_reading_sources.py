@@ -213,7 +213,11 @@ def test_other_json_is_named(tmp_path: Path, content: str) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
@@ -289,6 +293,15 @@ def test_a_shard_that_breaks_off_gives_what_it_holds(tmp_path: Path) -> None:
     good, problems = lenient(f"{tmp_path}/0.tar")
     assert 1 <= len(good) <= 2
     assert problems.listed[0][1] == "the shard is truncated"
+
+
+def test_pictures_before_the_break_of_a_shard_are_read(tmp_path: Path) -> None:
+    members = {name: part for key in "abc" for name, part in sample(key, tmp_path).items()}
+    source = shard(tmp_path / "0.tar", {**members, "d.txt": b"A kite" * 999})
+    Path(source).write_bytes(Path(source).read_bytes()[: 2 * 512 * 9 + 2_000])
+    rows = list(read_captions(source, None, Problems(1.0)))
+    assert len(rows) == 3
+    assert {open_image(str(row.image), 4).size for row in rows} == {(4, 3)}
 
 
 def test_a_file_that_is_not_a_shard_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import json
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -253,6 +254,18 @@ def test_broken_json_lines_are_skipped(tmp_path: Path) -> None:
     assert problems.listed[0][0].endswith("a.jsonl:3")
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_a_first_row_without_a_picture_hides_none_of_the_others(
+    tmp_path: Path, ending: str
+) -> None:
+    picture = draw(tmp_path / "b.png")
+    rows = [{"caption": "One"}, {"caption": "Two", "image": "b.png", "image_id": "b"}]
+    content = json.dumps(rows) if ending == "json" else "\n".join(map(json.dumps, rows))
+    first, second = read(put(tmp_path / f"a.{ending}", content))
+    assert (first.image, first.image_id) == (None, "1")
+    assert (second.image, second.image_id) == (picture, "b")
+
+
 def test_half_a_surrogate_pair_is_not_utf8(tmp_path: Path) -> None:
     good, problems = lenient(
         put(tmp_path / "a.jsonl", '{"caption": "\\ud83d"}\n{"caption": "One"}')
@@ -283,6 +296,21 @@ def test_a_quoted_line_break_belongs_to_the_caption(tmp_path: Path) -> None:
     rows = read(source)
     assert [row.caption for row in rows] == ["One\r\nmore", "Two"]
     assert [row.id for row in rows] == ["2", "4"]
+
+
+def test_a_quoted_blank_line_belongs_to_the_caption(tmp_path: Path) -> None:
+    source = put(tmp_path / "a.csv", 'caption\n\n"One\n\n \nmore"\n  \nTwo\n')
+    rows = read(source)
+    assert [row.caption for row in rows] == ["One\n\n \nmore", "Two"]
+    assert [row.id for row in rows] == ["3", "8"]
+
+
+@pytest.mark.parametrize("header", ['"caption"s,image\n', "caption,image\rOne,\r", '"caption\n'])
+def test_a_header_that_cannot_be_read_is_named(tmp_path: Path, header: str) -> None:
+    source = put(tmp_path / "a.csv", f"{header}One,a.png\n")
+    with pytest.raises(UserError, match="first line that cannot be read") as caught:
+        lenient(source)
+    assert caught.value.where == source
 
 
 def test_overlong_lines_are_skipped_and_later_rows_keep_their_number(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from paraclip.data.captions import Caption
-from paraclip.data.triples import SCHEMA, TEXTS, with_replay
+from paraclip.data.further_rows import with_replay
+from paraclip.data.triples import SCHEMA, TEXTS
 
 
 def triples_of(count: int) -> pa.Table:

@@ -59,13 +59,17 @@ def test_the_papers_layout_is_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "triples.jsonl"
     write_triples(path, ROWS, {"seed": 7})
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    assert list(lines[0]) == ["index", "image_id", "caption", "paraphrase_1", "paraphrase_2"]
+    keys = ["index", "image_id", "caption", "paraphrase_1", "paraphrase_2"]
+    assert list(lines[0]) == [*keys, "image"]
     assert [line["index"] for line in lines] == [0, 1]
     table = read_triples(path)
     assert table.schema.equals(SCHEMA)
     assert table["id"].to_pylist() == ["0", "1"]
     assert table["caption"].to_pylist() == ["Kite a", "Kite b"]
+    assert table["image"].to_pylist() == ["/p/a.png", None]
     assert read_provenance(path) == {"seed": 7}
+    write_triples(path, ROWS[1:], {})
+    assert list(json.loads(path.read_text())) == keys
 
 
 def test_numbered_rows_keep_their_number_in_the_papers_layout(tmp_path: Path) -> None:
@@ -139,6 +143,21 @@ def test_ids_that_are_there_twice_are_fatal(tmp_path: Path, ending: str) -> None
     with pytest.raises(UserError, match="'3' occurs twice") as caught:
         read_triples(path)
     assert caught.value.where == f"{path}:3"
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_a_second_id_is_at_its_own_row_after_rows_that_were_skipped(
+    tmp_path: Path, ending: str
+) -> None:
+    rows = [triple("3"), triple("4", paraphrase_1=" "), triple("5"), triple("3")]
+    path = tmp_path / f"a.{ending}"
+    if ending == "parquet":
+        write_triples(path, rows, {})
+    else:
+        json_lines(path, rows)
+    with pytest.raises(UserError, match="'3' occurs twice") as caught:
+        read_triples(path, Problems(1.0))
+    assert caught.value.where == f"{path}:4"
 
 
 def test_files_that_are_not_triples_are_named(tmp_path: Path) -> None:

@@ -29,6 +29,19 @@ def test_open_clip_itself_loads_what_is_exported(clip, tmp_path, monkeypatch, ca
     assert "- base: random" in (tmp_path / "exported.md").read_text()
 
 
+@pytest.mark.parametrize("folder", ["", "weights/"])
+def test_a_file_of_weights_is_exported_by_its_architecture(folder, clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", json.loads(json.dumps(TINY_CLIP)))
+    export(clip, f"{folder}theirs.safetensors")
+    name = f"tiny:{folder}theirs.safetensors"
+    out = export(name, "again.safetensors")
+    ours, theirs = load_file(out), load_file(f"{folder}theirs.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert f"- base: {name}" in (tmp_path / "again.md").read_text()
+
+
 @pytest.mark.parametrize("kind", ["mini", "clip"])
 def test_a_model_in_memory_exports_like_its_checkpoint(request, kind, tmp_path, capsys):
     model = request.getfixturevalue(kind)

@@ -46,6 +46,15 @@ def test_a_folder_is_a_model(request, quick, tmp_path) -> None:
     )
 
 
+def test_a_configuration_may_omit_the_defaults_of_open_clip(tmp_path) -> None:
+    text = {"context_length": 77, "layers": 1, "width": 64}  # 8 heads
+    image = {"image_size": 32, "layers": 1, "width": 64}  # patches of 16, one head of 64
+    model = small_clip(text_cfg=text, vision_cfg=image)
+    found = load_model(str(export(model, tmp_path / "out", to="hf")), "cpu")
+    np.testing.assert_array_equal(ours(found), ours(model))
+    assert found.image_key() == model.image_key()
+
+
 def test_what_transformers_saves_is_a_model(quick_clip, folder, tmp_path) -> None:
     from transformers import CLIPModel, CLIPProcessor
 

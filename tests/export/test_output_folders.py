@@ -56,6 +56,7 @@ def test_a_link_to_a_folder_is_replaced_and_its_target_stays(tmp_path: Path) -> 
     filled(tmp_path / "out", force=True)
     assert tree(tmp_path / "target") == {"old.txt": "old"}
     assert tree(tmp_path / "out") == {"inner/a.txt": "new"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "target"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from paraclip.errors import UserError
 from paraclip.models import loading
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.formats import weights
+from paraclip.models.formats.hugging_face import preprocessing_of_folder, to_hugging_face
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import build_clip
 
@@ -246,6 +247,45 @@ def test_a_path_that_is_too_long_is_named(named, name):
 def test_weights_of_an_unknown_user_are_a_missing_file(named):
     with pytest.raises(UserError, match="there is no such file"):
         load_model("tiny:~no-such-user/weights.pt", "cpu")
+
+
+def test_weights_without_the_right_to_read_them_are_one_line(tmp_path, monkeypatch):
+    def refused(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = save_model(tiny_clip(), tmp_path / "model.safetensors")
+    monkeypatch.setattr(type(path), "open", refused)
+    with pytest.raises(UserError, match=r"model\.safetensors: may not be read"):
+        load_model(str(path), "cpu")
+    monkeypatch.setattr(type(path), "is_file", refused)  # so does a folder above it
+    with pytest.raises(UserError, match=r"model\.pt: may not be read"):
+        load_model(str(tmp_path / "model.pt"), "cpu")
+
+
+def test_a_folder_with_both_layouts_is_read_in_that_of_its_configuration(tmp_path):
+    model = tiny_clip()
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY_CLIP}))
+    torch.save(build_clip(model.spec).state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    save_file(to_hugging_face(model.state_dict()), tmp_path / "model.safetensors")
+    assert load_model(str(tmp_path), "cpu").architecture.embed_dim == 16
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"size": {"shortest_edge": 256}}, "resizes to 256 and crops to 224"),
+        ({"size": 256, "crop_size": 224}, "resizes to 256 and crops to 224"),
+        ({"do_normalize": False}, "sets do_normalize to false"),
+    ],
+)
+def test_a_processor_that_open_clip_cannot_follow_is_refused(tmp_path, settings, complaint):
+    usual = {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps({**usual, "do_normalize": True}))
+    assert preprocessing_of_folder(tmp_path)["resize_mode"] == "shortest"
+    path.write_text(json.dumps({**usual, **settings}))
+    with pytest.raises(UserError, match=complaint):
+        preprocessing_of_folder(tmp_path)
 
 
 def test_a_folder_without_weights_or_with_a_broken_configuration(tmp_path):

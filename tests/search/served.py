@@ -98,11 +98,11 @@ def made_index(folder: Path, address: str, extra: Sequence[str] = ()) -> Store:
     return store
 
 
-def made_service(store: Store, noise: float = 1.0) -> Service:
+def made_service(store: Store, noise: float = 1.0, exact_below: int = 1_000_000) -> Service:
     """A service with a noisy base and an exact tuned tower."""
-    facts, version, pool = open_pool(store, 1_000_000)
+    facts, version, pool = open_pool(store, exact_below)
     towers = {"base": HashTower("base", noise), "tuned": HashTower("tuned")}
-    return Service(store, facts, version, pool, towers, 1_000_000)
+    return Service(store, facts, version, pool, towers, exact_below)
 
 
 @dataclass

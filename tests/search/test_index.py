@@ -16,14 +16,17 @@ from paraclip.cli import main
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models.features import encode_images
+from paraclip.models.image_space import image_space
 from paraclip.models.loading import load_model
+from paraclip.search import command
 from paraclip.search.config import IndexConfig
-from paraclip.search.indexing import build
+from paraclip.search.indexing import build, run
 from paraclip.search.indexing import pictures as reading
 from paraclip.search.indexing.build import Summary
 from paraclip.search.indexing.run import build_index
-from paraclip.search.records import picture_id
+from paraclip.search.records import IndexFacts, picture_id
 from paraclip.search.stores.store import open_store
+from postgres_server import PostgresServer
 
 
 def index(source: Path | str, address: str, models: dict[str, str], **options: Any) -> Summary:
@@ -92,6 +95,17 @@ def test_a_second_run_reads_what_changed(
     assert read == []
 
 
+def test_a_changed_caption_is_taken_over_and_nothing_is_embedded(
+    pictures: Path, address: str, models: dict[str, str]
+) -> None:
+    index(pictures, address, models)
+    (pictures / "disc-red.txt").write_text("a crimson disc\n")
+    assert counts(index(pictures, address, models)) == {"unchanged": 6}
+    rows = open_store(address).rows([picture_id("disc-red.png")], ("caption", "thumbnail"))
+    assert rows["caption"].to_pylist() == ["a crimson disc"]
+    assert rows["thumbnail"][0].as_py()[:2] == b"\xff\xd8"
+
+
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_pictures_that_exchange_their_names_keep_their_own_vectors(
     tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch, batch: int
@@ -148,6 +162,22 @@ def test_an_empty_folder_removes_nothing(
     with pytest.raises(UserError, match="contains no pictures"):
         index(pictures, address, models)
     assert len(paths(address)) == 6
+
+
+def test_a_source_that_cannot_be_read_replaces_nothing(
+    pictures: Path, address: str, models: dict[str, str]
+) -> None:
+    index(pictures, address, models)
+    shutil.rmtree(pictures)
+    pictures.mkdir()
+    with pytest.raises(UserError, match="contains no pictures"):
+        index(pictures, address, models, rebuild=True)
+    table = pictures / "captions.csv"
+    table.write_text("image,text\na.png,a disc\n", "utf-8")
+    with pytest.raises(UserError, match="caption"):
+        index(table, address, models, rebuild=True)
+    facts = open_store(address).facts()
+    assert len(paths(address)) == 6 and facts is not None and facts.source == str(pictures)
 
 
 def test_another_image_tower_is_refused_by_its_hash(
@@ -249,6 +279,37 @@ def test_the_commands_print_results_and_broken_pictures(
     assert "base and tuned share" in capsys.readouterr().out
     with Image.open(sheet) as drawn:
         assert drawn.width > 400
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("runs/index", ""),
+        ("my index", " --store 'my index'"),
+        ("postgresql://me:se:cret@host:1/db", " --store postgresql://me@host:1/db"),
+        ("postgresql://me@host/db?a=b", " --store 'postgresql://me@host/db?a=b'"),
+    ],
+)
+def test_the_printed_search_can_be_pasted_and_shows_no_password(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    store: str, shown: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(run, "build_index", lambda *_: Summary())
+    monkeypatch.setattr(command, "prepared_tower", lambda _: None)
+    command.index_command(IndexConfig(str(pictures), store=store))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f'Search it: paraclip search "words"{shown}'
+
+
+def test_an_empty_index_is_named_without_its_password(
+    postgres: PostgresServer, models: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = postgres.schema_url("empty").replace("paraclip@", "paraclip:secret@")
+    space = image_space(load_model(models["base"], "cpu"))
+    open_store(address).save_facts(IndexFacts(space, 16, "/p", "/p", {"base": models["base"]}))
+    assert main(["search", "x", "--store", address]) == 2
+    shown = capsys.readouterr().err
+    assert "the index contains no pictures" in shown and "secret" not in shown
 
 
 def test_a_picture_finds_itself_and_arithmetic_moves_the_query(

@@ -110,8 +110,17 @@ def test_a_folder_that_goes_and_comes_back(
         store.version()
 
 
-def test_a_password_is_never_shown() -> None:
-    store = open_store("postgresql://me:secret@127.0.0.1:1/db")
-    with pytest.raises(StoreUnavailable) as caught:
+@pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        ("me:secret@127.0.0.1:1/db", "cannot be reached"),
+        ("me:50%off-secret@127.0.0.1:1/db", "is not a valid address. In a password, write % as"),
+        ("me:secret@[127.0.0.1:1/db", "is not a valid address"),
+    ],
+)
+def test_a_password_is_never_shown(address: str, what: str) -> None:
+    store = open_store(f"postgresql://{address}")
+    with pytest.raises(UserError) as caught:
         store.facts()
+    assert what in str(caught.value)
     assert "secret" not in str(caught.value) and "127.0.0.1" in str(caught.value)

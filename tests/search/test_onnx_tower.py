@@ -87,6 +87,16 @@ def test_a_changed_file_has_another_key(tmp_path: Path, models: dict[str, str]) 
     assert folder_of(f"ViT-B-32:{copy}") != folder_of(str(copy))
 
 
+def test_a_changed_file_in_the_home_folder_has_another_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "weights.pt").write_bytes(b"1")
+    before = folder_of("ViT-B-32:openai:~/weights.pt")
+    (tmp_path / "weights.pt").write_bytes(b"22")
+    assert folder_of("ViT-B-32:openai:~/weights.pt") != before
+
+
 def test_a_graph_that_computes_something_else_is_not_kept(
     models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

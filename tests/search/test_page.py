@@ -127,6 +127,19 @@ def test_the_address_is_the_state(site: Site, page: Any) -> None:
     assert page.input_value("#k") == "5"
 
 
+def test_scores_are_shown_of_the_current_results_only(site: Site, page: Any) -> None:
+    page.goto(f"{site.url}?q=disc&models=tuned")
+    ready(page, 10)
+    text = page.inner_text("#status")
+    page.check("#scores")
+    assert page.locator(".score").count() == 10
+    assert page.inner_text("#status") == text, "with the time of the search"
+    page.fill("#q", "")
+    ready(page, 0)
+    page.uncheck("#scores")
+    assert page.locator(".tile").count() == 0 and page.locator("#welcome").is_visible()
+
+
 def test_keys_open_step_and_close(site: Site, page: Any) -> None:
     page.goto(f"{site.url}?q=disc&models=tuned")
     ready(page, 10)

@@ -1,6 +1,7 @@
 """Results of a query as one picture, and as pictures in the terminal."""
 
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -11,7 +12,18 @@ from served import jpeg
 
 from paraclip.errors import UserError
 from paraclip.search.inline import WIDTH, show_pictures
-from paraclip.search.sheet import COLUMNS, FRAME, GAP, LINE, MARGIN, SHARED, SIDE, draw, fitting
+from paraclip.search.sheet import (
+    COLUMNS,
+    FRAME,
+    GAP,
+    LINE,
+    MARGIN,
+    SHARED,
+    SIDE,
+    draw,
+    fitting,
+    write_sheet,
+)
 from paraclip.search.snapshot import Hit
 
 BLUE, GREY = ImageColor.getrgb(SHARED), ImageColor.getrgb("#e4e4e4")
@@ -41,6 +53,17 @@ def test_results_of_all_models_are_framed_and_missing_thumbnails_are_grey() -> N
     step = SIDE + GAP
     assert sheet.size == (2 * MARGIN + 10 * step - GAP, 2 * MARGIN + 4 * LINE + 4 * step)
     assert draw("", {}, {}).size == (2 * MARGIN + 3 * step - GAP, 2 * MARGIN + LINE)
+
+
+@pytest.mark.parametrize(("name", "labels"), [("a.webp", "a"), ("a.jpg", "abcd")])
+def test_a_sheet_that_its_format_cannot_hold_is_one_line(
+    tmp_path: Path, name: str, labels: str
+) -> None:
+    found = {label: hits(*range(1000)) for label in labels}
+    with pytest.raises(UserError, match=r"pixels high, and \w+ allows .* End it in \.png"):
+        write_sheet(str(tmp_path / name), "", found, {})
+    write_sheet(str(tmp_path / "small.webp"), "", {"a": hits(1)}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["small.webp"]
 
 
 @given(st.text(), st.integers(36, 2000))

@@ -183,6 +183,8 @@ def test_an_index_of_another_image_tower_is_not_shown(
     build_index(config, Problems(1.0))
     asyncio.run(service.refresh())
     assert service.fault == "holds another index now" and len(service.pool) == 31
+    asyncio.run(service.row(picture_id("disc-red.png"), ("path",)))
+    assert service.fault == "holds another index now", "although its rows can be read"
     service.close()
 
 
@@ -257,6 +259,22 @@ def test_a_large_index_is_searched_in_its_store(tmp_path: Path) -> None:
     assert [hit.id for hit in pool.nearest(vectors, 5)[0]] == [
         hit.id for hit in exact.nearest(vectors, 5)[0]
     ]
+
+
+def test_a_large_index_that_is_gone_is_reported(tmp_path: Path) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    service = made_service(store, exact_below=31)
+    with served(service) as site:
+        assert site.json("api/search?q=disc&k=5")["pictures"] == 31
+        (tmp_path / "index").rename(tmp_path / "away")
+        wait_until(lambda: site.get("healthz")[0] == 503)
+        health = json.loads(site.get("healthz")[2])
+        assert health == {"status": "store unavailable", "pictures": 31}
+        assert site.json("api/index")["fault"]
+        assert "paraclip_store_up 0.0" in site.get("metrics")[2].decode()
+        assert site.get("api/search?q=disc&k=5")[0] == 503
+        (tmp_path / "away").rename(tmp_path / "index")
+        check_back(site)
 
 
 def test_the_command_serves_and_stops_gracefully(

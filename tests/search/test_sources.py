@@ -1,5 +1,6 @@
 """Pictures of folders and shards, what a run writes together, and errors of LanceDB."""
 
+import os
 import tarfile
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def test_members_of_a_shard_have_their_own_size_and_the_time_of_the_shard(tmp_pa
     assert (one.path, one.size) == ("0.tar::in/a.png", size)
     assert one.modified == (tmp_path / "0.tar").stat().st_mtime_ns
     assert file_bytes(one)[:4] == b"\x89PNG"
+
+
+def test_a_member_whose_name_is_not_utf8_is_broken(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", "disc", "red")
+    with tarfile.open(tmp_path / "0.tar", "w") as shard:
+        for name in (b"a.png", b"caf\xe9.png"):
+            shard.add(tmp_path / "a.png", os.fsdecode(name))
+    problems = Problems(1.0)
+    source = open_source(str(tmp_path / "0.tar"), Columns())
+    assert [one.path for one in source.pictures(problems)] == ["0.tar::a.png"]
+    assert problems.listed == [("0.tar::caf\udce9.png", "is a name that is not UTF-8")]
 
 
 def test_a_known_file_is_not_decoded_and_a_vanished_one_is_named(tmp_path: Path) -> None:

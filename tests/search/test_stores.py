@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,9 @@ from paraclip.errors import UserError
 from paraclip.search.exact import nearest
 from paraclip.search.indexing.build import recall_at_10
 from paraclip.search.records import STATE, IndexFacts, picture_id, schema
+from paraclip.search.snapshot import open_pool
 from paraclip.search.stores.store import Store, StoreUnavailable, existing_facts, open_store
+from postgres_server import PostgresServer
 
 WIDTH = 8
 NASTY = ["a'b\"c.png", "<script>alert(1)</script>.png", "naïve 日本 🍕.png", "%s {x} \\ ;--.png"]
@@ -161,3 +164,49 @@ def test_the_width_of_an_index_is_a_count(width: object) -> None:
     text = replace(FACTS, width=width).to_json()
     with pytest.raises(UserError, match="is not an index of this version"):
         IndexFacts.from_json(text, "index.json")
+
+
+@pytest.mark.parametrize("created", ["", "../" * 4, "/tmp/my", "A" * 32, "a" * 31, "a" * 32 + "\n"])
+def test_the_creation_of_an_index_names_no_folder_outside_the_cache(created: str) -> None:
+    with pytest.raises(UserError, match="is not an index of this version"):
+        IndexFacts.from_json(replace(FACTS, created=created).to_json(), "index.json")
+
+
+def test_facts_of_a_stranger_delete_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "my-notes").mkdir()
+    opened = open_store(str(tmp_path / "index"))
+    opened.save_facts(FACTS)
+    (tmp_path / "index" / "index.json").write_text(
+        replace(FACTS, created=str(tmp_path / "my")).to_json()
+    )
+    (tmp_path / "index" / "pictures.lance" / "_versions" / "!").touch()
+    (tmp_path / "my-notes").rename(tmp_path / "my-!")
+    with pytest.raises(UserError, match="is not an index of this version"):
+        open_pool(opened, 10)
+    assert (tmp_path / "my-!").is_dir()
+
+
+def test_an_approximate_search_returns_more_results_than_its_usual_candidates(store: Store) -> None:
+    rows = made([f"{number}.png" for number in range(1200)])
+    store.put(rows)
+    store.finish(exact_below=1000)
+    ids, scores = store.nearest(np.asarray(rows["vector"][0].as_py(), np.float32)[None], 1000)
+    assert scores.shape == (1, 1000) and len(set(ids[0])) == 1000
+
+
+def test_a_new_schema_does_not_touch_the_index_of_another_on_the_path(
+    postgres: PostgresServer,
+) -> None:
+    first = open_store(postgres.schema_url("first"))
+    first.save_facts(FACTS)
+    first.put(made(["a.png"]))
+    postgres.query("CREATE SCHEMA second")
+    second = open_store(f"{postgres.url}?options=-csearch_path%3Dsecond,first,public")
+    assert second.facts() is None
+    with pytest.raises(StoreUnavailable, match="there is no index"):
+        second.version()
+    other = IndexFacts("other", WIDTH, "/p", "/p", {"base": "mini"})
+    with first.writing(), second.writing():
+        second.save_facts(other)
+    assert (second.facts(), second.count()) == (other, 0)
+    assert (first.facts(), first.count()) == (FACTS, 1)

@@ -41,19 +41,19 @@ class CellEvaluation:
 def run_cell(cell: Cell, evaluation: CellEvaluation) -> None:
     """Train or resume, merge, and score."""
     if cell.training is not None:
-        train_cell(cell.training)
+        train_cell(cell.training, evaluation.settings.get("cache"))
     models: dict[str, DualEncoder] = {cell.row.kind: model_of(cell, evaluation.device)}
     evaluate(models, evaluation.benchmarks, cell.scores, evaluation.settings)
 
 
-def train_cell(options: TrainConfig) -> None:
-    """Train, or resume training."""
+def train_cell(options: TrainConfig, cache: Path | None = None) -> None:
+    """Train, or resume training, with image features in the folder `cache`."""
     check_options(options)
     with joined(options.device) as (_, device):
         data = prepare(
             options.triples, options.model, options, images=options.images,
             starter=options.starter, replay=options.replay,
-            problems=Problems(options.max_broken), device=device,
+            cache=cache, problems=Problems(options.max_broken), device=device,
         )  # fmt: skip
         train(data, options, Path(options.out))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from paraclip import starter
 from paraclip.data.triples import SCHEMA, read_provenance, read_triples, write_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.choice import LABEL
@@ -29,7 +30,10 @@ def triples_of(
             the files unchanged.
     """
     named = named_files(given)
-    paths = {name: file_for(named, options.get("triples")) for name, options in variants.items()}
+    paths = {
+        name: str(starter.resolve(file_for(named, options.get("triples"))))
+        for name, options in variants.items()
+    }
     for path in paths.values():
         if not Path(path).is_file():
             raise UserError(path, "there is no such file", HINT)

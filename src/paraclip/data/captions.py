@@ -75,6 +75,14 @@ def choose_columns(available: Iterable[str], columns: Columns, where: str) -> Co
     )
 
 
+def with_picture_keys(chosen: Columns, columns: Columns) -> Columns:
+    """The columns chosen for the first of several JSON objects, with the keys of pictures added.
+
+    An object without a picture may lack these keys, and the objects that follow may have them.
+    """
+    return replace(chosen, image=columns.image, image_id=columns.image_id or "image_id")
+
+
 def column_names(chosen: Columns) -> list[str]:
     """The names of the chosen columns, without repetition."""
     names = (chosen.caption, chosen.image, chosen.id, chosen.image_id)

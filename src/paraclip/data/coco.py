@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from paraclip.data.captions import Record, choose_columns, make_record
+from paraclip.data.captions import Record, choose_columns, make_record, with_picture_keys
 from paraclip.data.config import Columns
 from paraclip.data.json_stream import array_at, open_json
 from paraclip.data.problems import Problems
@@ -34,15 +34,22 @@ def read_list(source: str, columns: Columns, problems: Problems) -> Iterator[Rec
     Without an `id`, the id of a caption is its image id and a running number.
     """
     chosen = None
+    keyed = False
     with open_json(source) as text:
         for row, values in enumerate(text.elements(), start=1):
             where = f"{source}:{row}"
             if not isinstance(values, dict):
                 problems.add(where, "the element is not an object")
                 continue
-            chosen = chosen or choose_columns(values, usual_names(values, columns), source)
+            if chosen is None:
+                named = usual_names(values, columns)
+                chosen = choose_columns(values, named, source)
+                keyed = chosen.id is None and chosen.image_id is not None
+                chosen = with_picture_keys(chosen, named)
             record = make_record(chosen, where, row, values)
-            if chosen.id is None and isinstance(record.caption, list):
+            if columns.image == "image":
+                record.image = next((values[x] for x in IMAGE_NAMES if x in values), None)
+            if keyed and isinstance(record.caption, list):
                 record.id = record.image_id
             yield record
 

@@ -9,6 +9,7 @@ from paraclip.data.captions import (
     choose_columns,
     label,
     make_record,
+    with_picture_keys,
 )
 from paraclip.data.config import Columns
 from paraclip.data.lines import bounded_lines, open_source
@@ -17,6 +18,7 @@ from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
 
 Fields = Iterator[tuple[int, list[str]]]
+CHECK_HEADER = "It must name the columns, with closed quotes, and end in a line feed."
 Splitter = Callable[[Iterator[tuple[int, str]], str, Problems], Fields]
 
 
@@ -41,8 +43,11 @@ def read_fields(source: str, problems: Problems, split: Splitter) -> Fields:
             (number, line.decode("utf-8", "surrogateescape"))
             for number, line in bounded_lines(stream, source, problems, headed=True)
         )
+        before = problems.count
         rows = split(lines, source, problems)
         first, header = next(rows, (0, []))
+        if problems.count > before:
+            raise UserError(source, "has a first line that cannot be read", CHECK_HEADER)
         if not header:
             raise UserError(source, "is empty", "Its first line must name the columns.")
         yield first, header
@@ -75,7 +80,7 @@ def csv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems
             lost = reader.line_num - before
             problems.add(f"{source}:{last - lost + 1}", csv_fault(error, lost), rows=lost)
             continue
-        if fields:
+        if fields and not (len(fields) == 1 and fields[0].isspace()):
             yield last - (reader.line_num - before) + 1, fields
 
 
@@ -92,7 +97,8 @@ def tsv_fields(lines: Iterator[tuple[int, str]], source: str, problems: Problems
     Only fields that are quoted as a whole, as pandas writes them, are unquoted.
     """
     for number, line in lines:
-        yield number, [unquoted(field) for field in line.rstrip("\r\n").split("\t")]
+        if line.strip():
+            yield number, [unquoted(field) for field in line.rstrip("\r\n").split("\t")]
 
 
 def unquoted(field: str) -> str:
@@ -104,11 +110,11 @@ def unquoted(field: str) -> str:
 
 
 def read_json_lines(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
-    """Records of a JSONL file; the first object determines which keys are read."""
+    """Records of a JSONL file; the first object determines the keys of the caption and the id."""
     chosen = None
     for number, values in json_objects(source, problems):
         where = f"{source}:{number}"
-        chosen = chosen or choose_columns(values, columns, source)
+        chosen = chosen or with_picture_keys(choose_columns(values, columns, source), columns)
         if chosen.caption in values:
             yield make_record(chosen, where, number, values)
         else:
@@ -119,6 +125,8 @@ def json_objects(source: str, problems: Problems) -> Iterator[tuple[int, dict[st
     """Line number and object of each line of a JSONL file; other lines are added to `problems`."""
     with open_source(source) as stream:
         for number, line in bounded_lines(stream, source, problems):
+            if not line.strip():
+                continue
             try:
                 values = parse_json_object(line)
             except BadJson as error:

@@ -5,7 +5,7 @@ import os
 import tarfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -224,9 +224,16 @@ def read_member(shard: str, member: str) -> bytes:
 
 @lru_cache(maxsize=16)
 def shard_index(shard: str, *_size_and_time: int) -> dict[str, tuple[int, int]]:
-    """Offset and size in bytes of every member; cached for the last 16 shards."""
+    """Offset and size in bytes of every member; cached for the last 16 shards.
+
+    Of a truncated shard, these are the members before its end, which `read_shard` returns too.
+    """
     index = {}
-    with open_source(shard) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+    with (
+        open_source(shard) as stream,
+        tarfile.open(fileobj=stream, mode="r:") as archive,
+        suppress(tarfile.ReadError),
+    ):
         for entry in archive:
             if entry.isfile():
                 index[entry.name] = (entry.offset_data, entry.size)

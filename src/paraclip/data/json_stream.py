@@ -79,8 +79,8 @@ class JsonStream:
                         "is not JSON (a value is broken, or larger than 4 MiB)"
                     ) from error
                 continue
-            # The next chunk may continue a number that ends with this one.
-            if end < len(self.text) or not self.more():
+            # The next chunk may continue a number: "1", "1." and "1e+" are read as 1.
+            if len(self.text) - end > 2 or not self.more():
                 self.index = end
                 return value
 

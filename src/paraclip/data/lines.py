@@ -52,7 +52,7 @@ def is_remote(source: str) -> bool:
 def bounded_lines(
     stream: IO[bytes], source: str, problems: Problems, headed: bool = False
 ) -> Iterator[tuple[int, bytes]]:
-    """Number (from 1) and bytes of each line that is not blank.
+    """Number (from 1) and bytes of each line; a quoted field of a CSV file may hold blank ones.
 
     Lines over 1 MiB are skipped, which bounds the memory.
 
@@ -74,7 +74,7 @@ def bounded_lines(
             while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
                 pass
             problems.add(f"{source}:{number}", "the line is longer than 1 MiB")
-        elif line.strip():
+        else:
             yield number, line
 
 

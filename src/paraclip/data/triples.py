@@ -6,7 +6,6 @@ paraphrase_2`) is read and written too; it has no scores, and its provenance is 
 
 import json
 import os
-import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from paraclip import starter
-from paraclip.data.captions import BrokenRow, Caption, clean_text, label, picture_name
+from paraclip.data.captions import BrokenRow, clean_text, label, picture_name
 from paraclip.data.delimited import json_objects
 from paraclip.data.images import one_of, picture_files
 from paraclip.data.lines import is_remote
@@ -96,12 +95,17 @@ def cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 
 def write_paper_lines(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
-    """Write the paper's JSONL; `index` is the id if all ids are integers, else the position."""
+    """Write the paper's JSONL; `index` is the id if all ids are integers, else the position.
+
+    Pictures are named by the further key `image`, which is also read.
+    """
     ids = table["id"].to_pylist()
     are_integers = all(name.isascii() and name.isdigit() for name in ids)
     numbers = map(int, ids) if are_integers else range(len(ids))
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
         further = [name for name in table.column_names if name not in (*SCHEMA.names, "index")]
+        if table["image"].null_count < len(table):
+            further.append("image")
         texts = table.select(["image_id", *TEXTS, *further])
         for index, row in zip(numbers, texts.to_pylist(), strict=True):
             line = json.dumps({"index": index, **row}, ensure_ascii=False, default=str)
@@ -143,7 +147,6 @@ def read_triples(
         table = read_all_columns(path, problems, one_step)
     if not table.num_rows:
         raise UserError(path, "contains no triples", REMAKE)
-    refuse_duplicates(path, table["id"])
     if extra is not None:
         texts = text_column(path, table, extra)
         table = table.set_column(table.schema.get_field_index(extra), extra, texts)
@@ -207,7 +210,10 @@ def without_broken(path: Path, table: pa.Table, problems: Problems) -> pa.Table:
         for row in pc.indices_nonzero(rows).to_pylist():
             problems.add(f"{path}:{row + 1}", what)
     problems.check(table.num_rows)
-    table = table.filter(pc.and_(complete, pc.invert(nul)))
+    kept = pc.and_(complete, pc.invert(nul))
+    table = table.filter(kept)
+    ids = (name for chunk in table["id"].chunks for name in chunk.to_pylist())
+    refuse_duplicates(path, zip(pc.indices_nonzero(kept).to_numpy() + 1, ids, strict=True))
     default = pc.if_else(is_filled(table["image"]), table["image"], table["id"])
     image_ids = pc.if_else(is_filled(table["image_id"]), table["image_id"], default)
     return replaced(table, "image_id", image_ids)
@@ -227,7 +233,7 @@ def read_paper_lines(
     path: Path, problems: Problems, one_step: bool, further: bool, extra: str | None
 ) -> pa.Table:
     """The triples of a JSONL file: SCHEMA's columns, then `extra` or all other keys."""
-    rows, others, before = [], [], problems.count
+    rows, others, numbers, before = [], [], [], problems.count
     for number, values in json_objects(str(path), problems):
         if one_step and "paraphrase_1" in values:
             values["paraphrase_2"] = values["paraphrase_1"]
@@ -237,7 +243,9 @@ def read_paper_lines(
             problems.add(f"{path}:{number}", str(broken))
             continue
         others.append(values if further else {extra: values.get(extra)} if extra else {})
+        numbers.append(number)
     problems.check(len(rows) + problems.count - before)
+    refuse_duplicates(path, zip(numbers, (row["id"] for row in rows), strict=True))
     table = with_schema(rows)
     for name in dict.fromkeys(name for values in others for name in values):
         if name not in (*SCHEMA.names, "index"):
@@ -282,11 +290,10 @@ def first_present(*values: Any) -> str:
     return next(str(value) for value in values if value not in (None, ""))
 
 
-def refuse_duplicates(path: Path, ids: pa.ChunkedArray) -> None:
-    """Raise UserError for the first duplicate id."""
+def refuse_duplicates(path: Path, rows: Iterable[tuple[int, str]]) -> None:
+    """Raise UserError for the first duplicate id, given the number of each row and its id."""
     seen: set[int] = set()
-    names = (name for chunk in ids.chunks for name in chunk.to_pylist())
-    for row, name in enumerate(names, start=1):
+    for row, name in rows:
         if (key := hash(name)) in seen:
             what = f"the id {label(name)} occurs twice"
             raise UserError(f"{path}:{row}", what, "Make the ids unique.")
@@ -349,51 +356,3 @@ def pictures_by_name(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]
         for name in {path.stem, path.name, str(inside.with_suffix("")), str(inside)}:
             named.setdefault(name, []).append(str(path))
     return exact, named
-
-
-def with_starter(rows: pa.Table, count: int | None = None) -> pa.Table:
-    """Append the starter set, or its first `count` triples; they have no pictures."""
-    further = read_triples(starter.STARTER).slice(0, count)
-    return pa.concat_tables([rows, further], promote_options="default")
-
-
-def with_replay(
-    triples: pa.Table, captions: Iterable[Caption], per_triple: float, seed: int
-) -> pa.Table:
-    """Append captions without paraphrases, as rows of three equal texts.
-
-    Only L1 learns from such rows; the text losses ignore them. They keep a tower that is tuned on
-    few triples from forgetting other pictures (replay, as in continual learning).
-
-    Args:
-        triples: with SCHEMA's columns; further columns are null in the new rows.
-        captions: captions to draw from; those without a picture or of the triples are excluded.
-        per_triple: number of captions per triple; at least one caption in total, and at most all
-            of them.
-        seed: seed of the random draw.
-    """
-    pictures = [resolved(image) for image in triples["image"].to_pylist()]
-    image_ids = dict(zip(pictures, triples["image_id"].to_pylist(), strict=True))
-    known = set(zip(pictures, triples["caption"].to_pylist(), strict=True))
-    others = [
-        row for row in captions if row.image and (resolved(row.image), row.caption) not in known
-    ]
-    count = round(min(len(others), max(1, len(triples) * per_triple)))
-    drawn = random.Random(seed).sample(others, count)
-    rows = [
-        {
-            "id": f"replay {row.id}",
-            # Ensures that no caption is a negative of its own picture.
-            "image_id": image_ids.get(resolved(row.image), row.image_id),
-            "image": row.image,
-            **dict.fromkeys(TEXTS, row.caption),
-        }
-        for row in drawn
-    ]
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    return pa.concat_tables([triples, table], promote_options="default")
-
-
-def resolved(image: str | None) -> str | None:
-    """A common name for a picture that two sources may name differently."""
-    return image if image is None or is_remote(image) else os.path.realpath(image)

@@ -88,13 +88,14 @@ def check_half(model: DualEncoder) -> Drift:
     Raises:
         UserError: a weight exceeds 16-bit floats, or the vectors are too far from the float ones.
     """
+    for name, value in model.state_dict().items():  # of both towers, which are both written
+        if value.is_floating_point() and not bool(torch.isfinite(value.half()).all()):
+            what = f"weights of {name} exceed the range of 16-bit floats"
+            raise UserError("--half", what, "Leave --half out.")
     half = deepcopy(model)
     with torch.no_grad():
-        for name, value in half.text_tower.named_parameters():
+        for value in half.text_tower.parameters():
             value.copy_(value.half().float())
-            if not bool(torch.isfinite(value).all()):
-                what = f"weights of {name} exceed the range of 16-bit floats"
-                raise UserError("--half", what, "Leave --half out.")
     result = drift("float16", vectors_of(half), vectors_of(model))
     if result.lowest < LEAST_HALF:
         what = (

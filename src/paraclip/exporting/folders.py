@@ -53,6 +53,8 @@ def replace_folder(new: Path, path: Path) -> None:
     old = path.with_name(f".{path.name}.{uuid4().hex[:12]}.old")
     path.rename(old)
     new.rename(path)
+    if old.is_symlink():
+        old.unlink()
     shutil.rmtree(old, ignore_errors=True)
 
 

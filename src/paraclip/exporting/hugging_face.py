@@ -5,8 +5,11 @@ configuration from version 4.31 on.
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 
 from paraclip.errors import UserError
 from paraclip.exporting.clip_shape import clip_model
@@ -43,7 +46,9 @@ def write_hugging_face(source: Source, folder: Path, half: bool = False) -> None
 
 def clip_config(clip: OpenClip, half: bool = False) -> dict[str, Any]:
     """`config.json` of a `CLIPModel`."""
-    text, vision = clip.spec.config["text_cfg"], clip.spec.config["vision_cfg"]
+    # open_clip's configurations may omit what is its default.
+    text = {**asdict(CLIPTextCfg()), **clip.spec.config["text_cfg"]}
+    vision = {**asdict(CLIPVisionCfg()), **clip.spec.config["vision_cfg"]}
     shared = {
         "hidden_act": "quick_gelu" if clip.architecture.quick_gelu else "gelu",
         "layer_norm_eps": 1e-5,
@@ -61,10 +66,10 @@ def clip_config(clip: OpenClip, half: bool = False) -> dict[str, Any]:
             **shared,
             **tokens,
             "pad_token_id": END_ID,
-            "vocab_size": text.get("vocab_size", 49408),
+            "vocab_size": text["vocab_size"],
             "max_position_embeddings": clip.architecture.context_length,
             "hidden_size": text["width"],
-            "intermediate_size": int(text["width"] * text.get("mlp_ratio", 4.0)),
+            "intermediate_size": int(text["width"] * text["mlp_ratio"]),
             "num_hidden_layers": text["layers"],
             "num_attention_heads": text["heads"],
         },
@@ -74,9 +79,9 @@ def clip_config(clip: OpenClip, half: bool = False) -> dict[str, Any]:
             "image_size": clip.image_size,
             "patch_size": vision["patch_size"],
             "hidden_size": vision["width"],
-            "intermediate_size": int(vision["width"] * vision.get("mlp_ratio", 4.0)),
+            "intermediate_size": int(vision["width"] * vision["mlp_ratio"]),
             "num_hidden_layers": vision["layers"],
-            "num_attention_heads": vision["width"] // vision.get("head_width", 64),
+            "num_attention_heads": vision["width"] // vision["head_width"],
         },
     }
 

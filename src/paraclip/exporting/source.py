@@ -1,6 +1,7 @@
 """The model to export, its provenance, and whether an index of its base stays valid."""
 
 import json
+import os.path
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,7 +87,7 @@ def read_source(model: DualEncoder | Path | str, tag: str | None) -> Source:
     if isinstance(model, DualEncoder):
         return Source(model.eval(), in_memory_header(model), model.architecture.name, tag)
     path = Path(model)
-    if path.suffix == ".safetensors" and ":" not in path.name:
+    if path.suffix == ".safetensors" and os.path.isfile(path):  # not `NAME:FILE`
         return Source(load_checkpoint(path), read_header(path), str(model), tag)
     loaded = load_model(str(model), "cpu")
     header = {**in_memory_header(loaded), "base": str(model)}

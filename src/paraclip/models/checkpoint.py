@@ -10,7 +10,7 @@ from torch import Tensor
 
 from paraclip.data.untrusted_json import check_depth
 from paraclip.errors import UserError
-from paraclip.files import write_text
+from paraclip.files import readable, write_text
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.untrusted import (
     RETRY,
@@ -131,6 +131,8 @@ def header_or_none(path: Path) -> dict[str, Any] | None:
     """The header, or None for a safetensors file written by another program."""
     if not path.is_file():
         raise UserError(path, "there is no such file", "Check the path.")
+    with readable(path):
+        path.open("rb").close()  # safetensors reports a file that may not be read as missing
     try:
         with safe_open(path, "pt") as stored:
             text = (stored.metadata() or {}).get("paraclip")

@@ -9,6 +9,7 @@ their checksum are computed again. `prune` removes unused files.
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -49,12 +50,12 @@ def identity(reference: str) -> str:
     facts = reference
     if "://" not in path:
         try:
-            stat = os.stat(path)
+            state = os.stat(path)
         except OSError:
             facts = f"missing {reference}"
         else:
             absolute = reference.replace(path, os.path.abspath(path))
-            facts = f"{absolute} {stat.st_size} {stat.st_mtime_ns}"
+            facts = f"{absolute} {state.st_size} {state.st_mtime_ns}"
     return sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
@@ -85,13 +86,13 @@ class FeatureCache:
         self.flush()
 
     def read_shard(self, path: Path) -> None:
-        """Index the rows of a shard; a broken shard is ignored and computed again."""
+        """Index the rows of a shard; a broken or removed one is ignored and computed again."""
         try:
             with safe_open(path, "pt") as shard:
                 facts = shard.metadata()
                 keys, made_for = json.loads(facts["identities"]), facts.get("made_for", self.name)
                 valid = is_valid(shard.get_tensor("features"), len(keys), facts["checksum"])
-        except (SafetensorError, KeyError, TypeError, ValueError, RecursionError):
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
             return
         if made_for != self.name:
             what = f"holds image features of another model ({made_for})"
@@ -252,27 +253,30 @@ def prune(cache: Path, days: float | None = None, most_bytes: int | None = None)
         most_bytes: maximum total size, or None for no limit.
     """
     now = time.time()
-    files = sorted(cached_files(cache), key=lambda path: path.stat().st_mtime)
-    left = sum(path.stat().st_size for path in files)
+    files = sorted(cached_files(cache))
+    left = sum(size for _, size, _ in files)
     count = removed = 0
-    for path in files:
-        unused, size = now - path.stat().st_mtime, path.stat().st_size
+    for used, size, path in files:
+        unused = now - used
         old = days is not None and unused > days * DAY
         if unused > IN_USE and (old or (most_bytes is not None and left > most_bytes)):
             path.unlink(missing_ok=True)
             count, removed, left = count + 1, removed + size, left - size
-    for folder in {path.parent for path in files}:
+    for folder in {path.parent for _, _, path in files}:
         with suppress(OSError):  # not empty
             folder.rmdir()
     return Pruned(count, removed, left)
 
 
-def cached_files(cache: Path) -> list[Path]:
-    """Files of features in a cache, without links and unrelated files."""
-    return [
-        path
-        for folder in (cache.iterdir() if cache.is_dir() else ())
-        if FOLDER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink()
-        for path in folder.iterdir()
-        if FILE.fullmatch(path.name) and path.is_file() and not path.is_symlink()
-    ]
+def cached_files(cache: Path) -> Iterator[tuple[float, int, Path]]:
+    """Time of the last use, bytes and path of each file of features, without links and others.
+
+    Files that another process removes or renames meanwhile are left out.
+    """
+    for folder in cache.iterdir() if cache.is_dir() else ():
+        if FOLDER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
+            for path in folder.iterdir():
+                with suppress(FileNotFoundError):
+                    state = path.lstat()
+                    if FILE.fullmatch(path.name) and stat.S_ISREG(state.st_mode):
+                        yield state.st_mtime, state.st_size, path

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from paraclip.errors import UserError, nearest
-from paraclip.files import check_input, read_bounded
+from paraclip.files import check_input, read_bounded, readable
 from paraclip.models.bert import SentenceModel
 from paraclip.models.checkpoint import header_or_none, load_checkpoint
 from paraclip.models.encoder import DualEncoder
@@ -48,7 +48,8 @@ def load_model(name: str, device: str = "auto") -> DualEncoder:
         UserError: the name or the device is unknown, the file is missing, broken or of another
             architecture, or the download failed.
     """
-    return named_model(name).to(find_device(device)).eval()
+    with readable(name):
+        return named_model(name).to(find_device(device)).eval()
 
 
 def find_device(device: str) -> torch.device:
@@ -161,14 +162,16 @@ def read_open_clip_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def weights_in(folder: Path, *preferred: str) -> Path:
-    """The file of weights in a folder; safetensors and preferred names come first.
+    """The file of weights in a folder; preferred names come first, then safetensors.
+
+    A repository may hold the same model in the layouts of open_clip and of Hugging Face.
 
     Raises:
         UserError: there are no weights, or they are spread over several files.
     """
     weights = [file for file in sorted(folder.iterdir()) if file.suffix in SUFFIXES]
     weights.sort(
-        key=lambda file: (file.suffix != ".safetensors", not file.name.startswith(preferred))
+        key=lambda file: (not file.name.startswith(preferred), file.suffix != ".safetensors")
     )
     if not weights:
         raise UserError(folder, "holds no weights", "Put model.safetensors there.")

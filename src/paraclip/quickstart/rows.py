@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from paraclip.data.captions import Caption
-from paraclip.data.triples import with_replay
+from paraclip.data.further_rows import with_replay
 from paraclip.files import text_hash
 
 

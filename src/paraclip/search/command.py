@@ -1,19 +1,21 @@
 """`paraclip index` and `paraclip search`."""
 
 import json
+import shlex
 import sys
 from dataclasses import asdict
 from itertools import combinations
 from typing import Any
+from urllib.parse import urlsplit
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError, printable
 from paraclip.files import refuse_overwriting
-from paraclip.search.config import EXACT_BELOW, IndexConfig, SearchConfig
+from paraclip.search.config import EXACT_BELOW, STORE, IndexConfig, SearchConfig
 from paraclip.search.engine import Engine, Query, chosen_models, overlap
 from paraclip.search.onnx_tower import prepared_tower
 from paraclip.search.snapshot import Hit, open_pool
-from paraclip.search.stores.store import Store, open_store
+from paraclip.search.stores.store import POSTGRES, Store, open_store
 from paraclip.search.towers import open_tower
 
 Found = dict[str, list[Hit]]
@@ -44,8 +46,14 @@ def index_command(config: IndexConfig) -> None:
         print(problems.summary())
     for name in filter(None, (config.model, config.tuned)):
         prepared_tower(name)
-    shown = "" if config.store == IndexConfig("").store else f" --store {config.store}"
+    shown = "" if config.store == STORE else f" --store {shlex.quote(shown_address(config.store))}"
     print(f'Search it: paraclip search "words"{printable(shown)}')
+
+
+def shown_address(store: str) -> str:
+    """The address of a store, without the password that it may contain."""
+    password = urlsplit(store).password if store.startswith(POSTGRES) else None
+    return store.replace(f":{password}@", "@", 1) if password else store
 
 
 def search_command(config: SearchConfig) -> None:
@@ -65,6 +73,9 @@ def search_command(config: SearchConfig) -> None:
         query = with_picture(query, config.image, next(iter(towers.values())))
     results = Engine(towers, pool).search(query, config.k)
     show(config, query, results, facts.root)
+    if not any(results.values()):
+        hint = "Add some with `paraclip index`."
+        raise UserError(store.where, "the index contains no pictures", hint)
     if config.sheet:
         from paraclip.search.sheet import write_sheet
 
@@ -116,9 +127,6 @@ def show(config: SearchConfig, query: Query, found: Found, root: str) -> None:
             )
     else:
         print(side_by_side(found))
-    if not any(found.values()):
-        hint = "Add some with `paraclip index`."
-        raise UserError(config.store, "the index contains no pictures", hint)
 
 
 def short(caption: str) -> str:

@@ -25,6 +25,7 @@ import paraclip
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, disk_errors, read_bounded, text_hash, write_text
 from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
+from paraclip.models.names import model_files
 from paraclip.search.exact import Float, open_session
 
 if TYPE_CHECKING:
@@ -122,9 +123,7 @@ def files_of(name: str) -> list[str]:
         heads = str(files("paraclip.models") / "weights" / "mini_heads.safetensors")
         specs = [importlib.util.find_spec(package) for package in (IMAGE_PACKAGE, TEXT_PACKAGE)]
         return [heads, *(str(spec.origin) for spec in specs if spec)]
-    paths = [name, *name.split(":")[1:]]
-    folders = [path for path in paths if os.path.isdir(path)]
-    return [*paths, *(str(file) for folder in folders for file in sorted(Path(folder).iterdir()))]
+    return [str(file) for file in model_files(name)]
 
 
 def folder_of(name: str) -> Path:

@@ -1,6 +1,7 @@
 """A row of the index, the same in every store, and facts about the index as a whole."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Self
@@ -11,8 +12,8 @@ import pyarrow as pa
 from paraclip.errors import UserError
 
 FORMAT = "paraclip-index-1"
-STATE = ("id", "path", "size", "modified", "hash")
-"""Columns that show whether a picture has changed."""
+STATE = ("id", "path", "size", "modified", "hash", "caption")
+"""Columns that show whether a picture or its caption has changed."""
 SHOWN = ("id", "path", "caption", "vector")
 """Columns that a search needs in memory."""
 
@@ -55,7 +56,7 @@ class IndexFacts:
         root: absolute folder that the paths are relative to, or "" if they are URLs.
         models: names of models by label, such as {"base": "mini"}; the first made the index.
         precision: fp32 or bf16.
-        created: distinguishes the index from others at the same address.
+        created: 32 hex digits that distinguish the index from others at the same address.
         format: format of the table.
     """
 
@@ -86,6 +87,8 @@ class IndexFacts:
             valid = valid and 0 < facts.width <= 2**14
             strings = [facts.image_space, facts.source, facts.root, facts.precision, facts.created]
             strings += [*facts.models, *facts.models.values()]
+            # The name of a folder in the cache contains it.
+            valid = valid and bool(re.fullmatch("[0-9a-f]{32}", facts.created))
             valid = valid and bool(facts.models) and all(isinstance(one, str) for one in strings)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise not_an_index(where, f"({error})") from error

@@ -14,6 +14,7 @@ from paraclip.search.snapshot import Hit
 SIDE, GAP, FRAME, COLUMNS, MARGIN, LINE = 160, 8, 4, 10, 16, 26
 INK, FAINT, SHARED = "#1a1a1a", "#6a6a6a", "#0072B2"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+LARGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side, in the encoders
 
 
 def write_sheet(
@@ -28,14 +29,20 @@ def write_sheet(
         thumbnails: JPEG by id.
 
     Raises:
-        UserError: the file name is not that of a picture, or it cannot be written.
+        UserError: the file name is not that of a picture, the format does not allow its height, or
+            it cannot be written.
     """
     suffix = next((one for one in SUFFIXES if path.lower().endswith(one)), None)
     if suffix is None:
         raise UserError(path, "is not the name of a picture", f"End it in {SUFFIXES[0]}.")
     kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(suffix, "PNG")
+    sheet = draw(title, found, thumbnails)
+    most = LARGEST.get(kind, sheet.height)
+    if sheet.height > most:
+        what = f"would be {sheet.height:,} pixels high, and {kind} allows {most:,}"
+        raise UserError(path, what, "End it in .png, or lower --k.")
     with atomic_path(path) as temporary:
-        draw(title, found, thumbnails).save(temporary, kind)
+        sheet.save(temporary, kind)
 
 
 def draw(

@@ -89,13 +89,19 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class StorePool:
-    """Search in the store itself, for a table that is too large for memory."""
+    """Search in the store itself, for a table that is too large for memory.
+
+    Args:
+        store: the store.
+        count: number of pictures, so that a server reports it also while the store is unavailable.
+    """
 
     store: Store
+    count: int
 
     def __len__(self) -> int:
         """Number of pictures."""
-        return self.store.count()
+        return self.count
 
     def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
         """The first k results of each query [queries, width]."""
@@ -124,8 +130,8 @@ def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
     if (pool := kept(folder / version)) is not None:
         return facts, version, pool
     shutil.rmtree(folder / version, ignore_errors=True)  # damaged
-    if store.count() >= exact_below:
-        return facts, version, StorePool(store)
+    if (count := store.count()) >= exact_below:
+        return facts, version, StorePool(store, count)
     return facts, version, take(store, facts, folder, version)
 
 

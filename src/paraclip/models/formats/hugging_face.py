@@ -248,6 +248,7 @@ def preprocessing_of_processor(settings: dict[str, Any], path: Path) -> dict[str
     resample = settings.get("resample", RESAMPLE["bicubic"])
     if names.get(resample) not in ("bilinear", "bicubic"):
         raise UserError(path, f"resizes with filter {resample}, which open_clip lacks", FIX)
+    check_steps(settings, path)
     size = settings.get("size", {})
     shortest = isinstance(size, int) or "shortest_edge" in size or not size
     return {
@@ -259,3 +260,19 @@ def preprocessing_of_processor(settings: dict[str, Any], path: Path) -> dict[str
             if f"image_{name}" in settings
         },
     }
+
+
+def check_steps(settings: dict[str, Any], path: Path) -> None:
+    """Raise UserError for a processor that omits a step, or crops after resizing to another size.
+
+    open_clip takes every step and crops to the size to which it resizes.
+    """
+    for step in ("do_resize", "do_rescale", "do_normalize"):
+        if settings.get(step) is False:
+            raise UserError(path, f"sets {step} to false, which open_clip lacks", FIX)
+    size, crop = settings.get("size"), settings.get("crop_size")
+    edge = size.get("shortest_edge") if isinstance(size, dict) else size
+    side = crop.get("height") if isinstance(crop, dict) else crop
+    if edge and side and edge != side:
+        what = f"resizes to {edge} and crops to {side}, which open_clip lacks"
+        raise UserError(path, what, FIX)

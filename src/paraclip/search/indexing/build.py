@@ -21,7 +21,7 @@ from paraclip.progress import bar
 from paraclip.search.indexing.changes import Changes, changes
 from paraclip.search.indexing.pictures import Read, Reader
 from paraclip.search.indexing.sources import Found, Source, no_pictures
-from paraclip.search.records import picture_id, schema
+from paraclip.search.records import IndexFacts, picture_id, schema
 from paraclip.search.stores.store import ROWS_AT_ONCE, Store
 
 WRITE_ROWS = 4096
@@ -61,7 +61,7 @@ class Builder:
 
     Args:
         model: model whose image tower is used.
-        store: store with its facts saved.
+        store: store, locked for writing.
         problems: lists broken pictures.
         precision: fp32 or bf16.
     """
@@ -73,17 +73,18 @@ class Builder:
     summary: Summary = field(default_factory=Summary)
     stale: list[str] = field(default_factory=list)  # ids of rows whose picture is now broken
 
-    def run(self, source: Source) -> Summary:
-        """Update the store.
+    def run(self, source: Source, facts: IndexFacts) -> Summary:
+        """Update the store, or replace the index in it if the facts are those of another one.
 
         Raises:
-            UserError: the source contains no pictures (then none are removed), or the disk is
-                full.
+            UserError: the source contains no pictures or cannot be read (then the index stays as it
+                is), or the disk is full.
         """
         began = time.monotonic()
-        work = changes(source.pictures(self.problems), self.store.state())
+        work = changes(source.pictures(self.problems), self.state(facts))
         if not work.present:
             raise no_pictures(source.name)
+        self.store.save_facts(facts)
         gone = set(work.gone())
         self.read_all(work, gone)
         self.store.remove(sorted({*gone, *self.stale}))
@@ -92,6 +93,13 @@ class Builder:
         self.summary.total = self.store.count()
         self.summary.seconds = time.monotonic() - began
         return self.summary
+
+    def state(self, facts: IndexFacts) -> pa.Table:
+        """The state of the rows that stay: none if the index will be replaced."""
+        known = self.store.facts()
+        if known is None or known.created != facts.created:
+            return schema(facts.width).empty_table()
+        return self.store.state()
 
     def read_all(self, work: Changes, gone: set[str]) -> None:
         """Read, embed and write."""

@@ -13,7 +13,7 @@ class Changes:
     """The work of a run.
 
     Args:
-        to_read: new pictures, and those whose size or time differs.
+        to_read: new pictures, and those whose size, time or caption differs.
         unchanged: number of pictures that need not be read.
         known: ids of the rows in the index, by path.
         by_hash: id of a row in the index, by the hash of its file.
@@ -39,22 +39,23 @@ def changes(found: Iterable[Found], state: pa.Table) -> Changes:
         state: columns `records.STATE` of the index.
     """
     columns = state.to_pydict()
-    stamps = dict(
-        zip(columns["path"], zip(columns["size"], columns["modified"], strict=True), strict=True)
-    )
+    facts = zip(columns["size"], columns["modified"], columns["caption"], strict=True)
+    stamps = dict(zip(columns["path"], facts, strict=True))
     work = Changes(
         known=dict(zip(columns["path"], columns["id"], strict=True)),
         by_hash=dict(zip(columns["hash"], columns["id"], strict=True)),
     )
     for one in found:
         work.present.add(one.path)
-        if stamps.get(one.path) == (one.size, one.modified) or known_url(one, stamps):
+        if is_unchanged(one, stamps.get(one.path)):
             work.unchanged += 1
         else:
             work.to_read.append(one)
     return work
 
 
-def known_url(one: Found, stamps: dict[str, tuple[int, int]]) -> bool:
-    """Whether the picture is remote and indexed; content of URLs is assumed not to change."""
-    return one.size == UNKNOWN and one.path in stamps
+def is_unchanged(one: Found, stamp: tuple[int, int, str] | None) -> bool:
+    """Whether a picture is indexed as it is; the content of URLs is assumed not to change."""
+    if stamp is None or stamp[2] != one.caption:
+        return False
+    return one.size == UNKNOWN or stamp[:2] == (one.size, one.modified)

@@ -29,8 +29,8 @@ def build_index(config: IndexConfig, problems: Problems) -> Summary:
     model = load_model(config.model, config.device)
     store = open_store(config.store)
     with store.writing():
-        store.save_facts(facts_for(config, source, model, store))
-        summary = builder(config, model, store, problems).run(source)
+        facts = facts_for(config, source, model, store)
+        summary = builder(config, model, store, problems).run(source, facts)
         store.finish(config.exact_below)
         if summary.total >= config.exact_below:
             summary.recall = recall_at_10(store)

@@ -13,6 +13,7 @@ from paraclip.data.lines import is_remote
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, is_folder, picture_roots, read_captions
 from paraclip.errors import UserError
+from paraclip.files import check_name
 
 UNKNOWN = -1  # size of a remote picture
 TAR = "tar://"
@@ -68,8 +69,14 @@ class Source:
             candidates = self.of_captions(problems)
         seen: set[str] = set()
         for one in candidates:
-            if one.path not in seen:
-                seen.add(one.path)
+            if one.path in seen:
+                continue
+            seen.add(one.path)
+            try:
+                check_name(one.path)
+            except UserError as error:
+                problems.add(one.path, error.what)
+            else:
                 yield one
 
     def of_folder(self, folder: Path) -> Iterator[Found]:
@@ -144,7 +151,7 @@ def open_source(name: str, columns: Columns) -> Source:
 
 
 def shard_members(shard: str) -> dict[str, tuple[int, int]]:
-    """Offset and size of the members of a local shard; empty for a truncated one."""
+    """Offset and size of the members of a local shard; empty if it cannot be read."""
     import tarfile
 
     state = os.stat(shard)

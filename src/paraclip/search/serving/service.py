@@ -112,9 +112,7 @@ class Service:
 
     async def read(self, call: Any) -> Any:
         """Call the store in its own thread; raises its errors."""
-        result = await self.reads(call)
-        self.fault = None
-        return result
+        return await self.reads(call)
 
     async def thumbnail(self, picture: str) -> bytes | None:
         """The thumbnail of a picture; None if it does not exist."""
@@ -156,6 +154,7 @@ class Service:
         """Load the newest version of the index; if the store is unavailable, keep the last one."""
         try:
             await self.read(self.take_newest)
+            self.fault = None
         except UserError as error:
             self.failed(error.what, str(error))
         except Exception as error:  # the next check may succeed

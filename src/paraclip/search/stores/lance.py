@@ -22,7 +22,7 @@ from paraclip.search.stores.store import ROWS_AT_ONCE, Float, StoreUnavailable
 TABLE = "pictures"
 FACTS = "index.json"
 OS_ERROR = re.compile(r"os error (\d+)")
-PROBES, EFFORT = 20, 200  # partitions and candidates that an approximate search examines
+PROBES, EFFORT = 20, 200  # partitions and least candidates that an approximate search examines
 
 
 class LanceStore:
@@ -140,7 +140,7 @@ class LanceStore:
                 search = table.search(query, vector_column_name="vector").metric("dot")
                 search = search.bypass_vector_index() if exact else search.nprobes(PROBES)
                 hits = (
-                    (search if exact else search.ef(EFFORT))
+                    (search if exact else search.ef(max(EFFORT, k)))
                     .limit(k)
                     .select(["id", "_distance"])
                     .to_arrow()

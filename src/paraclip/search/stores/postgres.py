@@ -59,9 +59,15 @@ class PostgresStore:
     def index_row(self) -> Any:
         """Facts and version; None without an index."""
         with self.cursor() as cursor:
-            if cursor.execute("SELECT to_regclass('paraclip_index')").fetchone()[0] is None:
+            # Not by the search path, on which another index may follow.
+            name = f"{self.own_schema(cursor)}.paraclip_index"
+            if cursor.execute("SELECT to_regclass(%s)", (name,)).fetchone()[0] is None:
                 return None
             return cursor.execute("SELECT facts, version FROM paraclip_index").fetchone()
+
+    def own_schema(self, cursor: Any) -> str:
+        """The quoted name of the schema of the tables: the first of the search path that exists."""
+        return str(cursor.execute("SELECT quote_ident(current_schema())").fetchone()[0])
 
     def version(self) -> str:
         """A number that each writing transaction increases."""
@@ -75,7 +81,10 @@ class PostgresStore:
         known = self.facts()
         with self.cursor() as cursor:
             if known is None or known.created != facts.created:
-                cursor.execute("DROP TABLE IF EXISTS paraclip_pictures, paraclip_index")
+                own = self.own_schema(cursor)
+                cursor.execute(
+                    f"DROP TABLE IF EXISTS {own}.paraclip_pictures, {own}.paraclip_index"
+                )
                 cursor.execute(CREATE.format(width=facts.width))
             cursor.execute(CREATE_INDEX)
             cursor.execute(
@@ -86,9 +95,11 @@ class PostgresStore:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold an advisory lock of the database, which ends with the connection."""
+        """Hold an advisory lock of the schema, which ends with the connection."""
         with self.cursor() as cursor:
-            taken = cursor.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,)).fetchone()[0]
+            key = (LOCK, self.own_schema(cursor))
+            statement = "SELECT pg_try_advisory_lock(%s, hashtext(%s))"
+            taken = cursor.execute(statement, key).fetchone()[0]
         if not taken:
             raise UserError(self.where, "another run is writing here", "Wait for it.")
         try:
@@ -96,7 +107,7 @@ class PostgresStore:
         finally:
             # Closing alone is not enough, because the server notices it with a delay.
             with suppress(StoreUnavailable), self.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+                cursor.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
             self.close()
 
     def count(self) -> int:
@@ -242,7 +253,8 @@ def connect(address: str) -> Any:
     """Connect, with pgvector's types.
 
     Raises:
-        UserError: the extension is missing and may not be created, or a package is not installed.
+        UserError: the address is malformed, the extension is missing and may not be created, or a
+            package is not installed.
     """
     try:
         import psycopg
@@ -250,6 +262,11 @@ def connect(address: str) -> Any:
     except ImportError as error:
         hint = "pip install 'paraclip[postgres]'"
         raise UserError("psycopg", "is not installed", hint) from error
+    try:
+        psycopg.conninfo.conninfo_to_dict(address)
+    except psycopg.ProgrammingError:  # its text may contain the password
+        hint = "In a password, write % as %25, @ as %40, / as %2F and : as %3A."
+        raise UserError(without_secrets(address), "is not a valid address", hint) from None
     connection = psycopg.connect(address, autocommit=True, connect_timeout=CONNECT_SECONDS)
     try:
         if not connection.execute("SELECT 1 FROM pg_type WHERE typname = 'vector'").fetchone():

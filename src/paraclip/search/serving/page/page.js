@@ -109,6 +109,7 @@ async function show(request) {
 }
 
 function fail(text) {
+  shown = null;
   columns.replaceChildren();
   byId("welcome").hidden = true;
   byId("status").textContent = "";
@@ -117,7 +118,7 @@ function fail(text) {
 }
 
 function welcome() {
-  running = null;
+  running = shown = null;
   columns.replaceChildren();
   columns.setAttribute("aria-busy", "false");
   byId("status").textContent = about.pictures ? "" : "The index contains no pictures yet. Run paraclip index FOLDER.";
@@ -128,7 +129,7 @@ function welcome() {
 // ---- results ----------------------------------------------------------------------------------
 
 function draw(found, milliseconds) {
-  shown = found;
+  shown = { found, milliseconds };
   byId("welcome").hidden = true;
   columns.style.setProperty("--models", found.models.length);
   columns.replaceChildren(...found.models.map(model => column(model, found)));
@@ -310,7 +311,7 @@ function listen() {
   byId("form").addEventListener("submit", event => { event.preventDefault(); search(true); });
   for (const id of ["q", "second", "plus", "minus"]) fields[id].addEventListener("input", soon);
   fields.k.addEventListener("change", () => search(true));
-  fields.scores.addEventListener("change", () => { keep(true); if (shown) draw(shown, 0); });
+  fields.scores.addEventListener("change", () => { keep(true); if (shown) draw(shown.found, shown.milliseconds); });
   byId("models").addEventListener("change", () => search(true));
   byId("suggest").addEventListener("click", suggest);
   byId("retry").addEventListener("click", () => search(false));
