@@ -205,6 +205,16 @@ def test_another_source_needs_rebuild(
     assert len(paths(address)) == 6
 
 
+def test_another_precision_needs_rebuild(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    index(pictures, address, models, precision="bf16")
+    with pytest.raises(UserError, match="was made with --precision bf16"):
+        index(pictures, address, models)
+    assert counts(index(pictures, address, models, precision="bf16"))["unchanged"] == 6
+
+
 def test_captions_files_and_shards(pictures: Path, tmp_path: Path, models: dict[str, str]) -> None:
     table = pictures / "captions.csv"
     table.write_text(

@@ -40,7 +40,7 @@ class IndexConfig(Checked):
     """Device: auto, cpu, cuda, cuda:1 or mps."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the image tower."""
+    """Precision of the image tower; the same in every run on an index."""
 
     engine: Literal["threads", "ray"] = "threads"
     """threads: this process reads and embeds. ray: several processes do, on this machine or on the

@@ -51,7 +51,7 @@ def facts_for(config: IndexConfig, source: Source, model: DualEncoder, store: St
     """Facts of a new index, or those of the existing one with the models of this run.
 
     Raises:
-        UserError: the existing index has another image tower or another source.
+        UserError: the existing index has another image tower, source or precision.
     """
     space = image_space(model)
     models = {BASE: config.model, **tuned_model(config, space)}
@@ -64,6 +64,9 @@ def facts_for(config: IndexConfig, source: Source, model: DualEncoder, store: St
     if (known.source, known.root) != (new.source, new.root):
         what = f"is the index of {known.source}"
         raise UserError(store.where, what, "Name another --store, or replace it with --rebuild.")
+    if known.precision != new.precision:
+        what = f"was made with --precision {known.precision}"
+        raise UserError(store.where, what, "Add that option, or replace the index with --rebuild.")
     return known.with_models(models)
 
 
