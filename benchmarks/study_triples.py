@@ -7,12 +7,13 @@ picture name it by its path, so that sources with and without pictures can be on
 import csv
 import io
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+import study_built_in
 from flickr8k import negatives_of, training_captions
 from paraclip.data.triples import attach_images, read_triples, write_triples
 from paraclip.files import write_text
@@ -95,6 +96,13 @@ SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
     "starter": starter,
 }
 """Triples by the name that a grid gives them."""
+BUILT_IN: Mapping[str, Callable[[Sequence[Row], Path], list[Row]]] = {
+    "built-in": study_built_in.filtered,
+    "unfiltered": study_built_in.unfiltered,
+    "two-samples": study_built_in.two_samples,
+    "mixed": study_built_in.mixed,
+}
+"""Triples that the built-in model writes from the strong ones' captions."""
 
 
 def captions_by_picture(data: Path) -> dict[str, list[str]]:
@@ -122,11 +130,19 @@ def row_of(number: str, name: str, texts: list[str], generator: str, data: Path)
     }  # fmt: skip
 
 
+def rows_of(name: str, data: Path, folder: Path) -> list[Row]:
+    """The rows of a source; runs of the built-in model are kept in the folder."""
+    if name in BUILT_IN:
+        captions = [{**row, "id": str(number)} for number, row in enumerate(strong(data))]
+        return BUILT_IN[name](captions, folder / "built-in")
+    return SOURCES[name](data)
+
+
 def triples_file(name: str, data: Path, folder: Path) -> Path:
     """The file of a source, written unless it is there."""
     path = folder / f"{name}.parquet"
     if not path.exists():
-        rows = SOURCES[name](data)
+        rows = rows_of(name, data, folder)
         for number, row in enumerate(rows):
             row["id"] = str(number)  # sources may use the same numbers
         negatives = [row.get("negative") for row in rows]

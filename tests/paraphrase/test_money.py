@@ -96,6 +96,17 @@ def test_a_limit_that_allows_no_question_is_no_fault_of_the_server(
     assert not server.asked
 
 
+def test_a_limit_needs_a_server_that_reports_tokens(tmp_path: Path) -> None:
+    limited = {"prices": (1.0, 1.0), "max_cost": 5.0}
+    with FakeServer() as server:
+        with pytest.raises(UserError, match="--max-cost: the server does not report"):
+            run(server.url, tmp_path, 40, **limited)
+        asked = server.asked.total()
+        assert asked <= 16, "those in flight"
+        assert run(server.url, tmp_path, 4).kept == 4
+        assert server.asked.total() < asked + 8, "answers that were paid for are in the log"
+
+
 def test_given_prices_apply_without_an_address(tmp_path: Path) -> None:
     files = {"to_file": tmp_path / "questions", "prices": (1.0, 1.0), "max_cost": 5.0}
     config = fake_config("http://127.0.0.1:9/v1", tmp_path / "out", **files)

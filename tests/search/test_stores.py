@@ -1,5 +1,6 @@
 """The contract of a store, for both LanceDB and PostgreSQL."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,6 +144,23 @@ def test_an_index_of_one_picture_has_no_query_for_its_recall(store: Store) -> No
     assert recall_at_10(store) == 1
     ids, scores = store.nearest(np.zeros((0, WIDTH), np.float32), 10)
     assert (ids, scores.shape) == ([], (0, 0))
+
+
+def test_threads_may_search_and_read_at_once(store: Store) -> None:
+    rows = made([f"{number}.png" for number in range(200)])
+    store.put(rows)
+    names = rows["id"].to_pylist()
+    vectors = np.asarray(rows["vector"].combine_chunks().flatten()).reshape(-1, WIDTH)
+
+    def search(place: int) -> str:
+        return store.nearest(vectors[place : place + 1], 3)[0][0][0]
+
+    def read(place: int) -> str:
+        return store.rows([names[place]], ("id",))["id"][0].as_py()
+
+    with ThreadPoolExecutor(4) as threads:
+        calls = [threads.submit(call, n) for n in range(100) for call in (search, read)]
+        assert [call.result() for call in calls] == [name for name in names[:100] for _ in "12"]
 
 
 def test_two_runs_do_not_write_at_once(store: Store, address: str) -> None:

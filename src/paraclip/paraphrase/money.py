@@ -106,10 +106,17 @@ class Meter:
             raise UserError("--max-cost", "the price of this model is unknown", hint)
 
     def add(self, answers: Sequence[Answer]) -> None:
-        """Count the answers to one question."""
+        """Count the answers to one question.
+
+        Raises:
+            UserError: there is a limit, and no answer has come with the number of its tokens.
+        """
         self.answers += 1
         self.tokens = total_of(self.tokens, answers)
         self.used = total_of(self.used, answers)
+        if self.most is not None and not any(self.tokens):
+            hint = "Leave it out and limit the run with --first or --max-rows."
+            raise UserError("--max-cost", "the server does not report numbers of tokens", hint)
 
     def reuse(self, answers: Sequence[Answer]) -> None:
         """Count answers that the log contains, not in `tokens`: a run starts from the log's."""

@@ -169,8 +169,8 @@ class Paraphraser:
         answers = (self._arrived(key) if self._arrived else None) or []
         self.meter.settle(answers)
         answers = answers or await self._asked(replace(prompt, key=key))
-        self.meter.add(answers)
         self.log.add(key, caption_id, step, text, answers)
+        self.meter.add(answers)
         return answers
 
     async def _asked(self, prompt: Prompt) -> list[Answer]:

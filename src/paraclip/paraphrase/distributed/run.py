@@ -82,12 +82,22 @@ def generate_with_ray(
             succeed, or an error of `generate_from_source`.
     """
     check_ray_options(config)
-    place, problems = place_of(config.out), Problems(config.max_broken)
+    place = place_of(config.out)
     if place.local:
         refuse_inputs(find_files(config.source), place.local)
         refuse_foreign(place.local)
     backend = make_backend(config)
-    meter = meter_of(config, backend)
+    try:
+        return (place, *generate_in(place, config, backend, judge))
+    finally:
+        asyncio.run(backend.close())
+
+
+def generate_in(
+    place: Place, config: GenerateConfig, backend: Backend, judge: Judge | None
+) -> tuple[Summary, Problems]:
+    """Ask about the captions that are not committed yet, and write every output file."""
+    problems, meter = Problems(config.max_broken), meter_of(config, backend)
     with earlier_answers(place, config, backend) as log:
         if config.fresh:  # it deletes answers, which a wrong address must not
             asyncio.run(check_server(backend))
@@ -109,8 +119,7 @@ def generate_with_ray(
             broken=problems.count,
         )  # fmt: skip
         write_outputs(config, place, outcomes_in_order(place, keys), summary, meter, problems)
-    asyncio.run(backend.close())
-    return place, summary, problems
+    return summary, problems
 
 
 async def check_server(backend: Backend) -> None:

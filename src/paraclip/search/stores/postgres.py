@@ -6,6 +6,7 @@ The tables `paraclip_pictures` and `paraclip_index` are in the first schema of t
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,8 @@ class PostgresStore:
 
     def __init__(self, address: str) -> None:
         self.address, self.where = address, without_secrets(address)
-        self.connection: Any = None
+        # by thread, since a transaction must contain the statements of one thread only
+        self.connections: dict[int, Any] = {}
         self.names = schema(1).names
 
     def facts(self) -> IndexFacts | None:
@@ -214,21 +216,23 @@ class PostgresStore:
             cursor.execute("UPDATE paraclip_index SET version = version + 1")
 
     def connected(self) -> Any:
-        """The connection, reopened if it was lost."""
-        if self.connection is None or self.connection.closed:
-            self.connection = connect(self.address)
-        return self.connection
+        """The connection of this thread, reopened if it was lost."""
+        known = self.connections.get(get_ident())
+        if known is None or known.closed:
+            known = self.connections[get_ident()] = connect(self.address)
+        return known
 
     def close(self) -> None:
-        """Close the connection; the next use opens a new one."""
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
+        """Close the connection of this thread; the next use opens a new one."""
+        known = self.connections.pop(get_ident(), None)
+        if known is not None:
+            known.close()
 
     def __del__(self) -> None:
-        """Close the connection when the store is deleted."""
+        """Close the connections of all threads when the store is deleted."""
         with suppress(Exception):  # also during interpreter shutdown
-            self.close()
+            for connection in self.connections.values():
+                connection.close()
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -1,0 +1,125 @@
+"""Fidelity and diversity of the study's triples, beside what tuning on them gave.
+
+    PARACLIP_DATA=folder python benchmarks/study_fidelity.py    # minutes on 2 cores
+
+Fidelity: MiniLM's cosine of both paraphrases with their sources, and the share of them that the
+filters of `paraclip generate --limits checked` refuse. Diversity: the share
+of content words that differ from the caption's (1 - Jaccard), and the share of distinct word pairs
+over all second paraphrases. All over the same number of rows, drawn at random. The outcome is read
+from the tables of the grids `built_in` and `generators` of base a, as far as they are there.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from machine import RESULTS, keep, markdown, parse_with_data, say
+from paraclip.data.triples import read_triples
+from paraclip.paraphrase.config import CHECKED
+from paraclip.paraphrase.diversity import distinct, lexical_distance
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.filters.similarity import SentenceEncoder
+from study_tables import LABELS
+from study_triples import triples_file
+
+ROWS = 1_000
+"""Rows of each file; the share of distinct word pairs falls as their number grows."""
+SOURCES: Mapping[str, tuple[str, str]] = {
+    "strong": ("built_in", "strong"),
+    "mixed": ("built_in", "mixed"),
+    "built-in": ("built_in", "built-in"),
+    "unfiltered": ("built_in", "built-in, unfiltered"),
+    "two-samples": ("built_in", "built-in, two samples"),
+    "wrong10": ("generators", "10 % wrong"),
+    "wrong20": ("generators", "20 % wrong"),
+    "people": ("main", "people"),
+    "starter": ("generators", "starter, L2 and L3 alone"),
+}
+"""Grid and row of the study that were tuned on each file."""
+OUTCOME = (
+    ("pairs-sugar-crepe-pp", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"), ("variations", "AO@10"),
+    ("sts", "STS mean of 7"),
+)  # fmt: skip
+
+
+def qualities(
+    rows: Sequence[Mapping[str, Any]], encoder: SentenceEncoder, judge: Judge
+) -> dict[str, float]:
+    """Fidelity and diversity of triples, in percent."""
+    steps = [Question(row["caption"], row["paraphrase_1"]) for row in rows]
+    steps += [Question(row["paraphrase_1"], row["paraphrase_2"], row["caption"]) for row in rows]
+    sources = encoder.encode([one.source for one in steps])
+    answers = encoder.encode([one.answer for one in steps])
+    refused = [one.reason is not None for one in judge.judge(steps)]
+    second = [row["paraphrase_2"] for row in rows]
+    changed = {
+        name: mean(lexical_distance(row["caption"], row[name]) for row in rows)
+        for name in ("paraphrase_1", "paraphrase_2")
+    }
+    return {
+        "similarity": 100 * float((sources * answers).sum(axis=1).mean()),
+        "refused": 100 * mean(refused),
+        "words changed, step 1": 100 * changed["paraphrase_1"],
+        "words changed, step 2": 100 * changed["paraphrase_2"],
+        "distinct word pairs": 100 * (distinct(second, 2) or 0.0),
+    }
+
+
+def outcomes(results: Path, grid: str, row: str) -> dict[str, float]:
+    """Scores of a row of the study by label; empty if its table has not been made."""
+    path = results / f"study_a_{grid}.json"
+    if not path.is_file():
+        return {}
+    figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    found = {one["label"]: one["value"]["value"] for one in figures if one["row"] == row}
+    return {LABELS[key]: found[LABELS[key]] for key in OUTCOME if LABELS[key] in found}
+
+
+def main() -> None:
+    """Measure every file and print the table."""
+    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the runs")
+    made.add_argument("--results", type=Path, default=RESULTS, help="folder of table and JSON")
+    made.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
+    options = parse_with_data(made)
+    encoder = SentenceEncoder()
+    judge = Judge(CHECKED, encoder)
+    found = {}
+    for name in options.sources:
+        file = triples_file(name, Path(options.data), options.out / "triples")
+        rows = read_triples(file).to_pylist()
+        say(f"{name}: {len(rows)} triples")
+        drawn = random.Random(0).sample(rows, min(ROWS, len(rows)))
+        outcome = outcomes(options.results, *SOURCES[name])
+        found[name] = {"rows": len(rows), **qualities(drawn, encoder, judge), **outcome}
+    keep("study_fidelity", options.results, as_table(found), triples=found, sample=ROWS)
+
+
+def as_table(found: Mapping[str, Mapping[str, float]]) -> str:
+    """The table in Markdown; a dash where the study has no figure."""
+    columns = list(dict.fromkeys(name for one in found.values() for name in one))
+    rows = [
+        [SOURCES[name][1], *(shown(column, one.get(column)) for column in columns)]
+        for name, one in found.items()
+    ]
+    note = (
+        f"Percent; {ROWS:,} triples of each file, drawn at random. Refused: share of paraphrases "
+        "that do not pass `--limits checked`."
+    )
+    return f"{markdown(['', *columns], rows)}\n\n{note}"
+
+
+def shown(column: str, value: float | None) -> str:
+    """A cell of the table."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if column == "rows" else f"{value:.1f}"
+
+
+if __name__ == "__main__":
+    main()
