@@ -28,6 +28,8 @@ from paraclip.errors import UserError
         ("{a,b}/{1..2}.csv", ["a/1.csv", "a/2.csv", "b/1.csv", "b/2.csv"]),
         ("{a}.csv", ["{a}.csv"]),
         ("{3..2}.csv", []),
+        ("{1..1}" * 5000, ["1" * 5000]),
+        (f"{{0..{'1' * 5000}}}", [f"{{0..{'1' * 5000}}}"]),
     ],
 )
 def test_braces(pattern: str, names: list[str]) -> None:

@@ -6,8 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from served import NASTY, SCRIPT, Site, made_index, made_service, served
+from served import NASTY, SCRIPT, WIDTH, Site, made_index, made_service, served
+from tiny_models import draw
 
 from chromium import launched, needs_chromium, needs_playwright
 from paraclip.search.records import picture_id
@@ -27,6 +29,14 @@ class FixedReworder:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+class FirstAxis:
+    """An image tower with one vector for all pictures."""
+
+    def embed_image(self, image: Any) -> np.ndarray:
+        """The first unit vector."""
+        return np.eye(WIDTH, dtype=np.float32)[0]
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +135,28 @@ def test_the_address_is_the_state(site: Site, page: Any) -> None:
     page.go_back()
     ready(page, 5)
     assert page.input_value("#k") == "5"
+
+
+def test_an_uploaded_picture_stays_the_query_until_another_one(
+    site: Site, page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.service, "image_tower", FirstAxis())
+    draw(tmp_path / "own.png", "disc", "red")
+    page.goto(site.url)
+    page.set_input_files("#picture", tmp_path / "own.png")
+    ready(page, 10)
+    first = shown(page, 1)
+    page.select_option("#k", "20")
+    ready(page, 20)
+    assert shown(page, 1)[:10] == first
+    page.uncheck("#models input >> nth=1")
+    ready(page, 20)
+    page.fill("#q", "disc")
+    until(page, "location.search.includes('q=disc')")
+    ready(page, 20)
+    page.fill("#q", "")
+    ready(page, 0)
+    assert page.locator("#welcome").is_visible()
 
 
 def test_scores_are_shown_of_the_current_results_only(site: Site, page: Any) -> None:

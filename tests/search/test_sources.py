@@ -4,6 +4,7 @@ import os
 import tarfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import draw
 
+from paraclip.data import images
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.search.indexing import build
+from paraclip.search.indexing import build, pictures
 from paraclip.search.indexing.build import Builder
 from paraclip.search.indexing.pictures import Reader, file_bytes
 from paraclip.search.indexing.sources import Found, open_source
@@ -144,3 +146,11 @@ def test_facts_that_cannot_be_read_are_not_a_missing_index(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     assert LanceStore(tmp_path / "file").facts() is None
     assert LanceStore(tmp_path / "nowhere").facts() is None
+
+
+def test_a_remote_picture_that_is_too_large_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.filesystem("memory").pipe_file("/large.png", bytes(11))
+    for module in (images, pictures):
+        monkeypatch.setattr(module, "LARGEST_FILE", 10)
+    with pytest.raises(UserError, match="holds more than"):
+        file_bytes(Found("large.png", "memory://large.png", "", 11, 0))

@@ -204,6 +204,23 @@ def test_facts_of_a_stranger_delete_no_folder(tmp_path: Path) -> None:
     assert (tmp_path / "my-!").is_dir()
 
 
+def test_stores_of_one_name_in_two_folders_keep_their_snapshots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        opened = open_store("index")
+        opened.save_facts(FACTS)
+        opened.put(made([f"{name}.png"]))
+        open_pool(opened, 10)
+    assert len(list((tmp_path / "cache" / "search").glob("*/*/vectors.npy"))) == 2
+    monkeypatch.chdir(tmp_path)
+    open_pool(open_store("two/index"), 10)
+    assert len(list((tmp_path / "cache" / "search").glob("*/*/vectors.npy"))) == 2
+
+
 def test_an_approximate_search_returns_more_results_than_its_usual_candidates(store: Store) -> None:
     rows = made([f"{number}.png" for number in range(1200)])
     store.put(rows)

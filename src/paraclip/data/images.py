@@ -193,7 +193,7 @@ def fault_of(reference: str) -> str | None:
 
 
 def open_bytes(reference: str) -> BinaryIO:
-    """The picture's bytes as a file."""
+    """The picture's bytes as a file; of remote ones and shards, one more than `LARGEST_FILE`."""
     if reference.startswith("tar://") and "::" in reference:
         member, shard = reference.removeprefix("tar://").split("::", 1)
         return io.BytesIO(read_member(shard, member))
@@ -201,7 +201,7 @@ def open_bytes(reference: str) -> BinaryIO:
         check_input(reference)
         return Path(reference).open("rb")
     with open_source(reference) as remote:
-        return io.BytesIO(remote.read(LARGEST_FILE))
+        return io.BytesIO(remote.read(LARGEST_FILE + 1))
 
 
 def read_member(shard: str, member: str) -> bytes:
@@ -212,7 +212,7 @@ def read_member(shard: str, member: str) -> bytes:
     if member not in index:
         raise FileNotFoundError(member)
     offset, size = index[member]
-    size = min(size, LARGEST_FILE)
+    size = min(size, LARGEST_FILE + 1)
     if is_remote(shard):
         files, path = fsspec.core.url_to_fs(shard)
         return bytes(files.cat_file(path, start=offset, end=offset + size))

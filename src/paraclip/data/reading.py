@@ -44,6 +44,7 @@ READERS: dict[str, Reader] = {
 }
 COMPRESSED = (".gz", ".bz2", ".xz")
 MOST_FILES = 1_000_000
+BRACES = re.compile(r"\{(?:(\d{1,100})\.\.(\d{1,100})|([^{}]*,[^{}]*))\}")
 
 
 class CaptionMaker:
@@ -267,14 +268,14 @@ def matches(pattern: str) -> list[str]:
 
 def braces(pattern: str) -> list[str]:
     """Expand `{00000..00012}` and `{a,b}` as a shell does."""
-    match = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", pattern)
-    if not match:
-        return [pattern]
-    first, last, listed = match.groups()
-    head, rests = pattern[: match.start()], braces(pattern[match.end() :])
-    count = len(listed.split(",")) if listed is not None else int(last) - int(first) + 1
-    if count * len(rests) > MOST_FILES:
-        raise UserError(pattern, "names more than a million files", "Name fewer.")
-    numbers = range(int(first), int(last) + 1) if listed is None else ()
-    middles = listed.split(",") if listed is not None else [f"{n:0{len(first)}d}" for n in numbers]
-    return [f"{head}{middle}{rest}" for middle in middles for rest in rests]
+    names, end = [""], 0
+    for match in BRACES.finditer(pattern):
+        first, last, listed = match.groups()
+        count = len(listed.split(",")) if listed is not None else int(last) - int(first) + 1
+        if count * len(names) > MOST_FILES:
+            raise UserError(pattern, "names more than a million files", "Name fewer.")
+        numbers = range(int(first), int(last) + 1) if listed is None else ()
+        middles = listed.split(",") if listed else [f"{n:0{len(first)}d}" for n in numbers]
+        head, end = pattern[end : match.start()], match.end()
+        names = [f"{name}{head}{middle}" for name in names for middle in middles]
+    return [f"{name}{pattern[end:]}" for name in names]

@@ -126,13 +126,18 @@ def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
         UserError: there is no index, or the disk is full.
     """
     facts, version = existing_facts(store), store.version()
-    folder = cache_folder() / "search" / text_hash(store.where)
+    folder = cache_folder() / "search" / text_hash(place_of(store))
     if (pool := kept(folder / version)) is not None:
         return facts, version, pool
     shutil.rmtree(folder / version, ignore_errors=True)  # damaged
     if (count := store.count()) >= exact_below:
         return facts, version, StorePool(store, count)
     return facts, version, take(store, facts, folder, version)
+
+
+def place_of(store: Store) -> str:
+    """The address of a store, the same from every working folder."""
+    return store.where if "://" in store.where else str(Path(store.where).absolute())
 
 
 def kept(folder: Path) -> Snapshot | None:

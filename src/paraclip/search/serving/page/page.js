@@ -5,7 +5,7 @@ const byId = id => document.getElementById(id);
 const fields = Object.fromEntries(["q", "second", "plus", "minus", "k", "scores"].map(id => [id, byId(id)]));
 const columns = byId("columns"), dialog = byId("large");
 let about = { models: [], pictures: 0, rewording: false, name: "" };
-let like = "", running = null, timer = 0, shown = null, opened = { hits: [], at: 0 };
+let like = "", sent = null, running = null, timer = 0, shown = null, opened = { hits: [], at: 0 };
 
 function element(name, kind, text) {
   const made = document.createElement(name);
@@ -87,7 +87,8 @@ async function search(push) {
     wanted.delete(id);
     parts.forEach(part => wanted.append(id, part));
   }
-  if (!["q", "second", "plus", "minus", "like"].some(name => wanted.has(name))) return welcome();
+  if (!["q", "second", "plus", "minus", "like"].some(name => wanted.has(name))) return sent ? searchPicture() : welcome();
+  sent = null;
   if (!wanted.has("q") && wanted.has("second")) { wanted.set("q", wanted.get("second")); wanted.delete("second"); }
   await show(signal => ask(`api/search?${wanted}`, { signal }));
 }
@@ -303,8 +304,14 @@ function sendPicture(event) {
   if (file.size > 10 * 2 ** 20) return fail("The picture is larger than 10 MiB.");
   for (const id of ["q", "second", "plus", "minus"]) fields[id].value = "";
   setLike("");
+  sent = file;
   history.pushState(null, "", location.pathname);
-  show(signal => ask(`api/search/picture?k=${fields.k.value}`, { method: "POST", body: file, signal, headers: { "content-type": file.type || "image/*" } }));
+  searchPicture();
+}
+
+// The picture itself is not in the address, so it is kept for changes of the other controls.
+function searchPicture() {
+  return show(signal => ask(`api/search/picture?k=${fields.k.value}`, { method: "POST", body: sent, signal, headers: { "content-type": sent.type || "image/*" } }));
 }
 
 function listen() {
@@ -330,7 +337,7 @@ function listen() {
   columns.addEventListener("focusin", pointed);
   columns.addEventListener("pointerleave", () => mark(null));
   document.addEventListener("keydown", pressed);
-  addEventListener("popstate", () => { restore(); search(false); });
+  addEventListener("popstate", () => { sent = null; restore(); search(false); });
 }
 
 async function start() {
