@@ -71,6 +71,10 @@ $(VENV)/dev.stamp: $(VENV)/builtin.stamp
 # Everything that docs/results.md shows of the study; resumable, hours on 2 cores.
 study: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/study.py --cells $(foreach cell,$(CELLS),'$(cell)')
+ifeq ($(CELLS),*)
+	$(BIN)/python benchmarks/study_gradients.py
+	$(BIN)/python benchmarks/study_fidelity.py
+endif
 
 # Environments of the systems that exports are loaded by, for the tests of round trips.
 targets: $(VENV)/dev.stamp

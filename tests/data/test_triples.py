@@ -76,6 +76,8 @@ def test_numbered_rows_keep_their_number_in_the_papers_layout(tmp_path: Path) ->
     path = tmp_path / "triples.jsonl"
     write_triples(path, [triple("12"), triple("7")], {})
     assert read_triples(path)["id"].to_pylist() == ["12", "7"]
+    write_triples(path, [triple("1"), triple("01")], {})
+    assert read_triples(path)["id"].to_pylist() == ["0", "1"], "01 is not a number of its own"
 
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)

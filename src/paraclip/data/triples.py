@@ -6,6 +6,7 @@ paraphrase_2`) is read and written too; it has no scores, and its provenance is 
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ SCHEMA = pa.schema(
 )
 LARGEST_SCORE = 3e38  # about the maximum of a 32-bit float
 PROVENANCE = b"paraclip"
+INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
 REMAKE = "Make the triples with `paraclip generate`, or name another file."
 
 
@@ -100,7 +102,7 @@ def write_paper_lines(path: Path, table: pa.Table, provenance: Mapping[str, Any]
     Pictures are named by the further key `image`, which is also read.
     """
     ids = table["id"].to_pylist()
-    are_integers = all(name.isascii() and name.isdigit() for name in ids)
+    are_integers = all(INTEGER.fullmatch(name) for name in ids)  # "01" would become 1
     numbers = map(int, ids) if are_integers else range(len(ids))
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
         further = [name for name in table.column_names if name not in (*SCHEMA.names, "index")]
