@@ -25,8 +25,12 @@ from paraclip.paraphrase.steps import choose_candidate, distinct_answers
 
 Row = dict[str, Any]
 COLUMNS = ("id", "caption", "image_id", "image")
-UNFILTERED = {"candidates": 1, "asks": 1, "skip_filters": (*REASONS, "unsafe")}
-"""One answer a step, whatever it is."""
+UNFILTERED = {
+    "candidates": 1,
+    "asks": 1,
+    "skip_filters": tuple(reason for reason in (*REASONS, "unsafe") if reason != "empty"),
+}
+"""One answer a step, whatever it says."""
 
 
 def filtered(captions: Sequence[Row], folder: Path) -> list[Row]:
