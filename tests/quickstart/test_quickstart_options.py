@@ -70,6 +70,20 @@ def test_broken_rows_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert listed == f"{folder / '7.txt'}\tthere is no picture with this name\n"
 
 
+def test_broken_pictures_of_several_models_are_listed_once_beside_broken_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, pictures = Problems(), Problems()
+    rows.add("a.csv:2", "is no row"), rows.add("a.csv:3", "is no row")
+    pictures.add("a.png", "is damaged")
+    job = Job(QuickstartConfig("here", str(tmp_path)), rows)
+    for _ in ("control", "tuned"):
+        job.report_new(pictures)
+    assert capsys.readouterr().out.count("3 broken rows or pictures are skipped") == 1
+    listed = (tmp_path / "broken.txt").read_text().splitlines()
+    assert listed == ["a.csv:2\tis no row", "a.csv:3\tis no row", "a.png\tis damaged"]
+
+
 def test_captions_without_a_picture_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -222,14 +222,20 @@ class Job:
             rows, load_model(BASE, device="cpu"), options, cache=self.features, problems=problems,
             facts=self.facts(name),
         )  # fmt: skip
-        if problems.count > self.problems.count:
-            self.problems.take(problems)
-            report_problems(self.problems, self.config)
+        self.report_new(problems)
 
         def run(fresh: bool) -> Path:
             return train(data, options, self.config.folder / name, RunSettings(fresh=fresh))
 
         return load_model(str(self.resumed_or_repeated(name, run)), device="cpu")
+
+    def report_new(self, found: Problems) -> None:
+        """Report broken pictures, once, since every model reads the same ones."""
+        new = [one for one in found.listed if one not in self.problems.listed]
+        for where, what in new:
+            self.problems.add(where, what)
+        if new:
+            report_problems(self.problems, self.config)
 
     def facts(self, name: str) -> dict[str, Any]:
         """The origin of a model's texts, for its card."""
