@@ -20,6 +20,7 @@ from ray_run import ray_config
 
 from paraclip.cli import parse
 from paraclip.cluster import check_cpus
+from paraclip.data.problems import Problems
 from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer, Refused, make_backend
@@ -41,10 +42,17 @@ from paraclip.paraphrase.distributed.logs import (
 )
 from paraclip.paraphrase.distributed.outcomes import KEY, OUTCOME, key_of, outcome_of, outcome_row
 from paraclip.paraphrase.distributed.places import Place, place_of, shown_path
-from paraclip.paraphrase.distributed.run import check_ray_options, generate_with_ray, task_config
+from paraclip.paraphrase.distributed.run import (
+    check_ray_options,
+    generate_with_ray,
+    task_config,
+    write_outputs,
+)
 from paraclip.paraphrase.distributed.watch import Counter
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.log import AnswerLog
+from paraclip.paraphrase.money import Meter
+from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.prompts import make_prompt
 from paraclip.paraphrase.settings import answer_settings
 from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
@@ -189,6 +197,30 @@ def test_a_log_on_the_askers_machine_belongs_to_one_output_and_its_settings(
     assert len({log.path for log in logs}) == 3
     for log in logs:
         log.close()
+
+
+def test_optional_files_of_an_earlier_run_in_an_object_store_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
+    place = place_of(Path(f"file://{tmp_path / 'out'}"))
+    config = ray_config("http://localhost:1/v1", Path(place.address), "")
+    problems = Problems()
+    problems.add("a.csv:2", "is no row")
+
+    def written(jsonl: bool, problems: Problems) -> set[str]:
+        summary = Summary(generator="fake", broken=problems.count)
+        options = replace(config, jsonl=jsonl)
+        write_outputs(options, place, iter([kept(0)]), summary, Meter(), problems)
+        return {path.name for path in (tmp_path / "out").iterdir()}
+
+    (tmp_path / "out").mkdir()
+    for name in ("notes.txt", "problems.txt"):
+        (tmp_path / "out" / name).write_text("of someone else")
+    assert written(False, Problems()) >= {"notes.txt", "problems.txt"}
+    assert written(True, problems) >= {"notes.txt", "problems.txt", "triples.jsonl"}
+    assert written(False, Problems()).isdisjoint({"problems.txt", "triples.jsonl"})
+    assert (tmp_path / "out" / "notes.txt").is_file()
 
 
 @pytest.mark.parametrize("fault", ["address", "source"])

@@ -246,8 +246,16 @@ def optional_files(summary: dict[str, Any] | None) -> list[str]:
 def summary_of(out: Path) -> dict[str, Any] | None:
     """An earlier run's summary.json, or None if there is no valid one."""
     try:
-        summary = parse_json_object(read_bounded(out / SUMMARY))
-    except (OSError, ValueError, UserError):
+        return valid_summary(read_bounded(out / SUMMARY))
+    except (OSError, UserError):
+        return None
+
+
+def valid_summary(content: bytes) -> dict[str, Any] | None:
+    """The content of a summary.json, or None if no run wrote it."""
+    try:
+        summary = parse_json_object(content)
+    except (ValueError, UserError):
         return None
     provenance = summary.get("provenance")
     valid = isinstance(provenance, dict) and isinstance(provenance.get("settings"), dict)

@@ -6,7 +6,7 @@ Its subfolder `ray/` contains everything that Ray reads and writes: `captions/`,
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from paraclip.provenance import without_secrets
 FOLDED = re.compile(r"([a-zA-Z][\w+.-]+):/+(.+)")
 CAPTIONS, OUTCOMES, CHECKPOINT, ANSWERS = "captions", "outcomes", "checkpoint", "answers"
 SETTINGS, ERROR = "settings.json", "error.json"
+LARGEST_SUMMARY = 2**20  # bytes
 SHARED = "Every machine must reach it: give a shared folder, or the URL of an object store."
 
 
@@ -99,9 +100,22 @@ class Place:
             stream.write(json.dumps(content, indent=1).encode())
         self.files.move(temporary, self.path_of(part))
 
-    def take(self, folder: Path) -> None:
-        """Copy the files of a local folder here."""
+    def read(self, name: str) -> bytes:
+        """The beginning of a file of the output folder; empty if it does not exist."""
+        try:
+            with self.files.open_input_stream(f"{self.path}/{name}") as stream:
+                return bytes(stream.read(LARGEST_SUMMARY))
+        except OSError:
+            return b""
+
+    def take(self, folder: Path, outdated: Iterable[str] = ()) -> None:
+        """Copy the files of a local folder here, and delete the outdated ones that it lacks."""
         self.files.create_dir(self.path, recursive=True)
+        for name in outdated:
+            path = f"{self.path}/{name}"
+            is_file = self.files.get_file_info(path).type == fs.FileType.File
+            if is_file and not (folder / name).exists():
+                self.files.delete_file(path)
         for path in folder.iterdir():
             fs.copy_files(
                 str(path), f"{self.path}/{path.name}", source_filesystem=fs.LocalFileSystem(),

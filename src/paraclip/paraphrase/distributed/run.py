@@ -44,11 +44,13 @@ from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.money import Meter
 from paraclip.paraphrase.outputs import (
     PROBLEMS,
+    SUMMARY,
     Summary,
     optional_files,
     refuse_foreign,
     refuse_inputs,
     summary_of,
+    valid_summary,
 )
 from paraclip.paraphrase.panel import Panel
 from paraclip.paraphrase.run import (
@@ -202,9 +204,10 @@ def write_outputs(
     if place.local:
         write_files(config, place.local, outcomes, summary, meter, problems)
         return
+    earlier = optional_files(valid_summary(place.read(SUMMARY)))
     with tempfile.TemporaryDirectory() as folder:
         write_files(config, Path(folder), outcomes, summary, meter, problems)
-        place.take(Path(folder))
+        place.take(Path(folder), earlier)
 
 
 def write_files(
