@@ -125,6 +125,9 @@ def differences_in_origin(benchmark: str, origins: Sequence[Origin]) -> tuple[li
             same = False
             named = ", ".join(differing(section, other))
             warnings.append(f"{both} were made with other data ({named}); nothing is paired")
+        elif skipped(section) != skipped(other):
+            same = False
+            warnings.append(f"{both} have left out other items; nothing is paired")
         one, two = (
             made_with(*found)
             for found in ((report, section, label), (other_report, other, other_label))
@@ -135,6 +138,11 @@ def differences_in_origin(benchmark: str, origins: Sequence[Origin]) -> tuple[li
             if one[name] != two[name]
         ]
     return warnings, same
+
+
+def skipped(section: Section) -> list[str]:
+    """The notes on items that could not be read."""
+    return [note for note in section.notes if " left out: " in note]
 
 
 def differing(one: Section, two: Section) -> list[str]:
