@@ -197,6 +197,12 @@ def test_a_plain_list_is_read(tmp_path: Path) -> None:
     assert captions[0].image == f"{tmp_path}/images/a.jpg"
 
 
+def test_elements_without_an_image_id_get_ids_of_their_own(tmp_path: Path) -> None:
+    rows = [{"image_id": 2, "captions": ["One"]}, {"captions": ["Two"]}]
+    captions = read(put(tmp_path / "a.json", json.dumps(rows)), Columns(image=None))
+    assert [row.id for row in captions] == ["2-1", "row 2-1"]
+
+
 def test_a_plain_list_with_other_keys_is_read(tmp_path: Path) -> None:
     rows = [{"words": "One"}, 5, {"words": "Two"}]
     good, problems = lenient(put(tmp_path / "a.json", json.dumps(rows)), Columns(caption="words"))

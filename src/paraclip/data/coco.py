@@ -50,7 +50,8 @@ def read_list(source: str, columns: Columns, problems: Problems) -> Iterator[Rec
             if columns.image == "image":
                 record.image = next((values[x] for x in IMAGE_NAMES if x in values), None)
             if keyed and isinstance(record.caption, list):
-                record.id = record.image_id
+                # another picture may have the row's number as its id
+                record.id = f"row {row}" if record.image_id is None else record.image_id
             yield record
 
 
