@@ -73,6 +73,7 @@ study: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/study.py --cells $(foreach cell,$(CELLS),'$(cell)')
 ifeq ($(CELLS),*)
 	$(BIN)/python benchmarks/study_gradients.py
+	$(BIN)/python benchmarks/study_curves.py
 	$(BIN)/python benchmarks/study_fidelity.py
 endif
 

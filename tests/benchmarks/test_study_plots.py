@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import study
+import study_curves
 import study_plots
 from machine import RESULTS
 from paraclip.ablation.grid import read_grid
@@ -77,3 +78,41 @@ def test_a_record_without_an_axis_has_no_curve(record: dict[str, Any], tmp_path:
     record["figures"] = [one for one in record["figures"] if one["benchmark"] != "sts"]
     assert not study_plots.trade_off(record, tmp_path / "curve.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_curves_take_the_variants_that_differ_in_one_option() -> None:
+    grids = {
+        name: read_grid(study.GRIDS / "report" / f"{name}.toml")
+        for name in ("temperatures", "weights", "losses")
+    }
+    records = {
+        name: {
+            "settings": {"variants": grid.variants},
+            "figures": [{"row": row} for row in grid.variants if row != "0.4"],
+        }
+        for name, grid in grids.items()
+    }
+    found = {
+        label: study_curves.points_of([records[grid] for grid in grids_of], place)
+        for grids_of, curves in study_curves.CURVES.values()
+        for label, place in curves.items()
+    }
+    assert found == {
+        "L2 and L3": {0.05: "0.05", 0.1: "0.1", 0.2: "0.2", 1.0: "1"},
+        "L2 (L3 at 0.2)": {0.05: "L2 at 0.05, L3 at 0.2", 0.2: "0.2", 1.0: "L2 at 1, L3 at 0.2"},
+        "L3 (L2 at 0.2)": {0.05: "L2 at 0.2, L3 at 0.05", 0.2: "0.2", 1.0: "L2 at 0.2, L3 at 1"},
+        "L2 (L3 at 1)": {0.0: "L1 + L3", 0.5: "L2 at 0.5", 1.0: "1, 1, 1", 2.0: "L2 at 2"},
+        "L3 (L2 at 1)": {0.0: "L1 + L2", 0.5: "L3 at 0.5", 1.0: "1, 1, 1", 2.0: "L3 at 2"},
+    }
+
+
+def test_curves_are_drawn_of_the_grids_that_have_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published = RESULTS / "study_a_temperatures.json"
+    (tmp_path / published.name).write_text(published.read_text())
+    words = ["study_curves.py", "--results", str(tmp_path), "--images", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+    study_curves.main()
+    drawn = tmp_path / "study_a_temperatures_curves.png"
+    assert capsys.readouterr().out == f"{drawn}\n" and drawn.stat().st_size > 10_000
