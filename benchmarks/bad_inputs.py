@@ -32,29 +32,22 @@ from pathlib import Path
 
 import torch
 
-import bad_batches
-import bad_caches
-import bad_files
-import bad_indexes
-import bad_language_models
-import bad_models
-import bad_options
-import bad_servers
-from bad_cases import Case
-from bad_sound import write_sound
+from attacks import batches, caches, files, indexes, language_models, models, options, servers
+from attacks.cases import Case
+from attacks.sound import write_sound
 from machine import RESULTS, keep, markdown, say
 from paraclip.cli import parse
 from paraclip.errors import UserError
 
 AREAS: dict[str, Callable[[Path], Iterator[Case]]] = {
-    "files": bad_files.cases,
-    "servers": bad_servers.cases,
-    "models": bad_models.cases,
-    "batches": bad_batches.cases,
-    "language models": bad_language_models.cases,
-    "indexes": bad_indexes.cases,
-    "caches": bad_caches.cases,
-    "options": bad_options.cases,
+    "files": files.cases,
+    "servers": servers.cases,
+    "models": models.cases,
+    "batches": batches.cases,
+    "language models": language_models.cases,
+    "indexes": indexes.cases,
+    "caches": caches.cases,
+    "options": options.cases,
 }
 IMPORTED = (
     "jinja2.sandbox", "open_clip", "paraclip.audit.command", "paraclip.evaluation.command",
@@ -135,12 +128,12 @@ def attack_all(scratch: Path, options: argparse.Namespace) -> list[Outcome]:
 
 def write_all_sound(sound: Path) -> None:
     """Write the sound inputs, some of them with commands."""
-    write_sound(sound, bad_files.NAMES)
+    write_sound(sound, files.NAMES)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
-    bad_batches.write_round(sound)
-    bad_language_models.write_language_model(sound / "language model")
-    bad_indexes.write_indexes(sound)
+    batches.write_round(sound)
+    language_models.write_language_model(sound / "language model")
+    indexes.write_indexes(sound)
 
 
 def in_child(work: Callable[[], object]) -> None:

@@ -10,12 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import bad_batches
-import bad_caches
-import bad_indexes
 import bad_inputs
-import bad_language_models
-from bad_cases import Case, command
+from attacks import batches, caches, indexes, language_models
+from attacks.cases import Case, command
 from paraclip.errors import UserError
 
 
@@ -120,24 +117,24 @@ def sound_again(content: bytes, drawn: object) -> bytes:
 def test_sound_rounds_indexes_and_language_models_are_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bad_batches, "SECONDS", 30)
+    monkeypatch.setattr(batches, "SECONDS", 30)
     bad_inputs.prepare()
     sound = tmp_path / "sound"
     bad_inputs.in_child(lambda: bad_inputs.write_all_sound(sound))
     answers = (sound / "round" / "answers.jsonl").read_bytes()
     stores = [
-        Case("swap-check", kind, partial(bad_indexes.swap_one, sound, name, option, partial(
-            bad_indexes.write, (sound / "stores" / name).read_bytes())))
-        for kind, (name, option) in bad_indexes.READ.items()
+        Case("swap-check", kind, partial(indexes.swap_one, sound, name, option, partial(
+            indexes.write, (sound / "stores" / name).read_bytes())))
+        for kind, (name, option) in indexes.READ.items()
     ]  # fmt: skip
     cases = [
         Case("batches", "file", partial(
-            bad_batches.from_file, sound, "answers.jsonl", partial(bad_batches.write, answers))),
+            batches.from_file, sound, "answers.jsonl", partial(batches.write, answers))),
         Case("language models", "folder", partial(
-            bad_language_models.with_damage, sound, "config.json", "none", sound_again)),
+            language_models.with_damage, sound, "config.json", "none", sound_again)),
         Case("index", "search", partial(
-            bad_indexes.table, sound, "index.json", "", sound_again, bad_indexes.search)),
-        Case("cache", "", partial(bad_caches.with_cache, ("cache",), "x", lambda path: None)),
+            indexes.table, sound, "index.json", "", sound_again, indexes.search)),
+        Case("cache", "", partial(caches.with_cache, ("cache",), "x", lambda path: None)),
         *stores,
     ]  # fmt: skip
     found = list(bad_inputs.attack(cases, tmp_path, 200, 2))
@@ -145,8 +142,8 @@ def test_sound_rounds_indexes_and_language_models_are_accepted(
 
 
 def test_sound_inputs_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bad_files import NAMES, READERS, SOUND, read_content
-    from bad_sound import write_sound
+    from attacks.files import NAMES, READERS, SOUND, read_content
+    from attacks.sound import write_sound
 
     bad_inputs.prepare()
     bad_inputs.in_child(lambda: write_sound(tmp_path / "sound", NAMES))

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bad_cases import DAMAGE, LISTED, PLACES, Case, command
-from bad_servers import ANSWERS, MODELS, Send, body, raw, serve
+from attacks.cases import DAMAGE, LISTED, PLACES, Case, command
+from attacks.servers import ANSWERS, MODELS, Send, body, raw, serve
 
 KEY = "0123456789abcdef"
 SECONDS = 0.6  # time limit of an answer; transfers may take 60 times as long

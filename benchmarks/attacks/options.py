@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from bad_cases import Case, command
+from attacks.cases import Case, command
 from paraclip.cli import COMMANDS
 
 SMALL = ("-1", "0", "nan", "x")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bad_cases import PLACES, Case, command
+from attacks.cases import PLACES, Case, command
 
 
 def cases(sound: Path) -> Iterator[Case]:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bad_cases import DAMAGE, LISTED, PLACES, Case, command
+from attacks.cases import DAMAGE, LISTED, PLACES, Case, command
 
 TINY: dict[str, Any] = {
     "embed_dim": 16,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bad_cases import DEEP, Case, command
+from attacks.cases import DEEP, Case, command
 
 Send = Callable[[socket.socket], None]
 """Answers one request on a connection."""

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bad_cases import DAMAGE, LISTED, PLACES, Case, command
-from bad_sound import lines
+from attacks.cases import DAMAGE, LISTED, PLACES, Case, command
+from attacks.sound import lines
 
 REPORT = "paraclip-report-1"
 

@@ -1,4 +1,4 @@
-"""Sound files of every kind, which `bad_files.py` damages."""
+"""Sound files of every kind, which `files.py` damages."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bad_models import write_model
+from attacks.models import write_model
 
 CAPTIONS = ["A red disc.", "A blue square.", "A green disc on paper.", "A small red square."]
 

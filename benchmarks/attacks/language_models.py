@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bad_cases import DAMAGE, LISTED, Case, command
+from attacks.cases import DAMAGE, LISTED, Case, command
 
 HUGE = 1 << 40
 TEMPLATE = "{% for one in messages %}<{{ one.role }}>{{ one.content }}{% endfor %}"

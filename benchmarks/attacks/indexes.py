@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bad_cases import DAMAGE, LISTED, PLACES, Case, command
+from attacks.cases import DAMAGE, LISTED, PLACES, Case, command
 
 
 def write_indexes(sound: Path) -> None:

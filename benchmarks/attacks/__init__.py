@@ -1,0 +1,1 @@
+"""The inputs of `bad_inputs.py`: one module for each kind."""
