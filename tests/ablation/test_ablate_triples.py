@@ -1,5 +1,7 @@
 """Which triples a variant trains on."""
 
+import json
+
 import pyarrow as pa
 import pytest
 
@@ -89,6 +91,26 @@ def test_hard_negatives_stay_where_a_variant_reads_them(files, tmp_path):
     hard = read_triples(found["hard"], extra="negative")
     assert hard["negative"].to_pylist() == ["a car", "a frog"]
     assert read_triples(found["plain"])["caption"].to_pylist() == hard["caption"].to_pylist()
+
+
+def test_triples_of_one_step_are_reduced_too(files, tmp_path):
+    one_step = str(tmp_path / "one.jsonl")
+    lines = [
+        {"image_id": picture, "caption": caption, "paraphrase_1": f"once {picture}"}
+        for picture, caption in (("p2", "a dog"), ("p1", "a cat"), ("p4", "a cow"))
+    ]
+    (tmp_path / "one.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    variants = {
+        "one": {"triples": one_step, "one_step": True},
+        "two": {"triples": files[0]},
+        "first of two": {"triples": files[0], "one_step": True},
+    }
+    found = triples_of(variants, (), tmp_path)
+    assert len(set(found.values())) == 3
+    assert read_triples(found["one"])["paraphrase_2"].to_pylist() == ["once p2", "once p1"]
+    assert read_triples(found["two"])["paraphrase_2"].to_pylist() == ["one cat", "hound"]
+    first = read_triples(found["first of two"])
+    assert first["paraphrase_2"].to_pylist() == first["paraphrase_1"].to_pylist()
 
 
 def test_files_of_other_captions_cannot_be_compared(files, tmp_path):

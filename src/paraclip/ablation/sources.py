@@ -12,8 +12,8 @@ from paraclip.errors import UserError
 from paraclip.evaluation.choice import LABEL
 from paraclip.files import file_hash, text_hash
 
-Source = tuple[str, str | None]
-"""A triples file, and its column of hard negatives."""
+Source = tuple[str, str | None, bool]
+"""A triples file, its column of hard negatives, and whether one step of paraphrasing is read."""
 
 HINT = "Give --triples FILE, or --triples NAME=FILE for each name in the grid."
 
@@ -39,7 +39,10 @@ def triples_of(
             raise UserError(path, "there is no such file", HINT)
     if reduced is None:
         return paths
-    sources = {name: (path, variants[name].get("negatives")) for name, path in paths.items()}
+    sources = {
+        name: (path, variants[name].get("negatives"), bool(variants[name].get("one_step")))
+        for name, path in paths.items()
+    }
     files = same_captions(dict.fromkeys(sources.values()), reduced / "triples")
     return {name: files[source] for name, source in sources.items()}
 
@@ -68,19 +71,23 @@ def file_for(named: Mapping[str, str], wanted: str | None) -> str:
 
 def same_captions(sources: Iterable[Source], folder: Path) -> dict[Source, str]:
     """Files reduced to the rows whose picture and caption are in all of them."""
-    tables = {(path, extra): read_triples(path, extra=extra) for path, extra in sources}
+    tables = {
+        (path, extra, one_step): read_triples(path, one_step=one_step, extra=extra)
+        for path, extra, one_step in sources
+    }
     common = set.intersection(*(set(row_keys(table)) for table in tables.values()))
     if len(common) < 2:
         hint = "Generate all of them from the same captions."
-        paths = sorted({path for path, _ in tables})
+        paths = sorted({path for path, *_ in tables})
         raise UserError(" and ".join(paths), "have no captions in common", hint)
     captions_hash = text_hash(repr(sorted(common)))
     files = {}
-    for (path, extra), table in tables.items():
+    for (path, extra, one_step), table in tables.items():
         chosen = table.filter(pa.array([row in common for row in row_keys(table)]))
         origin = {**read_provenance(path), "reduced_from": Path(path).name}
-        content = " ".join([file_hash(path), captions_hash, *([extra] if extra else [])])
-        files[path, extra] = write_once(chosen, folder, content, origin)
+        kind = [*([extra] if extra else []), *(["one step"] if one_step else [])]
+        content = " ".join([file_hash(path), captions_hash, *kind])
+        files[path, extra, one_step] = write_once(chosen, folder, content, origin)
     return files
 
 
