@@ -98,10 +98,12 @@ def draw(name: str, records: Sequence[Mapping[str, Any]], path: Path) -> None:
         panel.grid(alpha=0.3)
         panel.axhline(values["base", *figure].value, color="#777777", linestyle=":", label="base")
         panel.set_title(LABELS[figure], fontsize=9)
-    panels[0].legend(fontsize=8)
+    shown = panels[0].get_legend_handles_labels()
+    drawing.legend(*shown, loc="outside upper right", ncols=len(shown[0]), fontsize=8)
     axis = "temperature" if name == "temperatures" else "weight; that of L1 is 1"
     drawing.supxlabel(axis, fontsize=9)
-    drawing.suptitle("percent, means over seeds with 95 % intervals", fontsize=9)
+    title = "percent, means over seeds with 95 % intervals"
+    drawing.suptitle(title, x=0.01, ha="left", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     save(drawing, path)
 
