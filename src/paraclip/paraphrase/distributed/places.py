@@ -112,10 +112,10 @@ class Place:
         """Copy the files of a local folder here, and delete the outdated ones that it lacks."""
         self.files.create_dir(self.path, recursive=True)
         for name in outdated:
-            path = f"{self.path}/{name}"
-            is_file = self.files.get_file_info(path).type == fs.FileType.File
+            old = f"{self.path}/{name}"
+            is_file = self.files.get_file_info(old).type == fs.FileType.File
             if is_file and not (folder / name).exists():
-                self.files.delete_file(path)
+                self.files.delete_file(old)
         for path in folder.iterdir():
             fs.copy_files(
                 str(path), f"{self.path}/{path.name}", source_filesystem=fs.LocalFileSystem(),
