@@ -196,19 +196,6 @@ def test_other_data_pool_or_precision_is_reported_by_name(
     assert "mean of it unpaired" in shown
 
 
-def test_reports_that_skipped_different_pictures_are_not_paired(write: Write) -> None:
-    paths = [Path(write(name, {"m": noise})) for name, noise in (("a", 0.1), ("b", 0.2))]
-    for path in paths:
-        content = json.loads(path.read_text())
-        for section in content["benchmarks"]:
-            section["notes"] = [f"1 of 60 pictures left out: {path.parent.name}.png: is damaged"]
-        path.write_text(json.dumps(content))
-    (found,) = compare(choose_pairs(config(*map(str, paths))), Drawing(50))
-    assert not any(row.paired for row in found.rows)
-    assert all("have left out other items; nothing is paired" in one for one in found.warnings)
-    assert len(found.warnings) == 2, "one of each benchmark"
-
-
 def test_other_versions_are_reported_by_name(write: Write) -> None:
     one, other = Path(write("a", {"m": 0.1})), Path(write("b", {"m": 0.2}))
     content = json.loads(other.read_text())
