@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import random
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +36,7 @@ def start(count: int, folder: Path, what: str) -> list[tuple[int | None, str, st
     """Call a function in this many local processes; returns exit code, output and errors."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["paraclip.training.loop", "peft"])
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     places = [(rank, count, port, folder, what) for rank in range(count)]
     processes = [context.Process(target=one_of, args=place) for place in places]
     for process in processes:
@@ -46,6 +46,19 @@ def start(count: int, folder: Path, what: str) -> list[tuple[int | None, str, st
     outputs = [[stream(folder, what, *place).read_text() for place in ((r, 1), (r, 2))]
                for r in range(count)]  # fmt: skip
     return [(p.exitcode, *said) for p, said in zip(processes, outputs, strict=True)]
+
+
+def free_port() -> int:
+    """A port below the range from which the system gives other tests theirs.
+
+    One from that range may be taken by another test before the first process listens; the other
+    processes would then wait for a server that never answers.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def stream(folder: Path, what: str, rank: int, number: int) -> Path:
