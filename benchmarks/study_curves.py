@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from machine import RESULTS
 from paraclip.evaluation.reporting.plots import COLOURS, arms, new_figure, save
 from paraclip.evaluation.scoring.bootstrap import Interval
@@ -114,19 +116,14 @@ def draw_curve(
     """One curve; curves are shifted a little, so that their intervals do not hide each other."""
     shift = number - 1
     across = [at * 1.03**shift if is_log else at + 0.02 * shift for at in curve]
-    bars = list(zip(*(arms(one) for one in curve.values()), strict=True))
+    bars = np.hstack([arms(one) for one in curve.values()])  # [2, points]
     panel.errorbar(
-        across, [one.value for one in curve.values()], yerr=stacked(bars), label=label,
+        across, [one.value for one in curve.values()], yerr=bars, label=label,
         color=COLOURS[(2, 5, 3)[number]], marker="osD"[number], markersize=4, linewidth=1.2,
         elinewidth=0.8,
     )  # fmt: skip
     if is_log:
         panel.set_xscale("log")
-
-
-def stacked(bars: Sequence[Sequence[Any]]) -> list[list[float]]:
-    """The lower and upper arms of all points, as matplotlib takes them."""
-    return [[float(arm[0]) for arm in side] for side in bars]
 
 
 def main() -> None:

@@ -10,6 +10,9 @@ from PIL import Image
 import study_built_in
 import study_fidelity
 from paraclip.data.triples import TEXTS, write_triples
+from paraclip.paraphrase.backends import Answer
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.outputs import LOG
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
@@ -68,6 +71,27 @@ def test_further_samples_are_other_answers_of_the_same_log(captions, folder: Pat
         assert row["caption"] == first["caption"]
         for name in TEXTS[1:]:
             assert row[name] != first[name] and any(row[name] in text for text in logged)
+
+
+class Lenient:
+    """A judge that refuses what is called wrong, and finds later answers more different."""
+
+    def judge(self, questions: list[Question]) -> list[Verdict]:
+        """Verdicts with a falling overlap."""
+        return [
+            Verdict(one.answer, "drift" if "wrong" in one.answer else None, 0.9, 1 / (number + 1))
+            for number, one in enumerate(questions)
+        ]
+
+
+def test_the_next_best_answer_passes_and_is_not_the_chosen_one() -> None:
+    answers = [Answer(text) for text in ("one", "two", "wrong", "three", "two")]
+
+    def found(chosen: str, texts: list[Answer] = answers) -> str | None:
+        return study_built_in.another(Lenient(), texts, "source", "", chosen)  # type: ignore[arg-type]
+
+    assert found("three") == "two" and found("two") == "three"
+    assert found("one", answers[:1]) is None and found("one", answers[2:3]) is None
 
 
 def test_without_filters_every_caption_has_a_triple(captions, folder: Path) -> None:

@@ -14,6 +14,7 @@ import study_plots
 from machine import RESULTS
 from paraclip.ablation.grid import read_grid
 from paraclip.evaluation.reporting.plots import new_figure
+from paraclip.evaluation.scoring.bootstrap import Interval
 
 SHARES = ["base", "merged", "consistent"]
 
@@ -116,3 +117,13 @@ def test_curves_are_drawn_of_the_grids_that_have_results(
     study_curves.main()
     drawn = tmp_path / "study_a_temperatures_curves.png"
     assert capsys.readouterr().out == f"{drawn}\n" and drawn.stat().st_size > 10_000
+
+
+def test_a_curve_shows_the_values_and_their_intervals() -> None:
+    panel = new_figure(4, 4).subplots()
+    curve = {0.5: Interval(10.0, 8.0, 13.0), 1.0: Interval(20.0, 19.0, 22.0)}
+    study_curves.draw_curve(panel, "L2", curve, 1, is_log=False)
+    line, _, (bars,) = panel.containers[0]
+    assert line.get_xdata().tolist() == [0.5, 1.0] and line.get_ydata().tolist() == [10.0, 20.0]
+    ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
+    assert ends == [[8.0, 13.0], [19.0, 22.0]]
