@@ -54,6 +54,8 @@ ROOT = Path(__file__).parents[1]
 GRIDS = Path(__file__).parent / "study"
 RESAMPLES = {"development": 5_000, "report": 24_000}
 """So many that Holm's correction over the differences of a table leaves marks possible."""
+MORE_RESAMPLES = {"temperatures": 36_000}
+"""Grids with so many rows that their correction takes more."""
 MEANS_ALONE = 1_000
 """Resamples of the tables that show means and no marks."""
 SINGLED_OUT = ("main", "variations")
@@ -137,6 +139,11 @@ def kind_of(path: Path) -> str:
     return path.parent.name
 
 
+def resamples_of(path: Path) -> int:
+    """Bootstrap resamples of a grid's tables."""
+    return MORE_RESAMPLES.get(path.stem, RESAMPLES[kind_of(path)])
+
+
 def grid_files(folder: Path) -> list[Path]:
     """Grids in the order in which they are run: development first, then main, then the others."""
     found = [*folder.glob("development/*.toml"), *folder.glob("report/*.toml")]
@@ -153,7 +160,7 @@ def study_of(path: Path, base: str, place: Place, sets: Sequence[Benchmark]) -> 
         grid=str(path), model=str(BASES[base](place)),
         triples=named_files(names, place.data, place.out / "triples"),
         out=str(folder / base / grid.path.stem), cells=str(folder / base / "cells"),
-        resamples=RESAMPLES[kind_of(path)],
+        resamples=resamples_of(path),
     )  # fmt: skip
     settings = {
         "k": (10,), "precision": HOW.precision, "seed": 0, "resamples": 100,

@@ -228,6 +228,14 @@ def test_every_grid_of_the_study_is_one(path: Path) -> None:
     assert path.read_text().startswith("# ")
 
 
+@pytest.mark.parametrize("path", study.grid_files(study.GRIDS), ids=lambda path: path.stem)
+def test_marks_are_possible_in_every_recorded_table(path: Path) -> None:
+    for file in study.RESULTS.glob(f"study_[ab]_{path.stem}.json"):
+        figures = json.loads(file.read_text())["figures"]
+        differences = sum(len(figure["against"]) for figure in figures)
+        assert differences * 2 / (study.resamples_of(path) + 1) < 0.05, f"no marks in {file.name}"
+
+
 @pytest.mark.shared_data
 @WITH_DATA
 def test_no_item_is_in_development_and_report() -> None:
