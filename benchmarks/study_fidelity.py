@@ -6,7 +6,8 @@ Fidelity: MiniLM's cosine of both paraphrases with their sources, and the share 
 filters of `paraclip generate --limits checked` refuse. Diversity: the share
 of content words that differ from the caption's (1 - Jaccard), and the share of distinct word pairs
 over all second paraphrases. All over the same number of rows, drawn at random. The outcome is read
-from the tables of the grids `built_in` and `generators` of base a, as far as they are there.
+from the JSON of the grids of base a, as far as they are there, and drawn against diversity in
+`docs/images/study_fidelity.png`.
 """
 
 import argparse
@@ -19,11 +20,14 @@ from typing import Any
 
 from machine import RESULTS, keep, markdown, parse_with_data, say
 from paraclip.data.triples import read_triples
+from paraclip.evaluation.reporting.plots import COLOURS, arms, new_figure, save
+from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.paraphrase.config import CHECKED
 from paraclip.paraphrase.diversity import distinct, lexical_distance
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.similarity import SentenceEncoder
+from study_plots import IMAGES, place_names, values_of
 from study_tables import LABELS
 from study_triples import triples_file
 
@@ -41,6 +45,7 @@ SOURCES: Mapping[str, tuple[str, str]] = {
     "starter": ("generators", "starter, L2 and L3 alone"),
 }
 """Grid and row of the study that were tuned on each file."""
+CHANGED = "words changed, step 2"
 OUTCOME = (
     ("pairs-sugar-crepe-pp", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"), ("variations", "AO@10"),
     ("sts", "STS mean of 7"),
@@ -65,19 +70,52 @@ def qualities(
         "similarity": 100 * float((sources * answers).sum(axis=1).mean()),
         "refused": 100 * mean(refused),
         "words changed, step 1": 100 * changed["paraphrase_1"],
-        "words changed, step 2": 100 * changed["paraphrase_2"],
+        CHANGED: 100 * changed["paraphrase_2"],
         "distinct word pairs": 100 * (distinct(second, 2) or 0.0),
     }
 
 
-def outcomes(results: Path, grid: str, row: str) -> dict[str, float]:
+def outcomes(results: Path, grid: str, row: str) -> dict[str, Interval]:
     """Scores of a row of the study by label; empty if its table has not been made."""
     path = results / f"study_a_{grid}.json"
     if not path.is_file():
         return {}
-    figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
-    found = {one["label"]: one["value"]["value"] for one in figures if one["row"] == row}
-    return {LABELS[key]: found[LABELS[key]] for key in OUTCOME if LABELS[key] in found}
+    values = values_of(json.loads(path.read_text(encoding="utf-8"))["figures"])
+    return {LABELS[key]: values[row, *key] for key in OUTCOME if (row, *key) in values}
+
+
+def draw(
+    changed: Mapping[str, float], outcome: Mapping[str, Mapping[str, Interval]], path: Path
+) -> None:
+    """Plot what tuning on each file gave against the share of words that its paraphrases change.
+
+    Args:
+        changed: share of changed words of each file, in percent.
+        outcome: scores of the row that was tuned on each file, by label.
+        path: PNG file to write.
+    """
+    drawing = new_figure(10.4, 4.8)
+    for panel, key in zip(drawing.subplots(1, 2), OUTCOME[:2], strict=True):
+        for name, scores in outcome.items():
+            if LABELS[key] in scores:
+                draw_point(panel, SOURCES[name][1], changed[name], scores[LABELS[key]])
+        panel.set_xlabel("content words of the caption that paraphrase 2 changes, %")
+        panel.set_ylabel(LABELS[key])
+        panel.margins(0.15)
+        panel.grid(alpha=0.3)
+    drawing.suptitle("means over seeds with 95 % intervals, percent", fontsize=9)
+    drawing.draw_without_rendering()  # the layout decides which names overlap
+    for panel in drawing.axes:
+        place_names(panel)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(drawing, path)
+
+
+def draw_point(panel: Any, name: str, across: float, up: Interval) -> None:
+    """A file's point, with its interval and name."""
+    panel.errorbar(across, up.value, yerr=arms(up), fmt="o", color=COLOURS[2], ecolor="#BBBBBB")
+    offset = {"xytext": (6, 5), "textcoords": "offset points", "fontsize": 8}
+    panel.annotate(name, (across, up.value), **offset)
 
 
 def main() -> None:
@@ -85,18 +123,22 @@ def main() -> None:
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the runs")
     made.add_argument("--results", type=Path, default=RESULTS, help="folder of table and JSON")
+    made.add_argument("--images", type=Path, default=IMAGES, help="folder of the plot")
     made.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
     options = parse_with_data(made)
     encoder = SentenceEncoder()
     judge = Judge(CHECKED, encoder)
-    found = {}
+    found: dict[str, dict[str, float]] = {}
+    outcome = {name: outcomes(options.results, *SOURCES[name]) for name in options.sources}
     for name in options.sources:
         file = triples_file(name, Path(options.data), options.out / "triples")
         rows = read_triples(file).to_pylist()
         say(f"{name}: {len(rows)} triples")
         drawn = random.Random(0).sample(rows, min(ROWS, len(rows)))
-        outcome = outcomes(options.results, *SOURCES[name])
-        found[name] = {"rows": len(rows), **qualities(drawn, encoder, judge), **outcome}
+        scores = {label: one.value for label, one in outcome[name].items()}
+        found[name] = {"rows": len(rows), **qualities(drawn, encoder, judge), **scores}
+    changed = {name: one[CHANGED] for name, one in found.items()}
+    draw(changed, outcome, options.images / "study_fidelity.png")
     keep("study_fidelity", options.results, as_table(found), triples=found, sample=ROWS)
 
 

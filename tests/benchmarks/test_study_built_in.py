@@ -10,6 +10,7 @@ from PIL import Image
 import study_built_in
 import study_fidelity
 from paraclip.data.triples import TEXTS, write_triples
+from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Verdict
@@ -115,10 +116,11 @@ def test_wrong_triples_are_refused_and_less_similar(
     ]
     for name, rows in (("strong", right), ("wrong20", wrong)):
         write_triples(made / f"{name}.parquet", rows, {"source": name})
-    figure = {"row": "strong", "label": "AO@10, variations", "value": {"value": 12.34}}
+    value = {"value": 12.34, "low": 11, "high": 14}
+    figure = {"row": "strong", "benchmark": "variations", "figure": "AO@10", "value": value}
     (tmp_path / "study_a_built_in.json").write_text(json.dumps({"figures": [figure]}))
     words = ["study_fidelity.py", "--data", tmp_path, "--out", tmp_path / "out"]
-    words += ["--results", tmp_path, "--sources", "strong", "wrong20"]
+    words += ["--results", tmp_path, "--images", tmp_path, "--sources", "strong", "wrong20"]
     monkeypatch.setattr(sys, "argv", list(map(str, words)))
     study_fidelity.main()
     found = json.loads((tmp_path / "study_fidelity.json").read_text())["triples"]
@@ -128,3 +130,18 @@ def test_wrong_triples_are_refused_and_less_similar(
     assert found["strong"]["words changed, step 1"] == 0 < found["wrong20"]["words changed, step 1"]
     table = (tmp_path / "study_fidelity.md").read_text()
     assert "| 12.3 |" in table and table.count("–") == 1
+    assert (tmp_path / "study_fidelity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_files_without_a_figure_are_not_plotted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(study_fidelity, "save", lambda drawing, path: drawn.append(drawing))
+    label = study_fidelity.LABELS[study_fidelity.OUTCOME[0]]
+    outcome = {"strong": {label: Interval(51.0, 49.0, 53.0)}, "wrong20": {}}
+    study_fidelity.draw({"strong": 80.0, "wrong20": 90.0}, outcome, tmp_path / "plot.png")
+    first, second = drawn[0].axes
+    [point] = first.containers
+    assert list(point[0].get_xydata()[0]) == [80.0, 51.0] and not second.containers
+    assert [name.get_text() for name in first.texts] == ["strong"]
