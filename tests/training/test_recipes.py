@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 from tiny_model import TinyModel
 from tiny_models import tiny_clip
-from training_rows import make_features, make_triples
+from training_rows import make_config, make_features, make_triples
 
 from paraclip.cli import main, parse
 from paraclip.errors import UserError
@@ -120,6 +120,16 @@ def test_l1_on_no_text_is_refused_and_left_out_is_the_recipe_s():
     check_options(TrainConfig(triples="t"))
     with pytest.raises(UserError, match="--image-loss-on: names no text"):
         check_options(TrainConfig(triples="t", image_loss_on=()))
+
+
+def test_an_image_tower_that_no_loss_trains_is_refused():
+    config = make_config(image_learning_rate=1e-5, weights=(0.0, 1.0, 1.0))
+    with pytest.raises(UserError, match="--image-learning-rate: is for L1, which has no weight"):
+        check_options(config)
+    check_options(replace(config, control=True))  # its only loss is L1
+    data = TrainingData(tiny_clip(), make_triples(), None)  # without pictures
+    with pytest.raises(UserError, match="no row has a picture, and L1 needs some"):
+        task_of(data, make_config(image_learning_rate=1e-5))
 
 
 def test_fp16_is_refused_with_a_hint():

@@ -125,5 +125,9 @@ def check_losses(options: TrainOptions) -> None:
     replay = isinstance(options, TrainConfig) and options.replay is not None
     if replay and not (weights[0] or options.control):
         refuse("replay", "is for L1, which has no weight", "Leave it out, or weigh L1.")
+    if options.image_learning_rate is not None and not (weights[0] or options.control):
+        # Weight decay alone would change the image tower.
+        what = "is for L1, which has no weight"
+        refuse("image_learning_rate", what, "Leave it out, or weigh L1.")
     if weights[0] and options.image_loss_on == ():
         refuse("image_loss_on", "names no text", "Name one, or give L1 the weight 0.")

@@ -57,7 +57,7 @@ def task_of(data: TrainingData, options: TrainOptions, settings: RunSettings | N
     )  # fmt: skip
     if objective.distillation:
         examples = replace(examples, base=base_vectors(model, examples))
-    if not examples.has_image.any() and not any(objective.weights[1:]):
+    if not examples.has_image.any() and (unfrozen or not any(objective.weights[1:])):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
     learns_paraphrases = set(objective.texts) != {CAPTION}  # false for a control
