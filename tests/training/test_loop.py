@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from tiny_model import TinyModel
 from training_rows import make_config, make_features, make_triples, weights_of
 
@@ -78,6 +79,14 @@ def test_both_checkpoints_are_whole_models_with_their_making_inside(tmp_path):
     assert made["held_out_loss"] == min(judged.values())
     assert judged[made["step"]] == made["held_out_loss"]
     assert len(made["identity"]["base"]) == len(made["identity"]["data"]) == 16
+
+
+def test_headers_are_strict_json_also_if_no_rows_are_held_out(tmp_path):
+    tune(tmp_path, held_out=0.0, epochs=1)
+    for name in ("best", "last"):
+        with safe_open(tmp_path / f"{name}.safetensors", "pt") as stored:
+            header = json.loads(stored.metadata()["paraclip"], parse_constant=pytest.fail)
+        assert header["training"]["held_out_loss"] is None
 
 
 def test_without_held_out_rows_the_last_is_the_best(tmp_path):

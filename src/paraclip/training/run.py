@@ -255,12 +255,13 @@ def keep_state(run: Run, folder: RunFolder) -> None:
 
 def write_checkpoint(run: Run, path: Path) -> None:
     """Write the whole model with its provenance."""
+    is_judged = path.stem == "best" and math.isfinite(run.best_loss)
     training = {
         "config": run.settings_by_name,
         "objective": asdict(run.objective),
         "identity": run.identity,
         "step": run.step,
-        "held_out_loss": run.best_loss if path.stem == "best" else None,
+        "held_out_loss": run.best_loss if is_judged else None,
         "facts": dict(run.facts),
     }
     save_model(plain_copy(run.model), path, provenance(training=training))
