@@ -1,6 +1,7 @@
 """Rows and pictures of a run: usable features, broken pictures, replayed captions."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -87,6 +88,18 @@ def test_broken_pictures_are_left_out_and_their_rows_stay(tmp_path: Path) -> Non
     assert after.drop_columns(["image"]).equals(before.drop_columns(["image"]))
     assert after.schema.equals(before.schema) and problems.count == 2
     assert [Path(where).name for where, _ in problems.listed] == ["broken.png", "missing.png"]
+
+
+def test_few_pictures_wait_for_their_check_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = triples([f"{number}.png" for number in range(20_000)])
+    monkeypatch.setattr(preparing, "fault_of", lambda name: None)
+    tracemalloc.start()
+    try:
+        assert with_whole_pictures(rows, Problems())["image"].null_count == 0
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 500 * len(rows)
 
 
 def test_too_many_broken_pictures_name_the_option_for_moved_ones(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ Used by the command line, `quickstart`, `ablate`, the benchmarks and from Python
 """
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from paraclip.data.triples import (
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import PREPROCESSORS, mapped_features
+from paraclip.models.features import PREPROCESSORS, ahead, mapped_features
 from paraclip.models.loading import load_model
 from paraclip.progress import track
 from paraclip.starter import STARTER, TRIPLES, resolve
@@ -37,6 +36,8 @@ from paraclip.training.config import TrainOptions
 from paraclip.training.processes import this_process
 
 ROWS_AT_ONCE = 16_384
+MOST_AHEAD = 256
+"""Maximum number of pictures that wait to be checked; a waiting one takes about two kilobytes."""
 
 
 @dataclass(frozen=True)
@@ -222,9 +223,8 @@ def with_whole_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
     """
     images = triples["image"].to_pylist()
     names = list(dict.fromkeys(name for name in images if name))
-    with ThreadPoolExecutor(PREPROCESSORS) as pool:
-        opened = track(pool.map(fault_of, names), "checking pictures", len(names), "image")
-        faults = dict(zip(names, opened, strict=True))
+    opened = ahead(fault_of, names, PREPROCESSORS, MOST_AHEAD)
+    faults = dict(track(opened, "checking pictures", len(names), "image"))
     seen = Problems(problems.max_share)
     for name, what in faults.items():
         if what is not None:
