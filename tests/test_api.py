@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from PIL import Image
 from tiny_models import tiny_clip
 
 import paraclip
+from paraclip import api
 from paraclip.api import to_align
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.mini import Mini
@@ -25,8 +27,6 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 
 def test_every_public_name_exists_and_others_are_not() -> None:
-    from paraclip import api
-
     assert set(paraclip.__all__) == set(api.__all__) <= set(dir(paraclip))
     for name in paraclip.__all__:
         assert getattr(paraclip, name) is getattr(api, name)
@@ -103,6 +103,22 @@ def test_named_models_are_loaded_on_the_given_device(tmp_path: Path) -> None:
         paraclip.evaluate({"base": base}, device="gpu9")
     with pytest.raises(paraclip.UserError, match="no device 'gpu9'"):
         paraclip.swap_check(tmp_path, base, base, device="gpu9")
+
+
+def test_the_result_is_on_the_device_of_the_model_that_is_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, asked = tiny_clip().to("meta"), []
+    monkeypatch.setattr(api, "to_align", lambda model, options: model)
+    monkeypatch.setattr(api, "read_captions", lambda *_, **__: [])
+    monkeypatch.setattr(api, "load_model", lambda name, device="auto": asked.append(device))
+    for name in ("prepare", "prepare_captions"):
+        monkeypatch.setattr(api, name, lambda *_, **__: SimpleNamespace(model=base))
+    for name in ("train_data", "align_data"):
+        monkeypatch.setattr(api, name, lambda *_: tmp_path / "last.safetensors")
+    paraclip.train(base, tmp_path / "triples.parquet", tmp_path / "tuned")
+    paraclip.align(tmp_path, tmp_path / "aligned", base)
+    assert asked == ["meta", "meta"]
 
 
 def test_only_mini_is_aligned_and_new_heads_are_random(

@@ -96,7 +96,8 @@ def align(
     start = to_align(model, hyperparameters)
     facts = {"source": Path(source).name, **name_of(model)}
     data = prepare_captions(read_captions(str(source)), start, facts=facts)
-    return load_model(str(align_data(data, hyperparameters, Path(out), settings)))
+    checkpoint = align_data(data, hyperparameters, Path(out), settings)
+    return load_model(str(checkpoint), str(start.device))
 
 
 def train(
@@ -123,7 +124,7 @@ def train(
             `recipe="paper"` or `control=True`.
 
     Returns:
-        The tuned model. Its image vectors are those of the base.
+        The tuned model, on the device of the base. Its image vectors are those of the base.
 
     Raises:
         UserError: the triples cannot be used, or `out` belongs to another run.
@@ -135,7 +136,8 @@ def train(
         str(triples), copied(model), hyperparameters,
         images=images, starter=starter, replay=replay, facts=name_of(model),
     )  # fmt: skip
-    return load_model(str(train_data(data, hyperparameters, Path(out), settings)))
+    checkpoint = train_data(data, hyperparameters, Path(out), settings)
+    return load_model(str(checkpoint), str(data.model.device))
 
 
 def evaluate(models: Mapping[str, Model], **options: Any) -> Report:
