@@ -81,6 +81,11 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, complaint: 
         parse(["train", "triples.parquet", "--config", written(tmp_path, text)])
 
 
+def test_a_byte_order_mark_is_no_option(tmp_path: Path) -> None:
+    path = written(tmp_path, "\ufeffepochs = 7\n")  # as Windows editors save it
+    assert read_options(path, TrainConfig) == {"epochs": 7}
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "x.parquet", "--config", str(tmp_path / "none.toml")]) == 2
     assert "none.toml: there is no such file" in capsys.readouterr().err

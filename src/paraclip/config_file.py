@@ -29,7 +29,7 @@ def read_toml(path: Path | str) -> dict[str, Any]:
             raise UserError(path, "there is no such file", "Check the path.")
         if path.stat().st_size > MOST_BYTES:
             raise UserError(path, "is too large for a file of options", "Check the path.")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError as error:
         raise UserError(path, "is nested too deeply", "Options need one level.") from error
     except OSError as error:
