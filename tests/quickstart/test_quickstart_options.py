@@ -21,6 +21,13 @@ def test_each_source_has_its_own_default_folder() -> None:
     assert QuickstartConfig(source="dogs.csv", out="here").folder == Path("here")
 
 
+def test_folders_that_differ_after_a_dot_have_folders_of_their_own(tmp_path: Path) -> None:
+    for name in ("pets.2024", "pets.2025"):
+        (tmp_path / name).mkdir()
+        folder = QuickstartConfig(source=str(tmp_path / name)).folder
+        assert folder == Path(f"runs/quickstart-{name}")
+
+
 def test_fresh_reaches_every_stage() -> None:
     config = QuickstartConfig(fresh=True)
     assert config.generate_config(Path("b")).fresh

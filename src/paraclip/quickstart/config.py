@@ -1,5 +1,6 @@
 """Options of `paraclip quickstart`."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -76,7 +77,8 @@ class QuickstartConfig(Checked):
         """The output folder."""
         if self.out is not None:
             return Path(self.out)
-        name = Path(self.source).resolve().stem if self.source else ""
+        source = Path(self.source).resolve() if self.source else Path()
+        name = source.name if os.path.isdir(source) else source.stem
         return Path("runs", f"quickstart-{name}" if name else "quickstart")
 
     def generate_config(self, folder: Path) -> GenerateConfig:
