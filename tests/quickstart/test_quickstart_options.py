@@ -33,6 +33,13 @@ def test_fresh_reaches_every_stage() -> None:
     assert config.generate_config(Path("b")).fresh
 
 
+def test_without_the_starter_set_no_model_names_it(tmp_path: Path) -> None:
+    for count, models in ((0, []), (1, ["tuned"])):
+        job = Job(QuickstartConfig("here", str(tmp_path), starter=count), Problems())
+        named = [name for name in ("control", "tuned") if "starter" in job.facts(name)]
+        assert named == models
+
+
 def test_control_and_tuned_differ_only_in_their_texts() -> None:
     tuned, control = (QuickstartConfig().train_options(is_) for is_ in (False, True))
     assert replace(control, control=False) == tuned

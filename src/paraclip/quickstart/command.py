@@ -240,9 +240,9 @@ class Job:
     def facts(self, name: str) -> dict[str, Any]:
         """The origin of a model's texts, for its card."""
         written = self.config.folder / "triples" / "triples.parquet"
-        used = {} if name == "control" else {"starter": read_provenance(STARTER)}
-        if name == "live":
-            used = {}
+        used: dict[str, Any] = {}
+        if name == "tuned" and self.config.starter:
+            used["starter"] = read_provenance(STARTER)
         if name == "live" or (name == "tuned" and self.config.source is not None):
             used["triples"] = read_provenance(written)
         return {"base": BASE, **used}
