@@ -26,6 +26,7 @@ def test_every_caption_without_a_triple_is_added_once() -> None:
     added = [row for row in rows if row["paraphrase_1"] == row["caption"]]
     assert {row["image"] for row in added} == {row.image for row in ROWS[20:]}
     assert with_captions(triples(50), ROWS, seed=0).num_rows == 50
+    assert with_captions(triples(0), ROWS, seed=0).num_rows == 50
 
 
 def test_the_starter_set_comes_without_pictures() -> None:

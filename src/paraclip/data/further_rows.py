@@ -19,7 +19,7 @@ def with_starter(rows: pa.Table, count: int | None = None) -> pa.Table:
 
 
 def with_replay(
-    triples: pa.Table, captions: Iterable[Caption], per_triple: float, seed: int
+    triples: pa.Table, captions: Iterable[Caption], per_triple: float | None, seed: int
 ) -> pa.Table:
     """Append captions without paraphrases, as rows of three equal texts.
 
@@ -30,7 +30,7 @@ def with_replay(
         triples: with SCHEMA's columns; further columns are null in the new rows.
         captions: captions to draw from; those without a picture or of the triples are excluded.
         per_triple: number of captions per triple; at least one caption in total, and at most all
-            of them.
+            of them. None: all of them.
         seed: seed of the random draw.
     """
     pictures = [resolved(image) for image in triples["image"].to_pylist()]
@@ -39,7 +39,9 @@ def with_replay(
     others = [
         row for row in captions if row.image and (resolved(row.image), row.caption) not in known
     ]
-    count = round(min(len(others), max(1, len(triples) * per_triple)))
+    count = len(others)
+    if per_triple is not None:
+        count = round(min(count, max(1, len(triples) * per_triple)))
     drawn = random.Random(seed).sample(others, count)
     rows = [
         {

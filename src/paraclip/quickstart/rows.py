@@ -13,7 +13,7 @@ def with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.T
     others = [row for row in captions if row.image and row.id not in known]
     if not others:
         return triples
-    return with_replay(triples, others, per_triple=len(others), seed=seed)
+    return with_replay(triples, others, per_triple=None, seed=seed)
 
 
 def sampled(rows: list[Caption], count: int, seed: int) -> list[Caption]:
