@@ -16,6 +16,7 @@ from paraclip.api import to_align
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.mini import Mini
 from paraclip.training.config import AlignOptions
+from paraclip.training.prepare import TrainingData
 
 HEAVY = ("torch", "numpy", "pyarrow", "transformers", "open_clip", "pydantic")
 
@@ -119,6 +120,23 @@ def test_the_result_is_on_the_device_of_the_model_that_is_passed(
     paraclip.train(base, tmp_path / "triples.parquet", tmp_path / "tuned")
     paraclip.align(tmp_path, tmp_path / "aligned", base)
     assert asked == ["meta", "meta"]
+
+
+def test_align_counts_broken_rows_and_names_a_lack_of_pictures(
+    triples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[TrainingData] = []
+    monkeypatch.setattr(api, "to_align", lambda model, options: tiny_clip())
+    monkeypatch.setattr(api, "align_data", lambda data, *_: found.append(data))
+    monkeypatch.setattr(api, "load_model", lambda *_: None)
+    captions = tmp_path / "captions.csv"
+    rows = f"a kite,{triples.parent / '3.png'}\n" * 199
+    captions.write_text(f"caption,image\n{rows},\n")
+    paraclip.align(captions, tmp_path / "aligned")
+    assert found[0].problems.listed == [(f"{captions}:201", "the caption is empty")]
+    captions.write_text("caption\na kite\na boat\n")
+    with pytest.raises(paraclip.UserError, match="no caption has a picture"):
+        paraclip.align(captions, tmp_path / "aligned")
 
 
 def test_only_mini_is_aligned_and_new_heads_are_random(

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.evaluation.choice import choose_benchmarks
@@ -95,7 +96,9 @@ def align(
     hyperparameters, settings = split_options(AlignOptions, {"choose": "best", **options})
     start = to_align(model, hyperparameters)
     facts = {"source": Path(source).name, **name_of(model)}
-    data = prepare_captions(read_captions(str(source)), start, facts=facts)
+    problems = Problems()
+    captions = read_captions(str(source), problems=problems)
+    data = prepare_captions(captions, start, problems=problems, facts=facts)
     checkpoint = align_data(data, hyperparameters, Path(out), settings)
     return load_model(str(checkpoint), str(start.device))
 

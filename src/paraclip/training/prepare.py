@@ -163,10 +163,12 @@ def prepare_captions(
         facts: facts for the checkpoints.
 
     Raises:
-        UserError: too many pictures are broken.
+        UserError: too many pictures are broken, or no caption has one.
     """
     problems = Problems() if problems is None else problems
     with_picture = [row for row in captions if row.image]
+    if not with_picture:
+        raise UserError("captions", "no caption has a picture", "Give pictures with captions.")
     names = ("caption", "image_id", "image")
     rows = pa.table({
         name: pa.array([getattr(row, name) for row in with_picture], pa.string()) for name in names
