@@ -70,6 +70,7 @@ def test_what_is_stated_is_allowed(one: str, other: str) -> None:
     assert words.numbers(one) <= words.allowed_numbers(one)
     tokens = words.words(one)
     assert words.colours(tokens) <= words.allowed_colours(tokens)
+    assert words.allowed_colours(iter(tokens)) == words.allowed_colours(tokens)
     assert words.with_parents(tokens) <= words.with_parents([*tokens, *words.words(other)])
     assert words.allows_negation(tokens) or not words.is_negated(tokens)
 

@@ -142,6 +142,7 @@ def colours(tokens: Iterable[str]) -> set[str]:
 
 def allowed_colours(tokens: Iterable[str]) -> set[str]:
     """Colour families that the words name or suggest ("snow", "ebony", "blond")."""
+    tokens = list(tokens)  # an iterator could be read only once
     families: set[str] = set()
     for word in tokens:
         families |= lexicon.LIKE_COLOUR.get(word, set())
