@@ -10,6 +10,7 @@ from tiny_models import TINY_CLIP, word_files
 from paraclip.api import export
 from paraclip.errors import UserError
 from paraclip.exporting import onnx_graph
+from paraclip.exporting.clip_shape import clip_model
 from paraclip.exporting.command import export_command
 from paraclip.exporting.config import ExportConfig
 from paraclip.exporting.folders import new_folder
@@ -48,6 +49,15 @@ def test_a_tower_that_is_not_clips(to, tmp_path, mini) -> None:
         with pytest.raises(UserError, match="its text tower is a BERT"):
             export(mini, tmp_path / "out", to=to)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_hint_names_only_formats_that_the_model_has(mini) -> None:
+    with pytest.raises(UserError) as error:
+        clip_model(mini, "Hugging Face's CLIP")
+    assert error.value.hint == "Use --to onnx, which keeps any tower."
+    with pytest.raises(UserError) as error:
+        clip_model(roberta(), "Hugging Face's CLIP")
+    assert error.value.hint == "Use --to onnx, which keeps any tower, or --to open-clip."
 
 
 def test_open_clip_needs_a_model_of_open_clip(mini, tmp_path) -> None:

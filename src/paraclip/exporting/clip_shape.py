@@ -17,7 +17,7 @@ IMAGE_SIZES = {
     *("layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"),
     "patch_dropout",  # used only in training
 }
-ONNX_HINT = "Use --to onnx, which keeps any tower, or --to open-clip."
+ONNX_HINT = "Use --to onnx, which keeps any tower"
 
 
 def clip_text(model: DualEncoder, wanted_by: str) -> OpenClip:
@@ -32,7 +32,8 @@ def clip_text(model: DualEncoder, wanted_by: str) -> OpenClip:
     """
     reason = no_clip_text(model)
     if reason or not isinstance(model, OpenClip):
-        raise UserError(model.architecture.name, f"{reason}, which {wanted_by} needs", ONNX_HINT)
+        what = f"{reason}, which {wanted_by} needs"
+        raise UserError(model.architecture.name, what, other_format(model))
     return model
 
 
@@ -40,8 +41,17 @@ def clip_model(model: DualEncoder, wanted_by: str) -> OpenClip:
     """The model, if both of its towers are CLIP's; raises the error of `clip_text`."""
     clip = clip_text(model, wanted_by)
     if reason := no_clip_image(clip):
-        raise UserError(model.architecture.name, f"{reason}, which {wanted_by} needs", ONNX_HINT)
+        what = f"{reason}, which {wanted_by} needs"
+        raise UserError(model.architecture.name, what, other_format(model))
     return clip
+
+
+def other_format(model: DualEncoder) -> str:
+    """The hint that names the formats in which a model can be exported instead."""
+    if not isinstance(model, OpenClip):
+        return f"{ONNX_HINT}."
+    laclip = is_laclip_vision(model.spec.config["vision_cfg"].get("timm_model_name"))
+    return f"{ONNX_HINT}." if laclip else f"{ONNX_HINT}, or --to open-clip."
 
 
 def no_clip_text(model: DualEncoder) -> str | None:
