@@ -15,8 +15,8 @@ class EvaluateConfig(Checked):
     models: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [MODEL ...]")
     ]
-    """Models, optionally with labels: base=mini control=runs/control/best.safetensors
-    tuned=runs/train/best.safetensors. The others are compared with the model labelled base, or
+    """Models, optionally with labels: base=mini control=runs/control/last.safetensors
+    tuned=runs/train/last.safetensors. The others are compared with the model labelled base, or
     else with the first."""
 
     benchmarks: str | None = None

@@ -105,7 +105,7 @@ class TrainOptions(LoopOptions):
 
     one_step: bool = False
     """Train on one-step data: paraphrase_2 is not read, L3 is omitted, and L1 uses paraphrase_1
-    instead."""
+    where it would use paraphrase_2."""
 
     negatives: str | None = None
     """Column with hard negatives: one text per row that must not match it (may be empty). They
@@ -226,7 +226,7 @@ class TrainConfig(RunSettings, TrainOptions):
     """Folder of the pictures, for triples that have an image_id and no picture path."""
 
     starter: bool = False
-    """Also train on the 3,000 triples of the starter set that ships with ParaCLIP. They have no
+    """Also train on the 3,000 triples of the starter set in ParaCLIP. They have no
     pictures and feed L2 and L3 only."""
 
     replay: str | None = None
