@@ -156,7 +156,7 @@ def test_python_gets_the_same_check_as_the_command_line() -> None:
     ("word", "complaint"),
     [
         ("caf\udce9.csv", r"caf\udce9.csv: is not UTF-8. Rename the file or folder."),
-        ("a\0b", r"a\x00b: holds a NUL character. Check the name."),
+        ("a\0b", r"a\x00b: contains a NUL character. Check the name."),
     ],
 )
 @pytest.mark.parametrize("command", ["captions", "compare", "evaluate", "export"])

@@ -91,7 +91,7 @@ def test_a_folder_is_one_process_s_at_a_time(tmp_path: Path) -> None:
     refused = pytest.raises(UserError, match="run: another run is writing here")
     with locked(target), refused, locked(target):
         raise AssertionError("two are in it")
-    with pytest.raises(UserError, match="holds a NUL"), locked(Path("a\0b")):
+    with pytest.raises(UserError, match="contains a NUL"), locked(Path("a\0b")):
         raise AssertionError("it was made")
     with locked(target):
         assert [path.name for path in target.iterdir()] == [".lock"]

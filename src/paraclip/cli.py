@@ -257,7 +257,7 @@ def refuse_bytes(word: str) -> None:
     except UnicodeEncodeError as error:
         raise UserError(word, "is not UTF-8", "Rename the file or folder.") from error
     if "\0" in word:
-        raise UserError(word, "holds a NUL character", "Check the name.")
+        raise UserError(word, "contains a NUL character", "Check the name.")
 
 
 def run(config: Any) -> None:

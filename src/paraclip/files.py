@@ -75,10 +75,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def check_name(path: Path | str) -> None:
-    """Raise UserError for a path that is not UTF-8 or holds a NUL."""
+    """Raise UserError for a path that is not UTF-8 or contains a NUL."""
     name = str(path)
     if "\0" in name:
-        raise UserError(printable(name), "holds a NUL character", "Check the name.")
+        raise UserError(printable(name), "contains a NUL character", "Check the name.")
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -175,6 +175,7 @@ def test_files_that_are_not_triples_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([wrong_type]), tmp_path / "type.parquet")
     for name, what in {
         "missing.parquet": "there is no such file",
+        ".": r"is a folder. Name its file, such as .*triples.parquet",
         "half.parquet": r"has no column 'paraphrase_1' \(it has id, caption\)",
         "text.parquet": "is not a Parquet file of triples",
         "type.parquet": "is not a Parquet file of triples",

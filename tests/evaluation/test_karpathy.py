@@ -103,7 +103,7 @@ def test_pictures_whose_entry_is_broken_are_noted(flickr30k: Path) -> None:
     assert benchmark.pool.startswith("21 pictures and 43 captions")
     note, missing = benchmark.score(ColourEncoder(), None).notes
     assert note.startswith("2 of 23 pictures left out: ") and "there are no sentences" in note
-    assert "the image name holds a NUL character" in note
+    assert "the image name contains a NUL character" in note
     assert missing.startswith("1 of 21 pictures left out: ")
 
 

@@ -123,7 +123,9 @@ def test_a_stage_whose_captions_changed_starts_from_scratch(
     def run(fresh: bool) -> Path:
         runs.append(fresh)
         if not fresh:
-            raise AnotherRun(tmp_path, "another run lies here", "Choose another --out.")
+            raise AnotherRun(
+                tmp_path, "belongs to a run with other settings", "Choose another --out."
+            )
         return tmp_path / "made"
 
     assert job.resumed_or_repeated("tuned", run) == tmp_path / "made" and runs == [False, True]

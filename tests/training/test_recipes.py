@@ -89,7 +89,9 @@ def test_a_run_records_what_was_decided_and_continues_under_it(tmp_path):
     before = (tmp_path / "last.safetensors").stat().st_mtime_ns
     tune(tmp_path, recipe="paper", image_loss_on=("caption",), text_temperature=0.2)
     assert (tmp_path / "last.safetensors").stat().st_mtime_ns == before, "it is the same run"
-    with pytest.raises(UserError, match=r"another run lies here: image_loss_on .*text_temperature"):
+    with pytest.raises(
+        UserError, match=r"belongs to a run with other settings: image_loss_on .*text_temperature"
+    ):
         tune(tmp_path, recipe="paper")
     again = json.loads(json.dumps(made["config"]))
     lists = {name: tuple(value) for name, value in again.items() if isinstance(value, list)}

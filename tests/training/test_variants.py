@@ -260,7 +260,7 @@ def test_other_pictures_under_the_trained_image_tower_are_another_run(tmp_path):
     names = triples["image"].to_pylist()
     turned = pa.array([*names[-2::-1], None])
     turned = triples.set_column(triples.schema.get_field_index("image"), "image", turned)
-    with pytest.raises(UserError, match="another run lies here: pictures"):
+    with pytest.raises(UserError, match="belongs to a run with other settings: pictures"):
         tune(tmp_path / "run", tiny_clip(), turned, features=None, **options)
 
 
@@ -271,7 +271,7 @@ def test_hard_negatives_of_other_rows_are_another_run(tmp_path):
         if number == 0:
             tune(tmp_path, triples=triples, negatives="negative", epochs=1)
             continue
-        with pytest.raises(UserError, match="another run lies here: data"):
+        with pytest.raises(UserError, match="belongs to a run with other settings: data"):
             tune(tmp_path, triples=triples, negatives="negative", epochs=1)
 
 

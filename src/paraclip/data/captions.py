@@ -143,5 +143,5 @@ def picture_name(value: Any) -> str | None:
     """The name of a picture; raises BrokenRow like `plain_text`, and for a NUL character."""
     name = plain_text(value, "image name")
     if name is not None and "\0" in name:
-        raise BrokenRow("the image name holds a NUL character")
+        raise BrokenRow("the image name contains a NUL character")
     return name

@@ -141,6 +141,8 @@ def read_triples(
     problems = Problems() if problems is None else problems
     path = Path(starter.resolve(path))
     check_input(path)
+    if path.is_dir():
+        raise UserError(path, "is a folder", f"Name its file, such as {path / 'triples.parquet'}.")
     if not path.is_file():
         raise UserError(path, "there is no such file", REMAKE)
     if path.suffix in (".jsonl", ".ndjson"):
@@ -207,7 +209,7 @@ def without_broken(path: Path, table: pa.Table, problems: Problems) -> pa.Table:
     nul = pc.fill_null(pc.match_substring(table["image"], "\0"), False)
     for rows, what in (
         (pc.invert(complete), "the id, the caption or a paraphrase is empty"),
-        (pc.and_(complete, nul), "the image name holds a NUL character"),
+        (pc.and_(complete, nul), "the image name contains a NUL character"),
     ):
         for row in pc.indices_nonzero(rows).to_pylist():
             problems.add(f"{path}:{row + 1}", what)

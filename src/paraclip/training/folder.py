@@ -163,7 +163,9 @@ def check_same(path: Path, identity: dict[str, Any]) -> None:
         if there.get(name) != here.get(name)
     ]
     if differing:
-        raise AnotherRun(path, f"another run lies here: {', '.join(differing)}", START_OVER)
+        raise AnotherRun(
+            path, f"belongs to a run with other settings: {', '.join(differing)}", START_OVER
+        )
 
 
 KEPT = 2

@@ -121,13 +121,13 @@ def check_losses(options: TrainOptions) -> None:
     if options.shuffle_paraphrases and options.control:
         refuse("placebo", "is not for the control, which reads no paraphrases", "Leave one out.")
     if options.one_step and not any(weights[:2]):
-        refuse("one_step", "leaves L3 out, which alone has a weight", "Weigh L1 or L2.")
+        refuse("one_step", "leaves L3 out, which alone has a weight", "Give L1 or L2 a weight.")
     replay = isinstance(options, TrainConfig) and options.replay is not None
     if replay and not (weights[0] or options.control):
-        refuse("replay", "is for L1, which has no weight", "Leave it out, or weigh L1.")
+        refuse("replay", "is for L1, which has no weight", "Leave it out, or give L1 a weight.")
     if options.image_learning_rate is not None and not (weights[0] or options.control):
         # Weight decay alone would change the image tower.
         what = "is for L1, which has no weight"
-        refuse("image_learning_rate", what, "Leave it out, or weigh L1.")
+        refuse("image_learning_rate", what, "Leave it out, or give L1 a weight.")
     if weights[0] and options.image_loss_on == ():
         refuse("image_loss_on", "names no text", "Name one, or give L1 the weight 0.")
