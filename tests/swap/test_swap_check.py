@@ -119,6 +119,21 @@ def test_the_command_prints_and_writes(index, queries, models, tmp_path, capsys)
     assert json.loads(out.read_text())["origin"]["pictures"] == 12
 
 
+def test_the_report_overwrites_no_input(index, queries, models, tmp_path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    part = shutil.copy(index, folder)
+    kept = Path(index).read_bytes()
+    for source, out in [
+        *((index, one) for one in (index, queries, *models.values())),
+        (str(folder), str(part)),
+    ]:
+        config = SwapCheckConfig(index=source, queries=queries, out=out, **models)
+        with pytest.raises(UserError, match=r"is the input .*, which would be overwritten"):
+            swap_check_command(config)
+    assert Path(index).read_bytes() == Path(part).read_bytes() == kept
+
+
 def test_without_pictures_the_queries_are_still_compared(
     vectors, queries, models, tmp_path, capsys
 ) -> None:

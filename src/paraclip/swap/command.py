@@ -1,13 +1,15 @@
 """`paraclip swap-check`."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError, printable
-from paraclip.files import write_text
+from paraclip.files import refuse_overwriting, write_text
 from paraclip.models.loading import load_model
+from paraclip.models.names import model_files
 from paraclip.provenance import provenance, without_secrets
 from paraclip.swap.check import EXACT, Change, SwapReport, swap_check
 from paraclip.swap.config import SwapCheckConfig
@@ -19,8 +21,11 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     """Check, print the report, and fail if the index does not come from the base.
 
     Raises:
-        UserError: see `swap_check`; also if the vectors come from another image tower.
+        UserError: see `swap_check`; also if the vectors come from another image tower, or `--out`
+            is an input.
     """
+    if config.out:
+        refuse_overwriting(config.out, inputs_of(config))
     base, tuned = load_model(config.base, config.device), load_model(config.model, config.device)
     report = swap_check(base, tuned, config)
     for line in lines_of(report):
@@ -32,6 +37,14 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     if report.origin is not None and not report.origin.same:
         what = "its vectors do not come from the base's image tower"
         raise UserError(without_secrets(config.index), what, "Name the model that made the index.")
+
+
+def inputs_of(config: SwapCheckConfig) -> Iterator[str | Path]:
+    """The files that are read, apart from pictures."""
+    yield from filter(None, (config.index, config.queries, config.paths))
+    yield from (*model_files(config.base), *model_files(config.model))
+    if os.path.isdir(config.index):  # unlike Path.rglob, no error for names that are too long
+        yield from Path(config.index).rglob("*")
 
 
 def lines_of(report: SwapReport) -> Iterator[str]:
