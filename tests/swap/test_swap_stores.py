@@ -153,6 +153,14 @@ def test_rclip(rows, tmp_path) -> None:
     assert (tmp_path / "db.sqlite3").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%20b", "ä b"])
+def test_rclip_in_a_folder_with_any_name(rows, name, tmp_path) -> None:
+    (tmp_path / name).mkdir()
+    rclip_index(tmp_path / name / "db.sqlite3", *rows)
+    assert len(read(tmp_path / name / "db.sqlite3").paths) == 4
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_pgvector(rows, postgres) -> None:
     values, paths = rows
     postgres.query(f"CREATE TABLE photos (id int, file_path text, v vector({WIDTH}))")

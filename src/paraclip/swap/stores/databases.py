@@ -154,7 +154,7 @@ def read_rclip(config: SwapCheckConfig) -> Index:
     statement = "SELECT filepath, vector FROM images WHERE deleted IS NULL ORDER BY id"
 
     def rows() -> Iterator[tuple[list[str], Vectors]]:
-        address = f"file:{path.resolve()}?mode=ro"
+        address = f"{path.resolve().as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, uri=True)) as connection:
             cursor = connection.execute(statement)
             while batch := cursor.fetchmany(ROWS_AT_ONCE):
