@@ -9,8 +9,10 @@ from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.inputs.pairs import Pairs
 from paraclip.evaluation.inputs.pool import read_pool
+from paraclip.evaluation.reporting.compare_command import compare_command
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.scoring.vectors import Arithmetic
 
@@ -63,6 +65,20 @@ def test_benchmarks_with_blanks_in_their_names_are_numbered(tmp_path: Path) -> N
     with np.load(tmp_path / "items.npz", allow_pickle=False) as items:
         assert items["my set/only/m"].tolist() == [0, 0]
         assert items["my set 2/only/m"].tolist() == [1, 1]
+
+
+def test_names_from_the_data_cannot_control_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile, models = Fixed("x"), {"base": ColourEncoder(), "tuned": ColourEncoder()}
+    for number in range(2):
+        hostile.pool = f"{number} items of \x1b[2J\u202e"
+        report = evaluate(models, [hostile], tmp_path / str(number), SETTINGS)
+        assert rf"x: {number} items of \x1b[2J\u202e" in report.table()
+        assert r" items of \x1b[2J\u202e" in (tmp_path / str(number) / "report.md").read_text()
+    compare_command(CompareConfig((str(tmp_path / "0"), str(tmp_path / "1")), resamples=10))
+    shown = capsys.readouterr().out
+    assert r"\x1b[2J" in shown and "\x1b" not in shown
 
 
 class Blind(ColourEncoder):

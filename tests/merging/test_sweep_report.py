@@ -54,6 +54,12 @@ def test_base_tuned_and_the_knee_are_named() -> None:
         assert json.loads(sweep_json(result, {}))["knee"] == result.alphas[index]
 
 
+def test_notes_and_pools_are_escaped() -> None:
+    pools = {name: {"pool": "<i>\x1b[2J"} for name in POOLS}
+    page = markdown(replace(SWEEP, benchmarks=pools, notes=("sts: \x1b]0;a",)))
+    assert "\x1b" not in page and "<i>" not in page and r"sts: \x1b]0;a" in page
+
+
 def test_a_share_with_a_significant_cost_is_marked() -> None:
     assert [alpha_row(SWEEP, index)[1] for index in range(3)] == ["0.00", "0.50", "1.00 (costs)"]
     points = json.loads(sweep_json(SWEEP, {}))["points"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from paraclip.evaluation.reporting.plots import COLOURS, arms, new_figure, save
 from paraclip.evaluation.reporting.report import as_dict
-from paraclip.evaluation.reporting.tables import counts, figure, markdown_table, spread
+from paraclip.evaluation.reporting.tables import counts, figure, inert, markdown_table, spread
 from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.files import write_text
 from paraclip.merging.knee import Figure, admissible, robustness
@@ -30,8 +30,8 @@ def markdown(result: Sweep) -> str:
         "then over benchmarks. Others: percent; * the interval of its paired change from "
         "base excludes 0.",
         RULE,
-        *(f"{name}: {facts['pool']}" for name, facts in result.benchmarks.items()),
-        *result.notes,
+        *(inert(f"{name}: {facts['pool']}") for name, facts in result.benchmarks.items()),
+        *map(inert, result.notes),
     ]
     rows = [alpha_row(result, index) for index in range(len(result.alphas))]
     return "\n\n".join([markdown_table(head, rows), *notes]) + "\n"

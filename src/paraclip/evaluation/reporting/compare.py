@@ -14,7 +14,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.errors import UserError
+from paraclip.errors import UserError, printable
 from paraclip.evaluation.benchmark import LOWER_IS_BETTER, Metric
 from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.reporting.report import Line
@@ -93,7 +93,7 @@ class Comparison:
         rows: list[list[str]] = [HEAD]
         for benchmark, members in groupby(self.rows, lambda row: row.benchmark):
             rows += [[benchmark], *map(cells, members)]
-        return "\n".join([*lines, *aligned(rows), "", *verdict(self)])
+        return "\n".join(map(printable, [*lines, *aligned(rows), "", *verdict(self)]))
 
 
 @dataclass(frozen=True)

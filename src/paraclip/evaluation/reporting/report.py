@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from paraclip.data.untrusted_json import read_json_object
-from paraclip.errors import UserError
+from paraclip.errors import UserError, printable
 from paraclip.evaluation.reporting.tables import aligned, counts, figure
 from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.files import text_hash, write_text
@@ -112,7 +112,7 @@ class Report:
             last = section
         notes = [f"{section.name}: {section.pool}" for section in self.sections]
         notes += [f"{section.name}: {note}" for section in self.sections for note in section.notes]
-        return "\n".join([*aligned(rows), "", *notes, legend(labels)]).rstrip()
+        return "\n".join(map(printable, [*aligned(rows), "", *notes, legend(labels)])).rstrip()
 
 
 def compared_with(labels: list[str]) -> list[str]:

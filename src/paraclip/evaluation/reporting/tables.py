@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from paraclip.errors import printable
 from paraclip.evaluation.scoring.bootstrap import Interval
 
 
@@ -56,8 +57,8 @@ def escape(text: str) -> str:
 
 
 def inert(text: str) -> str:
-    """Escape text to one line that is not HTML."""
-    return html.escape(text, quote=False).replace("\n", " ")
+    """Escape text to one printable line that is not HTML."""
+    return html.escape(printable(text.replace("\n", " ")), quote=False)
 
 
 def one_line(value: Any) -> str:
