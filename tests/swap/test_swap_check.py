@@ -1,6 +1,7 @@
 """`paraclip swap-check`: the origin of an index, and the user's queries before and after."""
 
 import json
+import os
 import shutil
 from copy import deepcopy
 from pathlib import Path
@@ -117,6 +118,19 @@ def test_the_command_prints_and_writes(index, queries, models, tmp_path, capsys)
         assert words in shown
     assert "a red disc" in shown.split("Most changed queries:")[1]
     assert json.loads(out.read_text())["origin"]["pictures"] == 12
+
+
+def test_names_that_are_not_utf_8_are_written_as_escapes(
+    photos, vectors, queries, models, tmp_path, capsys
+) -> None:
+    np.save(tmp_path / "v.npy", vectors)
+    paths = tmp_path / "paths.txt"
+    paths.write_bytes(b"caf\xe9.png\n" + "\n".join(photos[1:]).encode())
+    options = {"queries": queries, "paths": str(paths), "out": str(tmp_path / "report.json")}
+    swap_check_command(SwapCheckConfig(index=str(tmp_path / "v.npy"), k=12, **models, **options))
+    assert "caf" in (tmp_path / "report.json").read_text()
+    (change, *_) = json.loads((tmp_path / "report.json").read_text())["changes"]
+    assert b"caf\xe9.png" in map(os.fsencode, change["before"])
 
 
 def test_the_report_overwrites_no_input(index, queries, models, tmp_path) -> None:

@@ -33,7 +33,9 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     if config.out:
         settings = {**asdict(config), "index": without_secrets(config.index)}
         content = {**asdict(report), **provenance(settings=settings)}
-        write_text(config.out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        # A file name that is not UTF-8 holds lone surrogates: this writes them as JSON's escapes.
+        write_text(config.out, text.encode(errors="backslashreplace").decode())
     if report.origin is not None and not report.origin.same:
         what = "its vectors do not come from the base's image tower"
         raise UserError(without_secrets(config.index), what, "Name the model that made the index.")
