@@ -91,6 +91,23 @@ def test_clip_retrieval(rows, tmp_path) -> None:
     assert found.kind == "clip-retrieval"
 
 
+def test_parts_of_clip_retrieval_that_do_not_fit_together(rows, tmp_path) -> None:
+    values, paths = rows
+    for name in ("img_emb", "metadata"):
+        (tmp_path / name).mkdir()
+    for part, vectors in enumerate((values[:3], values[3:, :4])):
+        np.save(tmp_path / "img_emb" / f"img_emb_{part}.npy", vectors)
+    with pytest.raises(UserError, match=f"has vectors of {WIDTH} and of 4 numbers"):
+        read(tmp_path)
+    np.save(tmp_path / "img_emb" / "img_emb_1.npy", values[3:])
+    for part, span in enumerate((slice(0, 2), slice(2, 5))):  # the sum of the rows is right
+        meta = pa.table({"image_path": paths[span]})
+        pq.write_table(meta, tmp_path / "metadata" / f"metadata_{part}.parquet")
+    message = r"metadata_0\.parquet: has 2 rows for the 3 vectors of img_emb_0\.npy"
+    with pytest.raises(UserError, match=message):
+        read(tmp_path)
+
+
 def test_paths_may_contain_other_line_separators(rows, tmp_path) -> None:
     np.save(tmp_path / "v.npy", rows[0][:3])
     names = ["a\u2028b.jpg", "c\x0bd.jpg", "e\x85.jpg"]

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from paraclip.errors import UserError
 from paraclip.files import check_input, read_bounded
 from paraclip.swap.config import SwapCheckConfig
-from paraclip.swap.stores.index import FIX, Index, Vectors, check_count, made_index
+from paraclip.swap.stores.index import FIX, Index, Vectors, check_count, check_width, made_index
 from paraclip.swap.stores.tables import parquet_errors
 
 EMBEDDINGS, METADATA = "img_emb", "metadata"
@@ -50,11 +50,15 @@ def read_clip_retrieval(config: SwapCheckConfig) -> Index:
     for file in files:
         parts.append(array(file, config.most_rows))
         check_count(sum(map(len, parts)), config.most_rows, folder)
+        check_width(parts[-1], parts[0], folder)
         number = file.stem.rpartition("_")[2]
         path = folder / METADATA / f"metadata_{number}.parquet"
         if path.is_file():
             with parquet_errors(path):
                 found = pq.read_table(path, columns=[PATHS])[PATHS].to_pylist()
+            if len(found) != len(parts[-1]):
+                what = f"has {len(found)} rows for the {len(parts[-1])} vectors of {file.name}"
+                raise UserError(path, what, "Run `clip-retrieval inference` again.")
             names += [name or "" for name in found]
     return made_index(np.concatenate(parts), names or None, "clip-retrieval", folder)
 

@@ -68,9 +68,7 @@ def gathered(
         paths += names
         parts.append(vectors)
         check_count(len(paths), most, where)
-        if vectors.shape[1] != parts[0].shape[1]:
-            what = f"has vectors of {parts[0].shape[1]} and of {vectors.shape[1]} numbers"
-            raise UserError(where, what, "Name the table or column of one model.")
+        check_width(vectors, parts[0], where)
     return made_index(np.concatenate(parts), paths, "", where) if parts else None
 
 
@@ -79,6 +77,13 @@ def check_count(rows: int, most: int, where: object) -> None:
     if rows > most:
         what = f"holds more than {most:,} rows"
         raise UserError(where, what, "Raise --most-rows if there is memory for them.")
+
+
+def check_width(vectors: Vectors, first: Vectors, where: object) -> None:
+    """Raise UserError if the rows of two parts of an index have different widths."""
+    if vectors.shape[1] != first.shape[1]:
+        what = f"has vectors of {first.shape[1]} and of {vectors.shape[1]} numbers"
+        raise UserError(where, what, "Name the files, the table or the column of one model.")
 
 
 def stacked(rows: Sequence[Sequence[float]], where: object) -> Vectors:
