@@ -78,6 +78,18 @@ def test_parquet(rows, kind, tmp_path) -> None:
         read(tmp_path / "two.parquet", column="embeding")
 
 
+def test_a_column_of_the_pictures_themselves_is_not_their_path(rows, tmp_path) -> None:
+    # As the datasets of Hugging Face, whose column `image` has bytes and path.
+    values, paths = rows
+    content = [{"bytes": b"\xff\xd8", "path": "a.jpg"}] * 5
+    for pictures in (pa.array(content), pa.array([b"\xff\xd8"] * 5, pa.large_binary())):
+        table = pa.table({"image": pictures, "vector": as_lists(values)})
+        pq.write_table(table, tmp_path / "v.parquet")
+        assert read(tmp_path / "v.parquet").paths is None
+        pq.write_table(table.append_column("url", pa.array(paths)), tmp_path / "v.parquet")
+        assert_read(read(tmp_path / "v.parquet"), values, paths)
+
+
 def test_clip_retrieval(rows, tmp_path) -> None:
     values, paths = rows
     for part, span in (("0", slice(0, 3)), ("1", slice(3, 5))):

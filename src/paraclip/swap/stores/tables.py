@@ -69,7 +69,8 @@ def index_of(schema: Any, source: Any, config: SwapCheckConfig, kind: str) -> In
     """
     vector_columns = [field.name for field in schema if is_vector(field.type)]
     column = only_one(vector_columns, config.column, config.index, "column")
-    path = next((name for name in PATH_COLUMNS if name in schema.names), None)
+    named = {field.name for field in schema if not is_content(field.type)}
+    path = next((name for name in PATH_COLUMNS if name in named), None)
     columns = [column, *([path] if path else [])]
 
     def rows() -> Iterator[tuple[list[str], Vectors]]:
@@ -93,6 +94,13 @@ def is_vector(kind: Any) -> bool:
         pa.types.is_fixed_size_list(kind),
     )
     return any(lists) and pa.types.is_floating(kind.value_type)
+
+
+def is_content(kind: Any) -> bool:
+    """Whether an Arrow type holds a picture itself, as bytes or in a struct, and not its path."""
+    return pa.types.is_nested(kind) or any(
+        holds(kind) for holds in (pa.types.is_binary, pa.types.is_large_binary)
+    )
 
 
 def matrix(column: Any, where: object) -> Vectors:
