@@ -209,6 +209,15 @@ def test_pgvector(rows, postgres) -> None:
     postgres.query("DROP TABLE photos, bare")
 
 
+def test_pgvector_with_pictures_in_the_table_and_rows_without_a_path(rows, postgres) -> None:
+    vectors = [row.tolist() for row in rows[0]]
+    postgres.query(f"CREATE TABLE photos (image bytea, url text, v vector({WIDTH}))")
+    for path, vector in zip(("NULL", "'/b.jpg'"), vectors, strict=False):
+        postgres.query(f"INSERT INTO photos VALUES ('\\xffd8', {path}, '{vector}')")
+    assert sorted(read(postgres.url).paths) == ["", "/b.jpg"]
+    postgres.query("DROP TABLE photos")
+
+
 def test_immich(rows, postgres) -> None:
     values, paths = rows
     ids = [f"00000000-0000-0000-0000-00000000000{number}" for number in range(5)]

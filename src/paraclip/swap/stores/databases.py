@@ -89,7 +89,8 @@ def rows_of(
         with connection.cursor(name="paraclip") as cursor:
             cursor.execute(statement)
             while batch := cursor.fetchmany(ROWS_AT_ONCE):
-                yield [str(name) for name, _ in batch], stacked([v for _, v in batch], where)
+                names = ["" if name is None else str(name) for name, _ in batch]
+                yield names, stacked([vector for _, vector in batch], where)
 
     index = gathered(rows(), config.most_rows, where)
     if index is None:
@@ -102,7 +103,7 @@ def path_column(connection: Any, table: str) -> str | None:
     schema, _, name = table.partition(".")
     query = (
         "SELECT column_name FROM information_schema.columns"
-        " WHERE table_schema = %s AND table_name = %s"
+        " WHERE table_schema = %s AND table_name = %s AND data_type <> 'bytea'"
     )
     names = {row[0] for row in connection.execute(query, (schema, name)).fetchall()}
     return next((column for column in PATH_COLUMNS if column in names), None)
