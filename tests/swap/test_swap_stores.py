@@ -162,6 +162,22 @@ def test_lancedb(rows, tmp_path) -> None:
     assert read(tmp_path / "db", table="photos").kind == "lancedb"
 
 
+def test_damaged_tables_of_lancedb(rows, tmp_path) -> None:
+    lancedb = pytest.importorskip("lancedb")
+    values, paths = rows
+    (tmp_path / "empty" / "photos.lance").mkdir(parents=True)
+    with pytest.raises(UserError, match="cannot be read as LanceDB"):
+        read(tmp_path / "empty")
+    data = pa.table({"path": paths, "vector": as_lists(values, pa.list_(pa.float32(), WIDTH))})
+    lancedb.connect(tmp_path / "db").create_table("photos", data)
+    for suffix in ("lance", "manifest"):
+        for file in (tmp_path / "db").rglob(f"*.{suffix}"):
+            if file.is_file():
+                file.write_bytes(b"garbage")
+        with pytest.raises(UserError, match="cannot be read as LanceDB"):
+            read(tmp_path / "db")
+
+
 def rclip_index(path, values, paths) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(IMAGES)

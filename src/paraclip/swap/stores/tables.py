@@ -28,7 +28,8 @@ def read_lancedb(config: SwapCheckConfig) -> Index:
     """Read a table of a LanceDB folder.
 
     Raises:
-        UserError: there is no such folder, lancedb is not installed, or `--table` is needed.
+        UserError: there is no such folder, lancedb is not installed, `--table` is needed, or the
+            table is damaged.
     """
     try:
         import lancedb
@@ -40,8 +41,9 @@ def read_lancedb(config: SwapCheckConfig) -> Index:
     database = lancedb.connect(config.index)
     names = sorted(path.stem for path in Path(config.index).glob("*.lance"))
     name = only_one(names, config.table, config.index, "table")
-    table = database.open_table(name)
-    return index_of(table.schema, Batches(table), config, "lancedb")
+    with lance_errors(config.index):
+        table = database.open_table(name)
+        return index_of(table.schema, Batches(table), config, "lancedb")
 
 
 class Batches:
@@ -137,6 +139,16 @@ def only_one(found: list[str], named: str | None, where: object, what: str) -> s
     if not found:
         raise UserError(where, f"has no {what} of vectors", FIX)
     raise UserError(where, f"has several {what}s of vectors", f"Add --{what} {found[0]}, or ...")
+
+
+@contextmanager
+def lance_errors(where: object) -> Iterator[None]:
+    """Raise LanceDB's errors as `UserError`."""
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise UserError(where, f"cannot be read as LanceDB ({reason})", FIX) from error
 
 
 @contextmanager
