@@ -128,6 +128,18 @@ def test_paths_may_contain_other_line_separators(rows, tmp_path) -> None:
         assert read(tmp_path / "v.npy", paths=str(tmp_path / "p.txt")).paths == names
 
 
+def test_a_list_of_paths_is_for_npy_and_may_begin_with_a_mark(rows, tmp_path) -> None:
+    values, paths = rows
+    listed = tmp_path / "p.txt"
+    listed.write_text("\n".join(paths), encoding="utf-8-sig")
+    np.save(tmp_path / "v.npy", values)
+    assert read(tmp_path / "v.npy", paths=str(listed)).paths == paths
+    pq.write_table(pa.table({"vector": as_lists(values)}), tmp_path / "v.parquet")
+    message = r"--paths: gives the paths of a \.npy file, and this is an index of parquet"
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / "v.parquet", paths=str(listed))
+
+
 def test_a_row_without_a_path_has_an_empty_one(rows, tmp_path) -> None:
     values, paths = rows
     table = pa.table({"image_path": [None, *paths[1:]], "vector": as_lists(values)})

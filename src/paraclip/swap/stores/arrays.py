@@ -30,7 +30,7 @@ def read_npy(config: SwapCheckConfig) -> Index:
 def bounded_text(path: Path) -> str:
     """A text file of paths; raises UserError if it is missing or cannot be read."""
     try:
-        return read_bounded(path).decode("utf-8", "surrogateescape")
+        return read_bounded(path).decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         what = f"cannot be read ({error.strerror})"
         raise UserError(path, what, "Give --paths a text file.") from error

@@ -34,12 +34,18 @@ def read_index(config: SwapCheckConfig) -> Index:
     """The vectors of an index, and the paths of their pictures.
 
     Raises:
-        UserError: the index is missing, unreadable, broken or empty, or its kind is not clear.
+        UserError: the index is missing, unreadable, broken or empty, its kind is not clear, or
+            `--paths` is given for another kind than .npy.
     """
     if not config.index.startswith(POSTGRES):
         check_input(config.index)
     with readable(config.index):
-        return STORES[config.store or store_of(config)](config)
+        store = config.store or store_of(config)
+        if config.paths is not None and store != "npy":
+            what = f"gives the paths of a .npy file, and this is an index of {store}"
+            hint = "Leave it out; without paths in the index, save its vectors as .npy."
+            raise UserError("--paths", what, hint)
+        return STORES[store](config)
 
 
 def store_of(config: SwapCheckConfig) -> str:
