@@ -174,6 +174,11 @@ def read_bounded(path: Path | str, most: int = 64 * 2**20) -> bytes:
     return content
 
 
+def text_lines(text: str) -> list[str]:
+    """Return the lines of a text; unlike `str.splitlines`, no other separator ends a line."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+
+
 def file_hash(path: Path | str) -> str:
     """Return 16 hex digits of a file's SHA-256; raises the errors of `read_bounded`."""
     check_input(path)

@@ -184,6 +184,13 @@ def test_the_working_folder_has_its_name_in_the_report(
     assert read_pool(".").describe() == "4 pictures of deep/set"
 
 
+def test_names_may_contain_other_line_separators(tmp_path: Path) -> None:
+    names = ["a\u2028b.jpg", "c\x0bd.jpg", "e\x85.jpg"]
+    for ending in ("\n", "\r\n", "\r"):
+        (tmp_path / "names.txt").write_bytes((ending.join(names) + ending).encode())
+        assert read_names(tmp_path / "names.txt") == names
+
+
 def test_vectors_are_mapped_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "pool.npy"
     vectors = np.eye(4, 3, dtype=np.float32)

@@ -173,6 +173,10 @@ def test_queries_are_read_line_by_line(tmp_path) -> None:
     path = tmp_path / "q.txt"
     path.write_bytes("\ufeffone\n\n two \t zwei\t\n\tno query\n".encode())
     assert read_queries(str(path)) == [Query("one"), Query("two", ("zwei",))]
+    path.write_bytes("a dog\u2028on a mat\r\nb\x85c\n".encode())
+    assert read_queries(str(path)) == [Query("a dog\u2028on a mat"), Query("b\x85c")]
+    path.write_bytes(b"a\n" * 100_000)
+    assert len(read_queries(str(path))) == 100_000
     for content, reason in [
         (b"\n\n", "holds no queries"),
         (b"\xff\xfe", "is not UTF-8"),
@@ -183,6 +187,8 @@ def test_queries_are_read_line_by_line(tmp_path) -> None:
             read_queries(str(path))
     with pytest.raises(UserError, match="there is no such file"):
         read_queries(str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
+        read_queries(str(tmp_path))
 
 
 def test_a_checkpoint_of_the_base_is_its_own_tuned_model(index, base, tmp_path) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from paraclip.errors import UserError
-from paraclip.files import read_bounded
+from paraclip.files import read_bounded, text_lines
 
 MOST = 100_000
 EXAMPLE = "Write one query per line; other wordings may follow after tabs."
@@ -26,12 +26,15 @@ def read_queries(path: str) -> list[Query]:
     """Read the queries of a text file; empty lines are skipped.
 
     Raises:
-        UserError: the file is missing, not UTF-8, empty, or has more than 100,000 lines.
+        UserError: the file is missing, cannot be read, is not UTF-8, is empty, or has more than
+            100,000 lines.
     """
     try:
-        lines = read_bounded(path).decode("utf-8-sig").splitlines()
-    except OSError as error:
+        lines = text_lines(read_bounded(path).decode("utf-8-sig"))
+    except FileNotFoundError as error:
         raise UserError(path, "there is no such file", "Check the path.") from error
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", EXAMPLE) from error
     except UnicodeDecodeError as error:
         raise UserError(path, "is not UTF-8", EXAMPLE) from error
     if len(lines) > MOST:

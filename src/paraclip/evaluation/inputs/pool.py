@@ -13,7 +13,7 @@ from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.scoring.vectors import refuse_infinite
-from paraclip.files import check_input, check_name, file_hash, read_bounded, text_hash
+from paraclip.files import check_input, check_name, file_hash, read_bounded, text_hash, text_lines
 
 Float = NDArray[np.floating]
 
@@ -94,7 +94,7 @@ def named_pool(listed: Path, images: Path | None) -> Pool:
 def read_names(listed: Path) -> list[str]:
     """The non-empty lines of a text file; raises UserError for a duplicate."""
     try:
-        lines = read_bounded(listed, LARGEST_LIST).decode("utf-8-sig").splitlines()
+        lines = text_lines(read_bounded(listed, LARGEST_LIST).decode("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(listed, "there is no such file", "Check the name.") from None
     except UnicodeDecodeError:
