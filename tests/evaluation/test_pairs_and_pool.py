@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.inputs.pairs import read_pairs
 from paraclip.evaluation.inputs.pool import read_names, read_pool
+from paraclip.evaluation.scoring.arrays import read_arrays
+from paraclip.swap.stores.arrays import array
 
 ROWS = [
     {"id": "a", "caption": "a red hat, worn", "caption2": "someone wears a red hat"},
@@ -223,6 +226,21 @@ def test_a_pool_of_vectors_with_a_damaged_header_is_refused(tmp_path: Path) -> N
     (tmp_path / "pool.npy").write_bytes(content.replace(b"}", b" "))
     with pytest.raises(UserError, match=r"is not a .npy file of vectors"):
         read_pool(tmp_path / "pool.npy")
+
+
+@pytest.mark.parametrize("shape", ["1" + "0" * 30 + ", 4", "True, 4", "-" * 9000 + "1,"])
+def test_an_impossible_shape_is_a_damaged_header(tmp_path: Path, shape: str) -> None:
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}\n".encode()
+    magic = b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little")
+    (tmp_path / "pool.npy").write_bytes(magic + head + bytes(64))
+    with pytest.raises(UserError, match=r"is not a .npy file of vectors \(\w"):
+        read_pool(tmp_path / "pool.npy")
+    with pytest.raises(UserError, match=r"is not a readable .npy file"):
+        array(tmp_path / "pool.npy", most=100)
+    with zipfile.ZipFile(tmp_path / "items.npz", "w") as packed:
+        packed.write(tmp_path / "pool.npy", "one.npy")
+    with pytest.raises(ValueError, match=r"\w"):
+        read_arrays(tmp_path / "items.npz")
 
 
 def test_what_is_not_a_pool_is_reported(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,13 @@ def test_a_member_marked_as_encrypted_is_damage(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ValueError, match="encrypted"):
         read_arrays(path)
+
+
+def test_a_member_that_is_no_array_is_damage(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed:
+        packed.writestr("bench/tuned/AO@10", b"text")
+    with pytest.raises(ValueError, match="its member bench/tuned/AO@10 is not an array"):
+        read_arrays(tmp_path / "a.npz")
 
 
 def test_what_is_not_a_regular_file_is_not_opened(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Pools to search: a folder of pictures, a list of names, or stored vectors."""
 
 import os
-import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,13 @@ from numpy.typing import NDArray
 from paraclip.data.images import picture_files
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.evaluation.scoring.arrays import BAD_HEADER
 from paraclip.evaluation.scoring.vectors import refuse_infinite
 from paraclip.files import check_input, check_name, file_hash, read_bounded, text_hash, text_lines
 
 Float = NDArray[np.floating]
 
 CHECK_ROWS = 65_536
-UNREADABLE = (ValueError, EOFError, OSError, tokenize.TokenError)  # of numpy, for a damaged header
 LARGEST_LIST = 2**30  # bytes of a list of names
 UNIT = 1e-3
 
@@ -119,8 +118,9 @@ def vector_pool(path: Path) -> Pool:
     hint = "Save unit vectors with numpy.save, float32 [items, width]."
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except UNREADABLE as error:
-        raise UserError(path, f"is not a .npy file of vectors ({error})", hint) from error
+    except BAD_HEADER as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(path, f"is not a .npy file of vectors ({reason})", hint) from error
     if not isinstance(vectors, np.ndarray):
         vectors.close()
         raise UserError(path, "is an .npz file of several arrays", hint)

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 LARGEST = 2 * 2**30  # largest total size of the unpacked arrays, in bytes
-# Exceptions other than ValueError that zipfile, zlib and numpy raise for damaged files.
-DAMAGED = (
-    *(KeyError, EOFError, OSError, RuntimeError, SyntaxError, tokenize.TokenError),
-    *(zipfile.BadZipFile, zlib.error, MemoryError, OverflowError),
+# Exceptions that numpy raises for a damaged header.
+BAD_HEADER = (
+    *(ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, tokenize.TokenError),
+    *(MemoryError, OverflowError),
 )
+# These and the exceptions of zipfile and zlib.
+DAMAGED = (*BAD_HEADER, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -34,6 +36,10 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
                     raise ValueError("it unpacks to more than 2 GiB")
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored}
+                arrays = {name: stored[name] for name in stored}
+            for name, value in arrays.items():
+                if not isinstance(value, np.ndarray):  # numpy returns other members as bytes
+                    raise ValueError(f"its member {name} is not an array")
+            return arrays
         except DAMAGED as error:
             raise ValueError(str(error) or type(error).__name__) from error

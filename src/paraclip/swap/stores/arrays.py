@@ -1,12 +1,12 @@
 """`.npy` files, and the folder that clip-retrieval writes."""
 
 from pathlib import Path
-from tokenize import TokenError
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from paraclip.errors import UserError
+from paraclip.evaluation.scoring.arrays import BAD_HEADER
 from paraclip.files import check_input, read_bounded
 from paraclip.swap.config import SwapCheckConfig
 from paraclip.swap.stores.index import FIX, Index, Vectors, check_count, check_width, made_index
@@ -72,7 +72,7 @@ def array(path: Path, most: int) -> Vectors:
     check_input(path)
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, SyntaxError, EOFError, TokenError) as error:
+    except BAD_HEADER as error:
         raise UserError(path, "is not a readable .npy file of numbers", FIX) from error
     if values.ndim != 2 or values.dtype.kind != "f":
         what = f"is not a matrix of floats ({values.dtype}, shape {list(values.shape)})"
