@@ -236,6 +236,10 @@ def test_a_broken_picture_takes_its_captions_along(pictures: Path, tmp_path: Pat
     assert scores.arrays["item"].tolist() == [0, 0]
     values = {metric.name: metric.value() for metric in scores.metrics}
     assert values["R@5 plain caption"] == 1
+    wordings = read_wordings(write_rows(tmp_path, ROWS[1:]), KINDS)
+    alone = Variations("v", wordings, read_pool(pictures), 5, how)
+    with pytest.raises(UserError, match="the pictures of all 1 captions are broken"):
+        alone.score(ColourEncoder(), None)
 
 
 def test_pools_that_cannot_serve_are_refused(pictures: Path, tmp_path: Path) -> None:

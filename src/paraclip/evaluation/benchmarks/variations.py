@@ -162,6 +162,9 @@ class Variations:
         """Compute the metrics of each kind and their means over kinds (the headlines)."""
         images, good, notes = image_vectors(model, self.searched.references, cache, self.how)
         left = np.isin(self.owners, good)[self.item]
+        if not left.any():
+            what = f"the pictures of all {len(self.kept):,} captions are broken"
+            raise UserError(self.searched.name, what, "Replace them.")
         answers = self.answers(model, images, good, np.flatnonzero(left))
         item, kind = self.item[left], self.kind[left]
         guesses = ", ".join(f"R@{k} {k / len(images):.2%}" for k in self.cutoffs)
