@@ -159,6 +159,13 @@ def test_few_queries_or_a_constant_column_have_no_sampled_correlation() -> None:
     assert np.isnan(sampled_spearman(items))
 
 
+def test_samples_of_equal_scores_are_left_out() -> None:
+    similar, scores = np.arange(8.0), [5, 5, 5, 5, 5, 1, 2, 3]
+    items = np.column_stack([similar, scores, np.arange(8)])
+    assert sampled_spearman(items) < -0.5
+    assert sampled_spearman(items * [-1, 1, 1]) == pytest.approx(-sampled_spearman(items))
+
+
 def test_a_stored_report_gives_the_correlation_back(tmp_path: Path) -> None:
     more = [f"{n},{n},red hat {n},blue sea {n * n},{n / 5},c2c_cocaption" for n in range(20)]
     benchmark = load("cxc", write(tmp_path, *more), Arithmetic())

@@ -155,7 +155,8 @@ def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
         samples: number of samples.
 
     Returns:
-        The mean, -1 to 1; NaN with fewer than four queries, or if a column is constant.
+        The mean over the samples in which both columns vary, -1 to 1; NaN with fewer than four
+        queries, or if a column is constant.
 
     Source: Parekh et al. 2021 (Crisscrossed Captions), section 4; 1,000 samples.
     """
@@ -173,7 +174,9 @@ def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
         place = starts[half] + (random.random(half.shape) * counts[half]).astype(np.int64)
         np.put_along_axis(weights, by_query[place], 1.0, axis=1)
         correlations.append(correlation(weights))
-    return float(np.concatenate(correlations).mean())
+    found = np.concatenate(correlations)
+    found = found[np.isfinite(found)]  # a few items drawn from many ties may all be equal
+    return float(found.mean()) if len(found) else float("nan")
 
 
 class _Ranks:
