@@ -1,6 +1,7 @@
 """Crisscrossed Captions: reading, the published correlation, people's pairs, graded consistency."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,13 @@ def test_graded_consistency_is_the_rank_correlation_of_overlap_and_score(tmp_pat
     assert graded.value() > 0
     assert graded.items[:, 1].tolist() == [5, 4.2, 4.6, 4.9, 0, 1.5]
     assert graded.clusters is not None and len(set(graded.clusters)) == 4  # by first picture
+
+
+def test_pairs_of_one_picture_are_resampled_together(tmp_path: Path) -> None:
+    copies = [row.replace("red", f"red {copy}") for copy in range(3) for row in ROWS]
+    plain = scored(write(tmp_path, *copies), ColourEncoder())["CxC-STS, all pairs"]
+    apart = resample(replace(plain, clusters=None), 500, 0)
+    assert np.nanstd(resample(plain, 500, 0)) > 1.2 * np.nanstd(apart)
 
 
 def test_a_model_that_always_answers_the_same_has_no_graded_consistency(tmp_path: Path) -> None:

@@ -186,7 +186,9 @@ class CrissCrossed:
             results.append(Metric(f"AO@{K} {label}", overlap[own], clusters=near))
             results.append(Metric(f"JS@{K} {label}", shared[own], clusters=near))
         plain = judged[:, :2]
-        results.append(Metric("CxC-STS, all pairs", plain, "spearman", headline=False))
+        results.append(
+            Metric("CxC-STS, all pairs", plain, "spearman", clusters=self.clusters, headline=False)
+        )
         return results
 
 
