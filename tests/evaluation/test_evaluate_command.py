@@ -115,6 +115,15 @@ def test_an_error_in_named_data_is_raised_and_not_skipped(config: EvaluateConfig
     assert choice.names_sources(replace(config, wordings="mine.jsonl"))
 
 
+def test_damaged_data_of_another_benchmark_does_not_stop_named_data(config: EvaluateConfig) -> None:
+    data = Path(config.data or "")
+    next((data / "sts").rglob("sts-test.csv")).write_text("damaged\n")
+    found, left_out = choice.choose_benchmarks(
+        replace(config, pairs=str(data / "sugar_crepe_pp"), pool=str(data / "flickr8k/images"))
+    )
+    assert found[0].name == "paraphrased-retrieval" and list(left_out) == ["sts"]
+
+
 def test_labels() -> None:
     given = (
         "base=ViT-B-32:laion2b_s34b_b79k", "mini", "runs/tuned/best.safetensors",

@@ -70,7 +70,8 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
         try:
             benchmarks.append(make_benchmark(name, config))
         except UserError as reason:
-            if names_sources(config) and not isinstance(reason, Missing):
+            of_options = names_sources(config) and BENCHMARKS[name].configured
+            if of_options and not isinstance(reason, Missing):
                 raise  # an option is wrong
             left_out[name] = str(reason)
     if not benchmarks:
