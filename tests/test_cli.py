@@ -102,7 +102,18 @@ def test_help_shows_an_option_that_may_be_left_out_by_the_type_of_its_value(
     with pytest.raises(SystemExit):
         main([name, "--help"])
     shown = capsys.readouterr().out
-    assert "{None}" not in shown and "default: None" not in shown and "default: False" not in shown
+    assert "{None}" not in shown and "default: )" not in shown
+    assert "default: None" not in shown and "default: False" not in shown
+
+
+def test_help_is_wrapped_to_the_width_of_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "--batch-size INT" in line]
+    assert "have the same size. Larger batches have more negatives. (default: 256)" in line
 
 
 def test_what_may_be_left_out_may_be_given_as_none() -> None:

@@ -3,11 +3,13 @@
 import errno
 import importlib
 import os
+import re
 import sys
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Annotated, Any, Union, get_args
 
 import tyro
+from tyro import _strings
 from tyro.constructors import (
     ConstructorRegistry,
     PrimitiveConstructorSpec,
@@ -190,6 +192,16 @@ def optional(
         ),
         choices=spec.choices and (*spec.choices, "None"),
     )
+
+
+def flowed(helptext: str) -> str:
+    """Return a docstring with each paragraph on one line, which is wrapped when it is printed."""
+    paragraphs = re.split(r"\n\s*\n", helptext.strip())
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+# tyro keeps the line break before an indented line, and attribute docstrings are indented.
+_strings.remove_single_line_breaks = flowed
 
 
 def preset(command: Command, arguments: list[str]) -> dict[str, Any]:

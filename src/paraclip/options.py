@@ -35,9 +35,9 @@ NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 
 
 def unset(config: type, name: str) -> bool:
-    """Whether the default of a field is None or, for a flag, False."""
+    """Whether the default of a field is None, no values or, for a flag, False."""
     default = vars(config).get(name, ...)
-    return default is None or default is False
+    return default is None or default is False or default == ()
 
 
 class Checked:
@@ -48,7 +48,7 @@ class Checked:
     """
 
     def __init_subclass__(cls) -> None:
-        """Omit "(default: None)" and "(default: False)" from the help; the text states them."""
+        """Omit defaults of None, False and () from the help; the text states them."""
         cls.__annotations__ = {
             name: Annotated[hint, NO_DEFAULT] if unset(cls, name) else hint
             for name, hint in cls.__annotations__.items()

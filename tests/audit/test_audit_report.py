@@ -110,6 +110,20 @@ def test_reviewers_whose_files_have_one_name_all_count(tmp_path: Path) -> None:
     assert len(report.kappas) == 4 * 3 / 2
 
 
+def test_marks_are_named_once_and_not_overwritten(tmp_path: Path) -> None:
+    sheet = written(tmp_path / "sheet.jsonl")
+    marks = exported(tmp_path / "ana.jsonl", "ana", {"k0": SAME})
+    before = marks.read_bytes()
+    for config, match in (
+        (AuditReportConfig(sheet, ()), "names no file of marks"),
+        (AuditReportConfig(sheet, (marks, tmp_path / "." / "ana.jsonl")), "is given twice"),
+        (AuditReportConfig(sheet, (marks,), judge="m", base_url="http://x", out=marks), "input"),
+    ):
+        with pytest.raises(UserError, match=match):
+            audit_report_command(config)
+    assert marks.read_bytes() == before
+
+
 def test_a_judge_without_an_answer_is_an_error(tmp_path: Path) -> None:
     sheet = written(tmp_path / "sheet.jsonl")
     ana = exported(tmp_path / "a.jsonl", "ana", {"k0": SAME})

@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 from paraclip.audit.config import AuditConfig, AuditReportConfig
 from paraclip.audit.judge import judge_sheet
-from paraclip.audit.report import AuditReport, Mark, read_marks, report_of
+from paraclip.audit.report import EXPORT_HINT, AuditReport, Mark, read_marks, report_of
 from paraclip.audit.sheet import read_sheet, write_sheet
-from paraclip.errors import printable
+from paraclip.errors import UserError, printable
 from paraclip.files import refuse_overwriting, write_text
 from paraclip.provenance import provenance
 
@@ -28,8 +29,10 @@ def audit_report_command(config: AuditReportConfig) -> AuditReport:
     """Print the report and write its JSON.
 
     Raises:
-        UserError: the sheet or a file of marks is damaged, or the judge's server fails.
+        UserError: no file of marks or one of them twice, `--out` is an input, the sheet or a file
+            of marks is damaged, or the judge's server fails.
     """
+    check_files(config)
     sheet = read_sheet(config.sheet)
     reviewers: dict[str, dict[str, Mark]] = {}
     for path in config.marks:
@@ -40,10 +43,23 @@ def audit_report_command(config: AuditReportConfig) -> AuditReport:
     report = report_of(sheet, reviewers, judge)
     print(printable_lines(report.table()))
     if config.out is not None:
-        refuse_overwriting(config.out, [config.sheet, *config.marks])
         content = report.as_dict() | {"judge_model": config.judge, "provenance": provenance()}
         write_text(config.out, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     return report
+
+
+def check_files(config: AuditReportConfig) -> None:
+    """Refuse marks that are missing or given twice, and an output that is an input."""
+    if not config.marks:
+        raise UserError("MARKS", "names no file of marks", EXPORT_HINT)
+    seen: set[Path] = set()
+    for path in config.marks:
+        if path.resolve() in seen:
+            what = "is given twice and would count as two reviewers"
+            raise UserError(path, what, "Name each file once.")
+        seen.add(path.resolve())
+    if config.out is not None:
+        refuse_overwriting(config.out, [config.sheet, *config.marks])
 
 
 def printable_lines(text: str) -> str:

@@ -35,7 +35,10 @@ class AuditReportConfig(Checked):
     sheet: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SHEET")]
     """The sheet.jsonl that `paraclip audit` wrote."""
 
-    marks: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="MARKS")]
+    marks: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]],
+        tyro.conf.arg(metavar="MARKS [MARKS ...]", help_behavior_hint="(required)"),
+    ]
     """Marks exported from the page, one file per reviewer."""
 
     judge: str | None = None

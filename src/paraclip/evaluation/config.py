@@ -13,7 +13,8 @@ class EvaluateConfig(Checked):
     """Score models on benchmarks, with 95 % intervals and differences to base and control."""
 
     models: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [MODEL ...]")
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="MODEL [MODEL ...]", help_behavior_hint="(required)"),
     ]
     """Models, optionally with labels: base=mini control=runs/control/last.safetensors
     tuned=runs/train/last.safetensors. The others are compared with the model labelled base, or
@@ -53,7 +54,8 @@ class EvaluateConfig(Checked):
 
     captions: str | None = None
     """Captions with pictures for image-text-retrieval, in any format that `paraclip captions`
-    reads. Default: flickr8k/captions.csv of the data folder with its 1,000 test pictures."""
+    reads. Default: flickr8k/captions.csv of the data folder with the 1,000 pictures of its test
+    split."""
 
     image_names: str | None = None
     """Text file with one picture name per line: use only these pictures of --captions (a split)."""
@@ -108,7 +110,8 @@ class CompareConfig(Checked):
     """
 
     reports: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="REPORT [REPORT ...]")
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="REPORT [REPORT ...]", help_behavior_hint="(required)"),
     ]
     """report.json of one or more evaluations (with items.npz in the same folder), or folders."""
 
