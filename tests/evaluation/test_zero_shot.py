@@ -135,6 +135,11 @@ def test_what_is_wrong_with_a_folder_is_reported(by_class: Path) -> None:
     (by_class / "black").mkdir()
     with pytest.raises(UserError, match="1 of 5 class folders have no picture, such as black"):
         load_folder(by_class, HOW)
+    (by_class / "black").rmdir()
+    (by_class / "white").rename(by_class / "hot dog")
+    (by_class / "red").rename(by_class / "hot_dog")
+    with pytest.raises(UserError, match="several folders of the class 'hot dog'"):
+        load_folder(by_class, HOW)
 
 
 def test_a_picture_whose_name_is_not_utf_8_is_reported(by_class: Path) -> None:

@@ -3,6 +3,7 @@
 Class names and templates of ImageNet come from open_clip (Radford et al. 2021).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -88,7 +89,7 @@ def simple_templates() -> tuple[str, ...]:
 
 
 def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
-    """Pictures by class: each subfolder is a class of the same name."""
+    """Pictures by class: each subfolder is a class of the same name; underscores are spaces."""
     check_input(folder)
     root = Path(folder)
     if not root.is_dir():
@@ -99,11 +100,15 @@ def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
     if empty:
         what = f"{len(empty)} of {len(classes)} class folders have no picture, such as {empty[0]}"
         raise UserError(folder, what, "Fill or remove them.")
+    names = tuple(path.name.replace("_", " ") for path in classes)
+    if repeated := [name for name, folders in Counter(names).items() if folders > 1]:
+        what = f"has several folders of the class {repeated[0]!r} (underscores are spaces)"
+        raise UserError(folder, what, "Merge or rename them.")
     pictures = Labelled(
         name=f"{root.name}/ by folder",
         references=tuple(str(path) for of_class in files for path in of_class),
         labels=tuple(number for number, of_class in enumerate(files) for _ in of_class),
-        classes=tuple(path.name.replace("_", " ") for path in classes),
+        classes=names,
         templates=simple_templates(),
         made_of="open_clip's short list",
     )
