@@ -304,5 +304,16 @@ def test_two_pictures_of_one_name_are_not_taken_for_one(tmp_path: Path) -> None:
         gallery(captions, "both")
 
 
+def test_a_picture_with_an_id_for_each_caption_is_one_picture(tmp_path: Path) -> None:
+    rows = [("a", "red"), ("b", "blue"), ("c", "red"), ("d", "red")]
+    captions = [
+        Caption(number, f"{name} hat", number, str(tmp_path / f"{name}.png"), f"m:{number}")
+        for number, name in rows
+    ]
+    found = gallery(captions, "m")
+    assert [Path(picture).stem for picture in found.references] == ["red", "blue"]
+    assert found.owners == (0, 1, 0, 0)
+
+
 def test_an_empty_pool_counts_its_vectors() -> None:
     assert len(Pool("p", (), np.eye(3), "0")) == 3

@@ -48,7 +48,7 @@ def gallery(
     only: Sequence[str] | None = None,
     problems: Problems | None = None,
 ) -> Gallery:
-    """Group captions by picture, in the order of the pictures.
+    """Group captions by picture, in the order of the pictures; equal paths are one picture.
 
     Args:
         captions: captions; those without a picture are skipped, with a note.
@@ -61,8 +61,8 @@ def gallery(
             names two pictures.
     """
     wanted = None if only is None else set(only)
-    numbers: dict[str, int] = {}
-    references: list[str] = []
+    pictures: dict[str, str] = {}  # by image id
+    numbers: dict[str, int] = {}  # by picture
     texts: list[str] = []
     owners: list[int] = []
     met: set[str] = set()
@@ -76,23 +76,20 @@ def gallery(
             blind += 1
             continue
         met |= names
-        if caption.image_id not in numbers:
-            numbers[caption.image_id] = len(references)
-            references.append(caption.image)
-        refuse_other_picture(caption, references[numbers[caption.image_id]])
+        refuse_other_picture(caption, pictures.setdefault(caption.image_id, caption.image))
         texts.append(caption.caption)
-        owners.append(numbers[caption.image_id])
+        owners.append(numbers.setdefault(caption.image, len(numbers)))
     lost = [] if only is None else [entry for entry in only if entry not in met]
     if lost:
         what = f"has no caption for {len(lost)} of {len(only or ()):,} pictures, such as {lost[0]}"
         raise UserError(name, what, "Give the list of names that belongs to these captions.")
-    if not references:
+    if not numbers:
         raise UserError(
             name, "contains no caption with a picture", "Name the folder with --images."
         )
     notes = [] if problems is None else left_out(problems, read + problems.count, "captions")
     notes += [f"{blind:,} captions without a picture left out"] if blind else []
-    return Gallery(name, tuple(references), tuple(texts), tuple(owners), notes)
+    return Gallery(name, tuple(numbers), tuple(texts), tuple(owners), notes)
 
 
 def refuse_other_picture(caption: Caption, picture: str) -> None:
