@@ -130,7 +130,7 @@ def test_the_starter_set_is_added_to_the_triples_once(triples, pictures, base, c
     assert "3,007 rows, 6 with a picture." in output
     made = read_header(Path(config.out) / "last.safetensors")["training"]
     assert made["facts"]["starter"]["licence"] == "Apache-2.0"
-    with pytest.raises(UserError, match="another run"):
+    with pytest.raises(UserError, match="belongs to a run with other settings"):
         train_command(replace(config, starter=False))
     with pytest.raises(UserError, match="--starter: adds the triples"):
         train_command(replace(config, triples="starter", out=str(triples.parent / "other")))
