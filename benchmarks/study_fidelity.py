@@ -94,11 +94,11 @@ def draw(
         outcome: scores of the row that was tuned on each file, by label.
         path: PNG file to write.
     """
-    drawing = new_figure(10.4, 4.8)
+    drawing = new_figure(13, 4.8)
     for panel, key in zip(drawing.subplots(1, 2), OUTCOME[:2], strict=True):
         for name, scores in outcome.items():
             if LABELS[key] in scores:
-                draw_point(panel, SOURCES[name][1], changed[name], scores[LABELS[key]])
+                draw_point(panel, short(name), changed[name], scores[LABELS[key]])
         panel.set_xlabel("content words of the caption that paraphrase 2 changes, %")
         panel.set_ylabel(LABELS[key])
         panel.margins(0.15)
@@ -111,10 +111,15 @@ def draw(
     save(drawing, path)
 
 
+def short(name: str) -> str:
+    """The name of a file's row, short enough to stand beside its point."""
+    return SOURCES[name][1].removeprefix("built-in, ").partition(",")[0]
+
+
 def draw_point(panel: Any, name: str, across: float, up: Interval) -> None:
     """A file's point, with its interval and name."""
     panel.errorbar(across, up.value, yerr=arms(up), fmt="o", color=COLOURS[2], ecolor="#BBBBBB")
-    offset = {"xytext": (6, 5), "textcoords": "offset points", "fontsize": 8}
+    offset = {"xytext": (6, 5), "textcoords": "offset points", "fontsize": 7}
     panel.annotate(name, (across, up.value), **offset)
 
 
