@@ -114,10 +114,11 @@ def test_marks_are_named_once_and_not_overwritten(tmp_path: Path) -> None:
     sheet = written(tmp_path / "sheet.jsonl")
     marks = exported(tmp_path / "ana.jsonl", "ana", {"k0": SAME})
     before = marks.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(marks)
     for config, match in (
         (AuditReportConfig(sheet, ()), "names no file of marks"),
-        (AuditReportConfig(sheet, (marks, tmp_path / "." / "ana.jsonl")), "is given twice"),
-        (AuditReportConfig(sheet, (marks,), judge="m", base_url="http://x", out=marks), "input"),
+        (AuditReportConfig(sheet, (marks, tmp_path / "link.jsonl")), "is given twice"),
+        (AuditReportConfig(sheet, (marks,), judge="m", out=marks), "is the input"),
     ):
         with pytest.raises(UserError, match=match):
             audit_report_command(config)

@@ -10,7 +10,7 @@ from paraclip.evaluation.scoring.arrays import BAD_HEADER
 from paraclip.files import check_input, read_bounded
 from paraclip.swap.config import SwapCheckConfig
 from paraclip.swap.stores.index import FIX, Index, Vectors, check_count, check_width, made_index
-from paraclip.swap.stores.tables import parquet_errors
+from paraclip.swap.stores.tables import PARQUET_ERRORS, read_as
 
 EMBEDDINGS, METADATA = "img_emb", "metadata"
 PATHS = "image_path"
@@ -54,7 +54,7 @@ def read_clip_retrieval(config: SwapCheckConfig) -> Index:
         number = file.stem.rpartition("_")[2]
         path = folder / METADATA / f"metadata_{number}.parquet"
         if path.is_file():
-            with parquet_errors(path):
+            with read_as("Parquet", path, PARQUET_ERRORS):
                 found = pq.read_table(path, columns=[PATHS])[PATHS].to_pylist()
             if len(found) != len(parts[-1]):
                 what = f"has {len(found)} rows for the {len(parts[-1])} vectors of {file.name}"

@@ -15,11 +15,13 @@ from paraclip.swap.config import SwapCheckConfig
 from paraclip.swap.stores.index import FIX, PATH_COLUMNS, Index, Vectors, gathered
 
 ROWS_AT_ONCE = 16_384
+LANCE_ERRORS = (ValueError, RuntimeError, OSError)
+PARQUET_ERRORS = (pa.ArrowException, OSError, KeyError)
 
 
 def read_parquet(config: SwapCheckConfig) -> Index:
     """A Parquet file or a folder of them."""
-    with parquet_errors(config.index):
+    with read_as("Parquet", config.index, PARQUET_ERRORS):
         table = ds.dataset(config.index, format="parquet")
         return index_of(table.schema, table, config, "parquet")
 
@@ -41,7 +43,7 @@ def read_lancedb(config: SwapCheckConfig) -> Index:
     database = lancedb.connect(config.index)
     names = sorted(path.stem for path in Path(config.index).glob("*.lance"))
     name = only_one(names, config.table, config.index, "table")
-    with lance_errors(config.index):
+    with read_as("LanceDB", config.index, LANCE_ERRORS):
         table = database.open_table(name)
         return index_of(table.schema, Batches(table), config, "lancedb")
 
@@ -142,20 +144,10 @@ def only_one(found: list[str], named: str | None, where: object, what: str) -> s
 
 
 @contextmanager
-def lance_errors(where: object) -> Iterator[None]:
-    """Raise LanceDB's errors as `UserError`."""
+def read_as(kind: str, where: object, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Raise a library's errors for damaged tables of a kind as `UserError`."""
     try:
         yield
-    except (ValueError, RuntimeError, OSError) as error:
+    except errors as error:
         reason = str(error).partition("\n")[0][:200]
-        raise UserError(where, f"cannot be read as LanceDB ({reason})", FIX) from error
-
-
-@contextmanager
-def parquet_errors(where: object) -> Iterator[None]:
-    """Raise Arrow's errors as `UserError`."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, KeyError) as error:
-        reason = str(error).partition("\n")[0][:200]
-        raise UserError(where, f"cannot be read as Parquet ({reason})", FIX) from error
+        raise UserError(where, f"cannot be read as {kind} ({reason})", FIX) from error
