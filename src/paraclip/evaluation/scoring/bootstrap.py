@@ -67,7 +67,7 @@ def _resample_group(
     names, clusters = np.unique(clusters, return_inverse=True)
     statistic = STATISTICS[metric.statistic](items)
     drawn = draws(len(names), resamples, random)
-    return np.concatenate([statistic(weights[:, clusters]) for weights in drawn])
+    return np.concatenate([statistic(np.take(weights, clusters, axis=1)) for weights in drawn])
 
 
 def draws(units: int, resamples: int, random: np.random.Generator) -> Iterator[Float]:
@@ -180,18 +180,29 @@ def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
 
 
 class _Ranks:
-    """Ranks of a column's values in resamples, computed from one sort."""
+    """Ranks of a column's values in resamples, computed from one sort.
+
+    `np.take` is three times as fast as an index expression, and where nearly every value is a
+    level of its own, `reduceat` takes as long as another cumulative sum.
+    """
 
     def __init__(self, column: Float) -> None:
         self.level = np.unique(column, return_inverse=True)[1]
         self.order = np.argsort(self.level, kind="stable")
         self.starts = np.searchsorted(self.level[self.order], np.arange(self.level.max() + 1))
+        self.many = 2 * len(self.starts) > len(column)
 
     def __call__(self, weights: Float) -> Float:
         """Return the mean ranks [resamples, items]; items that are not drawn have weight 0."""
-        at_level = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
-        below = np.cumsum(at_level, axis=1) - at_level
-        ranks: Float = (below + (at_level + 1) / 2)[:, self.level]
+        drawn = np.take(weights, self.order, axis=1)
+        if self.many:
+            ends = np.append(self.starts[1:], len(self.order)) - 1
+            through = np.take(np.cumsum(drawn, axis=1), ends, axis=1)
+        else:
+            through = np.cumsum(np.add.reduceat(drawn, self.starts, axis=1), axis=1)
+        below = np.zeros_like(through)
+        below[:, 1:] = through[:, :-1]
+        ranks: Float = np.take((below + through + 1) / 2, self.level, axis=1)
         return ranks
 
 
