@@ -38,6 +38,15 @@ def test_everything_is_counted_and_the_first_thousand_listed() -> None:
     assert problems.listed[0] == ("captions.csv:2", "the caption is empty")
 
 
+def test_a_full_list_ends_with_the_number_of_rows(tmp_path) -> None:
+    noted(MOST_LISTED).write(tmp_path / "all.txt")
+    assert len((tmp_path / "all.txt").read_text().splitlines()) == MOST_LISTED
+    noted(MOST_LISTED + 5).write(tmp_path / "first.txt")
+    *rows, last = (tmp_path / "first.txt").read_text().splitlines()
+    assert len(rows) == MOST_LISTED
+    assert last == "...\t1,005 rows were skipped, the first 1,000 are listed"
+
+
 def test_one_entry_may_stand_for_many_rows() -> None:
     problems = Problems()
     problems.add("a.csv:3", "a quote is not closed", rows=40)

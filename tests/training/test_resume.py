@@ -180,6 +180,15 @@ def test_a_finished_run_reports_it_and_trains_nothing(tmp_path, capsys):
     assert not (tmp_path / "states").exists()
 
 
+def test_states_left_by_a_kill_after_the_summary_are_removed(tmp_path):
+    path = run(tmp_path)
+    left = tmp_path / "states" / "state-000006.safetensors"
+    left.parent.mkdir()
+    left.write_bytes(b"a state")
+    assert run(tmp_path, stop_before=0) == path
+    assert not left.parent.exists() and path.exists()
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_another_run_in_the_folder_is_refused_and_fresh_replaces_it(tmp_path, finished):
     if finished:

@@ -57,6 +57,12 @@ class Problems:
         return "\n".join(lines + (["  ..."] if len(self.listed) > 5 else []))
 
     def write(self, path: Path | str) -> None:
-        """Write one row per line: where, tab, what; raises the errors of `write_text`."""
+        """Write one row per line: where, tab, what; raises the errors of `write_text`.
+
+        If the list is full, a last line says how many rows were skipped.
+        """
         lines = [f"{printable(where)}\t{printable(what)}\n" for where, what in self.listed]
+        if len(lines) == MOST_LISTED < self.count:
+            skipped = f"{self.count:,} rows were skipped, the first {MOST_LISTED:,} are listed"
+            lines.append(f"...\t{skipped}\n")
         write_text(path, "".join(lines))

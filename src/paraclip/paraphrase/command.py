@@ -68,4 +68,4 @@ def negatives_command(config: NegativesConfig) -> None:
     print(f"{len(negatives):,} triples in {config.out}")
     if problems.count:
         problems.write(f"{config.out}.problems.txt")
-        print(f"{problems.summary()}\nAll of them: {config.out}.problems.txt")
+        print(f"{problems.summary()}\nListed in {config.out}.problems.txt")

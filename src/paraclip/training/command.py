@@ -108,7 +108,7 @@ def report(checkpoint: Path, problems: Problems) -> None:
     folder = RunFolder(checkpoint.parent)
     summary = read_summary(folder.summary_file)
     if problems.count:
-        print(f"{problems.summary()}\nAll of them: {folder.problems_file}")
+        print(f"{problems.summary()}\nListed in {folder.problems_file}")
     if summary["texts_cut_to_context"]:
         print(f"{summary['texts_cut_to_context']:,} texts were cut to the model's context.")
     best = summary["best_held_out_loss"]

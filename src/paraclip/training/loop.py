@@ -22,7 +22,7 @@ from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
 from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
 from paraclip.training.examples import Batch, epoch_batches, row_batches
-from paraclip.training.folder import RunFolder, notice, open_run
+from paraclip.training.folder import STATES, RunFolder, notice, open_run
 from paraclip.training.losses.contrast import Integers
 from paraclip.training.losses.objective import three_losses, weighted_sum
 from paraclip.training.metrics import Watched, Watchers, geometry, is_judged, peak_memory
@@ -97,6 +97,8 @@ def fit(task: Task, out: Path, problems: Problems) -> Path:
             open_run(folder, identity, task.settings.fresh)
         if processes.from_first(folder.finished()):
             notice(f"{out} is finished already; --fresh starts it over")
+            if processes.first:
+                folder.remove(*STATES)  # a kill after the summary left them
             copy_weights(merge_adapters(task.model), folder.last)
         else:
             fit_in(folder, task, identity)
