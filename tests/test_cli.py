@@ -226,6 +226,8 @@ def test_an_interruption_is_one_line_and_code_130(
     monkeypatch.setattr("paraclip.cli.work", interrupted)
     for words, hint in [
         (["index", "pictures"], "; run the same command again to resume"),
+        (["generate", "a.csv", "--fresh"], "; run the same command without --fresh to resume"),
+        (["audit", "report", "sheet.jsonl"], ""),
         (["search", "words"], ""),
         ([], ""),
     ]:

@@ -45,6 +45,16 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
     assert (config.triples, config.epochs) == ("other.parquet", 2)
 
 
+def test_of_two_files_the_last_one_is_read_and_recorded(tmp_path: Path) -> None:
+    first, last = tmp_path / "first.toml", tmp_path / "last.toml"
+    first.write_text("epochs = 7\nbatch_size = 8\n")
+    last.write_text("epochs = 9\n")
+    for words in (["--config", str(first), f"--config={last}"],
+                  [f"--config={first}", "--config", str(last)]):  # fmt: skip
+        config = parse(["train", "x.parquet", *words])
+        assert (config.epochs, config.batch_size, config.config) == (9, 256, str(last))
+
+
 def test_a_run_without_triples_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -217,13 +217,14 @@ def preset(command: Command, arguments: list[str]) -> dict[str, Any]:
 
 
 def value_of(option: str, arguments: list[str]) -> str | None:
-    """Return the value of an option given as `--option VALUE` or `--option=VALUE`, or None."""
+    """Return the last value of an option given as `--option VALUE` or `--option=VALUE`, or None."""
+    value = None  # the last one counts, as for every option that is repeated
     for index, word in enumerate(arguments):
         if word.startswith(f"{option}="):
-            return word.partition("=")[2]
-        if word == option and index + 1 < len(arguments):
-            return arguments[index + 1]
-    return None
+            value = word.partition("=")[2]
+        elif word == option and index + 1 < len(arguments):
+            value = arguments[index + 1]
+    return value
 
 
 def parse(arguments: list[str]) -> Any:
@@ -321,8 +322,9 @@ def was_interrupted(error: BaseException | None) -> bool:
 
 def interrupted(arguments: list[str]) -> int:
     """Report that the command was interrupted; returns the exit code."""
-    command = COMMANDS.get(arguments[0]) if arguments else None
-    again = "; run the same command again to resume" if command and command.resumes else ""
+    command = COMMANDS.get(joined(arguments)[0]) if arguments else None
+    how = "without --fresh" if "--fresh" in arguments else "again"  # it would delete the progress
+    again = f"; run the same command {how} to resume" if command and command.resumes else ""
     print(f"\nparaclip: interrupted{again}.", file=sys.stderr)
     return 130
 
