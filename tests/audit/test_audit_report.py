@@ -148,7 +148,7 @@ def test_the_pair_is_data_for_the_judge() -> None:
         ('{"id": "k0", "meaning": "so", "style": "plain"}', "unknown mark"),
         ('{"id": "k0", "meaning": ["same"], "style": {}}', "unknown mark"),
         ('{"id": "z", "meaning": "same", "style": "plain"}', "not on the sheet"),
-        ("", "has no marks"),
+        ("", "has no marks"), ("\n", "has no marks"),  # the page exports "\n" without marks
     ],
 )  # fmt: skip
 def test_damaged_marks_are_one_line(tmp_path: Path, line: str, match: str) -> None:

@@ -53,6 +53,16 @@ def test_the_sample_is_stratified_and_reproducible(tmp_path: Path) -> None:
     assert other != pairs
 
 
+def test_no_two_pairs_have_one_id_where_ids_contain_slashes(tmp_path: Path) -> None:
+    texts = {"caption": "a dog", "paraphrase_1": "one dog", "paraphrase_2": "the hound"}
+    write_triples(tmp_path / "triples.parquet", [{"id": "a/1", "image_id": "1", **texts}], {})
+    candidates = [{"text": f"a cat {n}", "reason": "copy"} for n in range(3)]
+    row = {"id": "a", "caption": "a cat", "step": 1, "candidates": candidates}
+    (tmp_path / "rejected.jsonl").write_text(json.dumps(row) + "\n")
+    page, pairs = write_sheet(AuditConfig(tmp_path))
+    assert len(pairs) == len(read_sheet(page.with_name("sheet.jsonl"))) == 2 + 3
+
+
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=8), st.integers(0, 100))
 def test_shares_are_as_equal_as_strata_allow(sizes: list[int], total: int) -> None:
     taken = shares(sizes, total)

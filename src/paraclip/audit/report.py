@@ -103,6 +103,8 @@ def read_marks(path: Path, sheet: Mapping[str, Pair]) -> tuple[str, dict[str, Ma
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", EXPORT_HINT) from error
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue  # an export without marks is one empty line
         where = f"{path}:{number}"
         try:
             row = parse_json_object(line)

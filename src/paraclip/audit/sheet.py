@@ -116,7 +116,7 @@ def rejected_pairs(run: Path) -> Iterator[Pair]:
                 raise UserError(f"{path}:{number}", "is damaged", hint) from error
             for place, (text, reason) in enumerate(found):
                 if text and reason != "None":
-                    name = f"{row.get('id', number)}/{step}/{place}"
+                    name = f"{row.get('id', number)}/{step}.{place}"  # no kept pair ends like this
                     yield Pair(name, step, caption, text, reason, f"rejected, {reason}")
 
 
