@@ -67,12 +67,29 @@ def test_annotations_may_precede_the_images_and_ids_match_as_text(tmp_path: Path
     images = [{"id": "7", "file_name": "a.jpg"}, {"id": 8, "file_name": 9}, 3, {"id": 5}]
     images += [{"file_name": "no id"}, {"id": 8, "file_name": "b.jpg"}]
     annotations = [{"id": 1, "image_id": 7, "caption": "Grüße"}, {"image_id": "8", "caption": "鳶"}]
+    annotations[1]["id"] = 2
     rows = coco(tmp_path / "a.json", {"annotations": annotations, "images": images})
     assert [(row.image, row.image_id, row.id) for row in rows] == [
-        ("a.jpg", 7, 1), ("b.jpg", "8", None),
+        ("a.jpg", 7, 1), ("b.jpg", "8", 2),
     ]  # fmt: skip
     assert image_names(f"{tmp_path}/a.json") == {"7": "a.jpg", "8": "b.jpg"}
     assert rows[1].where == f"{tmp_path}/a.json: annotation 2"
+
+
+def test_annotations_have_ids_if_the_first_one_has(tmp_path: Path) -> None:
+    images = [{"id": 7, "file_name": "a.jpg"}]
+    rows = [{"image_id": 7, "caption": "Grüße"}, {"id": 1, "image_id": 7, "caption": "鳶"}]
+    numbered = coco(tmp_path / "a.json", {"annotations": rows, "images": images})
+    assert [row.id for row in numbered] == [None, None]
+    keyed = coco(tmp_path / "b.json", {"annotations": rows[::-1], "images": images})
+    assert [row.id for row in keyed] == [1, ""]  # not row number 2, which may be another's id
+
+
+def test_columns_of_annotations_can_be_named(tmp_path: Path) -> None:
+    rows = [{"image_id": 7, "caption": "Grüße", "text": "鳶", "key": "k"}]
+    content = {"annotations": rows, "images": [{"id": 7, "file_name": "a.jpg"}]}
+    (row,) = coco(tmp_path / "a.json", content, Columns(caption="text", id="key", image="other"))
+    assert (row.caption, row.id, row.image, row.image_id) == ("鳶", "k", "a.jpg", 7)
 
 
 # --- Parquet ---

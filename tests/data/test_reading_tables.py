@@ -232,6 +232,14 @@ def test_pictures_inside_parquet_are_refused(tmp_path: Path) -> None:
     assert texts(source, Columns(image=None)) == ["Sea"]
 
 
+def test_two_columns_of_the_captions_name_are_refused(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.tsv", "caption\t\tcaption\n1\t2\t3\n")
+    with pytest.raises(UserError, match=r"a\.tsv: has two columns called 'caption'"):
+        list(read_captions(path))
+    path = put(tmp_path / "b.csv", "caption,,\na,,\n")  # other columns may share a name
+    assert [row.caption for row in read_captions(path)] == ["a"]
+
+
 def test_a_broken_parquet_file_is_named(tmp_path: Path) -> None:
     source = put(tmp_path / "a.parquet", b"PAR1 but not really")
     with pytest.raises(UserError, match="cannot be read as Parquet"):

@@ -72,6 +72,14 @@ def test_the_papers_layout_is_written_and_read(tmp_path: Path) -> None:
     assert list(json.loads(path.read_text())) == keys
 
 
+def test_missing_numbers_of_further_columns_can_be_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "triples.jsonl"
+    scores = pa.table({"score": [float("nan"), 0.5], "list": [[float("-inf")], [1.0]]})
+    write_triples(path, ROWS, {}, scores)
+    read = read_triples(path, Problems(0.0), further=True)
+    assert read["score"].to_pylist() == [None, 0.5] and read["list"].to_pylist() == [[None], [1.0]]
+
+
 def test_numbered_rows_keep_their_number_in_the_papers_layout(tmp_path: Path) -> None:
     path = tmp_path / "triples.jsonl"
     write_triples(path, [triple("12"), triple("7")], {})
@@ -226,6 +234,12 @@ def test_no_incomplete_file_is_left_when_writing_fails(
         write_triples(tmp_path / "a.parquet", [triple("b")], {})
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
     assert read_triples(tmp_path / "a.parquet")["id"].to_pylist() == ["a"]
+
+
+def test_the_provenance_of_parquet_is_read_under_any_name(tmp_path: Path) -> None:
+    write_triples(tmp_path / "a.parquet", ROWS, {"licence": "MIT"})
+    other = (tmp_path / "a.parquet").rename(tmp_path / "a.pq")
+    assert len(read_triples(other)) == 2 and read_provenance(other) == {"licence": "MIT"}
 
 
 def test_no_provenance_is_empty(tmp_path: Path) -> None:

@@ -71,17 +71,23 @@ def usual_names(values: dict[str, Any], columns: Columns) -> Columns:
 def read_annotations(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
     """Records of the official layout."""
     names = image_names(source) if columns.image else {}
+    chosen = None
     for row, values in enumerate(array_at(source, "annotations", LAYOUT), start=1):
         where = f"{source}: annotation {row}"
         if not isinstance(values, dict):
             problems.add(where, "is not an object")
             continue
+        if chosen is None:
+            named = choose_columns(values, replace(columns, image=None), source)
+            chosen = with_picture_keys(named, columns)
         image_id = values.get("image_id")
         image = names.get(str(image_id))
         if columns.image and image is None:
             problems.add(where, f"there is no image with the id {image_id!r}")
             continue
-        yield Record(where, row, values.get("caption"), image, values.get("id"), image_id)
+        record = make_record(chosen, where, row, values)
+        record.image = image
+        yield record
 
 
 def image_names(source: str) -> dict[str, str]:

@@ -7,12 +7,14 @@ from typing import Any
 from paraclip.data.captions import (
     Record,
     choose_columns,
+    column_names,
     label,
     make_record,
     with_picture_keys,
 )
 from paraclip.data.config import Columns
 from paraclip.data.lines import bounded_lines, open_source
+from paraclip.data.parquet import refuse_equal_names
 from paraclip.data.problems import Problems
 from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
@@ -29,6 +31,8 @@ def read_delimited(
     rows = read_fields(source, problems, split)
     _, header = next(rows)
     chosen = choose_columns(header, columns, source)
+    read = column_names(chosen)
+    refuse_equal_names([name for name in header if name in read], source)
     names = (chosen.caption, chosen.image, chosen.id, chosen.image_id)
     indices = [header.index(name) if name is not None else None for name in names]
     for number, fields in rows:

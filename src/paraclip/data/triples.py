@@ -110,8 +110,9 @@ def write_paper_lines(path: Path, table: pa.Table, provenance: Mapping[str, Any]
             further.append("image")
         texts = table.select(["image_id", *TEXTS, *further])
         for index, row in zip(numbers, texts.to_pylist(), strict=True):
-            line = json.dumps({"index": index, **row}, ensure_ascii=False, default=str)
-            lines.write(line + "\n")
+            content = json.dumps({"index": index, **row}, default=str)
+            values = json.loads(content, parse_constant=lambda name: None)  # JSON has no NaN
+            lines.write(json.dumps(values, ensure_ascii=False) + "\n")
     provenance_file = path.with_name(f"{path.name}.provenance.json")
     write_text(provenance_file, json.dumps(dict(provenance), ensure_ascii=False, indent=1) + "\n")
 
@@ -308,10 +309,10 @@ def read_provenance(path: Path | str) -> dict[str, Any]:
     """How the triples were made; empty if not recorded."""
     path = Path(starter.resolve(path))
     try:
-        if path.suffix == ".parquet":
-            content = (pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}")
-        else:
+        if path.suffix in (".jsonl", ".ndjson"):
             content = read_bounded(path.with_name(f"{path.name}.provenance.json"))
+        else:  # whatever its name, as in `read_triples`
+            content = (pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}")
         return parse_json_object(content)
     except (OSError, ValueError, pa.ArrowException):
         return {}
