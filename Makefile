@@ -13,7 +13,7 @@ ARGS ?=
 WORKERS ?= logical
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 8
 
-# Cells of the study: make study CELLS="a/main/*/0"; see benchmarks/study.py
+# Cells of the study: make study CELLS="a/main/*/0"; see benchmarks/study/run.py
 CELLS ?= *
 
 .PHONY: docs demo check test lint study clean chromium postgres targets
@@ -70,16 +70,16 @@ $(VENV)/dev.stamp: $(VENV)/builtin.stamp
 
 # Everything that docs/results.md shows of the study; resumable, hours on 2 cores.
 study: $(VENV)/dev.stamp
-	$(BIN)/python benchmarks/study.py --cells $(foreach cell,$(CELLS),'$(cell)')
+	$(BIN)/python -m benchmarks.study.run --cells $(foreach cell,$(CELLS),'$(cell)')
 ifeq ($(CELLS),*)
-	$(BIN)/python benchmarks/study_gradients.py
-	$(BIN)/python benchmarks/study_curves.py
-	$(BIN)/python benchmarks/study_fidelity.py
+	$(BIN)/python -m benchmarks.study.gradients
+	$(BIN)/python -m benchmarks.study.curves
+	$(BIN)/python -m benchmarks.study.fidelity
 endif
 
 # Environments of the systems that exports are loaded by, for the tests of round trips.
 targets: $(VENV)/dev.stamp
-	PIP_ARGS="$(PIP_ARGS)" $(BIN)/python benchmarks/export_loaders/environments.py
+	PIP_ARGS="$(PIP_ARGS)" $(BIN)/python -m benchmarks.export.loaders.environments
 
 # The page of examples is tested in Chromium; without it (no root, no apt-get) that test is skipped.
 chromium:

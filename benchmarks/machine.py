@@ -133,12 +133,16 @@ def from_here(place: str) -> str:
     return place.removeprefix(f"{Path.cwd()}/")
 
 
+def command() -> str:
+    """The command of this process, as one runs it from the repository's root."""
+    module = sys.modules["__main__"].__spec__
+    program = ["-m", module.name] if module else [from_here(sys.argv[0])]
+    return shlex.join(["python", *program, *map(from_here, sys.argv[1:])])
+
+
 def keep(name: str, folder: Path, table: str, **found: Any) -> None:
     """Print the table; write it as `name`.md, and all results as `name`.json."""
-    made = provenance()
-    words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(from_here, sys.argv[1:])]
-    made["command"] = shlex.join(words)
-    record = {**found, "load_average": load_average(), **made}
+    record = {**found, "load_average": load_average(), **provenance(), "command": command()}
     write_text(folder / f"{name}.json", json.dumps(record, indent=1) + "\n")
     write_text(folder / f"{name}.md", table.strip() + "\n")
     print(table)

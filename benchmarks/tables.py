@@ -1,7 +1,7 @@
 """Insert the tables that benchmarks wrote into the documents, between their markers.
 
-    python benchmarks/tables.py          # write
-    python benchmarks/tables.py --check  # exit 1 if a document shows other figures
+    python -m benchmarks.tables          # write
+    python -m benchmarks.tables --check  # exit 1 if a document shows other figures
 
 A document marks a place with `<!-- table: NAME -->` and `<!-- end table -->`; the text in between
 is the content of `benchmarks/results/NAME.md`.

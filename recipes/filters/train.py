@@ -4,8 +4,9 @@
 
 all-MiniLM-L6-v2 (Apache-2.0) reads source and answer together, with LoRA on its matrices and one
 linear map that scores every token. Good pairs are rewordings of the starter set, bad ones have a
-fault made by rule (`labelled.py`). Only half of the starter set is used; `benchmarks/filters.py`
-reports on the other half. No data from elsewhere goes in, so the weights are Apache-2.0.
+fault made by rule (`labelled.py`). Only half of the starter set is used;
+`benchmarks/generation/filters.py` reports on the other half. No data from elsewhere goes in, so the
+weights are Apache-2.0.
 """
 
 import argparse

@@ -11,9 +11,8 @@ import io
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from recipes.scenes.plan import draw
-
 from paraclip.evaluation.benchmarks.scenes import ARCHIVE, read_plans
+from recipes.scenes.plan import draw
 
 MOST_BYTES = 2_000_000
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 
 from PIL import Image, ImageDraw
+
 from recipes.scenes.pen import Colour, shade
 
 SKY = ((112, 178, 236), (206, 230, 246))

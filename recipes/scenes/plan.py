@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
+
+from paraclip.errors import UserError
 from recipes.scenes.animals import ANIMALS
 from recipes.scenes.backdrops import BACKDROPS
 from recipes.scenes.outdoors import OUTDOORS
@@ -19,8 +21,6 @@ from recipes.scenes.pen import COLOURS, Look, Pen
 from recipes.scenes.people import PEOPLE
 from recipes.scenes.things import THINGS
 from recipes.scenes.vehicles import VEHICLES
-
-from paraclip.errors import UserError
 
 DRAWERS: dict[str, Callable[[Pen, Look], None]] = {
     **ANIMALS, **PEOPLE, **OUTDOORS, **VEHICLES, **THINGS,

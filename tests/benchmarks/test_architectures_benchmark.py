@@ -11,7 +11,7 @@ NAMES = ("roberta-ViT-B-32", "ViT-B-16-SigLIP", "ViT-H-14", "convnext_base", "nl
 
 @pytest.fixture
 def architectures():
-    import architectures
+    from benchmarks.training import architectures
 
     return architectures
 

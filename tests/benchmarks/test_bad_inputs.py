@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import bad_inputs
-from attacks import batches, caches, indexes, language_models
-from attacks.cases import Case, command
+from benchmarks.inputs import bad_inputs
+from benchmarks.inputs.attacks import batches, caches, indexes, language_models
+from benchmarks.inputs.attacks.cases import Case, command
 from paraclip.errors import UserError
 
 
@@ -142,8 +142,8 @@ def test_sound_rounds_indexes_and_language_models_are_accepted(
 
 
 def test_sound_inputs_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attacks.files import NAMES, READERS, SOUND, read_content
-    from attacks.sound import write_sound
+    from benchmarks.inputs.attacks.files import NAMES, READERS, SOUND, read_content
+    from benchmarks.inputs.attacks.sound import write_sound
 
     bad_inputs.prepare()
     bad_inputs.in_child(lambda: write_sound(tmp_path / "sound", NAMES))

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-import cost
+from benchmarks.generation import cost
 
 SLOPES = cost.Slopes(
     prompt_tokens=100, answer_tokens=20, text_tokens=10, pictures_per_second=1000 / 3.6

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from machine import parse_with_data
+from benchmarks.machine import parse_with_data
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-import exact_search
-import paper_suite
-import published_figures
+from benchmarks.evaluation import paper_suite, published_figures
+from benchmarks.search import exact_search
 from paraclip.evaluation.benchmarks.sts import YEARS
 from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
 from paraclip.models.hub import TEXT_PACKAGE

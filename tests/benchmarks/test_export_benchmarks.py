@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from tiny_models import tiny_clip
 
-import export_quality
-import index_speed
-import search_speed
-from export_loaders import environments
+from benchmarks.export import quality as export_quality
+from benchmarks.export.loaders import environments
+from benchmarks.search import index_speed
+from benchmarks.search import speed as search_speed
 from paraclip.exporting.drift import Drift
 from paraclip.models.checkpoint import save_model
 

@@ -12,7 +12,7 @@ import torch
 from colour_encoder import write_flickr8k
 from text_sets import write_sts, write_sugar_crepe_pp
 
-import flickr8k
+from benchmarks.evaluation import flickr8k
 from paraclip.models.encoder import Architecture
 from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.models.mini import Mini

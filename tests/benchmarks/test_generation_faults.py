@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import generation_faults
-from generation_faults import Finding, Server, as_table, captions, finding
+from benchmarks.generation import faults as generation_faults
+from benchmarks.generation.faults import Finding, Server, as_table, captions, finding
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-import full_scale
-import generation_peers
-import replay_memory
-from generation_peers import Found, found_of, served, table_of, times_of
-from watching import OtherWork, Watched, family, watched, worked
+from benchmarks.generation import full_scale, replay_memory
+from benchmarks.generation import peers as generation_peers
+from benchmarks.generation.peers import Found, found_of, served, table_of, times_of
+from benchmarks.generation.watching import OtherWork, Watched, family, watched, worked
 
 ALLOCATES = "import time; held = bytearray(64 << 20); held[:] = bytes(64 << 20); time.sleep(1.5)"
 FORKS = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ALLOCATES!r}])"

@@ -8,11 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import arithmetic
-import gpu
-import scaling
+from benchmarks.training import arithmetic, gpu, scaling
+from benchmarks.training.steps import made_up_triples, random_clip
 from paraclip.errors import UserError
-from training_steps import made_up_triples, random_clip
 
 TINY = {"model": "tiny", "batch": 12, "rounds": 2, "precision": "fp32"}
 
@@ -97,7 +95,7 @@ def test_a_step_without_room_is_a_line_of_the_table():
 @pytest.mark.weights
 def test_sentence_transformers_gives_the_same_gradient(run):
     pytest.importorskip("sentence_transformers")
-    import cached_mnrl
+    from benchmarks.training import cached_mnrl
 
     sizes = ("--batch", 6, "--micro-batch", 4, "--rounds", 1, "--threads", 1)
     found = run(cached_mnrl, *sizes)
@@ -110,7 +108,7 @@ def test_sentence_transformers_gives_the_same_gradient(run):
 @pytest.mark.weights
 def test_gradients_of_other_weights_or_another_batch_are_distinguished(tmp_path):
     pytest.importorskip("sentence_transformers")
-    import cached_mnrl
+    from benchmarks.training import cached_mnrl
 
     one, other = {"a": torch.ones(2)}, {"a": torch.tensor([1.0, 2.0])}
     assert cached_mnrl.difference(one, one) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import manual_check
+from benchmarks.generation import manual_check
 from paraclip.audit.sheet import read_sheet
 
 WORDS = {"caption": "dog", "paraphrase_1": "hound", "paraphrase_2": "pet"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import method_figures
+from benchmarks.evaluation import method_figures
 from paraclip.evaluation.scoring.metrics import average_overlap, jaccard
 
 

@@ -10,9 +10,9 @@ from colour_encoder import write_flickr8k
 from text_sets import write_sugar_crepe_pp
 from tiny_models import tiny_clip
 
-import study
-import study_sets
-import study_triples
+from benchmarks.study import run as study
+from benchmarks.study import sets as study_sets
+from benchmarks.study import triples as study_triples
 from paraclip.ablation.grid import read_grid
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_triples

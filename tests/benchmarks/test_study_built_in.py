@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import study_built_in
-import study_fidelity
+from benchmarks.study import built_in as study_built_in
+from benchmarks.study import fidelity as study_fidelity
 from paraclip.data.triples import TEXTS, write_triples
 from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.paraphrase.backends import Answer

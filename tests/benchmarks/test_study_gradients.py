@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-import study_gradients as study
+from benchmarks.study import gradients as study
 from paraclip.ablation.plan import Cell, GridRow
 from paraclip.training.config import TrainConfig
 

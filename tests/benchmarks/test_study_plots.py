@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-import study
-import study_curves
-import study_plots
-from machine import RESULTS
+from benchmarks.machine import RESULTS
+from benchmarks.study import curves as study_curves
+from benchmarks.study import plots as study_plots
+from benchmarks.study import run as study
 from paraclip.ablation.grid import read_grid
 from paraclip.evaluation.reporting.plots import new_figure
 from paraclip.evaluation.scoring.bootstrap import Interval

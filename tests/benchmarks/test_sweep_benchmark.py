@@ -7,7 +7,7 @@ from colour_encoder import write_flickr8k
 from text_sets import write_sts, write_sugar_crepe_pp
 from tiny_models import tiny_clip
 
-import sweep
+from benchmarks.evaluation import sweep
 from paraclip.models.checkpoint import save_model
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import tables
+from benchmarks import tables
 
 MARKED = "# Results\n\n<!-- table: one -->\n{}<!-- end table -->\n\nText.\n"
 

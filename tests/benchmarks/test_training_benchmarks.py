@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-import allocator
-import large_batch
-import peak_share
-import training_throughput
-from machine import CPU, GIB, Taken, forget_peak, markdown, memory_in_use, peak_memory
-from peak_share import STEP, TWICE, Tower
-from training_steps import OurStep, made_up_triples, plain_step, random_clip, random_features
+from benchmarks.machine import CPU, GIB, Taken, forget_peak, markdown, memory_in_use, peak_memory
+from benchmarks.training import allocator, large_batch, peak_share
+from benchmarks.training import throughput as training_throughput
+from benchmarks.training.peak_share import STEP, TWICE, Tower
+from benchmarks.training.steps import (
+    OurStep,
+    made_up_triples,
+    plain_step,
+    random_clip,
+    random_features,
+)
 
 TINY = ("--model", "tiny", "--threads", 1)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from export_loaders import environments
+from benchmarks.export.loaders import environments
 
 LOADERS = Path(environments.__file__).parent
 

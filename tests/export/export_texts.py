@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from export_loaders.texts import TEXTS
+from benchmarks.export.loaders.texts import TEXTS
 
 __all__ = ("TEXTS", "Vectors", "assert_same_search", "unit")
 MOST_DIFFERENCE = 1e-4

@@ -8,7 +8,6 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from recipes.clip_small import pretrain
 from tiny_models import draw
 from torch.nn.functional import normalize
 
@@ -17,6 +16,7 @@ from paraclip.models.features import image_features
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.models.openclip import ClipSpec, build_clip
+from recipes.clip_small import pretrain
 
 pytestmark = pytest.mark.weights
 SMALL = pretrain.CONFIG | {

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from colour_encoder import COLOURS, draw_pictures
 from fake_server import FakeServer
-from recipes.reproduce import reproduce
 from text_sets import write_sugar_crepe_pp
 from tiny_models import TINY_CLIP, tiny_clip
 
@@ -17,6 +16,7 @@ from paraclip.errors import UserError
 from paraclip.models.checkpoint import load_checkpoint, save_model
 from paraclip.training.config import TrainOptions
 from paraclip.training.recipes import check_options
+from recipes.reproduce import reproduce
 
 TEXT = {**TINY_CLIP["text_cfg"], "width": 8, "layers": 1}
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmarks.scenes import ARCHIVE, read_plans
 from recipes.scenes.__main__ import write_archive
 from recipes.scenes.backdrops import BACKDROPS
 from recipes.scenes.pen import Look, Pen, shade
 from recipes.scenes.plan import DRAWERS, SIDE, draw, parse
-
-from paraclip.errors import UserError
-from paraclip.evaluation.benchmarks.scenes import ARCHIVE, read_plans
 
 POSES = {
     "running", "asleep", "flying", "cheering", "waving", "holding", "sitting", "hat", "bare",

@@ -56,7 +56,8 @@ BUILTIN_SLOTS = 32  # sequences that the built-in model decodes at the same time
 
 STRONG = Limits()
 CHECKED = Limits(similarity=0.2, support=-1.0, exchange=-1.0, kept=0.0, fault=0.6)
-"""The checker instead of the limits on vectors; chosen by `benchmarks/filters.py --choose`."""
+"""The checker instead of the limits on vectors; chosen by
+`benchmarks/generation/filters.py --choose`."""
 SMALL = Limits(
     similarity=0.7, support=0.76, kept=1.0, growth=1.6, words=40, changed_kind=True, doubtful=True
 )

@@ -1,0 +1,1 @@
+"""Measurements: modules of one command each, `python -m benchmarks.FOLDER.NAME`."""

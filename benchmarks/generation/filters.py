@@ -1,0 +1,212 @@
+"""Precision and recall of the filters of `paraclip generate` on labelled pairs.
+
+    PARACLIP_DATA=folder python -m benchmarks.generation.filters    # 5 minutes on 2 free cores
+    python -m benchmarks.generation.filters --choose --weights runs/other.safetensors
+
+Good pairs are rewordings of ParaCLIP's starter set; bad ones have one fault, made by rule
+(`recipes/filters/labelled.py`), or are contrasts. The checker was trained on half of the rows, its
+threshold is chosen on a quarter (`--choose` prints the candidates), and the table is about the last
+quarter. `--data` or PARACLIP_DATA names the folder with SugarCrepe++ and the strong paraphrases,
+which were not used for any choice.
+"""
+
+import argparse
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import RESULTS, keep, markdown, parse_with_data, say
+from paraclip.paraphrase.config import CHECKED, SMALL, STRONG, Limits
+from paraclip.paraphrase.filters.checker import WEIGHTS, Checker
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.filters.similarity import SentenceEncoder
+from paraclip.paraphrase.filters.together import by_parser
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "filters"))
+
+from labelled import CHOSEN_ON, REPORTED, Labelled, labelled_pairs, read
+
+STEPS = {"flickr8k_train": "photo captions", "web": "alt-texts"}
+CREPE = {"replace_obj": "object", "replace_att": "attribute", "swap_obj": "objects swapped"}
+RULES = {  # sets of limits to which the checker is added
+    "strong": STRONG,
+    "no exchange": replace(STRONG, exchange=-1.0),
+    "checked": CHECKED,
+}
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+LEAST_PRECISION = 95.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Verdicts on the pairs of one kind.
+
+    Args:
+        good: whether they should pass.
+        passed: for each set of limits, whether each pair passes the rules.
+        reasons: for each set of limits, the number of pairs rejected by each reason.
+        faults: the checker's probability of a fault for each pair.
+        swapped: whether the parser finds swapped roles in each pair.
+    """
+
+    good: bool
+    passed: Mapping[str, list[bool]]
+    reasons: Mapping[str, Counter[str]]
+    faults: list[float]
+    swapped: list[bool]
+
+    def share(self, rules: str, fault: float = 1.0, parser: bool = False) -> float:
+        """Percentage of the pairs that pass."""
+        rows = zip(self.passed[rules], self.faults, self.swapped, strict=True)
+        kept = [ok and found <= fault and not (parser and swap) for ok, found, swap in rows]
+        return 100 * sum(kept) / len(kept)
+
+
+def outside_pairs(data: Path, most: int) -> dict[str, Labelled]:
+    """Pairs from other sources: strong paraphrases, SugarCrepe++, contrasts of the variations."""
+    texts, draw = data / "paraphrases", random.Random(0)
+    found: dict[str, Labelled] = {}
+    for name, label in STEPS.items():
+        rows = read(texts / f"{name}.jsonl")
+        rows = draw.sample(rows, min(most, len(rows)))
+        first = [Question(r["caption"], r["paraphrase_1"]) for r in rows]
+        second = [Question(r["paraphrase_1"], r["paraphrase_2"], r["caption"]) for r in rows]
+        found |= {f"{label}, step 1": Labelled(True, first)}
+        found |= {f"{label}, step 2": Labelled(True, second)}
+    tests = read(texts / "flickr8k_test.jsonl")[:most]
+    pairs = [Question(r["caption"], r["paraphrase"]) for r in tests]
+    found["test captions"] = Labelled(True, pairs)
+    varied = read(texts / "variations.jsonl")
+    pairs = [Question(r["caption"], r["variations"]["contrast"]) for r in varied]
+    found["contrasts of the variations"] = Labelled(False, pairs)
+    return found | crepe_pairs(data / "sugar_crepe_pp", most)
+
+
+def crepe_pairs(folder: Path, most: int) -> dict[str, Labelled]:
+    """SugarCrepe++: the second captions should pass, the negative captions should not."""
+    good: list[Question] = []
+    bad: dict[str, Labelled] = {}
+    for name, label in CREPE.items():
+        listed = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        rows = list(listed.values()) if isinstance(listed, dict) else listed
+        rows = random.Random(0).sample(rows, min(most, len(rows)))
+        good += [Question(row["caption"], row["caption2"]) for row in rows[: most // 3]]
+        pairs = [Question(row["caption"], row["negative_caption"]) for row in rows]
+        bad[f"SugarCrepe++, {label}"] = Labelled(False, pairs)
+    return {"SugarCrepe++, second captions": Labelled(True, good)} | bad
+
+
+def measured(
+    kinds: Mapping[str, Labelled], rules: Mapping[str, Limits], checker: Checker
+) -> dict[str, Measured]:
+    """Measure every kind of pair under every set of limits, with a checker and the parser."""
+    encoder, parser = SentenceEncoder(), by_parser(STRONG)
+    found = {}
+    for name, kind in kinds.items():
+        passed, reasons, texts = {}, {}, []
+        for label, limits in rules.items():
+            verdicts = Judge(replace(limits, fault=1.0), encoder).judge(kind.pairs)
+            passed[label] = [one.reason is None for one in verdicts]
+            reasons[label] = Counter(one.reason for one in verdicts if one.reason)
+            texts = [one.text for one in verdicts]
+        pairs = [(one.source, text) for one, text in zip(kind.pairs, texts, strict=True)]
+        faults, swapped = checker.faults(pairs), parser(pairs)
+        found[name] = Measured(kind.good, passed, reasons, faults, swapped)
+        say(f"{name}: {len(pairs)} pairs")
+    return found
+
+
+def totals(found: Mapping[str, Measured], **limits: Any) -> dict[str, float]:
+    """Recall and precision in percent; all kinds, and good and bad pairs, have equal weights."""
+    shares = {good: [one.share(**limits) for one in found.values() if one.good == good]
+              for good in (True, False)}  # fmt: skip
+    recall, false = (sum(shares[good]) / len(shares[good]) for good in (True, False))
+    precision = 100 * recall / max(recall + false, 1e-9)
+    return {"recall": recall, "precision": precision}
+
+
+def candidates(found: Mapping[str, Measured]) -> list[dict[str, Any]]:
+    """Recall and precision of every rule set and threshold."""
+    return [
+        {"rules": rules, "fault": fault, **totals(found, rules=rules, fault=fault, parser=True)}
+        for rules in RULES
+        for fault in THRESHOLDS
+    ]
+
+
+def columns() -> dict[str, dict[str, Any]]:
+    """The limits of each column, by its header."""
+    checked = {"rules": "checked", "fault": CHECKED.fault}
+    return {
+        "`strong`": {"rules": "strong"},
+        "`strong`, parser": {"rules": "strong", "parser": True},
+        "`checked`": checked,
+        "`checked`, parser": {**checked, "parser": True},
+        "`small`": {"rules": "small"},
+    }
+
+
+def kinds_table(found: Mapping[str, Measured]) -> str:
+    """One kind per row: what passes, in percent, and the rules' most frequent reasons."""
+    rows = []
+    for name, one in sorted(found.items(), key=lambda pair: not pair[1].good):
+        listed = [f"{reason} {count}" for reason, count in one.reasons["strong"].most_common(3)]
+        shares = [f"{one.share(**limits):.1f}" for limits in columns().values()]
+        label = name if one.good else f"{name} (must fail)"
+        rows.append([label, str(len(one.faults)), *shares, ", ".join(listed)])
+    return markdown(["pairs", "number", *columns(), "rules' reasons"], rows)
+
+
+def totals_table(found: Mapping[str, Measured]) -> str:
+    """Recall and precision of every column."""
+    figures = [totals(found, **limits) for limits in columns().values()]
+    rows = [[name, *(f"{one[name]:.1f}" for one in figures)] for name in ("recall", "precision")]
+    return markdown(["", *columns()], rows)
+
+
+def print_candidates(most: int, checker: Checker, name: str, out: Path) -> None:
+    """Print the candidates on the quarter on which the threshold is chosen."""
+    listed = candidates(measured(labelled_pairs(CHOSEN_ON, most), RULES, checker))
+    rows = [
+        [one["rules"], f"{one['fault']}", f"{one['recall']:.1f}", f"{one['precision']:.1f}"]
+        for one in listed
+    ]
+    keep(f"{name}_choice", out, markdown(["rules", "fault", "recall", "precision"], rows),
+         candidates=listed)  # fmt: skip
+
+
+def main() -> None:
+    """Choose the threshold, or measure, print, and write the results."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--most", type=int, default=300, help="pairs of each kind")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--choose", action="store_true", help="the candidates, nothing else")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="the checker to measure")
+    chosen = parse_with_data(parser)
+    checker = Checker.shipped(chosen.weights)
+    name = "filters" if chosen.weights == WEIGHTS else f"filters_{chosen.weights.stem}"
+    if chosen.choose:
+        print_candidates(chosen.most, checker, name, chosen.out)
+        return
+    rules = {"strong": STRONG, "checked": CHECKED, "small": SMALL}
+    own = measured(labelled_pairs(REPORTED, chosen.most), rules, checker)
+    others = measured(outside_pairs(Path(chosen.data), chosen.most), rules, checker)
+    table = f"{totals_table(own)}\n\n{kinds_table(own)}\n\nOther sources:\n\n{kinds_table(others)}"
+    figures = {
+        name: {"good": one.good, "pairs": len(one.faults),
+               **{head: one.share(**limits) for head, limits in columns().items()}}
+        for name, one in {**own, **others}.items()
+    }  # fmt: skip
+    summed = {head: totals(own, **limits) for head, limits in columns().items()}
+    limits = {name: vars(one) for name, one in rules.items()}
+    keep(name, chosen.out, table, totals=summed, kinds=figures, limits=limits)
+
+
+if __name__ == "__main__":
+    main()

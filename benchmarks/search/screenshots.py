@@ -1,0 +1,162 @@
+"""The screenshots of `paraclip serve` in the documents, made in headless Chromium.
+
+    python -m benchmarks.search.screenshots --tuned runs/quickstart/tuned/last.safetensors
+
+Indexes Debian's captioned Tux Paint stamps, serves them with base and tuned, and captures the page
+wide, narrow, dark, and with the server stopped. Among the pairs of short held-out wordings for
+which tuned finds the correct picture with both, it selects and prints the one with the largest gain
+in AO@10: an example, not a result. Needs Chromium and playwright.
+"""
+
+import argparse
+import io
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from PIL import Image
+
+from benchmarks.machine import say
+from paraclip.data.problems import Problems
+from paraclip.quickstart.captioned import read_stamps, read_texts
+from paraclip.quickstart.page import stamps_file
+from paraclip.quickstart.stamps import stamps_folder
+from paraclip.search.config import IndexConfig
+from paraclip.search.indexing.run import build_index
+from paraclip.starter import STAMPS
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+COLOURS = 256
+LARGE = 250_000
+"""Size in bytes above which a screenshot gets a palette."""
+ALL_HUES = Image.Quantize.MAXCOVERAGE
+"""Keeps a colour of few pixels, such as the dots of the wordings."""
+FITS = 62
+"""Number of characters that a search box of the wide page shows."""
+OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+SHOTS = {
+    "wide": ((1360, 900), "light"),
+    "narrow": ((390, 844), "light"),
+    "dark": ((1360, 900), "dark"),
+    "error": ((1360, 420), "light"),
+}
+"""Size of the window in pixels and colour scheme by the name of the screenshot."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two wordings of one picture.
+
+    Args:
+        words: the wordings.
+        picture: end of its path in the index.
+    """
+
+    words: tuple[str, str]
+    picture: str
+
+
+def pairs() -> list[Pair]:
+    """Short wordings of each held-out stamp, each with another."""
+    held_out = [row for row in read_texts(STAMPS) if row["split"] == "test"]
+    return [
+        Pair((row[first], row[second]), row["image"])
+        for row in held_out
+        for first, second in permutations(("caption", "sentence", "short", "colloquial"), 2)
+        if max(len(row[first]), len(row[second])) <= FITS
+    ]
+
+
+def gain(url: str, pair: Pair) -> float:
+    """AO@10 of tuned minus that of base; far below zero if tuned misses the picture."""
+    query = urlencode({"q": pair.words[0], "second": pair.words[1], "k": 10})
+    with urllib.request.urlopen(f"{url}api/search?{query}", timeout=60) as response:
+        base, tuned = json.loads(response.read())["models"]
+    found = all(
+        any(hit["path"].endswith(pair.picture) for hit in hits) for hits in tuned["results"]
+    )
+    return float(tuned["agreement"]["ao"] - base["agreement"]["ao"]) - 1000 * (not found)
+
+
+def take(page: Any, name: str, folder: Path) -> None:
+    """Write the page as a PNG, with a palette if it is large otherwise."""
+    with Image.open(io.BytesIO(page.screenshot())) as shot:
+        path, picture = folder / f"search-{name}.png", shot.convert("RGB")
+        picture.save(path, optimize=True)
+        if path.stat().st_size > LARGE:
+            picture.quantize(COLOURS, ALL_HUES, dither=Image.Dither.NONE).save(path, optimize=True)
+    say(f"{folder / f'search-{name}.png'}")
+
+
+def open_page(browser: Any, name: str, address: str) -> Any:
+    """The page in a window of the screenshot's size, after its thumbnails are loaded."""
+    (width, height), scheme = SHOTS[name]
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page.goto(address)
+    page.set_default_timeout(120_000)
+    page.wait_for_selector(".tile img")
+    page.wait_for_load_state("networkidle")
+    return page
+
+
+def take_all(url: str, process: subprocess.Popen[str], folder: Path) -> None:
+    """All screenshots; the server is stopped for the last one."""
+    from playwright.sync_api import sync_playwright
+
+    pair = max(pairs(), key=lambda pair: gain(url, pair)).words
+    say(f"The pair that gains most: {pair}")
+    both = f"{url}?{urlencode({'q': pair[0], 'second': pair[1]})}"
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
+        for name in ("wide", "narrow"):
+            page = open_page(browser, name, both)
+            page.evaluate("scrollTo(0, 0)")
+            take(page, name, folder)
+        page = open_page(browser, "dark", f"{url}?{urlencode({'q': pair[0], 'scores': 1})}")
+        take(page, "dark", folder)
+        page = open_page(browser, "error", both)
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        page.fill("#second", f"{pair[1]} ")
+        page.fill("#q", f"{pair[0]} again")
+        page.wait_for_selector("#error:not([hidden])")
+        take(page, "error", folder)
+        browser.close()
+
+
+def main() -> None:
+    """Index, serve, take the screenshots."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", default="mini")
+    parser.add_argument("--tuned", required=True)
+    parser.add_argument("--out", type=Path, default=IMAGES)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        stamps, store = stamps_folder(), f"{folder}/index"
+        captions = stamps_file(read_stamps(stamps).captions(), stamps)
+        build_index(
+            IndexConfig(captions, store=store, model=options.base, tuned=options.tuned), Problems()
+        )
+        command = [sys.executable, "-m", "paraclip", "serve", "--store", store, "--port", "0"]
+        with subprocess.Popen(
+            [*command, "--no-log", "--per-second", "0"], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            url = re.search(r"http://\S+/", process.stdout.readline())
+            assert url is not None
+            take_all(url[0], process, options.out)
+
+
+if __name__ == "__main__":
+    main()
