@@ -125,6 +125,24 @@ def test_the_commands_name_the_next_step(
     assert "rejected, step 1: copy" in output.out
 
 
+def test_answers_of_a_killed_round_count_once_towards_the_cost_limit(tmp_path: Path) -> None:
+    def paid(line: dict[str, Any]) -> dict[str, Any]:
+        whole = answered(line)
+        whole["response"]["body"]["usage"] = {"prompt_tokens": 10_000, "completion_tokens": 0}
+        return whole
+
+    run(tmp_path, 3, to_file="one")
+    vllm(tmp_path / "one", paid)
+    options = {"from_file": "one", "to_file": "two", "prices": (1.0, 1.0), "max_cost": 0.045}
+    first = run(tmp_path, 3, **options)
+    (tmp_path / "two" / "manifest.json").unlink()  # as if it were killed after the log was written
+    (tmp_path / "two" / "requests-0001.jsonl").unlink()
+    again = run(tmp_path, 3, **options)
+    for one in (first, again):
+        assert (one.summary.waiting, one.summary.stopped) == (3, "")
+    assert again.exchange and again.exchange.unused == 3
+
+
 def test_an_edited_caption_leaves_its_answer_unused(tmp_path: Path) -> None:
     run(tmp_path, 3, to_file="one")
     vllm(tmp_path / "one")

@@ -178,6 +178,15 @@ def test_the_estimate_asks_a_sample_that_the_run_reuses(server: FakeServer, tmp_
     assert run(server.url, tmp_path, 40).kept == 40 and server.asked.total() == 80
 
 
+def test_a_function_that_generates_does_not_ignore_dry_run(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    config = fake_config(server.url, tmp_path / "out", dry_run=True)
+    with pytest.raises(UserError, match="--dry-run: is an estimate"):
+        generate_from_source(replace(config, source=str(captions_file(tmp_path, 2))))
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_estimate_counts_answers_that_the_log_has(server: FakeServer, tmp_path: Path) -> None:
     judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
     config = fake_config(server.url, tmp_path, prices=(1.0, 1.0))

@@ -102,6 +102,9 @@ def generate_from_source(
     if backend is None:
         check_backend(config.backend)
     check_generate_options(config)
+    if config.dry_run:
+        hint = "Call `paraclip.paraphrase.run.estimate_from_source`, or use the command."
+        raise UserError("--dry-run", "is an estimate, and this function generates", hint)
     if config.engine == "ray":
         from paraclip.paraphrase.distributed.run import generate_with_ray
 
@@ -182,6 +185,9 @@ def check_generate_options(config: GenerateConfig) -> None:
     if config.adapter is not None and not (config.builtin and config.prompt_style == "short"):
         hint = "Use --backend builtin with --style short or auto."
         raise UserError("--adapter", "is for the built-in model and its own prompts", hint)
+    if config.base_url and config.backend in ("builtin", "transformers"):
+        hint = "Give --backend openai and --model."
+        raise UserError("--base-url", "is for servers only", hint)
     check_batch_options(config)
     known = [*REASONS, "unsafe"]
     if unknown := set(config.skip_filters) - set(known):

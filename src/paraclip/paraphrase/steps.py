@@ -77,8 +77,8 @@ class Paraphraser:
         log: log of earlier answers; new ones are added immediately.
         desk: judges the answers.
         meter: counts tokens; no question is asked after its limit is reached.
-        arrived: returns the answers to a question, given its key, if they arrived in a batch; None
-            without batches.
+        arrived: returns the answers to a question, given its key and whether they will be used, if
+            they arrived in a batch; None without batches.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Paraphraser:
         log: AnswerLog,
         desk: JudgingDesks,
         meter: Meter | None = None,
-        arrived: Callable[[str], list[Answer] | None] | None = None,
+        arrived: Callable[[str, bool], list[Answer] | None] | None = None,
     ) -> None:
         self.config, self.backend, self.log, self.desk = config, backend, log, desk
         self.meter, self._arrived = meter or Meter(), arrived
@@ -162,13 +162,13 @@ class Paraphraser:
         """Answers from the log, or else from the backend, which are then logged."""
         prompt, key = self._question(caption_id, step, text, ask)
         logged = self.log.find(key)
+        arrived = (self._arrived(key, logged is None) if self._arrived else None) or []
+        self.meter.settle(arrived)
         if logged is not None:
             self._failures = 0  # those of a resumed run are not in a row: these lay between them
             self.meter.reuse(logged)
             return logged
-        answers = (self._arrived(key) if self._arrived else None) or []
-        self.meter.settle(answers)
-        answers = answers or await self._asked(replace(prompt, key=key))
+        answers = arrived or await self._asked(replace(prompt, key=key))
         self.log.add(key, caption_id, step, text, answers)
         self.meter.add(answers)
         return answers

@@ -101,7 +101,7 @@ def make_backend(config: GenerateConfig) -> Backend:
         UserError: there is no such backend, or a required option is missing.
     """
     check_backend(config.backend)
-    if len(config.base_url) > 1:
+    if config.backend == "openai" and len(config.base_url) > 1:
         from paraclip.paraphrase.backends.several import SeveralServers
 
         return SeveralServers(config)

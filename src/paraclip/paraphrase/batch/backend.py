@@ -51,9 +51,9 @@ class BatchBackend:
         if any(NEWER_LIMIT in failure.reason for failure in results.failures.values()):
             self._limit_name = NEWER_LIMIT
 
-    def arrived(self, key: str) -> list[Answer] | None:
-        """The answers to a question from the previous round."""
-        answers = self.results.find(key)
+    def arrived(self, key: str, used: bool = True) -> list[Answer] | None:
+        """The answers to a question from the previous round; `used` as in `Results.find`."""
+        answers = self.results.find(key, used)
         return answers[: self.config.drawn] if isinstance(answers, list) else None
 
     async def start(self) -> None:

@@ -91,12 +91,17 @@ class Results:
         """Number of answers to no known question."""
         return int(np.count_nonzero(~self._used[self._first]))
 
-    def find(self, key: str) -> list[Answer] | Failure | None:
-        """The answers to a question, its failure, or None if nothing is known."""
+    def find(self, key: str, used: bool = True) -> list[Answer] | Failure | None:
+        """The answers to a question, its failure, or None if nothing is known.
+
+        Args:
+            key: key of the question.
+            used: whether the answers are used; a log that has them already needs only their tokens.
+        """
         place = lookup(self._keys, self._places, int(key, 16))
         if place is None:
             return self.failures.get(key)
-        self._used[np.searchsorted(self._keys, np.uint64(int(key, 16)))] = True
+        self._used[np.searchsorted(self._keys, np.uint64(int(key, 16)))] |= used
         path = self._paths[place >> OFFSET_BITS]
         with path.open("rb") as file:
             file.seek(place & ((1 << OFFSET_BITS) - 1))
