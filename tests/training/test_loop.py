@@ -19,6 +19,7 @@ from paraclip.training.metrics import read_metrics
 from paraclip.training.optimizer import learning_rate_share
 from paraclip.training.prepare import TrainingData
 from paraclip.training.recipes import objective_of
+from paraclip.training.task import task_of
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +64,18 @@ def test_a_frozen_weight_that_changes_is_noticed(tmp_path, monkeypatch):
     with pytest.raises(AssertionError, match="frozen weight changed"):
         tune(tmp_path, model)
     assert not (tmp_path / "last.safetensors").exists()
+
+
+def test_the_terms_of_paraphrases_do_not_bind_a_control_which_reads_none():
+    settings = {"source": "captions.csv", "licence": "terms"}
+    origin = {"sha256": "0", "generator": "an LLM", "licence": "terms", "settings": settings}
+    data = TrainingData(TinyModel(), make_triples(), make_features(make_triples()),
+                        {"base": "tiny", "triples": origin})  # fmt: skip
+    bare = {"sha256": "0", "settings": {"source": "captions.csv"}}
+    facts = task_of(data, make_config(control=True)).facts
+    assert facts == {"base": "tiny", "generators": [], "triples": bare}
+    facts = task_of(data, make_config()).facts
+    assert facts["triples"] == origin and facts["generators"] == ["by hand"]
 
 
 def test_both_checkpoints_are_whole_models_with_their_making_inside(tmp_path):

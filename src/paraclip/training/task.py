@@ -60,10 +60,23 @@ def task_of(data: TrainingData, options: TrainOptions, settings: RunSettings | N
     if not examples.has_image.any() and (unfrozen or not any(objective.weights[1:])):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    learns_paraphrases = set(objective.texts) != {CAPTION}  # false for a control
+    # False for a control. Hard negatives are changed paraphrases.
+    learns_paraphrases = set(objective.texts) != {CAPTION} or objective.hard_negatives
     facts = {"generators": generators_of(triples) if learns_paraphrases else [], **data.facts}
+    if not learns_paraphrases:
+        facts |= {
+            name: without_terms(facts[name]) for name in {"triples", "starter"} & facts.keys()
+        }
     parts = parts_of(model, options)
     return Task(model, examples, objective, parts, options, settings, facts, describing(triples))
+
+
+def without_terms(facts: Any) -> Any:
+    """The origin of triples without the generator of their paraphrases and its terms."""
+    if not isinstance(facts, Mapping):
+        return facts
+    used = (name for name in facts if name not in ("generator", "licence"))
+    return {name: without_terms(facts[name]) for name in used}
 
 
 def alignment_of(
