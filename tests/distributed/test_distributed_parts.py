@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -141,6 +142,10 @@ def test_progress_counts_what_is_committed(tmp_path: Path) -> None:
     counter, folder = Counter(place), place.create("checkpoint")
     for name in ("a.parquet", "b.pending.parquet"):
         pq.write_table(pa.table({"key": [1, 2, 3]}), f"{folder}/{name}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pq, "read_metadata", lambda *words, **options: os.stat("/none"))
+        with pytest.raises(OSError, match="none"):
+            counter.new()
     assert (counter.new(), counter.new()) == (3, 0)
 
 

@@ -22,8 +22,10 @@ class Counter:
     def new(self) -> int:
         """Number of captions committed since the last call."""
         paths = set(self.place.tables(CHECKPOINT)) - self._seen
-        self._seen |= paths
-        return sum(pq.read_metadata(path, filesystem=self.place.files).num_rows for path in paths)
+        files = self.place.files
+        rows = sum(pq.read_metadata(path, filesystem=files).num_rows for path in paths)
+        self._seen |= paths  # not before: a failed update is repeated
+        return rows
 
 
 @contextmanager
