@@ -13,6 +13,7 @@ from paraclip.audit.report import Mark, kappa, rate, read_marks, recall_of, repo
 from paraclip.audit.sheet import KEPT, Pair
 from paraclip.cli import joined, parse
 from paraclip.errors import UserError
+from paraclip.files import text_hash
 
 SHEET = {
     **{
@@ -69,7 +70,7 @@ def test_precision_and_recall() -> None:
 
 
 def exported(path: Path, reviewer: str, marks: dict[str, Mark]) -> Path:
-    rows = [{"sheet": "x", "id": name, **vars(mark), "reviewer": reviewer}
+    rows = [{"id": name, **vars(mark), "reviewer": reviewer}
             for name, mark in marks.items()]  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -108,6 +109,16 @@ def test_reviewers_whose_files_have_one_name_all_count(tmp_path: Path) -> None:
         files.append(exported(path, "reviewer", {"k0": SAME}))
     report = audit_report_command(AuditReportConfig(sheet, tuple(files)))
     assert len(report.kappas) == 4 * 3 / 2
+
+
+def test_marks_of_another_sheet_of_the_run_are_refused(tmp_path: Path) -> None:
+    sheet, marks = written(tmp_path / "sheet.jsonl"), tmp_path / "marks.jsonl"
+    row = {"id": "k0", "meaning": "same", "style": "plain"}
+    marks.write_text(json.dumps(row | {"sheet": text_hash(sheet.read_text())}) + "\n")
+    assert audit_report_command(AuditReportConfig(sheet, (marks,))).precision.count == 1
+    marks.write_text(json.dumps(row | {"sheet": "0123456789abcdef"}) + "\n")
+    with pytest.raises(UserError, match=r"marks\.jsonl:1: belongs to another sheet"):
+        audit_report_command(AuditReportConfig(sheet, (marks,)))
 
 
 def test_marks_are_named_once_and_not_overwritten(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from paraclip.audit.judge import judge_sheet
 from paraclip.audit.report import EXPORT_HINT, AuditReport, Mark, read_marks, report_of
 from paraclip.audit.sheet import read_sheet, write_sheet
 from paraclip.errors import UserError, printable
-from paraclip.files import refuse_overwriting, write_text
+from paraclip.files import read_bounded, refuse_overwriting, text_hash, write_text
 from paraclip.provenance import provenance
 
 
@@ -34,9 +34,10 @@ def audit_report_command(config: AuditReportConfig) -> AuditReport:
     """
     check_files(config)
     sheet = read_sheet(config.sheet)
+    sheet_name = text_hash(read_bounded(config.sheet).decode())
     reviewers: dict[str, dict[str, Mark]] = {}
     for path in config.marks:
-        name, marks = read_marks(path, sheet)
+        name, marks = read_marks(path, sheet, sheet_name)
         names = (name, f"{name} ({path.name})")  # of several pages, the files have one name
         reviewers[next((one for one in names if one not in reviewers), f"{name} ({path})")] = marks
     judge = judge_sheet(sheet, config.judge, config.base_url) if config.judge else None

@@ -90,8 +90,16 @@ def shown_rate(rate: Rate) -> str:
     return f"{rate.percent:.1f} ({rate.low:.1f}–{rate.high:.1f}) %"
 
 
-def read_marks(path: Path, sheet: Mapping[str, Pair]) -> tuple[str, dict[str, Mark]]:
+def read_marks(
+    path: Path, sheet: Mapping[str, Pair], name: str | None = None
+) -> tuple[str, dict[str, Mark]]:
     """The reviewer's name and marks of an exported file; the last mark of a pair counts.
+
+    Args:
+        path: the file.
+        sheet: pairs by id.
+        name: name of the sheet on its page; None: not compared. Another sheet of the same run has
+            equal ids, perhaps of other texts.
 
     Raises:
         UserError: the file has another format, or its pairs are not on the sheet.
@@ -110,13 +118,15 @@ def read_marks(path: Path, sheet: Mapping[str, Pair]) -> tuple[str, dict[str, Ma
             row = parse_json_object(line)
             mark, pair = Mark(row["meaning"], row["style"]), str(row["id"])
             reviewer = str(row.get("reviewer") or reviewer)
+            other = name is not None and row.get("sheet", name) != name
         except (BadJson, KeyError) as error:
             raise UserError(where, "is not a mark", EXPORT_HINT) from error
         if mark.meaning not in MEANINGS or mark.style not in STYLES:
             raise UserError(where, "has an unknown mark", EXPORT_HINT)
-        if pair not in sheet:
+        if other or pair not in sheet:
             hint = "Name the sheet that the page was made with."
-            raise UserError(where, f"pair {pair!r} is not on the sheet", hint)
+            what = "belongs to another sheet" if other else f"pair {pair!r} is not on the sheet"
+            raise UserError(where, what, hint)
         marks[pair] = mark
     if not marks:
         raise UserError(path, "has no marks", "Mark pairs on the page, and export them.")
