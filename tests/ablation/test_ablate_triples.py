@@ -5,6 +5,9 @@ import json
 import pyarrow as pa
 import pytest
 
+from paraclip.ablation.config import AblateConfig
+from paraclip.ablation.grid import read_grid
+from paraclip.ablation.plan import variant_rows
 from paraclip.ablation.sources import triples_of
 from paraclip.data.triples import read_provenance, read_triples, write_triples
 from paraclip.errors import UserError
@@ -38,6 +41,17 @@ def test_a_file_without_a_name_is_used_for_all_that_name_none(files):
     found = triples_of(variants, (strong, f"weak={weak}"), None)
     assert found == {"a": strong, "b": weak, "c": weak}
     assert triples_of({"a": {}}, (f"only={strong}",), None) == {"a": strong}
+
+
+def test_the_command_line_overrides_the_common_triples_but_not_those_of_a_variant(files, tmp_path):
+    strong, weak = files
+    (tmp_path / "grid.toml").write_text(
+        f'[common]\ntriples = "{weak}"\n[variants.a]\n[variants.b]\ntriples = "{weak}"\n'
+    )
+    grid = read_grid(tmp_path / "grid.toml")
+    config = AblateConfig(grid="grid.toml", triples=(strong,))
+    rows = dict(variant_rows(grid, config, tmp_path))
+    assert {name: row.options.triples for name, row in rows.items()} == {"a": strong, "b": weak}
 
 
 def test_the_starter_set_is_named_as_in_training(monkeypatch, tmp_path):

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from source_files import put, shard
+from source_files import draw, put, shard
 
 from paraclip.data.captions import Record
 from paraclip.data.config import Columns
 from paraclip.data.folder import first_line, members, read_folder, read_shard, walk
 from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
+from paraclip.errors import UserError
 
 NAMES = st.sampled_from(["a", "B", "kite", "été", "日本", "x y", "a.b"])
 FOLDERS = st.sampled_from(["", "a/", "B/c/", "日本/"])
@@ -115,3 +117,12 @@ def test_a_shard_cut_anywhere_gives_its_first_rows_and_is_reported(cut: int) -> 
     assert [row.caption for row in rows] == texts[: len(rows)]
     assert len(rows) >= (cut - 1) // 1024
     assert problems.listed == [(source, "the shard is truncated")]
+
+
+def test_equal_names_in_several_folders_need_a_folder_above_them(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        draw(tmp_path / "all" / folder / "x.png")
+        put(tmp_path / "all" / folder / "x.txt", "A kite.")
+    with pytest.raises(UserError, match=r"'x\.png' occurs twice\. Name a folder that contains all"):
+        list(read_captions(str(tmp_path / "all" / "*")))
+    assert [row.id for row in read_captions(str(tmp_path / "all"))] == ["a/x.png", "b/x.png"]

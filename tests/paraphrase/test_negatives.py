@@ -195,6 +195,12 @@ def test_the_command_passes_the_users_columns_through(
         assert made["note"].to_pylist() == ["mine", None]
 
 
+def test_a_name_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    config = NegativesConfig(triples=str(tmp_path / "none.parquet"), out=str(tmp_path / "out.csv"))
+    with pytest.raises(UserError, match=r"out\.csv: ends in neither \.parquet nor \.jsonl"):
+        negatives_command(config)
+
+
 def test_the_command_never_overwrites_its_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

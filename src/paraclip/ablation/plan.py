@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from paraclip.ablation.config import AblateConfig
 from paraclip.ablation.grid import Grid, VariantOptions
-from paraclip.ablation.sources import triples_of
+from paraclip.ablation.sources import named_files, triples_of
 from paraclip.data.problems import Problems
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError, nearest
@@ -107,7 +107,8 @@ def variant_rows(grid: Grid, config: AblateConfig, reduced: Path) -> Iterator[tu
         if name not in grid.variants:
             hint = nearest(name, list(grid.variants))
             raise UserError(f"--variants {name}", f"{grid.path} has no such variant", hint)
-    overrides = {"model": config.model, "images": config.images}
+    unnamed = named_files(config.triples).get("")  # overrides only those of [common]
+    overrides = {"model": config.model, "images": config.images, "triples": unnamed}
     named = {name: value for name, value in overrides.items() if value is not None}
     chosen = {name: {**grid.common, **named, **grid.variants[name]} for name in wanted}
     triples = triples_of(chosen, config.triples, reduced if grid.head.same_captions else None)

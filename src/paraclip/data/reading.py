@@ -62,6 +62,9 @@ class CaptionMaker:
         self, file: str, columns: Columns, problems: Problems, seen: set[int], prefix: str
     ) -> None:
         self.problems, self.seen, self.prefix = problems, seen, prefix
+        self.hint = "Make the ids unique, or name another --id-column."
+        if is_folder(file):  # ids are paths inside each of several folders
+            self.hint = "Name a folder that contains all of them."
         self.roots = picture_roots(file, columns)
         # Captions of the same picture are mostly consecutive.
         self.find = lru_cache(maxsize=8)(self.find_image)
@@ -102,8 +105,8 @@ class CaptionMaker:
         """Raise UserError if an earlier caption has the same id."""
         for caption_id in ids:
             if (key := hash(caption_id)) in self.seen:
-                hint = "Make the ids unique, or name another --id-column."
-                raise UserError(where, f"the id {label(caption_id)} occurs twice", hint)
+                what = f"the id {label(caption_id)} occurs twice"
+                raise UserError(where, what, self.hint)
             self.seen.add(key)
 
     def find_image(self, name: str) -> str:

@@ -61,9 +61,7 @@ def write_triples(
     Raises:
         UserError: the name has another suffix, the path cannot be written, the disk is full.
     """
-    if Path(path).suffix not in (".parquet", ".jsonl"):
-        what = "ends in neither .parquet nor .jsonl"
-        raise UserError(path, what, "Choose a name with one of these suffixes.")
+    check_suffix(path)
     table = with_schema(rows)
     if extra is not None:
         for name in extra.column_names:
@@ -74,6 +72,13 @@ def write_triples(
     metadata = {PROVENANCE: json.dumps(dict(provenance), ensure_ascii=False).encode()}
     with atomic_path(path) as temporary:
         pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+
+
+def check_suffix(path: Path | str) -> None:
+    """Raise UserError unless `write_triples` can write a file of this name."""
+    if Path(path).suffix not in (".parquet", ".jsonl"):
+        what = "ends in neither .parquet nor .jsonl"
+        raise UserError(path, what, "Choose a name with one of these suffixes.")
 
 
 def with_schema(rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:

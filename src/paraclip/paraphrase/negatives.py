@@ -18,7 +18,14 @@ from random import Random
 import pyarrow as pa
 
 from paraclip.data.problems import Problems
-from paraclip.data.triples import SCHEMA, TEXTS, read_provenance, read_triples, write_triples
+from paraclip.data.triples import (
+    SCHEMA,
+    TEXTS,
+    check_suffix,
+    read_provenance,
+    read_triples,
+    write_triples,
+)
 from paraclip.files import refuse_overwriting
 from paraclip.language.tagger import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
 from paraclip.language.words import is_content, words
@@ -149,6 +156,7 @@ def write_negatives(config: NegativesConfig) -> tuple[list[Negative | None], Pro
         UserError: the triples cannot be read, spaCy is missing, or the output is the input or
             cannot be written.
     """
+    check_suffix(config.out)  # before the hours that tagging may take
     refuse_overwriting(config.out, [config.triples])
     problems = Problems(config.max_broken)
     triples = read_triples(config.triples, problems, further=True)
