@@ -243,7 +243,7 @@ def check_pictures(seen: Problems, pictures: int) -> None:
     try:
         seen.check(pictures)
     except UserError as error:
-        hint = f"{error.hint} Pictures that were moved are found by their names with --images."
+        hint = f"{error.hint} --images FOLDER finds moved pictures whose image_id is their name."
         raise UserError(error.where, error.what, hint) from None
 
 
