@@ -1,6 +1,7 @@
 """Refused exports and their reasons; nothing is overwritten."""
 
 import json
+from copy import deepcopy
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from paraclip.exporting.clip_shape import clip_model
 from paraclip.exporting.command import export_command
 from paraclip.exporting.config import ExportConfig
 from paraclip.exporting.folders import new_folder
+from paraclip.exporting.source import open_source
 from paraclip.models.checkpoint import save_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 
@@ -132,6 +134,16 @@ def test_another_image_tower_than_the_bases(quick_clip, tmp_path) -> None:
     base = save_model(other, tmp_path / "base.safetensors")
     with pytest.raises(UserError, match="its image tower or preprocessing is not that of"):
         export(quick_clip, tmp_path / "out", base=str(base))
+
+
+def test_an_aligned_image_head_is_another_image_tower(mini, tmp_path) -> None:
+    base = save_model(mini, tmp_path / "base.safetensors")
+    aligned = deepcopy(mini)
+    with torch.no_grad():
+        aligned.image_head.weight.add_(1)
+    with pytest.raises(UserError, match="its image tower or preprocessing is not that of"):
+        export(aligned, tmp_path / "out", to="sentence-transformers", base=str(base))
+    assert open_source(aligned).facts()["image_tower"] != open_source(mini).facts()["image_tower"]
 
 
 def test_nothing_is_overwritten_without_force(quick_clip, tmp_path, monkeypatch) -> None:

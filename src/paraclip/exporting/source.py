@@ -14,6 +14,7 @@ from paraclip.files import text_hash
 from paraclip.models.checkpoint import header_of, load_checkpoint, read_header, values_of
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.published import QUICK, quick_name
+from paraclip.models.image_space import image_space
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip
 
@@ -51,7 +52,7 @@ class Source:
     def facts(self) -> dict[str, Any]:
         """JSON-serialisable facts for the card: hashes of what an index depends on."""
         return {
-            "image_tower": self.model.image_key(),
+            "image_tower": image_space(self.model),
             "tokenizer": tokenizer_hash(self.model),
             "preprocessing": preprocessing_hash(self.model),
             "base_tags": self.tags,
@@ -104,7 +105,7 @@ def in_memory_header(model: DualEncoder) -> dict[str, Any]:
 def compare_with_base(source: Source, base: str) -> None:
     """Raise UserError if image tower or preprocessing differ between the base and the source."""
     other = load_model(base, "cpu")
-    if other.image_key() != source.model.image_key():
+    if image_space(other) != image_space(source.model):
         what = f"its image tower or preprocessing is not that of {base}"
         raise UserError(source.name, what, VOID)
 

@@ -16,6 +16,7 @@ from paraclip.evaluation.scoring.metrics import average_overlap, shared_results
 from paraclip.evaluation.scoring.ranking import top_k
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts
+from paraclip.models.image_space import image_space
 from paraclip.swap.config import SwapCheckConfig
 from paraclip.swap.queries import Query, read_queries
 from paraclip.swap.stores.index import Index
@@ -109,7 +110,7 @@ def swap_check(base: DualEncoder, tuned: DualEncoder, config: SwapCheckConfig) -
         UserError: base and tuned have different image towers, the index is broken or has vectors
             of another width, or there is nothing to check.
     """
-    if base.image_key() != tuned.image_key():
+    if image_space(base) != image_space(tuned):
         what = "its image tower or preprocessing is not that of the base"
         raise UserError(config.model, what, "The index would be void: tune only the text encoder.")
     queries = read_queries(config.queries) if config.queries else []
