@@ -20,7 +20,9 @@ def test_anything_becomes_one_printable_line_that_can_be_encoded(text: str) -> N
         line.encode()
 
 
-@pytest.mark.parametrize("text", ["Zoë's café, naïve – 東京", "👩‍👩‍👧", "a\xa0b"])
+@pytest.mark.parametrize(
+    "text", ["Zoë's café, naïve – 東京", "👩‍👩‍👧", "a\xa0b", "10.00\u202fAM 犬\u3000猫"]
+)
 def test_ordinary_text_stays(text: str) -> None:
     assert printable(text) == text
 

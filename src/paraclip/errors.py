@@ -1,7 +1,8 @@
 """The exception for errors that the user can fix."""
 
 MOST_OFFERED = 8
-JOINERS = "\u200c\u200d\xa0"  # invisible, but part of ordinary words and of emoji
+JOINERS = "\u200c\u200d\xa0\u202f\u3000"
+"""Invisible, but part of ordinary words, of emoji, of macOS's screenshots and of Japanese names."""
 
 
 def printable(text: object) -> str:
