@@ -2,6 +2,7 @@ import json
 import pickle
 from contextlib import suppress
 from hashlib import sha256
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -14,7 +15,8 @@ from paraclip.models import loading
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.formats import weights
 from paraclip.models.formats.hugging_face import preprocessing_of_folder, to_hugging_face
-from paraclip.models.loading import load_model
+from paraclip.models.loading import load_model, weights_in
+from paraclip.models.names import absolute_name
 from paraclip.models.openclip import build_clip
 
 TEXTS = ["a red disc", "paper"]
@@ -270,6 +272,12 @@ def test_a_folder_with_both_layouts_is_read_in_that_of_its_configuration(tmp_pat
     assert load_model(str(tmp_path), "cpu").architecture.embed_dim == 16
 
 
+def test_of_two_precisions_the_full_one_is_read(tmp_path):
+    for name in ("model.fp16.safetensors", "model.safetensors", "pytorch_model.bin", "a.bin"):
+        (tmp_path / name).touch()
+    assert weights_in(tmp_path, "model", "pytorch_model").name == "model.safetensors"
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
@@ -296,3 +304,14 @@ def test_a_folder_without_weights_or_with_a_broken_configuration(tmp_path):
     path.write_text('{"model_cfg": {"embed_dim": 3}}')
     with pytest.raises(UserError, match="is not an open_clip configuration"):
         load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("start", ["", "local-dir:", "ViT-B-32:", "ViT-B-32:openai:"])
+def test_a_name_finds_its_file_from_another_folder(start, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.pt", "openai", "mini", "owner/name"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    assert absolute_name(f"{start}a.pt") == f"{start}{tmp_path / 'a.pt'}"
+    for name in ("mini", "ViT-B-32:openai", "hf-hub:owner/name", "none.pt", "ViT-B-32:none.pt"):
+        assert absolute_name(name) == name

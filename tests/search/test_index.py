@@ -152,6 +152,31 @@ def test_a_picture_that_breaks_leaves_the_index(
     assert "disc-red.png" not in paths(address)
 
 
+def test_equal_pictures_are_counted_one_by_one(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    shutil.copy(pictures / "disc-red.png", pictures / "copy.png")
+    index(pictures, address, models)
+    for name in ("disc-red.png", "copy.png"):
+        os.utime(pictures / name, (1, 1))
+    assert counts(index(pictures, address, models)) == {"unchanged": 7}
+    for name in ("disc-red.png", "copy.png"):
+        (pictures / name).rename(pictures / "more" / name)
+    (pictures / "disc-red.txt").rename(pictures / "more" / "disc-red.txt")
+    assert counts(index(pictures, address, models)) == {"moved": 2, "unchanged": 5}
+
+
+def test_the_index_states_models_as_any_working_folder_finds_them(
+    pictures: Path, tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(models["base"]).parent)
+    address = str(tmp_path / "index")
+    index(pictures, address, {"base": "base.safetensors"}, tuned="tuned.safetensors")
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", "a red disc", "--store", address, "--models", "base,tuned"]) == 0
+
+
 def test_an_empty_folder_removes_nothing(
     pictures: Path, tmp_path: Path, models: dict[str, str]
 ) -> None:
@@ -298,6 +323,8 @@ def test_the_commands_print_results_and_broken_pictures(
         ("my index", " --store 'my index'"),
         ("postgresql://me:se:cret@host:1/db", " --store postgresql://me@host:1/db"),
         ("postgresql://me@host/db?a=b", " --store 'postgresql://me@host/db?a=b'"),
+        ("postgresql://me@host/db?password=s&a=b", " --store 'postgresql://me@host/db?a=b'"),
+        ("postgresql://me@host/db?password=s", " --store postgresql://me@host/db"),
     ],
 )
 def test_the_printed_search_can_be_pasted_and_shows_no_password(
@@ -342,6 +369,7 @@ def test_a_picture_finds_itself_and_arithmetic_moves_the_query(
         (["search"], "query: it is empty"),
         (["search", "x", "--models", "nope"], "the index has no model 'nope'"),
         (["search", "x", "--models", ","], "names no model"),
+        (["search", "x", "--models", "tuned="], "--models: 'tuned=' is not LABEL=MODEL"),
         (["search", "x", "--sheet", "a.txt"], "is not the name of a picture"),
         (["search", "x", "--inline"], "standard output is not a terminal"),
         (["search", "x", "--minus", "x"], "its parts cancel each other"),

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_models import draw
+from tiny_models import draw, word_files
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.models.bert import SentenceModel
 from paraclip.search.config import IndexConfig
 from paraclip.search.indexing import pictures as reading
+from paraclip.search.indexing import run
 from paraclip.search.indexing.run import build_index
 from paraclip.search.snapshot import open_pool
 from paraclip.search.stores.store import StoreUnavailable, open_store
@@ -106,7 +108,7 @@ def test_a_folder_that_goes_and_comes_back(
     assert store.count() == COUNT
     for version in (tmp_path / "index" / "pictures.lance" / "_versions").iterdir():
         version.unlink()
-    with pytest.raises(StoreUnavailable, match="there is no index"):
+    with pytest.raises(StoreUnavailable, match="is gone"):
         store.version()
 
 
@@ -124,3 +126,17 @@ def test_a_password_is_never_shown(address: str, what: str) -> None:
         store.facts()
     assert what in str(caught.value)
     assert "secret" not in str(caught.value) and "127.0.0.1" in str(caught.value)
+
+
+def test_a_model_without_an_image_encoder_replaces_nothing(
+    many: Path, tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = str(tmp_path / "index")
+    build_index(IndexConfig(str(many), store=store, model=models["base"]), Problems(1.0))
+    text_only = SentenceModel(word_files("bert"))
+    monkeypatch.setattr(run, "load_model", lambda *_: text_only)
+    with pytest.raises(UserError, match="minilm: has only a text encoder and reads no pictures"):
+        build_index(
+            IndexConfig(str(many), store=store, model="minilm", rebuild=True), Problems(1.0)
+        )
+    assert open_store(store).count() == COUNT

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageColor
 from served import jpeg
 
+from paraclip.cli import main
 from paraclip.errors import UserError
 from paraclip.search.inline import WIDTH, show_pictures
 from paraclip.search.sheet import (
@@ -92,3 +93,13 @@ def test_a_terminal_shows_the_pictures_with_their_ranks(
     monkeypatch.setitem(sys.modules, module.__name__, None)
     with pytest.raises(UserError, match=r"textual-image: is not installed\. pip install"):
         show_pictures({}, {})
+
+
+def test_a_sheet_does_not_replace_the_picture_that_was_searched_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "holiday.jpg"
+    picture.write_bytes(jpeg(1))
+    assert main(["search", "--image", str(picture), "--sheet", str(picture)]) == 2
+    assert "which would be overwritten" in capsys.readouterr().err
+    assert picture.read_bytes() == jpeg(1)

@@ -19,7 +19,7 @@ from paraclip.errors import UserError
 from paraclip.search.config import ServeConfig
 from paraclip.search.records import picture_id
 from paraclip.search.serving import guard, protocol
-from paraclip.search.serving.command import limits_of
+from paraclip.search.serving.command import limits_of, listen
 from paraclip.search.serving.originals import original
 from paraclip.search.serving.uploads import MOST_BYTES, check_upload
 from postgres_server import wait_until
@@ -92,6 +92,12 @@ def test_a_taken_port_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
         port = taken.getsockname()[1]
         assert main(["serve", "--port", str(port), "--store", str(tmp_path)]) == 2
     assert "cannot be opened" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "nowhere.invalid"])
+def test_a_name_that_is_no_address_is_one_line(host: str) -> None:
+    with pytest.raises(UserError, match=f"--host {host}: is not the address of a machine"):
+        listen(host, 0)
 
 
 def test_everything_but_health_needs_the_token(site: Site) -> None:

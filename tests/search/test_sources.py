@@ -19,7 +19,7 @@ from paraclip.errors import UserError
 from paraclip.search.indexing import build, pictures
 from paraclip.search.indexing.build import Builder
 from paraclip.search.indexing.pictures import Reader, file_bytes
-from paraclip.search.indexing.sources import Found, open_source
+from paraclip.search.indexing.sources import Found, no_pictures, open_source
 from paraclip.search.stores.lance import FACTS, LanceStore, among
 from paraclip.search.stores.store import StoreUnavailable
 
@@ -61,6 +61,23 @@ def test_links_inside_a_linked_folder_are_found(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("pictures")
     assert list(found_in(tmp_path / "link")) == list(found_in(tmp_path / "pictures"))
     assert list(found_in(tmp_path / "link")) == ["a.png", "b.png"]
+
+
+def test_a_link_that_leaves_the_folder_is_listed_and_is_the_reason_for_an_empty_index(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "folder.png").mkdir()
+    draw(tmp_path / "outside.png", "disc", "red")
+    link = tmp_path / "pictures" / "a.png"
+    link.symlink_to(tmp_path / "outside.png")
+    source, problems = open_source(str(tmp_path / "pictures"), Columns()), Problems(1.0)
+    assert list(source.pictures(problems)) == []
+    assert problems.listed == [
+        (str(link), f"is a link to nothing, or to a file outside {source.root}")
+    ]
+    message = str(no_pictures(source.name, problems))
+    assert message.startswith(f"{link}: is a link to nothing") and "contains no other" in message
 
 
 def test_members_of_a_shard_have_their_own_size_and_the_time_of_the_shard(tmp_path: Path) -> None:

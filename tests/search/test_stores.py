@@ -238,10 +238,19 @@ def test_a_new_schema_does_not_touch_the_index_of_another_on_the_path(
     postgres.query("CREATE SCHEMA second")
     second = open_store(f"{postgres.url}?options=-csearch_path%3Dsecond,first,public")
     assert second.facts() is None
-    with pytest.raises(StoreUnavailable, match="there is no index"):
+    with pytest.raises(StoreUnavailable, match="is gone"):
         second.version()
     other = IndexFacts("other", WIDTH, "/p", "/p", {"base": "mini"})
     with first.writing(), second.writing():
         second.save_facts(other)
     assert (second.facts(), second.count()) == (other, 0)
     assert (first.facts(), first.count()) == (FACTS, 1)
+
+
+def test_the_version_changes_although_finder_left_a_file_there(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.save_facts(FACTS)
+    (tmp_path / "pictures.lance" / "_versions" / ".DS_Store").touch()
+    before = store.version()
+    store.put(made(["a.png"]))
+    assert store.version() != before

@@ -22,10 +22,8 @@ from paraclip.models.formats.untrusted import (
     check_text_files,
 )
 from paraclip.models.mini import Mini
-from paraclip.models.names import BUILT_IN
+from paraclip.models.names import BUILT_IN, FOLDER, SUFFIXES
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-FOLDER = "local-dir:"
 HUB = "hf-hub:"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
@@ -164,15 +162,18 @@ def read_open_clip_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def weights_in(folder: Path, *preferred: str) -> Path:
     """The file of weights in a folder; preferred names come first, then safetensors.
 
-    A repository may hold the same model in the layouts of open_clip and of Hugging Face.
+    A repository may hold the same model in the layouts of open_clip and of Hugging Face, and in
+    half precision next to it (`model.fp16.safetensors`), which has the longer name.
 
     Raises:
         UserError: there are no weights, or they are spread over several files.
     """
     weights = [file for file in sorted(folder.iterdir()) if file.suffix in SUFFIXES]
     weights.sort(
-        key=lambda file: (not file.name.startswith(preferred), file.suffix != ".safetensors")
-    )
+        key=lambda file: (
+            not file.name.startswith(preferred), file.suffix != ".safetensors", len(file.name)
+        )
+    )  # fmt: skip
     if not weights:
         raise UserError(folder, "holds no weights", "Put model.safetensors there.")
     if SHARD.search(weights[0].name):

@@ -1,6 +1,7 @@
 """`paraclip index` and `paraclip search`."""
 
 import json
+import re
 import shlex
 import sys
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError, printable
 from paraclip.files import refuse_overwriting
+from paraclip.models.names import absolute_name
 from paraclip.search.config import EXACT_BELOW, STORE, IndexConfig, SearchConfig
 from paraclip.search.engine import Engine, Query, chosen_models, overlap
 from paraclip.search.onnx_tower import prepared_tower
@@ -19,6 +21,7 @@ from paraclip.search.stores.store import POSTGRES, Store, open_store
 from paraclip.search.towers import open_tower
 
 Found = dict[str, list[Hit]]
+PASSWORD = re.compile(r"(?<=[?&])password=[^&]*&?")
 LONGEST_SHOWN = 60  # characters of a caption in a table
 
 
@@ -45,15 +48,18 @@ def index_command(config: IndexConfig) -> None:
     if problems.count:
         print(problems.summary())
     for name in filter(None, (config.model, config.tuned)):
-        prepared_tower(name)
+        prepared_tower(absolute_name(name))
     shown = "" if config.store == STORE else f" --store {shlex.quote(shown_address(config.store))}"
     print(f'Search it: paraclip search "words"{printable(shown)}')
 
 
 def shown_address(store: str) -> str:
     """The address of a store, without the password that it may contain."""
-    password = urlsplit(store).password if store.startswith(POSTGRES) else None
-    return store.replace(f":{password}@", "@", 1) if password else store
+    if not store.startswith(POSTGRES):
+        return store
+    password = urlsplit(store).password
+    shown = store.replace(f":{password}@", "@", 1) if password else store
+    return PASSWORD.sub("", shown).rstrip("?&")
 
 
 def search_command(config: SearchConfig) -> None:
@@ -62,6 +68,8 @@ def search_command(config: SearchConfig) -> None:
     Raises:
         UserError: the query is empty, or the index or a model cannot be used.
     """
+    if config.sheet and config.image:
+        refuse_overwriting(config.sheet, [config.image])
     store = open_store(config.store)
     facts, _, pool = open_pool(store, EXACT_BELOW)
     names = chosen_models(facts, config.models)

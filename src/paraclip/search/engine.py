@@ -118,6 +118,8 @@ def chosen_models(facts: IndexFacts, given: str | None) -> dict[str, str]:
             known = ", ".join(facts.models)
             hint = f"The index has {known}; name another model as {label}=MODEL."
             raise UserError("--models", f"the index has no model {label!r}", hint)
+        if equals and not (label and name):
+            raise UserError("--models", f"{word!r} is not LABEL=MODEL", "As in tuned=FILE.")
         chosen[label] = name if equals else facts.models[label]
     if not chosen:
         raise UserError("--models", "names no model", "Give labels, as in base,tuned.")

@@ -5,6 +5,7 @@ and copied pictures are copied, not computed again.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -83,10 +84,10 @@ class Builder:
         began = time.monotonic()
         work = changes(source.pictures(self.problems), self.state(facts))
         if not work.present:
-            raise no_pictures(source.name)
+            raise no_pictures(source.name, self.problems)
         self.store.save_facts(facts)
         gone = set(work.gone())
-        self.read_all(work, gone)
+        self.read_all(work)
         self.store.remove(sorted({*gone, *self.stale}))
         self.summary.removed = len(gone) - self.summary.moved
         self.summary.unchanged += work.unchanged
@@ -101,7 +102,7 @@ class Builder:
             return schema(facts.width).empty_table()
         return self.store.state()
 
-    def read_all(self, work: Changes, gone: set[str]) -> None:
+    def read_all(self, work: Changes) -> None:
         """Read, embed and write."""
         results = self.results(work)
         done = work.unchanged
@@ -115,7 +116,7 @@ class Builder:
                         yield result
                     progress.update()
 
-            for rows in self.written_together(self.rows(good(), work, gone)):
+            for rows in self.written_together(self.rows(good(), work)):
                 self.store.put(rows)
 
     def reject(self, found: Found, what: str, work: Changes) -> None:
@@ -130,23 +131,35 @@ class Builder:
         reader = Reader(self.model.preprocess, self.model.image_size, work.by_hash)
         yield from ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
 
-    def rows(self, pictures: Iterator[Read], work: Changes, gone: set[str]) -> Iterator[pa.Table]:
+    def rows(self, pictures: Iterator[Read], work: Changes) -> Iterator[pa.Table]:
         """Rows of pictures, in batches of the image tower."""
-        moved: set[str] = set()
+        gone = Counter(one for path, one in work.hashes.items() if path not in work.present)
         for batch in batches(pictures, IMAGES_AT_ONCE):
             if new := [one for one in batch if one.row is None]:
                 yield self.embedded(new, self.vectors(new), work)
             if stored := [one for one in batch if one.row is not None]:
                 known, overwritten, copies = self.copies(stored)
-                now_moved = {str(one.row) for one in known} & (gone - moved)
-                moved |= now_moved
-                touched = sum(one.row == picture_id(one.found.path) for one in known)
-                self.summary.moved += len(now_moved)
-                self.summary.unchanged += touched
-                self.summary.copied += len(known) - len(now_moved) - touched
+                self.count(known, work, gone)
                 yield copies
                 if again := self.read_again(overwritten, work):
                     yield self.embedded(again, vectors_of(self.model, again, self.precision), work)
+
+    def count(self, pictures: list[Read], work: Changes, gone: Counter[str]) -> None:
+        """Count pictures whose content was in the index.
+
+        Args:
+            pictures: the pictures.
+            work: hashes of the files in the index.
+            gone: hashes of the files that are no longer in the source; moved ones are taken out.
+        """
+        for one in pictures:
+            if work.hashes.get(one.found.path) == one.hash:
+                self.summary.unchanged += 1
+            elif gone[one.hash]:
+                gone[one.hash] -= 1
+                self.summary.moved += 1
+            else:
+                self.summary.copied += 1
 
     def embedded(self, pictures: list[Read], vectors: np.ndarray, work: Changes) -> pa.Table:
         """Rows of pictures with new vectors float32 [pictures, width], if these are finite."""

@@ -17,6 +17,7 @@ class Changes:
         unchanged: number of pictures that need not be read.
         known: ids of the rows in the index, by path.
         by_hash: id of a row in the index, by the hash of its file.
+        hashes: hashes of the files in the index, by path.
         present: paths of the source.
     """
 
@@ -24,6 +25,7 @@ class Changes:
     unchanged: int = 0
     known: dict[str, str] = field(default_factory=dict)
     by_hash: dict[str, str] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
     present: set[str] = field(default_factory=set)
 
     def gone(self) -> list[str]:
@@ -44,6 +46,7 @@ def changes(found: Iterable[Found], state: pa.Table) -> Changes:
     work = Changes(
         known=dict(zip(columns["path"], columns["id"], strict=True)),
         by_hash=dict(zip(columns["hash"], columns["id"], strict=True)),
+        hashes=dict(zip(columns["path"], columns["hash"], strict=True)),
     )
     for one in found:
         work.present.add(one.path)

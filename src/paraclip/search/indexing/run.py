@@ -2,9 +2,11 @@
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.models.bert import SentenceModel
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.image_space import image_space
 from paraclip.models.loading import load_model
+from paraclip.models.names import absolute_name
 from paraclip.search.config import IndexConfig
 from paraclip.search.indexing.build import Builder, Summary, recall_at_10
 from paraclip.search.indexing.sources import Source, open_source
@@ -51,10 +53,14 @@ def facts_for(config: IndexConfig, source: Source, model: DualEncoder, store: St
     """Facts of a new index, or those of the existing one with the models of this run.
 
     Raises:
-        UserError: the existing index has another image tower, source or precision.
+        UserError: the model reads no pictures, or the existing index has another image tower,
+            source or precision.
     """
+    if isinstance(model, SentenceModel):
+        what = "has only a text encoder and reads no pictures"
+        raise UserError(config.model, what, "Name another --model.")
     space = image_space(model)
-    models = {BASE: config.model, **tuned_model(config, space)}
+    models = {BASE: absolute_name(config.model), **tuned_model(config, space)}
     width = model.architecture.embed_dim
     new = IndexFacts(space, width, source.name, source.root, models, config.precision)
     known = None if config.rebuild else store.facts()
@@ -81,4 +87,4 @@ def tuned_model(config: IndexConfig, space: str) -> dict[str, str]:
     if image_space(load_model(config.tuned, "cpu")) != space:
         what = f"has another image tower than {config.model}"
         raise UserError(config.tuned, what, "Give the model that it was tuned from as --model.")
-    return {TUNED: config.tuned}
+    return {TUNED: absolute_name(config.tuned)}

@@ -61,7 +61,7 @@ class Source:
         files = find_files(self.name)
         if all(map(is_folder, files)):
             candidates: Iterator[Found] = (
-                one for file in files for one in self.of_folder(Path(file))
+                one for file in files for one in self.of_folder(Path(file), problems)
             )
         elif all(file.endswith(".tar") for file in files):
             candidates = (one for file in files for one in self.of_shard(file, problems))
@@ -79,11 +79,16 @@ class Source:
             else:
                 yield one
 
-    def of_folder(self, folder: Path) -> Iterator[Found]:
+    def of_folder(self, folder: Path, problems: Problems) -> Iterator[Found]:
         """Pictures of a folder and its subfolders."""
         for path in walk(folder):
-            if path.suffix.lower() in SUFFIXES and (one := self.local(str(path), caption_of(path))):
+            if path.suffix.lower() not in SUFFIXES or os.path.isdir(path):
+                continue
+            if one := self.local(str(path), caption_of(path)):
                 yield one
+            else:
+                link = f"is a link to nothing, or to a file outside {self.root}"
+                problems.add(path, link if os.path.islink(path) else "cannot be read")
 
     def of_shard(self, shard: str, problems: Problems) -> Iterator[Found]:
         """Members of a shard, with or without captions."""
@@ -178,7 +183,11 @@ def cleaned(caption: object) -> str:
         return ""
 
 
-def no_pictures(source: str) -> UserError:
-    """The error for a source without pictures."""
+def no_pictures(source: str, problems: Problems) -> UserError:
+    """The error for a source without pictures; it names the first that cannot be used."""
+    if problems.listed:
+        where, what = problems.listed[0]
+        hint = "Add --problems FILE to list all of them."
+        return UserError(where, f"{what}, and {source} contains no other pictures", hint)
     hint = "Name a folder of pictures, a captions file that names some, or shards."
     return UserError(source, "contains no pictures", hint)

@@ -111,6 +111,10 @@ def listen(host: str, port: int) -> socket.socket:
     """Open a listening socket; raises UserError if the port is taken or the address unknown."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    except (OSError, UnicodeError) as error:  # UnicodeError: an empty or a very long part
+        hint = "Check the name, or omit --host."
+        raise UserError(f"--host {host}", "is not the address of a machine", hint) from error
+    try:
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         hint = "Choose another --port; 0 selects a free one."

@@ -52,7 +52,8 @@ class LanceStore:
         """The newest version and the table's creation, read without LanceDB."""
         facts = self.facts()
         versions = self.folder / f"{TABLE}.lance" / "_versions"
-        newest = min((path.name for path in versions.glob("*")), default=None)
+        # Not all files: Finder adds .DS_Store, which would be the newest version for ever.
+        newest = min((path.name for path in versions.glob("*.manifest")), default=None)
         if facts is None or newest is None:
             raise self.gone()
         return f"{facts.created}-{newest}"
@@ -155,7 +156,7 @@ class LanceStore:
 
     def gone(self) -> StoreUnavailable:
         """The error for a folder without an index."""
-        return StoreUnavailable(self.where, "there is no index", "Bring it back, or index again.")
+        return StoreUnavailable(self.where, "is gone", "Bring it back, or index again.")
 
     @contextmanager
     def errors(self) -> Iterator[None]:

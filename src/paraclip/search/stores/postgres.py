@@ -75,7 +75,7 @@ class PostgresStore:
         """A number that each writing transaction increases."""
         row = self.index_row()
         if row is None:
-            raise StoreUnavailable(self.where, "there is no index", "Index the pictures again.")
+            raise StoreUnavailable(self.where, "is gone", "Index the pictures again.")
         return f"{IndexFacts.from_json(row[0], self.where).created}-{row[1]}"
 
     def save_facts(self, facts: IndexFacts) -> None:
