@@ -23,7 +23,7 @@ class Counter:
         """Number of captions committed since the last call."""
         paths = set(self.place.tables(CHECKPOINT)) - self._seen
         files = self.place.files
-        rows = sum(pq.read_metadata(path, filesystem=files).num_rows for path in paths)
+        rows: int = sum(pq.read_metadata(path, filesystem=files).num_rows for path in paths)
         self._seen |= paths  # not before: a failed update is repeated
         return rows
 
