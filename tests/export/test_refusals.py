@@ -213,6 +213,11 @@ def test_options_that_do_not_go_together(quick_clip, tmp_path) -> None:
         ({"to": "hf", "int8": True}, "--int8: does not apply to --to hf. Use --to onnx"),
         ({"to": "onnx", "half": True}, "--half: does not apply to --to onnx"),
         ({"image_tower": True}, "--image-tower: does not apply"),
+        ({"to": "hf", "opset": 20}, "--opset: does not apply to --to hf. Use --to onnx"),
+        (
+            {"to": None, "target": "lancedb", "opset": 20},
+            "--opset: does not apply to --for lancedb",
+        ),
     ]:
         with pytest.raises(UserError, match=reason):
             export(quick_clip, tmp_path / "out", **options)

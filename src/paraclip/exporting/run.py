@@ -35,6 +35,7 @@ TAKES = {
     "half": {"weights", "open-clip", "hf"},
     "int8": {"onnx"},
     "image_tower": {"onnx"},
+    "opset": {"onnx"},
 }
 """Formats to which each option applies."""
 
@@ -114,17 +115,14 @@ def format_of(out: Path, options: ExportOptions) -> str:
 
 def check_options(kind: str, options: ExportOptions) -> None:
     """Raise UserError for an option that does not apply to the format or the system."""
-    if options.target is not None:
-        for name in TAKES:
-            if getattr(options, name) and name not in TARGETS[options.target].takes:
-                option = f"--{name.replace('_', '-')}"
-                what = f"does not apply to --for {options.target}"
-                raise UserError(option, what, "Leave it out.")
-        return
-    for name, formats in TAKES.items():
-        if getattr(options, name) and kind not in formats:
-            option = f"--{name.replace('_', '-')}"
-            choice = " or ".join(f"--to {one}" for one in sorted(formats))
+    given = [name for name in TAKES if getattr(options, name) != getattr(ExportOptions, name)]
+    for name in given:
+        option = f"--{name.replace('_', '-')}"
+        if options.target is not None and name not in TARGETS[options.target].takes:
+            what = f"does not apply to --for {options.target}"
+            raise UserError(option, what, "Leave it out.")
+        if options.target is None and kind not in TAKES[name]:
+            choice = " or ".join(f"--to {one}" for one in sorted(TAKES[name]))
             raise UserError(option, f"does not apply to --to {kind}", f"Use {choice}.")
 
 

@@ -57,4 +57,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-FASTEMBED = System(check, write, steps, takes=("int8",))
+FASTEMBED = System(check, write, steps, takes=("int8", "opset"))

@@ -149,4 +149,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-IMMICH = System(check, write, steps, takes=("int8",))
+IMMICH = System(check, write, steps, takes=("int8", "opset"))

@@ -47,4 +47,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-RCLIP = System(check, write, steps, takes=("int8",))
+RCLIP = System(check, write, steps, takes=("int8", "opset"))

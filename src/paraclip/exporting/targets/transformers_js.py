@@ -66,4 +66,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-TRANSFORMERS_JS = System(check, write, steps, takes=("int8",))
+TRANSFORMERS_JS = System(check, write, steps, takes=("int8", "opset"))
