@@ -185,10 +185,10 @@ def check_generate_options(config: GenerateConfig) -> None:
     if config.adapter is not None and not (config.builtin and config.prompt_style == "short"):
         hint = "Use --backend builtin with --style short or auto."
         raise UserError("--adapter", "is for the built-in model and its own prompts", hint)
+    check_batch_options(config)
     if config.base_url and config.backend in ("builtin", "transformers"):
         hint = "Give --backend openai and --model."
         raise UserError("--base-url", "is for servers only", hint)
-    check_batch_options(config)
     known = [*REASONS, "unsafe"]
     if unknown := set(config.skip_filters) - set(known):
         name = min(unknown)
