@@ -76,6 +76,21 @@ def test_every_table_is_what_its_benchmark_wrote() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_benchmark_named_in_documents_and_results_exists() -> None:
+    results = [*ROOT.glob("benchmarks/results/*.json"), ROOT / "Makefile", *DOCUMENTS]
+    named = [
+        (path.name, module)
+        for path in results
+        for module in re.findall(
+            r"python -m (benchmarks(?:\.[a-z_0-9]+)+)", path.read_text("utf-8")
+        )
+    ]
+    assert len(named) > 100
+    files = {module: ROOT / f"{module.replace('.', '/')}.py" for _, module in named}
+    assert not [one for one in named if not files[one[1]].is_file()]
+    assert not [path.name for path in results if "python benchmarks/" in path.read_text("utf-8")]
+
+
 def test_every_table_shown_has_its_figures_as_json() -> None:
     shown = {
         name
@@ -104,6 +119,10 @@ def test_the_architecture_names_every_room() -> None:
 
 
 def test_no_file_is_longer_than_400_lines() -> None:
-    files = [*ROOT.glob("src/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/*.py")]
+    files = [
+        *ROOT.glob("src/**/*.py"),
+        *ROOT.glob("tests/**/*.py"),
+        *ROOT.glob("benchmarks/**/*.py"),
+    ]
     long = {path.name: len(path.read_text().splitlines()) for path in files}
     assert not {name: count for name, count in long.items() if count > 400}

@@ -190,14 +190,14 @@ class _Ranks:
         self.level = np.unique(column, return_inverse=True)[1]
         self.order = np.argsort(self.level, kind="stable")
         self.starts = np.searchsorted(self.level[self.order], np.arange(self.level.max() + 1))
+        self.ends = np.append(self.starts[1:], len(column)) - 1
         self.many = 2 * len(self.starts) > len(column)
 
     def __call__(self, weights: Float) -> Float:
         """Return the mean ranks [resamples, items]; items that are not drawn have weight 0."""
         drawn = np.take(weights, self.order, axis=1)
         if self.many:
-            ends = np.append(self.starts[1:], len(self.order)) - 1
-            through = np.take(np.cumsum(drawn, axis=1), ends, axis=1)
+            through = np.take(np.cumsum(drawn, axis=1), self.ends, axis=1)
         else:
             through = np.cumsum(np.add.reduceat(drawn, self.starts, axis=1), axis=1)
         below = np.zeros_like(through)
