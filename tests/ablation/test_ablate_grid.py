@@ -25,11 +25,12 @@ from paraclip.evaluation.registry import BENCHMARKS
 
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "ablations").glob("*.toml"))
 TEXTS = {"caption": "a hat", "paraphrase_1": "the hat", "paraphrase_2": "some hat"}
+PICTURED = {**TEXTS, "image": "hat.png"}
 
 
 def planned(path: Path | str, folder: Path, **changes: object) -> Plan:
     """The plan of a grid in which every name of triples is the same file of two rows."""
-    rows = [{"id": str(n), "image_id": str(n), **TEXTS} for n in range(2)]
+    rows = [{"id": str(n), "image_id": str(n), **PICTURED} for n in range(2)]
     write_triples(folder / "t.parquet", rows, {})
     named = tuple(f"{name}={folder / 't.parquet'}" for name in ("strong", "weak"))
     grid = read_grid(path)
@@ -129,7 +130,7 @@ def test_rewordings_of_the_same_captions_share_one_control(tmp_path):
     def controls(*rewordings):
         names = []
         for name, last in zip(("strong", "weak"), rewordings, strict=True):
-            rows = [{"id": f"{name}{n}", "image_id": str(n), **TEXTS, "paraphrase_2": last}
+            rows = [{"id": f"{name}{n}", "image_id": str(n), **PICTURED, "paraphrase_2": last}
                     for n in range(2)]  # fmt: skip
             write_triples(tmp_path / f"{name}.parquet", rows, {})
             names.append(f"{name}={tmp_path / name}.parquet")
@@ -141,6 +142,24 @@ def test_rewordings_of_the_same_captions_share_one_control(tmp_path):
 
     assert controls("one hat", "that hat") == (2, ["control"])
     assert controls("one hat", "one hat") == (2, ["control"])  # files differ in their ids
+
+
+def test_triples_without_a_picture_have_no_control_unless_a_folder_has_the_pictures(tmp_path):
+    path, images = tmp_path / "grid.toml", tmp_path / "pictures"
+    path.write_text(
+        f"{HEAD}[variants.texts]\ntriples = 'texts'\nweights = [0, 1, 1]\n[variants.all]\n"
+    )
+    rows = [{"id": str(n), "image_id": str(n), **TEXTS} for n in range(2)]
+    write_triples(tmp_path / "texts.parquet", rows, {})
+    write_triples(tmp_path / "all.parquet", [{**rows[0], **PICTURED}, rows[1]], {})
+    named = (f"texts={tmp_path / 'texts.parquet'}", str(tmp_path / "all.parquet"))
+
+    def controls(**changes):
+        found = planned(path, tmp_path, triples=named, **changes).rows
+        return [(row.name, row.control) for row in found if row.kind != "base"]
+
+    assert controls() == [("control", None), ("texts", None), ("all", "control")]
+    assert controls(images=str(images))[2:] == [("texts", "control"), ("all", "control of all")]
 
 
 def test_merged_and_tuned_share_one_training_run(tmp_path):

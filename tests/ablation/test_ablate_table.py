@@ -169,6 +169,13 @@ def test_one_seed_and_another_control_are_reported():
     assert "With one seed" in shown
 
 
+def test_a_row_without_a_control_is_reported():
+    found = replace(made(), rows=(BASE, CONTROL, replace(GOOD, control=None)))
+    shown = results_table(found, 1000)
+    assert "good has no control: its triples have no picture." in shown
+    assert "has no control" not in results_table(made(), 1000)
+
+
 def test_two_benchmarks_with_a_figure_of_the_same_name():
     values, draws = scored(base=50.0, good_0=55.0)
     beside = replace(figure(), benchmark="variations")

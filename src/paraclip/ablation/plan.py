@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from paraclip.ablation.config import AblateConfig
 from paraclip.ablation.grid import Grid, VariantOptions
@@ -49,7 +49,9 @@ class GridRow:
     options: TrainConfig  # options of the training; base uses only the model
     merge: float | None = None  # share of tuned in the scored model; None for tuned itself
     base: str | None = None  # name of the row of its base
-    control: str | None = None  # name of the row of its control; None for controls
+    control: str | None = (
+        None  # name of the row of its control; None for controls and without pictures
+    )
     # name of a further row to compare it with, or None
     reference: str | None = None
 
@@ -141,12 +143,22 @@ def with_bases_and_controls(
     for name, row in variants.items():
         new = GridRow(first_name("base", bases, name), "base", row.options)
         base = bases.setdefault(row.options.model, new)
-        options = control_of(row.options)
-        new = GridRow(first_name("control", controls, name), "control", options, base=base.name)
-        control = controls.setdefault(key_of(options), new)
+        control = shared_control(row, base.name, controls)
         further = reference if reference in variants and name != reference else None
-        linked.append(replace(row, base=base.name, control=control.name, reference=further))
+        linked.append(replace(row, base=base.name, control=control, reference=further))
     return (*bases.values(), *controls.values(), *linked)
+
+
+def shared_control(row: GridRow, base: str, controls: dict[str, GridRow]) -> str | None:
+    """The name of a variant's control, which is added unless an earlier variant has the same.
+
+    None without a picture in the triples: L1, which a control trains alone, has nothing to learn.
+    """
+    if not (row.options.images or read_by_control(row.options.triples).pictures):
+        return None
+    options = control_of(row.options)
+    new = GridRow(first_name("control", controls, row.name), "control", options, base=base)
+    return controls.setdefault(key_of(options), new).name
 
 
 def first_name(kind: str, known: dict[str, GridRow], variant: str) -> str:
@@ -156,10 +168,11 @@ def first_name(kind: str, known: dict[str, GridRow], variant: str) -> str:
 
 def key_of(options: TrainConfig) -> str:
     """Sixteen hex digits of everything that determines a run's weights."""
-    rows = read_by_control if options.control else content
+    triples = options.triples
+    key = read_by_control(triples).key if options.control else content(triples)
     decisive = {
         **hyperparameters(with_recipe(options)), "choose": options.choose,
-        "triples": rows(options.triples), "model": model_content(options.model),
+        "triples": key, "model": model_content(options.model),
         "replay": options.replay and content_or_name(options.replay),
     }  # fmt: skip
     if options.starter:  # absent by default, so that finished cells keep their keys
@@ -175,17 +188,24 @@ def content(path: str) -> str:
     return file_hash(path)
 
 
+class ControlContent(NamedTuple):
+    """What a control reads of triples: captions and pictures, but no paraphrases."""
+
+    key: str  # hash of its columns
+    pictures: bool  # whether any row has a picture
+
+
 @cache
-def read_by_control(path: str) -> str:
-    """Hash of the columns of triples that a control reads; it ignores paraphrases."""
+def read_by_control(path: str) -> ControlContent:
+    """What a control reads of a file of triples, cached."""
     try:
         table = read_triples(path, Problems(1.0), one_step=True)
     except UserError:  # the cell reports it
-        return content(path)
+        return ControlContent(content(path), True)
     digest = sha256()
     for part in table.select(CAPTION_COLUMNS).combine_chunks().to_batches(ROWS_AT_ONCE):
         digest.update(json.dumps(part.to_pydict()).encode())
-    return digest.hexdigest()
+    return ControlContent(digest.hexdigest(), table["image"].null_count < len(table))
 
 
 def content_or_name(path: str) -> str:

@@ -72,6 +72,11 @@ def remarks(results: Results, resamples: int) -> list[str]:
         for row in results.rows
         if (others := [x for x in (row.control, row.base) if x not in (None, "base", "control")])
     ]
+    notes += [
+        f"{row.name} has no control: its triples have no picture."
+        for row in results.rows
+        if row.kind not in ("base", "control") and row.control is None
+    ]
     references = {row.reference for row in results.rows if row.reference is not None}
     notes += [f"△ ▽: better or worse than {name}." for name in sorted(references)]
     tests = sum(math.isfinite(change.p) for change in results.changes)
