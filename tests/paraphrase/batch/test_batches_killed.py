@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent
 
 
 def test_killed_at_every_step(tmp_path: Path) -> None:
-    modules = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
+    modules = os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")])
     quiet = os.environ | {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": modules}
     with FakeBatchServer() as server:
         done = subprocess.run(
