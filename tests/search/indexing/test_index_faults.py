@@ -94,6 +94,24 @@ def test_a_server_that_goes_and_comes_back(many: Path, models: dict[str, str]) -
         assert store.count() == COUNT
 
 
+def test_a_server_that_refuses_says_why() -> None:
+    with PostgresServer() as server:
+        server.query("CREATE ROLE guarded LOGIN PASSWORD 'secret'")
+        rules = server.folder / "data" / "pg_hba.conf"
+        rules.write_text(f"host all guarded 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        server.query("SELECT pg_reload_conf()")
+        where = f"127.0.0.1:{server.port}"
+        for address, reason in (
+            (f"guarded:wrong@{where}/postgres", "password authentication failed for user"),
+            (f"paraclip@{where}/pictures", 'database "pictures" does not exist'),
+        ):
+            with pytest.raises(StoreUnavailable) as caught:
+                open_store(f"postgresql://{address}").facts()
+            assert f"refused ({reason}" in str(caught.value)
+            assert "wrong" not in str(caught.value)
+        assert open_store(f"postgresql://guarded:secret@{where}/postgres").facts() is None
+
+
 def test_a_folder_that_goes_and_comes_back(
     many: Path, tmp_path: Path, models: dict[str, str]
 ) -> None:

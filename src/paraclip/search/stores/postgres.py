@@ -15,7 +15,7 @@ import pyarrow as pa
 from paraclip.errors import UserError
 from paraclip.provenance import without_secrets
 from paraclip.search.records import STATE, IndexFacts, schema
-from paraclip.search.stores.store import ROWS_AT_ONCE, UNAVAILABLE, Float, StoreUnavailable
+from paraclip.search.stores.store import ROWS_AT_ONCE, Float, StoreUnavailable
 
 CONNECT_SECONDS = 5
 MOST_INDEXED = 2000  # maximum vector width of pgvector's HNSW
@@ -242,15 +242,16 @@ class PostgresStore:
         try:
             yield
         except (psycopg.errors.DiskFull, psycopg.errors.InsufficientPrivilege) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(self.where, reason, "Change that on the server.") from error
+            raise UserError(
+                self.where, shortened(str(error)), "Change that on the server."
+            ) from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.close()
-            raise StoreUnavailable(self.where, UNAVAILABLE, HINT) from error
+            raise StoreUnavailable(self.where, failure_of(error), HINT) from error
         except psycopg.Error as error:
             self.close()
-            reason = " ".join(str(error).split())[:200]
-            raise StoreUnavailable(self.where, f"refused ({reason})", HINT) from error
+            what = f"refused ({shortened(str(error))})"
+            raise StoreUnavailable(self.where, what, HINT) from error
 
 
 def connect(address: str) -> Any:
@@ -281,6 +282,17 @@ def connect(address: str) -> Any:
         hint = "Install it there: apt-get install postgresql-17-pgvector"
         raise UserError(without_secrets(address), "has no pgvector", hint) from error
     return connection
+
+
+def failure_of(error: Exception) -> str:
+    """The server's own reason, such as a wrong password or a missing database; else unreachable."""
+    _, refused, reason = str(error).partition("FATAL:")
+    return f"refused ({shortened(reason)})" if refused else "cannot be reached"
+
+
+def shortened(text: str) -> str:
+    """A message of the server on one line of 200 characters at most."""
+    return " ".join(text.split())[:200]
 
 
 def array_of(vector: Any) -> Float:

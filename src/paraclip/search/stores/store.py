@@ -13,7 +13,6 @@ from paraclip.search.records import IndexFacts
 
 POSTGRES = ("postgresql://", "postgres://")
 ROWS_AT_ONCE = 4096
-UNAVAILABLE = "cannot be reached"
 
 
 class StoreUnavailable(UserError):
