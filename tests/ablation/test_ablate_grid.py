@@ -144,7 +144,7 @@ def test_rewordings_of_the_same_captions_share_one_control(tmp_path):
     assert controls("one hat", "one hat") == (2, ["control"])  # files differ in their ids
 
 
-def test_triples_without_a_picture_have_no_control_unless_a_folder_has_the_pictures(tmp_path):
+def test_triples_without_a_picture_have_no_control_unless_others_have_pictures(tmp_path):
     path, images = tmp_path / "grid.toml", tmp_path / "pictures"
     path.write_text(
         f"{HEAD}[variants.texts]\ntriples = 'texts'\nweights = [0, 1, 1]\n[variants.all]\n"
@@ -160,6 +160,8 @@ def test_triples_without_a_picture_have_no_control_unless_a_folder_has_the_pictu
 
     assert controls() == [("control", None), ("texts", None), ("all", "control")]
     assert controls(images=str(images))[2:] == [("texts", "control"), ("all", "control of all")]
+    path.write_text(path.read_text().replace("weights = [0, 1, 1]", "replay = 'captions.csv'"))
+    assert controls()[2:] == [("texts", "control"), ("all", "control of all")]
 
 
 def test_merged_and_tuned_share_one_training_run(tmp_path):

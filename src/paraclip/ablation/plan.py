@@ -152,11 +152,12 @@ def with_bases_and_controls(
 def shared_control(row: GridRow, base: str, controls: dict[str, GridRow]) -> str | None:
     """The name of a variant's control, which is added unless an earlier variant has the same.
 
-    None without a picture in the triples: L1, which a control trains alone, has nothing to learn.
+    None without pictures: L1, which a control trains alone, has nothing to learn.
     """
-    if not (row.options.images or read_by_control(row.options.triples).pictures):
-        return None
     options = control_of(row.options)
+    may_have = options.images or options.replay
+    if not (may_have or read_by_control(options.triples).pictures):
+        return None
     new = GridRow(first_name("control", controls, row.name), "control", options, base=base)
     return controls.setdefault(key_of(options), new).name
 
