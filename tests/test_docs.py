@@ -58,6 +58,17 @@ def test_a_target_of_make_is_what_the_shell_can_read(target: str, tmp_path: Path
     assert read.returncode == 0, read.stderr
 
 
+def test_an_unfinished_environment_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").touch()  # as `python -m venv` leaves it without ensurepip
+    command = ["make", "-n", "demo", f"VENV={tmp_path}", "PYTHON=python9"]
+    script = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f"python9 -m venv {tmp_path}" in script
+    (tmp_path / "bin" / "pip").touch()
+    script = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "python9" not in script
+
+
 @pytest.mark.parametrize(("document", "line"), commands("make"))
 def test_every_make_target_shown_exists(document: str, line: str) -> None:
     target = shlex.split(line, comments=True)[1]
