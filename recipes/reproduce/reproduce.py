@@ -16,6 +16,7 @@ import tomllib
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,11 @@ def download(address: str, path: Path) -> None:
             open(temporary, "wb") as file,
         ):
             shutil.copyfileobj(source, file)
-    except OSError as error:
+            # A connection that closes early looks like the end of the file.
+            size = int(source.headers.get("Content-Length", file.tell()))
+            if file.tell() != size:
+                raise OSError(f"only {file.tell():,} of {size:,} bytes arrived")
+    except (OSError, HTTPException) as error:
         raise UserError(address, f"cannot be read ({error})", "Check `shards`.") from error
 
 

@@ -1,9 +1,12 @@
 """A tiny run of every stage of the reproduction: shards on disk, a fake LLM, a tiny CLIP."""
 
 import io
+import socket
 import tarfile
 import tomllib
+from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from colour_encoder import COLOURS, draw_pictures
@@ -108,6 +111,22 @@ def test_data_that_is_not_there_is_named(settings: Path, tmp_path: Path, shards:
         reproduce.main(["--work", str(tmp_path / "work"), "--settings", str(settings),
                         "--stages", "data"])  # fmt: skip
     assert not (tmp_path / "work" / "shards" / "s-01.tar").exists()
+
+
+def test_a_download_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        Thread(target=answer_half, args=(server,)).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/s.tar"
+        with pytest.raises(UserError, match="only 5 of 10 bytes arrived"):
+            reproduce.download(address, tmp_path / "s.tar")
+    assert not list(tmp_path.iterdir())
+
+
+def answer_half(server: socket.socket) -> None:
+    """Answer one request with half of the promised bytes."""
+    with server.accept()[0] as client:
+        client.recv(2**16)
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")
 
 
 def test_the_shipped_settings_are_options_that_exist() -> None:
