@@ -14,7 +14,7 @@ import json
 import shutil
 import tomllib
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from http.client import HTTPException
 from pathlib import Path
@@ -79,19 +79,24 @@ def with_tuples(value: Any) -> Any:
 
 
 def get_data(settings: Settings, work: Path) -> None:
-    """Download missing shards, and list the captions to use."""
-    folder = work / "shards"
-    folder.mkdir(parents=True, exist_ok=True)
-    for address in settings.shards:
-        path = folder / address.rsplit("/", 1)[-1]
-        if not path.exists():
-            print(f"getting {address}", flush=True)
-            download(address, path)
-    taken = take(read_captions(str(folder / "*.tar")), settings.captions)
+    """Download shards until there are enough captions, and list the captions to use."""
+    taken = take(captions_of(settings.shards, work / "shards"), settings.captions)
     rows = [{"id": row.id, "image": row.image, "caption": row.caption} for row in taken]
     lines = "".join(f"{json.dumps(row)}\n" for row in rows)
     write_text(work / "captions.jsonl", lines)
     print(f"{len(rows):,} captions of {CAPTION_WORDS[0]} to {CAPTION_WORDS[1]} words")
+    if len(rows) < settings.captions:
+        print(f"`shards` hold no more; `captions` asks for {settings.captions:,}")
+
+
+def captions_of(addresses: Sequence[str], folder: Path) -> Iterator[Caption]:
+    """The captions of all shards in turn; a missing shard is downloaded when it is reached."""
+    for address in addresses:
+        path = folder / address.rsplit("/", 1)[-1]
+        if not path.exists():
+            print(f"getting {address}", flush=True)
+            download(address, path)
+        yield from read_captions(str(path))
 
 
 def download(address: str, path: Path) -> None:
@@ -111,7 +116,7 @@ def download(address: str, path: Path) -> None:
         raise UserError(address, f"cannot be read ({error})", "Check `shards`.") from error
 
 
-def take(captions: Any, most: int) -> list[Caption]:
+def take(captions: Iterable[Caption], most: int) -> list[Caption]:
     """The first captions whose length is in the paper's range."""
     taken: list[Caption] = []
     for row in captions:

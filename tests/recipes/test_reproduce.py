@@ -113,6 +113,17 @@ def test_data_that_is_not_there_is_named(settings: Path, tmp_path: Path, shards:
     assert not (tmp_path / "work" / "shards" / "s-01.tar").exists()
 
 
+def test_no_more_shards_are_downloaded_than_needed(settings: Path, tmp_path: Path, capsys) -> None:
+    first = ["--work", str(tmp_path / "work"), "--settings", str(settings), "--stages", "data"]
+    settings.write_text(settings.read_text().replace("captions = 16", "captions = 9"))
+    reproduce.main(first)
+    assert not (tmp_path / "work" / "shards" / "s-01.tar").exists()
+    assert "no more" not in capsys.readouterr().out
+    settings.write_text(settings.read_text().replace("captions = 9", "captions = 99"))
+    reproduce.main(first)
+    assert "18 captions of 2 to 15 words\n`shards` hold no more" in capsys.readouterr().out
+
+
 def test_a_download_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         Thread(target=answer_half, args=(server,)).start()
@@ -131,7 +142,7 @@ def answer_half(server: socket.socket) -> None:
 
 def test_the_shipped_settings_are_options_that_exist() -> None:
     settings = reproduce.read_settings(reproduce.SETTINGS)
-    assert len(settings.shards) == 1100 and settings.shards[3].endswith("-0003.tar")
+    assert len(settings.shards) == 2176 and settings.shards[3].endswith("-0003.tar")
     for options in settings.rows.values():
         check_options(TrainOptions(**{**settings.training, **options}))
     assert list(settings.rows)[-1] == "consistent"
