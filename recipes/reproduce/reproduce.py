@@ -12,7 +12,7 @@ This table has not been run yet. Each stage is tested at a tiny scale.
 import argparse
 import json
 import shutil
-import tomllib
+import sys
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import paraclip
+from paraclip.config_file import read_toml
 from paraclip.data.captions import Caption
 from paraclip.data.reading import braces, read_captions
 from paraclip.errors import UserError
@@ -58,9 +59,9 @@ def read_settings(path: Path) -> Settings:
     """The settings of a file; a range such as `{0..9}` in an address names several shards.
 
     Raises:
-        UserError: a key is unknown or missing.
+        UserError: the file cannot be read, or a key is unknown or missing.
     """
-    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    content = read_toml(path)
     known = {one.name for one in fields(Settings)}
     for key in content.keys() - known:
         raise UserError(f"{path}: {key}", "is not a setting", f"Known: {', '.join(sorted(known))}.")
@@ -193,4 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        print(f"reproduce: {error}", file=sys.stderr)
+        sys.exit(2)

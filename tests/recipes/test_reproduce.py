@@ -2,6 +2,8 @@
 
 import io
 import socket
+import subprocess
+import sys
 import tarfile
 import tomllib
 from contextlib import closing
@@ -149,6 +151,15 @@ def test_the_shipped_settings_are_options_that_exist() -> None:
     assert set(settings.bases) == {"openai", "laion400m", "laion2b"}
     own = tomllib.loads((Path(__file__).parents[2] / "configs/clip-vit-b-32.toml").read_text())
     assert {name: own[name] for name in settings.training} == settings.training
+
+
+def test_an_error_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, reproduce.__file__, "--settings", str(tmp_path / "none.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"reproduce: {tmp_path}/none.toml: there is no such file. Check the path."
+    ]
 
 
 def test_an_unknown_setting_is_refused(settings: Path) -> None:
