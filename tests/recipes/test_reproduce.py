@@ -18,7 +18,9 @@ from tiny_models import TINY_CLIP, tiny_clip
 
 import paraclip
 from paraclip.errors import UserError
+from paraclip.evaluation.config import EvaluateConfig
 from paraclip.models.checkpoint import load_checkpoint, save_model
+from paraclip.paraphrase.config import GenerateConfig
 from paraclip.training.config import TrainOptions
 from paraclip.training.recipes import check_options
 from recipes.reproduce import reproduce
@@ -145,6 +147,9 @@ def answer_half(server: socket.socket) -> None:
 def test_the_shipped_settings_are_options_that_exist() -> None:
     settings = reproduce.read_settings(reproduce.SETTINGS)
     assert len(settings.shards) == 2176 and settings.shards[3].endswith("-0003.tar")
+    generation = GenerateConfig("captions.jsonl", Path("triples"), **settings.generation)
+    assert generation.most_in_flight > 327, "in flight for one server, docs/full-scale.md"
+    EvaluateConfig(models=("base",), **settings.evaluation)
     for options in settings.rows.values():
         check_options(TrainOptions(**{**settings.training, **options}))
     assert list(settings.rows)[-1] == "consistent"
