@@ -129,8 +129,23 @@ def take(captions: Iterable[Caption], most: int) -> list[Caption]:
 
 
 def generate(settings: Settings, work: Path) -> None:
-    """Two-step paraphrases of the captions."""
+    """Two-step paraphrases of the captions.
+
+    A second run retries failed captions, so it may change the triples. Models that were trained on
+    them could then not be resumed.
+    """
+    if (work / "models").exists() and all_captions_done(work):
+        print("the triples stay as they are: training on them has begun")
+        return
     paraclip.generate(work / "captions.jsonl", out=work / "triples", **settings.generation)
+
+
+def all_captions_done(work: Path) -> bool:
+    """Whether a run of `generate` ended with as many captions as there are now."""
+    summary = work / "triples" / "summary.json"
+    with (work / "captions.jsonl").open("rb") as lines:
+        count = sum(1 for _ in lines)
+    return summary.exists() and json.loads(summary.read_bytes())["captions"] == count
 
 
 def train(settings: Settings, work: Path) -> None:

@@ -109,6 +109,23 @@ def test_from_nothing_to_the_table(settings: Path, tmp_path: Path, capsys) -> No
     assert exported.stat().st_size > 1000 and again.stat().st_size > 1000
 
 
+def test_triples_stay_as_they_are_once_training_has_begun(tmp_path: Path, monkeypatch) -> None:
+    runs: list[Path] = []
+    monkeypatch.setattr(paraclip, "generate", lambda source, out: runs.append(out))
+    settings = reproduce.Settings((), 2, {})
+    (tmp_path / "captions.jsonl").write_text("{}\n{}\n")
+    (tmp_path / "triples").mkdir()
+    (tmp_path / "triples" / "summary.json").write_text('{"captions": 2}')
+    reproduce.generate(settings, tmp_path)
+    assert len(runs) == 1, "failed captions are retried before training"
+    (tmp_path / "models").mkdir()
+    reproduce.generate(settings, tmp_path)
+    assert len(runs) == 1
+    (tmp_path / "captions.jsonl").write_text("{}\n{}\n{}\n")
+    reproduce.generate(settings, tmp_path)
+    assert len(runs) == 2, "more captions are another run"
+
+
 def test_data_that_is_not_there_is_named(settings: Path, tmp_path: Path, shards: Path) -> None:
     (shards / "s-01.tar").unlink()
     with pytest.raises(UserError, match=r"s-01\.tar.*Check `shards`"):
