@@ -81,6 +81,17 @@ def test_every_link_leads_to_a_file(path: Path) -> None:
     assert not [link for link in LINK.findall(text) if not (path.parent / link).exists()]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "splits"), [("clip_small", ("train",)), ("mini", ("train", "dev", "test"))]
+)
+def test_recipes_on_flickr8k_name_the_files_that_they_read(
+    recipe: str, splits: tuple[str, ...]
+) -> None:
+    text = (ROOT / "recipes" / recipe / "README.md").read_text()
+    files = ["images/", "captions.csv", *(f"{split}_images.txt" for split in splits)]
+    assert not [name for name in files if f"`{name}`" not in text]
+
+
 def test_every_table_is_what_its_benchmark_wrote() -> None:
     command = [sys.executable, "-m", "benchmarks.tables", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
