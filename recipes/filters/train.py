@@ -89,6 +89,12 @@ def train(checker: Checker, rows: Sequence[Example], options: argparse.Namespace
                 recent = []
 
 
+def origin(further: bool) -> str:
+    """What the pairs were made of, for the provenance."""
+    own = "ParaCLIP's starter set, half of it"
+    return f"{own}, its stamps for training and its triples of synonyms" if further else own
+
+
 def main() -> None:
     """Train, write, print."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -108,7 +114,7 @@ def main() -> None:
     train(checker, rows, options)
     settings = {name: value for name, value in vars(options).items() if name != "out"}
     made = provenance(
-        data="ParaCLIP's starter set, half of it", settings=settings, pairs=len(rows),
+        data=origin(options.further), settings=settings, pairs=len(rows),
         base="all-MiniLM-L6-v2 (Apache-2.0)", licence="Apache-2.0",
     )  # fmt: skip
     made["command"] = ["python", "recipes/filters/train.py"]

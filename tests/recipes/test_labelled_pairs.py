@@ -1,6 +1,7 @@
 """Labelled pairs of the filters: faults are what their names say, and no row is in two parts."""
 
 import random
+import runpy
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 pytest.importorskip("spacy")
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "filters"))
 
+import labelled
 from labelled import (
     CHOSEN_ON,
     REPORTED,
@@ -66,6 +68,13 @@ def test_copies_and_chats_keep_the_text() -> None:
 
 
 @pytest.mark.slow
+def test_the_weights_state_all_data_that_they_were_trained_on() -> None:
+    recipe = runpy.run_path(str(Path(labelled.__file__).with_name("train.py")))
+    assert recipe["origin"](further=False) == "ParaCLIP's starter set, half of it"
+    assert "stamps" in recipe["origin"](further=True)
+    assert "synonyms" in recipe["origin"](further=True)
+
+
 def test_the_parts_share_no_row_and_every_kind_has_pairs() -> None:
     rows = read(TRIPLES)
     assert {part_of(row) for row in rows} == {*TRAINED_ON, *CHOSEN_ON, *REPORTED}
