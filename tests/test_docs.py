@@ -42,6 +42,16 @@ def test_every_distributed_command_shown_parses(document: str, line: str) -> Non
     assert type(parse(words[module + 2 :])) is COMMANDS[words[module + 2]].config, document
 
 
+def test_the_control_shown_differs_from_its_tuned_run_in_the_texts_alone() -> None:
+    lines = [line for name, line in commands("paraclip train") if name == "training.md"]
+    tuned, control = (
+        parse(shlex.split(line)[1:]) for line in lines if "paper.toml" in line or "control" in line
+    )
+    names = ("triples", "model", "epochs", "batch_size", "learning_rate", "held_out", "seed")
+    assert control.control and not tuned.control and tuned.out != control.out
+    assert [getattr(tuned, name) for name in names] == [getattr(control, name) for name in names]
+
+
 def test_the_readme_shows_commands() -> None:
     assert len(commands("paraclip")) >= 6
     assert [line.split()[1] for name, line in commands("make") if name == "README.md"][:2] == [
