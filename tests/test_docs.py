@@ -42,6 +42,14 @@ def test_every_distributed_command_shown_parses(document: str, line: str) -> Non
     assert type(parse(words[module + 2 :])) is COMMANDS[words[module + 2]].config, document
 
 
+@pytest.mark.parametrize(
+    ("document", "line"), [one for one in commands("torchrun") if "--nnodes" in one[1]]
+)
+def test_runs_on_several_nodes_are_in_a_shared_folder(document: str, line: str) -> None:
+    words = shlex.split(line)
+    assert words[words.index("--out") + 1].startswith("/shared/"), document
+
+
 def test_the_control_shown_differs_from_its_tuned_run_in_the_texts_alone() -> None:
     lines = [line for name, line in commands("paraclip train") if name == "training.md"]
     tuned, control = (
