@@ -67,7 +67,6 @@ def test_copies_and_chats_keep_the_text() -> None:
     assert chatted("Perhaps {lower}", "A dog.") == "Perhaps a dog."
 
 
-@pytest.mark.slow
 def test_the_weights_state_all_data_that_they_were_trained_on() -> None:
     recipe = runpy.run_path(str(Path(labelled.__file__).with_name("train.py")))
     assert recipe["origin"](further=False) == "ParaCLIP's starter set, half of it"
@@ -75,6 +74,7 @@ def test_the_weights_state_all_data_that_they_were_trained_on() -> None:
     assert "synonyms" in recipe["origin"](further=True)
 
 
+@pytest.mark.slow
 def test_the_parts_share_no_row_and_every_kind_has_pairs() -> None:
     rows = read(TRIPLES)
     assert {part_of(row) for row in rows} == {*TRAINED_ON, *CHOSEN_ON, *REPORTED}
