@@ -13,8 +13,10 @@ from tiny_models import tiny_clip
 import paraclip
 from paraclip import api
 from paraclip.api import to_align
+from paraclip.data.config import Columns
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.mini import Mini
+from paraclip.paraphrase.config import GenerateConfig
 from paraclip.training.config import AlignOptions
 from paraclip.training.prepare import TrainingData
 
@@ -52,6 +54,16 @@ def triples(tmp_path: Path) -> Path:
     path = tmp_path / "triples.jsonl"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def test_columns_are_named_as_the_document_shows(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
+    assert '`columns=Columns(caption="text")`, with `Columns` of `paraclip.data.config`' in text
+    (tmp_path / "captions.csv").write_text("text\nA dog.\n")
+    columns = Columns(caption="text")
+    assert GenerateConfig("captions.csv", tmp_path, columns=columns).columns == columns
+    rows = paraclip.read_captions(str(tmp_path / "captions.csv"), columns=columns)
+    assert [row.caption for row in rows] == ["A dog."]
 
 
 def test_train_merge_export_and_evaluate_without_a_word(
