@@ -1,6 +1,9 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
+ifneq ($(words $(VENV)),1)
+$(error VENV must be a path without spaces, which make takes for several: $(VENV))
+endif
 BIN := $(VENV)/bin
 # Extra words for pip, such as an index with CPU builds of torch.
 PIP_ARGS ?=

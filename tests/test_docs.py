@@ -76,6 +76,13 @@ def test_a_target_of_make_is_what_the_shell_can_read(target: str, tmp_path: Path
     assert read.returncode == 0, read.stderr
 
 
+def test_an_environment_with_a_space_in_its_path_is_refused(tmp_path: Path) -> None:
+    command = ["make", "-n", "clean", f"VENV={tmp_path}/my env"]  # `rm -rf` would have two paths
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and not done.stdout
+    assert "VENV must be a path without spaces" in done.stderr
+
+
 def test_an_unfinished_environment_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").touch()  # as `python -m venv` leaves it without ensurepip
