@@ -34,6 +34,12 @@ def test_every_command_shown_parses(document: str, line: str) -> None:
     assert type(parse(words)) is COMMANDS[words[0]].config, document
 
 
+def test_no_command_is_a_variable() -> None:
+    """zsh, the shell of macOS, does not split variables into words."""
+    blocks = [block for path in DOCUMENTS for block in BLOCK.findall(path.read_text("utf-8"))]
+    assert not [line for block in blocks for line in block.splitlines() if line.startswith("$")]
+
+
 @pytest.mark.parametrize(("document", "line"), commands("torchrun"))
 def test_every_distributed_command_shown_parses(document: str, line: str) -> None:
     words = shlex.split(line, comments=True)
