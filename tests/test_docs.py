@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from paraclip.cli import COMMANDS, joined, parse
+from paraclip.search.engine import overlap
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/README.md")])
@@ -54,6 +55,13 @@ def test_every_distributed_command_shown_parses(document: str, line: str) -> Non
 def test_runs_on_several_nodes_are_in_a_shared_folder(document: str, line: str) -> None:
     words = shlex.split(line)
     assert words[words.index("--out") + 1].startswith("/shared/"), document
+
+
+def test_the_overlaps_of_search_have_the_depth_that_the_document_states() -> None:
+    text = (ROOT / "docs" / "search.md").read_text(encoding="utf-8")
+    assert "first ten results is printed as AO@10 and JS@10, or that of all results if" in text
+    ids = [str(number) for number in range(50)]
+    assert overlap(ids, ids).depth == 10 and overlap(ids[:5], ids[:5]).depth == 5
 
 
 def test_the_control_shown_differs_from_its_tuned_run_in_the_texts_alone() -> None:
