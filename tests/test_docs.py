@@ -10,6 +10,7 @@ import pytest
 
 from paraclip.cli import COMMANDS, joined, parse
 from paraclip.search.engine import overlap
+from paraclip.training.config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/README.md")])
@@ -55,6 +56,13 @@ def test_every_distributed_command_shown_parses(document: str, line: str) -> Non
 def test_runs_on_several_nodes_are_in_a_shared_folder(document: str, line: str) -> None:
     words = shlex.split(line)
     assert words[words.index("--out") + 1].startswith("/shared/"), document
+
+
+def test_a_service_is_tracked_in_addition_to_the_files() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"`--track ([a-z ]+)`[^;]* reports to that service too", text)
+    config = parse(["train", "starter", "--track", *shown.split()])
+    assert {*TrainConfig(triples="starter").track} < {*config.track}
 
 
 def test_the_overlaps_of_search_have_the_depth_that_the_document_states() -> None:
