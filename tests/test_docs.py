@@ -58,6 +58,12 @@ def test_runs_on_several_nodes_are_in_a_shared_folder(document: str, line: str) 
     assert words[words.index("--out") + 1].startswith("/shared/"), document
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])
+def test_whoever_has_no_apt_get_learns_what_to_do_instead(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert text.index("make demo") < text.index("`apt-get`") < text.index("make demo DATA=")
+
+
 def test_a_service_is_tracked_in_addition_to_the_files() -> None:
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"`--track ([a-z ]+)`[^;]* reports to that service too", text)
