@@ -49,9 +49,8 @@ class GridRow:
     options: TrainConfig  # options of the training; base uses only the model
     merge: float | None = None  # share of tuned in the scored model; None for tuned itself
     base: str | None = None  # name of the row of its base
-    control: str | None = (
-        None  # name of the row of its control; None for controls and without pictures
-    )
+    # name of the row of its control; None for controls, and for variants without pictures
+    control: str | None = None
     # name of a further row to compare it with, or None
     reference: str | None = None
 
@@ -169,11 +168,11 @@ def first_name(kind: str, known: dict[str, GridRow], variant: str) -> str:
 
 def key_of(options: TrainConfig) -> str:
     """Sixteen hex digits of everything that determines a run's weights."""
-    triples = options.triples
-    key = read_by_control(triples).key if options.control else content(triples)
+    path = options.triples
+    triples = read_by_control(path).key if options.control else content(path)
     decisive = {
         **hyperparameters(with_recipe(options)), "choose": options.choose,
-        "triples": key, "model": model_content(options.model),
+        "triples": triples, "model": model_content(options.model),
         "replay": options.replay and content_or_name(options.replay),
     }  # fmt: skip
     if options.starter:  # absent by default, so that finished cells keep their keys

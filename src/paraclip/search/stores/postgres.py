@@ -242,9 +242,8 @@ class PostgresStore:
         try:
             yield
         except (psycopg.errors.DiskFull, psycopg.errors.InsufficientPrivilege) as error:
-            raise UserError(
-                self.where, shortened(str(error)), "Change that on the server."
-            ) from error
+            what = shortened(str(error))
+            raise UserError(self.where, what, "Change that on the server.") from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.close()
             raise StoreUnavailable(self.where, failure_of(error), HINT) from error
