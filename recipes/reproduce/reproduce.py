@@ -25,7 +25,7 @@ from paraclip.config_file import read_toml
 from paraclip.data.captions import Caption
 from paraclip.data.reading import braces, read_captions
 from paraclip.errors import UserError
-from paraclip.files import atomic_path, write_text
+from paraclip.files import atomic_path, read_bounded, write_text
 
 SETTINGS = Path(__file__).with_name("settings.toml")
 SECONDS = 60
@@ -145,7 +145,7 @@ def all_captions_done(work: Path) -> bool:
     summary = work / "triples" / "summary.json"
     with (work / "captions.jsonl").open("rb") as lines:
         count = sum(1 for _ in lines)
-    return summary.exists() and json.loads(summary.read_bytes())["captions"] == count
+    return summary.exists() and json.loads(read_bounded(summary))["captions"] == count
 
 
 def train(settings: Settings, work: Path) -> None:
