@@ -1,6 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Each sets up what it needs.
 PYTHON ?= python3
-VENV ?= .venv
+# `=`: a variable VENV, DATA or ARGS that the shell exports for another program is not meant.
+VENV = .venv
 ifneq ($(words $(VENV)),1)
 $(error VENV must be a path without spaces, which make takes for several: $(VENV))
 endif
@@ -8,16 +9,16 @@ BIN := $(VENV)/bin
 # Extra words for pip, such as an index with CPU builds of torch.
 PIP_ARGS ?=
 # Your own pictures: make demo DATA=folder
-DATA ?=
+DATA =
 # Options of `paraclip quickstart`: make demo ARGS="--paraphrase 2000 --fresh"
-ARGS ?=
+ARGS =
 
 # Processes of the tests: one a core, at most eight; make test WORKERS=4
 WORKERS ?= logical
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 8
 
 # Cells of the study: make study CELLS="a/main/*/0"; see benchmarks/study/run.py
-CELLS ?= *
+CELLS = *
 
 .PHONY: docs demo check test lint study clean chromium postgres targets
 demo: $(VENV)/builtin.stamp

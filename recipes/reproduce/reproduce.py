@@ -15,7 +15,7 @@ import shutil
 import sys
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import paraclip
 from paraclip.config_file import read_toml
 from paraclip.data.captions import Caption
+from paraclip.data.problems import Problems
 from paraclip.data.reading import braces, read_captions
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, read_bounded, write_text
@@ -81,7 +82,9 @@ def with_tuples(value: Any) -> Any:
 
 def get_data(settings: Settings, work: Path) -> None:
     """Download shards until there are enough captions, and list the captions to use."""
-    taken = take(captions_of(settings.shards, work / "shards"), settings.captions)
+    problems = Problems(max_share=1.0)  # a broken shard costs its captions alone
+    taken = take(captions_of(settings.shards, work / "shards", problems), settings.captions)
+    print(problems.summary(), end="\n" if problems.count else "")
     rows = [{"id": row.id, "image": row.image, "caption": row.caption} for row in taken]
     lines = "".join(f"{json.dumps(row)}\n" for row in rows)
     write_text(work / "captions.jsonl", lines)
@@ -90,14 +93,18 @@ def get_data(settings: Settings, work: Path) -> None:
         print(f"`shards` hold no more; `captions` asks for {settings.captions:,}")
 
 
-def captions_of(addresses: Sequence[str], folder: Path) -> Iterator[Caption]:
-    """The captions of all shards in turn; a missing shard is downloaded when it is reached."""
+def captions_of(addresses: Sequence[str], folder: Path, problems: Problems) -> Iterator[Caption]:
+    """The captions of all shards in turn; a missing shard is downloaded when it is reached.
+
+    Their ids contain the shard's name, because shards may number their rows alike.
+    """
     for address in addresses:
         path = folder / address.rsplit("/", 1)[-1]
         if not path.exists():
             print(f"getting {address}", flush=True)
             download(address, path)
-        yield from read_captions(str(path))
+        for row in read_captions(str(path), problems=problems):
+            yield replace(row, id=f"{path.stem}/{row.id}")
 
 
 def download(address: str, path: Path) -> None:
@@ -205,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = read_settings(chosen.settings)
     for name in chosen.stages:
         print(f"== {name}", flush=True)
-        STAGES[name](settings, chosen.work)
+        STAGES[name](settings, chosen.work.resolve())  # captions name pictures by their paths
 
 
 if __name__ == "__main__":

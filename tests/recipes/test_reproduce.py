@@ -1,6 +1,7 @@
 """A tiny run of every stage of the reproduction: shards on disk, a fake LLM, a tiny CLIP."""
 
 import io
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from text_sets import write_sugar_crepe_pp
 from tiny_models import TINY_CLIP, tiny_clip
 
 import paraclip
+from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.models.checkpoint import load_checkpoint, save_model
@@ -143,6 +145,25 @@ def test_no_more_shards_are_downloaded_than_needed(settings: Path, tmp_path: Pat
     settings.write_text(settings.read_text().replace("captions = 9", "captions = 99"))
     reproduce.main(first)
     assert "18 captions of 2 to 15 words\n`shards` hold no more" in capsys.readouterr().out
+
+
+def test_shards_may_number_their_rows_alike_and_be_broken(
+    settings: Path, shards: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    shutil.copy(shards / "s-00.tar", shards / "s-01.tar")
+    monkeypatch.chdir(tmp_path)
+    first = ["--work", "work", "--settings", str(settings), "--stages", "data"]
+    reproduce.main(first)
+    rows = list(read_captions("work/captions.jsonl"))
+    assert len({row.id for row in rows}) == len(rows) == 16
+    assert all(str(tmp_path) in str(row.image) for row in rows)
+    shutil.rmtree("work")
+    with tarfile.open(shards / "s-00.tar", "w") as archive:
+        add_text(archive, "broken.png", "no picture")
+        add_text(archive, "fine.txt", "A baker carries bread through town.")
+    reproduce.main(first)
+    shown = capsys.readouterr().out
+    assert "s-00.tar: broken: the caption is empty" in shown and "10 captions of" in shown
 
 
 def test_a_download_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
