@@ -107,15 +107,26 @@ def read_figures(path: Path) -> dict[str, Any]:
 
 
 def write_sheet(options: argparse.Namespace) -> None:
-    """Write a sample of the triples for the reader."""
+    """Write a sample of the triples for the reader; verdicts on unchanged texts are kept."""
     rows = pq.read_table(options.out / "triples.parquet").to_pylist()
     if len(rows) > options.sample:
         rows = random.Random(0).sample(rows, options.sample)
+    known = verdicts_in(sheet_path(options))
     with sheet_path(options).open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, delimiter="\t", lineterminator="\n")
         writer.writerow(SHEET)
         for row in rows:
-            writer.writerow([*(row[name] for name in SHEET[:4]), "", ""])
+            texts = tuple(row[name] for name in SHEET[:4])
+            writer.writerow([*texts, *known.get(texts, ("", ""))])
+
+
+def verdicts_in(sheet: Path) -> dict[tuple[str, ...], tuple[str, str]]:
+    """The verdicts of an earlier sheet, by id and texts."""
+    if not sheet.exists():
+        return {}
+    with sheet.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t"))
+    return {tuple(row[name] for name in SHEET[:4]): (row["step_1"], row["step_2"]) for row in rows}
 
 
 def count(options: argparse.Namespace) -> dict[str, Any]:

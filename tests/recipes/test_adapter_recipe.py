@@ -107,6 +107,22 @@ def test_variants_are_mixed_read_and_compared(recipe, tmp_path: Path) -> None:
         compare.report(options)
 
 
+def test_verdicts_of_a_reader_survive_another_run(recipe, tmp_path: Path) -> None:
+    texts = {"caption": "A dog runs.", "paraphrase_1": "A dog ran.", "paraphrase_2": "Dogs run."}
+    rows = [{"id": str(number), "image_id": str(number), **texts} for number in range(3)]
+    options = Namespace(captions="held-out", style="short", out=tmp_path, sample=10)
+    write_triples(tmp_path / "triples.parquet", rows, {})
+    judge = recipe("judge")
+    judge.write_sheet(options)
+    sheet = tmp_path / "held-out-short.tsv"
+    sheet.write_text(sheet.read_text().replace("Dogs run.\t\t\n", "Dogs run.\t1\t0\n"))
+    rows[2]["paraphrase_2"] = "One dog runs."
+    write_triples(tmp_path / "triples.parquet", rows, {})
+    judge.write_sheet(options)
+    ends = [line.rsplit("\t", 3)[1:] for line in sheet.read_text().splitlines()[1:]]
+    assert ends == [["Dogs run.", "1", "0"]] * 2 + [["One dog runs.", "", ""]]
+
+
 def test_the_interval_of_a_share_is_wilsons(recipe) -> None:
     assert recipe("judge").wilson(9, 10) == [59.6, 98.2]  # Wilson 1927, worked by hand
     assert recipe("judge").wilson(0, 0) == [0.0, 100.0]
