@@ -25,8 +25,11 @@ from paraclip.config_file import read_toml
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import braces, read_captions
-from paraclip.errors import UserError
+from paraclip.errors import UserError, nearest
+from paraclip.evaluation.config import EvaluateConfig
 from paraclip.files import atomic_path, read_bounded, write_text
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.training.config import TrainConfig
 
 SETTINGS = Path(__file__).with_name("settings.toml")
 SECONDS = 60
@@ -60,17 +63,27 @@ def read_settings(path: Path) -> Settings:
     """The settings of a file; a range such as `{0..9}` in an address names several shards.
 
     Raises:
-        UserError: the file cannot be read, or a key is unknown or missing.
+        UserError: the file cannot be read, or a key or option is unknown or missing.
     """
     content = read_toml(path)
-    known = {one.name for one in fields(Settings)}
-    for key in content.keys() - known:
-        raise UserError(f"{path}: {key}", "is not a setting", f"Known: {', '.join(sorted(known))}.")
+    check_names(content, Settings, path)
     try:
         shards = [name for address in content.pop("shards") for name in braces(address)]
-        return Settings(tuple(shards), **with_tuples(content))
+        settings = Settings(tuple(shards), **with_tuples(content))
     except (KeyError, TypeError) as error:
         raise UserError(path, f"lacks a setting ({error})", "See settings.toml.") from error
+    check_names(settings.generation, GenerateConfig, path)
+    for options in (settings.training, *settings.rows.values()):
+        check_names(options, TrainConfig, path)
+    check_names(settings.evaluation, EvaluateConfig, path)
+    return settings
+
+
+def check_names(options: Mapping[str, Any], config: type, path: Path) -> None:
+    """Refuse an unknown name now; its stage may begin only after days."""
+    known = [one.name for one in fields(config)]
+    for name in options.keys() - set(known):
+        raise UserError(f"{path}: {name}", "is not a setting", nearest(name, known))
 
 
 def with_tuples(value: Any) -> Any:

@@ -214,6 +214,18 @@ def test_an_unknown_setting_is_refused(settings: Path) -> None:
         reproduce.read_settings(settings)
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("max_retries", "max_retry"), ("held_out", "hold_out"), ("resamples", "resample")],
+)
+def test_a_misspelled_option_is_refused_before_the_first_stage(
+    settings: Path, right: str, wrong: str
+) -> None:
+    settings.write_text(settings.read_text().replace(f"{right} =", f"{wrong} ="))
+    with pytest.raises(UserError, match=rf"{wrong}: is not a setting. Did you mean {right}"):
+        reproduce.read_settings(settings)
+
+
 def test_the_package_has_what_the_script_calls() -> None:
     names = ("generate", "train", "evaluate", "merge", "export", "load_model")
     assert all(callable(getattr(paraclip, name)) for name in names)
