@@ -17,6 +17,7 @@ from paraclip.ablation import study
 from paraclip.ablation.cells import checkpoint_of, model_of
 from paraclip.ablation.command import ablate_command, prepare
 from paraclip.cli import main
+from paraclip.data.triples import read_triples, write_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.reporting.compare import Drawing, compare
@@ -62,6 +63,18 @@ def test_a_variant_with_the_starter_set_trains_on_it(world, monkeypatch):
         if cell.row.kind == "tuned"
     }
     assert "starter" not in facts["all"] and "starter" in facts["more"]
+
+
+def test_a_variant_without_pictures_finishes_without_a_control(world, capsys):
+    rows = read_triples(world.root / "triples.parquet").drop_columns(["image"])
+    write_triples(world.root / "texts.parquet", rows, {})
+    variants = f'{ALL}[variants.texts]\ntriples = "texts"\nweights = [0, 1, 1]\n'
+    words = [*world.words(variants), "--seeds", "0"]
+    words.insert(words.index("--triples") + 2, f"texts={world.root / 'texts.parquet'}")
+    assert main(words) == 0
+    page = (world.out / "ablation.md").read_text()
+    assert "texts has no control: its triples have no picture." in page
+    assert "| texts |" in page and "control of texts" not in page
 
 
 def test_the_table_the_data_and_the_plots_are_written(finished):
