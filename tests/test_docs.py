@@ -75,40 +75,45 @@ def test_the_readme_shows_commands() -> None:
     ]
 
 
+def make(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The script of `make -n`, apart from the `make test` in which these tests run."""
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    others = {name: value for name, value in os.environ.items() if name not in outer}
+    command = ["make", "-n", *words]
+    return subprocess.run(
+        command, cwd=ROOT, env=others | variables, capture_output=True, text=True, check=False
+    )
+
+
 @pytest.mark.parametrize("target", ["demo", "test", "check", "docs", "study", "targets"])
 def test_a_target_of_make_is_what_the_shell_can_read(target: str, tmp_path: Path) -> None:
-    command = ["make", "-n", target, f"VENV={tmp_path / 'new'}"]
-    script = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    read = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
+    made = make(target, f"VENV={tmp_path / 'new'}")
+    assert made.returncode == 0, made.stderr
+    read = subprocess.run(
+        ["sh", "-n"], input=made.stdout, capture_output=True, text=True, check=False
+    )
     assert read.returncode == 0, read.stderr
 
 
 def test_an_environment_with_a_space_in_its_path_is_refused(tmp_path: Path) -> None:
-    command = ["make", "-n", "clean", f"VENV={tmp_path}/my env"]  # `rm -rf` would have two paths
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and not done.stdout
-    assert "VENV must be a path without spaces" in done.stderr
+    made = make("clean", f"VENV={tmp_path}/my env")  # `rm -rf` would have two paths
+    assert made.returncode == 2 and not made.stdout
+    assert "VENV must be a path without spaces" in made.stderr
 
 
 def test_a_variable_of_the_shell_does_not_choose_what_make_deletes() -> None:
-    outer = ("MAKEFLAGS", "MFLAGS")  # of `make test VENV=...`, which this test runs in
-    others = {name: value for name, value in os.environ.items() if name not in outer}
-    made = subprocess.run(
-        ["make", "-n", "clean"], cwd=ROOT, env=others | {"VENV": "/home/me/other"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    made = make("clean", VENV="/home/me/other")
     assert ".venv" in made.stdout and "/home/me" not in made.stdout
 
 
 def test_an_unfinished_environment_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").touch()  # as `python -m venv` leaves it without ensurepip
-    command = ["make", "-n", "demo", f"VENV={tmp_path}", "PYTHON=python9"]
-    script = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert f"python9 -m venv {tmp_path}" in script
+    words = ("demo", f"VENV={tmp_path}", "PYTHON=python9")
+    assert f"python9 -m venv {tmp_path}" in make(*words).stdout
     (tmp_path / "bin" / "pip").touch()
-    script = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "python9" not in script
+    again = make(*words)
+    assert again.returncode == 0 and "python9" not in again.stdout
 
 
 @pytest.mark.parametrize(("document", "line"), commands("make"))
