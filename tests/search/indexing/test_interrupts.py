@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,6 +34,14 @@ from paraclip.__main__ import main
 sys.exit(main())
 """
 COUNT = 40
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Children react to SIGINT, which a run in the background (`make test &`) ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def start(*words: str, code: str | None = None) -> subprocess.Popen[str]:
