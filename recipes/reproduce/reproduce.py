@@ -97,7 +97,8 @@ def get_data(settings: Settings, work: Path) -> None:
     """Download shards until there are enough captions, and list the captions to use."""
     problems = Problems(max_share=1.0)  # a broken shard costs its captions alone
     taken = take(captions_of(settings.shards, work / "shards", problems), settings.captions)
-    print(problems.summary(), end="\n" if problems.count else "")
+    if problems.count:
+        print(problems.summary())
     rows = [{"id": row.id, "image": row.image, "caption": row.caption} for row in taken]
     lines = "".join(f"{json.dumps(row)}\n" for row in rows)
     write_text(work / "captions.jsonl", lines)
