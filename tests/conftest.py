@@ -1,9 +1,9 @@
 """Settings for all tests: property-based tests have no time limit per example, and memory that is
 freed is kept, as in the commands."""
 
-from extent import EXAMPLES
 from hypothesis import HealthCheck, settings
 
+from extent import EXAMPLES
 from paraclip.allocator import keep_freed_memory
 
 settings.register_profile(

@@ -12,9 +12,13 @@ from paraclip.files import (
     cache_folder,
     check_input,
     file_hash,
+    has_mark,
+    is_signed,
     locked,
     read_bounded,
+    refuse_foreign,
     refuse_overwriting,
+    signed,
     write_text,
 )
 from paraclip.provenance import provenance
@@ -40,7 +44,7 @@ def test_a_failure_keeps_the_previous_file(tmp_path: Path) -> None:
     ("number", "words"),
     [
         (errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk is full"), (errno.EROFS, "written"),
-        (errno.EBUSY, "written"), (errno.ENOTEMPTY, "in the way"),
+        (errno.EBUSY, "written"), (errno.ENOTEMPTY, "in the way"), (errno.ENOENT, "no files can"),
     ],
 )  # fmt: skip
 def test_a_fault_of_the_disk_is_reported_in_one_line(
@@ -208,3 +212,37 @@ def test_an_output_that_is_an_input_is_refused_by_any_name(tmp_path: Path) -> No
     refuse_overwriting(tmp_path / "new", [source])
     refuse_overwriting(tmp_path / "new", (1 / 0 for _ in "a"))  # no input is looked at
     refuse_overwriting(other, [source, "s3://a/b"])
+
+
+def test_only_files_with_the_mark_are_replaced(tmp_path: Path) -> None:
+    ours, foreign = tmp_path / "ours", tmp_path / "foreign"
+    ours.write_bytes(b"\0" * 100_000 + b"PARACLIP" + b"\0" * 1_000)
+    foreign.write_bytes(b"\0" * 300_000)
+    for path in (ours, tmp_path / "new"):
+        refuse_foreign(path, lambda file: has_mark(file, b"PARACLIP"))
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for path in (foreign, tmp_path, tmp_path / "link"):
+        with pytest.raises(UserError, match="was not written by ParaCLIP"):
+            refuse_foreign(path, lambda file: has_mark(file, b"PARACLIP"))
+
+
+@pytest.mark.parametrize("comment", ["<!-- {} -->", "# {}"])
+def test_a_signature_ends_with_the_first_edit(tmp_path: Path, comment: str) -> None:
+    path = tmp_path / "a.md"
+    content = signed("# Card\n\nText\n", comment)
+    path.write_text(content)
+    assert is_signed(path)
+    for edited in (content.replace("Text", "My text"), content + "More\n", "# Card\n", ""):
+        path.write_text(edited)
+        assert not is_signed(path)
+    path.write_bytes(b"\xff")
+    assert not is_signed(path) and not is_signed(tmp_path / "missing") and not is_signed(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+@pytest.mark.parametrize("path", ["/proc/x", "/proc/x/y"])
+def test_a_file_system_without_new_files_is_reported(path: str) -> None:
+    with pytest.raises(UserError, match="no files can be created"):
+        write_text(path, "words")
+    with pytest.raises(UserError, match="no files can be created"), locked(Path(path)):
+        raise AssertionError("it was made")

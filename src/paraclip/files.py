@@ -4,8 +4,9 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,12 @@ DISK_ERRORS = (
     (
         (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY),
         "cannot be written: a folder or a file is in the way",
+        OTHER_PATH,
+    ),
+    # A missing parent is created first, so its file system (such as /proc) does not allow it.
+    (
+        (errno.ENOENT, errno.ELOOP, errno.ENOTSUP),
+        "cannot be written: no files can be created there",
         OTHER_PATH,
     ),
 )
@@ -123,6 +130,59 @@ def refuse_overwriting(output: Path | str, inputs: Iterable[Path | str]) -> None
             if os.path.samefile(output, path):
                 what = f"is the input {path}, which would be overwritten"
                 raise UserError(output, what, OTHER_PATH)
+
+
+def refuse_foreign(
+    path: Path | str, is_ours: Callable[[Path], bool], hint: str = OTHER_PATH
+) -> None:
+    """Refuse to replace a file or a folder that ParaCLIP did not write.
+
+    Args:
+        path: output; if nothing exists there, nothing is checked.
+        is_ours: whether an existing path is of the kind that will replace it, such as
+            `is_signed`, or `has_mark` with the mark of a format.
+        hint: how to continue; mention `--force` if the command has it.
+    """
+    if os.path.lexists(path) and not is_ours(Path(path)):
+        raise UserError(path, "exists and was not written by ParaCLIP", hint)
+
+
+def has_mark(path: Path, mark: bytes) -> bool:
+    """Whether the first or the last 64 KiB of a regular file contain a mark."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        first = stream.read(2**16)
+        stream.seek(max(0, path.stat().st_size - 2**16))
+        return mark in first or mark in stream.read(2**16)
+
+
+def signed(text: str, comment: str = "<!-- {} -->") -> str:
+    """The text with a last line that identifies it as ParaCLIP's and not edited since.
+
+    Args:
+        text: content of the file.
+        comment: syntax of a comment in the format, by default of HTML and Markdown.
+    """
+    text = text.rstrip("\n") + "\n"
+    return (
+        text
+        + comment.format(f"written by ParaCLIP, SHA-256 of the above: {text_hash(text)}")
+        + "\n"
+    )
+
+
+SIGNATURE = re.compile(r"[^\n]*written by ParaCLIP, SHA-256 of the above: ([0-9a-f]{16})[^\n]*\n\Z")
+
+
+def is_signed(path: Path) -> bool:
+    """Whether a file is as `signed` made it; False after any change."""
+    try:
+        text = read_bounded(path).decode()
+    except (OSError, ValueError, UserError):
+        return False
+    found = SIGNATURE.search(text)
+    return found is not None and text_hash(text[: found.start()]) == found[1]
 
 
 def take_lock(file: IO[bytes], name: Path, hint: str) -> None:

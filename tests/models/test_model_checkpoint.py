@@ -175,3 +175,23 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(clip, tmp_path, monkeypatch
         save_model(clip, path)
     assert path.read_bytes() == before
     assert sorted(found.name for found in tmp_path.iterdir()) == ["model.md", "model.safetensors"]
+
+
+def test_only_checkpoints_and_their_cards_are_replaced(mini, tmp_path):
+    path, card = tmp_path / "notes.safetensors", tmp_path / "notes.md"
+    for _ in range(2):
+        save_model(mini, path)
+    own = card.read_text()
+    for file, content in ((card, b"my notes"), (card, own.encode() + b"edited"), (path, b"{}")):
+        before = file.read_bytes()
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{file.name}: exists and was not written"):
+            save_model(mini, path)
+        assert file.read_bytes() == content
+        file.write_bytes(before)
+    save_file({"a": torch.zeros(1)}, path, {"paraclip": "{}"})
+    with pytest.raises(UserError, match="was not written by ParaCLIP"):
+        save_model(mini, path)
+    card.write_text("my notes")
+    assert load_checkpoint(save_model(mini, path, force=True)) is not None
+    assert card.read_text() == own

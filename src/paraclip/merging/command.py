@@ -13,7 +13,7 @@ from paraclip.merging.config import MergeConfig
 from paraclip.merging.merge import check_fit, merge
 from paraclip.merging.sweep import SweepOptions, rising, sweep
 from paraclip.merging.sweep_report import markdown, write_sweep
-from paraclip.models.checkpoint import save_model
+from paraclip.models.checkpoint import check_checkpoint_path, save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.models.names import model_files
@@ -27,8 +27,7 @@ SHARED = ("benchmarks", "data", "pairs", "pool", "captions", "images", "k", "cac
 def merge_command(config: MergeConfig) -> None:
     """Merge two models and write the result."""
     out = Path(config.out)
-    if out.suffix != ".safetensors":
-        raise UserError(out, "is not the name of a safetensors file", "End it in .safetensors.")
+    check_checkpoint_path(out, config.force)
     refuse_overwriting(out, [*model_files(config.base), *model_files(config.tuned)])
     if config.sweep:
         rising(config.sweep)  # before anything is loaded
@@ -38,7 +37,7 @@ def merge_command(config: MergeConfig) -> None:
     alpha = sweep_command(config, base, tuned) if config.sweep else config.alpha
     merged = merge(base, tuned, alpha, config.image_tower)
     sources = {"base": config.base, "tuned": config.tuned, "alpha": alpha}
-    save_model(merged, out, provenance(merged=sources))
+    save_model(merged, out, provenance(merged=sources), config.force)
     print(f"{alpha:.0%} tuned, {1 - alpha:.0%} base: {config.out}")
 
 

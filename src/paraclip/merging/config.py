@@ -28,7 +28,10 @@ class MergeConfig(Checked):
     error."""
 
     out: str = "merged.safetensors"
-    """Checkpoint to write."""
+    """Checkpoint to write, with its model card next to it."""
+
+    force: bool = False
+    """Also replace files that ParaCLIP did not write, and an edited model card."""
 
     sweep: tuple[Share, ...] = ()
     """Shares to score, for example 0.2 0.4 0.6 0.8 (0 and 1 are added). The checkpoint at the knee
