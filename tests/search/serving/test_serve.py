@@ -14,7 +14,7 @@ from served import NAMES, HashTower, Site, jpeg, made_index, made_service, serve
 from paraclip.evaluation.scoring.metrics import average_overlap, jaccard
 from paraclip.search.engine import overlap
 from paraclip.search.records import picture_id
-from paraclip.search.serving.batching import Batcher, Overloaded, Recent
+from paraclip.search.serving.batching import Recent
 
 
 @pytest.fixture(scope="module")
@@ -138,29 +138,6 @@ def test_overlap_of_short_and_empty_rankings() -> None:
     assert overlap([], ["a"]).depth == 0
     assert overlap(["a"], ["a", "b"]).ao == 100
     assert overlap(["a", "b"], ["b", "a"]).ao == 50
-
-
-@pytest.mark.parametrize("waiting", [3, 100])
-def test_a_batcher_bounds_what_waits_and_passes_errors_on(waiting: int) -> None:
-    import asyncio
-
-    def work(items: list[int]) -> list[float]:
-        return [1 / item for item in items]
-
-    async def run() -> list[Any]:
-        batcher = Batcher(work, most=1, waiting=waiting)
-        try:
-            calls = [batcher(item) for item in (1, 2, 0, 4, 5)]
-            return await asyncio.gather(*calls, return_exceptions=True)
-        finally:
-            batcher.close()
-
-    found = asyncio.run(run())
-    if waiting == 3:
-        assert sum(isinstance(one, Overloaded) for one in found) == 2
-    else:
-        assert isinstance(found[2], ZeroDivisionError)
-        assert [one for one in found if isinstance(one, float)] == [1.0, 0.5, 0.25, 0.2]
 
 
 def test_recent_values_are_bounded() -> None:

@@ -17,8 +17,8 @@ from fastapi.responses import FileResponse, JSONResponse
 
 import paraclip
 from paraclip.errors import UserError
+from paraclip.micro_batch import Overloaded
 from paraclip.search import engine
-from paraclip.search.serving.batching import Overloaded
 from paraclip.search.serving.guard import App, Guard, Limits
 from paraclip.search.serving.metrics import CONTENT_TYPE, Metrics
 from paraclip.search.serving.originals import original

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from paraclip.errors import UserError
+from paraclip.micro_batch import MicroBatchQueue
 from paraclip.search.engine import Query, combined
 from paraclip.search.exact import Float
 from paraclip.search.records import IndexFacts
-from paraclip.search.serving.batching import Batcher, Recent
+from paraclip.search.serving.batching import Recent
 from paraclip.search.snapshot import Hit, Pool, open_pool
 from paraclip.search.stores.store import Store, StoreUnavailable
 from paraclip.search.towers import TextTower, TorchTower
@@ -38,7 +39,7 @@ class Tower:
     def __init__(self, tower: TextTower) -> None:
         self.tower = tower
         self.known: Recent[str, Float] = Recent(CACHED_TEXTS)
-        self.batcher: Batcher[str, Float] = Batcher(self.embed)
+        self.batcher: MicroBatchQueue[str, Float] = MicroBatchQueue(self.embed)
 
     def embed(self, texts: list[str]) -> list[Float]:
         """Unit vectors of a batch."""
@@ -78,9 +79,11 @@ class Service:
 
     def __post_init__(self) -> None:
         self.texts = {label: Tower(tower) for label, tower in self.towers.items()}
-        self.searches: Batcher[Asked, list[Hit]] = Batcher(self.nearest)
-        self.reads: Batcher[Any, Any] = Batcher(lambda calls: [attempt(call) for call in calls], 16)
-        self.pictures: Batcher[bytes, Any] = Batcher(
+        self.searches: MicroBatchQueue[Asked, list[Hit]] = MicroBatchQueue(self.nearest)
+        self.reads: MicroBatchQueue[Any, Any] = MicroBatchQueue(
+            lambda calls: [attempt(call) for call in calls], 16
+        )
+        self.pictures: MicroBatchQueue[bytes, Any] = MicroBatchQueue(
             lambda uploads: [attempt(partial(self.embed_upload, one)) for one in uploads], 4, 32
         )
 

@@ -1,0 +1,74 @@
+"""A queue that runs a function on all waiting items together, outside the event loop."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Overloaded(Exception):
+    """Too many items are waiting."""
+
+
+class MicroBatchQueue(Generic[Item, Result]):
+    """Runs a function on all waiting items, in one thread.
+
+    A batch forms while the previous one is computed: a single item does not wait, and under load
+    the batches grow automatically.
+
+    Args:
+        work: maps a list of items to a list of results, in order.
+        most: maximum number of items per batch.
+        waiting: maximum number of waiting items; more are refused. None: no limit.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[list[Item]], Sequence[Result]],
+        most: int = 64,
+        waiting: int | None = 2048,
+    ) -> None:
+        self._work, self._most, self._limit = work, most, waiting
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._running: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
+
+    async def __call__(self, item: Item) -> Result:
+        """The result of an item.
+
+        Raises:
+            Overloaded: too many items wait.
+            Exception: error of `work` for the batch.
+        """
+        if self._limit is not None and len(self._waiting) >= self._limit:
+            raise Overloaded
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        """Compute batches until no item is waiting."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            batch = [(item, future) for item, future in batch if not future.done()]  # not cancelled
+            try:
+                items = [item for item, _ in batch]
+                results = await loop.run_in_executor(self._thread, self._work, items)
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for (_, future), result in zip(batch, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
