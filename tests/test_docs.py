@@ -32,7 +32,7 @@ def commands(word: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("document", "line"), commands("paraclip"))
 def test_every_command_shown_parses(document: str, line: str) -> None:
     words = joined(shlex.split(line, comments=True)[1:])
-    assert type(parse(words)) is COMMANDS[words[0]].config, document
+    assert type(parse(words)) is COMMANDS[words[0]].options_class(), document
 
 
 def test_no_command_is_a_variable() -> None:
@@ -46,7 +46,7 @@ def test_every_distributed_command_shown_parses(document: str, line: str) -> Non
     words = shlex.split(line, comments=True)
     module = words.index("-m")
     assert words[module + 1] == "paraclip", document
-    assert type(parse(words[module + 2 :])) is COMMANDS[words[module + 2]].config, document
+    assert type(parse(words[module + 2 :])) is COMMANDS[words[module + 2]].options_class(), document
 
 
 @pytest.mark.parametrize(

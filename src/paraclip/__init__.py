@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from paraclip.errors import UserError
+from paraclip.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from paraclip.api import (
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
         train,
     )
 
-__version__ = "0.1.0"
 __all__ = (
     "UserError", "align", "compare", "evaluate", "export", "generate", "load_model", "merge",
     "negatives", "read_captions", "swap_check", "train",

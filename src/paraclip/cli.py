@@ -1,15 +1,18 @@
-"""Command-line interface. Each command is implemented in the package that does its work."""
+"""Command-line interface: parses the options of a command of the table, and reports errors."""
 
+import ast
 import errno
-import importlib
+import inspect
 import os
 import re
 import sys
-from dataclasses import MISSING, dataclass, fields, replace
-from typing import Annotated, Any, Union, get_args
+import textwrap
+from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import cache
+from itertools import groupby, pairwise
+from typing import Annotated, Any, Union, get_args, get_type_hints
 
 import tyro
-from tyro import _strings
 from tyro.constructors import (
     ConstructorRegistry,
     PrimitiveConstructorSpec,
@@ -18,151 +21,11 @@ from tyro.constructors import (
 )
 
 import paraclip
-from paraclip.ablation.config import AblateConfig
 from paraclip.allocator import keep_freed_memory
-from paraclip.audit.config import AuditConfig, AuditReportConfig
+from paraclip.commands import COMMANDS
 from paraclip.config_file import read_options
-from paraclip.data.config import CaptionsConfig
-from paraclip.doctor.config import CacheConfig, DoctorConfig
 from paraclip.errors import UserError, nearest
-from paraclip.evaluation.config import CompareConfig, EvaluateConfig
-from paraclip.exporting.config import ExportConfig
-from paraclip.merging.config import MergeConfig
-from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
-from paraclip.quickstart.config import QuickstartConfig
-from paraclip.search.config import IndexConfig, SearchConfig, ServeConfig
-from paraclip.swap.config import SwapCheckConfig
-from paraclip.training.config import AlignConfig, TrainConfig
-
-
-@dataclass(frozen=True)
-class Command:
-    """A subcommand: its options class, its function and its summary.
-
-    Args:
-        config: dataclass whose field docstrings are the help texts of the options.
-        place: `module:function`, imported only when the command runs, so that help needs no torch.
-        summary: one line for `paraclip --help`.
-        extra: optional packages without which its module cannot be imported.
-        resumes: whether running the same command again continues an interrupted run.
-    """
-
-    config: type
-    place: str
-    summary: str
-    extra: str = ""
-    resumes: bool = True
-
-
-COMMANDS = {
-    "quickstart": Command(
-        QuickstartConfig,
-        "paraclip.quickstart.command:quickstart_command",
-        "Run the whole workflow on a folder of pictures with captions, and print the gains.",
-    ),
-    "captions": Command(
-        CaptionsConfig,
-        "paraclip.data.command:captions_command",
-        "Show what ParaCLIP reads from a captions file or folder, and list invalid rows.",
-        resumes=False,
-    ),
-    "generate": Command(
-        GenerateConfig,
-        "paraclip.paraphrase.command:generate_command",
-        "Paraphrase captions in two steps with a large language model; writes triples.",
-    ),
-    "audit": Command(
-        AuditConfig,
-        "paraclip.audit.command:audit_command",
-        "Draw paraphrases for people to check, on a page that works offline.",
-    ),
-    "audit-report": Command(
-        AuditReportConfig,
-        "paraclip.audit.command:audit_report_command",
-        "Turn reviewers' marks into rates (also: `paraclip audit report`).",
-        resumes=False,
-    ),
-    "negatives": Command(
-        NegativesConfig,
-        "paraclip.paraphrase.command:negatives_command",
-        "Give every triple a hard negative for `train --negatives negative`.",
-    ),
-    "align": Command(
-        AlignConfig,
-        "paraclip.training.command:align_command",
-        "Fit the built-in model `mini` to your pictures and captions, if you have no CLIP model.",
-    ),
-    "train": Command(
-        TrainConfig,
-        "paraclip.training.command:train_command",
-        "Fine-tune the text encoder on triples with the three losses; the image side is frozen.",
-    ),
-    "merge": Command(
-        MergeConfig,
-        "paraclip.merging.command:merge_command",
-        "Interpolate the weights of base and tuned (WiSE-FT); --sweep finds the best share.",
-        resumes=False,
-    ),
-    "evaluate": Command(
-        EvaluateConfig,
-        "paraclip.evaluation.command:evaluate_command",
-        "Score models on benchmarks, with 95 % intervals.",
-    ),
-    "compare": Command(
-        CompareConfig,
-        "paraclip.evaluation.reporting.compare_command:compare_command",
-        "Compare the scores of two models, with intervals and p-values.",
-        resumes=False,
-    ),
-    "ablate": Command(
-        AblateConfig,
-        "paraclip.ablation.command:ablate_command",
-        "Train a grid of variants over seeds, and write one table with intervals.",
-    ),
-    "index": Command(
-        IndexConfig,
-        "paraclip.search.command:index_command",
-        "Index pictures for search; only new and changed ones are read.",
-    ),
-    "search": Command(
-        SearchConfig,
-        "paraclip.search.command:search_command",
-        "Search an index with words or a picture, with base and tuned side by side.",
-        resumes=False,
-    ),
-    "serve": Command(
-        ServeConfig,
-        "paraclip.search.serving.command:serve_command",
-        "Serve an index as a web page that compares wordings and models.",
-        extra="search",
-        resumes=False,
-    ),
-    "doctor": Command(
-        DoctorConfig,
-        "paraclip.doctor.command:doctor_command",
-        "Show the environment, optional parts and caches, and how to install what is missing.",
-        resumes=False,
-    ),
-    "cache": Command(
-        CacheConfig,
-        "paraclip.doctor.command:cache_command",
-        "Show what the cache folder contains; --prune removes files not used for a long time.",
-        resumes=False,
-    ),
-    "export": Command(
-        ExportConfig,
-        "paraclip.exporting.command:export_command",
-        "Write a model in the layout that another system loads, with a model card.",
-        resumes=False,
-    ),
-    "swap-check": Command(
-        SwapCheckConfig,
-        "paraclip.swap.command:swap_check_command",
-        "Check an index before its text encoder is replaced: its origin and the effect on queries.",
-        resumes=False,
-    ),
-}
-
+from paraclip.version import __version__
 
 REGISTRY = ConstructorRegistry()
 """Constructor rules: tyro's and the one below."""
@@ -194,29 +57,46 @@ def optional(
     )
 
 
-def flowed(helptext: str) -> str:
-    """Return a docstring with each paragraph on one line, which is wrapped when it is printed."""
-    paragraphs = re.split(r"\n\s*\n", helptext.strip())
+@cache
+def _flow_help(config: Any) -> None:
+    """Give tyro the docstrings of fields as paragraphs that it wraps to the terminal.
+
+    By itself, it keeps the line breaks of indented docstrings.
+    """
+    owners: list[Any] = [owner for owner in config.__mro__ if is_dataclass(owner)]
+    for owner in owners:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, below in pairwise(tree.body):
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+                continue
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                name, text = field.target.id, _flow(str(below.value.value))
+                hint: Any = owner.__annotations__[name]
+                owner.__annotations__[name] = Annotated[hint, tyro.conf.arg(help=text)]
+    hints: list[Any] = [hint for hint in get_type_hints(config).values() if is_dataclass(hint)]
+    for nested in hints:
+        _flow_help(nested)
+
+
+def _flow(text: str) -> str:
+    paragraphs = re.split(r"\n\s*\n", text.strip())
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-# tyro keeps the line break before an indented line, and attribute docstrings are indented.
-_strings.remove_single_line_breaks = flowed
-
-
-def preset(command: Command, arguments: list[str]) -> dict[str, Any]:
+def _read_preset(config: type, arguments: list[str]) -> dict[str, Any]:
     """Return the options from `--config FILE` as a default for tyro; empty without a file."""
-    has_file = "config" in {field.name for field in fields(command.config)}
-    path = value_of("--config", arguments)
-    if not has_file or path is None or COMMANDS.get(arguments[0]) is not command:
+    has_file = "config" in {field.name for field in fields(config)}
+    path = _last_value("--config", arguments)
+    if not has_file or path is None:
         return {}
-    options = read_options(path, command.config)
-    required = [field.name for field in fields(command.config) if field.default is MISSING]
+    options = read_options(path, config)
+    required = [field.name for field in fields(config) if field.default is MISSING]
     missing = {name: tyro.MISSING for name in required if name not in options}
-    return {"default": command.config(**missing, **options)}
+    return {"default": config(**missing, **options)}
 
 
-def value_of(option: str, arguments: list[str]) -> str | None:
+def _last_value(option: str, arguments: list[str]) -> str | None:
     """Return the last value of an option given as `--option VALUE` or `--option=VALUE`, or None."""
     value = None  # the last one counts, as for every option that is repeated
     for index, word in enumerate(arguments):
@@ -228,7 +108,7 @@ def value_of(option: str, arguments: list[str]) -> str | None:
 
 
 def parse(arguments: list[str]) -> Any:
-    """Parse the arguments into the config object of their command.
+    """Parse the arguments into the options of their command, its first word.
 
     Raises:
         UserError: if the command is unknown (the hint suggests similar ones), an option is out of
@@ -237,23 +117,21 @@ def parse(arguments: list[str]) -> Any:
     """
     for word in arguments:
         refuse_bytes(word)
-    arguments = joined(arguments)
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
-        raise UserError(arguments[0], "is not a command", nearest(arguments[0], list(COMMANDS)))
-    choices = tuple(
-        Annotated[
-            command.config,
-            tyro.conf.subcommand(name, description=command.summary, **preset(command, arguments)),
-        ]
-        for name, command in COMMANDS.items()
-    )
-    any_of: Any = Union[choices]  # noqa: UP007 built from the table
+    name, *words = joined(arguments)
+    if name not in COMMANDS:
+        known = [*COMMANDS, "--help", "--version"]
+        raise UserError(name, "is not a command", nearest(name, known))
+    command = COMMANDS[name]
+    config = command.options_class()
+    _flow_help(config)
     return tyro.cli(
-        any_of,
-        prog="paraclip",
-        description=str(paraclip.__doc__),
-        args=arguments,
+        config,
+        prog=f"paraclip {name}",
+        description=f"{_flow(str(config.__doc__))}\n\nExample: {command.example}",
+        args=words,
         registry=REGISTRY,
+        config=(tyro.conf.FlagCreatePairsOff,),
+        **_read_preset(config, words),
     )
 
 
@@ -261,6 +139,17 @@ def joined(arguments: list[str]) -> list[str]:
     """Return the arguments with a two-word command, such as `audit report`, as one word."""
     name = "-".join(arguments[:2])
     return [name, *arguments[2:]] if len(arguments) > 1 and name in COMMANDS else arguments
+
+
+def help_text() -> str:
+    """Return the help of `paraclip` itself: the commands by group."""
+    lines = ["usage: paraclip COMMAND [OPTIONS]", "", str(paraclip.__doc__)]
+    width = max(map(len, COMMANDS))
+    for group, commands in groupby(COMMANDS.items(), lambda entry: entry[1].group):
+        lines += ["", f"{group}:"]
+        lines += [f"  {name.ljust(width)}  {command.summary}" for name, command in commands]
+    return "\n".join([*lines, "", "paraclip COMMAND --help   options of a command, with an example",
+                      "paraclip --version        version of the package"])  # fmt: skip
 
 
 def refuse_bytes(word: str) -> None:
@@ -271,21 +160,6 @@ def refuse_bytes(word: str) -> None:
         raise UserError(word, "is not UTF-8", "Rename the file or folder.") from error
     if "\0" in word:
         raise UserError(word, "contains a NUL character", "Check the name.")
-
-
-def run(config: Any) -> None:
-    """Import and run the command of the config."""
-    command = next(entry for entry in COMMANDS.values() if entry.config is type(config))
-    keep_freed_memory()
-    name, function = command.place.split(":")
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if not command.extra:
-            raise
-        hint = f"pip install 'paraclip[{command.extra}]'"
-        raise UserError(str(error.name), "is not installed", hint) from error
-    getattr(module, function)(config)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -332,9 +206,14 @@ def interrupted(arguments: list[str]) -> int:
 def work(arguments: list[str]) -> None:
     """Run the command given by the arguments."""
     if arguments == ["--version"]:
-        print(f"paraclip {paraclip.__version__}")
+        print(f"paraclip {__version__}")
+    elif arguments in ([], ["--help"], ["-h"]):
+        print(help_text())
     else:
-        run(parse(arguments or ["--help"]))
+        config = parse(arguments)
+        keep_freed_memory()
+        name = joined(arguments)[0]
+        COMMANDS[name].run(name, config)
 
 
 def escape_what_cannot_be_encoded() -> None:

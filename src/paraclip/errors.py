@@ -1,4 +1,7 @@
-"""The exception for errors that the user can fix."""
+"""The exception for errors that the user can fix, and the imports of optional packages."""
+
+from importlib import import_module
+from typing import Any
 
 MOST_OFFERED = 8
 JOINERS = "\u200c\u200d\xa0\u202f\u3000"
@@ -56,3 +59,20 @@ def nearest(name: str, known: list[str]) -> str:
         return f"Did you mean {' or '.join(close)}?"
     more = " and more" if len(known) > MOST_OFFERED else ""
     return f"There are {', '.join(known[:MOST_OFFERED])}{more}."
+
+
+def optional_import(module: str, extra: str) -> Any:
+    """Import a module that is installed with an extra only.
+
+    Args:
+        module: name, as `import` takes it.
+        extra: the extra of pyproject.toml that installs it.
+
+    Raises:
+        UserError: it is not installed; names the extra.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:  # the module itself, or one that it needs
+        hint = f"In the folder of ParaCLIP: pip install '.[{extra}]'"
+        raise UserError(error.name or module, "is not installed", hint) from error

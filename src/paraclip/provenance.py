@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import paraclip
+from paraclip.version import __version__
 
 USER = re.compile(r"\b(\w+://)\S*@")  # to the last @, because a password may contain one
 QUERY = re.compile(r"\b(\w+://[^\s?]*)\?\S+")
@@ -21,7 +21,7 @@ PACKAGES = (
 
 def package_versions() -> dict[str, str]:
     """Return the versions of ParaCLIP, Python and the libraries that affect figures."""
-    versions = {"paraclip": paraclip.__version__, "python": platform.python_version()}
+    versions = {"paraclip": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)

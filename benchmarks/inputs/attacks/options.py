@@ -19,8 +19,8 @@ def cases(sound: Path) -> Iterator[Case]:
     """A bad value for each option, and words that are not options."""
     for label, words in sound_words(sound).items():
         name = label.partition(" ")[0]
-        hints = get_type_hints(COMMANDS[name].config)
-        for field in fields(COMMANDS[name].config):
+        hints = get_type_hints(COMMANDS[name].options_class())
+        for field in fields(COMMANDS[name].options_class()):
             if field.name in SKIPPED or f"--{field.name}".replace("_", "-") in words:
                 continue
             option = f"--{field.name.replace('_', '-')}"

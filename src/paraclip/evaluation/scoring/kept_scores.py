@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-import paraclip
 from paraclip.data.untrusted_json import parse_json
 from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
 from paraclip.evaluation.scoring.arrays import read_arrays
@@ -23,6 +22,7 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.feature_cache import identity
 from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import now, package_versions
+from paraclip.version import __version__
 
 FORMAT = 2
 ARRAYS = ("items", "groups", "clusters")
@@ -97,8 +97,8 @@ def key_of(benchmark: Benchmark, model: DualEncoder, weights: str | None = None)
 @once
 def code_hash() -> str:
     """Return a hash of the version and of the source code that determines scores."""
-    root = Path(paraclip.__file__).parent
-    digest = sha256(paraclip.__version__.encode())
+    root = Path(__file__).parents[2]
+    digest = sha256(__version__.encode())
     for path in sorted(path for room in CODE for path in (root / room).rglob("*.*")):
         if path.suffix not in (".py", ".txt"):
             continue

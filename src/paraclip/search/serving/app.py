@@ -15,7 +15,6 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 
-import paraclip
 from paraclip.errors import UserError
 from paraclip.micro_batch import Overloaded
 from paraclip.search import engine
@@ -36,6 +35,7 @@ from paraclip.search.serving.schemas import (
 from paraclip.search.serving.service import Service
 from paraclip.search.snapshot import Hit
 from paraclip.search.stores.store import StoreUnavailable
+from paraclip.version import __version__
 
 LOG = logging.getLogger("paraclip.serve")
 PAGE = {
@@ -80,7 +80,7 @@ def make_app(server: Server) -> App:
         LOG.info("stopped")
 
     app = FastAPI(
-        title="ParaCLIP search", version=paraclip.__version__, lifespan=lifespan,
+        title="ParaCLIP search", version=__version__, lifespan=lifespan,
         docs_url=None, redoc_url=None, responses=PROBLEMS,
         description="Search pictures with words; models side by side over one index.",
     )  # fmt: skip

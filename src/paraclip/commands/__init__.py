@@ -1,0 +1,194 @@
+"""The commands of `paraclip`: one module each, and the table that the command line reads.
+
+The table names modules instead of importing them, so that `paraclip --help` needs neither torch nor
+tyro, and `paraclip train --help` only the options of `train`.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: where its options and its function are, and what the help says of it.
+
+    Args:
+        group: heading of the help under which it is listed.
+        options: `module:class` in `paraclip`, the dataclass of its options; each field's docstring
+            is the help of an option.
+        summary: one line for `paraclip --help`.
+        example: a call, for the command's own help.
+        resumes: whether running the same command again continues an interrupted run.
+        place: `module:function` in `paraclip`; by default `commands.NAME:NAME_command`.
+    """
+
+    group: str
+    options: str
+    summary: str
+    example: str
+    resumes: bool = False
+    place: str = ""
+
+    def options_class(self) -> type:
+        """Import the class of the options."""
+        options: type = _load(self.options)
+        return options
+
+    def run(self, name: str, config: Any) -> None:
+        """Import and call the function."""
+        name = name.replace("-", "_")
+        _load(self.place or f"commands.{name}:{name}_command")(config)
+
+
+def _load(place: str) -> Any:
+    module, name = place.split(":")
+    return getattr(import_module(f"paraclip.{module}"), name)
+
+
+EVERYDAY, TRAINING, EVALUATION, SYSTEM = "Everyday", "Training", "Evaluation", "System"
+
+COMMANDS = {
+    "quickstart": Command(
+        EVERYDAY,
+        "quickstart.config:QuickstartConfig",
+        "Run the whole workflow on a folder of pictures with captions, and print the gains.",
+        "paraclip quickstart my_pictures --out runs/mine",
+        resumes=True,
+        place="quickstart.command:quickstart_command",
+    ),
+    "index": Command(
+        EVERYDAY,
+        "search.config:IndexConfig",
+        "Index pictures for search; only new and changed ones are read.",
+        "paraclip index my_pictures --model runs/tuned/last.safetensors",
+        resumes=True,
+        place="search.command:index_command",
+    ),
+    "search": Command(
+        EVERYDAY,
+        "search.config:SearchConfig",
+        "Search an index with words or a picture, with base and tuned side by side.",
+        'paraclip search "a child eating pizza"',
+        place="search.command:search_command",
+    ),
+    "serve": Command(
+        EVERYDAY,
+        "search.config:ServeConfig",
+        "Serve an index as a web page that compares wordings and models.",
+        "paraclip serve",
+        place="search.serving.command:serve_command",
+    ),
+    "export": Command(
+        EVERYDAY,
+        "exporting.config:ExportConfig",
+        "Write a model in the layout that another system loads, with a model card.",
+        "paraclip export runs/tuned/last.safetensors exports/immich --for immich",
+        place="exporting.command:export_command",
+    ),
+    "swap-check": Command(
+        EVERYDAY,
+        "swap.config:SwapCheckConfig",
+        "Check an index before its text encoder is replaced: its origin and the effect on queries.",
+        "paraclip swap-check --index index.npy --base ViT-B-32:openai --model tuned.safetensors",
+        place="swap.command:swap_check_command",
+    ),
+    "captions": Command(
+        TRAINING,
+        "data.config:CaptionsConfig",
+        "Show what ParaCLIP reads from a captions file or folder, and list invalid rows.",
+        "paraclip captions my_pictures",
+        place="data.command:captions_command",
+    ),
+    "generate": Command(
+        TRAINING,
+        "paraphrase.config:GenerateConfig",
+        "Paraphrase captions in two steps with a large language model; writes triples.",
+        "paraclip generate my_pictures --out runs/triples",
+        resumes=True,
+        place="paraphrase.command:generate_command",
+    ),
+    "negatives": Command(
+        TRAINING,
+        "paraphrase.config:NegativesConfig",
+        "Give every triple a hard negative for `train --negatives negative`.",
+        "paraclip negatives triples.parquet --out negatives.parquet",
+        resumes=True,
+        place="paraphrase.command:negatives_command",
+    ),
+    "align": Command(
+        TRAINING,
+        "training.config:AlignConfig",
+        "Fit the built-in model `mini` to your pictures and captions, if you have no CLIP model.",
+        "paraclip align my_pictures --out runs/base",
+        resumes=True,
+        place="training.command:align_command",
+    ),
+    "train": Command(
+        TRAINING,
+        "training.config:TrainConfig",
+        "Fine-tune the text encoder on triples with the three losses; the image side is frozen.",
+        "paraclip train runs/triples/triples.parquet --model ViT-B-32:openai --out runs/tuned",
+        resumes=True,
+        place="training.command:train_command",
+    ),
+    "merge": Command(
+        TRAINING,
+        "merging.config:MergeConfig",
+        "Interpolate the weights of base and tuned (WiSE-FT).",
+        "paraclip merge ViT-B-32:openai runs/tuned/last.safetensors --out runs/merged.safetensors",
+        place="merging.command:merge_command",
+    ),
+    "evaluate": Command(
+        EVALUATION,
+        "evaluation.config:EvaluateConfig",
+        "Score models on benchmarks, with 95 % intervals.",
+        "paraclip evaluate ViT-B-32:openai runs/tuned/last.safetensors --out runs/report",
+        resumes=True,
+        place="evaluation.command:evaluate_command",
+    ),
+    "compare": Command(
+        EVALUATION,
+        "evaluation.config:CompareConfig",
+        "Compare the scores of two models, with intervals and p-values.",
+        "paraclip compare runs/report",
+        place="evaluation.reporting.compare_command:compare_command",
+    ),
+    "ablate": Command(
+        EVALUATION,
+        "ablation.config:AblateConfig",
+        "Train a grid of variants over seeds, and write one table with intervals.",
+        "paraclip ablate grid.toml",
+        resumes=True,
+        place="ablation.command:ablate_command",
+    ),
+    "audit": Command(
+        EVALUATION,
+        "audit.config:AuditConfig",
+        "Draw paraphrases for people to check, on a page that works offline.",
+        "paraclip audit runs/triples/triples.parquet --out runs/audit",
+        resumes=True,
+        place="audit.command:audit_command",
+    ),
+    "audit-report": Command(
+        EVALUATION,
+        "audit.config:AuditReportConfig",
+        "Turn reviewers' marks into rates.",
+        "paraclip audit-report runs/audit/sheet.jsonl",
+        place="audit.command:audit_report_command",
+    ),
+    "doctor": Command(
+        SYSTEM,
+        "doctor.config:DoctorConfig",
+        "Show the environment, optional parts and caches, and how to install what is missing.",
+        "paraclip doctor",
+        place="doctor.command:doctor_command",
+    ),
+    "cache": Command(
+        SYSTEM,
+        "doctor.config:CacheConfig",
+        "Show what the cache folder contains; --prune removes files not used for a long time.",
+        "paraclip cache --prune",
+        place="doctor.command:cache_command",
+    ),
+}
