@@ -20,14 +20,15 @@ class MicroBatchQueue(Generic[Item, Result]):
     the batches grow automatically.
 
     Args:
-        work: maps a list of items to a list of results, in order.
+        work: maps a list of items to a list of results, in order. A result that is an exception is
+            raised for its item alone.
         most: maximum number of items per batch.
         waiting: maximum number of waiting items; more are refused. None: no limit.
     """
 
     def __init__(
         self,
-        work: Callable[[list[Item]], Sequence[Result]],
+        work: Callable[[list[Item]], Sequence[Result | Exception]],
         most: int = 64,
         waiting: int | None = 2048,
     ) -> None:
@@ -41,7 +42,7 @@ class MicroBatchQueue(Generic[Item, Result]):
 
         Raises:
             Overloaded: too many items wait.
-            Exception: error of `work` for the batch.
+            Exception: error of `work` for the item or the batch.
         """
         if self._limit is not None and len(self._waiting) >= self._limit:
             raise Overloaded
@@ -56,18 +57,20 @@ class MicroBatchQueue(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         while self._waiting:
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-            batch = [(item, future) for item, future in batch if not future.done()]  # not cancelled
+            batch = [(item, future) for item, future in batch if not future.done()]
+            results: Sequence[Result | Exception]
             try:
                 items = [item for item, _ in batch]
                 results = await loop.run_in_executor(self._thread, self._work, items)
             except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for (_, future), result in zip(batch, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
+                results = [error] * len(batch)
+            for (_, future), result in zip(batch, results, strict=True):
+                if future.done():  # cancelled
+                    continue
+                if isinstance(result, Exception):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)
 
     def close(self) -> None:
         """Let the thread end."""
