@@ -101,7 +101,7 @@ def test_two_models_of_one_report(write: Write, capsys: pytest.CaptureFixture[st
     assert "first:  base (a/report.json)" in shown and "second: tuned (a/report.json)" in shown
     assert "better: first mean of it +7." in shown
     assert "worse: nothing that counts" in shown
-    assert "no change that counts: 4 of 6 figures" in shown
+    assert "no change that counts: 4 of 6 figures" in shown and "not inferior: 5 of 6" in shown
     assert "aside" not in shown
     (comparison,) = compare_reports(config(write("b", {"base": 0.1, "tuned": 0.2})))
     assert not capsys.readouterr().out
@@ -235,7 +235,7 @@ def test_the_json_and_all_metrics(write: Write, tmp_path: Path) -> None:
     assert [figure["metric"] for figure in found["figures"]][:4] == [
         "mean of it", "by group", "ranks", "aside",
     ]  # fmt: skip
-    assert found["figures"][0]["counts"] is True
+    assert found["figures"][0]["counts"] is found["figures"][0]["not_inferior"] is True
     assert {"value", "low", "high"} == set(found["figures"][0]["difference"])
     assert content["provenance"]["settings"]["resamples"] == 600
 

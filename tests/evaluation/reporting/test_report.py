@@ -135,7 +135,7 @@ def test_the_markdown_begins_with_the_headlines_and_folds_the_rest_away(
     report, out = evaluated
     first, *_ = (out / "report.md").read_text().split("\n## ")
     assert "| sts: STS mean of 2 |" in first and "TOT micro" not in first
-    assert "In brackets: difference from base; * its 95 % interval excludes 0." in first
+    assert "In brackets: difference from base; * its 95 % interval excludes 0; ≥ not inf" in first
     text = section_page(report.sections[2], list(report.models))
     shown, folded = text.split("<details><summary>5 further figures</summary>\n\n|")
     assert "| TOT |" in shown and "| TOT micro |" not in shown
@@ -202,7 +202,7 @@ def test_the_table_shows_headlines_with_differences(evaluated: tuple[Report, Pat
     assert lines[0].split() == ["control", "base", "tuned"]
     row = next(line for line in lines if line.startswith("  AO@5"))
     assert re.fullmatch(
-        r"  AO@5 +\d+\.\d \([+-]\d+\.\d[* ]\) +\d+\.\d +\d+\.\d \(\+\d+\.\d[* ]\)", row
+        r"  AO@5 +\d+\.\d \([+-]\d+\.\d[*≥ ]{2}\) +\d+\.\d +\d+\.\d \(\+\d+\.\d[*≥ ]{2}\)", row
     )
     assert not any(line.strip().startswith("TOT micro") for line in lines)
     assert any("20 pictures" in line for line in lines)
@@ -251,6 +251,20 @@ def test_a_plot_moves_with_its_figures(tmp_path: Path) -> None:
         plot_scores(report, tmp_path / name)
     one, other = (np.asarray(Image.open(tmp_path / name)) for name in ("one", "other"))
     assert one.shape != other.shape or (one != other).any()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "marks"),
+    [(-3, 2, "  "), (-0.5, 2, "≥ "), (0.5, 2, "*≥"), (-0.8, -0.2, "*≥"), (-2, -1.2, "* ")],
+)
+def test_marks_tell_significant_from_not_inferior(low: float, high: float, marks: str) -> None:
+    value = Interval(50.0, 49.0, 51.0)
+    line = Line("m", True, 9, {"base": value, "tuned": value}, {
+        "tuned - base": Interval(0.04, low, high)
+    })  # fmt: skip
+    report = Report({"base": {}, "tuned": {}}, [Section("x", "9", {}, [line])], {})
+    assert f"50.0 (+0.0{marks})" in report.table()
+    assert ("≥ |" in section_page(report.sections[0], ["base", "tuned"])) == ("≥" in marks)
 
 
 def test_figures_have_one_decimal_and_no_minus_zero() -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from paraclip.evaluation.benchmark import Metric
-from paraclip.evaluation.scoring.bootstrap import draws, interval, resample
-from paraclip.evaluation.scoring.significance import holm, over_seeds, p_value
+from paraclip.evaluation.scoring.bootstrap import Interval, draws, interval, resample
+from paraclip.evaluation.scoring.significance import holm, not_inferior, over_seeds, p_value
 
 
 def test_holm_by_hand() -> None:
@@ -82,6 +82,25 @@ def test_a_p_value_under_five_percent_means_an_interval_without_zero() -> None:
         drawn = resample(Metric("m", gains), 999, 0)
         found = interval(float(gains.mean()), drawn)
         assert (p_value(drawn) < 0.05) == (found.low > 0 or found.high < 0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "lower", "expected"),
+    [
+        (-0.9, 3, False, True),
+        (-1.0, 3, False, False),
+        (-2.5, -0.7, False, False),  # a certain loss that Holm's correction may hide
+        (-0.9, -0.1, False, True),  # a certain loss, but smaller than the margin
+        (-5, 5, False, False),  # no mark of significance is no evidence of equality
+        (-9, 0.9, True, True),
+        (-9, 1.1, True, False),
+        (math.nan, math.nan, False, False),
+    ],
+)
+def test_not_inferior_means_that_a_loss_of_the_margin_is_excluded(
+    low: float, high: float, lower: bool, expected: bool
+) -> None:
+    assert not_inferior(Interval((low + high) / 2, low, high), lower) == expected
 
 
 def test_one_seed_leaves_the_resamples_as_they_are() -> None:

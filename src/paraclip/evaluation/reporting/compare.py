@@ -22,13 +22,13 @@ from paraclip.evaluation.reporting.sides import ComparedModel, choose_pairs
 from paraclip.evaluation.reporting.stored import differences_in_origin
 from paraclip.evaluation.reporting.tables import aligned, figure, spread
 from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
-from paraclip.evaluation.scoring.significance import holm, over_seeds, p_value
+from paraclip.evaluation.scoring.significance import MARGIN, holm, not_inferior, over_seeds, p_value
 
 Float = NDArray[np.floating]
 
 LEVEL = 0.05
 APART = 1_000_003  # added to the seed of the second model if draws are not paired
-HEAD = ["", "items", "first", "second", "difference [95 %]", "p", "Holm", "counts"]
+HEAD = ["", "items", "first", "second", "difference [95 %]", "p", "Holm", "counts", "not inferior"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ class Difference:
     def counts(self) -> bool:
         """Whether the difference is significant at the 5 % level."""
         return self.adjusted < LEVEL
+
+    @property
+    def not_inferior(self) -> bool:
+        """Whether the interval excludes that the second is worse by the margin or more."""
+        return not_inferior(self.difference, self.metric in LOWER_IS_BETTER)
 
     @property
     def gain(self) -> float:
@@ -235,7 +240,7 @@ def cells(row: Difference) -> list[str]:
     return [
         f"  {row.metric}" + ("" if row.paired else " unpaired"), f"{row.items:,}",
         figure(row.first), figure(row.second), spread(row.difference, signed=True), p, adjusted,
-        "yes" if row.counts else "no",
+        "yes" if row.counts else "no", "yes" if row.not_inferior else "no",
     ]  # fmt: skip
 
 
@@ -252,6 +257,8 @@ def verdict(comparison: Comparison) -> list[str]:
         f"no change that counts: {len(comparison.rows) - len(counting)} of {len(comparison.rows)} "
         "figures",
         f"counts: p under {LEVEL:g} after Holm's correction over all figures compared",
+        f"not inferior: {sum(row.not_inferior for row in comparison.rows)} of "
+        f"{len(comparison.rows)} figures; the interval excludes a loss of {MARGIN:g} point or more",
     ]
     first, second = comparison.seeds
     if max(first, second) > 1:

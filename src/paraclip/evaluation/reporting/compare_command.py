@@ -54,4 +54,7 @@ def row_as_dict(row: Difference) -> dict[str, Any]:
     facts = {name: value for name, value in vars(row).items() if name != "difference"}
     for name in ("first", "second", "p", "adjusted"):
         facts[name] = round(facts[name], 6) if math.isfinite(facts[name]) else None
-    return {**facts, "difference": as_dict(row.difference), "counts": row.counts}
+    return {
+        **facts, "difference": as_dict(row.difference), "counts": row.counts,
+        "not_inferior": row.not_inferior,
+    }  # fmt: skip

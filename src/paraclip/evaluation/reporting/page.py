@@ -1,19 +1,23 @@
 """`report.md`: a report as a Markdown page."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from paraclip.evaluation.benchmark import LOWER_IS_BETTER
 from paraclip.evaluation.reporting.report import Line, Report, Section, headline_rows, legend
 from paraclip.evaluation.reporting.tables import counts, inert, markdown_table, one_line, spread
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.scoring.significance import MARGIN, not_inferior
+
+SPACE = re.compile(r" +\)")
 
 
 def report_page(report: Report, pictures: Sequence[str], pages: Sequence[str] = ()) -> str:
     """The whole page."""
     labels = list(report.models)
     headlines = [
-        [f"{section}: {name}", *(cell.replace(" )", ")") for cell in cells)]
+        [f"{section}: {name}", *(SPACE.sub(")", cell) for cell in cells)]
         for section, name, cells in headline_rows(report)
     ]
     parts = ["# Evaluation", models_table(report)]
@@ -57,16 +61,21 @@ def figure_tables(lines: list[Line], labels: list[str]) -> list[str]:
     values = [[line.name, *(spread(line.values[label]) for label in labels)] for line in lines]
     parts = [markdown_table(["in percent, with 95 % interval", *labels], values)]
     if pairs := list(lines[0].differences):
-        rows = [[line.name, *(marked(line.differences[pair]) for pair in pairs)] for line in lines]
+        rows = [[line.name, *(marked(line, pair) for pair in pairs)] for line in lines]
         parts.append(markdown_table(["paired difference", *pairs], rows))
-        parts.append("Bold: the 95 % interval of the difference excludes zero.")
+        parts.append(
+            "Bold: the 95 % interval of the difference excludes zero. ≥: not inferior, the interval "
+            f"excludes a loss of {MARGIN:g} point or more."
+        )
     return parts
 
 
-def marked(difference: Interval) -> str:
-    """A difference, bold if its interval excludes zero."""
+def marked(line: Line, pair: str) -> str:
+    """A difference, bold if its interval excludes zero, with a mark if it is not inferior."""
+    difference = line.differences[pair]
     text = spread(difference, signed=True)
-    return f"**{text}**" if counts(difference) else text
+    text = f"**{text}**" if counts(difference) else text
+    return f"{text} ≥" if not_inferior(difference, line.name in LOWER_IS_BETTER) else text
 
 
 def provenance_list(facts: dict[str, Any]) -> str:

@@ -12,7 +12,9 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
 from paraclip.evaluation.reporting.tables import aligned, counts, figure
+from paraclip.evaluation.benchmark import LOWER_IS_BETTER
 from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.scoring.significance import MARGIN, not_inferior
 from paraclip.files import text_hash, write_text
 
 FORMAT = "paraclip-report-1"
@@ -132,12 +134,14 @@ def headline_rows(report: Report) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def cell(line: Line, label: str, base: str) -> str:
-    """One model's figure with its difference from base."""
+    """One model's figure with its difference from base and the marks of `legend`."""
     value = figure(line.values[label].value)
     difference = line.differences.get(f"{label} - {base}")
     if difference is None:
         return value
-    return f"{value} ({figure(difference.value, True)}{'*' if counts(difference) else ' '})"
+    marks = "*" if counts(difference) else ""
+    marks += "≥" if not_inferior(difference, line.name in LOWER_IS_BETTER) else ""
+    return f"{value} ({figure(difference.value, True)}{marks:2})"
 
 
 def legend(labels: list[str]) -> str:
@@ -145,7 +149,10 @@ def legend(labels: list[str]) -> str:
     if len(labels) < 2:
         return ""
     base = compared_with(labels)[0]
-    return f"In brackets: difference from {base}; * its 95 % interval excludes 0."
+    return (
+        f"In brackets: difference from {base}; * its 95 % interval excludes 0; ≥ not inferior: the "
+        f"interval excludes a loss of {MARGIN:g} point or more."
+    )
 
 
 def write_json(report: Report, path: Path | str) -> None:

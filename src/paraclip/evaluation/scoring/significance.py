@@ -1,4 +1,8 @@
-"""Significance of differences: bootstrap p-values, resampling over seeds, Holm's correction."""
+"""Significance of differences: bootstrap p-values, resampling over seeds, Holm's correction.
+
+A missing mark of significance is no evidence that two models are equally good: a small sample marks
+nothing, and Holm's correction hides small losses. `not_inferior` is the test for "no worse".
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +10,30 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.evaluation.scoring.bootstrap import Interval
+
 Float = NDArray[np.floating]
+
+MARGIN = 1.0  # points that a figure may lose and still be "not inferior"
+
+
+def not_inferior(
+    difference: Interval, lower_is_better: bool = False, margin: float = MARGIN
+) -> bool:
+    """Return whether the 95 % interval of a difference excludes a loss of `margin` or more.
+
+    Args:
+        difference: difference from the other model, in points, with its interval.
+        lower_is_better: whether an increase is a loss.
+        margin: largest tolerable loss, in points.
+
+    Returns:
+        False also where the interval is undefined.
+
+    Source: Piaggio et al. 2012, CONSORT statement on non-inferiority trials.
+    """
+    worst = -difference.high if lower_is_better else difference.low
+    return worst > -margin
 
 
 def p_value(drawn: Float) -> float:
