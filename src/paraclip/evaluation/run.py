@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -29,13 +30,25 @@ from paraclip.evaluation.reporting.trade_off import plot_trade_off
 from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
 from paraclip.evaluation.scoring.kept_scores import Kept, keep_scores
 from paraclip.evaluation.scoring.vectors import reads_pictures
-from paraclip.files import atomic_path, disk_errors, write_text
+from paraclip.files import (
+    atomic_path,
+    disk_errors,
+    has_mark,
+    is_signed,
+    refuse_foreign,
+    signed,
+    write_text,
+)
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
 from paraclip.provenance import provenance
 
 RESAMPLES = 1000
+MARK = b"ParaCLIP"
+"""In every file of a report, so that no file of the user is replaced."""
+OUTPUTS = ("scores.png", "trade_off.png", "contact_sheet.png", "browser.html", "items.npz",
+           "report.json", "report.md")  # fmt: skip
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
@@ -64,7 +77,8 @@ def evaluate(
             models) with a warning, provided that at least one can.
 
     Raises:
-        UserError: if there are no models or benchmarks, or the data or a model cannot be scored.
+        UserError: if there are no models or benchmarks, the data or a model cannot be scored, or
+            `out` contains a file of one of these names that is not ours or was edited.
     """
     if not models or not benchmarks:
         what = "no model" if not models else "no benchmark"
@@ -73,6 +87,8 @@ def evaluate(
     folder, run = Path(out), ReportBuilder(list(models), settings, facts)
     with disk_errors(folder):  # fail before scoring, not after
         folder.mkdir(parents=True, exist_ok=True)
+    for name in OUTPUTS:
+        refuse_foreign(folder / name, is_ours)
     with bar("evaluate", len(models) * len(benchmarks), "score") as moving:
         for benchmark in benchmarks:
             try:
@@ -87,6 +103,11 @@ def evaluate(
     report = Report(facts, run.sections, provenance(**plain_settings(settings)))
     write_all(report, run, folder)
     return report
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file was written by an earlier evaluation and, if it is a text, not edited."""
+    return is_signed(path) if path.suffix == ".md" else has_mark(path, MARK)
 
 
 def model_facts(model: DualEncoder) -> dict[str, Any]:
@@ -268,13 +289,15 @@ def write_all(report: Report, run: ReportBuilder, folder: Path) -> None:
     for name in (name for name, is_new in drawn.items() if not is_new):
         with disk_errors(folder / name):  # an earlier run's file shows other models
             (folder / name).unlink(missing_ok=True)
-    with atomic_path(folder / "items.npz") as temporary, temporary.open("wb") as stream:
+    with atomic_path(folder / "items.npz") as temporary, temporary.open("w+b") as stream:
         np.savez_compressed(stream, **run.items)  # type: ignore[arg-type]  # names, not options
+        with ZipFile(stream, "a") as archive:
+            archive.comment = MARK
     names = [name for name, is_new in drawn.items() if is_new]
     pictures, pages = (
         [name for name in names if name.endswith(suffix)] for suffix in (".png", ".html")
     )
-    write_text(folder / "report.md", report_page(report, pictures, pages))
+    write_text(folder / "report.md", signed(report_page(report, pictures, pages)))
     write_json(report, folder / "report.json")
 
 

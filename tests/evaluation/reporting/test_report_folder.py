@@ -8,12 +8,13 @@ from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.inputs.pairs import Pairs
 from paraclip.evaluation.inputs.pool import read_pool
 from paraclip.evaluation.reporting.compare_command import compare_command
-from paraclip.evaluation.run import evaluate
+from paraclip.evaluation.run import OUTPUTS, evaluate
 from paraclip.evaluation.scoring.vectors import Arithmetic
 
 SETTINGS = {"resamples": 5}
@@ -55,6 +56,35 @@ def test_pictures_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
     evaluate({"other": ColourEncoder()}, [Fixed("x")], out, SETTINGS)
     names = {path.name for path in out.iterdir()}
     assert names == {"items.npz", "mine.txt", "report.json", "report.md", "scores.png"}
+
+
+def test_a_file_that_is_not_ours_is_refused_before_anything_is_scored(tmp_path: Path) -> None:
+    class Never(Fixed):
+        def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
+            raise AssertionError("scored")
+
+    for name in OUTPUTS:
+        mine = tmp_path / name / name
+        mine.parent.mkdir()
+        mine.write_text('{"mine": "report"}')
+        with pytest.raises(UserError, match=f"{name}: exists and was not written by ParaCLIP"):
+            evaluate({"only": ColourEncoder()}, [Never("x")], mine.parent, SETTINGS)
+        assert mine.read_text() == '{"mine": "report"}'
+
+
+def test_an_edited_page_is_refused_and_an_own_report_replaced(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "pictures")
+    retrieval = ParaphrasedRetrieval(PAIRS, read_pool(tmp_path / "pictures"), 3)
+    retrieval_too = ImageTextRetrieval(
+        Gallery("made", retrieval.pictures, tuple(map(str, retrieval.pictures)), (*range(20),))
+    )
+    models, out = {"base": ColourEncoder(2), "tuned": ColourEncoder(0.1)}, tmp_path / "out"
+    for _ in range(2):
+        evaluate(models, [retrieval, retrieval_too], out, SETTINGS)
+        assert {path.name for path in out.iterdir()} == set(OUTPUTS)
+    (out / "report.md").write_text((out / "report.md").read_text() + "My remarks.\n")
+    with pytest.raises(UserError, match=r"report\.md: exists and was not written by ParaCLIP"):
+        evaluate(models, [retrieval], out, SETTINGS)
 
 
 def test_benchmarks_with_blanks_in_their_names_are_numbered(tmp_path: Path) -> None:

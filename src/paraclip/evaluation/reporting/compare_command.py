@@ -10,7 +10,7 @@ from paraclip.evaluation.config import CompareConfig
 from paraclip.evaluation.reporting.compare import LEVEL, Comparison, Difference, compare_reports
 from paraclip.evaluation.reporting.report import as_dict
 from paraclip.evaluation.reporting.stored import stored_files
-from paraclip.files import refuse_overwriting, write_text
+from paraclip.files import has_mark, refuse_foreign, refuse_overwriting, write_text
 from paraclip.provenance import provenance
 
 FORMAT = "paraclip-comparison-1"
@@ -21,6 +21,7 @@ def compare_command(config: CompareConfig) -> None:
     if config.out is not None:
         named = (*config.reports, *config.against)
         refuse_overwriting(config.out, [file for path in named for file in stored_files(path)])
+        refuse_foreign(config.out, lambda path: has_mark(path, FORMAT.encode()))
     comparisons = compare_reports(config)
     print("\n\n".join(comparison.table() for comparison in comparisons))
     figures = sum(len(comparison.rows) for comparison in comparisons)

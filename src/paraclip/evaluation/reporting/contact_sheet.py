@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
@@ -62,7 +63,9 @@ def contact_sheet(
         sheet.block(place, pairs[number], kind, models, image_references, right)
     with atomic_path(path) as temporary:
         small = sheet.image.quantize(256, dither=Image.Dither.NONE)
-        small.save(temporary, "PNG", optimize=True)
+        about = PngInfo()
+        about.add_text("Software", "ParaCLIP")
+        small.save(temporary, "PNG", optimize=True, pnginfo=about)
 
 
 def distinct(pairs: Sequence[tuple[str, str]]) -> Integer:

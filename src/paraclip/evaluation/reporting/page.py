@@ -64,7 +64,7 @@ def figure_tables(lines: list[Line], labels: list[str]) -> list[str]:
         rows = [[line.name, *(marked(line, pair) for pair in pairs)] for line in lines]
         parts.append(markdown_table(["paired difference", *pairs], rows))
         parts.append(
-            "Bold: the 95 % interval of the difference excludes zero. ≥: not inferior, the interval "
+            "Bold: the 95 % interval of the difference excludes zero. ≥: not inferior, it "
             f"excludes a loss of {MARGIN:g} point or more."
         )
     return parts

@@ -118,4 +118,5 @@ def new_figure(width: float, height: float) -> Any:
 def save(drawing: Any, path: Path | str) -> None:
     """Save the figure atomically as PNG at 150 dpi."""
     with atomic_path(path) as temporary:
-        drawing.savefig(temporary, dpi=150, format="png", facecolor="white")
+        about = {"Software": "ParaCLIP"}
+        drawing.savefig(temporary, dpi=150, format="png", facecolor="white", metadata=about)

@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
-from paraclip.evaluation.reporting.tables import aligned, counts, figure
 from paraclip.evaluation.benchmark import LOWER_IS_BETTER
+from paraclip.evaluation.reporting.tables import aligned, counts, figure
 from paraclip.evaluation.scoring.bootstrap import Interval
 from paraclip.evaluation.scoring.significance import MARGIN, not_inferior
 from paraclip.files import text_hash, write_text
@@ -159,6 +159,7 @@ def write_json(report: Report, path: Path | str) -> None:
     """Write the whole report; undefined figures are null."""
     content = {
         "format": FORMAT,
+        "program": "ParaCLIP",
         "unit": "percent; correlations times 100; intervals are 95 % bootstrap percentiles",
         "models": report.models,
         "benchmarks": [section_as_dict(section) for section in report.sections],
