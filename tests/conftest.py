@@ -1,6 +1,10 @@
-"""Settings for all tests: property-based tests have no time limit per example, and memory that is
-freed is kept, as in the commands."""
+"""Settings for all tests: property-based tests have no time limit per example, memory that is
+freed is kept, as in the commands, and a test of the fast suite that is slow fails."""
 
+import time
+from collections.abc import Generator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 from extent import EXAMPLES
@@ -14,3 +18,22 @@ settings.register_profile(
 )
 
 keep_freed_memory()
+
+LONGEST = 3.0
+"""Seconds of CPU that a test of the fast suite may take."""
+ALLOWANCE = 1.5
+"""For a slower machine, and for what the first test imports."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test of the fast suite (`-m "not slow"`) that takes too long.
+
+    The CPU time of this process counts, not the clock: other processes of the suite run beside it.
+    """
+    start = time.process_time()
+    result = yield
+    took = time.process_time() - start
+    if "not slow" in item.config.option.markexpr and took > ALLOWANCE * LONGEST:
+        pytest.fail(f"took {took:.1f} s of CPU, and {LONGEST:g} is the most: mark it slow")
+    return result

@@ -85,7 +85,7 @@ def make(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check", "docs", "study", "targets"])
+@pytest.mark.parametrize("target", ["demo", "test", "test-all", "docs", "study", "targets"])
 def test_a_target_of_make_is_what_the_shell_can_read(target: str, tmp_path: Path) -> None:
     made = make(target, f"VENV={tmp_path / 'new'}")
     assert made.returncode == 0, made.stderr
@@ -187,11 +187,11 @@ def test_the_architecture_names_every_room() -> None:
     assert not [room for room in rooms if f"src/paraclip/{room}/" not in text]
 
 
-def test_no_file_is_longer_than_400_lines() -> None:
+def test_no_file_is_longer_than_800_lines() -> None:
     files = [
         *ROOT.glob("src/**/*.py"),
         *ROOT.glob("tests/**/*.py"),
         *ROOT.glob("benchmarks/**/*.py"),
     ]
     long = {path.name: len(path.read_text().splitlines()) for path in files}
-    assert not {name: count for name, count in long.items() if count > 400}
+    assert not {name: count for name, count in long.items() if count > 800}
