@@ -4,6 +4,7 @@ import pytest
 
 from paraclip.data.problems import MOST_LISTED, Problems
 from paraclip.errors import UserError
+from paraclip.files import is_signed
 
 
 def noted(count: int, share: float = 0.01) -> Problems:
@@ -40,11 +41,12 @@ def test_everything_is_counted_and_the_first_thousand_listed() -> None:
 
 def test_a_full_list_ends_with_the_number_of_rows(tmp_path) -> None:
     noted(MOST_LISTED).write(tmp_path / "all.txt")
-    assert len((tmp_path / "all.txt").read_text().splitlines()) == MOST_LISTED
+    assert len((tmp_path / "all.txt").read_text().splitlines()) == MOST_LISTED + 1
     noted(MOST_LISTED + 5).write(tmp_path / "first.txt")
-    *rows, last = (tmp_path / "first.txt").read_text().splitlines()
+    *rows, last, signature = (tmp_path / "first.txt").read_text().splitlines()
     assert len(rows) == MOST_LISTED
     assert last == "...\t1,005 rows were skipped, the first 1,000 are listed"
+    assert signature.startswith("# ")
 
 
 def test_one_entry_may_stand_for_many_rows() -> None:
@@ -65,7 +67,8 @@ def test_the_list_is_written_even_with_undecodable_names(tmp_path) -> None:
     problems.add("bad\udcff.png", "is broken")
     problems.write(tmp_path / "deep" / "problems.tsv")
     text = (tmp_path / "deep" / "problems.tsv").read_text(encoding="utf-8")
-    assert text == "captions.csv:2\tthe caption is empty\nbad\\udcff.png\tis broken\n"
+    assert text.startswith("captions.csv:2\tthe caption is empty\nbad\\udcff.png\tis broken\n#")
+    assert is_signed(tmp_path / "deep" / "problems.tsv")
 
 
 @pytest.mark.parametrize("share", [-3, 7, 1.01, float("nan")])

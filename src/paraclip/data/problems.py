@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from paraclip.errors import UserError, printable
-from paraclip.files import write_text
+from paraclip.files import signed, write_text
 
 MOST_LISTED = 1_000
 
@@ -59,10 +59,10 @@ class Problems:
     def write(self, path: Path | str) -> None:
         """Write one row per line: where, tab, what; raises the errors of `write_text`.
 
-        If the list is full, a last line says how many rows were skipped.
+        If the list is full, a line says how many rows were skipped. The last line is a signature.
         """
         lines = [f"{printable(where)}\t{printable(what)}\n" for where, what in self.listed]
         if len(lines) == MOST_LISTED < self.count:
             skipped = f"{self.count:,} rows were skipped, the first {MOST_LISTED:,} are listed"
             lines.append(f"...\t{skipped}\n")
-        write_text(path, "".join(lines))
+        write_text(path, signed("".join(lines), "# {}"))

@@ -5,7 +5,7 @@ A state consists of tensors in safetensors and numbers in JSON; nothing is pickl
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +16,56 @@ from torch import Tensor
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
-from paraclip.files import check_input, disk_errors, read_bounded, text_hash, write_text
+from paraclip.files import (
+    check_input,
+    disk_errors,
+    has_mark,
+    is_signed,
+    read_bounded,
+    refuse_foreign,
+    text_hash,
+    write_text,
+)
+from paraclip.models.checkpoint import is_checkpoint
 from paraclip.models.tensors import hash_tensors, save_tensors
 from paraclip.provenance import provenance
 
 RECORD = "run.json"
 START_OVER = "Choose another --out, or add --fresh to start over here."
-WRITTEN = (
-    *("best.safetensors", "best.md", "last.safetensors", "last.md", "summary.json"),
-    *("metrics.jsonl", "problems.txt", "tensorboard/events.out.tfevents.*", "inspect/step-*"),
-)
-"""Files that a run writes in addition to its record and its states. A folder that contains any of
-them without the record was not written by a run."""
+FORMAT = "paraclip-run-1"
+"""Value of the key `format` of every JSON file of a run."""
+
+
+def _is_record(path: Path) -> bool:
+    return has_mark(path, f'"format": "{FORMAT}"'.encode())
+
+
+def _has_our_tensors(path: Path) -> bool:
+    """Whether it is a safetensors file of ours; also if it was damaged later, or is empty."""
+    return has_mark(path, b'"paraclip":') or (path.is_file() and not path.stat().st_size)
+
+
+def _is_our_log(path: Path) -> bool:
+    return has_mark(path, b'"triples_per_second":') or (path.is_file() and not path.stat().st_size)
+
+
+OWNED: dict[str, Callable[[Path], bool]] = {
+    "best.safetensors": is_checkpoint,
+    "best.md": is_signed,
+    "last.safetensors": is_checkpoint,
+    "last.md": is_signed,
+    "summary.json": _is_record,
+    "metrics.jsonl": _is_our_log,
+    "problems.txt": is_signed,
+    "tensorboard/events.out.tfevents.*.paraclip": lambda path: has_mark(path, b"brain.Event"),
+    "inspect/step-*.json": _is_record,
+    "inspect/step-*.safetensors": _has_our_tensors,
+    "states/state-*.safetensors": _has_our_tensors,
+    "states/state-*.damaged": _has_our_tensors,
+    RECORD: _is_record,
+}
+"""Every file that a run writes, and how its content shows that a run wrote it. The record comes
+last: without it, no file is known to belong to a run."""
 STATES = ("states/state-*.safetensors", "states/state-*.damaged")
 
 
@@ -77,23 +115,15 @@ class RunFolder:
             return None
         return read_json_object(self.summary_file, START_OVER)
 
-    def matching(self, *patterns: str) -> Iterator[Path]:
-        """The files whose names match one of the patterns."""
-        for pattern in patterns:
-            yield from self.path.glob(pattern)
-
     def clear(self) -> None:
-        """Remove what a run wrote, its record last, and no other files.
-
-        Without the record, no file is known to belong to a run, and nothing is removed.
-        """
-        if self.identity_file.exists():
-            self.remove(*WRITTEN, *STATES)
-            self.remove(RECORD)
+        """Remove what a run wrote, its record last, and no other files."""
+        self.remove(*OWNED)
 
     def remove(self, *patterns: str) -> None:
-        """Remove the files whose names match, and folders that are empty afterwards."""
-        paths = list(self.matching(*patterns))
+        """Remove the files of ours whose names match, and folders that are empty afterwards."""
+        paths = [
+            path for pattern in patterns for path in self.path.glob(pattern) if OWNED[pattern](path)
+        ]
         for path in paths:
             with disk_errors(path):
                 path.unlink(missing_ok=True)
@@ -103,13 +133,15 @@ class RunFolder:
 
     def clear_parts(self) -> None:
         """Remove files that a killed run left unfinished."""
-        for pattern in (RECORD, *WRITTEN, *STATES):
+        for pattern in OWNED:
             folder, _, name = pattern.rpartition("/")
-            self.remove(f"{folder}/.{name}.*.part" if folder else f".{name}.*.part")
+            for path in (self.path / folder).glob(f".{name}.*.part"):
+                with disk_errors(path):
+                    path.unlink(missing_ok=True)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the summary and remove the states, which are no longer needed."""
-        write_text(self.summary_file, json.dumps(summary, indent=2) + "\n")
+        write_text(self.summary_file, json.dumps({"format": FORMAT, **summary}, indent=2) + "\n")
         self.remove(*STATES)
 
 
@@ -120,26 +152,33 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
         AnotherRun: the folder contains another run.
         UserError: it contains files that no run wrote, whether `fresh` or not.
     """
-    check_owned(folder)
-    folder.clear_parts()
+    if fresh or not (folder.identity_file.exists() and folder.finished()):
+        check_owned(folder)  # a finished run is not written to, so its card may be edited
+    if folder.identity_file.exists():
+        folder.clear_parts()
     if fresh:
         folder.clear()
     if folder.identity_file.exists():
         check_same(folder.identity_file, identity)
     else:
-        record = provenance(identity=identity)
+        record = {"format": FORMAT, **provenance(identity=identity)}
         write_text(folder.identity_file, json.dumps(record, indent=2) + "\n")
 
 
 def check_owned(folder: RunFolder) -> None:
-    """Refuse a folder with files that a run would overwrite or delete but that no run wrote."""
+    """Refuse a folder with files that a run would overwrite or delete but that no run wrote.
+
+    A record alone does not show who wrote the other files, so each one is checked by its content.
+    """
     hint = "Choose another --out: a run overwrites its own files only."
-    if folder.identity_file.exists():
+    has_record = folder.identity_file.exists()
+    for pattern, is_ours in OWNED.items():
+        for path in sorted(folder.path.glob(pattern)):
+            if not has_record:
+                raise UserError(path, "was not written by a training run", hint)
+            refuse_foreign(path, is_ours, hint)
+    if has_record:
         identity_in(folder.identity_file, hint)
-        return
-    foreign = next(iter(sorted(folder.matching(*WRITTEN, *STATES))), None)
-    if foreign is not None:
-        raise UserError(foreign, "was not written by a training run", hint)
 
 
 def identity_in(path: Path, hint: str) -> dict[str, Any]:

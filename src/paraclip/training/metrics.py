@@ -73,7 +73,7 @@ class TensorBoard:
         self.place = folder / "tensorboard"
         with disk_errors(self.place):
             self.board = SummaryWriter(  # type: ignore[no-untyped-call]
-                str(self.place), purge_step=after + 1
+                str(self.place), purge_step=after + 1, filename_suffix=".paraclip"
             )
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:

@@ -47,6 +47,7 @@ class TrainingData:
     Args:
         model: the base; training changes it in place.
         rows: N rows with the columns `caption` and `image_id`; for `train` also `image`,
+            `paraphrase_1` and `paraphrase_2`.
         features: `embed_pixels` rows float32 [N, F] of the rows' pictures; a row of NaN means no
             picture. None if no row has a picture, or if the image tower is trained.
         facts: JSON-serialisable facts for the checkpoints: origin of base and rows.

@@ -22,6 +22,7 @@ from paraclip.provenance import provenance
 from paraclip.training.config import LoopOptions, RunSettings, hyperparameters
 from paraclip.training.examples import Examples, split_rows, steps_per_epoch
 from paraclip.training.folder import (
+    FORMAT,
     RunFolder,
     State,
     newest_state,
@@ -264,7 +265,8 @@ def write_checkpoint(run: Run, path: Path) -> None:
         "held_out_loss": run.best_loss if is_judged else None,
         "facts": dict(run.facts),
     }
-    save_model(plain_copy(run.model), path, provenance(training=training))
+    # Checked when the run began; an edit of the card since then must not stop it.
+    save_model(plain_copy(run.model), path, provenance(training=training), force=True)
 
 
 def finish(run: Run, folder: RunFolder) -> None:
@@ -309,7 +311,10 @@ def keep_failed_step(run: Run, rows: Integers, folder: Path, failure: StepFailed
         tensors |= {"rows": torch.from_numpy(rows), "restore": batch.restore}
         tensors["features"] = batch.features
         write_tensors(path.with_suffix(".safetensors"), tensors, {"step": step})
-        facts: dict[str, Any] = provenance(identity=run.identity, inspection=record)
+        facts: dict[str, Any] = {
+            "format": FORMAT,
+            **provenance(identity=run.identity, inspection=record),
+        }
         write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, default=str) + "\n")
     run.processes.wait()  # a process that exits stops the others, even during a write
     return UserError(f"step {step}", failure.what, HINT.format(file=path))

@@ -184,7 +184,7 @@ def test_states_left_by_a_kill_after_the_summary_are_removed(tmp_path):
     path = run(tmp_path)
     left = tmp_path / "states" / "state-000006.safetensors"
     left.parent.mkdir()
-    left.write_bytes(b"a state")
+    state.write_tensors(left, {}, {})
     assert run(tmp_path, stop_before=0) == path
     assert not left.parent.exists() and path.exists()
 
@@ -218,7 +218,7 @@ def test_other_data_or_another_base_in_the_same_folder_is_refused(tmp_path):
 def test_a_damaged_record_of_the_run_is_named(tmp_path):
     run(tmp_path)
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(UserError, match=r"run\.json: is not a run's record"):
+    with pytest.raises(UserError, match=r"run\.json: is not a run"):
         run(tmp_path)
 
 

@@ -23,7 +23,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff", b"[" * 100_000])
 def test_a_damaged_summary_is_named(run: RunFolder, content: bytes) -> None:
-    assert run.finished() == {"steps": 3}
+    assert run.finished()["steps"] == 3
     run.summary_file.write_bytes(content)
     with pytest.raises(UserError, match=r"summary\.json: .* or add --fresh to start over"):
         run.finished()
@@ -34,15 +34,15 @@ def test_a_folder_in_the_way_of_a_summary_is_named(run: RunFolder) -> None:
     run.summary_file.mkdir()
     with pytest.raises(UserError, match=r"summary\.json: cannot be read \(Is a directory\)"):
         run.finished()
-    with pytest.raises(UserError, match=r"summary\.json: .* is in the way"):
-        run.clear()
+    run.clear()
+    assert run.summary_file.is_dir()
 
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_folder_in_the_way_of_the_record_is_named(tmp_path: Path, fresh: bool) -> None:
     run = RunFolder(tmp_path)
     run.identity_file.mkdir()
-    with pytest.raises(UserError, match=r"run\.json: is not a run's record"):
+    with pytest.raises(UserError, match=r"run\.json: .*not written by"):
         open_run(run, {"seed": 1}, fresh)
 
 

@@ -16,6 +16,7 @@ from training_rows import make_config, make_features, make_triples, weights_of
 from paraclip.errors import UserError
 from paraclip.training import loop
 from paraclip.training import step as step_module
+from paraclip.training.folder import FORMAT
 from paraclip.training.loop import train
 from paraclip.training.metrics import (
     MEASURED,
@@ -312,6 +313,7 @@ def test_a_loss_that_runs_away_stops_before_the_weights_are_touched(tmp_path, mo
 def test_starting_again_removes_what_was_kept_for_inspection(tmp_path):
     tune(tmp_path)
     (tmp_path / "inspect").mkdir()
-    (tmp_path / "inspect" / "step-3.json").write_text("{}")
+    record = json.dumps({"format": FORMAT, "inspection": {}})
+    (tmp_path / "inspect" / "step-3.json").write_text(record)
     tune(tmp_path, fresh=True)
     assert not (tmp_path / "inspect").exists()
