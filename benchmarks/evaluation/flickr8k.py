@@ -45,11 +45,11 @@ from paraclip.evaluation.reporting.report import Report, read_report
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.files import cache_folder
-from paraclip.language.tagger import SpacyTagger
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.models.mini import FLICKR8K_HEADS, Mini
+from paraclip.paraphrase.language.tagger import SpacyTagger
 from paraclip.paraphrase.negatives import hard_negatives
 from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
 from paraclip.training.loop import align, train

@@ -16,10 +16,10 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from paraclip.language.lexicon import NUMBERS
-from paraclip.language.tagger import ADJECTIVES, NOUNS, SpacyTagger, Tagged
-from paraclip.language.words import content_roots, is_content, words
 from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.language.lexicon import NUMBERS
+from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, SpacyTagger, Tagged
+from paraclip.paraphrase.language.words import content_roots, is_content, words
 from paraclip.paraphrase.negatives import NEGATIVE_KINDS, Draw, sentence, vocabulary_of
 from paraclip.starter import QUERIES, STAMPS, TRIPLES
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paraclip.language.words import root, words
 from paraclip.paraphrase.filters.similarity import Reading, unit
+from paraclip.paraphrase.language.words import root, words
 
 WIDTH = 384
 

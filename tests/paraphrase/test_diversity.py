@@ -81,14 +81,14 @@ def test_syntactic_distance_needs_spacy_and_enough_rows(monkeypatch: pytest.Monk
         def tag(self, texts: list[str]) -> list[list[tuple[str, str]]]:
             return [[(word, word[0]) for word in text.split()] for text in texts]
 
-    monkeypatch.setattr("paraclip.language.tagger.SpacyTagger", Letters)
+    monkeypatch.setattr("paraclip.paraphrase.language.tagger.SpacyTagger", Letters)
     found = diversity_of(rows_of(diversity.LEAST_TAGGED))["syntactic_distance"]
     assert found["caption to paraphrase_1"] == pytest.approx(1 / 3, abs=1e-4)
 
     def missing() -> None:
         raise UserError("spacy", "missing", "Install it.")
 
-    monkeypatch.setattr("paraclip.language.tagger.SpacyTagger", missing)
+    monkeypatch.setattr("paraclip.paraphrase.language.tagger.SpacyTagger", missing)
     assert diversity_of(rows_of(diversity.LEAST_TAGGED))["syntactic_distance"] is None
     json.dumps(diversity_of([]))
 

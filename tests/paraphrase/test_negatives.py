@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from paraclip.cli import main
 from paraclip.data.triples import TEXTS, read_provenance, read_triples, write_triples
 from paraclip.errors import UserError
-from paraclip.language import tagger as tagging
-from paraclip.language.tagger import Tagged
 from paraclip.paraphrase import negatives
 from paraclip.paraphrase.command import negatives_command
 from paraclip.paraphrase.config import NegativesConfig
+from paraclip.paraphrase.language import tagger as tagging
+from paraclip.paraphrase.language.tagger import Tagged
 from paraclip.paraphrase.negatives import (
     NEGATIVE_KINDS,
     OPPOSITES,

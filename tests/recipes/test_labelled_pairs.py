@@ -27,9 +27,9 @@ from labelled import (
     wrong_number,
 )
 
-from paraclip.language.tagger import SpacyTagger, installed_model
-from paraclip.language.words import numbers
 from paraclip.paraphrase.filters.checks import same_words
+from paraclip.paraphrase.language.tagger import SpacyTagger, installed_model
+from paraclip.paraphrase.language.words import numbers
 from paraclip.starter import TRIPLES
 
 pytestmark = pytest.mark.skipif(installed_model() is None, reason="no English model of spaCy")

@@ -7,7 +7,7 @@ from typing import Any
 
 from paraclip.data.triples import TEXTS
 from paraclip.errors import UserError
-from paraclip.language.words import is_content, root, words
+from paraclip.paraphrase.language.words import is_content, root, words
 
 SAMPLE = 1000  # triples; distinct-n decreases with their number, so it is always reported
 BLEU_REFERENCES = 100  # other paraphrases to which each is compared
@@ -114,7 +114,7 @@ def syntactic_distances(texts: Mapping[str, Sequence[str]]) -> dict[str, float |
     """Distances of the tag sequences; None without spaCy and for few triples."""
     if len(texts[TEXTS[0]]) < LEAST_TAGGED:
         return None
-    from paraclip.language.tagger import SpacyTagger
+    from paraclip.paraphrase.language.tagger import SpacyTagger
 
     try:
         tagger = SpacyTagger()

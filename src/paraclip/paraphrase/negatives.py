@@ -27,9 +27,9 @@ from paraclip.data.triples import (
     write_triples,
 )
 from paraclip.files import refuse_overwriting
-from paraclip.language.tagger import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
-from paraclip.language.words import is_content, words
 from paraclip.paraphrase.config import NegativesConfig
+from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
+from paraclip.paraphrase.language.words import is_content, words
 from paraclip.progress import track
 
 VERB_TAGS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ"))

@@ -16,8 +16,8 @@ from paraclip.data.triples import PROVENANCE, SCHEMA
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, disk_errors, read_bounded, refuse_overwriting
-from paraclip.language.words import rewords
 from paraclip.paraphrase.diversity import Reservoir
+from paraclip.paraphrase.language.words import rewords
 from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
 
 TRIPLES, REJECTED, FAILED = ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")

@@ -9,7 +9,6 @@ from typing import Any
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.files import text_hash
-from paraclip.language.words import overlap
 from paraclip.paraphrase.backends import (
     Answer,
     AnswerError,
@@ -23,6 +22,7 @@ from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.desk import JudgingDesks
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.filters.unsafe import is_unsafe
+from paraclip.paraphrase.language.words import overlap
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.money import Meter
 from paraclip.paraphrase.prompts import Prompt, make_prompt

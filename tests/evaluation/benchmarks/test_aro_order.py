@@ -35,7 +35,7 @@ from paraclip.evaluation.inputs.shuffles import (
     word_tokens,
 )
 from paraclip.evaluation.scoring.vectors import Arithmetic
-from paraclip.language.tagger import ADJECTIVES, NOUNS, Tagged
+from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, Tagged
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_NLTK = pytest.mark.skipif(find_spec("nltk") is None, reason="NLTK is not installed")

@@ -7,10 +7,10 @@ from fake_encoder import BagEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.language.words import words
 from paraclip.paraphrase.config import SMALL, STRONG, Limits
 from paraclip.paraphrase.filters.checks import FILTERS, Question, plain_reason
 from paraclip.paraphrase.filters.judge import REASONS, Judge
+from paraclip.paraphrase.language.words import words
 
 CAPTION = "Two brown dogs run across a field without a leash."
 

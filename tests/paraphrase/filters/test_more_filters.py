@@ -122,7 +122,7 @@ def test_a_missing_model_of_a_filter_is_reported_before_any_question(tmp_path, m
     config = GenerateConfig("x.csv", Path("out"), nli=str(tmp_path))
     with pytest.raises(UserError, match=r"no config\.json"):
         check_generate_options(config)
-    monkeypatch.setattr("paraclip.language.tagger.MODELS", ("no_such_model",))
+    monkeypatch.setattr("paraclip.paraphrase.language.tagger.MODELS", ("no_such_model",))
     with pytest.raises(UserError, match="spaCy"):
         check_generate_options(GenerateConfig("x.csv", Path("out"), parse_roles=True))
 

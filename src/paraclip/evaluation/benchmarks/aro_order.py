@@ -28,8 +28,8 @@ from paraclip.evaluation.inputs.rows import good_rows, read_rows
 from paraclip.evaluation.inputs.shuffles import SHUFFLES, with_shuffles
 from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash, text_hash
-from paraclip.language.tagger import SpacyTagger, Tagger
 from paraclip.models.encoder import DualEncoder
+from paraclip.paraphrase.language.tagger import SpacyTagger, Tagger
 
 Float = NDArray[np.floating]
 

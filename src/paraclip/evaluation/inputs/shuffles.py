@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from paraclip.language.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
+from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
 
 LONGEST = 30  # maximum number of words of a caption, as in the original
 PUNCTUATION = re.compile(r"[.!\"()*#:;~]")

@@ -20,7 +20,7 @@ from paraclip.data.images import open_image
 from paraclip.errors import UserError
 from paraclip.evaluation.scoring.metrics import average_overlap, shared_results
 from paraclip.files import atomic_path
-from paraclip.language.words import content_roots
+from paraclip.paraphrase.language.words import content_roots
 
 Integer = NDArray[np.integer]
 Rankings = tuple[Integer, Integer]

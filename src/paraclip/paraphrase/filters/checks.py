@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from paraclip.language import lexicon
-from paraclip.language import words as english
-from paraclip.language.relations import doubtful_reason
-from paraclip.language.roles import roles_changed
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.language import exceeds_context, is_other_language
+from paraclip.paraphrase.language import lexicon
+from paraclip.paraphrase.language import words as english
+from paraclip.paraphrase.language.relations import doubtful_reason
+from paraclip.paraphrase.language.roles import roles_changed
 
 EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
 REFUSAL = re.compile(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from paraclip.language.words import words
+from paraclip.paraphrase.language.words import words
 
 PERMUTATIONS, BANDS = 128, 8  # 16 values per band: finds texts with a similarity of about 0.85
 SHINGLE = 3  # words

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from paraclip.language import words as english
 from paraclip.paraphrase.config import STRONG, Limits
 from paraclip.paraphrase.filters.checks import FILTERS, Question, plain_reason
 from paraclip.paraphrase.filters.cleaning import clean
 from paraclip.paraphrase.filters.similarity import Reading, SentenceEncoder, meaning_reason
 from paraclip.paraphrase.filters.together import PairCheck, pair_checks
+from paraclip.paraphrase.language import words as english
 
 REASONS = (
     *FILTERS, "relation", "new content", "lost content", "drift", "meaning", "entailment",

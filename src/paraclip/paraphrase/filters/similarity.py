@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paraclip.language import lexicon
-from paraclip.language import words as english
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import CLOSE
+from paraclip.paraphrase.language import lexicon
+from paraclip.paraphrase.language import words as english
 
 WIDTH = 384
 MOST_KEPT = 2048  # readings of the most recent texts; at 30 KiB each, 60 MiB

@@ -34,14 +34,14 @@ def check_models(limits: Limits) -> None:
 
         entailment_label(Path(limits.nli))
     if limits.parser:
-        from paraclip.language.tagger import require_model
+        from paraclip.paraphrase.language.tagger import require_model
 
         require_model()
 
 
 def by_parser(limits: Limits) -> PairCheck:
     """Whether a predicate has other arguments, according to spaCy's dependency parser."""
-    from paraclip.language.arguments import ArgumentParser, contradicts
+    from paraclip.paraphrase.language.arguments import ArgumentParser, contradicts
 
     parser = ArgumentParser()
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.data.triples import read_triples
-from paraclip.language import lexicon, words
-from paraclip.language.relations import (
+from paraclip.paraphrase.language import lexicon, words
+from paraclip.paraphrase.language.relations import (
     added_words,
     changed_plurality,
     changed_preposition,
@@ -19,7 +19,7 @@ from paraclip.language.relations import (
     number_counts,
     repeats_content,
 )
-from paraclip.language.roles import roles_changed
+from paraclip.paraphrase.language.roles import roles_changed
 
 VERBS = {"chases": "chased", "pushes": "pushed", "follows": "followed", "watches": "watched"}
 PAIRS = [

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.language.relations import doubtful_reason
+from paraclip.paraphrase.language.relations import doubtful_reason
 
 
 def reason(source: str, answer: str, caption: str = "") -> str | None:

@@ -8,9 +8,9 @@ texts share are clearly exchanged.
 from collections.abc import Sequence
 from itertools import pairwise
 
-from paraclip.language import lexicon
-from paraclip.language import words as english
-from paraclip.language.lexicon import listed
+from paraclip.paraphrase.language import lexicon
+from paraclip.paraphrase.language import words as english
+from paraclip.paraphrase.language.lexicon import listed
 
 PEOPLE = listed(
     """

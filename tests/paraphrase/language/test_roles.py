@@ -2,14 +2,14 @@
 
 import pytest
 
-from paraclip.language.roles import (
+from paraclip.paraphrase.language.roles import (
     actors_exchanged,
     adjective_moved,
     agent_lost,
     result_as_attribute,
     roles_changed,
 )
-from paraclip.language.words import words
+from paraclip.paraphrase.language.words import words
 
 
 @pytest.mark.parametrize(

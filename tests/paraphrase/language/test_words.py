@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.language import lexicon, words
-from paraclip.language.lexicon import listed
+from paraclip.paraphrase.language import lexicon, words
+from paraclip.paraphrase.language.lexicon import listed
 
 
 @pytest.mark.parametrize(

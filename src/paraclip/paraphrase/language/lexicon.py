@@ -206,7 +206,7 @@ class Concepts:
 def _read_concepts() -> Concepts:
     """The concepts included in the package."""
     concepts, verbs = Concepts(), False
-    text = files("paraclip.language").joinpath("concepts.txt").read_text("utf-8")
+    text = files("paraclip.paraphrase.language").joinpath("concepts.txt").read_text("utf-8")
     for line in text.splitlines():
         if line.startswith("["):
             verbs = line == "[verbs]"

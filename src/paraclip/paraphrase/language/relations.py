@@ -10,8 +10,14 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
-from paraclip.language.lexicon import CARRIER_WORDS, LOOSE_NUMBERS, NUMBERS, YOUNG, listed
-from paraclip.language.words import is_content, root, words
+from paraclip.paraphrase.language.lexicon import (
+    CARRIER_WORDS,
+    LOOSE_NUMBERS,
+    NUMBERS,
+    YOUNG,
+    listed,
+)
+from paraclip.paraphrase.language.words import is_content, root, words
 
 PREPOSITIONS = {
     "on": listed("on upon atop top"),
