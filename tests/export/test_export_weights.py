@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 from tiny_models import TINY_CLIP, tiny_clip, word_files
 
 from paraclip.api import export
+from paraclip.commands.export import export_command
 from paraclip.errors import UserError
-from paraclip.exporting.command import export_command
 from paraclip.exporting.config import ExportConfig
 from paraclip.models.checkpoint import read_header, save_model, write_weights
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip

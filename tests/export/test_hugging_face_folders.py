@@ -200,9 +200,9 @@ def test_without_network_one_line_reports_what_to_do(hub) -> None:
 def test_laclip_trained_with_open_clip(named, tmp_path) -> None:
     """As LaCLIP's eval_zeroshot_imagenet_laion.py loads it: open_clip's weights in a checkpoint."""
     model = named("ViT-B-32")
-    from paraclip.exporting.open_clip_folder import open_clip_state
+    from paraclip.exporting.targets.open_clip import open_clip_state
 
-    state = {f"module.{name}": value for name, value in open_clip_state(model).items()}
+    state = {f"module.{name}": value for name, value in open_clip_state(model, half=False).items()}
     path = tmp_path / "laion400m_laclip.pt"
     torch.save({"epoch": 32, "name": "laclip", "state_dict": state, "optimizer": {}}, path)
     found = load_model(f"ViT-B-32:{path}", "cpu")

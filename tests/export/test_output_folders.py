@@ -1,5 +1,6 @@
 """Where an export is written, and what the header of a checkpoint states about its base."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,9 @@ from typing import Any
 import pytest
 from export_models import small_clip
 
+from paraclip.api import export
 from paraclip.errors import UserError
-from paraclip.exporting.folders import check_free, check_free_file, new_folder
-from paraclip.exporting.run import refuse_sources
+from paraclip.exporting.run import check_free, new_folder, refuse_sources
 from paraclip.exporting.source import (
     image_tower_was_trained,
     known_architecture,
@@ -25,38 +26,57 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def filled(path: Path, force: bool, fault: BaseException | None = None) -> None:
-    """Write a folder of one file, or fail in the middle."""
+    """Write a folder with one file and its card, or fail in the middle."""
     with new_folder(path, force) as folder:
         (folder / "inner").mkdir()
         (folder / "inner" / "a.txt").write_text("new")
         if fault is not None:
             raise fault
+        card = json.dumps({"export": {"files": ["inner/a.txt"]}})
+        (folder / "README.md").write_text(f"```json\n{card}\n```\n")
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), UserError("a", "b", "c"), OSError(5, "x")])
 def test_a_failure_keeps_the_folder_that_was_to_be_replaced(
     tmp_path: Path, fault: BaseException
 ) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old.txt").write_text("old")
+    filled(tmp_path / "out", force=False)
+    (tmp_path / "out" / "inner" / "a.txt").write_text("old")
     with pytest.raises(type(fault)):
         filled(tmp_path / "out", force=True, fault=fault)
-    assert tree(tmp_path) == {"out/old.txt": "old"}
+    assert tree(tmp_path)["out/inner/a.txt"] == "old"
     filled(tmp_path / "out", force=True)
-    assert tree(tmp_path) == {"out/inner/a.txt": "new"}
+    assert tree(tmp_path)["out/inner/a.txt"] == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_link_to_a_folder_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
-    (tmp_path / "target").mkdir()
-    (tmp_path / "target" / "old.txt").write_text("old")
+    filled(tmp_path / "target", force=False)
+    (tmp_path / "target" / "inner" / "a.txt").write_text("old")
     (tmp_path / "out").symlink_to(tmp_path / "target")
-    with pytest.raises(UserError, match=r"out: exists already\. Name another folder, or add --f"):
+    with pytest.raises(UserError, match="--force"):
         check_free(tmp_path / "out")
     filled(tmp_path / "out", force=True)
-    assert tree(tmp_path / "target") == {"old.txt": "old"}
-    assert tree(tmp_path / "out") == {"inner/a.txt": "new"}
+    assert tree(tmp_path / "target")["inner/a.txt"] == "old"
+    assert tree(tmp_path / "out")["inner/a.txt"] == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "target"]
+
+
+def test_force_replaces_exports_and_no_other_folder(tmp_path: Path, quick_clip: OpenClip) -> None:
+    out = export(quick_clip, tmp_path / "out")
+    export(quick_clip, out, force=True)
+    for path in (out / "mine.txt", tmp_path / "photos" / "mine.txt"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("kept")
+        with pytest.raises(UserError, match="not written by ParaCLIP"):
+            export(quick_clip, path.parent, force=True)
+        assert path.read_text() == "kept"
+
+
+def test_a_folder_in_which_nothing_can_be_created_is_one_line(quick_clip: OpenClip) -> None:
+    for out in ("/proc/x", "/proc/x.safetensors"):
+        with pytest.raises(UserError, match="/proc/x"):
+            export(quick_clip, out)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +87,7 @@ def test_a_path_that_cannot_be_an_output_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, what: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for check in (check_free, check_free_file, filled):
+    for check in (check_free, filled):
         with pytest.raises(UserError, match=what):
             check(Path(name), force=True)
     assert not list(tmp_path.iterdir())
@@ -80,9 +100,8 @@ def test_an_output_in_a_folder_that_may_not_be_entered_is_one_line(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "exists", forbidden)
-    for check in (check_free, check_free_file):
-        with pytest.raises(UserError, match="may not be written"):
-            check(tmp_path / "out")
+    with pytest.raises(UserError, match="may not be written"):
+        check_free(tmp_path / "out", folder=False)
 
 
 def test_a_checkpoint_is_not_its_own_output_under_any_name(

@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,13 +10,14 @@ from export_models import small_clip
 from tiny_models import TINY_CLIP, word_files
 
 from paraclip.api import export
+from paraclip.commands.export import export_command
 from paraclip.errors import UserError
 from paraclip.exporting import onnx_graph
 from paraclip.exporting.clip_shape import clip_model
-from paraclip.exporting.command import export_command
 from paraclip.exporting.config import ExportConfig
-from paraclip.exporting.folders import new_folder
-from paraclip.exporting.source import open_source
+from paraclip.exporting.run import new_folder
+from paraclip.exporting.source import open_source, read_source
+from paraclip.exporting.targets import load_target
 from paraclip.models.checkpoint import save_model
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 
@@ -94,10 +96,20 @@ def test_a_name_that_open_clip_does_not_know(quick_clip, tmp_path) -> None:
             export(quick_clip, tmp_path / "out", target=target)
 
 
-def test_gelu_where_the_system_has_quickgelu(named, tmp_path) -> None:
+@pytest.mark.parametrize("target", ["fastembed", "immich"])
+def test_gelu_where_the_system_has_quickgelu(target, named, tmp_path) -> None:
     plain = named("ViT-B-32")
-    with pytest.raises(UserError, match="it has GELU, and the base of fastembed QuickGELU"):
-        export(plain, tmp_path / "out", target="fastembed", tag="openai")
+    with pytest.raises(UserError, match=f"it has GELU, and the base of {target} QuickGELU"):
+        export(plain, tmp_path / "out", target=target, tag="openai")
+
+
+def test_the_steps_begin_with_swap_check_and_name_both_folders_of_immich(named) -> None:
+    source = read_source(named("ViT-B-32-quickgelu", quick=True), "openai")
+    system = load_target("immich")
+    assert "swap-check --index postgresql://... --base ViT-B-32:openai" in system.first_step(source)
+    steps = " ".join(system.steps(source, Path("out")))
+    for folder in ("clip/ViT-B-32__openai/textual", "clip/ViT-B-32__openai/REVISION/textual"):
+        assert folder in steps
 
 
 def test_the_base_is_recorded_by_training(named, tmp_path) -> None:
@@ -146,21 +158,13 @@ def test_an_aligned_image_head_is_another_image_tower(mini, tmp_path) -> None:
     assert open_source(aligned).facts()["image_tower"] != open_source(mini).facts()["image_tower"]
 
 
-def test_nothing_is_overwritten_without_force(quick_clip, tmp_path, monkeypatch) -> None:
+def test_nothing_is_overwritten_without_force(quick_clip, tmp_path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("kept")
     with pytest.raises(UserError, match=r"exists already.*--force"):
         export(quick_clip, out)
     assert (out / "mine.txt").read_text() == "kept"
-    with monkeypatch.context() as patch:
-        patch.setattr("paraclip.exporting.run.write_card", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            export(quick_clip, out, force=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (out / "mine.txt").read_text() == "kept"
-    export(quick_clip, out, force=True)
-    assert not (out / "mine.txt").exists()
     file = tmp_path / "w.safetensors"
     export(quick_clip, file)
     before = file.read_bytes()
@@ -237,7 +241,7 @@ def test_the_card_states_what_an_index_depends_on(named, tmp_path, capsys) -> No
     out = tmp_path / "out"
     export_command(ExportConfig(checkpoint=str(path), out=str(out), target="open-clip"))
     shown = capsys.readouterr().out
-    assert [line[:2] for line in shown.splitlines()[1:]] == ["1.", "2.", "3."]
+    assert [line[:2] for line in shown.splitlines()[1:]] == ["1.", "2.", "3.", "4."]
     card = (out / "README.md").read_text()
     from paraclip.exporting.source import open_source
 

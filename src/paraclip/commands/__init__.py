@@ -84,7 +84,6 @@ COMMANDS = {
         "exporting.config:ExportConfig",
         "Write a model in the layout that another system loads, with a model card.",
         "paraclip export runs/tuned/last.safetensors exports/immich --for immich",
-        place="exporting.command:export_command",
     ),
     "swap-check": Command(
         EVERYDAY,

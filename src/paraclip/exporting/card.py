@@ -1,14 +1,17 @@
-"""The model card of an export: provenance, terms, and what an index depends on."""
+"""The model card of an export: provenance, terms, what an index depends on, and its files."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+from paraclip.errors import UserError
 from paraclip.exporting.drift import Drift
 from paraclip.exporting.source import Source
-from paraclip.files import write_text
+from paraclip.files import read_bounded, write_text
 from paraclip.models.checkpoint import model_card
 from paraclip.provenance import package_versions
 
+CARD = "README.md"
 KEPT = """\
 ## What an index depends on
 
@@ -29,7 +32,7 @@ def write_card(
     steps: tuple[str, ...] = (),
     drift: Drift | None = None,
 ) -> None:
-    """Write the card.
+    """Write the card; that of a folder lists the folder's files.
 
     Args:
         source: the model that was exported.
@@ -40,6 +43,8 @@ def write_card(
         drift: drift of text vectors with shortened weights.
     """
     facts = source.facts()
+    if path.name == CARD:
+        written = {**written, "files": sorted(files_below(path.parent) - {CARD})}
     header = {
         **source.header,
         # A file's header may lack parts of it.
@@ -56,3 +61,22 @@ def write_card(
         parts.append("")
     head, terms, rest = card.partition("\n## Terms\n")  # on a line of its own; values have no lines
     write_text(path, head + "\n" + "\n".join(parts) + terms + rest)
+
+
+def files_below(folder: Path) -> set[str]:
+    """Files and links below a folder, by their path in it."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds the files of an export, as its card lists them, and nothing else."""
+    try:
+        text = read_bounded(folder / CARD).decode()
+        files = json.loads(text.split("```json\n")[-1].split("```")[0])["export"]["files"]
+        return files_below(folder) - {CARD} <= set(files)
+    except (OSError, UserError, ValueError, KeyError, TypeError):
+        return False

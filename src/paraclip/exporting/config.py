@@ -1,19 +1,20 @@
 """Options of `paraclip export`."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from annotated_types import Ge, Le
 
+from paraclip.exporting.targets import TARGETS
 from paraclip.options import Checked
 
 Format = Literal["weights", "open-clip", "hf", "sentence-transformers", "onnx"]
-Target = Literal[
-    "immich", "rclip", "fastembed", "transformers-js", "sentence-transformers", "open-clip",
-    "clip-retrieval", "lancedb",
-]  # fmt: skip
 Opset = Annotated[int, Ge(18), Le(99)]
+if TYPE_CHECKING:
+    Target = str
+else:
+    Target = Literal[tuple(TARGETS)]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class ExportOptions(Checked):
     """ONNX operator set, at least 18, which needs onnxruntime 1.14 or newer."""
 
     force: bool = False
-    """Replace an existing output."""
+    """Replace an existing file, or a folder that an export wrote and that holds nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True)

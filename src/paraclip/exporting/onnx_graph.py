@@ -1,9 +1,11 @@
-"""Towers as ONNX graphs: pooled, projected and normalised inside the graph.
+"""Towers as ONNX graphs, and a folder of them with the tokenizer, for the user's own programs.
 
+Pooling, projection and normalisation are inside the graph.
 `torch.onnx.export` writes them, then onnxruntime runs them once for comparison with torch: a file
 that the runtime cannot read, or that computes other vectors, is not kept.
 """
 
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +18,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from paraclip.errors import UserError
+from paraclip.errors import UserError, optional_import
+from paraclip.exporting.clip_shape import no_clip_text
+from paraclip.exporting.clip_tokenizer import clip_tokenizer_files
+from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import Drift, Vectors, drift, probes
 from paraclip.exporting.quantise import quantise
+from paraclip.exporting.source import Source
+from paraclip.files import write_text
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.openclip import OpenClip
 
-PIP = "pip install 'paraclip[export]'"
 LARGEST = 2**31 - 2**20  # bytes of a protobuf message, minus some room for the graph
 MOST_DIFFERENCE = 1e-3  # maximum difference of unit vectors; above it, the file is refused
 TEXTS = ("a photo of a cat", "", "two dogs play on a beach while a child watches them")
@@ -49,6 +56,10 @@ class TextInterface:
     fixed_length: bool = False
     unit: bool = True
     end: int | None = None
+
+
+PLAIN = TextInterface()
+IMAGE_NAMES = ("pixel_values", "image_embeds")
 
 
 class TextGraph(nn.Module):
@@ -101,54 +112,54 @@ def write_text_graph(
             exceeds the 2 GB of an ONNX file, the file computes other vectors, or 8-bit weights
             change the vectors too much.
     """
-    check_runtime(opset)
-    check_size(model.text_tower, model.architecture.name)
+    _check_runtime(opset)
+    _check_size(model.text_tower, model.architecture.name)
     context = model.architecture.context_length
     fixed = interface.fixed_length or model.computed_length(1) == context
-    ids = padded_ids(model, TEXTS, None if not fixed else context)
+    ids = _padded_ids(model, TEXTS, None if not fixed else context)
     shape: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
     if not fixed:
         shape[1] = torch.export.Dim("length", min=2, max=context)
     example = ids.to(getattr(torch, interface.dtype))
     graph = TextGraph(model, interface.unit, interface.end)
-    export_graph(graph, example, path, (interface.inputs, interface.outputs), shape, opset)
-    compare(path, interface.inputs, example, graph)
+    _export_graph(graph, example, path, (interface.inputs, interface.outputs), shape, opset)
+    _compare(path, interface.inputs, example, graph)
     if not int8:
         return None
     rows = [
-        padded_ids(model, [text], context if fixed else None).to(example.dtype).numpy()
+        _padded_ids(model, [text], context if fixed else None).to(example.dtype).numpy()
         for text in probes()
     ]
-    floats = run_one_by_one(path, interface.inputs, rows)
+    floats = _run_one_by_one(path, interface.inputs, rows)
     return quantise(
         path,
         lambda small, kept: drift(
-            "int8", run_one_by_one(small, interface.inputs, rows), floats, kept
+            "int8", _run_one_by_one(small, interface.inputs, rows), floats, kept
         ),
     )
 
 
-def run_one_by_one(path: Path, name: str, rows: Sequence[NDArray[Any]]) -> Vectors:
+def _run_one_by_one(path: Path, name: str, rows: Sequence[NDArray[Any]]) -> Vectors:
     """Vectors of token ids, computed one text at a time as in a search.
 
     In a batch, 8-bit matrices use one input scale for all texts.
     """
-    graph = session(path)
+    graph = _session(path)
     return np.concatenate([graph.run(None, {name: ids})[0] for ids in rows])
 
 
 def write_image_graph(model: DualEncoder, path: Path, opset: int, names: tuple[str, str]) -> None:
     """Write an image tower as an ONNX file with unit vectors; raises like `write_text_graph`."""
-    check_runtime(opset)
-    check_size(model.image_tower, model.architecture.name)
+    _check_runtime(opset)
+    _check_size(model.image_tower, model.architecture.name)
     pixels = torch.rand(2, 3, model.image_size, model.image_size)
     shape = {0: torch.export.Dim("batch", min=1)}
     graph = ImageGraph(model)
-    export_graph(graph, pixels, path, names, shape, opset)
-    compare(path, names[0], pixels, graph)
+    _export_graph(graph, pixels, path, names, shape, opset)
+    _compare(path, names[0], pixels, graph)
 
 
-def padded_ids(model: DualEncoder, texts: Sequence[str], length: int | None) -> Tensor:
+def _padded_ids(model: DualEncoder, texts: Sequence[str], length: int | None) -> Tensor:
     """Token ids [texts, length] of a model, padded like the model does."""
     ids = model.tokenize(texts).ids
     if length is None:
@@ -158,7 +169,7 @@ def padded_ids(model: DualEncoder, texts: Sequence[str], length: int | None) -> 
 
 
 @torch.no_grad()
-def export_graph(
+def _export_graph(
     graph: nn.Module,
     example: Tensor,
     path: Path,
@@ -183,10 +194,10 @@ def export_graph(
         raise UserError("--to onnx", what, OPSET_HINT) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    rename(path, dict(zip(INNER, names, strict=True)))
+    _rename(path, dict(zip(INNER, names, strict=True)))
 
 
-def rename(path: Path, names: dict[str, str]) -> None:
+def _rename(path: Path, names: dict[str, str]) -> None:
     """Rename values of a graph; inner values that already use one of the names make room.
 
     The exporter names values after modules, and `embedding` is one of these names.
@@ -206,30 +217,27 @@ def rename(path: Path, names: dict[str, str]) -> None:
 
 
 @torch.no_grad()
-def compare(path: Path, name: str, example: Tensor, graph: nn.Module) -> None:
+def _compare(path: Path, name: str, example: Tensor, graph: nn.Module) -> None:
     """Raise UserError if onnxruntime and torch compute different vectors from the example."""
-    theirs = session(path).run(None, {name: example.numpy()})[0]
+    theirs = _session(path).run(None, {name: example.numpy()})[0]
     difference = float(np.abs(theirs - graph(example).numpy()).max())
     if not difference <= MOST_DIFFERENCE:
         what = f"its vectors differ from torch's by {difference:.2g}"
         raise UserError(path.name, what, "Report this with the versions of torch and onnxruntime.")
 
 
-def session(path: Path) -> Any:
+def _session(path: Path) -> Any:
     """An onnxruntime session of a file on the CPU."""
     import onnxruntime
 
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def check_runtime(opset: int) -> None:
+def _check_runtime(opset: int) -> None:
     """Raise UserError if onnx or onnxruntime is missing, or the runtime lacks the operator set."""
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401  needed by torch to write ONNX
-    except ImportError as error:
-        raise UserError("--to onnx", f"{error.name} is not installed", PIP) from error
+    onnx, onnxruntime, _ = (
+        optional_import(name, "export") for name in ("onnx", "onnxruntime", "onnxscript")
+    )
     vector = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
@@ -244,9 +252,55 @@ def check_runtime(opset: int) -> None:
         raise UserError("--opset", what, OPSET_HINT) from error
 
 
-def check_size(tower: nn.Module, name: str) -> None:
+def _check_size(tower: nn.Module, name: str) -> None:
     """Raise UserError if a tower's weights exceed the size of an ONNX file."""
     size = sum(value.numel() * value.element_size() for value in tower.state_dict().values())
     if size > LARGEST:
         what = f"the tower takes {size / 2**30:.1f} GiB, and one ONNX file holds 2"
         raise UserError(name, what, "Use --to open-clip or --to hf.")
+
+
+def write_onnx(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
+    """Write `text_model.onnx` (and `image_model.onnx`), the tokenizer and `interface.json`.
+
+    With `int8`, `text_model.onnx` has 8-bit weights, whose drift is returned; images are always
+    float.
+
+    Raises:
+        UserError: see `write_text_graph`.
+    """
+    model = source.model
+    file = folder / "text_model.onnx"
+    drift = write_text_graph(model, file, PLAIN, options.opset, options.int8)
+    if options.image_tower:
+        write_image_graph(model, folder / "image_model.onnx", options.opset, IMAGE_NAMES)
+    if no_clip_text(model) is None:
+        files = clip_tokenizer_files(model.architecture.context_length)
+    else:
+        files = dict(model.header().get("text_files") or {})
+        files.pop("config.json", None)
+    files["interface.json"] = json.dumps(_interface(model, options), indent=1)
+    for name, content in files.items():
+        write_text(folder / name, content)
+    return drift
+
+
+def _interface(model: DualEncoder, options: ExportOptions) -> dict[str, Any]:
+    """JSON-serialisable names, shapes and preprocessing of the written graphs."""
+    width, context = model.architecture.embed_dim, model.architecture.context_length
+    length: Any = context if model.computed_length(1) == context else f"2 to {context}"
+    facts: dict[str, Any] = {
+        "text": {
+            "input": PLAIN.inputs, "dtype": PLAIN.dtype, "shape": ["batch", length],
+            "output": PLAIN.outputs, "width": width, "unit_length": True,
+            "weights": "int8" if options.int8 else "float32",
+        }
+    }  # fmt: skip
+    if options.image_tower:
+        side = model.image_size
+        facts["image"] = {
+            "input": IMAGE_NAMES[0], "dtype": "float32", "shape": ["batch", 3, side, side],
+            "output": IMAGE_NAMES[1], "width": width, "unit_length": True,
+            "preprocessing": model.spec.preprocessing if isinstance(model, OpenClip) else {},
+        }  # fmt: skip
+    return facts

@@ -1,20 +1,24 @@
 """`export`: from a checkpoint to the files that another system loads."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from paraclip.errors import UserError
-from paraclip.exporting.card import write_card
+from paraclip.exporting.card import CARD, is_export, write_card
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import Drift, check_half
-from paraclip.exporting.folders import check_free, check_free_file, new_folder
 from paraclip.exporting.hugging_face import write_hugging_face
-from paraclip.exporting.onnx_folder import write_onnx
-from paraclip.exporting.open_clip_folder import of_open_clip, open_clip_state, write_open_clip
-from paraclip.exporting.sentence_transformers import write_sentence_transformers
+from paraclip.exporting.onnx_graph import write_onnx
 from paraclip.exporting.source import Source, open_source
-from paraclip.exporting.targets.table import TARGETS
+from paraclip.exporting.targets import load_target
+from paraclip.exporting.targets.open_clip import of_open_clip, open_clip_state, write_open_clip
+from paraclip.exporting.targets.sentence_transformers import write_sentence_transformers
+from paraclip.exporting.targets.system import System
+from paraclip.files import OTHER_PATH, check_output, disk_errors, refuse_foreign
 from paraclip.models.checkpoint import write_weights
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.names import model_files
@@ -24,9 +28,9 @@ WEIGHTS = ".safetensors"
 
 Writer = Callable[[Source, Path, ExportOptions], Drift | None]
 FORMATS: dict[str, Writer] = {
-    "open-clip": lambda source, folder, options: write_open_clip(source, folder, options.half),
+    "open-clip": write_open_clip,
     "hf": lambda source, folder, options: write_hugging_face(source, folder, options.half),
-    "sentence-transformers": lambda source, folder, _: write_sentence_transformers(source, folder),
+    "sentence-transformers": write_sentence_transformers,
     "onnx": write_onnx,
 }
 """Formats that are folders; `weights` is one file."""
@@ -73,34 +77,80 @@ def export_model(
             shortened weights change its vectors too much.
     """
     out = Path(out)
-    kind = format_of(out, options)
-    check_options(kind, options)
+    kind = _format_of(out, options)
+    system = load_target(options.target) if options.target is not None else None
+    _check_options(kind, system, options)
     refuse_sources(out, model, options.base)
-    if kind == "weights":
-        check_free_file(out, options.force)
-        check_free_file(out.with_suffix(".md"), options.force)
-    else:
-        check_free(out, options.force)
+    outputs = (out, out.with_suffix(".md")) if kind == "weights" else (out,)
+    for path in outputs:
+        check_free(path, options.force, folder=kind != "weights")
     source = open_source(model, options.base, options.tag)
     written = {name: value for name, value in asdict(options).items() if value}
     drift = check_half(source.model) if options.half else None
     if kind == "weights":
-        write_bare_weights(source, out, options.half)
+        _write_bare_weights(source, out, options.half)
         write_card(source, out.with_suffix(".md"), out.name, written, drift=drift)
         return Exported(out, source, drift=drift)
     steps: tuple[str, ...] = ()
-    if options.target is not None:
-        target = TARGETS[options.target]
-        target.check(source)
-        steps = target.steps(source, out)
+    if system is not None:
+        system.check(source)
+        steps = (system.first_step(source), *system.steps(source, out))
     with new_folder(out, options.force) as folder:
-        write = FORMATS[kind] if options.target is None else TARGETS[options.target].write
+        write = FORMATS[kind] if system is None else system.write
         drift = write(source, folder, options) or drift
-        write_card(source, folder / "README.md", out.name, written, steps, drift)
+        write_card(source, folder / CARD, out.name, written, steps, drift)
     return Exported(out, source, steps, drift)
 
 
-def format_of(out: Path, options: ExportOptions) -> str:
+@contextmanager
+def new_folder(path: Path, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder next to `path`, renamed to `path` if the block succeeds.
+
+    Args:
+        path: the folder; missing parents are created.
+        force: whether to replace an export, which is kept until the new one is complete.
+
+    Raises:
+        UserError: see `check_free`; or the disk is full.
+    """
+    check_free(path, force)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
+    old = temporary.with_suffix(".old")
+    try:
+        with disk_errors(path):
+            temporary.mkdir(parents=True, mode=0o755)
+            yield temporary
+            if path.exists():
+                path.rename(old)
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if old.is_symlink():
+        old.unlink()
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def check_free(path: Path, force: bool = False, folder: bool = True) -> None:
+    """Refuse an output that exists, unless `force` may replace it.
+
+    Raises:
+        UserError: it exists and `force` is False, or is a file where a folder is to be written; it
+            is a folder that holds more than an export; or its path does not end in a name or
+            cannot be written.
+    """
+    check_output(path)
+    with disk_errors(path):
+        if folder and path.is_file():
+            raise UserError(path, "is a file, and a folder is to be written", OTHER_PATH)
+        if not path.exists() or (folder and not any(path.iterdir())):
+            return
+        if not force:
+            raise UserError(path, "exists already", "Name another output, or add --force.")
+        if folder:
+            refuse_foreign(path, is_export)
+
+
+def _format_of(out: Path, options: ExportOptions) -> str:
     """The format: the one given, or else derived from the name of the output."""
     if options.to and options.target:
         what = "names a format, and --for names a system, which determines its format"
@@ -113,15 +163,15 @@ def format_of(out: Path, options: ExportOptions) -> str:
     return kind
 
 
-def check_options(kind: str, options: ExportOptions) -> None:
+def _check_options(kind: str, system: System | None, options: ExportOptions) -> None:
     """Raise UserError for an option that does not apply to the format or the system."""
     given = [name for name in TAKES if getattr(options, name) != getattr(ExportOptions, name)]
     for name in given:
         option = f"--{name.replace('_', '-')}"
-        if options.target is not None and name not in TARGETS[options.target].takes:
+        if system is not None and name not in system.takes:
             what = f"does not apply to --for {options.target}"
             raise UserError(option, what, "Leave it out.")
-        if options.target is None and kind not in TAKES[name]:
+        if system is None and kind not in TAKES[name]:
             choice = " or ".join(f"--to {one}" for one in sorted(TAKES[name]))
             raise UserError(option, f"does not apply to --to {kind}", f"Use {choice}.")
 
@@ -138,7 +188,7 @@ def refuse_sources(out: Path, *models: DualEncoder | Path | str | None) -> None:
                 raise UserError(out, f"holds {file.name}, which is exported", hint)
 
 
-def write_bare_weights(source: Source, out: Path, half: bool) -> None:
+def _write_bare_weights(source: Source, out: Path, half: bool) -> None:
     """Write one file, with open_clip's names for a model of open_clip and own names for `mini`."""
     if isinstance(source.model, OpenClip):
         tensors = open_clip_state(of_open_clip(source), half)

@@ -5,8 +5,8 @@ Source, immich-app/immich (read in November 2026):
   its first output's first row is the vector; `textual/tokenizer.json` and the `pad_token` of
   `textual/tokenizer_config.json` make the ids.
 - `machine-learning/immich_ml/models/base.py`, `config.py`: the folder is CACHE/clip/NAME (with
-  MACHINE_LEARNING_MODEL_REVISION other than `main`: CACHE/clip/NAME/REVISION); nothing is
-  downloaded if model.onnx exists. Older versions have the same layout.
+  MACHINE_LEARNING_MODEL_REVISION other than `main`, such as `v2`: CACHE/clip/NAME/REVISION);
+  nothing is downloaded if model.onnx exists. Older versions have the same layout.
 - `machine-learning/immich_ml/models/constants.py`: the names below.
 - `machine-learning/immich_ml/sessions/ort.py`, `prepare.py`: prepared graphs are kept in
   textual/PROVIDER (cpu, openvino, cuda, migraphx, coreml) and are reused as long as onnxruntime,
@@ -17,6 +17,8 @@ Source, immich-app/immich (read in November 2026):
 
 from pathlib import Path
 
+import open_clip
+
 from paraclip.errors import UserError, nearest
 from paraclip.exporting.clip_shape import no_clip_text
 from paraclip.exporting.clip_tokenizer import clip_tokenizer_files
@@ -24,68 +26,34 @@ from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import Drift
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.source import Source
-from paraclip.exporting.targets.system import Steps, System
+from paraclip.exporting.targets.system import Steps, System, check_activation
 from paraclip.files import write_text
 from paraclip.models.formats.published import QUICK
 
 INTERFACE = TextInterface("text", "embedding", "int32", fixed_length=True)
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 NAMES = [
-    "RN101__openai",
-    "RN101__yfcc15m",
-    "RN50__cc12m",
-    "RN50__openai",
-    "RN50__yfcc15m",
-    "RN50x16__openai",
-    "RN50x4__openai",
-    "RN50x64__openai",
-    "ViT-B-16-SigLIP-256__webli",
-    "ViT-B-16-SigLIP-384__webli",
-    "ViT-B-16-SigLIP-512__webli",
-    "ViT-B-16-SigLIP-i18n-256__webli",
-    "ViT-B-16-SigLIP__webli",
-    "ViT-B-16-plus-240__laion400m_e31",
-    "ViT-B-16-plus-240__laion400m_e32",
-    "ViT-B-16__laion400m_e31",
-    "ViT-B-16__laion400m_e32",
-    "ViT-B-16__openai",
-    "ViT-B-32__laion2b-s34b-b79k",
-    "ViT-B-32__laion2b_e16",
-    "ViT-B-32__laion400m_e31",
-    "ViT-B-32__laion400m_e32",
-    "ViT-B-32__openai",
-    "ViT-H-14-378-quickgelu__dfn5b",
-    "ViT-H-14-quickgelu__dfn5b",
-    "ViT-H-14__laion2b-s32b-b79k",
-    "ViT-L-14-336__openai",
-    "ViT-L-14-quickgelu__dfn2b",
-    "ViT-L-14__laion2b-s32b-b82k",
-    "ViT-L-14__laion400m_e31",
-    "ViT-L-14__laion400m_e32",
-    "ViT-L-14__openai",
-    "ViT-L-16-SigLIP-256__webli",
-    "ViT-L-16-SigLIP-384__webli",
-    "ViT-SO400M-14-SigLIP-384__webli",
-    "ViT-g-14__laion2b-s12b-b42k",
-    "XLM-Roberta-Base-ViT-B-32__laion5b_s13b_b90k",
-    "XLM-Roberta-Large-ViT-H-14__frozen_laion5b_s13b_b90k",
-    "nllb-clip-base-siglip__mrl",
-    "nllb-clip-base-siglip__v1",
-    "nllb-clip-large-siglip__mrl",
-    "nllb-clip-large-siglip__v1",
-    "ViT-B-16-SigLIP2__webli",
-    "ViT-B-32-SigLIP2-256__webli",
-    "ViT-L-16-SigLIP2-256__webli",
-    "ViT-L-16-SigLIP2-384__webli",
-    "ViT-L-16-SigLIP2-512__webli",
-    "ViT-SO400M-14-SigLIP2-378__webli",
-    "ViT-SO400M-14-SigLIP2__webli",
-    "ViT-SO400M-16-SigLIP2-256__webli",
-    "ViT-SO400M-16-SigLIP2-384__webli",
-    "ViT-SO400M-16-SigLIP2-512__webli",
-    "ViT-gopt-16-SigLIP2-256__webli",
+    "RN101__openai", "RN101__yfcc15m", "RN50__cc12m", "RN50__openai", "RN50__yfcc15m",
+    "RN50x16__openai", "RN50x4__openai", "RN50x64__openai", "ViT-B-16-SigLIP-256__webli",
+    "ViT-B-16-SigLIP-384__webli", "ViT-B-16-SigLIP-512__webli", "ViT-B-16-SigLIP-i18n-256__webli",
+    "ViT-B-16-SigLIP__webli", "ViT-B-16-plus-240__laion400m_e31",
+    "ViT-B-16-plus-240__laion400m_e32", "ViT-B-16__laion400m_e31", "ViT-B-16__laion400m_e32",
+    "ViT-B-16__openai", "ViT-B-32__laion2b-s34b-b79k", "ViT-B-32__laion2b_e16",
+    "ViT-B-32__laion400m_e31", "ViT-B-32__laion400m_e32", "ViT-B-32__openai",
+    "ViT-H-14-378-quickgelu__dfn5b", "ViT-H-14-quickgelu__dfn5b", "ViT-H-14__laion2b-s32b-b79k",
+    "ViT-L-14-336__openai", "ViT-L-14-quickgelu__dfn2b", "ViT-L-14__laion2b-s32b-b82k",
+    "ViT-L-14__laion400m_e31", "ViT-L-14__laion400m_e32", "ViT-L-14__openai",
+    "ViT-L-16-SigLIP-256__webli", "ViT-L-16-SigLIP-384__webli", "ViT-SO400M-14-SigLIP-384__webli",
+    "ViT-g-14__laion2b-s12b-b42k", "XLM-Roberta-Base-ViT-B-32__laion5b_s13b_b90k",
+    "XLM-Roberta-Large-ViT-H-14__frozen_laion5b_s13b_b90k", "nllb-clip-base-siglip__mrl",
+    "nllb-clip-base-siglip__v1", "nllb-clip-large-siglip__mrl", "nllb-clip-large-siglip__v1",
+    "ViT-B-16-SigLIP2__webli", "ViT-B-32-SigLIP2-256__webli", "ViT-L-16-SigLIP2-256__webli",
+    "ViT-L-16-SigLIP2-384__webli", "ViT-L-16-SigLIP2-512__webli",
+    "ViT-SO400M-14-SigLIP2-378__webli", "ViT-SO400M-14-SigLIP2__webli",
+    "ViT-SO400M-16-SigLIP2-256__webli", "ViT-SO400M-16-SigLIP2-384__webli",
+    "ViT-SO400M-16-SigLIP2-512__webli", "ViT-gopt-16-SigLIP2-256__webli",
     "ViT-gopt-16-SigLIP2-384__webli",
-]
+]  # fmt: skip
 """Models of open_clip that immich loads; it refuses all other names."""
 
 
@@ -95,13 +63,15 @@ def folder_name(source: Source) -> str:
     Raises:
         UserError: immich has no such model, or the checkpoint does not record its base.
     """
-    architectures = {spelled(source.architecture), spelled(source.architecture.removesuffix(QUICK))}
-    same = [name for name in NAMES if spelled(name.split("__")[0]) in architectures]
+    architectures = {
+        _normalised(source.architecture), _normalised(source.architecture.removesuffix(QUICK))
+    }  # fmt: skip
+    same = [name for name in NAMES if _normalised(name.split("__")[0]) in architectures]
     if not same:
         what = f"its base is {source.architecture}, which immich does not load"
         raise UserError(source.name, what, nearest(source.architecture, NAMES))
-    tags = {spelled(tag) for tag in source.tags}
-    matching = [name for name in same if spelled(name.split("__")[1]) in tags]
+    tags = {_normalised(tag) for tag in source.tags}
+    matching = [name for name in same if _normalised(name.split("__")[1]) in tags]
     if len(matching) == 1:
         return matching[0]
     recorded = " or ".join(source.tags) or "not recorded"
@@ -110,14 +80,21 @@ def folder_name(source: Source) -> str:
     raise UserError(source.name, what, hint)
 
 
-def spelled(name: str) -> str:
-    """A name in normalised spelling; immich writes some tags with hyphens."""
+def _normalised(name: str) -> str:
+    """A name in one spelling; immich writes some tags with hyphens."""
     return name.replace("_", "-").lower()
 
 
 def check(source: Source) -> None:
-    """Check that the base is one of immich's models."""
-    folder_name(source)
+    """Check that the base is one of immich's models, and has its activation."""
+    name, tag = folder_name(source).split("__")
+    settings = [
+        open_clip.get_pretrained_cfg(name, known)
+        for known in open_clip.list_pretrained_tags_by_model(name)
+        if _normalised(known) == _normalised(tag)
+    ]
+    quick = name.endswith(QUICK) or any(one.get("quick_gelu") for one in settings)
+    check_activation(source, "immich", quick)
 
 
 def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
@@ -136,17 +113,20 @@ def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
 def steps(source: Source, folder: Path) -> Steps:
     """Where to put it, which cache to clear, how to go back."""
     name = folder_name(source)
-    base = f"CACHE/clip/{name}/textual"
     return (
-        f"Stop immich's machine learning. In its model cache (the volume model-cache, /cache in the"
-        f" container) rename {base} to textual.base beside it, copy"
-        f" {folder / 'clip' / name / 'textual'} to {base}, and copy the files of textual.base that"
-        f" are missing there.",
-        f"Delete the prepared caches {base}/cpu, openvino, cuda, migraphx and coreml if they are"
+        f"Find the folder of the text encoder in immich's model cache (the volume model-cache,"
+        f" /cache in the container), TEXTUAL below: CACHE/clip/{name}/textual, or, with a"
+        f" MACHINE_LEARNING_MODEL_REVISION other than main (the default of newer versions is v2),"
+        f" CACHE/clip/{name}/REVISION/textual. If both exist, the one in use is that in which cpu,"
+        f" openvino or another prepared graph gets a new date when machine learning starts.",
+        f"Stop machine learning. Rename TEXTUAL to textual.base beside it, copy"
+        f" {folder / 'clip' / name / 'textual'} to TEXTUAL, and copy the files of textual.base that"
+        f" are missing there, but not the folders of the next step.",
+        "Delete the prepared graphs TEXTUAL/cpu, openvino, cuda, migraphx and coreml if they are"
         " there: they are not keyed by the model. Start machine learning again; the pictures need"
         " no new job.",
-        f"To go back, delete {base} and rename textual.base to textual.",
+        "To go back, delete TEXTUAL and rename textual.base to textual.",
     )
 
 
-IMMICH = System(check, write, steps, takes=("int8", "opset"))
+IMMICH = System(check, write, steps, takes=("int8", "opset"), index="postgresql://...")

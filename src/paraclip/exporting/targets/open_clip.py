@@ -1,38 +1,79 @@
 """open_clip itself, and programs that use its names: clip-retrieval and LanceDB.
 
 Source:
-- open_clip 3.3.0 `factory.py`, `create_model`: `local-dir:FOLDER`, or a name and `pretrained=FILE`.
+- open_clip 3.3.0 `factory.py`, `create_model`: `local-dir:FOLDER` reads `model_cfg` and
+  `preprocess_cfg` of `open_clip_config.json` and the weights of `open_clip_model.safetensors`; or a
+  name and `pretrained=FILE`.
 - all_clip 1.3.0 `open_clip.py`, with which clip-retrieval 2.45.0 loads models: the name is
   `open_clip:ARCHITECTURE/FILE`; the path of the file follows the first slash.
 - lancedb 0.40.0 `embeddings/open_clip.py`: `name` and `pretrained` go to
   `open_clip.create_model_and_transforms`; the tokenizer is that of `name`.
 """
 
+import json
 from pathlib import Path
 
+from torch import Tensor
+
+from paraclip.errors import UserError
 from paraclip.exporting.config import ExportOptions
-from paraclip.exporting.open_clip_folder import of_open_clip, open_clip_state, write_open_clip
 from paraclip.exporting.source import Source
 from paraclip.exporting.targets.system import Steps, System, check_built_in
+from paraclip.files import write_text
+from paraclip.models.formats.laclip import is_laclip_vision
+from paraclip.models.openclip import OpenClip
 from paraclip.models.tensors import save_tensors
 
 FILE = "model.safetensors"
+CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+PREPROCESSING = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
-def check_open_clip(source: Source) -> None:
-    """Check that the model is from open_clip."""
-    of_open_clip(source)
+def write_open_clip(source: Source, folder: Path, options: ExportOptions) -> None:
+    """Write configuration and weights, and the files of a Hugging Face text tower, if any.
+
+    Raises:
+        UserError: open_clip cannot build the model.
+    """
+    model = of_open_clip(source)
+    settings = model.spec.preprocessing
+    config = {
+        "model_cfg": {**model.spec.config, "quick_gelu": model.architecture.quick_gelu},
+        "preprocess_cfg": {name: settings[name] for name in PREPROCESSING if name in settings},
+    }
+    write_text(folder / CONFIG, json.dumps(config, indent=1))
+    for name, content in (model.spec.text_files or {}).items():
+        write_text(folder / name, content)
+    save_tensors(open_clip_state(model, options.half), folder / WEIGHTS, {"format": "pt"})
+
+
+def of_open_clip(source: Source) -> OpenClip:
+    """The model; raises UserError if open_clip cannot build it."""
+    if not isinstance(source.model, OpenClip):
+        name = source.model.architecture.name
+        what = f"{name} is not a model of open_clip"
+        raise UserError(source.name, what, "Use --to sentence-transformers or --to onnx.")
+    if is_laclip_vision(source.model.spec.config["vision_cfg"].get("timm_model_name")):
+        what = "its image tower is LaCLIP's own vision transformer, which open_clip lacks"
+        raise UserError(source.name, what, "Use --to onnx or --for transformers-js.")
+    return source.model
+
+
+def open_clip_state(model: OpenClip, half: bool) -> dict[str, Tensor]:
+    """Weights under open_clip's names."""
+    tensors = {
+        model.exported_name(name): value.detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    if half:
+        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    return tensors
 
 
 def check_named(source: Source) -> None:
     """Check that the model is from open_clip and has a name there."""
     of_open_clip(source)
     check_built_in(source, "This system")
-
-
-def write_folder(source: Source, folder: Path, options: ExportOptions) -> None:
-    """Write a `local-dir:` folder."""
-    write_open_clip(source, folder, options.half)
 
 
 def write_weights(source: Source, folder: Path, options: ExportOptions) -> None:
@@ -75,6 +116,6 @@ def lancedb_steps(source: Source, folder: Path) -> Steps:
     )
 
 
-OPEN_CLIP = System(check_open_clip, write_folder, open_clip_steps, takes=("half",))
+OPEN_CLIP = System(of_open_clip, write_open_clip, open_clip_steps, takes=("half",))
 CLIP_RETRIEVAL = System(check_named, write_weights, clip_retrieval_steps, takes=("half",))
 LANCEDB = System(check_named, write_weights, lancedb_steps, takes=("half",))

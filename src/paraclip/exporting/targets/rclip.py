@@ -38,13 +38,14 @@ def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
 
 def steps(source: Source, folder: Path) -> Steps:
     """Where to put it, which cache to clear, how to go back."""
-    place = f"~/.local/share/rclip/{FOLDER}"
     return (
-        f"In {place} (under RCLIP_DATADIR if that is set; on macOS and Windows in rclip's data"
-        f" folder) rename {FILE} to {FILE}.base, and copy {folder / FOLDER / FILE} there.",
+        f"In the subfolder {FOLDER} of rclip's data folder (~/.local/share/rclip on Linux, or"
+        f" RCLIP_DATADIR if you have set it) rename {FILE} to {FILE}.base, and copy"
+        f" {folder / FOLDER / FILE} there. Do not set RCLIP_DATADIR to {folder}: rclip looks for"
+        " its index there as well.",
         "No cache depends on the text encoder: db.sqlite3 holds vectors of pictures and stays.",
         f"To go back, rename {FILE}.base to {FILE}.",
     )
 
 
-RCLIP = System(check, write, steps, takes=("int8", "opset"))
+RCLIP = System(check, write, steps, takes=("int8", "opset"), index="db.sqlite3")

@@ -12,7 +12,7 @@ from paraclip.exporting.drift import Drift
 from paraclip.exporting.source import Source
 from paraclip.models.formats.published import QUICK
 
-Steps = tuple[str, str, str]
+Steps = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,23 @@ class System:
             of 8-bit vectors, if it wrote any.
         steps: where to put it, which cache to clear, how to go back, given the folder's path.
         takes: options of the export that apply to it.
+        index: where it keeps vectors of pictures, as for `paraclip swap-check --index`.
     """
 
-    check: Callable[[Source], None]
+    check: Callable[[Source], object]
     write: Callable[[Source, Path, ExportOptions], Drift | None]
     steps: Callable[[Source, Path], Steps]
     takes: tuple[str, ...] = ()
+    index: str = "INDEX"
+
+    def first_step(self, source: Source) -> str:
+        """Return the step before all others: a check of the index."""
+        tag = source.tags[0] if len(source.tags) == 1 else "TAG"
+        return (
+            f"Check that your index was made with this base: paraclip swap-check --index"
+            f" {self.index} --base {source.architecture.removesuffix(QUICK)}:{tag} --model"
+            f" {source.name}"
+        )
 
 
 def check_base(source: Source, system: str, architecture: str, tag: str) -> None:

@@ -18,10 +18,10 @@ def export_command(config: ExportConfig) -> None:
     for number, step in enumerate(exported.steps, 1):
         print(f"{number}. {step}")
     if config.target is None:
-        print(how_to_load(exported, config.to))
+        print(_how_to_load(exported, config.to))
 
 
-def how_to_load(exported: Exported, to: str | None) -> str:
+def _how_to_load(exported: Exported, to: str | None) -> str:
     """The call that loads a format."""
     path, name = str(exported.path), exported.source.architecture
     if to == "hf":
