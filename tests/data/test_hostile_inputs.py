@@ -1,8 +1,15 @@
 """Inputs that once gave a wrong result, a traceback or a hang."""
 
+import bz2
+import gzip
 import io
+import json
+import lzma
 import os
 import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from source_files import draw, json_lines, lenient, put, read
+from source_files import draw, json_lines, lenient, put, read, shard, texts
 
+from paraclip.data import lines
 from paraclip.data.command import captions_command
 from paraclip.data.config import CaptionsConfig
 from paraclip.data.images import open_image
+from paraclip.data.json_stream import JsonStream
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import SCHEMA, attach_images, read_triples
@@ -156,6 +165,162 @@ def test_a_tar_file_with_a_broken_pax_header_is_named(tmp_path: Path, name: str)
         archive.addfile(member, io.BytesIO(b"A cat."))
     with pytest.raises(UserError, match="is not a tar file"):
         read(str(path))
+
+
+def header(name: str = "a.txt", kind: bytes = tarfile.REGTYPE, size: int = 0) -> bytes:
+    """The header of a member, with any size."""
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = (
+        (size % 2**96).to_bytes(12, "big")
+        if size < 0
+        else b"\x80" + bytes(size.to_bytes(11, "big"))
+    )
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def pax(fields: bytes) -> bytes:
+    """A PAX header for the next member."""
+    return header("pax", tarfile.XHDTYPE, len(fields)) + fields + b"\0" * (-len(fields) % 512)
+
+
+SPARSE = bytearray(header("s", tarfile.GNUTYPE_SPARSE))
+SPARSE[482] = 1  # is extended by blocks that are missing
+SPARSE[148:156] = b" " * 8
+SPARSE[148:156] = b"%06o\0 " % sum(SPARSE)
+TARS = {
+    "a negative size": header(size=-512),
+    "a second negative size": header() + header("b.txt", size=-1024),
+    "a huge size": header(size=2**80),
+    "a huge PAX header": header("pax", tarfile.XHDTYPE, 2**40),
+    "a huge long name": header("name", tarfile.GNUTYPE_LONGNAME, 2**40),
+    "a negative size in PAX": pax(b"14 size=-1024\n") + header(),
+    "many PAX headers": pax(b"9 a=bcde\n") * 2000 + header(),
+    "a long number": pax(b"1" * 5000 + b" a=") + header(),
+    "a sparse file without its map": bytes(SPARSE),
+}
+
+
+@pytest.mark.parametrize("content", TARS.values(), ids=TARS.keys())
+def test_impossible_headers_of_a_shard_are_refused(tmp_path: Path, content: bytes) -> None:
+    source = put(tmp_path / "0.tar", content)
+    for use in (lambda: read(source), lambda: open_image(f"tar://a.png::{source}", 8)):
+        with pytest.raises(UserError, match="is not a tar file") as caught:
+            use()
+        assert caught.value.where == source
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "zip://a.csv::b.zip", "tar://a.csv", "dir://a", "generic://a.csv", "reference://a.csv",
+        "github://a:b@c/d.csv", "asyncwrapper://a.csv", "simplecache::http://localhost/a.csv",
+        "memory://a.csv::file:///etc/passwd", "ftp://localhost/a.csv", "nowhere://a.csv",
+        "http://localhost/a::file://etc/passwd.csv", "filecache://a.csv", "memory://none/*.csv",
+    ],
+)  # fmt: skip
+def test_urls_that_wrap_others_are_refused(tmp_path: Path, name: str) -> None:
+    for use in (lambda: read(name), lambda: read_triples(name)):
+        with pytest.raises(UserError, match=r"not supported|no such"):
+            use()
+    with pytest.raises(UserError):
+        open_image(name, 8)
+    assert "no picture" in str(lenient_problem(json_lines(tmp_path / "a.jsonl", [
+        {"caption": "A cat.", "image": f"simplecache::{tmp_path}/a.jsonl"}
+    ])))  # fmt: skip
+
+
+def test_double_colons_are_part_of_names(tmp_path: Path) -> None:
+    secret = draw(tmp_path / "secret.png")
+    picture = draw(tmp_path / "in" / f"simplecache::{secret}")
+    put(Path(picture).with_suffix(".txt"), "A cat.")
+    (row,) = read(str(tmp_path / "in"))
+    os.remove(secret)
+    assert row.image == picture and open_image(picture, 8).size == (4, 3)
+    table = put(tmp_path / "a::b.csv", f"caption,image\nA cat.,in/simplecache::{secret}\n")
+    assert [row.image for row in read(table)] == [picture]
+    content = Path(picture).read_bytes()
+    members = {}
+    for key in (f"x::{tmp_path}/other", "100%3A", "a:", "::"):
+        members |= {f"{key}.png": content, f"{key}.txt": b"A cat."}
+    source = shard(tmp_path / "c::d.tar", members)
+    assert [open_image(str(row.image), 8).size for row in read(source)] == [(4, 3)] * 4
+
+
+@pytest.mark.parametrize("scheme", ["file://", "local://"])
+def test_urls_of_local_files_are_checked_like_paths(tmp_path: Path, scheme: str) -> None:
+    for name in ("a.csv", "a.png", "a.tar"):
+        os.mkfifo(tmp_path / name)
+    for use in (
+        lambda: read(f"{scheme}{tmp_path}/a.csv"),
+        lambda: open_image(f"{scheme}{tmp_path}/a.png", 8),
+        lambda: open_image(f"tar://a.png::{scheme}{tmp_path}/a.tar", 8),
+    ):
+        with pytest.raises(UserError, match="is a pipe"):
+            use()
+    rows = [{"caption": "A cat.", "image": f"{scheme}{tmp_path}/a.png"}]
+    assert "no picture" in lenient_problem(json_lines(tmp_path / "a.jsonl", rows))
+
+
+@pytest.mark.parametrize(("suffix", "packed"), [("gz", gzip), ("bz2", bz2), ("xz", lzma)])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
+def test_files_that_expand_too_much_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, suffix: str, packed
+) -> None:
+    monkeypatch.setattr(lines, "ALWAYS_ALLOWED", 2**16)
+    start = {"a.csv": b"caption\n", "a.json": b"[", "a.jsonl": b""}[name]
+    source = put(tmp_path / f"{name}.{suffix}", packed.compress(start + b"\n" * 2**23))
+    with pytest.raises(UserError, match="expands to more than 100 times"):
+        lenient(source)
+    source = put(tmp_path / f"b.csv.{suffix}", packed.compress(b"caption\nA cat.\n"))
+    assert texts(source) == ["A cat."]
+
+
+def test_a_long_value_is_parsed_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = json.dumps([{"caption": ["x" * 9] * 300_000}]).encode()
+    stream = JsonStream(io.BytesIO(content), "a")
+    parsed = []
+    monkeypatch.setattr(stream, "more", lambda: parsed.append(1) or JsonStream.more(stream))
+    (value,) = stream.elements()
+    assert len(value["caption"]) == 300_000 and len(parsed) < 12
+
+
+class Redirects(BaseHTTPRequestHandler):
+    """/a.png is a picture; /to/URL redirects to URL."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        target = self.path.removeprefix("/to/")
+        self.send_response(302 if target != self.path else 200)
+        self.send_header("Location", target)
+        self.end_headers()
+        if target == self.path:
+            Image.new("RGB", (4, 3)).save(self.wfile, "PNG")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Port of a server with redirects."""
+    monkeypatch.setenv("no_proxy", "*")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirects) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running.server_port
+        running.shutdown()
+
+
+def test_pictures_are_not_redirected_to_other_hosts(server: int) -> None:
+    here = f"http://127.0.0.1:{server}"
+    for name in ("/a.png", "/to//a.png", f"/to/{here}/a.png"):
+        assert open_image(here + name, 2).size == (4, 3)
+    for target in (f"http://localhost:{server}/a.png", "file:///etc/passwd", "//localhost/a.png"):
+        with pytest.raises(UserError, match=r"another host|cannot be downloaded"):
+            open_image(f"{here}/to/{target}", 2)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.json", "a.jsonl", "a.parquet", "a.tar"])

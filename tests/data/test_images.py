@@ -160,7 +160,7 @@ def test_a_picture_of_too_many_pixels_is_refused(
 
 
 def test_an_unknown_kind_of_url_is_named() -> None:
-    with pytest.raises(UserError, match="cannot be opened") as caught:
+    with pytest.raises(UserError, match="kind that is not supported") as caught:
         open_image("nowhere://bucket/a.png", 32)
     assert caught.value.where == "nowhere://bucket/a.png"
 

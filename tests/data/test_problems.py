@@ -4,7 +4,6 @@ import pytest
 
 from paraclip.data.problems import MOST_LISTED, Problems
 from paraclip.errors import UserError
-from paraclip.files import is_signed
 
 
 def noted(count: int, share: float = 0.01) -> Problems:
@@ -67,8 +66,19 @@ def test_the_list_is_written_even_with_undecodable_names(tmp_path) -> None:
     problems.add("bad\udcff.png", "is broken")
     problems.write(tmp_path / "deep" / "problems.tsv")
     text = (tmp_path / "deep" / "problems.tsv").read_text(encoding="utf-8")
-    assert text.startswith("captions.csv:2\tthe caption is empty\nbad\\udcff.png\tis broken\n#")
-    assert is_signed(tmp_path / "deep" / "problems.tsv")
+    first = "captions.csv:2\tthe caption is empty\nbad\\udcff.png\tis broken\n# written by"
+    assert text.startswith(first)
+
+
+def test_only_a_list_of_problems_is_replaced(tmp_path) -> None:
+    path = tmp_path / "notes.txt"
+    for _ in range(2):
+        noted(1).write(path)
+    for content in ("my notes", path.read_text() + "my notes"):
+        path.write_text(content)
+        with pytest.raises(UserError, match="was not written by ParaCLIP"):
+            noted(1).write(path)
+        assert path.read_text() == content
 
 
 @pytest.mark.parametrize("share", [-3, 7, 1.01, float("nan")])

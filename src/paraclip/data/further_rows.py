@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from paraclip import starter
 from paraclip.data.captions import Caption
-from paraclip.data.lines import is_remote
+from paraclip.data.lines import is_remote, local_path
 from paraclip.data.triples import SCHEMA, TEXTS, read_triples
 
 
@@ -59,4 +59,4 @@ def with_replay(
 
 def resolved(image: str | None) -> str | None:
     """A common name for a picture that two sources may name differently."""
-    return image if image is None or is_remote(image) else os.path.realpath(image)
+    return image if image is None or is_remote(image) else os.path.realpath(local_path(image))

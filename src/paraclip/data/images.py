@@ -2,29 +2,29 @@
 
 import io
 import os
-import tarfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import lru_cache
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from time import monotonic
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-import fsspec
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from paraclip.data.lines import is_remote, open_source
+from paraclip.data.lines import is_remote, local_path, open_source
+from paraclip.data.shards import SUFFIXES, read_member, split_reference
 from paraclip.errors import UserError
 from paraclip.files import check_input, file_hash, text_hash
 
-SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
-)
 # Pillow's other formats include some that start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 LARGEST_FILE = 256 * 2**20
+LONGEST_DOWNLOAD = 300.0  # seconds
 # Reverses each EXIF orientation.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -194,50 +194,45 @@ def fault_of(reference: str) -> str | None:
 
 def open_bytes(reference: str) -> BinaryIO:
     """The picture's bytes as a file; of remote ones and shards, one more than `LARGEST_FILE`."""
-    if reference.startswith("tar://") and "::" in reference:
-        member, shard = reference.removeprefix("tar://").split("::", 1)
-        return io.BytesIO(read_member(shard, member))
-    if not is_remote(reference):
-        check_input(reference)
-        return Path(reference).open("rb")
-    with open_source(reference) as remote:
-        return io.BytesIO(remote.read(LARGEST_FILE + 1))
+    if in_shard := split_reference(reference):
+        return io.BytesIO(read_member(*in_shard, LARGEST_FILE + 1))
+    if reference.startswith(("http://", "https://")):
+        return io.BytesIO(download(reference))
+    if is_remote(reference):
+        with open_source(reference) as remote:
+            return io.BytesIO(remote.read(LARGEST_FILE + 1))
+    path = local_path(reference)
+    check_input(path)
+    return Path(path).open("rb")
 
 
-def read_member(shard: str, member: str) -> bytes:
-    """One member of a tar file; of a remote file, only its bytes are fetched."""
-    # Size and time distinguish a rewritten shard.
-    state = None if is_remote(shard) else os.stat(shard)
-    index = shard_index(shard, *((state.st_size, state.st_mtime_ns) if state else ()))
-    if member not in index:
-        raise FileNotFoundError(member)
-    offset, size = index[member]
-    size = min(size, LARGEST_FILE + 1)
-    if is_remote(shard):
-        files, path = fsspec.core.url_to_fs(shard)
-        return bytes(files.cat_file(path, start=offset, end=offset + size))
-    check_input(shard)
-    with Path(shard).open("rb") as stream:
-        stream.seek(offset)
-        return stream.read(size)
+class _SameHost(HTTPRedirectHandler):
+    """Follows redirects to the same host only: a table must not name what others decide."""
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        """The request for the new address."""
+        if urlsplit(newurl).hostname != urlsplit(req.full_url).hostname:
+            what = f"is redirected to another host, {urlsplit(newurl).hostname}"
+            raise UserError(req.full_url, what, "Name the address that it is redirected to.")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-@lru_cache(maxsize=16)
-def shard_index(shard: str, *_size_and_time: int) -> dict[str, tuple[int, int]]:
-    """Offset and size in bytes of every member; cached for the last 16 shards.
-
-    Of a truncated shard, these are the members before its end, which `read_shard` returns too.
-    """
-    index = {}
-    with (
-        open_source(shard) as stream,
-        tarfile.open(fileobj=stream, mode="r:") as archive,
-        suppress(tarfile.ReadError),
-    ):
-        for entry in archive:
-            if entry.isfile():
-                index[entry.name] = (entry.offset_data, entry.size)
-    return index
+def download(url: str) -> bytes:
+    """The content of an http address: at most one byte more than `LARGEST_FILE`, in 5 minutes."""
+    until = monotonic() + LONGEST_DOWNLOAD
+    request = Request(url, headers={"User-Agent": "paraclip"})
+    content = bytearray()
+    try:
+        with build_opener(_SameHost).open(request, timeout=30) as response:
+            while len(content) <= LARGEST_FILE and (part := response.read1(2**16)):
+                content += part
+                if monotonic() > until:
+                    raise TimeoutError("it takes longer than 5 minutes")
+    except (OSError, ValueError, HTTPException) as error:
+        raise UserError(url, f"cannot be downloaded ({error})", "Replace the picture.") from error
+    return bytes(content)
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -261,9 +256,9 @@ def pictures_hash(references: Sequence[str]) -> str:
     """
     lines = []
     for reference in references:
-        path = reference.rpartition("::")[2] if reference.startswith("tar://") else reference
+        path, name = split_reference(reference) or (reference, reference)
         size = os.path.getsize(path) if os.path.isfile(path) else -1
-        lines.append(f"{reference.partition('::')[0].rpartition('/')[2]} {size}")
+        lines.append(f"{name.rpartition('/')[2]} {size}")
     return text_hash("\n".join(lines))
 
 

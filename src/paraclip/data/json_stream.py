@@ -1,6 +1,7 @@
 """Large JSON files, one element at a time."""
 
 import codecs
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -10,6 +11,7 @@ from paraclip.data.untrusted_json import DECODER, TOO_DEEP, BadJson, check_depth
 from paraclip.errors import UserError
 
 CHUNK = 2**16
+BLANKS = re.compile(r"[ \t\r\n]*+")
 LARGEST_VALUE = 2**22
 
 
@@ -31,10 +33,13 @@ class JsonStream:
         self.open_brackets = 0
 
     def more(self) -> bool:
-        """Drop what was parsed and append a chunk; False at the end of the file."""
+        """Drop what was parsed and append a chunk; False at the end of the file.
+
+        A long value doubles the chunk each time, because it is parsed again from its start.
+        """
         if self.ended:
             return False
-        chunk = self.stream.read(CHUNK)
+        chunk = self.stream.read(max(CHUNK, len(self.text) - self.index))
         self.ended = not chunk
         self.text = self.text[self.index :] + self.bytes_to_text.decode(chunk, final=self.ended)
         self.index = 0
@@ -43,11 +48,9 @@ class JsonStream:
     def peek(self) -> str:
         """The next character that is not white space; empty at the end."""
         while True:
-            while self.index < len(self.text):
-                character = self.text[self.index]
-                if character not in " \t\r\n":
-                    return character
-                self.index += 1
+            self.index = BLANKS.match(self.text, self.index).end()  # type: ignore[union-attr]
+            if self.index < len(self.text):
+                return self.text[self.index]
             if not self.more():
                 return ""
 

@@ -1,13 +1,15 @@
-"""Files and their lines, from disk or an fsspec URL, decompressed and of bounded length."""
+"""Files and their lines, from disk or a URL, decompressed and of bounded length."""
 
+import bz2
+import gzip
+import io
 import lzma
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
-
-import fsspec
+from typing import IO, Any
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -16,37 +18,102 @@ from paraclip.files import check_input
 LONGEST_LINE = 2**20
 UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+ON_DISK = ("file://", "local://")
+SCHEMES = frozenset(
+    ("http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "memory")
+)
+"""Others wrap further URLs or run programs, and reach hosts and files that the URL hides."""
+DECOMPRESSORS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+MOST_EXPANSION = 100  # times the compressed size; text reaches about 10
+ALWAYS_ALLOWED = 2**24  # decompressed bytes
+
+
+def local_path(name: str) -> str:
+    """A name without `file://` or `local://`; URLs of other schemes are unchanged."""
+    return name.partition("://")[2] if name.startswith(ON_DISK) else name
+
+
+def is_remote(name: str) -> bool:
+    """Whether a name is a URL rather than a path; `::` is an ordinary part of paths."""
+    return not name.startswith(ON_DISK) and URL.match(name) is not None
+
+
+def check_scheme(url: str) -> None:
+    """Raise UserError for a URL whose scheme is not supported, or that chains several."""
+    if url.partition("://")[0] not in SCHEMES or "::" in url:
+        what = "is a URL of a kind that is not supported"
+        raise UserError(url, what, f"Name a file, or a URL of {', '.join(sorted(SCHEMES))}.")
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """fsspec's file system of a remote URL, and the path in it.
+
+    Raises:
+        UserError: the scheme is not supported, or its package is not installed.
+    """
+    import fsspec
+
+    check_scheme(url)
+    try:
+        files, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        what = f"needs a package that is not installed ({error})"
+        raise UserError(url, what, "Install it, or name a local file.") from error
+    except (ValueError, OSError) as error:
+        raise UserError(url, f"cannot be opened ({error})", "Check the URL.") from error
+    return files, str(path)
 
 
 @contextmanager
 def open_source(source: str) -> Iterator[IO[bytes]]:
     """A file opened for reading bytes; `.gz`, `.bz2` and `.xz` are decompressed.
 
-    Raises UserError for a file that is missing, not a regular file, unreadable or truncated, and
-    for a URL whose package is not installed.
+    Raises UserError for a file that is missing, not a regular file, unreadable or truncated, for
+    one that expands more than a hundred times, and like `file_system`.
     """
-    if not is_remote(source):
-        check_input(source)
+    source = local_path(source)
     try:
-        opened = fsspec.open(source, "rb", compression="infer").open()
+        if is_remote(source):
+            files, path = file_system(source)
+            opened = files.open(path, "rb")
+        else:
+            check_input(source)
+            opened = Path(source).open("rb")  # noqa: SIM115
     except FileNotFoundError as error:
         raise UserError(source, "there is no such file", "Check the name.") from error
-    except ImportError as error:
-        what = f"needs a package that is not installed ({error})"
-        raise UserError(source, what, "Install it, or name a local file.") from error
     except (ValueError, OSError) as error:
         raise UserError(source, f"cannot be opened ({error})", "Check name and rights.") from error
+    decompress = DECOMPRESSORS.get(Path(source).suffix.lower())
     with opened as stream:
         try:
-            yield stream
+            if decompress is None:
+                yield stream
+            else:
+                with decompress(stream) as expanded:
+                    yield io.BufferedReader(_Expanded(expanded, stream), 2**16)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             what = f"cannot be read to its end ({error})"
             raise UserError(source, what, "Fetch or make the file again.") from error
 
 
-def is_remote(source: str) -> bool:
-    """Whether the source is an fsspec URL rather than a path."""
-    return "://" in source or "::" in source
+class _Expanded(io.RawIOBase):
+    """Decompressed bytes, unless they are very many more than the compressed ones."""
+
+    def __init__(self, expanded: IO[bytes], stored: IO[bytes]) -> None:
+        self._expanded, self._stored, self._count = expanded, stored, 0
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; raises OSError if the file expands too much."""
+        count: int = self._expanded.readinto(buffer)  # type: ignore[attr-defined]
+        self._count += count
+        if self._count > ALWAYS_ALLOWED + MOST_EXPANSION * self._stored.tell():
+            raise OSError(f"it expands to more than {MOST_EXPANSION} times its size")
+        return count
 
 
 def bounded_lines(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from paraclip.errors import UserError, printable
-from paraclip.files import signed, write_text
+from paraclip.files import is_signed, refuse_foreign, signed, write_text
 
 MOST_LISTED = 1_000
 
@@ -59,8 +59,10 @@ class Problems:
     def write(self, path: Path | str) -> None:
         """Write one row per line: where, tab, what; raises the errors of `write_text`.
 
-        If the list is full, a line says how many rows were skipped. The last line is a signature.
+        If the list is full, a line says how many rows were skipped. The last line is a comment that
+        marks the file as ParaCLIP's; any other file is not replaced (UserError).
         """
+        refuse_foreign(path, is_signed)
         lines = [f"{printable(where)}\t{printable(what)}\n" for where, what in self.listed]
         if len(lines) == MOST_LISTED < self.count:
             skipped = f"{self.count:,} rows were skipped, the first {MOST_LISTED:,} are listed"

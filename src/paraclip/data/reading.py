@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 
-import fsspec
-
 from paraclip.data.captions import (
     BrokenRow,
     Caption,
@@ -21,10 +19,11 @@ from paraclip.data.captions import (
 from paraclip.data.coco import read_coco
 from paraclip.data.config import Columns
 from paraclip.data.delimited import csv_fields, read_delimited, read_json_lines, tsv_fields
-from paraclip.data.folder import read_folder, read_shard, walk
-from paraclip.data.lines import folder_of, is_remote
+from paraclip.data.folder import read_folder, walk
+from paraclip.data.lines import check_scheme, file_system, folder_of, is_remote, local_path
 from paraclip.data.parquet import read_parquet
 from paraclip.data.problems import Problems
+from paraclip.data.shards import read_shard
 from paraclip.errors import UserError
 from paraclip.files import check_input, check_name
 
@@ -44,7 +43,7 @@ READERS: dict[str, Reader] = {
 }
 COMPRESSED = (".gz", ".bz2", ".xz")
 MOST_FILES = 1_000_000
-BRACES = re.compile(r"\{(?:(\d{1,100})\.\.(\d{1,100})|([^{}]*,[^{}]*))\}")
+BRACES = re.compile(r"\{(?:(\d{1,100})\.\.(\d{1,100})|([^{},]*+(?:,[^{},]*+)++))\}")
 
 
 class CaptionMaker:
@@ -111,6 +110,7 @@ class CaptionMaker:
 
     def find_image(self, name: str) -> str:
         """Path or URL of a picture; raises BrokenRow if the path does not exist."""
+        name = local_path(name)
         if is_remote(name):
             return name
         for root in self.roots:
@@ -135,7 +135,7 @@ def picture_roots(file: str, columns: Columns) -> list[str]:
     if is_folder(file):
         return [file]
     if columns.images:
-        return [columns.images]
+        return [local_path(columns.images)]
     folder = folder_of(file)
     return [folder, os.path.join(folder, "images")]
 
@@ -234,6 +234,7 @@ def reader_of(file: str) -> Reader:
 def find_files(source: str) -> list[str]:
     """The files and folders that a path, URL, glob or brace pattern names; raises UserError."""
     check_name(source)
+    source = local_path(source)
     if not is_remote(source) and os.path.exists(source):
         files = [source]
     else:
@@ -242,7 +243,9 @@ def find_files(source: str) -> list[str]:
     if not files:
         raise UserError(source, "there is no such file or folder", "Check the name.")
     for file in files:
-        if not is_remote(file):
+        if is_remote(file):
+            check_scheme(file)
+        else:
             check_input(file)
         if not is_folder(file):
             reader_of(file)
@@ -263,9 +266,10 @@ def matches(pattern: str) -> list[str]:
         return sorted(glob.glob(pattern, recursive=True))
     if "*" not in pattern:
         return [pattern]
+    files, path = file_system(pattern)
     try:
-        return sorted(file.full_name for file in fsspec.open_files(pattern))
-    except (ImportError, ValueError, OSError) as error:
+        return sorted(files.unstrip_protocol(name) for name in files.glob(path))
+    except (ValueError, OSError) as error:
         raise UserError(pattern, f"cannot be listed ({error})", "Check the URL.") from error
 
 

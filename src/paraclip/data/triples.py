@@ -19,7 +19,7 @@ from paraclip import starter
 from paraclip.data.captions import BrokenRow, clean_text, label, picture_name
 from paraclip.data.delimited import json_objects
 from paraclip.data.images import one_of, picture_files
-from paraclip.data.lines import is_remote
+from paraclip.data.lines import is_remote, local_path
 from paraclip.data.parquet import refuse_equal_names
 from paraclip.data.problems import Problems
 from paraclip.data.untrusted_json import parse_json_object
@@ -341,7 +341,7 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
     exact, named = pictures_by_name(folder)
 
     def picture(image: str | None, image_id: str) -> str | None:
-        if image and (is_remote(image) or os.path.isfile(image)):
+        if image and (is_remote(image) or os.path.isfile(local_path(image))):
             return image
         if image_id in exact or image_id not in named:
             return exact.get(image_id, image)

@@ -25,6 +25,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from paraclip.data.lines import is_remote
+from paraclip.data.shards import split_reference
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, text_hash
 from paraclip.models.tensors import save_tensors
@@ -44,11 +46,10 @@ def identity(reference: str) -> str:
 
     For a picture in a tar file, those of the tar file and its name there; for other URLs, the URL.
     """
-    path = reference
-    if reference.startswith("tar://") and "::" in reference:
-        path = reference.split("::", 1)[1]
+    in_shard = split_reference(reference)
+    path = in_shard[0] if in_shard else reference
     facts = reference
-    if "://" not in path:
+    if not is_remote(path):
         try:
             state = os.stat(path)
         except OSError:

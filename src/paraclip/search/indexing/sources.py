@@ -7,16 +7,15 @@ from pathlib import Path
 
 from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.config import Columns
-from paraclip.data.folder import first_line, read_shard, walk
-from paraclip.data.images import SUFFIXES, shard_index
-from paraclip.data.lines import is_remote
+from paraclip.data.folder import first_line, walk
+from paraclip.data.lines import is_remote, local_path
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, is_folder, picture_roots, read_captions
+from paraclip.data.shards import SUFFIXES, read_shard, shard_index, split_reference
 from paraclip.errors import UserError
 from paraclip.files import check_name
 
 UNKNOWN = -1  # size of a remote picture
-TAR = "tar://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +95,10 @@ class Source:
         state = None if is_remote(shard) else os.stat(shard)
         inside = shard if is_remote(shard) else self.relative(shard)
         for record in read_shard(shard, self.columns, problems):
-            if record.image is None or inside is None:
+            in_shard = split_reference(record.image) if record.image else None
+            if in_shard is None or inside is None:
                 continue
-            member = str(record.image).removeprefix(TAR).partition("::")[0]
+            member = in_shard[1]
             size = index.get(member, (0, UNKNOWN))[1]
             modified = state.st_mtime_ns if state else 0
             caption = cleaned(record.caption)
@@ -143,6 +143,7 @@ def open_source(name: str, columns: Columns) -> Source:
     Raises:
         UserError: there is no such file, or its format is unknown.
     """
+    name = local_path(name)
     files = find_files(name)
     if all(map(is_remote, files)):
         return Source(name, "", columns)
@@ -157,12 +158,10 @@ def open_source(name: str, columns: Columns) -> Source:
 
 def shard_members(shard: str) -> dict[str, tuple[int, int]]:
     """Offset and size of the members of a local shard; empty if it cannot be read."""
-    import tarfile
-
     state = os.stat(shard)
     try:
         return shard_index(shard, state.st_size, state.st_mtime_ns)
-    except (tarfile.TarError, OSError):
+    except (UserError, OSError):
         return {}
 
 

@@ -1,0 +1,189 @@
+"""WebDataset shards: tar files of pictures, each with a text file of the same key.
+
+Python's `tarfile` believes what headers say. A negative size makes it read the same header for ever
+(CVE-2025-8194), and the size of a further header is read into memory at once. `open_shard` is the
+only way in which ParaCLIP reads a tar file.
+"""
+
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+from urllib.parse import unquote
+
+from paraclip.data.captions import Record
+from paraclip.data.config import Columns
+from paraclip.data.lines import file_system, is_remote, local_path, open_source
+from paraclip.data.problems import Problems
+from paraclip.data.untrusted_json import BadJson, parse_json_object
+from paraclip.errors import UserError
+from paraclip.files import check_input
+
+SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm")
+)
+"""Of the names of pictures, in shards and in folders."""
+LARGEST_TEXT = 2**20
+LARGEST_FILE = 2**33  # bytes; the limit of the plain tar format
+LARGEST_HEADER = 2**13  # bytes of a long name or a PAX header, in which `tarfile` searches slowly
+FURTHER_HEADERS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+ENDS_EARLY = (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
+PREFIX = "tar://"
+
+
+class Shard(tarfile.TarFile):
+    """A tar file that knows whether it ends without the mark of its end.
+
+    `tarfile` treats one that is cut in a later header or between two members as complete.
+    """
+
+    truncated = False
+
+
+class Header(tarfile.TarInfo):
+    """A header of a `Shard` with sizes that are possible."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """A header before the content of a long name or a PAX header is read."""
+        header = super().frombuf(buf, encoding, errors)
+        header.check_size(LARGEST_HEADER if header.type in FURTHER_HEADERS else LARGEST_FILE)
+        return header
+
+    @classmethod
+    def fromtarfile(cls, shard: tarfile.TarFile) -> Self:
+        """The next header, with the sizes that a PAX header may state; `tarfile` handles errors."""
+        try:
+            header = super().fromtarfile(shard)
+        except ENDS_EARLY:
+            shard.truncated = True  # type: ignore[attr-defined]
+            raise
+        header.check_size(LARGEST_FILE)
+        return header
+
+    def check_size(self, most: int) -> None:
+        """Raise ReadError for a size that is negative or above `most` bytes."""
+        if not 0 <= self.size <= most:
+            raise tarfile.ReadError(f"a header states a size of {self.size:,} bytes")
+
+
+@contextmanager
+def open_shard(source: str) -> Iterator[Shard]:
+    """A tar file opened for reading; raises UserError if it is broken, but not if it is cut."""
+    with open_source(source) as stream:
+        try:
+            # On disk, tarfile seeks past the pictures; a remote shard is a stream.
+            mode: Any = "r|" if is_remote(source) else "r:"
+            with Shard.open(fileobj=stream, mode=mode, tarinfo=Header) as shard:
+                try:
+                    yield shard
+                except tarfile.ReadError as error:
+                    if "unexpected end" not in str(error):
+                        raise
+                    shard.truncated = True
+        # tarfile also raises ValueError and IndexError for broken fields, and calls itself for
+        # each of consecutive PAX headers.
+        except (tarfile.TarError, ValueError, IndexError, RecursionError) as error:
+            hint = "Fetch the shard again, or leave it out."
+            raise UserError(source, f"is not a tar file ({error})", hint) from error
+
+
+def members(shard: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The header of each file in a tar file."""
+    while (member := shard.next()) is not None:
+        # tarfile keeps all members that it has read, so a long shard would fill the memory.
+        shard.members.clear()  # type: ignore[attr-defined]
+        if member.isfile() and not member.issparse():
+            yield member
+
+
+def member_reference(shard: str, member: str) -> str:
+    """The name of a picture in a shard: `tar://member::shard`; colons and % are escaped."""
+    return f"{PREFIX}{member.replace('%', '%25').replace(':', '%3A')}::{shard}"
+
+
+def split_reference(reference: str) -> tuple[str, str] | None:
+    """Shard and member of a `member_reference`; None for any other name of a picture."""
+    member, separator, shard = reference.partition("::")
+    if not (separator and member.startswith(PREFIX)):
+        return None
+    return shard, unquote(member.removeprefix(PREFIX))
+
+
+def read_member(shard: str, member: str, most: int) -> bytes:
+    """At most this many bytes of a member; of a remote shard, only these bytes are fetched."""
+    shard = local_path(shard)
+    # Size and time distinguish a rewritten shard.
+    state = None if is_remote(shard) else os.stat(shard)
+    index = shard_index(shard, *((state.st_size, state.st_mtime_ns) if state else ()))
+    if member not in index:
+        raise FileNotFoundError(member)
+    offset, size = index[member]
+    if is_remote(shard):
+        files, path = file_system(shard)
+        return bytes(files.cat_file(path, start=offset, end=offset + min(size, most)))
+    check_input(shard)
+    with Path(shard).open("rb") as stream:
+        stream.seek(offset)
+        return stream.read(min(size, most))
+
+
+@lru_cache(maxsize=16)
+def shard_index(shard: str, *_size_and_time: int) -> dict[str, tuple[int, int]]:
+    """Offset and size in bytes of every member; cached for the last 16 shards.
+
+    Of a truncated shard, these are the members before its end, which `read_shard` returns too.
+    """
+    index: dict[str, tuple[int, int]] = {}
+    with open_shard(shard) as opened:
+        index.update((one.name, (one.offset_data, one.size)) for one in members(opened))
+    return index
+
+
+def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+    """Records of a shard in img2dataset's layout: `key.jpg`, `key.txt` and `key.json`.
+
+    The caption is `key.txt`, or else "caption" in `key.json`. The id is the key. Pictures are not
+    read. A truncated shard counts as one broken row; its earlier rows are used.
+    """
+    with open_shard(source) as shard:
+        samples = groupby(map(with_key, members(shard)), key=lambda member: member[0])
+        for row, (key, parts) in enumerate(samples, start=1):
+            image, caption = image_and_caption(shard, parts, columns)
+            name = member_reference(source, image) if image and columns.image else None
+            yield Record(f"{source}: {key}", row, caption, name, key, key)
+    if shard.truncated:
+        problems.add(source, "the shard is truncated")
+
+
+def with_key(member: tarfile.TarInfo) -> tuple[str, str, tarfile.TarInfo]:
+    """Key and suffix of a member, and the member; the key ends at the first dot of the name."""
+    path = PurePosixPath(member.name)
+    stem, _, ending = path.name.partition(".")
+    return (path.parent / stem).as_posix(), f".{ending.lower()}", member
+
+
+def image_and_caption(
+    shard: tarfile.TarFile, parts: Iterable[tuple[str, str, tarfile.TarInfo]], columns: Columns
+) -> tuple[str | None, Any]:
+    """Picture name and caption of the members with one key; None if there is none."""
+    image, texts = None, {}
+    for _, suffix, member in parts:
+        if suffix in SUFFIXES:
+            image = member.name
+        elif suffix in (".txt", ".json"):
+            opened = shard.extractfile(member)
+            texts[suffix] = opened.read(LARGEST_TEXT) if opened else b""
+    if ".txt" in texts:
+        return image, texts[".txt"]
+    try:
+        return image, parse_json_object(texts.get(".json", b"{}")).get(columns.caption)
+    except BadJson:
+        return image, None
