@@ -7,8 +7,8 @@ aligned on the training set), then for each seed the control (the same number of
 original captions), the tuned and the merged model, then the figures with their intervals. Tuned
 uses the default recipe of `paraclip train`. `--setup` selects other settings:
 
-- negatives: L1 on all three texts, and a hard negative for each triple, made by rule (`paraclip
-  negatives`). The setups below build on it.
+- negatives: L1 on all three texts, and a hard negative for each triple, made by rule
+  (`recipes/filters/edits.py`). The setups below build on it.
 - new_heads: the base starts from new heads, not from the included ones.
 - replay: control and tuned also learn from as many other captions of the training set as there are
   triples, with L1 only, which has weight two because it has twice the rows.
@@ -50,10 +50,10 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.models.mini import FLICKR8K_HEADS, Mini
 from paraclip.paraphrase.language.tagger import SpacyTagger
-from paraclip.paraphrase.negatives import hard_negatives
 from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
 from paraclip.training.loop import align, train
 from paraclip.training.prepare import prepare, prepare_captions
+from recipes.filters.edits import hard_negatives
 
 BASE = AlignOptions(
     feature_dropout=0.0,  # as when the tables were made

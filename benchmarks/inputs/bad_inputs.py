@@ -37,7 +37,6 @@ from benchmarks.inputs.attacks import (
     caches,
     files,
     indexes,
-    language_models,
     models,
     options,
     servers,
@@ -53,17 +52,14 @@ AREAS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "servers": servers.cases,
     "models": models.cases,
     "batches": batches.cases,
-    "language models": language_models.cases,
     "indexes": indexes.cases,
     "caches": caches.cases,
     "options": options.cases,
 }
 IMPORTED = (
     "jinja2.sandbox", "open_clip", "paraclip.audit.command", "paraclip.evaluation.command",
-    "paraclip.paraphrase.backends.huggingface.backend", "paraclip.paraphrase.command",
+    "paraclip.commands.generate",
     "paraclip.search.command", "paraclip.swap.command", "paraclip.training.command",
-    "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
-    "transformers.models.llama.modeling_llama",
 )  # fmt: skip
 """Modules that the forks need; not LanceDB, because its threads do not survive a fork."""
 OUTCOMES = ("clear error", "accepted", "traceback", "hang")
@@ -141,7 +137,6 @@ def write_all_sound(sound: Path) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     batches.write_round(sound)
-    language_models.write_language_model(sound / "language model")
     indexes.write_indexes(sound)
 
 

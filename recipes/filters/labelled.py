@@ -16,11 +16,12 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from edits import NEGATIVE_KINDS, Draw, sentence, vocabulary_of
+
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.language.lexicon import NUMBERS
 from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, SpacyTagger, Tagged
 from paraclip.paraphrase.language.words import content_roots, is_content, words
-from paraclip.paraphrase.negatives import NEGATIVE_KINDS, Draw, sentence, vocabulary_of
 from paraclip.starter import QUERIES, STAMPS, TRIPLES
 
 Row = dict[str, Any]
@@ -163,7 +164,7 @@ def made(name: str, change: Change, rows: list[Row], tagged: list[Tagged]) -> li
 
 
 def edited(kind: str, vocabulary: Any) -> Change:
-    """An edit of `paraclip negatives`."""
+    """An edit of `edits.py`."""
 
     def change(row: Row, tagged: Tagged, draw: random.Random) -> str | None:
         known = frozenset(words(row["caption"] + " " + row["paraphrase_1"]))

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         generate,
         load_model,
         merge,
-        negatives,
         read_captions,
         swap_check,
         train,
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "UserError", "align", "compare", "evaluate", "export", "generate", "load_model", "merge",
-    "negatives", "read_captions", "swap_check", "train",
+    "read_captions", "swap_check", "train",
 )  # fmt: skip
 
 

@@ -27,8 +27,7 @@ from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
-from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
-from paraclip.paraphrase.negatives import write_negatives
+from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.run import generate_from_source
 from paraclip.swap.check import SwapReport
 from paraclip.swap.check import swap_check as compare_index
@@ -40,7 +39,7 @@ from paraclip.training.prepare import prepare, prepare_captions
 
 __all__ = (
     "UserError", "align", "compare", "evaluate", "export", "generate", "load_model", "merge",
-    "negatives", "read_captions", "swap_check", "train",
+    "read_captions", "swap_check", "train",
 )  # fmt: skip
 
 Model = DualEncoder | Path | str
@@ -67,16 +66,6 @@ def generate(source: Path | str, out: Path | str, **options: Any) -> Path:
     generation = generate_from_source(GenerateConfig(str(source), Path(out), **options))
     generation.check()
     return Path(generation.triples)
-
-
-def negatives(triples: Path | str, out: Path | str, **options: Any) -> Path:
-    """Write triples with a rule-based hard negative each; returns the file written.
-
-    Raises:
-        UserError: the triples cannot be read, or spaCy (extra `tags`) is missing.
-    """
-    write_negatives(NegativesConfig(triples=str(triples), out=str(out), **options))
-    return Path(out)
 
 
 def align(

@@ -13,6 +13,9 @@ from paraclip.version import __version__
 
 USER = re.compile(r"\b(\w+://)\S*@")  # to the last @, because a password may contain one
 QUERY = re.compile(r"\b(\w+://[^\s?]*)\?\S+")
+HTTP_PATH = re.compile(r"\bhttps?://[^\s/]+(/\S*)")
+KEY = re.compile(r"(?<=/)(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{16,}(?![\w.%-])")
+"""A part of a path that looks like a key: 16 or more letters and digits, and no file ending."""
 PACKAGES = (
     *("torch", "torchvision", "open_clip_torch", "transformers", "timm", "numpy", "pillow"),
     *("pyarrow", "xllamacpp"),
@@ -54,8 +57,9 @@ def program() -> str:
 
 
 def without_secrets(text: str) -> str:
-    """The text with user, password and query removed from its URLs."""
-    return QUERY.sub(r"\1?...", USER.sub(r"\1", text))
+    """The text without the secrets of its URLs: user, password, query, and keys in http paths."""
+    text = QUERY.sub(r"\1?...", USER.sub(r"\1", text))
+    return HTTP_PATH.sub(lambda found: KEY.sub("***", found[0]), text)
 
 
 def provenance(**settings: Any) -> dict[str, Any]:

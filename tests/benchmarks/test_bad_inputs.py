@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.inputs import bad_inputs
-from benchmarks.inputs.attacks import batches, caches, indexes, language_models
+from benchmarks.inputs.attacks import batches, caches, indexes
 from benchmarks.inputs.attacks.cases import Case, command
 from paraclip.errors import UserError
 
@@ -114,10 +114,9 @@ def sound_again(content: bytes, drawn: object) -> bytes:
 
 
 @pytest.mark.slow
-def test_sound_rounds_indexes_and_language_models_are_accepted(
+def test_sound_rounds_and_indexes_are_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "SECONDS", 30)
     bad_inputs.prepare()
     sound = tmp_path / "sound"
     bad_inputs.in_child(lambda: bad_inputs.write_all_sound(sound))
@@ -130,8 +129,6 @@ def test_sound_rounds_indexes_and_language_models_are_accepted(
     cases = [
         Case("batches", "file", partial(
             batches.from_file, sound, "answers.jsonl", partial(batches.write, answers))),
-        Case("language models", "folder", partial(
-            language_models.with_damage, sound, "config.json", "none", sound_again)),
         Case("index", "search", partial(
             indexes.table, sound, "index.json", "", sound_again, indexes.search)),
         Case("cache", "", partial(caches.with_cache, ("cache",), "x", lambda path: None)),

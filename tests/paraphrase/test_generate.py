@@ -17,10 +17,10 @@ from fake_server import FakeServer, Reply, rotate
 from generating import captions, fake_config, name_of
 
 from paraclip.cli import main
+from paraclip.commands.generate import generate_command
 from paraclip.data.captions import Caption
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
-from paraclip.paraphrase.command import generate_command
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import Summary, open_outputs

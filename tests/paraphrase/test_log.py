@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.log import AnswerLog, lookup, sorted_pair
+from paraclip.paraphrase.log import AnswerLog, bounded_lines, lookup, sorted_pair
 
 SETTINGS: dict[str, Any] = {"model": "fake", "temperature": 1.0}
 KEY_JSON = b'"00ffee0011223344"'
@@ -81,7 +81,7 @@ def test_a_half_written_first_line_is_a_new_log(tmp_path: Path) -> None:
     *(b'{"key": %s, "answers": %s}\n' % (key, answers) for key, answers in [
         (b"7", b"[]"), (b'"-1"', b"[]"), (b'"%s"' % (b"f" * 17), b"[]"), (KEY_JSON, b"7"),
         (KEY_JSON, b"[7]"), (KEY_JSON, b'[["a"]]'), (KEY_JSON, b"[[7, true]]"),
-        (KEY_JSON, b'[["a", 1]]'), (KEY_JSON, b'{"a": 1}'),
+        (KEY_JSON, b'[["a", 1]]'), (KEY_JSON, b'{"a": 1}'), (KEY_JSON, b'[["\\ud800", true]]'),
     ]),
 ])  # fmt: skip
 def test_a_damaged_line_is_repeated(tmp_path: Path, damaged: bytes) -> None:
@@ -91,6 +91,24 @@ def test_a_damaged_line_is_repeated(tmp_path: Path, damaged: bytes) -> None:
     log = opened(tmp_path)
     assert len(log) == 1 and log.find(KEY) is not None
     log.close()
+
+
+def test_a_log_of_another_format_is_refused_and_stays(tmp_path: Path) -> None:
+    path = with_one_answer(tmp_path)
+    content = path.read_bytes().replace(b'{"paraclip": 1', b'{"paraclip": 2') + b"unfinished"
+    path.write_bytes(content)
+    for fresh in (False, True):
+        with pytest.raises(UserError, match="format of another version"):
+            AnswerLog(path, SETTINGS, fresh)
+    assert path.read_bytes() == content
+
+
+def test_lines_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paraclip.paraphrase.log.LONGEST_LINE", 10)
+    path = tmp_path / "x"
+    path.write_bytes(b"short\n" + b"x" * 95 + b"\nlast")
+    with path.open("rb") as file:
+        assert list(bounded_lines(file)) == [(0, b"short\n"), (6, b""), (102, b"last")]
 
 
 def test_changed_settings_are_refused_by_name(tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def test_the_first_of_two_answers_to_a_question_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tokens", "counted"),
     [([3, 4], [3, 4]), ([0, 0], [0, 0]), (None, [0, 0]), ([1], [0, 0]), ([1, 2, 3], [0, 0]),
-     ([1, -2], [0, 0]), ([True, 2], [0, 0]), ([1.0, 2], [0, 0]), ("12", [0, 0])],
+     ([1, -2], [0, 0]), ([True, 2], [0, 0]), ([1.0, 2], [0, 0]), ("12", [0, 0]),
+     ([10**400, 2], [0, 0])],
 )  # fmt: skip
 def test_damaged_numbers_of_tokens_count_as_none(tokens: Any, counted: list[int]) -> None:
     assert tokens_in({"tokens": tokens}) == counted

@@ -13,9 +13,9 @@ from fake_encoder import BagEncoder
 from fake_server import FakeServer, response, rotate
 from generating import captions, captions_file, fake_config
 
+from paraclip.commands.generate import cost_line, generate_command
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.command import cost_line, generate_command
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.estimate import SAMPLE, Estimate, estimate, seconds_of
 from paraclip.paraphrase.filters.judge import Judge
@@ -206,11 +206,6 @@ def test_an_estimate_without_an_answer_is_an_error(server: FakeServer, tmp_path:
     server.behave = lambda prompt, count: 400
     with pytest.raises(UserError, match=r"no caption of the sample got an answer \(BadRequest"):
         asyncio.run(estimate(captions(9), 900, fake_config(server.url, tmp_path)))
-
-
-def test_the_estimate_of_batches_knows_no_time() -> None:
-    table = Estimate(9, 9, 9, 1, 1, None, 5.0, "", batches=True).table()
-    assert "time: at most a day for each round of batches" in table and "0 min" not in table
 
 
 def test_the_panel_shows_cost_and_time(

@@ -10,8 +10,8 @@ from fake_encoder import BagEncoder
 from fake_server import FakeServer
 from generating import captions, fake_config
 
+from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
-from paraclip.paraphrase.command import generate_command
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.outputs import optional_files, summary_of
@@ -56,14 +56,37 @@ def test_an_input_is_never_an_output(
     assert path.read_bytes() == whole and [path] == list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["triples.parquet", "summary.json", "problems.txt"])
-def test_a_foreign_file_is_not_replaced(server: FakeServer, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("of_a_run", [False, True])
+@pytest.mark.parametrize(
+    "name", ["triples.parquet", "rejected.jsonl", "failed.jsonl", "summary.json", "problems.txt"]
+)
+def test_a_foreign_file_is_not_replaced(
+    server: FakeServer, tmp_path: Path, name: str, of_a_run: bool
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
+    if of_a_run:
+        generate_command(options(server.url, source_of(tmp_path), out))
+        server.asked.clear()
     (out / name).write_text("mine")
-    with pytest.raises(UserError, match=f"{name}: exists, and no earlier run wrote it"):
+    with pytest.raises(UserError, match=f"{name}: exists and was not written by ParaCLIP"):
         generate_command(options(server.url, source_of(tmp_path, broken=True), out))
     assert (out / name).read_text() == "mine" and not server.asked
+
+
+def test_a_card_that_a_user_wrote_or_edited_stays(server: FakeServer, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    config = options(server.url, source_of(tmp_path), out)
+    generate_command(config)
+    card = (out / "README.md").read_text()
+    assert "Counts" in card
+    (out / "README.md").unlink()
+    generate_command(config)
+    assert (out / "README.md").read_text() == card
+    for mine in (card.replace("Counts", "My counts"), "mine"):
+        (out / "README.md").write_text(mine)
+        generate_command(config)
+        assert (out / "README.md").read_text() == mine
 
 
 def test_other_foreign_files_stay(server: FakeServer, tmp_path: Path) -> None:

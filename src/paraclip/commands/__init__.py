@@ -105,15 +105,6 @@ COMMANDS = {
         "Paraphrase captions in two steps with a large language model; writes triples.",
         "paraclip generate my_pictures --out runs/triples",
         resumes=True,
-        place="paraphrase.command:generate_command",
-    ),
-    "negatives": Command(
-        TRAINING,
-        "paraphrase.config:NegativesConfig",
-        "Give every triple a hard negative for `train --negatives negative`.",
-        "paraclip negatives triples.parquet --out negatives.parquet",
-        resumes=True,
-        place="paraphrase.command:negatives_command",
     ),
     "align": Command(
         TRAINING,

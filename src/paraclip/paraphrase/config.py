@@ -1,4 +1,4 @@
-"""Options of `paraclip generate` and `paraclip negatives`; the string below a field is its help."""
+"""Options of `paraclip generate`; the string below a field is its help."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import tyro
 from annotated_types import Ge, Gt, Le
 
 from paraclip.data.config import ColumnOptions, Columns
-from paraclip.options import Checked, Count, Seed, Share
+from paraclip.options import Checked, Count, Share
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,10 @@ class GenerateConfig(Checked):
 
     backend: str = "builtin"
     """builtin: SmolLM2-135M with ParaCLIP's paraphrasing adapter, on this machine. openai: any
-    OpenAI-compatible server (OpenAI, vLLM, llama.cpp, Ollama). transformers: a causal language
-    model in Hugging Face's form, in batches on this machine's CPU or GPU."""
+    OpenAI-compatible server (OpenAI, vLLM, llama.cpp, Ollama)."""
 
     model: str | None = None
-    """Name of the server's model; for transformers a folder, a .gguf file or a name on the hub.
-    Default: the variable PARACLIP_MODEL."""
+    """Name of the server's model. Default: the variable PARACLIP_MODEL."""
 
     base_url: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """URL of the server, for example http://localhost:8000/v1. Repeat it for several servers of the
@@ -102,15 +100,6 @@ class GenerateConfig(Checked):
     adapter: Path | None = None
     """LoRA adapter for the built-in model, a GGUF file trained on the prompts of --style short (see
     recipes/paraphraser). Default: ParaCLIP's."""
-
-    device: str = "auto"
-    """Device of the backend transformers: auto, cpu, cuda or cuda:1."""
-
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of the backend transformers. auto: float32 on a CPU, else the checkpoint's."""
-
-    batch_size: Annotated[int, Ge(1), Le(4096)] = 16
-    """Number of answers that the backend transformers generates at the same time."""
 
     style: Literal["auto", "paper", "few-shot", "short"] = "auto"
     """Style of the prompts. paper: only instructions, for strong models. few-shot: the same with
@@ -138,8 +127,7 @@ class GenerateConfig(Checked):
 
     concurrency: Annotated[int, Ge(1), Le(100_000)] | None = None
     """Maximum number of concurrent questions. Rate limits, status 503 and time-outs halve the
-    current number; answers increase it again. Default: 16;
-    for transformers four batches."""
+    current number; answers increase it again. Default: 16."""
 
     requests_per_minute: Annotated[float, Ge(0.01), Le(10**9)] | None = None
     """Maximum number of requests per minute, evenly spaced. Default: no limit."""
@@ -158,17 +146,8 @@ class GenerateConfig(Checked):
     max_rows: Count | None = None
     """Stop after this number of triples."""
 
-    batch_api: bool = False
-    """Use the server's batch API (OpenAI's: half the price, answers within a day) instead of single
-    requests. Waits for the batches; after an interruption, the same command finds them again.
-    Needs at least two rounds, because step 2 depends on the answers of step 1."""
-
     batch_requests: Annotated[int, Ge(1), Le(50_000)] = 50_000
-    """Maximum number of requests in a batch or in a file of --to-file. Use a lower number if the
-    account's limit on enqueued tokens is low."""
-
-    poll: Annotated[float, Ge(0.001), Le(86_400)] = 30.0
-    """Seconds between two status requests with --batch-api."""
+    """Maximum number of requests in a file of --to-file."""
 
     to_file: Path | None = None
     """New folder for the open questions as files in OpenAI's batch format, for `vllm run-batch` and
@@ -287,8 +266,6 @@ class GenerateConfig(Checked):
     @property
     def most_in_flight(self) -> int:
         """Maximum number of questions in progress."""
-        if self.backend == "transformers":
-            return self.concurrency or 4 * self.batch_size
         return self.concurrency or 16 * (self.workers if self.engine == "ray" else 1)
 
     @property
@@ -316,23 +293,3 @@ class GenerateConfig(Checked):
             nli=self.nli or "",
             entailed=self.min_entailed,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class NegativesConfig(Checked):
-    """Give every triple a hard negative: one of its texts with one fact changed."""
-
-    triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
-    """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl)."""
-
-    out: str
-    """Output: the triples with the columns `negative` and `negative_kind`, .parquet or .jsonl."""
-
-    text: Literal["caption", "paraphrase_1", "paraphrase_2"] = "paraphrase_1"
-    """Text of the triple to change."""
-
-    seed: Seed = 0
-    """Random seed of the changes."""
-
-    max_broken: Share = 0.01
-    """Largest share (0 to 1) of broken rows to skip; more is an error."""

@@ -19,7 +19,7 @@ from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.filters.worker import judging
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.money import Meter, dollars, prices_of
-from paraclip.paraphrase.outputs import LOG, refuse_foreign
+from paraclip.paraphrase.outputs import LOG, refuse_foreign_outputs
 from paraclip.paraphrase.panel import duration
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.paraphrase.settings import answer_settings
@@ -27,7 +27,6 @@ from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Paraphraser
 
 SAMPLE = 32  # captions
 UNTIMED = "unknown, because the log has all answers of the sample"
-ROUNDS = "at most a day for each round of batches, of which there are two or more"
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,6 @@ class Estimate:
         seconds: time for all captions, at the speed of the sample, with the filters loaded; None
             if the log had all answers of the sample.
         source: source of the prices.
-        batches: whether the run uses batches, whose duration cannot be estimated.
     """
 
     captions: int
@@ -54,12 +52,10 @@ class Estimate:
     dollars: float | None
     seconds: float | None
     source: str
-    batches: bool = False
 
     def table(self) -> str:
         """Lines for the terminal."""
-        known = UNTIMED if self.seconds is None else f"about {duration(self.seconds)}"
-        time = ROUNDS if self.batches else known
+        time = UNTIMED if self.seconds is None else f"about {duration(self.seconds)}"
         cost = dollars(self.dollars) + (f" ({self.source})" if self.source else "")
         return "\n".join(
             [f"asked {self.sampled:,} of {self.captions:,} captions; kept {self.kept:,}",
@@ -77,7 +73,7 @@ async def estimate(
     judge: Judge | None = None,
 ) -> Estimate:
     """Ask about the first captions and extrapolate; raises the errors of `generate`."""
-    refuse_foreign(Path(config.out))
+    refuse_foreign_outputs(Path(config.out))
     backend = backend or make_backend(config)
     meter = meter_of(config, backend)
     log = AnswerLog(Path(config.out) / LOG, answer_settings(config, backend), config.fresh)
@@ -103,7 +99,6 @@ async def estimate(
         dollars=meter.prices.cost(tokens) if meter.prices else None,
         seconds=seconds_of(seconds, meter, config.most_in_flight, factor),
         source=meter.prices.source if meter.prices else "",
-        batches=config.batch_api,
     )
 
 
@@ -150,7 +145,7 @@ def meter_of(config: GenerateConfig, backend: Backend) -> Meter:
     """A meter with the backend's prices; raises UserError for a cost limit without a price."""
     url = getattr(backend, "base_url", "")
     prices = (
-        prices_of(getattr(backend, "model", ""), url, config.prices, config.batch_api)
+        prices_of(getattr(backend, "model", ""), url, config.prices)
         if url or config.prices
         else None
     )

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -26,6 +26,8 @@ LOG_FORMAT = 1
 LOG_HEAD = b'{"paraclip"'
 OTHER_FOLDER = "Name another output folder."
 OTHER_OR_FRESH = "Name another output folder, or start from scratch with --fresh."
+MOST_TOKENS = 10**9  # of one question; larger numbers are damage
+LONGEST_LINE = 8 << 20  # bytes
 KEY = re.compile(r"[0-9a-f]{16}")
 
 
@@ -79,10 +81,14 @@ class AnswerLog:
             self._head = None
 
     def _refuse_foreign(self) -> None:
-        """Raise UserError if the file was not written by a run, before anything is changed."""
+        """Raise UserError if no run of this version wrote the file, before anything is changed."""
         self._file.seek(0)
-        if not LOG_HEAD.startswith(self._file.read(len(LOG_HEAD))):
+        head = self._file.readline(LONGEST_LINE)
+        if not LOG_HEAD.startswith(head[: len(LOG_HEAD)]):
             raise UserError(self.path, "is not a log of answers", OTHER_FOLDER)
+        if (object_of(head) or {}).get("paraclip", LOG_FORMAT) != LOG_FORMAT:
+            hint = f"Update ParaCLIP, or do this: {OTHER_FOLDER}"
+            raise UserError(self.path, "is a log in the format of another version", hint)
 
     def _drop_unfinished(self) -> None:
         """Remove an incomplete last line, and settings without answers.
@@ -101,10 +107,9 @@ class AnswerLog:
     def _read(self, settings: dict[str, Any]) -> None:
         """Check the settings and index every line."""
         self._file.seek(0)
-        self._check(self._file.readline(), settings)
+        self._check(self._file.readline(LONGEST_LINE), settings)
         keys, offsets = array("Q"), array("Q")
-        offset = self._file.tell()
-        for line in self._file:
+        for offset, line in bounded_lines(self._file):
             entry = entry_of(line)
             if entry is not None:
                 keys.append(int(entry["key"], 16))
@@ -112,7 +117,6 @@ class AnswerLog:
                 self.tokens = [
                     one + more for one, more in zip(self.tokens, tokens_in(entry), strict=True)
                 ]
-            offset += len(line)
         self._keys, self._offsets = sorted_pair(keys, offsets)
 
     def _check(self, line: bytes, settings: dict[str, Any]) -> None:
@@ -161,8 +165,7 @@ class AnswerLog:
     def entries(self) -> Iterator[bytes]:
         """The lines of all complete entries."""
         self._file.seek(0)
-        self._file.readline()
-        yield from (line for line in self._file if entry_of(line) is not None)
+        yield from (line for _, line in bounded_lines(self._file) if entry_of(line) is not None)
 
     def absorb(self, other: "AnswerLog") -> None:
         """Append the entries of another log that are not in this one.
@@ -186,6 +189,16 @@ class AnswerLog:
         # Closing retries a failed write; that failure was reported when it happened.
         with suppress(OSError):
             self._file.close()
+
+
+def bounded_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Offsets and lines from the position of a file on; a line that is too long is empty."""
+    offset, whole = file.tell(), True
+    while line := file.readline(LONGEST_LINE):
+        ends = line.endswith(b"\n")
+        if whole:
+            yield offset, line if ends or len(line) < LONGEST_LINE else b""
+        offset, whole = offset + len(line), ends
 
 
 def object_of(line: bytes) -> dict[str, Any] | None:
@@ -220,12 +233,19 @@ def tokens_in(entry: dict[str, Any]) -> list[int]:
     tokens = entry.get("tokens")
     if not isinstance(tokens, list) or [type(count) for count in tokens] != [int, int]:
         return [0, 0]
-    return tokens if min(tokens) >= 0 else [0, 0]
+    return tokens if min(tokens) >= 0 and max(tokens) < MOST_TOKENS else [0, 0]
 
 
 def is_answer(value: Any) -> bool:
-    """Whether a value of the log is a pair: a text, and whether it was cut off."""
-    return isinstance(value, list) and [type(part) for part in value] == [str, bool]
+    """Whether a value of the log is a pair: a text without lone surrogates, and whether it was cut
+    off."""
+    if not isinstance(value, list) or [type(part) for part in value] != [str, bool]:
+        return False
+    try:
+        value[0].encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def lookup(keys: np.ndarray, values: np.ndarray, key: int) -> int | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isnan
@@ -12,12 +12,22 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paraclip.data.triples import PROVENANCE, SCHEMA
+from paraclip.data.triples import PROVENANCE, SCHEMA, read_provenance
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
-from paraclip.files import atomic_path, disk_errors, read_bounded, refuse_overwriting
+from paraclip.files import (
+    atomic_path,
+    disk_errors,
+    is_signed,
+    read_bounded,
+    refuse_foreign,
+    refuse_overwriting,
+    signed,
+    write_text,
+)
 from paraclip.paraphrase.diversity import Reservoir
 from paraclip.paraphrase.language.words import rewords
+from paraclip.paraphrase.log import LONGEST_LINE, object_of
 from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
 
 TRIPLES, REJECTED, FAILED = ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")
@@ -209,11 +219,8 @@ def refuse_inputs(inputs: Iterable[str], out: Path) -> None:
         refuse_overwriting(out / name, inputs)
 
 
-def refuse_foreign(out: Path, problems: bool = False, jsonl: bool = False) -> None:
-    """Refuse an output folder with a file that would be replaced but was not written by a run.
-
-    A folder with a summary, or with a log of answers (which is validated when opened), belongs to a
-    run. The two optional files belong to it if its summary lists them.
+def refuse_foreign_outputs(out: Path, problems: bool = False, jsonl: bool = False) -> None:
+    """Refuse an output folder with a file that would be replaced but that no run wrote.
 
     Args:
         out: the output folder.
@@ -223,16 +230,34 @@ def refuse_foreign(out: Path, problems: bool = False, jsonl: bool = False) -> No
     Raises:
         UserError: names the file.
     """
-    summary = summary_of(out)
-    is_run = summary is not None or (out / LOG).exists()
-    foreign = [] if is_run else [*ALWAYS, SUMMARY, CARD]
-    own = optional_files(summary)
-    foreign += [PROBLEMS] if problems and PROBLEMS not in own else []
-    foreign += [JSONL] if jsonl and JSONL not in own else []
-    for name in foreign:
-        if (out / name).exists():
-            hint = "Name another output folder, or move the file away."
-            raise UserError(out / name, "exists, and no earlier run wrote it", hint)
+    listed = optional_files(summary_of(out))
+    checks: dict[str, Callable[[Path], bool]] = {
+        TRIPLES: lambda path: path.is_file() and bool(read_provenance(path)),
+        REJECTED: _begins_with_outcome,
+        FAILED: _begins_with_outcome,
+        SUMMARY: lambda path: summary_of(path.parent) is not None,
+    }
+    for name, written in ((PROBLEMS, problems), (JSONL, jsonl)):
+        if written:
+            checks[name] = lambda path: path.name in listed
+    for name, is_ours in checks.items():
+        refuse_foreign(out / name, is_ours, "Name another output folder, or move the file away.")
+
+
+def _begins_with_outcome(path: Path) -> bool:
+    """Whether a file is empty, or its first line is a rejected or a failed caption."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        line = file.readline(LONGEST_LINE)
+    return not line or {"id", "caption", "step"} <= (object_of(line) or {}).keys()
+
+
+def write_card(out: Path, card: str) -> None:
+    """Write the dataset card, unless there is a README.md that a user wrote or edited."""
+    path = out / CARD
+    if not path.exists() or is_signed(path):
+        write_text(path, signed(card))
 
 
 def optional_files(summary: dict[str, Any] | None) -> list[str]:

@@ -21,7 +21,6 @@ from paraclip.files import write_text
 from paraclip.paraphrase.backends import Backend, check_backend, make_backend
 from paraclip.paraphrase.batch.backend import BatchBackend
 from paraclip.paraphrase.batch.files import Exchange, generate_by_files
-from paraclip.paraphrase.batch.rounds import generate_in_batches
 from paraclip.paraphrase.card import card_of
 from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
 from paraclip.paraphrase.distributed.places import FOLDED, shown_path
@@ -36,7 +35,6 @@ from paraclip.paraphrase.filters.worker import judging
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.money import Meter
 from paraclip.paraphrase.outputs import (
-    CARD,
     FAILED,
     JSONL,
     LOG,
@@ -46,9 +44,10 @@ from paraclip.paraphrase.outputs import (
     Summary,
     open_outputs,
     optional_files,
-    refuse_foreign,
+    refuse_foreign_outputs,
     refuse_inputs,
     summary_of,
+    write_card,
 )
 from paraclip.paraphrase.panel import Panel
 from paraclip.paraphrase.settings import answer_settings, settings_of
@@ -113,7 +112,7 @@ def generate_from_source(
     out = Path(config.out)
     refuse_inputs(find_files(config.source), out)
     total, broken = count_captions(config)
-    refuse_foreign(out, problems=broken > 0, jsonl=config.jsonl)
+    refuse_foreign_outputs(out, problems=broken > 0, jsonl=config.jsonl)
     summary, problems, exchange = asyncio.run(run_passes(config, total, backend, judge))
     return Generation(out / TRIPLES, summary, problems, exchange)
 
@@ -186,7 +185,7 @@ def check_generate_options(config: GenerateConfig) -> None:
         hint = "Use --backend builtin with --style short or auto."
         raise UserError("--adapter", "is for the built-in model and its own prompts", hint)
     check_batch_options(config)
-    if config.base_url and config.backend in ("builtin", "transformers"):
+    if config.base_url and config.builtin:
         hint = "Give --backend openai and --model."
         raise UserError("--base-url", "is for servers only", hint)
     known = [*REASONS, "unsafe"]
@@ -197,20 +196,16 @@ def check_generate_options(config: GenerateConfig) -> None:
 
 
 def check_batch_options(config: GenerateConfig) -> None:
-    """Raise UserError for options that cannot be combined with batches or files."""
-    option = "--batch-api" if config.batch_api else "--to-file and --from-file"
-    if not (config.batch_api or config.by_files):
+    """Raise UserError for options that cannot be combined with files."""
+    option = "--to-file and --from-file"
+    if not config.by_files:
         return
     if config.backend != "openai":
         raise UserError(option, "is for servers only", "Give --backend openai and --model.")
-    if config.batch_api and len(config.base_url) > 1:
-        raise UserError("--base-url", "names several servers", "Give one with --batch-api.")
-    if config.batch_api and config.by_files:
-        raise UserError("--batch-api", "does not go with files", "Give it or --to-file, not both.")
     if config.max_rows is not None:
         hint = "Limit the captions with --first, or the cost with --max-cost."
-        raise UserError("--max-rows", "does not go with batches, which ask all captions", hint)
-    if config.by_files and config.dry_run:
+        raise UserError("--max-rows", "does not go with files, which hold all questions", hint)
+    if config.dry_run:
         raise UserError("--dry-run", "asks a server, and files need none", "Leave one of them out.")
 
 
@@ -244,7 +239,7 @@ async def generate_async(
             that no run wrote, a wheel is missing, or the disk is full. The log keeps all answers.
     """
     check_generate_options(config)
-    refuse_foreign(out)
+    refuse_foreign_outputs(out)
     backend = backend or make_backend(config)
     meter = meter_of(config, backend)
     log = AnswerLog(out / LOG, answer_settings(config, backend), config.fresh)
@@ -356,7 +351,7 @@ async def in_order(
 async def run_passes(
     config: GenerateConfig, total: int, backend: Backend | None, judge: Judge | None
 ) -> tuple[Summary, Problems, Exchange | None]:
-    """Pass over the captions of the source once, or once per round of batches."""
+    """Pass over the captions of the source."""
     problems = Problems(config.max_broken)
 
     async def one_pass(backend: Backend | None, fresh: bool) -> Summary:
@@ -371,8 +366,6 @@ async def run_passes(
     if config.by_files:
         summary, exchange = await generate_by_files(config, one_pass)
         return summary, problems, exchange
-    if config.batch_api:
-        return await generate_in_batches(config, one_pass), problems, None
     return await one_pass(backend, config.fresh), problems, None
 
 
@@ -381,4 +374,4 @@ def write_summary(out: Path, summary: Summary, config: GenerateConfig) -> None:
     content = summary.as_dict() | {"provenance": provenance(settings=settings_of(config))}
     write_text(out / SUMMARY, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     card = card_of(summary.as_dict(), settings_of(config), config.terms, summary.sample.rows)
-    write_text(out / CARD, card)
+    write_card(out, card)

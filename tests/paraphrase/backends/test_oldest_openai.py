@@ -12,7 +12,6 @@ import openai
 import pytest
 
 HERE = Path(__file__).parent
-BATCHES = ("two_rounds_on_a_slow_server", "a_batch_whose_creation_got_no_answer_is_found")
 OLDEST = Path(sys.prefix) / "openai-oldest"
 
 
@@ -28,7 +27,6 @@ def test_the_clients_tests_pass_with_the_oldest_openai() -> None:
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x"),
         *(str(HERE / f"test_{name}.py") for name in ("client", "backends")),
-        *(f"{HERE.parent / 'batch' / 'test_batch_rounds.py'}::test_{name}" for name in BATCHES),
     ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -19,7 +19,7 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.batch import requests
 from paraclip.paraphrase.batch.requests import RequestWriter, custom_id, parts_of
-from paraclip.paraphrase.batch.results import Failure, Results, bounded_lines, outcome_of
+from paraclip.paraphrase.batch.results import Failure, Results, outcome_of
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import Generation, generate_from_source
@@ -244,10 +244,6 @@ def test_other_custom_ids_are_unknown(text: object) -> None:
     assert parts_of(text) is None and parts_of(custom_id(KEY, 12)) == (KEY, 12)
 
 
-def test_a_line_without_an_end_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paraclip.paraphrase.batch.results.LONGEST_LINE", 10)
-    path = tmp_path / "x"
-    path.write_bytes(b"short\n" + b"x" * 95 + b"\nlast")
-    assert list(bounded_lines(path)) == [(0, b"short\n"), (6, None), (102, b"last")]
+def test_a_file_of_answers_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
-        list(bounded_lines(tmp_path / "none"))
+        Results([tmp_path / "none"])

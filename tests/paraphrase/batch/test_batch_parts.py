@@ -1,10 +1,8 @@
-"""Folders of a round with files, and the steps of a round with a server, one by one."""
+"""Folders of a round with files."""
 
-import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,10 +17,7 @@ from paraclip.paraphrase.batch.files import (
     listed_files,
     new_writer,
 )
-from paraclip.paraphrase.batch.journal import Journal
 from paraclip.paraphrase.batch.requests import RequestFile, custom_id
-from paraclip.paraphrase.batch.rounds import advance, check_room, progress_of
-from paraclip.paraphrase.batch.server import NO_ROOM, Seen
 
 KEY, CHAT = "0123456789abcdef", "/v1/chat/completions"
 SETTINGS = {"generator": "fake", "candidates": 2, "prompts": ["é"]}
@@ -34,31 +29,6 @@ def written(folder: Path, count: int = 3, most: int = 2) -> list[RequestFile]:
     for attempt in range(1, count + 1):
         writer.add(custom_id(KEY, attempt), CHAT, {"prompt": "é"})
     return finish(writer, folder, SETTINGS)
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    """Two open batches, of 2 and 1 requests."""
-    journal = Journal(tmp_path / "batches", "http://a/v1")
-    files = [RequestFile(f"requests-000{n}.jsonl", 3 - n, CHAT) for n in (1, 2)]
-    journal.end_round(files)
-    return journal
-
-
-class Server(SimpleNamespace):
-    """A server that records the names of its methods that are called."""
-
-    def __getattr__(self, name: str) -> Any:
-        async def call(*words: Any) -> Any:
-            self.calls.append(name)
-            return self.replies.get(name, f"{name}-id")
-
-        return call
-
-
-def server(**replies: Any) -> Server:
-    """A server with these replies by method."""
-    return Server(calls=[], replies=replies, shown_url="http://a/v1")
 
 
 def test_a_round_is_listed_by_its_manifest_and_answered_under_its_settings(tmp_path: Path) -> None:
@@ -118,30 +88,3 @@ def test_the_next_commands_are_shown_for_what_is_open(tmp_path: Path) -> None:
     assert command.endswith("--model some/model, and the 2 other files") and "--to-file" in last
     done = replace(exchange, written=(), unused=0)
     assert done.lines(config) == [first] and done.lines(replace(config, from_file=None)) == []
-
-
-def test_every_step_of_a_batch_is_recorded_and_not_repeated(journal: Journal) -> None:
-    fake = server(look=Seen("b", "in_progress", 1, 0, (), ""))
-    batch = journal.open[0]
-    assert asyncio.run(advance(batch, journal, fake)) == fake.replies["look"]
-    assert fake.calls == ["upload", "submit", "look"]
-    again = Journal(journal.folder, "http://a/v1").open[0]
-    assert again == batch and (again.file_id, again.batch_id) == ("upload-id", "submit-id")
-    asyncio.run(advance(batch, journal, fake))
-    assert fake.calls[3:] == ["look"]
-
-
-def test_a_full_server_ends_the_run_only_if_nothing_is_in_progress(journal: Journal) -> None:
-    full = Seen("b", "failed", 0, 0, (), f"{NO_ROOM}: full")
-    nonces = [batch.nonce for batch in journal.open]
-    fake = server(look=full)
-    states = [asyncio.run(advance(batch, journal, fake)) for batch in journal.open]
-    assert states == [full, full] and [batch.batch_id for batch in journal.open] == ["", ""]
-    assert not {batch.nonce for batch in journal.open} & set(nonces)
-    running = Seen("c", "in_progress", 1, 1, (), "")
-    check_room(journal, journal.open, [full, running])
-    check_room(journal, journal.open, [None, None])
-    assert progress_of(journal, [full, running]) == "0 of 2 batches ended, 1 requests failed"
-    with pytest.raises(UserError, match=r"--batch-api: the account has no room .*full\)\. Wait"):
-        check_room(journal, journal.open, states)
-    assert journal.open == [] and progress_of(journal, states) == "2 of 2 batches ended"

@@ -10,7 +10,6 @@ from paraclip.paraphrase.prompts import Prompt
 
 BACKENDS = {
     "builtin": "paraclip.paraphrase.backends.builtin:BuiltInBackend",
-    "transformers": "paraclip.paraphrase.backends.huggingface.backend:TransformersBackend",
     "openai": "paraclip.paraphrase.backends.openai_server:OpenAIBackend",
 }
 """Name for `--backend` -> "module:Class", imported at the first use. The class is a `Backend`

@@ -9,13 +9,14 @@ import json
 import ssl
 import sys
 import zlib
+from base64 import b64encode
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import openai
 
 from paraclip.errors import UserError
-from paraclip.provenance import without_secrets
+from paraclip.provenance import KEY, without_secrets
 
 MOST_RESPONSE_BYTES = 8 << 20  # before and after decompression; long model lists have 1 MiB
 UNREADABLE = "the answer cannot be decompressed"
@@ -155,15 +156,16 @@ def tls_problem(error: BaseException) -> str | None:
 
 
 def secrets_of(key: str, address: str) -> tuple[str, ...]:
-    """The key and the password in an address, if they are long enough to be recognised.
+    """The key, and the secrets in an address, if they are long enough to be recognised.
 
-    A key that is a plain word, such as "dummy", is a placeholder for a local server; captions may
-    contain it.
+    An address may contain a password, which is sent as `Authorization: Basic`, and a key in its
+    path. A key that is a plain word, such as "dummy", is a placeholder for a local server; captions
+    may contain it.
     """
     if key.isalpha() and len(key) <= LONGEST_PLACEHOLDER:
         key = ""
-    try:
-        password = urlsplit(address).password or ""
-    except ValueError:
-        password = ""
-    return tuple(secret for secret in {key, password, unquote(password)} if len(secret) > 4)
+    parts = urlsplit(address)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    basic = b64encode(f"{user}:{password}".encode()).decode() if user or password else ""
+    found = {key, parts.password or "", password, basic, *KEY.findall(parts.path)}
+    return tuple(secret for secret in found if len(secret) > 4)

@@ -1,7 +1,7 @@
 """Rounds without a server: questions in files for a runner such as `vllm run-batch`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
 from paraclip.files import write_text
+from paraclip.paraphrase.backends import Backend
 from paraclip.paraphrase.batch.backend import BatchBackend
 from paraclip.paraphrase.batch.requests import (
     REQUESTS,
@@ -17,12 +18,13 @@ from paraclip.paraphrase.batch.requests import (
     RequestWriter,
 )
 from paraclip.paraphrase.batch.results import Results
-from paraclip.paraphrase.batch.rounds import Pass
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.settings import answer_settings
 
 MANIFEST = "manifest.json"
+Pass = Callable[[Backend, bool], Awaitable[Summary]]
+"""Takes all captions through both steps with a backend; the flag deletes earlier answers."""
 
 
 @dataclass(frozen=True)

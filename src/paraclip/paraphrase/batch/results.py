@@ -1,7 +1,7 @@
 """Files of answers in OpenAI's batch format, in any order, from untrusted servers."""
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,8 @@ from paraclip.files import check_input
 from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.backends.openai_server import answers_of, status_may_pass, tokens_used
 from paraclip.paraphrase.batch.requests import parts_of
-from paraclip.paraphrase.log import lookup, sorted_pair
+from paraclip.paraphrase.log import LONGEST_LINE, bounded_lines, lookup, sorted_pair
 
-LONGEST_LINE = 8 << 20  # bytes
 LONGEST_REASON = 200  # characters
 OFFSET_BITS = 44  # in a location: file number in the upper bits, line offset in the lower ones
 
@@ -58,16 +57,21 @@ class Results:
         self.unknown, self.failures, self.tokens = 0, dict[str, Failure](), (0, 0)
         keys, places = array("Q"), array("Q")
         for number, path in enumerate(self._paths):
-            for offset, line in bounded_lines(path):
-                key = self._read(line)
-                if key is not None:
-                    keys.append(int(key, 16))
-                    places.append(number << OFFSET_BITS | offset)
+            check_input(path)
+            try:
+                with path.open("rb") as file:
+                    for offset, line in bounded_lines(file):
+                        if (key := self._read(line)) is not None:
+                            keys.append(int(key, 16))
+                            places.append(number << OFFSET_BITS | offset)
+            except OSError as error:
+                hint = "Check the file and its rights."
+                raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
         self._keys, self._places = sorted_pair(keys, places)
         self._first = np.unique(self._keys, return_index=True)[1]  # the first of equal keys
         self._used = np.zeros(len(self._keys), bool)
 
-    def _read(self, line: bytes | None) -> str | None:
+    def _read(self, line: bytes) -> str | None:
         """Return the key of a line with answers; count failures and unknown lines."""
         entry = entry_of(line)
         identity = parts_of(entry.get("custom_id"))
@@ -109,30 +113,10 @@ class Results:
         return outcome_of(entry, 1, self._hide)
 
 
-def bounded_lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
-    """Offsets and lines of a file; None for a line that is too long.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    check_input(path)
-    try:
-        with path.open("rb") as file:
-            offset, whole = 0, True
-            while line := file.readline(LONGEST_LINE):
-                ends = line.endswith(b"\n")
-                if whole:
-                    yield offset, line if ends or len(line) < LONGEST_LINE else None
-                offset, whole = offset + len(line), ends
-    except OSError as error:
-        hint = "Check the file and its rights."
-        raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
-
-
-def entry_of(line: bytes | None) -> dict[str, Any]:
+def entry_of(line: bytes) -> dict[str, Any]:
     """The object in a line, or an empty dict if it is damaged."""
     try:
-        return parse_json_object(line or b"")
+        return parse_json_object(line)
     except BadJson:
         return {}
 

@@ -47,7 +47,7 @@ from paraclip.paraphrase.outputs import (
     SUMMARY,
     Summary,
     optional_files,
-    refuse_foreign,
+    refuse_foreign_outputs,
     refuse_inputs,
     summary_of,
     valid_summary,
@@ -87,7 +87,7 @@ def generate_with_ray(
     place = place_of(config.out)
     if place.local:
         refuse_inputs(find_files(config.source), place.local)
-        refuse_foreign(place.local)
+        refuse_foreign_outputs(place.local)
     backend = make_backend(config)
     try:
         return (place, *generate_in(place, config, backend, judge))
@@ -105,7 +105,7 @@ def generate_in(
             asyncio.run(check_server(backend))
         keys = prepared(config, place, problems, answer_settings(config, backend))
         if place.local:
-            refuse_foreign(place.local, problems.count > 0, config.jsonl)
+            refuse_foreign_outputs(place.local, problems.count > 0, config.jsonl)
         if config.fresh:
             start_over(place, log)
         done = int(np.isin(keys, committed_keys(place)).sum())
@@ -137,9 +137,9 @@ def check_ray_options(config: GenerateConfig) -> None:
     if config.backend != "openai":
         hint = "Give --backend openai and --base-url of one or more servers."
         raise UserError("--engine ray", f"does not go with --backend {config.backend}", hint)
-    if config.batch_api or config.by_files:
+    if config.by_files:
         hint = "Leave out --engine ray: batches are not asked one by one."
-        raise UserError("--engine ray", "does not go with batches and files", hint)
+        raise UserError("--engine ray", "does not go with files", hint)
     for name in ("max_cost", "max_rows"):
         if getattr(config, name) is not None:
             hint = "Bound the run with --first; --dry-run estimates its cost."

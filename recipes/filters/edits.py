@@ -1,4 +1,4 @@
-"""Rule-based hard negatives: a text of a triple with one fact changed.
+"""Texts with one fact changed by rule: faults for the checker, and hard negatives.
 
 The kinds follow SugarCrepe (Hsieh et al., NeurIPS 2023): two objects or two attributes swapped, or
 one object, attribute, verb, preposition or number replaced. Words are swapped within a part of
@@ -15,20 +15,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 
-import pyarrow as pa
-
-from paraclip.data.problems import Problems
-from paraclip.data.triples import (
-    SCHEMA,
-    TEXTS,
-    check_suffix,
-    read_provenance,
-    read_triples,
-    write_triples,
-)
-from paraclip.files import refuse_overwriting
-from paraclip.paraphrase.config import NegativesConfig
-from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
+from paraclip.data.triples import TEXTS
+from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
 from paraclip.paraphrase.language.words import is_content, words
 from paraclip.progress import track
 
@@ -144,37 +132,6 @@ NEGATIVE_KINDS: dict[str, Edit] = {
     "replace_deed": replace(VERB_TAGS),
     "replace_place": replace_preposition,
 }
-
-
-def write_negatives(config: NegativesConfig) -> tuple[list[Negative | None], Problems]:
-    """Write triples with the columns `negative` and `negative_kind`; other columns are copied.
-
-    Returns:
-        One negative per row, as from `hard_negatives`, and the broken rows.
-
-    Raises:
-        UserError: the triples cannot be read, spaCy is missing, or the output is the input or
-            cannot be written.
-    """
-    check_suffix(config.out)  # before the hours that tagging may take
-    refuse_overwriting(config.out, [config.triples])
-    problems = Problems(config.max_broken)
-    triples = read_triples(config.triples, problems, further=True)
-    tagger = SpacyTagger()
-    rows = triples.select(TEXTS).to_pylist()
-    negatives = hard_negatives(rows, tagger, config.text, config.seed)
-    columns = {
-        "negative": [one and one.text for one in negatives],
-        "negative_kind": [one and one.kind for one in negatives],
-    }
-    written = {*SCHEMA.names, *columns}
-    extra = triples.drop_columns([name for name in triples.column_names if name in written])
-    for name, texts in columns.items():
-        extra = extra.append_column(name, pa.array(texts, pa.string()))
-    facts = {"text": config.text, "seed": config.seed, "tagger": tagger.name}
-    origin = {**read_provenance(config.triples), "negatives": facts}
-    write_triples(config.out, triples, origin, extra)
-    return negatives, problems
 
 
 def hard_negatives(

@@ -1,6 +1,7 @@
-import json
+"""Texts with one fact changed: the edits are what their names say."""
+
+import sys
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 
@@ -8,15 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.cli import main
-from paraclip.data.triples import TEXTS, read_provenance, read_triples, write_triples
-from paraclip.errors import UserError
-from paraclip.paraphrase import negatives
-from paraclip.paraphrase.command import negatives_command
-from paraclip.paraphrase.config import NegativesConfig
-from paraclip.paraphrase.language import tagger as tagging
-from paraclip.paraphrase.language.tagger import Tagged
-from paraclip.paraphrase.negatives import (
+sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "filters"))
+
+from edits import (
     NEGATIVE_KINDS,
     OPPOSITES,
     Draw,
@@ -26,6 +21,11 @@ from paraclip.paraphrase.negatives import (
     sentence,
     vocabulary_of,
 )
+
+from paraclip.data.triples import TEXTS
+from paraclip.paraphrase.language.tagger import Tagged
+
+pytest.importorskip("nltk")
 
 TAGS = {
     "dog": "NN", "cat": "NN", "apple": "NN", "ball": "NN", "dogs": "NNS", "Anna": "NNP",
@@ -129,85 +129,3 @@ def test_every_negative_differs_and_brings_no_word_of_the_triple(
 
 def test_opposites_are_other_words() -> None:
     assert all(word != opposite for word, opposite in OPPOSITES.items())
-
-
-ROWS = [
-    {
-        "id": str(number),
-        "image_id": f"{number}.jpg",
-        "caption": f"{who} carries a red box up the stairs.",
-        "paraphrase_1": f"{who} is carrying a red box up the stairs.",
-        "paraphrase_2": f"A box that is red is brought upstairs by {who.lower()}.",
-    }
-    for number, who in enumerate(("A woman", "A boy", "A postman", "An old man"))
-]
-
-
-@pytest.fixture
-def triples(tmp_path: Path) -> Path:
-    path = tmp_path / "triples.parquet"
-    write_triples(path, ROWS, {"generator": "by hand"})
-    return path
-
-
-@pytest.mark.skipif(find_spec("spacy") is None, reason="spaCy is not installed")
-@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
-def test_the_command_adds_columns_that_training_reads(
-    triples: Path, tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / f"with.{ending}"
-    assert main(["negatives", str(triples), "--out", str(out)]) == 0
-    table = read_triples(out, extra="negative")
-    assert table.select(["id", "caption"]).to_pylist() == [
-        {"id": row["id"], "caption": row["caption"]} for row in ROWS
-    ]
-    for row, text in zip(ROWS, table["negative"].to_pylist(), strict=True):
-        assert text and text != row["paraphrase_1"]
-    noted = read_provenance(out)
-    assert noted["generator"] == "by hand" and noted["negatives"]["tagger"].startswith("spaCy")
-    assert "4 triples in" in capsys.readouterr().out
-
-
-def test_without_spacy_it_reports_what_to_install(
-    triples: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(tagging, "find_spec", lambda name: None)
-    assert main(["negatives", str(triples), "--out", "nowhere.parquet"]) == 2
-    assert "pip install" in capsys.readouterr().err and not Path("nowhere.parquet").exists()
-
-
-@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
-@pytest.mark.parametrize("further", [{}, {"note": "mine", "negative": "of an earlier run"}])
-def test_the_command_passes_the_users_columns_through(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, further: dict[str, str]
-) -> None:
-    monkeypatch.setattr(negatives, "SpacyTagger", Tags)
-    texts = dict.fromkeys(("caption", "paraphrase_1", "paraphrase_2"), "a dog on a ball")
-    source = tmp_path / "t.jsonl"
-    rows = [{"id": "1", **texts, **further}, {"id": "2", **texts}]
-    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    out = tmp_path / f"out.{ending}"
-    negatives_command(NegativesConfig(triples=str(source), out=str(out)))
-    made = read_triples(out, further=True)
-    assert made["negative"].null_count == 0
-    assert "of an earlier run" not in made["negative"].to_pylist()
-    if further:
-        assert made["note"].to_pylist() == ["mine", None]
-
-
-def test_a_name_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
-    config = NegativesConfig(triples=str(tmp_path / "none.parquet"), out=str(tmp_path / "out.csv"))
-    with pytest.raises(UserError, match=r"out\.csv: ends in neither \.parquet nor \.jsonl"):
-        negatives_command(config)
-
-
-def test_the_command_never_overwrites_its_input(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(negatives, "SpacyTagger", Tags)
-    source = tmp_path / "t.jsonl"
-    source.write_text('{"caption": "a", "paraphrase_1": "b", "paraphrase_2": "c"}\n')
-    before = source.read_bytes()
-    with pytest.raises(UserError, match="would be overwritten"):
-        negatives_command(NegativesConfig(triples=str(source), out=str(source)))
-    assert source.read_bytes() == before

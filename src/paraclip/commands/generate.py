@@ -1,13 +1,10 @@
-"""`paraclip generate` and `paraclip negatives`: call the functions of this package and print."""
-
-from collections import Counter
+"""`paraclip generate`: paraphrase captions, and print the counts or an estimate."""
 
 from paraclip.errors import printable
-from paraclip.paraphrase.config import GenerateConfig, NegativesConfig
+from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.distributed.places import shown_path
 from paraclip.paraphrase.estimate import Estimate
 from paraclip.paraphrase.money import dollars
-from paraclip.paraphrase.negatives import NEGATIVE_KINDS, write_negatives
 from paraclip.paraphrase.outputs import Summary
 from paraclip.paraphrase.run import estimate_from_source, generate_from_source
 
@@ -52,20 +49,3 @@ def cost_line(summary: Summary) -> str:
 def printable_lines(text: str) -> str:
     """The text with control characters escaped, except line ends."""
     return "\n".join(map(printable, text.split("\n")))
-
-
-def negatives_command(config: NegativesConfig) -> None:
-    """Write the triples with a hard negative each, and print the kinds of negatives.
-
-    Raises:
-        UserError: see `write_negatives`.
-    """
-    negatives, problems = write_negatives(config)
-    kinds = Counter(one.kind for one in negatives if one is not None)
-    for kind in NEGATIVE_KINDS:
-        print(f"{kinds[kind]:>9,}  {kind}")
-    print(f"{negatives.count(None):>9,}  none: the text has nothing to change")
-    print(f"{len(negatives):,} triples in {config.out}")
-    if problems.count:
-        problems.write(f"{config.out}.problems.txt")
-        print(f"{problems.summary()}\nListed in {config.out}.problems.txt")
