@@ -11,12 +11,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from open_clip import SimpleTokenizer
+from paraclip.models.clip_vocabulary import END, PIECES, START, vocabulary_and_merges
 
-START, END = "<|startoftext|>", "<|endoftext|>"
 START_ID, END_ID = 49406, 49407
-PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-"""How open_clip splits a lower-case text, without its special tokens."""
 ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'"}
 WIDE = "ﬀﬁﬂﬃﬄ！？，：；（）＂"
 """Ligatures and wide punctuation. Each replacement takes 20 microseconds per text, so the others in
@@ -48,15 +45,6 @@ def clip_tokenizer_files(context_length: int) -> dict[str, str]:
         "vocab.json": json.dumps(vocabulary, ensure_ascii=False),
         "merges.txt": "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""]),
     }
-
-
-@cache
-def vocabulary_and_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Ids by token under Hugging Face's names of the special tokens, and the merges in order."""
-    theirs = SimpleTokenizer()
-    names = {"<start_of_text>": START, "<end_of_text>": END}
-    vocabulary = {names.get(token, token): place for token, place in theirs.encoder.items()}
-    return vocabulary, sorted(theirs.bpe_ranks, key=theirs.bpe_ranks.__getitem__)
 
 
 @cache

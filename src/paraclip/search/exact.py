@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.errors import UserError
+from paraclip.onnx_session import open_session
 
 Float = NDArray[np.float32]
 Integer = NDArray[np.int64]
@@ -60,20 +60,4 @@ def nearest(vectors: Float, queries: Float, k: int) -> Nearest:
 @cache
 def session() -> Any:
     """The onnxruntime session of the graph; raises UserError if it is not installed."""
-    return open_session(GRAPH)
-
-
-def open_session(path: Path) -> Any:
-    """Open a graph on the CPU in a session whose idle threads sleep.
-
-    Raises:
-        UserError: onnxruntime is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        hint = "pip install 'paraclip[search]'"
-        raise UserError("onnxruntime", "is not installed", hint) from error
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return open_session(GRAPH, "search")

@@ -4,7 +4,6 @@ A tower is written once per model into the cache folder, `towers/KEY/`: the grap
 and `tower.json`. It is kept only if its vectors for a set of unusual texts equal the model's.
 """
 
-import html
 import importlib.util
 import json
 import os
@@ -24,9 +23,11 @@ import numpy as np
 import paraclip
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, disk_errors, read_bounded, text_hash, write_text
+from paraclip.models.clip_vocabulary import clean_text
 from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
 from paraclip.models.names import model_files
-from paraclip.search.exact import Float, open_session
+from paraclip.onnx_session import open_session
+from paraclip.search.exact import Float
 
 if TYPE_CHECKING:
     from paraclip.models.encoder import DualEncoder
@@ -81,12 +82,12 @@ class OnnxTower:
         self.tokenizer = Tokenizer.from_str(read_bounded(folder / TOKENIZER).decode())
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        self.session = open_session(folder / GRAPH)
+        self.session = open_session(folder / GRAPH, "search")
 
     def ids(self, texts: Sequence[str]) -> np.ndarray:
         """Token ids int64 [texts, length]; a truncated text keeps its end token."""
         if self.facts.clip:
-            texts = [repaired(text) for text in texts]
+            texts = [clean_text(text) for text in texts]
         rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
         context = self.facts.context
         rows = [row if len(row) <= context else [*row[: context - 1], row[-1]] for row in rows]
@@ -98,13 +99,6 @@ class OnnxTower:
         """Unit vectors float32 [texts, width]."""
         (vectors,) = self.session.run(None, {"input_ids": self.ids(texts)})
         return np.asarray(vectors, np.float32)
-
-
-def repaired(text: str) -> str:
-    """A text as passed to open_clip's tokenizer (`open_clip.tokenizer.basic_clean`)."""
-    import ftfy
-
-    return html.unescape(html.unescape(ftfy.fix_text(text))).strip().lower()
 
 
 def key_of(name: str) -> str:
