@@ -1,4 +1,4 @@
-"""ParaCLIP: CLIP text encoders that return the same pictures however a query is worded."""
+"""ParaCLIP: CLIP text encoders that return more of the same pictures when a query is reworded."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -43,7 +43,7 @@ def imported() -> Any:
     try:
         import ray.data
     except ImportError as error:
-        hint = "Run pip install 'paraclip[ray]'."
+        hint = "Run pip install '.[ray]'."
         raise UserError("--engine ray", "the package ray is not installed", hint) from error
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # `watch` and errors are shorter
     return ray

@@ -71,7 +71,7 @@ def test_a_requirement_is_met_missing_or_of_another_version(line: str, problem: 
     assert found == problem == "" or (problem and found.startswith(problem))
     check = checks.extra_check("search", [Requirement(line)])
     assert check.good == (problem == "")
-    assert check.hint == ("" if check.good else "pip install 'paraclip[search]'")
+    assert check.hint == ("" if check.good else "pip install '.[search]'")
 
 
 def test_extras_come_from_the_package_itself() -> None:

@@ -32,7 +32,7 @@ def theirs(module: str) -> types.ModuleType:
         try:
             return importlib.import_module(module)
         except ImportError as error:
-            pytest.skip(f"{module} is not there ({error}): pip install 'paraclip[crosscheck]'")
+            pytest.skip(f"{module} is not there ({error}): pip install '.[crosscheck]'")
 
 
 def sentences(random: np.random.Generator, count: int) -> list[str]:

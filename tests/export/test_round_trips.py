@@ -10,11 +10,13 @@ import pytest
 from export_models import Load, ours
 from export_texts import TEXTS, assert_same_search, unit
 from PIL import Image
+from safetensors.torch import load_file
 
 from paraclip.api import export
 from paraclip.models.features import embed, project
 from paraclip.models.loading import load_model
 
+pytestmark = pytest.mark.slow
 BPE = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
 
 
@@ -66,6 +68,8 @@ def test_the_built_in_models_have_a_dense_layer_only_where_they_have_a_head(
     types = [module["type"] for module in json.loads((folder / "modules.json").read_text())]
     assert [kind.rpartition(".")[2] for kind in types] == modules
     assert_same_search(load("load_sentence_transformers.py", "here", folder), ours(model))
+    # Loading warns of weights that a file lacks.
+    assert "pooler.dense.weight" in load_file(folder / "model.safetensors")
 
 
 def test_a_hugging_face_folder_is_enough_for_sentence_transformers(

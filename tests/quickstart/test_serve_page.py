@@ -103,7 +103,7 @@ def test_missing_packages_are_noticed_before_the_work(
     monkeypatch.setattr(
         page.importlib.util, "find_spec", lambda name: None if name == "lancedb" else real(name)
     )
-    with pytest.raises(UserError, match=r"--serve: lancedb is not installed.*paraclip\[search\]"):
+    with pytest.raises(UserError, match=r"--serve: lancedb is not installed.*\.\[search\]"):
         command.quickstart_command(QuickstartConfig(out=str(tmp_path / "out"), serve=True))
     assert not (tmp_path / "out").exists()
 
@@ -116,7 +116,7 @@ def test_serve_without_its_packages_is_one_line(
     monkeypatch.setitem(sys.modules, "fastapi", None)
     assert main(["serve"]) == 2
     shown = capsys.readouterr().err
-    assert shown.startswith("paraclip: fastapi: is not installed. pip install 'paraclip[search]'")
+    assert shown.startswith("paraclip: fastapi: is not installed. pip install '.[search]'")
 
 
 def test_an_index_of_other_pictures_is_replaced(tmp_path: Path) -> None:

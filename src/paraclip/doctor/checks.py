@@ -116,7 +116,7 @@ def extra_check(name: str, needed: list[Requirement]) -> Check:
     """Whether all packages of an extra are installed in a suitable version."""
     lacking = [problem for one in needed if (problem := problem_of(one))]
     if lacking:
-        hint = f"pip install 'paraclip[{name}]'"
+        hint = f"pip install '.[{name}]'"
         return Check(f"extra {name}", f"missing: {', '.join(lacking)}", False, hint)
     return Check(f"extra {name}", "complete")
 

@@ -67,7 +67,7 @@ class QuickstartConfig(Checked):
 
     serve: bool = False
     """Finally, index the pictures and open the search page, with base and tuned side by side. Needs
-    `pip install 'paraclip[search]'`."""
+    `pip install '.[search]'`."""
 
     max_broken: Share = 0.03
     """Largest share (0 to 1) of broken rows or pictures to skip; more is an error."""

@@ -100,7 +100,7 @@ def check_search_packages() -> None:
     """Raise UserError, before hours of work, if a package of the page is missing."""
     for package in SEARCH_PACKAGES:
         if importlib.util.find_spec(package) is None:
-            hint = "pip install 'paraclip[search]', or omit --serve."
+            hint = "pip install '.[search]', or omit --serve."
             raise UserError("--serve", f"{package} is not installed", hint)
 
 

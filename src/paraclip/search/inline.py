@@ -24,7 +24,7 @@ def show_pictures(found: Mapping[str, list[Hit]], thumbnails: Mapping[str, bytes
     try:
         from textual_image.renderable import Image as Picture
     except ImportError as error:
-        hint = "pip install 'paraclip[search]'"
+        hint = "pip install '.[search]'"
         raise UserError("textual-image", "is not installed", hint) from error
     from rich.columns import Columns
     from rich.console import Console, Group

@@ -61,4 +61,4 @@ def test_the_missing_parser_is_reported(monkeypatch) -> None:
     monkeypatch.setattr(tagger, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="spaCy") as caught:
         ArgumentParser()
-    assert "paraclip[tags]" in caught.value.hint
+    assert ".[tags]" in caught.value.hint

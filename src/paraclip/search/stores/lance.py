@@ -188,7 +188,7 @@ def database(folder: Path) -> Any:
     try:
         import lancedb
     except ImportError as error:
-        raise UserError("lancedb", "is not installed", "pip install 'paraclip[search]'") from error
+        raise UserError("lancedb", "is not installed", "pip install '.[search]'") from error
     return lancedb.connect(folder)
 
 

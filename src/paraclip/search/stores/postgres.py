@@ -264,7 +264,7 @@ def connect(address: str) -> Any:
         import psycopg
         from pgvector.psycopg import register_vector
     except ImportError as error:
-        hint = "pip install 'paraclip[postgres]'"
+        hint = "pip install '.[postgres]'"
         raise UserError("psycopg", "is not installed", hint) from error
     try:
         psycopg.conninfo.conninfo_to_dict(address)

@@ -131,7 +131,7 @@ def connected(address: str) -> Iterator[Any]:
     try:
         import psycopg
     except ImportError as error:
-        hint = "pip install 'paraclip[postgres]'"
+        hint = "pip install '.[postgres]'"
         raise UserError("psycopg", "this package is not installed", hint) from error
     where = without_secrets(address)
     try:

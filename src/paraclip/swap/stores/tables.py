@@ -36,7 +36,7 @@ def read_lancedb(config: SwapCheckConfig) -> Index:
     try:
         import lancedb
     except ImportError as error:
-        hint = "pip install 'paraclip[search]'"
+        hint = "pip install '.[search]'"
         raise UserError("lancedb", "this package is not installed", hint) from error
     if not Path(config.index).is_dir():  # LanceDB would create it
         raise UserError(config.index, "is not a folder", FIX)
