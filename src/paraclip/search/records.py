@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from paraclip.errors import UserError
 
-FORMAT = "paraclip-index-1"
+FORMAT = "paraclip-index-2"
 STATE = ("id", "path", "size", "modified", "hash", "caption")
 """Columns that show whether a picture or its caption has changed."""
 SHOWN = ("id", "path", "caption", "vector")
@@ -103,7 +103,7 @@ class IndexFacts:
 
 def not_an_index(where: object, why: str) -> UserError:
     """The error for facts that cannot be used."""
-    hint = "Make the index again with `paraclip index`, or name another --store."
+    hint = "Make the index again with `paraclip index --rebuild`, or name another --store."
     return UserError(where, f"is not an index of this version {why}", hint)
 
 

@@ -45,6 +45,10 @@ class Summary:
     embedded: int = 0
     recall: float | None = None
 
+    def used(self) -> int:
+        """Number of pictures that were read and are in the index."""
+        return self.added + self.changed + self.moved + self.copied + self.unchanged
+
     def lines(self) -> str:
         """The counts as text."""
         names = ("added", "changed", "moved", "copied", "removed", "unchanged", "broken")
@@ -73,21 +77,25 @@ class Builder:
     precision: str = "fp32"
     summary: Summary = field(default_factory=Summary)
     stale: list[str] = field(default_factory=list)  # ids of rows whose picture is now broken
+    infinite: int = 0  # number of vectors that are not finite
 
     def run(self, source: Source, facts: IndexFacts) -> Summary:
-        """Update the store, or replace the index in it if the facts are those of another one.
+        """Update the store, in which the facts are saved if it is new.
 
         Raises:
-            UserError: the source contains no pictures or cannot be read (then the index stays as it
-                is), or the disk is full.
+            UserError: the source contains no pictures that can be used or cannot be read (then the
+                index stays as it is), or the disk is full.
         """
         began = time.monotonic()
-        work = changes(source.pictures(self.problems), self.state(facts))
+        state = self.store.state() if self.store.facts() else schema(facts.width).empty_table()
+        work = changes(source.pictures(self.problems), state)
         if not work.present:
             raise no_pictures(source.name, self.problems)
         self.store.save_facts(facts)
         gone = set(work.gone())
         self.read_all(work)
+        if not work.unchanged + self.summary.used():
+            raise self.not_finite() if self.infinite else no_pictures(source.name, self.problems)
         self.store.remove(sorted({*gone, *self.stale}))
         self.summary.removed = len(gone) - self.summary.moved
         self.summary.unchanged += work.unchanged
@@ -95,12 +103,10 @@ class Builder:
         self.summary.seconds = time.monotonic() - began
         return self.summary
 
-    def state(self, facts: IndexFacts) -> pa.Table:
-        """The state of the rows that stay: none if the index will be replaced."""
-        known = self.store.facts()
-        if known is None or known.created != facts.created:
-            return schema(facts.width).empty_table()
-        return self.store.state()
+    def not_finite(self) -> UserError:
+        """The error for a model that gives no usable vector."""
+        what = f"its vectors of all {self.infinite:,} pictures are NaN or infinite"
+        return UserError(self.model.architecture.name, what, "Check its weights and --precision.")
 
     def read_all(self, work: Changes) -> None:
         """Read, embed and write."""
@@ -166,7 +172,10 @@ class Builder:
         finite = np.isfinite(vectors).all(1)
         kept = [one for one, good in zip(pictures, finite, strict=True) if good]
         for one in (one for one, good in zip(pictures, finite, strict=True) if not good):
+            self.infinite += 1
             self.reject(one.found, "its vector is NaN or infinite", work)
+        if self.infinite >= IMAGES_AT_ONCE and not work.unchanged + self.summary.used() + len(kept):
+            raise self.not_finite()  # a broken model: not only after hours
         changed = sum(one.found.path in work.known for one in kept)
         self.summary.changed += changed
         self.summary.added += len(kept) - changed

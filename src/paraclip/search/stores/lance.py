@@ -1,26 +1,27 @@
 """An index as a LanceDB table in a folder; `index.json` next to it contains the facts.
 
-LanceDB is imported at the first use of the table, because the import takes longer than a search.
+A table is named after the creation in its facts, so replacing `index.json` switches from one index
+to another in one step. LanceDB is imported at the first use of the table, because the import takes longer than a search.
 """
 
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 
 from paraclip.errors import UserError
-from paraclip.files import DISK_ERRORS, locked, read_bounded, write_text
+from paraclip.files import DISK_ERRORS, disk_errors, locked, read_bounded, write_text
 from paraclip.search.records import STATE, IndexFacts, schema
 from paraclip.search.stores.store import ROWS_AT_ONCE, Float, StoreUnavailable
 
-TABLE = "pictures"
-FACTS = "index.json"
+FACTS, STAGED_FACTS = "index.json", "next.json"
 OS_ERROR = re.compile(r"os error (\d+)")
 PROBES, EFFORT = 20, 200  # partitions and least candidates that an approximate search examines
 
@@ -30,43 +31,71 @@ class LanceStore:
 
     Args:
         folder: the folder, created by the first `save_facts`.
+        facts_file: name of the file of the facts; another one is for a staged index.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, facts_file: str = FACTS) -> None:
+        self.folder, self.facts_file = folder, facts_file
         self.where = str(folder)
         self.opened: Any = None
 
     def facts(self) -> IndexFacts | None:
         """The facts of the index, from `index.json`."""
+        path = self.folder / self.facts_file
         try:
-            return IndexFacts.from_json(read_bounded(self.folder / FACTS), self.folder / FACTS)
+            return IndexFacts.from_json(read_bounded(path), path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             what = f"cannot be read ({error.strerror})"
             hint = "Check the folder, or index the pictures again into another one."
-            raise UserError(self.folder / FACTS, what, hint) from error
+            raise UserError(path, what, hint) from error
 
     def version(self) -> str:
         """The newest version and the table's creation, read without LanceDB."""
         facts = self.facts()
-        versions = self.folder / f"{TABLE}.lance" / "_versions"
+        if facts is None:
+            raise self.gone()
+        versions = self.folder / f"{table_of(facts)}.lance" / "_versions"
         # Not all files: Finder adds .DS_Store, which would be the newest version for ever.
         newest = min((path.name for path in versions.glob("*.manifest")), default=None)
-        if facts is None or newest is None:
+        if newest is None:
             raise self.gone()
         return f"{facts.created}-{newest}"
 
     def save_facts(self, facts: IndexFacts) -> None:
         """Write `index.json`, and create the table if it does not exist."""
         known = self.facts()
-        if known is None or known.created != facts.created:
+        if known is None:
             with self.errors():
                 self.opened = database(self.folder).create_table(
-                    TABLE, schema=schema(facts.width), mode="overwrite"
+                    table_of(facts), schema=schema(facts.width)
                 )
-        write_text(self.folder / FACTS, facts.to_json() + "\n")
+        elif known.created != facts.created:
+            raise ValueError("facts of another index")
+        write_text(self.folder / self.facts_file, facts.to_json() + "\n")
+
+    def staged(self) -> Self:
+        """A table in the same folder, with facts in a file of another name."""
+        return type(self)(self.folder, STAGED_FACTS)
+
+    def publish(self) -> None:
+        """Rename the file of the facts, then remove the table that it no longer names."""
+        with disk_errors(self.folder / FACTS):
+            (self.folder / STAGED_FACTS).replace(self.folder / FACTS)
+        self.opened = None
+        self.discard_staged()
+
+    def discard_staged(self) -> None:
+        """Remove the staged facts, and all tables that `index.json` does not name."""
+        (self.folder / STAGED_FACTS).unlink(missing_ok=True)
+        try:
+            facts = self.facts()
+        except UserError:  # damaged: which table it names is unknown
+            return
+        for path in self.folder.glob("pictures-*.lance"):
+            if facts is None or path.stem != table_of(facts):
+                shutil.rmtree(path, ignore_errors=True)
 
     def writing(self) -> AbstractContextManager[None]:
         """Lock a file in the folder."""
@@ -75,11 +104,12 @@ class LanceStore:
     @property
     def table(self) -> Any:
         """LanceDB's table at its newest version."""
+        facts = self.facts()
         with self.errors():
-            if not (self.folder / f"{TABLE}.lance").is_dir():
+            if facts is None or not (self.folder / f"{table_of(facts)}.lance").is_dir():
                 raise self.gone()
-            if self.opened is None:
-                self.opened = database(self.folder).open_table(TABLE)
+            if self.opened is None or self.opened.name != table_of(facts):
+                self.opened = database(self.folder).open_table(table_of(facts))
             else:
                 self.opened.checkout_latest()
             return self.opened
@@ -122,6 +152,7 @@ class LanceStore:
     def finish(self, exact_below: int) -> None:
         """Compact the fragments, drop old versions, and index the vectors of a large table."""
         table = self.table
+        self.discard_staged()
         with self.errors():
             if table.count_rows() >= exact_below and not self.indexed():
                 from lancedb.index import HnswSq
@@ -176,6 +207,11 @@ class LanceStore:
         reason = " ".join(str(error).split())[:200]
         self.opened = None  # when the folder is back, it may be another table
         return StoreUnavailable(self.where, f"cannot be read or written ({reason})", "Check it.")
+
+
+def table_of(facts: IndexFacts) -> str:
+    """The name of an index's table."""
+    return f"pictures-{facts.created}"
 
 
 def database(folder: Path) -> Any:

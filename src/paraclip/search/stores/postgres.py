@@ -7,7 +7,7 @@ The tables `paraclip_pictures` and `paraclip_index` are in the first schema of t
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import get_ident
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,22 +20,23 @@ from paraclip.search.stores.store import ROWS_AT_ONCE, Float, StoreUnavailable
 CONNECT_SECONDS = 5
 MOST_INDEXED = 2000  # maximum vector width of pgvector's HNSW
 EFFORT = 200  # candidates that an approximate search examines
+STAGED = "_next"  # end of the names of staged tables
 LOCK = 0x70617261  # number of the advisory lock
 CREATE = """
-CREATE TABLE paraclip_pictures (
+CREATE TABLE {pictures} (
     id text PRIMARY KEY, path text NOT NULL, size bigint NOT NULL, modified bigint NOT NULL,
     hash text NOT NULL, caption text NOT NULL, thumbnail bytea NOT NULL,
     time timestamptz NOT NULL, vector vector({width}) NOT NULL
 )"""
 CREATE_INDEX = """
-CREATE TABLE IF NOT EXISTS paraclip_index (
+CREATE TABLE IF NOT EXISTS {index} (
     single boolean PRIMARY KEY DEFAULT true CHECK (single),
     facts text NOT NULL, version bigint NOT NULL
 )"""
 PUT = """
-INSERT INTO paraclip_pictures ({names}) VALUES ({places})
+INSERT INTO {pictures} ({names}) VALUES ({places})
 ON CONFLICT (id) DO UPDATE SET {updates}"""
-NEAREST = "SELECT id, (vector <#> %s) * -1 FROM paraclip_pictures ORDER BY vector <#> %s LIMIT %s"
+NEAREST = "SELECT id, (vector <#> %s) * -1 FROM {pictures} ORDER BY vector <#> %s LIMIT %s"
 HINT = "Start the server, or check the address."
 
 
@@ -45,10 +46,12 @@ class PostgresStore:
     Args:
         address: `postgresql://user@host/database`; the password may also come from `PGPASSWORD` or
             `~/.pgpass`.
+        suffix: end of the tables' names; another one is for a staged index.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, suffix: str = "") -> None:
         self.address, self.where = address, without_secrets(address)
+        self.pictures, self.index = f"paraclip_pictures{suffix}", f"paraclip_index{suffix}"
         # by thread, since a transaction must contain the statements of one thread only
         self.connections: dict[int, Any] = {}
         self.names = schema(1).names
@@ -62,10 +65,10 @@ class PostgresStore:
         """Facts and version; None without an index."""
         with self.cursor() as cursor:
             # Not by the search path, on which another index may follow.
-            name = f"{self.own_schema(cursor)}.paraclip_index"
+            name = f"{self.own_schema(cursor)}.{self.index}"
             if cursor.execute("SELECT to_regclass(%s)", (name,)).fetchone()[0] is None:
                 return None
-            return cursor.execute("SELECT facts, version FROM paraclip_index").fetchone()
+            return cursor.execute(f"SELECT facts, version FROM {self.index}").fetchone()
 
     def own_schema(self, cursor: Any) -> str:
         """The quoted name of the schema of the tables: the first of the search path that exists."""
@@ -79,21 +82,42 @@ class PostgresStore:
         return f"{IndexFacts.from_json(row[0], self.where).created}-{row[1]}"
 
     def save_facts(self, facts: IndexFacts) -> None:
-        """Save the facts; a table with other vectors is replaced."""
+        """Save the facts, and create the tables if they do not exist."""
         known = self.facts()
-        with self.cursor() as cursor:
-            if known is None or known.created != facts.created:
-                own = self.own_schema(cursor)
-                cursor.execute(
-                    f"DROP TABLE IF EXISTS {own}.paraclip_pictures, {own}.paraclip_index"
-                )
-                cursor.execute(CREATE.format(width=facts.width))
-            cursor.execute(CREATE_INDEX)
+        if known is not None and known.created != facts.created:
+            raise ValueError("facts of another index")
+        with self.cursor() as cursor, self.connected().transaction():
+            if known is None:
+                self.drop(cursor)
+                cursor.execute(CREATE.format(pictures=self.pictures, width=facts.width))
+                cursor.execute(CREATE_INDEX.format(index=self.index))
             cursor.execute(
-                "INSERT INTO paraclip_index (facts, version) VALUES (%s, 1) ON CONFLICT (single)"
-                " DO UPDATE SET facts = excluded.facts, version = paraclip_index.version + 1",
+                f"INSERT INTO {self.index} (facts, version) VALUES (%s, 1) ON CONFLICT (single)"
+                f" DO UPDATE SET facts = excluded.facts, version = {self.index}.version + 1",
                 (facts.to_json(),),
             )
+
+    def drop(self, cursor: Any) -> None:
+        """Drop the tables, if they exist, but not those of the same names in another schema."""
+        own = self.own_schema(cursor)
+        cursor.execute(f"DROP TABLE IF EXISTS {own}.{self.pictures}, {own}.{self.index}")
+
+    def staged(self) -> Self:
+        """Tables in the same schema, with other names."""
+        return type(self)(self.address, STAGED)
+
+    def publish(self) -> None:
+        """Rename the staged tables in one transaction."""
+        staged = self.staged()
+        with self.cursor() as cursor, self.connected().transaction():
+            self.drop(cursor)
+            cursor.execute(f"ALTER TABLE {staged.pictures} RENAME TO {self.pictures}")
+            cursor.execute(f"ALTER TABLE {staged.index} RENAME TO {self.index}")
+
+    def discard_staged(self) -> None:
+        """Drop the staged tables."""
+        with self.cursor() as cursor:
+            self.staged().drop(cursor)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -115,7 +139,7 @@ class PostgresStore:
     def count(self) -> int:
         """Number of pictures."""
         with self.cursor() as cursor:
-            return int(cursor.execute("SELECT count(*) FROM paraclip_pictures").fetchone()[0])
+            return int(cursor.execute(f"SELECT count(*) FROM {self.pictures}").fetchone()[0])
 
     def state(self) -> pa.Table:
         """The columns that show whether a picture has changed."""
@@ -126,7 +150,7 @@ class PostgresStore:
         """Write rows in one transaction."""
         updates = ", ".join(f"{name} = excluded.{name}" for name in self.names if name != "id")
         places = ", ".join(["%s"] * len(self.names))
-        statement = PUT.format(names=", ".join(self.names), places=places, updates=updates)
+        statement = PUT.format(pictures=self.pictures, names=", ".join(self.names), places=places, updates=updates)
         columns = [self.values(rows, name) for name in self.names]
         with self.changing() as cursor:
             cursor.executemany(statement, list(zip(*columns, strict=True)))
@@ -140,19 +164,19 @@ class PostgresStore:
     def remove(self, ids: Sequence[str]) -> None:
         """Remove rows in one transaction."""
         with self.changing() as cursor:
-            cursor.execute("DELETE FROM paraclip_pictures WHERE id = ANY(%s)", (list(ids),))
+            cursor.execute(f"DELETE FROM {self.pictures} WHERE id = ANY(%s)", (list(ids),))
 
     def rows(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Rows by id."""
         names = list(columns or self.names)
         with self.cursor() as cursor:
-            statement = f"SELECT {', '.join(names)} FROM paraclip_pictures WHERE id = ANY(%s)"
+            statement = f"SELECT {', '.join(names)} FROM {self.pictures} WHERE id = ANY(%s)"
             return self.arrow(cursor.execute(statement, (list(ids),)).fetchall(), names)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """All rows from one snapshot, through a server-side cursor."""
         names = list(columns)
-        statement = f"SELECT {', '.join(names)} FROM paraclip_pictures"
+        statement = f"SELECT {', '.join(names)} FROM {self.pictures}"
         with (
             self.errors(),
             self.connected().transaction(),
@@ -178,16 +202,17 @@ class PostgresStore:
 
     def finish(self, exact_below: int) -> None:
         """Gather statistics; from `exact_below` rows, build an HNSW index."""
+        self.discard_staged()
         large = self.count() >= exact_below
         with self.cursor() as cursor:
             facts = self.facts()
             if large and facts is not None and facts.width <= MOST_INDEXED:
                 cursor.execute(
-                    "CREATE INDEX IF NOT EXISTS paraclip_vectors ON paraclip_pictures"
+                    f"CREATE INDEX IF NOT EXISTS paraclip_vectors ON {self.pictures}"
                     " USING hnsw (vector vector_ip_ops)"
                 )
         with self.cursor() as cursor:
-            cursor.execute("VACUUM ANALYZE paraclip_pictures")
+            cursor.execute(f"VACUUM ANALYZE {self.pictures}")
 
     def nearest(self, queries: Float, k: int, exact: bool = False) -> tuple[list[list[str]], Float]:
         """Ids and scores, from a sequential scan or the HNSW index with iterative scans."""
@@ -196,8 +221,9 @@ class PostgresStore:
             cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
             cursor.execute(f"SET LOCAL hnsw.ef_search = {max(EFFORT, min(k, 1000))}")
             cursor.execute(f"SET LOCAL enable_indexscan = {'off' if exact else 'on'}")
+            nearest = NEAREST.format(pictures=self.pictures)
             for query in queries:
-                rows = cursor.execute(NEAREST, (query, query, k)).fetchall()
+                rows = cursor.execute(nearest, (query, query, k)).fetchall()
                 ids.append([row[0] for row in rows])
                 scores.append([row[1] for row in rows])
         return ids, np.array(scores, np.float32).reshape(len(queries), -1 if ids else 0)
@@ -213,7 +239,7 @@ class PostgresStore:
         """A cursor in one transaction, which also increases the version of the index."""
         with self.errors(), self.connected().transaction(), self.connected().cursor() as cursor:
             yield cursor
-            cursor.execute("UPDATE paraclip_index SET version = version + 1")
+            cursor.execute(f"UPDATE {self.index} SET version = version + 1")
 
     def connected(self) -> Any:
         """The connection of this thread, reopened if it was lost."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import pyarrow as pa
 
@@ -35,7 +35,20 @@ class Store(Protocol):
         """A text that changes with every change of the table."""
 
     def save_facts(self, facts: IndexFacts) -> None:
-        """Create the table if needed, and save the facts."""
+        """Create the table if there is none, and save the facts.
+
+        Raises:
+            ValueError: the facts are those of another index, which `staged` may replace.
+        """
+
+    def staged(self) -> Self:
+        """The place next to the index where one that will replace it is built."""
+
+    def publish(self) -> None:
+        """Replace the index by the staged one, in one step."""
+
+    def discard_staged(self) -> None:
+        """Remove a staged index, and what replaced ones left."""
 
     def writing(self) -> AbstractContextManager[None]:
         """Hold the store for writing; raises UserError if another process is writing."""
