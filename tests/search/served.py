@@ -14,14 +14,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import uvicorn
 from PIL import Image
 
 from paraclip.search.records import IndexFacts, picture_id, schema
-from paraclip.search.serving.app import Server, make_app
-from paraclip.search.serving.command import listen
+from paraclip.search.serving.app import Server
+from paraclip.search.serving.command import listen, make_server
 from paraclip.search.serving.guard import Limits
-from paraclip.search.serving.protocol import BoundedProtocol
 from paraclip.search.serving.rewording import Reworder
 from paraclip.search.serving.service import Service
 from paraclip.search.serving.uploads import MOST_BYTES
@@ -93,7 +91,8 @@ def made_index(folder: Path, address: str, extra: Sequence[str] = ()) -> Store:
     }
     store = open_store(address)
     models = {"base": "hash", "tuned": "hash"}
-    store.save_facts(IndexFacts("space", WIDTH, str(pictures), str(pictures), models))
+    known = store.facts()
+    store.save_facts(known or IndexFacts("space", WIDTH, str(pictures), str(pictures), models))
     store.put(pa.table(columns, schema=schema(WIDTH)))
     return store
 
@@ -112,6 +111,7 @@ class Site:
     url: str
     port: int
     service: Service
+    connections: set[Any]
     headers: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:
@@ -146,16 +146,12 @@ def served(
     limits = Limits(hosts, token, per_second, burst, MOST_BYTES)
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        settings = uvicorn.Config(
-            make_app(Server(service, limits, reworder)), http=BoundedProtocol, log_config=None,
-            access_log=False, proxy_headers=False, lifespan="on", timeout_graceful_shutdown=5,
-        )  # fmt: skip
-        server = uvicorn.Server(settings)
+        server = make_server(Server(service, limits, reworder))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         wait_until(lambda: server.started or not thread.is_alive())
         try:
-            yield Site(f"http://127.0.0.1:{port}/", port, service)
+            yield Site(f"http://127.0.0.1:{port}/", port, service, server.server_state.connections)
         finally:
             server.should_exit = True
             thread.join(30)

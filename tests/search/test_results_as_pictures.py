@@ -67,6 +67,18 @@ def test_a_sheet_that_its_format_cannot_hold_is_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["small.webp"]
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_sheet_replaces_sheets_only(tmp_path: Path, suffix: str) -> None:
+    photograph, sheet = tmp_path / f"photo.{suffix}", str(tmp_path / f"sheet.{suffix}")
+    Image.new("RGB", (40, 30), "red").save(photograph)
+    before = photograph.read_bytes()
+    with pytest.raises(UserError, match="not written by ParaCLIP"):
+        write_sheet(str(photograph), "", {"a": hits(1)}, {})
+    assert photograph.read_bytes() == before
+    for _ in range(2):
+        write_sheet(sheet, "", {"a": hits(1)}, {hits(1)[0].id: jpeg(1)})
+
+
 @given(st.text(), st.integers(36, 2000))
 def test_a_title_is_one_line_that_fits(text: str, width: int) -> None:
     line = fitting(text, width)

@@ -68,9 +68,38 @@ def test_facts_are_kept_and_changed_without_touching_the_rows(store: Store, addr
     again = open_store(address)
     assert again.facts() == FACTS.with_models({"tuned": "t.safetensors"})
     assert again.count() == 1
-    other = IndexFacts("other", WIDTH, "/p", "/p", {"base": "mini"})
-    again.save_facts(other)
-    assert (again.facts(), again.count()) == (other, 0), "another index replaces the table"
+    with pytest.raises(ValueError, match="another index"):
+        again.save_facts(replace(FACTS, created="f" * 32))
+    assert again.count() == 1
+
+
+def test_a_staged_index_replaces_the_other_in_one_step(store: Store, address: str) -> None:
+    store.put(made(["a.png", "b.png"]))
+    other = IndexFacts("other", WIDTH + 1, "/p", "/p", {"base": "mini"})
+    staged = store.staged()
+    assert staged.facts() is None
+    staged.save_facts(other)
+    again = store.staged()
+    assert (again.facts(), again.count()) == (other, 0), "a stopped run resumes"
+    reader = open_store(address)
+    assert (reader.facts(), reader.count()) == (FACTS, 2)
+    for opened in (staged, again):
+        opened.close()
+    store.publish()
+    for opened in (store, reader):
+        assert (opened.facts(), opened.count()) == (other, 0)
+    assert store.staged().facts() is None
+
+
+def test_an_abandoned_staged_index_is_removed(store: Store, tmp_path: Path) -> None:
+    store.put(made(["a.png"]))
+    staged = store.staged()
+    staged.save_facts(replace(FACTS, created="f" * 32))
+    staged.put(made(["b.png"]))
+    staged.close()
+    store.finish(exact_below=10)
+    assert store.staged().facts() is None and store.count() == 1
+    assert len(list((tmp_path / "index").glob("*.lance"))) <= 1
 
 
 def test_rows_come_back_as_they_were(store: Store) -> None:
@@ -197,7 +226,8 @@ def test_facts_of_a_stranger_delete_no_folder(tmp_path: Path) -> None:
     (tmp_path / "index" / "index.json").write_text(
         replace(FACTS, created=str(tmp_path / "my")).to_json()
     )
-    (tmp_path / "index" / "pictures.lance" / "_versions" / "!").touch()
+    (table,) = (tmp_path / "index").glob("*.lance")
+    (table / "_versions" / "!").touch()
     (tmp_path / "my-notes").rename(tmp_path / "my-!")
     with pytest.raises(UserError, match="is not an index of this version"):
         open_pool(opened, 10)
@@ -250,7 +280,8 @@ def test_a_new_schema_does_not_touch_the_index_of_another_on_the_path(
 def test_the_version_changes_although_finder_left_a_file_there(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.save_facts(FACTS)
-    (tmp_path / "pictures.lance" / "_versions" / ".DS_Store").touch()
+    (table,) = tmp_path.glob("*.lance")
+    (table / "_versions" / ".DS_Store").touch()
     before = store.version()
     store.put(made(["a.png"]))
     assert store.version() != before

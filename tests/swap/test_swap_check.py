@@ -13,9 +13,12 @@ import pytest
 import torch
 
 import paraclip
+from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
+from paraclip.search.config import IndexConfig
+from paraclip.search.indexing.run import build_index
 from paraclip.swap.command import swap_check_command
 from paraclip.swap.config import SwapCheckConfig
 from paraclip.swap.queries import Query, read_queries
@@ -84,6 +87,22 @@ def test_only_the_ten_most_changed_are_listed(index, base, tuned, tmp_path) -> N
     report = paraclip.swap_check(index, base, tuned, queries=str(tmp_path / "many.txt"), k=5)
     overlaps = [change.overlap for change in report.changes]
     assert len(overlaps) == 10 and overlaps == sorted(overlaps) and report.queries == 30
+
+
+@pytest.mark.parametrize("kind", ["folder", "database"])
+def test_an_index_of_paraclip_knows_where_its_pictures_are(
+    base, tuned, photos, models, tmp_path, request, kind
+) -> None:
+    address = str(tmp_path / "own")
+    if kind == "database":
+        address = request.getfixturevalue("postgres").schema_url("own")
+    config = IndexConfig(os.path.dirname(photos[0]), store=address, model=models["base"])
+    build_index(config, Problems(1.0))
+    report = paraclip.swap_check(address, base, tuned)
+    assert (report.store, report.rows, report.origin.pictures) == ("paraclip", 12, 12)
+    assert report.origin.same
+    if kind == "database":
+        request.getfixturevalue("postgres").query("DROP SCHEMA own CASCADE")
 
 
 def test_pictures_that_were_moved(index, base, tuned, photos, tmp_path) -> None:

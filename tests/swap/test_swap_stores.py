@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from paraclip.errors import UserError
 from paraclip.swap.config import SwapCheckConfig
+from paraclip.swap.stores import databases
 from paraclip.swap.stores.table import STORES, read_index
 from paraclip.swap.stores.tables import is_vector, matrix
 
@@ -325,6 +326,33 @@ def test_broken_databases_of_rclip(rows, tmp_path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "CREATE VIEW images AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+        " SELECT i AS id, 'a' AS filepath, x'00' AS vector, NULL AS deleted FROM n",
+        f"{IMAGES}; INSERT INTO images VALUES (1, NULL, 'a', 0, 0, zeroblob(90000000), NULL)",
+    ],
+)
+def test_a_database_that_is_endless_or_huge_is_refused(statements, tmp_path) -> None:
+    path = tmp_path / "db.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(statements)
+    with pytest.raises(UserError, match="is not an index of rclip"):
+        read(path)
+
+
+def test_ctrl_c_reaches_a_query_of_sqlite(rows, tmp_path, monkeypatch) -> None:
+    def interrupted():
+        raise KeyboardInterrupt
+
+    rclip_index(tmp_path / "db.sqlite3", *rows)
+    monkeypatch.setattr(databases, "STEPS", 1)
+    monkeypatch.setattr(databases, "let_signals_in", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        read(tmp_path / "db.sqlite3")
+
+
 def test_what_is_not_an_index(tmp_path) -> None:
     with pytest.raises(UserError, match="there is no such index"):
         read(tmp_path / "none")
@@ -340,6 +368,7 @@ def test_what_is_not_an_index(tmp_path) -> None:
         read(tmp_path, store="clip-retrieval")
     assert set(STORES) == {
         *("npy", "parquet", "clip-retrieval", "lancedb", "pgvector", "immich", "rclip"),
+        "paraclip",
     }
 
 

@@ -16,6 +16,7 @@ from paraclip.models.names import absolute_name
 from paraclip.search.config import EXACT_BELOW, STORE, IndexConfig, SearchConfig
 from paraclip.search.engine import Engine, Query, chosen_models, overlap
 from paraclip.search.onnx_tower import prepared_tower
+from paraclip.search.records import full_path
 from paraclip.search.snapshot import Hit, open_pool
 from paraclip.search.stores.store import POSTGRES, Store, open_store
 from paraclip.search.towers import open_tower
@@ -140,11 +141,6 @@ def show(config: SearchConfig, query: Query, found: Found, root: str) -> None:
 def short(caption: str) -> str:
     """A caption, shortened if necessary."""
     return caption if len(caption) <= LONGEST_SHOWN else f"{caption[: LONGEST_SHOWN - 3]}..."
-
-
-def full_path(root: str, path: str) -> str:
-    """The path of a picture relative to the working folder, as programs can open it."""
-    return path if "://" in path or not root else f"{root}/{path}"
 
 
 def as_json(config: SearchConfig, found: Found, root: str) -> dict[str, Any]:

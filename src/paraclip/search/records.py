@@ -45,6 +45,11 @@ def picture_id(path: str) -> str:
     return sha256(path.encode()).hexdigest()[:24]
 
 
+def full_path(root: str, path: str) -> str:
+    """The path of a picture as programs can open it: under the root, or a URL."""
+    return path if "://" in path or not root else f"{root}/{path}"
+
+
 @dataclass(frozen=True)
 class IndexFacts:
     """Facts about an index, stored with its table.

@@ -8,12 +8,13 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from paraclip.data.images import FORMATS
 from paraclip.errors import UserError
-from paraclip.files import atomic_path
+from paraclip.files import atomic_path, has_mark, refuse_foreign
 from paraclip.search.snapshot import Hit
 
 SIDE, GAP, FRAME, COLUMNS, MARGIN, LINE = 160, 8, 4, 10, 16, 26
 INK, FAINT, SHARED = "#1a1a1a", "#6a6a6a", "#0072B2"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+SOFTWARE, MARK = 0x0131, b"ParaCLIP results"  # EXIF's tag for the program, and its value
 LARGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side, in the encoders
 
 
@@ -29,8 +30,8 @@ def write_sheet(
         thumbnails: JPEG by id.
 
     Raises:
-        UserError: the file name is not that of a picture, the format does not allow its height, or
-            it cannot be written.
+        UserError: the file name is not that of a picture, a file that ParaCLIP did not write has
+            it, the format does not allow its height, or it cannot be written.
     """
     suffix = next((one for one in SUFFIXES if path.lower().endswith(one)), None)
     if suffix is None:
@@ -41,8 +42,11 @@ def write_sheet(
     if sheet.height > most:
         what = f"would be {sheet.height:,} pixels high, and {kind} allows {most:,}"
         raise UserError(path, what, "End it in .png, or lower --k.")
+    refuse_foreign(path, lambda existing: has_mark(existing, MARK))
+    exif = Image.Exif()
+    exif[SOFTWARE] = MARK.decode()
     with atomic_path(path) as temporary:
-        sheet.save(temporary, kind)
+        sheet.save(temporary, kind, exif=exif)
 
 
 def draw(

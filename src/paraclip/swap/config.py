@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 from paraclip.options import Checked, Count, Seed
 
 Store = Literal[
-    "npy", "parquet", "clip-retrieval", "lancedb", "pgvector", "immich", "rclip"
+    "npy", "parquet", "clip-retrieval", "lancedb", "pgvector", "immich", "rclip", "paraclip"
 ]  # fmt: skip
 
 
@@ -19,7 +19,8 @@ class SwapCheckConfig(Checked):
 
     index: str
     """Vectors of the pictures: .npy, .parquet (or a folder of them), a folder of clip-retrieval, a
-    LanceDB folder, rclip's db.sqlite3, or postgresql://... for pgvector and immich."""
+    LanceDB folder, rclip's db.sqlite3, postgresql://... for pgvector and immich, or the --store of
+    `paraclip index`."""
 
     base: str
     """The model that made the index, as for `paraclip train --model`."""

@@ -1,4 +1,4 @@
-"""An index run, killed by a test: `python killed_index.py FOLDER STORE MODEL`.
+"""An index run, killed by a test: `python killed_index.py FOLDER STORE MODEL [rebuild]`.
 
 It writes after every batch of two pictures, embeds slowly, and hangs in the middle.
 """
@@ -22,5 +22,6 @@ if __name__ == "__main__":
         return embed(*arguments)
 
     build.embed = slowly
-    folder, store, model = sys.argv[1:4]
-    build_index(IndexConfig(folder, store=store, model=model), Problems(1.0))
+    folder, store, model, *rebuild = sys.argv[1:]
+    config = IndexConfig(folder, store=store, model=model, rebuild=bool(rebuild))
+    build_index(config, Problems(1.0))

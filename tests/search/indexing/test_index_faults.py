@@ -5,8 +5,10 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_models import draw, word_files
 
@@ -14,8 +16,8 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models.bert import SentenceModel
 from paraclip.search.config import IndexConfig
+from paraclip.search.indexing import build, run
 from paraclip.search.indexing import pictures as reading
-from paraclip.search.indexing import run
 from paraclip.search.indexing.run import build_index
 from paraclip.search.snapshot import open_pool
 from paraclip.search.stores.store import StoreUnavailable, open_store
@@ -59,6 +61,73 @@ def test_killed_while_indexing_and_resumed(
     )
     assert (summary.total, summary.added, len(read)) == (COUNT, COUNT - kept, COUNT - kept)
     assert sorted(store.state()["path"].to_pylist()) == [f"{n:02}.png" for n in range(COUNT)]
+
+
+def test_a_rebuild_that_is_killed_leaves_the_index_and_resumes(
+    many: Path, address: str, models: dict[str, str]
+) -> None:
+    store = open_store(address)
+    build_index(IndexConfig(str(many), store=address, model=models["other"]), Problems(1.0))
+    before = store.facts()
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(many), address, models["base"], "rebuild"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    staged = store.staged()
+    wait_until(
+        lambda: process.poll() is not None or bool(staged.facts() and staged.count() >= 6), 120
+    )
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    kept = staged.count()
+    staged.close()
+    assert (store.facts(), store.count()) == (before, COUNT)
+    config = IndexConfig(str(many), store=address, model=models["base"], rebuild=True)
+    summary = build_index(config, Problems(1.0))
+    assert (summary.total, summary.added) == (COUNT, COUNT - kept)
+    after = store.facts()
+    assert after is not None and after.models == {"base": models["base"]}
+
+
+def test_a_rebuild_on_a_full_disk_leaves_the_index(
+    many: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    config = IndexConfig(str(many), store=str(tmp_path / "index"), model=models["base"])
+    build_index(config, Problems(1.0))
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, unlimited[1]))
+        with pytest.raises(UserError, match="largest allowed file size"):
+            build_index(replace(config, rebuild=True), Problems(1.0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert len(open_pool(open_store(config.store), 1000)[2]) == COUNT
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_model_whose_vectors_are_not_finite_is_an_error(
+    many: Path, tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch,
+    rebuild: bool,
+) -> None:  # fmt: skip
+    config = IndexConfig(str(many), store=str(tmp_path / "index"), model=models["base"])
+    if rebuild:
+        build_index(config, Problems(1.0))
+    monkeypatch.setattr(build, "vectors_of", lambda _, some, __: np.full((len(some), 16), np.nan))
+    with pytest.raises(UserError, match="NaN or infinite") as caught:
+        build_index(replace(config, rebuild=rebuild), Problems(1.0))
+    assert str(many) not in str(caught.value)
+    assert open_store(config.store).count() == (COUNT if rebuild else 0)
+
+
+def test_a_damaged_index_can_be_rebuilt(many: Path, tmp_path: Path, models: dict[str, str]) -> None:
+    config = IndexConfig(str(many), store=str(tmp_path / "index"), model=models["base"])
+    build_index(config, Problems(1.0))
+    (tmp_path / "index" / "index.json").write_text("{}")
+    with pytest.raises(UserError, match="is not an index of this version"):
+        build_index(config, Problems(1.0))
+    assert build_index(replace(config, rebuild=True), Problems(1.0)).total == COUNT
+    assert len(list((tmp_path / "index").glob("*.lance"))) == 1
 
 
 def test_a_full_disk_is_one_line_and_the_index_stays(
@@ -124,7 +193,7 @@ def test_a_folder_that_goes_and_comes_back(
         store.count()
     (tmp_path / "away").rename(tmp_path / "index")
     assert store.count() == COUNT
-    for version in (tmp_path / "index" / "pictures.lance" / "_versions").iterdir():
+    for version in (tmp_path / "index").glob("*.lance/_versions/*"):
         version.unlink()
     with pytest.raises(StoreUnavailable, match="is gone"):
         store.version()

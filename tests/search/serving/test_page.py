@@ -23,9 +23,12 @@ pytestmark = [needs_chromium, needs_playwright]
 class FixedReworder:
     """A language model with one fixed answer."""
 
-    async def suggest(self, text: str) -> list[str]:
+    async def suggest(self, text: str, has_left: object) -> list[str]:
         """The words in another order."""
         return [" ".join(reversed(text.split())), "<b>bold</b>"]
+
+    def stop(self) -> None:
+        """Nothing is running."""
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -108,6 +111,20 @@ def test_typing_shows_both_models_side_by_side(site: Site, page: Any) -> None:
     assert page.locator(".tile.shared").count() == 2 * shared
     assert f"share {shared} of 10" in page.inner_text("#status")
     assert "q=red+disc+small" in page.url
+
+
+def test_one_model_is_not_offered_as_a_choice(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
+    service.towers = {"base": service.towers["base"]}
+    with served(service) as alone:
+        page = browser.new_page()
+        page.goto(f"{alone.url}?q=disc")
+        ready(page, 10)
+        assert page.locator("#models").is_hidden()
+        page.close()
 
 
 def test_two_wordings_are_connected_and_scored(site: Site, page: Any) -> None:

@@ -6,9 +6,13 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
@@ -136,6 +140,80 @@ class Silent:
         """Nothing is open."""
 
 
+async def stays() -> bool:
+    """A client that waits."""
+    return False
+
+
+class Slow(Silent):
+    """A language model that does not answer before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = threading.Event()
+        self.texts: list[str] = []
+
+    async def answer(self, prompt: Prompt, count: int) -> list[Answer]:
+        """The same answer to all."""
+        self.texts.append(str(prompt))
+        while not self.told.is_set():
+            await asyncio.sleep(0.01)
+        return [Answer("A hound runs along the shore.")]
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+    model = Slow()
+    monkeypatch.setattr(rewording, "make_backend", lambda _: model)
+    yield model
+    model.told.set()
+
+
+def send_question(site: Site, number: int) -> socket.socket:
+    """A request for rewordings, whose response is not awaited."""
+    raw = socket.create_connection(("127.0.0.1", site.port), timeout=60)
+    body = json.dumps({"text": f"query {number}"}).encode()
+    head = "POST /api/reword HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+    raw.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    return raw
+
+
+def test_questions_to_the_language_model_are_bounded_and_only_sent_for_clients_that_wait(
+    tmp_path: Path, slow: Slow
+) -> None:
+    reworder = Reworder(rewording_config("openai", "fake", "http://127.0.0.1:1"))
+    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
+    with served(service, reworder=reworder) as site, ExitStack() as stack:
+        waiting = []
+        for number in range(rewording.MOST_WAITING):
+            waiting.append(stack.enter_context(send_question(site, number)))
+            wait_until(lambda: reworder.waiting == len(waiting))
+        status, headers, _ = site.get(
+            "api/reword", b'{"text": "one more"}', **{"content-type": "application/json"}
+        )
+        assert (status, headers["retry-after"]) == (503, "1")
+        for one in waiting[1:-1]:
+            one.close()
+        site.get("healthz")
+        slow.told.set()
+        assert b" 200 " in waiting[0].recv(4096)[:20] and b" 200 " in waiting[-1].recv(4096)[:20]
+    assert len(slow.texts) == 2
+
+
+def test_a_stopped_server_does_not_wait_for_the_language_model(
+    tmp_path: Path, slow: Slow, caplog: pytest.LogCaptureFixture
+) -> None:
+    reworder = Reworder(rewording_config("openai", "fake", "http://127.0.0.1:1"))
+    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
+    with ExitStack() as stack:
+        with served(service, reworder=reworder) as site:
+            waiting = [stack.enter_context(send_question(site, number)) for number in range(3)]
+            wait_until(lambda: reworder.waiting == 3 and bool(slow.texts))
+        assert all(b" 503 " in one.recv(4096)[:20] for one in waiting)
+    assert len(slow.texts) == 1
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_a_question_is_sent_to_the_language_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Silent()
     monkeypatch.setattr(rewording, "make_backend", lambda _: model)
@@ -143,7 +221,7 @@ def test_a_question_is_sent_to_the_language_model_once(monkeypatch: pytest.Monke
 
     async def three_times() -> list[list[str]]:
         text = "a dog running on the beach"
-        return await asyncio.gather(*(reworder.suggest(text) for _ in range(3)))
+        return await asyncio.gather(*(reworder.suggest(text, stays) for _ in range(3)))
 
     found = asyncio.run(three_times())
     assert found[0] == found[1] == found[2] and model.asked == 1
@@ -191,11 +269,11 @@ def test_an_index_of_another_image_tower_is_not_shown(
 
 def test_a_full_queue_is_refused_until_there_is_room(tmp_path: Path) -> None:
     with served(made_service(made_index(tmp_path, str(tmp_path / "index")))) as site:
-        waiting, site.service.searches.waiting = site.service.searches.waiting, 0
+        waiting, site.service.searches._limit = site.service.searches._limit, 0
         status, headers, body = site.get("api/search?q=disc")
         assert status == 503 and headers["retry-after"] == "1"
         assert json.loads(body)["detail"] == "Too many requests are waiting."
-        site.service.searches.waiting = waiting
+        site.service.searches._limit = waiting
         assert site.json("api/search?q=disc")["pictures"] == 31
 
 
@@ -278,6 +356,15 @@ def test_a_large_index_that_is_gone_is_reported(tmp_path: Path) -> None:
         check_back(site)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children react to SIGINT, which a run in the background (`make test &`) ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_command_serves_and_stops_gracefully(
     pictures: Path, tmp_path: Path, models: dict[str, str]
 ) -> None:

@@ -3,22 +3,28 @@
 import html.parser
 import io
 import json
+import logging
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
+from select import select
 
 import pytest
 from PIL import Image
 from served import HOSTS, NAMES, NASTY, SCRIPT, Site, made_index, made_service, served
+from starlette.requests import Request
 
 from paraclip.cli import main
 from paraclip.errors import UserError
 from paraclip.search.config import ServeConfig
 from paraclip.search.records import picture_id
-from paraclip.search.serving import guard, protocol
+from paraclip.search.serving import command, guard, protocol
 from paraclip.search.serving.command import limits_of, listen
 from paraclip.search.serving.originals import original
 from paraclip.search.serving.uploads import MOST_BYTES, check_upload
@@ -36,6 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PARACLIP_CACHE", str(folder / "cache"))
         patch.setattr(protocol, "REQUEST_SECONDS", 1.0)
+        patch.setattr(protocol, "WRITE_SECONDS", 0.5)
         store = made_index(folder, str(folder / "index"), LEAVING)
         (folder / "pictures" / "link.png").unlink(missing_ok=True)
         (folder / "pictures" / "link.png").symlink_to(folder / "secret.png")
@@ -73,7 +80,9 @@ def test_any_accepted_token_fits_as_header_and_as_cookie() -> None:
     token = "AZaz09-._~+/==" * 2
     limits = limits_of(ServeConfig(token=token))
     checking = guard.Guard(None, limits, None)  # type: ignore[arg-type]
-    assert checking.fits(guard.cookie_of(f"{guard.COOKIE}={token}".encode()))
+    header = (b"cookie", f"{guard.COOKIE}={token}".encode())
+    request = Request({"type": "http", "headers": [header]})
+    assert checking.fits(request.cookies[guard.COOKIE])
 
 
 @pytest.mark.parametrize(
@@ -128,6 +137,29 @@ def test_another_host_name_is_refused(site: Site) -> None:
     assert site.get("api/index", Host="evil.example")[0] == 400
     assert site.get("api/index", Host="localhost:1234")[0] == 200
     assert site.get("api/index", Host="[::1]:80")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 422),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://proxy.example"}, 422),
+        ({"Origin": "http://localhost:{port}"}, 422),
+        ({"Origin": "http://localhost"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_the_page_of_another_server_can_post_nothing(
+    site: Site, headers: dict[str, str], status: int
+) -> None:
+    headers = {name: value.format(port=site.port) for name, value in headers.items()}
+    headers |= {"Host": f"localhost:{site.port}", "Content-Type": "text/plain"}
+    assert site.get("api/search/picture", b"no picture", **headers)[0] == status
+    if status == 403:
+        assert site.get("api/reword", b"{}", **headers)[0] == 403
 
 
 def test_every_response_has_the_headers(site: Site) -> None:
@@ -308,11 +340,72 @@ def test_two_hundred_slow_clients_hold_nobody_up(site: Site) -> None:
             one.close()
 
 
+def upload(site: Site, sent: int) -> socket.socket:
+    """An upload of which only a part is sent."""
+    raw = socket.create_connection(("127.0.0.1", site.port), timeout=30)
+    head = f"POST /api/search/picture HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MOST_BYTES}"
+    raw.sendall(f"{head}\r\n\r\n".encode() + b"x" * sent)
+    return raw
+
+
+def test_unfinished_uploads_are_bounded_together(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "MOST_HELD", 2**20)
+    with upload(site, 600_000), upload(site, 600_000) as second:
+        assert second.recv(4096).startswith(b"HTTP/1.1 503")
+    wait_until(lambda: site.get("api/search/picture", b"x" * 600_000)[0] == 422)
+
+
+def test_an_aborted_upload_is_no_error_of_the_server(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "paraclip.serve"):
+        upload(site, 10_000).close()
+        wait_until(lambda: "request" in caplog.messages)
+    assert not [one for one in caplog.records if one.exc_info or one.levelname == "ERROR"]
+
+
+def test_a_client_that_does_not_read_a_large_picture_is_dropped(site: Site) -> None:
+    large = Path(site.service.facts.root) / NAMES[5]
+    large.write_bytes(bytes(30 * 2**20))
+    with socket.create_connection(("127.0.0.1", site.port)) as raw:
+        line = f"GET /api/picture/{picture_id(NAMES[5])} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        raw.sendall(line.encode())
+        wait_until(lambda: bool(site.connections))
+        wait_until(lambda: not site.connections)
+    assert len(site.get(f"api/picture/{picture_id(NAMES[5])}")[2]) == 30 * 2**20
+
+
+def test_connections_above_the_limit_are_refused_and_the_others_served(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "MOST_CONNECTIONS", 8)
+    with served(made_service(site.service.store)) as small, ExitStack() as stack:
+        place = ("127.0.0.1", small.port)
+        held = [stack.enter_context(socket.create_connection(place)) for _ in range(20)]
+        wait_until(lambda: len(select(held, [], [], 0)[0]) >= 13)
+        refused = select(held, [], [], 0)[0]
+        assert len(refused) == 13
+        assert all(one.recv(4096).startswith(b"HTTP/1.1 503") for one in refused)
+        (kept, *_) = [one for one in held if one not in refused]
+        kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert kept.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_the_number_of_connections_fits_the_limit_of_open_files() -> None:
+    code = (
+        "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (300, 1024))\n"
+        "from paraclip.search.serving.command import most_connections\n"
+        "print(most_connections(), *r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["384", "1024", "1024"]
+
+
 def test_logs_are_json_without_queries_or_tokens(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import logging
-
     from paraclip.search.serving.logs import JsonLines
 
     with caplog.at_level(logging.INFO, "paraclip.serve"):

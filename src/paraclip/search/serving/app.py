@@ -14,11 +14,12 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
+from starlette.requests import ClientDisconnect
 
 from paraclip.errors import UserError
 from paraclip.micro_batch import Overloaded
 from paraclip.search import engine
-from paraclip.search.serving.guard import App, Guard, Limits
+from paraclip.search.serving.guard import Guard, Limits
 from paraclip.search.serving.metrics import CONTENT_TYPE, Metrics
 from paraclip.search.serving.originals import original
 from paraclip.search.serving.rewording import Reworder
@@ -45,7 +46,7 @@ PAGE = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem} for status in (400, 401, 404, 413, 414, 422, 429, 503)
+    status: {"model": Problem} for status in (400, 401, 403, 404, 413, 414, 422, 429, 503)
 }
 
 
@@ -64,7 +65,7 @@ class Server:
     reworder: Reworder | None = None
 
 
-def make_app(server: Server) -> App:
+def make_app(server: Server) -> Guard:
     """The ASGI application."""
     metrics = Metrics()
 
@@ -114,6 +115,10 @@ def add_errors(app: FastAPI) -> None:
         response = problem(503, "Too many requests are waiting.")
         response.headers["retry-after"] = "1"
         return response
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(_: Request, error: ClientDisconnect) -> Response:
+        return problem(400, "The client left.")  # nobody reads it
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -258,12 +263,12 @@ def add_rewording(app: FastAPI, reworder: Reworder | None) -> None:
     """Add suggestions of a language model."""
 
     @app.post("/api/reword", response_model=Rewordings)
-    async def reword(asked: RewordRequest) -> Any:
+    async def reword(asked: RewordRequest, request: Request) -> Any:
         """Other wordings of a query, from a language model."""
         if reworder is None:
             return problem(404, "This server has no language model (see --llm).")
         try:
-            return {"rewordings": await reworder.suggest(asked.text)}
+            return {"rewordings": await reworder.suggest(asked.text, request.is_disconnected)}
         except UserError as error:  # the model failed; the request is valid
             return problem(503, str(error))
 

@@ -3,7 +3,10 @@
 import ipaddress
 import os
 import re
+import resource
 import socket
+
+import uvicorn
 
 from paraclip.errors import UserError, printable
 from paraclip.search.config import ServeConfig
@@ -12,6 +15,7 @@ from paraclip.search.onnx_tower import prepared_tower
 from paraclip.search.serving.app import Server, make_app
 from paraclip.search.serving.guard import Limits, without_port
 from paraclip.search.serving.logs import log_as_json
+from paraclip.search.serving.protocol import BoundedProtocol
 from paraclip.search.serving.rewording import Reworder, rewording_config
 from paraclip.search.serving.service import Service
 from paraclip.search.serving.uploads import MOST_BYTES
@@ -21,6 +25,8 @@ from paraclip.search.towers import open_tower
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 MOST_CONNECTIONS = 2000
+OTHER_FILES = 256  # files of the index, and connections that are being accepted
+BACKLOG = 128
 STOP_SECONDS = 10
 SHORTEST_TOKEN = 16
 TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
@@ -34,10 +40,6 @@ def serve_command(config: ServeConfig) -> None:
         UserError: the index or a model cannot be used, the port is taken, or the address is not
             loopback and there is no token.
     """
-    import uvicorn
-
-    from paraclip.search.serving.protocol import BoundedProtocol
-
     limits = limits_of(config)
     listener = listen(config.host, config.port)
     with listener:
@@ -46,12 +48,45 @@ def serve_command(config: ServeConfig) -> None:
             log_as_json()
         url = address(config.host, listener.getsockname()[1])
         print(f"Open {url} in a browser; stop with Ctrl-C.", flush=True)
-        settings = uvicorn.Config(
-            make_app(server), http=BoundedProtocol, log_config=None, access_log=False,
-            proxy_headers=False, server_header=False, limit_concurrency=MOST_CONNECTIONS,
-            timeout_graceful_shutdown=STOP_SECONDS, lifespan="on",
-        )  # fmt: skip
-        uvicorn.Server(settings).run([listener])
+        make_server(server).run([listener])
+
+
+class StoppableServer(uvicorn.Server):
+    """A server that does not wait for the language model when it is stopped."""
+
+    reworder: Reworder | None = None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop the language model, then answer what was accepted."""
+        if self.reworder is not None:
+            self.reworder.stop()
+        await super().shutdown(sockets)
+
+
+def make_server(server: Server) -> StoppableServer:
+    """uvicorn's server with all limits."""
+    settings = uvicorn.Config(
+        make_app(server), http=BoundedProtocol, log_config=None, access_log=False,
+        proxy_headers=False, server_header=False, limit_concurrency=most_connections(),
+        backlog=BACKLOG, timeout_graceful_shutdown=STOP_SECONDS, lifespan="on",
+    )  # fmt: skip
+    made = StoppableServer(settings)
+    made.reworder = server.reworder
+    return made
+
+
+def most_connections() -> int:
+    """Raise the soft limit of open files if needed; returns how many connections it allows.
+
+    A connection may need two files: itself, and the picture that it sends.
+    """
+    wanted = 2 * MOST_CONNECTIONS + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    free = wanted if soft == resource.RLIM_INFINITY else soft
+    return max(min(MOST_CONNECTIONS, (free - OTHER_FILES) // 2), 8)
 
 
 def service_of(config: ServeConfig) -> Service:
@@ -115,7 +150,7 @@ def listen(host: str, port: int) -> socket.socket:
         hint = "Check the name, or omit --host."
         raise UserError(f"--host {host}", "is not the address of a machine", hint) from error
     try:
-        return socket.create_server((host, port), family=family, backlog=1024)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         hint = "Choose another --port; 0 selects a free one."
         raise UserError(f"{host}:{port}", f"cannot be opened ({error.strerror})", hint) from error

@@ -1,34 +1,31 @@
-"""The outermost layer: hosts, sizes, rates, the token, headers, metrics and the access log.
+"""The outermost layer: hosts, origins, sizes, rates, the token, headers, metrics and the log.
 
-Plain ASGI: it processes every request before anything is parsed, and every response.
+Plain ASGI: it processes every request before anything is parsed, and every response. Starlette's
+own middleware has no limits of rate and size, and its check of hosts knows no IPv6 addresses.
 """
 
+import asyncio
 import hmac
-import json
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
-from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paraclip.errors import printable
 from paraclip.search.serving.metrics import Metrics
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOG = logging.getLogger("paraclip.serve")
 COOKIE = "paraclip_token"
 MOST_URL = 32_768
 MOST_CLIENTS = 10_000
+MOST_HELD = 128 * 2**20  # bytes of all request bodies that are being received or processed
 OPEN = ("/healthz",)
 """Routes without a token, for probes."""
 HEADERS = {
@@ -63,14 +60,6 @@ class Limits:
     most_body: int
 
 
-class Refused(Exception):
-    """A request that is refused."""
-
-    def __init__(self, status: int, reason: str, detail: str) -> None:
-        self.status, self.reason, self.detail = status, reason, detail
-        super().__init__(detail)
-
-
 class Buckets:
     """A token bucket for each of the last 10,000 addresses."""
 
@@ -98,9 +87,10 @@ class Guard:
         metrics: counts requests.
     """
 
-    def __init__(self, app: App, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
         self.app, self.limits, self.metrics = app, limits, metrics
         self.buckets = Buckets(limits.per_second, limits.burst)
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -108,86 +98,79 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        began, status, read = time.perf_counter(), 500, 0
 
         async def sending(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                message = {**message, "headers": [*message.get("headers", []), *added]}
+                MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
+        async def receiving() -> Message:
+            """Receive the body, and refuse it above the limits regardless of its header."""
+            nonlocal read
+            message = await receive()
+            size = len(message.get("body", b""))
+            read, self._held = read + size, self._held + size
+            # The application turns these into a response, wherever it reads the body.
+            if read > self.limits.most_body:
+                self.metrics.refused.labels("body").inc()
+                raise HTTPException(413, "the request is too large")
+            if self._held > MOST_HELD:
+                self.metrics.refused.labels("held").inc()
+                raise HTTPException(503, "too many requests are waiting", {"retry-after": "1"})
+            return message
+
         try:
-            response = self.check(scope)
-            if response is None:
-                await self.app(scope, self.bounded(scope, receive), sending)
-            else:
-                await respond(sending, *response)
-        except Refused as refused:
-            self.metrics.refused.labels(refused.reason).inc()
-            content = json.dumps({"detail": refused.detail}).encode()
-            headers = [("content-type", "application/json")]
-            if refused.status == 429:
-                headers.append(("retry-after", "1"))
-            await respond(sending, refused.status, headers, content)
+            response = self._check(Request(scope)) or self.app
+            await response(scope, receiving, sending)
+        except asyncio.CancelledError:  # uvicorn stops, and would log it as an error
+            LOG.warning("cancelled")
         finally:
-            self.record(scope, status, time.perf_counter() - began)
+            self._held -= read
+            self._record(scope, status, time.perf_counter() - began)
 
-    def check(self, scope: Scope) -> tuple[int, list[tuple[str, str]], bytes] | None:
-        """Refuse a request, answer it, or return None to pass it on."""
-        headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
-        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MOST_URL:
-            raise Refused(414, "url", "the address is too long")
-        host = headers.get("host", b"").decode("latin-1")
-        if self.limits.hosts and without_port(host) not in self.limits.hosts:
-            raise Refused(400, "host", "this server has another name; see --allow-host")
-        address = (scope.get("client") or ("",))[0]
-        if self.limits.per_second and not self.buckets.take(address, time.monotonic()):
-            raise Refused(429, "rate", "too many requests")
-        if int_or(headers.get("content-length"), 0) > self.limits.most_body:
-            raise Refused(413, "body", "the request is too large")
-        return self.check_token(scope, headers)
-
-    def check_token(
-        self, scope: Scope, headers: dict[str, bytes]
-    ) -> tuple[int, list[tuple[str, str]], bytes] | None:
-        """Refuse a request without the token; store a token from the URL in a cookie."""
-        if self.limits.token is None or scope["path"] in OPEN:
+    def _check(self, request: Request) -> Response | None:
+        """The response to a request that is refused or redirected; None to pass it on."""
+        headers, limits = request.headers, self.limits
+        address = request.client.host if request.client else ""
+        if len(request.scope["raw_path"]) + len(request.scope["query_string"]) > MOST_URL:
+            return self._refuse(414, "url", "the address is too long")
+        if limits.hosts and without_port(headers.get("host", "")) not in limits.hosts:
+            return self._refuse(400, "host", "this server has another name; see --allow-host")
+        if limits.per_second and not self.buckets.take(address, time.monotonic()):
+            return self._refuse(429, "rate", "too many requests")
+        if request.method not in ("GET", "HEAD") and not is_same_origin(headers):
+            return self._refuse(403, "origin", "the request comes from the page of another server")
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > limits.most_body:
+            return self._refuse(413, "body", "the request is too large")
+        if limits.token is None or request.url.path in OPEN:
             return None
-        pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        token = next((value for name, value in pairs if name == "token"), None)
-        if token is not None and self.fits(token):
+        pairs = request.query_params.multi_items()
+        given = next((value for name, value in pairs if name == "token"), None)
+        if given is not None and self.fits(given):
             rest = urlencode([pair for pair in pairs if pair[0] != "token"])
-            cookie = f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/"
+            cookie = f"{COOKIE}={given}; HttpOnly; SameSite=Strict; Path=/"
             # Relative to the requested path, which is not trusted: `//host` would leave the server.
-            return 303, [("location", f"?{rest}"), ("set-cookie", cookie)], b""
-        bearer = headers.get("authorization", b"").decode("latin-1").removeprefix("Bearer ")
-        if not (self.fits(bearer) or self.fits(cookie_of(headers.get("cookie", b"")))):
-            raise Refused(401, "token", "this server needs a token")
-        return None
+            return Response(None, 303, {"location": f"?{rest}", "set-cookie": cookie})
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        if self.fits(bearer) or self.fits(request.cookies.get(COOKIE, "")):
+            return None
+        return self._refuse(401, "token", "this server needs a token")
 
     def fits(self, given: str) -> bool:
         """Whether the given token is correct, compared in constant time."""
         return hmac.compare_digest(given.encode(), str(self.limits.token).encode())
 
-    def bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Receive the body, and refuse it above the limit regardless of its header."""
-        read = 0
+    def _refuse(self, status: int, reason: str, detail: str) -> Response:
+        """The response to a refused request, which is counted."""
+        self.metrics.refused.labels(reason).inc()
+        later = {"retry-after": "1"} if status == 429 else None
+        return JSONResponse({"detail": detail}, status, later)
 
-        async def receiving() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self.limits.most_body:
-                self.metrics.refused.labels("body").inc()
-                # The application turns this one into a response, wherever it reads the body.
-                raise HTTPException(413, "the request is too large")
-            return message
-
-        return receiving
-
-    def record(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
         """Count and log a request; the query string is not logged."""
         route = getattr(scope.get("route"), "path", "other")
         self.metrics.observe(route, status, seconds)
@@ -200,32 +183,15 @@ class Guard:
             LOG.log(level, "request", extra={"fields": fields})
 
 
-async def respond(send: Send, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
-    """Send a complete response."""
-    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-    encoded.append((b"content-length", str(len(content)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": content})
+def is_same_origin(headers: Headers) -> bool:
+    """Whether a request comes from a page of this server, or from a program that is no browser."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site in ("same-origin", "none")
+    return origin is None or origin.partition("://")[2] == headers.get("host")
 
 
 def without_port(host: str) -> str:
     """The host in a Host header: `localhost`, `127.0.0.1`, `[::1]`."""
     head, bracket, _ = host.partition("]")
     return (head + bracket if bracket else host.partition(":")[0]).lower()
-
-
-def int_or(value: bytes | None, otherwise: int) -> int:
-    """A header as a number."""
-    try:
-        return int(value or otherwise)
-    except ValueError:
-        return otherwise
-
-
-def cookie_of(header: bytes) -> str:
-    """The token in a Cookie header; "" without one."""
-    try:
-        cookie = SimpleCookie(header.decode("latin-1")).get(COOKIE)
-    except CookieError:
-        return ""
-    return cookie.value if cookie else ""

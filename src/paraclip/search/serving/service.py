@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,11 +79,10 @@ class Service:
     def __post_init__(self) -> None:
         self.texts = {label: Tower(tower) for label, tower in self.towers.items()}
         self.searches: MicroBatchQueue[Asked, list[Hit]] = MicroBatchQueue(self.nearest)
-        self.reads: MicroBatchQueue[Any, Any] = MicroBatchQueue(
-            lambda calls: [attempt(call) for call in calls], 16
-        )
-        self.pictures: MicroBatchQueue[bytes, Any] = MicroBatchQueue(
-            lambda uploads: [attempt(partial(self.embed_upload, one)) for one in uploads], 4, 32
+        # One at a time, since the error of a call must not fail the others.
+        self.reads: MicroBatchQueue[Any, Any] = MicroBatchQueue(lambda calls: [calls[0]()], most=1)
+        self.pictures: MicroBatchQueue[bytes, Float] = MicroBatchQueue(
+            lambda uploads: [self.embed_upload(uploads[0])], most=1, waiting=32
         )
 
     def nearest(self, asked: list[Asked]) -> list[list[Hit]]:
@@ -191,11 +189,3 @@ class Service:
             tower.batcher.close()
         for batcher in (self.searches, self.reads, self.pictures):
             batcher.close()
-
-
-def attempt(call: Any) -> Any:
-    """The result of a call, or its error as a value, so that one failure does not fail a batch."""
-    try:
-        return call()
-    except Exception as error:
-        return error

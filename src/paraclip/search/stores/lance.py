@@ -1,7 +1,8 @@
 """An index as a LanceDB table in a folder; `index.json` next to it contains the facts.
 
 A table is named after the creation in its facts, so replacing `index.json` switches from one index
-to another in one step. LanceDB is imported at the first use of the table, because the import takes longer than a search.
+to another in one step. LanceDB is imported at the first use of the table, because the import takes
+longer than a search.
 """
 
 import os

@@ -150,7 +150,9 @@ class PostgresStore:
         """Write rows in one transaction."""
         updates = ", ".join(f"{name} = excluded.{name}" for name in self.names if name != "id")
         places = ", ".join(["%s"] * len(self.names))
-        statement = PUT.format(pictures=self.pictures, names=", ".join(self.names), places=places, updates=updates)
+        statement = PUT.format(
+            pictures=self.pictures, names=", ".join(self.names), places=places, updates=updates
+        )
         columns = [self.values(rows, name) for name in self.names]
         with self.changing() as cursor:
             cursor.executemany(statement, list(zip(*columns, strict=True)))

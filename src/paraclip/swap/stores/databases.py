@@ -17,6 +17,9 @@ from paraclip.swap.stores.tables import only_one
 
 ROWS_AT_ONCE = 4096
 NUMBER_BYTES = 4  # rclip stores float32
+LONGEST_ROW = 2**20  # bytes; checked by SQLite before it allocates them
+STEPS = 100_000  # of SQLite's virtual machine, between two looks for signals
+REAL_TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'images' AND type = 'table' AND rootpage > 0"
 SECONDS = 10  # timeout of database connections
 VECTOR_COLUMNS = """
 SELECT c.table_schema, c.table_name, c.column_name FROM information_schema.columns c
@@ -114,10 +117,13 @@ def exists(connection: Any, table: str) -> bool:
     return connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()[0] is not None
 
 
-def has_smart_search(address: str) -> bool:
-    """Whether a database belongs to immich."""
+def store_of_database(address: str, table: str | None) -> str:
+    """The kind of an index in PostgreSQL, by the names of its tables."""
     with connected(address) as connection:
-        return exists(connection, "smart_search")
+        if table is None and exists(connection, "paraclip_index"):
+            return "paraclip"
+        immich = table in (None, "smart_search") and exists(connection, "smart_search")
+        return "immich" if immich else "pgvector"
 
 
 @contextmanager
@@ -157,6 +163,10 @@ def read_rclip(config: SwapCheckConfig) -> Index:
     def rows() -> Iterator[tuple[list[str], Vectors]]:
         address = f"{path.resolve().as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, uri=True)) as connection:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_ROW)
+            connection.set_progress_handler(let_signals_in, STEPS)
+            if not connection.execute(REAL_TABLE).fetchone():  # a view may never end
+                raise sqlite3.OperationalError("no table images")
             cursor = connection.execute(statement)
             while batch := cursor.fetchmany(ROWS_AT_ONCE):
                 yield [str(name) for name, _ in batch], blobs([blob for _, blob in batch], path)
@@ -164,10 +174,17 @@ def read_rclip(config: SwapCheckConfig) -> Index:
     try:
         index = gathered(rows(), config.most_rows, path)
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            raise KeyboardInterrupt from error  # raised in the handler
         raise UserError(path, f"is not an index of rclip ({error})", FIX) from error
     if index is None:
         raise UserError(path, "contains no pictures", "Run rclip in a folder of pictures first.")
     return replace(index, kind="rclip")
+
+
+def let_signals_in() -> int:
+    """Called by SQLite during a query, since Ctrl-C reaches Python's code only; 0 to continue."""
+    return 0
 
 
 def blobs(stored: list[Any], where: Path) -> Vectors:

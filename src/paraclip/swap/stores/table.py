@@ -6,15 +6,17 @@ from pathlib import Path
 from paraclip.errors import UserError
 from paraclip.files import check_input, readable
 from paraclip.provenance import without_secrets
+from paraclip.search.stores.lance import FACTS
 from paraclip.swap.config import SwapCheckConfig
 from paraclip.swap.stores.arrays import EMBEDDINGS, read_clip_retrieval, read_npy
 from paraclip.swap.stores.databases import (
-    has_smart_search,
     read_immich,
     read_pgvector,
     read_rclip,
+    store_of_database,
 )
 from paraclip.swap.stores.index import Index
+from paraclip.swap.stores.own import read_own
 from paraclip.swap.stores.tables import read_lancedb, read_parquet
 
 STORES: dict[str, Callable[[SwapCheckConfig], Index]] = {
@@ -25,6 +27,7 @@ STORES: dict[str, Callable[[SwapCheckConfig], Index]] = {
     "pgvector": read_pgvector,
     "immich": read_immich,
     "rclip": read_rclip,
+    "paraclip": read_own,
 }
 SQLITE = b"SQLite format 3\0"
 POSTGRES = ("postgresql://", "postgres://")
@@ -51,8 +54,7 @@ def read_index(config: SwapCheckConfig) -> Index:
 def store_of(config: SwapCheckConfig) -> str:
     """The kind of an index, by its name and content."""
     if config.index.startswith(POSTGRES):
-        immich = config.table in (None, "smart_search") and has_smart_search(config.index)
-        return "immich" if immich else "pgvector"
+        return store_of_database(config.index, config.table)
     path = Path(config.index)
     if path.is_dir():
         store = store_of_folder(path)
@@ -71,7 +73,7 @@ def store_of_folder(path: Path) -> str | None:
     if (path / EMBEDDINGS).is_dir():
         return "clip-retrieval"
     if any(path.glob("*.lance")):
-        return "lancedb"
+        return "paraclip" if (path / FACTS).is_file() else "lancedb"
     return "parquet" if any(path.glob("*.parquet")) else None
 
 
