@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError, printable
-from paraclip.files import refuse_overwriting
+from paraclip.files import is_signed, refuse_foreign, refuse_overwriting
 from paraclip.models.names import absolute_name
 from paraclip.search.config import EXACT_BELOW, STORE, IndexConfig, SearchConfig
 from paraclip.search.engine import Engine, Query, chosen_models, overlap
@@ -37,6 +37,7 @@ def index_command(config: IndexConfig) -> None:
 
     if config.problems:
         refuse_overwriting(config.problems, input_files(config.source))
+        refuse_foreign(config.problems, is_signed)
     problems = Problems(config.max_broken)
     try:
         summary = build_index(config, problems)

@@ -80,6 +80,19 @@ def test_a_link_that_leaves_the_folder_is_listed_and_is_the_reason_for_an_empty_
     assert message.startswith(f"{link}: is a link to nothing") and "contains no other" in message
 
 
+def test_names_in_a_folder_are_paths_and_no_urls(tmp_path: Path) -> None:
+    draw(tmp_path / "secret.png", "disc", "red")
+    names = ["a::b.png", "http:/x.png", f"simplecache::{tmp_path}/secret.png"]
+    for number, name in enumerate(names):
+        path = Path(f"{tmp_path}/pictures/{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw(path, "disc", "red", (20 + number, 20))
+    found = found_in(tmp_path / "pictures")
+    assert sorted(found) == sorted(name.replace("//", "/") for name in names)
+    for one in found.values():
+        assert file_bytes(one) == (tmp_path / "pictures" / one.path).read_bytes()
+
+
 def test_members_of_a_shard_have_their_own_size_and_the_time_of_the_shard(tmp_path: Path) -> None:
     size = Path(draw(tmp_path / "a.png", "disc", "red")).stat().st_size
     with tarfile.open(tmp_path / "0.tar", "w") as shard:
