@@ -17,11 +17,10 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import RESULTS, keep, markdown
+from paraclip.commands.quickstart import quickstart_command
 from paraclip.evaluation.reporting.report import Report, read_report
-from paraclip.quickstart.command import quickstart_command
 from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.results import table_rows
-from paraclip.quickstart.verdict import verdict
+from paraclip.quickstart.results import recommend, table_rows
 
 PICTURE = Path("docs/images/demo.png")
 
@@ -43,7 +42,7 @@ def main() -> None:
     report = read_report(out / "report" / "report.json")
     if not options.coco:
         shutil.copyfile(out / "report" / "contact_sheet.png", options.picture)
-    found = {"seconds": seconds, "verdict": verdict(report), "figures": figures(report)}
+    found = {"seconds": seconds, "verdict": recommend(report)[1], "figures": figures(report)}
     keep(name, Path(options.results), in_markdown(report), **found)
 
 

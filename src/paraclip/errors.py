@@ -74,5 +74,10 @@ def optional_import(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:  # the module itself, or one that it needs
-        hint = f"In the folder of ParaCLIP: pip install '.[{extra}]'"
-        raise UserError(error.name or module, "is not installed", hint) from error
+        raise not_installed(error.name or module, extra) from error
+
+
+def not_installed(module: str, extra: str) -> UserError:
+    """Return the error for a missing module of an extra."""
+    hint = f"In the folder of ParaCLIP: pip install '.[{extra}]'"
+    return UserError(module, "is not installed", hint)

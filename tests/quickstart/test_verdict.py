@@ -4,8 +4,7 @@ import pytest
 
 from paraclip.evaluation.reporting.report import Line, Report, Section
 from paraclip.evaluation.scoring.bootstrap import Interval
-from paraclip.quickstart.results import OF_STAMPS, table
-from paraclip.quickstart.verdict import verdict
+from paraclip.quickstart.results import OF_STAMPS, recommend, table
 
 LABELS = ("base", "control", "live", "tuned", "merged")
 
@@ -28,28 +27,31 @@ def report(*lines: Line) -> Report:
 
 
 @pytest.mark.parametrize("guard", ["T2I R@10", "R@10 plain caption"])
-def test_tuned_is_recommended_if_it_gains_and_loses_nothing(guard: str) -> None:
-    text = verdict(report(line("AO@10", tuned=6, merged=4), line(guard, tuned=-0.5)))
-    assert text.startswith("Use tuned: AO@10 +6.0 [+5.0, +7.0] over base and +6.0")
-    assert text.endswith(f"over control, {guard} -0.5 [-1.5, +0.5].")
+def test_the_highest_consistency_is_recommended_with_both_differences(guard: str) -> None:
+    overlap = line("AO@10", tuned=4, merged=6, live=5)
+    overlap.differences["merged - control"] = Interval(-0.5, -1.5, 0.5)
+    label, text = recommend(report(overlap, line(guard, merged=-0.5)))
+    assert label == "merged"
+    assert "AO@10 +6.0 [+5.0, +7.0] over base and -0.5 [-1.5, +0.5] over control" in text
+    assert f"{guard} -0.5 [-1.5, +0.5] over base and -0.5" in text
 
 
-def test_merged_is_recommended_if_tuned_costs_retrieval() -> None:
-    lines = line("AO@10", tuned=6, merged=4), line("T2I R@10", tuned=-3, merged=-0.5)
-    assert verdict(report(*lines)).startswith("Use merged: AO@10 +4.0 [+3.0, +5.0] over base")
+@pytest.mark.parametrize(
+    ("gain", "lost", "recommended"),
+    [(6, -0.9, "tuned"), (6, -1.1, "merged"), (6, -6, "merged"), (3, -0.5, "merged")],
+)
+def test_a_model_that_may_lose_more_than_two_points_of_retrieval_is_left_out(
+    gain: float, lost: float, recommended: str
+) -> None:
+    lines = line("AO@10", tuned=gain, merged=4), line("T2I R@10", tuned=lost)
+    assert recommend(report(*lines))[0] == recommended
 
 
-@pytest.mark.parametrize("gain", [0.0, 0.9, -4.0])
-def test_no_gain_beyond_chance_is_reported(gain: float) -> None:
-    lines = line("AO@10", tuned=gain, merged=gain), line("T2I R@10")
-    assert verdict(report(*lines)).startswith("Keep base: neither tuned nor merged is better")
-
-
-def test_a_gain_over_base_alone_is_not_enough() -> None:
-    both = line("AO@10", tuned=6, merged=6)
-    for label in ("tuned", "merged"):
-        both.differences[f"{label} - control"] = Interval(0.2, -1, 1)
-    assert verdict(report(both, line("T2I R@10"))).startswith("Keep base")
+@pytest.mark.parametrize(("gain", "lost"), [(0.9, 0), (-4, 0), (6, -1.5)])
+def test_without_such_a_model_it_says_what_to_do_next(gain: float, lost: float) -> None:
+    gains, losses = (dict.fromkeys(("live", "tuned", "merged"), value) for value in (gain, lost))
+    label, text = recommend(report(line("AO@10", **gains), line("T2I R@10", **losses)))
+    assert label is None and text.startswith("Keep base") and "Next:" in text
 
 
 def test_the_table_shows_every_model_and_the_differences_of_tuned() -> None:

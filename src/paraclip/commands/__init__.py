@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from paraclip.errors import not_installed
+
 
 @dataclass(frozen=True)
 class Command:
@@ -20,6 +22,7 @@ class Command:
         summary: one line for `paraclip --help`.
         example: a call, for the command's own help.
         resumes: whether running the same command again continues an interrupted run.
+        extra: the extra that installs what its module imports, if any.
         place: `module:function` in `paraclip`; by default `commands.NAME:NAME_command`.
     """
 
@@ -28,6 +31,7 @@ class Command:
     summary: str
     example: str
     resumes: bool = False
+    extra: str = ""
     place: str = ""
 
     def options_class(self) -> type:
@@ -38,7 +42,13 @@ class Command:
     def run(self, name: str, config: Any) -> None:
         """Import and call the function."""
         name = name.replace("-", "_")
-        _load(self.place or f"commands.{name}:{name}_command")(config)
+        try:
+            command = _load(self.place or f"commands.{name}:{name}_command")
+        except ModuleNotFoundError as error:
+            if not self.extra:
+                raise
+            raise not_installed(str(error.name), self.extra) from error
+        command(config)
 
 
 def _load(place: str) -> Any:
@@ -55,7 +65,6 @@ COMMANDS = {
         "Run the whole workflow on a folder of pictures with captions, and print the gains.",
         "paraclip quickstart my_pictures --out runs/mine",
         resumes=True,
-        place="quickstart.command:quickstart_command",
     ),
     "index": Command(
         EVERYDAY,
@@ -77,6 +86,7 @@ COMMANDS = {
         "search.config:ServeConfig",
         "Serve an index as a web page that compares wordings and models.",
         "paraclip serve",
+        extra="search",
         place="search.serving.command:serve_command",
     ),
     "export": Command(

@@ -8,10 +8,16 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge, Le
 
-from paraclip.options import Checked, Count, Positive, Seed, Share
+from paraclip.options import Checked, Count, Seed, Share
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.quickstart.stamps import PACKAGE
-from paraclip.training.config import BatchSize, TrainOptions
+from paraclip.training.config import TrainOptions
+
+BATCH_SIZE = 128
+LEARNING_RATE = 1e-4
+IMAGE_WEIGHT = 0.2  # of L1; a higher one fits few pictures better, at the cost of consistency
+TEXT_TEMPERATURE = 0.2
+CANDIDATES = 4  # answers per caption and step; the best one that passes the filters is kept
 
 
 @dataclass(frozen=True)
@@ -35,28 +41,11 @@ class QuickstartConfig(Checked):
     """Epochs over the strong triples (the stamps' or your own, with the starter set). All models
     train for the same number of steps."""
 
-    learning_rate: Positive = 1e-4
-    """Peak learning rate of the text encoder (AdamW)."""
-
-    image_weight: Positive = 0.2
-    """Weight of L1 (image, text) in tuning; L2 and L3 have weight 1. A higher weight fits the
-    captions of the few pictures better, at the cost of consistency."""
-
-    batch_size: BatchSize = 128
-    """Triples per step."""
-
-    text_temperature: Positive = 0.2
-    """Temperature of the two text losses. A higher one brings wordings closer together."""
-
     paraphrase: Count = 150
     """Maximum number of captions that the built-in LLM paraphrases. This is the slowest stage."""
 
     starter: Annotated[int, Ge(0), Le(3000)] = 3000
     """Number of the starter set's triples to train on."""
-
-    candidates: Annotated[int, Ge(1), Le(128)] = 4
-    """Number of answers sampled per caption and step. The best one that passes the filters is
-    kept."""
 
     seed: Seed = 0
     """Random seed of the split, the order of the data and the sampling."""
@@ -66,8 +55,8 @@ class QuickstartConfig(Checked):
     reused."""
 
     serve: bool = False
-    """Finally, index the pictures and open the search page, with base and tuned side by side. Needs
-    `pip install '.[search]'`."""
+    """Finally, index the pictures and open the search page, with base and the recommended model.
+    Needs the extra `search`."""
 
     max_broken: Share = 0.03
     """Largest share (0 to 1) of broken rows or pictures to skip; more is an error."""
@@ -84,7 +73,7 @@ class QuickstartConfig(Checked):
     def generate_config(self, folder: Path) -> GenerateConfig:
         """Options of the stage that paraphrases."""
         return GenerateConfig(
-            source=self.source or PACKAGE, out=folder, candidates=self.candidates, fresh=self.fresh
+            source=self.source or PACKAGE, out=folder, candidates=CANDIDATES, fresh=self.fresh
         )
 
     def train_options(self, control: bool, epochs: int | None = None) -> TrainOptions:
@@ -96,12 +85,12 @@ class QuickstartConfig(Checked):
         """
         return TrainOptions(
             epochs=epochs or self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            batch_size=BATCH_SIZE,
+            learning_rate=LEARNING_RATE,
             dropout=0.0,
-            weights=(self.image_weight, 1.0, 1.0),
+            weights=(IMAGE_WEIGHT, 1.0, 1.0),
             image_loss_on=("caption", "paraphrase_1", "paraphrase_2"),
-            text_temperature=self.text_temperature,
+            text_temperature=TEXT_TEMPERATURE,
             control=control,
             held_out=0.0,
             seed=self.seed,

@@ -1,6 +1,5 @@
 """The search page on a quickstart's pictures, with base and tuned side by side."""
 
-import importlib.util
 import json
 import shlex
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
-from paraclip.errors import UserError, printable
+from paraclip.errors import optional_import, printable
 from paraclip.files import write_text
 from paraclip.search.config import IndexConfig, ServeConfig
 
@@ -28,26 +27,27 @@ class Page:
     Args:
         source: folder or captions file of the pictures.
         model: the base.
-        out: folder of the quickstart, with the tuned model; the index is written there too.
+        out: folder of the quickstart; the index is written there too.
+        tuned: checkpoint of the model that is shown next to the base; None for the base alone.
     """
 
     source: str
     model: str
     out: Path
+    tuned: Path | None
 
     @property
     def index(self) -> IndexConfig:
         """Options that index the pictures."""
-        tuned = str(self.out / "tuned" / "last.safetensors")
-        return IndexConfig(
-            self.source, store=str(self.out / "index"), model=self.model, tuned=tuned
-        )
+        store, tuned = str(self.out / "index"), str(self.tuned) if self.tuned else None
+        return IndexConfig(self.source, store=store, model=self.model, tuned=tuned)
 
     def commands(self) -> str:
         """The commands that index the pictures and open the page, for a shell."""
         index = self.index
         first = [*own_program(), "index", index.source, "--model", index.model]
-        first += ["--tuned", str(index.tuned), "--store", index.store]
+        first += ["--tuned", index.tuned] if index.tuned else []
+        first += ["--store", index.store]
         second = [*own_program(), "serve", "--store", index.store]
         return printable(f"{shlex.join(first)} && {shlex.join(second)}")
 
@@ -99,9 +99,7 @@ def stamps_file(captions: Sequence[Caption], folder: Path) -> str:
 def check_search_packages() -> None:
     """Raise UserError, before hours of work, if a package of the page is missing."""
     for package in SEARCH_PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            hint = "pip install '.[search]', or omit --serve."
-            raise UserError("--serve", f"{package} is not installed", hint)
+        optional_import(package, "search")
 
 
 def own_program() -> list[str]:

@@ -1,7 +1,6 @@
-"""The last stage: which benchmarks are scored, and the table on the terminal."""
+"""The last stage: the benchmarks, the table on the terminal, and the recommended model."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -14,12 +13,9 @@ from paraclip.evaluation.inputs.pairs import Pairs, read_pairs
 from paraclip.evaluation.inputs.pool import Pool
 from paraclip.evaluation.reporting.report import Line, Report, compared_with
 from paraclip.evaluation.reporting.tables import aligned, figure, spread
-from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.scoring.vectors import Arithmetic
 from paraclip.files import text_hash
-from paraclip.models.encoder import DualEncoder
 from paraclip.quickstart.captioned import CaptionedStamps
-from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.split import Split
 from paraclip.starter import QUERIES
 
@@ -33,6 +29,12 @@ OF_STAMPS = {
     "text discrimination": "contrast refused, text", "picture discrimination": "same, picture",
 }  # fmt: skip
 """Figures of the stamps' table by their name in the report."""
+
+
+GUARDS = (f"T2I R@{K}", f"R@{K} plain caption")
+"""Retrieval with the captions themselves, which must not degrade."""
+MOST_LOST = -2.0
+"""Points of a guard that a recommended model may lose, at the lower end of the interval."""
 
 
 def stamp_benchmarks(stamps: CaptionedStamps, how: Arithmetic) -> list[Benchmark]:
@@ -93,17 +95,6 @@ def generated_pairs(
     return pairs, [position[pictures[row["id"]]] for row in rows]
 
 
-def score(
-    models: dict[str, DualEncoder],
-    benchmarks: list[Benchmark],
-    config: QuickstartConfig,
-    features: Path,
-) -> Report:
-    """Evaluate all models and write the report."""
-    settings = {"seed": config.seed, "cache": features}
-    return evaluate(models, benchmarks, config.folder / "report", settings)
-
-
 def table(report: Report) -> str:
     """The figures of all models, and tuned's differences with intervals, for the console."""
     pools = [f"{section.name}: {section.pool}." for section in report.sections]
@@ -135,3 +126,45 @@ def headlines(report: Report) -> Iterator[tuple[str, Line]]:
         if len(known) == len(order):
             lines = sorted(known, key=lambda line: order.index(line.name))
         yield from ((section.name, line) for line in lines if not line.name.startswith("I2T"))
+
+
+def recommend(report: Report) -> tuple[str | None, str]:
+    """Recommend the model of the highest consistency that keeps the retrieval of base.
+
+    It must be more consistent than base, and lose at most two points of R@10 to base (lower ends
+    of the 95 % intervals of the paired differences).
+
+    Args:
+        report: report with base, control and the trained models.
+
+    Returns:
+        The label, or None for base, and the reasons in one or two lines.
+    """
+    overlap = _first_line(report, (CONSISTENCY,))
+    guard = _first_line(report, GUARDS)
+    trained = [label for label in report.models if label not in ("base", "control")]
+    best_first = sorted(trained, key=lambda label: -overlap.values[label].value)
+    for label in best_first:
+        against = f"{label} - base"
+        if guard.differences[against].low > MOST_LOST and overlap.differences[against].low > 0:
+            return label, f"Use {label}: {_evidence(overlap, guard, label)}."
+    return None, (
+        f"Keep base: no model is more consistent and certain to lose less than {-MOST_LOST:g}"
+        f" points of {guard.name} ({best_first[0]}: {_evidence(overlap, guard, best_first[0])}).\n"
+        "Next: more captions, triples of a stronger LLM (`paraclip generate --backend openai`), or"
+        " less of the tuned model (`paraclip merge mini TUNED --alpha 0.25`)."
+    )
+
+
+def _first_line(report: Report, names: tuple[str, ...]) -> Line:
+    """The first figure that has one of the names."""
+    return next(line for name in names if (line := report.line(name)) is not None)
+
+
+def _evidence(overlap: Line, guard: Line, label: str) -> str:
+    """The differences from base and from control in both figures."""
+    return ", ".join(
+        f"{line.name} {spread(line.differences[f'{label} - base'], True)} over base and"
+        f" {spread(line.differences[f'{label} - control'], True)} over control"
+        for line in (overlap, guard)
+    )

@@ -16,27 +16,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paraclip.data.captions import Caption
-from paraclip.data.further_rows import with_starter
+from paraclip.data.further_rows import with_replay, with_starter
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import SCHEMA, read_provenance, read_triples
 from paraclip.errors import UserError, printable
 from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.reporting.report import Report
+from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.files import text_hash
 from paraclip.merging.merge import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.paraphrase.run import generate
 from paraclip.provenance import provenance
-from paraclip.quickstart.captioned import CaptionedStamps, read_stamps
-from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.page import Page, check_search_packages, stamps_file
-from paraclip.quickstart.results import K, own_benchmarks, score, stamp_benchmarks, table
-from paraclip.quickstart.rows import equal_steps, sampled, with_captions
+from paraclip.quickstart.captioned import read_stamps
+from paraclip.quickstart.config import BATCH_SIZE, QuickstartConfig
+from paraclip.quickstart.results import K, own_benchmarks, stamp_benchmarks
 from paraclip.quickstart.split import Split, split_pictures
 from paraclip.quickstart.stamps import stamps_folder
-from paraclip.quickstart.verdict import verdict
 from paraclip.starter import STARTER
 from paraclip.training.config import RunSettings
 from paraclip.training.folder import AnotherRun
@@ -50,40 +50,25 @@ ASKED_HELD_OUT = 60
 """Maximum number of held-out captions that are paraphrased, for the easier test."""
 
 
-def quickstart_command(config: QuickstartConfig) -> None:
-    """Run all stages and print the table.
+Models = dict[str, DualEncoder]
+
+
+def run_quickstart(config: QuickstartConfig) -> Report:
+    """Run all stages, and print what each does.
 
     Raises:
         UserError: the source is invalid, or a stage failed.
     """
-    if config.serve:
-        check_search_packages()
     job = Job(config, Problems(config.max_broken))
-    models, benchmarks = of_stamps(job) if config.source is None else of_own(job, config.source)
-    announce(4, f"Scoring {', '.join(models)}")
-    report = score(models, benchmarks, config, job.features)
-    print(f"\n{table(report)}\n\n{verdict(report)}\n\n{output_paths(config.folder)}")
-    page = page_of(config)
-    if config.serve:
-        page.open()
-    else:
-        print(f"\nSearch page, base and tuned side by side:\n  {page.commands()}")
+    models, benchmarks = _of_stamps(job) if config.source is None else _of_own(job, config.source)
+    _announce(4, f"Scoring {', '.join(models)}")
+    settings = {"seed": config.seed, "cache": job.features}
+    return evaluate(models, benchmarks, config.folder / "report", settings)
 
 
-def page_of(config: QuickstartConfig) -> Page:
-    """The search page on the user's pictures, or on all captioned stamps."""
-    if config.source:
-        return Page(config.source, BASE, config.folder)
-    stamps = stamps_folder()
-    return Page(stamps_file(read_stamps(stamps).captions(), stamps), BASE, config.folder)
-
-
-Models = dict[str, DualEncoder]
-
-
-def of_stamps(job: "Job") -> tuple[Models, list[Benchmark]]:
+def _of_stamps(job: "Job") -> tuple[Models, list[Benchmark]]:
     """The models and benchmarks of the captioned stamps."""
-    announce(1, "Fetching and reading the captioned stamps")
+    _announce(1, "Fetching and reading the captioned stamps")
     stamps = read_stamps(stamps_folder())
     if line := stamps.skipped():
         print(line)
@@ -93,23 +78,16 @@ def of_stamps(job: "Job") -> tuple[Models, list[Benchmark]]:
     strong = with_starter(stamps.triples, config.starter)
     runs = {"control": (strong, config.epochs), "tuned": (strong, config.epochs)}
     if len(live):
-        runs["live"] = live_run(live, stamps, config, len(strong))
+        rows = with_captions(live, stamps.learn, config.seed)
+        runs["live"] = rows, equal_steps(len(rows), config.epochs, BATCH_SIZE, len(strong))
     else:
         print("No triple of the built-in LLM passed the filters: there is no model `live`")
     return job.models(runs), stamp_benchmarks(stamps, job.how)
 
 
-def live_run(
-    live: pa.Table, stamps: CaptionedStamps, config: QuickstartConfig, others: int
-) -> tuple[pa.Table, int]:
-    """Rows of the live triples with all captions, and the epochs for as many steps."""
-    rows = with_captions(live, stamps.learn, config.seed)
-    return rows, equal_steps(len(rows), config.epochs, config.batch_size, others)
-
-
-def of_own(job: "Job", source: str) -> tuple[Models, list[Benchmark]]:
+def _of_own(job: "Job", source: str) -> tuple[Models, list[Benchmark]]:
     """The models and benchmarks of the user's own pictures."""
-    announce(1, f"Reading captions and pictures of {source}")
+    _announce(1, f"Reading captions and pictures of {source}")
     split, config = split_source(job.config, source, job.problems), job.config
     learn = [row for row in split.learn if row.image]
     to_paraphrase = [
@@ -124,7 +102,7 @@ def of_own(job: "Job", source: str) -> tuple[Models, list[Benchmark]]:
     return job.models(runs), own_benchmarks(split, triples, job.how)
 
 
-def announce(number: int, stage: str) -> None:
+def _announce(number: int, stage: str) -> None:
     """Print which stage starts."""
     print(f"\n[{number}/{STAGES}] {printable(stage)}", flush=True)
 
@@ -154,18 +132,6 @@ def report_problems(problems: Problems, config: QuickstartConfig) -> None:
         print(f"{problems.count} broken rows or pictures are skipped; {printable(path)} lists them")
 
 
-def output_paths(out: Path) -> str:
-    """The most important output files, for the last lines."""
-    out = Path(printable(out))
-    return (
-        f"Contact sheet: {out / 'report' / 'contact_sheet.png'}\n"
-        f"Examples:      {out / 'report' / 'browser.html'}\n"
-        f"Report:        {out / 'report' / 'report.md'}\n"
-        f"Tuned model:   {out / 'tuned' / 'last.safetensors'}\n"
-        f"Merged model:  {out / 'merged' / 'best.safetensors'}"
-    )
-
-
 @dataclass(frozen=True)
 class Job:
     """The stages that write files, each into its own folder in the output folder.
@@ -190,7 +156,7 @@ class Job:
 
     def generate(self, captions: list[Caption]) -> pa.Table:
         """Triples by the built-in LLM; empty if no answer passed the filters."""
-        announce(2, f"Paraphrasing {len(captions)} captions in two steps with the built-in LLM")
+        _announce(2, f"Paraphrasing {len(captions)} captions in two steps with the built-in LLM")
         folder = self.config.folder / "triples"
         options = self.config.generate_config(folder)
         summary = generate(captions, options, folder, total=len(captions))
@@ -204,7 +170,7 @@ class Job:
         Args:
             runs: rows and epochs, by label.
         """
-        announce(3, f"Training the text encoder: {', '.join(runs)}")
+        _announce(3, f"Training the text encoder: {', '.join(runs)}")
         base = load_model(BASE, device="cpu")
         trained = {name: self.train(name, rows, epochs) for name, (rows, epochs) in runs.items()}
         merged = merge(base, trained["tuned"], ALPHA)
@@ -254,3 +220,25 @@ class Job:
         except AnotherRun:
             print(f"The captions, pictures or options have changed: {name} starts from scratch")
             return run(True)
+
+
+def with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.Table:
+    """The triples, and every caption without a triple, from which only L1 learns."""
+    known = set(triples["id"].to_pylist())
+    others = [row for row in captions if row.image and row.id not in known]
+    if not others:
+        return triples
+    return with_replay(triples, others, per_triple=None, seed=seed)
+
+
+def sampled(rows: list[Caption], count: int, seed: int) -> list[Caption]:
+    """At most `count` captions in their order, chosen by a hash of id and seed."""
+    by_hash = sorted(rows, key=lambda row: text_hash(f"{seed} {row.id}"))
+    chosen = {row.id for row in by_hash[:count]}
+    return [row for row in rows if row.id in chosen]
+
+
+def equal_steps(rows: int, epochs: int, batch_size: int, others: int) -> int:
+    """Epochs over `rows` that take about as many steps as `epochs` epochs over `others` rows."""
+    steps = epochs * -(-others // batch_size)
+    return max(1, round(steps / -(-rows // batch_size)))

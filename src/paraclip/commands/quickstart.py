@@ -1,0 +1,45 @@
+"""`paraclip quickstart`."""
+
+from paraclip.errors import printable
+from paraclip.quickstart.captioned import read_stamps
+from paraclip.quickstart.config import QuickstartConfig
+from paraclip.quickstart.page import Page, check_search_packages, stamps_file
+from paraclip.quickstart.results import recommend, table
+from paraclip.quickstart.run import BASE, run_quickstart
+from paraclip.quickstart.stamps import stamps_folder
+
+CHECKPOINTS = {"merged": "best.safetensors"}  # of the others, last.safetensors
+
+
+def quickstart_command(config: QuickstartConfig) -> None:
+    """Run the whole workflow; print the table, the recommended model and the files.
+
+    Raises:
+        UserError: the source is invalid, or a stage failed.
+    """
+    if config.serve:
+        check_search_packages()
+    report = run_quickstart(config)
+    label, reasons = recommend(report)
+    print(f"\n{table(report)}\n\n{reasons}\n")
+    files = {
+        "Contact sheet": config.folder / "report" / "contact_sheet.png",
+        "Examples": config.folder / "report" / "browser.html",
+        "Report": config.folder / "report" / "report.md",
+    }
+    for model in (name for name in report.models if name not in ("base", "control")):
+        path = config.folder / model / CHECKPOINTS.get(model, "last.safetensors")
+        files[f"Model {model}"] = path
+    width = max(map(len, files)) + 1
+    for name, path in files.items():
+        print(printable(f"{name + ':':{width}} {path}"))
+    source = config.source
+    if source is None:
+        stamps = stamps_folder()
+        source = stamps_file(read_stamps(stamps).captions(), stamps)
+    page = Page(source, BASE, config.folder, files[f"Model {label}"] if label else None)
+    if config.serve:
+        page.open()
+    else:
+        models = f"base and {label}" if label else "base"
+        print(f"\nSearch page with {models}:\n  {page.commands()}")
