@@ -22,11 +22,9 @@ from typing import Any
 
 from benchmarks.machine import RESULTS, keep, markdown, parse_with_data, say
 from paraclip.paraphrase.config import CHECKED, SMALL, STRONG, Limits
-from paraclip.paraphrase.filters.checker import WEIGHTS, Checker
 from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.filters.similarity import SentenceEncoder
-from paraclip.paraphrase.filters.together import by_parser
+from paraclip.paraphrase.filters.judge import Judge, by_parser
+from paraclip.paraphrase.filters.minilm import CHECKER, Checker, SentenceEncoder
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "filters"))
 
@@ -106,7 +104,7 @@ def measured(
     kinds: Mapping[str, Labelled], rules: Mapping[str, Limits], checker: Checker
 ) -> dict[str, Measured]:
     """Measure every kind of pair under every set of limits, with a checker and the parser."""
-    encoder, parser = SentenceEncoder(), by_parser(STRONG)
+    encoder, parser = SentenceEncoder(), by_parser()
     found = {}
     for name, kind in kinds.items():
         passed, reasons, texts = {}, {}, []
@@ -187,10 +185,10 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=300, help="pairs of each kind")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--choose", action="store_true", help="the candidates, nothing else")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="the checker to measure")
+    parser.add_argument("--weights", type=Path, default=CHECKER, help="the checker to measure")
     chosen = parse_with_data(parser)
-    checker = Checker.shipped(chosen.weights)
-    name = "filters" if chosen.weights == WEIGHTS else f"filters_{chosen.weights.stem}"
+    checker = Checker(chosen.weights)
+    name = "filters" if chosen.weights == CHECKER else f"filters_{chosen.weights.stem}"
     if chosen.choose:
         print_candidates(chosen.most, checker, name, chosen.out)
         return

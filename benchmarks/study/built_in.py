@@ -17,7 +17,9 @@ from paraclip.files import text_hash, write_text
 from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.filters.judge import REASONS, Judge
+from paraclip.paraphrase.filters.cleaning import clean
+from paraclip.paraphrase.filters.judge import Judge, Verdict
+from paraclip.paraphrase.language.words import words
 from paraclip.paraphrase.log import answers_in, entry_of
 from paraclip.paraphrase.outputs import LOG, SUMMARY, TRIPLES
 from paraclip.paraphrase.run import generate_from_source
@@ -25,12 +27,17 @@ from paraclip.paraphrase.steps import choose_candidate, distinct_answers
 
 Row = dict[str, Any]
 COLUMNS = ("id", "caption", "image_id", "image")
-UNFILTERED = {
-    "candidates": 1,
-    "asks": 1,
-    "skip_filters": tuple(reason for reason in (*REASONS, "unsafe") if reason != "empty"),
-}
+UNFILTERED = {"candidates": 1, "asks": 1}
 """One answer a step, whatever it says."""
+
+
+class AcceptAll(Judge):
+    """Accepts every answer with words."""
+
+    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+        """See `Judge.judge`."""
+        texts = [clean(question.answer) for question in questions]
+        return [Verdict(text, None if words(text) else "empty", 1.0, 0.0) for text in texts]
 
 
 def filtered(captions: Sequence[Row], folder: Path) -> list[Row]:
@@ -40,7 +47,9 @@ def filtered(captions: Sequence[Row], folder: Path) -> list[Row]:
 
 def unfiltered(captions: Sequence[Row], folder: Path) -> list[Row]:
     """The first answer of each step, not filtered."""
-    return read_triples(generated(captions, folder / "unfiltered", UNFILTERED)).to_pylist()
+    return read_triples(
+        generated(captions, folder / "unfiltered", UNFILTERED, AcceptAll())
+    ).to_pylist()
 
 
 def mixed(captions: Sequence[Row], folder: Path) -> list[Row]:
@@ -58,13 +67,19 @@ def two_samples(captions: Sequence[Row], folder: Path) -> list[Row]:
     return [*rows, *next_best(rows, folder / "filtered" / LOG)]
 
 
-def generated(captions: Sequence[Row], out: Path, options: Mapping[str, Any] | None = None) -> Path:
+def generated(
+    captions: Sequence[Row],
+    out: Path,
+    options: Mapping[str, Any] | None = None,
+    judge: Judge | None = None,
+) -> Path:
     """The triples file of a run of the built-in model over the captions, made unless it is there.
 
     Args:
         captions: rows with at least `COLUMNS`.
         out: folder of the run, which resumes there.
         options: of `paraclip generate`, in place of its defaults.
+        judge: overrides the filters.
     """
     if (out / SUMMARY).is_file():  # written last
         return out / TRIPLES
@@ -73,7 +88,8 @@ def generated(captions: Sequence[Row], out: Path, options: Mapping[str, Any] | N
     lines.writerows([COLUMNS, *([row[name] for name in COLUMNS] for row in captions)])
     source = out.with_suffix(".csv")
     write_text(source, text.getvalue())
-    return generate_from_source(GenerateConfig(str(source), out, **(options or {}))).triples
+    config = GenerateConfig(str(source), out, **(options or {}))
+    return generate_from_source(config, judge=judge).triples
 
 
 def next_best(rows: Sequence[Row], log: Path) -> Iterator[Row]:

@@ -29,7 +29,7 @@ from paraclip.paraphrase.config import CHECKED
 from paraclip.paraphrase.diversity import distinct, lexical_distance
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.filters.similarity import SentenceEncoder
+from paraclip.paraphrase.filters.minilm import SentenceEncoder
 
 ROWS = 1_000
 """Rows of each file; the share of distinct word pairs falls as their number grows."""

@@ -20,9 +20,10 @@ import torch
 from labelled import TRAINED_ON, further_pairs, labelled_pairs
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch_checker import TorchChecker
 
 from paraclip.models.tensors import save_tensors
-from paraclip.paraphrase.filters.checker import Checker, Pair
+from paraclip.paraphrase.filters.minilm import Pair
 from paraclip.provenance import provenance
 from paraclip.training.optimizer import learning_rate_share
 
@@ -57,7 +58,7 @@ def batches(rows: Sequence[Example], size: int, draw: random.Random) -> Iterator
         yield list(rows[start : start + size])
 
 
-def loss_of(checker: Checker, batch: Sequence[Example]) -> Tensor:
+def loss_of(checker: TorchChecker, batch: Sequence[Example]) -> Tensor:
     """Mean cross-entropy of a batch."""
     with torch.autocast("cpu", torch.bfloat16):
         logits = checker([pair for pair, _ in batch]).float()
@@ -65,7 +66,7 @@ def loss_of(checker: Checker, batch: Sequence[Example]) -> Tensor:
     return binary_cross_entropy_with_logits(logits, labels)
 
 
-def train(checker: Checker, rows: Sequence[Example], options: argparse.Namespace) -> None:
+def train(checker: TorchChecker, rows: Sequence[Example], options: argparse.Namespace) -> None:
     """Train in place, and print the loss."""
     weights = [value for value in checker.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=options.rate, weight_decay=0.0)
@@ -110,7 +111,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     rows = examples(random.Random(options.seed), options.further)[: options.most]
     print(f"{len(rows)} pairs, {sum(label for _, label in rows):.0f} of them with a fault")
-    checker = Checker(options.rank)
+    checker = TorchChecker(options.rank)
     train(checker, rows, options)
     settings = {name: value for name, value in vars(options).items() if name != "out"}
     made = provenance(

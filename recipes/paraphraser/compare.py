@@ -28,7 +28,7 @@ from scipy.stats import mannwhitneyu
 from paraclip.audit.report import Mark, Marks, kappa
 from paraclip.files import write_text
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.filters.checker import Checker
+from paraclip.paraphrase.filters.minilm import Checker
 from paraclip.paraphrase.run import generate
 from paraclip.provenance import provenance
 
@@ -126,7 +126,7 @@ def checker_auc(out: Path, readers: Sequence[Verdicts]) -> float:
         for step, texts in enumerate(pairwise(TEXTS)):
             pairs.append((row[texts[0]], row[texts[1]]))
             kept.append(all(marks[row["number"]][step] for marks in readers))
-    faults, good = np.array(Checker.shipped().faults(pairs)), np.array(kept)
+    faults, good = np.array(Checker().faults(pairs)), np.array(kept)
     ranked = mannwhitneyu(faults[~good], faults[good]).statistic
     return float(ranked / ((~good).sum() * good.sum()))
 

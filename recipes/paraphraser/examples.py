@@ -13,7 +13,7 @@ from typing import Any
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.filters.similarity import SentenceEncoder
+from paraclip.paraphrase.filters.minilm import SentenceEncoder
 from paraclip.starter import STAMPS, TRIPLES
 
 HERE = Path(__file__).resolve().parent

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paraclip.paraphrase.filters.similarity import Reading, unit
+from paraclip.paraphrase.filters.minilm import Reading, unit
 from paraclip.paraphrase.language.words import root, words
 
 WIDTH = 384

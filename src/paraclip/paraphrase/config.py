@@ -34,17 +34,11 @@ class Limits:
     doubtful: bool = False
     """Reject an answer with other relations ("in" for "under", "him" for "it"), another grammatical
     number ("couples" for "a couple") or a repeated word; for small generators."""
-    skipped: tuple[str, ...] = ()
-    """Filters to skip, by reason."""
     fault: float = 1.0
-    """Maximum probability of a fault according to the checker (`filters/checker.py`), 0 to 1; 1
+    """Maximum probability of a fault according to the checker (`filters/minilm.py`), 0 to 1; 1
     switches it off."""
     parser: bool = False
     """Compare who does what to whom with spaCy's dependency parser."""
-    nli: str = ""
-    """Folder of a cross-encoder for natural language inference; empty for none."""
-    entailed: float = 0.5
-    """Minimum probability that source and answer entail each other according to it, 0 to 1."""
 
 
 BUILTIN_LICENCE = (
@@ -187,16 +181,6 @@ class GenerateConfig(Checked):
     """Also compare who does what to whom with spaCy's dependency parser (the extra `tags`), which
     rejects most swapped roles."""
 
-    nli: str | None = None
-    """Folder of a cross-encoder for natural language inference, such as a download of
-    cross-encoder/nli-MiniLM2-L6-H768. Source and answer must entail each other."""
-
-    min_entailed: Share = 0.5
-    """Minimum probability of entailment (0 to 1), in both directions."""
-
-    skip_filters: tuple[str, ...] = ()
-    """Filters to skip, by reason, for example: language tokens unsafe."""
-
     drop_near_duplicates: bool = False
     """Reject triples that are nearly equal to an earlier one (MinHash of word trigrams; needs 0.6
     KiB of memory per triple)."""
@@ -287,9 +271,6 @@ class GenerateConfig(Checked):
             limits,
             similarity=limits.similarity if self.min_similarity is None else self.min_similarity,
             support=limits.support if self.min_support is None else self.min_support,
-            skipped=tuple(self.skip_filters),
             fault=limits.fault if self.max_fault is None else self.max_fault,
             parser=self.parse_roles,
-            nli=self.nli or "",
-            entailed=self.min_entailed,
         )

@@ -15,8 +15,7 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer, Backend, make_backend
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.filters.worker import judging
+from paraclip.paraphrase.filters.judge import Judge, judging
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.money import Meter, dollars, prices_of
 from paraclip.paraphrase.outputs import LOG, refuse_foreign_outputs
@@ -81,8 +80,8 @@ async def estimate(
     seconds: list[float] = []
     try:
         await backend.start()
-        async with judging(config.filter_limits, judge, apart=not config.builtin) as desks:
-            work = Paraphraser(config, Stopwatch(backend, seconds), log, desks, meter)
+        with judging(judge or Judge(config.filter_limits)) as queue:
+            work = Paraphraser(config, Stopwatch(backend, seconds), log, queue, meter)
             outcomes = await asyncio.gather(*map(work.outcome, sample))
     finally:
         log.close()

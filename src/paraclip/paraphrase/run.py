@@ -16,8 +16,9 @@ from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files, read_captions
 from paraclip.data.triples import TEXTS, read_provenance, write_triples
-from paraclip.errors import UserError, nearest
+from paraclip.errors import UserError
 from paraclip.files import write_text
+from paraclip.micro_batch import MicroBatchQueue
 from paraclip.paraphrase.backends import Backend, check_backend, make_backend
 from paraclip.paraphrase.batch.backend import BatchBackend
 from paraclip.paraphrase.batch.files import Exchange, generate_by_files
@@ -27,11 +28,8 @@ from paraclip.paraphrase.distributed.places import FOLDED, shown_path
 from paraclip.paraphrase.diversity import diversity_of
 from paraclip.paraphrase.estimate import Estimate, estimate, meter_of
 from paraclip.paraphrase.event_loop import refuse_event_loop, without_event_loop
-from paraclip.paraphrase.filters.desk import JudgingDesks
-from paraclip.paraphrase.filters.duplicates import NearDuplicates
-from paraclip.paraphrase.filters.judge import REASONS, Judge
-from paraclip.paraphrase.filters.together import check_models
-from paraclip.paraphrase.filters.worker import judging
+from paraclip.paraphrase.filters.checks import NearDuplicates, Question
+from paraclip.paraphrase.filters.judge import Judge, Verdict, check_models, judging
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.money import Meter
 from paraclip.paraphrase.outputs import (
@@ -188,10 +186,6 @@ def check_generate_options(config: GenerateConfig) -> None:
     if config.base_url and config.builtin:
         hint = "Give --backend openai and --model."
         raise UserError("--base-url", "is for servers only", hint)
-    known = [*REASONS, "unsafe"]
-    if unknown := set(config.skip_filters) - set(known):
-        name = min(unknown)
-        raise UserError("--skip-filters", f"there is no filter {name!r}", nearest(name, known))
     check_models(config.filter_limits)
 
 
@@ -251,8 +245,8 @@ async def generate_async(
     window = AHEAD * config.most_in_flight
     try:
         await backend.start()
-        async with judging(config.filter_limits, judge, apart=not config.builtin) as desks:
-            work = paraphraser(config, backend, log, desks, meter)
+        with judging(judge or Judge(config.filter_limits)) as queue:
+            work = paraphraser(config, backend, log, queue, meter)
             outcomes = in_order(captions, work, window)
             duplicates = NearDuplicates() if config.drop_near_duplicates else None
             with Panel(summary, meter, total) as panel:
@@ -269,14 +263,18 @@ async def generate_async(
 
 
 def paraphraser(
-    config: GenerateConfig, backend: Backend, log: AnswerLog, desks: JudgingDesks, meter: Meter
+    config: GenerateConfig,
+    backend: Backend,
+    log: AnswerLog,
+    judge: MicroBatchQueue[Question, Verdict],
+    meter: Meter,
 ) -> Paraphraser:
     """Create the object that asks and judges; tokens of batch answers that arrived are reserved."""
     if not isinstance(backend, BatchBackend):
-        return Paraphraser(config, backend, log, desks, meter)
+        return Paraphraser(config, backend, log, judge, meter)
     log.begin()  # the next round is not `fresh` and must not find the answers of an older run
     meter.reserve(backend.results.tokens)
-    return Paraphraser(config, backend, log, desks, meter, backend.arrived)
+    return Paraphraser(config, backend, log, judge, meter, backend.arrived)
 
 
 generate = without_event_loop(generate_async)

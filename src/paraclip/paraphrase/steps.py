@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +18,8 @@ from paraclip.paraphrase.backends import (
     Waiting,
 )
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.filters.desk import JudgingDesks
+from paraclip.paraphrase.filters.checks import Question, is_unsafe
 from paraclip.paraphrase.filters.judge import Verdict
-from paraclip.paraphrase.filters.unsafe import is_unsafe
 from paraclip.paraphrase.language.words import overlap
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.money import Meter
@@ -75,7 +73,7 @@ class Paraphraser:
         config: style, candidates, maximum number of questions in progress.
         backend: answers the questions.
         log: log of earlier answers; new ones are added immediately.
-        desk: judges the answers.
+        judge: judges an answer, such as the queue of `judging`.
         meter: counts tokens; no question is asked after its limit is reached.
         arrived: returns the answers to a question, given its key and whether they will be used, if
             they arrived in a batch; None without batches.
@@ -86,11 +84,11 @@ class Paraphraser:
         config: GenerateConfig,
         backend: Backend,
         log: AnswerLog,
-        desk: JudgingDesks,
+        judge: Callable[[Question], Awaitable[Verdict]],
         meter: Meter | None = None,
         arrived: Callable[[str, bool], list[Answer] | None] | None = None,
     ) -> None:
-        self.config, self.backend, self.log, self.desk = config, backend, log, desk
+        self.config, self.backend, self.log, self.judge = config, backend, log, judge
         self.meter, self._arrived = meter or Meter(), arrived
         self._slots = asyncio.Semaphore(config.most_in_flight)
         self._failures, self._answered = 0, len(log) > 0
@@ -100,17 +98,14 @@ class Paraphraser:
 
         With batches no caption is skipped, so that every answer that arrived is logged.
         """
-        if not self.meter.spent or self._arrived is not None or self._is_unsafe(caption):
+        if not self.meter.spent or self._arrived is not None or is_unsafe(caption.caption):
             return False
         _, key = self._question(caption.id, 1, caption.caption, 0)
         return self.log.find(key) is None
 
-    def _is_unsafe(self, caption: Caption) -> bool:
-        return "unsafe" not in self.config.skip_filters and is_unsafe(caption.caption)
-
     async def outcome(self, caption: Caption) -> Outcome:
         """The outcome of a caption; raises UserError if no question can succeed any more."""
-        if self._is_unsafe(caption):
+        if is_unsafe(caption.caption):
             return Rejected(caption, 0, "unsafe", [])
         first = await self._step(caption, 1, caption.caption)
         if not isinstance(first, Verdict):
@@ -147,7 +142,7 @@ class Paraphraser:
             questions = [
                 Question(text, one.text, original, one.cut) for one in distinct_answers(answers)
             ]
-            verdicts += await self.desk.judge(questions)
+            verdicts += await asyncio.gather(*map(self.judge, questions))
             best = choose_candidate(verdicts, (original,) if original else ())
             if best is not None:
                 return best

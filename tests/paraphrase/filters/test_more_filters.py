@@ -4,19 +4,23 @@ from pathlib import Path
 
 import pytest
 from fake_encoder import BagEncoder
-from fake_server import FakeServer, rotate
+from fake_server import FakeServer
 from generating import captions, fake_config
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.paraphrase.config import SMALL, STRONG, GenerateConfig, Limits
-from paraclip.paraphrase.filters.checks import Question, plain_reason
-from paraclip.paraphrase.filters.duplicates import NearDuplicates
+from paraclip.paraphrase.config import SMALL, GenerateConfig, Limits
+from paraclip.paraphrase.filters.checks import (
+    NearDuplicates,
+    Question,
+    exceeds_context,
+    is_other_language,
+    is_unsafe,
+    plain_reason,
+)
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.filters.language import exceeds_context, is_other_language
-from paraclip.paraphrase.filters.unsafe import is_unsafe
 from paraclip.paraphrase.run import check_generate_options, generate
 from paraclip.paraphrase.steps import Failed
 
@@ -97,40 +101,15 @@ def test_unsafe_captions_are_never_asked_and_counted(tmp_path: Path) -> None:
         summary = generate(rows, fake_config(server.url, tmp_path), tmp_path, judge=judge)
         assert summary.rejected == {"caption: unsafe": 1} and summary.kept == 2
         assert not any("porn" in prompt for prompt in server.asked)
-        skipping = fake_config(server.url, tmp_path / "2", skip_filters=("unsafe",))
-        generate(rows, skipping, tmp_path / "2", judge=judge)
-        assert any("porn" in prompt for prompt in server.asked)
 
 
-@pytest.mark.parametrize(
-    ("question", "reason"),
-    [
-        (Question(SOURCE, SOURCE), "copy"), (Question(SOURCE, "Two dogs run at sea."), "number"),
-        (Question(SOURCE, "Ein Hund rennt am Strand."), "language"),
-    ],
-)  # fmt: skip
-def test_every_filter_has_a_switch(question: Question, reason: str) -> None:
-    assert plain_reason(question, question.answer, STRONG) == reason
-    assert plain_reason(question, question.answer, Limits(skipped=(reason,))) != reason
-    drift = Judge(Limits(similarity=1.01), BagEncoder()).judge  # type: ignore[arg-type]
-    skipped = Judge(Limits(similarity=1.01, skipped=("drift",)), BagEncoder()).judge  # type: ignore[arg-type]
-    good = [Question(SOURCE, rotate(SOURCE))]
-    assert drift(good)[0].reason == "drift" and skipped(good)[0].reason is None
-
-
-def test_a_missing_model_of_a_filter_is_reported_before_any_question(tmp_path, monkeypatch) -> None:
-    config = GenerateConfig("x.csv", Path("out"), nli=str(tmp_path))
-    with pytest.raises(UserError, match=r"no config\.json"):
-        check_generate_options(config)
+def test_a_missing_model_of_a_filter_is_reported_before_any_question(monkeypatch) -> None:
     monkeypatch.setattr("paraclip.paraphrase.language.tagger.MODELS", ("no_such_model",))
     with pytest.raises(UserError, match="spaCy"):
         check_generate_options(GenerateConfig("x.csv", Path("out"), parse_roles=True))
-
-
-def test_an_unknown_filter_is_one_line() -> None:
-    config = GenerateConfig("x.csv", Path("out"), skip_filters=("colur",))
-    with pytest.raises(UserError, match="Did you mean colour"):
-        check_generate_options(config)
+    monkeypatch.setattr("paraclip.paraphrase.filters.judge.TEXT_PACKAGE", "no_such_wheel")
+    with pytest.raises(UserError, match="pip install"):
+        check_generate_options(GenerateConfig("x.csv", Path("out")))
 
 
 def test_an_instruction_in_a_caption_is_data(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from paraclip.paraphrase.config import STRONG
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.filters.similarity import SentenceEncoder
+from paraclip.paraphrase.filters.minilm import SentenceEncoder
 
 HERE = Path(__file__).parent
 

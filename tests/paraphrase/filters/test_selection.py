@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from paraclip.paraphrase.filters.checks import Question
-from paraclip.paraphrase.filters.desk import JudgingDesk, JudgingDesks, in_thread
-from paraclip.paraphrase.filters.judge import Verdict
+from paraclip.paraphrase.filters.judge import Judge, Verdict, judging
 from paraclip.paraphrase.steps import SIMILARITY_MARGIN, choose_candidate, main_reason
 
 
@@ -41,54 +40,17 @@ def test_the_most_frequent_reason_represents_all() -> None:
     assert main_reason([]) == "empty"
 
 
-class CountingJudge:
-    """Passes every answer, records the size of each batch, and can be set to fail."""
+def test_the_answers_of_many_captions_are_judged_together() -> None:
+    batches: list[int] = []
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self.batches, self.error = list[int](), error
+    class Counting(Judge):
+        def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+            batches.append(len(questions))
+            return [verdict(one.answer, 1.0, 0.0) for one in questions]
 
-    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
-        if self.error is not None:
-            raise self.error
-        self.batches.append(len(questions))
-        return [verdict(one.answer, 1.0, 0.0) for one in questions]
+    async def all_of_them() -> list[Verdict]:
+        with judging(Counting()) as queue:
+            return await asyncio.gather(*(queue(Question("", str(row))) for row in range(40)))
 
-
-def judged_together(judge: CountingJudge, count: int) -> list[list[Verdict] | BaseException]:
-    async def judging() -> list[list[Verdict] | BaseException]:
-        desk = JudgingDesk(in_thread(judge))  # type: ignore[arg-type]
-        own = ([Question("source", f"{row}-{part}") for part in range(row)] for row in range(count))
-        return await asyncio.gather(*map(desk.judge, own), return_exceptions=True)
-
-    return asyncio.run(judging())
-
-
-def test_answers_of_many_captions_share_batches_and_stay_apart() -> None:
-    judge = CountingJudge()
-    for row, verdicts in enumerate(judged_together(judge, 40)):
-        assert isinstance(verdicts, list)
-        assert [one.text for one in verdicts] == [f"{row}-{part}" for part in range(row)]
-    assert len(judge.batches) < 40 and sum(judge.batches) == 780
-
-
-def test_every_caption_gets_the_judges_error() -> None:
-    error = RuntimeError("no weights")
-    assert judged_together(CountingJudge(error), 5) == [error] * 5
-
-
-def test_all_texts_of_a_caption_go_to_one_desk() -> None:
-    judges = [CountingJudge() for _ in range(3)]
-    desks = JudgingDesks([JudgingDesk(in_thread(judge)) for judge in judges])  # type: ignore[arg-type]
-
-    async def judging() -> None:
-        for number in range(30):
-            caption = f"caption {number}"
-            before = [sum(judge.batches) for judge in judges]
-            await desks.judge([Question(caption, "one"), Question(caption, "two")])
-            await desks.judge([Question("one", "three", caption)])
-            used = [sum(judge.batches) - count for judge, count in zip(judges, before, strict=True)]
-            assert sorted(used) == [0, 0, 3]
-        assert await desks.judge([]) == []
-
-    asyncio.run(judging())
-    assert all(sum(judge.batches) for judge in judges)
+    assert [one.text for one in asyncio.run(all_of_them())] == list(map(str, range(40)))
+    assert len(batches) < 5 and sum(batches) == 40

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -14,14 +14,14 @@ import pyarrow as pa
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
+from paraclip.micro_batch import MicroBatchQueue
 from paraclip.paraphrase.backends import Backend, make_backend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.distributed.logs import BlockLog, EarlierAnswers
 from paraclip.paraphrase.distributed.outcomes import KEY, OUTCOME, caption_of, outcome_row
 from paraclip.paraphrase.distributed.places import ERROR, Place
-from paraclip.paraphrase.filters.desk import JudgingDesks
-from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.filters.worker import judging
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge, Verdict, judging
 from paraclip.paraphrase.money import Meter
 from paraclip.paraphrase.settings import answer_settings
 from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser
@@ -60,8 +60,8 @@ class Asker:
         if task.key:
             os.environ["OPENAI_API_KEY"] = task.key
         self.task = task
-        self._ready: asyncio.Task[tuple[Backend, JudgingDesks]] | None = None
-        self._open = AsyncExitStack()  # until the actor's process ends
+        self._ready: asyncio.Task[tuple[Backend, MicroBatchQueue[Question, Verdict]]] | None = None
+        self._open = ExitStack()  # until the actor's process ends
         self._earlier: EarlierAnswers | None = None
 
     async def __call__(self, block: pa.Table) -> AsyncIterator[pa.Table]:
@@ -84,11 +84,11 @@ class Asker:
     async def _outcomes(self, block: pa.Table) -> pa.Table:
         if self._ready is None:
             self._ready = asyncio.create_task(self._start())
-        backend, desks = await asyncio.shield(self._ready)
+        backend, judge = await asyncio.shield(self._ready)
         log = self._log(block, answer_settings(self.task.config, backend))
         meter = Meter()
         try:
-            work = Paraphraser(self.task.config, backend, log, desks, meter)
+            work = Paraphraser(self.task.config, backend, log, judge, meter)
             rows = await outcome_rows(work, block)
         finally:
             log.close()
@@ -98,14 +98,14 @@ class Asker:
             log.path.unlink(missing_ok=True)
         return pa.Table.from_pylist(rows, schema=OUTCOME)
 
-    async def _start(self) -> tuple[Backend, JudgingDesks]:
+    async def _start(self) -> tuple[Backend, MicroBatchQueue[Question, Verdict]]:
         config = self.task.config
         backend = make_backend(config)
         await backend.start()
         if self.task.earlier is not None:
             self._earlier = EarlierAnswers(self.task.earlier, answer_settings(config, backend))
-        judges = judging(config.filter_limits, self.task.judge, apart=True, processes=1)
-        return backend, await self._open.enter_async_context(judges)
+        judge = self.task.judge or Judge(config.filter_limits)
+        return backend, self._open.enter_context(judging(judge))
 
     def _log(self, block: pa.Table, settings: dict[str, Any]) -> BlockLog:
         """The log of a block, named by its content: if a worker dies, another finds its answers.

@@ -39,7 +39,7 @@ from paraclip.paraphrase.distributed.places import (
 from paraclip.paraphrase.distributed.watch import committed_shown
 from paraclip.paraphrase.diversity import diversity_of
 from paraclip.paraphrase.estimate import meter_of
-from paraclip.paraphrase.filters.duplicates import NearDuplicates
+from paraclip.paraphrase.filters.checks import NearDuplicates
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.money import Meter
 from paraclip.paraphrase.outputs import (
@@ -154,7 +154,7 @@ def prepared(
     Raises:
         UserError: the source is broken, or a run without a log of answers has other settings.
     """
-    limits = asdict(config.filter_limits) | {"skipped": sorted(config.filter_limits.skipped)}
+    limits = asdict(config.filter_limits)
     current = {
         "answers": settings,
         "filters": limits,

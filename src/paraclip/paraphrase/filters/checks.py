@@ -1,14 +1,17 @@
-"""The checks without a model: pure functions, listed in `FILTERS` with their reasons."""
+"""The checks without a model: of answers, listed in `FILTERS` with their reasons, of captions, and
+of triples that are nearly equal to an earlier one."""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
+from typing import Any
 
+from paraclip.errors import optional_import
+from paraclip.models.clip_vocabulary import PIECES, clean_text, vocabulary_and_merges
 from paraclip.paraphrase.config import Limits
-from paraclip.paraphrase.filters.language import exceeds_context, is_other_language
 from paraclip.paraphrase.language import lexicon
 from paraclip.paraphrase.language import words as english
 from paraclip.paraphrase.language.relations import doubtful_reason
@@ -29,6 +32,22 @@ CHATTER = re.compile(
     r"in plain words|the user|you (?:can|could|asked|provided))\b|:\s*$|</?\w+>|\{\w+\}",
     re.IGNORECASE,
 )
+
+
+# A list of words that name pornography and little else; not a safety filter for pictures.
+UNSAFE = re.compile(
+    r"\b(?:porn\w*|xxx+|nsfw|hentai|milfs?|blowjobs?|handjobs?|deepthroat\w*|cumshots?|creampies?|"
+    r"gangbangs?|threesomes?|bukkake|dildos?|camgirls?|upskirts?|masturbat\w+|fellatio|cunnilingus|"
+    r"orgasm\w*|anal sex|oral sex|hardcore sex|sex (?:tapes?|videos?|cams?|toys?)|"
+    r"(?:nude|naked|topless|horny|busty) (?:girls?|boys?|teens?|women|woman|wife|wives|babes?|"
+    r"celebs?|celebrit\w+|selfies?|leak\w*)|escort (?:girls?|service)|child(?:ren)? porn\w*|"
+    r"only ?fans leak\w*)\b",
+    re.IGNORECASE,
+)
+LEAST_WORDS = 3  # fewer words are not enough to recognise a language
+FEW_KNOWN = 0.6  # maximum share of English words in a text of another language
+LESS_KNOWN = 0.3  # minimum distance to the source's share; names are unknown in both
+CLIP_TOKENS = 77  # including start and end tokens
 
 
 @dataclass(frozen=True)
@@ -90,9 +109,8 @@ Filter = Callable[[Candidate], bool]
 def plain_reason(question: Question, answer: str, limits: Limits) -> str | None:
     """The reason of the first failed check without a model, or None."""
     candidate = Candidate(question, answer, limits)
-    applied = ((reason, fails) for reason, fails in FILTERS.items() if reason not in limits.skipped)
-    reason = next((reason for reason, fails in applied if fails(candidate)), None)
-    if reason is None and limits.doubtful and "relation" not in limits.skipped:
+    reason = next((reason for reason, fails in FILTERS.items() if fails(candidate)), None)
+    if reason is None and limits.doubtful:
         reason = doubtful_reason(question.source, answer, question.caption)
     return reason
 
@@ -123,6 +141,39 @@ def is_copy(candidate: Candidate) -> bool:
     """Whether the answer has the same words as the source or the caption."""
     known = (candidate.question.source, candidate.question.caption)
     return any(same_words(candidate.answer_words, english.words(text)) for text in known)
+
+
+def is_other_language(source: str, answer: str) -> bool:
+    """Whether the answer has far fewer English words than its source (simplemma's dictionary).
+
+    For short answers, only the letters are considered.
+    """
+    from simplemma.language_detector import in_target_language
+
+    share: float = in_target_language(answer, lang="en")
+    if len(answer.split()) < LEAST_WORDS:
+        return source.isascii() and not answer.isascii() and share == 0
+    more: float = in_target_language(source, lang="en") - share
+    return share <= FEW_KNOWN and more >= LESS_KNOWN
+
+
+def exceeds_context(answer: str) -> bool:
+    """Whether the answer has more than CLIP's 77 tokens, so that its end would be cut."""
+    longest = CLIP_TOKENS - 2
+    if len(answer.encode()) <= longest:  # no token is shorter than a byte
+        return False
+    return len(_clip_tokenizer().encode(clean_text(answer)).ids) > longest
+
+
+@cache
+def _clip_tokenizer() -> Any:
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.BPE(*vocabulary_and_merges(), end_of_word_suffix="</w>"))
+    split = pre_tokenizers.Split(Regex(PIECES), behavior="removed", invert=True)
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, letters])
+    return tokenizer
 
 
 def is_too_long(candidate: Candidate) -> bool:
@@ -241,3 +292,45 @@ FILTERS: dict[str, Filter] = {
     ),
     "roles": lambda candidate: roles_changed(candidate.source_words, candidate.answer_words),
 }
+
+
+def is_unsafe(caption: str) -> bool:
+    """Whether a caption's words indicate pornography; such captions are never sent."""
+    return bool(UNSAFE.search(caption))
+
+
+PERMUTATIONS, BANDS = 128, 8  # 16 values per band: finds texts with a similarity of about 0.85
+SHINGLE = 3  # words
+
+
+class NearDuplicates:
+    """Stores triples, as 8 hashes each (about 0.6 KiB), and recognises similar ones by MinHash
+    (Broder 1997) from `datasketch`.
+
+    A triple counts as a near-duplicate if one of its bands equals that of an earlier triple. The
+    probability of this is 0.80 if the word trigrams of both have a Jaccard similarity of 0.9, 0.99
+    at 0.95, 0.03 at 0.7, and 1 for equal texts.
+
+    Raises:
+        UserError: datasketch is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._datasketch = optional_import("datasketch", "duplicates")
+        self._bands: set[int] = set()
+
+    def seen(self, texts: Sequence[str]) -> bool:
+        """Whether an earlier triple was similar; if not, this one is stored."""
+        shingles = set()
+        for position, text in enumerate(texts):
+            tokens = english.words(text)
+            for start in range(max(1, len(tokens) - SHINGLE + 1)):
+                shingles.add(f"{position} {' '.join(tokens[start : start + SHINGLE])}")
+        sketch = self._datasketch.MinHash(num_perm=PERMUTATIONS, seed=1)
+        sketch.update_batch([shingle.encode() for shingle in shingles])
+        rows = sketch.hashvalues.reshape(BANDS, -1)
+        bands = {hash((number, row.tobytes())) for number, row in enumerate(rows)}
+        if bands & self._bands:
+            return True
+        self._bands |= bands
+        return False

@@ -2,23 +2,33 @@
 
 Checks without a model come first (empty, refusal, copy, length, numbers, colours, negation), then
 those on MiniLM's vectors (new content, lost content, drift), then models that read both texts
-together (`together.py`).
+together (the parser and the checker), for answers that passed all others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from paraclip.paraphrase.config import STRONG, Limits
-from paraclip.paraphrase.filters.checks import FILTERS, Question, plain_reason
-from paraclip.paraphrase.filters.cleaning import clean
-from paraclip.paraphrase.filters.similarity import Reading, SentenceEncoder, meaning_reason
-from paraclip.paraphrase.filters.together import PairCheck, pair_checks
-from paraclip.paraphrase.language import words as english
+import numpy as np
 
-REASONS = (
-    *FILTERS, "relation", "new content", "lost content", "drift", "meaning", "entailment",
-)  # fmt: skip
+from paraclip.errors import optional_import
+from paraclip.micro_batch import MicroBatchQueue
+from paraclip.models.hub import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
+from paraclip.paraphrase.config import STRONG, Limits
+from paraclip.paraphrase.filters.checks import CLOSE, FILTERS, Question, plain_reason
+from paraclip.paraphrase.filters.cleaning import clean
+from paraclip.paraphrase.filters.minilm import Checker, Pair, Reading, SentenceEncoder
+from paraclip.paraphrase.language import lexicon
+from paraclip.paraphrase.language import words as english
+from paraclip.paraphrase.language.tagger import require_model
+
+REASONS = (*FILTERS, "relation", "new content", "lost content", "drift", "meaning")
+BATCH = 256  # maximum number of answers that are judged together
+CARRIED = 0.65  # cosine above which a word of the source counts as kept
+
+PairCheck = Callable[[Sequence[Pair]], list[bool]]
+"""Maps pairs of source and answer to whether each fails."""
 
 
 @dataclass(frozen=True)
@@ -44,45 +54,45 @@ class Judge:
     Args:
         limits: thresholds of the checks.
         encoder: MiniLM; by default loaded at the first use.
-        fast: whether to load it as `SentenceEncoder(fast=True)`.
 
     Raises:
-        UserError: the MiniLM wheel or, at the first answer that needs it, a model of `together.py`
-            is not installed.
+        UserError: MiniLM's wheel or, at the first answer that needs it, another model is not
+            installed.
     """
 
-    def __init__(
-        self, limits: Limits = STRONG, encoder: SentenceEncoder | None = None, fast: bool = False
-    ) -> None:
-        self.limits, self._fast = limits, fast
-        self._encoder = encoder
+    def __init__(self, limits: Limits = STRONG, encoder: SentenceEncoder | None = None) -> None:
+        self.limits = limits
+        if encoder is not None:
+            self.encoder = encoder
 
-    @property
+    @cached_property
     def encoder(self) -> SentenceEncoder:
         """MiniLM, loaded at the first use."""
-        if self._encoder is None:
-            self._encoder = SentenceEncoder(fast=self._fast)
-        return self._encoder
+        return SentenceEncoder()
 
     @cached_property
     def pair_checks(self) -> dict[str, PairCheck]:
-        """Models that read both texts together, loaded at the first use."""
-        return pair_checks(self.limits)
+        """Checks that read both texts together, by reason, loaded at the first use."""
+        checks: dict[str, PairCheck] = {}
+        if self.limits.parser:
+            checks["roles"] = by_parser()
+        if self.limits.fault < 1.0:
+            checks["meaning"] = by_checker(self.limits.fault)
+        return checks
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """One verdict per question, in order; models get all texts together."""
-        verdicts = self._by_vectors(questions)
+        verdicts = self._judge_apart(questions)
         passing = [index for index, verdict in enumerate(verdicts) if verdict.reason is None]
         for reason, fails in (self.pair_checks if passing else {}).items():
             pairs = [(questions[index].source, verdicts[index].text) for index in passing]
-            failed = fails(pairs) if pairs else []
-            for index, one in zip(passing, failed, strict=True):
-                if one:
+            for index, failed in zip(passing, fails(pairs) if pairs else [], strict=True):
+                if failed:
                     verdicts[index] = replace(verdicts[index], reason=reason)
             passing = [index for index in passing if verdicts[index].reason is None]
         return verdicts
 
-    def _by_vectors(self, questions: Sequence[Question]) -> list[Verdict]:
+    def _judge_apart(self, questions: Sequence[Question]) -> list[Verdict]:
         """Verdicts by the checks without a model, then by those on MiniLM's vectors."""
         cleaned = [clean(question.answer) for question in questions]
         plain = [
@@ -96,22 +106,134 @@ class Judge:
             for text in (question.source, question.caption or question.source, answer)
         }
         read = dict(zip(texts, self.encoder.read(list(texts)), strict=True)) if texts else {}
-        return [
-            self._verdict(question, answer, reason, read)
-            for question, answer, reason in zip(questions, cleaned, plain, strict=True)
-        ]
+        verdicts = []
+        for question, answer, reason in zip(questions, cleaned, plain, strict=True):
+            similarity = float("nan")
+            if reason is None:
+                source, reading = read[question.source], read[answer]
+                caption = read[question.caption] if question.caption else None
+                similarity = float(source.vector @ reading.vector)
+                reason = meaning_reason(source, reading, caption, self.limits)
+                if reason is None and similarity < self.limits.similarity:
+                    reason = "drift"
+            shared = english.overlap(question.source, answer)
+            verdicts.append(Verdict(answer, reason, similarity, shared))
+        return verdicts
 
-    def _verdict(
-        self, question: Question, answer: str, reason: str | None, read: dict[str, Reading]
-    ) -> Verdict:
-        shared = english.overlap(question.source, answer)
-        if reason is not None:
-            return Verdict(answer, reason, float("nan"), shared)
-        skipped = self.limits.skipped
-        source, reading = read[question.source], read[answer]
-        caption = read[question.caption] if question.caption else None
-        similarity = float(source.vector @ reading.vector)
-        reason = meaning_reason(source, reading, caption, self.limits)
-        if reason is None and similarity < self.limits.similarity and "drift" not in skipped:
-            reason = "drift"
-        return Verdict(answer, reason, similarity, shared)
+
+@contextmanager
+def judging(judge: Judge) -> Iterator[MicroBatchQueue[Question, Verdict]]:
+    """Judge answers together in a thread: those that arrive during a batch form the next one."""
+    queue: MicroBatchQueue[Question, Verdict] = MicroBatchQueue(judge.judge, BATCH, waiting=None)
+    try:
+        yield queue
+    finally:
+        queue.close()
+
+
+def check_models(limits: Limits) -> None:
+    """Raise UserError, before any question, if a model that the limits need is not installed."""
+    wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+    optional_import("onnxruntime", "llm")
+    if limits.parser:
+        require_model()
+
+
+def by_parser() -> PairCheck:
+    """Whether a predicate has other arguments, according to spaCy's dependency parser."""
+    from paraclip.paraphrase.language.arguments import ArgumentParser, contradicts
+
+    parser = ArgumentParser()
+
+    def fails(pairs: Sequence[Pair]) -> list[bool]:
+        texts = list({text for pair in pairs for text in pair})
+        parsed = dict(zip(texts, parser.parse(texts), strict=True))
+        return [contradicts(parsed[source], parsed[answer]) for source, answer in pairs]
+
+    return fails
+
+
+def by_checker(most: float) -> PairCheck:
+    """Whether the checker's probability of a fault exceeds the limit."""
+    checker = Checker()
+    return lambda pairs: [fault > most for fault in checker.faults(pairs)]
+
+
+def meaning_reason(
+    source: Reading, answer: Reading, caption: Reading | None, limits: Limits
+) -> str | None:
+    """New or lost content, by concepts and word vectors, or None."""
+    known = [source] if caption is None else [source, caption]
+    backed, carried = support(known, answer), support([answer], source)
+    close = english.overlap(" ".join(source.words), " ".join(answer.words)) >= CLOSE
+    if (
+        ((limits.changed_kind or close) and changed_kind(known, answer))
+        or min(backed.values(), default=1.0) < limits.support
+        or (close and exchanged(backed, carried, limits.exchange))
+    ):
+        return "new content"
+    level = min(limits.support, CARRIED)
+    if carried and np.mean([score >= level for score in carried.values()]) < limits.kept:
+        return "lost content"
+    return None
+
+
+def exchanged(backed: dict[str, float], carried: dict[str, float], least: float) -> bool:
+    """Whether a word was replaced by an unrelated one: a new and a lost word, both unsupported.
+
+    This separates contrasts from paraphrases if the rest of the sentence is unchanged ("catch ice
+    in its mouth", "catch a ball in its mouth"). If all words are new, it proves nothing.
+    """
+    new, lost = min(backed.values(), default=1.0), min(carried.values(), default=1.0)
+    return new < least and lost < least
+
+
+def support(known: Sequence[Reading], answer: Reading) -> dict[str, float]:
+    """Support of each content word of `answer` by content words of the known texts, -1 to 1.
+
+    A word with the same root or concept, or with a parent concept, has full support; for any other
+    word it is the highest cosine in context.
+    """
+    roots = {english.root(word) for reading in known for word in reading.words}
+    kinds = english.with_parents(word for reading in known for word in reading.words)
+    coloured = english.allowed_colours(word for reading in known for word in reading.words)
+    rows = [
+        vector
+        for reading in known
+        for word, vector in zip(reading.words, reading.word_vectors, strict=True)
+        if english.is_content(word)
+    ]
+    table = np.array(rows) if rows else np.zeros((1, answer.vector.shape[0]), np.float32)
+    supported: dict[str, float] = {}
+    for word, vector in zip(answer.words, answer.word_vectors, strict=True):
+        if english.is_content(word):
+            sure = english.root(word) in roots or bool(english.concepts(word) & kinds)
+            sure = sure or (word in lexicon.YOUNG and "young" in kinds)
+            sure = sure or bool(lexicon.LIKE_COLOUR.get(word, set()) & coloured)
+            supported[word] = (
+                1.0 if sure or covered_elsewhere(word) else float((table @ vector).max())
+            )
+    return supported
+
+
+def covered_elsewhere(word: str) -> bool:
+    """Whether another check covers this word (numbers, colours, negation), or none is needed."""
+    return (
+        word in lexicon.NUMBERS
+        or word in lexicon.COLOUR_OF
+        or word in lexicon.NEGATIONS
+        or word in lexicon.CARRIER_WORDS
+    )
+
+
+def changed_kind(known: Sequence[Reading], answer: Reading) -> bool:
+    """Whether the answer names a kind ("canine") that the known texts do not ("pony")."""
+    roots = {english.root(word) for reading in known for word in reading.words}
+    kinds = english.with_parents(word for reading in known for word in reading.words)
+    for word in answer.words:
+        named = english.concepts(word)
+        if not named or english.root(word) in roots or named & kinds:
+            continue
+        if named <= lexicon.EXCLUSIVE_CONCEPTS:
+            return True
+    return False

