@@ -130,8 +130,8 @@ def test_help_is_wrapped_to_the_width_of_the_terminal(
 
 
 def test_what_may_be_left_out_may_be_given_as_none() -> None:
-    words = ["captions", "a.csv", "--image-column", "None", "--id-column", "key"]
-    assert parse(words).columns == Columns(image=None, id="key")
+    words = ["captions", "a.csv", "--image-column", "None"]
+    assert parse(words).columns == Columns(image=None)
     assert parse(["ablate", "grid.toml", "--precision", "bf16"]).precision == "bf16"
     with pytest.raises(SystemExit):
         parse(["ablate", "grid.toml", "--precision", "fp8"])

@@ -50,7 +50,7 @@ def test_the_list_of_problems_overwrites_no_file_of_the_folder(tmp_path: Path, n
     put(source / "stray.txt", "A bird.\n")
     (source / "link").symlink_to(source / "cat.txt")
     before = (source / name).read_bytes()
-    with pytest.raises(UserError, match="would be overwritten"):
+    with pytest.raises(UserError, match="was not written by"):
         show(str(source), "--max-broken", "1", "--problems", str(source / name))
     assert (source / name).read_bytes() == before
     for _ in range(2):  # also where the list exists

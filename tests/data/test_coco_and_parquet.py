@@ -11,10 +11,15 @@ from hypothesis import strategies as st
 from source_files import put
 
 from paraclip.data.captions import Record
-from paraclip.data.coco import image_names, read_coco, usual_names
 from paraclip.data.config import Columns
-from paraclip.data.parquet import ROWS_AT_ONCE, python_values, read_parquet
 from paraclip.data.problems import Problems
+from paraclip.data.tables import (
+    ROWS_AT_ONCE,
+    python_values,
+    read_coco,
+    read_parquet,
+    usual_names,
+)
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
@@ -72,7 +77,6 @@ def test_annotations_may_precede_the_images_and_ids_match_as_text(tmp_path: Path
     assert [(row.image, row.image_id, row.id) for row in rows] == [
         ("a.jpg", 7, 1), ("b.jpg", "8", 2),
     ]  # fmt: skip
-    assert image_names(f"{tmp_path}/a.json") == {"7": "a.jpg", "8": "b.jpg"}
     assert rows[1].where == f"{tmp_path}/a.json: annotation 2"
 
 
@@ -86,9 +90,9 @@ def test_annotations_have_ids_if_the_first_one_has(tmp_path: Path) -> None:
 
 
 def test_columns_of_annotations_can_be_named(tmp_path: Path) -> None:
-    rows = [{"image_id": 7, "caption": "Grüße", "text": "鳶", "key": "k"}]
+    rows = [{"image_id": 7, "caption": "Grüße", "text": "鳶", "id": "k"}]
     content = {"annotations": rows, "images": [{"id": 7, "file_name": "a.jpg"}]}
-    (row,) = coco(tmp_path / "a.json", content, Columns(caption="text", id="key", image="other"))
+    (row,) = coco(tmp_path / "a.json", content, Columns(caption="text", image="other"))
     assert (row.caption, row.id, row.image, row.image_id) == ("鳶", "k", "a.jpg", 7)
 
 

@@ -20,13 +20,11 @@ from PIL import Image
 from source_files import draw, json_lines, lenient, put, read, shard, texts
 
 from paraclip.data import lines
-from paraclip.data.command import captions_command
-from paraclip.data.config import CaptionsConfig
 from paraclip.data.images import open_image
-from paraclip.data.json_stream import JsonStream
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import SCHEMA, attach_images, read_triples
+from paraclip.data.untrusted_json import JsonStream
 from paraclip.errors import UserError
 from paraclip.evaluation.inputs.pairs import read_pairs
 from paraclip.evaluation.inputs.wordings import read_wordings
@@ -350,16 +348,6 @@ def test_a_path_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         assert str(caught.value).isprintable() and str(caught.value).encode()
     with pytest.raises(UserError, match="not UTF-8"):
         read_triples(f"{folder}/a.parquet")
-
-
-def test_a_list_of_problems_never_overwrites_the_captions(tmp_path: Path) -> None:
-    source = Path(put(tmp_path / "c.csv", "caption\nA cat.\n"))
-    (tmp_path / "link.txt").symlink_to(source)
-    os.link(source, tmp_path / "hard.txt")
-    for name in ("c.csv", "link.txt", "hard.txt", "../" + tmp_path.name + "/c.csv"):
-        with pytest.raises(UserError, match="would be overwritten"):
-            captions_command(CaptionsConfig(str(source), problems=str(tmp_path / name)))
-    assert source.read_text() == "caption\nA cat.\n"
 
 
 # --- pictures ---

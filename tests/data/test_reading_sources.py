@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from source_files import draw, json_lines, lenient, put, read, shard, texts
 
-from paraclip.data import json_stream
+from paraclip.data import untrusted_json
 from paraclip.data.config import Columns
 from paraclip.data.images import open_image
-from paraclip.data.json_stream import JsonStream
 from paraclip.data.problems import Problems
 from paraclip.data.reading import braces, find_files, read_captions
+from paraclip.data.untrusted_json import JsonStream
 from paraclip.errors import UserError
 
 # --- which files ---
@@ -234,7 +234,7 @@ JSON = st.recursive(
 def test_streamed_json_equals_parsed_json(values: list, chunk: int, indent: int | None) -> None:
     content = json.dumps(values, indent=indent, ensure_ascii=True).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_stream, "CHUNK", chunk)
+        patch.setattr(untrusted_json, "CHUNK", chunk)
         assert list(JsonStream(io.BytesIO(content), "a").elements()) == values
 
 
@@ -242,7 +242,7 @@ def test_a_long_list_is_not_held(tmp_path: Path) -> None:
     content = json.dumps([{"caption": "kite " * 100} for _ in range(2_000)]).encode()
     stream = JsonStream(io.BytesIO(content), "a")
     longest = max(len(stream.text) for _ in stream.elements())
-    assert longest < 2 * json_stream.CHUNK < len(content)
+    assert longest < 2 * untrusted_json.CHUNK < len(content)
 
 
 # --- shards ---

@@ -18,17 +18,17 @@ from source_files import draw, json_lines, lenient, put, read, texts
 from paraclip.data import lines
 from paraclip.data.captions import LONGEST_CAPTION, Record
 from paraclip.data.config import Columns
-from paraclip.data.delimited import csv_fields, unquoted
 from paraclip.data.lines import bounded_lines
 from paraclip.data.problems import Problems
 from paraclip.data.reading import READERS, read_captions
+from paraclip.data.tables import csv_fields, tsv_fields
 from paraclip.errors import UserError
 
 ROWS = [
-    {"text": "A red kite", "file": "kite.png", "key": "k1", "group": "g"},
-    {"text": 'Grüße, "Ahoi" 鳶', "file": "", "key": "k2", "group": "g"},
+    {"text": "A red kite", "file": "kite.png", "id": "k1", "image_id": "g"},
+    {"text": 'Grüße, "Ahoi" 鳶', "file": "", "id": "k2", "image_id": "g"},
 ]
-NAMED = Columns(caption="text", image="file", id="key", image_id="group")
+NAMED = Columns(caption="text", image="file")
 
 
 def table(folder: Path, ending: str, rows: list[dict]) -> str:
@@ -68,11 +68,10 @@ def test_a_missing_column_lists_the_available_ones(tmp_path: Path, ending: str) 
     with pytest.raises(UserError, match="no column 'texte'") as caught:
         read(source, Columns(caption="texte"))
     assert caught.value.where == source
-    assert "'file', 'key', 'group'" in caught.value.what
+    assert "'file', 'id', 'image_id'" in caught.value.what
     assert "--caption-column" in caught.value.hint and "Did you mean text" in caught.value.hint
-    for flag in ("image", "id", "image_id"):
-        with pytest.raises(UserError, match="no column 'other'"):
-            read(source, Columns(caption="text", **{flag: "other"}))
+    with pytest.raises(UserError, match="no column 'other'"):
+        read(source, Columns(caption="text", image="other"))
 
 
 def test_the_row_number_replaces_a_missing_id_and_picture(tmp_path: Path, ending: str) -> None:
@@ -379,7 +378,8 @@ def test_csv_gives_back_what_was_written(rows: list[list[str]]) -> None:
     ],
 )
 def test_tsv_quotes(field: str, text: str) -> None:
-    assert unquoted(field) == text
+    rows = tsv_fields(iter([(1, f"{field}\tx\n")]), "a", Problems())
+    assert list(rows) == [(1, [text, "x"])]
 
 
 def test_a_reader_is_added_by_one_line_in_one_table(

@@ -6,8 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from paraclip.data.captions import Caption
-from paraclip.data.further_rows import with_replay
-from paraclip.data.triples import SCHEMA, TEXTS
+from paraclip.data.triples import SCHEMA, TEXTS, with_replay
 
 
 def triples_of(count: int) -> pa.Table:

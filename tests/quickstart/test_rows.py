@@ -1,8 +1,7 @@
 """Rows of the trained models: triples, captions without one, and the starter set."""
 
 from paraclip.data.captions import Caption
-from paraclip.data.further_rows import with_starter
-from paraclip.data.triples import with_schema
+from paraclip.data.triples import with_schema, with_starter
 from paraclip.quickstart.run import equal_steps, sampled, with_captions
 
 ROWS = [Caption(f"{at}.png", f"thing {at}", f"{at}.png", f"{at}.png", "here") for at in range(50)]

@@ -1,8 +1,8 @@
 """A caption, the row it is read from, and the checks between the two."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from paraclip.data.config import Columns
 from paraclip.errors import UserError, nearest
@@ -55,48 +55,39 @@ class Record:
     image_id: Any = None
 
 
-def choose_columns(available: Iterable[str], columns: Columns, where: str) -> Columns:
-    """The columns that a file has, None for missing optional ones; raises UserError for others."""
-    known = list(available)
+class Keys(NamedTuple):
+    """Names of the columns of a file, or of the keys of its objects; None if there is no such."""
 
-    def optional(name: str | None, flag: str) -> str | None:
-        """The column; only one with its default name may be missing."""
-        default = flag.replace("-", "_")
-        if name is None or name == default:
-            return default if default in known else None
-        return require(known, name, flag, where)
+    caption: str
+    image: str | None
+    id: str | None
+    image_id: str | None
 
-    return replace(
-        columns,
-        caption=require(known, columns.caption, "caption", where),
-        image=optional(columns.image, "image") if columns.image else None,
-        id=optional(columns.id, "id"),
-        image_id=optional(columns.image_id, "image-id"),
-    )
+    def record(self, where: str, row: int, values: Mapping[str, Any]) -> Record:
+        """The record of a row given by column name; a missing id is empty, not None."""
+        image, caption_id, image_id = (values.get(name) if name else None for name in self[1:])
+        if self.id and caption_id is None:
+            caption_id = ""
+        return Record(where, row, values.get(self.caption), image, caption_id, image_id)
 
 
-def with_picture_keys(chosen: Columns, columns: Columns) -> Columns:
-    """The columns chosen for the first of several JSON objects, with the keys of pictures added.
+def choose_columns(available: Iterable[str], columns: Columns, where: str) -> Keys:
+    """The columns that a file has: `columns`, and `id` and `image_id` if they exist.
 
-    An object without a picture may lack these keys, and the objects that follow may have them.
+    Raises UserError for a missing column; only the one of the picture may be missing, if it has its
+    default name.
     """
-    return replace(chosen, image=columns.image, image_id=columns.image_id or "image_id")
+    known = list(available)
+    caption, image = require(known, columns.caption, "caption", where), columns.image
+    if image is not None and image not in known:
+        image = None if image == "image" else require(known, image, "image", where)
+    return Keys(caption, image, *(name if name in known else None for name in ("id", "image_id")))
 
 
-def column_names(chosen: Columns) -> list[str]:
-    """The names of the chosen columns, without repetition."""
-    names = (chosen.caption, chosen.image, chosen.id, chosen.image_id)
-    return list(dict.fromkeys(name for name in names if name is not None))
-
-
-def make_record(chosen: Columns, where: str, row: int, values: Mapping[str, Any]) -> Record:
-    """The record of a row given by column name; a missing id is empty, not None."""
-    image, caption_id, image_id = (
-        values.get(name) if name else None for name in (chosen.image, chosen.id, chosen.image_id)
-    )
-    if chosen.id and caption_id is None:
-        caption_id = ""
-    return Record(where, row, values.get(chosen.caption), image, caption_id, image_id)
+def choose_keys(first: Mapping[str, Any], columns: Columns, where: str) -> Keys:
+    """The keys of JSON objects, chosen for the first; later ones may add those of a picture."""
+    chosen = choose_columns(first, columns, where)
+    return chosen._replace(image=columns.image, image_id="image_id")
 
 
 def require(known: list[str], name: str, flag: str, where: str) -> str:

@@ -6,16 +6,16 @@ from paraclip.data.captions import Caption
 from paraclip.data.config import CaptionsConfig
 from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
-from paraclip.data.reading import input_files, read_captions
+from paraclip.data.reading import read_captions
 from paraclip.errors import printable
-from paraclip.files import refuse_overwriting
+from paraclip.files import is_signed, refuse_foreign
 from paraclip.progress import track
 
 
 def captions_command(config: CaptionsConfig) -> None:
     """Read the whole source; print the first captions, the counts and the broken rows."""
     if config.problems:
-        refuse_overwriting(config.problems, input_files(config.source))
+        refuse_foreign(config.problems, is_signed)
     problems = Problems(config.max_broken)
     captions: Iterable[Caption] = read_captions(config.source, config.columns, problems)
     captions = track(captions, "reading", None, "caption")

@@ -20,13 +20,6 @@ class Columns(Checked):
     """Column of the picture: a path or an fsspec URL. Rows with an empty value have no
     picture. None: read the captions only."""
 
-    id: Annotated[str | None, tyro.conf.arg(name="id-column")] = None
-    """Column of the caption's id. Default: `id` if there is such a column, else the row number."""
-
-    image_id: Annotated[str | None, tyro.conf.arg(name="image-id-column")] = None
-    """Column that identifies the picture: captions with the same value share a picture. Default:
-    `image_id` if there is such a column, else the picture's path."""
-
     images: str | None = None
     """Folder that relative picture paths refer to. Default: the folder of the captions file and its
     subfolder `images`."""

@@ -2,8 +2,9 @@
 
 import io
 import os
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -23,6 +24,7 @@ from paraclip.files import check_input, file_hash, text_hash
 
 # Pillow's other formats include some that start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+NUMBERED = re.compile(r"(?:COCO_\w+_)?0*(\d+)\.jpe?g")
 LARGEST_FILE = 256 * 2**20
 LONGEST_DOWNLOAD = 300.0  # seconds
 # Reverses each EXIF orientation.
@@ -262,31 +264,66 @@ def pictures_hash(references: Sequence[str]) -> str:
     return text_hash("\n".join(lines))
 
 
-def one_of(name: str, candidates: Sequence[str], where: object) -> str:
-    """The only file that a name can refer to; the first of identical copies.
+class PictureNames:
+    """Finds pictures by the names that tables give them.
 
     Args:
-        name: name of a picture, with or without folders and suffix.
-        candidates: paths of files with this name, at least one.
-        where: location for the error.
+        paths: the pictures, such as `picture_files` of a folder.
+        folder: folder that names are relative to.
+        by_number: whether a name may state other folders than the file is in, and COCO's prefix or
+            zeros before the number, which vary by release.
     """
-    if len(candidates) == 1:
-        return candidates[0]
-    fitting = [path for path in candidates if ends_with(path, name)] or list(candidates)
-    if len(fitting) > 1 and len({fingerprint(path) for path in fitting}) > 1:
-        examples = " and ".join(sorted(fitting)[:2])
-        what = f"{len(fitting):,} different pictures are named {name!r}, for example {examples}"
-        raise UserError(where, what, "Name it with its folder, or rename the others.")
-    return fitting[0]
+
+    def __init__(
+        self, paths: Iterable[str | Path], folder: Path | str, by_number: bool = False
+    ) -> None:
+        self.folder, self.by_number = folder, by_number
+        self._named: dict[str, list[str]] = {}
+        for path in map(str, paths):
+            name = os.path.basename(path)
+            keys = {name, os.path.splitext(name)[0], *([picture_key(name)] if by_number else [])}
+            for key in keys:
+                self._named.setdefault(key, []).append(path)
+
+    def find(self, name: str, where: object = None) -> str | None:
+        """Path of a picture; None if there is no such.
+
+        Args:
+            name: path in the folder, or its end, with or without suffix.
+            where: location for the error; the folder by default.
+
+        Raises:
+            UserError: the name fits several different pictures; copies are one picture.
+        """
+        last = picture_key(name) if self.by_number else name.rpartition("/")[2]
+        candidates = self._named.get(last, [])
+        if (exact := os.path.join(self.folder, name)) in candidates:
+            return exact
+        fitting = [path for path in candidates if _ends_with(path, name)]
+        if not fitting and self.by_number:
+            fitting = candidates
+        if len(fitting) > 1 and len({_fingerprint(path) for path in fitting}) > 1:
+            examples = " and ".join(sorted(fitting)[:2])
+            what = f"{len(fitting):,} different pictures are named {name!r}, for example {examples}"
+            hint = "Name it with its folder, or rename the others."
+            raise UserError(where or self.folder, what, hint)
+        return fitting[0] if fitting else None
 
 
-def ends_with(path: str, name: str) -> bool:
+def picture_key(name: str) -> str:
+    """A picture's name without folders; for COCO's its number, since names vary by release."""
+    last = name.rpartition("/")[2]
+    number = NUMBERED.fullmatch(last)
+    return number[1] if number else last
+
+
+def _ends_with(path: str, name: str) -> bool:
     """Whether a path ends in the name, comparing whole components, with or without suffix."""
     ending = f"/{name.removeprefix('./')}"
     return any(f"/{form}".endswith(ending) for form in (path, os.path.splitext(path)[0]))
 
 
-def fingerprint(path: str) -> str:
+def _fingerprint(path: str) -> str:
     """Hash of the content, equal for copies; the path itself if the file cannot be read."""
     try:
         return file_hash(path)

@@ -16,14 +16,19 @@ from paraclip.data.captions import (
     picture_name,
     plain_text,
 )
-from paraclip.data.coco import read_coco
 from paraclip.data.config import Columns
-from paraclip.data.delimited import csv_fields, read_delimited, read_json_lines, tsv_fields
-from paraclip.data.folder import read_folder, walk
+from paraclip.data.folder import read_folder
 from paraclip.data.lines import check_scheme, file_system, folder_of, is_remote, local_path
-from paraclip.data.parquet import read_parquet
 from paraclip.data.problems import Problems
 from paraclip.data.shards import read_shard
+from paraclip.data.tables import (
+    csv_fields,
+    read_coco,
+    read_delimited,
+    read_json_lines,
+    read_parquet,
+    tsv_fields,
+)
 from paraclip.errors import UserError
 from paraclip.files import check_input, check_name
 
@@ -61,7 +66,7 @@ class CaptionMaker:
         self, file: str, columns: Columns, problems: Problems, seen: set[int], prefix: str
     ) -> None:
         self.problems, self.seen, self.prefix = problems, seen, prefix
-        self.hint = "Make the ids unique, or name another --id-column."
+        self.hint = "Make the ids unique, or rename their column."
         if is_folder(file):  # ids are paths inside each of several folders
             self.hint = "Name a folder that contains all of them."
         self.roots = picture_roots(file, columns)
@@ -81,32 +86,20 @@ class CaptionMaker:
             raise BrokenRow("the list of captions is empty")
         image_name = picture_name(record.image)
         image = self.find(image_name) if image_name else None
-        row_id = self.row_id(record)
+        row_id = f"{self.prefix}{record.row}"
+        if record.id is not None and not (row_id := plain_text(record.id, "id") or ""):
+            raise BrokenRow("the id is empty")
         image_id = plain_text(record.image_id, "image id") or image_name or row_id
         ids = [f"{row_id}-{number}" for number in range(1, len(texts) + 1)] if listed else [row_id]
-        if record.id is not None:  # row numbers are unique
-            self.refuse_duplicates(ids, record.where)
+        for caption_id in ids if record.id is not None else ():  # row numbers are unique
+            if (key := hash(caption_id)) in self.seen:
+                what = f"the id {label(caption_id)} occurs twice"
+                raise UserError(record.where, what, self.hint)
+            self.seen.add(key)
         return [
             Caption(caption_id, text, image_id, image, record.where)
             for caption_id, text in zip(ids, texts, strict=True)
         ]
-
-    def row_id(self, record: Record) -> str:
-        """The record's id, or else its row number."""
-        if record.id is None:
-            return f"{self.prefix}{record.row}"
-        row_id = plain_text(record.id, "id")
-        if not row_id:
-            raise BrokenRow("the id is empty")
-        return row_id
-
-    def refuse_duplicates(self, ids: list[str], where: str) -> None:
-        """Raise UserError if an earlier caption has the same id."""
-        for caption_id in ids:
-            if (key := hash(caption_id)) in self.seen:
-                what = f"the id {label(caption_id)} occurs twice"
-                raise UserError(where, what, self.hint)
-            self.seen.add(key)
 
     def find_image(self, name: str) -> str:
         """Path or URL of a picture; raises BrokenRow if the path does not exist."""
@@ -162,57 +155,39 @@ def read_captions(
     """
     columns = columns or Columns()
     problems = Problems() if problems is None else problems
-    files = find_files(source)
-    return stream_captions(source, files, columns, problems)
+    return _stream_captions(source, find_files(source), columns, problems)
 
 
-def stream_captions(
+def _stream_captions(
     source: str, files: list[str], columns: Columns, problems: Problems
 ) -> Iterator[Caption]:
     """Captions of all files, followed by the check for too many broken rows."""
     seen: set[int] = set()
     good, broken = 0, 0
-    for file, prefix in zip(files, prefixes(files), strict=True):
+    # `os.path.commonpath` would change URLs.
+    common = len(os.path.commonprefix(files).rpartition("/")[0])  # noqa: RUF071
+    for file in files:
+        prefix = f"{file[common:].lstrip('/')}:" if len(files) > 1 else ""
         maker = CaptionMaker(file, columns, problems, seen, prefix)
         if is_folder(file):
             rows = read_folder(file, problems)
         else:
             rows = reader_of(file)(file, columns, problems)
-        for captions, lost in captions_and_lost(maker, rows):
+        before = problems.count
+        for record in rows:
+            captions = []
+            try:
+                captions = maker.captions(record)
+            except BrokenRow as reason:
+                problems.add(record.where, str(reason))
             good += len(captions)
-            broken += lost
+            broken += problems.count - before
             yield from captions
+            before = problems.count  # what the consumer adds is not a row
+        broken += problems.count - before
     problems.check(good + broken)
     if not good:
         raise UserError(source, "contains no captions", "Name a folder or file that has some.")
-
-
-def prefixes(files: list[str]) -> list[str]:
-    """A prefix for the row numbers of each file: its path in the common folder."""
-    if len(files) == 1:
-        return [""]
-    # `os.path.commonpath` would change URLs.
-    common = len(os.path.commonprefix(files).rpartition("/")[0])  # noqa: RUF071
-    return [f"{file[common:].lstrip('/')}:" for file in files]
-
-
-def captions_and_lost(
-    maker: CaptionMaker, rows: Iterator[Record]
-) -> Iterator[tuple[list[Caption], int]]:
-    """The captions of each row, and the number of broken rows since the previous row.
-
-    Problems that the consumer adds between two rows are not counted.
-    """
-    before = maker.problems.count
-    for record in rows:
-        captions = []
-        try:
-            captions = maker.captions(record)
-        except BrokenRow as broken:
-            maker.problems.add(record.where, str(broken))
-        yield captions, maker.problems.count - before
-        before = maker.problems.count
-    yield [], maker.problems.count - before
 
 
 def reader_of(file: str) -> Reader:
@@ -250,14 +225,6 @@ def find_files(source: str) -> list[str]:
         if not is_folder(file):
             reader_of(file)
     return files
-
-
-def input_files(source: str) -> Iterator[str]:
-    """Every file that `read_captions` would open; raises the errors of `find_files`."""
-    for file in find_files(source):
-        for path in walk(Path(file)) if is_folder(file) else ():
-            yield from {str(path), str(path.with_suffix(".txt"))}
-        yield file
 
 
 def matches(pattern: str) -> list[str]:

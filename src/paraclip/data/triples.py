@@ -6,6 +6,7 @@ paraphrase_2`) is read and written too; it has no scores, and its provenance is 
 
 import json
 import os
+import random
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,12 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from paraclip import starter
-from paraclip.data.captions import BrokenRow, clean_text, label, picture_name
-from paraclip.data.delimited import json_objects
-from paraclip.data.images import one_of, picture_files
+from paraclip.data.captions import BrokenRow, Caption, clean_text, label, picture_name
+from paraclip.data.images import PictureNames, picture_files
 from paraclip.data.lines import is_remote, local_path
-from paraclip.data.parquet import refuse_equal_names
 from paraclip.data.problems import Problems
+from paraclip.data.tables import json_objects, refuse_equal_names
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError, nearest
 from paraclip.files import atomic_path, check_input, read_bounded, write_text
@@ -338,14 +338,12 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
     check_input(folder)
     if not folder.is_dir():
         raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
-    exact, named = pictures_by_name(folder)
+    pictures = PictureNames(picture_files(folder), folder)
 
     def picture(image: str | None, image_id: str) -> str | None:
         if image and (is_remote(image) or os.path.isfile(local_path(image))):
             return image
-        if image_id in exact or image_id not in named:
-            return exact.get(image_id, image)
-        return one_of(image_id, named[image_id], folder)
+        return pictures.find(image_id) or image
 
     pairs = zip(table["image"].to_pylist(), table["image_id"].to_pylist(), strict=True)
     images = pa.array([picture(*pair) for pair in pairs], pa.string())
@@ -356,13 +354,53 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
     return replaced(table, "image", images)
 
 
-def pictures_by_name(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Pictures by their path in the folder, and by all names that may be an image id."""
-    named: dict[str, list[str]] = {}
-    exact: dict[str, str] = {}
-    for path in picture_files(folder):
-        inside = path.relative_to(folder)
-        exact[str(inside)] = str(path)
-        for name in {path.stem, path.name, str(inside.with_suffix("")), str(inside)}:
-            named.setdefault(name, []).append(str(path))
-    return exact, named
+def with_starter(rows: pa.Table, count: int | None = None) -> pa.Table:
+    """Append the starter set, or its first `count` triples; they have no pictures."""
+    further = read_triples(starter.STARTER).slice(0, count)
+    return pa.concat_tables([rows, further], promote_options="default")
+
+
+def with_replay(
+    triples: pa.Table, captions: Iterable[Caption], per_triple: float | None, seed: int
+) -> pa.Table:
+    """Append captions without paraphrases, as rows of three equal texts.
+
+    Only L1 learns from such rows; the text losses ignore them. They keep a tower that is tuned on
+    few triples from forgetting other pictures (replay, as in continual learning).
+
+    Args:
+        triples: with SCHEMA's columns; further columns are null in the new rows.
+        captions: captions to draw from; those without a picture or of the triples are excluded.
+        per_triple: number of captions per triple; at least one caption in total, and at most all
+            of them. None: all of them.
+        seed: seed of the random draw.
+    """
+    pictures = [resolved_picture(image) for image in triples["image"].to_pylist()]
+    image_ids = dict(zip(pictures, triples["image_id"].to_pylist(), strict=True))
+    known = set(zip(pictures, triples["caption"].to_pylist(), strict=True))
+    others = [
+        row
+        for row in captions
+        if row.image and (resolved_picture(row.image), row.caption) not in known
+    ]
+    count = len(others)
+    if per_triple is not None:
+        count = round(min(count, max(1, len(triples) * per_triple)))
+    drawn = random.Random(seed).sample(others, count)
+    rows = [
+        {
+            "id": f"replay {row.id}",
+            # Ensures that no caption is a negative of its own picture.
+            "image_id": image_ids.get(resolved_picture(row.image), row.image_id),
+            "image": row.image,
+            **dict.fromkeys(TEXTS, row.caption),
+        }
+        for row in drawn
+    ]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    return pa.concat_tables([triples, table], promote_options="default")
+
+
+def resolved_picture(image: str | None) -> str | None:
+    """A common name for a picture that two sources may name differently."""
+    return image if image is None or is_remote(image) else os.path.realpath(local_path(image))

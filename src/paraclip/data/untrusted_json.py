@@ -1,11 +1,15 @@
-"""JSON from untrusted files and servers: bounded in bytes, depth and digits."""
+"""JSON from untrusted files and servers: bounded in bytes, depth and digits; whole or streamed."""
 
+import codecs
 import json
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
+from paraclip.data.lines import open_source
 from paraclip.errors import UserError
 from paraclip.files import read_bounded
 
@@ -13,6 +17,9 @@ MOST_BYTES = 64 * 2**20
 MOST_DEPTH = 100  # levels; far below the depth at which Python's own functions fail
 MOST_DIGITS = 100  # digits of an integer; a 256-bit hash has 77
 TOO_DEEP = f"is nested deeper than {MOST_DEPTH} levels"
+CHUNK = 2**16  # bytes that a stream reads at once
+LARGEST_VALUE = 2**22  # characters of a value in a stream
+BLANKS = re.compile(r"[ \t\r\n]*+")
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -33,9 +40,13 @@ def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
     """
     if len(content) > most:
         raise BadJson(f"holds more than {most / 2**20:.3g} MiB")
-    text = utf8_text(content)
     try:
+        text = content if isinstance(content, str) else content.decode("utf-8-sig")
+        if isinstance(content, str):
+            content.encode()
         value = DECODER.decode(text)
+    except UnicodeError:
+        raise BadJson("is not UTF-8") from None
     except RecursionError:
         raise BadJson(TOO_DEEP) from None
     except json.JSONDecodeError as error:
@@ -43,19 +54,11 @@ def parse_json(content: bytes | str, most: int = MOST_BYTES) -> Any:
     if text.count("[") + text.count("{") > MOST_DEPTH:
         check_depth(value)
     if SURROGATE.search(text):
-        refuse_surrogates(value)
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeError:
+            raise BadJson("holds half of a surrogate pair") from None
     return value
-
-
-def utf8_text(content: bytes | str) -> str:
-    """The text without a byte order mark; raises BadJson if it is not UTF-8."""
-    try:
-        if isinstance(content, bytes):
-            return content.decode("utf-8-sig")
-        content.encode()
-    except UnicodeError:
-        raise BadJson("is not UTF-8") from None
-    return content
 
 
 def parse_json_object(content: bytes | str, most: int = MOST_BYTES) -> dict[str, Any]:
@@ -93,14 +96,6 @@ def check_depth(value: Any) -> None:
     raise BadJson(TOO_DEEP)
 
 
-def refuse_surrogates(value: Any) -> None:
-    """Raise BadJson for a lone surrogate, which cannot be written as UTF-8."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeError:
-        raise BadJson("holds half of a surrogate pair") from None
-
-
 def bounded_integer(text: str) -> int:
     """The integer; raises BadJson for more than 100 digits."""
     if len(text) > MOST_DIGITS:
@@ -125,3 +120,137 @@ DECODER = json.JSONDecoder(
     parse_int=bounded_integer, parse_float=finite_number, parse_constant=refuse_constant
 )
 """The standard decoder with bounded numbers."""
+
+
+class JsonStream:
+    """Reads JSON piece by piece and holds only one value and a chunk of 64 KiB.
+
+    The standard library parses whole values; this class parses the brackets between them.
+
+    Args:
+        stream: the file.
+        source: its name, for messages.
+    """
+
+    def __init__(self, stream: IO[bytes], source: str) -> None:
+        self.stream, self.source = stream, source
+        # A byte that is not UTF-8 becomes a lone surrogate, which `clean_text` rejects.
+        self.bytes_to_text = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+        self.text, self.index, self.ended = "", 0, False
+        self.open_brackets = 0
+
+    def more(self) -> bool:
+        """Drop what was parsed and append a chunk; False at the end of the file.
+
+        A long value doubles the chunk each time, because it is parsed again from its start.
+        """
+        if self.ended:
+            return False
+        chunk = self.stream.read(max(CHUNK, len(self.text) - self.index))
+        self.ended = not chunk
+        self.text = self.text[self.index :] + self.bytes_to_text.decode(chunk, final=self.ended)
+        self.index = 0
+        return True
+
+    def peek(self) -> str:
+        """The next character that is not white space; empty at the end."""
+        while True:
+            self.index = BLANKS.match(self.text, self.index).end()  # type: ignore[union-attr]
+            if self.index < len(self.text):
+                return self.text[self.index]
+            if not self.more():
+                return ""
+
+    def skip(self, expected: str) -> None:
+        """Skip a bracket, comma or colon."""
+        if self.peek() != expected:
+            raise self.refused(f"is not JSON ({expected!r} is missing)")
+        self.index += 1
+
+    def refused(self, what: str) -> UserError:
+        """An error that quotes the next 30 characters."""
+        near = self.text[self.index : self.index + 30]
+        return UserError(self.source, f"{what} at {near!r}", "Make the file again.")
+
+    def value(self) -> Any:
+        """Parse one whole value, at most 4 MiB long."""
+        self.peek()
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self.text, self.index)
+                check_depth(value)
+            except RecursionError:
+                raise self.refused(TOO_DEEP) from None
+            except BadJson as error:
+                raise self.refused(str(error)) from None
+            except ValueError as error:
+                if len(self.text) - self.index > LARGEST_VALUE or not self.more():
+                    raise self.refused(
+                        "is not JSON (a value is broken, or larger than 4 MiB)"
+                    ) from error
+                continue
+            # The next chunk may continue a number: "1", "1." and "1e+" are read as 1.
+            if len(self.text) - end > 2 or not self.more():
+                self.index = end
+                return value
+
+    def elements(self) -> Iterator[Any]:
+        """The elements of an array."""
+        for _ in self.separated("[", "]"):
+            yield self.value()
+
+    def keys(self) -> Iterator[str]:
+        """The keys of an object; the caller reads each value before requesting the next key."""
+        for _ in self.separated("{", "}"):
+            key = self.value()
+            self.skip(":")
+            yield str(key)
+
+    def separated(self, start: str, end: str) -> Iterator[None]:
+        """Yield at the start of each part between the brackets."""
+        self.skip(start)
+        self.open_brackets += 1
+        if self.peek() != end:
+            yield
+            while self.peek() != end:
+                self.skip(",")
+                yield
+        self.skip(end)
+        self.open_brackets -= 1
+        if not self.open_brackets and self.peek():
+            raise self.refused("is not JSON (the text should end)")
+
+    def skip_value(self) -> None:
+        """Skip a value; an array element by element, because it may have any length."""
+        for _ in self.elements() if self.peek() == "[" else [self.value()]:
+            pass
+
+
+@contextmanager
+def open_json(source: str) -> Iterator[JsonStream]:
+    """Open a JSON file; raises the errors of `open_source`."""
+    with open_source(source) as stream:
+        yield JsonStream(stream, source)
+
+
+def array_at(source: str, key: str, hint: str, to_end: bool = True) -> Iterator[Any]:
+    """The elements of one array of a JSON object, one at a time.
+
+    Args:
+        source: file or URL.
+        key: key of the array.
+        hint: hint for the error.
+        to_end: also parse what follows the array, so that a broken file is an error.
+    """
+    present = False
+    with open_json(source) as text:
+        for name in text.keys() if text.peek() == "{" else ():
+            if name != key:
+                text.skip_value()
+                continue
+            present = True
+            yield from text.elements()
+            if not to_end:
+                return
+    if not present:
+        raise UserError(source, f"has no {key!r}", hint)

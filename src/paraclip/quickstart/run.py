@@ -16,10 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paraclip.data.captions import Caption
-from paraclip.data.further_rows import with_replay, with_starter
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
-from paraclip.data.triples import SCHEMA, read_provenance, read_triples
+from paraclip.data.triples import SCHEMA, read_provenance, read_triples, with_replay, with_starter
 from paraclip.errors import UserError, printable
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.reporting.report import Report

@@ -32,11 +32,9 @@ def index_command(config: IndexConfig) -> None:
     Raises:
         UserError: the source, the model or the store cannot be used.
     """
-    from paraclip.data.reading import input_files
     from paraclip.search.indexing.run import build_index
 
     if config.problems:
-        refuse_overwriting(config.problems, input_files(config.source))
         refuse_foreign(config.problems, is_signed)
     problems = Problems(config.max_broken)
     try:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paraclip.data.captions import Caption
-from paraclip.data.further_rows import with_replay, with_starter
 from paraclip.data.images import fault_of
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
@@ -24,6 +23,8 @@ from paraclip.data.triples import (
     attach_images,
     read_provenance,
     read_triples,
+    with_replay,
+    with_starter,
 )
 from paraclip.errors import UserError
 from paraclip.files import cache_folder, file_hash

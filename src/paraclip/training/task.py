@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from paraclip.data.further_rows import resolved as resolved_picture
+from paraclip.data.triples import resolved_picture
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.mini import Mini

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from paraclip.data.images import picture_key
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.aro import (
     GET,
@@ -22,7 +23,7 @@ from paraclip.evaluation.benchmarks.aro import (
     load_vg_attribution,
     load_vg_relation,
 )
-from paraclip.evaluation.inputs.pictures import Crop, crop_vectors, find_pictures, picture_key
+from paraclip.evaluation.inputs.pictures import Crop, crop_vectors, find_pictures
 from paraclip.evaluation.scoring.vectors import Arithmetic
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")

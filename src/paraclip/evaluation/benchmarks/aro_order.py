@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.data.captions import BrokenRow, clean_text
-from paraclip.data.images import pictures_hash
+from paraclip.data.images import picture_key, pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Metric, Role, Scores, numbered
-from paraclip.evaluation.inputs.pictures import find_pictures, picture_key, row_images
+from paraclip.evaluation.inputs.pictures import find_pictures, row_images
 from paraclip.evaluation.inputs.rows import good_rows, read_rows
 from paraclip.evaluation.inputs.shuffles import SHUFFLES, with_shuffles
 from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors

@@ -19,9 +19,9 @@ import numpy as np
 
 from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import pictures_hash
-from paraclip.data.json_stream import JsonStream
 from paraclip.data.lines import open_source
 from paraclip.data.problems import Problems
+from paraclip.data.untrusted_json import JsonStream
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Role, Scores, grouped, numbered
 from paraclip.evaluation.inputs.pictures import Found, find_pictures, row_images

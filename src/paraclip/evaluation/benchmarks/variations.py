@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.data.images import one_of, pictures_hash
+from paraclip.data.images import PictureNames, pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Metric, Role, Scores, Shown
@@ -133,18 +133,16 @@ class Variations:
         if self.searched.vectors is not None:
             what = "is a pool of vectors, in which no caption's own picture can be found"
             raise UserError(self.searched.name, what, "Name a folder of pictures.")
-        by_name: dict[str, list[str]] = {}
-        for path in self.searched.references:
-            by_name.setdefault(Path(path).name, []).append(path)
+        pictures = PictureNames(self.searched.references, "", by_number=True)
         position = {path: number for number, path in enumerate(self.searched.references)}
         problems, kept, owners = Problems(self.how.max_broken), [], []
         for item in wordings.items:
-            candidates = by_name.get(Path(item.image).name)
-            if candidates is None:
+            path = pictures.find(item.image, item.where)
+            if path is None:
                 problems.add(item.where, f"the pool has no picture {item.image!r}")
                 continue
             kept.append(item)
-            owners.append(position[one_of(item.image, candidates, item.where)])
+            owners.append(position[path])
         problems.check(len(wordings))
         if not kept:
             what = f"contains the picture of none of the {len(wordings):,} captions"

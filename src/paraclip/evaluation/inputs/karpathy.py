@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from paraclip.data.captions import BrokenRow, Caption, clean_text, picture_name
-from paraclip.data.json_stream import array_at
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
+from paraclip.data.untrusted_json import array_at
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
 from paraclip.evaluation.scoring.vectors import Arithmetic, left_out

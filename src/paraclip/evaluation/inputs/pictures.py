@@ -5,7 +5,6 @@ pictures. Listed pictures that are not in the folder count as missing; items who
 listed are counted and skipped.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from paraclip.data.images import MOST_PIXELS, one_of, open_image
+from paraclip.data.images import (
+    MOST_PIXELS,
+    PictureNames,
+    open_image,
+    picture_files,
+    picture_key,
+)
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.inputs.rows import read_rows
@@ -34,7 +39,6 @@ Integer = NDArray[np.int64]
 Box = tuple[int, int, int, int]
 
 FULL_SIZE = 10**6  # no picture has sides twice as long, so none is shrunk before it is cropped
-NUMBERED = re.compile(r"(?:COCO_\w+_)?0*(\d+)\.jpe?g")
 
 
 @dataclass(frozen=True)
@@ -61,45 +65,29 @@ def find_pictures(
         UserError: if all or more than `how.max_broken` of the expected pictures are missing, or a
             name matches several different pictures.
     """
-    keys = {name: picture_key(name) for name in names}
-    files = files_by_key(folder)
-    expected = list(keys)
+    if not folder.is_dir():
+        raise UserError(folder, "there is no such folder of pictures", "Put the pictures there.")
+    expected = every = list(dict.fromkeys(names))
     if listed is not None and listed.exists():
         known = {
             picture_key(str(row.get("file_name"))) for _, row in read_rows(str(listed), Problems())
         }
-        expected = [name for name in keys if keys[name] in known]
-    problems = Problems(how.max_broken)
+        expected = [name for name in every if picture_key(name) in known]
+    problems, paths = Problems(how.max_broken), {}
+    pictures = PictureNames(picture_files(folder), folder, by_number=True)
     for name in expected:
-        if keys[name] not in files:
+        if path := pictures.find(name):
+            paths[name] = path
+        else:
             problems.add(folder / Path(name).name, "there is no such picture")
     problems.check(len(expected))
-    present = (name for name in expected if keys[name] in files)
-    paths = {name: one_of(name, files[keys[name]], folder) for name in present}
     if not paths:
-        what = f"holds none of the {len(keys):,} named pictures"
+        what = f"holds none of the {len(every):,} named pictures"
         raise UserError(folder, what, "Put the pictures there.")
     notes = left_out(problems, len(expected))
-    if len(expected) < len(keys):
-        notes.append(f"the folder is a part of the set: {len(paths):,} of {len(keys):,} pictures")
+    if len(expected) < len(every):
+        notes.append(f"the folder is a part of the set: {len(paths):,} of {len(every):,} pictures")
     return Found(paths, notes)
-
-
-def files_by_key(folder: Path) -> dict[str, list[str]]:
-    """All files in a folder and its subfolders by `picture_key`; raises UserError without one."""
-    if not folder.is_dir():
-        raise UserError(folder, "there is no such folder of pictures", "Put the pictures there.")
-    files: dict[str, list[str]] = {}
-    for path in sorted(folder.rglob("*.*")):
-        files.setdefault(picture_key(path.name), []).append(str(path))
-    return files
-
-
-def picture_key(name: str) -> str:
-    """Return a picture's name without folders; for COCO its number, since names vary by release."""
-    last = name.rsplit("/", 1)[-1]
-    number = NUMBERED.fullmatch(last)
-    return number[1] if number else last
 
 
 def row_images(

@@ -6,10 +6,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from paraclip.data.captions import BrokenRow
-from paraclip.data.delimited import Splitter, csv_fields, json_objects, read_fields, tsv_fields
-from paraclip.data.json_stream import open_json
-from paraclip.data.parquet import open_parquet, parquet_rows, refuse_equal_names
 from paraclip.data.problems import Problems
+from paraclip.data.tables import (
+    Splitter,
+    csv_fields,
+    json_objects,
+    open_parquet,
+    parquet_rows,
+    read_fields,
+    refuse_equal_names,
+    tsv_fields,
+)
+from paraclip.data.untrusted_json import open_json
 from paraclip.errors import UserError
 
 Item = TypeVar("Item")
