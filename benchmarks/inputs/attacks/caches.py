@@ -1,4 +1,4 @@
-"""Bad cache folders for `paraclip cache` and `paraclip doctor`."""
+"""Bad cache folders for `paraclip doctor`."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,8 +11,7 @@ from benchmarks.inputs.attacks.cases import PLACES, Case, command
 def cases(sound: Path) -> Iterator[Case]:
     """The cache folder itself, and the contents of its parts."""
     for words in (
-        ("cache",),
-        ("cache", "--prune", "--days", "0"),
+        ("doctor", "--prune", "0"),
         ("doctor",),
         ("doctor", "--json"),
     ):

@@ -78,7 +78,6 @@ def sound_words(sound: Path) -> dict[str, list[str]]:
         "serve": ["--store", "nowhere", "--llm", "none"],
         "swap-check": ["--index", str(sound / "stores" / "v.npy"), "--base", tiny, "--model", tiny],
         "doctor": [],
-        "cache": ["--prune"],
         "quickstart": ["nowhere", "--out", "out"],
         "ablate": [str(sound / "grid" / "g.toml"), "--triples", triples, "--dry-run"],
         "export": [tiny, "out.safetensors"],

@@ -179,16 +179,8 @@ COMMANDS = {
     ),
     "doctor": Command(
         SYSTEM,
-        "doctor.config:DoctorConfig",
-        "Show the environment, optional parts and caches, and how to install what is missing.",
-        "paraclip doctor",
-        place="doctor.command:doctor_command",
-    ),
-    "cache": Command(
-        SYSTEM,
-        "doctor.config:CacheConfig",
-        "Show what the cache folder contains; --prune removes files not used for a long time.",
-        "paraclip cache --prune",
-        place="doctor.command:cache_command",
+        "commands.doctor:DoctorConfig",
+        "Show the environment, optional packages and the cache, and what is missing; --prune it.",
+        "paraclip doctor --prune 30",
     ),
 }

