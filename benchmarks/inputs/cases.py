@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from paraclip.commands import COMMANDS
 from paraclip.cli import main as command_line
+from paraclip.commands import COMMANDS
 
 LOST, WRONG = 3, 4
 """Exit codes of an action that has found a lost file, or a broken promise."""

@@ -17,6 +17,7 @@ import sqlite3
 import tarfile
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
@@ -172,8 +173,6 @@ FILES: dict[str, tuple[Any, ...]] = {
                                     {"may_change": ("out/[!R]*",)}),
     "export --force over a folder": (over({"out/notes.txt": NOTES, "out/a/b.txt": NOTES},
         lambda sound, _: ["export", tiny(sound), "out", "--force"]),),
-    "export --force over a picture": (over({"red.safetensors": NOTES}, lambda sound, _: [
-        "export", tiny(sound), "red.safetensors", "--force"]),),
     "broken rows over a file": (over(
         {"notes.txt": NOTES, "a.csv": b"caption,image\n,\nA dog.,\n"}, lambda _, folder: [
             *dry_run(folder / "a.csv"), "--problems", "notes.txt"]),),
@@ -386,7 +385,7 @@ def with_surrogate(text: str) -> str:
 
 def later_format(text: str) -> str:
     """A log of a future version."""
-    return text.replace("paraclip-answers-1", "paraclip-answers-99", 1)
+    return re.sub(r'("paraclip": "[^"\d]*)\d+', r"\g<1>99", text, count=1)
 
 
 def many_tokens(sound: Path, folder: Path) -> Action:
@@ -398,16 +397,20 @@ def many_tokens(sound: Path, folder: Path) -> Action:
 
 def secret_kept(sound: Path, folder: Path, in_path: bool) -> Action:
     """A secret in the server's URL, or echoed by the server, must not be written."""
+    basic = b64encode(f"me:{SECRET}".encode()).decode()
 
     def run() -> int:
-        error = {"error": {"message": f"bad header Authorization: Basic {SECRET}"}}
+        error = {"error": {"message": f"bad header Authorization: Basic {basic}"}}
         echo = body(json.dumps(error).encode(), "400 Bad")
         address = served(MODELS if in_path else {**MODELS, "answer": echo})
         if in_path:
             address = address.replace("/v1", f"/{SECRET}/v1")
+        else:
+            address = address.replace("://", f"://me:{SECRET}@")
         code = paraclip(*generate(sound, address, folder / "out"))
         files = [path for path in (folder / "out").rglob("*") if path.is_file()]
-        return WRONG if any(SECRET.encode() in path.read_bytes() for path in files) else code
+        written = b"".join(path.read_bytes() for path in files)
+        return WRONG if SECRET.encode() in written or basic.encode() in written else code
 
     return run
 
@@ -431,10 +434,10 @@ def other_host(sound: Path, folder: Path) -> Action:
 ANSWERS: dict[str, tuple[Any, ...]] = {
     "export to /proc": (lambda sound, _: ["export", tiny(sound), "/proc/x"], {"refused": True}),
     "train to /proc": (lambda sound, _: trained(sound, "--out", "/proc/x"), {"refused": True}),
-    "token counts of 400 digits in the log": (partial(logged, with_tokens),),
+    "token counts of 400 digits in the log": (partial(logged, with_tokens), {"may_change": ("out/*",)}),
     "token counts of 400 digits from a server": (many_tokens,),
-    "a lone surrogate in the log": (partial(logged, with_surrogate),),
-    "a log of a later format": (partial(logged, later_format), {"refused": True}),
+    "a lone surrogate in the log": (partial(logged, with_surrogate), {"may_change": ("out/*",)}),
+    "a log of a later format": (partial(logged, later_format), {"refused": True, "may_change": ("out/*",)}),
     "an index by a model of NaN": (lambda sound, _: [
         "index", sound / "pictures", "--store", "index", "--model", sound / "nan.safetensors"],
         {"refused": True}),
