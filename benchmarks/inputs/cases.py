@@ -247,7 +247,7 @@ CONTENTS: dict[str, bytes | Callable[[Path], object]] = {
                      for n in range(4))),
     "rejected": lines({"id": "c", "image_id": "i", "caption": "A dog.", "step": 1, "reason": "copy",
                        "candidates": [{"text": "A dog.", "reason": "copy", "similarity": None}]}),
-    "answers": lines({"paraclip": "paraclip-answers-1", "settings": {"model": "fake"}},
+    "answers": lines({"paraclip": 1, "settings": {"model": "fake"}},
                      {"key": "a", "caption_id": "c", "step": 1, "texts": ["x"]}),
     "metrics": lines(*({"step": n, "loss": 1.5, "rate": 1e-4} for n in range(4))),
 }  # fmt: skip
@@ -495,7 +495,7 @@ OWN: dict[str, list[bytes]] = {
         lines({"caption": 3, "step": [], "reason": {}, "candidates": [3]}),
     ],
     "answers": [
-        lines({"paraclip": "paraclip-answers-1", "settings": 3}), lines([]), lines("x"), lines(3),
+        lines({"paraclip": 1, "settings": 3}), lines([]), lines("x"), lines(3),
         lines({"paraclip": [], "settings": {}}), lines({"a": 1}, {"b": 2}) + b"half",
     ],
     "metrics": [

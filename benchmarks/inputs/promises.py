@@ -385,7 +385,7 @@ def with_surrogate(text: str) -> str:
 
 def later_format(text: str) -> str:
     """A log of a future version."""
-    return re.sub(r'("paraclip": "[^"\d]*)\d+', r"\g<1>99", text, count=1)
+    return re.sub(r'("paraclip": )1', r"\g<1>99", text, count=1)
 
 
 def many_tokens(sound: Path, folder: Path) -> Action:
@@ -431,13 +431,14 @@ def other_host(sound: Path, folder: Path) -> Action:
     return run
 
 
+OWN_RUN = {"may_change": ("out/*",)}
 ANSWERS: dict[str, tuple[Any, ...]] = {
     "export to /proc": (lambda sound, _: ["export", tiny(sound), "/proc/x"], {"refused": True}),
     "train to /proc": (lambda sound, _: trained(sound, "--out", "/proc/x"), {"refused": True}),
-    "token counts of 400 digits in the log": (partial(logged, with_tokens), {"may_change": ("out/*",)}),
+    "token counts of 400 digits in the log": (partial(logged, with_tokens), OWN_RUN),
     "token counts of 400 digits from a server": (many_tokens,),
-    "a lone surrogate in the log": (partial(logged, with_surrogate), {"may_change": ("out/*",)}),
-    "a log of a later format": (partial(logged, later_format), {"refused": True, "may_change": ("out/*",)}),
+    "a lone surrogate in the log": (partial(logged, with_surrogate), OWN_RUN),
+    "a log of a later format": (partial(logged, later_format), {**OWN_RUN, "refused": True}),
     "an index by a model of NaN": (lambda sound, _: [
         "index", sound / "pictures", "--store", "index", "--model", sound / "nan.safetensors"],
         {"refused": True}),
