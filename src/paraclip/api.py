@@ -29,9 +29,10 @@ from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.run import generate_from_source
-from paraclip.swap.check import SwapReport
-from paraclip.swap.check import swap_check as compare_index
-from paraclip.swap.config import SwapCheckConfig
+from paraclip.swap_checking.check import SwapReport, read_queries
+from paraclip.swap_checking.check import swap_check as compare_index
+from paraclip.swap_checking.config import SwapCheckConfig
+from paraclip.swap_checking.indexes import IndexAddress, read_index
 from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
 from paraclip.training.loop import align as align_data
 from paraclip.training.loop import train as train_data
@@ -210,8 +211,15 @@ def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> 
         for role, one in (("base", base), ("model", model))
     }
     config = SwapCheckConfig(index=str(index), **{**names, **options, **paths})
+    place = IndexAddress(config.index, config.paths, config.table, config.column)
     return compare_index(
-        loaded_model(base, config.device), loaded_model(model, config.device), config
+        loaded_model(base, config.device),
+        loaded_model(model, config.device),
+        read_index(place, config.store),
+        read_queries(config.queries) if config.queries else (),
+        pictures=config.pictures,
+        sample=config.sample,
+        k=config.k,
     )
 
 

@@ -97,10 +97,9 @@ COMMANDS = {
     ),
     "swap-check": Command(
         EVERYDAY,
-        "swap.config:SwapCheckConfig",
+        "swap_checking.config:SwapCheckConfig",
         "Check an index before its text encoder is replaced: its origin and the effect on queries.",
         "paraclip swap-check --index index.npy --base ViT-B-32:openai --model tuned.safetensors",
-        place="swap.command:swap_check_command",
     ),
     "captions": Command(
         TRAINING,

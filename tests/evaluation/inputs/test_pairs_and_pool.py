@@ -17,7 +17,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.inputs.pairs import read_pairs
 from paraclip.evaluation.inputs.pool import read_names, read_pool
 from paraclip.evaluation.scoring.arrays import read_arrays
-from paraclip.swap.stores.arrays import array
+from paraclip.swap_checking.indexes import read_array
 
 ROWS = [
     {"id": "a", "caption": "a red hat, worn", "caption2": "someone wears a red hat"},
@@ -236,7 +236,7 @@ def test_an_impossible_shape_is_a_damaged_header(tmp_path: Path, shape: str) -> 
     with pytest.raises(UserError, match=r"is not a .npy file of vectors \(\w"):
         read_pool(tmp_path / "pool.npy")
     with pytest.raises(UserError, match=r"is not a readable .npy file"):
-        array(tmp_path / "pool.npy", most=100)
+        read_array(tmp_path / "pool.npy")
     with zipfile.ZipFile(tmp_path / "items.npz", "w") as packed:
         packed.write(tmp_path / "pool.npy", "one.npy")
     with pytest.raises(ValueError, match=r"\w"):

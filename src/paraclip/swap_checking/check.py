@@ -3,24 +3,22 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from paraclip.data.images import SUFFIXES
+from paraclip.arrays import Integers
 from paraclip.data.problems import Problems
+from paraclip.data.shards import SUFFIXES
 from paraclip.errors import UserError
 from paraclip.evaluation.scoring.metrics import average_overlap, shared_results
 from paraclip.evaluation.scoring.ranking import top_k
+from paraclip.files import read_bounded, text_lines
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts
 from paraclip.models.image_space import image_space
-from paraclip.swap.config import SwapCheckConfig
-from paraclip.swap.queries import Query, read_queries
-from paraclip.swap.stores.index import Index
-from paraclip.swap.stores.table import read_index
+from paraclip.swap_checking.indexes import Index
 
 SAME = 0.9
 """Minimum median cosine, and minimum share of pictures that find their own row first, for vectors
@@ -28,6 +26,21 @@ from the base's image tower. Another tower gives about 0 for both. Previews, ano
 bits reduce the cosine by a few hundredths."""
 EXACT = 0.99
 LISTED = 10
+MOST_QUERIES = 100_000
+EXAMPLE = "Write one query per line; other wordings may follow after tabs."
+
+
+@dataclass(frozen=True)
+class WordedQuery:
+    """A query of the user.
+
+    Args:
+        text: the query as typed.
+        wordings: other wordings with the same meaning; may be empty.
+    """
+
+    text: str
+    wordings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,43 +111,81 @@ class SwapReport:
     changes: list[Change] = field(default_factory=list)
 
 
-def swap_check(base: DualEncoder, tuned: DualEncoder, config: SwapCheckConfig) -> SwapReport:
+def read_queries(path: str) -> list[WordedQuery]:
+    """Read the queries of a text file; empty lines are skipped.
+
+    Raises:
+        UserError: the file is missing, cannot be read, is not UTF-8, is empty, or has more than
+            100,000 lines.
+    """
+    try:
+        lines = text_lines(read_bounded(path).decode("utf-8-sig"))
+    except FileNotFoundError as error:
+        raise UserError(path, "there is no such file", "Check the path.") from error
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", EXAMPLE) from error
+    except UnicodeDecodeError as error:
+        raise UserError(path, "is not UTF-8", EXAMPLE) from error
+    if len(lines) > MOST_QUERIES:
+        raise UserError(path, f"has more than {MOST_QUERIES:,} lines", "Take a sample of them.")
+    parts = [[part.strip() for part in line.split("\t")] for line in lines if line.strip()]
+    queries = [WordedQuery(first, tuple(filter(None, rest))) for first, *rest in parts if first]
+    if not queries:
+        raise UserError(path, "holds no queries", EXAMPLE)
+    return queries
+
+
+def swap_check(
+    base: DualEncoder,
+    tuned: DualEncoder,
+    index: Index,
+    queries: Sequence[WordedQuery] = (),
+    *,
+    pictures: str | None = None,
+    sample: int = 16,
+    k: int = 10,
+) -> SwapReport:
     """Compare an index with its base, and the results of queries before and after a swap.
 
     Args:
         base: the model that made the index.
         tuned: the model that would embed the queries.
-        config: names the index, the queries and the pictures.
+        index: vectors of pictures.
+        queries: the user's queries.
+        pictures: folder in which pictures are looked up by file name; None: by their paths.
+        sample: number of pictures to embed again.
+        k: number of results to compare per query.
 
     Raises:
-        UserError: base and tuned have different image towers, the index is broken or has vectors
-            of another width, or there is nothing to check.
+        UserError: base and tuned have different image towers, the index has vectors of another
+            width, or there is nothing to check.
     """
     if image_space(base) != image_space(tuned):
         what = "its image tower or preprocessing is not that of the base"
-        raise UserError(config.model, what, "The index would be void: tune only the text encoder.")
-    queries = read_queries(config.queries) if config.queries else []
-    index = read_index(config)
+        hint = "The index would be void: tune only the text encoder."
+        raise UserError(tuned.architecture.name, what, hint)
     width = base.architecture.embed_dim
     if index.vectors.shape[1] != width:
         what = f"its vectors have {index.vectors.shape[1]} numbers, and those of the base {width}"
         raise UserError("--index", what, "Name the model that made the index.")
-    origin = find_origin(base, index, config)
+    origin = _find_origin(base, index, pictures, sample)
     if origin is None and not queries:
         hint = "Give --pictures FOLDER (or --paths FILE), or --queries FILE."
         raise UserError("--index", "none of its pictures can be opened", hint)
-    k = min(config.k, len(index.vectors))
+    k = min(k, len(index.vectors))
     report = SwapReport(index.kind, len(index.vectors), width, k, origin)
-    return compare_queries(base, tuned, index, queries, report) if queries else report
+    return _compare_queries(base, tuned, index, queries, report) if queries else report
 
 
-def find_origin(base: DualEncoder, index: Index, config: SwapCheckConfig) -> Origin | None:
+def _find_origin(
+    base: DualEncoder, index: Index, pictures: str | None, sample: int
+) -> Origin | None:
     """Embed a sample of the index's pictures again; None if none can be opened."""
-    reachable = reachable_pictures(index, config)
+    reachable = find_pictures(index.paths or [], pictures)
     if not reachable:
         return None
     rows = np.array(sorted(reachable))
-    chosen = np.random.default_rng(config.seed).permutation(rows)[: config.sample]
+    chosen = np.random.default_rng(0).permutation(rows)[:sample]
     problems = Problems(max_share=1.0)
     again = encode_images(
         base, [reachable[row] for row in chosen.tolist()], problems=problems
@@ -149,15 +200,24 @@ def find_origin(base: DualEncoder, index: Index, config: SwapCheckConfig) -> Ori
     return Origin(len(stored), float(np.median(cosines)), float(cosines.min()), float(own.mean()))
 
 
-def reachable_pictures(index: Index, config: SwapCheckConfig) -> dict[int, str]:
+def find_pictures(paths: Sequence[str], folder: str | None) -> dict[int, str]:
     """Path of the picture by row, for rows whose picture exists.
 
-    In `--pictures`, a picture is found by its file name, unless several rows or files have it.
+    Args:
+        paths: path of each row's picture.
+        folder: folder in which a picture is found by its file name, unless several rows or files
+            have it; None: the paths themselves are used.
+
+    Raises:
+        UserError: there is no such folder.
     """
-    paths = index.paths or []
-    if config.pictures is None:
+    if folder is None:
         return {row: path for row, path in enumerate(paths) if os.path.isfile(path)}
-    by_name = pictures_by_name(config.pictures)
+    if not os.path.isdir(folder):
+        raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
+    files = [file for file in Path(folder).rglob("*") if file.suffix.lower() in SUFFIXES]
+    counts = Counter(file.name for file in files)
+    by_name = {file.name: str(file) for file in files if counts[file.name] == 1}
     of_index = Counter(os.path.basename(path) for path in set(paths))
     names = [os.path.basename(path) for path in paths]
     return {
@@ -167,30 +227,20 @@ def reachable_pictures(index: Index, config: SwapCheckConfig) -> dict[int, str]:
     }
 
 
-def pictures_by_name(folder: str) -> dict[str, str]:
-    """Path of each picture below a folder by its file name, without names that occur twice.
-
-    Raises:
-        UserError: there is no such folder.
-    """
-    if not os.path.isdir(folder):
-        raise UserError(folder, "there is no such folder", "Name the folder of the pictures.")
-    files = [file for file in Path(folder).rglob("*") if file.suffix.lower() in SUFFIXES]
-    counts = Counter(file.name for file in files)
-    return {file.name: str(file) for file in files if counts[file.name] == 1}
-
-
-def compare_queries(
+def _compare_queries(
     base: DualEncoder,
     tuned: DualEncoder,
     index: Index,
-    queries: Sequence[Query],
+    queries: Sequence[WordedQuery],
     report: SwapReport,
 ) -> SwapReport:
     """The report, including how the results of the queries change."""
     texts = list(dict.fromkeys(t for query in queries for t in (query.text, *query.wordings)))
     place = {text: row for row, text in enumerate(texts)}
-    before, after = (ranked(model, texts, index, report.k) for model in (base, tuned))
+    before, after = (
+        top_k(encode_texts(model, texts).numpy(), index.vectors, report.k)
+        for model in (base, tuned)
+    )
     rows = np.array([place[query.text] for query in queries])
     shared = shared_results(before[rows], after[rows]) / report.k
     pairs = np.array(
@@ -202,27 +252,20 @@ def compare_queries(
             average_overlap(found[pairs[:, 0]], found[pairs[:, 1]]) for found in (before, after)
         ]
         consistency = (float(scores[0].mean()), float(scores[1].mean()))
-    most = np.argsort(shared, kind="stable")[:LISTED]
+
+    def shown(found: Integers, query: int) -> list[str]:
+        ranked = found[rows[query]].tolist()
+        return [index.paths[row] if index.paths else str(row + 1) for row in ranked]
+
     changes = [
-        Change(
-            queries[row].text,
-            float(shared[row]),
-            shown(before[rows[row]], index),
-            shown(after[rows[row]], index),
-        )
-        for row in most.tolist()
+        Change(queries[one].text, float(shared[one]), shown(before, one), shown(after, one))
+        for one in np.argsort(shared, kind="stable")[:LISTED].tolist()
     ]
-    return SwapReport(
-        report.store, report.rows, report.width, report.k, report.origin, len(queries),
-        float(shared.mean()), len(pairs), consistency, changes,
-    )  # fmt: skip
-
-
-def ranked(model: DualEncoder, texts: Sequence[str], index: Index, k: int) -> NDArray[np.int64]:
-    """Rows of the index [texts, k], best first."""
-    return top_k(encode_texts(model, texts).numpy(), index.vectors, k)
-
-
-def shown(rows: NDArray[np.int64], index: Index) -> list[str]:
-    """Paths of rows, or their numbers, counted from 1."""
-    return [index.paths[row] if index.paths else str(row + 1) for row in rows.tolist()]
+    return replace(
+        report,
+        queries=len(queries),
+        overlap=float(shared.mean()),
+        wordings=len(pairs),
+        consistency=consistency,
+        changes=changes,
+    )

@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from paraclip.errors import UserError
-from paraclip.swap.config import SwapCheckConfig
-from paraclip.swap.stores import databases
-from paraclip.swap.stores.table import STORES, read_index
-from paraclip.swap.stores.tables import is_vector, matrix
+from paraclip.swap_checking import indexes
+from paraclip.swap_checking.indexes import (
+    STORES,
+    IndexAddress,
+    is_vector,
+    read_index,
+    vectors_of_column,
+)
 
 WIDTH = 6
 IMAGES = """
@@ -31,8 +35,8 @@ def rows():
     return values, [f"/photos/{number}.jpg" for number in range(5)]
 
 
-def read(index, **options):
-    return read_index(SwapCheckConfig(index=str(index), base="b", model="m", **options))
+def read(address, store=None, **options):
+    return read_index(IndexAddress(str(address), **options), store)
 
 
 def assert_read(index, values, paths) -> None:
@@ -322,7 +326,7 @@ def test_broken_databases_of_rclip(rows, tmp_path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DELETE FROM images")
         connection.commit()
-    with pytest.raises(UserError, match="contains no pictures"):
+    with pytest.raises(UserError, match="holds no rows"):
         read(path)
 
 
@@ -347,8 +351,8 @@ def test_ctrl_c_reaches_a_query_of_sqlite(rows, tmp_path, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     rclip_index(tmp_path / "db.sqlite3", *rows)
-    monkeypatch.setattr(databases, "STEPS", 1)
-    monkeypatch.setattr(databases, "let_signals_in", interrupted)
+    monkeypatch.setattr(indexes, "STEPS", 1)
+    monkeypatch.setattr(indexes, "let_signals_in", interrupted)
     with pytest.raises(KeyboardInterrupt):
         read(tmp_path / "db.sqlite3")
 
@@ -372,14 +376,15 @@ def test_what_is_not_an_index(tmp_path) -> None:
     }
 
 
-def test_more_rows_than_allowed(rows, tmp_path) -> None:
+def test_more_rows_than_allowed(rows, tmp_path, monkeypatch) -> None:
     values, paths = rows
     np.save(tmp_path / "v.npy", values)
     pq.write_table(pa.table({"v": as_lists(values)}), tmp_path / "v.parquet")
     rclip_index(tmp_path / "db.sqlite3", values, paths)
+    monkeypatch.setattr(indexes, "MOST_ROWS", 3)
     for name in ("v.npy", "v.parquet", "db.sqlite3"):
         with pytest.raises(UserError, match="holds more than 3 rows"):
-            read(tmp_path / name, most_rows=3)
+            read(tmp_path / name)
 
 
 @given(arrays(np.float16, array_shapes(min_dims=2, max_dims=2, max_side=5)), st.integers(0, 3))
@@ -389,12 +394,12 @@ def test_a_part_of_a_column_is_its_own_rows(values, start) -> None:
         for lists in (pa.list_(kind), pa.large_list(kind), pa.list_(kind, width)):
             column = pa.array(values.tolist(), lists)[min(start, len(values) - 1) :]
             assert is_vector(column.type)
-            np.testing.assert_array_equal(matrix(column, "a"), values[-len(column) :])
+            np.testing.assert_array_equal(vectors_of_column(column, "a"), values[-len(column) :])
 
 
 def test_an_index_without_the_right_to_read_it_is_one_line(tmp_path, monkeypatch) -> None:
-    def refused(config):
-        raise PermissionError(13, "Permission denied", config.index)
+    def refused(place):
+        raise PermissionError(13, "Permission denied", place.address)
 
     monkeypatch.setitem(STORES, "rclip", refused)
     with pytest.raises(UserError, match=r"db\.sqlite3: may not be read"):

@@ -13,15 +13,15 @@ import pytest
 import torch
 
 import paraclip
+from paraclip.commands.swap_check import swap_check_command
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
 from paraclip.search.config import IndexConfig
 from paraclip.search.indexing.run import build_index
-from paraclip.swap.command import swap_check_command
-from paraclip.swap.config import SwapCheckConfig
-from paraclip.swap.queries import Query, read_queries
+from paraclip.swap_checking.check import WordedQuery, read_queries
+from paraclip.swap_checking.config import SwapCheckConfig
 
 
 @pytest.fixture
@@ -152,6 +152,17 @@ def test_names_that_are_not_utf_8_are_written_as_escapes(
     assert b"caf\xe9.png" in map(os.fsencode, change["before"])
 
 
+def test_the_report_replaces_reports_only(index, models, tmp_path) -> None:
+    out = tmp_path / "report.json"
+    out.write_text("{}")
+    config = SwapCheckConfig(index=index, out=str(out), **models)
+    with pytest.raises(UserError, match="not written by ParaCLIP"):
+        swap_check_command(config)
+    out.unlink()
+    for _ in range(2):
+        swap_check_command(config)
+
+
 def test_the_report_overwrites_no_input(index, queries, models, tmp_path) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()
@@ -191,9 +202,9 @@ def test_other_image_towers_and_widths(index, base, tmp_path, vectors) -> None:
 def test_queries_are_read_line_by_line(tmp_path) -> None:
     path = tmp_path / "q.txt"
     path.write_bytes("\ufeffone\n\n two \t zwei\t\n\tno query\n".encode())
-    assert read_queries(str(path)) == [Query("one"), Query("two", ("zwei",))]
+    assert read_queries(str(path)) == [WordedQuery("one"), WordedQuery("two", ("zwei",))]
     path.write_bytes("a dog\u2028on a mat\r\nb\x85c\n".encode())
-    assert read_queries(str(path)) == [Query("a dog\u2028on a mat"), Query("b\x85c")]
+    assert read_queries(str(path)) == [WordedQuery("a dog\u2028on a mat"), WordedQuery("b\x85c")]
     path.write_bytes(b"a\n" * 100_000)
     assert len(read_queries(str(path))) == 100_000
     for content, reason in [

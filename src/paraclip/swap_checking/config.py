@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from paraclip.options import Checked, Count, Seed
+from paraclip.options import Checked
 
 Store = Literal[
     "npy", "parquet", "clip-retrieval", "lancedb", "pgvector", "immich", "rclip", "paraclip"
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +54,8 @@ class SwapCheckConfig(Checked):
     k: Annotated[int, Ge(1), Le(1000)] = 10
     """Number of results to compare per query."""
 
-    most_rows: Count = 5_000_000
-    """Maximum number of rows to read; a larger index is an error."""
-
     out: str | None = None
     """JSON file to write the report to."""
 
     device: str = "auto"
     """Device: auto, cpu, cuda, cuda:1 or mps."""
-
-    seed: Seed = 0
-    """Random seed of the sample of pictures."""

@@ -7,13 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from paraclip.errors import UserError, printable
-from paraclip.files import refuse_overwriting, write_text
+from paraclip.files import has_mark, refuse_foreign, refuse_overwriting, write_text
 from paraclip.models.loading import load_model
 from paraclip.models.names import model_files
 from paraclip.provenance import provenance, without_secrets
-from paraclip.swap.check import EXACT, Change, SwapReport, swap_check
-from paraclip.swap.config import SwapCheckConfig
+from paraclip.swap_checking.check import EXACT, SwapReport, read_queries, swap_check
+from paraclip.swap_checking.config import SwapCheckConfig
+from paraclip.swap_checking.indexes import IndexAddress, read_index
 
+MARK = b'"paraclip": "'  # of provenance, in the report
 SHOWN = 3  # number of results printed for a changed query
 
 
@@ -26,8 +28,14 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     """
     if config.out:
         refuse_overwriting(config.out, inputs_of(config))
+        refuse_foreign(config.out, lambda path: has_mark(path, MARK))
+    place = IndexAddress(config.index, config.paths, config.table, config.column)
     base, tuned = load_model(config.base, config.device), load_model(config.model, config.device)
-    report = swap_check(base, tuned, config)
+    queries = read_queries(config.queries) if config.queries else []
+    report = swap_check(
+        base, tuned, read_index(place, config.store), queries,
+        pictures=config.pictures, sample=config.sample, k=config.k,
+    )  # fmt: skip
     for line in lines_of(report):
         print(printable(line))
     if config.out:
@@ -52,7 +60,18 @@ def inputs_of(config: SwapCheckConfig) -> Iterator[str | Path]:
 def lines_of(report: SwapReport) -> Iterator[str]:
     """The report as text."""
     yield f"{report.store}: {report.rows:,} vectors of {report.width} numbers."
-    yield from origin_lines(report)
+    origin = report.origin
+    if origin is None:
+        yield "Not checked where the vectors come from: no picture can be opened (--pictures)."
+    else:
+        verdict = "the index stays valid" if origin.same else "the index is of another model"
+        yield (
+            f"{origin.pictures} pictures embedded again: median cosine {origin.median:.3f}, lowest"
+            f" {origin.lowest:.3f}, {100 * origin.first:.0f} % find their own vector first:"
+            f" {verdict}."
+        )
+        if origin.same and origin.median < EXACT:
+            yield "Cosines below 0.99 come from previews, another decoder or another preprocessing."
     if report.overlap is not None:
         yield (
             f"{report.queries:,} queries keep {100 * report.overlap:.1f} % of their first"
@@ -67,27 +86,6 @@ def lines_of(report: SwapReport) -> Iterator[str]:
     if report.changes:
         yield "Most changed queries:"
         for change in report.changes:
-            yield from change_lines(change)
-
-
-def origin_lines(report: SwapReport) -> Iterator[str]:
-    """Whether the vectors come from the base's image tower."""
-    origin = report.origin
-    if origin is None:
-        yield "Not checked where the vectors come from: no picture can be opened (--pictures)."
-        return
-    verdict = "the index stays valid" if origin.same else "the index is of another model"
-    yield (
-        f"{origin.pictures} pictures embedded again: median cosine {origin.median:.3f}, lowest"
-        f" {origin.lowest:.3f}, {100 * origin.first:.0f} % find their own vector first:"
-        f" {verdict}."
-    )
-    if origin.same and origin.median < EXACT:
-        yield "Cosines below 0.99 come from previews, another decoder or another preprocessing."
-
-
-def change_lines(change: Change) -> Iterator[str]:
-    """A query with its first results before and after."""
-    yield f"  {100 * change.overlap:3.0f} %  {change.query}"
-    for name, results in (("before", change.before), ("after", change.after)):
-        yield f"         {name}: {', '.join(Path(path).name for path in results[:SHOWN])}"
+            yield f"  {100 * change.overlap:3.0f} %  {change.query}"
+            for name, results in (("before", change.before), ("after", change.after)):
+                yield f"         {name}: {', '.join(Path(path).name for path in results[:SHOWN])}"

@@ -1,1 +1,0 @@
-"""Readers of indexes: one function for each store."""

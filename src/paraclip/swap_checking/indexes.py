@@ -1,0 +1,501 @@
+"""Indexes of other systems and of ParaCLIP in one form: vectors and paths of pictures."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from paraclip.arrays import Float
+from paraclip.errors import UserError, nearest, optional_import
+from paraclip.evaluation.scoring.arrays import BAD_HEADER
+from paraclip.files import check_input, read_bounded, readable, text_lines
+from paraclip.provenance import without_secrets
+
+MOST_ROWS = 5_000_000
+PATH_COLUMNS = (
+    *("image_path", "filepath", "file_path", "path", "file", "image", "url", "originalPath"),
+    *("image_id", "id"),
+)
+"""Names of columns that may contain a picture's path, most likely first."""
+FIX = "Read another index, or remove the row."
+SQLITE = b"SQLite format 3\0"
+POSTGRES = ("postgresql://", "postgres://")
+EMBEDDINGS = "img_emb"  # clip-retrieval's folder of vectors
+OWN_FACTS = "index.json"  # of ParaCLIP's own index in a folder
+
+
+METADATA, IMAGE_PATH = "metadata", "image_path"  # clip-retrieval's folder and column of paths
+LANCE_ERRORS = (ValueError, RuntimeError, OSError)
+PARQUET_ERRORS = (pa.ArrowException, OSError, KeyError)
+ROWS_AT_ONCE = 4096
+SECONDS = 10  # timeout of database connections
+VECTOR_COLUMNS = """
+SELECT c.table_schema, c.table_name, c.column_name FROM information_schema.columns c
+WHERE c.udt_name IN ('vector', 'halfvec') ORDER BY 1, 2, 3
+"""
+PATHS = """
+SELECT column_name FROM information_schema.columns
+WHERE table_schema = %s AND table_name = %s AND data_type <> 'bytea'
+"""
+ASSETS = ("asset", "assets")  # immich renamed its table in version 1.137
+NUMBER_BYTES = 4  # rclip stores float32
+LONGEST_ROW = 2**20  # bytes; checked by SQLite before it allocates them
+STEPS = 100_000  # of SQLite's virtual machine, between two looks for signals
+REAL_TABLE = "SELECT 1 FROM sqlite_master WHERE name = 'images' AND type = 'table' AND rootpage > 0"
+IMAGES = "SELECT filepath, vector FROM images WHERE deleted IS NULL ORDER BY id"
+
+
+@dataclass(frozen=True)
+class Index:
+    """Vectors of pictures.
+
+    Args:
+        vectors: unit vectors, float32 [rows, width].
+        paths: path of each row's picture; None if the store contains none.
+        kind: kind of the store.
+    """
+
+    vectors: Float
+    paths: list[str] | None
+    kind: str
+
+
+@dataclass(frozen=True)
+class IndexAddress:
+    """Where an index is.
+
+    Args:
+        address: file, folder or `postgresql://...`.
+        paths: text file with the path of each row's picture, for `.npy` only.
+        table: name of the table, if there are several.
+        column: name of the column of vectors, if there are several.
+    """
+
+    address: str
+    paths: str | None = None
+    table: str | None = None
+    column: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The address for messages, without a password."""
+        return without_secrets(self.address)
+
+
+def read_index(place: IndexAddress, store: str | None = None) -> Index:
+    """The vectors of an index, and the paths of their pictures.
+
+    Args:
+        place: the index.
+        store: a key of `STORES`; None to recognise it.
+
+    Raises:
+        UserError: the index is missing, unreadable, broken or empty, its kind is not clear, or
+            there is a file of paths for another kind than .npy.
+    """
+    if not place.address.startswith(POSTGRES):
+        check_input(place.address)
+    with readable(place.address):
+        store = store or store_of(place)
+        if place.paths is not None and store != "npy":
+            what = f"gives the paths of a .npy file, and this is an index of {store}"
+            hint = "Leave it out; without paths in the index, save its vectors as .npy."
+            raise UserError("--paths", what, hint)
+        return STORES[store](place)
+
+
+def store_of(place: IndexAddress) -> str:
+    """The kind of an index, by its name and content; raises UserError if it is not clear."""
+    path = Path(place.address)
+    if place.address.startswith(POSTGRES):
+        return store_of_database(place)
+    if path.is_dir():
+        if (path / EMBEDDINGS).is_dir():
+            return "clip-retrieval"
+        if any(path.glob("*.lance")):
+            return "paraclip" if (path / OWN_FACTS).is_file() else "lancedb"
+        if any(path.glob("*.parquet")):
+            return "parquet"
+    elif not path.is_file():
+        raise UserError(place.where, "there is no such index", "Check the path.")
+    elif path.suffix in (".npy", ".parquet"):
+        return path.suffix[1:]
+    else:
+        with path.open("rb") as file:
+            if file.read(len(SQLITE)) == SQLITE:
+                return "rclip"
+    hint = f"Name it with --store: {', '.join(STORES)}."
+    raise UserError(path, "is not an index that can be recognised", hint)
+
+
+def make_index(
+    parts: Iterator[tuple[Sequence[str | None] | None, Float]], kind: str, where: object
+) -> Index:
+    """The index of all parts, with unit vectors.
+
+    Args:
+        parts: paths, or None without any, and vectors [rows, width] of a few thousand rows each.
+        kind: kind of the store.
+        where: place for messages.
+
+    Raises:
+        UserError: there are no rows or too many, a row is zero or not finite, or the widths or the
+            number of paths differ.
+    """
+    paths: list[str] = []
+    vectors: list[Float] = []
+    rows = 0
+    for names, part in parts:
+        paths += ["" if name is None else str(name) for name in names or ()]
+        vectors.append(part)
+        rows += len(part)
+        if rows > MOST_ROWS:
+            raise UserError(where, f"holds more than {MOST_ROWS:,} rows", "Check a part of it.")
+        if part.shape[1:] != vectors[0].shape[1:]:
+            what = f"has vectors of {vectors[0].shape[1]} and of {part.shape[1]} numbers"
+            raise UserError(where, what, "Name the files, the table or the column of one model.")
+    if not rows:
+        raise UserError(where, "holds no rows of vectors", FIX)
+    matrix = vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
+    lengths = np.linalg.norm(matrix, axis=1)
+    broken = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+    if len(broken):
+        what = "its vector is zero or not finite"
+        raise UserError(f"{where}: row {int(broken[0]) + 1}", what, FIX)
+    if paths and len(paths) != rows:
+        what = f"{rows} vectors have {len(paths)} paths"
+        raise UserError(where, what, "Give one path for each row.")
+    return Index(matrix / lengths[:, None], paths or None, kind)
+
+
+def choose_one(found: list[str], named: str | None, where: object, what: str) -> str:
+    """Return the name given by the user, or the only one.
+
+    Raises:
+        UserError: there is none with that name, none at all, or several.
+    """
+    if named is not None:
+        if named not in found:
+            raise UserError(f"--{what}", f"{where} has no {what} {named}", nearest(named, found))
+        return named
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserError(where, f"has no {what} of vectors", FIX)
+    raise UserError(where, f"has several {what}s of vectors", f"Add --{what} {found[0]}, or ...")
+
+
+@contextmanager
+def read_as(kind: str, where: object, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Raise a library's errors for damaged files of a kind as `UserError`."""
+    try:
+        yield
+    except errors as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise UserError(where, f"cannot be read as {kind} ({reason})", FIX) from error
+
+
+def read_npy(place: IndexAddress) -> Index:
+    """A matrix [rows, width]; the paths of the rows come from a text file."""
+    names = None
+    if place.paths is not None:
+        try:
+            names = text_lines(read_bounded(place.paths).decode("utf-8-sig", "surrogateescape"))
+        except OSError as error:
+            what = f"cannot be read ({error.strerror})"
+            raise UserError(place.paths, what, "Give --paths a text file.") from error
+    return make_index(iter([(names, read_array(Path(place.address)))]), "npy", place.address)
+
+
+def read_clip_retrieval(place: IndexAddress) -> Index:
+    """`img_emb/img_emb_*.npy` with `metadata/metadata_*.parquet`.
+
+    Source: clip-retrieval 2.45.0, `clip_inference/writer.py`.
+    """
+    folder = Path(place.address)
+    files = sorted((folder / EMBEDDINGS).glob("*.npy"))
+    if not files:
+        hint = "Give the output folder of `clip-retrieval inference`."
+        raise UserError(folder, f"has no {EMBEDDINGS}/*.npy", hint)
+
+    def parts() -> Iterator[tuple[list[str | None] | None, Float]]:
+        for file in files:
+            vectors, names = read_array(file), None
+            path = folder / METADATA / f"metadata_{file.stem.rpartition('_')[2]}.parquet"
+            if path.is_file():
+                with read_as("Parquet", path, PARQUET_ERRORS):
+                    names = pq.read_table(path, columns=[IMAGE_PATH])[IMAGE_PATH].to_pylist()
+                if len(names) != len(vectors):
+                    what = f"has {len(names)} rows for the {len(vectors)} vectors of {file.name}"
+                    raise UserError(path, what, "Run `clip-retrieval inference` again.")
+            yield names, vectors
+
+    return make_index(parts(), "clip-retrieval", folder)
+
+
+def read_array(path: Path) -> Float:
+    """A float matrix from a file; nothing is unpickled.
+
+    Raises:
+        UserError: the file is missing, broken, not a matrix of floats, or has too many rows.
+    """
+    check_input(path)
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except BAD_HEADER as error:
+        raise UserError(path, "is not a readable .npy file of numbers", FIX) from error
+    if values.ndim != 2 or values.dtype.kind != "f":
+        what = f"is not a matrix of floats ({values.dtype}, shape {list(values.shape)})"
+        raise UserError(path, what, FIX)
+    return np.asarray(values[: MOST_ROWS + 1], np.float32)
+
+
+def read_parquet(place: IndexAddress) -> Index:
+    """A Parquet file or a folder of them."""
+    with read_as("Parquet", place.address, PARQUET_ERRORS):
+        table = ds.dataset(place.address, format="parquet")
+        column, path = choose_columns(table.schema, place)
+        batches = table.to_batches(columns=[*filter(None, (column, path))], batch_size=ROWS_AT_ONCE)
+        return make_index(parts_of(batches, column, path, place), "parquet", place.address)
+
+
+def read_lancedb(place: IndexAddress) -> Index:
+    """Read a table of a LanceDB folder.
+
+    Raises:
+        UserError: there is no such folder, lancedb is not installed, `--table` is needed, or the
+            table is damaged.
+    """
+    lancedb = optional_import("lancedb", "search")
+    if not Path(place.address).is_dir():  # LanceDB would create it
+        raise UserError(place.address, "is not a folder", FIX)
+    names = sorted(path.stem for path in Path(place.address).glob("*.lance"))
+    name = choose_one(names, place.table, place.address, "table")
+    with read_as("LanceDB", place.address, LANCE_ERRORS):
+        table = lancedb.connect(place.address).open_table(name)
+        column, path = choose_columns(table.schema, place)
+        query = table.search().select([*filter(None, (column, path))])
+        batches = query.to_batches(batch_size=ROWS_AT_ONCE)
+        return make_index(parts_of(batches, column, path, place), "lancedb", place.address)
+
+
+def choose_columns(schema: Any, place: IndexAddress) -> tuple[str, str | None]:
+    """The columns of vectors and of paths in an Arrow schema."""
+    vectors = [field.name for field in schema if is_vector(field.type)]
+    # A picture itself, as bytes or in a struct, is not its path.
+    nested = {
+        field.name
+        for field in schema
+        if pa.types.is_nested(field.type)
+        or pa.types.is_binary(field.type)
+        or pa.types.is_large_binary(field.type)
+    }
+    named = set(schema.names) - nested
+    path = next((name for name in PATH_COLUMNS if name in named), None)
+    return choose_one(vectors, place.column, place.address, "column"), path
+
+
+def parts_of(
+    batches: Any, column: str, path: str | None, place: IndexAddress
+) -> Iterator[tuple[list[str | None] | None, Float]]:
+    """Paths and vectors of Arrow batches."""
+    for batch in batches:
+        if batch.num_rows:
+            names = batch.column(path).to_pylist() if path else None
+            yield names, vectors_of_column(batch.column(column), place.address)
+
+
+def is_vector(kind: Any) -> bool:
+    """Whether an Arrow type is a list of floats."""
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(test(kind) for test in lists) and pa.types.is_floating(kind.value_type)
+
+
+def vectors_of_column(column: Any, where: object) -> Float:
+    """A column of lists as [rows, width]; raises UserError for missing rows or unequal widths."""
+    if column.null_count:
+        raise UserError(where, "has rows without a vector", FIX)
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    width, rest = divmod(len(values), len(column))
+    fixed = pa.types.is_fixed_size_list(column.type)
+    if rest or not width or not (fixed or (np.diff(column.offsets.to_numpy()) == width).all()):
+        raise UserError(where, "has vectors of different widths", FIX)
+    return np.asarray(values, np.float32).reshape(len(column), width)
+
+
+def store_of_database(place: IndexAddress) -> str:
+    """The kind of an index in PostgreSQL, by the names of its tables."""
+    with connected(place) as connection:
+        if place.table is None and exists(connection, "paraclip_index"):
+            return "paraclip"
+        immich = place.table in (None, "smart_search") and exists(connection, "smart_search")
+        return "immich" if immich else "pgvector"
+
+
+def read_pgvector(place: IndexAddress) -> Index:
+    """A table with a column of pgvector's type `vector` or `halfvec`."""
+    with connected(place) as connection:
+        from psycopg.sql import SQL, Identifier
+
+        found = [(f"{a}.{b}", c) for a, b, c in connection.execute(VECTOR_COLUMNS).fetchall()]
+        tables = sorted({table for table, _ in found})
+        named = place.table
+        if named is not None and "." not in named:
+            same = [table for table in tables if table.partition(".")[2] == named]
+            named = same[0] if len(same) == 1 else f"public.{named}"
+        table = choose_one(tables, named, place.where, "table")
+        columns = [column for name, column in found if name == table]
+        column = choose_one(columns, place.column, place.where, "column")
+        schema, _, name = table.partition(".")
+        names = {row[0] for row in connection.execute(PATHS, (schema, name)).fetchall()}
+        path = next((one for one in PATH_COLUMNS if one in names), None)
+        # The names come from the database itself.
+        source = SQL(".").join(map(Identifier, (schema, name))).as_string(connection)
+        shown = Identifier(path).as_string(connection) if path else None
+        quoted = Identifier(column).as_string(connection)
+        return read_table(connection, source, quoted, shown, place, "pgvector")
+
+
+def read_immich(place: IndexAddress) -> Index:
+    """immich's table `smart_search`, with the paths of its assets.
+
+    Source: immich-app/immich, `server/src/schema/tables/smart-search.table.ts` (`assetId`,
+    `embedding`) and `asset.table.ts` (`originalPath`).
+    """
+    with connected(place) as connection:
+        assets = next((name for name in ASSETS if exists(connection, name)), None)
+        source, path = "smart_search", None
+        if assets is not None:
+            source += f' JOIN {assets} ON {assets}.id = smart_search."assetId"'
+            path = f'{assets}."originalPath"'
+        return read_table(connection, source, "smart_search.embedding", path, place, "immich")
+
+
+def read_table(
+    connection: Any, source: str, column: str, path: str | None, place: IndexAddress, kind: str
+) -> Index:
+    """Paths and vectors of a table, read a few thousand rows at a time.
+
+    Args:
+        connection: an open connection.
+        source, column, path: quoted for SQL; without a path, the index has none.
+        place: the database.
+        kind: kind of the store.
+    """
+    statement = (
+        f"SELECT {path or 'NULL'}, {column}::real[] FROM {source} WHERE {column} IS NOT NULL"
+    )
+
+    def parts() -> Iterator[tuple[list[str | None] | None, Float]]:
+        with connection.cursor(name="paraclip") as cursor:
+            cursor.execute(statement)
+            while batch := cursor.fetchmany(ROWS_AT_ONCE):
+                try:
+                    vectors = np.asarray([vector for _, vector in batch], np.float32)
+                except ValueError as error:
+                    raise UserError(place.where, "has rows of different widths", FIX) from error
+                yield [name for name, _ in batch] if path else None, vectors
+
+    return make_index(parts(), kind, place.where)
+
+
+def exists(connection: Any, table: str) -> bool:
+    """Whether a table exists on the search path."""
+    return connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()[0] is not None
+
+
+@contextmanager
+def connected(place: IndexAddress) -> Iterator[Any]:
+    """A read-only connection to a PostgreSQL server.
+
+    Raises:
+        UserError: psycopg is not installed, the server does not respond, or a statement fails; the
+            password is not shown.
+    """
+    psycopg = optional_import("psycopg", "postgres")
+    try:
+        with psycopg.connect(place.address, connect_timeout=SECONDS) as connection:
+            connection.read_only = True
+            yield connection
+    except psycopg.Error as error:
+        reason = without_secrets(str(error)).strip().partition("\n")[0][:200]
+        what = f"the database cannot be read ({reason})"
+        raise UserError(place.where, what, "Check the address, the name and the rights.") from error
+
+
+def read_rclip(place: IndexAddress) -> Index:
+    """rclip's db.sqlite3, without deleted pictures.
+
+    Source: rclip 3.3.0 and 4.0.8, `rclip/db.py`: table `images`, `vector` in float32.
+    """
+    path = Path(place.address)
+    if not path.is_file():
+        raise UserError(path, "there is no such file", "Check the path.")
+
+    def parts() -> Iterator[tuple[list[str | None], Float]]:
+        address = f"{path.resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as connection:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_ROW)
+            connection.set_progress_handler(let_signals_in, STEPS)
+            if not connection.execute(REAL_TABLE).fetchone():  # a view may never end
+                raise sqlite3.OperationalError("no table images")
+            cursor = connection.execute(IMAGES)
+            while batch := cursor.fetchmany(ROWS_AT_ONCE):
+                blobs = [blob if isinstance(blob, bytes) else b"" for _, blob in batch]
+                width, rest = divmod(len(blobs[0]), NUMBER_BYTES)
+                if rest or not width or {*map(len, blobs)} != {len(blobs[0])}:
+                    raise UserError(path, "has vectors of different widths", FIX)
+                vectors = np.frombuffer(b"".join(blobs), "<f4").reshape(len(blobs), width)
+                yield [name for name, _ in batch], vectors
+
+    try:
+        return make_index(parts(), "rclip", path)
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            raise KeyboardInterrupt from error  # raised in `let_signals_in`
+        raise UserError(path, f"is not an index of rclip ({error})", FIX) from error
+
+
+def let_signals_in() -> int:
+    """Called by SQLite during a query, since Ctrl-C reaches Python's code only; 0 to continue."""
+    return 0
+
+
+def read_paraclip(place: IndexAddress) -> Index:
+    """The index of `paraclip index`, with paths under the folder that was indexed."""
+    from paraclip.search.records import full_path
+    from paraclip.search.stores.store import existing_facts, open_store
+
+    store = open_store(place.address)
+    facts = existing_facts(store)
+
+    def parts() -> Iterator[tuple[list[str], Float]]:
+        for part in store.batches(("path", "vector")):
+            flat = np.asarray(part["vector"].combine_chunks().flatten(), np.float32)
+            paths = [full_path(facts.root, path) for path in part["path"].to_pylist()]
+            yield paths, flat.reshape(len(part), facts.width)
+
+    try:
+        return make_index(parts(), "paraclip", place.where)
+    finally:
+        store.close()
+
+
+STORES: dict[str, Callable[[IndexAddress], Index]] = {
+    "npy": read_npy,
+    "parquet": read_parquet,
+    "clip-retrieval": read_clip_retrieval,
+    "lancedb": read_lancedb,
+    "pgvector": read_pgvector,
+    "immich": read_immich,
+    "rclip": read_rclip,
+    "paraclip": read_paraclip,
+}
+"""Readers by kind. `store_of` recognises the kinds."""
