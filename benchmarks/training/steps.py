@@ -18,7 +18,7 @@ from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.formats.weights import load_open_clip_state
+from paraclip.models.formats.weights import open_clip_names
 from paraclip.models.mini import Mini
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.training.config import TrainOptions
@@ -99,7 +99,7 @@ def random_clip(name: str) -> tuple[nn.Module, OpenClip]:
     clip = open_clip.CLIP(**deepcopy(config)).eval()
     spec = ClipSpec(name, config, asdict(PreprocessCfg()))
     inside = build_clip(spec)
-    load_open_clip_state(inside, clip.state_dict(), "random", name)
+    inside.load_state_dict(open_clip_names(inside, clip.state_dict()))
     ours = OpenClip(spec, inside)
     clip.visual.requires_grad_(False)
     train_only(ours, (Part(ours.text_tower, RATE),), freeze_temperature=False)

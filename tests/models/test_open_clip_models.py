@@ -126,6 +126,7 @@ def test_a_checkpoint_of_a_roberta_tower_needs_nothing_next_to_it(tmp_path):
     assert torch.equal(again.encode_tokens(ids), model.encode_tokens(ids))
 
 
+@pytest.mark.slow
 def test_vit_b_32_at_full_size_goes_to_disk_and_comes_back(tmp_path):
     torch.manual_seed(0)
     spec = ClipSpec("ViT-B-32", open_clip.get_model_config("ViT-B-32"), {})

@@ -144,8 +144,7 @@ def values_of(facts: Any, key: str) -> set[str]:
 
 def read_header(path: Path | str) -> dict[str, Any]:
     """The header of a ParaCLIP checkpoint; the weights are not read."""
-    header = header_or_none(Path(path))
-    if header is None:
+    if (header := header_or_none(Path(path))) is None:
         what = "is not a ParaCLIP checkpoint: its architecture is unknown"
         raise UserError(path, what, f"Name it before the path, as in ViT-B-32:{path}")
     return header

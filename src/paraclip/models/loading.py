@@ -74,10 +74,10 @@ def named_model(name: str) -> DualEncoder:
     if name.startswith(FOLDER):
         return from_folder(Path(name.removeprefix(FOLDER)))
     if name.startswith(HUB):
-        from paraclip.models.formats.hub_folder import downloaded_folder
+        from paraclip.models.formats.published import download_folder
 
         repository = name.removeprefix(HUB)
-        return from_folder(downloaded_folder(repository), repository.partition("/")[2])
+        return from_folder(download_folder(repository), repository.partition("/")[2])
     if os.path.isdir(name):
         return from_folder(Path(name))
     architecture, colon, weights = name.partition(":")

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from paraclip.errors import UserError
+from paraclip.files import read_bounded
 from paraclip.models.hub import offline_where_unreachable
 
 NAMES = (
@@ -41,18 +42,13 @@ def read_text_files(folder: Path, needed: str = "config.json") -> TextFiles:
         raise UserError(folder, f"there is no {needed}", hint)
     if (folder / "tokenizer.json").is_file():
         paths = [path for path in paths if path.name not in OLDER]
+    files = {}
     for path in paths:
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(path, "is too large for a tokenizer", "Give a Hugging Face folder.")
-    return {path.name: read_utf8(path) for path in paths}
-
-
-def read_utf8(path: Path) -> str:
-    """The text of a file; raises UserError if it is not UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(path, "is not UTF-8", "Convert it, or download it again.") from error
+        try:
+            files[path.name] = read_bounded(path, MOST_BYTES).decode()
+        except UnicodeDecodeError as error:
+            raise UserError(path, "is not UTF-8", "Convert it, or download it again.") from error
+    return files
 
 
 def text_files_of(
@@ -74,16 +70,13 @@ def text_files_of(
         ("hf_model_name", "config.json"),
     ):
         if name := text_config.get(option):
-            files |= local_files(name, needed, beside) or hub_files(name, needed, beside, hub)
+            folders = [beside / name, beside / Path(name).name, beside] if beside else []
+            local = next((folder for folder in folders if (folder / needed).is_file()), None)
+            if local is not None:
+                files |= read_text_files(local, needed)
+            else:
+                files |= hub_files(name, needed, beside, hub)
     return files or None
-
-
-def local_files(name: str, needed: str, beside: Path | None) -> TextFiles | None:
-    """The files from `beside` itself or its subfolder with the model's name."""
-    for folder in [beside / name, beside / Path(name).name, beside] if beside else []:
-        if (folder / needed).is_file():
-            return read_text_files(folder, needed)
-    return None
 
 
 def hub_files(name: str, needed: str, beside: Path | None, hub: bool) -> TextFiles:
@@ -113,15 +106,9 @@ def folder_of(files: Mapping[str, str]) -> Iterator[Path]:
         folder = Path(name)
         for known in NAMES:
             if known in files:
-                (folder / known).write_text(without_code(known, files[known]), encoding="utf-8")
+                text = files[known]
+                # without pointers to code on a hub, for which transformers would prompt
+                if known.endswith("config.json") and isinstance(read := json.loads(text), dict):
+                    text = json.dumps({key: read[key] for key in read if key != "auto_map"})
+                (folder / known).write_text(text, encoding="utf-8")
         yield folder
-
-
-def without_code(name: str, text: str) -> str:
-    """A configuration without pointers to code on a hub, for which transformers would prompt."""
-    if not name.endswith("config.json"):
-        return text
-    content = json.loads(text)
-    if isinstance(content, dict):
-        content.pop("auto_map", None)
-    return json.dumps(content)

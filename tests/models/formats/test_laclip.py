@@ -172,6 +172,7 @@ def test_a_checkpoint_of_it_is_loaded_again(checkpoint, tmp_path) -> None:
     assert back.image_key() == model.image_key()
 
 
+@pytest.mark.slow
 def test_the_text_tower_can_be_exported(checkpoint, tmp_path) -> None:
     model = load_model(f"ViT-B-16:{checkpoint}", "cpu")
     for options, reason in [

@@ -57,61 +57,50 @@ def to_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
         ("text_tower.", "text_model", TEXT),
         ("image_tower.", "vision_model", IMAGE),
     ):
-        for name, value in state.items():
-            if name.startswith(prefix):
-                renamed |= dict(renamed_weight(name.removeprefix(prefix), value, model, names))
+        for key, value in state.items():
+            name = key.removeprefix(prefix)
+            if name == key:
+                continue
+            if not name.startswith("transformer.resblocks."):
+                renamed[names[name]] = value.T if name in TRANSPOSED else value
+                continue
+            _, _, number, rest = name.split(".", 3)
+            block = f"{model}.encoder.layers.{number}"
+            inner, _, kind = rest.rpartition(".")
+            if rest.startswith("attn.in_proj_"):
+                kind = rest.removeprefix("attn.in_proj_")
+                for part, piece in zip("qkv", value.chunk(3), strict=True):
+                    renamed[f"{block}.self_attn.{part}_proj.{kind}"] = piece
+            else:
+                renamed[f"{block}.{BLOCK[inner]}.{kind}"] = value
     return {name: value.detach().cpu().contiguous() for name, value in renamed.items()}
-
-
-def renamed_weight(
-    name: str, value: Tensor, model: str, names: dict[str, str]
-) -> Iterator[tuple[str, Tensor]]:
-    """A tower's weight under transformers' names; the fused projection becomes three weights."""
-    if not name.startswith("transformer.resblocks."):
-        yield names[name], value.T if name in TRANSPOSED else value
-        return
-    _, _, number, rest = name.split(".", 3)
-    block = f"{model}.encoder.layers.{number}"
-    if rest.startswith("attn.in_proj_"):
-        kind = rest.removeprefix("attn.in_proj_")
-        for part, piece in zip("qkv", value.chunk(3), strict=True):
-            yield f"{block}.self_attn.{part}_proj.{kind}", piece
-        return
-    inner, _, kind = rest.rpartition(".")
-    yield f"{block}.{BLOCK[inner]}.{kind}", value
 
 
 def from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a `CLIPModel` under the names of open_clip's model with a separate text tower."""
     renamed: dict[str, Tensor] = {}
+    inner = {new: old for old, new in BLOCK.items()}
     for prefix, model, names in (("text.", "text_model", TEXT), ("visual.", "vision_model", IMAGE)):
         theirs = {new: old for old, new in names.items()}
+        blocks = f"{model}.encoder.layers."
         for name, value in state.items():
             if name in theirs:
                 old = theirs[name]
                 renamed[prefix + old] = value.T.contiguous() if old in TRANSPOSED else value
-        blocks = f"{model}.encoder.layers."
-        layers = {name: value for name, value in state.items() if name.startswith(blocks)}
-        renamed |= joined_blocks(layers, blocks, f"{prefix}transformer.resblocks.")
+            if not name.startswith(blocks):
+                continue
+            number, _, rest = name.removeprefix(blocks).partition(".")
+            part, _, kind = rest.rpartition(".")
+            block = f"{prefix}transformer.resblocks.{number}"
+            if part in inner:
+                renamed[f"{block}.{inner[part]}.{kind}"] = value
+            elif part == "self_attn.q_proj":
+                pieces = [state.get(name.replace("q_proj", f"{one}_proj")) for one in "qkv"]
+                if all(piece is not None for piece in pieces):
+                    joined = torch.cat([piece for piece in pieces if piece is not None])
+                    renamed[f"{block}.attn.in_proj_{kind}"] = joined
     if "logit_scale" in state:
         renamed["logit_scale"] = state["logit_scale"]
-    return renamed
-
-
-def joined_blocks(layers: dict[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
-    """A tower's blocks under open_clip's names; queries, keys and values are joined."""
-    inner = {new: old for old, new in BLOCK.items()}
-    renamed: dict[str, Tensor] = {}
-    for name, value in layers.items():
-        number, _, rest = name.removeprefix(theirs).partition(".")
-        part, _, kind = rest.rpartition(".")
-        if part in inner:
-            renamed[f"{ours}{number}.{inner[part]}.{kind}"] = value
-        elif part == "self_attn.q_proj":
-            pieces = [layers.get(name.replace("q_proj", f"{one}_proj")) for one in "qkv"]
-            if all(piece is not None for piece in pieces):
-                joined = torch.cat([piece for piece in pieces if piece is not None])
-                renamed[f"{ours}{number}.attn.in_proj_{kind}"] = joined
     return renamed
 
 
@@ -137,6 +126,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+PARTS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
+"""Keys of a CLIP's configuration that determine its shape; others may name code or files."""
+
+
 def open_clip_config_of(folder: Path) -> dict[str, Any]:
     """open_clip's configuration of a Hugging Face CLIP folder.
 
@@ -148,17 +141,47 @@ def open_clip_config_of(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     content = read_json(path)
     with configuration_errors(path):
-        parts = {key: content[key] for key in PARTS if key in content}
         # Fills in defaults that newer versions do not write; reads no other files.
-        config = CLIPConfig(**parts)
+        config = CLIPConfig(**{key: content[key] for key in PARTS if key in content})
         text, vision = config.text_config, config.vision_config
-        check_clip(path, text, vision)
+        if text.hidden_act != vision.hidden_act or text.hidden_act not in ACTIVATIONS:
+            what = f"has the activations {text.hidden_act!r} and {vision.hidden_act!r}"
+            raise UserError(path, f"{what}; quick_gelu or gelu in both is known", FIX)
+        if {text.layer_norm_eps, vision.layer_norm_eps} != {1e-5}:
+            raise UserError(path, "has a layer_norm_eps other than 1e-5", FIX)
+        if text.vocab_size != VOCABULARY:
+            what = f"has {text.vocab_size} tokens and not the {VOCABULARY} of CLIP's vocabulary"
+            raise UserError(path, what, FIX)
+        if text.eos_token_id not in (LATEST_END, VOCABULARY - 1):
+            what = f"reads texts at token {text.eos_token_id} and not at CLIP's"
+            raise UserError(path, what, FIX)
+        head = vision.hidden_size // vision.num_attention_heads
         return {
             "embed_dim": config.projection_dim,
             "quick_gelu": ACTIVATIONS[text.hidden_act],
-            "vision_cfg": vision_config(vision),
-            "text_cfg": text_config(text),
+            "vision_cfg": {
+                "image_size": vision.image_size,
+                "layers": vision.num_hidden_layers,
+                "width": vision.hidden_size,
+                "patch_size": vision.patch_size,
+                **({"head_width": head} if head != 64 else {}),  # open_clip's default
+                **mlp_ratio(vision),
+            },
+            "text_cfg": {
+                "context_length": text.max_position_embeddings,
+                "vocab_size": text.vocab_size,
+                "width": text.hidden_size,
+                "heads": text.num_attention_heads,
+                "layers": text.num_hidden_layers,
+                **mlp_ratio(text),
+            },
         }
+
+
+def mlp_ratio(tower: Any) -> dict[str, float]:
+    """open_clip's `mlp_ratio`, if it is not the default."""
+    value = tower.intermediate_size / tower.hidden_size
+    return {} if value == 4 else {"mlp_ratio": value}
 
 
 @contextmanager
@@ -173,57 +196,10 @@ def configuration_errors(path: Path) -> Iterator[None]:
         raise UserError(path, what, FIX) from error
 
 
-PARTS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
-"""Keys of a CLIP's configuration that determine its shape; others may name code or files."""
-
-
-def check_clip(path: Path, text: Any, vision: Any) -> None:
-    """Raise UserError for settings that open_clip's CLIP does not support."""
-    if text.hidden_act != vision.hidden_act or text.hidden_act not in ACTIVATIONS:
-        what = f"has the activations {text.hidden_act!r} and {vision.hidden_act!r}"
-        raise UserError(path, f"{what}; quick_gelu or gelu in both is known", FIX)
-    if {text.layer_norm_eps, vision.layer_norm_eps} != {1e-5}:
-        raise UserError(path, "has a layer_norm_eps other than 1e-5", FIX)
-    if text.vocab_size != VOCABULARY:
-        what = f"has {text.vocab_size} tokens and not the {VOCABULARY} of CLIP's vocabulary"
-        raise UserError(path, what, FIX)
-    if text.eos_token_id not in (LATEST_END, VOCABULARY - 1):
-        raise UserError(path, f"reads texts at token {text.eos_token_id} and not at CLIP's", FIX)
-
-
-def text_config(text: Any) -> dict[str, Any]:
-    """open_clip's `text_cfg`."""
-    return {
-        "context_length": text.max_position_embeddings,
-        "vocab_size": text.vocab_size,
-        "width": text.hidden_size,
-        "heads": text.num_attention_heads,
-        "layers": text.num_hidden_layers,
-        **ratio(text),
-    }
-
-
-def vision_config(vision: Any) -> dict[str, Any]:
-    """open_clip's `vision_cfg`."""
-    head = vision.hidden_size // vision.num_attention_heads
-    return {
-        "image_size": vision.image_size,
-        "layers": vision.num_hidden_layers,
-        "width": vision.hidden_size,
-        "patch_size": vision.patch_size,
-        **({"head_width": head} if head != 64 else {}),  # open_clip's default
-        **ratio(vision),
-    }
-
-
-def ratio(tower: Any) -> dict[str, float]:
-    """open_clip's `mlp_ratio`, if it is not the default."""
-    value = tower.intermediate_size / tower.hidden_size
-    return {} if value == 4 else {"mlp_ratio": value}
-
-
 def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
     """Fields of open_clip's `PreprocessCfg`; CLIP's defaults without a file.
+
+    open_clip takes every step of a `CLIPImageProcessor` and crops to the size to which it resizes.
 
     Raises:
         UserError: open_clip has no such preprocessing.
@@ -236,43 +212,27 @@ def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
         settings = read_json(path).get("image_processor") or {}
     else:
         return {}
+    names = {number: name for name, number in RESAMPLE.items()}
     with configuration_errors(path):
-        preprocessing = preprocessing_of_processor(settings, path)
+        resample = settings.get("resample", RESAMPLE["bicubic"])
+        if names.get(resample) not in ("bilinear", "bicubic"):
+            raise UserError(path, f"resizes with filter {resample}, which open_clip lacks", FIX)
+        for step in ("do_resize", "do_rescale", "do_normalize"):
+            if settings.get(step) is False:
+                raise UserError(path, f"sets {step} to false, which open_clip lacks", FIX)
+        size, crop = settings.get("size", {}), settings.get("crop_size")
+        edge = size.get("shortest_edge") if isinstance(size, dict) else size
+        side = crop.get("height") if isinstance(crop, dict) else crop
+        if edge and side and edge != side:
+            what = f"resizes to {edge} and crops to {side}, which open_clip lacks"
+            raise UserError(path, what, FIX)
+        shortest = isinstance(size, int) or "shortest_edge" in size or not size
+        preprocessing: dict[str, Any] = {
+            "interpolation": names[resample],
+            "resize_mode": "shortest" if shortest else "squash",
+        }
+        for name in ("mean", "std"):
+            if f"image_{name}" in settings:
+                preprocessing[name] = tuple(settings[f"image_{name}"])
         check_preprocessing(preprocessing)
     return preprocessing
-
-
-def preprocessing_of_processor(settings: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Fields of open_clip's `PreprocessCfg` for the settings of a `CLIPImageProcessor`."""
-    names = {number: name for name, number in RESAMPLE.items()}
-    resample = settings.get("resample", RESAMPLE["bicubic"])
-    if names.get(resample) not in ("bilinear", "bicubic"):
-        raise UserError(path, f"resizes with filter {resample}, which open_clip lacks", FIX)
-    check_steps(settings, path)
-    size = settings.get("size", {})
-    shortest = isinstance(size, int) or "shortest_edge" in size or not size
-    return {
-        "interpolation": names[resample],
-        "resize_mode": "shortest" if shortest else "squash",
-        **{
-            name: tuple(settings[f"image_{name}"])
-            for name in ("mean", "std")
-            if f"image_{name}" in settings
-        },
-    }
-
-
-def check_steps(settings: dict[str, Any], path: Path) -> None:
-    """Raise UserError for a processor that omits a step, or crops after resizing to another size.
-
-    open_clip takes every step and crops to the size to which it resizes.
-    """
-    for step in ("do_resize", "do_rescale", "do_normalize"):
-        if settings.get(step) is False:
-            raise UserError(path, f"sets {step} to false, which open_clip lacks", FIX)
-    size, crop = settings.get("size"), settings.get("crop_size")
-    edge = size.get("shortest_edge") if isinstance(size, dict) else size
-    side = crop.get("height") if isinstance(crop, dict) else crop
-    if edge and side and edge != side:
-        what = f"resizes to {edge} and crops to {side}, which open_clip lacks"
-        raise UserError(path, what, FIX)

@@ -7,7 +7,6 @@ with QuickGELU. LaCLIP's models trained on LAION-400M use open_clip's own archit
 """
 
 import re
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -50,7 +49,23 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
         UserError: weights are missing, or their sizes do not match the architecture.
     """
     try:
-        vision, text = vision_sizes(state), text_sizes(state)
+        patches = state["visual.patch_embed.proj.weight"]
+        width, patch = int(patches.shape[0]), int(patches.shape[-1])
+        vocabulary, text_width = map(int, state["token_embedding.weight"].shape)
+        vision = {
+            "patch": patch,
+            "width": width,
+            "depth": count_blocks(state, "visual.blocks."),
+            "heads": width // int(state[MARK].shape[0]),
+            "side": round((state["visual.pos_embed"].shape[1] - 1) ** 0.5) * patch,
+        }
+        text = {
+            "context_length": int(state["positional_embedding"].shape[0]),
+            "vocab_size": vocabulary,
+            "width": text_width,
+            "heads": max(1, text_width // HEAD_WIDTH),
+            "layers": count_blocks(state, "transformer.resblocks."),
+        }
         space = int(state[PROJECTION].shape[1])
     except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
         what = f"is not a complete checkpoint of LaCLIP ({error})"
@@ -74,33 +89,7 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
     }
 
 
-def vision_sizes(state: State) -> dict[str, int]:
-    """Sizes of the vision transformer, as in its name."""
-    patches = state["visual.patch_embed.proj.weight"]
-    width, patch = int(patches.shape[0]), int(patches.shape[-1])
-    across = round((state["visual.pos_embed"].shape[1] - 1) ** 0.5)
-    return {
-        "patch": patch,
-        "width": width,
-        "depth": blocks(state, "visual.blocks."),
-        "heads": width // int(state[MARK].shape[0]),
-        "side": across * patch,
-    }
-
-
-def text_sizes(state: State) -> dict[str, int]:
-    """open_clip's `text_cfg`."""
-    vocabulary, width = state["token_embedding.weight"].shape
-    return {
-        "context_length": int(state["positional_embedding"].shape[0]),
-        "vocab_size": int(vocabulary),
-        "width": int(width),
-        "heads": max(1, int(width) // HEAD_WIDTH),
-        "layers": blocks(state, "transformer.resblocks."),
-    }
-
-
-def blocks(state: State, prefix: str) -> int:
+def count_blocks(state: State, prefix: str) -> int:
     """Number of blocks of a transformer."""
     rest = {name.removeprefix(prefix) for name in state if name.startswith(prefix)}
     return len({name.partition(".")[0] for name in rest})
@@ -125,16 +114,10 @@ def register_vision(name: object) -> None:
     """Register a LaCLIP vision transformer in timm, for use by open_clip; ignores other names."""
     if not isinstance(name, str) or timm.is_model(name):
         return
-    if match := SIZES.fullmatch(name):
-        builder = vision_builder(*map(int, match.groups()))
-        builder.__name__ = name
-        timm.models.register_model(builder)
-
-
-def vision_builder(
-    patch: int, width: int, depth: int, heads: int, side: int
-) -> Callable[..., nn.Module]:
-    """timm's entry for a vision transformer with these sizes."""
+    match = SIZES.fullmatch(name)
+    if match is None:
+        return
+    patch, width, depth, heads, side = map(int, match.groups())
 
     def build(
         pretrained: bool = False,
@@ -151,4 +134,5 @@ def vision_builder(
         model.default_cfg = {}  # type: ignore[assignment]
         return model
 
-    return build
+    build.__name__ = name
+    timm.models.register_model(build)

@@ -1,10 +1,11 @@
-"""Weights published by open_clip: activation and preprocessing by tag, and their download.
+"""Published weights: open_clip's activation and preprocessing by tag, and downloads.
 
 Neither is visible in the weights, and the wrong one gives plausible but worse vectors.
 """
 
 import errno
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,14 @@ from paraclip.models.hub import offline_where_unreachable
 QUICK = "-quickgelu"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+SMALL_FILES = ("*.json", "*.txt")
+WEIGHTS = {
+    True: ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+    False: ("model.safetensors", "pytorch_model.bin"),
+}
+"""Names of weight files, with and without `open_clip_config.json`, in order of preference."""
 
 Settings = dict[str, Any]
 """Fields of a tag: `quick_gelu`, and those of open_clip's `PreprocessCfg`."""
@@ -100,6 +109,42 @@ def download(name: str, tag: str, settings: dict[str, Any]) -> Path:
         raise UserError(f"{name}:{tag}", what, hint or by_hand) from error
 
 
+def download_folder(repository: str) -> Path:
+    """Folder of a repository of the Hugging Face hub: configuration, tokenizer, one weights file.
+
+    Args:
+        repository: OWNER/NAME. Cached files are not downloaded again; without network, only the
+            cache is used.
+
+    Raises:
+        UserError: there is no such repository, it contains no CLIP, or the hub cannot be reached;
+            the error explains how to copy the files manually.
+    """
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    if not REPOSITORY.fullmatch(repository):
+        raise UserError(f"hf-hub:{repository}", "is not OWNER/NAME", "As in hf-hub:laion/NAME.")
+    try:
+        with offline_where_unreachable():
+            folder = Path(snapshot_download(repository, allow_patterns=list(SMALL_FILES)))
+            preferred, other = WEIGHTS[(folder / "open_clip_config.json").is_file()]
+            if not ((folder / preferred).is_file() or (folder / other).is_file()):
+                try:
+                    hf_hub_download(repository, preferred, revision=folder.name)
+                except EntryNotFoundError as error:
+                    try:
+                        hf_hub_download(repository, other, revision=folder.name)
+                    except EntryNotFoundError:
+                        raise error from None
+    except Exception as error:  # the hub's client, httpx and the OS each have their own
+        reason, hint = download_failure(error)
+        what = f"it could not be downloaded from https://huggingface.co/{repository}: {reason}"
+        by_hand = "Download the repository on another machine and name its folder: local-dir:FOLDER"
+        raise UserError(f"hf-hub:{repository}", what, hint or by_hand) from error
+    return folder
+
+
 def download_failure(error: BaseException) -> tuple[str, str]:
     """The reason why a download failed, and a hint; no hint if another machine may succeed.
 
@@ -115,12 +160,7 @@ def download_failure(error: BaseException) -> tuple[str, str]:
             return what, "Set HF_HOME to a writable folder."
         if "checksum" in str(link).lower():
             return "the file's SHA-256 is wrong", "Run again; if it persists, the file has changed."
-    codes = [code for link in errors if (code := http_status(link))]
-    return http_failure(codes[0]) if codes else ("no server answers", "")
-
-
-def http_failure(code: int) -> tuple[str, str]:
-    """Reason and hint for an HTTP status."""
+    code = next(filter(None, map(http_status, errors)), 0)
     if code in (401, 403):
         what = f"the server denies access (HTTP {code})"
         return what, "Accept the model's terms on that page, and log in with `hf auth login`."
@@ -128,7 +168,9 @@ def http_failure(code: int) -> tuple[str, str]:
         return "the server has no such file (HTTP 404)", ""
     if code == 429:
         return "too many requests (HTTP 429)", "Wait and run again."
-    return f"the server answers with HTTP {code}", "Run again later."
+    if code:
+        return f"the server answers with HTTP {code}", "Run again later."
+    return "no server answers", ""
 
 
 def http_status(error: BaseException) -> int:

@@ -48,23 +48,22 @@ def check_config(config: Any) -> None:
         if not isinstance(config.get(part), dict):
             raise ValueError(f"it has no table {part}")
     check_numbers(config)
-    check_patches(config["vision_cfg"])
+    # Some position tables are computed outside torch, at any size.
+    size, patch = (config["vision_cfg"].get(key) or 16 for key in ("image_size", "patch_size"))
+    size, patch = (int(max(one) if isinstance(one, list) else one) for one in (size, patch))
+    if (size / max(patch, 1)) ** 2 > MOST_PATCHES:
+        raise ValueError(f"a picture of {size} by {size} in patches of {patch} is impossibly large")
     name = config["vision_cfg"].get("timm_model_name")
     register_vision(name)
     if name is not None and not (isinstance(name, str) and ":" not in name and timm.is_model(name)):
         raise ValueError(f"{name!r} is not a model of timm")
-    check_names(config["text_cfg"])
+    for option in ("hf_model_name", "hf_tokenizer_name"):
+        named = config["text_cfg"].get(option) or ""
+        if not isinstance(named, str) or len(named.encode()) > LONGEST_NAME:
+            raise ValueError(f"{option} is not the name of a model")
     options = config["text_cfg"].get("tokenizer_kwargs") or {}
     if other := set(options) - TOKENIZER_OPTIONS:
         raise ValueError(f"{min(other)!r} is not an option of a tokenizer")
-
-
-def check_names(text: dict[str, Any]) -> None:
-    """Reject names of a text tower or tokenizer that cannot be names of files."""
-    for option in ("hf_model_name", "hf_tokenizer_name"):
-        name = text.get(option) or ""
-        if not isinstance(name, str) or len(name.encode()) > LONGEST_NAME:
-            raise ValueError(f"{option} is not the name of a model")
 
 
 def check_preprocessing(settings: dict[str, Any]) -> None:
@@ -98,18 +97,6 @@ def check_numbers(value: Any, name: str = "") -> None:
             check_numbers(inner, name)
     elif isinstance(value, int | float) and not abs(value) <= LARGEST.get(name, LARGEST_NUMBER):
         raise ValueError(f"{name} is impossibly large")
-
-
-def check_patches(vision: dict[str, Any]) -> None:
-    """Reject too many patches, because some position tables are computed outside torch."""
-    size, patch = (largest(vision.get(name) or 16) for name in ("image_size", "patch_size"))
-    if (size / max(patch, 1)) ** 2 > MOST_PATCHES:
-        raise ValueError(f"a picture of {size} by {size} in patches of {patch} is impossibly large")
-
-
-def largest(value: Any) -> int:
-    """The longer side of a number or of (height, width)."""
-    return int(max(value) if isinstance(value, list) else value)
 
 
 def check_text_files(files: Any) -> None:

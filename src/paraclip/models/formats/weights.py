@@ -58,9 +58,11 @@ def read_torch(path: Path) -> object:
         script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
         others = ("input_resolution", "context_length", "vocab_size")
         return {name: value for name, value in script.state_dict().items() if name not in others}
-    if is_compressed(path):
-        hint = "Save the state_dict() with torch.save, which does not compress."
-        raise UserError(path, "is a compressed archive", hint)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                hint = "Save the state_dict() with torch.save, which does not compress."
+                raise UserError(path, "is a compressed archive", hint)
     # Training programs store their arguments next to the weights; a namespace runs no code.
     with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
         warnings.simplefilter("ignore")  # about pickle protocols
@@ -69,20 +71,10 @@ def read_torch(path: Path) -> object:
 
 def is_torchscript(path: Path) -> bool:
     """Whether the file is a TorchScript archive."""
-    return any(entry.filename.endswith("/constants.pkl") for entry in zip_entries(path))
-
-
-def is_compressed(path: Path) -> bool:
-    """Whether a zip archive has compressed entries, which expand when read."""
-    return any(entry.compress_type != zipfile.ZIP_STORED for entry in zip_entries(path))
-
-
-def zip_entries(path: Path) -> list[zipfile.ZipInfo]:
-    """The entries of a zip archive; empty for other files."""
     if not zipfile.is_zipfile(path):
-        return []
+        return False
     with zipfile.ZipFile(path) as archive:
-        return archive.infolist()
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def from_openai(path: Path) -> bool:
@@ -117,13 +109,6 @@ def fitted_clip(spec: ClipSpec, state: State, path: object) -> nn.Module:
     clip = build_clip(spec)
     clip.load_state_dict(state)
     return clip
-
-
-def load_open_clip_state(clip: nn.Module, state: State, path: object, name: str) -> None:
-    """Load weights with open_clip's names into a model from `build_clip`."""
-    state = open_clip_names(clip, state)
-    check_state(clip.state_dict(), state, path, name)
-    clip.load_state_dict(state)
 
 
 def open_clip_names(clip: nn.Module, state: State) -> State:
