@@ -83,7 +83,8 @@ def test_train_merge_export_and_evaluate_without_a_word(
 
     report = paraclip.evaluate(
         {"base": base, "tuned": tuned}, benchmarks="paraphrased-retrieval", pairs=triples,
-        second_column="paraphrase_2", pool=tmp_path, k=(3,), out=tmp_path / "report", resamples=20,
+        columns=("caption", "paraphrase_2"), pool=tmp_path, k=(3,), out=tmp_path / "report",
+        resamples=20,
     )  # fmt: skip
     assert "AO@3" in report.table() and "tuned" in report.table()
     (comparison,) = {

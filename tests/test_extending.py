@@ -19,9 +19,10 @@ from paraclip.data.captions import Record
 from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
 from paraclip.data.reading import READERS
-from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.registry import BENCHMARKS, Entry
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.statistics import Metric
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.encoder import DualEncoder
 from paraclip.paraphrase.backends import BACKENDS, Answer
 from paraclip.paraphrase.config import GenerateConfig
@@ -101,9 +102,7 @@ def test_a_reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert [row.caption for row in captions] == ["A cat sleeps.", "Two birds sing."]
 
 
-def test_a_benchmark(
-    monkeypatch: pytest.MonkeyPatch, outside: types.ModuleType, tmp_path: Path
-) -> None:
+def test_a_benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Lengths:
         name, pool, data = "lengths", "3 texts", {"hash": "0"}
         pictures, role = (), "robust"
@@ -114,9 +113,8 @@ def test_a_benchmark(
         def score(self, model: DualEncoder, cache: Path | None) -> Scores:
             return Scores([Metric("mean length", np.array([0.1, 0.2, 0.3]))])
 
-    outside.NEEDS, outside.GET = ("texts",), "Write it."  # type: ignore[attr-defined]
-    outside.load = lambda data, how: Lengths(how)  # type: ignore[attr-defined]
-    monkeypatch.setitem(BENCHMARKS, "lengths", Entry("another_project:load", "text"))
+    entry = Entry(lambda data, how: Lengths(how), ("texts",), "Write it.")
+    monkeypatch.setitem(BENCHMARKS, "lengths", entry)
     (tmp_path / "texts").mkdir()
     options = {"benchmarks": "lengths", "data": str(tmp_path), "resamples": 20}
     report = paraclip.evaluate({"base": tiny_clip()}, out=str(tmp_path / "report"), **options)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.machine import RESULTS, keep, markdown
 from paraclip.commands.quickstart import quickstart_command
-from paraclip.evaluation.reporting.report import Report, read_report
+from paraclip.evaluation.report import Report, read_report
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.results import recommend, table_rows
 

@@ -37,13 +37,13 @@ from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
-from paraclip.evaluation.benchmarks.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
-from paraclip.evaluation.inputs.pairs import read_pairs
-from paraclip.evaluation.inputs.pool import read_names, read_pool
-from paraclip.evaluation.reporting.plots import plot_scores
-from paraclip.evaluation.reporting.report import Report, read_report
+from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
+from paraclip.evaluation.pairs import read_pairs
+from paraclip.evaluation.pictures import read_names, read_pool
+from paraclip.evaluation.plots import plot_scores
+from paraclip.evaluation.report import Report, read_report
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import cache_folder
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder

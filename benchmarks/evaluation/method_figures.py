@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import RESULTS, say
-from paraclip.evaluation.reporting.plots import COLOURS, new_figure, save
-from paraclip.evaluation.scoring.metrics import average_overlap, jaccard
+from paraclip.evaluation.metrics import average_overlap, jaccard
+from paraclip.evaluation.plots import COLOURS, new_figure, save
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 GREY, ORANGE, BLUE, GREEN, PINK, RED, SKY = COLOURS

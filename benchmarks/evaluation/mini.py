@@ -23,10 +23,10 @@ from paraclip.data.reading import read_captions
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
-from paraclip.evaluation.inputs.pool import read_names
-from paraclip.evaluation.reporting.report import Report
+from paraclip.evaluation.pictures import read_names
+from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.merging.merge import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder

@@ -1,4 +1,4 @@
-"""Time of `paraclip evaluate --suite paper` for a model of the size of ViT-B/32.
+"""Time of `paraclip evaluate --benchmarks paper` for a model of the size of ViT-B/32.
 
     PARACLIP_DATA=folder python -m benchmarks.evaluation.paper_suite            # three evaluations
     python -m benchmarks.evaluation.paper_suite --model mini --suite quick          # a short trial
@@ -22,9 +22,9 @@ import torch
 from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
 from benchmarks.training.steps import random_clip
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.choice import choose_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.reporting.report import Report
+from paraclip.evaluation.registry import choose_benchmarks
+from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import evaluate
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
@@ -122,7 +122,7 @@ def main() -> None:
     chosen = parser().parse_args()
     torch.set_num_threads(chosen.threads)
     config = EvaluateConfig(
-        (), chosen.benchmarks, suite=None if chosen.benchmarks else chosen.suite,
+        (), chosen.benchmarks or chosen.suite,
         precision=chosen.precision,
     )  # fmt: skip
     benchmarks, left_out = choose_benchmarks(config)

@@ -25,8 +25,8 @@ import torch
 
 from benchmarks.export.targets import random_clip
 from benchmarks.machine import RESULTS, facts_of, keep, markdown, parse_with_data, say
-from paraclip.evaluation.scoring.metrics import average_overlap
-from paraclip.evaluation.scoring.ranking import top_k
+from paraclip.evaluation.metrics import average_overlap
+from paraclip.exact_search import top_k
 from paraclip.exporting.drift import Drift
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.files import cache_folder

@@ -31,7 +31,7 @@ from paraclip.audit.report import MEANINGS, Marks, kappa, rate, read_marks, show
 from paraclip.audit.sheet import PAGE, SHEET, Pair, page_of, read_sheet
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_triples
-from paraclip.evaluation.inputs.pool import read_names
+from paraclip.evaluation.pictures import read_names
 from paraclip.files import text_hash, write_text
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.diversity import lexical_distance

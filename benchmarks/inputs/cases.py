@@ -192,7 +192,7 @@ def write_coco(path: Path) -> None:
 
 def write_report(path: Path) -> None:
     """A report with its items."""
-    from paraclip.evaluation.reporting.report import Interval, Line, Report, Section, write_json
+    from paraclip.evaluation.report import Interval, Line, Report, Section, write_json
 
     values = {label: Interval(50.0, 40.0, 60.0) for label in ("base", "tuned")}
     line = Line("AO@10", True, 20, values, {"tuned - base": Interval(0.0, -1.0, 1.0)}, "mean")
@@ -304,8 +304,6 @@ def dry_run(path: Path | str) -> list[Any]:
 
 def compared(*paths: Path) -> list[Any]:
     """Compare the models of reports."""
-    if "compare" in COMMANDS:
-        return ["compare", *paths]
     return ["evaluate", "--compare", *paths]
 
 
@@ -319,21 +317,21 @@ def triples(path: Path) -> None:
 
 def pairs(path: Path) -> None:
     """Read pairs for a search."""
-    from paraclip.evaluation.inputs.pairs import read_pairs
+    from paraclip.evaluation.pairs import read_pairs
 
     read_pairs(path)
 
 
 def wordings(path: Path) -> None:
     """Read captions with rewordings."""
-    from paraclip.evaluation.inputs.wordings import read_wordings
+    from paraclip.evaluation.pairs import read_wordings
 
     read_wordings(path, None)
 
 
 def pool(path: Path) -> None:
     """Read pictures to search."""
-    from paraclip.evaluation.inputs.pool import read_pool
+    from paraclip.evaluation.pictures import read_pool
 
     read_pool(path)
 
@@ -964,7 +962,7 @@ WORDS: list[list[Any]] = [
     ["train", "t.parquet", "--config", "/dev/zero"], ["train", "t.parquet", "--config", "/"],
     ["train", "t.parquet", "--weights", "1"], ["train", "t.parquet", "--weights", "1", "2", "x"],
     ["train", "t.parquet", "--epochs"], ["evaluate", "a=b=c"], ["evaluate", "=mini"],
-    ["evaluate", "mini", "--suite", "none"], ["evaluate", "mini", "--benchmarks", "none"],
+    ["evaluate", "mini", "--benchmarks", "none"],
     ["evaluate", "a=mini", "a=mini"], ["evaluate", "--help"], ["--version"],
     *(dry_run(path) for path in ("/dev/zero", "http://127.0.0.1:1/a.csv", "ftp://x", "a{0..9}.tar",
       "{0..99999999999}.tar", "*", "zip://", "\0")),

@@ -25,9 +25,9 @@ from torch.nn.functional import normalize
 
 from benchmarks.machine import CPU, RESULTS, facts_of, keep, markdown, peak_memory
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import RBO_DEPTH, ParaphrasedRetrieval
-from paraclip.evaluation.inputs.pairs import Pairs
-from paraclip.evaluation.inputs.pool import read_pool
-from paraclip.evaluation.scoring.ranking import top_k
+from paraclip.evaluation.pairs import Pairs
+from paraclip.evaluation.pictures import read_pool
+from paraclip.exact_search import top_k
 
 CHUNK = 100_000  # vectors made at a time
 CLUSTERS = 20_000

@@ -28,10 +28,10 @@ from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from benchmarks.export.loaders import environments
 from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
-from paraclip.evaluation.benchmarks.scenes import scene_pool
 from paraclip.search.exact import nearest
 from paraclip.search.records import IndexFacts, picture_id, schema
 from paraclip.search.stores.store import Store, open_store
@@ -240,8 +240,10 @@ def by_rclip(vectors: np.ndarray, queries: np.ndarray) -> list[list[str]]:
 
 def first_results(folder: Path, starts: int) -> list[float]:
     """Seconds of `paraclip search` from start to end, one process after the other."""
-    pool = scene_pool(folder / "scenes")
-    pictures, store = Path(pool.references[0]).parent, str(folder / "scene_index")
+    pictures, store = folder / "pictures", str(folder / "picture_index")
+    pictures.mkdir(exist_ok=True)
+    for number in range(148):
+        Image.new("RGB", (256, 256), (number, 255 - number, 90)).save(pictures / f"{number}.png")
     program = [sys.executable, "-m", "paraclip"]
     quiet = {**os.environ, "PARACLIP_QUIET": "1"}
     command = [*program, "index", str(pictures), "--store", store]

@@ -17,8 +17,8 @@ import numpy as np
 from benchmarks.machine import RESULTS
 from benchmarks.study.plots import IMAGES, values_of
 from benchmarks.study.tables import LABELS
-from paraclip.evaluation.reporting.plots import COLOURS, arms, new_figure, save
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.plots import COLOURS, arms, new_figure, save
+from paraclip.evaluation.statistics import Interval
 
 PANELS = (
     ("pairs-sugar-crepe-pp", "AO@10"), ("variations", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"),

@@ -23,8 +23,8 @@ from benchmarks.study.plots import IMAGES, place_names, values_of
 from benchmarks.study.tables import LABELS
 from benchmarks.study.triples import triples_file
 from paraclip.data.triples import read_triples
-from paraclip.evaluation.reporting.plots import COLOURS, arms, new_figure, save
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.plots import COLOURS, arms, new_figure, save
+from paraclip.evaluation.statistics import Interval
 from paraclip.paraphrase.config import CHECKED
 from paraclip.paraphrase.diversity import distinct, lexical_distance
 from paraclip.paraphrase.filters.checks import Question

@@ -15,8 +15,8 @@ from typing import Any
 from matplotlib.transforms import Bbox
 
 from benchmarks.machine import RESULTS
-from paraclip.evaluation.reporting.plots import COLOURS, arms, new_figure, save
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.plots import COLOURS, arms, new_figure, save
+from paraclip.evaluation.statistics import Interval
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 UP = ("pairs-sugar-crepe-pp", "AO@10")

@@ -47,7 +47,7 @@ from paraclip.ablation.table import as_report
 from paraclip.allocator import keep_freed_memory
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.reporting.plots import plot_scores
+from paraclip.evaluation.plots import plot_scores
 from paraclip.files import cache_folder, locked
 
 ROOT = Path(__file__).parents[2]

@@ -21,18 +21,12 @@ from paraclip.evaluation.benchmarks.sts import (
     read_columns,
     read_tasks,
 )
-from paraclip.evaluation.benchmarks.sugar_crepe_pp import (
-    SugarCrepePlusPlus,
-    pictures_of,
-    read_subset,
-)
+from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, pictures_of, read_subset
 from paraclip.evaluation.benchmarks.variations import Variations
-from paraclip.evaluation.benchmarks.zero_shot import ZeroShot
-from paraclip.evaluation.inputs.pairs import Pairs, read_pairs
-from paraclip.evaluation.inputs.pool import Pool, read_names, read_pool
-from paraclip.evaluation.inputs.wordings import KINDS, read_wordings
-from paraclip.evaluation.inputs.zero_shot_data import load_imagenet, simple_templates
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.benchmarks.zero_shot import ZeroShot, load_imagenet, simple_templates
+from paraclip.evaluation.pairs import KINDS, Pairs, read_pairs, read_wordings
+from paraclip.evaluation.pictures import Pool, read_names, read_pool
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import file_hash, text_hash
 
 DEVELOPMENT_SUBSETS = ("replace_obj",)

@@ -20,11 +20,10 @@ from paraclip.ablation.results import (
     TableEntry,
     TableFigure,
 )
-from paraclip.evaluation.inputs.wordings import KINDS
-from paraclip.evaluation.reporting.report import Line
-from paraclip.evaluation.reporting.stored import Stored
-from paraclip.evaluation.reporting.tables import figure, spread
-from paraclip.evaluation.scoring.bootstrap import resample
+from paraclip.evaluation.compare import Stored
+from paraclip.evaluation.pairs import KINDS
+from paraclip.evaluation.report import Line, figure, spread
+from paraclip.evaluation.statistics import resample
 from paraclip.files import atomic_path
 
 LABELS: Mapping[tuple[str, str], str] = {

@@ -25,7 +25,7 @@ from torch.nn.functional import normalize
 from paraclip.allocator import keep_freed_memory
 from paraclip.api import export
 from paraclip.data.reading import read_captions
-from paraclip.evaluation.inputs.pool import read_names
+from paraclip.evaluation.pictures import read_names
 from paraclip.files import cache_folder, write_text
 from paraclip.models.feature_cache import FeatureCache, identity
 from paraclip.models.hub import IMAGE_PACKAGE, IMAGE_WEIGHTS, wheel_file

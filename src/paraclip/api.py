@@ -6,7 +6,7 @@ Keyword options are those of the command of the same name (`paraclip train --hel
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ import torch
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
-from paraclip.evaluation.choice import choose_benchmarks
-from paraclip.evaluation.config import CompareConfig, EvaluateConfig
-from paraclip.evaluation.reporting.compare import Comparison, compare_reports
-from paraclip.evaluation.reporting.report import Report
+from paraclip.evaluation.compare import compare
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.registry import choose_benchmarks, evaluation_settings
+from paraclip.evaluation.report import Report
+from paraclip.evaluation.run import OUT
 from paraclip.evaluation.run import evaluate as evaluate_models
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.run import export_model
-from paraclip.files import cache_folder
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
@@ -150,25 +150,8 @@ def evaluate(models: Mapping[str, Model], **options: Any) -> Report:
     config = EvaluateConfig(models=tuple(models), **{**options, **paths})
     loaded = {label: loaded_model(model, config.device) for label, model in models.items()}
     benchmarks, left_out = choose_benchmarks(config)
-    settings = {
-        **asdict(config), "left_out": left_out,
-        "cache": Path(config.cache) if config.cache else cache_folder() / "image_features",
-        "results": cache_folder() / "results" if config.result_cache else None,
-    }  # fmt: skip
-    return evaluate_models(loaded, benchmarks, config.out, settings)
-
-
-def compare(*reports: Path | str, **options: Any) -> list[Comparison]:
-    """Return the differences between two models, with intervals and p-values.
-
-    Args:
-        reports: report.json of one or more evaluations, or the folders that contain it.
-        options: options of `paraclip compare`, such as `models=("base", "tuned")`.
-
-    Raises:
-        UserError: a report is missing or damaged, or the options do not name two models.
-    """
-    return compare_reports(CompareConfig(tuple(map(str, reports)), **options))
+    settings = evaluation_settings(config, left_out)
+    return evaluate_models(loaded, benchmarks, config.out or OUT, settings)
 
 
 def export(model: Model, out: Path | str, **options: Any) -> Path:

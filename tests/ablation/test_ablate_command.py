@@ -19,9 +19,7 @@ from paraclip.ablation.command import ablate_command, prepare
 from paraclip.cli import main
 from paraclip.data.triples import read_triples, write_triples
 from paraclip.errors import UserError
-from paraclip.evaluation.config import CompareConfig
-from paraclip.evaluation.reporting.compare import Drawing, compare
-from paraclip.evaluation.reporting.sides import choose_pairs
+from paraclip.evaluation.compare import compare
 from paraclip.files import locked
 from paraclip.merging.merge import merge
 from paraclip.models.checkpoint import read_header
@@ -110,10 +108,10 @@ def test_the_cells_compare_to_the_same_differences(finished):
         name: tuple(str(cell.scores) for cell in cells if cell.row.name == name)
         for name in ("control", "all")
     }
-    config = CompareConfig(
-        reports["control"], reports["all"], ("control", "tuned"), resamples=50, all_metrics=True
-    )
-    (comparison,) = compare(choose_pairs(config), Drawing(50, 0, True))
+    (comparison,) = compare(
+        *reports["control"], models=("control", "tuned"), against=reports["all"],
+        all_metrics=True, resamples=50,
+    )  # fmt: skip
     rows = {row.metric: row for row in comparison.rows}
     content = json.loads((finished.out / "ablation.json").read_text())
     (tuned,) = [row for row in content["rows"] if row["name"] == "all"]

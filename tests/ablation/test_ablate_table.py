@@ -19,9 +19,9 @@ from paraclip.ablation.results import (
 )
 from paraclip.ablation.table import as_report, entry_as_dict, entry_cell, results_table
 from paraclip.errors import UserError
-from paraclip.evaluation.reporting.report import Line, Report, Section
-from paraclip.evaluation.reporting.stored import Stored
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.compare import Stored
+from paraclip.evaluation.report import Line, Report, Section
+from paraclip.evaluation.statistics import Interval
 from paraclip.training.config import TrainConfig
 
 RUN = TrainConfig(triples="t.parquet")

@@ -22,11 +22,10 @@ from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_provenance, read_triples
 from paraclip.errors import UserError
+from paraclip.evaluation.benchmarks.image_text_retrieval import read_split
 from paraclip.evaluation.benchmarks.sugar_crepe import read_kind
-from paraclip.evaluation.inputs.karpathy import read_split
-from paraclip.evaluation.inputs.pairs import read_pairs
-from paraclip.evaluation.inputs.pool import read_pool
-from paraclip.evaluation.inputs.wordings import read_wordings
+from paraclip.evaluation.pairs import read_pairs, read_wordings
+from paraclip.evaluation.pictures import read_pool
 
 NAMES = st.sampled_from(
     ["caption", "caption2", "paraphrase_1", "paraphrase_2", "image", "image_id", "id", "index",

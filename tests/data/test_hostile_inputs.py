@@ -26,8 +26,7 @@ from paraclip.data.reading import read_captions
 from paraclip.data.triples import SCHEMA, attach_images, read_triples
 from paraclip.data.untrusted_json import JsonStream
 from paraclip.errors import UserError
-from paraclip.evaluation.inputs.pairs import read_pairs
-from paraclip.evaluation.inputs.wordings import read_wordings
+from paraclip.evaluation.pairs import read_pairs, read_wordings
 
 TEXTS = {"caption": "A cat.", "paraphrase_1": "One cat.", "paraphrase_2": "A feline."}
 

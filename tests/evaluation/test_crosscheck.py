@@ -17,7 +17,7 @@ from text_sets import write_sts
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
 from paraclip.evaluation.benchmarks.sts import YEARS, SemanticSimilarity, read_tasks
 from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot
-from paraclip.evaluation.scoring.ranking import top_k
+from paraclip.exact_search import top_k
 from paraclip.models.features import encode_texts
 
 pytestmark = pytest.mark.slow

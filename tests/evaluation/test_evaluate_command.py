@@ -7,11 +7,12 @@ import pytest
 from colour_encoder import ColourEncoder, write_flickr8k
 from text_sets import write_sts, write_sugar_crepe_pp
 
+from paraclip.commands import evaluate as command
 from paraclip.errors import UserError
-from paraclip.evaluation import choice, command, registry
-from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.registry import BENCHMARKS
-from paraclip.evaluation.reporting.report import read_report
+from paraclip.evaluation import registry
+from paraclip.evaluation.config import EvaluateConfig, label_models
+from paraclip.evaluation.registry import BENCHMARKS, choose_benchmarks, names_sources, warn_left_out
+from paraclip.evaluation.report import read_report
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,6 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     noises = {"steady": 0.1, "brittle": 1.5}
     monkeypatch.setattr(command, "load_model", lambda name, device: ColourEncoder(noises[name]))
     rows = {name: BENCHMARKS[name] for name in ROWS}  # not those that need no data at all
-    monkeypatch.setattr(choice, "BENCHMARKS", rows)
     monkeypatch.setattr(registry, "BENCHMARKS", rows)
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "kept"))
@@ -35,12 +35,12 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     write_flickr8k(data / "flickr8k", shades=3, tested=10)
     return EvaluateConfig(
         ("base=brittle", "tuned=steady"), data=str(data), out=str(tmp_path / "out"),
-        resamples=20, cache=str(tmp_path / "cache"),
+        resamples=20,
     )  # fmt: skip
 
 
 def test_all_benchmarks_of_a_data_folder(
-    config: EvaluateConfig, capsys: pytest.CaptureFixture[str]
+    config: EvaluateConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command.evaluate_command(config)
     printed = capsys.readouterr().out
@@ -52,14 +52,14 @@ def test_all_benchmarks_of_a_data_folder(
     assert "(caption and caption2), without " in printed
     assert "report.md" in printed
     assert report.provenance["models"] == {"base": "brittle", "tuned": "steady"}
-    assert any(Path(config.cache or "").iterdir())
+    assert any((tmp_path / "kept" / "image_features").iterdir())
 
 
 def test_the_data_folder_may_come_from_the_environment(
     config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARACLIP_DATA", str(config.data))
-    (benchmark,) = choice.find_benchmarks(replace(config, data=None, benchmarks="sts"))
+    ((benchmark,), _) = choose_benchmarks(replace(config, data=None, benchmarks="sts"))
     assert benchmark.name == "sts"
 
 
@@ -69,7 +69,8 @@ def test_what_is_missing_is_reported_and_the_rest_is_scored(
     data = Path(config.data or "")
     (data / "sts").rename(data / "elsewhere")
     (data / "flickr8k" / "captions.csv").unlink()
-    found = choice.find_benchmarks(config)
+    found, left_out = choose_benchmarks(config)
+    warn_left_out(left_out)
     assert [benchmark.name for benchmark in found] == ["paraphrased-retrieval", "sugar-crepe-pp"]
     errors = capsys.readouterr().err
     assert "sts left out: --data: " in errors and "Get SentEval's STS and SICK" in errors
@@ -79,11 +80,11 @@ def test_what_is_missing_is_reported_and_the_rest_is_scored(
 def test_named_benchmarks_must_have_their_data(config: EvaluateConfig) -> None:
     nothing = replace(config, data=None)
     with pytest.raises(UserError, match="--pairs: no data folder is named"):
-        choice.find_benchmarks(replace(nothing, benchmarks="paraphrased-retrieval"))
+        choose_benchmarks(replace(nothing, benchmarks="paraphrased-retrieval"))
     with pytest.raises(UserError, match="no benchmark has its data"):
-        choice.find_benchmarks(nothing)
+        choose_benchmarks(nothing)
     with pytest.raises(UserError, match=r"is not a benchmark. Did you mean sts\?"):
-        choice.find_benchmarks(replace(config, benchmarks="sst"))
+        choose_benchmarks(replace(config, benchmarks="sst"))
 
 
 def test_ones_own_pairs_pool_and_captions(config: EvaluateConfig, tmp_path: Path) -> None:
@@ -91,11 +92,11 @@ def test_ones_own_pairs_pool_and_captions(config: EvaluateConfig, tmp_path: Path
     (tmp_path / "pairs.csv").write_text("one,two\na red,red one\n")
     (tmp_path / "pool.txt").write_text("red_0.png\nblue_0.png\n")
     own = replace(
-        config, data=None, pairs=str(tmp_path / "pairs.csv"), first_column="one",
-        second_column="two", pool=str(tmp_path / "pool.txt"), images=str(data / "images"), k=(2,),
+        config, data=None, pairs=str(tmp_path / "pairs.csv"), columns=("one", "two"),
+        pool=str(tmp_path / "pool.txt"), images=str(data / "images"), k=(2,),
         captions=str(data / "captions.csv"),
     )  # fmt: skip
-    retrieval, both_ways = choice.find_benchmarks(own)
+    (retrieval, both_ways), _ = choose_benchmarks(own)
     assert retrieval.pool == "1 pairs of pairs.csv (one and two), over 2 pictures of pool.txt"
     assert both_ways.pool == "12 pictures and 24 captions of captions.csv"
 
@@ -106,19 +107,21 @@ def test_pairs_without_a_pool_are_refused(config: EvaluateConfig, tmp_path: Path
         config, data=None, pairs=str(tmp_path / "pairs.csv"), benchmarks="paraphrased-retrieval"
     )
     with pytest.raises(UserError, match=r"--pool: no data folder is named. Name a folder of pict"):
-        choice.find_benchmarks(alone)
+        choose_benchmarks(alone)
 
 
 def test_an_error_in_named_data_is_raised_and_not_skipped(config: EvaluateConfig) -> None:
-    with pytest.raises(UserError, match=r"nothing.txt: there is no such file"):
-        choice.choose_benchmarks(replace(config, image_names="nothing.txt"))
-    assert choice.names_sources(replace(config, wordings="mine.jsonl"))
+    with pytest.raises(UserError, match=r"nothing.csv: there is no such file"):
+        choose_benchmarks(replace(config, pairs="nothing.csv"))
+    with pytest.raises(UserError, match="--columns: 1 columns are named"):
+        choose_benchmarks(replace(config, columns=("one",)))
+    assert names_sources(replace(config, wordings="mine.jsonl"))
 
 
 def test_damaged_data_of_another_benchmark_does_not_stop_named_data(config: EvaluateConfig) -> None:
     data = Path(config.data or "")
     next((data / "sts").rglob("sts-test.csv")).write_text("damaged\n")
-    found, left_out = choice.choose_benchmarks(
+    found, left_out = choose_benchmarks(
         replace(config, pairs=str(data / "sugar_crepe_pp"), pool=str(data / "flickr8k/images"))
     )
     assert found[0].name == "paraphrased-retrieval" and list(left_out) == ["sts"]
@@ -129,7 +132,7 @@ def test_labels() -> None:
         "base=ViT-B-32:laion2b_s34b_b79k", "mini", "runs/tuned/best.safetensors",
         "runs/merged.safetensors", "ViT-B-32:/w=1.safetensors",
     )  # fmt: skip
-    assert choice.label_models(given) == {
+    assert label_models(given) == {
         "base": "ViT-B-32:laion2b_s34b_b79k",
         "mini": "mini",
         "tuned": "runs/tuned/best.safetensors",
@@ -137,6 +140,6 @@ def test_labels() -> None:
         "ViT-B-32:/w=1.safetensors": "ViT-B-32:/w=1.safetensors",
     }
     with pytest.raises(UserError, match="label 'mini' occurs twice"):
-        choice.label_models(("mini", "mini=other"))
+        label_models(("mini", "mini=other"))
     with pytest.raises(UserError, match="no model is given"):
-        choice.label_models(())
+        label_models(())

@@ -7,16 +7,14 @@ from pathlib import Path
 import pytest
 
 from paraclip.data.reading import read_captions
-from paraclip.evaluation.benchmarks.image_text_retrieval import gallery
+from paraclip.evaluation.benchmarks.image_text_retrieval import gallery, load_coco
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
-from paraclip.evaluation.benchmarks.sugar_crepe_pp import read_subsets
+from paraclip.evaluation.benchmarks.sugar_crepe import read_subsets
 from paraclip.evaluation.benchmarks.variations import Variations
-from paraclip.evaluation.inputs.karpathy import load_coco
-from paraclip.evaluation.inputs.pairs import read_pairs
-from paraclip.evaluation.inputs.pool import read_names, read_pool
-from paraclip.evaluation.inputs.wordings import KINDS, read_wordings
-from paraclip.evaluation.inputs.zero_shot_data import load_imagenet
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.benchmarks.zero_shot import load_imagenet
+from paraclip.evaluation.pairs import KINDS, read_pairs, read_wordings
+from paraclip.evaluation.pictures import read_names, read_pool
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.hub import TEXT_PACKAGE
 from paraclip.models.loading import load_model
 

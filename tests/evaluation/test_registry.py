@@ -1,18 +1,16 @@
 """The table of benchmarks: suites, missing data, and broken rows."""
 
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from text_sets import write_sts
 
 from paraclip.errors import UserError
-from paraclip.evaluation import choice, registry
+from paraclip.evaluation import registry
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.registry import BENCHMARKS, Entry, Missing, in_suite, load
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.registry import BENCHMARKS, Entry, choose_benchmarks, in_suite, load
+from paraclip.evaluation.sources import Missing
 
 
 class Found:
@@ -23,34 +21,24 @@ class Found:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A module of two benchmarks, rows `made-one`, `made-two`, and two rows that are broken."""
-    module = ModuleType("paraclip.evaluation.made")
-    module.NEEDS = {"made-one": ("one|other_one", "both"), "made-two": ("two",)}
-    module.GET = {"made-one": "Draw one.", "made-two": "Draw two."}
-    module.load_it = lambda data, how: Found(data)
-    monkeypatch.setitem(sys.modules, "paraclip.evaluation.made", module)
+def made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benchmarks `made-one` and `made-two`, and STS."""
     rows = {
-        "made-one": Entry(".made:load_it", "text"),
-        "made-two": Entry(".made:load_it", "text"),
-        "no-module": Entry("nowhere_to_be_found:load", "text"),
-        "no-function": Entry(".made:nothing", "text"),
+        "made-one": Entry(lambda data, how: Found(data), ("one|other_one", "both"), "Draw one."),
+        "made-two": Entry(lambda data, how: Found(data), ("two",), "Draw two."),
         "sts": BENCHMARKS["sts"],
     }
     monkeypatch.setattr(registry, "BENCHMARKS", rows)
-    monkeypatch.setattr(choice, "BENCHMARKS", rows)
     monkeypatch.delenv("PARACLIP_DATA", raising=False)
-    return module
 
 
 @pytest.mark.parametrize("name", list(BENCHMARKS))
 def test_every_row_is_complete(name: str) -> None:
-    assert callable(registry.maker_of(name))
-    needs = registry.fact_of(name, "NEEDS") or ()
-    assert isinstance(needs, tuple)
-    assert not [need for need in needs if Path(need).is_absolute()]
-    assert registry.how_to_get(name).endswith(".")
-    assert set(BENCHMARKS[name].suites) <= set(registry.SUITES)
+    entry = BENCHMARKS[name]
+    assert set(entry.suites) <= set(registry.SUITES)
+    if isinstance(entry, Entry):
+        assert not [need for need in entry.needs if Path(need).is_absolute()]
+        assert entry.needs and entry.get.endswith(".")
 
 
 def test_every_benchmark_has_its_section_and_no_other_has_one() -> None:
@@ -74,46 +62,41 @@ def test_suites() -> None:
     assert "sts" in in_suite("quick") and "paraphrased-retrieval" not in in_suite("quick")
 
 
-def test_a_missing_path_is_named_with_what_to_do(made: ModuleType, tmp_path: Path) -> None:
+def test_a_missing_path_is_named_with_what_to_do(made: None, tmp_path: Path) -> None:
+    config = EvaluateConfig(data=str(tmp_path))
     with pytest.raises(Missing, match=r"one or .*other_one is missing. Draw one."):
-        load("made-one", tmp_path, Arithmetic())
+        load("made-one", config)
     (tmp_path / "other_one").mkdir()
     with pytest.raises(Missing, match=r"both is missing. Draw one."):
-        load("made-one", tmp_path, Arithmetic())
+        load("made-one", config)
     (tmp_path / "both").write_text("")
-    assert load("made-one", tmp_path, Arithmetic()).data == {"folder": str(tmp_path)}
+    assert load("made-one", config).data == {"folder": str(tmp_path)}
     with pytest.raises(Missing, match="no data folder is named"):
-        load("made-two", None, Arithmetic())
+        load("made-two", EvaluateConfig())
 
 
-def test_a_broken_row_breaks_no_other(
-    made: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_has_no_data_is_left_out_with_a_line(
+    made: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("one", "both"):
         (tmp_path / name).mkdir()
-    found, left_out = choice.choose_benchmarks(EvaluateConfig((), data=str(tmp_path)))
-    assert len(found) == 1
-    assert list(left_out) == ["made-two", "no-module", "no-function", "sts"]
-    assert "cannot be loaded" in left_out["no-module"]
-    assert "has no function nothing" in left_out["no-function"]
+    found, left_out = choose_benchmarks(EvaluateConfig(data=str(tmp_path)))
+    assert len(found) == 1 and list(left_out) == ["made-two", "sts"]
     assert not capsys.readouterr().err
-    choice.warn_left_out(left_out)
+    registry.warn_left_out(left_out)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 4 and lines[0].startswith("paraclip: made-two left out: --data: ")
-    for name in ("no-module", "no-function"):
-        with pytest.raises(UserError, match=name):
-            choice.find_benchmarks(EvaluateConfig((), name, data=str(tmp_path)))
+    assert len(lines) == 2 and lines[0].startswith("paraclip: made-two left out: --data: ")
 
 
-def test_a_benchmark_half_downloaded_is_reported_by_file(made: ModuleType, tmp_path: Path) -> None:
+def test_a_benchmark_half_downloaded_is_reported_by_file(made: None, tmp_path: Path) -> None:
     for name in ("one", "both"):
         (tmp_path / name).mkdir()
     lost = write_sts(tmp_path / "sts") / "STS" / "STS14-en-test" / "STS.gs.images.txt"
     lost.unlink()
-    _, left_out = choice.choose_benchmarks(EvaluateConfig((), data=str(tmp_path)))
+    _, left_out = choose_benchmarks(EvaluateConfig((), data=str(tmp_path)))
     assert re.search(r"STS\.gs\.images\.txt: this file of STS14 is missing", left_out["sts"])
     with pytest.raises(UserError, match=r"STS\.gs\.images\.txt"):
-        choice.find_benchmarks(EvaluateConfig((), "sts", data=str(tmp_path)))
+        choose_benchmarks(EvaluateConfig((), "sts", data=str(tmp_path)))
 
 
 def test_a_data_folder_that_is_named_must_exist(
@@ -121,12 +104,12 @@ def test_a_data_folder_that_is_named_must_exist(
 ) -> None:
     lost = str(tmp_path / "lost")
     with pytest.raises(UserError, match=r"--data: there is no folder .*lost\. Check the name"):
-        choice.choose_benchmarks(EvaluateConfig((), suite="quick", data=lost))
+        choose_benchmarks(EvaluateConfig((), benchmarks="quick", data=lost))
     with pytest.raises(UserError, match=r"--data: there is no folder x{300}\. Check the name"):
-        choice.choose_benchmarks(EvaluateConfig((), suite="quick", data="x" * 300))
+        choose_benchmarks(EvaluateConfig((), benchmarks="quick", data="x" * 300))
     monkeypatch.setenv("PARACLIP_DATA", lost)
     with pytest.raises(UserError, match="PARACLIP_DATA: there is no folder"):
-        choice.choose_benchmarks(EvaluateConfig((), suite="quick"))
+        choose_benchmarks(EvaluateConfig((), benchmarks="quick"))
 
 
 def test_what_options_name_must_be_right(tmp_path: Path) -> None:
@@ -134,15 +117,13 @@ def test_what_options_name_must_be_right(tmp_path: Path) -> None:
         (), pairs=str(tmp_path / "none.csv"), pool=str(tmp_path), data=str(tmp_path)
     )
     with pytest.raises(UserError, match=r"none\.csv"):
-        choice.find_benchmarks(wrong)
+        choose_benchmarks(wrong)
 
 
-def test_suite_and_benchmarks_are_one_or_the_other(tmp_path: Path) -> None:
-    both = EvaluateConfig((), benchmarks="sts", suite="paper", data=str(tmp_path))
-    with pytest.raises(UserError, match="--benchmarks is given too"):
-        choice.find_benchmarks(both)
-    with pytest.raises(UserError, match=r"is not a suite. Did you mean paper"):
-        choice.find_benchmarks(EvaluateConfig((), data=str(tmp_path), suite="papr"))
+def test_a_name_that_is_unknown_gets_a_hint(tmp_path: Path) -> None:
+    for name, hint in (("papr", "paper"), ("sst", "sts"), ("sts,papr", "paper")):
+        with pytest.raises(UserError, match=rf"is not a benchmark. Did you mean {hint}"):
+            choose_benchmarks(EvaluateConfig(benchmarks=name, data=str(tmp_path)))
 
 
 def test_a_folder_next_to_the_checkout_is_not_taken_unless_named(
@@ -153,7 +134,7 @@ def test_a_folder_next_to_the_checkout_is_not_taken_unless_named(
     monkeypatch.chdir(tmp_path / "checkout")
     write_sts(tmp_path / "shared" / "data" / "sts")
     with pytest.raises(UserError, match="no data folder is named"):
-        choice.find_benchmarks(EvaluateConfig((), "sts"))
+        choose_benchmarks(EvaluateConfig((), "sts"))
     monkeypatch.setenv("PARACLIP_DATA", "../shared/data")
-    (benchmark,) = choice.find_benchmarks(EvaluateConfig((), "sts"))
+    ((benchmark,), _) = choose_benchmarks(EvaluateConfig((), "sts"))
     assert benchmark.name == "sts"

@@ -15,15 +15,14 @@ from tiny_models import tiny_clip
 
 from paraclip.cli import main
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval
 from paraclip.evaluation.benchmarks.zero_shot import ZeroShot
-from paraclip.evaluation.choice import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.registry import BENCHMARKS
-from paraclip.evaluation.scoring.bootstrap import Interval
-from paraclip.evaluation.scoring.kept_scores import Kept, read_kept, score_once, write_kept
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.kept_scores import Kept, read_kept, score_once, write_kept
+from paraclip.evaluation.registry import BENCHMARKS, choose_benchmarks
+from paraclip.evaluation.statistics import Interval, Metric
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.merging.command import merge_command, standard_names
 from paraclip.merging.config import MergeConfig
 from paraclip.merging.knee import Figure, admissible, knee, robustness
@@ -233,7 +232,7 @@ def test_the_command_writes_table_plot_json_and_the_knee(config, capsys):
 
 def check_ends(config, points):
     """The ends of a sweep equal the evaluation of base and tuned."""
-    (benchmark,) = find_benchmarks(EvaluateConfig((), "sugar-crepe-pp", config.data))
+    (benchmark,) = choose_benchmarks(EvaluateConfig((), "sugar-crepe-pp", config.data))[0]
     for name, point in ((config.base, points[0]), (config.tuned, points[-1])):
         value = benchmark.score(load_model(name, "cpu"), None).metrics[0].value()
         (kept,) = [x for x in point["figures"] if x["name"] == "TOT"]

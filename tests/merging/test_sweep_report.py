@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.statistics import Interval
 from paraclip.merging.knee import Figure, knee
 from paraclip.merging.sweep import Sweep
 from paraclip.merging.sweep_report import (

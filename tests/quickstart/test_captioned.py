@@ -6,7 +6,7 @@ import pytest
 from stamp_files import write_stamps
 
 from paraclip.errors import UserError
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.quickstart.captioned import KINDS, read_stamps
 from paraclip.quickstart.results import OF_STAMPS, stamp_benchmarks
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from paraclip.evaluation.reporting.report import Line, Report, Section
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.report import Line, Report, Section
+from paraclip.evaluation.statistics import Interval
 from paraclip.quickstart.results import OF_STAMPS, recommend, table
 
 LABELS = ("base", "control", "live", "tuned", "merged")

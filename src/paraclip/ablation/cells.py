@@ -10,8 +10,8 @@ from paraclip.ablation.plan import Cell, set_options
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.reporting.report import data_hash
-from paraclip.evaluation.reporting.stored import Stored, read_stored
+from paraclip.evaluation.compare import Stored, read_stored
+from paraclip.evaluation.report import data_hash
 from paraclip.evaluation.run import evaluate
 from paraclip.files import write_text
 from paraclip.merging.merge import merge

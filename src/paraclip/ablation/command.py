@@ -10,8 +10,8 @@ from paraclip.ablation.grid import Grid, read_grid
 from paraclip.ablation.plan import make_plan
 from paraclip.ablation.study import Study
 from paraclip.errors import UserError
-from paraclip.evaluation.choice import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.registry import choose_benchmarks
 from paraclip.files import cache_folder
 from paraclip.training.processes import placed
 
@@ -47,12 +47,11 @@ def evaluation_of(grid: Grid, config: AblateConfig) -> CellEvaluation:
     options = grid.evaluation | {
         name: value for name, value in overrides.items() if value is not None
     }
-    if config.benchmarks is not None:
-        options["suite"] = None
     evaluate = EvaluateConfig(models=(), **options)
     cache = Path(config.cache) if config.cache else cache_folder() / "image_features"
     settings = {
-        "k": evaluate.k, "precision": evaluate.precision, "seed": evaluate.seed,
-        "resamples": evaluate.resamples, "cache": cache, "results": cache_folder() / "results",
+        "k": evaluate.k, "precision": evaluate.precision, "seed": 0,
+        "resamples": evaluate.resamples or 1000, "cache": cache,
+        "results": cache_folder() / "results",
     }  # fmt: skip
-    return CellEvaluation(find_benchmarks(evaluate), settings, config.device)
+    return CellEvaluation(choose_benchmarks(evaluate)[0], settings, config.device)

@@ -33,7 +33,7 @@ from paraclip.training.config import TrainConfig
 TABLES = ("common", "evaluation", "variants")
 DECIDED = ("out", "seed", "control", "fresh", "device")
 """Options of a run that a variant cannot set, because the cell sets them."""
-OF_COMMAND = ("models", "out", "cache", "device", "result_cache")
+OF_COMMAND = ("models", "out", "device")
 """Options of an evaluation that a grid cannot set, because the command line sets them."""
 LONGEST_NAME = 60
 

@@ -16,12 +16,18 @@ from numpy.typing import NDArray
 
 from paraclip.ablation.plan import Cell, GridRow
 from paraclip.errors import UserError, nearest
-from paraclip.evaluation.benchmark import LOWER_IS_BETTER
-from paraclip.evaluation.reporting.compare import LEVEL
-from paraclip.evaluation.reporting.report import Line
-from paraclip.evaluation.reporting.stored import Stored
-from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
-from paraclip.evaluation.scoring.significance import holm, over_seeds, p_value
+from paraclip.evaluation.compare import Stored
+from paraclip.evaluation.report import Line
+from paraclip.evaluation.statistics import (
+    LEVEL,
+    LOWER_IS_BETTER,
+    Interval,
+    holm,
+    interval,
+    over_seeds,
+    p_value,
+    resample,
+)
 
 Float = NDArray[np.floating]
 

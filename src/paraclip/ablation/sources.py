@@ -9,7 +9,7 @@ import pyarrow as pa
 from paraclip import starter
 from paraclip.data.triples import SCHEMA, read_provenance, read_triples, write_triples
 from paraclip.errors import UserError
-from paraclip.evaluation.choice import LABEL
+from paraclip.evaluation.config import LABEL
 from paraclip.files import file_hash, text_hash
 
 Source = tuple[str, str | None, bool]

@@ -20,7 +20,7 @@ from paraclip.ablation.plan import Cell, Plan
 from paraclip.ablation.results import Draws, assemble_results, figures_of, scored_by_row
 from paraclip.ablation.table import as_report, draw_plots, results_json, results_table, write_page
 from paraclip.errors import UserError
-from paraclip.evaluation.reporting.stored import Stored
+from paraclip.evaluation.compare import Stored
 from paraclip.files import locked, write_text
 from paraclip.progress import bar
 from paraclip.provenance import provenance

@@ -9,17 +9,17 @@ from typing import Any
 
 from paraclip.ablation.plan import Cell, GridRow, Plan, set_options
 from paraclip.ablation.results import Change, Results, TableEntry, TableFigure
-from paraclip.evaluation.reporting.compare import LEVEL
-from paraclip.evaluation.reporting.plots import plot_scores
-from paraclip.evaluation.reporting.report import (
+from paraclip.evaluation.plots import plot_scores, plot_trade_off
+from paraclip.evaluation.report import (
     Line,
     Report,
     Section,
     as_dict,
+    escape,
+    markdown_table,
+    spread,
 )
-from paraclip.evaluation.reporting.tables import escape, markdown_table, spread
-from paraclip.evaluation.reporting.trade_off import plot_trade_off
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.statistics import LEVEL, Interval
 from paraclip.files import write_text
 
 FORMAT = "paraclip-ablation-1"

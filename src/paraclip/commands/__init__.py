@@ -141,17 +141,9 @@ COMMANDS = {
     "evaluate": Command(
         EVALUATION,
         "evaluation.config:EvaluateConfig",
-        "Score models on benchmarks, with 95 % intervals.",
-        "paraclip evaluate ViT-B-32:openai runs/tuned/last.safetensors --out runs/report",
+        "Score models on benchmarks, with 95 % intervals; --compare compares stored reports.",
+        "paraclip evaluate base=mini tuned=runs/tuned/last.safetensors --benchmarks quick",
         resumes=True,
-        place="evaluation.command:evaluate_command",
-    ),
-    "compare": Command(
-        EVALUATION,
-        "evaluation.config:CompareConfig",
-        "Compare the scores of two models, with intervals and p-values.",
-        "paraclip compare runs/report",
-        place="evaluation.reporting.compare_command:compare_command",
     ),
     "ablate": Command(
         EVALUATION,

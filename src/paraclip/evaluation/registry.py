@@ -1,128 +1,175 @@
-"""Registry of benchmarks and of the files that they need in the data folder.
+"""The table of benchmarks, and the choice of those that the options of `evaluate` name."""
 
-An entry names a module and a function, imported only when the benchmark runs. The module also
-defines `NEEDS`, the required paths relative to the data folder ("a|b": either of two), and `GET`,
-one sentence on how to get them. If a module serves several benchmarks, both are dicts by benchmark
-name. A module that cannot be imported does not affect other entries.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from paraclip.errors import UserError
+from paraclip.errors import UserError, nearest
+from paraclip.evaluation import sources
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.scoring.vectors import Arithmetic
-
-PACKAGE = "paraclip.evaluation"
-SUITES = ("paper", "quick", "all")
+from paraclip.evaluation.benchmarks import aro, aro_order, cxc, sts, sugar_crepe, zero_shot
+from paraclip.evaluation.benchmarks import image_text_retrieval as karpathy
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.sources import Missing, arithmetic, data_folder
+from paraclip.evaluation.vectors import Arithmetic
+from paraclip.files import cache_folder
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One benchmark in the registry."""
+    """One benchmark in the table.
 
-    # `module:function`, with a leading dot for a module of `paraclip.evaluation`. The function
-    # takes the data folder and the arithmetic or, if `configured`, the options of `paraclip
-    # evaluate`
-    place: str
-    group: str  # category: robustness, composition, text, retrieval or classification
-    suites: tuple[str, ...] = ()  # suites that include the benchmark, besides "all"
-    configured: bool = False  # whether command-line options (--pairs, --k ...) select its data
+    Args:
+        load: makes the benchmark from the data folder and the arithmetic.
+        needs: required paths relative to the data folder ("a|b": either of two).
+        get: one sentence on how to get them.
+        suites: suites that include the benchmark, besides "all".
+    """
+
+    load: Callable[[Path, Arithmetic], Benchmark]
+    needs: tuple[str, ...]
+    get: str
+    suites: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ConfiguredEntry:
+    """One benchmark whose data is selected by options (--pairs, --pool ...).
+
+    Args:
+        load: makes the benchmark from the options; raises `Missing` without data.
+        suites: suites that include the benchmark, besides "all".
+    """
+
+    load: Callable[[EvaluateConfig], Benchmark]
+    suites: tuple[str, ...] = ()
+
+
+SUITES = ("paper", "quick", "all")
 # "paper": benchmarks in arXiv 2402.15120. "quick": few or no pictures; minutes without a GPU.
-BENCHMARKS: dict[str, Entry] = {
-    "paraphrased-retrieval": Entry(
-        ".sources:paraphrased_retrieval", "robustness", ("paper",), configured=True
+BENCHMARKS: dict[str, Entry | ConfiguredEntry] = {
+    "paraphrased-retrieval": ConfiguredEntry(sources.paraphrased_retrieval, ("paper",)),
+    "image-text-retrieval": ConfiguredEntry(sources.image_text_retrieval, ("quick",)),
+    "sugar-crepe": Entry(
+        sugar_crepe.load_sugar_crepe, ("sugar_crepe", "coco"), sugar_crepe.GET_SUGAR_CREPE
     ),
-    "image-text-retrieval": Entry(
-        ".sources:image_text_retrieval", "retrieval", ("quick",), configured=True
+    "sugar-crepe-pp": Entry(
+        sugar_crepe.load_sugar_crepe_pp, ("sugar_crepe_pp",), sugar_crepe.GET_PLUS_PLUS, ("quick",)
     ),
-    "sugar-crepe": Entry(".benchmarks.sugar_crepe:load", "composition"),
-    "sugar-crepe-pp": Entry(".benchmarks.sugar_crepe_pp:load", "composition", ("quick",)),
-    "sts": Entry(".benchmarks.sts:load", "text", ("paper", "quick")),
-    "cxc": Entry(".benchmarks.cxc:load", "text"),
-    "variations": Entry(".sources:variations", "robustness", configured=True),
-    "scenes": Entry(".benchmarks.scenes:load_scenes", "robustness", ("quick",)),
-    "probes": Entry(".benchmarks.scenes:load_probes", "robustness", ("quick",)),
-    "aro-vg-relation": Entry(".benchmarks.aro:load_vg_relation", "composition", ("paper",)),
-    "aro-vg-attribution": Entry(".benchmarks.aro:load_vg_attribution", "composition", ("paper",)),
-    "aro-coco-order": Entry(".benchmarks.aro_order:load_coco_order", "composition"),
-    "aro-flickr30k-order": Entry(".benchmarks.aro_order:load_flickr30k_order", "composition"),
-    "coco-retrieval": Entry(".inputs.karpathy:load_coco", "retrieval", ("paper",)),
-    "flickr30k-retrieval": Entry(".inputs.karpathy:load_flickr30k", "retrieval"),
-    "flickr8k-retrieval": Entry(".inputs.karpathy:load_flickr8k", "retrieval"),
-    "imagenet": Entry(".inputs.zero_shot_data:load_imagenet", "classification", ("paper",)),
-    "cifar10": Entry(".inputs.cifar:load_cifar10", "classification"),
-    "cifar100": Entry(".inputs.cifar:load_cifar100", "classification"),
-    "image-folder": Entry(".sources:image_folder", "classification", configured=True),
-}
-
-
-class Missing(UserError):
-    """The data of a benchmark is missing."""
+    "sts": Entry(sts.load, ("sts",), sts.GET, ("paper", "quick")),
+    "cxc": Entry(cxc.load, cxc.NEEDS, cxc.GET),
+    "variations": ConfiguredEntry(sources.variations),
+    "aro-vg-relation": Entry(aro.load_vg_relation, aro.RELATION_FILES, aro.GET, ("paper",)),
+    "aro-vg-attribution": Entry(
+        aro.load_vg_attribution, aro.ATTRIBUTION_FILES, aro.GET, ("paper",)
+    ),
+    "aro-coco-order": Entry(
+        aro_order.load_coco_order, aro_order.COCO_FILES, aro_order.GET_COCO
+    ),
+    "aro-flickr30k-order": Entry(
+        aro_order.load_flickr30k_order, aro_order.FLICKR30K_FILES, aro_order.GET_FLICKR30K
+    ),
+    "coco-retrieval": Entry(
+        karpathy.load_coco, ("coco/dataset_coco.json|coco/captions.json",), karpathy.GET_COCO,
+        ("paper",),
+    ),
+    "flickr30k-retrieval": Entry(
+        karpathy.load_flickr30k, ("flickr30k/dataset_flickr30k.json",), karpathy.GET_FLICKR30K
+    ),
+    "flickr8k-retrieval": Entry(
+        karpathy.load_flickr8k, ("flickr8k/dataset_flickr8k.json",), karpathy.GET_FLICKR8K
+    ),
+    "imagenet": Entry(
+        zero_shot.load_imagenet, ("imagenet|imagenet_sample",), zero_shot.GET_IMAGENET, ("paper",)
+    ),
+    "cifar10": Entry(zero_shot.load_cifar10, (zero_shot.CIFAR10.folder,), zero_shot.CIFAR10.get),
+    "cifar100": Entry(
+        zero_shot.load_cifar100, (zero_shot.CIFAR100.folder,), zero_shot.CIFAR100.get
+    ),
+    "image-folder": ConfiguredEntry(sources.image_folder),
+}  # fmt: skip
 
 
 def in_suite(suite: str) -> list[str]:
-    """Return the names of the benchmarks in a suite, in registry order."""
+    """Return the names of the benchmarks in a suite, in the order of the table."""
     return [name for name, entry in BENCHMARKS.items() if suite == "all" or suite in entry.suites]
 
 
-def module_of(name: str) -> ModuleType:
-    """Import the module of a benchmark."""
-    module = BENCHMARKS[name].place.partition(":")[0]
-    try:
-        return import_module(module, PACKAGE)
-    except ImportError as error:
-        hint = "Install its dependencies, or leave this benchmark out."
-        raise UserError(name, f"its module {module} cannot be loaded ({error})", hint) from error
-
-
-def maker_of(name: str) -> Callable[..., Benchmark]:
-    """Return the function that creates a benchmark."""
-    module, function = module_of(name), BENCHMARKS[name].place.partition(":")[2]
-    maker: Callable[..., Benchmark] | None = getattr(module, function, None)
-    if maker is None:
-        what = f"its module {module.__name__} has no function {function}"
-        raise UserError(name, what, "Leave this benchmark out.")
-    return maker
-
-
-def fact_of(name: str, constant: str) -> Any:
-    """Return `NEEDS` or `GET` of a benchmark, or its entry if the module serves several."""
-    fact = getattr(module_of(name), constant, None)
-    return fact.get(name) if isinstance(fact, dict) else fact
-
-
-def first_missing(name: str, data: Path) -> str | None:
-    """Return the first required path that is missing from the data folder, or None."""
-    for need in fact_of(name, "NEEDS") or ():
-        choices = need.split("|")
-        if not any((data / choice).exists() for choice in choices):
-            return " or ".join(str(data / choice) for choice in choices)
-    return None
-
-
-def how_to_get(name: str) -> str:
-    """Return one sentence on how to get the data of a benchmark."""
-    return str(fact_of(name, "GET") or "See docs/evaluation.md.")
-
-
-def load(name: str, data: Path | None, how: Arithmetic) -> Benchmark:
-    """Load a benchmark from the data folder.
+def load(name: str, config: EvaluateConfig) -> Benchmark:
+    """Make a benchmark with its data.
 
     Raises:
         Missing: if its data is missing.
-        UserError: if its data is invalid, or its module cannot be imported.
+        UserError: if its data is invalid.
     """
-    make = maker_of(name)
-    needs = fact_of(name, "NEEDS")
-    if needs and data is None:
-        raise Missing("--data", "no data folder is named", how_to_get(name))
-    if data is not None and (lost := first_missing(name, data)) is not None:
-        raise Missing("--data", f"{lost} is missing", how_to_get(name))
-    return make(data or Path(), how)
+    entry = BENCHMARKS[name]
+    if isinstance(entry, ConfiguredEntry):
+        return entry.load(config)
+    data = data_folder(config)
+    if data is None:
+        raise Missing("--data", "no data folder is named", entry.get)
+    for need in entry.needs:
+        paths = [data / path for path in need.split("|")]
+        if not any(path.exists() for path in paths):
+            raise Missing("--data", f"{' or '.join(map(str, paths))} is missing", entry.get)
+    return entry.load(data, arithmetic(config))
+
+
+def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str, str]]:
+    """Make the benchmarks that the options name.
+
+    Returns:
+        The benchmarks with their data, and the reason for each of a suite that is left out, since
+        its data is missing or damaged. Benchmarks that are named need their data.
+    """
+    data_folder(config)  # a wrong --data is an error, not a reason to skip
+    names = list(dict.fromkeys(filter(None, map(str.strip, config.benchmarks.split(",")))))
+    if not is_suite(config):
+        for name in names:
+            if name not in BENCHMARKS:
+                hint = nearest(name, [*BENCHMARKS, *SUITES])
+                raise UserError(name, "is not a benchmark", hint)
+        return [load(name, config) for name in names], {}
+    benchmarks, left_out = [], {}
+    for name in in_suite(names[0]):
+        try:
+            benchmarks.append(load(name, config))
+        except UserError as reason:
+            configured = isinstance(BENCHMARKS[name], ConfiguredEntry)
+            if configured and names_sources(config) and not isinstance(reason, Missing):
+                raise  # an option is wrong
+            left_out[name] = str(reason)
+    if not benchmarks:
+        warn_left_out(left_out)
+        hint = "Give --data, or --pairs and --pool."
+        raise UserError("evaluate", "no benchmark has its data", hint)
+    return benchmarks, left_out
+
+
+def evaluation_settings(config: EvaluateConfig, left_out: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of `paraclip.evaluation.run.evaluate`: options that are given, caches."""
+    given = {name: value for name, value in asdict(config).items() if value not in (None, ())}
+    cache = cache_folder()
+    caches = {"cache": cache / "image_features", "results": cache / "results"}
+    return {**given, **caches, "left_out": dict(left_out)}
+
+
+def is_suite(config: EvaluateConfig) -> bool:
+    """Whether a suite is named, not benchmarks."""
+    return config.benchmarks.strip() in SUITES
+
+
+def names_sources(config: EvaluateConfig) -> bool:
+    """Whether options name data; an error in that data is then raised instead of skipped."""
+    return any(
+        (config.pairs, config.columns, config.pool, config.wordings, config.captions,
+         config.images_by_class)
+    )  # fmt: skip
+
+
+def warn_left_out(reasons: Mapping[str, str]) -> None:
+    """Report on standard error the benchmarks that are left out."""
+    for name, reason in reasons.items():
+        print(f"paraclip: {name} left out: {reason}", file=sys.stderr)

@@ -12,24 +12,22 @@ from zipfile import ZipFile
 import numpy as np
 
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
-from paraclip.evaluation.reporting.browser import write_browser
-from paraclip.evaluation.reporting.contact_sheet import contact_sheet
-from paraclip.evaluation.reporting.examples import Examples, examples_of
-from paraclip.evaluation.reporting.page import report_page
-from paraclip.evaluation.reporting.plots import plot_scores
-from paraclip.evaluation.reporting.report import (
+from paraclip.evaluation.benchmark import Benchmark, Scores
+from paraclip.evaluation.browser import Examples, examples_of, write_browser
+from paraclip.evaluation.contact_sheet import contact_sheet
+from paraclip.evaluation.kept_scores import Kept, keep_scores
+from paraclip.evaluation.plots import plot_scores, plot_trade_off
+from paraclip.evaluation.report import (
     Line,
     Report,
     Section,
     compared_with,
     data_hash,
+    report_page,
     write_json,
 )
-from paraclip.evaluation.reporting.trade_off import plot_trade_off
-from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
-from paraclip.evaluation.scoring.kept_scores import Kept, keep_scores
-from paraclip.evaluation.scoring.vectors import reads_pictures
+from paraclip.evaluation.statistics import Interval, Metric, interval, resample
+from paraclip.evaluation.vectors import reads_pictures
 from paraclip.files import (
     atomic_path,
     disk_errors,
@@ -45,6 +43,7 @@ from paraclip.progress import bar
 from paraclip.provenance import provenance
 
 RESAMPLES = 1000
+OUT = "runs/evaluation"  # folder of the report, if none is named
 MARK = b"ParaCLIP"
 """In every file of a report, so that no file of the user is replaced."""
 OUTPUTS = ("scores.png", "trade_off.png", "contact_sheet.png", "browser.html", "items.npz",

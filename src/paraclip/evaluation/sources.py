@@ -10,19 +10,13 @@ from paraclip.data.reading import read_captions
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.benchmarks.sugar_crepe_pp import SUBSETS
-from paraclip.evaluation.benchmarks.variations import GET as GET_WORDINGS
-from paraclip.evaluation.benchmarks.variations import NEEDS as VARIATIONS
+from paraclip.evaluation.benchmarks.sugar_crepe import SUBSETS
 from paraclip.evaluation.benchmarks.variations import Variations
-from paraclip.evaluation.benchmarks.zero_shot import ZeroShot
+from paraclip.evaluation.benchmarks.zero_shot import GET_CLASSES, ZeroShot, load_folder
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.inputs.pairs import read_pairs
-from paraclip.evaluation.inputs.pool import read_names, read_pool
-from paraclip.evaluation.inputs.wordings import KINDS, read_wordings
-from paraclip.evaluation.inputs.zero_shot_data import GET as GET_CLASSES
-from paraclip.evaluation.inputs.zero_shot_data import load_folder
-from paraclip.evaluation.registry import Missing
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.pairs import KINDS, read_pairs, read_wordings
+from paraclip.evaluation.pictures import read_names, read_pool
+from paraclip.evaluation.vectors import Arithmetic
 
 FLICKR8K = 8_091  # pictures
 
@@ -31,21 +25,18 @@ GET_PAIRS = (
     "https://github.com/Sri-Harsha/scpp into sugar_crepe_pp/ of the data folder."
 )
 GET_POOL = "Name a folder of pictures, or get Flickr8k's pictures into flickr8k/images/."
+GET_WORDINGS = (
+    "Name a file with --wordings and its pictures with --pool, or put Flickr8k's pictures into "
+    "flickr8k/images/ and rewordings into paraphrases/variations.jsonl of the data folder."
+)
 GET_CAPTIONS = (
-    "Name captions with pictures: a folder, or a file as `paraclip captions` reads it; or get "
+    "Name captions with pictures: a folder, or a file as `paraclip generate` reads it; or get "
     "Flickr8k (captions.csv, test_images.txt, images/) into flickr8k/ of the data folder."
 )
-NEEDS = {
-    "paraphrased-retrieval": ("sugar_crepe_pp", "flickr8k/images"),
-    "image-text-retrieval": ("flickr8k/captions.csv", "flickr8k/test_images.txt"),
-    "variations": VARIATIONS,
-}
-GET = {
-    "paraphrased-retrieval": f"{GET_PAIRS} {GET_POOL}",
-    "image-text-retrieval": GET_CAPTIONS,
-    "variations": GET_WORDINGS,
-    "image-folder": GET_CLASSES["image-folder"],
-}
+
+
+class Missing(UserError):
+    """The data of a benchmark is missing."""
 
 
 def data_folder(config: EvaluateConfig) -> Path | None:
@@ -63,7 +54,7 @@ def data_folder(config: EvaluateConfig) -> Path | None:
 
 def arithmetic(config: EvaluateConfig) -> Arithmetic:
     """Return how vectors are computed."""
-    return Arithmetic(config.precision, config.batch_size, config.max_broken)
+    return Arithmetic(config.precision, max_broken=config.max_broken)
 
 
 def source(config: EvaluateConfig, given: str | None, part: str, option: str, get: str) -> Path:
@@ -84,10 +75,13 @@ def source(config: EvaluateConfig, given: str | None, part: str, option: str, ge
 
 def paraphrased_retrieval(config: EvaluateConfig) -> ParaphrasedRetrieval:
     """Create paraphrased retrieval from pairs and a pool."""
+    if len(config.columns) not in (0, 2):
+        what = f"{len(config.columns)} columns are named"
+        raise UserError("--columns", what, "Name the columns of the first and second wording.")
     pairs = source(config, config.pairs, "sugar_crepe_pp", "--pairs", GET_PAIRS)
     pictures = source(config, config.pool, "flickr8k/images", "--pool", GET_POOL)
-    problems = Problems(config.max_broken)
-    read = read_pairs(pairs, config.first_column, config.second_column, problems)
+    first, second = config.columns or (None, None)
+    read = read_pairs(pairs, first, second, Problems(config.max_broken))
     pool = read_pool(pictures, config.images)
     if config.pool is None and len(pool) != FLICKR8K:
         pool = replace(pool, name=f"{pool.name}, not the {FLICKR8K:,} of Flickr8k")
@@ -99,8 +93,9 @@ def paraphrased_retrieval(config: EvaluateConfig) -> ParaphrasedRetrieval:
 
 def variations(config: EvaluateConfig) -> Variations:
     """Create variations from reworded captions and a pool; `--wordings` may define any kinds."""
-    file = source(config, config.wordings, VARIATIONS[0], "--wordings", GET_WORDINGS)
-    pictures = source(config, config.pool, VARIATIONS[1], "--pool", GET_WORDINGS)
+    default = "paraphrases/variations.jsonl"
+    file = source(config, config.wordings, default, "--wordings", GET_WORDINGS)
+    pictures = source(config, config.pool, "flickr8k/images", "--pool", GET_WORDINGS)
     kinds = KINDS if config.wordings is None else None
     read = read_wordings(file, kinds, Problems(config.max_broken))
     pool = read_pool(pictures, config.images)
@@ -110,20 +105,18 @@ def variations(config: EvaluateConfig) -> Variations:
 def image_text_retrieval(config: EvaluateConfig) -> ImageTextRetrieval:
     """Create image-text retrieval from captions with pictures."""
     captions = source(config, config.captions, "flickr8k/captions.csv", "--captions", GET_CAPTIONS)
-    names = config.image_names
-    if config.captions is None and names is None:
-        names = str(source(config, None, "flickr8k/test_images.txt", "--data", GET_CAPTIONS))
-    only = None if names is None else read_names(Path(names))
+    label, only = captions.name, None
+    if config.captions is None:
+        split = source(config, None, "flickr8k/test_images.txt", "--data", GET_CAPTIONS)
+        label, only = f"{label} ({split.name})", read_names(split)
     columns = Columns(images=config.images if config.captions else None)
     problems = Problems(config.max_broken)
-    read = read_captions(str(captions), columns, problems)
-    label = captions.name if names is None else f"{captions.name} ({Path(names).name})"
-    shown = gallery(read, label, only, problems)
+    shown = gallery(read_captions(str(captions), columns, problems), label, only, problems)
     return ImageTextRetrieval(shown, how=arithmetic(config))
 
 
 def image_folder(config: EvaluateConfig) -> ZeroShot:
     """Create zero-shot classification from a folder of pictures by class."""
     if config.images_by_class is None:
-        raise Missing("--images-by-class", "no folder is named", GET["image-folder"])
+        raise Missing("--images-by-class", "no folder is named", GET_CLASSES)
     return load_folder(config.images_by_class, arithmetic(config))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.choice import find_benchmarks
 from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.registry import choose_benchmarks
 from paraclip.files import cache_folder, refuse_overwriting
 from paraclip.merging.config import MergeConfig
 from paraclip.merging.merge import check_fit, merge
@@ -20,7 +20,7 @@ from paraclip.models.names import model_files
 from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import provenance
 
-SHARED = ("benchmarks", "data", "pairs", "pool", "captions", "images", "k", "cache", "precision")
+SHARED = ("benchmarks", "data", "pairs", "pool", "captions", "images", "k", "precision")
 """Options that a sweep shares with `paraclip evaluate`."""
 
 
@@ -43,8 +43,9 @@ def merge_command(config: MergeConfig) -> None:
 
 def sweep_command(config: MergeConfig, base: DualEncoder, tuned: DualEncoder) -> float:
     """Score the shares, write table and plot, and return the knee."""
-    shared = {name: value for name, value in asdict(config).items() if name in SHARED}
-    benchmarks = find_benchmarks(EvaluateConfig(models=(), **shared))
+    given = {name: value for name, value in asdict(config).items() if value is not None}
+    shared = {name: value for name, value in given.items() if name in SHARED}
+    benchmarks = choose_benchmarks(EvaluateConfig(models=(), **shared))[0]
     folder = Path(config.report)
     options = SweepOptions(
         standard_names(config.standard, benchmarks),

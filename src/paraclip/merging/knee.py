@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paraclip.evaluation.benchmark import Role
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.statistics import Interval
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Benchmark, Metric, Role
-from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
-from paraclip.evaluation.scoring.kept_scores import score_once
+from paraclip.evaluation.benchmark import Benchmark, Role
+from paraclip.evaluation.kept_scores import score_once
+from paraclip.evaluation.statistics import Interval, Metric, interval, resample
 from paraclip.merging.knee import Figure, knee
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder

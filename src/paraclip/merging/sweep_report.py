@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from paraclip.evaluation.reporting.plots import COLOURS, arms, new_figure, save
-from paraclip.evaluation.reporting.report import as_dict
-from paraclip.evaluation.reporting.tables import counts, figure, inert, markdown_table, spread
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.plots import COLOURS, arms, new_figure, save
+from paraclip.evaluation.report import as_dict, counts, figure, inert, markdown_table, spread
+from paraclip.evaluation.statistics import Interval
 from paraclip.files import write_text
 from paraclip.merging.knee import Figure, admissible, robustness
 from paraclip.merging.sweep import Sweep

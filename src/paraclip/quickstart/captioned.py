@@ -12,8 +12,8 @@ import pyarrow as pa
 from paraclip.data.captions import Caption
 from paraclip.data.triples import with_schema
 from paraclip.errors import UserError
-from paraclip.evaluation.inputs.pool import Pool
-from paraclip.evaluation.inputs.wordings import Wording, Wordings
+from paraclip.evaluation.pairs import Wording, Wordings
+from paraclip.evaluation.pictures import Pool
 from paraclip.files import file_hash, text_hash
 from paraclip.quickstart.stamps import OWN_FOLDER, PACKAGE
 from paraclip.starter import STAMPS

@@ -9,11 +9,10 @@ from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.variations import Variations
-from paraclip.evaluation.inputs.pairs import Pairs, read_pairs
-from paraclip.evaluation.inputs.pool import Pool
-from paraclip.evaluation.reporting.report import Line, Report, compared_with
-from paraclip.evaluation.reporting.tables import aligned, figure, spread
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.pairs import Pairs, read_pairs
+from paraclip.evaluation.pictures import Pool
+from paraclip.evaluation.report import Line, Report, aligned, compared_with, figure, spread
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import text_hash
 from paraclip.quickstart.captioned import CaptionedStamps
 from paraclip.quickstart.split import Split

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from paraclip.errors import UserError
-from paraclip.evaluation.scoring.metrics import average_overlap, jaccard, shared_results
+from paraclip.evaluation.metrics import average_overlap, jaccard, shared_results
 from paraclip.search.exact import Float
 from paraclip.search.records import IndexFacts
 from paraclip.search.snapshot import Hit, Pool

@@ -12,8 +12,8 @@ from paraclip.arrays import Integers
 from paraclip.data.problems import Problems
 from paraclip.data.shards import SUFFIXES
 from paraclip.errors import UserError
-from paraclip.evaluation.scoring.metrics import average_overlap, shared_results
-from paraclip.evaluation.scoring.ranking import top_k
+from paraclip.evaluation.metrics import average_overlap, shared_results
+from paraclip.exact_search import top_k
 from paraclip.files import read_bounded, text_lines
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts

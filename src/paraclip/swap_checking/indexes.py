@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from paraclip.arrays import Float
 from paraclip.errors import UserError, nearest, optional_import
-from paraclip.evaluation.scoring.arrays import BAD_HEADER
+from paraclip.evaluation.arrays import BAD_HEADER
 from paraclip.files import check_input, read_bounded, readable, text_lines
 from paraclip.provenance import without_secrets
 

@@ -10,7 +10,7 @@ import torch
 from benchmarks.evaluation import paper_suite, published_figures
 from benchmarks.search import exact_search
 from paraclip.evaluation.benchmarks.sts import YEARS
-from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
+from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.models.hub import TEXT_PACKAGE
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.evaluation import method_figures
-from paraclip.evaluation.scoring.metrics import average_overlap, jaccard
+from paraclip.evaluation.metrics import average_overlap, jaccard
 
 
 def test_all_figures_of_the_page_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from paraclip.ablation.grid import read_grid
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_triples
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
-from paraclip.evaluation.benchmarks.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
+from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
 from paraclip.models.checkpoint import save_model
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")

@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks.study import built_in as study_built_in
 from benchmarks.study import fidelity as study_fidelity
 from paraclip.data.triples import TEXTS, write_triples
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.statistics import Interval
 from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Verdict

@@ -13,8 +13,8 @@ from benchmarks.study import curves as study_curves
 from benchmarks.study import plots as study_plots
 from benchmarks.study import run as study
 from paraclip.ablation.grid import read_grid
-from paraclip.evaluation.reporting.plots import new_figure
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.plots import new_figure
+from paraclip.evaluation.statistics import Interval
 
 SHARES = ["base", "merged", "consistent"]
 

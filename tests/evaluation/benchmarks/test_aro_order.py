@@ -17,24 +17,22 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.aro_order import (
     Order,
+    all_but_nouns_and_adjectives,
     changes,
     first_of_all,
     load_coco_order,
+    normalised,
+    nouns_and_adjectives,
     on_sample,
     read_cases,
     similarities,
-)
-from paraclip.evaluation.inputs.shuffles import (
-    all_but_nouns_and_adjectives,
-    normalised,
-    nouns_and_adjectives,
     trigrams,
     trigrams_themselves,
     with_shuffles,
     within_trigrams,
     word_tokens,
 )
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, Tagged
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")

@@ -13,13 +13,11 @@ from scipy.stats import spearmanr
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric
 from paraclip.evaluation.benchmarks import cxc
-from paraclip.evaluation.registry import load
-from paraclip.evaluation.reporting.stored import read_stored
+from paraclip.evaluation.compare import read_stored
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.scoring.bootstrap import WeightedBySample, resample, sampled_spearman
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.statistics import Metric, WeightedBySample, resample, sampled_spearman
+from paraclip.evaluation.vectors import Arithmetic
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")
@@ -43,7 +41,7 @@ def write(folder: Path, *rows: str, header: str = HEADER) -> Path:
 
 
 def scored(folder: Path, model: ColourEncoder) -> dict[str, Metric]:
-    benchmark = load("cxc", folder, Arithmetic())
+    benchmark = cxc.load(folder, Arithmetic())
     return {metric.name: metric for metric in benchmark.score(model, None).metrics}
 
 
@@ -82,7 +80,7 @@ def test_a_model_that_always_answers_the_same_has_no_graded_consistency(tmp_path
 
 
 def test_the_report_names_pairs_and_pool(tmp_path: Path) -> None:
-    benchmark = load("cxc", write(tmp_path, *ROWS), Arithmetic())
+    benchmark = cxc.load(write(tmp_path, *ROWS), Arithmetic())
     expected = (
         "6 pairs (3 of one picture at 4 or more, 2 of one picture at 4.5 or more), over 20 pict"
     )
@@ -110,7 +108,7 @@ def test_a_broken_row_is_named(tmp_path: Path, row: str, message: str) -> None:
 
 def test_broken_rows_are_noted(tmp_path: Path) -> None:
     folder = write(tmp_path, *ROWS, "1,1,red,red,six,c2c_cocaption")
-    benchmark = load("cxc", folder, Arithmetic(max_broken=0.2))
+    benchmark = cxc.load(folder, Arithmetic(max_broken=0.2))
     (note,) = benchmark.score(ColourEncoder(), None).notes
     assert note.startswith("1 of 7 pairs left out: ") and "'six'" in note
 
@@ -176,7 +174,7 @@ def test_samples_of_equal_scores_are_left_out() -> None:
 
 def test_a_stored_report_gives_the_correlation_back(tmp_path: Path) -> None:
     more = [f"{n},{n},red hat {n},blue sea {n * n},{n / 5},c2c_cocaption" for n in range(20)]
-    benchmark = load("cxc", write(tmp_path, *more), Arithmetic())
+    benchmark = cxc.load(write(tmp_path, *more), Arithmetic())
     evaluate({"base": ColourEncoder()}, [benchmark], tmp_path / "out", {"resamples": 10})
     stored = read_stored(tmp_path / "out")
     line = next(x for x in stored.report.sections[0].lines if x.name == "CxC-STS")

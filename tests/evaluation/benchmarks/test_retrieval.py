@@ -16,11 +16,11 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.inputs.pairs import Pairs
-from paraclip.evaluation.inputs.pool import Pool, read_pool
-from paraclip.evaluation.scoring.bootstrap import resample
-from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors
+from paraclip.evaluation.pairs import Pairs
+from paraclip.evaluation.pictures import Pool, read_pool
 from paraclip.evaluation.sources import image_text_retrieval
+from paraclip.evaluation.statistics import resample
+from paraclip.evaluation.vectors import Arithmetic, image_vectors
 from paraclip.models.features import encode_images, encode_texts
 
 THREE_EACH = [str(row) for row in range(10) for _ in range(3)]

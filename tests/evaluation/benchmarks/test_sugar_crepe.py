@@ -9,9 +9,13 @@ from colour_encoder import ColourEncoder, draw_pictures
 from text_sets import write_sugar_crepe_pp
 
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmarks import sugar_crepe_pp
-from paraclip.evaluation.benchmarks.sugar_crepe import KINDS, load, read_kinds
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.benchmarks.sugar_crepe import (
+    KINDS,
+    load_sugar_crepe,
+    load_sugar_crepe_pp,
+    read_kinds,
+)
+from paraclip.evaluation.vectors import Arithmetic
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_DATA = pytest.mark.skipif(not (DATA / "sugar_crepe").is_dir(), reason=f"no data in {DATA}")
@@ -37,7 +41,7 @@ def write(folder: Path, **kinds: list) -> Path:
 
 def test_the_mean_is_over_kinds_and_a_tie_is_wrong(tmp_path: Path) -> None:
     write(tmp_path, add_att=[GOOD, GOOD, GOOD, BAD], swap_obj=[TIE, BAD])
-    benchmark = load(tmp_path, Arithmetic())
+    benchmark = load_sugar_crepe(tmp_path, Arithmetic())
     found = {m.name: m for m in benchmark.score(ColourEncoder(), None).metrics}
     assert found["SugarCrepe add_att"].value() == 3 / 4
     assert found["SugarCrepe swap_obj"].value() == 0
@@ -49,7 +53,9 @@ def test_the_mean_is_over_kinds_and_a_tie_is_wrong(tmp_path: Path) -> None:
 
 def test_broken_rows_are_noted(tmp_path: Path) -> None:
     write(tmp_path, add_obj=[GOOD, row("red_0", "", "blue")])
-    notes = load(tmp_path, Arithmetic(max_broken=0.2)).score(ColourEncoder(), None).notes
+    notes = (
+        load_sugar_crepe(tmp_path, Arithmetic(max_broken=0.2)).score(ColourEncoder(), None).notes
+    )
     file = tmp_path / "sugar_crepe" / "add_obj.json"
     assert notes == [f"1 of 8 rows left out: {file}: id 1: the caption is empty"]
 
@@ -57,10 +63,10 @@ def test_broken_rows_are_noted(tmp_path: Path) -> None:
 def test_rows_without_a_listed_picture_are_counted_and_left_out(tmp_path: Path) -> None:
     write(tmp_path, add_obj=[GOOD, row("elsewhere", "red", "blue")])
     with pytest.raises(UserError, match=r"elsewhere.png: there is no such picture"):
-        load(tmp_path, Arithmetic())
+        load_sugar_crepe(tmp_path, Arithmetic())
     listed = [{"file_name": "red_0.png"}, {"file_name": "blue_0.png"}]
     (tmp_path / "coco" / "captions.json").write_text(json.dumps(listed))
-    notes = load(tmp_path, Arithmetic()).score(ColourEncoder(), None).notes
+    notes = load_sugar_crepe(tmp_path, Arithmetic()).score(ColourEncoder(), None).notes
     assert notes == [
         "the folder is a part of the set: 1 of 2 pictures", "7 of 8 rows have their picture here",
     ]  # fmt: skip
@@ -72,7 +78,7 @@ def test_a_half_downloaded_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sugar_crepe" / "add_obj.json").unlink()
     match = r"2 of the seven files are missing: add_obj.json, swap_att.json. Get the seven"
     with pytest.raises(UserError, match=match):
-        load(tmp_path, Arithmetic())
+        load_sugar_crepe(tmp_path, Arithmetic())
 
 
 @pytest.mark.parametrize(
@@ -97,7 +103,7 @@ def test_what_is_wrong_with_a_file_is_reported(tmp_path: Path, text: str, messag
 def test_too_many_broken_rows_are_refused(tmp_path: Path) -> None:
     write(tmp_path, add_att=[GOOD, {**GOOD, "caption": " "}])
     with pytest.raises(UserError, match=r"the caption is empty \(1 of 8 rows"):
-        load(tmp_path, Arithmetic())
+        load_sugar_crepe(tmp_path, Arithmetic())
 
 
 def write_plus_plus(folder: Path) -> Path:
@@ -118,7 +124,7 @@ def write_plus_plus(folder: Path) -> Path:
 
 
 def test_both_wordings_must_beat_the_negative_in_the_picture(tmp_path: Path) -> None:
-    benchmark = sugar_crepe_pp.load(write_plus_plus(tmp_path), Arithmetic())
+    benchmark = load_sugar_crepe_pp(write_plus_plus(tmp_path), Arithmetic())
     assert "3 rows; ITT on 3 of them (swap_obj 3" in benchmark.pool
     scores = benchmark.score(ColourEncoder(noise=0.1), None)
     assert scores.arrays["itt_right"].tolist() == [1, 0, 1]
@@ -134,7 +140,7 @@ def test_replace_and_swap_are_reported_apart_each_subset_with_equal_weight(tmp_p
     rows = json.loads((folder / "swap_obj.json").read_text())
     (folder / "replace_att.json").write_text(json.dumps(rows[:1]))
     (folder / "replace_obj.json").write_text(json.dumps(rows[1:]))
-    scores = sugar_crepe_pp.load(tmp_path, Arithmetic()).score(ColourEncoder(noise=0.1), None)
+    scores = load_sugar_crepe_pp(tmp_path, Arithmetic()).score(ColourEncoder(noise=0.1), None)
     found = {metric.name: metric.value() for metric in scores.metrics}
     assert found["ITT Replace"] == pytest.approx((1 + 1 / 2) / 2)
     assert found["ITT Swap"] == pytest.approx(2 / 3)
@@ -144,7 +150,7 @@ def test_replace_and_swap_are_reported_apart_each_subset_with_equal_weight(tmp_p
 def test_a_part_of_the_pictures_gives_a_part_of_the_rows_and_no_headline(tmp_path: Path) -> None:
     write_plus_plus(tmp_path)
     (tmp_path / "coco" / "captions.json").write_text('[{"file_name": "red_1.png"}]')
-    scores = sugar_crepe_pp.load(tmp_path, Arithmetic()).score(ColourEncoder(noise=0.1), None)
+    scores = load_sugar_crepe_pp(tmp_path, Arithmetic()).score(ColourEncoder(noise=0.1), None)
     found = {metric.name: metric for metric in scores.metrics}
     assert found["ITT"].value() == 0 and not found["ITT"].headline
     assert len(found["TOT"].items) == 3
@@ -153,7 +159,7 @@ def test_a_part_of_the_pictures_gives_a_part_of_the_rows_and_no_headline(tmp_pat
 
 def test_tot_continues_without_pictures_and_reports_it(tmp_path: Path) -> None:
     write_sugar_crepe_pp(tmp_path / "sugar_crepe_pp")
-    scores = sugar_crepe_pp.load(tmp_path, Arithmetic()).score(ColourEncoder(), None)
+    scores = load_sugar_crepe_pp(tmp_path, Arithmetic()).score(ColourEncoder(), None)
     assert all(metric.name.startswith("TOT") for metric in scores.metrics)
     assert scores.notes[0].startswith("ITT is left out: ")
 
@@ -161,9 +167,9 @@ def test_tot_continues_without_pictures_and_reports_it(tmp_path: Path) -> None:
 @pytest.mark.shared_data
 @WITH_DATA
 def test_the_real_sets_have_the_rows_that_are_known() -> None:
-    benchmark = load(DATA, Arithmetic())
+    benchmark = load_sugar_crepe(DATA, Arithmetic())
     assert benchmark.data["counts"] == {
         "add_att": 36, "add_obj": 135, "replace_att": 51, "replace_obj": 102, "replace_rel": 88,
         "swap_att": 54, "swap_obj": 24,
     }  # fmt: skip
-    assert sugar_crepe_pp.load(DATA, Arithmetic()).data["rows_with_picture"] >= 177
+    assert load_sugar_crepe_pp(DATA, Arithmetic()).data["rows_with_picture"] >= 177

@@ -12,10 +12,13 @@ from scipy import stats
 from text_sets import TEXTS, write_sts, write_sugar_crepe_pp
 
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmarks import sugar_crepe_pp
 from paraclip.evaluation.benchmarks.sts import TASKS, SemanticSimilarity, StsTask, read_tasks
-from paraclip.evaluation.benchmarks.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.benchmarks.sugar_crepe import (
+    SugarCrepePlusPlus,
+    load_sugar_crepe_pp,
+    read_subsets,
+)
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.features import encode_texts
 
 
@@ -166,7 +169,7 @@ def test_broken_rows_of_sugar_crepe_pp_are_noted(tmp_path: Path) -> None:
     rows = json.loads(file.read_text())
     rows[2]["caption2"] = " "
     file.write_text(json.dumps(rows))
-    benchmark = sugar_crepe_pp.load(tmp_path, Arithmetic(max_broken=0.5))
+    benchmark = load_sugar_crepe_pp(tmp_path, Arithmetic(max_broken=0.5))
     broken = f"1 of 5 rows left out: {file}:3: the caption2 is empty"
     assert benchmark.score(ColourEncoder(), None).notes[0] == broken
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,18 @@ from PIL import Image
 
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmarks.zero_shot import Labelled, ZeroShot
-from paraclip.evaluation.inputs import cifar
-from paraclip.evaluation.inputs.cifar import Layout, load_cifar10, load_cifar100
-from paraclip.evaluation.inputs.zero_shot_data import (
+from paraclip.evaluation.benchmarks import zero_shot
+from paraclip.evaluation.benchmarks.zero_shot import (
+    Labelled,
+    ZeroShot,
     imagenet_ids,
     imagenet_words,
+    load_cifar10,
+    load_cifar100,
     load_folder,
     load_imagenet,
 )
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.encoder import Tokens
 from paraclip.models.features import encode_texts
 
@@ -205,12 +208,9 @@ def test_imagenet_half_downloaded_is_refused(tmp_path: Path) -> None:
 def small_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Both sets with twelve plain pictures, red for class 0, green for class 1."""
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
-    layouts = {
-        "cifar10": Layout("cifar-10-batches-bin", "test_batch.bin", "batches.meta.txt", 1, 2, 12),
-        "cifar100": Layout("cifar-100-binary", "test.bin", "fine_label_names.txt", 2, 2, 12),
-    }
-    monkeypatch.setattr(cifar, "LAYOUTS", layouts)
-    for layout in layouts.values():
+    for name in ("CIFAR10", "CIFAR100"):
+        layout = replace(getattr(zero_shot, name), classes=2, rows=12)
+        monkeypatch.setattr(zero_shot, name, layout)
         rows = []
         for row in range(12):
             colour = [200 + row, 9, 9] if row % 2 == 0 else [9, 200 + row, 9]
@@ -270,8 +270,8 @@ def test_what_is_wrong_with_cifar_is_reported(small_cifar: Path) -> None:
 
 def test_the_real_layouts_have_the_sizes_of_the_archives() -> None:
     sizes = {
-        name: layout.rows * (layout.label_bytes + cifar.PIXELS)
-        for name, layout in cifar.LAYOUTS.items()
+        layout.name: layout.rows * (layout.label_bytes + zero_shot.PIXELS)
+        for layout in (zero_shot.CIFAR10, zero_shot.CIFAR100)
     }
     assert sizes == {"cifar10": 30_730_000, "cifar100": 30_740_000}
-    assert len(set(cifar.TEMPLATES)) == 18
+    assert len(set(zero_shot.CIFAR_TEMPLATES)) == 18

@@ -7,9 +7,15 @@ import pytest
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from paraclip.errors import UserError
-from paraclip.evaluation.inputs.karpathy import load_coco, load_flickr8k, load_flickr30k
-from paraclip.evaluation.registry import BENCHMARKS, Missing, first_missing, load
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.benchmarks.image_text_retrieval import (
+    load_coco,
+    load_flickr8k,
+    load_flickr30k,
+)
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.registry import load
+from paraclip.evaluation.sources import Missing
+from paraclip.evaluation.vectors import Arithmetic
 
 HOW = Arithmetic()
 
@@ -37,7 +43,7 @@ def flickr30k(tmp_path: Path) -> Path:
 
 
 def test_the_test_split_with_all_its_captions(flickr30k: Path) -> None:
-    benchmark = load("flickr30k-retrieval", flickr30k, HOW)
+    benchmark = load("flickr30k-retrieval", EvaluateConfig(data=str(flickr30k)))
     assert benchmark.name == "flickr30k-retrieval"
     assert benchmark.pool == "20 pictures and 41 captions of Flickr30k, Karpathy's test split"
     assert benchmark.shown.owners[:5] == (0, 0, 0, 1, 1)
@@ -74,7 +80,7 @@ def test_without_the_whole_coco_the_sample_is_named_as_what_it_is(tmp_path: Path
         for n, name in enumerate(names)
     ]
     (tmp_path / "coco" / "captions.json").write_text(json.dumps(rows))
-    benchmark = load("coco-retrieval", tmp_path, HOW)
+    benchmark = load("coco-retrieval", EvaluateConfig(data=str(tmp_path)))
     assert benchmark.pool.startswith("20 pictures and 60 captions of a sample of COCO")
     assert "not Karpathy's 5,000 test pictures" in benchmark.pool
     assert len(benchmark.shown.references) == 5 * len(COLOURS)
@@ -130,7 +136,7 @@ def test_what_is_wrong_with_a_split_is_reported(flickr30k: Path) -> None:
 
 
 def test_what_is_missing_is_reported_with_how_to_get_it(tmp_path: Path) -> None:
-    assert "flickr30k-retrieval" in BENCHMARKS
-    assert first_missing("coco-retrieval", tmp_path).count("coco") >= 2
+    with pytest.raises(Missing, match=r"dataset_coco.json or .*captions.json is missing"):
+        load("coco-retrieval", EvaluateConfig(data=str(tmp_path)))
     with pytest.raises(Missing, match=r"dataset_flickr30k.json is missing. Get dataset_flickr30k"):
-        load("flickr30k-retrieval", tmp_path, HOW)
+        load("flickr30k-retrieval", EvaluateConfig(data=str(tmp_path)))

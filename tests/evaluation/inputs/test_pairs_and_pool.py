@@ -14,9 +14,9 @@ from colour_encoder import draw_pictures
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.inputs.pairs import read_pairs
-from paraclip.evaluation.inputs.pool import read_names, read_pool
-from paraclip.evaluation.scoring.arrays import read_arrays
+from paraclip.evaluation.arrays import read_arrays
+from paraclip.evaluation.pairs import read_pairs
+from paraclip.evaluation.pictures import read_names, read_pool
 from paraclip.swap_checking.indexes import read_array
 
 ROWS = [

@@ -19,9 +19,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from paraclip.data.captions import BrokenRow
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.inputs.rows import ROW_READERS, good_rows, read_rows, refuse_repeated
-from paraclip.evaluation.scoring import arrays as stored
-from paraclip.evaluation.scoring.arrays import read_arrays
+from paraclip.evaluation import arrays as stored
+from paraclip.evaluation.arrays import read_arrays
+from paraclip.evaluation.rows import ROW_READERS, good_rows, read_rows, refuse_repeated
 
 ROWS = [{"a": "One", "b": 'Grüße, "Ahoi"'}, {"a": "鳶", "b": "x y"}]
 OBJECTS = [json.dumps(row) for row in ROWS]

@@ -11,15 +11,22 @@ import pytest
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from chromium import CHROMIUM, OPTIONS, launched, needs_chromium, needs_playwright
+from paraclip.evaluation import browser
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.variations import Variations
-from paraclip.evaluation.inputs.pairs import Pairs
-from paraclip.evaluation.inputs.pool import read_pool
-from paraclip.evaluation.inputs.wordings import read_wordings
-from paraclip.evaluation.reporting import browser
-from paraclip.evaluation.reporting.browser import Album, island, results, write_browser
-from paraclip.evaluation.reporting.examples import Examples, examples_of, most_changed, overlaps
+from paraclip.evaluation.browser import (
+    Album,
+    Examples,
+    examples_of,
+    island,
+    most_changed,
+    overlaps,
+    results,
+    write_browser,
+)
+from paraclip.evaluation.pairs import Pairs, read_wordings
+from paraclip.evaluation.pictures import read_pool
 from paraclip.evaluation.run import evaluate
 
 pytestmark = pytest.mark.slow

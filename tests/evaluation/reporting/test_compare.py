@@ -11,23 +11,22 @@ import numpy as np
 import pytest
 from colour_encoder import ColourEncoder
 
+from paraclip.commands.evaluate import evaluate_command
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Scores
-from paraclip.evaluation.config import CompareConfig
-from paraclip.evaluation.reporting.compare import (
+from paraclip.evaluation.benchmark import Scores
+from paraclip.evaluation.compare import (
     Comparison,
     Difference,
-    Drawing,
+    choose_pairs,
     compare,
-    compare_reports,
-    verdict,
+    differences_in_origin,
+    read_stored,
 )
-from paraclip.evaluation.reporting.compare_command import compare_command
-from paraclip.evaluation.reporting.sides import choose_pairs
-from paraclip.evaluation.reporting.stored import read_stored
+from paraclip.evaluation.config import EvaluateConfig
+from paraclip.evaluation.report import Report, Section
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.scoring.bootstrap import Interval, resample
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.statistics import Interval, Metric, resample
+from paraclip.evaluation.vectors import Arithmetic
 
 ITEMS = 60
 Write = Callable[..., str]
@@ -90,12 +89,12 @@ def write(tmp_path: Path) -> Write:
     return made
 
 
-def config(*reports: str, **options) -> CompareConfig:
-    return CompareConfig(reports, **{"resamples": 600, **options})
+def print_comparison(*reports: str, resamples: int = 600, **options) -> None:
+    evaluate_command(EvaluateConfig(compare=reports, resamples=resamples, **options))
 
 
 def test_two_models_of_one_report(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    compare_command(config(write("a", {"base": 0.1, "tuned": 0.2})))
+    print_comparison(write("a", {"base": 0.1, "tuned": 0.2}))
     shown = capsys.readouterr().out
     assert "warning" not in shown
     assert "first:  base (a/report.json)" in shown and "second: tuned (a/report.json)" in shown
@@ -103,14 +102,14 @@ def test_two_models_of_one_report(write: Write, capsys: pytest.CaptureFixture[st
     assert "worse: nothing that counts" in shown
     assert "no change that counts: 4 of 6 figures" in shown and "not inferior: 5 of 6" in shown
     assert "aside" not in shown
-    (comparison,) = compare_reports(config(write("b", {"base": 0.1, "tuned": 0.2})))
+    (comparison,) = compare(write("b", {"base": 0.1, "tuned": 0.2}), resamples=600)
     assert not capsys.readouterr().out
     assert comparison.table().replace("b/report", "a/report") + "\n" == shown
 
 
 def test_the_row_is_the_paired_bootstrap_of_the_items(write: Write) -> None:
     path = write("a", {"base": 0.1, "tuned": 0.2})
-    ((found),) = compare(choose_pairs(config(path)), Drawing(300, seed=5))
+    (found,) = compare(path, resamples=300, seed=5)
     stored = read_stored(path)
     for row in found.rows:
         line = next(x for x in stored.section(row.benchmark).lines if x.name == row.metric)
@@ -138,12 +137,8 @@ def test_clusters_and_groups_come_back_from_disk(write: Write) -> None:
 def test_two_reports_compare_models_of_one_label(write: Write) -> None:
     one = write("a", {"base": 0.1, "tuned": 0.2})
     two = write("b", {"base": 0.1, "tuned": 0.4, "other": 0.5})
-    pairs = choose_pairs(config(one, two))
-    assert [(first.label, second.label) for first, second in pairs] == [
-        ("base",) * 2,
-        ("tuned",) * 2,
-    ]
-    same, changed = compare(pairs, Drawing(100))
+    same, changed = compare(one, two, resamples=100)
+    assert [found.first.split()[0] for found in (same, changed)] == ["base", "tuned"]
     assert all(row.difference.value == 0 and row.p == 1 for row in same.rows)
     assert changed.rows[0].difference.value > 10
     # Holm's correction is over both comparisons: 12 figures
@@ -152,22 +147,21 @@ def test_two_reports_compare_models_of_one_label(write: Write) -> None:
 
 def test_one_model_each_needs_no_label(write: Write) -> None:
     one, two = write("a", {"mini": 0.1}), write("b", {"other": 0.2})
-    ((first, second),) = choose_pairs(config(one, two))
-    assert (first.label, second.label) == ("mini", "other")
-    ((first, second),) = choose_pairs(config(one, models=("mini", "other"), against=(two,)))
-    assert (first.label, second.label) == ("mini", "other")
+    one, two = read_stored(one), read_stored(two)
+    for against, models in (((), ()), ((two,), ("mini", "other"))):
+        ((first, second),) = choose_pairs((one,) if against else (one, two), against, models)
+        assert (first.label, second.label) == ("mini", "other")
 
 
 def test_several_reports_are_seeds(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [write(f"s{n}", {"base": 0.1, "tuned": 0.2 + 0.1 * n}) for n in range(3)]
-    (pair,) = choose_pairs(config(*paths))
-    assert (len(pair[0].runs), pair[1].label) == (3, "tuned")
-    (seeds,) = compare([pair], Drawing(400))
-    (single,) = compare(choose_pairs(config(paths[1])), Drawing(400))
+    (seeds,) = compare(*paths, resamples=400)
+    assert seeds.seeds == (3, 3) and seeds.second.startswith("tuned")
+    (single,) = compare(paths[1], resamples=400)
     wide, narrow = (found.rows[0].difference for found in (seeds, single))
     assert wide.value == pytest.approx(narrow.value, abs=0.2)  # noises 0.2, 0.3, 0.4
     assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
-    compare_command(config(*paths[:2], models=("base", "tuned")))
+    print_comparison(*paths[:2], models=("base", "tuned"))
     shown = capsys.readouterr().out
     assert "runs (seeds): 2 of the first, 2 of the second" in shown
     assert "base (s0/report.json and 1 more)" in shown
@@ -176,7 +170,7 @@ def test_several_reports_are_seeds(write: Write, capsys: pytest.CaptureFixture[s
 def test_seeds_on_both_sides_may_differ_in_number(write: Write) -> None:
     ones = [write(f"a{n}", {"tuned": 0.2 + 0.01 * n}) for n in range(3)]
     twos = [write(f"b{n}", {"tuned": 0.4 + 0.01 * n}) for n in range(2)]
-    (found,) = compare(choose_pairs(config(*ones, against=tuple(twos))), Drawing(200))
+    (found,) = compare(*ones, against=twos, resamples=200)
     assert found.seeds == (3, 2) and found.rows[0].difference.low > 0
 
 
@@ -185,7 +179,7 @@ def test_other_data_pool_or_precision_is_reported_by_name(
 ) -> None:
     one = write("a", {"m": 0.1}, [Made("first"), Made("only here")])
     other = write("b", {"m": 0.2}, [Made("first", data="other", items=50, precision="bf16")])
-    compare_command(config(one, other))
+    print_comparison(one, other)
     shown = capsys.readouterr().out
     warnings = [line for line in shown.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 3
@@ -202,7 +196,7 @@ def test_other_versions_are_reported_by_name(write: Write) -> None:
     for made in content["benchmarks"][0]["made"].values():
         made["versions"]["torch"] = "1.0"
     other.write_text(json.dumps(content))
-    (found,) = compare(choose_pairs(config(str(one), str(other))), Drawing(50))
+    (found,) = compare(one, other, resamples=300)
     (warning,) = found.warnings
     assert "other torch version (" in warning and "and 1.0)" in warning
 
@@ -211,15 +205,15 @@ def test_too_few_resamples_for_so_many_figures_are_reported(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write("a", {"base": 0.1, "tuned": 0.2})
-    compare_command(config(path, resamples=200))  # 6 figures x 2 / 201 > 0.05
+    print_comparison(path, resamples=200)  # 6 figures x 2 / 201 > 0.05
     assert "nothing can count: 200 resamples are too few for 6 figures" in capsys.readouterr().out
 
 
 def test_unpaired_intervals_are_wider(write: Write) -> None:
     one, two = write("a", {"m": 0.1}), write("b", {"m": 0.2})
     far = write("c", {"m": 0.2}, [Made("first", data="other")])
-    (paired,) = compare(choose_pairs(config(one, two)), Drawing(300))
-    (apart,) = compare(choose_pairs(config(one, far)), Drawing(300))
+    (paired,) = compare(one, two, resamples=300)
+    (apart,) = compare(one, far, resamples=300)
     assert paired.rows[0].paired and not apart.rows[0].paired
     assert apart.rows[0].difference.value == pytest.approx(paired.rows[0].difference.value)
     width = [row.difference.high - row.difference.low for row in (apart.rows[0], paired.rows[0])]
@@ -228,13 +222,14 @@ def test_unpaired_intervals_are_wider(write: Write) -> None:
 
 def test_the_json_and_all_metrics(write: Write, tmp_path: Path) -> None:
     path = write("a", {"base": 0.1, "tuned": 0.2})
-    compare_command(config(path, out=str(tmp_path / "c.json"), all_metrics=True))
+    print_comparison(path, out=str(tmp_path / "c.json"))
     content = json.loads((tmp_path / "c.json").read_text())
     (found,) = content["comparisons"]
     assert content["format"] == "paraclip-comparison-1" and found["seeds"] == [1, 1]
-    assert [figure["metric"] for figure in found["figures"]][:4] == [
-        "mean of it", "by group", "ranks", "aside",
-    ]  # fmt: skip
+    names = ["mean of it", "by group", "ranks"]
+    assert [figure["metric"] for figure in found["figures"]] == [*names, *names]
+    (every,) = compare(path, all_metrics=True, resamples=50)
+    assert [row.metric for row in every.rows][:4] == [*names, "aside"]
     assert found["figures"][0]["counts"] is found["figures"][0]["not_inferior"] is True
     assert {"value", "low", "high"} == set(found["figures"][0]["difference"])
     assert content["provenance"]["settings"]["resamples"] == 600
@@ -244,27 +239,27 @@ def test_the_json_and_all_metrics(write: Write, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"models": ("base", "none")}, "has no model 'none'. It has base, tuned"),
-        ({"models": ("a", "b", "c")}, "--models: 3 are named"),
+        ({"models": ("a", "b", "c")}, "3 models are named"),
         ({"models": ("base",)}, "no model to compare with base"),
         ({"resamples": 0}, "--resamples: 0 is not valid"),
-        ({"reports": ()}, "no report is given"),
-        ({"reports": ("nowhere.json",)}, "there is no such file"),
-        ({"reports": ("x" * 300,)}, "has a name that is too long"),
+        ({"compare": ("nowhere.json",)}, "there is no such file"),
+        ({"compare": ("x" * 300,)}, "has a name that is too long"),
+        ({"compare": (), "against": ("a",)}, "is for --compare"),
     ],
 )
 def test_what_cannot_be_compared_is_reported(write: Write, options: dict, message: str) -> None:
     path = write("a", {"base": 0.1, "tuned": 0.2})
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
-        compare_command(replace(config(path), **options))
+        evaluate_command(EvaluateConfig(**{"compare": (path,), **options}))
 
 
 def test_reports_without_a_common_model_or_figure_are_reported(write: Write) -> None:
     one = write("a", {"base": 0.1, "tuned": 0.2})
     two = write("b", {"x": 0.1, "y": 0.2}, [Made("other")])
     with pytest.raises(UserError, match="no model of the same label"):
-        compare_command(config(one, two))
+        print_comparison(one, two)
     with pytest.raises(UserError, match="has no figure in common with x"):
-        compare_command(config(one, against=(two,), models=("base", "x")))
+        print_comparison(one, against=(two,), models=("base", "x"))
 
 
 def test_items_that_are_gone_broken_or_older_are_reported(write: Write) -> None:
@@ -273,13 +268,13 @@ def test_items_that_are_gone_broken_or_older_are_reported(write: Write) -> None:
     del content["benchmarks"][0]["metrics"][0]["statistic"]
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="does not say how mean of it of first is made"):
-        compare_command(config(str(path)))
+        print_comparison(str(path))
     path.with_name("items.npz").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"items\.npz: cannot be read"):
-        compare_command(config(str(path)))
+        print_comparison(str(path))
     path.with_name("items.npz").unlink()
     with pytest.raises(UserError, match="is not beside its report"):
-        compare_command(config(str(path)))
+        print_comparison(str(path))
 
 
 def paths_in(value: object, path: tuple = ()) -> Iterator[tuple]:
@@ -303,7 +298,7 @@ def test_a_report_with_any_value_of_another_type_is_refused_or_compared(write: W
         owner[keys[-1]] = wrong[number % len(wrong)]
         path.write_text(json.dumps(content))
         try:
-            compare_command(replace(config(str(path)), resamples=5))
+            compare(path, resamples=5)
         except UserError:
             refused += 1
     assert 20 < refused < len(places)
@@ -324,7 +319,7 @@ def test_a_file_that_is_not_a_report_is_one_line(
 ) -> None:
     (tmp_path / "report.json").write_bytes(content)
     with pytest.raises(UserError, match=message):
-        compare_command(config(str(tmp_path)))
+        print_comparison(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -349,7 +344,7 @@ def test_items_that_do_not_fit_together_are_refused(
     assert name in arrays
     np.savez(path.with_name("items.npz"), **{**arrays, name: array})
     with pytest.raises(UserError, match=r"arrays of .* do not fit together"):
-        compare_command(replace(config(str(path)), all_metrics=True))
+        compare(path, all_metrics=True, resamples=50)
 
 
 def test_items_that_are_a_pipe_are_refused(write: Write) -> None:
@@ -357,7 +352,7 @@ def test_items_that_are_a_pipe_are_refused(write: Write) -> None:
     path.with_name("items.npz").unlink()
     os.mkfifo(path.with_name("items.npz"))
     with pytest.raises(UserError, match=r"items\.npz: cannot be read \(it is not a regular file"):
-        compare_command(config(str(path)))
+        print_comparison(str(path))
 
 
 def test_fewer_changes_of_the_first_result_are_better() -> None:
@@ -365,7 +360,7 @@ def test_fewer_changes_of_the_first_result_are_better() -> None:
         Difference("b", name, 9, True, 40.0, 30.0, Interval(-10.0, -12.0, -8.0), 0.001, 0.002)
         for name in ("first result changes", "AO@10")
     ]
-    better, worse, *_ = verdict(Comparison("one", "two", (1, 1), tuple(rows), ()))
+    better, worse, *_ = Comparison("one", "two", (1, 1), tuple(rows), ()).verdict()
     assert better.startswith("better: b first result changes -10.0")
     assert worse.startswith("worse: b AO@10 -10.0")
 
@@ -378,7 +373,7 @@ def test_figures_that_not_all_runs_have_are_reported(write: Write) -> None:
 
     one = write("a", {"base": 0.1}, [Made("first"), Made("second")])
     two = write("b", {"base": 0.2}, [Other("first"), Made("second")])
-    (found,) = compare_reports(config(one, two))
+    (found,) = compare(one, two, resamples=300)
     assert len(found.rows) == 5
     assert set(found.warnings) == {
         f"first: another left out: {one} has none of base",
@@ -392,5 +387,20 @@ def test_a_report_is_not_overwritten_by_its_comparison(write: Write) -> None:
         for out in (report, report.with_name("items.npz")):
             before = out.read_bytes()
             with pytest.raises(UserError, match=r"is the input .* would be overwritten"):
-                compare_command(config(named, out=str(out)))
+                print_comparison(named, out=str(out))
             assert out.read_bytes() == before
+
+
+DAMAGED = "1 of 60 pictures left out: {}.png: is damaged"
+
+
+@pytest.mark.parametrize(("other", "pairs"), [("a", True), ("b", False)])
+def test_reports_that_skipped_different_pictures_are_not_paired(other: str, pairs: bool) -> None:
+    sections = [
+        Section("retrieval", "60 pictures", {}, [], [DAMAGED.format(name), "a remark on " + name])
+        for name in ("a", other)
+    ]
+    origins = [(Path(f"{n}.json"), Report({}, [], {}), one, "m") for n, one in enumerate(sections)]
+    warnings, same = differences_in_origin("retrieval", origins)
+    expected = "retrieval: 0.json and 1.json have left out other items; nothing is paired"
+    assert same == pairs and warnings == ([] if pairs else [expected])

@@ -6,7 +6,7 @@ import numpy as np
 from colour_encoder import draw_pictures
 from PIL import Image
 
-from paraclip.evaluation.reporting.contact_sheet import benefit, choose, contact_sheet
+from paraclip.evaluation.contact_sheet import benefit, choose, contact_sheet
 
 
 def rankings(*rows: list[int]) -> np.ndarray:

@@ -13,30 +13,35 @@ from text_sets import write_sts, write_sugar_crepe_pp
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
-from paraclip.evaluation.benchmarks.sugar_crepe_pp import SugarCrepePlusPlus, read_subsets
-from paraclip.evaluation.inputs.pairs import Pairs
-from paraclip.evaluation.inputs.pool import read_pool
-from paraclip.evaluation.reporting.compare import ComparedModel, Drawing, compare
-from paraclip.evaluation.reporting.contact_sheet import (
+from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
+from paraclip.evaluation.compare import compare
+from paraclip.evaluation.contact_sheet import (
     choose,
     contact_sheet,
     distinct,
     unlike,
     wrapped,
 )
-from paraclip.evaluation.reporting.page import report_page, section_page
-from paraclip.evaluation.reporting.plots import headlines, plot_scores
-from paraclip.evaluation.reporting.report import Line, Report, Section, read_report, write_json
-from paraclip.evaluation.reporting.stored import read_stored
-from paraclip.evaluation.reporting.tables import figure
-from paraclip.evaluation.reporting.trade_off import plot_trade_off
+from paraclip.evaluation.pairs import Pairs
+from paraclip.evaluation.pictures import read_pool
+from paraclip.evaluation.plots import headlines, plot_scores, plot_trade_off
+from paraclip.evaluation.report import (
+    Line,
+    Report,
+    Section,
+    figure,
+    read_report,
+    report_page,
+    section_page,
+    write_json,
+)
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.scoring.bootstrap import Interval, interval, resample
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.statistics import Interval, Metric, interval, resample
+from paraclip.evaluation.vectors import Arithmetic
 
 MODELS = {"control": 1.5, "base": 1.0, "tuned": 0.1}
 
@@ -188,8 +193,7 @@ def test_a_model_of_text_alone_is_listed_with_dashes(tmp_path: Path) -> None:
     assert np.isfinite(retrieval.lines[0].values["base"].value)
     assert np.isfinite(sts.lines[0].values["text"].value)
     assert re.search(r"AO@5 +\d+\.\d +- \(-", report.table())
-    one, other = (ComparedModel(label, (read_stored(tmp_path / "out"),)) for label in models)
-    (found,) = compare([(one, other)], Drawing(resamples=20))
+    (found,) = compare(tmp_path / "out", models=("base", "text"), resamples=20)
     assert {row.benchmark for row in found.rows} == {"sts"}
     assert any("paraphrased-retrieval is left out" in warning for warning in found.warnings)
     with pytest.raises(UserError, match="blind: reads no pictures"):

@@ -7,15 +7,15 @@ import pytest
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Scores
+from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.config import CompareConfig
-from paraclip.evaluation.inputs.pairs import Pairs
-from paraclip.evaluation.inputs.pool import read_pool
-from paraclip.evaluation.reporting.compare_command import compare_command
+from paraclip.evaluation.compare import compare
+from paraclip.evaluation.pairs import Pairs
+from paraclip.evaluation.pictures import read_pool
 from paraclip.evaluation.run import OUTPUTS, evaluate
-from paraclip.evaluation.scoring.vectors import Arithmetic
+from paraclip.evaluation.statistics import Metric
+from paraclip.evaluation.vectors import Arithmetic
 
 SETTINGS = {"resamples": 5}
 FIRST = tuple(f"a {name} thing" for name in COLOURS)
@@ -97,17 +97,15 @@ def test_benchmarks_with_blanks_in_their_names_are_numbered(tmp_path: Path) -> N
         assert items["my set 2/only/m"].tolist() == [1, 1]
 
 
-def test_names_from_the_data_cannot_control_a_terminal(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_from_the_data_cannot_control_a_terminal(tmp_path: Path) -> None:
     hostile, models = Fixed("x"), {"base": ColourEncoder(), "tuned": ColourEncoder()}
     for number in range(2):
         hostile.pool = f"{number} items of \x1b[2J\u202e"
         report = evaluate(models, [hostile], tmp_path / str(number), SETTINGS)
         assert rf"x: {number} items of \x1b[2J\u202e" in report.table()
         assert r" items of \x1b[2J\u202e" in (tmp_path / str(number) / "report.md").read_text()
-    compare_command(CompareConfig((str(tmp_path / "0"), str(tmp_path / "1")), resamples=10))
-    shown = capsys.readouterr().out
+    found, _ = compare(tmp_path / "0", tmp_path / "1", resamples=10)
+    shown = found.table()
     assert r"\x1b[2J" in shown and "\x1b" not in shown
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from paraclip.evaluation.reporting.plots import appearances
-from paraclip.evaluation.reporting.report import Line, Report, Section
-from paraclip.evaluation.reporting.trade_off import (
+from paraclip.evaluation.plots import (
+    appearances,
     change,
     plot_trade_off,
     robust_line,
     standard_lines,
 )
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.report import Line, Report, Section
+from paraclip.evaluation.statistics import Interval
 
 
 def report(models: int, tasks: dict[str, str], move: float = 1.0) -> Report:

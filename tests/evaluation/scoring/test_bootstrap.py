@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.evaluation.benchmark import Metric
-from paraclip.evaluation.scoring import bootstrap, metrics
-from paraclip.evaluation.scoring.bootstrap import STATISTICS, interval, resample
+from paraclip.evaluation import metrics, statistics
+from paraclip.evaluation.statistics import STATISTICS, Metric, interval, resample
 
 
 @given(
@@ -44,12 +43,12 @@ def test_results_do_not_depend_on_the_size_of_blocks(
     metric = Metric("m", items[:, columns], statistic)
     whole = resample(metric, 25, 0)
     assert whole.shape == (25,)
-    monkeypatch.setattr(bootstrap, "BLOCK", block)
+    monkeypatch.setattr(statistics, "BLOCK", block)
     assert resample(metric, 25, 0) == pytest.approx(whole, abs=1e-12)
 
 
 def test_every_draw_has_as_many_units_as_there_are() -> None:
-    blocks = list(bootstrap.draws(7, 20, np.random.default_rng(0)))
+    blocks = list(statistics.draws(7, 20, np.random.default_rng(0)))
     assert np.concatenate(blocks).sum(axis=1).tolist() == [7] * 20
 
 
@@ -110,7 +109,7 @@ def test_groups_and_clusters_equal_drawing_them_one_by_one(seed: int, count: int
     for number, group in enumerate(present):
         members = [n for n in range(count) if groups[n] == group]
         names = sorted({int(clusters[n]) for n in members})
-        (weights,) = bootstrap.draws(len(names), 20, np.random.default_rng([5, number]))
+        (weights,) = statistics.draws(len(names), 20, np.random.default_rng([5, number]))
         for row, often in enumerate(weights):
             drawn = [
                 items[n]
@@ -135,8 +134,9 @@ def test_parts_of_groups_by_hand() -> None:
     groups = np.array([[1, 3], [0, 0], [0, 0], [0, 1], [1, 3], [1, 3], [1, 3], [0, 1]])
     metric = Metric("m", items, groups=groups)
     assert metric.value() == pytest.approx(3 / 8)
-    assert metric.shares().tolist() == [1 / 4, 1 / 4, 1 / 2]
-    assert [members.tolist() for members in metric.members()] == [[1, 2], [3, 7], [0, 4, 5, 6]]
+    members, shares = metric.parts()
+    assert shares.tolist() == [1 / 4, 1 / 4, 1 / 2]
+    assert [rows.tolist() for rows in members] == [[1, 2], [3, 7], [0, 4, 5, 6]]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 25))
@@ -150,7 +150,7 @@ def test_parts_of_groups_equal_their_slow_twin(seed: int, count: int) -> None:
         means.append(np.mean([np.mean(items[row]) for row in rows]))
     metric = Metric("m", items, groups=groups)
     assert metric.value() == pytest.approx(np.mean(means))
-    assert metric.shares().sum() == pytest.approx(1)
+    assert metric.parts()[1].sum() == pytest.approx(1)
     drawn = resample(metric, 30, 0)
     assert drawn.min() - 1e-9 <= metric.value() <= drawn.max() + 1e-9
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraclip.evaluation.scoring import metrics
+from paraclip.evaluation import metrics
 
 
 def slow_average_overlap(first: list[int], second: list[int]) -> float:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraclip.errors import UserError
-from paraclip.evaluation.scoring.ranking import GROUP, top_k
+from paraclip.exact_search import GROUP, top_k
 
 
 def sorted_search(queries: np.ndarray, pool: np.ndarray, k: int) -> np.ndarray:

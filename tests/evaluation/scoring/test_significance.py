@@ -8,9 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from paraclip.evaluation.benchmark import Metric
-from paraclip.evaluation.scoring.bootstrap import Interval, draws, interval, resample
-from paraclip.evaluation.scoring.significance import holm, not_inferior, over_seeds, p_value
+from paraclip.evaluation.statistics import (
+    Interval,
+    Metric,
+    draws,
+    holm,
+    interval,
+    not_inferior,
+    over_seeds,
+    p_value,
+    resample,
+)
 
 
 def test_holm_by_hand() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from served import NAMES, HashTower, Site, jpeg, made_index, made_service, served
 
-from paraclip.evaluation.scoring.metrics import average_overlap, jaccard
+from paraclip.evaluation.metrics import average_overlap, jaccard
 from paraclip.search.engine import overlap
 from paraclip.search.records import picture_id
 from paraclip.search.serving.batching import Recent

@@ -18,26 +18,25 @@ from typing import Any
 
 import numpy as np
 
+from paraclip.arrays import Float, Integers
 from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Benchmark, Metric, Role, Scores, numbered
-from paraclip.evaluation.inputs.pictures import Box, Crop, crop_vectors, find_pictures
-from paraclip.evaluation.inputs.rows import good_rows
-from paraclip.evaluation.scoring import metrics
-from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
+from paraclip.evaluation import metrics
+from paraclip.evaluation.benchmark import Benchmark, Role, Scores, numbered
+from paraclip.evaluation.pictures import Box, Crop, crop_vectors, find_pictures
+from paraclip.evaluation.rows import good_rows
+from paraclip.evaluation.statistics import Metric
+from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
 
-NEEDS = {
-    "aro-vg-relation": ("aro/visual_genome_relation.json", "aro/images"),
-    "aro-vg-attribution": ("aro/visual_genome_attribution.json", "aro/images"),
-}
-GET = dict.fromkeys(
-    NEEDS,
+RELATION_FILES = ("aro/visual_genome_relation.json", "aro/images")
+ATTRIBUTION_FILES = ("aro/visual_genome_attribution.json", "aro/images")
+GET = (
     "Get visual_genome_relation.json, visual_genome_attribution.json and images/ (1 GB) into aro/ "
-    "as https://github.com/mertyg/vision-language-models-are-bows says.",
+    "as https://github.com/mertyg/vision-language-models-are-bows says."
 )
 LEAST_CASES = 25
 # Relations that the authors' notebook ("Replicate ARO!") excludes from the macro mean: symmetric
@@ -49,12 +48,12 @@ SYMMETRIC = frozenset(
 
 def load_vg_relation(data: Path, how: Arithmetic) -> Benchmark:
     """Load VG-Relation from the data folder."""
-    return VisualGenome("aro-vg-relation", data / NEEDS["aro-vg-relation"][0], how=how)
+    return VisualGenome("aro-vg-relation", data / RELATION_FILES[0], how=how)
 
 
 def load_vg_attribution(data: Path, how: Arithmetic) -> Benchmark:
     """Load VG-Attribution from the data folder."""
-    return VisualGenome("aro-vg-attribution", data / NEEDS["aro-vg-attribution"][0], how=how)
+    return VisualGenome("aro-vg-attribution", data / ATTRIBUTION_FILES[0], how=how)
 
 
 @dataclass(frozen=True)
@@ -77,21 +76,21 @@ class Entries:
     skipped: int  # number of invalid cases that were skipped
 
 
-def read_entries(file: Path, get: str, problems: Problems | None = None) -> Entries:
+def read_entries(file: Path, problems: Problems | None = None) -> Entries:
     """Read `visual_genome_relation.json` or `visual_genome_attribution.json`.
 
     The file has no ids. The original contains duplicate cases; they are counted as they occur.
     """
     problems = Problems() if problems is None else problems
     if not file.is_file():
-        raise UserError(file, "there is no such file", get)
-    items, skipped = good_rows(file, lambda row, at: read_entry(row, at, get), problems)
+        raise UserError(file, "there is no such file", GET)
+    items, skipped = good_rows(file, read_entry, problems)
     if not items:
-        raise UserError(file, "contains no entries", get)
+        raise UserError(file, "contains no entries", GET)
     return Entries(tuple(items), file_hash(file), skipped)
 
 
-def read_entry(row: dict[str, Any], where: str, get: str) -> Case:
+def read_entry(row: dict[str, Any], where: str) -> Case:
     """Parse one entry.
 
     Raises:
@@ -102,7 +101,7 @@ def read_entry(row: dict[str, Any], where: str, get: str) -> Case:
     sides = [f"bbox_{side}" for side in "xywh"]
     for name in ("image_path", "true_caption", "false_caption", group, *sides):
         if name not in row:
-            raise UserError(where, f"has no {name!r}", get)
+            raise UserError(where, f"has no {name!r}", GET)
     box = [row[side] for side in sides]
     if not all(type(side) is int for side in box):
         raise BrokenRow(f"the box {box} is not of whole pixels")
@@ -154,7 +153,7 @@ class VisualGenome:
         self, name: str, file: Path, images: Path | None = None, how: Arithmetic | None = None
     ) -> None:
         self.name, self.how = name, how or Arithmetic()
-        read = read_entries(file, GET[name], Problems(self.how.max_broken))
+        read = read_entries(file, Problems(self.how.max_broken))
         folder = file.parent / "images" if images is None else images
         found = find_pictures([item.image for item in read.items], folder, None, self.how)
         self.items = [item for item in read.items if item.image in found.paths]
@@ -184,7 +183,7 @@ class VisualGenome:
 
 
 def figures(
-    name: str, right: metrics.Float, groups: Sequence[str], pictures: metrics.Integer
+    name: str, right: Float, groups: Sequence[str], pictures: Integers
 ) -> tuple[list[Metric], list[str]]:
     """Compute the authors' macro mean, the micro mean and the accuracy of each group.
 

@@ -1,16 +1,28 @@
 """ARO, order (Yuksekgonul et al. 2023, ICLR): is a caption closer than shuffles of its words?
 
-Each Karpathy test caption of COCO or Flickr30k is compared with four shuffles of its words
-(`shuffles.py`). The picture must be closer to the caption than to all four (Precision@1; chance
+Each Karpathy test caption of COCO or Flickr30k is compared with four shuffles of its words. The
+picture must be closer to the caption than to all four (Precision@1; chance
 level is 20 %). A tie counts as wrong. A shuffle that equals the caption (one noun, two equal words)
 tests nothing and is excluded; in the original it ties with the caption and counts as correct.
+
+The shuffles follow the authors' `perturbations.py`: Penn tags of spaCy's `en_core_web_sm` mark
+nouns and adjectives, and trigrams consist of NLTK's word tokens. Differences from the original:
+
+* The random generator of a caption depends on the seed and the caption, so that a subset is
+  shuffled like the whole set. The original uses one generator for all captions, whose state also
+  depends on the model; its exact shuffles cannot be reproduced.
+* NLTK splits sentences with a trained model; here a full stop, question or exclamation mark before
+  a space ends a sentence (nearly all captions have one sentence).
+* Any version of the spaCy model is accepted; versions differ in the tags of a few words.
 
 Known limitation: the shuffles are ungrammatical, so a text-only model gets most of them right
 (Hsieh et al. 2023, SugarCrepe). The benchmark measures grammar more than image understanding.
 """
 
 import json
-from collections.abc import Sequence
+import re
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,58 +30,53 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.arrays import Float
 from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import picture_key, pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Benchmark, Metric, Role, Scores, numbered
-from paraclip.evaluation.inputs.pictures import find_pictures, row_images
-from paraclip.evaluation.inputs.rows import good_rows, read_rows
-from paraclip.evaluation.inputs.shuffles import SHUFFLES, with_shuffles
-from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
+from paraclip.evaluation.benchmark import Benchmark, Role, Scores, numbered
+from paraclip.evaluation.pictures import find_pictures, row_images
+from paraclip.evaluation.rows import good_rows, read_rows
+from paraclip.evaluation.statistics import Metric
+from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.paraphrase.language.tagger import SpacyTagger, Tagger
-
-Float = NDArray[np.floating]
+from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
 
 SEED = 1  # as in the authors' code
-SETS = {
-    "aro-coco-order": ("coco", ("coco_karpathy_test.json", "karpathy_test_captions.json")),
-    "aro-flickr30k-order": ("flickr30k", ("flickr30k_test.json",)),
-}
-NEEDS = {
-    name: ("|".join(f"{folder}/{file}" for file in files), folder)
-    for name, (folder, files) in SETS.items()
-}
 CAPTIONS = "https://storage.googleapis.com/sfr-vision-language-research/datasets/"
-GET = {
-    "aro-coco-order": f"Get {CAPTIONS}coco_karpathy_test.json into coco/ and the pictures of "
-    "http://images.cocodataset.org/zips/val2014.zip into coco/val2014/.",
-    "aro-flickr30k-order": f"Get {CAPTIONS}flickr30k_test.json into flickr30k/ and the pictures "
-    "(on request at https://shannon.cs.illinois.edu/DenotationGraph/) into flickr30k/images/.",
-}
+COCO_FILES = ("coco/coco_karpathy_test.json|coco/karpathy_test_captions.json", "coco")
+GET_COCO = (
+    f"Get {CAPTIONS}coco_karpathy_test.json into coco/ and the pictures of "
+    "http://images.cocodataset.org/zips/val2014.zip into coco/val2014/."
+)
+FLICKR30K_FILES = ("flickr30k/flickr30k_test.json", "flickr30k")
+GET_FLICKR30K = (
+    f"Get {CAPTIONS}flickr30k_test.json into flickr30k/ and the pictures "
+    "(on request at https://shannon.cs.illinois.edu/DenotationGraph/) into flickr30k/images/."
+)
 
 
 def load_coco_order(data: Path, how: Arithmetic) -> Benchmark:
     """Load COCO-Order on the pictures in `coco/`."""
-    return load("aro-coco-order", data, how)
+    return load("aro-coco-order", data, COCO_FILES[0], GET_COCO, how)
 
 
 def load_flickr30k_order(data: Path, how: Arithmetic) -> Benchmark:
     """Load Flickr30k-Order on the pictures in `flickr30k/`."""
-    return load("aro-flickr30k-order", data, how)
+    return load("aro-flickr30k-order", data, FLICKR30K_FILES[0], GET_FLICKR30K, how)
 
 
-def load(name: str, data: Path, how: Arithmetic) -> Benchmark:
-    """Load COCO-Order or Flickr30k-Order, limited to the pictures in `captions.json` if present."""
-    folder, files = data / SETS[name][0], SETS[name][1]
-    file = next((folder / file for file in files if (folder / file).exists()), folder / files[0])
-    cases = read_cases(file, GET[name], Problems(how.max_broken))
-    listed = folder / "captions.json"
+def load(name: str, data: Path, files: str, get: str, how: Arithmetic) -> Benchmark:
+    """Load one of both, limited to the pictures in `captions.json` if present."""
+    paths = [data / file for file in files.split("|")]
+    file = next((path for path in paths if path.exists()), paths[0])
+    cases = read_cases(file, get, Problems(how.max_broken))
+    listed = file.parent / "captions.json"
     if listed.exists():
         cases = on_sample(cases, listed, Problems(how.max_broken))
-    return Order(name, cases, folder, listed, how=how)
+    return Order(name, cases, file.parent, listed, how=how)
 
 
 @dataclass(frozen=True)
@@ -256,3 +263,91 @@ def first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:
     beaten = (similar[:, :1] > similar[:, 1:]) | ~changed
     right: Float = np.logical_and.reduce(beaten, axis=1).astype(np.float64)
     return right
+
+
+LONGEST = 30  # maximum number of words of a caption, as in the original
+PUNCTUATION = re.compile(r"[.!\"()*#:;~]")
+SPACES = re.compile(r"\s{2,}")
+SENTENCE = re.compile(r"(?<=[.!?])\s+")
+
+
+def word_tokens(text: str) -> list[str]:
+    """NLTK's Treebank tokens of each sentence of a text."""
+    from nltk.tokenize import NLTKWordTokenizer
+
+    tokenizer = NLTKWordTokenizer()
+    parts = SENTENCE.split(text.strip())
+    return [token for part in parts for token in tokenizer.tokenize(part)]
+
+
+def normalised(caption: str) -> str:
+    """Lower case, spaces for punctuation, at most 30 words: the original's `pre_caption`."""
+    text = SPACES.sub(" ", PUNCTUATION.sub(" ", caption.lower())).rstrip("\n").strip(" ")
+    return " ".join(text.split(" ")[:LONGEST])
+
+
+def permuted(
+    tokens: Sequence[str], indices: Sequence[int], random: np.random.Generator
+) -> list[str]:
+    """Return the tokens with those at the indices permuted."""
+    shuffled = list(tokens)
+    sources = random.permutation(np.asarray(indices, np.int64))
+    for index, source in zip(indices, sources, strict=True):
+        shuffled[index] = tokens[source]
+    return shuffled
+
+
+def nouns_and_adjectives(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
+    """Permute the nouns, and separately the adjectives."""
+    tokens = [token for token, _ in tagged]
+    for tags in (NOUNS, ADJECTIVES):
+        indices = [index for index, (_, tag) in enumerate(tagged) if tag in tags]
+        tokens = permuted(tokens, indices, random)
+    return " ".join(tokens)
+
+
+def all_but_nouns_and_adjectives(
+    tagged: Tagged, words: list[str], random: np.random.Generator
+) -> str:
+    """Permute all other words."""
+    tokens = [token for token, _ in tagged]
+    indices = [n for n, (_, tag) in enumerate(tagged) if tag not in NOUNS | ADJECTIVES]
+    return " ".join(permuted(tokens, indices, random))
+
+
+def within_trigrams(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
+    """Permute the words of each trigram."""
+    parts = [permuted(part, range(len(part)), random) for part in trigrams(words)]
+    return " ".join(word for part in parts for word in part)
+
+
+def trigrams_themselves(tagged: Tagged, words: list[str], random: np.random.Generator) -> str:
+    """Permute the trigrams."""
+    parts = trigrams(words)
+    return " ".join(word for index in random.permutation(len(parts)) for word in parts[index])
+
+
+def trigrams(words: list[str]) -> list[list[str]]:
+    """Consecutive groups of three words; the last may be shorter."""
+    return [words[start : start + 3] for start in range(0, len(words), 3)]
+
+
+Shuffle = Callable[[Tagged, list[str], np.random.Generator], str]
+SHUFFLES: dict[str, Shuffle] = {
+    "shuffle_nouns_and_adj": nouns_and_adjectives,
+    "shuffle_allbut_nouns_and_adj": all_but_nouns_and_adjectives,
+    "shuffle_within_trigrams": within_trigrams,
+    "shuffle_trigrams": trigrams_themselves,
+}
+"""The shuffles by the authors' names, in their order."""
+
+
+def with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:
+    """Each caption and its four shuffles, all normalised."""
+    rows = []
+    for caption, tagged in zip(captions, tagger.tag(captions), strict=True):
+        random = np.random.default_rng([seed, zlib.crc32(caption.encode())])
+        words = word_tokens(caption)
+        shuffled = [shuffle(tagged, words, random) for shuffle in SHUFFLES.values()]
+        rows.append([normalised(text) for text in (caption, *shuffled)])
+    return rows

@@ -20,21 +20,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.arrays import Float, Integers
 from paraclip.data.captions import BrokenRow, clean_text, require
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Role, Scores, numbered
+from paraclip.evaluation import metrics
+from paraclip.evaluation.benchmark import Role, Scores, numbered
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
-from paraclip.evaluation.inputs.pool import Pool, read_pool, refuse_missing
-from paraclip.evaluation.inputs.rows import Values, good_rows, read_rows
-from paraclip.evaluation.scoring import metrics
-from paraclip.evaluation.scoring.ranking import top_k
-from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, left_out, text_vectors
+from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
+from paraclip.evaluation.rows import Values, good_rows, read_rows
+from paraclip.evaluation.statistics import Metric
+from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, text_vectors
+from paraclip.exact_search import top_k
 from paraclip.files import file_hash
 from paraclip.models.encoder import DualEncoder
-
-Float = NDArray[np.floating]
 
 K = 10
 THRESHOLDS = (4.0, 4.5)
@@ -169,9 +169,7 @@ class CrissCrossed:
         results = self.figures(cosines, ranked[first], ranked[second])
         return Scores(results, notes=[*self.notes, *notes])
 
-    def figures(
-        self, cosines: Float, first: metrics.Integer, second: metrics.Integer
-    ) -> list[Metric]:
+    def figures(self, cosines: Float, first: Integers, second: Integers) -> list[Metric]:
         """Return the metrics of cosines [pairs] and the rankings [pairs, k] of both captions."""
         overlap, shared = metrics.average_overlap(first, second), metrics.jaccard(first, second)
         judged = np.stack([cosines, self.score_of_pair, self.queries], axis=1)

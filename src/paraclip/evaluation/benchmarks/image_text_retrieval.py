@@ -3,30 +3,36 @@
 Text to image (T2I): each caption is a query; a hit means that its picture is among the first k.
 Image to text (I2T): each picture is a query; a hit means that at least one of its captions is
 among the first k of all captions.
+
+The usual splits of COCO, Flickr30k and Flickr8k are from Karpathy and Fei-Fei (2015): a JSON file
+with `images`, each with `filename`, `split` and `sentences[].raw`, and in COCO `filepath`
+("val2014"). All captions of a test picture count, even where COCO has six or seven (25,010 for
+5,000 pictures), as in clip_benchmark.
 """
 
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from paraclip.data.captions import Caption
+from paraclip.arrays import Float, Integers
+from paraclip.data.captions import BrokenRow, Caption, clean_text, picture_name
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
+from paraclip.data.untrusted_json import array_at
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Role, Scores
-from paraclip.evaluation.inputs.pool import refuse_missing
-from paraclip.evaluation.scoring import metrics
-from paraclip.evaluation.scoring.ranking import top_k
-from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, left_out, text_vectors
+from paraclip.evaluation import metrics
+from paraclip.evaluation.benchmark import Role, Scores
+from paraclip.evaluation.pictures import refuse_missing
+from paraclip.evaluation.statistics import Metric
+from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, text_vectors
+from paraclip.exact_search import top_k
 from paraclip.files import text_hash
 from paraclip.models.encoder import DualEncoder
-
-Float = NDArray[np.floating]
-Integer = NDArray[np.int64]
 
 CUTOFFS = (1, 5, 10)
 
@@ -76,7 +82,9 @@ def gallery(
             blind += 1
             continue
         met |= names
-        refuse_other_picture(caption, pictures.setdefault(caption.image_id, caption.image))
+        if (known := pictures.setdefault(caption.image_id, caption.image)) != caption.image:
+            what = f"the image id {caption.image_id!r} names both {known} and {caption.image}"
+            raise UserError(caption.source, what, "Give each picture an image id of its own.")
         texts.append(caption.caption)
         owners.append(numbers.setdefault(caption.image, len(numbers)))
     lost = [] if only is None else [entry for entry in only if entry not in met]
@@ -90,13 +98,6 @@ def gallery(
     notes = [] if problems is None else left_out(problems, read + problems.count, "captions")
     notes += [f"{blind:,} captions without a picture left out"] if blind else []
     return Gallery(name, tuple(numbers), tuple(texts), tuple(owners), notes)
-
-
-def refuse_other_picture(caption: Caption, picture: str) -> None:
-    """Raise UserError if the picture of this caption's image id is another one."""
-    if caption.image != picture:
-        what = f"the image id {caption.image_id!r} names both {picture} and {caption.image}"
-        raise UserError(caption.source, what, "Give each picture an image id of its own.")
 
 
 class ImageTextRetrieval:
@@ -146,7 +147,11 @@ class ImageTextRetrieval:
         The captions of one picture are resampled together.
         """
         images, places, notes = image_vectors(model, self.shown.references, cache, self.how)
-        owners, kept = self.renumbered(places)
+        numbers = np.full(len(self.shown.references), -1)  # of the readable pictures
+        numbers[places] = np.arange(len(places))
+        owners = numbers[np.asarray(self.shown.owners)]
+        kept = np.flatnonzero(owners >= 0)
+        owners = owners[kept]
         texts = text_vectors(
             model, [self.shown.captions[row] for row in kept], self.how, "captions"
         )
@@ -154,8 +159,8 @@ class ImageTextRetrieval:
         return Scores(results, ranks, [*self.shown.notes, *notes])
 
     def found(
-        self, images: Float, texts: Float, owners: Integer
-    ) -> tuple[list[Metric], dict[str, metrics.Integer]]:
+        self, images: Float, texts: Float, owners: Integers
+    ) -> tuple[list[Metric], dict[str, Integers]]:
         """Return the metrics, and the rank of the first correct result of each query.
 
         Args:
@@ -175,10 +180,98 @@ class ImageTextRetrieval:
         ]
         return found, {"text_to_image_rank": to_image, "image_to_text_rank": to_text}
 
-    def renumbered(self, places: Integer) -> tuple[Integer, Integer]:
-        """Return the owners renumbered to the readable pictures, and the captions that have one."""
-        numbers = np.full(len(self.shown.references), -1)
-        numbers[places] = np.arange(len(places))
-        owners = numbers[np.asarray(self.shown.owners)]
-        kept = np.flatnonzero(owners >= 0)
-        return owners[kept], kept
+
+SPLITS = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
+GET_COCO = (
+    f"Get dataset_coco.json ({SPLITS}) into coco/ and the pictures of "
+    "http://images.cocodataset.org/zips/val2014.zip into coco/val2014/."
+)
+GET_FLICKR30K = (
+    f"Get dataset_flickr30k.json ({SPLITS}) into flickr30k/ and the pictures (on request at "
+    "https://shannon.cs.illinois.edu/DenotationGraph/) into flickr30k/images/."
+)
+GET_FLICKR8K = (
+    f"Get dataset_flickr8k.json ({SPLITS}) into flickr8k/ and the pictures "
+    "(https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k) into flickr8k/images/."
+)
+
+
+def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
+    """Load the 5,000 Karpathy test pictures of COCO, or else those of `coco/captions.json`."""
+    folder = data / "coco"
+    file = folder / "dataset_coco.json"
+    if file.exists():
+        return load_split(file, "coco-retrieval", "COCO, Karpathy's test split", GET_COCO, how)
+    problems = Problems(how.max_broken)
+    captions = read_captions(str(folder / "captions.json"), problems=problems)
+    name = "a sample of COCO (captions.json), not Karpathy's 5,000 test pictures"
+    shown = gallery(captions, name, problems=problems)
+    return ImageTextRetrieval(shown, how=how, name="coco-retrieval")
+
+
+def load_flickr30k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
+    """Load the 1,000 Karpathy test pictures of Flickr30k; raises as `load_coco`."""
+    file = data / "flickr30k" / "dataset_flickr30k.json"
+    return load_split(
+        file, "flickr30k-retrieval", "Flickr30k, Karpathy's test split", GET_FLICKR30K, how
+    )
+
+
+def load_flickr8k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
+    """Load the 1,000 Karpathy test pictures of Flickr8k; raises as `load_coco`."""
+    file = data / "flickr8k" / "dataset_flickr8k.json"
+    return load_split(
+        file, "flickr8k-retrieval", "Flickr8k, Karpathy's test split", GET_FLICKR8K, how
+    )
+
+
+def load_split(file: Path, name: str, label: str, get: str, how: Arithmetic) -> ImageTextRetrieval:
+    """Load the test split of a Karpathy file."""
+    pictures = read_split(file, label, get, Problems(how.max_broken))
+    return ImageTextRetrieval(pictures, how=how, name=name)
+
+
+def read_split(
+    file: Path, label: str, get: str, problems: Problems | None = None, split: str = "test"
+) -> Gallery:
+    """Read the pictures and captions of one split, in file order."""
+    problems = Problems() if problems is None else problems
+    before, captions, seen = problems.count, [], set()
+    for number, entry in enumerate(array_at(str(file), "images", get), start=1):
+        where = f"{file}: image {number}"
+        if not isinstance(entry, dict) or entry.get("split") != split:
+            continue
+        try:
+            of_picture = captions_of(entry, where, file.parent)
+        except BrokenRow as broken:
+            problems.add(where, str(broken))
+            continue
+        image_id = of_picture[0].image_id
+        if image_id in seen:
+            raise UserError(where, f"the picture {image_id!r} occurs twice", get)
+        seen.add(image_id)
+        captions += of_picture
+    total = len(seen) + problems.count - before
+    problems.check(total)
+    if not captions:
+        raise UserError(file, f"contains no picture of the split {split!r}", get)
+    return replace(gallery(captions, label), notes=left_out(problems, total))
+
+
+def captions_of(entry: dict[str, Any], where: str, folder: Path) -> list[Caption]:
+    """Return the captions of one picture; raises BrokenRow without a file name or a caption."""
+    name = picture_name(entry.get("filename"))
+    if not name:
+        raise BrokenRow("the filename is empty")
+    sentences = entry.get("sentences")
+    if not isinstance(sentences, list) or not sentences:
+        raise BrokenRow("there are no sentences")
+    raw = [sentence.get("raw") if isinstance(sentence, dict) else None for sentence in sentences]
+    texts = [clean_text(text) for text in raw]
+    filepath = picture_name(entry.get("filepath"))
+    paths = [folder / part / name for part in (*filter(None, [filepath]), "images", "")]
+    image = str(next((path for path in paths if os.path.isfile(path)), paths[0]))
+    return [
+        Caption(f"{name}-{number}", text, name, image, where)
+        for number, text in enumerate(texts, start=1)
+    ]

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.arrays import Integers
 from paraclip.data.images import pictures_hash
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Role, Scores, Shown
-from paraclip.evaluation.inputs.pairs import Pairs
-from paraclip.evaluation.inputs.pool import Pool, refuse_missing
-from paraclip.evaluation.scoring import metrics
-from paraclip.evaluation.scoring.ranking import top_k
-from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, text_vectors
+from paraclip.evaluation import metrics
+from paraclip.evaluation.benchmark import Role, Scores, Shown
+from paraclip.evaluation.pairs import Pairs
+from paraclip.evaluation.pictures import Pool, refuse_missing
+from paraclip.evaluation.statistics import Metric
+from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
+from paraclip.exact_search import top_k
 from paraclip.models.encoder import DualEncoder
-
-Integer = NDArray[np.int64]
 
 RBO_DEPTH = 50  # ranks used by rank-biased overlap: with p = 0.9 they carry 99.9 % of the weight
 
@@ -82,7 +82,7 @@ class ParaphrasedRetrieval:
         }  # fmt: skip
         return Scores(self.found(first, second), rankings, notes)
 
-    def found(self, first: Integer, second: Integer) -> list[Metric]:
+    def found(self, first: Integers, second: Integers) -> list[Metric]:
         """Return the metrics of two rankings [pairs, depth].
 
         The pairs of one picture are resampled together.
@@ -108,7 +108,7 @@ class ParaphrasedRetrieval:
 
     def pool_vectors(
         self, model: DualEncoder, cache: Path | None
-    ) -> tuple[NDArray[np.floating], Integer, list[str]]:
+    ) -> tuple[NDArray[np.floating], Integers, list[str]]:
         """Return the vectors of the pool, their pool positions, and notes on skipped pictures."""
         if self.searched.vectors is None:
             return image_vectors(model, self.searched.references, cache, self.how)

@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from paraclip.arrays import Float, Integers
 from paraclip.errors import UserError, nearest
-from paraclip.evaluation.benchmark import Metric, Role, Scores, Statistic
-from paraclip.evaluation.scoring import metrics
-from paraclip.evaluation.scoring.vectors import Arithmetic, text_vectors
+from paraclip.evaluation import metrics
+from paraclip.evaluation.benchmark import Role, Scores
+from paraclip.evaluation.statistics import Metric, Statistic
+from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash, read_bounded, text_hash
 from paraclip.models.encoder import DualEncoder
 
@@ -37,7 +39,6 @@ HINT = (
     "https://github.com/facebookresearch/SentEval) and name the folder that holds STS and SICK."
 )
 
-NEEDS = ("sts",)
 GET = (
     "Get SentEval's STS and SICK folders (data/downstream/get_transfer_data.bash of "
     "https://github.com/facebookresearch/SentEval) into sts/ of the data folder."
@@ -58,7 +59,7 @@ class StsTask:
     hash: str  # hash of the files
     sizes: tuple[int, ...] = ()  # number of pairs in each subset; empty if the task has no subsets
 
-    def subset_numbers(self) -> metrics.Integer:
+    def subset_numbers(self) -> Integers:
         """Return the index of each pair's subset [pairs]."""
         sizes = self.sizes or (len(self.pairs),)
         return np.repeat(np.arange(len(sizes)), sizes)
@@ -185,7 +186,7 @@ class SemanticSimilarity:
         )
 
     def correlations(
-        self, items: metrics.Float, groups: metrics.Integer, statistic: Statistic, label: str
+        self, items: Float, groups: Integers, statistic: Statistic, label: str
     ) -> list[Metric]:
         """Return the mean over tasks and each task, both as "all" and as the mean of subsets."""
         mean = f"STS mean of {len(self.tasks)}"
@@ -206,7 +207,7 @@ class SemanticSimilarity:
                 results.append(Metric(name, own, statistic, parts, headline=False))
         return results
 
-    def similarities(self, model: DualEncoder) -> metrics.Float:
+    def similarities(self, model: DualEncoder) -> Float:
         """Return the cosine similarity and gold score of each pair [pairs, 2]."""
         pairs = [pair for task in self.tasks for pair in task.pairs]
         texts = [text for first, second, _ in pairs for text in (first, second)]

@@ -20,30 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from paraclip.arrays import Float, Integers
 from paraclip.data.images import PictureNames, pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Role, Scores, Shown
+from paraclip.evaluation import metrics
+from paraclip.evaluation.benchmark import Role, Scores, Shown
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
-from paraclip.evaluation.inputs.pool import Pool
-from paraclip.evaluation.inputs.wordings import Wordings
-from paraclip.evaluation.scoring import metrics
-from paraclip.evaluation.scoring.ranking import top_k
-from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, left_out, text_vectors
+from paraclip.evaluation.pairs import Wordings
+from paraclip.evaluation.pictures import Pool
+from paraclip.evaluation.statistics import Metric
+from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, text_vectors
+from paraclip.exact_search import top_k
 from paraclip.models.encoder import DualEncoder
-
-Float = NDArray[np.floating]
-Integer = NDArray[np.int64]
-
-NEEDS = ("paraphrases/variations.jsonl", "flickr8k/images")
-GET = (
-    "Name a file with --wordings and its pictures with --pool, or put Flickr8k's pictures into "
-    "flickr8k/images/ and rewordings into paraphrases/variations.jsonl of the data folder; the "
-    "benchmark `scenes` needs no data."
-)
-
 
 BESIDE = (" plain caption", " contrast")
 """Name suffixes of the metrics that involve no rewording and serve as a reference."""
@@ -53,10 +43,10 @@ BESIDE = (" plain caption", " contrast")
 class Answers:
     """Results of a model for each of the T rewordings, over all items and kinds."""
 
-    plain: Integer  # results of the plain caption [T, k], pool positions, best first
-    reworded: Integer  # results of the rewording [T, k]
-    contrast: Integer  # results of the contrast [T, k]
-    owners: Integer  # pool position of the caption's picture [T]
+    plain: Integers  # results of the plain caption [T, k], pool positions, best first
+    reworded: Integers  # results of the rewording [T, k]
+    contrast: Integers  # results of the contrast [T, k]
+    owners: Integers  # pool position of the caption's picture [T]
     # cosines [T, 4]: caption with rewording, caption with contrast, picture with rewording, picture
     # with contrast
     similar: Float
@@ -124,7 +114,7 @@ class Variations:
             "k": list(self.cutoffs),
         }  # fmt: skip
 
-    def find_pictures(self, wordings: Wordings) -> tuple[list[Any], Integer]:
+    def find_pictures(self, wordings: Wordings) -> tuple[list[Any], Integers]:
         """Return the items whose picture is in the pool, and its pool position.
 
         Raises:
@@ -188,7 +178,7 @@ class Variations:
         answers = [int(self.owners[item]) for item, _ in queries]
         return Shown(texts, kinds, arrays, self.searched.references, answers)
 
-    def answers(self, model: DualEncoder, images: Float, good: Integer, rows: Integer) -> Answers:
+    def answers(self, model: DualEncoder, images: Float, good: Integers, rows: Integers) -> Answers:
         """Encode and search the rewordings `rows`."""
         number = self.item[rows]
         texts = (
@@ -210,7 +200,7 @@ class Variations:
         )
         return Answers(first, second, third, self.owners[number], np.stack(similar, axis=1))
 
-    def figures(self, judged: dict[str, Float], item: Integer, kind: Integer) -> list[Metric]:
+    def figures(self, judged: dict[str, Float], item: Integers, kind: Integers) -> list[Metric]:
         """Return the means over kinds, the means of each kind, and the reference metrics."""
         varied = [name for name in judged if not name.endswith(BESIDE)]
         first, headlines = self.cutoffs[0], self.headlines

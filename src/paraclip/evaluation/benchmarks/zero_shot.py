@@ -1,30 +1,50 @@
 """Zero-shot classification: which class name is closest to a picture?
 
 The vector of a class is the normalised mean of the unit vectors of its name in every template
-(Radford et al. 2021, CLIP, section 3.1.4). `zero_shot_data.py` and `cifar.py` read the data.
+(Radford et al. 2021, CLIP, section 3.1.4). Class names and templates of ImageNet come from
+open_clip.
+
+Of CIFAR (Krizhevsky 2009), only the *binary* version is read: the version for Python is pickled,
+and a pickle can run any code. A row is one label byte (CIFAR-100: two, coarse and fine) and 32 x 32
+pixels, first red, then green, then blue. The test pictures are written once to a tar file of PPM
+pictures in ParaCLIP's cache folder and read from there like other pictures.
 """
 
+import io
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.data.images import pictures_hash
+from paraclip.arrays import Float, Integers
+from paraclip.data.images import picture_files, pictures_hash
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Metric, Role, Scores
-from paraclip.evaluation.inputs.pool import refuse_missing, refuse_undecodable
-from paraclip.evaluation.scoring import metrics
-from paraclip.evaluation.scoring.ranking import top_k
-from paraclip.evaluation.scoring.vectors import Arithmetic, image_vectors, text_vectors
-from paraclip.files import text_hash
+from paraclip.evaluation import metrics
+from paraclip.evaluation.benchmark import Role, Scores
+from paraclip.evaluation.pictures import refuse_missing, refuse_undecodable
+from paraclip.evaluation.statistics import Metric
+from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
+from paraclip.exact_search import top_k
+from paraclip.files import atomic_path, cache_folder, check_input, file_hash, text_hash
 from paraclip.models.encoder import DualEncoder
 
-Float = NDArray[np.floating]
-Integer = NDArray[np.int64]
-
 WIDEST = 5  # top-5; reported only for more than five classes
+VALIDATION = 50_000  # pictures of ImageNet's validation set
+SIDE = 32  # pixels of CIFAR's pictures
+PIXELS = 3 * SIDE * SIDE
+LARGEST_LIST = 2**16  # bytes of a file of class names
+
+GET_CLASSES = "Name a folder with one folder of pictures for each class: --images-by-class."
+GET_IMAGENET = (
+    "Get ILSVRC2012's validation pictures (https://image-net.org) into imagenet/val/, one folder "
+    "for each of the 1,000 WordNet ids (n01440764/ ...)."
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +114,7 @@ class ZeroShot:
         unit: Float = means / lengths
         return unit
 
-    def found(self, nearest: Integer, labels: Integer) -> list[Metric]:
+    def found(self, nearest: Integers, labels: Integers) -> list[Metric]:
         """Return the metrics, given the nearest classes [pictures, k] and the true labels."""
         ranks = metrics.first_relevant(nearest == labels[:, None])
         right = metrics.recall(ranks, 1)
@@ -104,3 +124,188 @@ class ZeroShot:
         if len(np.unique(labels)) < len(labels):  # with one picture per class it equals top-1
             found.append(Metric("mean per class", right, groups=labels, headline=False))
         return found
+
+
+def load_folder(folder: str | Path, how: Arithmetic) -> ZeroShot:
+    """Load pictures by class: each subfolder is a class of its name; underscores are spaces."""
+    check_input(folder)
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(folder, "there is no such folder", GET_CLASSES)
+    classes = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    files = [picture_files(path) for path in classes]
+    empty = [path.name for path, of_class in zip(classes, files, strict=True) if not of_class]
+    if empty:
+        what = f"{len(empty)} of {len(classes)} class folders have no picture, such as {empty[0]}"
+        raise UserError(folder, what, "Fill or remove them.")
+    names = tuple(path.name.replace("_", " ") for path in classes)
+    if repeated := [name for name, folders in Counter(names).items() if folders > 1]:
+        what = f"has several folders of the class {repeated[0]!r} (underscores are spaces)"
+        raise UserError(folder, what, "Merge or rename them.")
+    pictures = Labelled(
+        name=f"{root.name}/ by folder",
+        references=tuple(str(path) for of_class in files for path in of_class),
+        labels=tuple(number for number, of_class in enumerate(files) for _ in of_class),
+        classes=names,
+        templates=simple_templates(),
+        made_of="open_clip's short list",
+    )
+    return ZeroShot("image-folder", pictures, how)
+
+
+def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
+    """Load ImageNet-1k: the pictures in `imagenet/`, or else those in `imagenet_sample/`."""
+    folder = data / "imagenet"
+    if folder.is_dir():
+        folder = folder / "val" if (folder / "val").is_dir() else folder
+        by_id = [(path.parent.name, path) for path in picture_files(folder)]
+        by_id = [pair for pair in by_id if pair[1].parent != folder]
+        name = f"{folder.parent.name}/{folder.name}"
+        if len(by_id) != VALIDATION:
+            name += f", not the {VALIDATION:,} of its validation set"
+    else:
+        folder = data / "imagenet_sample"
+        by_id = [(path.name.split("_")[0], path) for path in picture_files(folder)]
+        name = f"a sample of ImageNet-1k ({folder.name}), not its validation set"
+    return ZeroShot("imagenet", imagenet(name, folder, by_id), how)
+
+
+def imagenet(name: str, folder: Path, by_id: Sequence[tuple[str, Path]]) -> Labelled:
+    """Return pictures given by WordNet id, with ImageNet's names and 80 templates."""
+    numbers = {wnid: number for number, wnid in enumerate(imagenet_ids())}
+    for wnid, path in by_id:
+        if wnid not in numbers:
+            raise UserError(path, f"{wnid!r} is not a class of ImageNet-1k", GET_IMAGENET)
+    present = {wnid for wnid, _ in by_id}
+    if missing := [wnid for wnid in numbers if wnid not in present]:
+        what = (
+            f"contains no picture of {len(missing):,} of 1,000 classes, the first is {missing[0]}"
+        )
+        raise UserError(folder, what, GET_IMAGENET)
+    names, templates = imagenet_words()
+    ordered = sorted(by_id, key=lambda pair: (numbers[pair[0]], pair[1]))
+    return Labelled(
+        name=name,
+        references=tuple(str(path) for _, path in ordered),
+        labels=tuple(numbers[wnid] for wnid, _ in ordered),
+        classes=names,
+        templates=templates,
+        made_of="OpenAI's for ImageNet",
+    )
+
+
+@cache
+def imagenet_ids() -> tuple[str, ...]:
+    """Return the 1,000 WordNet ids, in the order of the classes."""
+    from timm.data import ImageNetInfo
+
+    return tuple(ImageNetInfo().label_names())
+
+
+def imagenet_words() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the 1,000 names and the 80 templates."""
+    from open_clip import zero_shot_metadata as words
+
+    templates = tuple(template("{}") for template in words.OPENAI_IMAGENET_TEMPLATES)
+    return tuple(words.IMAGENET_CLASSNAMES), templates
+
+
+def simple_templates() -> tuple[str, ...]:
+    """Return seven templates that are nearly as good as all 80, according to CLIP's authors."""
+    from open_clip import zero_shot_metadata as words
+
+    return tuple(template("{}") for template in words.SIMPLE_IMAGENET_TEMPLATES)
+
+
+@dataclass(frozen=True)
+class Cifar:
+    """Files and sizes of CIFAR-10 or CIFAR-100."""
+
+    name: str  # name of the benchmark
+    folder: str  # folder of the unpacked archive
+    test: str  # name of the file with the test pictures
+    names: str  # name of the file with the class names
+    label_bytes: int  # number of bytes before the pixels of a row; the last is the label
+    classes: int  # number of classes
+    rows: int = 10_000  # number of test pictures
+
+    @property
+    def get(self) -> str:
+        """How to get the data."""
+        return (
+            "Get the binary version (not the one for Python, which is pickled) from "
+            f"https://www.cs.toronto.edu/~kriz/cifar.html and unpack it, so that {self.folder}/ is "
+            "in the data folder."
+        )
+
+
+CIFAR10 = Cifar("cifar10", "cifar-10-batches-bin", "test_batch.bin", "batches.meta.txt", 1, 10)
+CIFAR100 = Cifar("cifar100", "cifar-100-binary", "test.bin", "fine_label_names.txt", 2, 100)
+KINDS = ("", "blurry ", "black and white ", "low contrast ", "high contrast ", "bad ", "good ")
+CIFAR_TEMPLATES = tuple(
+    template
+    for article in ("a", "the")
+    for template in (
+        *(f"a {kind}photo of {article} {{}}." for kind in KINDS),
+        f"a photo of {article} small {{}}.",
+        f"a photo of {article} big {{}}.",
+    )
+)
+"""CLIP's 18 templates for both sets (data/prompts.md of https://github.com/openai/CLIP)."""
+
+
+def load_cifar10(data: Path, how: Arithmetic) -> ZeroShot:
+    """Load the 10,000 test pictures of CIFAR-10."""
+    return load_cifar(CIFAR10, data, how)
+
+
+def load_cifar100(data: Path, how: Arithmetic) -> ZeroShot:
+    """Load the 10,000 test pictures of CIFAR-100 with 100 fine classes."""
+    return load_cifar(CIFAR100, data, how)
+
+
+def load_cifar(layout: Cifar, data: Path, how: Arithmetic) -> ZeroShot:
+    """Load the test pictures of CIFAR-10 or CIFAR-100, after a check of the files' sizes."""
+    file, list_of_names = (data / layout.folder / name for name in (layout.test, layout.names))
+    for path in (file, list_of_names):
+        if not path.is_file():
+            raise UserError(path, "is missing", layout.get)
+    width = layout.label_bytes + PIXELS
+    size, right = file.stat().st_size, layout.rows * width
+    if size != right:
+        what = f"contains {size:,} bytes, not {right:,}: it is incomplete"
+        raise UserError(file, what, layout.get)
+    rows = np.fromfile(file, np.uint8).reshape(layout.rows, width)
+    labels = rows[:, layout.label_bytes - 1]
+    if labels.max() >= layout.classes:
+        raise UserError(file, f"contains a class {labels.max()} of {layout.classes}", layout.get)
+    with list_of_names.open("rb") as stream:
+        lines = stream.read(LARGEST_LIST).decode("ascii", "replace").split("\n")
+    names = tuple(line.strip().replace("_", " ") for line in lines if line.strip())
+    if len(names) != layout.classes:
+        what = f"names {len(names)} classes, not {layout.classes}"
+        raise UserError(list_of_names, what, layout.get)
+    packed = cache_folder() / "cifar" / f"{layout.name}-{file_hash(file)}.tar"
+    if not packed.exists():
+        write_tar(rows[:, layout.label_bytes :], packed)
+    pictures = Labelled(
+        name=f"test pictures of {layout.folder}",
+        references=tuple(f"tar://{row:05d}.ppm::{packed}" for row in range(len(rows))),
+        labels=tuple(map(int, labels)),
+        classes=names,
+        templates=CIFAR_TEMPLATES,
+        made_of="OpenAI's for CIFAR",
+    )
+    return ZeroShot(layout.name, pictures, how)
+
+
+def write_tar(pixels: NDArray[np.uint8], path: Path) -> None:
+    """Write pictures [pictures, 3 x 32 x 32] as PPM files into a tar file."""
+    header = f"P6 {SIDE} {SIDE} 255\n".encode()
+    pictures = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+    with atomic_path(path) as temporary, tarfile.open(temporary, "w") as archive:
+        for row, picture in enumerate(pictures):
+            content = header + picture.tobytes()
+            entry = tarfile.TarInfo(f"{row:05d}.ppm")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))

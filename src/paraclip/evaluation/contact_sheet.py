@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
+from paraclip.arrays import Integers
 from paraclip.data.images import open_image
 from paraclip.errors import UserError
-from paraclip.evaluation.scoring.metrics import average_overlap, shared_results
+from paraclip.evaluation.metrics import average_overlap, shared_results
 from paraclip.files import atomic_path
 from paraclip.paraphrase.language.words import content_roots
 
-Integer = NDArray[np.integer]
-Rankings = tuple[Integer, Integer]
+Rankings = tuple[Integers, Integers]
 """Rankings of the captions and of the paraphrases, as pool positions [pairs, k]."""
 
 GREATEST, MEDIAN, WORST = 3, 2, 1
@@ -68,7 +68,7 @@ def contact_sheet(
         small.save(temporary, "PNG", optimize=True, pnginfo=about)
 
 
-def distinct(pairs: Sequence[tuple[str, str]]) -> Integer:
+def distinct(pairs: Sequence[tuple[str, str]]) -> Integers:
     """Return the indices of the pairs, keeping the first of pairs with the same texts."""
     first = {tuple(pair): number for number, pair in reversed(list(enumerate(pairs)))}
     return np.array(sorted(first.values()))
@@ -110,7 +110,7 @@ def benefit(rankings: Rankings, answers: Sequence[int]) -> NDArray[np.floating]:
     return overlap
 
 
-def reworded(among: Integer, pairs: Sequence[tuple[str, str]]) -> Integer:
+def reworded(among: Integers, pairs: Sequence[tuple[str, str]]) -> Integers:
     """Return the pairs whose texts share no content word; all, if these do not fill a sheet."""
     apart = [
         number
@@ -173,7 +173,7 @@ class Sheet:
         place: int,
         texts: tuple[str, str],
         kind: str,
-        models: list[tuple[Integer, Integer]],
+        models: list[tuple[Integers, Integers]],
         references: Sequence[str],
         right: int | None = None,
     ) -> None:
@@ -195,7 +195,7 @@ class Sheet:
     def results(
         self,
         corner: tuple[int, int],
-        ranking: Integer,
+        ranking: Integers,
         others: set[int],
         references: Sequence[str],
         right: int | None,

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Float = NDArray[np.floating]
-Integer = NDArray[np.integer]
+from paraclip.arrays import Float, Integers
 
 
-def average_overlap(first: Integer, second: Integer) -> Float:
+def average_overlap(first: Integers, second: Integers) -> Float:
     """Average overlap AO@k of two rankings: (1/k) sum over d = 1..k of |A[:d] and B[:d]| / d.
 
     Source: arXiv 2402.15120, after Fagin et al. 2003 and Webber et al. 2010.
@@ -27,14 +26,14 @@ def average_overlap(first: Integer, second: Integer) -> Float:
     return averaged
 
 
-def jaccard(first: Integer, second: Integer) -> Float:
+def jaccard(first: Integers, second: Integers) -> Float:
     """Jaccard similarity JS@k of two rankings: |A and B| / |A or B|; see `average_overlap`."""
     shared = shared_results(first, second)
     value: Float = shared / (2 * first.shape[1] - shared)
     return value
 
 
-def rank_biased_overlap(first: Integer, second: Integer, p: float = 0.9) -> Float:
+def rank_biased_overlap(first: Integers, second: Integers, p: float = 0.9) -> Float:
     """Extrapolated rank-biased overlap of two ranked lists (Webber et al. 2010, equation 32).
 
     (|A and B| / k) p^k + ((1 - p) / p) sum over d = 1..k of (|A[:d] and B[:d]| / d) p^d. Beyond
@@ -55,13 +54,13 @@ def rank_biased_overlap(first: Integer, second: Integer, p: float = 0.9) -> Floa
     return value
 
 
-def first_changes(first: Integer, second: Integer) -> Float:
+def first_changes(first: Integers, second: Integers) -> Float:
     """Return 1 where two rankings [items, k] have different first results, else 0 [items]."""
     changed: Float = (first[:, 0] != second[:, 0]).astype(np.float64)
     return changed
 
 
-def agreement(first: Integer, second: Integer) -> Float:
+def agreement(first: Integers, second: Integers) -> Float:
     """Return |A[:d] and B[:d]| / d of two rankings at every depth d = 1..k [items, k]."""
     items, k = first.shape
     # A result with index i in A and j in B is shared at every depth greater than max(i, j).
@@ -72,7 +71,7 @@ def agreement(first: Integer, second: Integer) -> Float:
     return shared
 
 
-def places_in(first: Integer, second: Integer) -> Integer:
+def places_in(first: Integers, second: Integers) -> Integers:
     """Return the index in `second` of each result of `first` [items, k]; k if absent."""
     items, k = first.shape
     # Offset each row by more than the largest position, so that one search covers all rows.
@@ -82,27 +81,27 @@ def places_in(first: Integer, second: Integer) -> Integer:
     sorted_keys = (np.take_along_axis(second, order, axis=1) + rows).ravel()
     keys = (first + rows).ravel()
     indices = np.minimum(np.searchsorted(sorted_keys, keys), items * k - 1)
-    places: Integer = np.where(sorted_keys[indices] == keys, order.ravel()[indices], k)
+    places: Integers = np.where(sorted_keys[indices] == keys, order.ravel()[indices], k)
     return places.reshape(items, k)
 
 
-def shared_results(first: Integer, second: Integer) -> Integer:
+def shared_results(first: Integers, second: Integers) -> Integers:
     """Return the number of results that two rankings share, for each item [items]."""
-    counted: Integer = (places_in(first, second) < first.shape[1]).sum(axis=1)
+    counted: Integers = (places_in(first, second) < first.shape[1]).sum(axis=1)
     return counted
 
 
-def first_relevant(relevant: NDArray[np.bool_]) -> Integer:
+def first_relevant(relevant: NDArray[np.bool_]) -> Integers:
     """Return the 0-based rank of the first correct result [items]; k if there is none.
 
     Args:
         relevant: whether the result at each rank is correct [items, k].
     """
-    rank: Integer = np.where(relevant.any(axis=1), relevant.argmax(axis=1), relevant.shape[1])
+    rank: Integers = np.where(relevant.any(axis=1), relevant.argmax(axis=1), relevant.shape[1])
     return rank
 
 
-def recall(places: Integer, k: int) -> Float:
+def recall(places: Integers, k: int) -> Float:
     """Return R@k of each item [items]: 1 if the first correct result is in the first k, else 0."""
     return (places < k).astype(np.float64)
 

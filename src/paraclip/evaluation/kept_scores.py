@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from paraclip.data.untrusted_json import parse_json
-from paraclip.evaluation.benchmark import Benchmark, Metric, Scores
-from paraclip.evaluation.scoring.arrays import read_arrays
+from paraclip.evaluation.arrays import read_arrays
+from paraclip.evaluation.benchmark import Benchmark, Scores
+from paraclip.evaluation.statistics import Metric
 from paraclip.files import atomic_path, text_hash
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.feature_cache import identity

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from paraclip.arrays import Float, Integers
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import encode_images, encode_texts
-
-Float = NDArray[np.floating]
-Integer = NDArray[np.int64]
 
 MOST_NAMED = 20
 
@@ -48,7 +45,7 @@ def text_vectors(model: DualEncoder, texts: Sequence[str], how: Arithmetic, labe
 
 def image_vectors(
     model: DualEncoder, references: Sequence[str], cache: Path | None, how: Arithmetic
-) -> tuple[Float, Integer, list[str]]:
+) -> tuple[Float, Integers, list[str]]:
     """Return the unit vectors of the readable pictures.
 
     Returns:

@@ -1,24 +1,74 @@
-"""HTML browser of the pairs whose rankings changed most between two models.
-
-The page is one self-contained HTML file: pictures are small JPEGs in data URIs, texts and rankings
-are embedded JSON, and plain JavaScript renders, sorts and filters them. Texts are inserted only as
-text nodes, and the page's content security policy blocks all loading.
-"""
+"""Pairs of wordings with the rankings of each model, from any benchmark that ranks pictures."""
 
 import base64
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from paraclip.evaluation.reporting.contact_sheet import thumbnail
-from paraclip.evaluation.reporting.examples import Examples, most_changed, overlaps
+from paraclip.arrays import Integers
+from paraclip.evaluation.benchmark import Benchmark, Scores, Showing
+from paraclip.evaluation.contact_sheet import thumbnail
+from paraclip.evaluation.metrics import average_overlap
 from paraclip.files import write_text
+
+Rankings = tuple[Integers, Integers]
+"""Rankings of the first and second wording, as pool positions [pairs, k]."""
+
+EACH = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """All pairs of one benchmark."""
+
+    name: str  # name of the benchmark in the report
+    pool: str  # description of the pool
+    references: Sequence[str]  # paths or URLs of the pool's pictures
+    texts: Sequence[tuple[str, str]]  # both wordings of each pair
+    kinds: Sequence[str]  # kind of rewording of each pair; empty strings if there is only one kind
+    rankings: Mapping[str, Rankings]  # rankings of each model, by label
+    answers: Sequence[int] = ()  # pool position of the correct pictures; empty if not known
+
+
+def examples_of(benchmark: Benchmark, scores: Mapping[str, Scores], name: str) -> Examples | None:
+    """Return the pairs of a benchmark, or None if it does not rank pictures of a pool."""
+    if not isinstance(benchmark, Showing):
+        return None
+    shown = benchmark.pairs_shown(next(iter(scores.values())))
+    if not shown.references or not shown.texts:
+        return None
+    first, second = shown.arrays
+    rankings = {
+        label: (found.arrays[first], found.arrays[second]) for label, found in scores.items()
+    }
+    return Examples(
+        name, benchmark.pool, shown.references, shown.texts, shown.kinds, rankings, shown.answers
+    )
+
+
+def overlaps(rankings: Rankings) -> NDArray[np.floating]:
+    """Return AO@k of each pair [pairs], 0 to 1."""
+    return average_overlap(*rankings)
+
+
+def most_changed(gains: NDArray[np.floating], each: int = EACH) -> list[int]:
+    """Return the indices of the pairs with the largest gains and losses, up to `each` of both.
+
+    Unchanged pairs are excluded. Pairs are sorted by the size of the change, ties by index.
+    """
+    order = np.argsort(-gains, kind="stable")
+    won = [int(number) for number in order[:each] if gains[number] > 0]
+    lost = [int(number) for number in order[::-1][:each] if gains[number] < 0]
+    return sorted({*won, *lost}, key=lambda number: (-abs(float(gains[number])), number))
+
 
 SHOWN = 10  # results of each ranking
 LARGEST = 8 * 2**20  # largest total size of pictures in bytes; further pairs are omitted
@@ -37,7 +87,7 @@ def write_browser(found: Sequence[Examples], models: tuple[str, str], path: Path
         return False
     content = {"models": list(models), "sets": sets, "pictures": album.pictures}
     title = f"{models[0]} and {models[1]}: the pairs that changed most"
-    page = files("paraclip.evaluation.reporting").joinpath("browser_page.html").read_text("utf-8")
+    page = files("paraclip.evaluation").joinpath("browser_page.html").read_text("utf-8")
     page = page.replace("<!-- title -->", html.escape(title))
     write_text(path, page.replace("<!-- data -->", island(content)))
     return True

@@ -1,8 +1,10 @@
-"""The report of an evaluation: its figures, its JSON, and its table for the console."""
+"""Figures as text, and the two forms of a table: aligned for the console, Markdown for files."""
 
+import html
 import json
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,11 +13,68 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError, printable
-from paraclip.evaluation.benchmark import LOWER_IS_BETTER
-from paraclip.evaluation.reporting.tables import aligned, counts, figure
-from paraclip.evaluation.scoring.bootstrap import Interval
-from paraclip.evaluation.scoring.significance import MARGIN, not_inferior
+from paraclip.evaluation.statistics import LOWER_IS_BETTER, MARGIN, Interval, not_inferior
 from paraclip.files import text_hash, write_text
+
+
+def figure(value: float, signed: bool = False) -> str:
+    """A figure with one decimal; a dash if undefined."""
+    if not math.isfinite(value):
+        return "-"
+    rounded = round(value, 1) + 0.0  # no minus zero
+    return f"{rounded:+.1f}" if signed else f"{rounded:.1f}"
+
+
+def spread(interval: Interval, signed: bool = False) -> str:
+    """A figure with its interval: `70.1 [68.9, 71.3]`."""
+    low, high = figure(interval.low, signed), figure(interval.high, signed)
+    return f"{figure(interval.value, signed)} [{low}, {high}]"
+
+
+def counts(interval: Interval) -> bool:
+    """Whether the interval of a difference excludes zero."""
+    return interval.low > 0 or interval.high < 0
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table for the console: the first column left-aligned, others right-aligned.
+
+    A row of one cell is a heading.
+    """
+    columns = max(map(len, rows))
+    full = [[*row, *[""] * (columns - len(row))] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*full, strict=True)]
+    lines = []
+    for first, *rest in full:
+        figures = (text.rjust(width) for text, width in zip(rest, widths[1:], strict=True))
+        lines.append("  ".join([first.ljust(widths[0]), *figures]).rstrip())
+    return lines
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with figures right-aligned."""
+    align = ["---", *("---:" for _ in head[1:])]
+    lines = [[escape(text) for text in row] for row in (head, *rows)]
+    lines.insert(1, align)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def escape(text: str) -> str:
+    """Escape text so that it stays in its cell and is not HTML."""
+    return inert(text).replace("|", "\\|")
+
+
+def inert(text: str) -> str:
+    """Escape text to one printable line that is not HTML."""
+    return html.escape(printable(text.replace("\n", " ")), quote=False)
+
+
+def one_line(value: Any) -> str:
+    """A value of any type as text for a list."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {one_line(inner)}" for name, inner in value.items())
+    return escape(str(value))
+
 
 FORMAT = "paraclip-report-1"
 HINT = "Name a report.json written by `paraclip evaluate`."
@@ -211,3 +270,79 @@ def read_report(path: Path | str) -> Report:
         raise UserError(path, f"is not a ParaCLIP report ({reason})", HINT) from error
     except ValueError as error:
         raise UserError(path, f"is not a ParaCLIP report ({error})", HINT) from error
+
+
+SPACE = re.compile(r" +\)")
+
+
+def report_page(report: Report, pictures: Sequence[str], pages: Sequence[str] = ()) -> str:
+    """The whole page."""
+    labels = list(report.models)
+    headlines = [
+        [f"{section}: {name}", *(SPACE.sub(")", cell) for cell in cells)]
+        for section, name, cells in headline_rows(report)
+    ]
+    parts = ["# Evaluation", models_table(report)]
+    parts += [markdown_table(["in percent", *labels], headlines), *filter(None, [legend(labels)])]
+    parts += [f"[The pairs whose rankings changed most]({name})" for name in pages]
+    parts += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in pictures]
+    parts += [section_page(section, labels) for section in report.sections]
+    facts = dict(report.provenance)
+    if left_out := facts.pop("left_out", None):
+        lines = [f"- {name}: {one_line(reason)}" for name, reason in left_out.items()]
+        parts += ["## Left out", "\n".join(lines)]
+    parts += ["## How it was made", provenance_list(facts)]
+    return "\n\n".join(parts) + "\n"
+
+
+def models_table(report: Report) -> str:
+    """Architecture and weights of each model."""
+    rows = [
+        [label, str(facts.get("architecture", {}).get("name", "-")), f"`{facts.get('weights')}`"]
+        for label, facts in report.models.items()
+    ]
+    return markdown_table(["model", "architecture", "weights"], rows)
+
+
+def section_page(section: Section, labels: list[str]) -> str:
+    """One benchmark: its headlines, and all other figures folded."""
+    notes = [f"Note: {inert(note)}." for note in section.notes]
+    parts = [f"## {section.name}", f"On {inert(section.pool)}.", *notes]
+    first = [line for line in section.lines if line.headline]
+    further = [line for line in section.lines if not line.headline]
+    if first:
+        parts += figure_tables(first, labels)
+    if further:
+        head = f"<details><summary>{len(further)} further figures</summary>"
+        parts += [head, *figure_tables(further, labels), "</details>"]
+    return "\n\n".join(parts)
+
+
+def figure_tables(lines: list[Line], labels: list[str]) -> list[str]:
+    """Figures with their intervals, then the differences, if there are any."""
+    values = [[line.name, *(spread(line.values[label]) for label in labels)] for line in lines]
+    parts = [markdown_table(["in percent, with 95 % interval", *labels], values)]
+    if pairs := list(lines[0].differences):
+        rows = [[line.name, *(marked(line, pair) for pair in pairs)] for line in lines]
+        parts.append(markdown_table(["paired difference", *pairs], rows))
+        parts.append(
+            "Bold: the 95 % interval of the difference excludes zero. ≥: not inferior, it "
+            f"excludes a loss of {MARGIN:g} point or more."
+        )
+    return parts
+
+
+def marked(line: Line, pair: str) -> str:
+    """A difference, bold if its interval excludes zero, with a mark if it is not inferior."""
+    difference = line.differences[pair]
+    text = spread(difference, signed=True)
+    text = f"**{text}**" if counts(difference) else text
+    return f"{text} ≥" if not_inferior(difference, line.name in LOWER_IS_BETTER) else text
+
+
+def provenance_list(facts: dict[str, Any]) -> str:
+    """Provenance as a list, without options that were not given."""
+    given = {**facts, "command": " ".join(map(str, facts.get("command", [])))}
+    return "\n".join(
+        f"- {name}: {one_line(value)}" for name, value in given.items() if value is not None
+    )

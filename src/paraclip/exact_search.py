@@ -1,39 +1,35 @@
 """Exact search for the k nearest pool vectors of many queries, in blocks of bounded memory.
 
 Scores are computed in float32 for one block of the pool and one block of queries at a time. The
-maximum of every `GROUP` adjacent scores is computed first, so that nearly all scores are read only
+maximum of every group of `GROUP` scores is computed first, so that nearly all scores are read only
 once; candidates for the best k are then scored again in float64. The result therefore does not
 depend on the block sizes, equal vectors tie exactly, and ties are broken by pool position. Memory:
-one block of scores (`query_block` x `pool_block` float32, 16 MiB by default), one block of the
-pool, the queries and the best k of each. The pool is read once, sequentially.
+one block of scores (`query_block` x `pool_block` float32, 16 MiB by default), the queries and the
+best k of each. The pool is read once, sequentially, and not copied if it is float32.
 """
 
 from math import gcd
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from paraclip.arrays import Float, Integers
 from paraclip.errors import UserError
 from paraclip.progress import track
 
-Float = NDArray[np.floating]
-Integer = NDArray[np.int64]
-
 MARGIN = 1e-4  # exceeds the float32 error of the product of two unit vectors
 GATHER = 128  # candidates scored at once in float64; fits the L2 cache
-GROUP = 64  # adjacent scores represented by their maximum
+GROUP = 64  # scores represented by their maximum
 
 
 def top_k(
     queries: Float,
     pool: Float,
     k: int,
-    query_block: int = 1024,
-    pool_block: int = 4096,
+    query_block: int = 256,
+    pool_block: int = 16_384,
     label: str | None = None,
-) -> Integer:
+) -> Integers:
     """Return the pool positions [queries, k] of the largest dot products, best first.
 
     Args:
@@ -48,21 +44,18 @@ def top_k(
         UserError: if the widths differ, the pool has fewer than k vectors, or a vector is not
             finite.
     """
-    check_search(queries, pool, k)
-    best = [
-        _Best(np.array(queries[start : start + query_block], np.float32), k)
-        for start in range(0, len(queries), query_block)
-    ]
-    starts = range(0, len(pool), pool_block)
-    for start in starts if label is None else track(starts, label, len(starts), "block"):
-        vectors = np.array(pool[start : start + pool_block], np.float32)
-        for block in best:
-            block.offer(vectors, start)
-    return np.concatenate([block.positions for block in best] or [np.empty((0, k), np.int64)])
+    return nearest(queries, pool, k, query_block, pool_block, label)[0]
 
 
-def check_search(queries: Float, pool: Float, k: int) -> None:
-    """Raise UserError if the widths differ or the pool has fewer than k vectors."""
+def nearest(
+    queries: Float,
+    pool: Float,
+    k: int,
+    query_block: int = 256,
+    pool_block: int = 16_384,
+    label: str | None = None,
+) -> tuple[Integers, Float]:
+    """Return the positions of `top_k` and their dot products, float64 [queries, k]."""
     if queries.shape[1] != pool.shape[1]:
         raise UserError(
             "pool",
@@ -70,11 +63,21 @@ def check_search(queries: Float, pool: Float, k: int) -> None:
             "Stored vectors fit only the encoder that computed them; give the pictures instead.",
         )
     if len(pool) < k:
-        raise UserError(
-            "pool",
-            f"it contains {len(pool)} items, fewer than k = {k}",
-            "Give a larger pool or a smaller k.",
-        )
+        what = f"it contains {len(pool)} items, fewer than k = {k}"
+        raise UserError("pool", what, "Give a larger pool or a smaller k.")
+    best = [
+        _Best(np.asarray(queries[start : start + query_block], np.float32), k)
+        for start in range(0, len(queries), query_block)
+    ]
+    starts = range(0, len(pool), pool_block)
+    for start in starts if label is None else track(starts, label, len(starts), "block"):
+        vectors = np.asarray(pool[start : start + pool_block], np.float32)
+        for block in best:
+            block.offer(vectors, start)
+    if not best:
+        return np.empty((0, k), np.int64), np.empty((0, k))
+    positions = np.concatenate([block.positions for block in best])
+    return positions, np.concatenate([block.scores for block in best])
 
 
 class _Best:
@@ -87,42 +90,38 @@ class _Best:
 
     def offer(self, vectors: NDArray[np.float32], start: int) -> None:
         """Update with a block of the pool, vectors [block, width] that begin at `start`."""
-        coarse = torch.from_numpy(self.queries) @ torch.from_numpy(vectors).T
-        rows, columns = self._candidates(coarse)
-        if len(rows):
-            self._keep(rows, self._exact(rows, columns, vectors), columns + start)
-
-    def _candidates(self, coarse: Tensor) -> tuple[Integer, Integer]:
-        """Return rows and columns of the scores [queries, block] that may be among the best k."""
-        grouped = coarse.view(len(coarse), -1, gcd(coarse.shape[1], GROUP))
-        tops = grouped.amax(2)
-        if not torch.isfinite(tops).all():
+        coarse = self.queries @ vectors.T
+        # Groups are of scores far apart, whose maxima are computed with vector instructions.
+        grouped = coarse.reshape(len(coarse), gcd(coarse.shape[1], GROUP), -1)
+        tops = grouped.max(axis=1)
+        if not np.isfinite(tops).all():
             hint = "The weights or the vectors file are corrupt; create them again."
             raise UserError("search", "a vector is not finite", hint)
-        bar = self._bar(coarse, tops)
-        rows, groups = (tops >= bar[:, None]).nonzero(as_tuple=True)
-        hits, places = (grouped[rows, groups] >= bar[rows, None]).nonzero(as_tuple=True)
-        return rows[hits].numpy(), (groups[hits] * grouped.shape[2] + places).numpy()
+        bar = self._bar(coarse, tops)[:, None]
+        rows, groups = np.nonzero(tops >= bar)
+        hits, places = np.nonzero(grouped[rows, :, groups] >= bar[rows])
+        rows, columns = rows[hits], places * tops.shape[1] + groups[hits]
+        if len(rows):
+            self._keep(rows, self._exact(rows, vectors[columns]), columns + start)
 
-    def _bar(self, coarse: Tensor, tops: Tensor) -> Tensor:
+    def _bar(self, coarse: NDArray[np.float32], tops: NDArray[np.float32]) -> Float:
         """Return the lowest coarse score that may be among the best k [queries]."""
-        bar = torch.from_numpy(self.scores[:, -1].astype(np.float32))
+        bar = self.scores[:, -1].astype(np.float32)
         # If the maxima of k groups reach a threshold, at least k scores do.
         source = tops if tops.shape[1] >= self.k else coarse
-        if torch.isneginf(bar).any() and source.shape[1] >= self.k:
-            bar = torch.maximum(bar, source.topk(self.k).values[:, -1])
-        return bar - MARGIN
+        if np.isneginf(bar).any() and source.shape[1] >= self.k:
+            bar = np.maximum(bar, np.partition(source, -self.k, axis=1)[:, -self.k])
+        return bar - np.float32(MARGIN)
 
-    def _exact(self, rows: Integer, columns: Integer, vectors: NDArray[np.float32]) -> Float:
-        """Return the float64 dot products of the candidates, computed in parts."""
+    def _exact(self, rows: Integers, vectors: NDArray[np.float32]) -> Float:
+        """Return the float64 dot products of queries `rows` and vectors, computed in parts."""
         scores = np.empty(len(rows))
         for start in range(0, len(rows), GATHER):
             part = slice(start, start + GATHER)
-            left = self.queries[rows[part]].astype(np.float64)
-            scores[part] = (left * vectors[columns[part]]).sum(axis=1)
+            scores[part] = (self.queries[rows[part]].astype(np.float64) * vectors[part]).sum(axis=1)
         return scores
 
-    def _keep(self, rows: Integer, scores: Float, positions: Integer) -> None:
+    def _keep(self, rows: Integers, scores: Float, positions: Integers) -> None:
         """Keep the best k of each query with candidates, by score and then by position."""
         touched, local = np.unique(rows, return_inverse=True)
         owners = np.concatenate([np.repeat(np.arange(len(touched)), self.k), local])

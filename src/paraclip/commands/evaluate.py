@@ -1,0 +1,59 @@
+"""`paraclip evaluate`: score models, write the report and print the table; or compare reports."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from paraclip.errors import UserError
+from paraclip.evaluation.compare import FORMAT, RESAMPLES, compare, comparison_json, stored_files
+from paraclip.evaluation.config import EvaluateConfig, label_models
+from paraclip.evaluation.registry import (
+    choose_benchmarks,
+    evaluation_settings,
+    is_suite,
+    names_sources,
+    warn_left_out,
+)
+from paraclip.evaluation.run import OUT, evaluate
+from paraclip.files import has_mark, refuse_foreign, refuse_overwriting, write_text
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.loading import load_model
+
+
+def evaluate_command(config: EvaluateConfig) -> None:
+    """Score the models, or with --compare compare reports, and print the table.
+
+    Raises:
+        UserError: see `evaluate` and `compare`.
+    """
+    if config.compare:
+        _compare_reports(config)
+        return
+    if config.against:
+        raise UserError("--against", "is for --compare", "Name the reports of both options.")
+    names = label_models(config.models)
+    models: dict[str, DualEncoder] = {
+        label: load_model(name, config.device) for label, name in names.items()
+    }
+    benchmarks, left_out = choose_benchmarks(config)
+    warn_left_out(left_out)
+    settings = {**evaluation_settings(config, left_out), "models": names}
+    pass_over = is_suite(config) and not names_sources(config)
+    out = Path(config.out or OUT)
+    report = evaluate(models, benchmarks, out, settings, pass_over)
+    print(report.table())
+    print(f"\nWritten: {out / 'report.md'} (and report.json, plots, items.npz)")
+
+
+def _compare_reports(config: EvaluateConfig) -> None:
+    reports = (*config.compare, *config.against)
+    if config.out is not None:
+        refuse_overwriting(config.out, [file for path in reports for file in stored_files(path)])
+        refuse_foreign(config.out, lambda path: has_mark(path, FORMAT.encode()))
+    resamples = config.resamples or RESAMPLES
+    comparisons = compare(
+        *config.compare, models=config.models, against=config.against, resamples=resamples
+    )
+    print("\n\n".join(comparison.table() for comparison in comparisons))
+    if config.out is not None:
+        write_text(config.out, comparison_json(comparisons, asdict(config)))
+        print(f"\nWritten: {config.out}")

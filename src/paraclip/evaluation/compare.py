@@ -1,0 +1,474 @@
+"""Differences between two models of stored reports, with intervals and p-values.
+
+Each figure of both models gets its difference with a 95 % interval from a bootstrap over items
+(paired, with the same draws, if both were scored on the same items), the p-value, and the p-value
+after Holm's correction over all figures. Several runs of a model (seeds) are a second level of the
+bootstrap.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraclip.errors import UserError, printable
+from paraclip.evaluation.arrays import read_arrays
+from paraclip.evaluation.report import (
+    Line,
+    Report,
+    Section,
+    aligned,
+    as_dict,
+    compared_with,
+    figure,
+    read_report,
+    spread,
+)
+from paraclip.evaluation.statistics import (
+    LEVEL,
+    LOWER_IS_BETTER,
+    MARGIN,
+    VALUES,
+    Interval,
+    Metric,
+    drawn_difference,
+    holm,
+    interval,
+    not_inferior,
+    p_value,
+)
+from paraclip.files import check_input
+from paraclip.provenance import provenance
+
+FORMAT = "paraclip-comparison-1"
+RESAMPLES = 5000
+AGAIN = "Evaluate again."
+HEAD = ["", "items", "first", "second", "difference [95 %]", "p", "Holm", "counts", "not inferior"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure of both models, in percent (correlations times 100).
+
+    Args:
+        benchmark: name of the benchmark.
+        metric: name of the metric.
+        items: number of items of the first model.
+        paired: whether both were scored on the same items.
+        first: figure of the first model, mean over its seeds.
+        second: figure of the second model.
+        difference: second minus first, with its interval.
+        p: two-sided p-value of no difference.
+        adjusted: the same after Holm's correction over all rows.
+    """
+
+    benchmark: str
+    metric: str
+    items: int
+    paired: bool
+    first: float
+    second: float
+    difference: Interval
+    p: float
+    adjusted: float
+
+    @property
+    def counts(self) -> bool:
+        """Whether the difference is significant at the 5 % level."""
+        return self.adjusted < LEVEL
+
+    @property
+    def not_inferior(self) -> bool:
+        """Whether the interval excludes that the second is worse by the margin or more."""
+        return not_inferior(self.difference, self.metric in LOWER_IS_BETTER)
+
+    @property
+    def gain(self) -> float:
+        """The difference, positive if the second is better."""
+        return -self.difference.value if self.metric in LOWER_IS_BETTER else self.difference.value
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The figures of two models.
+
+    Args:
+        first: name of the first.
+        second: name of the second.
+        seeds: number of runs of each model.
+        rows: one row per figure.
+        warnings: differences in data, precision or versions, each a sentence with names.
+    """
+
+    first: str
+    second: str
+    seeds: tuple[int, int]
+    rows: tuple[Difference, ...]
+    warnings: tuple[str, ...]
+
+    def table(self) -> str:
+        """Return warnings, figures and verdict as text for the console."""
+        lines = [f"warning: {warning}" for warning in self.warnings]
+        lines += [f"first:  {self.first}", f"second: {self.second}", ""]
+        rows: list[list[str]] = [HEAD]
+        for benchmark, members in groupby(self.rows, lambda row: row.benchmark):
+            rows += [[benchmark], *map(_cells, members)]
+        return "\n".join(map(printable, [*lines, *aligned(rows), "", *self.verdict()]))
+
+    def verdict(self) -> list[str]:
+        """Return the significant figures and the number of those that are not inferior."""
+        counting = [row for row in self.rows if row.counts]
+        better, worse = (
+            ", ".join(f"{x.benchmark} {x.metric} {figure(x.difference.value, True)}" for x in rows)
+            for rows in ([x for x in counting if x.gain > 0], [x for x in counting if x.gain < 0])
+        )
+        all_rows = len(self.rows)
+        lines = [
+            f"better: {better or 'nothing that counts'}",
+            f"worse: {worse or 'nothing that counts'}",
+            f"no change that counts: {all_rows - len(counting)} of {all_rows} figures",
+            f"counts: p under {LEVEL:g} after Holm's correction over all figures compared",
+            f"not inferior: {sum(row.not_inferior for row in self.rows)} of {all_rows} figures; "
+            f"the interval excludes a loss of {MARGIN:g} point or more",
+        ]
+        if max(self.seeds) > 1:
+            lines.append(
+                f"runs (seeds): {self.seeds[0]} of the first, {self.seeds[1]} of the second"
+            )
+        return lines
+
+
+def compare(
+    *reports: Path | str,
+    models: Sequence[str] = (),
+    against: Sequence[Path | str] = (),
+    all_metrics: bool = False,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Compare two models of stored reports.
+
+    One report: two models in it. Two reports: the models with the same label in both, or the only
+    model of each. More reports: each is a seed, and two models in every report are compared.
+
+    Args:
+        reports: report.json of one or more evaluations, or the folders that contain it.
+        models: labels of the first and second model; by default base and tuned of every report.
+        against: reports of the second model; equal numbers of reports are paired in order (seeds).
+        all_metrics: whether to compare all metrics, not only headlines; Holm's correction covers
+            all of them.
+        resamples: number of bootstrap resamples; no p-value is below 2 / (resamples + 1).
+        seed: random seed of the resamples.
+
+    Raises:
+        UserError: a report is missing or damaged, or the arguments do not name two models.
+    """
+    pairs = choose_pairs([read_stored(path) for path in reports],
+                         [read_stored(path) for path in against], models)  # fmt: skip
+    found = [(*pair, *_compare_pair(*pair, all_metrics, resamples, seed)) for pair in pairs]
+    adjusted = iter(holm([row.p for _, _, rows, _ in found for row in rows]))
+    figures = sum(len(rows) for _, _, rows, _ in found)
+    too_few = f"nothing can count: {resamples} resamples are too few for {figures} figures"
+    coarse = [f"{too_few}; give more"] if figures * 2 / (resamples + 1) >= LEVEL else []
+    return [
+        Comparison(
+            first.name, second.name, (len(first.runs), len(second.runs)),
+            tuple(replace(row, adjusted=next(adjusted)) for row in rows), (*warnings, *coarse),
+        )
+        for first, second, rows, warnings in found
+    ]  # fmt: skip
+
+
+def comparison_json(comparisons: Sequence[Comparison], settings: Mapping[str, Any]) -> str:
+    """Return comparisons and their settings as JSON; undefined values are null."""
+
+    def row_as_dict(row: Difference) -> dict[str, Any]:
+        facts = {name: value for name, value in vars(row).items() if name != "difference"}
+        for name in ("first", "second", "p", "adjusted"):
+            facts[name] = round(facts[name], 6) if math.isfinite(facts[name]) else None
+        facts |= {"difference": as_dict(row.difference), "counts": row.counts}
+        return {**facts, "not_inferior": row.not_inferior}
+
+    content = {
+        "format": FORMAT,
+        "unit": "percent; correlations times 100; difference is second less first",
+        "comparisons": [
+            {
+                "first": one.first, "second": one.second, "seeds": list(one.seeds),
+                "warnings": list(one.warnings), "figures": [row_as_dict(row) for row in one.rows],
+            }
+            for one in comparisons
+        ],
+        "provenance": provenance(settings=dict(settings)),
+    }  # fmt: skip
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A report with the score of every item."""
+
+    path: Path  # path of report.json
+    report: Report  # the report
+    # arrays of items.npz by name, as `item_arrays` of `run.py` names them
+    items: dict[str, NDArray[Any]]
+
+    def section(self, name: str) -> Section | None:
+        """Return the benchmark with that name."""
+        return next((section for section in self.report.sections if section.name == name), None)
+
+    def scored(self, section: str, label: str) -> set[str]:
+        """Return the names of the figures of a model in a benchmark."""
+        stored = self.section(section)
+        return {
+            line.name
+            for line in ([] if stored is None else stored.lines)
+            if label not in line.values  # `metric` reports it
+            or math.isfinite(line.values[label].value)
+            or f"{section}/{label}/{line.name}" in self.items
+        }
+
+    def metric(self, section: str, line: Line, label: str) -> Metric:
+        """Return one figure of one model with its items; raises UserError if they are damaged."""
+        key = f"{section}/{label}/{line.name}"
+        if line.statistic not in VALUES:
+            what = f"does not say how {line.name} of {section} is made of its items"
+            raise UserError(self.path, what, AGAIN)
+        items_file = self.path.with_name("items.npz")
+        if key not in self.items:
+            raise UserError(items_file, f"has no {key}, which report.json has", AGAIN)
+        items = self.items[key]
+        groups, clusters = (self.items.get(f"{key}:{part}") for part in ("groups", "clusters"))
+        # The shapes and types that `Metric` declares.
+        columns = {"mean": (), "sampled_spearman": (3,)}.get(line.statistic, (2,))
+        count = items.shape[:1]
+        fits = items.dtype.kind in "fiub" and items.shape == (*count, *columns) and items.ndim > 0
+        if groups is not None:
+            fits &= groups.dtype.kind in "iu" and groups.shape in (count, (*count, 2))
+        if clusters is not None:
+            fits &= clusters.dtype.kind in "iu" and clusters.shape == count
+        if not fits:
+            raise UserError(items_file, f"has arrays of {key} that do not fit together", AGAIN)
+        return Metric(line.name, items, line.statistic, groups, clusters)  # type: ignore[arg-type]
+
+
+def stored_files(path: str | Path) -> tuple[Path, Path]:
+    """Return the report.json that a file or folder names, and its items.npz."""
+    path = Path(path)
+    path = path / "report.json" if path.is_dir() else path
+    return path, path.with_name("items.npz")
+
+
+def read_stored(path: str | Path) -> Stored:
+    """Read report.json (or the folder that contains it) and items.npz in the same folder.
+
+    Raises:
+        UserError: a file is missing, broken, or larger than any that ParaCLIP writes.
+    """
+    check_input(path)
+    path, items = stored_files(path)
+    report = read_report(path)
+    try:
+        return Stored(path, report, read_arrays(items))
+    except FileNotFoundError:
+        hint = "Keep report.json and items.npz in one folder."
+        raise UserError(items, "is not beside its report", hint) from None
+    except (OSError, ValueError) as error:
+        raise UserError(items, f"cannot be read ({error})", AGAIN) from error
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedModel:
+    """One of the two models compared, with one run or several.
+
+    Raises:
+        UserError: if a report has no model with that label.
+    """
+
+    label: str  # label of the model in its reports
+    runs: tuple[Stored, ...]  # a report for each seed
+
+    def __post_init__(self) -> None:
+        for run in self.runs:
+            if self.label not in run.report.models:
+                hint = f"It has {', '.join(run.report.models)}."
+                raise UserError(run.path, f"has no model {self.label!r}", hint)
+
+    @property
+    def name(self) -> str:
+        """The label with its file."""
+        first = self.runs[0].path
+        more = f" and {len(self.runs) - 1} more" if len(self.runs) > 1 else ""
+        return f"{self.label} ({first.parent.name}/{first.name}{more})"
+
+
+def choose_pairs(
+    reports: Sequence[Stored], against: Sequence[Stored], models: Sequence[str]
+) -> list[tuple[ComparedModel, ComparedModel]]:
+    """Return the models to compare; see `compare`."""
+    if not reports:
+        raise UserError("compare", "no report is given", "Name report.json of an evaluation.")
+    if len(models) > 2:
+        raise UserError("compare", f"{len(models)} models are named", "Name one or two.")
+    if not against and (len(reports) != 2 or len(models) == 2):  # two models of the same reports
+        labels, runs = list(reports[0].report.models), tuple(reports)
+        first = models[0] if len(models) == 2 else compared_with(labels)[0]
+        default = "tuned" if "tuned" in labels and first != "tuned" else labels[-1]
+        second = models[-1] if models else default
+        if first == second:
+            what = f"there is no model to compare with {first}"
+            raise UserError(reports[0].path, what, "Name another report, or two models.")
+        return [(ComparedModel(first, runs), ComparedModel(second, runs))]
+    ones, others = (reports, against) if against else (reports[:1], reports[1:])
+    known = [set(stored.report.models) for stored in (*ones, *others)]
+    common = [label for label in ones[0].report.models if all(label in some for some in known)]
+    if models:
+        named = [(models[0], models[-1])]
+    elif common:
+        named = [(label, label) for label in common]
+    elif all(len(some) == 1 for some in known):
+        named = [(next(iter(ones[0].report.models)), next(iter(others[0].report.models)))]
+    else:
+        what = "the reports have no model of the same label"
+        raise UserError("compare", what, "Name the first and the second model.")
+    return [(ComparedModel(x, tuple(ones)), ComparedModel(y, tuple(others))) for x, y in named]
+
+
+def _compare_pair(
+    first: ComparedModel, second: ComparedModel, all_metrics: bool, resamples: int, seed: int
+) -> tuple[list[Difference], tuple[str, ...]]:
+    """Return all common figures of two models, and the warnings."""
+    shared, left_out = _shared_lines(first, second, all_metrics)
+    rows: list[Difference] = []
+    warnings: list[str] = []
+    for benchmark, lines in shared.items():
+        origins = [
+            (run.path, run.report, run.section(benchmark), side.label)
+            for side in (first, second)
+            for run in side.runs
+        ]
+        unlike, same = differences_in_origin(benchmark, origins)
+        warnings += unlike
+        for line in lines:
+            ones, others = (
+                [run.metric(benchmark, line, side.label) for run in side.runs]
+                for side in (first, second)
+            )
+            paired = same and len({len(metric.items) for metric in (*ones, *others)}) == 1
+            drawn = drawn_difference(ones, others, resamples, seed, paired)
+            was, now = (100 * float(np.mean([m.value() for m in side])) for side in (ones, others))
+            rows.append(
+                Difference(
+                    benchmark, line.name, len(ones[0].items), paired, was, now,
+                    interval(now - was, drawn), p_value(drawn), adjusted=1.0,
+                )
+            )  # fmt: skip
+    if not rows:
+        what = f"has no figure in common with {second.name}"
+        raise UserError(first.name, what, "Evaluate both in the same benchmarks.")
+    return rows, tuple(dict.fromkeys([*warnings, *left_out]))
+
+
+def _shared_lines(
+    first: ComparedModel, second: ComparedModel, all_metrics: bool
+) -> tuple[dict[str, list[Line]], list[str]]:
+    """Return the figures that all runs have, by benchmark, and a warning for each other one."""
+    runs = [(run, side.label) for side in (first, second) for run in side.runs]
+    shared: dict[str, list[Line]] = {}
+    warnings: list[str] = []
+    for name in dict.fromkeys(section.name for run, _ in runs for section in run.report.sections):
+        scored = [run.scored(name, label) for run, label in runs]
+        if not all(scored):
+            warnings += [
+                f"{name} is left out: {run.path} has none of {label}"
+                for (run, label), known in zip(runs, scored, strict=True)
+                if not known
+            ]
+            continue
+        lines: dict[str, Line] = {}
+        for run, _ in runs:
+            for line in section.lines if (section := run.section(name)) else []:
+                if line.headline or all_metrics:
+                    lines.setdefault(line.name, line)
+        for (run, label), known in zip(runs, scored, strict=True):
+            lost = [one for one in lines if one not in known and any(one in s for s in scored)]
+            if lost:
+                warnings.append(
+                    f"{name}: {', '.join(lost)} left out: {run.path} has none of {label}"
+                )
+        common = [line for line in lines.values() if all(line.name in known for known in scored)]
+        if common:
+            shared[name] = common
+    return shared, warnings
+
+
+Origin = tuple[Path, Report, Section | None, str]
+"""File, report, benchmark in it, label of the model."""
+
+
+def differences_in_origin(benchmark: str, origins: Sequence[Origin]) -> tuple[list[str], bool]:
+    """Warn about results from other data, precision or versions than the first.
+
+    Returns:
+        The warnings, and whether all were scored on the same data and pool (so that items pair).
+    """
+    warnings: list[str] = []
+    same = True
+    path, report, section, label = origins[0]
+    for other_path, other_report, other, other_label in origins[1:]:
+        if section is None or other is None:
+            continue
+        both = f"{benchmark}: {path} and {other_path}"
+        skipped, other_skipped = (
+            [note for note in one.notes if " left out: " in note] for one in (section, other)
+        )
+        if section.data_hash != other.data_hash:
+            same = False
+            facts, others = ({"pool in words": s.pool, **s.data} for s in (section, other))
+            unlike = ", ".join(_unlike_facts(facts, others))
+            warnings.append(f"{both} were made with other data ({unlike}); nothing is paired")
+        elif skipped != other_skipped:
+            same = False
+            warnings.append(f"{both} have left out other items; nothing is paired")
+        made = _made_with(report, section, label), _made_with(other_report, other, other_label)
+        warnings += [f"{both} were made with other {fact}" for fact in _unlike_facts(*made, "({})")]
+    return warnings, same
+
+
+def _unlike_facts(one: dict[str, Any], other: dict[str, Any], form: str = "{}") -> list[str]:
+    """Return the names of the facts that differ, each with both values, cut to 60 characters."""
+    found = []
+    for name in {**one, **other}:
+        if one.get(name) != other.get(name):
+            first, second = (
+                text if len(text) <= 60 else f"{text[:57]}..."
+                for text in (str(one.get(name)), str(other.get(name)))
+            )
+            found.append(f"{name} " + form.format(f"{first} and {second}"))
+    return found
+
+
+def _made_with(report: Report, section: Section, label: str) -> dict[str, Any]:
+    """Return precision and versions used for a model's figures in a benchmark."""
+    made = section.made.get(label, {})
+    versions = made.get("versions") or report.provenance.get("versions")
+    versions = versions if isinstance(versions, dict) else {}
+    precision = made.get("precision", report.provenance.get("precision"))
+    named = {f"{name} version": versions.get(name) for name in ("paraclip", "torch")}
+    return {"precision": precision, **named}
+
+
+def _cells(row: Difference) -> list[str]:
+    """Return a row of the table."""
+    p, adjusted = (f"{p:.4f}" if math.isfinite(p) else "-" for p in (row.p, row.adjusted))
+    return [
+        f"  {row.metric}" + ("" if row.paired else " unpaired"), f"{row.items:,}",
+        figure(row.first), figure(row.second), spread(row.difference, signed=True), p, adjusted,
+        "yes" if row.counts else "no", "yes" if row.not_inferior else "no",
+    ]  # fmt: skip

@@ -1,1 +1,0 @@
-"""Inputs of benchmarks: pairs, pools, pictures, tables of rows, wordings."""

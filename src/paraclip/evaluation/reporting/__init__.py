@@ -1,1 +1,0 @@
-"""Reports, plots, contact sheet, example browser and comparison of reports."""

@@ -1,1 +1,0 @@
-"""Metrics, rankings, vectors, intervals, significance and cached scores."""

@@ -1,0 +1,382 @@
+"""Metrics with a value for each item, their bootstrap intervals, and tests of differences.
+
+The bootstrap is a seeded, vectorised percentile bootstrap over items. A resample is a vector of
+weights, the number of times each item is drawn. Means are then matrix products, and a rank
+correlation needs only one sort, since the rank of a value in a resample is the cumulative sum of
+the weights in sorted order. Two models scored on the same items with the same seed use the same
+draws, so the difference of their resamples is the paired bootstrap.
+
+A missing mark of significance is no evidence that two models are equally good: a small sample marks
+nothing, and Holm's correction hides small losses. `not_inferior` is the test for "no worse".
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from paraclip.arrays import Float, Integers
+from paraclip.evaluation import metrics
+
+BLOCK = 100_000  # number of weights at a time: a few arrays of this size fit a core's cache
+SAMPLES = 1000  # number of samples of `sampled_spearman`
+SAMPLED = 2_000_000  # number of its weights at a time; another number gives other samples
+ROUNDING = 1e-12  # a variance below this share of the mean square is due to rounding
+LEVEL = 0.05  # differences with a smaller corrected p-value are significant
+MARGIN = 1.0  # points that a figure may lose and still be "not inferior"
+APART = 1_000_003  # added to the seed of the second model if draws are not paired
+
+LOWER_IS_BETTER = frozenset(("first result changes",))
+"""Names of the metrics for which lower is better; for all others, higher is better."""
+
+Statistic = Literal["mean", "spearman", "pearson", "sampled_spearman"]
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """A metric with its value for each item, for computing intervals and differences.
+
+    Args:
+        name: name in the report, including k ("AO@10").
+        items: [items] for a mean, [items, 2] for a correlation (similarity, gold score), [items, 3]
+            for a sampled one (with the number of the query).
+        statistic: statistic computed over the items.
+        groups: group numbers [items], for a mean over groups (macro); or numbers of group and
+            part [items, 2], with equal weights for groups and for the parts within each group
+            (tasks and their subsets).
+        clusters: cluster numbers [items]; items of one cluster are resampled together.
+        headline: whether the metric is in the short table and the plot.
+    """
+
+    name: str
+    items: Float
+    statistic: Statistic = "mean"
+    groups: Integers | None = None
+    clusters: Integers | None = None
+    headline: bool = True
+
+    def value(self) -> float:
+        """Return the value, 0 to 1 (correlations: -1 to 1); NaN if undefined."""
+        members, shares = self.parts()
+        values = [VALUES[self.statistic](self.items[rows]) for rows in members]
+        return float(np.average(values, weights=shares))
+
+    def parts(self) -> tuple[list[Integers], Float]:
+        """Return the item indices of each group (or part) and its weight; weights sum to 1."""
+        if self.groups is None:
+            return [np.arange(len(self.items))], np.ones(1)
+        names, numbers = np.unique(
+            self.groups.reshape(len(self.groups), -1), axis=0, return_inverse=True
+        )
+        members = [np.flatnonzero(numbers.ravel() == number) for number in range(len(names))]
+        _, owners, sizes = np.unique(names[:, 0], return_inverse=True, return_counts=True)
+        return members, 1 / (len(sizes) * sizes[owners])
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval."""
+
+    value: float  # value on all items
+    low: float  # 2.5th percentile of the resamples
+    high: float  # 97.5th percentile of the resamples
+
+
+def interval(value: float, resampled: Float) -> Interval:
+    """Return the percentile interval of the resamples; NaN bounds if no resample is finite."""
+    finite = resampled[np.isfinite(resampled)]
+    if not len(finite):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return Interval(value, float(low), float(high))
+
+
+def resample(metric: Metric, resamples: int, seed: int) -> Float:
+    """Return the metric on `resamples` draws of its items with replacement [resamples].
+
+    Items of one cluster (captions of one picture) are drawn together. If the metric is a mean over
+    groups, each group is resampled separately and keeps its number of clusters.
+    """
+    parts, shares = metric.parts()
+    drawn = []
+    for number, members in enumerate(parts):
+        if not len(members):  # undefined without items
+            drawn.append(np.full(resamples, np.nan))
+            continue
+        items = metric.items[members]
+        clusters = np.arange(len(items)) if metric.clusters is None else metric.clusters[members]
+        names, clusters = np.unique(clusters, return_inverse=True)
+        statistic = STATISTICS[metric.statistic](items)
+        blocks = draws(len(names), resamples, np.random.default_rng([seed, number]))
+        drawn.append(
+            np.concatenate([statistic(np.take(weights, clusters, axis=1)) for weights in blocks])
+        )
+    averaged: Float = np.average(drawn, axis=0, weights=shares)
+    return averaged
+
+
+def draws(units: int, resamples: int, random: np.random.Generator) -> Iterator[Float]:
+    """Yield how often each unit is drawn, in blocks [resamples, units] of bounded size."""
+    step = max(1, BLOCK // units)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = random.integers(0, units, size=(rows, units))
+        drawn += np.arange(rows)[:, None] * units
+        counted = np.bincount(drawn.ravel(), minlength=rows * units)
+        yield counted.reshape(rows, units).astype(np.float64)
+
+
+class WeightedMean:
+    """Mean of items [items] under weights [resamples, items]."""
+
+    def __init__(self, items: Float) -> None:
+        self.items = items
+
+    def __call__(self, weights: Float) -> Float:
+        mean: Float = (weights @ self.items) / weights.sum(axis=1)
+        return mean
+
+
+class WeightedPearson:
+    """Linear correlation of two columns [items, 2] under weights [resamples, items]."""
+
+    def __init__(self, items: Float) -> None:
+        first, second = (items - items.mean(axis=0)).T
+        self.columns = np.stack([first, second, first**2, second**2, first * second], axis=1)
+
+    def __call__(self, weights: Float) -> Float:
+        sums = (weights @ self.columns) / weights.sum(axis=1, keepdims=True)
+        return _ratio(*sums.T)
+
+
+class WeightedSpearman:
+    """Rank correlation of two columns under weights; ties share their mean rank.
+
+    A weight is how often an item is drawn. Fractional weights represent an average over draws.
+    """
+
+    def __init__(self, items: Float) -> None:
+        self.first, self.second = _Ranks(items[:, 0]), _Ranks(items[:, 1])
+
+    def __call__(self, weights: Float) -> Float:
+        first, second = self.first(weights), self.second(weights)
+        total = weights.sum(axis=1)
+        centre = (total[:, None] + 1) / 2  # the mean of the ranks 1..total
+        first -= centre
+        second -= centre
+        weighted = weights * first
+        sums = (
+            np.einsum("bi,bi->b", weighted, first),
+            np.einsum("bi,bi,bi->b", weights, second, second),
+            np.einsum("bi,bi->b", weighted, second),
+        )
+        zero = np.zeros_like(total)
+        return _ratio(zero, zero, sums[0], sums[1], sums[2])
+
+
+class WeightedBySample:
+    """`sampled_spearman` of items [items, 3] under weights: every drawn query has equal weight.
+
+    It is the correlation that the samples estimate, so a resample has no sampling noise.
+    """
+
+    def __init__(self, items: Float) -> None:
+        _, queries, counts = np.unique(items[:, 2], return_inverse=True, return_counts=True)
+        self.shares = 1 / counts[queries]
+        self.correlation = WeightedSpearman(items[:, :2])
+
+    def __call__(self, weights: Float) -> Float:
+        return self.correlation(weights * self.shares)
+
+
+def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
+    """Return the mean rank correlation over samples of half of the queries, one item of each.
+
+    Pairs that share a query are correlated, and some queries have many more pairs than others; a
+    sample takes each query at most once. Samples are seeded, the same for every model.
+
+    Args:
+        items: similarity, gold score and number of the query [items, 3].
+        samples: number of samples.
+
+    Returns:
+        The mean over the samples in which both columns vary, -1 to 1; NaN with fewer than four
+        queries, or if a column is constant.
+
+    Source: Parekh et al. 2021 (Crisscrossed Captions), section 4; 1,000 samples.
+    """
+    _, queries, counts = np.unique(items[:, 2], return_inverse=True, return_counts=True)
+    if len(counts) < 4:
+        return float("nan")
+    by_query = np.argsort(queries, kind="stable")
+    starts = np.cumsum(counts) - counts
+    correlation, random = WeightedSpearman(items[:, :2]), np.random.default_rng(0)
+    rows, correlations = max(1, SAMPLED // len(items)), []
+    for first in range(0, samples, rows):
+        size = (min(rows, samples - first), len(counts))
+        weights = np.zeros((size[0], len(items)))
+        half = np.argsort(random.random(size), axis=1)[:, : len(counts) // 2]  # half of the queries
+        place = starts[half] + (random.random(half.shape) * counts[half]).astype(np.int64)
+        np.put_along_axis(weights, by_query[place], 1.0, axis=1)
+        correlations.append(correlation(weights))
+    found = np.concatenate(correlations)
+    found = found[np.isfinite(found)]  # a few items drawn from many ties may all be equal
+    return float(found.mean()) if len(found) else float("nan")
+
+
+class _Ranks:
+    """Ranks of a column's values in resamples, computed from one sort.
+
+    `np.take` is three times as fast as an index expression, and where nearly every value is a
+    level of its own, `reduceat` takes as long as another cumulative sum.
+    """
+
+    def __init__(self, column: Float) -> None:
+        self.level = np.unique(column, return_inverse=True)[1]
+        self.order = np.argsort(self.level, kind="stable")
+        self.starts = np.searchsorted(self.level[self.order], np.arange(self.level.max() + 1))
+        self.ends = np.append(self.starts[1:], len(column)) - 1
+        self.many = 2 * len(self.starts) > len(column)
+
+    def __call__(self, weights: Float) -> Float:
+        """Return the mean ranks [resamples, items]; items that are not drawn have weight 0."""
+        drawn = np.take(weights, self.order, axis=1)
+        if self.many:
+            through = np.take(np.cumsum(drawn, axis=1), self.ends, axis=1)
+        else:
+            through = np.cumsum(np.add.reduceat(drawn, self.starts, axis=1), axis=1)
+        below = np.zeros_like(through)
+        below[:, 1:] = through[:, :-1]
+        ranks: Float = np.take((below + through + 1) / 2, self.level, axis=1)
+        return ranks
+
+
+def _ratio(first: Float, second: Float, square: Float, other: Float, product: Float) -> Float:
+    """Return the correlation from weighted moments; NaN where a column is constant."""
+    one, two = square - first**2, other - second**2
+    varies = (one > ROUNDING * square) & (two > ROUNDING * other)
+    value = np.full_like(one, np.nan)
+    np.divide(product - first * second, np.sqrt(abs(one * two)), out=value, where=varies)
+    return value
+
+
+VALUES = {
+    "mean": metrics.mean,
+    "spearman": metrics.spearman,
+    "pearson": metrics.pearson,
+    "sampled_spearman": sampled_spearman,
+}
+STATISTICS: dict[
+    str, type[WeightedMean | WeightedPearson | WeightedSpearman | WeightedBySample]
+] = {
+    "mean": WeightedMean,
+    "pearson": WeightedPearson,
+    "spearman": WeightedSpearman,
+    "sampled_spearman": WeightedBySample,
+}
+
+
+def not_inferior(
+    difference: Interval, lower_is_better: bool = False, margin: float = MARGIN
+) -> bool:
+    """Return whether the 95 % interval of a difference excludes a loss of `margin` or more.
+
+    Args:
+        difference: difference from the other model, in points, with its interval.
+        lower_is_better: whether an increase is a loss.
+        margin: largest tolerable loss, in points.
+
+    Returns:
+        False also where the interval is undefined.
+
+    Source: Piaggio et al. 2012, CONSORT statement on non-inferiority trials.
+    """
+    worst = -difference.high if lower_is_better else difference.low
+    return worst > -margin
+
+
+def p_value(drawn: Float) -> float:
+    """Return the two-sided p-value of "no difference" from resampled differences.
+
+    It is twice the smaller tail beyond zero. Zeros count in both tails, and one is added to the
+    count and to the number of resamples, so that the p-value is never 0 (Davison and Hinkley 1997,
+    section 4.2). It is below 0.05 if the 95 % percentile interval excludes zero.
+
+    Returns:
+        The p-value, 0 to 1; NaN if no resample is finite.
+    """
+    finite = drawn[np.isfinite(drawn)]
+    if not len(finite):
+        return math.nan
+    tail = min(np.count_nonzero(finite <= 0), np.count_nonzero(finite >= 0))
+    return float(min(1.0, 2 * (tail + 1) / (len(finite) + 1)))
+
+
+def holm(found: Sequence[float]) -> list[float]:
+    """Adjust p-values for multiple tests (Holm 1979), which bounds the family-wise error rate.
+
+    In ascending order, the i-th of m p-values is multiplied by m - i + 1. Adjusted values never
+    decrease and never exceed 1. No assumption is made on the dependence of the tests.
+
+    Args:
+        found: p-values; NaN values are not counted as tests and stay NaN.
+    """
+    order = sorted((p, index) for index, p in enumerate(found) if not math.isnan(p))
+    adjusted, reached = [math.nan] * len(found), 0.0
+    for rank, (p, index) in enumerate(order):
+        reached = max(reached, min(1.0, (len(order) - rank) * p))
+        adjusted[index] = reached
+    return adjusted
+
+
+def over_seeds(drawn: Float, seed: int) -> Float:
+    """Resample the mean over seeds by drawing runs, as well as items, with replacement.
+
+    Items and seeds are crossed (every run uses the same items), so a resample draws both (Owen
+    2007, the pigeonhole bootstrap). The variance between S runs is underestimated by a factor
+    (S - 1) / S; deviations from the mean are scaled by sqrt(S / (S - 1)) to correct this.
+
+    Args:
+        drawn: resamples of the items [seeds, resamples], with the same draws for every seed.
+        seed: random seed of the draws of runs.
+
+    Returns:
+        Resamples of the mean [resamples]; with one seed, its row unchanged.
+    """
+    seeds, resamples = drawn.shape
+    if seeds == 1:
+        only: Float = drawn[0]
+        return only
+    random = np.random.default_rng([seed, seeds])
+    chosen = random.integers(0, seeds, size=(seeds, resamples))
+    mean = drawn.mean(axis=0)
+    picked = np.take_along_axis(drawn, chosen, axis=0).mean(axis=0)
+    stretched: Float = mean + math.sqrt(seeds / (seeds - 1)) * (picked - mean)
+    return stretched
+
+
+def drawn_difference(
+    ones: Sequence[Metric],
+    others: Sequence[Metric],
+    resamples: int,
+    seed: int = 0,
+    paired: bool = True,
+) -> Float:
+    """Return resampled differences [resamples] of a metric, others less ones, in points.
+
+    Args:
+        ones: the metric of the first model, once for each of its runs (seeds).
+        others: the same of the second model; equal numbers of runs are paired in order, otherwise
+            runs are drawn separately.
+        resamples: number of draws.
+        seed: random seed of the draws.
+        paired: whether both were scored on the same items, which are then drawn together.
+    """
+    first = np.stack([100 * resample(metric, resamples, seed) for metric in ones])
+    apart = seed if paired else seed + APART
+    second = np.stack([100 * resample(metric, resamples, apart) for metric in others])
+    if len(first) == len(second):
+        return over_seeds(second - first, seed)
+    return over_seeds(second, seed + APART) - over_seeds(first, seed)
