@@ -115,8 +115,8 @@ def measured(label: str, model: DualEncoder, split: Split | None) -> list[Result
     """The three forms of a model's text tower."""
     with TemporaryDirectory(prefix="paraclip-export-") as place:
         files = [Path(place) / name for name in ("float.onnx", "small.onnx")]
-        write_text_graph(model, files[0], PLAIN, 18)
-        drift = write_text_graph(model, files[1], PLAIN, 18, int8=True)
+        write_text_graph(model, files[0], PLAIN)
+        drift = write_text_graph(model, files[1], PLAIN, int8=True)
         forms: list[Embed] = [torch_form(model), *(onnx_form(model, file) for file in files)]
         sizes = [size_of(model), *(file.stat().st_size / 1e6 for file in files)]
         times = taking_turns(forms)

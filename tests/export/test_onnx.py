@@ -97,7 +97,7 @@ def test_what_drifts_in_a_sensitive_tower_stays_float(folder, tmp_path) -> None:
     assert graph.stat().st_size < 0.4 * (folder / "text_model.onnx").stat().st_size
     kept = cosines(small.path, model)
     assert kept.mean() > 0.999 and small.drift.lowest >= LEAST_INT8
-    write_text_graph(model, graph, TextInterface(), 18)
+    write_text_graph(model, graph, TextInterface())
     shortened(graph, graph.with_name("all.onnx"), (), lambda *_: small.drift)
     graph.with_name("all.onnx").replace(graph)
     assert cosines(small.path, model).min() < kept.min() - 0.01
@@ -160,7 +160,7 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch) 
 
     monkeypatch.setattr(onnx_graph, "_export_graph", other)
     with pytest.raises(UserError, match="its vectors differ from torch's"):
-        write_text_graph(model, tmp_path / "a.onnx", TextInterface(), 18)
+        write_text_graph(model, tmp_path / "a.onnx", TextInterface())
 
 
 def test_without_onnx_the_hint_is_what_to_install(quick_clip, tmp_path, monkeypatch) -> None:

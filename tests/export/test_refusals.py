@@ -197,14 +197,6 @@ def test_a_damaged_checkpoint(quick_clip, tmp_path) -> None:
         export(tmp_path / "none.safetensors", tmp_path / "out")
 
 
-def test_an_opset_that_the_runtime_lacks(quick_clip, tmp_path) -> None:
-    with pytest.raises(UserError, match=r"onnxruntime .* lacks operator set 99"):
-        export(quick_clip, tmp_path / "out", to="onnx", opset=99)
-    with pytest.raises(UserError, match="--opset: 17 is not valid"):
-        export(quick_clip, tmp_path / "out", to="onnx", opset=17)
-    assert not (tmp_path / "out").exists()
-
-
 def test_a_tower_that_exceeds_an_onnx_file(quick_clip, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(onnx_graph, "LARGEST", 1000)
     with pytest.raises(UserError, match="one ONNX file holds 2"):
@@ -217,11 +209,7 @@ def test_options_that_do_not_go_together(quick_clip, tmp_path) -> None:
         ({"to": "hf", "int8": True}, "--int8: does not apply to --to hf. Use --to onnx"),
         ({"to": "onnx", "half": True}, "--half: does not apply to --to onnx"),
         ({"image_tower": True}, "--image-tower: does not apply"),
-        ({"to": "hf", "opset": 20}, "--opset: does not apply to --to hf. Use --to onnx"),
-        (
-            {"to": None, "target": "lancedb", "opset": 20},
-            "--opset: does not apply to --for lancedb",
-        ),
+        ({"target": "lancedb", "int8": True}, "--int8: does not apply to --for lancedb"),
     ]:
         with pytest.raises(UserError, match=reason):
             export(quick_clip, tmp_path / "out", **options)

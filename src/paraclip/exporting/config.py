@@ -4,13 +4,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from annotated_types import Ge, Le
 
 from paraclip.exporting.targets import TARGETS
 from paraclip.options import Checked
 
 Format = Literal["weights", "open-clip", "hf", "sentence-transformers", "onnx"]
-Opset = Annotated[int, Ge(18), Le(99)]
 if TYPE_CHECKING:
     Target = str
 else:
@@ -48,9 +46,6 @@ class ExportOptions(Checked):
 
     image_tower: bool = False
     """Also write the image tower (onnx)."""
-
-    opset: Opset = 18
-    """ONNX operator set, at least 18, which needs onnxruntime 1.14 or newer."""
 
     force: bool = False
     """Replace an existing file, or a folder that an export wrote and that holds nothing else."""

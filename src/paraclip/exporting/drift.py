@@ -67,19 +67,14 @@ def probes() -> tuple[str, ...]:
 
 def drift(weights: str, shortened: Vectors, floats: Vectors, kept: tuple[str, ...] = ()) -> Drift:
     """The drift of vectors [texts, width] from float ones."""
-    cosines = (unit(shortened) * unit(floats)).sum(axis=1)
+    one, other = np.asarray(shortened, np.float64), np.asarray(floats, np.float64)
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        cosines = (one * other).sum(axis=1) / lengths
     # A vector of zeros or NaN has no direction, and NaN would pass a comparison.
     cosines = np.where(np.isfinite(cosines), cosines, -1)
     lowest, mean = float(cosines.min()), float(cosines.mean())
     return Drift(weights, round(lowest, 6), round(mean, 6), len(cosines), kept)
-
-
-def unit(vectors: Vectors) -> NDArray[np.float64]:
-    """Vectors of unit length."""
-    floats = np.asarray(vectors, np.float64)
-    with np.errstate(all="ignore"):
-        lengths = np.linalg.norm(floats, axis=1, keepdims=True)
-        return np.asarray(floats / lengths, np.float64)
 
 
 def check_half(model: DualEncoder) -> Drift:
@@ -96,7 +91,10 @@ def check_half(model: DualEncoder) -> Drift:
     with torch.no_grad():
         for value in half.text_tower.parameters():
             value.copy_(value.half().float())
-    result = drift("float16", vectors_of(half), vectors_of(model))
+    shortened, floats = (
+        encode_texts(one, list(probes()), AT_ONCE).numpy() for one in (half, model)
+    )
+    result = drift("float16", shortened, floats)
     if result.lowest < LEAST_HALF:
         what = (
             f"changes vectors of this model to a cosine of {result.lowest:.4f} with the float ones,"
@@ -104,9 +102,3 @@ def check_half(model: DualEncoder) -> Drift:
         )
         raise UserError("--half", what, "Leave --half out.")
     return result
-
-
-def vectors_of(model: DualEncoder) -> Vectors:
-    """A model's vectors for the probe texts."""
-    vectors: Vectors = encode_texts(model, list(probes()), AT_ONCE).numpy()
-    return vectors

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -33,7 +32,7 @@ LARGEST = 2**31 - 2**20  # bytes of a protobuf message, minus some room for the 
 MOST_DIFFERENCE = 1e-3  # maximum difference of unit vectors; above it, the file is refused
 TEXTS = ("a photo of a cat", "", "two dogs play on a beach while a child watches them")
 INNER = ("paraclip_input", "paraclip_output")  # names that no exporter uses
-OPSET_HINT = "Use --opset 18, which is what this version is tested with."
+OPSET = 18  # needs onnxruntime 1.14 or newer
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class ImageGraph(nn.Module):
 
 
 def write_text_graph(
-    model: DualEncoder, path: Path, interface: TextInterface, opset: int, int8: bool = False
+    model: DualEncoder, path: Path, interface: TextInterface, int8: bool = False
 ) -> Drift | None:
     """Write a text tower as one ONNX file and check it with onnxruntime.
 
@@ -101,19 +100,16 @@ def write_text_graph(
         model: the model, on the CPU.
         path: path of the file.
         interface: names and types that the target system uses.
-        opset: ONNX operator set.
         int8: whether to use 8-bit weights.
 
     Returns:
         With `int8`, the drift of the vectors.
 
     Raises:
-        UserError: onnx or onnxruntime is missing, the runtime lacks the operator set, the tower
-            exceeds the 2 GB of an ONNX file, the file computes other vectors, or 8-bit weights
-            change the vectors too much.
+        UserError: onnx or onnxruntime is missing, the tower exceeds the 2 GB of an ONNX file, the
+            file computes other vectors, or 8-bit weights change the vectors too much.
     """
-    _check_runtime(opset)
-    _check_size(model.text_tower, model.architecture.name)
+    _check(model.text_tower, model.architecture.name)
     context = model.architecture.context_length
     fixed = interface.fixed_length or model.computed_length(1) == context
     ids = _padded_ids(model, TEXTS, None if not fixed else context)
@@ -122,7 +118,7 @@ def write_text_graph(
         shape[1] = torch.export.Dim("length", min=2, max=context)
     example = ids.to(getattr(torch, interface.dtype))
     graph = TextGraph(model, interface.unit, interface.end)
-    _export_graph(graph, example, path, (interface.inputs, interface.outputs), shape, opset)
+    _export_graph(graph, example, path, (interface.inputs, interface.outputs), shape)
     _compare(path, interface.inputs, example, graph)
     if not int8:
         return None
@@ -130,32 +126,22 @@ def write_text_graph(
         _padded_ids(model, [text], context if fixed else None).to(example.dtype).numpy()
         for text in probes()
     ]
-    floats = _run_one_by_one(path, interface.inputs, rows)
-    return quantise(
-        path,
-        lambda small, kept: drift(
-            "int8", _run_one_by_one(small, interface.inputs, rows), floats, kept
-        ),
-    )
+
+    def embed(file: Path) -> Vectors:  # one by one, as in a search: a batch has one input scale
+        tower = _session(file)
+        return np.concatenate([tower.run(None, {interface.inputs: ids})[0] for ids in rows])
+
+    floats = embed(path)
+    return quantise(path, lambda small, kept: drift("int8", embed(small), floats, kept))
 
 
-def _run_one_by_one(path: Path, name: str, rows: Sequence[NDArray[Any]]) -> Vectors:
-    """Vectors of token ids, computed one text at a time as in a search.
-
-    In a batch, 8-bit matrices use one input scale for all texts.
-    """
-    graph = _session(path)
-    return np.concatenate([graph.run(None, {name: ids})[0] for ids in rows])
-
-
-def write_image_graph(model: DualEncoder, path: Path, opset: int, names: tuple[str, str]) -> None:
+def write_image_graph(model: DualEncoder, path: Path, names: tuple[str, str]) -> None:
     """Write an image tower as an ONNX file with unit vectors; raises like `write_text_graph`."""
-    _check_runtime(opset)
-    _check_size(model.image_tower, model.architecture.name)
+    _check(model.image_tower, model.architecture.name)
     pixels = torch.rand(2, 3, model.image_size, model.image_size)
     shape = {0: torch.export.Dim("batch", min=1)}
     graph = ImageGraph(model)
-    _export_graph(graph, pixels, path, names, shape, opset)
+    _export_graph(graph, pixels, path, names, shape)
     _compare(path, names[0], pixels, graph)
 
 
@@ -175,7 +161,6 @@ def _export_graph(
     path: Path,
     names: tuple[str, str],
     shape: dict[int, Any],
-    opset: int,
 ) -> None:
     """Write a module with one input and one output, named by `names`."""
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -186,12 +171,12 @@ def _export_graph(
             torch.onnx.export(
                 graph.eval(), (example,), str(path),
                 input_names=[INNER[0]], output_names=[INNER[1]], dynamic_shapes=(shape,),
-                opset_version=opset, dynamo=True, external_data=False, verbose=False,
+                opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
             )  # fmt: skip
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0][:200]
-        what = f"the tower cannot be written with opset {opset} ({reason})"
-        raise UserError("--to onnx", what, OPSET_HINT) from error
+        what = f"the tower cannot be written as ONNX ({reason})"
+        raise UserError("--to onnx", what, "Use --to open-clip or --to hf.") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     _rename(path, dict(zip(INNER, names, strict=True)))
@@ -233,27 +218,10 @@ def _session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def _check_runtime(opset: int) -> None:
-    """Raise UserError if onnx or onnxruntime is missing, or the runtime lacks the operator set."""
-    onnx, onnxruntime, _ = (
-        optional_import(name, "export") for name in ("onnx", "onnxruntime", "onnxscript")
-    )
-    vector = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
-    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
-    node = onnx.helper.make_node("Identity", ["x"], ["y"])
-    model = onnx.helper.make_model(
-        onnx.helper.make_graph([node], "probe", [vector], [out]),
-        opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10,
-    )  # fmt: skip
-    try:
-        onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's exception classes have no common base
-        what = f"onnxruntime {onnxruntime.__version__} lacks operator set {opset}"
-        raise UserError("--opset", what, OPSET_HINT) from error
-
-
-def _check_size(tower: nn.Module, name: str) -> None:
-    """Raise UserError if a tower's weights exceed the size of an ONNX file."""
+def _check(tower: nn.Module, name: str) -> None:
+    """Raise UserError without the extra `export`, or if a tower is too large for an ONNX file."""
+    for module in ("onnx", "onnxruntime", "onnxscript"):
+        optional_import(module, "export")
     size = sum(value.numel() * value.element_size() for value in tower.state_dict().values())
     if size > LARGEST:
         what = f"the tower takes {size / 2**30:.1f} GiB, and one ONNX file holds 2"
@@ -271,9 +239,9 @@ def write_onnx(source: Source, folder: Path, options: ExportOptions) -> Drift | 
     """
     model = source.model
     file = folder / "text_model.onnx"
-    drift = write_text_graph(model, file, PLAIN, options.opset, options.int8)
+    drift = write_text_graph(model, file, PLAIN, options.int8)
     if options.image_tower:
-        write_image_graph(model, folder / "image_model.onnx", options.opset, IMAGE_NAMES)
+        write_image_graph(model, folder / "image_model.onnx", IMAGE_NAMES)
     if no_clip_text(model) is None:
         files = clip_tokenizer_files(model.architecture.context_length)
     else:

@@ -7,8 +7,7 @@ sensitive tower that drift most (see `drift`) stay float.
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +41,17 @@ def quantise(path: Path, measure: Measure) -> Drift:
     small = path.with_name(f"{path.name}.int8")
     try:
         first = drift = shortened(path, small, (), measure)
-        left = [] if drift.lowest >= LEAST_INT8 else by_harm(path, small, measure)
-        while drift.lowest < LEAST_INT8 and left:
-            drift = shortened(path, small, (*drift.kept, left.pop(0)), measure)
-        too_large = drift.kept and size(small) > MOST_OF_FLOAT * size(path)
-        if drift.lowest < LEAST_INT8 or too_large:
+        if drift.lowest < LEAST_INT8:
+            parts = [*dict.fromkeys(_matrices(path).values()), TABLE]
+            alone = {  # the drift when only this part has 8 bits
+                part: shortened(path, small, tuple(set(parts) - {part}), measure).lowest
+                for part in parts
+            }
+            left = sorted(parts, key=lambda part: alone[part])
+            while drift.lowest < LEAST_INT8 and left:
+                drift = shortened(path, small, (*drift.kept, left.pop(0)), measure)
+        too_large = small.stat().st_size > MOST_OF_FLOAT * path.stat().st_size
+        if drift.lowest < LEAST_INT8 or (drift.kept and too_large):
             what = (
                 f"changes vectors of this model to a cosine of {first.lowest:.4f} with the float"
                 f" ones, and {LEAST_INT8} is the least"
@@ -58,28 +63,15 @@ def quantise(path: Path, measure: Measure) -> Drift:
         small.unlink(missing_ok=True)
 
 
-def by_harm(path: Path, small: Path, measure: Measure) -> list[str]:
-    """Parts of a graph, sorted by the drift when only that part has 8 bits, largest first."""
-    parts = parts_of(path)
-    alone = {
-        part: shortened(path, small, tuple(other for other in parts if other != part), measure)
-        for part in parts
-    }
-    return sorted(parts, key=lambda part: alone[part].lowest)
-
-
-def size(path: Path) -> int:
-    """Size of a file in bytes."""
-    return path.stat().st_size
-
-
 def shortened(path: Path, small: Path, kept: tuple[str, ...], measure: Measure) -> Drift:
     """Write an 8-bit file in which some parts stay float, and measure its drift."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    left_out = [name for name, part in matrices(path).items() if part in kept]
-    with quiet():
-        if left_out and len(left_out) == len(matrices(path)):
+    left_out = [name for name, part in _matrices(path).items() if part in kept]
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # advice to optimise the graph, which the exporter has done
+    try:
+        if left_out and len(left_out) == len(_matrices(path)):
             shutil.copyfile(path, small)
         else:
             quantize_dynamic(
@@ -87,30 +79,27 @@ def shortened(path: Path, small: Path, kept: tuple[str, ...], measure: Measure) 
                 weight_type=QuantType.QInt8, nodes_to_exclude=left_out,
                 extra_options={"MatMulConstBOnly": True},
             )  # fmt: skip
+    finally:
+        logging.disable(before)
     if TABLE not in kept:
-        quantise_tables(small)
+        _quantise_tables(small)
     return measure(small, kept)
 
 
-def parts_of(path: Path) -> list[str]:
-    """Names of a graph's parts."""
-    return [*dict.fromkeys(matrices(path).values()), TABLE]
-
-
-def matrices(path: Path) -> dict[str, str]:
+def _matrices(path: Path) -> dict[str, str]:
     """Parts of the nodes that multiply by a constant matrix, by node name."""
     import onnx
 
     graph = onnx.load(str(path)).graph
     constants = {value.name for value in graph.initializer}
     return {
-        node.name: part_of(node)
+        node.name: _part_of(node)
         for node in graph.node
         if node.op_type == "MatMul" and constants.intersection(node.input)
     }
 
 
-def part_of(node: Any) -> str:
+def _part_of(node: Any) -> str:
     """The part of a tower to which a node belongs, by the module names of open_clip and BERT."""
     scopes = " ".join(entry.value for entry in node.metadata_props if entry.key == SCOPES)
     if "attn" in scopes or "attention" in scopes:
@@ -122,7 +111,7 @@ def part_of(node: Any) -> str:
     return "the projection"
 
 
-def quantise_tables(path: Path) -> None:
+def _quantise_tables(path: Path) -> None:
     """Store the large tables that `Gather` reads in 8 bits, with a scale per row."""
     import onnx
 
@@ -130,7 +119,10 @@ def quantise_tables(path: Path) -> None:
     stored = {value.name: value for value in model.graph.initializer}
     nodes: list[Any] = []
     for node in model.graph.node:
-        table = stored.get(node.input[0]) if by_row(node) else None
+        by_row = node.op_type == "Gather" and all(
+            attribute.i == 0 for attribute in node.attribute if attribute.name == "axis"
+        )
+        table = stored.get(node.input[0]) if by_row else None
         if table is None or np.prod(table.dims) < LARGE or table.data_type != 1:
             nodes.append(node)
             continue
@@ -138,18 +130,13 @@ def quantise_tables(path: Path) -> None:
             for part in split_table(table):
                 stored[part.name] = part
                 model.graph.initializer.append(part)
-        nodes.extend(looked_up(node, table.name))
+        nodes.extend(_looked_up(node, table.name))
     used = {name for node in nodes for name in node.input}
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     for value in [value for value in model.graph.initializer if value.name not in used]:
         model.graph.initializer.remove(value)
     onnx.save(model, str(path))
-
-
-def by_row(node: Any) -> bool:
-    """Whether a node looks up rows of its first input."""
-    return node.op_type == "Gather" and all(a.i == 0 for a in node.attribute if a.name == "axis")
 
 
 def split_table(table: Any) -> tuple[Any, Any]:
@@ -165,7 +152,7 @@ def split_table(table: Any) -> tuple[Any, Any]:
     )
 
 
-def looked_up(node: Any, table: str) -> list[Any]:
+def _looked_up(node: Any, table: str) -> list[Any]:
     """Nodes that replace a `Gather` from a split table."""
     from onnx import TensorProto, helper
 
@@ -176,14 +163,3 @@ def looked_up(node: Any, table: str) -> list[Any]:
         helper.make_node("Gather", [f"{table}_scale", ids], [f"{output}_scale"], axis=0),
         helper.make_node("Mul", [f"{output}_cast", f"{output}_scale"], [output]),
     ]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress onnxruntime's advice to optimise the graph first, which the exporter has done."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -39,7 +39,6 @@ TAKES = {
     "half": {"weights", "open-clip", "hf"},
     "int8": {"onnx"},
     "image_tower": {"onnx"},
-    "opset": {"onnx"},
 }
 """Formats to which each option applies."""
 

@@ -51,10 +51,14 @@ class Source:
 
     def facts(self) -> dict[str, Any]:
         """JSON-serialisable facts for the card: hashes of what an index depends on."""
+        model = self.model
+        pictures = (
+            model.spec.preprocessing if isinstance(model, OpenClip) else model.architecture.kind
+        )
         return {
-            "image_tower": image_space(self.model),
-            "tokenizer": tokenizer_hash(self.model),
-            "preprocessing": preprocessing_hash(self.model),
+            "image_tower": image_space(model),
+            "tokenizer": tokenizer_hash(model),
+            "preprocessing": text_hash(json.dumps([pictures, model.image_size], sort_keys=True)),
             "base_tags": self.tags,
         }
 
@@ -74,7 +78,9 @@ def open_source(
     """
     source = read_source(model, tag)
     if base is not None:
-        compare_with_base(source, base)
+        if image_space(load_model(base, "cpu")) != image_space(source.model):
+            what = f"its image tower or preprocessing is not that of {base}"
+            raise UserError(source.name, what, VOID)
         named = base.split(":")[1] if ":" in base else None
         if tag is None and named in open_clip.list_pretrained_tags_by_model(source.architecture):
             source = Source(source.model, source.header, source.name, named)
@@ -85,29 +91,16 @@ def open_source(
 
 def read_source(model: DualEncoder | Path | str, tag: str | None) -> Source:
     """The model with its header, without checks."""
-    if isinstance(model, DualEncoder):
-        return Source(model.eval(), in_memory_header(model), model.architecture.name, tag)
-    path = Path(model)
-    if path.suffix == ".safetensors" and os.path.isfile(path):  # not `NAME:FILE`
-        return Source(load_checkpoint(path), read_header(path), str(model), tag)
-    loaded = load_model(str(model), "cpu")
-    header = {**in_memory_header(loaded), "base": str(model)}
-    return Source(loaded, header, str(model), tag)
-
-
-def in_memory_header(model: DualEncoder) -> dict[str, Any]:
-    """The header that a checkpoint of the model would have."""
-    header = header_of(model, dict(model.state_dict()))
+    if not isinstance(model, DualEncoder):
+        path = Path(model)
+        if path.suffix == ".safetensors" and os.path.isfile(path):  # not `NAME:FILE`
+            return Source(load_checkpoint(path), read_header(path), str(model), tag)
+    loaded = model if isinstance(model, DualEncoder) else load_model(str(model), "cpu")
     # The provenance of a loaded checkpoint is stored under separate keys in the file.
-    return {**header, **(model.made_from or {})}
-
-
-def compare_with_base(source: Source, base: str) -> None:
-    """Raise UserError if image tower or preprocessing differ between the base and the source."""
-    other = load_model(base, "cpu")
-    if image_space(other) != image_space(source.model):
-        what = f"its image tower or preprocessing is not that of {base}"
-        raise UserError(source.name, what, VOID)
+    header = {**header_of(loaded, dict(loaded.state_dict())), **(loaded.made_from or {})}
+    if isinstance(model, DualEncoder):
+        return Source(loaded.eval(), header, loaded.architecture.name, tag)
+    return Source(loaded, {**header, "base": str(model)}, str(model), tag)
 
 
 def image_tower_was_trained(header: dict[str, Any]) -> bool:
@@ -135,6 +128,11 @@ def recorded_tags(header: dict[str, Any], architecture: str) -> list[str]:
 
 def known_architecture(model: OpenClip) -> str | None:
     """open_clip's name for a model's configuration, independent of the folder's name."""
+
+    def essential(config: dict[str, Any]) -> dict[str, Any]:  # all but the activation
+        parts = ("embed_dim", "vision_cfg", "text_cfg", "multimodal_cfg")
+        return {name: config[name] for name in parts if name in config}
+
     config = essential(model.spec.config)
     stated = model.architecture.name
     names = sorted(open_clip.list_models(), key=lambda name: (name != stated, name))
@@ -142,12 +140,6 @@ def known_architecture(model: OpenClip) -> str | None:
         if essential(open_clip.get_model_config(name) or {}) == config:
             return quick_name(name.removesuffix(QUICK), bool(model.spec.config.get("quick_gelu")))
     return None
-
-
-def essential(config: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a configuration that determine shapes; the activation is compared separately."""
-    parts = ("embed_dim", "vision_cfg", "text_cfg", "multimodal_cfg")
-    return {name: config[name] for name in parts if name in config}
 
 
 def tokenizer_hash(model: DualEncoder) -> str:
@@ -159,12 +151,3 @@ def tokenizer_hash(model: DualEncoder) -> str:
         return text_hash(json.dumps([options, list(merges)], sort_keys=True))
     files = model.header().get("text_files") or {}
     return text_hash(json.dumps(files, sort_keys=True))
-
-
-def preprocessing_hash(model: DualEncoder) -> str:
-    """Hash of a model's preprocessing of pictures."""
-    if isinstance(model, OpenClip):
-        facts: Any = [model.spec.preprocessing, model.image_size]
-    else:
-        facts = [model.architecture.kind, model.image_size]
-    return text_hash(json.dumps(facts, sort_keys=True))

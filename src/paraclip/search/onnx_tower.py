@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 FORMAT = "paraclip-tower-1"
 GRAPH, TOKENIZER, FACTS = "text.onnx", "tokenizer.json", "tower.json"
-OPSET = 18
 CLOSE = 1e-3  # maximum difference between vectors of the graph and of the model
 PROBES = (
     "a kid holding a box of pizza", "", "a", "two dogs " * 100, "A YOUNG Child's café, naïve",
@@ -219,7 +218,7 @@ def tokenizer_of(model: "DualEncoder") -> str | None:
 def write_graph(model: "DualEncoder", path: Path) -> None:
     """Write the text tower as one ONNX file."""
     exporting: Any = importlib.import_module("paraclip.exporting.onnx_graph")
-    exporting.write_text_graph(model, path, exporting.TextInterface(), OPSET)
+    exporting.write_text_graph(model, path, exporting.TextInterface())
 
 
 def agrees(tower: OnnxTower, model: "DualEncoder") -> bool:

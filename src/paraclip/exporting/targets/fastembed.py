@@ -37,7 +37,7 @@ def check(source: Source) -> None:
 def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     """Write the graph, the tokenizer's three files and config.json."""
     path = folder / "model.onnx"
-    drift = write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
+    drift = write_text_graph(source.model, path, INTERFACE, options.int8)
     files = clip_tokenizer_files(source.model.architecture.context_length)
     for name in FILES:
         write_text(folder / name, files[name])
@@ -57,4 +57,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-FASTEMBED = System(check, write, steps, takes=("int8", "opset"))
+FASTEMBED = System(check, write, steps, takes=("int8",))

@@ -102,7 +102,7 @@ def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     textual = folder / "clip" / folder_name(source) / "textual"
     textual.mkdir(parents=True)
     path = textual / "model.onnx"
-    drift = write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
+    drift = write_text_graph(source.model, path, INTERFACE, options.int8)
     if no_clip_text(source.model) is None:
         files = clip_tokenizer_files(source.model.architecture.context_length)
         for name in FILES:
@@ -129,4 +129,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-IMMICH = System(check, write, steps, takes=("int8", "opset"), index="postgresql://...")
+IMMICH = System(check, write, steps, takes=("int8",), index="postgresql://...")

@@ -33,7 +33,7 @@ def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     """`ViT-B-32-256-datacomp_s34b_b86k/textual.onnx`."""
     path = folder / FOLDER / FILE
     path.parent.mkdir()
-    return write_text_graph(source.model, path, INTERFACE, options.opset, options.int8)
+    return write_text_graph(source.model, path, INTERFACE, options.int8)
 
 
 def steps(source: Source, folder: Path) -> Steps:
@@ -48,4 +48,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-RCLIP = System(check, write, steps, takes=("int8", "opset"), index="db.sqlite3")
+RCLIP = System(check, write, steps, takes=("int8",), index="db.sqlite3")

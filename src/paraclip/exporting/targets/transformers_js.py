@@ -34,11 +34,11 @@ def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     """Write the graph (both graphs with `int8`), the tokenizer and config.json."""
     towers = folder / "onnx"
     towers.mkdir()
-    write_text_graph(source.model, towers / "text_model.onnx", INTERFACE, options.opset)
+    write_text_graph(source.model, towers / "text_model.onnx", INTERFACE)
     drift = None
     if options.int8:
         path = towers / "text_model_quantized.onnx"
-        drift = write_text_graph(source.model, path, INTERFACE, options.opset, int8=True)
+        drift = write_text_graph(source.model, path, INTERFACE, int8=True)
     architecture = source.model.architecture
     for name, content in clip_tokenizer_files(architecture.context_length).items():
         write_text(folder / name, content)
@@ -66,4 +66,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-TRANSFORMERS_JS = System(check, write, steps, takes=("int8", "opset"))
+TRANSFORMERS_JS = System(check, write, steps, takes=("int8",))
