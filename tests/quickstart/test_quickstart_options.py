@@ -8,9 +8,12 @@ import pytest
 from tiny_models import draw
 
 from paraclip.data.problems import Problems
+from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
+from paraclip.quickstart import run
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.run import Job, split_source
+from paraclip.training.config import RunSettings
 from paraclip.training.folder import AnotherRun
 
 
@@ -115,17 +118,19 @@ def test_pictures_that_all_share_a_caption_cannot_be_held_out(tmp_path: Path) ->
 
 
 def test_a_stage_whose_captions_changed_starts_from_scratch(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, runs = Job(QuickstartConfig("here", str(tmp_path)), Problems()), []
+    started = []
 
-    def run(fresh: bool) -> Path:
-        runs.append(fresh)
-        if not fresh:
-            raise AnotherRun(
-                tmp_path, "belongs to a run with other settings", "Choose another --out."
-            )
-        return tmp_path / "made"
+    def train(data: object, options: object, out: Path, settings: RunSettings) -> Path:
+        started.append(settings.fresh)
+        if not settings.fresh:
+            raise AnotherRun(out, "belongs to a run with other settings", "Choose another --out.")
+        return out / "made"
 
-    assert job.resumed_or_repeated("tuned", run) == tmp_path / "made" and runs == [False, True]
-    assert "tuned starts from scratch" in capsys.readouterr().out
+    for name in ("prepare", "load_model"):
+        monkeypatch.setattr(run, name, lambda *words, **_: words[0])
+    monkeypatch.setattr(run, "train", train)
+    job = Job(QuickstartConfig("here", str(tmp_path), starter=0), Problems())
+    assert job.train("control", SCHEMA.empty_table(), 1) == str(tmp_path / "control" / "made")
+    assert started == [False, True] and "starts from scratch" in capsys.readouterr().out

@@ -77,10 +77,12 @@ def read_stamps(folder: Path, texts: Path = STAMPS) -> CaptionedStamps:
         path = folder / row["image"]
         if not path.is_file():
             missing += 1
-        elif not has_hash(path, row["sha256"]):
-            changed += 1
-        else:
-            rows.append({**row, "path": str(path)})
+            continue
+        with path.open("rb") as file:
+            if file_digest(file, "sha256").hexdigest() == row["sha256"]:
+                rows.append({**row, "path": str(path)})
+            else:
+                changed += 1
     learn = [row for row in rows if row["split"] == "train"]
     test = [row for row in rows if row["split"] == "test"]
     if len(learn) < FEWEST_TRAIN or len(test) < FEWEST_TEST:
@@ -90,9 +92,20 @@ def read_stamps(folder: Path, texts: Path = STAMPS) -> CaptionedStamps:
         )
         raise UserError(PACKAGE, what, OWN_FOLDER)
     captions = [Caption(r["image"], r["caption"], r["image"], r["path"], "stamps") for r in learn]
-    return CaptionedStamps(
-        captions, triples_of(learn), wordings_of(test, texts), pool_of(test), missing, changed
+    items = tuple(
+        Wording(
+            image=row["path"],  # file names repeat
+            caption=row["caption"],
+            rewordings=tuple((kind, row[kind]) for kind in KINDS),
+            contrast=row["contrast"],
+            where=f"{texts.name}: {row['image']}",
+        )
+        for row in test
     )
+    wordings = Wordings("the held-out stamps", items, KINDS, file_hash(texts))
+    names = text_hash("\n".join(sorted(row["image"] for row in test)))
+    pool = Pool("held-out stamps", tuple(sorted(row["path"] for row in test)), None, names)
+    return CaptionedStamps(captions, _triples(learn), wordings, pool, missing, changed)
 
 
 def read_texts(path: Path) -> Iterator[dict[str, Any]]:
@@ -101,13 +114,7 @@ def read_texts(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def has_hash(path: Path, sha256: str) -> bool:
-    """Whether a file has this SHA-256 hash."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest() == sha256
-
-
-def triples_of(rows: list[dict[str, Any]]) -> pa.Table:
+def _triples(rows: list[dict[str, Any]]) -> pa.Table:
     """Triples of the training pictures."""
     texts = ("caption", "paraphrase_1", "paraphrase_2")
     return with_schema(
@@ -119,25 +126,3 @@ def triples_of(rows: list[dict[str, Any]]) -> pa.Table:
             for row in rows
         ])
     )  # fmt: skip
-
-
-def wordings_of(rows: list[dict[str, Any]], texts: Path) -> Wordings:
-    """The held-out wordings; pictures are named by path, because file names repeat."""
-    items = tuple(
-        Wording(
-            image=row["path"],
-            caption=row["caption"],
-            rewordings=tuple((kind, row[kind]) for kind in KINDS),
-            contrast=row["contrast"],
-            where=f"{texts.name}: {row['image']}",
-        )
-        for row in rows
-    )
-    return Wordings("the held-out stamps", items, KINDS, file_hash(texts))
-
-
-def pool_of(rows: list[dict[str, Any]]) -> Pool:
-    """The held-out pictures, by path."""
-    paths = sorted(row["path"] for row in rows)
-    names = sorted(row["image"] for row in rows)
-    return Pool("held-out stamps", tuple(paths), None, text_hash("\n".join(names)))

@@ -7,9 +7,7 @@ built-in LLM writes during the run, and `tuned` from strong ones: the stamps' ow
 set. On the user's own pictures, `tuned` learns from the LLM's triples and the starter set.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -61,7 +59,7 @@ def run_quickstart(config: QuickstartConfig) -> Report:
     job = Job(config, Problems(config.max_broken))
     models, benchmarks = _of_stamps(job) if config.source is None else _of_own(job, config.source)
     _announce(4, f"Scoring {', '.join(models)}")
-    settings = {"seed": config.seed, "cache": job.features}
+    settings = {"seed": config.seed, "cache": config.folder / "features"}
     return evaluate(models, benchmarks, config.folder / "report", settings)
 
 
@@ -81,13 +79,14 @@ def _of_stamps(job: "Job") -> tuple[Models, list[Benchmark]]:
         runs["live"] = rows, equal_steps(len(rows), config.epochs, BATCH_SIZE, len(strong))
     else:
         print("No triple of the built-in LLM passed the filters: there is no model `live`")
-    return job.models(runs), stamp_benchmarks(stamps, job.how)
+    return job.models(runs), stamp_benchmarks(stamps, Arithmetic(max_broken=config.max_broken))
 
 
 def _of_own(job: "Job", source: str) -> tuple[Models, list[Benchmark]]:
     """The models and benchmarks of the user's own pictures."""
     _announce(1, f"Reading captions and pictures of {source}")
-    split, config = split_source(job.config, source, job.problems), job.config
+    config = job.config
+    split = split_source(config, source, job.problems)
     learn = [row for row in split.learn if row.image]
     to_paraphrase = [
         *sampled(learn, config.paraphrase, config.seed),
@@ -98,7 +97,9 @@ def _of_own(job: "Job", source: str) -> tuple[Models, list[Benchmark]]:
     own = triples.filter(pc.is_in(triples["id"], value_set=ids))
     rows = with_captions(with_starter(own, config.starter), learn, config.seed)
     runs = dict.fromkeys(("control", "tuned"), (rows, config.epochs))
-    return job.models(runs), own_benchmarks(split, triples, job.how)
+    return job.models(runs), own_benchmarks(
+        split, triples, Arithmetic(max_broken=config.max_broken)
+    )
 
 
 def _announce(number: int, stage: str) -> None:
@@ -143,16 +144,6 @@ class Job:
     config: QuickstartConfig
     problems: Problems
 
-    @property
-    def how(self) -> Arithmetic:
-        """How vectors are computed for the scores."""
-        return Arithmetic(max_broken=self.config.max_broken)
-
-    @property
-    def features(self) -> Path:
-        """Folder of the image features."""
-        return self.config.folder / "features"
-
     def generate(self, captions: list[Caption]) -> pa.Table:
         """Triples by the built-in LLM; empty if no answer passed the filters."""
         _announce(2, f"Paraphrasing {len(captions)} captions in two steps with the built-in LLM")
@@ -184,15 +175,18 @@ class Job:
         options = self.config.train_options(name == "control", epochs)
         problems = Problems(self.config.max_broken)
         data = prepare(
-            rows, load_model(BASE, device="cpu"), options, cache=self.features, problems=problems,
-            facts=self.facts(name),
+            rows, load_model(BASE, device="cpu"), options, cache=self.config.folder / "features",
+            problems=problems, facts=self.facts(name),
         )  # fmt: skip
         self.report_new(problems)
 
-        def run(fresh: bool) -> Path:
-            return train(data, options, self.config.folder / name, RunSettings(fresh=fresh))
-
-        return load_model(str(self.resumed_or_repeated(name, run)), device="cpu")
+        out, fresh = self.config.folder / name, self.config.fresh
+        try:
+            checkpoint = train(data, options, out, RunSettings(fresh=fresh))
+        except AnotherRun:
+            print(f"The captions, pictures or options have changed: {name} starts from scratch")
+            checkpoint = train(data, options, out, RunSettings(fresh=True))
+        return load_model(str(checkpoint), device="cpu")
 
     def report_new(self, found: Problems) -> None:
         """Report broken pictures, once, since every model reads the same ones."""
@@ -211,14 +205,6 @@ class Job:
         if name == "live" or (name == "tuned" and self.config.source is not None):
             used["triples"] = read_provenance(written)
         return {"base": BASE, **used}
-
-    def resumed_or_repeated(self, name: str, run: Callable[[bool], Path]) -> Path:
-        """The checkpoint of a stage, which starts from scratch if its inputs have changed."""
-        try:
-            return run(self.config.fresh)
-        except AnotherRun:
-            print(f"The captions, pictures or options have changed: {name} starts from scratch")
-            return run(True)
 
 
 def with_captions(triples: pa.Table, captions: list[Caption], seed: int) -> pa.Table:

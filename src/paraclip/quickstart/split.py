@@ -1,7 +1,7 @@
 """Splits pictures into training pictures and those held out for the scores."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from paraclip.data.captions import Caption
@@ -40,20 +40,24 @@ def split_pictures(captions: Iterable[Caption], held_out: int, seed: int) -> Spl
         UserError: too few pictures to split.
     """
     captions = list(captions)
-    groups = text_groups(captions)
+    groups = _text_groups(captions)
     pictures = {row.image_id for row in captions if row.image}
     if len(pictures) < FEWEST:
         what = f"only {len(pictures)} pictures have a caption"
         raise UserError("quickstart", what, f"Give at least {FEWEST}; a few hundred is better.")
-    count = min(held_out, len(pictures) // 3)
-    chosen = chosen_groups(Counter(groups[name] for name in pictures), count, seed)
+    sizes = Counter(groups[name] for name in pictures)
+    left, chosen = min(held_out, len(pictures) // 3), set()
+    for group in sorted(sizes, key=lambda name: text_hash(f"{seed} {name}")):
+        if sizes[group] <= left:
+            chosen.add(group)
+            left -= sizes[group]
     return Split(
         learn=[row for row in captions if groups[row.image_id] not in chosen],
         held_out=[row for row in captions if row.image and groups[row.image_id] in chosen],
     )
 
 
-def text_groups(captions: Sequence[Caption]) -> dict[str, str]:
+def _text_groups(captions: Sequence[Caption]) -> dict[str, str]:
     """The group of each picture; pictures that share a caption share a group."""
     parent: dict[str, str] = {}
 
@@ -67,13 +71,3 @@ def text_groups(captions: Sequence[Caption]) -> dict[str, str]:
         text = " ".join(row.caption.casefold().split())  # training treats these as equal
         parent[find(f"image {row.image_id}")] = find(f"text {text}")
     return {row.image_id: find(f"image {row.image_id}") for row in captions}
-
-
-def chosen_groups(sizes: Mapping[str, int], count: int, seed: int) -> set[str]:
-    """Groups in the order of their hash, with at most `count` pictures in total."""
-    chosen: set[str] = set()
-    for group in sorted(sizes, key=lambda name: text_hash(f"{seed} {name}")):
-        if sizes[group] <= count:
-            chosen.add(group)
-            count -= sizes[group]
-    return chosen

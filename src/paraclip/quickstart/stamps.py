@@ -40,10 +40,11 @@ def stamps_folder(cache: Path | None = None) -> Path:
         with disk_errors(unpacking):
             shutil.rmtree(unpacking, ignore_errors=True)
             unpacking.mkdir(parents=True)
-            package = download_stamps(unpacking)
-            run_tool(["dpkg-deb", "-x", str(package), str(unpacking)], unpacking)
+            package = _download_stamps(unpacking)
+            _run_tool(["dpkg-deb", "-x", str(package), str(unpacking)], unpacking)
             package.unlink()
-            check_content(unpacking)
+            if not (unpacking / STAMPS).is_dir():
+                raise UserError(PACKAGE, f"the package holds no {STAMPS}", OWN_FOLDER)
             shutil.rmtree(home, ignore_errors=True)  # a folder without the stamps
             unpacking.replace(home)
     finally:
@@ -51,38 +52,27 @@ def stamps_folder(cache: Path | None = None) -> Path:
     return home / STAMPS
 
 
-def check_content(folder: Path) -> None:
-    """Raise UserError if the unpacked package has no folder of stamps."""
-    if not (folder / STAMPS).is_dir():
-        raise UserError(PACKAGE, f"the package holds no {STAMPS}", OWN_FOLDER)
-
-
-def download_stamps(folder: Path) -> Path:
+def _download_stamps(folder: Path) -> Path:
     """Fetch the package into `folder`, with package lists kept there if the system has none."""
     print(f"Fetching Debian's {PACKAGE} (81 MB) ...", flush=True)
     try:
-        run_tool(["apt-get", *PATIENCE, "download", *REPORT_STATUS, PACKAGE], folder)
+        _run_tool(["apt-get", *PATIENCE, "download", *REPORT_STATUS, PACKAGE], folder)
     except UserError as error:
         if error.hint == FREE_SPACE:
             raise
-        options = [*PATIENCE, *own_lists(folder)]
-        run_tool(["apt-get", *options, *REPORT_STATUS, "update"], folder)
-        run_tool(["apt-get", *options, "download", *REPORT_STATUS, PACKAGE], folder)
+        for name in ("lists/partial", "archives/partial"):
+            (folder / "apt" / name).mkdir(parents=True, exist_ok=True)
+        lists = f"Dir::State::lists={folder / 'apt' / 'lists'}"  # updating them needs no root
+        options = [*PATIENCE, "-o", lists, "-o", f"Dir::Cache={folder / 'apt'}"]
+        _run_tool(["apt-get", *options, *REPORT_STATUS, "update"], folder)
+        _run_tool(["apt-get", *options, "download", *REPORT_STATUS, PACKAGE], folder)
     package = next(folder.glob("*.deb"), None)
     if package is None:
         raise UserError(PACKAGE, "apt-get fetched no package", OWN_FOLDER)
     return package
 
 
-def own_lists(folder: Path) -> list[str]:
-    """Options that keep apt's lists in `folder`, where updating them does not need root."""
-    for name in ("lists/partial", "archives/partial"):
-        (folder / "apt" / name).mkdir(parents=True, exist_ok=True)
-    lists, cache = folder / "apt/lists", folder / "apt"
-    return ["-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={cache}"]
-
-
-def run_tool(command: list[str], folder: Path) -> None:
+def _run_tool(command: list[str], folder: Path) -> None:
     """Run a command in `folder` with a progress bar; its last line becomes the error message."""
     last_line, full = "it failed", False
     pipe, out = subprocess.PIPE, subprocess.STDOUT
