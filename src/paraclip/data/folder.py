@@ -41,27 +41,10 @@ def read_folder(source: str, problems: Problems) -> Iterator[Record]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """All pictures, and all captions without a picture of the same name; no hidden files."""
-    folders, files = listed(folder)
-    with_picture = {Path(name).stem for name in files if Path(name).suffix.lower() in SUFFIXES}
-    for name in sorted(folders | files):
-        path = folder / name
-        if name in folders:
-            yield from walk(path)
-        elif path.suffix == ".txt":
-            if path.stem not in with_picture and path.stem.lower() not in ASIDE and path.is_file():
-                yield path
-        elif path.suffix.lower() in SUFFIXES:
-            yield path
+    """All pictures, and all captions without a picture of the same name; no hidden files.
 
-
-def listed(folder: Path) -> tuple[set[str], set[str]]:
-    """Names of the folders and of everything else in a folder, without hidden ones.
-
-    A link counts as a file, so that no folder is entered twice.
-
-    Raises:
-        UserError: the folder cannot be read.
+    A link counts as a file, so that no folder is entered twice. Raises UserError for a folder that
+    cannot be read.
     """
     try:
         with os.scandir(folder) as entries:
@@ -69,7 +52,21 @@ def listed(folder: Path) -> tuple[set[str], set[str]]:
             folders = {entry.name for entry in shown if entry.is_dir(follow_symlinks=False)}
     except OSError as error:
         raise UserError(folder, f"cannot be read ({error.strerror})", "Check it.") from error
-    return folders, {entry.name for entry in shown} - folders
+    names = sorted(entry.name for entry in shown)
+    kinds = {name: os.path.splitext(name) for name in names}
+    pictures = (
+        name for name in names if name not in folders and kinds[name][1].lower() in SUFFIXES
+    )
+    with_picture = {kinds[name][0] for name in pictures}
+    for name in names:
+        path, (stem, suffix) = folder / name, kinds[name]
+        if name in folders:
+            yield from walk(path)
+        elif suffix == ".txt":
+            if stem not in stems and stem.lower() not in ASIDE and path.is_file():
+                yield path
+        elif suffix.lower() in SUFFIXES:
+            yield path
 
 
 def first_line(path: Path) -> bytes:

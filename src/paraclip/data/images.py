@@ -17,6 +17,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from paraclip.data.folder import walk
 from paraclip.data.lines import is_remote, local_path, open_source
 from paraclip.data.shards import SUFFIXES, read_member, split_reference
 from paraclip.errors import UserError
@@ -85,10 +86,22 @@ def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
     try:
         with without_warnings():
             image = Image.open(stream, formats=FORMATS)
-        refuse_extremes(reference, image)
+        if image.width * image.height > MOST_PIXELS:
+            raise UserError(reference, TOO_MANY, "Replace the picture.")
+        if max(image.size) > MOST_RATIO * min(image.size):
+            what = f"has sides of {image.width:,} x {image.height:,} pixels, which is too thin"
+            raise UserError(reference, what, "Crop or replace the picture.")
         image.draft("RGB", (2 * side, 2 * side))
         turn = TURNS.get(orientation(image))
-        small = on_white(shrink(image, 2 * side))
+        small = averageable(image)
+        factor = min(small.size) // (2 * side)
+        if factor > 1:
+            small = small.reduce(factor)
+        if small.mode in ("RGBa", "La"):
+            straight = small.convert({"RGBa": "RGBA", "La": "LA"}[small.mode]).convert("RGBA")
+            small = Image.new("RGB", small.size, "white")
+            small.paste(straight, mask=straight.getchannel("A"))
+        small = small.convert("RGB")
         return small if turn is None else small.transpose(turn)
     except UserError:
         raise
@@ -104,15 +117,6 @@ def without_warnings() -> Iterator[None]:
         # EXIF is read for the orientation only.
         warnings.filterwarnings("ignore", message="Corrupt EXIF data")
         yield
-
-
-def refuse_extremes(reference: object, image: Image.Image) -> None:
-    """Raise UserError for a size that takes gigabytes to decode or to scale."""
-    if image.width * image.height > MOST_PIXELS:
-        raise UserError(reference, TOO_MANY, "Replace the picture.")
-    if max(image.size) > MOST_RATIO * min(image.size):
-        what = f"has sides of {image.width:,} x {image.height:,} pixels, which is too thin"
-        raise UserError(reference, what, "Crop or replace the picture.")
 
 
 def fault(error: Exception) -> str:
@@ -131,13 +135,6 @@ def orientation(image: Image.Image) -> int:
             return int(image.getexif().get(0x0112, 1))
     except Exception:  # broken EXIF does not make the picture broken
         return 1
-
-
-def shrink(image: Image.Image, side: int) -> Image.Image:
-    """Average the picture down by the largest integer factor that leaves `side`."""
-    image = averageable(image)
-    factor = min(image.size) // side
-    return image.reduce(factor) if factor > 1 else image
 
 
 def averageable(image: Image.Image) -> Image.Image:
@@ -173,16 +170,6 @@ def eight_bits(image: Image.Image) -> Image.Image:
     if top is None:
         raise ValueError(f"its values reach {most}")
     return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
-
-
-def on_white(image: Image.Image) -> Image.Image:
-    """RGB, with transparent parts in white."""
-    if image.mode not in ("RGBa", "La"):
-        return image.convert("RGB")
-    straight = image.convert({"RGBa": "RGBA", "La": "LA"}[image.mode]).convert("RGBA")
-    ground = Image.new("RGB", image.size, "white")
-    ground.paste(straight, mask=straight.getchannel("A"))
-    return ground
 
 
 def fault_of(reference: str) -> str | None:
@@ -239,13 +226,8 @@ def download(url: str) -> bytes:
 
 def picture_files(folder: Path) -> list[Path]:
     """All pictures in a folder and its subfolders, sorted by path; nothing hidden (`._a.jpg`)."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not is_hidden(path, folder) and not path.is_dir())
-
-
-def is_hidden(path: Path, folder: Path) -> bool:
-    """Whether the file, or a folder between it and `folder`, has a name that starts with a dot."""
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+    pictures = (path for path in walk(folder) if path.suffix.lower() in SUFFIXES)
+    return [path for path in pictures if not path.is_dir()]
 
 
 def pictures_hash(references: Sequence[str]) -> str:

@@ -150,8 +150,3 @@ def without_mark(line: bytes, source: str) -> bytes:
     if line.startswith(UTF16_MARKS):
         raise UserError(source, "is in UTF-16", "Save it as UTF-8 (iconv -f UTF-16 -t UTF-8).")
     return line.removeprefix(UTF8_MARK)
-
-
-def folder_of(source: str) -> str:
-    """The folder of a path or URL."""
-    return source.rpartition("/")[0] if is_remote(source) else str(Path(source).parent)

@@ -18,7 +18,7 @@ from paraclip.data.captions import (
 )
 from paraclip.data.config import Columns
 from paraclip.data.folder import read_folder
-from paraclip.data.lines import check_scheme, file_system, folder_of, is_remote, local_path
+from paraclip.data.lines import check_scheme, file_system, is_remote, local_path
 from paraclip.data.problems import Problems
 from paraclip.data.shards import read_shard
 from paraclip.data.tables import (
@@ -129,7 +129,7 @@ def picture_roots(file: str, columns: Columns) -> list[str]:
         return [file]
     if columns.images:
         return [local_path(columns.images)]
-    folder = folder_of(file)
+    folder = file.rpartition("/")[0] if is_remote(file) else str(Path(file).parent)
     return [folder, os.path.join(folder, "images")]
 
 

@@ -7,8 +7,8 @@ only way in which ParaCLIP reads a tar file.
 
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -150,40 +150,31 @@ def shard_index(shard: str, *_size_and_time: int) -> dict[str, tuple[int, int]]:
 def read_shard(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
     """Records of a shard in img2dataset's layout: `key.jpg`, `key.txt` and `key.json`.
 
-    The caption is `key.txt`, or else "caption" in `key.json`. The id is the key. Pictures are not
-    read. A truncated shard counts as one broken row; its earlier rows are used.
+    The caption is `key.txt`, or else "caption" in `key.json`. The key, which is the id, ends at the
+    first dot of the name. Pictures are not read. A truncated shard counts as one broken row; its
+    earlier rows are used.
     """
     with open_shard(source) as shard:
-        samples = groupby(map(with_key, members(shard)), key=lambda member: member[0])
-        for row, (key, parts) in enumerate(samples, start=1):
-            image, caption = image_and_caption(shard, parts, columns)
+        for row, (key, parts) in enumerate(groupby(members(shard), key=_key), start=1):
+            image, texts = None, {}
+            for member in parts:
+                suffix = f".{PurePosixPath(member.name).name.partition('.')[2].lower()}"
+                if suffix in SUFFIXES:
+                    image = member.name
+                elif suffix in (".txt", ".json"):
+                    opened = shard.extractfile(member)
+                    texts[suffix] = opened.read(LARGEST_TEXT) if opened else b""
+            caption: Any = texts.get(".txt")
+            if caption is None:
+                with suppress(BadJson):
+                    caption = parse_json_object(texts.get(".json", b"{}")).get(columns.caption)
             name = member_reference(source, image) if image and columns.image else None
             yield Record(f"{source}: {key}", row, caption, name, key, key)
     if shard.truncated:
         problems.add(source, "the shard is truncated")
 
 
-def with_key(member: tarfile.TarInfo) -> tuple[str, str, tarfile.TarInfo]:
-    """Key and suffix of a member, and the member; the key ends at the first dot of the name."""
+def _key(member: tarfile.TarInfo) -> str:
+    """Path of a member up to the first dot of its name."""
     path = PurePosixPath(member.name)
-    stem, _, ending = path.name.partition(".")
-    return (path.parent / stem).as_posix(), f".{ending.lower()}", member
-
-
-def image_and_caption(
-    shard: tarfile.TarFile, parts: Iterable[tuple[str, str, tarfile.TarInfo]], columns: Columns
-) -> tuple[str | None, Any]:
-    """Picture name and caption of the members with one key; None if there is none."""
-    image, texts = None, {}
-    for _, suffix, member in parts:
-        if suffix in SUFFIXES:
-            image = member.name
-        elif suffix in (".txt", ".json"):
-            opened = shard.extractfile(member)
-            texts[suffix] = opened.read(LARGEST_TEXT) if opened else b""
-    if ".txt" in texts:
-        return image, texts[".txt"]
-    try:
-        return image, parse_json_object(texts.get(".json", b"{}")).get(columns.caption)
-    except BadJson:
-        return image, None
+    return (path.parent / path.name.partition(".")[0]).as_posix()
