@@ -53,13 +53,9 @@ def walk(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(folder, f"cannot be read ({error.strerror})", "Check it.") from error
     names = sorted(entry.name for entry in shown)
-    kinds = {name: os.path.splitext(name) for name in names}
-    pictures = (
-        name for name in names if name not in folders and kinds[name][1].lower() in SUFFIXES
-    )
-    with_picture = {kinds[name][0] for name in pictures}
+    stems = {Path(x).stem for x in names if x not in folders and Path(x).suffix.lower() in SUFFIXES}
     for name in names:
-        path, (stem, suffix) = folder / name, kinds[name]
+        path, (stem, suffix) = folder / name, os.path.splitext(name)
         if name in folders:
             yield from walk(path)
         elif suffix == ".txt":
