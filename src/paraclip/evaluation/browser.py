@@ -1,4 +1,9 @@
-"""Pairs of wordings with the rankings of each model, from any benchmark that ranks pictures."""
+"""HTML browser of the pairs whose rankings changed most between two models.
+
+The page is one self-contained HTML file: pictures are small JPEGs in data URIs, texts and rankings
+are embedded JSON, and plain JavaScript renders, sorts and filters them. Texts are inserted only as
+text nodes, and the page's content security policy blocks all loading.
+"""
 
 import base64
 import html
@@ -11,34 +16,43 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
-from paraclip.arrays import Integers
-from paraclip.evaluation.benchmark import Benchmark, Scores, Showing
-from paraclip.evaluation.contact_sheet import thumbnail
+from paraclip.arrays import Float, Integers
+from paraclip.data.images import open_image
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Benchmark, Scores, Showing, Shown
 from paraclip.evaluation.metrics import average_overlap
 from paraclip.files import write_text
 
 Rankings = tuple[Integers, Integers]
 """Rankings of the first and second wording, as pool positions [pairs, k]."""
 
-EACH = 30
+EACH = 30  # pairs with the largest gains, and as many with the largest losses
+SHOWN = 10  # results of each ranking
+LARGEST = 8 * 2**20  # largest total size of pictures in bytes; further pairs are omitted
+QUALITY = 62  # of JPEG
+SIDE = 100  # pixels of a thumbnail
 
 
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """All pairs of one benchmark."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RankedPairs(Shown):
+    """All pairs of one benchmark with the rankings of each model.
 
-    name: str  # name of the benchmark in the report
-    pool: str  # description of the pool
-    references: Sequence[str]  # paths or URLs of the pool's pictures
-    texts: Sequence[tuple[str, str]]  # both wordings of each pair
-    kinds: Sequence[str]  # kind of rewording of each pair; empty strings if there is only one kind
-    rankings: Mapping[str, Rankings]  # rankings of each model, by label
-    answers: Sequence[int] = ()  # pool position of the correct pictures; empty if not known
+    Args:
+        name: name of the benchmark in the report.
+        pool: description of the pool.
+        rankings: rankings of each model, by label.
+    """
+
+    name: str
+    pool: str
+    rankings: Mapping[str, Rankings]
 
 
-def examples_of(benchmark: Benchmark, scores: Mapping[str, Scores], name: str) -> Examples | None:
+def ranked_pairs(
+    benchmark: Benchmark, scores: Mapping[str, Scores], name: str
+) -> RankedPairs | None:
     """Return the pairs of a benchmark, or None if it does not rank pictures of a pool."""
     if not isinstance(benchmark, Showing):
         return None
@@ -46,20 +60,11 @@ def examples_of(benchmark: Benchmark, scores: Mapping[str, Scores], name: str) -
     if not shown.references or not shown.texts:
         return None
     first, second = shown.arrays
-    rankings = {
-        label: (found.arrays[first], found.arrays[second]) for label, found in scores.items()
-    }
-    return Examples(
-        name, benchmark.pool, shown.references, shown.texts, shown.kinds, rankings, shown.answers
-    )
+    rankings = {label: (one.arrays[first], one.arrays[second]) for label, one in scores.items()}
+    return RankedPairs(**vars(shown), name=name, pool=benchmark.pool, rankings=rankings)
 
 
-def overlaps(rankings: Rankings) -> NDArray[np.floating]:
-    """Return AO@k of each pair [pairs], 0 to 1."""
-    return average_overlap(*rankings)
-
-
-def most_changed(gains: NDArray[np.floating], each: int = EACH) -> list[int]:
+def most_changed(gains: Float, each: int = EACH) -> list[int]:
     """Return the indices of the pairs with the largest gains and losses, up to `each` of both.
 
     Unchanged pairs are excluded. Pairs are sorted by the size of the change, ties by index.
@@ -70,19 +75,23 @@ def most_changed(gains: NDArray[np.floating], each: int = EACH) -> list[int]:
     return sorted({*won, *lost}, key=lambda number: (-abs(float(gains[number])), number))
 
 
-SHOWN = 10  # results of each ranking
-LARGEST = 8 * 2**20  # largest total size of pictures in bytes; further pairs are omitted
-QUALITY = 62
+def thumbnail(reference: str) -> Image.Image:
+    """Return the picture padded to a white square; a grey square if it cannot be read."""
+    try:
+        picture = open_image(reference, SIDE)
+    except UserError:
+        return Image.new("RGB", (SIDE, SIDE), "#d8d8d8")
+    return ImageOps.pad(picture, (SIDE, SIDE), color="white")
 
 
-def write_browser(found: Sequence[Examples], models: tuple[str, str], path: Path) -> bool:
+def write_browser(found: Sequence[RankedPairs], models: tuple[str, str], path: Path) -> bool:
     """Write the page.
 
     Returns:
         Whether there was anything to show; if not, no file is written.
     """
     album = Album()
-    sets = [examples_as_dict(examples, models, album) for examples in found]
+    sets = [_pairs_as_dict(pairs, models, album) for pairs in found]
     if not any(one["pairs"] for one in sets):
         return False
     content = {"models": list(models), "sets": sets, "pictures": album.pictures}
@@ -107,65 +116,47 @@ class Album:
         self.pictures: list[dict[str, str]] = []
         self.bytes = 0
 
-    @property
-    def full(self) -> bool:
-        """Whether the size limit is reached."""
-        return self.bytes >= LARGEST
-
     def number(self, reference: str) -> int:
         """Return the index of a picture in the page; add the picture if it is new."""
         if reference not in self.numbers:
             self.numbers[reference] = len(self.pictures)
-            source = data_uri(reference)
+            stream = io.BytesIO()
+            thumbnail(reference).save(stream, "JPEG", quality=QUALITY, optimize=True)
+            source = f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
             self.bytes += len(source)
             self.pictures.append({"name": PurePosixPath(reference).name, "source": source})
         return self.numbers[reference]
 
 
-def data_uri(reference: str) -> str:
-    """Return a thumbnail as a data URI; a grey square if the picture cannot be read."""
-    stream = io.BytesIO()
-    thumbnail(reference).save(stream, "JPEG", quality=QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+def _pairs_as_dict(shown: RankedPairs, models: tuple[str, str], album: Album) -> dict[str, Any]:
+    """Return the pairs of one benchmark that changed most as a dict for the page."""
+    rankings = [shown.rankings[label] for label in models]
+    scores = [average_overlap(*ranking) for ranking in rankings]
+    gains, depth = scores[1] - scores[0], rankings[0][0].shape[1]
 
+    def results(ranking: Integers, other: Integers) -> list[list[int]]:
+        """The first results: index of the picture, and its rank for the other wording or 0."""
+        ranks = {position: rank for rank, position in enumerate(other.tolist(), start=1)}
+        return [
+            [album.number(shown.references[position]), ranks.get(position, 0)]
+            for position in ranking[: min(SHOWN, depth)].tolist()
+        ]
 
-def examples_as_dict(examples: Examples, models: tuple[str, str], album: Album) -> dict[str, Any]:
-    """Return the pairs of one benchmark as a dict for the page."""
-    before, after = (examples.rankings[label] for label in models)
-    scores = overlaps(before), overlaps(after)
-    gains = scores[1] - scores[0]
-    depth = min(SHOWN, before[0].shape[1])
     pairs = []
     for number in most_changed(gains):
-        if album.full:
+        if album.bytes >= LARGEST:
             break
-        rankings = [[ranking[number] for ranking in model] for model in (before, after)]
+        answer = album.number(shown.references[shown.answers[number]]) if shown.answers else None
+        wordings = [[ranking[number] for ranking in model] for model in rankings]
         pairs.append(
             {
-                "kind": examples.kinds[number], "texts": list(examples.texts[number]),
+                "kind": shown.kinds[number], "texts": list(shown.texts[number]), "answer": answer,
                 "overlap": [round(100 * float(score[number]), 2) for score in scores],
-                "answer": album.number(examples.references[examples.answers[number]])
-                if examples.answers else None,
-                "results": [
-                    [results(first, second, depth, examples.references, album)
-                     for first, second in (model, model[::-1])]
-                    for model in rankings
-                ],
+                "results": [[results(one, two), results(two, one)] for one, two in wordings],
             }
         )  # fmt: skip
     return {
-        "name": examples.name, "pool": examples.pool, "k": before[0].shape[1],
-        "kinds": list(dict.fromkeys(examples.kinds)), "all": len(gains),
+        "name": shown.name, "pool": shown.pool, "k": depth,
+        "kinds": list(dict.fromkeys(shown.kinds)), "all": len(gains),
         "gained": int((gains > 0).sum()), "lost": int((gains < 0).sum()), "pairs": pairs,
     }  # fmt: skip
-
-
-def results(
-    ranking: Any, other: Any, depth: int, references: Sequence[str], album: Album
-) -> list[list[int]]:
-    """Return the first results: picture index, and rank for the other wording (0 if absent)."""
-    ranks = {int(position): rank for rank, position in enumerate(np.asarray(other), start=1)}
-    return [
-        [album.number(references[int(position)]), ranks.get(int(position), 0)]
-        for position in ranking[:depth]
-    ]

@@ -1,243 +1,134 @@
 """Contact sheet: results of base and tuned for two wordings of the same query.
 
-The pairs are selected by a fixed rule, which the title states: the three largest gains (of captions
-that share no content word, to avoid three variants of one caption), two pairs in the middle, and
-the largest loss. Pairs whose two wordings share no content word are preferred, if there are enough.
-The gain is that of AO@k, plus that of the correct picture's reciprocal rank, if it is known.
+The pairs are selected by a fixed rule, which the title states: the three largest gains, two pairs
+in the middle, and the largest loss; of pairs with the same first wording, one. The gain is that of
+AO@k, plus that of the correct picture's reciprocal rank, if it is known.
 """
 
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from paraclip.arrays import Integers
-from paraclip.data.images import open_image
-from paraclip.errors import UserError
+from paraclip.arrays import Float
+from paraclip.evaluation.browser import SIDE, RankedPairs, Rankings, thumbnail
 from paraclip.evaluation.metrics import average_overlap, shared_results
 from paraclip.files import atomic_path
-from paraclip.paraphrase.language.words import content_roots
-
-Rankings = tuple[Integers, Integers]
-"""Rankings of the captions and of the paraphrases, as pool positions [pairs, k]."""
 
 GREATEST, MEDIAN, WORST = 3, 2, 1
-SHOWN = 5
-SIDE, GAP, FRAME = 100, 6, 4
-TEXT = 270
-HEAD, TITLE = 32, 86
+SHOWN = 5  # results of each ranking
+GAP, FRAME = 6, 4  # pixels between two pictures, and of a frame
+TEXT = 270  # width of the column of texts
+HEAD, TITLE = 32, 86  # height of the line above a pair, and of the title
+CELL = SIDE + 2 * FRAME + GAP
 SHARED, RIGHT, OTHER, INK, FAINT = "#0072B2", "#00795A", "#d8d8d8", "#1a1a1a", "#6a6a6a"
 BADGE = 22
-ROW = SIDE + 2 * FRAME + GAP
-KINDS = ("greatest gain", "median", "greatest loss")
 
 
-def contact_sheet(
-    pairs: Sequence[tuple[str, str]],
-    base_rankings: Rankings,
-    tuned_rankings: Rankings,
-    image_references: Sequence[str],
-    path: Path | str,
-    labels: tuple[str, str] = ("base", "tuned"),
-    answers: Sequence[int] = (),
-) -> None:
+def contact_sheet(pairs: RankedPairs, models: tuple[str, str], path: Path | str) -> None:
     """Draw the sheet: a block per pair, a row per wording, and the first five results per model.
 
     Results among the first k of both wordings have a blue frame, the correct picture a green one.
+
+    Args:
+        pairs: at least one pair with the rankings of both models.
+        models: labels of the two models.
+        path: PNG file to write.
     """
-    if not pairs:
-        raise UserError(path, "there is no pair to draw", "Give pairs.")
-    chosen = choose(base_rankings, tuned_rankings, pairs, answers)
-    shown = min(SHOWN, base_rankings[0].shape[1])
-    sheet = Sheet(len(chosen), shown, labels, base_rankings[0].shape[1], bool(answers))
+    chosen = choose_examples(pairs, models)
+    depth = pairs.rankings[models[0]][0].shape[1]
+    column, height = min(SHOWN, depth) * CELL + 14, HEAD + 2 * CELL + 10
+    size = (TEXT + 2 * column + GAP, TITLE + len(chosen) * height)
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+
+    def write(x: int, y: int, text: str, points: int, ink: str = INK) -> None:
+        draw.text((x, y), text, fill=ink, font=ImageFont.load_default(points))
+
+    write(GAP, 6, f"One query, two wordings: {models[0]} against {models[1]}", 22)
+    tick = "Green tick: the picture that the query describes. " if pairs.answers else ""
+    write(GAP, 36, f"{tick}Blue frame: among the first {depth} for both wordings.", 16)
+    also = " and of the correct picture's rank" if pairs.answers else ""
+    how = (
+        f"Chosen by the change of AO@{depth}{also}: the {GREATEST} greatest gains, {MEDIAN} in the "
+        "middle, the greatest loss."
+    )
+    write(GAP, 60, how, 14, FAINT)
     for place, (number, kind) in enumerate(chosen):
-        models = [
-            (first[number], second[number]) for first, second in (base_rankings, tuned_rankings)
-        ]
-        right = answers[number] if answers else None
-        sheet.block(place, pairs[number], kind, models, image_references, right)
+        top = TITLE + place * height
+        draw.line([(0, top), (sheet.width, top)], fill=OTHER)
+        write(GAP, top + 7, kind, 15, FAINT)
+        for row, text in enumerate(pairs.texts[number]):
+            write(GAP, top + HEAD + row * CELL + 4, wrapped(text), 15)
+        right = pairs.answers[number] if pairs.answers else None
+        for side, label in enumerate(models):
+            left = TEXT + side * column
+            first, second = (ranking[number] for ranking in pairs.rankings[label])
+            shared = int(shared_results(first[None], second[None])[0])
+            write(left, top + 7, f"{label}: {shared} of {depth} results shared", 17)
+            for row, (ranking, other) in enumerate(((first, second), (second, first))):
+                for rank, position in enumerate(ranking[:SHOWN].tolist()):
+                    picture = thumbnail(pairs.references[position])
+                    corner = (left + rank * CELL, top + HEAD + row * CELL)
+                    _paste(sheet, picture, corner, position in other, position == right)
     with atomic_path(path) as temporary:
-        small = sheet.image.quantize(256, dither=Image.Dither.NONE)
         about = PngInfo()
         about.add_text("Software", "ParaCLIP")
+        small = sheet.quantize(256, dither=Image.Dither.NONE)
         small.save(temporary, "PNG", optimize=True, pnginfo=about)
 
 
-def distinct(pairs: Sequence[tuple[str, str]]) -> Integers:
-    """Return the indices of the pairs, keeping the first of pairs with the same texts."""
-    first = {tuple(pair): number for number, pair in reversed(list(enumerate(pairs)))}
-    return np.array(sorted(first.values()))
-
-
-def choose(
-    base: Rankings,
-    tuned: Rankings,
-    pairs: Sequence[tuple[str, str]],
-    answers: Sequence[int] = (),
-) -> list[tuple[int, str]]:
+def choose_examples(pairs: RankedPairs, models: tuple[str, str]) -> list[tuple[int, str]]:
     """Select the pairs to show by their gain (ties by index), with the reason for each."""
-    gain = benefit(tuned, answers) - benefit(base, answers)
-    among = reworded(distinct(pairs), pairs)
-    order = among[np.argsort(-gain[among], kind="stable")].tolist()
+    base, tuned = (_benefit(pairs.rankings[label], pairs.answers) for label in models)
+    gain = tuned - base
+    first = {texts[0]: number for number, texts in reversed(list(enumerate(pairs.texts)))}
+    order = sorted(first.values(), key=lambda number: (-float(gain[number]), number))
     middle = max(0, (len(order) - MEDIAN) // 2)
-    wanted = [
-        *((number, KINDS[0]) for number in unlike(order, pairs, GREATEST)),
-        *((number, KINDS[1]) for number in order[middle : middle + MEDIAN]),
-        *((number, KINDS[2]) for number in order[len(order) - WORST :]),
-    ]
     kinds: dict[int, str] = {}
-    for number, kind in wanted:
-        kinds.setdefault(number, kind)
+    for kind, numbers in (
+        ("greatest gain", order[:GREATEST]),
+        ("median", order[middle : middle + MEDIAN]),
+        ("greatest loss", order[-WORST:]),
+    ):
+        for number in numbers:
+            kinds.setdefault(number, kind)
     return list(kinds.items())
 
 
-def benefit(rankings: Rankings, answers: Sequence[int]) -> NDArray[np.floating]:
+def _benefit(rankings: Rankings, answers: Sequence[int]) -> Float:
     """Return AO@k of each pair and, where the correct picture is known, its reciprocal rank.
 
     The reciprocal rank is the mean of both wordings, 0 if the picture is not among the first k.
     """
-    overlap: NDArray[np.floating] = average_overlap(*rankings)
-    if not answers:
-        return overlap
-    ranks = np.arange(1, rankings[0].shape[1] + 1)
-    found = [(ranking == np.asarray(answers)[:, None]) / ranks for ranking in rankings]
-    overlap += np.mean([hits.sum(axis=1) for hits in found], axis=0)
+    overlap = average_overlap(*rankings)
+    if answers:
+        ranks = np.arange(1, rankings[0].shape[1] + 1)
+        found = [(ranking == np.asarray(answers)[:, None]) / ranks for ranking in rankings]
+        overlap += np.mean([hits.sum(axis=1) for hits in found], axis=0)
     return overlap
 
 
-def reworded(among: Integers, pairs: Sequence[tuple[str, str]]) -> Integers:
-    """Return the pairs whose texts share no content word; all, if these do not fill a sheet."""
-    apart = [
-        number
-        for number in among
-        if not set(content_roots(pairs[number][0])) & set(content_roots(pairs[number][1]))
-    ]
-    return np.array(apart) if len(apart) >= GREATEST + MEDIAN + WORST else among
-
-
-def unlike(order: Sequence[int], pairs: Sequence[tuple[str, str]], count: int) -> list[int]:
-    """Return up to `count` indices, in order, of captions that share no content word."""
-    taken: list[int] = []
-    used: set[str] = set()
-    for number in order:
-        if len(taken) == count:
-            break
-        words = set(content_roots(pairs[number][0]))
-        if not used & words:
-            taken.append(number)
-            used |= words
-    return taken
-
-
-class Sheet:
-    """The canvas of the contact sheet.
-
-    Args:
-        blocks: number of pairs.
-        shown: number of results per row.
-        labels: names of the two models.
-        k: length of the rankings.
-        answered: whether the correct pictures are known.
-    """
-
-    def __init__(
-        self, blocks: int, shown: int, labels: tuple[str, str], k: int, answered: bool = False
-    ) -> None:
-        self.shown, self.labels, self.k = shown, labels, k
-        self.column = shown * (SIDE + 2 * FRAME + GAP) + 14
-        self.height = HEAD + 2 * ROW + 10
-        size = (TEXT + 2 * self.column + GAP, TITLE + blocks * self.height)
-        self.image = Image.new("RGB", size, "white")
-        self.draw = ImageDraw.Draw(self.image)
-        self.write((GAP, 6), f"One query, two wordings: {labels[0]} against {labels[1]}", 22)
-        tick = "Green tick: the picture that the query describes. " if answered else ""
-        self.write((GAP, 36), f"{tick}Blue frame: among the first {k} for both wordings.", 16)
-        also = " and of the correct picture's rank" if answered else ""
-        how = (
-            f"Chosen by the change of AO@{k}{also}: the {GREATEST} greatest gains, no word in "
-            f"common, {MEDIAN} in the middle, the greatest loss."
-        )
-        self.write((GAP, 60), how, 14, FAINT)
-
-    def write(self, place: tuple[int, int], text: str, size: int, ink: str = INK) -> None:
-        """Write one or more lines of text."""
-        self.draw.text(place, text, fill=ink, font=font(size))
-
-    def block(
-        self,
-        place: int,
-        texts: tuple[str, str],
-        kind: str,
-        models: list[tuple[Integers, Integers]],
-        references: Sequence[str],
-        right: int | None = None,
-    ) -> None:
-        """Draw one pair."""
-        top = TITLE + place * self.height
-        self.draw.line([(0, top), (self.image.width, top)], fill=OTHER)
-        self.write((GAP, top + 7), kind, 15, FAINT)
-        for row, text in enumerate(texts):
-            self.write((GAP, top + HEAD + row * ROW + 4), wrapped(text), 15)
-        for number, (label, rankings) in enumerate(zip(self.labels, models, strict=True)):
-            left = TEXT + number * self.column
-            shared = int(shared_results(rankings[0][None], rankings[1][None])[0])
-            self.write((left, top + 7), f"{label}: {shared} of {self.k} results shared", 17)
-            for row in range(2):
-                corner = (left, top + HEAD + row * ROW)
-                others = set(rankings[1 - row].tolist())
-                self.results(corner, rankings[row], others, references, right)
-
-    def results(
-        self,
-        corner: tuple[int, int],
-        ranking: Integers,
-        others: set[int],
-        references: Sequence[str],
-        right: int | None,
-    ) -> None:
-        """Draw the first results of one ranking, with a frame around those in the other."""
-        for number, position in enumerate(ranking[: self.shown].tolist()):
-            left = corner[0] + number * (SIDE + 2 * FRAME + GAP)
-            outer = (left, corner[1], left + SIDE + 2 * FRAME - 1, corner[1] + SIDE + 2 * FRAME - 1)
-            if position == right or position in others:
-                colour = RIGHT if position == right else SHARED
-                self.draw.rectangle(outer, outline=colour, width=FRAME)
-            else:
-                self.draw.rectangle(outer, outline=OTHER, width=1)
-            self.image.paste(thumbnail(references[position]), (left + FRAME, corner[1] + FRAME))
-            if position == right:
-                self.tick(outer[2], outer[3])
-
-    def tick(self, right: int, bottom: int) -> None:
-        """Draw a tick into the lower right corner of a picture."""
-        box = (right - BADGE, bottom - BADGE, right, bottom)
-        self.draw.rectangle(box, fill=RIGHT)
-        points = [(-17, -11), (-12, -6), (-5, -16)]
-        self.draw.line([(right + x, bottom + y) for x, y in points], fill="white", width=3)
-
-
-def thumbnail(reference: str) -> Image.Image:
-    """Return the picture padded to a white square; a grey square if it cannot be read."""
-    try:
-        picture = open_image(reference, SIDE)
-    except UserError:
-        return Image.new("RGB", (SIDE, SIDE), OTHER)
-    return ImageOps.pad(picture, (SIDE, SIDE), color="white")
+def _paste(
+    sheet: Image.Image, picture: Image.Image, corner: tuple[int, int], shared: bool, right: bool
+) -> None:
+    """Paste a picture with its frame and, if it is the correct one, a tick."""
+    draw, (left, top) = ImageDraw.Draw(sheet), corner
+    end = (left + SIDE + 2 * FRAME - 1, top + SIDE + 2 * FRAME - 1)
+    colour = RIGHT if right else SHARED if shared else OTHER
+    draw.rectangle((*corner, *end), outline=colour, width=FRAME if shared or right else 1)
+    sheet.paste(picture, (left + FRAME, top + FRAME))
+    if right:
+        draw.rectangle((end[0] - BADGE, end[1] - BADGE, *end), fill=RIGHT)
+        points = [(end[0] + x, end[1] + y) for x, y in ((-17, -11), (-12, -6), (-5, -16))]
+        draw.line(points, fill="white", width=3)
 
 
 def wrapped(text: str, width: int = 34, lines: int = 5) -> str:
     """Return the quoted text, wrapped and truncated with an ellipsis."""
-    wrapped_lines = textwrap.wrap(f"“{text}”", width)
-    if len(wrapped_lines) > lines:
-        wrapped_lines = [*wrapped_lines[: lines - 1], f"{wrapped_lines[lines - 1][: width - 1]}…"]
-    return "\n".join(wrapped_lines)
-
-
-def font(size: int) -> Any:
-    """Return Pillow's bundled font, which is always available."""
-    return ImageFont.load_default(size)
+    return "\n".join(
+        textwrap.wrap(f"“{text}”", width, max_lines=lines, placeholder="…", break_long_words=True)
+    )

@@ -1,4 +1,4 @@
-"""Plot of a report's headline metrics; needs no display."""
+"""Plots of a report, drawn with matplotlib (the extra `plots`) without a display."""
 
 import math
 from collections import Counter
@@ -7,7 +7,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from paraclip.evaluation.report import Line, Report, Section, figure
+from paraclip.errors import optional_import
+from paraclip.evaluation.report import Line, Report, figure
 from paraclip.evaluation.statistics import Interval
 from paraclip.files import atomic_path
 
@@ -17,6 +18,12 @@ MARKERS = "osD^vPX"
 PANELS_A_ROW = 3
 ROLES = ("base", "control", "tuned", "merged")
 """Models that look the same in every plot, regardless of the other models."""
+
+ROBUST = "AO@"
+FIRST_OF = "paraphrased-retrieval"  # preferred source of AO@k
+STANDARD = ("T2I R@", "top-1")  # prefixes of standard metrics; the last of each task is used
+MOST_PANELS = 6
+SIDE = 4.1  # inches of a panel of the trade-off
 
 
 def plot_scores(report: Report, path: Path | str) -> bool:
@@ -28,16 +35,35 @@ def plot_scores(report: Report, path: Path | str) -> bool:
     lines, labels = headlines(report), list(report.models)
     if not lines:
         return False
+    looks = appearances(labels)
     columns = min(PANELS_A_ROW, len(lines))
     rows = math.ceil(len(lines) / columns)
     drawing = new_figure(3.6 * columns + 0.6, rows * (0.75 + 0.32 * len(labels)) + 0.5)
-    panels = drawing.subplots(rows, columns, squeeze=False)
-    for place, panel in enumerate(panels.flat):
-        if place < len(lines):
-            title, line = lines[place]
-            draw_panel(panel, title, line, labels, named=place % columns == 0)
-        else:
+    for place, panel in enumerate(drawing.subplots(rows, columns, squeeze=False).flat):
+        if place >= len(lines):
             panel.set_axis_off()
+            continue
+        title, line = lines[place]
+        for row, label in enumerate(labels):  # from top to bottom
+            interval, (colour, marker) = line.values[label], looks[label]
+            if not math.isfinite(interval.value):
+                continue
+            panel.errorbar(
+                interval.value, row, xerr=arms(interval), fmt=marker, color=colour, capsize=3,
+                markersize=6,
+            )  # fmt: skip
+            panel.annotate(
+                figure(interval.value), (interval.value, row), xytext=(0, 6),
+                textcoords="offset points", ha="center", fontsize=8,
+            )  # fmt: skip
+        panel.set_title(title, fontsize=10)
+        panel.set_ylim(len(labels) - 0.5, -0.75)
+        names = labels if place % columns == 0 else [""] * len(labels)
+        panel.set_yticks(range(len(labels)), names)
+        panel.margins(x=0.12)
+        panel.locator_params(axis="x", nbins=5)
+        panel.tick_params(labelsize=9)
+        panel.grid(axis="x", alpha=0.3)
     drawing.suptitle(
         "percent, with 95 % bootstrap interval; each panel has its own scale", fontsize=9
     )
@@ -53,34 +79,80 @@ def headlines(report: Report) -> list[tuple[str, Line]]:
     return [(f"{x.name}, {name}" if names[x.name] > 1 else x.name, x) for name, x in named_lines]
 
 
-def draw_panel(panel: Any, title: str, line: Line, labels: list[str], named: bool) -> None:
-    """Draw one metric, with models from top to bottom and the value above each point."""
+def plot_trade_off(report: Report, base: str, path: Path | str) -> bool:
+    """Plot one panel per standard task: its change on the x axis, the change of AO@k on the y axis.
+
+    Returns:
+        Whether the plot was drawn; it needs AO@k, a standard task and a second model.
+    """
+    gain, prices = robust_line(report), standard_lines(report)[:MOST_PANELS]
+    labels = list(report.models)
+    if gain is None or not prices or set(labels) <= {base}:
+        return False
+    columns = 2 if len(prices) == 4 else min(PANELS_A_ROW, len(prices))
+    rows = math.ceil(len(prices) / columns)
+    legend = 0.26 * math.ceil(len(labels) / (2 * columns)) + 0.8
+    drawing = new_figure(SIDE * columns + 0.9, SIDE * rows + legend)
+    panels = drawing.subplots(rows, columns, squeeze=False, sharey=True)
     looks = appearances(labels)
-    for row, label in enumerate(labels):
-        interval = line.values[label]
-        if not math.isfinite(interval.value):
+    for place, panel in enumerate(panels.flat):
+        if place >= len(prices):
+            panel.set_axis_off()
             continue
-        colour, marker = looks[label]
-        panel.errorbar(
-            interval.value,
-            row,
-            xerr=arms(interval),
-            fmt=marker,
-            color=colour,
-            capsize=3,
-            markersize=6,
-        )
-        panel.annotate(
-            figure(interval.value), (interval.value, row), xytext=(0, 6),
-            textcoords="offset points", ha="center", fontsize=8,
-        )  # fmt: skip
-    panel.set_title(title, fontsize=10)
-    panel.set_ylim(len(labels) - 0.5, -0.75)
-    panel.set_yticks(range(len(labels)), labels if named else [""] * len(labels))
-    panel.margins(x=0.12)
-    panel.locator_params(axis="x", nbins=5)
-    panel.tick_params(labelsize=9)
-    panel.grid(axis="x", alpha=0.3)
+        name, line = prices[place]
+        panel.axhline(0, color="#999999", linewidth=1, zorder=0)
+        panel.axvline(0, color="#999999", linewidth=1, zorder=0)
+        for label in labels:
+            across, up = change(line, label, base), change(gain[1], label, base)
+            if not (math.isfinite(across.value) and math.isfinite(up.value)):
+                continue
+            colour, marker = looks[label]
+            panel.errorbar(
+                across.value, up.value, xerr=arms(across), yerr=arms(up), fmt="none",
+                ecolor=colour, elinewidth=1.1, alpha=0.55, zorder=1,
+            )  # fmt: skip
+            panel.plot(
+                across.value, up.value, marker, color=colour, markersize=9, label=label,
+                markeredgecolor="white", markeredgewidth=0.8, linestyle="none", zorder=2,
+            )  # fmt: skip
+        panel.set_xlabel(f"change of {line.name} (points)\n{name}")
+        panel.margins(0.14)
+        panel.grid(alpha=0.3)
+        if place % columns == 0:
+            panel.set_ylabel(f"change of {gain[1].name} (points)\n{gain[0]}")
+    handles, names = panels.flat[0].get_legend_handles_labels()
+    drawing.legend(
+        handles, names, loc="outside lower center", ncols=2 * columns, frameon=False, fontsize=10
+    )
+    drawing.suptitle(
+        f"Changes from {base}, with 95 % paired intervals; up and to the right is better",
+        fontsize=10 if columns > 1 else 9,
+    )
+    save(drawing, path)
+    return True
+
+
+def robust_line(report: Report) -> tuple[str, Line] | None:
+    """Return the first AO@k, preferably of paraphrased retrieval, with the benchmark's name."""
+    sections = sorted(report.sections, key=lambda section: section.name != FIRST_OF)
+    named_lines = ((section.name, line) for section in sections for line in section.lines)
+    return next(((name, line) for name, line in named_lines if line.name.startswith(ROBUST)), None)
+
+
+def standard_lines(report: Report) -> list[tuple[str, Line]]:
+    """Return the name and the metric (the largest k) of each benchmark of a standard task."""
+    found = {
+        section.name: line
+        for section in report.sections
+        for line in section.lines
+        if line.headline and line.name.startswith(STANDARD)
+    }
+    return list(found.items())
+
+
+def change(line: Line, label: str, base: str) -> Interval:
+    """Return the model's difference from base; zero for base itself."""
+    return Interval(0.0, 0.0, 0.0) if label == base else line.differences[f"{label} - {base}"]
 
 
 def appearances(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -105,7 +177,12 @@ def arms(found: Interval) -> list[list[float]]:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Create a figure on the Agg canvas; width and height are in inches."""
+    """Create a figure on the Agg canvas; width and height are in inches.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    optional_import("matplotlib", "plots")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -119,96 +196,3 @@ def save(drawing: Any, path: Path | str) -> None:
     with atomic_path(path) as temporary:
         about = {"Software": "ParaCLIP"}
         drawing.savefig(temporary, dpi=150, format="png", facecolor="white", metadata=about)
-
-
-ROBUST = "AO@"
-FIRST_OF = "paraphrased-retrieval"  # preferred source of AO@k
-STANDARD = ("T2I R@", "top-1")  # prefixes of standard metrics; the last of each task is used
-MOST_PANELS = 6
-SIDE = 4.1
-
-
-def plot_trade_off(report: Report, base: str, path: Path | str) -> bool:
-    """Plot one panel per standard task: its change on the x axis, the change of AO@k on the y axis.
-
-    Returns:
-        Whether the plot was drawn; it needs AO@k, a standard task and a second model.
-    """
-    gain, prices = robust_line(report), standard_lines(report)[:MOST_PANELS]
-    others = [label for label in report.models if label != base]
-    if gain is None or not prices or not others:
-        return False
-    columns = 2 if len(prices) == 4 else min(PANELS_A_ROW, len(prices))
-    rows = math.ceil(len(prices) / columns)
-    legend = 0.26 * math.ceil((len(others) + 1) / (2 * columns)) + 0.8
-    drawing = new_figure(SIDE * columns + 0.9, SIDE * rows + legend)
-    panels = drawing.subplots(rows, columns, squeeze=False, sharey=True)
-    for place, panel in enumerate(panels.flat):
-        if place >= len(prices):
-            panel.set_axis_off()
-            continue
-        draw_trade(panel, list(report.models), base, gain[1], prices[place])
-        if place % columns == 0:
-            panel.set_ylabel(f"change of {gain[1].name} (points)\n{gain[0]}")
-    handles, names = panels.flat[0].get_legend_handles_labels()
-    drawing.legend(
-        handles, names, loc="outside lower center", ncols=2 * columns, frameon=False, fontsize=10
-    )
-    drawing.suptitle(
-        f"Changes from {base}, with 95 % paired intervals; up and to the right is better",
-        fontsize=10 if columns > 1 else 9,
-    )
-    save(drawing, path)
-    return True
-
-
-def robust_line(report: Report) -> tuple[str, Line] | None:
-    """Return the first AO@k, preferably of paraphrased retrieval, with the benchmark's name."""
-    sections = sorted(report.sections, key=lambda section: section.name != FIRST_OF)
-    named_lines = ((section.name, line) for section in sections for line in section.lines)
-    return next(((name, line) for name, line in named_lines if line.name.startswith(ROBUST)), None)
-
-
-def standard_lines(report: Report) -> list[tuple[str, Line]]:
-    """Return the name and the metric of each benchmark of a standard task."""
-    named_lines = [(section.name, standard_line(section)) for section in report.sections]
-    return [(name, line) for name, line in named_lines if line is not None]
-
-
-def standard_line(section: Section) -> Line | None:
-    """Return the metric of a standard task (for retrieval, the largest k), or None."""
-    lines = [line for line in section.lines if line.headline and line.name.startswith(STANDARD)]
-    return lines[-1] if lines else None
-
-
-def draw_trade(
-    panel: Any, labels: list[str], base: str, gain: Line, price: tuple[str, Line]
-) -> None:
-    """Draw one standard task, with one point and two intervals per model."""
-    name, line = price
-    panel.axhline(0, color="#999999", linewidth=1, zorder=0)
-    panel.axvline(0, color="#999999", linewidth=1, zorder=0)
-    looks = appearances(labels)
-    for label in labels:
-        across, up = change(line, label, base), change(gain, label, base)
-        if not (math.isfinite(across.value) and math.isfinite(up.value)):
-            continue
-        colour, marker = looks[label]
-        panel.errorbar(
-            across.value, up.value, xerr=arms(across), yerr=arms(up), fmt="none",
-            ecolor=colour, elinewidth=1.1, alpha=0.55, zorder=1,
-        )  # fmt: skip
-        panel.plot(
-            across.value, up.value, marker, color=colour, markersize=9, label=label,
-            markeredgecolor="white", markeredgewidth=0.8, linestyle="none", zorder=2,
-        )  # fmt: skip
-    panel.set_xlabel(f"change of {line.name} (points)\n{name}")
-    panel.margins(0.14)
-    panel.grid(alpha=0.3)
-
-
-def change(line: Line, label: str, base: str) -> Interval:
-    """Return the model's difference from base; zero for base itself."""
-    if label == base:
-        return Interval(0.0, 0.0, 0.0)
-    return line.differences[f"{label} - {base}"]

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,15 +17,13 @@ from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTe
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.browser import (
-    Album,
-    Examples,
-    examples_of,
+    RankedPairs,
     island,
     most_changed,
-    overlaps,
-    results,
+    ranked_pairs,
     write_browser,
 )
+from paraclip.evaluation.metrics import average_overlap
 from paraclip.evaluation.pairs import Pairs, read_wordings
 from paraclip.evaluation.pictures import read_pool
 from paraclip.evaluation.run import evaluate
@@ -34,7 +33,7 @@ pytestmark = pytest.mark.slow
 NASTY = "</script><img src=x onerror=alert(1)> & \u2028 'quoted'"
 
 
-def made(folder: Path, texts: list[tuple[str, str]] | None = None) -> Examples:
+def made(folder: Path, texts: list[tuple[str, str]] | None = None) -> RankedPairs:
     """Three pairs over six pictures: the first improves, the second worsens, the third stays."""
     references = [str(path) for path in draw_pictures(folder / "pictures", 2)][:6]
     first = np.array([[0, 1, 2], [3, 4, 5], [0, 1, 2]])
@@ -42,7 +41,10 @@ def made(folder: Path, texts: list[tuple[str, str]] | None = None) -> Examples:
     tuned = np.array([[0, 1, 2], [3, 0, 1], [0, 1, 2]])
     texts = texts or [("a red hat", "hat of red"), ("a blue car", "car in blue"), ("one", "two")]
     rankings = {"base": (first, base), "tuned": (first, tuned)}
-    return Examples("made", "3 pairs over 6", references, texts, ["", "", ""], rankings)
+    return RankedPairs(
+        texts=texts, kinds=["", "", ""], arrays=("a", "b"), references=references, name="made",
+        pool="3 pairs over 6", rankings=rankings,
+    )  # fmt: skip
 
 
 def content(path: Path) -> dict:
@@ -78,7 +80,7 @@ def test_the_page_holds_texts_rankings_and_pictures(tmp_path: Path) -> None:
 
 
 def test_the_page_knows_the_correct_picture(tmp_path: Path) -> None:
-    examples = Examples(**{**vars(made(tmp_path)), "answers": [2, 5, 0]})
+    examples = replace(made(tmp_path), answers=[2, 5, 0])
     write_browser([examples], ("base", "tuned"), tmp_path / "page.html")
     found = content(tmp_path / "page.html")
     names = [found["pictures"][pair["answer"]]["name"] for pair in found["sets"][0]["pairs"]]
@@ -89,7 +91,7 @@ def test_texts_cannot_leave_their_island(tmp_path: Path) -> None:
     texts = [(NASTY, "<b>bold</b>"), ("a", "b"), ("c", "d")]
     page = made(tmp_path, texts)
     rankings = {"base": page.rankings["base"], "<i>": page.rankings["tuned"]}
-    page = Examples(**{**vars(page), "rankings": rankings})
+    page = replace(page, rankings=rankings)
     assert write_browser([page], ("base", "<i>"), tmp_path / "p.html")
     text = (tmp_path / "p.html").read_text()
     assert "onerror=alert" in text and "<img src=x" not in text and "<b>" not in text
@@ -112,17 +114,10 @@ def test_a_picture_that_is_gone_is_a_grey_square(tmp_path: Path) -> None:
     assert write_browser([examples], ("base", "tuned"), tmp_path / "page.html")
 
 
-def test_results_know_their_place_in_the_other_ranking() -> None:
-    album = Album()
-    album.numbers = {"a": 7, "b": 8, "c": 9}
-    found = results(np.array([2, 0]), np.array([1, 2]), 5, ["a", "b", "c"], album)
-    assert found == [[9, 2], [7, 0]]
-
-
 def test_nothing_changed_gives_no_page(tmp_path: Path) -> None:
     examples = made(tmp_path)
     same = {"base": examples.rankings["base"], "tuned": examples.rankings["base"]}
-    still = Examples(**{**vars(examples), "rankings": same})
+    still = replace(examples, rankings=same)
     assert not write_browser([still], ("base", "tuned"), tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
 
@@ -150,9 +145,9 @@ def test_paraphrases_and_variations_both_give_examples(tmp_path: Path) -> None:
     assert all(("one " in texts[1]) == (kind == "lexical") for kind, texts in kinds.items())
     assert "(browser.html)" in (tmp_path / "out" / "report.md").read_text()
     scores = {"base": paraphrases.score(models["base"], None)}
-    shown = examples_of(paraphrases, scores, "n")
+    shown = ranked_pairs(paraphrases, scores, "n")
     assert shown is not None and np.allclose(
-        overlaps(shown.rankings["base"]), scores["base"].metrics[0].items
+        average_overlap(*shown.rankings["base"]), scores["base"].metrics[0].items
     )
 
 
@@ -162,7 +157,7 @@ def test_what_ranks_for_single_texts_gives_no_examples(tmp_path: Path) -> None:
     retrieval = ImageTextRetrieval(
         Gallery("made here", references, captions, tuple(range(len(captions)))), (1,)
     )
-    assert examples_of(retrieval, {"base": retrieval.score(ColourEncoder(), None)}, "n") is None
+    assert ranked_pairs(retrieval, {"base": retrieval.score(ColourEncoder(), None)}, "n") is None
 
 
 class Shown(HTMLParser):
@@ -229,7 +224,9 @@ def test_ten_results_of_both_models_fit_every_width(tmp_path: Path, width: int) 
         "tuned": (low[None].repeat(2, 0), low[None].repeat(2, 0)),
     }
     texts = [("a man in a long red coat", "a coat " * 20), ("one", "two")]
-    examples = Examples("made", "2 pairs", references, texts, ["", ""], rankings)
+    examples = replace(
+        made(tmp_path), references=references, texts=texts, kinds=["", ""], rankings=rankings
+    )
     write_browser([examples], ("base", "tuned"), tmp_path / "page.html")
     with launched() as browser:
         page = browser.new_page(viewport={"width": width, "height": 800})

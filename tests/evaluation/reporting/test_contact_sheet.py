@@ -1,41 +1,85 @@
-"""The pairs that the contact sheet shows when wordings and correct pictures are known."""
+"""The contact sheet: the pairs that it shows, and its frames."""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 from colour_encoder import draw_pictures
 from PIL import Image
 
-from paraclip.evaluation.contact_sheet import benefit, choose, contact_sheet
+from paraclip.evaluation.browser import RankedPairs
+from paraclip.evaluation.contact_sheet import choose_examples, contact_sheet, wrapped
+
+MODELS = ("base", "tuned")
+BLUE, GREEN = (0, 0x72, 0xB2), (0, 0x79, 0x5A)
+Rankings = tuple[list[list[int]], list[list[int]]]
 
 
-def rankings(*rows: list[int]) -> np.ndarray:
-    return np.array(rows)
+def ranked(
+    texts: list[tuple[str, str]], base: Rankings, tuned: Rankings,
+    references: list[str] | None = None, answers: list[int] | None = None,
+) -> RankedPairs:  # fmt: skip
+    rankings = {
+        label: (np.array(first), np.array(second))
+        for label, (first, second) in zip(MODELS, (base, tuned), strict=True)
+    }
+    return RankedPairs(
+        texts=texts, kinds=[""] * len(texts), arrays=("a", "b"), references=references or [],
+        answers=answers or [], name="made", pool="9 pictures", rankings=rankings,
+    )  # fmt: skip
 
 
-def test_pairs_that_share_a_content_word_are_not_shown_if_there_are_enough_others() -> None:
-    first, other = rankings(*[[0, 1]] * 8), rankings(*[[2, 3]] * 8)
-    base, tuned = (first, other), (first, rankings([0, 1], *[[2, 3]] * 7))
-    pairs = [("red hat", "a red cap"), *((f"word{n}", f"other{n}") for n in range(7))]
-    shown = [number for number, _ in choose(base, tuned, pairs)]
-    assert set(shown) == {1, 2, 3, 4, 7}
-    few = [tuple(side[:4] for side in both) for both in (base, tuned)]
-    assert choose(*few, pairs[:4])[0] == (0, "greatest gain")
+def pixels(path: Path, colour: tuple[int, int, int]) -> np.ndarray:
+    return (np.asarray(Image.open(path).convert("RGB")) == colour).all(2)
+
+
+def test_the_sheet_shows_gains_the_middle_and_the_loss() -> None:
+    same, other = [0, 1], [2, 3]
+    # Pairs 2, 5 and 7 gain (5 half as much), pair 8 loses.
+    tuned = [same if n in (2, 7) else [2, 0] if n == 5 else other for n in range(9)]
+    texts = [(f"word{n}", "another") for n in range(9)]
+    pairs = ranked(texts, ([same] * 9, [other] * 8 + [same]), ([same] * 9, tuned))
+    numbers, kinds = zip(*choose_examples(pairs, MODELS), strict=True)
+    assert numbers[:3] == (2, 7, 5) and numbers[-1] == 8
+    assert kinds == (*["greatest gain"] * 3, *["median"] * 2, "greatest loss")
+
+
+def test_of_pairs_with_one_first_wording_the_first_is_shown() -> None:
+    texts = [("a", "b"), ("b", "a"), ("a", "b"), ("a", "c"), ("b", "a")]
+    rankings = ([[0, 1]] * 5, [[0, 1]] * 5)
+    assert {n for n, _ in choose_examples(ranked(texts, rankings, rankings), MODELS)} == {0, 1}
 
 
 def test_where_the_correct_picture_is_known_finding_it_counts() -> None:
-    first, second = rankings([0, 1], [0, 1]), rankings([0, 1], [1, 0])
-    assert benefit((first, second), ()).tolist() == [1.0, 0.5]
-    assert benefit((first, second), (1, 1)).tolist() == [1.5, 1.25]
-    assert benefit((first, second), (7, 0)).tolist() == [1.0, 1.25]
+    first, second = [[0, 1], [0, 1]], [[0, 1], [1, 0]]
+    texts = [("a", "b"), ("c", "d")]
+    gone = ([[4, 5], [4, 5]], [[2, 3], [2, 3]])
+    for answers, best in (((), 0), ((7, 0), 1)):  # both wordings find the second pair's picture
+        pairs = ranked(texts, gone, (first, second), answers=list(answers))
+        assert choose_examples(pairs, MODELS)[0] == (best, "greatest gain")
 
 
-def test_the_correct_picture_has_a_green_frame_and_a_tick(tmp_path: Path) -> None:
+def test_what_is_shared_is_blue_and_the_correct_picture_green(tmp_path: Path) -> None:
     paths = [str(path) for path in draw_pictures(tmp_path / "pictures", 1)]
-    base, tuned = (
-        (rankings([0, 1]), rankings([2, 3])),
-        (rankings([0, 1]), rankings([1, 0])),
-    )
-    contact_sheet([("a red", "red")], base, tuned, paths, tmp_path / "known", answers=[1])
-    green = (np.asarray(Image.open(tmp_path / "known").convert("RGB")) == (0, 0x79, 0x5A)).all(2)
+    apart, alike = ([[0, 1]], [[2, 3]]), ([[0, 1]], [[1, 0]])
+    for name, tuned, answers in (("gain", alike, []), ("none", apart, []), ("known", alike, [1])):
+        pairs = ranked([("a red", "red")], apart, tuned, paths, answers)
+        contact_sheet(pairs, MODELS, tmp_path / name)
+    assert pixels(tmp_path / "none", BLUE).sum() == 0
+    assert pixels(tmp_path / "gain", BLUE).sum() > 4 * 4 * 400
+    green = pixels(tmp_path / "known", GREEN)
     assert green.sum() > 3 * 4 * 400 and not np.array_equal(green[:, :640], green[:, -640:])
+
+
+def test_a_picture_that_is_gone_leaves_its_place_grey(tmp_path: Path) -> None:
+    rankings = ([[0, 1]], [[0, 1]])
+    pairs = ranked([("x", "y")], rankings, rankings, ["gone.png", "lost.png"])
+    contact_sheet(pairs, MODELS, tmp_path / "sheet.png")
+    assert pixels(tmp_path / "sheet.png", (0xD8, 0xD8, 0xD8)).sum() > 100 * 100
+
+
+@pytest.mark.parametrize(("text", "lines"), [("short", 1), ("word " * 60, 5)])
+def test_long_texts_are_wrapped_and_cut(text: str, lines: int) -> None:
+    found = wrapped(text)
+    assert len(found.splitlines()) == lines and found.startswith("“")
+    assert found.endswith("…" if lines == 5 else "”")

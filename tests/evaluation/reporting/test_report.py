@@ -19,13 +19,6 @@ from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetr
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
 from paraclip.evaluation.compare import compare
-from paraclip.evaluation.contact_sheet import (
-    choose,
-    contact_sheet,
-    distinct,
-    unlike,
-    wrapped,
-)
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import read_pool
 from paraclip.evaluation.plots import headlines, plot_scores, plot_trade_off
@@ -336,67 +329,3 @@ def test_the_same_benchmark_on_other_data_is_numbered(tmp_path: Path) -> None:
     with np.load(tmp_path / "items.npz", allow_pickle=False) as items:
         assert sorted(items) == ["fixed 2/only/m", "fixed/only/m"]
     assert [title for title, _ in headlines(report)] == ["m, fixed", "m, fixed 2"]
-
-
-def rankings(*rows: list[int]) -> np.ndarray:
-    return np.array(rows)
-
-
-def test_the_sheet_shows_gains_the_middle_and_the_loss() -> None:
-    same, other = [0, 1], [2, 3]
-    first = rankings(*[same] * 9)
-    base = first, rankings(*[other] * 8, same)
-    # Pairs 2, 5 and 7 gain (5 half as much), pair 8 loses.
-    tuned = (
-        first,
-        rankings(*[same if n in (2, 7) else [2, 0] if n == 5 else other for n in range(9)]),
-    )
-    pairs = [(f"word{n}", "another") for n in range(9)]
-    chosen = choose(base, tuned, pairs)
-    assert chosen[:3] == [(2, "greatest gain"), (7, "greatest gain"), (5, "greatest gain")]
-    assert [kind for _, kind in chosen[3:]] == ["median", "median", "greatest loss"]
-    assert chosen[-1][0] == 8
-
-    alike = [pairs[n] if n in (0, 5) else pairs[8] for n in range(9)]
-    assert [n for n, _ in choose(base, tuned, alike)] == [5, 0, 1]
-
-
-def test_the_greatest_gains_share_no_content_word_of_the_caption() -> None:
-    captions = ["The letter A", "A letter B", "The ram", "Two rams", "An oak"]
-    pairs = [(caption, "A photo of it") for caption in captions]
-    order = [1, 0, 3, 2, 4]
-    assert unlike(order, pairs, 3) == [1, 3, 4]
-    assert unlike(order, pairs, 2) == [1, 3]
-    assert unlike(order, pairs, 4) == [1, 3, 4]
-
-
-def test_of_pairs_of_the_same_texts_the_first_is_shown() -> None:
-    pairs = [("a", "b"), ("b", "a"), ("a", "b"), ("a", "c"), ("b", "a")]
-    assert distinct(pairs).tolist() == [0, 1, 3]
-
-
-def test_the_sheet_of_one_pair_frames_what_is_shared(tmp_path: Path) -> None:
-    paths = [str(path) for path in draw_pictures(tmp_path / "pictures", 1)]
-    base = rankings([0, 1]), rankings([2, 3])
-    tuned = rankings([0, 1]), rankings([1, 0])
-    for name, models in (("gain", (base, tuned)), ("none", (base, base))):
-        contact_sheet([("a red", "red")], *models, paths, tmp_path / name)
-    blue = [
-        (np.asarray(Image.open(tmp_path / name).convert("RGB")) == (0, 0x72, 0xB2)).all(2).sum()
-        for name in ("gain", "none")
-    ]
-    assert blue[1] == 0 and blue[0] > 4 * 4 * 400
-    with pytest.raises(UserError, match="no pair to draw"):
-        contact_sheet([], base, tuned, paths, tmp_path / "sheet.png")
-
-
-def test_a_picture_that_is_gone_leaves_its_place_grey(tmp_path: Path) -> None:
-    ranked = rankings([0, 1]), rankings([0, 1])
-    contact_sheet([("x", "y")], ranked, ranked, ["gone.png", "lost.png"], tmp_path / "sheet.png")
-    assert colours_of(tmp_path / "sheet.png") > 2
-
-
-def test_long_texts_are_wrapped_and_cut() -> None:
-    text = wrapped("word " * 60)
-    assert len(text.splitlines()) == 5 and text.endswith("…")
-    assert wrapped("short") == "“short”"
