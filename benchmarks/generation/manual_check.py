@@ -18,25 +18,36 @@ import csv
 import io
 import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.machine import RESULTS, keep, markdown, say
-from paraclip.audit.report import MEANINGS, Marks, kappa, rate, read_marks, shown_rate
-from paraclip.audit.sheet import PAGE, SHEET, Pair, page_of, read_sheet
+from paraclip.audit import (
+    MEANINGS,
+    PAGE,
+    SHEET,
+    Mark,
+    Pair,
+    read_marks,
+    read_sheet,
+    render_page,
+    show_rate,
+)
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import read_triples
 from paraclip.evaluation.pictures import read_names
 from paraclip.files import text_hash, write_text
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.diversity import lexical_distance
+from paraclip.paraphrase.language.words import overlap
 from paraclip.paraphrase.run import generate_from_source
 
+Marks = Mapping[str, Mark]
+"""Marks of one reader by the pair's id."""
 BUILT_IN, STRONG = "built-in", "strong"
 TO_READ = "to_read.jsonl"
 STEPS = ((1, "caption", "paraphrase_1"), (2, "paraphrase_1", "paraphrase_2"))
@@ -83,7 +94,7 @@ def write_sheet(data: Path, out: Path, size: int) -> None:
     numbered = [Pair(**{**asdict(pair), "id": str(number)}) for number, pair in enumerate(pairs)]
     lines = "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in numbered)
     write_text(out / SHEET, lines)
-    write_text(out / PAGE, page_of(numbered, text_hash(lines)))
+    write_text(out / PAGE, render_page(numbered, text_hash(lines)))
     shown = [{"id": one.id, "source": one.source, "answer": one.answer} for one in numbered]
     write_text(out / TO_READ, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in shown))
     say(f"{len(numbered)} pairs: {out / PAGE} or {out / TO_READ}")
@@ -124,11 +135,14 @@ def drawn_pairs(
 def report(out: Path, files: Sequence[Path], readers: str, results: Path = RESULTS) -> None:
     """Print and write the rates of each model and step, and the readers' agreement."""
     sheet = read_sheet(out / SHEET)
-    marks = dict(read_marks(path, sheet) for path in files)
+    marks = {}
+    for path in files:
+        read = read_marks(path, sheet)
+        marks[read[0].reviewer or path.stem] = {mark.id: mark for mark in read}
     groups = groups_of(sheet)
     rows = [row_of(name, ids, sheet, marks) for name, ids in groups.items()]
     agreed = {
-        f"{one} and {other}": kappa(marks[one], marks[other])
+        f"{one} and {other}": cohen_kappa(marks[one], marks[other])
         for one, other in combinations(marks, 2)
     }
     columns = ["", "pairs", *MEANINGS, "plain", "words changed"]
@@ -149,18 +163,33 @@ def groups_of(sheet: Mapping[str, Pair]) -> dict[str, list[str]]:
 def row_of(
     name: str, ids: Sequence[str], sheet: Mapping[str, Pair], marks: Mapping[str, Marks]
 ) -> list[str]:
-    """A row of the table: rates over these pairs, each the mean over its readers.
+    """A row of the table: rates over the marks of all readers.
 
     The intervals are based on the number of pairs, since two marks of one pair are not independent.
     """
-    read = [[one[pair] for one in marks.values() if pair in one] for pair in ids]
-    shares = []
-    for value in (*MEANINGS, "plain"):
-        means = [np.mean([value in (m.meaning, m.style) for m in one]) for one in read if one]
-        found = rate(round(float(np.sum(means))), len(means))
-        shares.append(replace(found, percent=100 * float(np.mean(means))))
-    changed = np.mean([lexical_distance(sheet[one].source, sheet[one].answer) for one in ids])
-    return [name, str(len(ids)), *map(shown_rate, shares), f"{100 * changed:.0f} %"]
+    read = [one[pair] for one in marks.values() for pair in ids if pair in one]
+    pairs = len({mark.id for mark in read})
+    shares = [
+        show_rate(sum(value in (mark.meaning, mark.style) for mark in read), len(read), pairs)
+        for value in (*MEANINGS, "plain")
+    ]
+    changed = np.mean([1 - overlap(sheet[one].source, sheet[one].answer) for one in ids])
+    return [name, str(len(ids)), *shares, f"{100 * changed:.0f} %"]
+
+
+def cohen_kappa(one: Marks, other: Marks) -> float | None:
+    """Cohen's kappa (1960) of two readers' meanings over the pairs that both marked.
+
+    Returns:
+        None if undefined: no common pair, or both readers used only one and the same mark.
+    """
+    common = one.keys() & other.keys()
+    if not common:
+        return None
+    agreed = sum(one[name].meaning == other[name].meaning for name in common) / len(common)
+    first, second = (Counter(marks[name].meaning for name in common) for marks in (one, other))
+    chance = sum(first[mark] * second[mark] for mark in MEANINGS) / len(common) ** 2
+    return None if chance == 1 else (agreed - chance) / (1 - chance)
 
 
 def shown_kappa(value: float | None) -> str:

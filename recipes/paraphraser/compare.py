@@ -25,7 +25,6 @@ from examples import parse_with_data, read_tsv
 from judge import captions_of, share
 from scipy.stats import mannwhitneyu
 
-from paraclip.audit.report import Mark, Marks, kappa
 from paraclip.files import write_text
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.minilm import Checker
@@ -97,9 +96,14 @@ def read_marks(path: Path, numbers: Sequence[str]) -> Verdicts:
     return {number: (one == "1", two == "1") for number, (one, two) in rows.items()}
 
 
-def marks_of(verdicts: Verdicts) -> Marks:
-    """Marks as of the audit: the same meaning if both steps keep it."""
-    return {n: Mark("same" if all(steps) else "changed", "plain") for n, steps in verdicts.items()}
+def cohen_kappa(one: Verdicts, other: Verdicts) -> float | None:
+    """Cohen's kappa (1960) of two readers on whether both steps keep the meaning; None if both
+    gave one and the same verdict everywhere."""
+    pairs = [(all(one[name]), all(other[name])) for name in one if name in other]
+    agreed = sum(first == second for first, second in pairs) / len(pairs)
+    first, second = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
+    chance = first * second + (1 - first) * (1 - second)
+    return None if chance == 1 else (agreed - chance) / (1 - chance)
 
 
 def figures(out: Path, readers: Sequence[Verdicts]) -> dict[str, dict[str, Any]]:
@@ -147,7 +151,7 @@ def report(options: argparse.Namespace) -> None:
     numbers = [row["number"] for row in read_tsv(options.out / "key.tsv")]
     readers = [read_marks(path, numbers) for path in options.marks]
     found = figures(options.out, readers)
-    agreed = [kappa(*pair) for pair in combinations(map(marks_of, readers), 2)]
+    agreed = [cohen_kappa(*pair) for pair in combinations(readers, 2)]
     separated = checker_auc(options.out, readers)
     notes = [f"Cohen's kappa of two readers: {one:.2f}." for one in agreed if one is not None]
     notes.append(

@@ -155,18 +155,9 @@ COMMANDS = {
     ),
     "audit": Command(
         EVALUATION,
-        "audit.config:AuditConfig",
-        "Draw paraphrases for people to check, on a page that works offline.",
-        "paraclip audit runs/triples/triples.parquet --out runs/audit",
-        resumes=True,
-        place="audit.command:audit_command",
-    ),
-    "audit-report": Command(
-        EVALUATION,
-        "audit.config:AuditReportConfig",
-        "Turn reviewers' marks into rates.",
-        "paraclip audit-report runs/audit/sheet.jsonl",
-        place="audit.command:audit_report_command",
+        "commands.audit:AuditConfig",
+        "Draw paraphrases for people to check on a page, and report their marks.",
+        "paraclip audit runs/triples",
     ),
     "doctor": Command(
         SYSTEM,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.generation import manual_check
-from paraclip.audit.sheet import read_sheet
+from paraclip.audit import read_sheet
 
 WORDS = {"caption": "dog", "paraphrase_1": "hound", "paraphrase_2": "pet"}
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from chromium import CHROMIUM, OPTIONS, launched, needs_chromium
-from paraclip.audit.report import read_marks
-from paraclip.audit.sheet import KEPT, Pair, page_of
+from paraclip.audit import KEPT, Pair, read_marks, render_page
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -34,7 +33,7 @@ def mark(page: sync_api.Page) -> None:
 @needs_chromium
 def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
     path = tmp_path / "audit.html"
-    path.write_text(page_of(PAIRS, "abc"), encoding="utf-8")
+    path.write_text(render_page(PAIRS, "abc"), encoding="utf-8")
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             str(tmp_path / "profile"), executable_path=CHROMIUM, args=[*OPTIONS], headless=True,
@@ -70,15 +69,15 @@ def test_marks_survive_a_reload_and_are_exported(tmp_path: Path) -> None:
         ("1/1", "changed", "stilted"),
     ]
     assert {row["sheet"] for row in rows} == {"abc"}
-    reviewer, marks = read_marks(tmp_path / "marks.jsonl", {pair.id: pair for pair in PAIRS})
-    assert reviewer == "Ana 11" and len(marks) == 2
+    marks = read_marks(tmp_path / "marks.jsonl", {pair.id: pair for pair in PAIRS}, "abc")
+    assert [mark.reviewer for mark in marks] == ["Ana 11"] * 2
     assert all(url.startswith(("file:", "blob:")) for url in requests)
 
 
 @needs_chromium
 def test_pairs_are_marked_where_the_browser_stores_nothing(tmp_path: Path) -> None:
     path = tmp_path / "audit.html"
-    path.write_text(page_of(PAIRS, "abc"), encoding="utf-8")
+    path.write_text(render_page(PAIRS, "abc"), encoding="utf-8")
     blocked = "Object.defineProperty(window, 'localStorage', { get() { throw Error('blocked'); } })"
     with launched() as browser:
         page = browser.new_page()

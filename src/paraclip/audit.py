@@ -1,0 +1,255 @@
+"""Manual review of a run's paraphrases: a stratified sample, the page on which people mark it, and
+the rates of their marks."""
+
+import html
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+from paraclip.data.untrusted_json import BadJson, parse_json_object
+from paraclip.errors import UserError
+from paraclip.files import (
+    check_input,
+    has_mark,
+    read_bounded,
+    readable,
+    refuse_foreign,
+    text_hash,
+    write_text,
+)
+from paraclip.options import Positive
+
+SHEET, PAGE = "sheet.jsonl", "audit.html"
+KEPT = "kept"
+Meaning = Literal["same", "changed", "wrong"]
+MEANINGS: tuple[Meaning, ...] = get_args(Meaning)
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A source with its paraphrase, and what the filters decided."""
+
+    id: str
+    step: int
+    source: str
+    answer: str
+    verdict: str  # "kept", or the filter's reason
+    stratum: str  # from which it was drawn
+    weight: Positive = 1.0  # number of pairs of the run that it represents
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A reviewer's mark for a pair."""
+
+    id: str  # of the pair
+    meaning: Meaning
+    style: Literal["plain", "stilted"]
+    sheet: str = ""  # hash of the sheet of the page
+    reviewer: str = ""
+
+
+def write_sheet(run: Path, out: Path, sample: int, seed: int) -> list[Pair]:
+    """Draw a sample of a run, and write sheet.jsonl and audit.html to the folder `out`.
+
+    Returns:
+        The pairs in their order on the page.
+
+    Raises:
+        UserError: the folder is not a run of `paraclip generate`, may not be read, or has no
+            triples; or `out` has files of another origin.
+    """
+    with readable(run):
+        pairs = draw_sample([*kept_pairs(run), *rejected_pairs(run)], sample, seed)
+    refuse_foreign(out / SHEET, lambda path: has_mark(path, b'"stratum": '))
+    refuse_foreign(out / PAGE, lambda path: has_mark(path, b"paraclip-audit-"))
+    lines = "".join(json.dumps(asdict(pair), ensure_ascii=False) + "\n" for pair in pairs)
+    write_text(out / SHEET, lines)
+    write_text(out / PAGE, render_page(pairs, text_hash(lines)))
+    return pairs
+
+
+def kept_pairs(run: Path) -> Iterator[Pair]:
+    """Both steps of every triple, in strata of similarity (thirds)."""
+
+    from paraclip.data.triples import TEXTS, read_triples
+
+    path = run / "triples.parquet"
+    check_input(path, "Name the output folder of `paraclip generate`.")
+    rows = read_triples(path).to_pylist()
+    for step in (1, 2):
+        rows.sort(key=lambda row: row.get(f"similarity_{step}") or 0.0)
+        for rank, row in enumerate(rows):
+            third = ("low", "middle", "high")[3 * rank // len(rows)]
+            source, answer = (row[name] for name in TEXTS[step - 1 : step + 1])
+            stratum = f"kept, step {step}, {third} similarity"
+            yield Pair(f"{row['id']}/{step}", step, source, answer, KEPT, stratum)
+
+
+def rejected_pairs(run: Path) -> Iterator[Pair]:
+    """The rejected candidates with text, in strata by reason; step 2 is shown with the caption."""
+    path = run / "rejected.jsonl"
+    if not path.is_file():
+        return
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = parse_json_object(line)
+                caption, step = str(row["caption"]), int(row["step"])
+                candidates = [(str(one["text"]), str(one["reason"])) for one in row["candidates"]]
+            except (BadJson, KeyError, TypeError, ValueError) as error:
+                hint = "Run `paraclip generate` again; answered questions are not repeated."
+                raise UserError(f"{path}:{number}", "is damaged", hint) from error
+            for index, (text, reason) in enumerate(candidates):
+                if text and reason != "None":
+                    name = f"{row.get('id', number)}/{step}.{index}"  # no kept pair ends like this
+                    yield Pair(name, step, caption, text, reason, f"rejected, {reason}")
+
+
+def draw_sample(pairs: Iterable[Pair], size: int, seed: int) -> list[Pair]:
+    """A stratified sample in random order, half of it kept pairs, with weights.
+
+    Kept strata get equal shares, and so do the reasons of rejection, so that rare reasons appear.
+    Each pair's weight is the size of its stratum divided by the number of pairs drawn from it.
+    """
+    strata: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        strata[pair.stratum].append(pair)
+    kept = [members for members in strata.values() if members[0].verdict == KEPT]
+    rejected = [members for members in strata.values() if members[0].verdict != KEPT]
+    generator = random.Random(seed)
+    chosen: list[Pair] = []
+    half = min(size // 2, sum(map(len, rejected)))
+    for group, most in ((kept, size - half), (rejected, size)):
+        counts = share_out([len(members) for members in group], most - len(chosen))
+        for members, count in zip(group, counts, strict=True):
+            drawn = generator.sample(members, count)
+            chosen += [replace(pair, weight=len(members) / count) for pair in drawn]
+    generator.shuffle(chosen)
+    return chosen
+
+
+def share_out(sizes: Sequence[int], total: int) -> list[int]:
+    """Number of pairs to draw from each stratum: equal, except where a stratum is too small."""
+    taken = [0] * len(sizes)
+    for _ in range(min(total, sum(sizes))):
+        unfilled = [index for index, size in enumerate(sizes) if taken[index] < size]
+        taken[min(unfilled, key=taken.__getitem__)] += 1
+    return taken
+
+
+def render_page(pairs: Sequence[Pair], name: str) -> str:
+    """The page of a sheet with a name; it does not show the filters' verdicts or the strata."""
+    rows = [{"id": pair.id, "source": pair.source, "answer": pair.answer} for pair in pairs]
+    content = json.dumps({"sheet": name, "pairs": rows}, separators=(",", ":"))
+    for letter in "<>&":  # nothing in it can end the script element
+        content = content.replace(letter, f"\\u{ord(letter):04x}")
+    page = files("paraclip").joinpath("audit_page.html").read_text("utf-8")
+    title = html.escape(f"Paraphrases to check: {len(pairs)}")
+    return page.replace("<!-- title -->", title).replace("<!-- data -->", content)
+
+
+def read_sheet(path: Path) -> dict[str, Pair]:
+    """The pairs of a sheet by id; raises UserError if the file is not a sheet."""
+    hint = "`paraclip audit RUN` writes a sheet; give the --out of the page."
+    return {pair.id: pair for _, pair in _read_rows(path, Pair, hint)}
+
+
+def read_marks(path: Path, sheet: Mapping[str, Pair], name: str = "") -> list[Mark]:
+    """The marks of an exported file; of several marks of a pair, the last one.
+
+    Args:
+        path: the file.
+        sheet: pairs by id.
+        name: name of the sheet on its page, not compared if it is empty. Another sheet of the same
+            run has equal ids, perhaps of other texts.
+
+    Raises:
+        UserError: the file has another format or no marks, or its pairs are not on the sheet.
+    """
+    marks: dict[str, Mark] = {}
+    for where, mark in _read_rows(path, Mark, "Name a file that the page exported."):
+        other = name and mark.sheet and mark.sheet != name
+        if other or mark.id not in sheet:
+            what = "belongs to another sheet" if other else f"pair {mark.id!r} is not on the sheet"
+            raise UserError(where, what, "Name the run and --out with which the page was made.")
+        marks[mark.id] = mark
+    if not marks:
+        raise UserError(path, "has no marks", "Mark pairs on the page, and export them.")
+    return list(marks.values())
+
+
+def _read_rows(path: Path, kind: type[Row], hint: str) -> Iterator[tuple[str, Row]]:
+    """The rows of a file of JSON lines as objects of a dataclass, each with its place."""
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(kind)
+    try:
+        lines = read_bounded(path).splitlines()
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue  # an export without marks is one empty line
+        try:
+            yield f"{path}:{number}", adapter.validate_json(line, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(map(str, first["loc"]))
+            what = f"is not a {kind.__name__.lower()} ({field}: {first['msg']})"
+            raise UserError(f"{path}:{number}", what, hint) from error
+
+
+def show_rate(count: int, of: int, pairs: int) -> str:
+    """A share of marks in percent, with its 95 % Wilson interval (Wilson 1927).
+
+    Args:
+        count: number of marks with the value.
+        of: number of marks.
+        pairs: number of pairs that were marked, which determines the interval, since several marks
+            of one pair are not independent.
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(round(count / of * pairs), pairs).proportion_ci(method="wilson")
+    return f"{100 * count / of:.1f} ({100 * interval.low:.1f}–{100 * interval.high:.1f}) %"
+
+
+def report_marks(sheet: Mapping[str, Pair], marks: Sequence[Mark]) -> str:
+    """A report in Markdown of the marks of all reviewers, for a sheet of pairs by id.
+
+    It has the rates of every group of pairs; the filters' precision, the share of kept pairs that
+    mean the same; and their recall, the share of the run's pairs with the same meaning that are
+    kept, with each stratum weighted by its size.
+    """
+    groups: dict[str, list[Mark]] = defaultdict(list)
+    strata: dict[str, list[bool]] = defaultdict(list)
+    for mark in marks:
+        pair = sheet[mark.id]
+        for group in (KEPT, f"kept, step {pair.step}") if pair.verdict == KEPT else (pair.stratum,):
+            groups[group].append(mark)
+        strata[pair.stratum].append(mark.meaning == "same")
+    lines = ["| pairs | marks | same | changed | wrong | plain |", f"|---|{'---:|' * 5}"]
+    notes = [""]
+    for group, marked in sorted(groups.items()):
+        counts = Counter[str](value for mark in marked for value in (mark.meaning, mark.style))
+        pairs = len({mark.id for mark in marked})
+        rates = [show_rate(counts[one], len(marked), pairs) for one in (*MEANINGS, "plain")]
+        lines.append(f"| {group} | {len(marked)} | {' | '.join(rates)} |")
+        if group == KEPT:
+            notes.append(f"precision of the filters: {rates[0]} of what they keep")
+    good = {
+        stratum: sum(pair.weight for pair in sheet.values() if pair.stratum == stratum)
+        * (sum(same) / len(same))
+        for stratum, same in strata.items()
+    }
+    if total := sum(good.values()):
+        recall = sum(count for stratum, count in good.items() if stratum.startswith(KEPT)) / total
+        notes.append(f"recall of the filters: {recall:.1%} of what means the same")
+    return "\n".join([*lines, *notes])

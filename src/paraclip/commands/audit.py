@@ -1,0 +1,66 @@
+"""`paraclip audit`."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from paraclip.audit import (
+    PAGE,
+    SHEET,
+    read_marks,
+    read_sheet,
+    report_marks,
+    write_sheet,
+)
+from paraclip.errors import UserError, printable
+from paraclip.files import read_bounded, text_hash
+from paraclip.options import Checked, Count, Seed
+
+
+@dataclass(frozen=True)
+class AuditConfig(Checked):
+    """Sample paraphrases for people to check, on a page that works offline in any browser; with
+    --marks, report what they marked."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Output folder of `paraclip generate`."""
+
+    out: Path | None = None
+    """Folder of audit.html and sheet.jsonl. Default: RUN/audit."""
+
+    sample: Count = 100
+    """Number of pairs on the page: half of them kept by the filters, half rejected. If there are
+    fewer of one kind, the others fill the page."""
+
+    seed: Seed = 0
+    """Random seed of the sample."""
+
+    marks: tuple[Path, ...] = ()
+    """Files of marks exported from the page, one for each reviewer: report rates with intervals and
+    the filters' precision and recall, and draw no sample."""
+
+
+def audit_command(config: AuditConfig) -> None:
+    """Write the page and print what it contains; with marks, print the report.
+
+    Raises:
+        UserError: a file of marks is given twice; also the errors of `write_sheet`, `read_sheet`
+            and `read_marks`.
+    """
+    folder = config.out or config.run / "audit"
+    if not config.marks:
+        pairs = write_sheet(config.run, folder, config.sample, config.seed)
+        for stratum, count in sorted(Counter(pair.stratum for pair in pairs).items()):
+            print(printable(f"{count:>5,}  {stratum}"))
+        print(printable(f"{len(pairs):,} pairs to check: open {folder / PAGE} in a browser."))
+        return
+    if len({path.resolve() for path in config.marks}) < len(config.marks):
+        what = "a file is given twice and would count as two reviewers"
+        raise UserError("--marks", what, "Name each file once.")
+    sheet = read_sheet(folder / SHEET)
+    name = text_hash(read_bounded(folder / SHEET).decode())
+    marks = [mark for path in config.marks for mark in read_marks(path, sheet, name)]
+    print("\n".join(map(printable, report_marks(sheet, marks).split("\n"))))

@@ -1,0 +1,243 @@
+"""The sample for reviewers, the page that shows nothing else, and the rates of their marks."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraclip.audit import (
+    KEPT,
+    Mark,
+    Pair,
+    draw_sample,
+    read_marks,
+    read_sheet,
+    render_page,
+    report_marks,
+    share_out,
+    show_rate,
+    write_sheet,
+)
+from paraclip.commands.audit import AuditConfig, audit_command
+from paraclip.data.triples import write_triples
+from paraclip.errors import UserError
+
+NASTY = "</script><img src=x onerror=alert(1)> & \u2028 'quoted'"
+KEPT_LOW = "kept, step 1, low similarity"
+SHEET = {
+    **{f"k{n}": Pair(f"k{n}", 1, "a dog", "one dog", KEPT, KEPT_LOW, 20.0) for n in range(4)},
+    **{f"r{n}": Pair(f"r{n}", 2, "a cat", "a dog", "drift", "rejected, drift", 10.0)
+       for n in range(2)},
+}  # fmt: skip
+
+
+def write_run(folder: Path, kept: int = 30, rejected: int = 12) -> Path:
+    """The output folder of a run."""
+    rows = [
+        {"id": f"k{n}", "image_id": str(n), "caption": f"a dog {n}", "paraphrase_1": f"one dog {n}",
+         "paraphrase_2": NASTY if n == 0 else f"the hound {n}", "similarity_1": n / 40,
+         "similarity_2": 1 - n / 40}
+        for n in range(kept)
+    ]  # fmt: skip
+    write_triples(folder / "triples.parquet", rows, {})
+    lines = [
+        {"id": f"r{n}", "caption": f"a cat {n}", "step": 1 + n % 2, "reason": "copy",
+         "candidates": [{"text": f"a cat {n}", "reason": "copy" if n else "drift"},
+                        {"text": "", "reason": "empty"}]}
+        for n in range(rejected)
+    ]  # fmt: skip
+    (folder / "rejected.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_the_sample_is_stratified_and_reproducible(tmp_path: Path) -> None:
+    run, out = write_run(tmp_path), tmp_path / "audit"
+    pairs = write_sheet(run, out, 24, 0)
+    assert len(pairs) == 24 and len({pair.id for pair in pairs}) == 24
+    kept = [pair for pair in pairs if pair.verdict == KEPT]
+    strata = {pair.stratum: pair.weight for pair in kept}
+    assert len(kept) == 12 and len(strata) == 6 and set(strata.values()) == {10 / 2}
+    assert sum(pair.weight for pair in pairs) == pytest.approx(60 + 12)
+    assert {pair.stratum for pair in pairs} >= {"rejected, copy", "rejected, drift"}
+    assert [pair.verdict for pair in pairs] != sorted(pair.verdict for pair in pairs)
+    assert write_sheet(run, out, 24, 0) == pairs  # replaces its own files
+    assert read_sheet(out / "sheet.jsonl") == {pair.id: pair for pair in pairs}
+    assert write_sheet(run, out, 24, 1) != pairs
+
+
+def test_no_two_pairs_have_one_id_where_ids_contain_slashes(tmp_path: Path) -> None:
+    texts = {"caption": "a dog", "paraphrase_1": "one dog", "paraphrase_2": "the hound"}
+    write_triples(tmp_path / "triples.parquet", [{"id": "a/1", "image_id": "1", **texts}], {})
+    candidates = [{"text": f"a cat {n}", "reason": "copy"} for n in range(3)]
+    row = {"id": "a", "caption": "a cat", "step": 1, "candidates": candidates}
+    (tmp_path / "rejected.jsonl").write_text(json.dumps(row) + "\n")
+    pairs = write_sheet(tmp_path, tmp_path / "audit", 100, 0)
+    assert len(pairs) == len(read_sheet(tmp_path / "audit" / "sheet.jsonl")) == 2 + 3
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=8), st.integers(0, 100))
+def test_shares_are_as_equal_as_strata_allow(sizes: list[int], total: int) -> None:
+    taken = share_out(sizes, total)
+    assert sum(taken) == min(total, sum(sizes))
+    assert all(count <= size for count, size in zip(taken, sizes, strict=True))
+    unfilled = [count for count, size in zip(taken, sizes, strict=True) if count < size]
+    assert not unfilled or max(taken) - min(unfilled) <= 1
+
+
+@pytest.mark.parametrize(("kept", "rejected"), [(30, 3), (2, 40), (30, 0)])
+def test_many_pairs_of_one_kind_fill_the_page_if_there_are_few_of_the_other(
+    tmp_path: Path, kept: int, rejected: int
+) -> None:
+    pairs = write_sheet(write_run(tmp_path, kept, rejected), tmp_path / "audit", 24, 0)
+    verdicts = [pair.verdict == KEPT for pair in pairs]
+    assert len(pairs) == 24
+    assert min(verdicts.count(True), verdicts.count(False)) == min(2 * kept, rejected)
+    assert draw_sample([], 5, 0) == []
+
+
+def test_the_page_hides_the_verdict_and_runs_no_text() -> None:
+    page = render_page([Pair("1/1", 1, "a dog", NASTY, "gender", "rejected, gender")], "name")
+    assert "gender" not in page and "<img" not in page and "http" not in page.replace("http-eq", "")
+
+
+def test_folders_that_are_not_a_run_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "audit"
+    with pytest.raises(UserError, match=r"triples\.parquet: there is no such file"):
+        write_sheet(tmp_path / "nothing", out, 10, 0)
+    with pytest.raises(UserError, match=r"triples\.parquet: "):
+        write_sheet(write_run(tmp_path, kept=0), out, 10, 0)
+    run = write_run(tmp_path)
+    (run / "rejected.jsonl").write_text('{"caption": 1}\n')
+    with pytest.raises(UserError, match=r"rejected\.jsonl:1: is damaged"):
+        write_sheet(run, out, 10, 0)
+
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("paraclip.data.triples.read_triples", refused)
+    with pytest.raises(UserError, match=r"triples\.parquet: may not be read"):
+        write_sheet(run, out, 10, 0)
+
+
+@pytest.mark.parametrize("name", ["sheet.jsonl", "audit.html"])
+def test_files_of_the_user_are_not_replaced(tmp_path: Path, name: str) -> None:
+    run = write_run(tmp_path)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match="not written by ParaCLIP"):
+        write_sheet(run, tmp_path, 10, 0)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ["{}", "[", '{"id": "a", "step": 1}', "[[" * 10_000])
+def test_what_is_not_a_sheet_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "sheet.jsonl"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"sheet\.jsonl:1: is not a pair"):
+        read_sheet(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("weight", "x"), ("weight", None), ("weight", 0), ("stratum", 5), ("stratum", ["x"]),
+        ("id", 3), ("step", "1"), ("source", None),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_type_is_named(tmp_path: Path, field: str, value: object) -> None:
+    path = tmp_path / "sheet.jsonl"
+    path.write_text(json.dumps({**asdict(SHEET["k0"]), field: value}) + "\n")
+    with pytest.raises(UserError, match=rf"sheet\.jsonl:1: is not a pair \({field}: "):
+        read_sheet(path)
+
+
+def test_a_sheet_is_read_up_to_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.jsonl"
+    with path.open("wb") as sheet:
+        sheet.truncate(2**26 + 1)  # a hole; takes no space
+    with pytest.raises(UserError, match=r"sheet\.jsonl: holds more than 64 MiB"):
+        read_sheet(path)
+
+
+def test_wilson_intervals() -> None:
+    assert show_rate(8, 10, 10) == "80.0 (49.0–94.3) %"  # (0.4902, 0.9433)
+    assert show_rate(16, 20, 10) == "80.0 (49.0–94.3) %", "a second opinion does not narrow it"
+    assert show_rate(0, 3, 3).startswith("0.0 (0.0–")
+
+
+def test_precision_and_recall() -> None:
+    meanings = {"k0": "same", "k1": "same", "k2": "same", "k3": "changed", "r0": "same",
+                "r1": "wrong"}  # fmt: skip
+    marks = [Mark(name, meaning, "plain") for name, meaning in meanings.items()]  # type: ignore[arg-type]
+    text = report_marks(SHEET, marks)
+    # 80 kept pairs, 60 of them good; 20 rejected, 10 of them good
+    assert f"recall of the filters: {60 / 70:.1%}" in text
+    assert "precision of the filters: 75.0 (30.1–95.4) % of what they keep" in text
+    cells = {row.split(" | ")[0]: row.split(" | ")[1:] for row in text.splitlines() if " | " in row}
+    assert cells["| kept, step 1"][0] == "4" and cells["| kept, step 1"][2].startswith("25.0")
+    assert cells["| rejected, drift"][3].startswith("50.0")
+    twice = report_marks(SHEET, marks * 2)
+    assert "precision of the filters: 75.0 (30.1–95.4) %" in twice
+    assert "recall" not in report_marks(SHEET, marks[-1:])
+
+
+def write_marks(path: Path, names: str, **further: str) -> Path:
+    rows = [{"id": name, "meaning": "same", "style": "plain", **further} for name in names.split()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_command_draws_a_sheet_and_reports_its_marks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path)
+    audit_command(AuditConfig(run, sample=10))
+    printed = capsys.readouterr().out
+    assert "10 pairs to check: open" in printed and "rejected, drift" in printed
+    sheet = run / "audit" / "sheet.jsonl"
+    kept = [pair.id for pair in read_sheet(sheet).values() if pair.verdict == KEPT]
+    page = (run / "audit" / "audit.html").read_text()
+    name = page.partition('{"sheet":"')[2].partition('"')[0]
+    ana = write_marks(tmp_path / "ana.jsonl", " ".join(kept), sheet=name, reviewer="\x1b[31mAna")
+    ben = write_marks(tmp_path / "ben.jsonl", kept[0], sheet=name)
+    audit_command(AuditConfig(run, marks=(ana, ben)))
+    printed = capsys.readouterr().out
+    assert "| kept | 6 |" in printed and "precision of the filters: 100.0" in printed
+    (tmp_path / "link.jsonl").symlink_to(ana)
+    with pytest.raises(UserError, match="given twice"):
+        audit_command(AuditConfig(run, marks=(ana, tmp_path / "link.jsonl")))
+    write_marks(ben, kept[0], sheet="0123456789abcdef")
+    with pytest.raises(UserError, match=r"ben\.jsonl:1: belongs to another sheet"):
+        audit_command(AuditConfig(run, marks=(ben,)))
+
+
+def test_the_last_mark_of_a_pair_counts(tmp_path: Path) -> None:
+    path = write_marks(tmp_path / "ana.jsonl", "k0 k1 k0")
+    with path.open("a") as lines:
+        lines.write('{"id": "k1", "meaning": "wrong", "style": "stilted"}\n')
+    meanings = {mark.id: mark.meaning for mark in read_marks(path, SHEET)}
+    assert meanings == {"k0": "same", "k1": "wrong"}
+
+
+@pytest.mark.parametrize(
+    ("line", "match"),
+    [
+        ("[", "is not a mark"), ("{}", "is not a mark"),
+        ('{"id": "k0", "meaning": "same"}', "is not a mark"),
+        ('{"id": "k0", "meaning": "so", "style": "plain"}', "is not a mark"),
+        ('{"id": "k0", "meaning": ["same"], "style": {}}', "is not a mark"),
+        ('{"id": "z", "meaning": "same", "style": "plain"}', "not on the sheet"),
+        ("", "has no marks"), ("\n", "has no marks"),  # the page exports "\n" without marks
+    ],
+)  # fmt: skip
+def test_damaged_marks_are_one_line(tmp_path: Path, line: str, match: str) -> None:
+    path = tmp_path / "marks.jsonl"
+    path.write_text(line)
+    with pytest.raises(UserError, match=match):
+        read_marks(path, SHEET)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_marks(tmp_path, SHEET)
