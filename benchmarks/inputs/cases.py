@@ -245,6 +245,9 @@ CONTENTS: dict[str, bytes | Callable[[Path], object]] = {
     "options": b'epochs = 3\nlearning_rate = 1e-4\nweights = [1, 0.5, 2]\n',
     "marks": lines(*({"id": str(n), "meaning": "same", "style": "plain", "reviewer": "ana"}
                      for n in range(4))),
+    "sheet": lines(*({"id": str(n), "step": 1, "source": "A dog.", "answer": "One dog.",
+                      "verdict": "kept", "stratum": "kept, step 1", "weight": 2.0}
+                     for n in range(4))),
     "rejected": lines({"id": "c", "image_id": "i", "caption": "A dog.", "step": 1, "reason": "copy",
                        "candidates": [{"text": "A dog.", "reason": "copy", "similarity": None}]}),
     "answers": lines({"paraclip": 1, "settings": {"model": "fake"}},
@@ -361,10 +364,8 @@ def answers(path: Path) -> None:
 
 
 def marks(path: Path) -> list[Any]:
-    """Report marks on a sheet."""
-    if "audit-report" in COMMANDS:
-        return ["audit-report", path, path]
-    return ["audit", "--marks", path]
+    """Report marks on the sheet next to them."""
+    return ["audit", "nowhere", "--out", path.parent, "--marks", path]
 
 
 Reader = Callable[[Path], Action]
@@ -384,6 +385,7 @@ READERS: dict[str, tuple[str, Reader]] = {
     "vectors": ("v.npy", call(pool)), "names": ("n.txt", call(pool)),
     "report": ("report.json", compared), "items": ("items.npz", lambda p: compared(p.parent)),
     "picture": ("a.png", call(picture)), "marks": ("marks.jsonl", marks),
+    "sheet": ("sheet.jsonl", marks),
     "options": ("o.toml", lambda path: ["train", "nowhere.parquet", "--config", path]),
     "rejected": ("rejected.jsonl", lambda path: ["audit", path.parent]),
     "answers": ("log.jsonl", call(answers)), "metrics": ("metrics.jsonl", call(metrics)),
@@ -391,7 +393,7 @@ READERS: dict[str, tuple[str, Reader]] = {
 """File name by kind of file, and what reads it: words of a command, or a call that raises."""
 WITH: dict[str, tuple[str, ...]] = {
     "report": ("items/items.npz",), "items": ("report/report.json",),
-    "rejected": ("triples/t.parquet",),
+    "rejected": ("triples/t.parquet",), "marks": ("sheet/sheet.jsonl",),
 }  # fmt: skip
 """Sound files that a reader needs next to its own."""
 OWN_CHANGES = ("out/*", "answers.jsonl", "log.jsonl", "metrics.jsonl")
@@ -487,6 +489,11 @@ OWN: dict[str, list[bytes]] = {
         lines({"id": "0"}), lines({"id": "9", "meaning": "same", "style": "plain"}), lines([], 3),
         lines({"id": "0", "meaning": [], "style": {}}), lines({"id": "0", "meaning": "x",
                "style": "plain", "reviewer": ["\x1b"]}),
+    ],
+    "sheet": [
+        lines({"id": "0"}), lines([], 3), lines({"id": 3, "step": [], "source": {}}),
+        lines({"id": "0", "step": 1, "source": "a", "answer": "b", "verdict": "kept",
+               "stratum": "kept", "weight": -1e308}),
     ],
     "rejected": [
         lines({"caption": "a"}), lines({"caption": "a", "candidates": 3}), lines(3, None),

@@ -201,8 +201,8 @@ def _read_rows(path: Path, kind: type[Row], hint: str) -> Iterator[tuple[str, Ro
             yield f"{path}:{number}", adapter.validate_json(line, strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            field = ".".join(map(str, first["loc"]))
-            what = f"is not a {kind.__name__.lower()} ({field}: {first['msg']})"
+            reason = ": ".join([*map(str, first["loc"]), first["msg"]])
+            what = f"is not a {kind.__name__.lower()} ({reason})"
             raise UserError(f"{path}:{number}", what, hint) from error
 
 

@@ -1,5 +1,6 @@
 """`paraclip audit`."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def audit_command(config: AuditConfig) -> None:
             print(printable(f"{count:>5,}  {stratum}"))
         print(printable(f"{len(pairs):,} pairs to check: open {folder / PAGE} in a browser."))
         return
-    if len({path.resolve() for path in config.marks}) < len(config.marks):
+    if len(set(map(os.path.realpath, config.marks))) < len(config.marks):
         what = "a file is given twice and would count as two reviewers"
         raise UserError("--marks", what, "Name each file once.")
     sheet = read_sheet(folder / SHEET)
