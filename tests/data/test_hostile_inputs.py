@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import io
-import json
 import lzma
 import os
 import tarfile
@@ -24,7 +23,6 @@ from paraclip.data.images import open_image
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
 from paraclip.data.triples import SCHEMA, attach_images, read_triples
-from paraclip.data.untrusted_json import JsonStream
 from paraclip.errors import UserError
 from paraclip.evaluation.pairs import read_pairs, read_wordings
 
@@ -274,15 +272,6 @@ def test_files_that_expand_too_much_are_refused(
         lenient(source)
     source = put(tmp_path / f"b.csv.{suffix}", packed.compress(b"caption\nA cat.\n"))
     assert texts(source) == ["A cat."]
-
-
-def test_a_long_value_is_parsed_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = json.dumps([{"caption": ["x" * 9] * 300_000}]).encode()
-    stream = JsonStream(io.BytesIO(content), "a")
-    parsed = []
-    monkeypatch.setattr(stream, "more", lambda: parsed.append(1) or JsonStream.more(stream))
-    (value,) = stream.elements()
-    assert len(value["caption"]) == 300_000 and len(parsed) < 12
 
 
 class Redirects(BaseHTTPRequestHandler):

@@ -120,11 +120,6 @@ def test_a_tar_member_is_read(tmp_path: Path) -> None:
         open_image(f"tar://c.png::{tmp_path}/other.tar", 32)
 
 
-def test_a_url_is_read(tmp_path: Path) -> None:
-    path = saved(tmp_path / "red.png", Image.new("RGB", (30, 20), RED))
-    assert open_image(f"file://{path}", 32).size == (30, 20)
-
-
 def test_a_missing_picture_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such picture") as caught:
         open_image(str(tmp_path / "none.png"), 32)
@@ -157,12 +152,6 @@ def test_a_picture_of_too_many_pixels_is_refused(
         monkeypatch.setattr(images, "MOST_PIXELS", limit)
         with pytest.raises(UserError, match="pixels"):
             open_image(path, 32)
-
-
-def test_an_unknown_kind_of_url_is_named() -> None:
-    with pytest.raises(UserError, match="kind that is not supported") as caught:
-        open_image("nowhere://bucket/a.png", 32)
-    assert caught.value.where == "nowhere://bucket/a.png"
 
 
 def test_hidden_files_and_folders_are_no_pictures(tmp_path: Path) -> None:

@@ -1,0 +1,340 @@
+"""Which files a source names, folders of pictures, shards, and streamed JSON."""
+
+import io
+import json
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from source_files import draw, json_lines, lenient, put, read, shard, texts
+
+from paraclip.data import untrusted_json
+from paraclip.data.captions import Record
+from paraclip.data.config import Columns
+from paraclip.data.folder import first_line, read_folder, walk
+from paraclip.data.images import open_image
+from paraclip.data.problems import Problems
+from paraclip.data.reading import braces, find_files, read_captions
+from paraclip.data.shards import members, read_shard
+from paraclip.data.untrusted_json import JsonStream
+from paraclip.errors import UserError
+
+NAMES = st.sampled_from(["a", "B", "kite", "été", "日本", "x y", "a.b"])
+FOLDERS = st.sampled_from(["", "a/", "B/c/", "日本/"])
+
+
+# --- which files ---
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("a.csv", ["a.csv"]),
+        ("{08..11}.tar", ["08.tar", "09.tar", "10.tar", "11.tar"]),
+        ("{a,b}/{1..2}.csv", ["a/1.csv", "a/2.csv", "b/1.csv", "b/2.csv"]),
+        ("{a}.csv", ["{a}.csv"]),
+        ("{3..2}.csv", []),
+        ("{1..1}" * 5000, ["1" * 5000]),
+        ("{" + "," * 60_000, ["{" + "," * 60_000]),
+        (f"{{0..{'1' * 5000}}}", [f"{{0..{'1' * 5000}}}"]),
+    ],
+)
+def test_braces(pattern: str, names: list[str]) -> None:
+    assert braces(pattern) == names
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{0..99999999}.tar", "{1..9999}/{a,b}{1..999}.tar", f"{{0..{10**30}}}.tar"]
+)
+def test_too_many_names_are_refused(pattern: str) -> None:
+    with pytest.raises(UserError, match="more than a million"):
+        braces(pattern)
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "hint"),
+    [
+        ("none", "no such file or folder", ""), ("{0..3}.tar", "no such file or folder", ""),
+        ("*.csv", "no such file or folder", ""), ("a.xlsx", "cannot be read", ".parquet"),
+        ("a.tar.gz", "is a compressed tar file", "Decompress it to a."),
+    ],
+)  # fmt: skip
+def test_unknown_sources_are_named_at_once(tmp_path: Path, name: str, what: str, hint: str) -> None:
+    for file in ("a.xlsx", "a.tar.gz"):
+        put(tmp_path / file, b"")
+    with pytest.raises(UserError, match=what) as caught:
+        read_captions(f"{tmp_path}/{name}")
+    assert hint in caught.value.hint
+
+
+def test_several_files_are_read_in_order_with_ids_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("b.csv", "a.csv", "c.tsv", "kites [1].csv"):
+        put(tmp_path / name, "caption\nOne\n")
+    assert find_files(f"{tmp_path}/?.csv") == [f"{tmp_path}/a.csv", f"{tmp_path}/b.csv"]
+    assert texts(f"{tmp_path}/{{a.csv,c.tsv}}") == ["One", "One"]
+    assert texts(f"{tmp_path}/kites [1].csv") == ["One"]
+    monkeypatch.chdir(tmp_path)
+    for pattern in (f"{tmp_path}/?.csv", "?.csv"):
+        assert [row.id for row in read(pattern)] == ["a.csv:2", "b.csv:2"]
+    for name in ("x/a.jsonl", "y/a.jsonl", "y/deep/a.jsonl"):
+        json_lines(tmp_path / name, [{"caption": "Kite"}, {"caption": "Boat"}])
+    rows = read(f"{tmp_path}/**/*.jsonl")
+    assert [row.id for row in rows[:3]] == ["x/a.jsonl:1", "x/a.jsonl:2", "y/a.jsonl:1"]
+    assert len({row.id for row in rows}) == 6 and len(read(f"{tmp_path}/x/{{a,a}}.jsonl")) == 2
+
+
+def test_urls_are_read(tmp_path: Path) -> None:
+    put(tmp_path / "a.csv", f"caption,image\nOne,file://{draw(tmp_path / 'a.png')}\n")
+    put(tmp_path / "b.jsonl", '{"caption": "Two"}\n')
+    (row,) = read(f"file://{tmp_path}/a.csv")
+    assert (row.caption, row.image) == ("One", f"{tmp_path}/a.png")
+    assert texts(f"file://{tmp_path}/*.jsonl") == ["Two"]
+    with pytest.raises(UserError, match="no such file"):
+        read(f"file://{tmp_path}/none.csv")
+
+
+def test_urls_of_other_machines_are_read(tmp_path: Path) -> None:
+    import fsspec
+
+    remote = fsspec.filesystem("memory")
+    content = Path(shard(tmp_path / "0.tar", sample("a.b/7", tmp_path, "One"))).read_bytes()
+    for name in ("/paraclip/0.tar", "/paraclip/1.csv.gz"):
+        remote.pipe(name, content)
+    try:
+        for source in ("memory://paraclip/0.tar", "memory://paraclip/*.tar"):
+            (row,) = read(source)
+            assert row.id == "a.b/7" and open_image(str(row.image), 2).size == (4, 3)
+        with pytest.raises(UserError, match="cannot be read to its end"):
+            read("memory://paraclip/1.csv.gz")
+    finally:
+        remote.rm("/paraclip", recursive=True)
+
+
+def test_problems_of_others_are_not_counted_as_rows(tmp_path: Path) -> None:
+    problems = Problems(0.3)
+    source = json_lines(tmp_path / "a.jsonl", [{"caption": "Kite"}] * 8 + [{"caption": ""}])
+    captions = read_captions(source, None, problems)
+    for _ in range(2):
+        problems.add(next(captions).source, "the picture is broken")
+    with pytest.raises(UserError, match="3 of 9 rows"):
+        list(captions)
+
+
+# --- folders ---
+
+
+def test_a_folder_gives_the_first_line_of_each_text(tmp_path: Path) -> None:
+    for name in ("b/swan.png", "a.JPG", "b/c/kite.png", "d.png", "e.png"):
+        draw(tmp_path / name)
+    put(tmp_path / "b/swan.txt", b"\n  A swan.  \r\nes.utf8=Un cisne.\nlatin=\xf6\n")
+    put(tmp_path / "a.txt", "\ufeffAn apple.")
+    put(tmp_path / "b/c/kite.txt", "A kite.")
+    put(tmp_path / "e.txt", "A cat.".encode("utf-16"))
+    problems = Problems(1.0)
+    rows = list(read_captions(str(tmp_path), None, problems))
+    assert [(row.id, row.caption) for row in rows] == [
+        ("a.JPG", "An apple."), ("b/c/kite.png", "A kite."), ("b/swan.png", "A swan."),
+    ]  # fmt: skip
+    assert [row.image for row in rows] == [f"{tmp_path}/{row.id}" for row in rows]
+    assert [row.image_id for row in rows] == [row.id for row in rows]
+    assert problems.listed == [
+        (f"{tmp_path}/d.png", "the picture has no caption file 'd.txt' beside it"),
+        (f"{tmp_path}/e.png", "the caption is in UTF-16, not UTF-8"),
+    ]
+
+
+def walked(folder: Path) -> list[str]:
+    """What `walk` yields, relative to the folder."""
+    return [path.relative_to(folder).as_posix() for path in walk(folder)]
+
+
+def test_a_folder_is_walked_in_the_order_of_names_without_links_to_folders(tmp_path: Path) -> None:
+    inside = tmp_path / "in"
+    for name in ("b.png", "a/z.JPEG", "a/b/y.webp", "c.Txt", "c.md", ".git/x.png", ".d.png"):
+        put(inside / name, b"")
+    for name in ("README.txt", "licence.txt", "Notes.txt", "lost.txt", "b.txt", "a.txt"):
+        put(inside / name, "A text.")
+    put(inside / "album.jpg" / "p.png", b"")  # a folder named like a picture
+    put(tmp_path / "out" / "b.png", b"")
+    for name, target in (
+        ("self", inside),
+        ("other", tmp_path / "out"),
+        ("x.png", inside / "b.png"),
+    ):
+        (inside / name).symlink_to(target)
+    expected = ["a/b/y.webp", "a/z.JPEG", "a.txt", "album.jpg/p.png", "b.png", "lost.txt", "x.png"]
+    assert walked(inside) == expected
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="contains no pictures"):
+        read(str(tmp_path / "empty"))
+
+
+@given(st.sets(st.tuples(FOLDERS, NAMES), min_size=1, max_size=8))
+def test_every_picture_comes_once_with_its_own_text(pictures: set[tuple[str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for inside, name in pictures:
+            put(Path(folder) / f"{inside}{name}.png", b"")
+            put(Path(folder) / f"{inside}{name}.txt", f"\n {inside}{name} \r\nother\n")
+        rows = list(read_folder(folder, Problems(0.0)))
+    assert [row.row for row in rows] == list(range(1, len(pictures) + 1))
+    assert {row.id: row.caption.decode() for row in rows} == {
+        f"{inside}{name}.png": f"{inside}{name}" for inside, name in pictures
+    }
+    assert all(row.id == row.image == row.image_id for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"", b""), (b" \n\t\r\n", b""), (b"\rA cat.\rA dog.", b"A cat."),
+        (b"\xef\xbb\xbf\n\xef\xbb\xbfA cat.", b"\xef\xbb\xbfA cat."),
+        ("Ein\u2028Bär".encode(), "Ein\u2028Bär".encode()), (b"Zw\xf6lf\nTwelve", b"Zw\xf6lf"),
+    ],
+)  # fmt: skip
+def test_the_caption_is_the_first_line_that_is_not_empty(
+    tmp_path: Path, content: bytes, line: bytes
+) -> None:
+    put(tmp_path / "a.txt", content)
+    assert first_line(tmp_path / "a.txt") == line
+
+
+def test_equal_names_in_several_folders_need_a_folder_above_them(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        draw(tmp_path / "all" / folder / "x.png")
+        put(tmp_path / "all" / folder / "x.txt", "A kite.")
+    with pytest.raises(UserError, match=r"'x\.png' occurs twice\. Name a folder that contains all"):
+        list(read_captions(str(tmp_path / "all" / "*")))
+    assert [row.id for row in read_captions(str(tmp_path / "all"))] == ["a/x.png", "b/x.png"]
+
+
+# --- shards ---
+
+
+def sample(key: str, folder: Path, caption: str = "A kite") -> dict[str, bytes]:
+    """The members of a sample in img2dataset's layout."""
+    picture = Path(draw(folder / "picture.png")).read_bytes()
+    facts = json.dumps({"key": key, "caption": caption, "status": "success"})
+    return {f"{key}.jpg": picture, f"{key}.json": facts.encode(), f"{key}.txt": caption.encode()}
+
+
+def records(source: str) -> tuple[list[Record], Problems]:
+    """The records of a shard, and the problems."""
+    problems = Problems(1.0)
+    return list(read_shard(source, Columns(), problems)), problems
+
+
+def test_shards_are_read_and_their_pictures_opened(tmp_path: Path) -> None:
+    for number in (0, 1):
+        keys = [f"{number:05d}{row:04d}" for row in range(2)]
+        samples = sample(keys[0], tmp_path, "One") | sample(keys[1], tmp_path, "Two")
+        shard(tmp_path / f"{number:05d}.tar", samples)
+    for source in ("{00000..00001}.tar", "*.tar"):
+        rows = read(f"{tmp_path}/{source}")
+        assert [row.id for row in rows] == ["000000000", "000000001", "000010000", "000010001"]
+        assert [row.caption for row in rows] == ["One", "Two", "One", "Two"]
+        assert rows[3].image == f"tar://000010001.jpg::{tmp_path}/00001.tar"
+        assert open_image(rows[3].image, 2).size == (4, 3)
+    (tmp_path / "00002.tar").write_bytes((tmp_path / "00001.tar").read_bytes())
+    with pytest.raises(UserError, match="'000010000' occurs twice"):
+        read(f"{tmp_path}/*.tar")
+
+
+def test_captions_in_json_and_samples_without_any(tmp_path: Path) -> None:
+    files = {
+        "a.json": b'{"caption": "From JSON", "TEXT": "Other"}', "b.jpg": b"...",
+        "b.json": b"{broken", "c.txt": b"No picture", "d.txt": b"Zw\xf6lf",
+    }  # fmt: skip
+    source = shard(tmp_path / "0.tar", files)
+    good, problems = lenient(source)
+    assert good == ["From JSON", "No picture"]
+    assert problems.listed == [
+        (f"{source}: b", "the caption is empty"),
+        (f"{source}: d", "the caption is not UTF-8"),
+    ]
+    assert lenient(source, Columns(caption="TEXT"))[0][0] == "Other"
+    assert all(row.image is None for row in read_captions(source, Columns(image=None), problems))
+
+
+def test_a_key_ends_at_the_first_dot_and_keeps_its_folder(tmp_path: Path) -> None:
+    files = {"x.d/1.JPG": b"", "x.d/1.txt": b"One", "x.d/2.seg.png": b"", "x.d/2.txt": b"Two"}
+    rows, _ = records(source := shard(tmp_path / "0.tar", files))
+    assert [(row.id, row.caption) for row in rows] == [("x.d/1", b"One"), ("x.d/2", b"Two")]
+    assert [row.image for row in rows] == [f"tar://x.d/1.JPG::{source}", None]
+    assert [row.where for row in rows] == [f"{source}: x.d/1", f"{source}: x.d/2"]
+
+
+def test_only_files_are_members_and_none_is_held(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        for name, kind in (("d.png", tarfile.DIRTYPE), ("l.txt", tarfile.SYMTYPE), ("a.txt", None)):
+            member = tarfile.TarInfo(name)
+            member.type = kind or tarfile.REGTYPE
+            archive.addfile(member)
+    with tarfile.open(tmp_path / "0.tar") as archive:
+        assert [member.name for member in members(archive)] == ["a.txt"]
+        assert archive.members == []
+
+
+@given(cut=st.integers(513, 1024 * 6))
+def test_a_shard_cut_anywhere_gives_its_first_rows_and_is_reported(cut: int) -> None:
+    content = [bytes([97 + number]) * 400 for number in range(6)]
+    with tempfile.TemporaryDirectory() as folder:
+        source = shard(Path(folder) / "0.tar", {f"{n}.txt": text for n, text in enumerate(content)})
+        Path(source).write_bytes(Path(source).read_bytes()[:cut])
+        rows, problems = records(source)
+    assert [row.caption for row in rows] == content[: len(rows)]
+    assert len(rows) >= (cut - 1) // 1024
+    assert problems.listed == [(source, "the shard is truncated")]
+
+
+def test_pictures_before_the_break_of_a_shard_are_read(tmp_path: Path) -> None:
+    files = {name: part for key in "abc" for name, part in sample(key, tmp_path).items()}
+    source = shard(tmp_path / "0.tar", {**files, "d.txt": b"A kite" * 999})
+    Path(source).write_bytes(Path(source).read_bytes()[: 2 * 512 * 9 + 2_000])
+    rows = list(read_captions(source, None, Problems(1.0)))
+    assert len(rows) == 3
+    assert {open_image(str(row.image), 4).size for row in rows} == {(4, 3)}
+
+
+# --- streamed JSON ---
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.lists(JSON), st.integers(1, 9), st.sampled_from([None, 1]))
+def test_streamed_json_equals_parsed_json(values: list, chunk: int, indent: int | None) -> None:
+    content = json.dumps(values, indent=indent, ensure_ascii=True).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(untrusted_json, "CHUNK", chunk)
+        assert list(JsonStream(io.BytesIO(content), "a").elements()) == values
+
+
+def test_a_long_list_is_not_held_and_a_long_value_parsed_a_few_times() -> None:
+    content = json.dumps([{"caption": "kite " * 100} for _ in range(2_000)]).encode()
+    stream = JsonStream(io.BytesIO(content), "a")
+    assert max(len(stream.text) for _ in stream.elements()) < 2 * untrusted_json.CHUNK
+    content = json.dumps([{"caption": ["x" * 9] * 300_000}]).encode()
+    stream, parsed = JsonStream(io.BytesIO(content), "a"), []
+    stream.more = lambda: parsed.append(1) or JsonStream.more(stream)  # type: ignore[method-assign]
+    (value,) = stream.elements()
+    assert len(value["caption"]) == 300_000 and len(parsed) < 12
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["hello", '{"images": []', '{"images": [], "annotations": [}', '{"images": []}', "[1 2]"],
+)
+def test_other_json_is_named(tmp_path: Path, content: str) -> None:
+    source = put(tmp_path / "a.json", content)
+    with pytest.raises(UserError) as caught:
+        lenient(source)
+    assert caught.value.where == source

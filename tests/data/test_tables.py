@@ -1,0 +1,436 @@
+"""Captions from tables: CSV, TSV, JSONL, COCO's JSON and Parquet."""
+
+import csv
+import gzip
+import io
+import json
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from source_files import draw, json_lines, lenient, put, read, texts
+
+from paraclip.data import lines
+from paraclip.data.captions import LONGEST_CAPTION, Record
+from paraclip.data.config import Columns
+from paraclip.data.lines import bounded_lines
+from paraclip.data.problems import Problems
+from paraclip.data.reading import READERS, read_captions
+from paraclip.data.tables import (
+    ROWS_AT_ONCE,
+    csv_fields,
+    python_values,
+    read_coco,
+    read_parquet,
+    tsv_fields,
+    usual_names,
+)
+from paraclip.errors import UserError
+
+ROWS = [
+    {"text": "A red kite", "file": "kite.png", "id": "k1", "image_id": "g"},
+    {"text": 'Grüße, "Ahoi" 鳶', "file": "", "id": "k2", "image_id": "g"},
+]
+ENDINGS = ("csv", "tsv", "jsonl", "parquet")
+NESTED = pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@pytest.fixture(params=ENDINGS)
+def ending(request: pytest.FixtureRequest) -> str:
+    """Each kind of file in turn."""
+    return str(request.param)
+
+
+def table(folder: Path, ending: str, rows: list[dict]) -> str:
+    """The same rows as a file of any kind."""
+    path = folder / f"captions.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif ending == "jsonl":
+        json_lines(path, rows)
+    else:
+        content = io.StringIO()
+        writer = csv.DictWriter(content, list(rows[0]), delimiter="," if ending == "csv" else "\t")
+        writer.writeheader()
+        writer.writerows(rows)
+        put(path, content.getvalue())
+    return str(path)
+
+
+def first_row(ending: str) -> int:
+    """The number of the first row; a header is a line too."""
+    return 2 if ending in ("csv", "tsv") else 1
+
+
+# --- every kind of table ---
+
+
+def test_named_columns_are_read(tmp_path: Path, ending: str) -> None:
+    picture = draw(tmp_path / "kite.png")
+    first, second = read(table(tmp_path, ending, ROWS), Columns(caption="text", image="file"))
+    read_values = (first.id, first.caption, first.image_id, first.image)
+    assert read_values == ("k1", "A red kite", "g", picture)
+    assert (second.id, second.caption, second.image) == ("k2", 'Grüße, "Ahoi" 鳶', None)
+
+
+def test_a_missing_column_lists_the_available_ones(tmp_path: Path, ending: str) -> None:
+    source = table(tmp_path, ending, ROWS)
+    with pytest.raises(UserError, match="no column 'texte'") as caught:
+        read(source, Columns(caption="texte"))
+    assert caught.value.where == source and "'file', 'id', 'image_id'" in caught.value.what
+    assert "--caption-column" in caught.value.hint and "Did you mean text" in caught.value.hint
+    with pytest.raises(UserError, match="no column 'other'"):
+        read(source, Columns(caption="text", image="other"))
+
+
+def test_row_numbers_replace_missing_ids_and_pictures(tmp_path: Path, ending: str) -> None:
+    source, first = table(tmp_path, ending, [{"caption": "1"}, {"caption": "2"}]), first_row(ending)
+    rows = read(source)
+    assert (
+        [row.id for row in rows] == [row.image_id for row in rows] == [f"{first}", f"{first + 1}"]
+    )
+    assert rows[1].source == f"{source}:{first + 1}"
+
+
+def test_pictures_are_relative_to_the_file_its_images_or_a_folder(
+    tmp_path: Path, ending: str
+) -> None:
+    picture, far = draw(tmp_path / "images" / "sea.png"), draw(tmp_path / "far" / "sky.png")
+    rows = [{"image": "sea.png", "caption": text} for text in ("The sea", "Water")]
+    found = read(table(tmp_path, ending, rows))
+    assert [(row.image, row.image_id) for row in found] == [(picture, "sea.png")] * 2
+    source = table(tmp_path, ending, [{"image": "sky.png", "caption": "The sky"}])
+    assert read(source, Columns(images=str(tmp_path / "far")))[0].image == far
+    assert read(source, Columns(image=None))[0].image is None
+    with pytest.raises(UserError, match=r"no picture 'sky.png' in .* \(--images"):
+        read(source)
+    remote = {"image": "https://example.org/sea.png", "caption": "The sea"}
+    assert read(table(tmp_path, ending, [remote]))[0].image == remote["image"]
+
+
+def test_a_repeated_id_is_fatal_when_it_is_read(tmp_path: Path, ending: str) -> None:
+    rows = [{"id": name, "caption": "The sea"} for name in ("a", "b", "a")]
+    captions = read_captions(source := table(tmp_path, ending, rows), None, Problems(1.0))
+    assert [next(captions).id, next(captions).id] == ["a", "b"]
+    with pytest.raises(UserError, match="the id 'a' occurs twice") as caught:
+        next(captions)
+    assert caught.value.where == f"{source}:{first_row(ending) + 2}"
+
+
+def test_empty_and_overlong_captions_are_skipped(tmp_path: Path, ending: str) -> None:
+    captions = ["good", "", "  \u2003", "x" * (LONGEST_CAPTION + 1), " x" * 5_000]
+    rows = [{"caption": text, "n": "1"} for text in captions]
+    good, problems = lenient(table(tmp_path, ending, rows))
+    assert good == ["good", (" x" * 5_000).strip()]
+    first = first_row(ending)
+    assert [(int(where.rpartition(":")[2]) - first, what) for where, what in problems.listed] == [
+        (1, "the caption is empty"), (2, "the caption is empty"),
+        (3, "the caption is longer than 10,000 characters"),
+    ]  # fmt: skip
+
+
+def test_up_to_one_in_a_hundred_rows_may_be_broken(tmp_path: Path, ending: str) -> None:
+    rows = [{"caption": f"Kite {row}", "n": "1"} for row in range(99)]
+    source = table(tmp_path, ending, [*rows, {"caption": "", "n": "1"}])
+    assert len(list(read_captions(source))) == 99
+    with pytest.raises(UserError, match="1 of 100 rows are broken"):
+        list(read_captions(source, None, Problems(0.009)))
+
+
+def test_reading_a_long_file_needs_little_memory(tmp_path: Path, ending: str) -> None:
+    rows = [{"caption": f"{row} " + "kite " * 200} for row in range(6_000)]
+    source = table(tmp_path, ending, rows)
+    del rows
+    list(read_captions(source))  # whatever is set up once
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_captions(source)) == 6_000
+        assert tracemalloc.get_traced_memory()[1] < 2_800_000 < 6_000 * 1_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_row_that_is_not_utf8_is_skipped(tmp_path: Path, ending: str) -> None:
+    source = table(tmp_path, ending, [{"caption": text} for text in ("One", "Zwölf", "Two")])
+    if ending == "parquet":
+        raw = pa.array([b"One", b"Zw\xf6lf", b"Two"], pa.binary())
+        text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
+        pq.write_table(pa.table({"caption": text}), source)
+    else:
+        content = Path(source).read_bytes()
+        content = content.replace(b"\\u00f6", b"\xf6").replace("ö".encode(), b"\xf6")
+        Path(source).write_bytes(content)
+    good, problems = lenient(source)
+    assert good == ["One", "Two"]
+    assert problems.count == 1 and "not UTF-8" in problems.listed[0][1]
+
+
+@NESTED
+def test_a_list_of_captions_gives_one_each(tmp_path: Path, ending: str) -> None:
+    rows = read(table(tmp_path, ending, [{"id": "p", "caption": ["The sea", "Water"]}]))
+    assert [(row.id, row.caption, row.image_id) for row in rows] == [
+        ("p-1", "The sea", "p"), ("p-2", "Water", "p"),
+    ]  # fmt: skip
+    rows = [{"id": "p", "caption": ["One", "Two"]}, {"id": "p-2", "caption": ["Three"]}]
+    assert len(read(table(tmp_path, ending, rows))) == 3
+    rows = [{"id": "p", "caption": ["One"]}, {"id": "p", "caption": ["Two"]}]
+    with pytest.raises(UserError, match="'p-1' occurs twice"):
+        read(table(tmp_path, ending, rows))
+
+
+@NESTED
+def test_a_row_without_its_id_is_broken(tmp_path: Path, ending: str) -> None:
+    # Its row number might be the id of another row.
+    rows = [{"id": "2", "caption": "One"}, {"id": None, "caption": "Two"}]
+    good, problems = lenient(table(tmp_path, ending, rows))
+    assert good == ["One"] and problems.listed[0][1] == "the id is empty"
+
+
+def test_a_reader_is_added_by_one_line_in_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_notes(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+        for row, line in enumerate(Path(source).read_text().splitlines(), start=1):
+            yield Record(f"{source}:{row}", row, line)
+
+    source = put(tmp_path / "a.notes", "A kite\n\nA boat\n")
+    with pytest.raises(UserError, match="a format that cannot be read"):
+        read(source)
+    monkeypatch.setitem(READERS, ".notes", read_notes)
+    good, problems = lenient(source)
+    assert good == ["A kite", "A boat"]
+    assert problems.listed == [(f"{source}:2", "the caption is empty")]
+
+
+# --- CSV and TSV ---
+
+
+@pytest.mark.parametrize(
+    ("content", "rows", "broken"),
+    [
+        (
+            "image,caption\n,One\n,two, or three\n\nalone\n,Four\n",
+            [("2", "One"), ("6", "Four")],
+            [(3, "has 3 fields where the header has 2"), (5, "has 1 fields")],
+        ),
+        ('caption,n\nOne,1\n"Two,2\nThree,3\n', [("2", "One")], [(3, "a quote that opens here")]),
+        ('caption\r\n"One\r\nmore"\r\nTwo\r\n', [("2", "One\r\nmore"), ("4", "Two")], []),
+        (
+            'caption\n\n"One\n\n \nmore"\n  \nTwo\n',
+            [("3", "One\n\n \nmore"), ("8", "Two")],
+            [],
+        ),
+        ("caption,,\na,,\n", [("2", "a")], []),  # unused columns may share a name
+        ("\ufeffcaption\nGrüße\n", [("2", "Grüße")], []),
+    ],
+)
+def test_rows_of_csv(tmp_path: Path, content: str, rows: list, broken: list) -> None:
+    source, problems = put(tmp_path / "a.csv", content), Problems(1.0)
+    read_rows = [(row.id, row.caption) for row in read_captions(source, None, problems)]
+    assert read_rows == rows
+    assert len(problems.listed) == len(broken)
+    for (where, what), (line, words) in zip(problems.listed, broken, strict=True):
+        assert where == f"{source}:{line}" and words in what
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b'"caption"s,image\nOne,a.png\n', "first line that cannot be read"),
+        ("a.csv", b"caption,image\rOne,\rOne,a.png\n", "first line that cannot be read"),
+        ("a.csv", b'"caption\nOne,a.png\n', "first line that cannot be read"),
+        ("a.tsv", b"caption\t\tcaption\n1\t2\t3\n", "two columns called 'caption'"),
+        ("a.csv", "caption\nOne\n".encode("utf-16"), "is in UTF-16"),
+        ("a.csv.gz", gzip.compress(b"caption\nOne\n" * 99)[:-30], "cannot be read to its end"),
+        ("a.parquet", b"PAR1 but not really", "cannot be read as Parquet"),
+        *((f"a.{ending}", b"", None) for ending in ("csv", "tsv", "jsonl", "json")),
+    ],
+)
+def test_broken_files_are_named(
+    tmp_path: Path, name: str, content: bytes, words: str | None
+) -> None:
+    source = put(tmp_path / name, content)
+    with pytest.raises(UserError, match=words) as caught:
+        lenient(source)
+    assert caught.value.where == source
+
+
+def test_overlong_lines_are_skipped_and_later_rows_keep_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "LONGEST_LINE", 64)
+    for name in ("a.csv", "a.tsv"):
+        source = put(tmp_path / name, "caption\nOne\n" + "x" * 200 + "\nTwo\n")
+        problems = Problems(1.0)
+        assert [row.id for row in read_captions(source, None, problems)] == ["2", "4"]
+        assert problems.listed == [(f"{source}:3", "the line is longer than 1 MiB")]
+
+
+@given(st.lists(st.lists(st.text(), min_size=2, max_size=2).filter(any), min_size=1))
+def test_csv_gives_back_what_was_written(rows: list[list[str]]) -> None:
+    content = io.StringIO()
+    csv.writer(content, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
+    stream = io.BytesIO(content.getvalue().encode("utf-8", "replace"))
+    numbered = ((number, line.decode()) for number, line in bounded_lines(stream, "a", Problems()))
+    clean = [[text.encode("utf-8", "replace").decode() for text in row] for row in rows]
+    assert [fields for _, fields in csv_fields(numbered, "a", Problems())] == clean
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ('"said ""Ahoi"""', 'said "Ahoi"'), ('"plain"', "plain"), ('"', '"'), ("none", "none"),
+        ('"two" and "three"', '"two" and "three"'), ('12" disc', '12" disc'),
+    ],
+)  # fmt: skip
+def test_tsv_quotes(field: str, text: str) -> None:
+    rows = tsv_fields(iter([(1, f"{field}\tx\n")]), "a", Problems())
+    assert list(rows) == [(1, [text, "x"])]
+
+
+# --- JSON ---
+
+
+def test_broken_json_lines_are_skipped(tmp_path: Path) -> None:
+    broken = {
+        "[1]": "not a JSON object", '{"caption"': "is not JSON", '{"text": "x"}': "no 'caption'",
+        '{"caption": 1.5}': "not text", '{"caption": "\\ud83d"}': "half of a surrogate pair",
+        "[" * 9_999: "nested deeper",
+    }  # fmt: skip
+    source = put(tmp_path / "a.jsonl", "\n".join(['{"caption": "One"}', "", *broken]))
+    good, problems = lenient(source)
+    assert good == ["One"] and problems.listed[0][0] == f"{source}:3"
+    for (_, what), words in zip(problems.listed, broken.values(), strict=True):
+        assert words in what
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_a_first_row_without_a_picture_hides_none_of_the_others(
+    tmp_path: Path, ending: str
+) -> None:
+    picture = draw(tmp_path / "b.png")
+    rows = [{"caption": "One"}, {"caption": "Two", "image": "b.png", "image_id": "b"}]
+    content = json.dumps(rows) if ending == "json" else "\n".join(map(json.dumps, rows))
+    first, second = read(put(tmp_path / f"a.{ending}", content))
+    assert (first.image, first.image_id) == (None, "1")
+    assert (second.image, second.image_id) == (picture, "b")
+
+
+def coco(path: Path, content: object, columns: Columns | None = None) -> list[Record]:
+    """The records of a JSON file with this content, which has no broken rows."""
+    source = put(path, json.dumps(content, ensure_ascii=False))
+    return list(read_coco(source, columns or Columns(), Problems(0.0)))
+
+
+def official(folder: Path, annotations: list) -> str:
+    """A file in COCO's official layout, with the pictures that it names."""
+    draw(folder / "a.jpg"), draw(folder / "b.jpg")
+    images: list[Any] = [{"id": 7, "file_name": "a.jpg"}, 3, {"id": 5}, {"file_name": "no id"}]
+    images.append({"id": "8", "file_name": "b.jpg"})
+    layout = {"info": {}, "images": images, "licenses": [], "annotations": annotations}
+    return put(folder / "captions.json", json.dumps(layout, ensure_ascii=False))
+
+
+def test_the_official_layout_is_read(tmp_path: Path) -> None:
+    rows = [
+        {"id": 70, "image_id": "7", "caption": "An apple. "}, 7, {"id": 2, "image_id": 7},
+        {"id": 1, "image_id": 9, "caption": "Of no picture"},
+        {"id": 80, "image_id": 8, "caption": "Grün"},
+    ]  # fmt: skip
+    problems = Problems(1.0)
+    found = list(read_captions(official(tmp_path, rows), None, problems))
+    assert [(row.id, row.image_id, row.caption, row.image) for row in found] == [
+        ("70", "7", "An apple.", f"{tmp_path}/a.jpg"), ("80", "8", "Grün", f"{tmp_path}/b.jpg"),
+    ]  # fmt: skip
+    assert [what for _, what in problems.listed] == [
+        "is not an object", "the caption is empty", "there is no image with the id 9",
+    ]  # fmt: skip
+
+
+def test_captions_alone_need_no_images(tmp_path: Path) -> None:
+    source = put(tmp_path / "a.json", '{"annotations": [{"id": 1, "image_id": 5, "caption": "x"}]}')
+    (row,) = read(source, Columns(image=None))
+    assert (row.image, row.image_id) == (None, "5")
+    with pytest.raises(UserError, match="has no 'images'"):
+        read(source)
+
+
+def test_annotations_have_ids_if_the_first_one_has(tmp_path: Path) -> None:
+    images = [{"id": 7, "file_name": "a.jpg"}]
+    rows = [{"image_id": 7, "caption": "Grüße"}, {"id": 1, "image_id": 7, "caption": "鳶"}]
+    numbered = coco(tmp_path / "a.json", {"annotations": rows, "images": images})
+    assert [row.id for row in numbered] == [None, None]
+    keyed = coco(tmp_path / "b.json", {"annotations": rows[::-1], "images": images})
+    assert [row.id for row in keyed] == [1, ""]  # not row number 2, which may be another's id
+
+
+def test_plain_lists_are_read(tmp_path: Path) -> None:
+    picture = draw(tmp_path / "images" / "a.jpg")
+    rows = [{"image_id": 42, "file_name": "a.jpg", "captions": ["One", "Two"]}, {"captions": ["3"]}]
+    captions = read(put(tmp_path / "a.json", json.dumps(rows)))
+    assert [(row.id, row.image_id, row.caption) for row in captions] == [
+        ("42-1", "42", "One"), ("42-2", "42", "Two"), ("row 2-1", "row 2", "3"),
+    ]  # fmt: skip
+    assert captions[0].image == picture
+    (row,) = coco(tmp_path / "b.json", [{"id": "x", "image_id": 3, "captions": ["One"]}])
+    assert (row.id, row.where) == ("x", f"{tmp_path}/b.json:1")
+    other = put(tmp_path / "c.json", json.dumps([{"words": "One"}, 5, {"words": "Two"}]))
+    good, problems = lenient(other, Columns(caption="words"))
+    assert good == ["One", "Two"] and problems.listed[0][1] == "the element is not an object"
+
+
+@pytest.mark.parametrize(
+    ("keys", "caption", "image"),
+    [
+        (("sentences", "caption", "captions", "image", "filename", "file_name"),
+         "captions", "file_name"),
+        (("sentences", "caption", "image", "filename"), "caption", "filename"),
+        (("sentences", "image"), "sentences", "image"),
+        ((), "caption", "image"),
+    ],
+)  # fmt: skip
+def test_the_usual_keys_of_a_list_are_found_in_a_fixed_order(
+    keys: tuple[str, ...], caption: str, image: str
+) -> None:
+    values = dict.fromkeys(keys, "x")
+    found = usual_names(values, Columns())
+    assert (found.caption, found.image) == (caption, image)
+    named = Columns(caption="text", image="photo")
+    assert usual_names(values, named) == named
+    assert usual_names(values, Columns(image=None)).image is None
+
+
+# --- Parquet ---
+
+
+def test_rows_are_numbered_across_batches(tmp_path: Path) -> None:
+    count = 2 * ROWS_AT_ONCE + 1
+    source = table(tmp_path, "parquet", [{"caption": f"{row}"} for row in range(count)])
+    rows = list(read_parquet(source, Columns(), Problems()))
+    assert [row.row for row in rows] == list(range(1, count + 1))
+    assert rows[-1].where == f"{source}:{count}" and rows[-1].caption == f"{count - 1}".encode()
+
+
+@given(st.lists(UNICODE | st.none(), max_size=6), st.integers(0, 6))
+def test_texts_are_bytes_for_every_kind_of_text(values: list[str | None], start: int) -> None:
+    expected = [value if value is None else value.encode() for value in values]
+    for kind in (pa.string(), pa.large_string(), pa.string_view()):
+        assert python_values(pa.array(values, kind)[start:]) == expected[start:]
+    coded = pa.array(values, pa.string()).dictionary_encode()
+    assert python_values(coded[start:]) == expected[start:]
+    assert python_values(pa.array([values, None], pa.list_(pa.string()))) == [expected, None]
+
+
+def test_pictures_inside_parquet_are_refused(tmp_path: Path) -> None:
+    rows = [{"caption": "Sea", "image": {"bytes": b"123", "path": None}}]
+    source = table(tmp_path, "parquet", rows)
+    with pytest.raises(UserError, match="holds pictures, not their names"):
+        read(source)
+    assert texts(source, Columns(image=None)) == ["Sea"]
