@@ -1,6 +1,6 @@
 """A loss, an LLM backend, a reader, a benchmark and a filter, each added by another package.
 
-Each takes one function or class and one line in one table, as CONTRIBUTING.md says.
+Each takes one function or class and one line in one table, as ARCHITECTURE.md says.
 """
 
 import json
