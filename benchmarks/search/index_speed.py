@@ -19,16 +19,14 @@ import torch
 
 from benchmarks.export.targets import random_clip
 from benchmarks.machine import RESULTS, facts_of, keep, markdown, parse_with_data, say
+from paraclip.data.config import Columns
 from paraclip.data.problems import Problems
+from paraclip.image_search.build import IMAGES_AT_ONCE, build_index
+from paraclip.image_search.sources import PictureReader, open_source
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import embed, project
 from paraclip.models.loading import load_model
-from paraclip.search.config import IndexConfig
-from paraclip.search.indexing.build import IMAGES_AT_ONCE
-from paraclip.search.indexing.pictures import Reader
-from paraclip.search.indexing.run import build_index
-from paraclip.search.indexing.sources import open_source
 
 RUNS = 2
 
@@ -44,16 +42,15 @@ def tower_alone(model: DualEncoder, pixels: torch.Tensor) -> float:
 def whole_index(name: str, folder: str) -> float:
     """Pictures per second of an index run, including writing."""
     with tempfile.TemporaryDirectory() as place:
-        config = IndexConfig(folder, store=f"{place}/index", model=name)
-        summary = build_index(config, Problems(1.0))
+        summary = build_index(folder, f"{place}/index", name, Problems(1.0))
     return summary.embedded / summary.seconds
 
 
 def measured(label: str, name: str, folder: str) -> list[str]:
     """A row of the table."""
     model = load_model(name, "cpu")
-    reader = Reader(model.preprocess, model.image_size, {})
-    found = list(open_source(folder, IndexConfig(folder).columns).pictures(Problems(1.0)))
+    reader = PictureReader(model.preprocess, model.image_size, {})
+    found = list(open_source(folder, Columns()).pictures(Problems(1.0)))
     worked = time.process_time()
     pixels = torch.stack([reader.read(one).pixels for one in found])  # type: ignore[union-attr]
     reading = 1000 * (time.process_time() - worked) / len(found)

@@ -28,11 +28,10 @@ from PIL import Image
 
 from benchmarks.machine import say
 from paraclip.data.problems import Problems
+from paraclip.image_search.build import build_index
 from paraclip.quickstart.captioned import read_stamps, read_texts
 from paraclip.quickstart.page import stamps_file
 from paraclip.quickstart.stamps import stamps_folder
-from paraclip.search.config import IndexConfig
-from paraclip.search.indexing.run import build_index
 from paraclip.starter import STAMPS
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
@@ -145,9 +144,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         stamps, store = stamps_folder(), f"{folder}/index"
         captions = stamps_file(read_stamps(stamps).captions(), stamps)
-        build_index(
-            IndexConfig(captions, store=store, model=options.base, tuned=options.tuned), Problems()
-        )
+        build_index(captions, store, options.base, Problems(), tuned=options.tuned)
         command = [sys.executable, "-m", "paraclip", "serve", "--store", store, "--port", "0"]
         with subprocess.Popen(
             [*command, "--no-log", "--per-second", "0"], stdout=subprocess.PIPE, text=True

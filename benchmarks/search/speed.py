@@ -32,9 +32,14 @@ from PIL import Image
 
 from benchmarks.export.loaders import environments
 from benchmarks.machine import RESULTS, facts_of, keep, markdown, say
-from paraclip.search.exact import nearest
-from paraclip.search.records import IndexFacts, picture_id, schema
-from paraclip.search.stores.store import Store, open_store
+from paraclip.exact_search import nearest
+from paraclip.image_search.stores.store import (
+    IndexFacts,
+    Store,
+    open_store,
+    picture_id,
+    schema,
+)
 
 QUERIES = 2_000
 CLUSTERS = 2_000
@@ -87,27 +92,18 @@ def make_store(address: str, rows: int, width: int) -> Store:
 
 def serve(address: str, width: int) -> None:
     """Serve the index with the canned tower until killed; prints the port."""
-    import uvicorn
-
-    from paraclip.search.serving.app import Server, make_app
-    from paraclip.search.serving.command import listen
-    from paraclip.search.serving.guard import Limits
-    from paraclip.search.serving.protocol import BoundedProtocol
-    from paraclip.search.serving.service import Service
-    from paraclip.search.snapshot import open_pool
+    from paraclip.image_search.serving.guard import Limits
+    from paraclip.image_search.serving.server import listen, make_server
+    from paraclip.image_search.serving.service import Service
+    from paraclip.image_search.snapshot import open_pool
 
     store = open_store(address)
     facts, version, pool = open_pool(store, 10**9)
     towers = {"base": CannedTower("canned", unit_vectors(QUERIES, width, 0))}
     service = Service(store, facts, version, pool, towers, 10**9)
-    limits = Limits(frozenset(), None, 0, 1, 1 << 20)
     listener = listen("127.0.0.1", 0)
     print(listener.getsockname()[1], flush=True)
-    settings = uvicorn.Config(
-        make_app(Server(service, limits)), http=BoundedProtocol, log_config=None,
-        access_log=False, proxy_headers=False, log_level="warning",
-    )  # fmt: skip
-    uvicorn.Server(settings).run([listener])
+    make_server(service, Limits()).run([listener])
 
 
 async def client(port: int, number: int, pause: float, end: float, taken: list[float]) -> None:

@@ -1,4 +1,4 @@
-"""`paraclip index --engine ray` writes what the other engine writes, from WebDataset shards."""
+"""`paraclip index --ray-workers` writes what it writes without Ray, from WebDataset shards."""
 
 import io
 import tarfile
@@ -11,11 +11,9 @@ from tiny_models import draw, tiny_clip
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.image_search.build import IndexSummary, build_index
+from paraclip.image_search.stores.store import open_store
 from paraclip.models.checkpoint import save_model
-from paraclip.search.config import IndexConfig
-from paraclip.search.indexing.build import Summary
-from paraclip.search.indexing.run import build_index
-from paraclip.search.stores.store import open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
@@ -40,11 +38,13 @@ def add(shard: tarfile.TarFile, name: str, content: bytes) -> None:
     shard.addfile(entry, io.BytesIO(content))
 
 
-def indexed(shards: Path, store: Path, model: Path, **options: object) -> tuple[Summary, Problems]:
+def indexed(
+    shards: Path, store: Path, model: Path, **options: object
+) -> tuple[IndexSummary, Problems]:
     problems = Problems(1.0)
     source = str(shards / "{0,1,2}.tar")
-    config = IndexConfig(source, store=str(store), model=str(model), device="cpu", **options)  # type: ignore[arg-type]
-    return build_index(config, problems), problems
+    summary = build_index(source, str(store), str(model), problems, device="cpu", **options)  # type: ignore[arg-type]
+    return summary, problems
 
 
 def rows(store: Path) -> pa.Table:
@@ -53,7 +53,7 @@ def rows(store: Path) -> pa.Table:
     return table.drop_columns(["time"]).sort_by("id")
 
 
-def facts(summary: Summary) -> dict[str, object]:
+def facts(summary: IndexSummary) -> dict[str, object]:
     return {name: value for name, value in vars(summary).items() if name != "seconds"}
 
 
@@ -69,7 +69,7 @@ def test_the_table_is_that_of_the_other_engine(
     for change in (lambda: None, lambda: write_shard(shards / "2.tar", "disc", 20)):
         change()
         plain, listed = indexed(shards, tmp_path / "plain", model)
-        ray, listed_too = indexed(shards, tmp_path / "ray", model, engine="ray")
+        ray, listed_too = indexed(shards, tmp_path / "ray", model, ray_workers=2)
         assert facts(ray) == facts(plain) and ray.broken and ray.embedded
         assert sorted(listed_too.listed) == sorted(listed.listed)
         first, second = rows(tmp_path / "plain"), rows(tmp_path / "ray")
@@ -85,4 +85,4 @@ def test_too_few_cpus_are_refused(small_ray: None, tmp_path: Path) -> None:
     save_model(tiny_clip(), model)
     write_shard(tmp_path / "0.tar", "disc", 0)
     with pytest.raises(UserError, match="3 workers need 5 logical CPUs"):
-        indexed(tmp_path, tmp_path / "store", model, engine="ray", workers=3)
+        indexed(tmp_path, tmp_path / "store", model, ray_workers=3)

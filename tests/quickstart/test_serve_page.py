@@ -14,13 +14,12 @@ from paraclip.commands import quickstart as command
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.image_search.config import IndexConfig
+from paraclip.image_search.sources import open_source
+from paraclip.image_search.stores.store import IndexFacts, open_store
 from paraclip.quickstart.captioned import read_stamps
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import Page, free_port, own_program, stamps_file
-from paraclip.search.config import IndexConfig
-from paraclip.search.indexing.sources import open_source
-from paraclip.search.records import IndexFacts
-from paraclip.search.stores.store import open_store
 
 
 def test_the_commands_are_paraclips_and_agree(tmp_path: Path) -> None:
@@ -73,13 +72,13 @@ def test_serving_brings_the_index_up_to_date_first(
         def lines(self) -> str:
             return "3 pictures in the index"
 
-    def build(config, problems):
-        done.append(config)
+    def build(problems, **arguments):
+        done.append(IndexConfig(**arguments))
         problems.add("a.jpg", "is broken")
         return Summary()
 
-    monkeypatch.setattr("paraclip.search.indexing.run.build_index", build)
-    monkeypatch.setattr("paraclip.search.serving.command.serve_command", done.append)
+    monkeypatch.setattr("paraclip.image_search.build.build_index", build)
+    monkeypatch.setattr("paraclip.commands.serve.serve_command", done.append)
     shown = Page("pictures", "mini", tmp_path, tmp_path / "tuned.safetensors")
     shown.open()
     assert done[0] == shown.index and done[1].store == shown.index.store
@@ -108,7 +107,7 @@ def test_missing_packages_are_noticed_before_the_work(
 def test_serve_without_its_packages_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("paraclip.search.serving")]:
+    for name in [name for name in sys.modules if name.startswith("paraclip.image_search.serving")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     assert main(["serve"]) == 2

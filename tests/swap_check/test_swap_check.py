@@ -16,10 +16,9 @@ import paraclip
 from paraclip.commands.swap_check import swap_check_command
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
+from paraclip.image_search.build import build_index
 from paraclip.models.checkpoint import save_model
 from paraclip.models.features import encode_texts
-from paraclip.search.config import IndexConfig
-from paraclip.search.indexing.run import build_index
 from paraclip.swap_checking.check import WordedQuery, read_queries
 from paraclip.swap_checking.config import SwapCheckConfig
 
@@ -96,8 +95,7 @@ def test_an_index_of_paraclip_knows_where_its_pictures_are(
     address = str(tmp_path / "own")
     if kind == "database":
         address = request.getfixturevalue("postgres").schema_url("own")
-    config = IndexConfig(os.path.dirname(photos[0]), store=address, model=models["base"])
-    build_index(config, Problems(1.0))
+    build_index(os.path.dirname(photos[0]), address, models["base"], Problems(1.0))
     report = paraclip.swap_check(address, base, tuned)
     assert (report.store, report.rows, report.origin.pictures) == ("paraclip", 12, 12)
     assert report.origin.same

@@ -13,7 +13,7 @@ from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.errors import optional_import, printable
 from paraclip.files import write_text
-from paraclip.search.config import IndexConfig, ServeConfig
+from paraclip.image_search.config import IndexConfig, ServeConfig
 
 PICTURES = "captioned_stamps.jsonl"
 PORT = 8000
@@ -57,20 +57,20 @@ class Page:
         Raises:
             UserError: see `build_index` and `serve_command`.
         """
-        from paraclip.search.indexing.run import build_index
-        from paraclip.search.serving.command import serve_command
+        from paraclip.commands.serve import serve_command
+        from paraclip.image_search.build import build_index
 
         problems = Problems(1.0)
         index = replace(self.index, rebuild=self.has_other_pictures())
-        print(build_index(index, problems).lines(), flush=True)
+        print(build_index(problems=problems, **index.arguments()).lines(), flush=True)
         if problems.count:
             print(problems.summary())
         serve_command(ServeConfig(store=self.index.store, port=free_port(PORT)))
 
     def has_other_pictures(self) -> bool:
         """Whether the folder has an index of another source, from an earlier quickstart."""
-        from paraclip.search.indexing.sources import open_source
-        from paraclip.search.stores.store import open_store
+        from paraclip.image_search.sources import open_source
+        from paraclip.image_search.stores.store import open_store
 
         facts = open_store(self.index.store).facts()
         if facts is None:

@@ -470,17 +470,20 @@ def let_signals_in() -> int:
 
 def read_paraclip(place: IndexAddress) -> Index:
     """The index of `paraclip index`, with paths under the folder that was indexed."""
-    from paraclip.search.records import full_path
-    from paraclip.search.stores.store import existing_facts, open_store
+    from paraclip.image_search.stores.store import (
+        existing_facts,
+        full_path,
+        open_store,
+        vectors_of,
+    )
 
     store = open_store(place.address)
     facts = existing_facts(store)
 
     def parts() -> Iterator[tuple[list[str], Float]]:
         for part in store.batches(("path", "vector")):
-            flat = np.asarray(part["vector"].combine_chunks().flatten(), np.float32)
             paths = [full_path(facts.root, path) for path in part["path"].to_pylist()]
-            yield paths, flat.reshape(len(part), facts.width)
+            yield paths, vectors_of(part)
 
     try:
         return make_index(parts(), "paraclip", place.where)

@@ -1,0 +1,46 @@
+"""`paraclip index`."""
+
+import re
+import shlex
+from urllib.parse import urlsplit
+
+from paraclip.data.problems import Problems
+from paraclip.errors import printable
+from paraclip.files import is_signed, refuse_foreign
+from paraclip.image_search.build import build_index
+from paraclip.image_search.config import STORE, IndexConfig
+from paraclip.image_search.stores.store import POSTGRES
+from paraclip.image_search.towers import prepared_tower
+from paraclip.models.names import absolute_name
+
+PASSWORD = re.compile(r"(?<=[?&])password=[^&]*&?")
+
+
+def index_command(config: IndexConfig) -> None:
+    """Bring an index up to date; print the counts and the broken pictures.
+
+    Raises:
+        UserError: the source, the model or the store cannot be used.
+    """
+    if config.problems:
+        refuse_foreign(config.problems, is_signed)
+    problems = Problems(1.0)
+    try:
+        summary = build_index(problems=problems, **config.arguments())
+    finally:
+        if config.problems:
+            problems.write(config.problems)
+    print(summary.lines())
+    if summary.recall is not None:
+        print(f"Approximate index: recall@10 is {summary.recall:.3f} of exact search.")
+    if problems.count:
+        print(problems.summary())
+    for name in filter(None, (config.model, config.tuned)):
+        prepared_tower(absolute_name(name))
+    store = config.store
+    if store.startswith(POSTGRES):  # a shell's history must not contain the password
+        password = urlsplit(store).password
+        store = store.replace(f":{password}@", "@", 1) if password else store
+        store = PASSWORD.sub("", store).rstrip("?&")
+    shown = "" if store == STORE else f" --store {shlex.quote(store)}"
+    print(f'Search it: paraclip search "words"{printable(shown)}')

@@ -1,0 +1,103 @@
+"""`paraclip search`."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+from paraclip.errors import UserError, printable
+from paraclip.files import refuse_overwriting
+from paraclip.image_search.config import SearchConfig
+from paraclip.image_search.engine import Overlap, measure_overlap, search_index
+from paraclip.image_search.snapshot import Hit
+from paraclip.image_search.stores.store import full_path, open_store
+
+LONGEST_SHOWN = 60  # characters of a caption in a table
+
+
+def search_command(config: SearchConfig) -> None:
+    """Search an index and print the results.
+
+    Raises:
+        UserError: the query is empty, or the index or a model cannot be used.
+    """
+    if config.sheet and config.image:
+        refuse_overwriting(config.sheet, [config.image])
+    results, facts = search_index(**config.arguments())
+    if config.paths:
+        for hit in next(iter(results.values())):
+            print(printable(full_path(facts.root, hit.path)))
+    elif config.json:
+        print(json.dumps(as_json(config, results, facts.root), indent=1))
+    elif len(results) == 1:
+        (hits,) = results.values()
+        for rank, hit in enumerate(hits, start=1):
+            line = f"{rank:>3}  {hit.score:.3f}  {hit.path}  {shorten(hit.caption)}"
+            print(printable(line.rstrip()))
+    else:
+        print(side_by_side(results))
+    store = open_store(config.store)
+    if not any(results.values()):
+        hint = "Add some with `paraclip index`."
+        raise UserError(store.where, "the index contains no pictures", hint)
+    if config.sheet:
+        from paraclip.image_search.sheet import write_sheet
+
+        ids = sorted({hit.id for hits in results.values() for hit in hits})
+        rows = store.rows(ids, ("id", "thumbnail")).to_pylist()
+        picture = [f"[{config.image}]"] if config.image else []
+        more = [f"+ {word}" for word in config.plus] + [f"- {word}" for word in config.minus]
+        title = " ".join(filter(None, [config.query, *picture, *more]))
+        thumbnails = {row["id"]: row["thumbnail"] for row in rows}
+        write_sheet(config.sheet, title, results, thumbnails)
+        print(f"Wrote {printable(config.sheet)}", file=sys.stderr)
+
+
+def shorten(caption: str) -> str:
+    """A caption, shortened if necessary."""
+    return caption if len(caption) <= LONGEST_SHOWN else f"{caption[: LONGEST_SHOWN - 3]}..."
+
+
+def as_json(config: SearchConfig, results: Mapping[str, list[Hit]], root: str) -> dict[str, Any]:
+    """All results as a JSON-serialisable dict."""
+    return {
+        "query": config.query,
+        "image": config.image,
+        "plus": list(config.plus),
+        "minus": list(config.minus),
+        "root": root,
+        "models": {label: [asdict(hit) for hit in hits] for label, hits in results.items()},
+        "overlap": [
+            {"models": list(pair), **asdict(value)} for pair, value in overlaps(results).items()
+        ],
+    }
+
+
+def overlaps(results: Mapping[str, list[Hit]]) -> dict[tuple[str, str], Overlap]:
+    """Agreement of each pair of models."""
+    ids = {label: [hit.id for hit in hits] for label, hits in results.items()}
+    return {pair: measure_overlap(ids[pair[0]], ids[pair[1]]) for pair in combinations(ids, 2)}
+
+
+def side_by_side(results: Mapping[str, list[Hit]]) -> str:
+    """Results of several models in columns; results common to all of them are marked."""
+    shared = set.intersection(*({hit.id for hit in hits} for hits in results.values()))
+    columns = [
+        [
+            printable(f"{'*' if hit.id in shared else ' '} {hit.score:.3f}  {hit.path}")
+            for hit in hits
+        ]
+        for hits in results.values()
+    ]
+    width = max(len(line) for lines in columns for line in [*lines, *results])
+    lines = ["     " + "  ".join(printable(label).ljust(width) for label in results)]
+    for rank in range(max(map(len, columns))):
+        cells = [(lines[rank] if rank < len(lines) else "").ljust(width) for lines in columns]
+        lines.append(f"{rank + 1:>3}  " + "  ".join(cells).rstrip())
+    for (first, second), value in overlaps(results).items():
+        agreed = f"AO@{value.depth} {value.ao:.1f}, JS@{value.depth} {value.js:.1f}"
+        text = f"{first} and {second} share {value.shared} of {value.depth} (*): {agreed}"
+        lines.append(printable(text))
+    return "\n".join(line.rstrip() for line in lines)

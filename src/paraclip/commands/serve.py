@@ -1,0 +1,43 @@
+"""`paraclip serve`."""
+
+import os
+
+from paraclip.errors import printable
+from paraclip.image_search.config import ServeConfig
+from paraclip.image_search.engine import choose_models
+from paraclip.image_search.serving.guard import make_limits
+from paraclip.image_search.serving.rewording import Reworder, rewording_config
+from paraclip.image_search.serving.server import listen, log_as_json, make_server
+from paraclip.image_search.serving.service import Service
+from paraclip.image_search.snapshot import open_pool
+from paraclip.image_search.stores.store import open_store
+from paraclip.image_search.towers import open_tower, prepared_tower
+
+
+def serve_command(config: ServeConfig) -> None:
+    """Serve until interrupted; raises KeyboardInterrupt after current requests are answered.
+
+    Raises:
+        UserError: the index or a model cannot be used, the port is taken, or the address is not
+            loopback and there is no token.
+    """
+    token = config.token or os.environ.get("PARACLIP_TOKEN") or None
+    limits = make_limits(config.host, token, config.allow_host, config.per_second, config.burst)
+    with listen(config.host, config.port) as listener:
+        store = open_store(config.store)
+        facts, version, pool = open_pool(store, config.exact_below)
+        names = facts.models if config.models is None else choose_models(facts, config.models)
+        for name in names.values():
+            prepared_tower(name)
+        towers = {label: open_tower(name, facts, store.where) for label, name in names.items()}
+        service = Service(store, facts, version, pool, towers, config.exact_below)
+        reworder = None
+        if config.llm != "none":
+            reworder = Reworder(rewording_config(config.llm, config.llm_model, config.base_url))
+        if not config.quiet:
+            log_as_json()
+        host = {"0.0.0.0": "localhost", "::": "localhost"}.get(config.host, config.host)
+        shown = f"[{host}]" if ":" in host else printable(host)
+        port = listener.getsockname()[1]
+        print(f"Open http://{shown}:{port}/ in a browser; stop with Ctrl-C.", flush=True)
+        make_server(service, limits, reworder).run([listener])

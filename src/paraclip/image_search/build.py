@@ -1,0 +1,446 @@
+"""`build_index`: bring an index up to date with its source.
+
+Rows in the table are final: a killed run loses only the rows since the last write. Rows of moved
+and copied pictures are copied, not computed again.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from paraclip.arrays import Float
+from paraclip.data.config import Columns
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.image_search.config import EXACT_BELOW
+from paraclip.image_search.sources import (
+    UNKNOWN,
+    FoundPicture,
+    PictureReader,
+    PictureSource,
+    ReadPicture,
+    open_source,
+)
+from paraclip.image_search.stores.store import (
+    IndexFacts,
+    Store,
+    check_image_space,
+    open_store,
+    picture_id,
+    schema,
+    vectors_of,
+)
+from paraclip.models.bert import SentenceModel
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import IMAGES_AT_ONCE, PREPROCESSORS, ahead, batches, embed, project
+from paraclip.models.image_space import image_space
+from paraclip.models.loading import load_model
+from paraclip.models.names import absolute_name
+from paraclip.progress import bar
+
+WRITE_ROWS = 4096
+WRITE_SECONDS = 30.0  # maximum time between writes
+
+
+@dataclass
+class IndexSummary:
+    """Number of pictures by what the run did with them."""
+
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    copied: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    broken: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    embedded: int = 0
+    recall: float | None = None
+
+    def lines(self) -> str:
+        """The counts as text."""
+        names = ("added", "changed", "moved", "copied", "removed", "unchanged", "broken")
+        counts = [f"{getattr(self, name):,} {name}" for name in names if getattr(self, name)]
+        text = f"{self.total:,} pictures in the index: {', '.join(counts) or 'nothing to do'}."
+        if self.embedded:
+            rate = self.embedded / max(self.seconds, 1e-9)
+            text += f" {self.embedded:,} embedded in {self.seconds:,.1f} s ({rate:,.1f} a second)."
+        return text
+
+
+def build_index(
+    source: str,
+    store: str,
+    model: str,
+    problems: Problems,
+    *,
+    tuned: str | None = None,
+    columns: Columns = Columns(),  # noqa: B008 frozen
+    device: str = "auto",
+    precision: str = "fp32",
+    ray_workers: int = 0,
+    exact_below: int = EXACT_BELOW,
+    rebuild: bool = False,
+) -> IndexSummary:
+    """Update the index of a source; prints nothing. See `IndexConfig` for the arguments.
+
+    With `rebuild`, the index is built next to the existing one, which it replaces at the end; a
+    stopped run with the same options resumes.
+
+    Raises:
+        UserError: the source or the store cannot be used, the index belongs to another image tower
+            or source, another run is writing, no picture can be used, or the disk is full. Written
+            rows are kept.
+    """
+    pictures = open_source(source, columns)
+    loaded = load_model(model, device)
+    new = _new_facts(pictures, loaded, model, tuned, precision)
+    opened = open_store(store)
+    with opened.writing():
+        target = opened.staged() if rebuild else opened
+        try:
+            known = target.facts()
+            if known is not None:
+                _check_facts(known, new, model, opened.where)
+        except UserError:
+            if not rebuild:
+                raise
+            opened.discard_staged()
+            known = None
+        facts = new if known is None else known.with_models(new.models)
+        builder = IndexBuilder(loaded, target, problems, precision)
+        if ray_workers:
+            from paraclip.image_search.ray_build import RayReader
+
+            builder.read = RayReader(facts.models[BASE], device, precision, ray_workers)
+        summary = builder.run(pictures, facts)
+        if rebuild:
+            target.close()
+            opened.publish()
+        opened.finish(exact_below)
+        if summary.total >= exact_below:
+            summary.recall = recall_at_10(opened)
+    problems.check(summary.total + problems.count)
+    return summary
+
+
+BASE, TUNED = "base", "tuned"
+
+
+def _new_facts(
+    source: PictureSource, model: DualEncoder, base: str, tuned: str | None, precision: str
+) -> IndexFacts:
+    """Facts of a new index; raises UserError if a model reads no pictures or does not fit."""
+    if isinstance(model, SentenceModel):
+        what = "has only a text encoder and reads no pictures"
+        raise UserError(base, what, "Name another --model.")
+    space = image_space(model)
+    models = {BASE: absolute_name(base)}
+    if tuned is not None:
+        if image_space(load_model(tuned, "cpu")) != space:
+            what = f"has another image tower than {base}"
+            raise UserError(tuned, what, "Give the model that it was tuned from as --model.")
+        models[TUNED] = absolute_name(tuned)
+    width = model.architecture.embed_dim
+    return IndexFacts(space, width, source.name, source.root, models, precision)
+
+
+def _check_facts(known: IndexFacts, new: IndexFacts, model: str, where: str) -> None:
+    """Raise UserError if an index has another image tower, source or precision than a run."""
+    check_image_space(known, new.image_space, model, where)
+    if (known.source, known.root) != (new.source, new.root):
+        what = f"is the index of {known.source}"
+        raise UserError(where, what, "Name another --store, or replace it with --rebuild.")
+    if known.precision != new.precision:
+        what = f"was made with --precision {known.precision}"
+        raise UserError(where, what, "Add that option, or replace the index with --rebuild.")
+
+
+@dataclass
+class Changes:
+    """The work of a run.
+
+    Args:
+        to_read: new pictures, and those whose size, time or caption differs.
+        unchanged: number of pictures that need not be read.
+        known: ids of the rows in the index, by path.
+        by_hash: id of a row in the index, by the hash of its file.
+        hashes: hashes of the files in the index, by path.
+        present: paths of the source.
+    """
+
+    to_read: list[FoundPicture] = field(default_factory=list)
+    unchanged: int = 0
+    known: dict[str, str] = field(default_factory=dict)
+    by_hash: dict[str, str] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    present: set[str] = field(default_factory=set)
+
+    def gone(self) -> list[str]:
+        """Ids of the rows whose picture is no longer in the source."""
+        return [row for path, row in self.known.items() if path not in self.present]
+
+
+def find_changes(found: Iterable[FoundPicture], state: pa.Table) -> Changes:
+    """Compare the pictures of a source with the rows of an index.
+
+    Args:
+        found: pictures of the source.
+        state: columns `STATE` of the index.
+    """
+    columns = state.to_pydict()
+    facts = zip(columns["size"], columns["modified"], columns["caption"], strict=True)
+    stamps = dict(zip(columns["path"], facts, strict=True))
+    work = Changes(
+        known=dict(zip(columns["path"], columns["id"], strict=True)),
+        by_hash=dict(zip(columns["hash"], columns["id"], strict=True)),
+        hashes=dict(zip(columns["path"], columns["hash"], strict=True)),
+    )
+    for one in found:
+        work.present.add(one.path)
+        size, modified, caption = stamps.get(one.path, (None, None, None))
+        # The content of URLs is assumed not to change.
+        same = one.size == UNKNOWN or (one.size, one.modified) == (size, modified)
+        if caption == one.caption and same:
+            work.unchanged += 1
+        else:
+            work.to_read.append(one)
+    return work
+
+
+ReadResult = tuple[FoundPicture, ReadPicture | UserError]
+
+
+@dataclass
+class IndexBuilder:
+    """A run that updates one store.
+
+    Args:
+        model: model whose image tower is used.
+        store: store, locked for writing.
+        problems: lists broken pictures.
+        precision: fp32 or bf16.
+        read: reads new and changed pictures; None: threads of this process do.
+    """
+
+    model: DualEncoder
+    store: Store
+    problems: Problems
+    precision: str = "fp32"
+    read: Callable[[Changes], Iterator[ReadResult]] | None = None
+    summary: IndexSummary = field(default_factory=IndexSummary)
+    stale: list[str] = field(default_factory=list)  # ids of rows whose picture is now broken
+    infinite: int = 0  # number of vectors that are not finite
+
+    def run(self, source: PictureSource, facts: IndexFacts) -> IndexSummary:
+        """Update the store, in which the facts are saved if it is new.
+
+        Raises:
+            UserError: the source contains no pictures that can be used or cannot be read (then the
+                index stays as it is), or the disk is full.
+        """
+        began = time.monotonic()
+        state = self.store.state() if self.store.facts() else schema(facts.width).empty_table()
+        work = find_changes(source.pictures(self.problems), state)
+        if not work.present:
+            raise no_pictures(source.name, self.problems)
+        self.store.save_facts(facts)
+        gone = set(work.gone())
+        done = work.unchanged
+        with bar("indexing", done + len(work.to_read), "picture", done=done) as progress:
+
+            def readable() -> Iterator[ReadPicture]:
+                for found, result in self.read(work) if self.read else self._read_here(work):
+                    if isinstance(result, UserError):
+                        self._reject(found, result.what, work)
+                    else:
+                        yield result
+                    progress.update()
+
+            for rows in self._written_together(self._rows(readable(), work)):
+                self.store.put(rows)
+        if not work.unchanged + self._used():
+            raise self._not_finite() if self.infinite else no_pictures(source.name, self.problems)
+        self.store.remove(sorted({*gone, *self.stale}))
+        self.summary.removed = len(gone) - self.summary.moved
+        self.summary.unchanged += work.unchanged
+        self.summary.total = self.store.count()
+        self.summary.seconds = time.monotonic() - began
+        return self.summary
+
+    def _read_here(self, work: Changes) -> Iterator[ReadResult]:
+        """New and changed pictures, with the result of reading them."""
+        reader = PictureReader(self.model.preprocess, self.model.image_size, work.by_hash)
+        yield from ahead(reader.read, work.to_read, PREPROCESSORS, 3 * IMAGES_AT_ONCE)
+
+    def _reject(self, found: FoundPicture, what: str, work: Changes) -> None:
+        """Count a picture as broken; the row that it may have is removed at the end."""
+        self.problems.add(found.path, what)
+        self.summary.broken += 1
+        if row := work.known.get(found.path):
+            self.stale.append(row)
+
+    def _used(self) -> int:
+        """Number of pictures that were read and are in the index."""
+        one = self.summary
+        return one.added + one.changed + one.moved + one.copied + one.unchanged
+
+    def _not_finite(self) -> UserError:
+        """The error for a model that gives no usable vector."""
+        what = f"its vectors of all {self.infinite:,} pictures are NaN or infinite"
+        return UserError(self.model.architecture.name, what, "Check its weights and --precision.")
+
+    def _rows(self, pictures: Iterator[ReadPicture], work: Changes) -> Iterator[pa.Table]:
+        """Rows of pictures, in batches of the image tower."""
+        # Hashes of the files that are no longer in the source; moved ones are taken out.
+        gone = Counter(one for path, one in work.hashes.items() if path not in work.present)
+        for batch in batches(pictures, IMAGES_AT_ONCE):
+            if new := [one for one in batch if one.row is None]:
+                yield self._embedded(new, work)
+            if stored := [one for one in batch if one.row is not None]:
+                known, overwritten, copies = self._copies(stored)
+                for one in known:
+                    if work.hashes.get(one.found.path) == one.hash:
+                        self.summary.unchanged += 1
+                    elif gone[one.hash]:
+                        gone[one.hash] -= 1
+                        self.summary.moved += 1
+                    else:
+                        self.summary.copied += 1
+                yield copies
+                if again := self._read_again(overwritten, work):
+                    yield self._embedded(again, work)
+
+    def _embedded(self, pictures: list[ReadPicture], work: Changes) -> pa.Table:
+        """Rows of pictures with new vectors, if these are finite."""
+        if pictures[0].vector is None:
+            vectors = embed_pixels(self.model, pictures, self.precision)
+        else:
+            vectors = np.stack([one.vector for one in pictures])
+        finite = [bool(np.isfinite(one).all()) for one in vectors]
+        kept = [one for one, good in zip(pictures, finite, strict=True) if good]
+        for one in (one for one, good in zip(pictures, finite, strict=True) if not good):
+            self.infinite += 1
+            self._reject(one.found, "its vector is NaN or infinite", work)
+        if self.infinite >= IMAGES_AT_ONCE and not work.unchanged + self._used() + len(kept):
+            raise self._not_finite()  # a broken model: not only after hours
+        changed = sum(one.found.path in work.known for one in kept)
+        self.summary.changed += changed
+        self.summary.added += len(kept) - changed
+        self.summary.embedded += len(kept)
+        return rows_of(kept, vectors[finite])
+
+    def _copies(
+        self, pictures: list[ReadPicture]
+    ) -> tuple[list[ReadPicture], list[ReadPicture], pa.Table]:
+        """Copy the rows of pictures whose content was in the index when the run began.
+
+        Returns:
+            The pictures whose row still has their content, the others, whose row this run has
+            overwritten (pictures that exchanged their names), and the rows of the first.
+        """
+        rows = self.store.rows([str(one.row) for one in pictures])
+        stored = zip(rows["id"].to_pylist(), rows["hash"].to_pylist(), strict=True)
+        place = {key: number for number, key in enumerate(stored)}
+        known = [one for one in pictures if (one.row, one.hash) in place]
+        overwritten = [one for one in pictures if (one.row, one.hash) not in place]
+        places = [place[str(one.row), one.hash] for one in known]
+        old = rows.take(pa.array(places, pa.int64()))  # typed, since it may be empty
+        thumbnails = old["thumbnail"].to_pylist()
+        return known, overwritten, rows_of(known, vectors_of(old), thumbnails)
+
+    def _read_again(self, pictures: list[ReadPicture], work: Changes) -> list[ReadPicture]:
+        """The pictures with their pixels."""
+        reader = PictureReader(self.model.preprocess, self.model.image_size, {})
+        results = [(one.found, reader.read(one.found)) for one in pictures]
+        for found, result in results:
+            if isinstance(result, UserError):
+                self._reject(found, result.what, work)
+        return [result for _, result in results if isinstance(result, ReadPicture)]
+
+    def _written_together(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Combine the rows into large tables, because LanceDB writes a file for each."""
+        waiting: list[pa.Table] = []
+        began = time.monotonic()
+        for part in parts:
+            waiting.append(part)
+            full = sum(map(len, waiting)) >= WRITE_ROWS
+            if full or time.monotonic() - began > WRITE_SECONDS:
+                yield pa.concat_tables(waiting)
+                waiting, began = [], time.monotonic()
+        if waiting:
+            yield pa.concat_tables(waiting)
+
+
+def no_pictures(source: str, problems: Problems) -> UserError:
+    """The error for a source without pictures; it names the first that cannot be used."""
+    if problems.listed:
+        where, what = problems.listed[0]
+        hint = "Add --problems FILE to list all of them."
+        return UserError(where, f"{what}, and {source} contains no other pictures", hint)
+    hint = "Name a folder of pictures, a captions file that names some, or shards."
+    return UserError(source, "contains no pictures", hint)
+
+
+def embed_pixels(model: DualEncoder, pictures: list[ReadPicture], precision: str) -> Float:
+    """Unit vectors float32 [pictures, width]."""
+    pixels = torch.stack([one.pixels for one in pictures])
+    vectors: Float = project(model, embed(model, pixels, precision)).numpy()
+    return vectors
+
+
+def rows_of(
+    pictures: list[ReadPicture], vectors: Float, thumbnails: list[bytes] | None = None
+) -> pa.Table:
+    """Rows of the table.
+
+    Args:
+        pictures: pictures that were read.
+        vectors: float32 [pictures, width].
+        thumbnails: thumbnails of pictures that were not decoded.
+    """
+    entries = [one.found for one in pictures]
+    width = vectors.shape[1]
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+    columns = {
+        "id": [picture_id(one.path) for one in entries],
+        "path": [one.path for one in entries],
+        "size": [one.size for one in entries],
+        "modified": [one.modified for one in entries],
+        "hash": [one.hash for one in pictures],
+        "caption": [one.caption for one in entries],
+        "thumbnail": thumbnails or [one.thumbnail for one in pictures],
+        "time": [datetime.now(UTC)] * len(entries),
+        "vector": pa.FixedSizeListArray.from_arrays(flat, width),
+    }
+    return pa.table(columns, schema=schema(width))
+
+
+def recall_at_10(store: Store, queries: int = 100) -> float:
+    """Share of the exact first ten results that the store's approximate index returns.
+
+    The queries are vectors of the index, each mixed with another one: like a query in words, such a
+    vector is close to several pictures and equal to none.
+    """
+    sample: list[pa.Table] = []
+    for part in store.batches(("vector",)):
+        sample.append(part.slice(0, 2 * queries - sum(map(len, sample))))
+        if sum(map(len, sample)) >= 2 * queries:
+            break
+    vectors = vectors_of(pa.concat_tables(sample))
+    half = len(vectors) // 2
+    if not half:  # a single picture
+        return 1.0
+    mixed = vectors[:half] + vectors[half : 2 * half]
+    mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
+    exact, _ = store.nearest(mixed, 10, exact=True)
+    found, _ = store.nearest(mixed, 10)
+    shared = sum(len({*one} & {*other}) for one, other in zip(exact, found, strict=True))
+    return shared / max(sum(map(len, exact)), 1)

@@ -1,0 +1,153 @@
+"""Options of `paraclip index`, `paraclip search` and `paraclip serve`."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import tyro
+from annotated_types import Ge, Le
+
+from paraclip.data.config import ColumnOptions, Columns
+from paraclip.options import Checked, Count
+
+STORE = "runs/index"
+EXACT_BELOW = 1_000_000
+Results = Annotated[int, Ge(1), Le(1000)]
+Port = Annotated[int, Ge(0), Le(65535)]
+
+
+@dataclass(frozen=True)
+class IndexConfig(Checked):
+    """Index the pictures of a folder, a captions file or shards for `search` and `serve`."""
+
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PICTURES")]
+    """Folder of pictures (captions in a .txt of the same name are kept, but not needed), captions
+    file, or WebDataset shards. Run it again after changes: only what is new or changed is read."""
+
+    store: str = STORE
+    """Folder of the index (LanceDB), or postgresql://user@host/database (with pgvector)."""
+
+    model: str = "mini"
+    """Base model, as in `paraclip evaluate`. Its image tower computes the vectors."""
+
+    tuned: str | None = None
+    """Model tuned from the base, which `search` and `serve` show next to it. It must have the same
+    image tower."""
+
+    columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
+    """Names of the columns of a captions file."""
+
+    device: str = "auto"
+    """Device: auto, cpu, cuda, cuda:1 or mps."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of the image tower; the same in every run on an index."""
+
+    ray_workers: Annotated[int, Ge(0), Le(100_000)] = 0
+    """Number of processes of a Ray cluster that read and embed; 0: this process does. RAY_ADDRESS
+    names the cluster; without it, Ray runs here. All of them must reach the pictures and the model,
+    and each uses a GPU if there are enough."""
+
+    exact_below: Count = EXACT_BELOW
+    """Search is exact below this number of pictures. For more pictures, an approximate index is
+    built, and its recall@10 against exact search is printed."""
+
+    problems: str | None = None
+    """Text file to write the broken pictures to (at most 1,000)."""
+
+    rebuild: bool = False
+    """Replace an existing index, also of another image tower or source. The new one is built next
+    to it and takes its place at the end."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `build_index`, except the list of problems."""
+        return {name: value for name, value in vars(self).items() if name != "problems"}
+
+
+@dataclass(frozen=True)
+class SearchConfig(Checked):
+    """Search an index with words or a picture."""
+
+    query: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[QUERY]")] = ""
+    """Query: a description of the pictures to find."""
+
+    store: str = STORE
+    """Index to search: a folder, or postgresql://..."""
+
+    image: str | None = None
+    """Picture to use as the query, alone or together with words."""
+
+    plus: tuple[str, ...] = ()
+    """Texts whose vectors are added to the query vector."""
+
+    minus: tuple[str, ...] = ()
+    """Texts whose vectors are subtracted from the query vector."""
+
+    models: str | None = None
+    """Comma-separated models to show side by side with their overlap: labels of the index
+    (base,tuned), or LABEL=MODEL. Default: tuned if the index has one, else base."""
+
+    k: Results = 10
+    """Number of results per model."""
+
+    paths: bool = False
+    """Print only the paths, one per line, for pipes. With several models, those of the first."""
+
+    json: bool = False
+    """Print everything as JSON."""
+
+    sheet: str | None = None
+    """Also write the results as one picture (.png, .jpg)."""
+
+    device: str = "auto"
+    """Device: auto, cpu, cuda, cuda:1 or mps."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `search_index`."""
+        shown = ("paths", "json", "sheet")
+        return {name: value for name, value in vars(self).items() if name not in shown}
+
+
+@dataclass(frozen=True)
+class ServeConfig(Checked):
+    """Serve an index as a web page and over HTTP."""
+
+    store: str = STORE
+    """Index to search: a folder, or postgresql://..."""
+
+    models: str | None = None
+    """Comma-separated models to show side by side: labels of the index (base,tuned), or
+    LABEL=MODEL. Default: all models of the index."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Any address other than loopback needs a token."""
+
+    port: Port = 8000
+    """Port to listen on; 0 selects a free port."""
+
+    token: str | None = None
+    """Secret that each request must carry (Authorization: Bearer TOKEN, or once ?token=TOKEN).
+    The environment variable PARACLIP_TOKEN is safer than this option."""
+
+    allow_host: tuple[str, ...] = ()
+    """Additional host names to accept for a server on a loopback address."""
+
+    per_second: Annotated[float, Ge(0)] = 50.0
+    """Maximum average number of requests per second from one address; 0: no limit."""
+
+    burst: Count = 400
+    """Maximum burst of requests from one address; a page with four columns of results needs 80."""
+
+    llm: Literal["builtin", "openai", "none"] = "builtin"
+    """Language model that suggests rewordings, as in `paraclip generate --backend`."""
+
+    llm_model: str | None = None
+    """Model name, for --llm openai."""
+
+    base_url: str | None = None
+    """URL of the server, for --llm openai."""
+
+    exact_below: Count = EXACT_BELOW
+    """Search is exact and in memory below this number of pictures."""
+
+    quiet: bool = False
+    """Do not log requests as JSON lines on standard error."""

@@ -1,0 +1,186 @@
+"""Queries with words and pictures, answered by one or several models over one index."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paraclip.arrays import Float
+from paraclip.errors import UserError
+from paraclip.evaluation.metrics import average_overlap, jaccard, shared_results
+from paraclip.image_search.config import EXACT_BELOW
+from paraclip.image_search.snapshot import Hit, Pool, open_pool
+from paraclip.image_search.stores.store import IndexFacts, open_store
+from paraclip.image_search.towers import LONGEST_QUERY, TextTower, TorchTower, open_tower
+
+DEPTH = 10  # depth of the overlaps
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query; at least one part is not empty.
+
+    Args:
+        text: words of the query.
+        plus: further texts whose vectors are added.
+        minus: texts whose vectors are subtracted.
+        picture: unit vector [width] of a picture.
+    """
+
+    text: str = ""
+    plus: tuple[str, ...] = ()
+    minus: tuple[str, ...] = ()
+    picture: Float | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        """All texts, truncated to a length that models can read."""
+        return [one[:LONGEST_QUERY] for one in (self.text, *self.plus, *self.minus) if one.strip()]
+
+    def signs(self) -> list[float]:
+        """1 or -1 for each of `texts`."""
+        signs = [1.0, *[1.0] * len(self.plus), *[-1.0] * len(self.minus)]
+        texts = (self.text, *self.plus, *self.minus)
+        return [sign for sign, text in zip(signs, texts, strict=True) if text.strip()]
+
+    def check(self) -> None:
+        """Raise UserError for a query without any part."""
+        if not self.texts and self.picture is None:
+            raise UserError("query", "it is empty", "Describe a picture, or give one with --image.")
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Agreement of two rankings.
+
+    Args:
+        depth: number of results of each ranking that are compared.
+        ao, js: AO and JS at this depth, in percent.
+        shared: number of results in both.
+    """
+
+    depth: int
+    ao: float
+    js: float
+    shared: int
+
+
+def combine_vectors(query: Query, vectors: Sequence[Float]) -> Float:
+    """The unit vector of a query: the sum of its parts' vectors, minus those to avoid.
+
+    Args:
+        query: the query.
+        vectors: unit vectors [width] of `query.texts`.
+
+    Raises:
+        UserError: the parts cancel each other.
+    """
+    parts = [sign * vector for sign, vector in zip(query.signs(), vectors, strict=True)]
+    total = np.sum([*parts, *([] if query.picture is None else [query.picture])], axis=0)
+    length = float(np.linalg.norm(total))
+    if not length > 1e-6:
+        raise UserError("query", "its parts cancel each other", "Leave one of them out.")
+    return np.asarray(total / length, np.float32)
+
+
+def measure_overlap(first: Sequence[str], second: Sequence[str]) -> Overlap:
+    """AO and JS of two rankings of ids, at depth 10 or less."""
+    depth = min(DEPTH, len(first), len(second))
+    if not depth:
+        return Overlap(0, 0.0, 0.0, 0)
+    numbers: dict[str, int] = {}
+    ranks = [
+        np.array([[numbers.setdefault(one, len(numbers)) for one in ids[:depth]]], np.int64)
+        for ids in (first, second)
+    ]
+    ao, js = average_overlap(*ranks)[0], jaccard(*ranks)[0]
+    return Overlap(depth, 100 * float(ao), 100 * float(js), int(shared_results(*ranks)[0]))
+
+
+def choose_models(facts: IndexFacts, given: str | None) -> dict[str, str]:
+    """Names of models by label, from `--models`.
+
+    Args:
+        facts: facts of the index, including its models.
+        given: comma-separated labels of the index or LABEL=MODEL; None for tuned, else base.
+
+    Raises:
+        UserError: a label is unknown.
+    """
+    if given is None:
+        best = "tuned" if "tuned" in facts.models else next(iter(facts.models))
+        return {best: facts.models[best]}
+    chosen: dict[str, str] = {}
+    for word in filter(None, (part.strip() for part in given.split(","))):
+        label, equals, name = word.partition("=")
+        if not equals and label not in facts.models:
+            known = ", ".join(facts.models)
+            hint = f"The index has {known}; name another model as {label}=MODEL."
+            raise UserError("--models", f"the index has no model {label!r}", hint)
+        if equals and not (label and name):
+            raise UserError("--models", f"{word!r} is not LABEL=MODEL", "As in tuned=FILE.")
+        chosen[label] = name if equals else facts.models[label]
+    if not chosen:
+        raise UserError("--models", "names no model", "Give labels, as in base,tuned.")
+    return chosen
+
+
+def search_pool(
+    towers: Mapping[str, TextTower], pool: Pool, query: Query, k: int
+) -> dict[str, list[Hit]]:
+    """The first k results of each model.
+
+    Args:
+        towers: towers by label.
+        pool: the pictures to search.
+        query: the query.
+        k: number of results per model; fewer if there are fewer pictures.
+
+    Raises:
+        UserError: the query is empty, or its parts cancel each other.
+    """
+    query.check()
+    vectors = [
+        combine_vectors(query, list(tower.embed(query.texts)) if query.texts else [])
+        for tower in towers.values()
+    ]
+    return dict(zip(towers, pool.nearest(np.stack(vectors), k), strict=True))
+
+
+def search_index(
+    query: str,
+    store: str,
+    *,
+    image: str | None = None,
+    plus: Sequence[str] = (),
+    minus: Sequence[str] = (),
+    models: str | None = None,
+    k: int = 10,
+    device: str = "auto",
+) -> tuple[dict[str, list[Hit]], IndexFacts]:
+    """The first k results of each model, and the facts of the index.
+
+    Args:
+        query: a description of the pictures to find; may be empty if there is another part.
+        store: address of the index.
+        image: a picture as the query, or a part of it.
+        plus, minus: texts whose vectors are added and subtracted.
+        models: see `choose_models`.
+        k: number of results per model.
+        device: device, as for `load_model`.
+
+    Raises:
+        UserError: the query is empty, or the index, a model or the picture cannot be used.
+    """
+    opened = open_store(store)
+    facts, _, pool = open_pool(opened, EXACT_BELOW)
+    names = choose_models(facts, models)
+    towers = {label: open_tower(name, facts, opened.where, device) for label, name in names.items()}
+    picture = None
+    if image:
+        tower = next(iter(towers.values()))
+        if not isinstance(tower, TorchTower):
+            tower = TorchTower(tower.name)
+        picture = tower.embed_picture(image)
+    asked = Query(query, tuple(plus), tuple(minus), picture)
+    return search_pool(towers, pool, asked, k), facts

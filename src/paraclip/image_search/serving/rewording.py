@@ -1,0 +1,113 @@
+"""Rewordings of a query, by the language models that also write the triples."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from paraclip.errors import UserError
+from paraclip.image_search.serving.service import Recent
+from paraclip.micro_batch import Overloaded
+from paraclip.paraphrase.backends import AnswerError, Backend, make_backend
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.filters.checks import Question, plain_reason
+from paraclip.paraphrase.filters.cleaning import clean
+from paraclip.paraphrase.prompts import make_prompt
+
+STEP = 2  # the step that uses other words and another structure
+OFFERED = 3
+MOST_WAITING = 8  # requests; a local model answers one in a few seconds
+CACHED = 1000
+SECONDS = 30.0
+
+
+def rewording_config(backend: str, model: str | None, base_url: str | None) -> GenerateConfig:
+    """Options of the language model."""
+    servers = (base_url,) if base_url is not None else ()
+    return GenerateConfig(
+        source="query", out=Path("."), backend=backend, model=model, base_url=servers,
+        timeout=SECONDS, max_retries=1,
+    )  # fmt: skip
+
+
+class Reworder:
+    """Suggests rewordings; the model is started at the first request.
+
+    Args:
+        config: options of the language model.
+    """
+
+    def __init__(self, config: GenerateConfig) -> None:
+        self.config = config
+        self.backend: Backend | None = None
+        self.one_at_a_time = asyncio.Lock()
+        self.known: Recent[str, list[str]] = Recent(CACHED)
+        self.waiting = 0
+        self._stopped = False
+        self._asking: asyncio.Task[list[str]] | None = None
+
+    async def suggest(self, text: str, has_left: Callable[[], Awaitable[bool]]) -> list[str]:
+        """Return at most three rewordings that pass the filters for copies, chatter and facts.
+
+        Args:
+            text: the query.
+            has_left: whether nobody waits for the answer any more; the model is not used then.
+
+        Raises:
+            Overloaded: too many requests wait for the model.
+            UserError: the model cannot be started, gave no answer, or was stopped.
+        """
+        text = " ".join(text.split())
+        known = self.known.get(text)
+        if known is not None:
+            return known
+        if self.waiting >= MOST_WAITING:
+            raise Overloaded
+        self.waiting += 1
+        try:
+            async with self.one_at_a_time:
+                known = self.known.get(text)  # the same question may have been answered meanwhile
+                if known is None and not self._stopped and not await has_left():
+                    self._asking = asyncio.ensure_future(self.ask(text))
+                    known = await self._asking
+                    self.known.put(text, known)
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+        finally:
+            self.waiting -= 1
+        if known is None:
+            raise UserError("rewording", "the server is being stopped", "Start it again.")
+        return known
+
+    def stop(self) -> None:
+        """Send no more questions, and do not wait for the answer to the last one."""
+        self._stopped = True
+        if self._asking is not None:
+            self._asking.cancel()
+
+    async def ask(self, text: str) -> list[str]:
+        """Send the question to the model."""
+        if self.backend is None:
+            backend = make_backend(self.config)
+            await backend.start()
+            self.backend = backend
+        prompt = make_prompt(self.config.prompt_style, STEP, text)
+        try:
+            drawn = max(self.config.drawn, OFFERED)
+            answers = await asyncio.wait_for(self.backend.answer(prompt, drawn), SECONDS)
+        except (AnswerError, TimeoutError) as error:
+            what = "the language model gave no answer"
+            raise UserError("rewording", what, "Try again.") from error
+        limits = self.config.filter_limits
+        kept = [
+            clean(answer.text)
+            for answer in answers
+            if plain_reason(Question(text, answer.text, cut=answer.cut), clean(answer.text), limits)
+            is None
+        ]
+        return [one for one in dict.fromkeys(kept) if one][:OFFERED]
+
+    async def close(self) -> None:
+        """Release the model."""
+        if self.backend is not None:
+            await self.backend.close()

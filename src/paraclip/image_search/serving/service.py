@@ -1,0 +1,254 @@
+"""The search behind the routes: models, batches, caches, and updates of the index."""
+
+import asyncio
+import io
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from paraclip.arrays import Float
+from paraclip.data.images import FORMATS, decode_image, without_warnings
+from paraclip.errors import UserError
+from paraclip.image_search.engine import Query, combine_vectors
+from paraclip.image_search.snapshot import Hit, Pool, open_pool
+from paraclip.image_search.stores.store import IndexFacts, Store, StoreUnavailable
+from paraclip.image_search.towers import TextTower, TorchTower
+from paraclip.micro_batch import MicroBatchQueue
+
+LOG = logging.getLogger("paraclip.serve")
+CACHED_TEXTS = 20_000  # 2 kB each
+CACHED_THUMBNAILS = 4_000  # about 10 kB each
+REFRESH_SECONDS = 5.0
+MOST_BYTES = 10 * 2**20  # of an uploaded picture
+MOST_PIXELS = 50_000_000
+SIDE = 336  # pixels; the largest input of CLIP models
+KINDS = {
+    ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp",
+    ".gif": "image/gif", ".bmp": "image/bmp", ".avif": "image/avif",
+}  # fmt: skip
+"""Types that browsers display. The media type is taken from this table, never from the file."""
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Recent(Generic[Key, Value]):
+    """The most recently used values, at most `most`."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.values: OrderedDict[Key, Value] = OrderedDict()
+
+    def get(self, key: Key) -> Value | None:
+        """The value of a key; counts as use."""
+        if key not in self.values:
+            return None
+        self.values.move_to_end(key)
+        return self.values[key]
+
+    def put(self, key: Key, value: Value) -> None:
+        """Store a value, and drop the least recently used one if necessary."""
+        self.values[key] = value
+        self.values.move_to_end(key)
+        if len(self.values) > self.most:
+            self.values.popitem(last=False)
+
+
+class CachedTower:
+    """A text tower whose requests are batched and whose results are cached."""
+
+    def __init__(self, tower: TextTower) -> None:
+        self.tower = tower
+        self.known: Recent[str, Float] = Recent(CACHED_TEXTS)
+        self.batcher: MicroBatchQueue[str, Float] = MicroBatchQueue(self.embed)
+
+    def embed(self, texts: list[str]) -> list[Float]:
+        """Unit vectors of a batch."""
+        return list(self.tower.embed(texts))
+
+    async def vector(self, text: str) -> Float:
+        """The unit vector [width] of a text."""
+        known = self.known.get(text)
+        if known is None:
+            known = await self.batcher(text)
+            self.known.put(text, known)
+        return known
+
+
+@dataclass
+class Service:
+    """Everything that the routes need.
+
+    Args:
+        store: store of the index.
+        facts: facts of the index.
+        version: version of the index in `pool`.
+        pool: the pictures to search.
+        towers: towers by label, base first.
+        exact_below: number of pictures above which the store itself is searched.
+    """
+
+    store: Store
+    facts: IndexFacts
+    version: str
+    pool: Pool
+    towers: Mapping[str, TextTower]
+    exact_below: int
+    fault: str | None = None
+    image_tower: TorchTower | None = None
+    thumbnails: Recent[str, bytes] = field(default_factory=lambda: Recent(CACHED_THUMBNAILS))
+
+    def __post_init__(self) -> None:
+        self.texts = {label: CachedTower(tower) for label, tower in self.towers.items()}
+        self.searches: MicroBatchQueue[tuple[Float, int], list[Hit]] = MicroBatchQueue(
+            self._nearest
+        )
+        # One at a time, since the error of a call must not fail the others.
+        self.reads: MicroBatchQueue[Callable[[], Any], Any] = MicroBatchQueue(
+            lambda calls: [calls[0]()], most=1
+        )
+        self.pictures: MicroBatchQueue[bytes, Float] = MicroBatchQueue(
+            lambda uploads: [self._embed_upload(uploads[0])], most=1, waiting=32
+        )
+
+    def _nearest(self, asked: list[tuple[Float, int]]) -> list[list[Hit]]:
+        """Results of a batch of query vectors, each with its number of results."""
+        vectors, counts = zip(*asked, strict=True)
+        results = self.pool.nearest(np.stack(vectors), max(counts))
+        return [hits[:k] for hits, k in zip(results, counts, strict=True)]
+
+    async def search(self, queries: Sequence[Query], labels: Sequence[str], k: int) -> Any:
+        """Results [model][query], for all models and wordings together.
+
+        Raises:
+            UserError: a query is empty.
+        """
+
+        async def one(query: Query, label: str) -> list[Hit]:
+            query.check()
+            texts = await asyncio.gather(*map(self.texts[label].vector, query.texts))
+            return await self.searches((combine_vectors(query, list(texts)), k))
+
+        flat = await asyncio.gather(*(one(query, label) for label in labels for query in queries))
+        return [flat[start : start + len(queries)] for start in range(0, len(flat), len(queries))]
+
+    async def thumbnail(self, picture: str) -> bytes | None:
+        """The thumbnail of a picture; None if it does not exist."""
+        cache = self.thumbnails  # another one after an update of the index
+        known = cache.get(picture)
+        if known is None:
+            rows = await self.row(picture, ("thumbnail",))
+            known = bytes(rows["thumbnail"]) if rows else None
+            if known:
+                cache.put(picture, known)
+        return known
+
+    async def row(self, picture: str, columns: Sequence[str]) -> dict[str, Any] | None:
+        """Columns of a picture's row; None if it does not exist."""
+        rows = await self.reads(lambda: self.store.rows([picture], columns).to_pylist())
+        return rows[0] if rows else None
+
+    async def picture_vector(self, picture: str) -> Float | None:
+        """The vector of an indexed picture."""
+        row = await self.row(picture, ("vector",))
+        return np.asarray(row["vector"], np.float32) if row else None
+
+    def _embed_upload(self, content: bytes) -> Float:
+        """The unit vector of an uploaded picture; the first call loads the image tower."""
+        image = decode_upload(content)
+        if self.image_tower is None:
+            self.image_tower = TorchTower(next(iter(self.towers.values())).name)
+        return self.image_tower.embed_image(image)
+
+    async def follow(self) -> None:
+        """Check for a new version of the index until cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Load the newest version of the index; if the store is unavailable, keep the last one."""
+        try:
+            await self.reads(self.take_newest)
+            self.fault = None
+        except UserError as error:
+            self.failed(error.what, str(error))
+        except Exception as error:  # the next check may succeed
+            self.failed("cannot be read", repr(error))
+
+    def failed(self, fault: str, reason: str) -> None:
+        """Log the first failure to reach the store, and keep it as the state of the server."""
+        if self.fault is None:
+            LOG.warning("store unavailable", extra={"fields": {"reason": reason}})
+        self.fault = fault
+
+    def take_newest(self) -> None:
+        """Open the newest version if it has changed.
+
+        Raises:
+            UserError: the store is unavailable, or contains another index.
+        """
+        if self.store.version() == self.version:
+            return
+        facts, version, pool = open_pool(self.store, self.exact_below)
+        if facts.image_space != self.facts.image_space:
+            hint = "Restart `paraclip serve`."
+            raise StoreUnavailable(self.store.where, "holds another index now", hint)
+        self.facts, self.version, self.pool = facts, version, pool
+        self.thumbnails = Recent(CACHED_THUMBNAILS)
+        LOG.info("index changed", extra={"fields": {"pictures": len(pool)}})
+
+    def close(self) -> None:
+        """Stop the threads."""
+        for tower in self.texts.values():
+            tower.batcher.close()
+        for batcher in (self.searches, self.reads, self.pictures):
+            batcher.close()
+
+
+def decode_upload(content: bytes) -> Image.Image:
+    """Decode the picture to RGB at a small size.
+
+    Raises:
+        UserError: it has too many bytes or pixels, or is not a picture in a known format.
+    """
+    if len(content) > MOST_BYTES:
+        raise UserError("picture", f"is larger than {MOST_BYTES >> 20} MiB", "Send a smaller one.")
+    try:
+        with without_warnings(), Image.open(io.BytesIO(content), formats=FORMATS) as opened:
+            pixels = opened.width * opened.height
+    except Exception:  # decode_image reports it
+        pixels = 0
+    if pixels > MOST_PIXELS:
+        what = f"has more than {MOST_PIXELS // 10**6} million pixels"
+        raise UserError("picture", what, "Send a smaller one.")
+    return decode_image(io.BytesIO(content), "picture", SIDE)
+
+
+def find_original(root: str, path: str) -> tuple[Path, str] | None:
+    """The file and its media type; None if only a thumbnail can be shown.
+
+    Args:
+        root: root folder of the index.
+        path: path of the picture in the index; untrusted.
+
+    A path that leaves the root, by `..` or by a link, gives None, as do URLs and members of shards.
+    """
+    kind = KINDS.get(os.path.splitext(path)[1].lower())
+    if not root or not kind or "\0" in path or "://" in path or "::" in path:
+        return None
+    inside = os.path.realpath(root)
+    try:
+        real = os.path.realpath(os.path.join(inside, path), strict=True)
+    except OSError:
+        return None
+    if os.path.commonpath([inside, real]) != inside or not os.path.isfile(real):
+        return None
+    return Path(real), kind

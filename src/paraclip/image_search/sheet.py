@@ -1,0 +1,95 @@
+"""The results of a query as one picture: one row per model, shared results framed."""
+
+import io
+from collections.abc import Mapping
+from math import ceil
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from paraclip.data.images import FORMATS
+from paraclip.errors import UserError
+from paraclip.files import atomic_path, has_mark, refuse_foreign
+from paraclip.image_search.snapshot import Hit
+
+SIDE, GAP, FRAME, COLUMNS, MARGIN, LINE = 160, 8, 4, 10, 16, 26
+INK, FAINT, SHARED = "#1a1a1a", "#6a6a6a", "#0072B2"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+SOFTWARE, MARK = 0x0131, b"ParaCLIP results"  # EXIF's tag for the program, and its value
+LARGEST = {"JPEG": 65_500, "WEBP": 16_383}  # pixels of a side, in the encoders
+
+
+def write_sheet(
+    path: str, title: str, found: Mapping[str, list[Hit]], thumbnails: Mapping[str, bytes]
+) -> None:
+    """Write the results of each model as a picture.
+
+    Args:
+        path: file to write.
+        title: first line.
+        found: results by label of the model.
+        thumbnails: JPEG by id.
+
+    Raises:
+        UserError: the file name is not that of a picture, a file that ParaCLIP did not write has
+            it, the format does not allow its height, or it cannot be written.
+    """
+    suffix = next((one for one in SUFFIXES if path.lower().endswith(one)), None)
+    if suffix is None:
+        raise UserError(path, "is not the name of a picture", f"End it in {SUFFIXES[0]}.")
+    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}.get(suffix, "PNG")
+    sheet = draw(title, found, thumbnails)
+    most = LARGEST.get(kind, sheet.height)
+    if sheet.height > most:
+        what = f"would be {sheet.height:,} pixels high, and {kind} allows {most:,}"
+        raise UserError(path, what, "End it in .png, or lower --k.")
+    refuse_foreign(path, lambda existing: has_mark(existing, MARK))
+    exif = Image.Exif()
+    exif[SOFTWARE] = MARK.decode()
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, kind, exif=exif)
+
+
+def draw(
+    title: str, found: Mapping[str, list[Hit]], thumbnails: Mapping[str, bytes]
+) -> Image.Image:
+    """Draw the picture; arguments as for `write_sheet`."""
+    sets = [{hit.id for hit in hits} for hits in found.values()]
+    shared = set.intersection(*sets) if len(sets) > 1 else set()
+    most = max(map(len, found.values()), default=0)
+    columns = min(max(most, 3), COLUMNS)
+    step = SIDE + GAP
+    heights = [LINE + ceil(len(hits) / columns) * step for hits in found.values()]
+    size = (2 * MARGIN + columns * step - GAP, 2 * MARGIN + LINE + sum(heights))
+    sheet = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(sheet)
+    pen.text((MARGIN, MARGIN), fitting(title, size[0]), INK, font(18))
+    top = MARGIN + LINE
+    for (label, hits), height in zip(found.items(), heights, strict=True):
+        pen.text((MARGIN, top + 4), fitting(label, size[0]), FAINT, font(14))
+        for number, hit in enumerate(hits):
+            left = MARGIN + number % columns * step
+            place = (left, top + LINE + number // columns * step)
+            sheet.paste(tile(thumbnails.get(hit.id), hit.id in shared), place)
+        top += height
+    return sheet
+
+
+def tile(thumbnail: bytes | None, shared: bool) -> Image.Image:
+    """A square with a picture, framed if it is shared; grey without a picture."""
+    square = Image.new("RGB", (SIDE, SIDE), SHARED if shared else "#e4e4e4")
+    if thumbnail is not None:
+        opened = Image.open(io.BytesIO(thumbnail), formats=FORMATS)
+        picture = ImageOps.fit(opened, (SIDE - 2 * FRAME, SIDE - 2 * FRAME))
+        square.paste(picture, (FRAME, FRAME))
+    return square
+
+
+def fitting(text: str, width: int) -> str:
+    """One line of text that fits into a width in pixels."""
+    line = " ".join(text.split())
+    return line if len(line) * 9 < width else f"{line[: max(width // 9 - 3, 1)]}..."
+
+
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font."""
+    return ImageFont.load_default(size)

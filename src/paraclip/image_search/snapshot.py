@@ -1,0 +1,195 @@
+"""The vectors and paths of an index in memory-mapped files, for exact search.
+
+A snapshot belongs to one version of a store and is kept in the cache folder, so that the next
+search starts without reading the store. Snapshots of other versions are removed.
+"""
+
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+
+from paraclip.arrays import Float
+from paraclip.exact_search import nearest
+from paraclip.files import cache_folder, disk_errors, text_hash
+from paraclip.image_search.stores.store import (
+    SHOWN,
+    IndexFacts,
+    Store,
+    existing_facts,
+    not_an_index,
+    vectors_of,
+)
+
+VECTORS, ROWS = "vectors.npy", "rows.arrow"
+ABANDONED_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A result.
+
+    Args:
+        id: id of the picture.
+        path: path in the index.
+        caption: the caption; "" without one.
+        score: cosine of query and picture.
+    """
+
+    id: str
+    path: str
+    caption: str
+    score: float
+
+
+class Pool(Protocol):
+    """A set of pictures to search."""
+
+    def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
+        """The first k results of each query [queries, width]."""
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Exact search over one version of an index.
+
+    Args:
+        vectors: unit vectors float32 [rows, width].
+        rows: table with the columns id, path and caption.
+    """
+
+    vectors: Float
+    rows: pa.Table
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.vectors)
+
+    def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
+        """The first k results of each query [queries, width]."""
+        positions, scores = nearest(queries, self.vectors, min(k, len(self.vectors)))
+        found = []
+        for places, values in zip(positions, scores.tolist(), strict=True):
+            shown = self.rows.take(pa.array(places, pa.int64())).select(list(SHOWN[:3])).to_pylist()
+            found.append(
+                [Hit(**one, score=score) for one, score in zip(shown, values, strict=True)]
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class StorePool:
+    """Search in the store itself, for a table that is too large for memory.
+
+    Args:
+        store: the store.
+        count: number of pictures, so that a server reports it also while the store is unavailable.
+    """
+
+    store: Store
+    count: int
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return self.count
+
+    def nearest(self, queries: Float, k: int) -> list[list[Hit]]:
+        """The first k results of each query [queries, width]."""
+        ids, scores = self.store.nearest(queries, k)
+        wanted = list(dict.fromkeys(one for found in ids for one in found))
+        shown = self.store.rows(wanted, SHOWN[:3]).to_pylist() if wanted else []
+        by_id = {row["id"]: row for row in shown}
+        return [
+            [
+                Hit(one, by_id[one]["path"], by_id[one]["caption"], float(score))
+                for one, score in zip(found, values, strict=True)
+                if one in by_id
+            ]
+            for found, values in zip(ids, scores, strict=True)
+        ]
+
+
+def open_pool(store: Store, exact_below: int) -> tuple[IndexFacts, str, Pool]:
+    """Facts, version and pool of an index: a snapshot if the table is small enough.
+
+    Raises:
+        UserError: there is no index, or the disk is full.
+    """
+    facts, version = existing_facts(store), store.version()
+    # The same from every working folder.
+    place = store.where if "://" in store.where else str(Path(store.where).absolute())
+    folder = cache_folder() / "search" / text_hash(place)
+    if (pool := open_snapshot(folder / version)) is not None:
+        return facts, version, pool
+    shutil.rmtree(folder / version, ignore_errors=True)  # damaged
+    if (count := store.count()) >= exact_below:
+        return facts, version, StorePool(store, count)
+    return facts, version, take_snapshot(store, facts, folder, version)
+
+
+def open_snapshot(folder: Path) -> Snapshot | None:
+    """The snapshot in a folder; None if it is missing or broken."""
+    try:
+        vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
+        with pa.memory_map(str(folder / ROWS)) as file:
+            rows = pa.ipc.open_file(file).read_all()
+    except (OSError, EOFError, ValueError, pa.ArrowInvalid):
+        return None
+    fits = vectors.ndim == 2 and len(vectors) == len(rows) and vectors.dtype == np.float32
+    return Snapshot(vectors, rows) if fits else None
+
+
+def take_snapshot(store: Store, facts: IndexFacts, folder: Path, version: str) -> Snapshot:
+    """Copy the vectors and paths of a store, and remove snapshots of other versions."""
+    temporary = folder / f".{uuid4().hex[:12]}.part"
+    try:
+        with disk_errors(folder):
+            temporary.mkdir(parents=True)
+            write_snapshot(store, facts, temporary)
+            with suppress(OSError):  # another process was faster
+                temporary.rename(folder / version)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for other in folder.iterdir():
+        if other.name != version and (not other.name.startswith(".") or is_abandoned(other)):
+            shutil.rmtree(other, ignore_errors=True)
+    snapshot = open_snapshot(folder / version)
+    if snapshot is None:
+        raise not_an_index(folder, "(its snapshot is broken)")
+    return snapshot
+
+
+def is_abandoned(part: Path) -> bool:
+    """Whether this unfinished snapshot was left by a killed run: not written to for an hour."""
+    try:
+        return time.time() - part.stat().st_mtime > ABANDONED_SECONDS
+    except OSError:
+        return False
+
+
+def write_snapshot(store: Store, facts: IndexFacts, folder: Path) -> None:
+    """Write the files of a snapshot, a few thousand rows at a time."""
+    rows, count = [], 0
+    raw = folder / f"{VECTORS}.raw"
+    with raw.open("wb") as file:
+        for part in store.batches(SHOWN):
+            file.write(vectors_of(part).data)
+            rows.append(part.select(list(SHOWN[:3])))
+            count += len(part)
+    copied = np.memmap(raw, np.float32, "r", shape=(count, facts.width)) if count else None
+    vectors = np.zeros((0, facts.width), np.float32) if copied is None else copied
+    np.save(folder / VECTORS, vectors)
+    raw.unlink()
+    kinds = pa.schema([(name, pa.string()) for name in SHOWN[:3]])
+    table = pa.concat_tables([part.cast(kinds) for part in rows]) if rows else kinds.empty_table()
+    with pa.ipc.new_file(str(folder / ROWS), kinds) as out:
+        out.write_table(table.combine_chunks())  # one batch, for fast lookup of rows

@@ -1,0 +1,242 @@
+"""An index as a LanceDB table in a folder; `index.json` next to it contains the facts.
+
+A table is named after the creation in its facts, so replacing `index.json` switches from one index
+to another in one step. LanceDB is imported at the first use of the table, because the import takes
+longer than a search.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from paraclip.arrays import Float
+from paraclip.errors import UserError, optional_import
+from paraclip.files import DISK_ERRORS, disk_errors, locked, read_bounded, write_text
+from paraclip.image_search.stores.store import (
+    ROWS_AT_ONCE,
+    STATE,
+    IndexFacts,
+    StoreUnavailable,
+    schema,
+)
+
+FACTS, STAGED_FACTS = "index.json", "next.json"
+OS_ERROR = re.compile(r"os error (\d+)")
+PROBES, EFFORT = 20, 200  # partitions and least candidates that an approximate search examines
+
+
+class LanceStore:
+    """A store in a folder.
+
+    Args:
+        folder: the folder, created by the first `save_facts`.
+        facts_file: name of the file of the facts; another one is for a staged index.
+    """
+
+    def __init__(self, folder: Path, facts_file: str = FACTS) -> None:
+        self.folder, self.facts_file = folder, facts_file
+        self.where = str(folder)
+        self.opened: Any = None
+
+    def facts(self) -> IndexFacts | None:
+        """The facts of the index, from `index.json`."""
+        path = self.folder / self.facts_file
+        try:
+            return IndexFacts.from_json(read_bounded(path), path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            what = f"cannot be read ({error.strerror})"
+            hint = "Check the folder, or index the pictures again into another one."
+            raise UserError(path, what, hint) from error
+
+    def version(self) -> str:
+        """The newest version and the table's creation, read without LanceDB."""
+        facts = self.facts()
+        if facts is None:
+            raise self.gone()
+        versions = self.folder / f"{table_of(facts)}.lance" / "_versions"
+        # Not all files: Finder adds .DS_Store, which would be the newest version for ever.
+        newest = min((path.name for path in versions.glob("*.manifest")), default=None)
+        if newest is None:
+            raise self.gone()
+        return f"{facts.created}-{newest}"
+
+    def save_facts(self, facts: IndexFacts) -> None:
+        """Write `index.json`, and create the table if it does not exist."""
+        known = self.facts()
+        if known is None:
+            with self.errors():
+                self.opened = database(self.folder).create_table(
+                    table_of(facts), schema=schema(facts.width)
+                )
+        elif known.created != facts.created:
+            raise ValueError("facts of another index")
+        write_text(self.folder / self.facts_file, facts.to_json() + "\n")
+
+    def staged(self) -> Self:
+        """A table in the same folder, with facts in a file of another name."""
+        return type(self)(self.folder, STAGED_FACTS)
+
+    def publish(self) -> None:
+        """Rename the file of the facts, then remove the table that it no longer names."""
+        with disk_errors(self.folder / FACTS):
+            (self.folder / STAGED_FACTS).replace(self.folder / FACTS)
+        self.opened = None
+        self.discard_staged()
+
+    def discard_staged(self) -> None:
+        """Remove the staged facts, and all tables that `index.json` does not name."""
+        (self.folder / STAGED_FACTS).unlink(missing_ok=True)
+        try:
+            facts = self.facts()
+        except UserError:  # damaged: which table it names is unknown
+            return
+        for path in self.folder.glob("pictures-*.lance"):
+            if facts is None or path.stem != table_of(facts):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Lock a file in the folder."""
+        return locked(self.folder)
+
+    @property
+    def table(self) -> Any:
+        """LanceDB's table at its newest version."""
+        facts = self.facts()
+        with self.errors():
+            if facts is None or not (self.folder / f"{table_of(facts)}.lance").is_dir():
+                raise self.gone()
+            if self.opened is None or self.opened.name != table_of(facts):
+                self.opened = database(self.folder).open_table(table_of(facts))
+            else:
+                self.opened.checkout_latest()
+            return self.opened
+
+    def count(self) -> int:
+        """Number of pictures."""
+        return int(self.table.count_rows())
+
+    def state(self) -> pa.Table:
+        """The columns that show whether a picture has changed."""
+        parts = list(self.batches(STATE))
+        return pa.concat_tables(parts) if parts else schema(1).empty_table().select(list(STATE))
+
+    def put(self, rows: pa.Table) -> None:
+        """Write rows in one transaction."""
+        with self.errors():
+            merge = self.table.merge_insert("id").when_matched_update_all()
+            merge.when_not_matched_insert_all().execute(rows)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove rows, a few thousand per transaction."""
+        for start in range(0, len(ids), ROWS_AT_ONCE):
+            with self.errors():
+                self.table.delete(among(ids[start : start + ROWS_AT_ONCE]))
+
+    def rows(self, ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows by id."""
+        names = list(columns or self.table.schema.names)
+        with self.errors():
+            query = self.table.search().where(among(ids)).select(names).limit(max(len(ids), 1))
+            return query.to_arrow().select(names)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """All rows in the order of the table."""
+        with self.errors():
+            query = self.table.search().select(list(columns))
+            for batch in query.to_batches(batch_size=ROWS_AT_ONCE):
+                yield pa.Table.from_batches([batch]).select(list(columns))
+
+    def finish(self, exact_below: int) -> None:
+        """Compact the fragments, drop old versions, and index the vectors of a large table."""
+        table = self.table
+        self.discard_staged()
+        with self.errors():
+            if table.count_rows() >= exact_below and not self.indexed():
+                from lancedb.index import HnswSq
+
+                table.create_index("vector", config=HnswSq(distance_type="dot"))
+            table.optimize(cleanup_older_than=timedelta(hours=1))
+
+    def indexed(self) -> bool:
+        """Whether the vectors have an approximate index."""
+        return any("vector" in one.columns for one in self.table.list_indices())
+
+    def nearest(self, queries: Float, k: int, exact: bool = False) -> tuple[list[list[str]], Float]:
+        """Ids and scores, from LanceDB's flat search or its index."""
+        table, ids, scores = self.table, [], []
+        with self.errors():
+            for query in queries:
+                search = table.search(query, vector_column_name="vector").metric("dot")
+                search = search.bypass_vector_index() if exact else search.nprobes(PROBES)
+                hits = (
+                    (search if exact else search.ef(max(EFFORT, k)))
+                    .limit(k)
+                    .select(["id", "_distance"])
+                    .to_arrow()
+                )
+                ids.append(hits["id"].to_pylist())
+                scores.append(1 - hits["_distance"].to_numpy())
+        return ids, np.array(scores, np.float32).reshape(len(queries), -1 if ids else 0)
+
+    def close(self) -> None:
+        """Release the table; the next use opens it again."""
+        self.opened = None
+
+    def gone(self) -> StoreUnavailable:
+        """The error for a folder without an index."""
+        return StoreUnavailable(self.where, "is gone", "Bring it back, or index again.")
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise errors of LanceDB and of the disk as `UserError`."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError, pa.ArrowInvalid) as error:
+            raise self.reported(error) from error
+
+    def reported(self, error: Exception) -> UserError:
+        """The `UserError` for an error of LanceDB, whose text may contain the OS error number."""
+        match = OS_ERROR.search(str(error))
+        number = int(match[1]) if match else getattr(error, "errno", None)
+        for numbers, what, hint in DISK_ERRORS:
+            if number in numbers:
+                return UserError(self.where, what, hint)
+        reason = " ".join(str(error).split())[:200]
+        self.opened = None  # when the folder is back, it may be another table
+        return StoreUnavailable(self.where, f"cannot be read or written ({reason})", "Check it.")
+
+
+def table_of(facts: IndexFacts) -> str:
+    """The name of an index's table."""
+    return f"pictures-{facts.created}"
+
+
+def database(folder: Path) -> Any:
+    """LanceDB's connection to a folder.
+
+    Raises:
+        UserError: LanceDB is not installed.
+    """
+    os.environ.setdefault("LANCEDB_LOG", "error")  # it warns about every new table
+    return optional_import("lancedb", "search").connect(folder)
+
+
+def among(ids: Sequence[str]) -> str:
+    """A condition for rows with these ids.
+
+    Raises:
+        ValueError: an id is not hexadecimal; ParaCLIP makes no such id, and it could be SQL.
+    """
+    if not all(re.fullmatch(r"[0-9a-f]{1,64}", one) for one in ids):
+        raise ValueError("an id is not hexadecimal")
+    return f"id IN ({', '.join(repr(one) for one in ids)})" if ids else "false"

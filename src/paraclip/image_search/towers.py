@@ -1,0 +1,284 @@
+"""Text towers for a search: unit vectors of texts, by the name of a model.
+
+So that a search and a server start without torch, a tower is written once per model as an ONNX
+graph into the cache folder, `towers/KEY/`: the graph, the tokenizer and `tower.json`. It is kept
+only if its vectors for a set of unusual texts equal the model's.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from uuid import uuid4
+
+import numpy as np
+
+from paraclip.arrays import Float, Integers
+from paraclip.errors import UserError
+from paraclip.files import cache_folder, disk_errors, read_bounded, text_hash, write_text
+from paraclip.image_search.stores.store import IndexFacts, check_image_space
+from paraclip.models.clip_vocabulary import clean_text
+from paraclip.models.hub import IMAGE_PACKAGE, TEXT_PACKAGE
+from paraclip.models.names import model_files
+from paraclip.onnx_session import open_session
+from paraclip.version import __version__
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from paraclip.models.encoder import DualEncoder
+
+LONGEST_QUERY = 2_000
+"""Maximum number of characters of a query: more than any model's context."""
+FORMAT = "paraclip-tower-1"
+GRAPH, TOKENIZER, FACTS = "text.onnx", "tokenizer.json", "tower.json"
+CLOSE = 1e-3  # maximum difference between vectors of the graph and of the model
+PROBES = (
+    "a kid holding a box of pizza", "", "a", "two dogs " * 100, "A YOUNG Child's café, naïve",
+    "\u201ccurly\u201d &amp; it\u2019s", "日本の猫 🐈", "x" * 500, "3 red cars, 2 blue; 1/2 (half)",
+)  # fmt: skip
+
+
+class TextTower(Protocol):
+    """A text encoder.
+
+    Attributes:
+        name: name of its model.
+        image_space: hash of the image tower with whose vectors it may be compared.
+    """
+
+    name: str
+    image_space: str
+
+    def embed(self, texts: Sequence[str]) -> Float:
+        """Unit vectors float32 [texts, width]."""
+
+
+class TorchTower:
+    """A model loaded with torch, which also embeds pictures.
+
+    Args:
+        name: name of the model, as for `load_model`.
+        device: device, as for `load_model`.
+    """
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        from paraclip.models.image_space import image_space
+        from paraclip.models.loading import load_model
+
+        self.name = name
+        self.model = load_model(name, device)
+        self.image_space = image_space(self.model)
+
+    def embed(self, texts: Sequence[str]) -> Float:
+        """Unit vectors float32 [texts, width]."""
+        from paraclip.models.features import encode_texts
+
+        return np.asarray(encode_texts(self.model, texts).numpy(), np.float32)
+
+    def embed_image(self, image: "Image.Image") -> Float:
+        """Unit vector float32 [width] of a decoded picture."""
+        from paraclip.models.features import embed, project
+
+        pixels = self.model.preprocess(image)[None]
+        return np.asarray(project(self.model, embed(self.model, pixels, "fp32")).numpy()[0])
+
+    def embed_picture(self, reference: str) -> Float:
+        """Unit vector float32 [width] of a picture; raises UserError if it cannot be read."""
+        from paraclip.models.features import encode_images
+
+        return np.asarray(encode_images(self.model, [reference], label="query").numpy()[0])
+
+
+def open_tower(name: str, facts: IndexFacts, where: str, device: str = "cpu") -> TextTower:
+    """The text tower of a model that matches an index; without torch if it is in the cache.
+
+    Raises:
+        UserError: the model cannot be loaded, or its image tower did not make the index.
+    """
+    tower: TextTower = (device in ("auto", "cpu") and kept_tower(name)) or TorchTower(name, device)
+    check_image_space(facts, tower.image_space, name, where)
+    return tower
+
+
+@dataclass(frozen=True)
+class TowerFacts:
+    """Facts about a tower.
+
+    Args:
+        name: name of its model.
+        image_space: hash of the image tower with whose vectors it may be compared.
+        context: maximum length of a text in tokens, including the end token.
+        pad: padding id.
+        fixed: whether ids always have the length of the context.
+        clip: whether texts are repaired like in open_clip before they are tokenized.
+        format: format of the folder.
+    """
+
+    name: str
+    image_space: str
+    context: int
+    pad: int
+    fixed: bool
+    clip: bool
+    format: str = FORMAT
+
+
+class OnnxTower:
+    """A text tower in a folder of the cache.
+
+    Args:
+        folder: folder written by `write_tower`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self.facts = TowerFacts(**json.loads(read_bounded(folder / FACTS)))
+        if self.facts.format != FORMAT:
+            raise ValueError("another format")
+        self.name, self.image_space = self.facts.name, self.facts.image_space
+        self.tokenizer = Tokenizer.from_str(read_bounded(folder / TOKENIZER).decode())
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.session = open_session(folder / GRAPH, "search")
+
+    def ids(self, texts: Sequence[str]) -> Integers:
+        """Token ids int64 [texts, length]; a truncated text keeps its end token."""
+        if self.facts.clip:
+            texts = [clean_text(text) for text in texts]
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        context = self.facts.context
+        rows = [row if len(row) <= context else [*row[: context - 1], row[-1]] for row in rows]
+        length = context if self.facts.fixed else max(2, *map(len, rows))
+        padded = [[*row, *[self.facts.pad] * (length - len(row))] for row in rows]
+        return np.array(padded, np.int64).reshape(len(rows), length)
+
+    def embed(self, texts: Sequence[str]) -> Float:
+        """Unit vectors float32 [texts, width]."""
+        (vectors,) = self.session.run(None, {"input_ids": self.ids(texts)})
+        return np.asarray(vectors, np.float32)
+
+
+def folder_of(name: str) -> Path:
+    """Folder of a model's tower: by its name, and size and time of the files that it names."""
+    paths = [str(file) for file in model_files(name)]
+    if name == "mini":
+        specs = [importlib.util.find_spec(package) for package in (IMAGE_PACKAGE, TEXT_PACKAGE)]
+        paths = [str(files("paraclip.models") / "weights" / "mini_heads.safetensors")]
+        paths += [str(spec.origin) for spec in specs if spec]
+    facts = [FORMAT, __version__, name]
+    for path in paths:
+        with suppress(OSError):
+            state = os.stat(path)
+            facts.append(f"{os.path.abspath(path)} {state.st_size} {state.st_mtime_ns}")
+    return cache_folder() / "towers" / text_hash("\n".join(facts))
+
+
+def kept_tower(name: str) -> OnnxTower | None:
+    """The tower of a model from the cache; None if it is missing or damaged."""
+    folder = folder_of(name)
+    if not (folder / FACTS).is_file():
+        return None
+    try:
+        return OnnxTower(folder)
+    except UserError:
+        raise
+    except Exception:  # errors of onnxruntime and tokenizers for damaged files
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+def prepared_tower(name: str) -> OnnxTower | None:
+    """The tower of a model, written by a separate process if it is not in the cache.
+
+    Returns:
+        None if the model has no such tower and needs torch.
+    """
+    tower = kept_tower(name)
+    if tower is None and can_write():
+        command = [sys.executable, "-m", "paraclip.image_search.towers", name]
+        subprocess.run(command, capture_output=True, check=False)
+        tower = kept_tower(name)
+    return tower
+
+
+def can_write() -> bool:
+    """Whether the packages that write a graph are installed."""
+    return all(
+        importlib.util.find_spec(package) is not None
+        for package in ("onnx", "onnxscript", "onnxruntime")
+    )
+
+
+def write_tower(name: str, model: "DualEncoder", space: str) -> bool:
+    """Write the tower of a model into the cache.
+
+    Args:
+        name: name of the model, as for `load_model`.
+        model: the model, on the CPU.
+        space: its image space.
+
+    Returns:
+        Whether it could be written; models with other tokenizers or towers have no such tower.
+    """
+    tokenizer = tokenizer_of(model)
+    if tokenizer is None or not can_write():
+        return False
+    from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
+    from paraclip.models.features import encode_texts
+
+    context, clip = model.architecture.context_length, model.architecture.kind == "open_clip"
+    pad = 0 if clip else int(getattr(model.text_tower, "pad", 0))
+    facts = TowerFacts(name, space, context, pad, model.computed_length(1) == context, clip)
+    expected = encode_texts(model, PROBES).numpy()
+    folder = folder_of(name)
+    part = folder.with_name(f".{folder.name}.{uuid4().hex[:12]}.part")
+    try:
+        with disk_errors(folder):
+            part.mkdir(parents=True)
+            write_text_graph(model, part / GRAPH, TextInterface())
+            write_text(part / TOKENIZER, tokenizer)
+            write_text(part / FACTS, json.dumps(asdict(facts)))
+            if not np.abs(OnnxTower(part).embed(PROBES) - expected).max() <= CLOSE:
+                return False
+            shutil.rmtree(folder, ignore_errors=True)
+            part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return True
+
+
+def tokenizer_of(model: "DualEncoder") -> str | None:
+    """`tokenizer.json` of a model; None for tokenizers that exist only in open_clip."""
+    from open_clip import SimpleTokenizer
+
+    from paraclip.exporting.clip_tokenizer import clip_tokenizer
+    from paraclip.models.bert import BertEncoder
+
+    if isinstance(model, BertEncoder):
+        return model.text_files["tokenizer.json"]
+    own = getattr(model, "tokenizer", None)
+    plain = isinstance(own, SimpleTokenizer) and own.reduction_fn is None
+    return clip_tokenizer() if plain else None
+
+
+def main() -> None:
+    """Write the tower of the model named by the first argument."""
+    from paraclip.models.image_space import image_space
+    from paraclip.models.loading import load_model
+
+    model = load_model(sys.argv[1], "cpu")
+    write_tower(sys.argv[1], model, image_space(model))
+
+
+if __name__ == "__main__":
+    main()

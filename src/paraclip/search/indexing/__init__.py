@@ -1,1 +1,0 @@
-"""`paraclip index`: incremental, from pictures to rows of a store."""

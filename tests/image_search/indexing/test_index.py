@@ -1,0 +1,383 @@
+"""`paraclip index` reads only files that changed."""
+
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_models import draw
+
+from paraclip.cli import main
+from paraclip.commands import index as command
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.image_search import build
+from paraclip.image_search import sources as reading
+from paraclip.image_search.build import IndexSummary, build_index
+from paraclip.image_search.config import IndexConfig
+from paraclip.image_search.stores.store import IndexFacts, open_store, picture_id
+from paraclip.models.features import encode_images
+from paraclip.models.image_space import image_space
+from paraclip.models.loading import load_model
+from postgres_server import PostgresServer
+
+
+def index(source: Path | str, address: str, models: dict[str, str], **options: Any) -> IndexSummary:
+    return build_index(str(source), address, models["base"], Problems(1.0), **options)
+
+
+def paths(address: str) -> list[str]:
+    return sorted(open_store(address).state()["path"].to_pylist())
+
+
+def counts(summary: IndexSummary) -> dict[str, int]:
+    names = ("added", "changed", "moved", "copied", "removed", "unchanged", "broken", "embedded")
+    return {name: getattr(summary, name) for name in names if getattr(summary, name)}
+
+
+def test_vectors_are_those_of_the_model(
+    pictures: Path, address: str, models: dict[str, str]
+) -> None:
+    summary = index(pictures, address, models)
+    assert counts(summary) == {"added": 6, "embedded": 6}
+    rows = open_store(address).rows(
+        [picture_id("disc-red.png"), picture_id("more/square-blue.png")]
+    )
+    found = {row["path"]: row for row in rows.to_pylist()}
+    assert found["disc-red.png"]["caption"] == "a red disc"
+    assert found["more/square-blue.png"]["caption"] == ""
+    model = load_model(models["base"], "cpu")
+    for path, row in found.items():
+        expected = encode_images(model, [str(pictures / path)]).numpy()[0]
+        np.testing.assert_allclose(row["vector"], expected, atol=1e-6)
+
+
+def test_a_second_run_reads_what_changed(
+    pictures: Path, address: str, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index(pictures, address, models)
+    (pictures / "disc-red.png").rename(pictures / "more" / "renamed.png")
+    (pictures / "disc-green.png").unlink()
+    draw(pictures / "disc-blue.png", "square", "black")
+    shutil.copy2(pictures / "square-red.png", pictures / "copy.png")
+    draw(pictures / "new.png", "square", "yellow")
+    (pictures / "broken.png").write_bytes(b"no picture")
+    os.utime(pictures / "more" / "square-blue.png", (1, 1))  # touched, not changed
+    read = []
+    original = reading.file_bytes
+    monkeypatch.setattr(
+        reading, "file_bytes", lambda found: read.append(found.path) or original(found)
+    )
+    summary = index(pictures, address, models)
+    assert counts(summary) == {
+        "added": 1, "changed": 1, "moved": 1, "copied": 1, "removed": 1, "unchanged": 3,
+        "broken": 1, "embedded": 2,
+    }  # fmt: skip
+    assert sorted(read) == [
+        "broken.png", "copy.png", "disc-blue.png", "more/renamed.png", "more/square-blue.png",
+        "new.png",
+    ]  # fmt: skip
+    assert paths(address) == [
+        "copy.png", "disc-blue.png", "more/renamed.png", "more/square-blue.png",
+        "more/square-green.png", "new.png", "square-red.png",
+    ]  # fmt: skip
+    read.clear()
+    (pictures / "broken.png").unlink()
+    assert counts(index(pictures, address, models)) == {"unchanged": 7}
+    assert read == []
+
+
+def test_a_changed_caption_is_taken_over_and_nothing_is_embedded(
+    pictures: Path, address: str, models: dict[str, str]
+) -> None:
+    index(pictures, address, models)
+    (pictures / "disc-red.txt").write_text("a crimson disc\n")
+    assert counts(index(pictures, address, models)) == {"unchanged": 6}
+    rows = open_store(address).rows([picture_id("disc-red.png")], ("caption", "thumbnail"))
+    assert rows["caption"].to_pylist() == ["a crimson disc"]
+    assert rows["thumbnail"][0].as_py()[:2] == b"\xff\xd8"
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_pictures_that_exchange_their_names_keep_their_own_vectors(
+    tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(build, "WRITE_ROWS", batch)
+    monkeypatch.setattr(build, "IMAGES_AT_ONCE", batch)
+    folder, address = tmp_path / "many", str(tmp_path / "index")
+    folder.mkdir()
+    for number in range(6):
+        draw(folder / f"{number}.png", "disc", "red", (20 + 7 * number, 30))
+    index(folder, address, models)
+    for number in reversed(range(6)):
+        (folder / f"{number}.png").rename(folder / f"{number + 1}.png")
+    draw(folder / "0.png", "square", "blue")
+    summary = index(folder, address, models)
+    assert (summary.total, summary.removed, summary.broken) == (7, 0, 0)
+    rows = open_store(address).rows([picture_id(f"{number}.png") for number in range(7)])
+    model = load_model(models["base"], "cpu")
+    for row in rows.to_pylist():
+        expected = encode_images(model, [str(folder / row["path"])]).numpy()[0]
+        np.testing.assert_allclose(row["vector"], expected, atol=1e-5)
+    assert counts(index(folder, address, models)) == {"unchanged": 7}
+
+
+def test_a_picture_whose_new_vector_is_not_finite_leaves_the_index(
+    pictures: Path, tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = str(tmp_path / "index")
+    index(pictures, address, models)
+    draw(pictures / "disc-red.png", "square", "black")
+    embed = build.embed_pixels
+    monkeypatch.setattr(build, "embed_pixels", lambda *given: embed(*given) * np.nan)
+    assert counts(index(pictures, address, models)) == {"unchanged": 5, "broken": 1}
+    assert "disc-red.png" not in paths(address)
+
+
+def test_a_picture_that_breaks_leaves_the_index(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    index(pictures, address, models)
+    (pictures / "disc-red.png").write_bytes(b"no picture any more")
+    assert counts(index(pictures, address, models)) == {"unchanged": 5, "broken": 1}
+    assert "disc-red.png" not in paths(address)
+
+
+def test_equal_pictures_are_counted_one_by_one(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    shutil.copy(pictures / "disc-red.png", pictures / "copy.png")
+    index(pictures, address, models)
+    for name in ("disc-red.png", "copy.png"):
+        os.utime(pictures / name, (1, 1))
+    assert counts(index(pictures, address, models)) == {"unchanged": 7}
+    for name in ("disc-red.png", "copy.png"):
+        (pictures / name).rename(pictures / "more" / name)
+    (pictures / "disc-red.txt").rename(pictures / "more" / "disc-red.txt")
+    assert counts(index(pictures, address, models)) == {"moved": 2, "unchanged": 5}
+
+
+def test_the_index_states_models_as_any_working_folder_finds_them(
+    pictures: Path, tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(models["base"]).parent)
+    address = str(tmp_path / "index")
+    index(pictures, address, {"base": "base.safetensors"}, tuned="tuned.safetensors")
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", "a red disc", "--store", address, "--models", "base,tuned"]) == 0
+
+
+def test_an_empty_folder_removes_nothing(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    index(pictures, address, models)
+    shutil.rmtree(pictures)
+    pictures.mkdir()  # a disk that is not mounted looks like this
+    with pytest.raises(UserError, match="contains no pictures"):
+        index(pictures, address, models)
+    assert len(paths(address)) == 6
+
+
+def test_a_source_that_cannot_be_read_replaces_nothing(
+    pictures: Path, address: str, models: dict[str, str]
+) -> None:
+    index(pictures, address, models)
+    shutil.rmtree(pictures)
+    pictures.mkdir()
+    with pytest.raises(UserError, match="contains no pictures"):
+        index(pictures, address, models, rebuild=True)
+    table = pictures / "captions.csv"
+    table.write_text("image,text\na.png,a disc\n", "utf-8")
+    with pytest.raises(UserError, match="caption"):
+        index(table, address, models, rebuild=True)
+    facts = open_store(address).facts()
+    assert len(paths(address)) == 6 and facts is not None and facts.source == str(pictures)
+
+
+def test_another_image_tower_is_refused_by_its_hash(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    index(pictures, address, models, tuned=models["tuned"])
+    other = {"base": models["other"]}
+    with pytest.raises(UserError, match="was made with another image tower"):
+        index(pictures, address, other)
+    with pytest.raises(UserError, match="has another image tower than"):
+        index(pictures, address, models, tuned=models["other"])
+    assert counts(index(pictures, address, other, rebuild=True)) == {"added": 6, "embedded": 6}
+    facts = open_store(address).facts()
+    assert facts is not None and facts.models == {"base": models["other"]}
+
+
+def test_another_source_needs_rebuild(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    index(pictures, address, models)
+    with pytest.raises(UserError, match="is the index of"):
+        index(pictures / "more", address, models)
+    assert len(paths(address)) == 6
+
+
+def test_another_precision_needs_rebuild(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    index(pictures, address, models, precision="bf16")
+    with pytest.raises(UserError, match="was made with --precision bf16"):
+        index(pictures, address, models)
+    assert counts(index(pictures, address, models, precision="bf16"))["unchanged"] == 6
+
+
+def test_captions_files_and_shards(pictures: Path, tmp_path: Path, models: dict[str, str]) -> None:
+    table = pictures / "captions.csv"
+    table.write_text(
+        "image,caption\ndisc-red.png,a disc\ndisc-red.png,red\n../outside.png,no\n", "utf-8"
+    )
+    draw(tmp_path / "outside.png", "disc", "red")
+    problems = Problems(1.0)
+    build_index(str(table), str(tmp_path / "csv"), models["base"], problems)
+    assert paths(str(tmp_path / "csv")) == ["disc-red.png"]
+    assert "is outside" in problems.listed[0][1]
+    with tarfile.open(tmp_path / "0.tar", "w") as shard:
+        for name in ("disc-red.png", "disc-red.txt", "square-red.png"):
+            shard.add(pictures / name, name)
+    for expected in ({"added": 2, "embedded": 2}, {"unchanged": 2}):
+        summary = index(tmp_path / "0.tar", str(tmp_path / "tar"), models)
+        assert counts(summary) == expected
+    assert paths(str(tmp_path / "tar")) == ["0.tar::disc-red.png", "0.tar::square-red.png"]
+
+
+def test_a_link_out_of_the_folder_is_not_followed(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    secret = draw(tmp_path / "secret.png", "disc", "red")
+    (pictures / "link.png").symlink_to(secret)
+    (pictures / "inside.png").symlink_to(pictures / "disc-red.png")
+    index(pictures, str(tmp_path / "index"), models)
+    found = paths(str(tmp_path / "index"))
+    assert "link.png" not in found and "inside.png" in found
+
+
+def test_thumbnails_are_small_jpegs_without_metadata(
+    tmp_path: Path, models: dict[str, str]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x010E] = "secret place"
+    Image.new("RGB", (1200, 600), "red").save(folder / "large.jpg", exif=exif)
+    index(folder, str(tmp_path / "index"), models)
+    (row,) = open_store(str(tmp_path / "index")).rows([picture_id("large.jpg")]).to_pylist()
+    assert b"secret" not in row["thumbnail"] and len(row["thumbnail"]) < 10_000
+    (tmp_path / "t.jpg").write_bytes(row["thumbnail"])
+    with Image.open(tmp_path / "t.jpg") as small:
+        assert (small.format, small.size) == ("JPEG", (256, 128))
+
+
+def test_the_commands_print_results_and_broken_pictures(
+    pictures: Path, tmp_path: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, listed = str(tmp_path / "index"), tmp_path / "broken.txt"
+    (pictures / "bad\x1b[31m.png").write_bytes(b"x")
+    words = ["index", str(pictures), "--store", address, "--model", models["base"]]
+    assert main([*words, "--tuned", models["tuned"], "--problems", str(listed)]) == 0
+    shown = capsys.readouterr().out
+    assert "6 pictures in the index: 6 added, 1 broken." in shown
+    assert "\x1b" not in shown and "bad\\x1b[31m.png" in shown
+    assert "is not a picture in a known format" in listed.read_text()
+
+    search = ["search", "a red disc", "--store", address, "--k", "3"]
+    assert main([*search, "--paths"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all(Path(line).is_file() for line in lines)
+    assert main([*search, "--models", "base,tuned", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["models"]) == {"base", "tuned"}
+    assert found["models"]["base"] != found["models"]["tuned"]
+    assert found["overlap"][0]["models"] == ["base", "tuned"]
+    sheet = tmp_path / "sheet.png"
+    assert main([*search, "--models", "base,tuned", "--sheet", str(sheet)]) == 0
+    assert "base and tuned share" in capsys.readouterr().out
+    with Image.open(sheet) as drawn:
+        assert drawn.width > 400
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("runs/index", ""),
+        ("my index", " --store 'my index'"),
+        ("postgresql://me:se:cret@host:1/db", " --store postgresql://me@host:1/db"),
+        ("postgresql://me@host/db?a=b", " --store 'postgresql://me@host/db?a=b'"),
+        ("postgresql://me@host/db?password=s&a=b", " --store 'postgresql://me@host/db?a=b'"),
+        ("postgresql://me@host/db?password=s", " --store postgresql://me@host/db"),
+    ],
+)
+def test_the_printed_search_can_be_pasted_and_shows_no_password(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    store: str, shown: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(command, "build_index", lambda **_: IndexSummary())
+    monkeypatch.setattr(command, "prepared_tower", lambda _: None)
+    command.index_command(IndexConfig(str(pictures), store=store))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f'Search it: paraclip search "words"{shown}'
+
+
+def test_an_empty_index_is_named_without_its_password(
+    postgres: PostgresServer, models: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = postgres.schema_url("empty").replace("paraclip@", "paraclip:secret@")
+    space = image_space(load_model(models["base"], "cpu"))
+    open_store(address).save_facts(IndexFacts(space, 16, "/p", "/p", {"base": models["base"]}))
+    assert main(["search", "x", "--store", address]) == 2
+    shown = capsys.readouterr().err
+    assert "the index contains no pictures" in shown and "secret" not in shown
+
+
+def test_a_picture_finds_itself_and_arithmetic_moves_the_query(
+    pictures: Path, tmp_path: Path, models: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = str(tmp_path / "index")
+    index(pictures, address, models)
+    words = ["search", "--store", address, "--json", "--image", str(pictures / "disc-red.png")]
+    assert main(words) == 0
+    first = json.loads(capsys.readouterr().out)["models"]["base"]
+    assert first[0]["path"] == "disc-red.png" and first[0]["score"] == pytest.approx(1, abs=1e-5)
+    assert main([*words, "--plus", "green", "--minus", "paper"]) == 0
+    second = json.loads(capsys.readouterr().out)["models"]["base"]
+    assert [hit["score"] for hit in first] != [hit["score"] for hit in second]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["search"], "query: it is empty"),
+        (["search", "x", "--models", "nope"], "the index has no model 'nope'"),
+        (["search", "x", "--models", ","], "names no model"),
+        (["search", "x", "--models", "tuned="], "--models: 'tuned=' is not LABEL=MODEL"),
+        (["search", "x", "--sheet", "a.txt"], "is not the name of a picture"),
+        (["search", "x", "--minus", "x"], "its parts cancel each other"),
+        (["search", "x", "--image", "nowhere.png"], "there is no such picture"),
+    ],
+)
+def test_what_a_user_can_fix_is_one_line(
+    words: list[str], complaint: str, pictures: Path, tmp_path: Path, models: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    address = str(tmp_path / "index")
+    index(pictures, address, models)
+    assert main([*words, "--store", address]) == 2
+    shown = capsys.readouterr().err
+    assert complaint in shown and shown.count("\n") == 1
+    assert main([*words, "--store", str(tmp_path / "nowhere")]) == 2
+    assert "there is no index" in capsys.readouterr().err

@@ -1,0 +1,227 @@
+"""The state after an index run is killed, has no disk space, or has no server."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_models import draw, word_files
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.image_search import build
+from paraclip.image_search import sources as reading
+from paraclip.image_search.build import IndexSummary, build_index
+from paraclip.image_search.snapshot import open_pool
+from paraclip.image_search.stores.store import StoreUnavailable, open_store
+from paraclip.models.bert import SentenceModel
+from postgres_server import PostgresServer, wait_until
+
+SCRIPT = Path(__file__).parent / "killed_index.py"
+COUNT = 40
+
+
+def index(source: Path, address: str, model: str, **options: Any) -> IndexSummary:
+    return build_index(str(source), address, model, Problems(1.0), **options)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(COUNT):
+        size = (40 + number, 30)
+        draw(folder / f"{number:02}.png", "disc" if number % 2 else "square", "red", size)
+    return folder
+
+
+def test_killed_while_indexing_and_resumed(
+    many: Path, address: str, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(address)
+    command = [sys.executable, str(SCRIPT), str(many), address, models["base"]]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    wait_until(
+        lambda: process.poll() is not None or (store.facts() is not None and store.count() >= 6),
+        120,
+    )
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    kept = store.count()
+    assert 6 <= kept < COUNT
+    read = []
+    original = reading.file_bytes
+    monkeypatch.setattr(
+        reading, "file_bytes", lambda found: read.append(found.path) or original(found)
+    )
+    summary = index(many, address, models["base"])
+    assert (summary.total, summary.added, len(read)) == (COUNT, COUNT - kept, COUNT - kept)
+    assert sorted(store.state()["path"].to_pylist()) == [f"{n:02}.png" for n in range(COUNT)]
+
+
+def test_a_rebuild_that_is_killed_leaves_the_index_and_resumes(
+    many: Path, address: str, models: dict[str, str]
+) -> None:
+    store = open_store(address)
+    index(many, address, models["other"])
+    before = store.facts()
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(many), address, models["base"], "rebuild"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    staged = store.staged()
+    wait_until(
+        lambda: process.poll() is not None or bool(staged.facts() and staged.count() >= 6), 120
+    )
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    kept = staged.count()
+    staged.close()
+    assert (store.facts(), store.count()) == (before, COUNT)
+    summary = index(many, address, models["base"], rebuild=True)
+    assert (summary.total, summary.added) == (COUNT, COUNT - kept)
+    after = store.facts()
+    assert after is not None and after.models == {"base": models["base"]}
+
+
+def test_a_rebuild_on_a_full_disk_leaves_the_index(
+    many: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    index(many, address, models["base"])
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, unlimited[1]))
+        with pytest.raises(UserError, match="largest allowed file size"):
+            index(many, address, models["base"], rebuild=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert len(open_pool(open_store(address), 1000)[2]) == COUNT
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_model_whose_vectors_are_not_finite_is_an_error(
+    many: Path, tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch,
+    rebuild: bool,
+) -> None:  # fmt: skip
+    address = str(tmp_path / "index")
+    if rebuild:
+        index(many, address, models["base"])
+    monkeypatch.setattr(build, "embed_pixels", lambda _, some, __: np.full((len(some), 16), np.nan))
+    with pytest.raises(UserError, match="NaN or infinite") as caught:
+        index(many, address, models["base"], rebuild=rebuild)
+    assert str(many) not in str(caught.value)
+    assert open_store(address).count() == (COUNT if rebuild else 0)
+
+
+def test_a_damaged_index_can_be_rebuilt(many: Path, tmp_path: Path, models: dict[str, str]) -> None:
+    address = str(tmp_path / "index")
+    index(many, address, models["base"])
+    (tmp_path / "index" / "index.json").write_text("{}")
+    with pytest.raises(UserError, match="is not an index of this version"):
+        index(many, address, models["base"])
+    assert index(many, address, models["base"], rebuild=True).total == COUNT
+    assert len(list((tmp_path / "index").glob("*.lance"))) == 1
+
+
+def test_a_full_disk_is_one_line_and_the_index_stays(
+    many: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    for path in list(many.iterdir())[20:]:
+        path.unlink()
+    index(many, address, models["base"])
+    draw(many / "new.png", "disc", "blue")
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
+        with pytest.raises(UserError, match="largest allowed file size"):
+            index(many, address, models["base"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert len(open_pool(open_store(address), 1000)[2]) == 20
+    assert index(many, address, models["base"]).total == 21
+
+
+def test_a_server_that_goes_and_comes_back(many: Path, models: dict[str, str]) -> None:
+    with PostgresServer() as server:
+        address = server.url
+        index(many, address, models["base"])
+        store = open_store(server.url)
+        assert store.count() == COUNT
+        server.stop()
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            store.count()
+        server.start()
+        assert store.count() == COUNT
+
+
+def test_a_server_that_refuses_says_why() -> None:
+    with PostgresServer() as server:
+        server.query("CREATE ROLE guarded LOGIN PASSWORD 'secret'")
+        rules = server.folder / "data" / "pg_hba.conf"
+        rules.write_text(f"host all guarded 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        server.query("SELECT pg_reload_conf()")
+        where = f"127.0.0.1:{server.port}"
+        for address, reason in (
+            (f"guarded:wrong@{where}/postgres", "password authentication failed for user"),
+            (f"paraclip@{where}/pictures", 'database "pictures" does not exist'),
+        ):
+            with pytest.raises(StoreUnavailable) as caught:
+                open_store(f"postgresql://{address}").facts()
+            assert f"refused ({reason}" in str(caught.value)
+            assert "wrong" not in str(caught.value)
+        assert open_store(f"postgresql://guarded:secret@{where}/postgres").facts() is None
+
+
+def test_a_folder_that_goes_and_comes_back(
+    many: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    index(many, address, models["base"])
+    store = open_store(address)
+    assert store.count() == COUNT
+    (tmp_path / "index").rename(tmp_path / "away")
+    with pytest.raises(StoreUnavailable):
+        store.count()
+    (tmp_path / "away").rename(tmp_path / "index")
+    assert store.count() == COUNT
+    for version in (tmp_path / "index").glob("*.lance/_versions/*"):
+        version.unlink()
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        store.version()
+
+
+@pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        ("me:secret@127.0.0.1:1/db", "cannot be reached"),
+        ("me:50%off-secret@127.0.0.1:1/db", "is not a valid address. In a password, write % as"),
+        ("me:secret@[127.0.0.1:1/db", "is not a valid address"),
+    ],
+)
+def test_a_password_is_never_shown(address: str, what: str) -> None:
+    store = open_store(f"postgresql://{address}")
+    with pytest.raises(UserError) as caught:
+        store.facts()
+    assert what in str(caught.value)
+    assert "secret" not in str(caught.value) and "127.0.0.1" in str(caught.value)
+
+
+def test_a_model_without_an_image_encoder_replaces_nothing(
+    many: Path, tmp_path: Path, models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = str(tmp_path / "index")
+    index(many, store, models["base"])
+    text_only = SentenceModel(word_files("bert"))
+    monkeypatch.setattr(build, "load_model", lambda *_: text_only)
+    with pytest.raises(UserError, match="minilm: has only a text encoder and reads no pictures"):
+        index(many, store, "minilm", rebuild=True)
+    assert open_store(store).count() == COUNT

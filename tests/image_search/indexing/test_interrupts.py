@@ -1,0 +1,135 @@
+"""Ctrl-C in index, search, serve and swap-check: one line, exit code 130, and index resumes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tiny_models import draw
+
+from paraclip.data.problems import Problems
+from paraclip.image_search.build import build_index
+from paraclip.image_search.stores.store import open_store
+from paraclip.models.features import encode_images
+from paraclip.models.loading import load_model
+from postgres_server import wait_until
+
+pytestmark = pytest.mark.slow
+
+INDEX = """
+import sys, time
+from paraclip.image_search import build
+build.WRITE_ROWS = build.IMAGES_AT_ONCE = 2
+embed = build.embed
+build.embed = lambda *given: time.sleep(0.4) or embed(*given)
+from paraclip.__main__ import main
+sys.exit(main())
+"""
+COUNT = 40
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Children react to SIGINT, which a run in the background (`make test &`) ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def start(*words: str, code: str | None = None) -> subprocess.Popen[str]:
+    program = [sys.executable, *(("-c", code) if code else ("-m", "paraclip"))]
+    return subprocess.Popen(
+        [*program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def interrupt(process: subprocess.Popen[str]) -> str:
+    """Send SIGINT, as Ctrl-C does; returns the last line of standard error."""
+    process.send_signal(signal.SIGINT)
+    try:
+        shown = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    # Where the interrupt meets `exec` of a string, as dataclasses use it, CPython notes it as
+    # unhandled even if it is caught, and ends by the signal: a shell calls both 130.
+    assert process.returncode in (130, -signal.SIGINT), shown
+    assert "Traceback" not in shown
+    return shown.splitlines()[-1]
+
+
+def imported(process: subprocess.Popen[str], part: str) -> bool:
+    """Whether a process has loaded a shared library, or has ended."""
+    try:
+        return part in Path(f"/proc/{process.pid}/maps").read_text()
+    except OSError:
+        return True
+
+
+def test_index_resumes(tmp_path: Path, models: dict[str, str]) -> None:
+    folder, address = tmp_path / "many", str(tmp_path / "index")
+    folder.mkdir()
+    for number in range(COUNT):
+        draw(folder / f"{number:02}.png", "disc", "red", (40 + number, 30))
+    store = open_store(address)
+    words = ("index", str(folder), "--store", address, "--model", models["base"])
+    process = start(*words, code=INDEX)
+    wait_until(
+        lambda: process.poll() is not None or (store.facts() is not None and store.count() >= 6),
+        120,
+    )
+    line = interrupt(process)
+    assert line == "paraclip: interrupted; run the same command again to resume."
+    kept = store.count()
+    assert 6 <= kept < COUNT
+    summary = build_index(str(folder), address, models["base"], Problems(1.0))
+    assert (summary.total, summary.added) == (COUNT, COUNT - kept)
+
+
+@pytest.fixture
+def index(pictures: Path, tmp_path: Path, models: dict[str, str]) -> str:
+    address = str(tmp_path / "index")
+    build_index(str(pictures), address, models["base"], Problems(1.0))
+    return address
+
+
+@pytest.mark.parametrize("library", ["_pydantic_core", "_multiarray_umath", "libarrow"])
+def test_search_at_any_moment(index: str, library: str) -> None:
+    process = start("search", "disc", "--store", index)
+    wait_until(lambda: imported(process, library), 60)
+    assert interrupt(process) == "paraclip: interrupted."
+
+
+def test_serve(index: str) -> None:
+    process = start("serve", "--store", index, "--port", "0")
+    assert process.stdout is not None
+    assert re.search(r"http://\S+/", process.stdout.readline())
+    time.sleep(0.2)
+    assert interrupt(process) == "paraclip: interrupted."
+
+
+def test_serve_before_it_listens(index: str) -> None:
+    process = start("serve", "--store", index, "--port", "0")
+    wait_until(lambda: imported(process, "onnxruntime_pybind11_state"), 60)
+    assert interrupt(process) == "paraclip: interrupted."
+
+
+def test_swap_check(pictures: Path, tmp_path: Path, models: dict[str, str]) -> None:
+    photos = [str(path) for path in pictures.rglob("*.png")]
+    vectors = encode_images(load_model(models["base"], "cpu"), photos).tolist()
+    pq.write_table(pa.table({"path": photos, "vector": vectors}), tmp_path / "index.parquet")
+    queries = tmp_path / "queries.txt"
+    queries.write_text("\n".join(f"a red disc {number}" for number in range(20_000)))
+    process = start(
+        "swap-check", "--index", str(tmp_path / "index.parquet"), "--base", models["base"],
+        "--model", models["tuned"], "--queries", str(queries),
+    )  # fmt: skip
+    wait_until(lambda: imported(process, "libtorch_cpu"), 60)
+    assert interrupt(process) == "paraclip: interrupted."

@@ -1,0 +1,185 @@
+"""Pictures of folders and shards, what a run writes together, and errors of LanceDB."""
+
+import os
+import tarfile
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import draw
+
+from paraclip.data import images
+from paraclip.data.config import Columns
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.image_search import build, sources
+from paraclip.image_search.build import IndexBuilder, no_pictures
+from paraclip.image_search.sources import FoundPicture, PictureReader, file_bytes, open_source
+from paraclip.image_search.stores.lance import FACTS, LanceStore, among
+from paraclip.image_search.stores.store import StoreUnavailable
+
+
+def found_in(source: Path | str) -> dict[str, FoundPicture]:
+    """Pictures of a source by path."""
+    problems = Problems(0.0)
+    return {one.path: one for one in open_source(str(source), Columns()).pictures(problems)}
+
+
+def test_captions_are_the_first_usable_line_of_the_text(tmp_path: Path) -> None:
+    texts = {"a": b"\n a disc \nmore", "b": b"\xff", "c": b"\xff\xfea\0", "d.e": "日本".encode()}
+    for name, text in texts.items():
+        draw(tmp_path / f"{name}.png", "disc", "red")
+        (tmp_path / f"{name}.txt").write_bytes(text)
+    draw(tmp_path / "f.PNG", "disc", "red")
+    (tmp_path / "g.txt").write_text("of no picture")
+    captions = {path: one.caption for path, one in found_in(tmp_path).items()}
+    assert captions == {"a.png": "a disc", "b.png": "", "c.png": "", "d.e.png": "日本", "f.PNG": ""}
+
+
+def test_stamps_are_those_of_the_file_and_links_count_as_their_target(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", "disc", "red")
+    (tmp_path / "b.png").symlink_to("a.png")
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    found, state = found_in(tmp_path), (tmp_path / "a.png").stat()
+    assert list(found) == ["a.png", "b.png"]
+    assert {(one.size, one.modified) for one in found.values()} == {
+        (state.st_size, state.st_mtime_ns)
+    }
+
+
+def test_links_inside_a_linked_folder_are_found(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    draw(tmp_path / "pictures" / "a.png", "disc", "red")
+    (tmp_path / "pictures" / "b.png").symlink_to(tmp_path / "pictures" / "a.png")
+    draw(tmp_path / "outside.png", "disc", "red")
+    (tmp_path / "pictures" / "c.png").symlink_to(tmp_path / "outside.png")
+    (tmp_path / "link").symlink_to("pictures")
+    assert list(found_in(tmp_path / "link")) == list(found_in(tmp_path / "pictures"))
+    assert list(found_in(tmp_path / "link")) == ["a.png", "b.png"]
+
+
+def test_a_link_that_leaves_the_folder_is_listed_and_is_the_reason_for_an_empty_index(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "folder.png").mkdir()
+    draw(tmp_path / "outside.png", "disc", "red")
+    link = tmp_path / "pictures" / "a.png"
+    link.symlink_to(tmp_path / "outside.png")
+    source, problems = open_source(str(tmp_path / "pictures"), Columns()), Problems(1.0)
+    assert list(source.pictures(problems)) == []
+    assert problems.listed == [
+        (str(link), f"is a link to nothing, or to a file outside {source.root}")
+    ]
+    message = str(no_pictures(source.name, problems))
+    assert message.startswith(f"{link}: is a link to nothing") and "contains no other" in message
+
+
+def test_names_in_a_folder_are_paths_and_no_urls(tmp_path: Path) -> None:
+    draw(tmp_path / "secret.png", "disc", "red")
+    names = ["a::b.png", "http:/x.png", f"simplecache::{tmp_path}/secret.png"]
+    for number, name in enumerate(names):
+        path = Path(f"{tmp_path}/pictures/{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw(path, "disc", "red", (20 + number, 20))
+    found = found_in(tmp_path / "pictures")
+    assert sorted(found) == sorted(name.replace("//", "/") for name in names)
+    for one in found.values():
+        assert file_bytes(one) == (tmp_path / "pictures" / one.path).read_bytes()
+
+
+def test_members_of_a_shard_have_their_own_size_and_the_time_of_the_shard(tmp_path: Path) -> None:
+    size = Path(draw(tmp_path / "a.png", "disc", "red")).stat().st_size
+    with tarfile.open(tmp_path / "0.tar", "w") as shard:
+        shard.add(tmp_path / "a.png", "in/a.png")
+    (tmp_path / "a.png").unlink()
+    (one,) = found_in(tmp_path / "0.tar").values()
+    assert (one.path, one.size) == ("0.tar::in/a.png", size)
+    assert one.modified == (tmp_path / "0.tar").stat().st_mtime_ns
+    assert file_bytes(one)[:4] == b"\x89PNG"
+
+
+def test_a_member_whose_name_is_not_utf8_is_broken(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", "disc", "red")
+    with tarfile.open(tmp_path / "0.tar", "w") as shard:
+        for name in (b"a.png", b"caf\xe9.png"):
+            shard.add(tmp_path / "a.png", os.fsdecode(name))
+    problems = Problems(1.0)
+    source = open_source(str(tmp_path / "0.tar"), Columns())
+    assert [one.path for one in source.pictures(problems)] == ["0.tar::a.png"]
+    assert problems.listed == [("0.tar::caf\udce9.png", "is a name that is not UTF-8")]
+
+
+def test_a_known_file_is_not_decoded_and_a_vanished_one_is_named(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", "disc", "red")
+    one = found_in(tmp_path)["a.png"]
+    first = PictureReader(lambda image: image.size, 32, {}).read(one)
+    assert (first.row, first.pixels) == (None, (40, 30)) and first.thumbnail[:2] == b"\xff\xd8"
+    again = PictureReader(lambda image: 1 / 0, 32, {first.hash: "id"}).read(one)
+    assert (again.row, again.pixels, again.thumbnail) == ("id", None, b"")
+    (tmp_path / "a.png").unlink()
+    error = PictureReader(lambda image: image, 32, {}).read(one)
+    assert str(error) == "a.png: vanished while it was indexed. Index again."
+
+
+@given(st.lists(st.integers(0, 5), max_size=12), st.integers(1, 9))
+def test_rows_are_written_together_in_order_and_none_is_lost(parts: list[int], least: int) -> None:
+    rows = iter(np.arange(sum(parts)).tolist())
+    tables = [
+        pa.table({"row": pa.array([next(rows) for _ in range(n)], pa.int64())}) for n in parts
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "WRITE_ROWS", least)
+        patch.setattr(build, "WRITE_SECONDS", float("inf"))
+        written = list(IndexBuilder(None, None, Problems(0.0))._written_together(tables))  # type: ignore[arg-type]
+    assert [row for table in written for row in table["row"].to_pylist()] == list(range(sum(parts)))
+    assert all(len(table) >= least for table in written[:-1])
+    assert all(len(table) < least + max(parts) for table in written)
+
+
+@pytest.mark.parametrize("name", ["", "0' OR '1'='1", "AB", "a" * 65, "0\n", "日"])
+def test_an_id_that_is_not_hexadecimal_reaches_no_query(name: str) -> None:
+    with pytest.raises(ValueError, match="is not hexadecimal"):
+        among(["00ff", name])
+    assert (among([]), among(["00ff", "1"])) == ("false", "id IN ('00ff', '1')")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "what"),
+    [
+        (RuntimeError("lance: No space left (os error 28)"), UserError, "the disk is full"),
+        (OSError(13, "Permission denied"), UserError, "may not be written"),
+        (RuntimeError("a\n b " + "x" * 500), StoreUnavailable, "cannot be read or written (a b x"),
+        (ValueError("os error 9999999"), StoreUnavailable, "cannot be read or written"),
+    ],
+)
+def test_errors_of_lancedb_are_one_line_with_the_folder(
+    error: Exception, kind: type[UserError], what: str, tmp_path: Path
+) -> None:
+    store = LanceStore(tmp_path)
+    store.opened = "a table"
+    reported = store.reported(error)
+    assert type(reported) is kind and reported.what.startswith(what)
+    assert reported.where == str(tmp_path) and len(reported.what) < 240
+    assert (store.opened is None) == (kind is StoreUnavailable)
+
+
+def test_facts_that_cannot_be_read_are_not_a_missing_index(tmp_path: Path) -> None:
+    (tmp_path / FACTS).mkdir()
+    with pytest.raises(UserError, match=rf"{FACTS}: cannot be read \(Is a directory\)"):
+        LanceStore(tmp_path).facts()
+    (tmp_path / "file").write_text("")
+    assert LanceStore(tmp_path / "file").facts() is None
+    assert LanceStore(tmp_path / "nowhere").facts() is None
+
+
+def test_a_remote_picture_that_is_too_large_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.filesystem("memory").pipe_file("/large.png", bytes(11))
+    for module in (images, sources):
+        monkeypatch.setattr(module, "LARGEST_FILE", 10)
+    with pytest.raises(UserError, match="holds more than"):
+        file_bytes(FoundPicture("large.png", "memory://large.png", "", 11, 0))

@@ -1,0 +1,18 @@
+"""A search, killed by a test while it copies vectors: `python killed_search.py STORE`."""
+
+import sys
+import time
+
+from paraclip.image_search import snapshot
+from paraclip.image_search.stores.store import open_store
+
+if __name__ == "__main__":
+    original = snapshot.np.save
+
+    def slowly(*arguments: object) -> None:
+        original(*arguments)
+        print("copied", flush=True)
+        time.sleep(60)
+
+    snapshot.np.save = slowly
+    snapshot.open_pool(open_store(sys.argv[1]), 1_000_000)

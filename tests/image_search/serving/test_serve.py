@@ -1,0 +1,166 @@
+"""The HTTP interface: results, agreement, batches, caches, metrics, health."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from served import NAMES, HashTower, Site, jpeg, made_index, made_service, served
+
+from paraclip.evaluation.metrics import average_overlap, jaccard
+from paraclip.image_search.engine import measure_overlap
+from paraclip.image_search.serving.service import Recent
+from paraclip.image_search.stores.store import picture_id
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARACLIP_CACHE", str(folder / "cache"))
+        service = made_service(made_index(folder, str(folder / "index")))
+        with served(service) as running:
+            yield running
+
+
+def ids(hits: list[dict[str, Any]]) -> list[str]:
+    return [hit["id"] for hit in hits]
+
+
+def test_both_models_answer_in_order(site: Site) -> None:
+    found = site.json("api/search?q=a+red+disc&k=7")
+    assert [model["label"] for model in found["models"]] == ["base", "tuned"]
+    assert found["pictures"] == 31
+    for model in found["models"]:
+        (hits,) = model["results"]
+        scores = [hit["score"] for hit in hits]
+        assert len(hits) == 7 and scores == sorted(scores, reverse=True)
+        assert model["agreement"] is None
+    vector = HashTower("tuned").embed(["a red disc"])[0]
+    expected = site.service.pool.nearest(vector[None], 7)[0]
+    assert ids(found["models"][1]["results"][0]) == [hit.id for hit in expected]
+
+
+def test_a_second_wording_gives_agreement_as_the_benchmarks_count_it(site: Site) -> None:
+    found = site.json("api/search?q=red+disc+small&second=small+disc+red&k=10")
+    base, tuned = found["models"]
+    assert tuned["agreement"] == {"depth": 10, "ao": 100.0, "js": 100.0, "shared": 10}
+    first, second = (ids(hits) for hits in base["results"])
+    numbers = {one: number for number, one in enumerate(dict.fromkeys(first + second))}
+    ranks = [np.array([[numbers[one] for one in found]]) for found in (first, second)]
+    assert base["agreement"]["ao"] == pytest.approx(100 * average_overlap(*ranks)[0])
+    assert base["agreement"]["js"] == pytest.approx(100 * jaccard(*ranks)[0])
+    assert len(found["between"]) == 2 and found["between"][0]["models"] == ["base", "tuned"]
+
+
+def test_plus_minus_and_a_picture_of_the_index(site: Site) -> None:
+    plain = site.json("api/search?q=disc&models=tuned")
+    moved = site.json("api/search?q=disc&plus=red&minus=paper&models=tuned")
+    assert plain["models"][0]["results"] != moved["models"][0]["results"]
+    one = picture_id(NAMES[3])
+    like = site.json(f"api/search?like={one}&models=base")
+    assert like["models"][0]["results"][0][0] == {
+        "id": one, "path": NAMES[3], "caption": f"picture {NAMES[3]}", "score": 1.0,
+    }  # fmt: skip
+
+
+def test_pictures_and_thumbnails(site: Site) -> None:
+    status, headers, body = site.get(f"api/thumbnail/{picture_id(NAMES[2])}")
+    assert (status, headers["content-type"], body) == (200, "image/jpeg", jpeg(2))
+    status, headers, body = site.get(f"api/picture/{picture_id(NAMES[2])}")
+    assert (status, headers["content-type"], body) == (200, "image/png", jpeg(2))
+    assert site.get(f"api/picture/{'0' * 24}")[0] == 404
+    assert site.get(f"api/thumbnail/{'0' * 24}")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "part"),
+    [
+        ("api/search", 422, "it is empty"),
+        ("api/search?q=+", 422, "it is empty"),
+        ("api/search?q=a&minus=a", 422, "cancel each other"),
+        ("api/search?q=a&k=0", 422, "k: "),
+        ("api/search?q=a&k=101", 422, "k: "),
+        ("api/search?q=a&models=nope", 404, "no model"),
+        ("api/search?q=a&nope=1", 422, "nope"),
+        (f"api/search?like={'0' * 24}", 404, "no such picture"),
+        ("api/search?like=..", 422, "like"),
+        ("api/search?q=" + "a" * 2001, 422, "2000"),
+        ("api/thumbnail/..%2f..%2fetc", 404, ""),
+        ("nowhere", 404, ""),
+    ],
+)
+def test_a_bad_request_is_a_sentence(site: Site, path: str, status: int, part: str) -> None:
+    got, _, body = site.get(path)
+    assert got == status
+    assert part in json.loads(body)["detail"]
+
+
+def test_requests_at_the_same_time_share_batches(site: Site) -> None:
+    tower = site.service.towers["tuned"]
+    assert isinstance(tower, HashTower)
+    tower.batches.clear()
+    queries = [f"disc {number}" for number in range(60)]
+    with ThreadPoolExecutor(20) as pool:
+        found = list(pool.map(lambda q: site.json(f"api/search?q={quote(q)}"), queries))
+    assert sum(tower.batches) == 60
+    for query, one in zip(queries, found, strict=True):
+        vector = HashTower("tuned").embed([query])
+        expected = site.service.pool.nearest(vector, 10)[0]
+        assert ids(one["models"][1]["results"][0]) == [hit.id for hit in expected]
+    site.json("api/search?q=disc+1")
+    assert sum(tower.batches) == 60, "a known query needs no model"
+
+
+def test_health_index_and_metrics(site: Site) -> None:
+    assert site.json("healthz") == {"status": "ok", "pictures": 31}
+    assert site.json("api/index")["models"] == ["base", "tuned"]
+    site.json("api/search?q=disc")
+    text = site.get("metrics")[2].decode()
+    assert "paraclip_pictures 31.0" in text
+    assert 'paraclip_requests_total{route="/api/search",status="200"}' in text
+    assert "paraclip_request_seconds_bucket" in text
+
+
+def test_the_description_names_every_route(site: Site) -> None:
+    described = site.json("openapi.json")
+    assert set(described["paths"]) == {
+        "/api/search", "/api/search/picture", "/api/thumbnail/{picture}", "/api/picture/{picture}",
+        "/api/reword", "/api/index", "/healthz", "/metrics",
+    }  # fmt: skip
+
+
+def test_overlap_of_short_and_empty_rankings() -> None:
+    assert measure_overlap([], ["a"]).depth == 0
+    assert measure_overlap(["a"], ["a", "b"]).ao == 100
+    assert measure_overlap(["a", "b"], ["b", "a"]).ao == 50
+
+
+def test_recent_values_are_bounded() -> None:
+    recent: Recent[str, int] = Recent(2)
+    for number, key in enumerate("abc"):
+        recent.put(key, number)
+        recent.get("a")
+    assert (recent.get("a"), recent.get("b"), recent.get("c")) == (0, None, 2)
+
+
+def test_a_new_version_of_the_index_is_shown(tmp_path: Path) -> None:
+    import asyncio
+
+    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
+    try:
+        made_index(tmp_path, str(tmp_path / "index"), ["new.png"])
+        asyncio.run(service.refresh())
+        assert len(service.pool) == 32
+        (tmp_path / "index").rename(tmp_path / "away")
+        asyncio.run(service.refresh())
+        assert service.fault is not None and len(service.pool) >= 31, "searches still work"
+        (tmp_path / "away").rename(tmp_path / "index")
+        asyncio.run(service.refresh())
+        assert service.fault is None
+    finally:
+        service.close()

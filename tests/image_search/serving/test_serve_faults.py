@@ -1,0 +1,389 @@
+"""Stores that disappear, processes that are killed, and indexes owned by others."""
+
+import asyncio
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from served import NAMES, Site, made_index, made_service, served
+
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.files import cache_folder
+from paraclip.image_search import snapshot
+from paraclip.image_search.build import build_index
+from paraclip.image_search.serving import rewording
+from paraclip.image_search.serving import service as serving
+from paraclip.image_search.serving.rewording import Reworder, rewording_config
+from paraclip.image_search.snapshot import open_pool
+from paraclip.image_search.stores.store import open_store, picture_id
+from paraclip.paraphrase.backends import Answer, AnswerError
+from paraclip.paraphrase.prompts import Prompt
+from postgres_server import PostgresServer, wait_until
+
+HERE = Path(__file__).parent
+ONE = picture_id(NAMES[0])
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "REFRESH_SECONDS", 0.05)
+
+
+def check_gone(site: Site) -> None:
+    """Without its store a server searches from memory and reports what is unavailable."""
+    wait_until(lambda: site.get("healthz")[0] == 503)
+    assert site.json("api/search?q=disc&k=5")["pictures"] == 31
+    status, _, body = site.get(f"api/thumbnail/{ONE}")
+    assert status == 503
+    assert json.loads(body)["detail"].startswith(("The index is gone", "The index cannot be"))
+    assert site.json("api/index")["fault"]
+    assert "paraclip_store_up 0.0" in site.get("metrics")[2].decode()
+
+
+def check_back(site: Site) -> None:
+    """When its store is back, everything works again without a restart."""
+    wait_until(lambda: site.get("healthz")[0] == 200)
+    assert site.get(f"api/thumbnail/{ONE}")[0] == 200
+
+
+def test_a_folder_gone_while_serving_and_back(tmp_path: Path) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    with served(made_service(store)) as site:
+        (tmp_path / "index").rename(tmp_path / "away")
+        check_gone(site)
+        (tmp_path / "away").rename(tmp_path / "index")
+        check_back(site)
+
+
+def test_a_server_gone_while_serving_and_back(tmp_path: Path) -> None:
+    with PostgresServer() as server:
+        store = made_index(tmp_path, server.url)
+        with served(made_service(store)) as site:
+            server.stop()
+            check_gone(site)
+            server.start()
+            check_back(site)
+        store.close()
+
+
+def test_any_failure_of_the_store_is_reported_and_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise RuntimeError("a panic in a library")
+
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    with served(made_service(store)) as site:
+        monkeypatch.setattr(store, "version", fail)
+        wait_until(lambda: site.get("healthz")[0] == 503)
+        assert site.json("api/index")["fault"] == "cannot be read"
+        monkeypatch.undo()
+        check_back(site)
+
+
+def test_a_thumbnail_read_before_an_update_is_not_kept_after_it(tmp_path: Path) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    service, read = made_service(store), store.rows
+
+    def update_after(ids: list[str], columns: list[str]) -> pa.Table:
+        rows = read(ids, columns)
+        whole = read(ids)
+        place = whole.schema.get_field_index("thumbnail")
+        store.put(whole.set_column(place, "thumbnail", pa.array([b"new"], pa.binary())))
+        service.take_newest()
+        return rows
+
+    async def twice() -> list[bytes | None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "rows", update_after)
+            first = await service.thumbnail(ONE)
+        return [first, await service.thumbnail(ONE)]
+
+    old, new = asyncio.run(twice())
+    service.close()
+    assert old != b"new" and new == b"new"
+
+
+class Silent:
+    """A language model that answers the first question only."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def answer(self, prompt: Prompt, count: int) -> list[Answer]:
+        """An answer after a while, then an error."""
+        self.asked += 1
+        await asyncio.sleep(0.01)
+        if self.asked > 1:
+            raise AnswerError("no answer")
+        return [Answer("A hound runs along the shore.")]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def stays() -> bool:
+    """A client that waits."""
+    return False
+
+
+class Slow(Silent):
+    """A language model that does not answer before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = threading.Event()
+        self.texts: list[str] = []
+
+    async def answer(self, prompt: Prompt, count: int) -> list[Answer]:
+        """The same answer to all."""
+        self.texts.append(str(prompt))
+        while not self.told.is_set():
+            await asyncio.sleep(0.01)
+        return [Answer("A hound runs along the shore.")]
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+    model = Slow()
+    monkeypatch.setattr(rewording, "make_backend", lambda _: model)
+    yield model
+    model.told.set()
+
+
+def send_question(site: Site, number: int) -> socket.socket:
+    """A request for rewordings, whose response is not awaited."""
+    raw = socket.create_connection(("127.0.0.1", site.port), timeout=60)
+    body = json.dumps({"text": f"query {number}"}).encode()
+    head = "POST /api/reword HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+    raw.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    return raw
+
+
+def test_questions_to_the_language_model_are_bounded_and_only_sent_for_clients_that_wait(
+    tmp_path: Path, slow: Slow
+) -> None:
+    reworder = Reworder(rewording_config("openai", "fake", "http://127.0.0.1:1"))
+    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
+    with served(service, reworder=reworder) as site, ExitStack() as stack:
+        waiting = []
+        for number in range(rewording.MOST_WAITING):
+            waiting.append(stack.enter_context(send_question(site, number)))
+            wait_until(lambda: reworder.waiting == len(waiting))
+        status, headers, _ = site.get(
+            "api/reword", b'{"text": "one more"}', **{"content-type": "application/json"}
+        )
+        assert (status, headers["retry-after"]) == (503, "1")
+        for one in waiting[1:-1]:
+            one.close()
+        site.get("healthz")
+        slow.told.set()
+        assert b" 200 " in waiting[0].recv(4096)[:20] and b" 200 " in waiting[-1].recv(4096)[:20]
+    assert len(slow.texts) == 2
+
+
+def test_a_stopped_server_does_not_wait_for_the_language_model(
+    tmp_path: Path, slow: Slow, caplog: pytest.LogCaptureFixture
+) -> None:
+    reworder = Reworder(rewording_config("openai", "fake", "http://127.0.0.1:1"))
+    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
+    with ExitStack() as stack:
+        with served(service, reworder=reworder) as site:
+            waiting = [stack.enter_context(send_question(site, number)) for number in range(3)]
+            wait_until(lambda: reworder.waiting == 3 and bool(slow.texts))
+        assert all(b" 503 " in one.recv(4096)[:20] for one in waiting)
+    assert len(slow.texts) == 1
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_question_is_sent_to_the_language_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Silent()
+    monkeypatch.setattr(rewording, "make_backend", lambda _: model)
+    reworder = Reworder(rewording_config("openai", "fake", "http://127.0.0.1:1"))
+
+    async def three_times() -> list[list[str]]:
+        text = "a dog running on the beach"
+        return await asyncio.gather(*(reworder.suggest(text, stays) for _ in range(3)))
+
+    found = asyncio.run(three_times())
+    assert found[0] == found[1] == found[2] and model.asked == 1
+
+
+def test_a_language_model_that_fails_is_not_the_fault_of_the_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Silent()
+    model.asked = 1
+    monkeypatch.setattr(rewording, "make_backend", lambda _: model)
+    reworder = Reworder(rewording_config("openai", "fake", "http://127.0.0.1:1"))
+    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
+    with served(service, reworder=reworder) as site:
+        headers = {"content-type": "application/json"}
+        status, _, body = site.get("api/reword", b'{"text": "a dog"}', **headers)
+        assert status == 503 and "gave no answer" in json.loads(body)["detail"]
+        assert site.get("api/reword", b'{"text": " "}', **headers)[0] == 422
+    assert model.asked == 2
+
+
+def test_an_index_that_changes_is_shown(tmp_path: Path) -> None:
+    address = str(tmp_path / "index")
+    with served(made_service(made_index(tmp_path, address))) as site:
+        store = open_store(address)
+        store.remove([ONE])
+        wait_until(lambda: site.json("api/index")["pictures"] == 30)
+        found = site.json("api/search?q=disc&k=100")["models"][0]["results"][0]
+        assert len(found) == 30 and ONE not in {hit["id"] for hit in found}
+
+
+def test_an_index_of_another_image_tower_is_not_shown(
+    tmp_path: Path, pictures: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    service = made_service(made_index(tmp_path, address))
+    build_index(str(pictures), address, models["base"], Problems(1.0), rebuild=True)
+    asyncio.run(service.refresh())
+    assert service.fault == "holds another index now" and len(service.pool) == 31
+    asyncio.run(service.row(picture_id("disc-red.png"), ("path",)))
+    assert service.fault == "holds another index now", "although its rows can be read"
+    service.close()
+
+
+def test_a_full_queue_is_refused_until_there_is_room(tmp_path: Path) -> None:
+    with served(made_service(made_index(tmp_path, str(tmp_path / "index")))) as site:
+        waiting, site.service.searches._limit = site.service.searches._limit, 0
+        status, headers, body = site.get("api/search?q=disc")
+        assert status == 503 and headers["retry-after"] == "1"
+        assert json.loads(body)["detail"] == "Too many requests are waiting."
+        site.service.searches._limit = waiting
+        assert site.json("api/search?q=disc")["pictures"] == 31
+
+
+def test_killed_while_searching(tmp_path: Path) -> None:
+    address = str(tmp_path / "index")
+    made_index(tmp_path, address)
+    command = [sys.executable, str(HERE / "killed_search.py"), address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ.copy()) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"copied\n"
+        process.send_signal(signal.SIGKILL)
+    (folder,) = (cache_folder() / "search").iterdir()
+    assert [path.name[0] for path in folder.iterdir()] == ["."], "nothing looks finished"
+    assert len(open_pool(open_store(address), 1000)[2]) == 31
+    for part in folder.glob(".*"):
+        os.utime(part, (1, 1))
+    open_store(address).remove([ONE])
+    assert len(open_pool(open_store(address), 1000)[2]) == 30
+    assert len(list(folder.iterdir())) == 1, "one version is kept, and no leavings"
+
+
+def test_a_full_disk_while_searching_is_one_line(tmp_path: Path) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
+        with pytest.raises(UserError, match="largest allowed file size"):
+            open_pool(store, 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        signal.signal(signal.SIGXFSZ, before)
+    (folder,) = (cache_folder() / "search").iterdir()
+    assert list(folder.iterdir()) == [], "nothing incomplete is left"
+    assert len(open_pool(store, 1000)[2]) == 31
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"\x80\x04cos\nsystem\n"])
+def test_a_damaged_copy_is_taken_again(tmp_path: Path, content: bytes) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    open_pool(store, 1000)
+    (path,) = cache_folder().rglob(snapshot.VECTORS)
+    path.write_bytes(content)
+    assert len(open_pool(store, 1000)[2]) == 31
+
+
+@pytest.mark.parametrize("content", [b"{}", b"\xff", b"[1]", b'{"format": "paraclip-index-0"}'])
+def test_facts_of_another_format_are_refused(tmp_path: Path, content: bytes) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    (tmp_path / "index" / "index.json").write_bytes(content)
+    with pytest.raises(UserError, match="is not an index of this version"):
+        open_pool(store, 1000)
+
+
+def test_a_large_index_is_searched_in_its_store(tmp_path: Path) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    exact = open_pool(store, 1000)[2]
+    for path in (cache_folder() / "search").iterdir():
+        path.rename(tmp_path / "aside")
+    _, _, pool = open_pool(store, 31)
+    assert type(pool) is snapshot.StorePool and len(pool) == 31
+    vectors = store.rows([ONE], ("vector",))["vector"].to_numpy()[0][None]
+    assert [hit.id for hit in pool.nearest(vectors, 5)[0]] == [
+        hit.id for hit in exact.nearest(vectors, 5)[0]
+    ]
+
+
+def test_a_large_index_that_is_gone_is_reported(tmp_path: Path) -> None:
+    store = made_index(tmp_path, str(tmp_path / "index"))
+    service = made_service(store, exact_below=31)
+    with served(service) as site:
+        assert site.json("api/search?q=disc&k=5")["pictures"] == 31
+        (tmp_path / "index").rename(tmp_path / "away")
+        wait_until(lambda: site.get("healthz")[0] == 503)
+        health = json.loads(site.get("healthz")[2])
+        assert health == {"status": "store unavailable", "pictures": 31}
+        assert site.json("api/index")["fault"]
+        assert "paraclip_store_up 0.0" in site.get("metrics")[2].decode()
+        assert site.get("api/search?q=disc&k=5")[0] == 503
+        (tmp_path / "away").rename(tmp_path / "index")
+        check_back(site)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children react to SIGINT, which a run in the background (`make test &`) ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_the_command_serves_and_stops_gracefully(
+    pictures: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    address = str(tmp_path / "index")
+    build_index(str(pictures), address, models["base"], Problems(1.0))
+    command = [sys.executable, "-m", "paraclip", "serve", "--port", "0", "--store", address]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy()
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        url = re.search(r"http://\S+/", process.stdout.readline())
+        assert url is not None
+        with urllib.request.urlopen(f"{url[0]}api/search?q=disc", timeout=60) as response:
+            found = json.loads(response.read())
+        picture = (pictures / "disc-red.png").read_bytes()
+        with urllib.request.urlopen(f"{url[0]}api/search/picture", picture, timeout=60) as response:
+            like = json.loads(response.read())
+        process.send_signal(signal.SIGINT)
+        *shown, last = [line for line in process.stderr.read().splitlines() if line]
+        lines = [json.loads(line) for line in shown]
+        assert process.wait(60) == 130 and last == "paraclip: interrupted."
+    assert found["pictures"] == 6 and len(found["models"][0]["results"][0]) == 6
+    assert like["models"][0]["results"][0][0]["path"] == "disc-red.png"
+    assert [line["event"] for line in lines if "ready" in line["event"]]
+    assert lines[-1]["event"] != "request" and any(line["event"] == "stopped" for line in lines)

@@ -1,0 +1,436 @@
+"""Each row of the table in docs/security.md about `paraclip serve`."""
+
+import html.parser
+import io
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from importlib.resources import files
+from pathlib import Path
+from select import select
+
+import pytest
+from PIL import Image
+from served import HOSTS, NAMES, NASTY, SCRIPT, Site, made_index, made_service, served
+from starlette.requests import Request
+
+from paraclip.cli import main
+from paraclip.errors import UserError
+from paraclip.image_search.config import ServeConfig
+from paraclip.image_search.serving import guard, server
+from paraclip.image_search.serving.guard import Limits, make_limits
+from paraclip.image_search.serving.server import listen
+from paraclip.image_search.serving.service import MOST_BYTES, decode_upload, find_original
+from paraclip.image_search.stores.store import picture_id
+from postgres_server import wait_until
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+LEAVING = ["../secret.png", "link.png", "folder/../../secret.png"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("secure")
+    (folder / "secret.png").write_bytes(b"secret")
+    (folder / "pictures").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARACLIP_CACHE", str(folder / "cache"))
+        patch.setattr(server, "REQUEST_SECONDS", 1.0)
+        patch.setattr(server, "WRITE_SECONDS", 0.5)
+        store = made_index(folder, str(folder / "index"), LEAVING)
+        (folder / "pictures" / "link.png").unlink(missing_ok=True)
+        (folder / "pictures" / "link.png").symlink_to(folder / "secret.png")
+        with served(made_service(store)) as running:
+            yield running
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
+def limits_of(config: ServeConfig) -> Limits:
+    return make_limits(
+        config.host, config.token, config.allow_host, config.per_second, config.burst
+    )
+
+
+def test_another_address_than_loopback_needs_a_token(host: str) -> None:
+    with pytest.raises(UserError, match="is not a loopback address"):
+        limits_of(ServeConfig(host=host))
+    assert limits_of(ServeConfig(host=host, token=TOKEN)).token == TOKEN
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_needs_no_token_but_its_own_name(host: str) -> None:
+    assert limits_of(ServeConfig(host=host)).hosts >= HOSTS
+
+
+def test_a_short_token_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PARACLIP_TOKEN", "secret")
+    assert main(["serve"]) == 2
+    assert "fewer than 16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "token", ["correct horse battery", "a;b" * 8, "пароль" * 4, "a" * 20 + "\n"]
+)
+def test_a_token_that_no_cookie_can_carry_is_refused(token: str) -> None:
+    with pytest.raises(UserError, match="--token: has characters other than"):
+        limits_of(ServeConfig(token=token))
+
+
+def test_any_accepted_token_fits_as_header_and_as_cookie() -> None:
+    token = "AZaz09-._~+/==" * 2
+    limits = limits_of(ServeConfig(token=token))
+    checking = guard.Guard(None, limits, None)  # type: ignore[arg-type]
+    header = (b"cookie", f"{guard.COOKIE}={token}".encode())
+    request = Request({"type": "http", "headers": [header]})
+    assert checking.fits(request.cookies[guard.COOKIE])
+
+
+@pytest.mark.parametrize(
+    ("given", "header"),
+    [
+        ("Photos.Example", "photos.example:8000"), ("photos.example:80", "photos.example"),
+        ("FE80::1", "[fe80::1]:80"), ("[fe80::1]:80", "[fe80::1]"),
+    ],
+)  # fmt: skip
+def test_an_allowed_host_is_compared_like_the_header(given: str, header: str) -> None:
+    assert guard.without_port(header) in limits_of(ServeConfig(allow_host=(given,))).hosts
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "--port", str(port), "--store", str(tmp_path)]) == 2
+    assert "cannot be opened" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "nowhere.invalid"])
+def test_a_name_that_is_no_address_is_one_line(host: str) -> None:
+    with pytest.raises(UserError, match=f"--host {host}: is not the address of a machine"):
+        listen(host, 0)
+
+
+def test_everything_but_health_needs_the_token(site: Site) -> None:
+    with served(made_service(site.service.store), TOKEN) as closed:
+        for path in ("", "page.js", "api/search?q=a", "api/index", "openapi.json", "metrics"):
+            assert closed.get(path)[0] == 401, path
+        assert closed.get("healthz")[0] == 200
+        assert closed.get("api/index", Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert closed.get("api/index", Authorization=f"Bearer {TOKEN[:-1]}")[0] == 401
+        assert closed.get("api/index", Cookie=f"paraclip_token={TOKEN}")[0] == 200
+        assert closed.get("api/index?token=wrong")[0] == 401
+        assert closed.get("api/index", Cookie="=;;;=,")[0] == 401
+        with socket.create_connection(("127.0.0.1", closed.port)) as raw:
+            raw.sendall(f"GET /?q=a&token={TOKEN} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            answer = raw.recv(4096).decode()
+        assert answer.startswith("HTTP/1.1 303") and "location: ?q=a\r\n" in answer
+        assert "HttpOnly; SameSite=Strict" in answer
+        for path in ("//evil.example/", "/%D0%B0", "/a%0d%0ab"):
+            with socket.create_connection(("127.0.0.1", closed.port)) as raw:
+                line = f"GET {path}?token={TOKEN} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                raw.sendall(line.encode())
+                answer = raw.recv(4096).decode()
+            assert answer.startswith("HTTP/1.1 303") and "location: ?\r\n" in answer, path
+
+
+def test_another_host_name_is_refused(site: Site) -> None:
+    """A foreign page with a name that resolves to this machine must not read the pictures."""
+    assert site.get("api/index", Host="evil.example")[0] == 400
+    assert site.get("api/index", Host="localhost:1234")[0] == 200
+    assert site.get("api/index", Host="[::1]:80")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 422),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://proxy.example"}, 422),
+        ({"Origin": "http://localhost:{port}"}, 422),
+        ({"Origin": "http://localhost"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_the_page_of_another_server_can_post_nothing(
+    site: Site, headers: dict[str, str], status: int
+) -> None:
+    headers = {name: value.format(port=site.port) for name, value in headers.items()}
+    headers |= {"Host": f"localhost:{site.port}", "Content-Type": "text/plain"}
+    assert site.get("api/search/picture", b"no picture", **headers)[0] == status
+    if status == 403:
+        assert site.get("api/reword", b"{}", **headers)[0] == 403
+
+
+def test_every_response_has_the_headers(site: Site) -> None:
+    for path in ("", "page.js", "api/search?q=a", "nowhere", "api/search", "healthz"):
+        headers = site.get(path)[1]
+        for name, value in guard.HEADERS.items():
+            assert headers[name] == value, (path, name)
+    assert "unsafe" not in guard.HEADERS["content-security-policy"]
+
+
+class Inline(html.parser.HTMLParser):
+    """Actions that the content security policy forbids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad: list[str] = []
+        self.script = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = {name: value or "" for name, value in attrs}
+        self.script = tag == "script"
+        self.bad += [name for name in names if name.startswith("on") or name == "style"]
+        for name in ("src", "href"):
+            self.bad += [names[name] for _ in "x" if "//" in names.get(name, "")]
+
+    def handle_data(self, data: str) -> None:
+        if self.script and data.strip():
+            self.bad.append(data)
+
+
+def test_the_page_has_no_inline_script_or_style_and_loads_nothing_from_elsewhere() -> None:
+    folder = files("paraclip.image_search.serving") / "page"
+    parser = Inline()
+    parser.feed((folder / "index.html").read_text("utf-8"))
+    assert parser.bad == []
+    for name in ("page.js", "page.css"):
+        text = (folder / name).read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "//" not in text.replace("// ", "").replace("//\n", ""), name
+    assert "innerHTML" not in (folder / "page.js").read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", LEAVING)
+def test_no_path_leaves_the_folder(site: Site, path: str) -> None:
+    status, _, body = site.get(f"api/picture/{picture_id(path)}")
+    assert b"secret" not in body
+    assert status == 200, "the thumbnail stands in"
+    assert find_original(site.service.facts.root, path) is None
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "http://a/b.png", "0.tar::a.png", "a\0.png", "page.html", "", "."]
+)
+def test_only_pictures_in_the_folder_are_sent(tmp_path: Path, path: str) -> None:
+    (tmp_path / "page.html").write_text("<script>")
+    assert find_original(str(tmp_path), path) is None
+    assert find_original("", path) is None
+
+
+def test_names_and_captions_come_as_json_that_no_browser_takes_for_a_page(site: Site) -> None:
+    status, headers, body = site.get(f"api/search?like={picture_id(NASTY)}&models=base&k=1")
+    assert status == 200 and headers["content-type"] == "application/json"
+    assert headers["x-content-type-options"] == "nosniff"
+    (hit,) = json.loads(body)["models"][0]["results"][0]
+    assert (hit["path"], hit["caption"]) == (NASTY, SCRIPT)
+
+
+def test_a_picture_is_bounded_in_bytes(site: Site) -> None:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as raw:
+        head = f"POST /api/search/picture HTTP/1.1\r\nContent-Length: {MOST_BYTES + 1}\r\n"
+        raw.sendall(f"{head}Host: localhost\r\n\r\n".encode())
+        assert raw.recv(4096).startswith(b"HTTP/1.1 413")
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as raw:
+        head = "POST /api/search/picture HTTP/1.1\r\nHost: localhost\r\n"
+        raw.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+        try:
+            for _ in range(20):
+                raw.sendall(chunk)
+            answer = raw.recv(4096)
+        except OSError:
+            answer = b"HTTP/1.1 413"
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_a_picture_may_arrive_together_with_its_head(site: Site) -> None:
+    body = b"no picture" + b"x" * 3 * server.MOST_HEAD
+    head = "POST /api/search/picture HTTP/1.1\r\nHost: localhost\r\n"
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", site.port), timeout=30) as raw:
+            raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert raw.recv(4096).startswith(b"HTTP/1.1 422")
+
+
+def picture(kind: str, size: tuple[int, int]) -> bytes:
+    stream = io.BytesIO()
+    Image.new("1", size).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"", "is not a picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "is not a picture"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 100, "picture"),
+        (picture("PNG", (8000, 7000)), "more than 50 million pixels"),
+        (picture("PNG", (9000, 10)), "too thin"),
+        (picture("PNG", (400, 400))[:60], "picture"),
+        (b"GIF89a" + b"\xff" * 10_000, "picture"),
+    ],
+)
+def test_a_picture_is_verified_before_it_is_decoded(content: bytes, part: str) -> None:
+    with pytest.raises(UserError, match=part):
+        decode_upload(content)
+
+
+def test_a_bad_picture_is_a_sentence(site: Site) -> None:
+    status, _, body = site.get("api/search/picture", b"no picture")
+    assert status == 422 and "is not a picture" in json.loads(body)["detail"]
+
+
+def test_too_many_requests_are_refused_and_allowed_later(site: Site) -> None:
+    with served(made_service(site.service.store), per_second=20, burst=5) as limited:
+        found = [limited.get("healthz") for _ in range(12)]
+        refused = [headers for status, headers, _ in found if status == 429]
+        assert refused and refused[0]["retry-after"] == "1"
+        wait_until(lambda: limited.get("healthz")[0] == 200)
+
+
+def test_the_table_of_addresses_is_bounded() -> None:
+    buckets = guard.Buckets(1, 2)
+    for number in range(guard.MOST_CLIENTS + 50):
+        buckets.take(str(number), 0.0)
+    assert len(buckets.levels) == guard.MOST_CLIENTS
+    assert [buckets.take("a", 1.0) for _ in range(3)] == [True, True, False]
+    assert buckets.take("a", 2.0)
+
+
+@pytest.mark.parametrize("length", [40_000, 1_000_000])
+def test_a_query_of_a_million_characters_is_refused_at_once(site: Site, length: int) -> None:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as raw:
+        try:
+            line = b"GET /api/search?q=" + b"a" * length + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            raw.sendall(line)
+            answer = raw.recv(4096)
+        except OSError:  # closed while we were sending
+            answer = b"HTTP/1.1 431"
+    assert answer[:12] in (b"HTTP/1.1 414", b"HTTP/1.1 431") or answer == b""
+    assert site.get("healthz")[0] == 200
+
+
+def test_an_endless_head_is_refused(site: Site) -> None:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as raw:
+        raw.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        with pytest.raises(OSError):  # noqa: PT011 the kind depends on the moment
+            for _ in range(10_000):
+                raw.sendall(b"x-more: " + b"a" * 1000 + b"\r\n")
+    assert site.get("healthz")[0] == 200
+
+
+def test_two_hundred_slow_clients_hold_nobody_up(site: Site) -> None:
+    sockets = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(200)]
+    try:
+        for number, one in enumerate(sockets):
+            head = b"GET /api/search?q=a HTTP/1.1\r\nHost: loc"
+            body = b"POST /api/reword HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n{"
+            one.sendall(body if number % 2 else head)
+        assert site.json("api/search?q=disc")["models"], "others are served meanwhile"
+        began = time.monotonic()
+        for one in sockets:
+            one.settimeout(30)
+            while one.recv(4096):  # until the server closes it
+                pass
+        assert time.monotonic() - began < 30
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def upload(site: Site, sent: int) -> socket.socket:
+    """An upload of which only a part is sent."""
+    raw = socket.create_connection(("127.0.0.1", site.port), timeout=30)
+    head = f"POST /api/search/picture HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MOST_BYTES}"
+    raw.sendall(f"{head}\r\n\r\n".encode() + b"x" * sent)
+    return raw
+
+
+def test_unfinished_uploads_are_bounded_together(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "MOST_HELD", 2**20)
+    with upload(site, 600_000), upload(site, 600_000) as second:
+        assert second.recv(4096).startswith(b"HTTP/1.1 503")
+    wait_until(lambda: site.get("api/search/picture", b"x" * 600_000)[0] == 422)
+
+
+def test_an_aborted_upload_is_no_error_of_the_server(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "paraclip.serve"):
+        upload(site, 10_000).close()
+        wait_until(lambda: "request" in caplog.messages)
+    assert not [one for one in caplog.records if one.exc_info or one.levelname == "ERROR"]
+
+
+def test_a_client_that_does_not_read_a_large_picture_is_dropped(site: Site) -> None:
+    large = Path(site.service.facts.root) / NAMES[5]
+    large.write_bytes(bytes(30 * 2**20))
+    with socket.create_connection(("127.0.0.1", site.port)) as raw:
+        line = f"GET /api/picture/{picture_id(NAMES[5])} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        raw.sendall(line.encode())
+        wait_until(lambda: bool(site.connections))
+        wait_until(lambda: not site.connections)
+    assert len(site.get(f"api/picture/{picture_id(NAMES[5])}")[2]) == 30 * 2**20
+
+
+def test_connections_above_the_limit_are_refused_and_the_others_served(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 8)
+    with served(made_service(site.service.store)) as small, ExitStack() as stack:
+        place = ("127.0.0.1", small.port)
+        held = [stack.enter_context(socket.create_connection(place)) for _ in range(20)]
+        wait_until(lambda: len(select(held, [], [], 0)[0]) >= 13)
+        refused = select(held, [], [], 0)[0]
+        assert len(refused) == 13
+        assert all(one.recv(4096).startswith(b"HTTP/1.1 503") for one in refused)
+        (kept, *_) = [one for one in held if one not in refused]
+        kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert kept.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_the_number_of_connections_fits_the_limit_of_open_files() -> None:
+    code = (
+        "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (300, 1024))\n"
+        "from paraclip.image_search.serving.server import most_connections\n"
+        "print(most_connections(), *r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["384", "1024", "1024"]
+
+
+def test_logs_are_json_without_queries_or_tokens(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    from paraclip.image_search.serving.server import JsonLines
+
+    with caplog.at_level(logging.INFO, "paraclip.serve"):
+        site.get(f"api/search?q=private+words&token={TOKEN}")
+        wait_until(lambda: any(record.getMessage() == "request" for record in caplog.records))
+    lines = [JsonLines().format(record) for record in caplog.records]
+    assert all(json.loads(line)["level"] for line in lines)
+    assert not [line for line in lines if "private" in line or TOKEN in line]
+    assert any(json.loads(line).get("path") == "/api/search" for line in lines)
+
+
+def test_nothing_of_the_index_is_unpickled() -> None:
+    """numpy and torch would unpickle only where they are allowed to."""
+    import paraclip.image_search
+
+    folder = Path(str(paraclip.image_search.__file__)).parent
+    code = "\n".join(path.read_text("utf-8") for path in folder.rglob("*.py"))
+    assert "pickle" not in code.replace("allow_pickle=False", "")
+    assert "torch.load" not in code and "eval(" not in code
+    assert os.path.isdir(folder) and NAMES

@@ -1,0 +1,114 @@
+"""Text towers without torch give the vectors of their models and are cached by file."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paraclip.image_search import towers
+from paraclip.image_search.stores.store import IndexFacts
+from paraclip.image_search.towers import (
+    PROBES,
+    TorchTower,
+    folder_of,
+    kept_tower,
+    open_tower,
+    prepared_tower,
+    write_tower,
+)
+from paraclip.models.features import encode_texts
+from paraclip.models.image_space import image_space
+from paraclip.models.loading import load_model
+
+TEXTS = (*PROBES, "a red disc on white paper", "small green square", "don't &lt;b&gt; \u00bd")
+
+pytestmark = pytest.mark.skipif(
+    not towers.can_write(), reason="onnx, onnxscript or paraclip.exporting is not installed"
+)
+
+
+def write(name: str) -> bool:
+    model = load_model(name, "cpu")
+    return write_tower(name, model, image_space(model))
+
+
+def test_a_clip_gives_the_same_vectors_without_torch(models: dict[str, str]) -> None:
+    assert write(models["base"])
+    tower = kept_tower(models["base"])
+    assert tower is not None
+    model = load_model(models["base"], "cpu")
+    assert tower.image_space == image_space(model)
+    theirs = encode_texts(model, TEXTS).numpy()
+    np.testing.assert_allclose(tower.embed(TEXTS), theirs, atol=1e-4)
+    one_by_one = np.concatenate([tower.embed([text]) for text in TEXTS])
+    np.testing.assert_allclose(one_by_one, theirs, atol=1e-4)
+
+
+@pytest.mark.weights
+def test_mini_gives_the_same_vectors_without_torch() -> None:
+    assert write("mini")
+    tower = kept_tower("mini")
+    assert tower is not None
+    theirs = encode_texts(load_model("mini", "cpu"), TEXTS).numpy()
+    np.testing.assert_allclose(tower.embed(TEXTS), theirs, atol=1e-4)
+
+
+def test_a_search_with_a_kept_tower_loads_no_torch(models: dict[str, str]) -> None:
+    assert prepared_tower(models["tuned"]) is not None, "a process of its own wrote it"
+    code = (
+        "import sys; from paraclip.image_search.towers import kept_tower\n"
+        f"kept_tower({models['tuned']!r}).embed(['a red disc'])\n"
+        "print([name for name in ('torch', 'transformers', 'open_clip') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_tower_is_chosen_where_it_is_kept_and_torch_elsewhere(models: dict[str, str]) -> None:
+    model = load_model(models["base"], "cpu")
+    facts = IndexFacts(image_space(model), 16, "/a", "/a", {"base": models["base"]})
+    assert isinstance(open_tower(models["base"], facts, "index"), TorchTower)
+    assert write(models["base"])
+    assert not isinstance(open_tower(models["base"], facts, "index"), TorchTower)
+
+
+@pytest.mark.parametrize("name", ["text.onnx", "tokenizer.json", "tower.json"])
+def test_a_damaged_tower_is_dropped(models: dict[str, str], name: str) -> None:
+    assert write(models["base"])
+    (folder_of(models["base"]) / name).write_bytes(b"{}")
+    assert kept_tower(models["base"]) is None
+    assert not folder_of(models["base"]).exists()
+
+
+def test_a_changed_file_has_another_key(tmp_path: Path, models: dict[str, str]) -> None:
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(Path(models["base"]).read_bytes())
+    before = folder_of(str(copy))
+    os.utime(copy, (1, 1))
+    assert folder_of(str(copy)) != before
+    assert folder_of(f"ViT-B-32:{copy}") != folder_of(str(copy))
+
+
+def test_a_changed_file_in_the_home_folder_has_another_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "weights.pt").write_bytes(b"1")
+    before = folder_of("ViT-B-32:openai:~/weights.pt")
+    (tmp_path / "weights.pt").write_bytes(b"22")
+    assert folder_of("ViT-B-32:openai:~/weights.pt") != before
+
+
+def test_a_graph_that_computes_something_else_is_not_kept(
+    models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(towers, "CLOSE", -1.0)
+    assert not write(models["base"])
+    assert kept_tower(models["base"]) is None
+    assert json.dumps(list((folder_of(models["base"]).parent).iterdir())) == "[]"
+    assert find_spec("onnxruntime")

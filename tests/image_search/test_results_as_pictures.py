@@ -1,0 +1,94 @@
+"""Results of a query as one picture."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageColor
+from served import jpeg
+
+from paraclip.cli import main
+from paraclip.errors import UserError
+from paraclip.image_search.sheet import (
+    COLUMNS,
+    FRAME,
+    GAP,
+    LINE,
+    MARGIN,
+    SHARED,
+    SIDE,
+    draw,
+    fitting,
+    write_sheet,
+)
+from paraclip.image_search.snapshot import Hit
+
+BLUE, GREY = ImageColor.getrgb(SHARED), ImageColor.getrgb("#e4e4e4")
+
+
+def hits(*numbers: int) -> list[Hit]:
+    """Results by number."""
+    return [Hit(f"{number:024x}", f"{number}.png", "", 0.5) for number in numbers]
+
+
+def corner(sheet: Image.Image, number: int, inside: int = 0) -> object:
+    """A pixel of a result of the first model, on the diagonal of its square."""
+    row, column = divmod(number, COLUMNS)
+    left, top = MARGIN + column * (SIDE + GAP), MARGIN + 2 * LINE + row * (SIDE + GAP)
+    return sheet.getpixel((left + inside, top + inside))
+
+
+def test_results_of_all_models_are_framed_and_missing_thumbnails_are_grey() -> None:
+    found = {"base": hits(*range(12)), "tuned": hits(2, 11), "control": hits(5, 11, 2)}
+    sheet = draw("Größe 日本\n" * 40, found, {hits(n)[0].id: jpeg(n + 1) for n in (1, 2)})
+    assert [n for n in range(12) if corner(sheet, n) == BLUE] == [2, 11]
+    assert {corner(sheet, n) for n in range(12)} == {BLUE, GREY}
+    grey = [n for n in range(12) if corner(sheet, n, FRAME + 9) == GREY]
+    assert grey == [0, 3, 4, 5, 6, 7, 8, 9, 10], "without a thumbnail and not shared"
+    alone = draw("", {"base": hits(1, 2)}, {})
+    assert corner(alone, 0) == corner(alone, 1) == GREY != corner(alone, 2)
+    step = SIDE + GAP
+    assert sheet.size == (2 * MARGIN + 10 * step - GAP, 2 * MARGIN + 4 * LINE + 4 * step)
+    assert draw("", {}, {}).size == (2 * MARGIN + 3 * step - GAP, 2 * MARGIN + LINE)
+
+
+@pytest.mark.parametrize(("name", "labels"), [("a.webp", "a"), ("a.jpg", "abcd")])
+def test_a_sheet_that_its_format_cannot_hold_is_one_line(
+    tmp_path: Path, name: str, labels: str
+) -> None:
+    found = {label: hits(*range(1000)) for label in labels}
+    with pytest.raises(UserError, match=r"pixels high, and \w+ allows .* End it in \.png"):
+        write_sheet(str(tmp_path / name), "", found, {})
+    write_sheet(str(tmp_path / "small.webp"), "", {"a": hits(1)}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["small.webp"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_sheet_replaces_sheets_only(tmp_path: Path, suffix: str) -> None:
+    photograph, sheet = tmp_path / f"photo.{suffix}", str(tmp_path / f"sheet.{suffix}")
+    Image.new("RGB", (40, 30), "red").save(photograph)
+    before = photograph.read_bytes()
+    with pytest.raises(UserError, match="not written by ParaCLIP"):
+        write_sheet(str(photograph), "", {"a": hits(1)}, {})
+    assert photograph.read_bytes() == before
+    for _ in range(2):
+        write_sheet(sheet, "", {"a": hits(1)}, {hits(1)[0].id: jpeg(1)})
+
+
+@given(st.text(), st.integers(36, 2000))
+def test_a_title_is_one_line_that_fits(text: str, width: int) -> None:
+    line = fitting(text, width)
+    assert line == " ".join(line.split()) and 9 * len(line) <= width
+    whole = " ".join(text.split())
+    assert line == whole or (line.endswith("...") and whole.startswith(line[:-3].rstrip()))
+
+
+def test_a_sheet_does_not_replace_the_picture_that_was_searched_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "holiday.jpg"
+    picture.write_bytes(jpeg(1))
+    assert main(["search", "--image", str(picture), "--sheet", str(picture)]) == 2
+    assert "which would be overwritten" in capsys.readouterr().err
+    assert picture.read_bytes() == jpeg(1)

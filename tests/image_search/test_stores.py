@@ -1,0 +1,295 @@
+"""The contract of a store, for both LanceDB and PostgreSQL."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from paraclip.errors import UserError
+from paraclip.exact_search import nearest
+from paraclip.image_search.build import recall_at_10
+from paraclip.image_search.snapshot import open_pool
+from paraclip.image_search.stores.store import (
+    STATE,
+    IndexFacts,
+    Store,
+    StoreUnavailable,
+    existing_facts,
+    open_store,
+    picture_id,
+    schema,
+)
+from postgres_server import PostgresServer
+
+WIDTH = 8
+NASTY = ["a'b\"c.png", "<script>alert(1)</script>.png", "naïve 日本 🍕.png", "%s {x} \\ ;--.png"]
+FACTS = IndexFacts("space", WIDTH, "/pictures", "/pictures", {"base": "mini"})
+
+
+def made(paths: list[str], seed: int = 0) -> pa.Table:
+    """Rows with random vectors."""
+    random = np.random.default_rng(seed)
+    vectors = random.standard_normal((len(paths), WIDTH)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    columns = {
+        "id": [picture_id(path) for path in paths],
+        "path": paths,
+        "size": [2**40 + number for number in range(len(paths))],
+        "modified": [10**18 + number for number in range(len(paths))],
+        "hash": [f"{number:064x}" for number in range(len(paths))],
+        "caption": [f"caption of {path}" for path in paths],
+        "thumbnail": [bytes([number % 256, 0, 255]) for number in range(len(paths))],
+        "time": [datetime(2025, 1, 2, tzinfo=UTC)] * len(paths),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), WIDTH),
+    }
+    return pa.table(columns, schema=schema(WIDTH))
+
+
+def stored(store: Store) -> pa.Table:
+    tables = list(store.batches(schema(WIDTH).names))
+    return pa.concat_tables(tables).sort_by("path") if tables else schema(WIDTH).empty_table()
+
+
+@pytest.fixture
+def store(address: str) -> Store:
+    opened = open_store(address)
+    opened.save_facts(FACTS)
+    return opened
+
+
+def test_an_empty_place_has_no_facts(address: str) -> None:
+    opened = open_store(address)
+    assert opened.facts() is None
+    with pytest.raises(UserError, match="there is no index"):
+        existing_facts(opened)
+    with pytest.raises(StoreUnavailable):
+        opened.version()
+
+
+def test_facts_are_kept_and_changed_without_touching_the_rows(store: Store, address: str) -> None:
+    store.put(made(["a.png"]))
+    store.save_facts(FACTS.with_models({"tuned": "t.safetensors"}))
+    again = open_store(address)
+    assert again.facts() == FACTS.with_models({"tuned": "t.safetensors"})
+    assert again.count() == 1
+    with pytest.raises(ValueError, match="another index"):
+        again.save_facts(replace(FACTS, created="f" * 32))
+    assert again.count() == 1
+
+
+def test_a_staged_index_replaces_the_other_in_one_step(store: Store, address: str) -> None:
+    store.put(made(["a.png", "b.png"]))
+    other = IndexFacts("other", WIDTH + 1, "/p", "/p", {"base": "mini"})
+    staged = store.staged()
+    assert staged.facts() is None
+    staged.save_facts(other)
+    again = store.staged()
+    assert (again.facts(), again.count()) == (other, 0), "a stopped run resumes"
+    reader = open_store(address)
+    assert (reader.facts(), reader.count()) == (FACTS, 2)
+    for opened in (staged, again):
+        opened.close()
+    store.publish()
+    for opened in (store, reader):
+        assert (opened.facts(), opened.count()) == (other, 0)
+    assert store.staged().facts() is None
+
+
+def test_an_abandoned_staged_index_is_removed(store: Store, tmp_path: Path) -> None:
+    store.put(made(["a.png"]))
+    staged = store.staged()
+    staged.save_facts(replace(FACTS, created="f" * 32))
+    staged.put(made(["b.png"]))
+    staged.close()
+    store.finish(exact_below=10)
+    assert store.staged().facts() is None and store.count() == 1
+    assert len(list((tmp_path / "index").glob("*.lance"))) <= 1
+
+
+def test_rows_come_back_as_they_were(store: Store) -> None:
+    rows = made(NASTY)
+    store.put(rows)
+    assert stored(store).equals(rows.sort_by("path"))
+    wanted = [picture_id(NASTY[1]), "0" * 24]
+    assert store.rows(wanted, ("path", "thumbnail")).to_pydict() == {
+        "path": [NASTY[1]],
+        "thumbnail": [b"\x01\x00\xff"],
+    }
+    assert store.rows([]).num_rows == 0
+    assert store.state().select(list(STATE)).num_rows == 4
+
+
+def test_a_row_replaces_the_one_with_its_id(store: Store) -> None:
+    store.put(made(["a.png", "b.png"]))
+    store.put(made(["b.png", "c.png"], seed=1))
+    assert stored(store)["path"].to_pylist() == ["a.png", "b.png", "c.png"]
+    assert stored(store)["vector"][1] == made(["b.png", "c.png"], seed=1)["vector"][0]
+
+
+def test_removed_rows_are_gone_and_unknown_ids_are_ignored(store: Store) -> None:
+    store.put(made(NASTY))
+    store.remove([picture_id(NASTY[0]), picture_id("never.png")])
+    store.remove([])
+    assert sorted(stored(store)["path"].to_pylist()) == sorted(NASTY[1:])
+
+
+def test_every_change_changes_the_version(store: Store) -> None:
+    seen = [store.version()]
+    for change in (
+        lambda: store.put(made(["a.png"])),
+        lambda: store.put(made(["b.png"])),
+        lambda: store.remove([picture_id("a.png")]),
+    ):
+        change()
+        seen.append(store.version())
+    assert len(set(seen)) == 4
+    assert store.version() == seen[-1]
+
+
+def test_search_in_the_store_is_exact(store: Store) -> None:
+    rows = made([f"{number}.png" for number in range(200)])
+    store.put(rows)
+    store.finish(exact_below=1000)
+    vectors = np.asarray(rows["vector"].combine_chunks().flatten()).reshape(-1, WIDTH)
+    queries = vectors[:3] + 0.7 * vectors[3:6]
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    ids, scores = store.nearest(queries, 7)
+    positions, expected = nearest(queries, vectors, 7)
+    names = rows["id"].to_pylist()
+    assert ids == [[names[place] for place in places] for places in positions]
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_a_large_table_gets_an_index_whose_recall_is_measured(store: Store) -> None:
+    store.put(made([f"{number}.png" for number in range(1200)]))
+    store.finish(exact_below=1000)
+    assert recall_at_10(store) > 0.9
+    store.put(made(["new.png"], seed=5))
+    store.finish(exact_below=1000)
+    vector = np.asarray(made(["new.png"], seed=5)["vector"].combine_chunks().flatten())
+    ids, _ = store.nearest(vector[None], 1)
+    assert ids == [[picture_id("new.png")]], "rows after the index are searched as well"
+
+
+def test_an_index_of_one_picture_has_no_query_for_its_recall(store: Store) -> None:
+    store.put(made(["a.png"]))
+    store.finish(exact_below=1)
+    assert recall_at_10(store) == 1
+    ids, scores = store.nearest(np.zeros((0, WIDTH), np.float32), 10)
+    assert (ids, scores.shape) == ([], (0, 0))
+
+
+def test_threads_may_search_and_read_at_once(store: Store) -> None:
+    rows = made([f"{number}.png" for number in range(200)])
+    store.put(rows)
+    names = rows["id"].to_pylist()
+    vectors = np.asarray(rows["vector"].combine_chunks().flatten()).reshape(-1, WIDTH)
+
+    def search(place: int) -> str:
+        return store.nearest(vectors[place : place + 1], 3)[0][0][0]
+
+    def read(place: int) -> str:
+        return store.rows([names[place]], ("id",))["id"][0].as_py()
+
+    with ThreadPoolExecutor(4) as threads:
+        calls = [threads.submit(call, n) for n in range(100) for call in (search, read)]
+        assert [call.result() for call in calls] == [name for name in names[:100] for _ in "12"]
+
+
+def test_two_runs_do_not_write_at_once(store: Store, address: str) -> None:
+    other = open_store(address)
+    with store.writing(), pytest.raises(UserError, match="another run is writing"), other.writing():
+        pass
+    with other.writing():
+        pass
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"width": 1}', "1" * 5000, "[" * 100000])
+def test_facts_of_anyone_are_checked(text: str) -> None:
+    with pytest.raises(UserError, match="is not an index of this version"):
+        IndexFacts.from_json(text, "index.json")
+
+
+@pytest.mark.parametrize("width", [8.5, True, "8", 0, 2**20])
+def test_the_width_of_an_index_is_a_count(width: object) -> None:
+    text = replace(FACTS, width=width).to_json()
+    with pytest.raises(UserError, match="is not an index of this version"):
+        IndexFacts.from_json(text, "index.json")
+
+
+@pytest.mark.parametrize("created", ["", "../" * 4, "/tmp/my", "A" * 32, "a" * 31, "a" * 32 + "\n"])
+def test_the_creation_of_an_index_names_no_folder_outside_the_cache(created: str) -> None:
+    with pytest.raises(UserError, match="is not an index of this version"):
+        IndexFacts.from_json(replace(FACTS, created=created).to_json(), "index.json")
+
+
+def test_facts_of_a_stranger_delete_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "my-notes").mkdir()
+    opened = open_store(str(tmp_path / "index"))
+    opened.save_facts(FACTS)
+    (tmp_path / "index" / "index.json").write_text(
+        replace(FACTS, created=str(tmp_path / "my")).to_json()
+    )
+    (table,) = (tmp_path / "index").glob("*.lance")
+    (table / "_versions" / "!").touch()
+    (tmp_path / "my-notes").rename(tmp_path / "my-!")
+    with pytest.raises(UserError, match="is not an index of this version"):
+        open_pool(opened, 10)
+    assert (tmp_path / "my-!").is_dir()
+
+
+def test_stores_of_one_name_in_two_folders_keep_their_snapshots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        opened = open_store("index")
+        opened.save_facts(FACTS)
+        opened.put(made([f"{name}.png"]))
+        open_pool(opened, 10)
+    assert len(list((tmp_path / "cache" / "search").glob("*/*/vectors.npy"))) == 2
+    monkeypatch.chdir(tmp_path)
+    open_pool(open_store("two/index"), 10)
+    assert len(list((tmp_path / "cache" / "search").glob("*/*/vectors.npy"))) == 2
+
+
+def test_an_approximate_search_returns_more_results_than_its_usual_candidates(store: Store) -> None:
+    rows = made([f"{number}.png" for number in range(1200)])
+    store.put(rows)
+    store.finish(exact_below=1000)
+    ids, scores = store.nearest(np.asarray(rows["vector"][0].as_py(), np.float32)[None], 1000)
+    assert scores.shape == (1, 1000) and len(set(ids[0])) == 1000
+
+
+def test_a_new_schema_does_not_touch_the_index_of_another_on_the_path(
+    postgres: PostgresServer,
+) -> None:
+    first = open_store(postgres.schema_url("first"))
+    first.save_facts(FACTS)
+    first.put(made(["a.png"]))
+    postgres.query("CREATE SCHEMA second")
+    second = open_store(f"{postgres.url}?options=-csearch_path%3Dsecond,first,public")
+    assert second.facts() is None
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        second.version()
+    other = IndexFacts("other", WIDTH, "/p", "/p", {"base": "mini"})
+    with first.writing(), second.writing():
+        second.save_facts(other)
+    assert (second.facts(), second.count()) == (other, 0)
+    assert (first.facts(), first.count()) == (FACTS, 1)
+
+
+def test_the_version_changes_although_finder_left_a_file_there(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.save_facts(FACTS)
+    (table,) = tmp_path.glob("*.lance")
+    (table / "_versions" / ".DS_Store").touch()
+    before = store.version()
+    store.put(made(["a.png"]))
+    assert store.version() != before
