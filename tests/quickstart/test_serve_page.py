@@ -107,7 +107,8 @@ def test_missing_packages_are_noticed_before_the_work(
 def test_serve_without_its_packages_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("paraclip.image_search.serving")]:
+    parts = ("paraclip.image_search.serving", "paraclip.commands.serve")
+    for name in [name for name in sys.modules if name.startswith(parts)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     assert main(["serve"]) == 2
