@@ -17,7 +17,6 @@ from pathlib import Path
 
 from benchmarks.evaluation.flickr8k import feature_cache, training_captions
 from benchmarks.machine import RESULTS, keep, markdown, parse_with_data
-from benchmarks.study.sets import sts_development
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.benchmark import Benchmark
@@ -38,6 +37,7 @@ from paraclip.starter import STAMPS
 from paraclip.training.config import AlignOptions, RunSettings
 from paraclip.training.loop import align
 from paraclip.training.prepare import prepare_captions
+from study.sets import sts_development
 
 OPTIONS = AlignOptions(
     epochs=2, batch_size=256, learning_rate=3e-5, head_learning_rate=1e-3, feature_dropout=0.4,

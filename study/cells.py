@@ -1,0 +1,207 @@
+"""Grids of the study: their rows and cells, and how a cell is trained, merged and scored.
+
+A grid is a TOML file: `seeds`, a `reference` row, `[common]` options and a table of options for
+each variant. Options are those of `paraclip.train`, and also `triples` (a name of `triples.py`),
+`merge` (share of tuned in the model that is scored) and `replay = "captions"`. Each variant with
+pictures has a control: as many steps of L1 on the original captions, with the same settings.
+
+A cell is a row with one seed. The name of its folder ends in a hash of everything that determines
+its weights, so that an unchanged row is resumed, a changed one is trained again, and rows with the
+same training (tuned and merged, a control of several variants) share one run.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import paraclip
+from paraclip.data.triples import read_triples
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Benchmark
+from paraclip.evaluation.reporting.report import data_hash
+from paraclip.evaluation.reporting.stored import Stored, read_stored
+from paraclip.evaluation.run import evaluate
+from paraclip.files import cache_folder, file_hash, text_hash
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.names import model_files
+
+Options = Mapping[str, Any]
+OF_LOSSES = (
+    "weights", "image_loss_on", "text_temperature", "recipe", "distillation", "placebo",
+    "shuffle_paraphrases",
+)  # fmt: skip
+"""Options that a control does not use; left out, so that variants share a control."""
+SCORING = {"k": (10,), "precision": "fp32"}
+"""Settings of the evaluation that change figures."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A row of a grid's table.
+
+    Args:
+        name: of the variant; or base, or control.
+        kind: of its models.
+        options: of the training, with the file of the triples; empty for base.
+        merge: share of tuned in the model that is scored; None for tuned itself.
+        control: name of the row of its control; None for controls and without pictures.
+        reference: name of a further row that it is compared with.
+    """
+
+    name: str
+    kind: Literal["base", "control", "tuned", "merged"]
+    options: Options
+    merge: float | None = None
+    control: str | None = None
+    reference: str | None = None
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Names of the rows that it is compared with."""
+        names = ("base", self.control, self.reference)
+        return () if self.kind == "base" else tuple(name for name in names if name)
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A row with one seed (None for base), its folder, and the folder of its training run."""
+
+    row: Row
+    seed: int | None
+    folder: Path
+    run: Path
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid file: its common options, the options of its variants, seeds, and its rows."""
+
+    path: Path
+    common: Options
+    variants: Mapping[str, Options]
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+
+def read_grid(path: Path, further: Options, files: Mapping[str, Path]) -> Grid:
+    """The grid of a file.
+
+    Args:
+        path: the file.
+        further: options in place of the common ones.
+        files: file by name of triples; also that of the replayed `captions`.
+    """
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    common, variants = {**content["common"], **further}, content["variants"]
+    reference = content.get("reference")
+    rows: list[Row] = []
+    controls: dict[str, Row] = {}
+    for name, variant in variants.items():
+        options = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in {**common, **variant}.items()
+        }
+        share = options.pop("merge", None)
+        options["triples"] = files[options["triples"]]
+        if "replay" in options:
+            options["replay"] = files[options["replay"]]
+        key, has_pictures = captions_of(options["triples"])
+        control = None
+        if has_pictures:
+            plain = {k: v for k, v in options.items() if k not in OF_LOSSES} | {"control": True}
+            title = f"control of {name}" if controls else "control"
+            shared = json.dumps({**plain, "triples": key}, sort_keys=True, default=str)
+            control = controls.setdefault(shared, Row(title, "control", plain)).name
+        kind: Literal["tuned", "merged"] = "tuned" if share is None else "merged"
+        further_row = reference if reference != name else None
+        rows.append(Row(name, kind, options, share, control, further_row))
+    known = (Row("base", "base", {}), *controls.values(), *rows)
+    return Grid(path, common, variants, tuple(content["seeds"]), known)
+
+
+def sources_of(path: Path) -> set[str]:
+    """The names of the triples that a grid uses."""
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    tables = [content["common"], *content["variants"].values()]
+    return {one["triples"] for one in tables if "triples" in one}
+
+
+@cache
+def captions_of(path: Path) -> tuple[str, bool]:
+    """What a control reads of triples: the hash of captions and pictures, and if there are any."""
+    table = read_triples(path)
+    read = table.select(["image_id", "image", "caption"]).to_pydict()
+    digest = sha256(json.dumps(read).encode()).hexdigest()
+    return digest, table["image"].null_count < len(table)
+
+
+@cache
+def content_of(path: Path) -> str:
+    """The hash of a file, read once."""
+    return file_hash(path)
+
+
+def cells_of(grid: Grid, base: Path, root: Path) -> Iterator[Cell]:
+    """The cell of base, then those of all other rows, seed by seed."""
+    known = {path.name.rpartition(".")[2]: path for path in sorted(root.glob("*.*"))}
+
+    def folder(name: str, *decisive: object) -> Path:
+        key = text_hash(json.dumps([weights, *decisive], sort_keys=True, default=str))
+        readable = re.sub(r"[^A-Za-z0-9_+]+", "-", name).strip("-")
+        return known.setdefault(key, root / f"{readable}.{key}")
+
+    weights = [content_of(path) for path in model_files(str(base))]
+    yield Cell(grid.rows[0], None, folder("base"), folder("base"))
+    for seed in grid.seeds:
+        for row in grid.rows[1:]:
+            triples = row.options["triples"]
+            is_control = row.kind == "control"
+            decisive = {
+                **row.options, "seed": seed,
+                "triples": captions_of(triples)[0] if is_control else content_of(triples),
+            }  # fmt: skip
+            run = scores = folder(f"{row.name} seed {seed}", decisive)
+            if row.merge is not None:
+                scores = folder(f"{row.name} {row.merge:g} seed {seed}", decisive, row.merge)
+            yield Cell(row, seed, scores, run)
+
+
+def model_of(cell: Cell, base: Path) -> DualEncoder:
+    """The model of a cell, trained unless it is; a stopped run resumes."""
+    if cell.seed is None:
+        return paraclip.load_model(str(base))
+    options = dict(cell.row.options)
+    triples = options.pop("triples")
+    tuned = paraclip.train(str(base), triples, out=cell.run, seed=cell.seed, **options)
+    if cell.row.merge is None:
+        return tuned
+    return paraclip.merge(paraclip.load_model(str(base)), tuned, cell.row.merge)
+
+
+def run_cell(cell: Cell, base: Path, sets: Sequence[Benchmark]) -> Stored:
+    """Train, merge and score a cell; returns its report."""
+    settings = {
+        **SCORING, "seed": 0, "resamples": 100, "cache": cache_folder() / "image_features",
+        "results": cache_folder() / "results",
+    }  # fmt: skip
+    evaluate({cell.row.kind: model_of(cell, base)}, sets, cell.folder / "scores", settings)
+    return read_stored(cell.folder / "scores")
+
+
+def scores_of(cell: Cell, sets: Sequence[Benchmark]) -> Stored | None:
+    """The report of a finished cell; None if it is missing or from other sets or settings."""
+    try:
+        stored = read_stored(cell.folder / "scores")
+    except UserError:
+        return None
+    scored = {section.name: section.data_hash for section in stored.report.sections}
+    wanted = {one.name: data_hash(one.pool, one.data) for one in sets}
+    made = stored.report.provenance
+    same = all(made.get(name) == json.loads(json.dumps(SCORING[name])) for name in SCORING)
+    return stored if scored == wanted and same else None

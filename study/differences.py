@@ -1,0 +1,112 @@
+"""Means of a grid's figures over seeds, and their differences from base, control and reference.
+
+Intervals and differences come from one bootstrap: all cells use the same draws of the items, and
+seeds are drawn as a second level. The p-values of a table form one family for Holm's correction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from paraclip.arrays import Float
+from paraclip.evaluation.reporting.report import Line
+from paraclip.evaluation.reporting.stored import Stored
+from paraclip.evaluation.scoring.bootstrap import interval, resample
+from paraclip.evaluation.scoring.significance import holm, over_seeds, p_value
+from paraclip.files import atomic_path
+from study.cells import Row
+
+LEVEL = 0.05
+Key = tuple[str, str]
+"""Benchmark and name of a figure."""
+Figure = Mapping[str, Any]
+"""A figure of a row as it is stored: `row`, `kind`, `seeds`, `benchmark`, `figure`, `value` with
+its interval, and `against`, its differences from other rows."""
+Scored = Mapping[str, Mapping[int | None, Stored]]
+"""Reports of the finished cells by row and seed; base has the seed None."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Resamples of the figures of cells, kept in a folder: those of correlations take long."""
+
+    resamples: int
+    folder: Path
+    seed: int = 0
+
+    def of(self, stored: Stored, label: str, key: Key, line: Line) -> tuple[float, Float]:
+        """Value and resamples [resamples] of a figure of a cell, in percent."""
+        metric = stored.metric(key[0], line, label)
+        parts = (metric.items, metric.groups, metric.clusters)
+        sums = [crc32(np.ascontiguousarray(part)) for part in parts if part is not None]
+        name = "-".join(f"{one:08x}" for one in (*sums, crc32(key[1].encode())))
+        path = self.folder / f"{name}-{self.resamples}-{self.seed}.npy"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary, open(temporary, "wb") as file:
+                np.save(file, 100 * resample(metric, self.resamples, self.seed))
+        return 100 * metric.value(), np.load(path, allow_pickle=False)
+
+
+def figures_of(
+    rows: Sequence[Row], scored: Scored, wanted: Sequence[Key], draws: Draws
+) -> list[Figure]:
+    """The figures of all scored rows, in percent; wanted ones that were not scored are left out."""
+    rows = [row for row in rows if row.name in scored]
+    first = next(iter(scored[rows[0].name].values()))
+    lines = {(section.name, line.name): line
+             for section in first.report.sections for line in section.lines}  # fmt: skip
+    kinds = {row.name: row.kind for row in rows}
+    figures: dict[tuple[str, Key], dict[str, Any]] = {}
+    for key in (key for key in wanted if key in lines):
+        drawn = {
+            (name, seed): draws.of(stored, kinds[name], key, lines[key])
+            for name in kinds
+            for seed, stored in scored[name].items()
+        }
+        for row in rows:
+            value, resampled = over(drawn, row.name, list(scored[row.name]))
+            figures[row.name, key] = {
+                "row": row.name, "kind": row.kind,
+                "seeds": [seed for seed in scored[row.name] if seed is not None],
+                "benchmark": key[0], "figure": key[1],
+                "value": vars(interval(value, over_seeds(resampled, draws.seed))),
+                "against": [
+                    change
+                    for other in row.others if other in kinds
+                    if (change := difference(drawn, row, other, scored, draws.seed))
+                ],
+            }  # fmt: skip
+    ordered = [figures[row.name, key] for row in rows for key in wanted if key in lines]
+    changes = [change for figure in ordered for change in figure["against"]]
+    for change, adjusted in zip(changes, holm([one["p"] for one in changes]), strict=True):
+        change["adjusted"] = adjusted
+    return ordered
+
+
+Drawn = Mapping[tuple[str, int | None], tuple[float, Float]]
+"""Value and resamples of one figure by row and seed."""
+
+
+def difference(
+    drawn: Drawn, row: Row, other: str, scored: Scored, seed: int
+) -> dict[str, Any] | None:
+    """The difference of a row's figure from another's, over the seeds that both have."""
+    seeds = [one for one in scored[row.name] if other == "base" or one in scored[other]]
+    if not seeds:
+        return None
+    value, mine = over(drawn, row.name, seeds)
+    reference, theirs = over(drawn, other, [None] if other == "base" else seeds)
+    changed = over_seeds(mine - theirs, seed)
+    return {"row": other, "difference": vars(interval(value - reference, changed)),
+            "p": p_value(changed)}  # fmt: skip
+
+
+def over(drawn: Drawn, name: str, seeds: Sequence[int | None]) -> tuple[float, Float]:
+    """The mean over seeds, and the resamples of each seed [seeds, resamples]."""
+    found = [drawn[name, seed] for seed in seeds]
+    return float(np.mean([value for value, _ in found])), np.stack([one for _, one in found])

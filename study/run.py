@@ -1,0 +1,201 @@
+"""The study: what tuning on paraphrases gains, and why, under the protocol of `study/README.md`.
+
+    PARACLIP_DATA=folder python -m study.run                         # everything, hours
+    PARACLIP_DATA=folder python -m study.run --cells 'a/main/*/0'    # a part
+    PARACLIP_DATA=folder python -m study.run --cells none            # tables alone
+
+A cell is BASE/GRID/ROW/SEED, such as `a/main/consistent/2`; the base's own is `a/main/base`. Grids
+are the files of `development/`, which choose settings, and `report/`, which report with settings
+frozen. Bases: a, `clip-small` of `recipes/clip_small`; b, `mini` aligned on the same captions. A
+finished cell is not repeated and a stopped one resumes; a grid that has a finished cell gets
+`results/study_BASE_GRID.json`, its tables and its plots.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evaluation import mini
+from benchmarks.machine import keep, parse_with_data, say
+from paraclip.allocator import keep_freed_memory
+from paraclip.errors import UserError
+from paraclip.evaluation.reporting.plots import plot_scores
+from paraclip.evaluation.reporting.report import Line, Report, Section
+from paraclip.evaluation.reporting.stored import Stored
+from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.files import locked, write_text
+from study.cells import Cell, Grid, cells_of, read_grid, run_cell, scores_of, sources_of
+from study.differences import Draws, Figure, figures_of
+from study.plots import trade_off
+from study.sets import SETS
+from study.tables import ALL_LABELS, KIND_LABELS, LABELS, RESULTS, TASK_LABELS, tables_of
+from study.triples import replayed_file, triples_file
+
+GRIDS = Path(__file__).parent
+IMAGES = GRIDS / "images"
+RESAMPLES = {"development": 5_000, "report": 24_000}
+"""So many that Holm's correction over the differences of a table leaves marks possible."""
+MORE_RESAMPLES = {"temperatures": 36_000}
+"""Grids with so many rows that their correction takes more."""
+MEANS_ALONE = 1_000
+"""Resamples of the tables that show means and no marks."""
+SINGLED_OUT = ("main", "variations")
+"""Grids with further tables: each STS task, and each kind of rewording."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Folders of the research data, of the runs, of tables with JSON, and of plots."""
+
+    data: Path
+    out: Path
+    results: Path = RESULTS
+    images: Path = IMAGES
+
+
+def clip_small(place: Place) -> Path:
+    """The folder of base a, pre-trained unless it is there."""
+    folder = place.out / "clip-small"
+    if not (folder / "open_clip_config.json").exists():
+        from recipes.clip_small import pretrain
+
+        pretrain.main(["--data", str(place.data / "flickr8k"), "--out", str(folder)])
+    return folder
+
+
+def aligned_mini(place: Place) -> Path:
+    """The checkpoint of base b, aligned as `evaluation/mini.py` does unless it is there."""
+    return mini.aligned(place.data, place.out / "mini")
+
+
+BASES: Mapping[str, Callable[[Place], Path]] = {"a": clip_small, "b": aligned_mini}
+OPTIONS_OF_BASE: Mapping[str, Mapping[str, Any]] = {
+    "a": {}, "b": {"epochs": 4, "learning_rate": 5e-5, "dropout": 0.1},
+}  # fmt: skip
+"""Options in place of a grid's common ones: the rates of `benchmarks/evaluation/flickr8k.py`."""
+
+
+def grid_files() -> list[Path]:
+    """Grids in the order in which they are run: development first, then main, then the others."""
+    found = [*GRIDS.glob("development/*.toml"), *GRIDS.glob("report/*.toml")]
+    return sorted(found, key=lambda path: (path.parent.name, path.stem != "main", path.stem))
+
+
+def run_grid(path: Path, base: str, place: Place, patterns: Sequence[str]) -> list[str]:
+    """Run the wanted cells of a grid and write its results; returns the failed cells."""
+    kind = path.parent.name
+    root = place.out / kind / base / "cells"
+    heads = ["/".join(pattern.split("/")[:2]) for pattern in patterns]
+    wanted = [head for head in heads if fnmatch(f"{base}/{path.stem}", head) or head == "*"]
+    if not (wanted or ("none" in patterns and root.is_dir())):
+        return []
+    files = {name: triples_file(name, place.data, place.out / "triples")
+             for name in sources_of(path)}  # fmt: skip
+    files["captions"] = replayed_file(place.data, place.out / "triples")
+    grid = read_grid(path, OPTIONS_OF_BASE[base], files)
+    model, sets = BASES[base](place), SETS[kind](place.data)
+    root.mkdir(parents=True, exist_ok=True)
+    failed = []
+    with locked(root):
+        cells = list(cells_of(grid, model, root))
+        finished = {cell: found for cell in cells if (found := scores_of(cell, sets))}
+        for pattern in patterns:
+            for number, cell in enumerate(cells, start=1):
+                name = cell_name(base, grid, cell)
+                if cell in finished or not fnmatch(name, pattern):
+                    continue
+                say(f"[{number}/{len(cells)}] {name}")
+                try:  # a row with the same training may have finished meanwhile
+                    finished[cell] = scores_of(cell, sets) or run_cell(cell, model, sets)
+                except UserError as error:
+                    failed.append(f"{name}: {error}")
+    if finished:
+        write_results(base, grid, finished, place)
+    return failed
+
+
+def cell_name(base: str, grid: Grid, cell: Cell) -> str:
+    """BASE/GRID/ROW/SEED; without a seed for a base."""
+    seed = "" if cell.seed is None else f"/{cell.seed}"
+    return f"{base}/{grid.path.stem}/{cell.row.name}{seed}"
+
+
+def write_results(base: str, grid: Grid, finished: Mapping[Cell, Stored], place: Place) -> None:
+    """Write the JSON, the tables and the plots of what is finished."""
+    scored: dict[str, dict[int | None, Stored]] = {}
+    for cell, stored in finished.items():
+        scored.setdefault(cell.row.name, {})[cell.seed] = stored
+    kind, draws = grid.path.parent.name, place.out / "draws"
+    resamples = MORE_RESAMPLES.get(grid.path.stem, RESAMPLES[kind])
+    figures = figures_of(grid.rows, scored, list(LABELS), Draws(resamples, draws))
+    sections = next(iter(finished.values())).report.sections
+    name = f"study_{base}_{grid.path.stem}"
+    variants = {row: dict(variant) for row, variant in grid.variants.items()}
+    record: dict[str, Any] = {
+        "base": base, "kind": kind, "sets": {section.name: section.pool for section in sections},
+        "settings": {"common": dict(grid.common), "variants": variants}, "figures": figures,
+    }  # fmt: skip
+    tables = tables_of(name, record)
+    keep(name, place.results, tables.pop(name), **record)
+    for more, labels in (("tasks", TASK_LABELS), ("kinds", KIND_LABELS)):
+        single = f"{name}_{more}"
+        if grid.path.stem in SINGLED_OUT:
+            found = figures_of(grid.rows, scored, list(labels), Draws(MEANS_ALONE, draws))
+            keep(single, place.results, tables_of(single, {"figures": found})[single],
+                 base=base, figures=found)  # fmt: skip
+    for further, text in tables.items():
+        write_text(place.results / f"{further}.md", text.strip() + "\n")
+    place.images.mkdir(parents=True, exist_ok=True)
+    plot_scores(as_report(figures, sections), place.images / f"{name}.png")
+    trade_off(record, place.images / f"{name}_trade_off.png")
+
+
+def as_report(figures: Sequence[Figure], sections: Sequence[Section]) -> Report:
+    """The figures as a report over rows, for the plots."""
+    lines: dict[tuple[str, str], Line] = {}
+    items = {(section.name, line.name): line for section in sections for line in section.lines}
+    for one in figures:
+        key = one["benchmark"], one["figure"]
+        empty = Line(key[1], True, items[key].items, {}, {}, items[key].statistic)
+        line = lines.setdefault(key, empty)
+        line.values[one["row"]] = Interval(**one["value"])
+        for change in one["against"]:
+            if change["row"] == "base":
+                line.differences[f"{one['row']} - base"] = Interval(**change["difference"])
+    converted = [
+        Section(section.name, section.pool, section.data, found)
+        for section in sections
+        if (found := [lines[key] for key in ALL_LABELS if key[0] == section.name and key in lines])
+    ]
+    return Report({row: {} for row in dict.fromkeys(one["row"] for one in figures)}, converted, {})
+
+
+def main() -> int:
+    """Every grid on every base, as far as it is wanted."""
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--cells", nargs="+", default=["*"], help="patterns of BASE/GRID/ROW/SEED")
+    made.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the runs")
+    made.add_argument("--results", type=Path, default=RESULTS, help="folder of tables and JSON")
+    made.add_argument("--images", type=Path, default=IMAGES, help="folder of plots")
+    options = parse_with_data(made)
+    keep_freed_memory()
+    place = Place(Path(options.data), options.out, options.results, options.images)
+    failed = [
+        name
+        for base in BASES
+        for path in grid_files()
+        for name in run_grid(path, base, place, options.cells)
+    ]
+    for name in failed:
+        print(f"failed: {name}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""Tables of the study, made of the figures that a run has stored.
+
+    python -m study.tables    # make every table again from results/study_*.json; seconds
+
+A grid has a table of means (a figure a row, a model a column), one of the differences of each
+model, and one of a few figures: `overview`, or for the main grid `short` and `gains`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import markdown
+from paraclip.evaluation.benchmark import LOWER_IS_BETTER
+from paraclip.evaluation.inputs.wordings import KINDS
+from paraclip.evaluation.reporting.tables import figure as shown
+from paraclip.evaluation.reporting.tables import spread
+from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.scoring.significance import not_inferior
+from paraclip.files import write_text
+from study.differences import LEVEL, Figure, Key
+
+RESULTS = Path(__file__).parent / "results"
+LABELS: Mapping[Key, str] = {
+    ("pairs-sugar-crepe-pp", "AO@10"): "AO@10, SugarCrepe++ pairs (LLM)",
+    ("pairs-sugar-crepe-pp", "JS@10"): "JS@10, SugarCrepe++ pairs (LLM)",
+    ("pairs-flickr8k", "AO@10"): "AO@10, Flickr8k pairs (LLM)",
+    ("pairs-flickr8k", "JS@10"): "JS@10, Flickr8k pairs (LLM)",
+    ("pairs-people", "AO@10"): "AO@10, pairs of Flickr8k dev (people)",
+    ("pairs-people", "JS@10"): "JS@10, pairs of Flickr8k dev (people)",
+    ("cxc", "AO@10 CxC ≥ 4"): "AO@10, CxC pairs ≥ 4 (people)",
+    ("cxc", "JS@10 CxC ≥ 4"): "JS@10, CxC pairs ≥ 4 (people)",
+    ("cxc", "AO@10 CxC ≥ 4.5"): "AO@10, CxC pairs ≥ 4.5 (people)",
+    ("cxc", "JS@10 CxC ≥ 4.5"): "JS@10, CxC pairs ≥ 4.5 (people)",
+    ("cxc", "graded consistency"): "graded consistency, CxC",
+    ("variations", "AO@10"): "AO@10, variations",
+    ("variations", "text discrimination"): "text discrimination, variations",
+    ("variations", "picture discrimination"): "picture discrimination, variations",
+    ("sugar-crepe-pp", "TOT"): "TOT",
+    ("sugar-crepe-pp", "TOT Replace"): "TOT, Replace",
+    ("sugar-crepe-pp", "TOT Swap"): "TOT, Swap",
+    ("sugar-crepe-pp", "ITT Replace"): "ITT, Replace",
+    ("sugar-crepe-pp", "ITT Swap"): "ITT, Swap",
+    ("aro-coco-order", "COCO-Order"): "COCO-Order",
+    ("cxc", "CxC-STS"): "CxC-STS",
+    ("sts", "STS mean of 7"): "STS, mean of seven tasks",
+    ("sts", "STS-B dev"): "STS-B, development set",
+    ("image-text-retrieval", "T2I R@10"): "text to image R@10",
+    ("image-text-retrieval", "I2T R@10"): "image to text R@10",
+    ("imagenet", "top-1"): "zero-shot top-1, ImageNet sample",
+}
+"""Figures with their names in the tables, in order; those that were not scored are left out."""
+TASK_LABELS: Mapping[Key, str] = {
+    ("sts", task): task for task in ("STS12", "STS13", "STS14", "STS15", "STS16", "STS-B", "SICK-R")
+}
+"""The seven STS tasks, one by one."""
+KIND_LABELS: Mapping[Key, str] = {
+    ("variations", f"{name} {kind}"): f"{name}, {kind}"
+    for name in ("AO@10", "R@10", "text discrimination", "picture discrimination")
+    for kind in KINDS
+}
+"""Consistency, accuracy and discrimination by kind of rewording."""
+ALL_LABELS = {**LABELS, **TASK_LABELS, **KIND_LABELS}
+SHORT = (
+    ("pairs-sugar-crepe-pp", "AO@10"), ("pairs-flickr8k", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"),
+    ("sugar-crepe-pp", "TOT"), ("sts", "STS mean of 7"), ("image-text-retrieval", "T2I R@10"),
+    ("image-text-retrieval", "I2T R@10"), ("imagenet", "top-1"),
+)  # fmt: skip
+"""Figures of the short table, which the README shows."""
+SHORT_ROWS = ("base", "control", "paper", "consistent", "merged", "more triples")
+GAINING = ("consistent", "more triples")
+"""Rows of the main grid that show what our recipe gains."""
+OVERVIEW = (
+    ("pairs-sugar-crepe-pp", "AO@10"), ("pairs-flickr8k", "AO@10"), ("cxc", "AO@10 CxC ≥ 4.5"),
+    ("variations", "AO@10"), ("variations", "text discrimination"),
+    ("variations", "picture discrimination"), ("sugar-crepe-pp", "TOT"), ("cxc", "CxC-STS"),
+    ("sts", "STS mean of 7"), ("image-text-retrieval", "T2I R@10"),
+    ("image-text-retrieval", "I2T R@10"), ("imagenet", "top-1"),
+)  # fmt: skip
+"""Figures of the table of a further question."""
+UNITS = "Percent, mean over seeds; correlations times 100."
+HOLM = f"p < {LEVEL:g} after Holm's correction over all differences of the grid"
+MARGIN = "≥ not inferior: the 95 % interval excludes a loss of 1 point or more"
+LEGEND = (
+    f"{UNITS} Brackets: 95 % interval of a bootstrap over items and seeds, of paired differences. "
+    f"\\* marks {HOLM}; {MARGIN}."
+)
+
+
+class Figures:
+    """The stored figures of a grid, by row and figure."""
+
+    def __init__(self, figures: Sequence[Figure]) -> None:
+        self.by_place = {(one["row"], (one["benchmark"], one["figure"])): one for one in figures}
+        self.rows = list(dict.fromkeys(row for row, _ in self.by_place))
+        self.keys = list(dict.fromkeys(key for _, key in self.by_place))
+        self.seeds = {one["row"]: one["seeds"] for one in figures}
+
+    def mean(self, row: str, key: Key) -> str:
+        """A mean."""
+        return shown(self.by_place[row, key]["value"]["value"])
+
+    def changes(self, row: str, key: Key) -> dict[str, Figure]:
+        """The differences of a row's figure by the name of the other row."""
+        return {one["row"]: one for one in self.by_place[row, key]["against"]}
+
+    def others(self, row: str) -> list[str]:
+        """The rows that a row is compared with."""
+        return list(dict.fromkeys(o for key in self.keys for o in self.changes(row, key)))
+
+
+def marks(change: Figure | None, name: str) -> tuple[str, str]:
+    """`*` for a difference beyond chance; `≥` for one that is no such gain, but not inferior."""
+    if change is None:
+        return "", ""
+    lower = name in LOWER_IS_BETTER
+    beyond = change["adjusted"] < LEVEL
+    gain = beyond and (change["difference"]["value"] > 0) != lower
+    held = not gain and not_inferior(Interval(**change["difference"]), lower)
+    return "*" if beyond else "", "≥" if held else ""
+
+
+def difference(change: Figure | None, name: str) -> str:
+    """A difference with its interval and its marks."""
+    if change is None:
+        return "-"
+    interval = spread(Interval(**change["difference"]), signed=True)
+    return " ".join(filter(None, [interval, *marks(change, name)]))
+
+
+def means_table(found: Figures) -> str:
+    """Means of all rows."""
+    rows = [[ALL_LABELS[key], *(found.mean(row, key) for row in found.rows)] for key in found.keys]
+    return "\n\n".join([markdown(["", *found.rows], rows), UNITS, seeds_note(found)])
+
+
+def differences_tables(found: Figures) -> str:
+    """The differences of each row from base, control and reference; a table a row."""
+    parts = []
+    for row in found.rows:
+        if others := found.others(row):
+            rows = []
+            for key in found.keys:
+                changes = found.changes(row, key)
+                cells = (difference(changes.get(other), key[1]) for other in others)
+                rows.append([ALL_LABELS[key], *cells])
+            table = markdown(["", *(f"− {other}" for other in others)], rows)
+            parts.append(f"**{row}**, differences:\n\n{table}")
+    return "\n\n".join([*parts, LEGEND, seeds_note(found)])
+
+
+def gains_table(found: Figures) -> str:
+    """The differences of our rows from base and from their control, side by side."""
+    pairs = [
+        (row, other)
+        for row in GAINING if row in found.rows
+        for other in found.others(row) if other == "base" or other.startswith("control")
+    ]  # fmt: skip
+    rows = [
+        [ALL_LABELS[key], *(difference(found.changes(row, key).get(o), key[1]) for row, o in pairs)]
+        for key in found.keys
+    ]
+    table = markdown(["", *(f"{row} − {other}" for row, other in pairs)], rows)
+    return f"{table}\n\n{LEGEND}"
+
+
+def short_table(found: Figures) -> str:
+    """A few figures and rows, and what the last row gains over base."""
+    rows = [row for row in SHORT_ROWS if row in found.rows]
+    lines = [
+        [LABELS[key], *(found.mean(row, key) for row in rows),
+         difference(found.changes(rows[-1], key).get("base"), key[1])]
+        for key in SHORT if key in found.keys
+    ]  # fmt: skip
+    table = markdown(["", *rows, f"{rows[-1]} − base"], lines)
+    return f"{table}\n\n\\* {HOLM}; {MARGIN}."
+
+
+def overview_table(found: Figures) -> str:
+    """A few figures of all rows; marks show which differ from base and from the reference."""
+    known = {"base", *(row for row in found.rows if row.startswith("control"))}
+    references = [o for row in found.rows for o in found.others(row) if o not in known]
+    reference = next(iter(references), "")
+
+    def cell(row: str, key: Key) -> str:
+        changes = found.changes(row, key)
+        star, held = marks(changes.get("base"), key[1])
+        dagger = "†" if marks(changes.get(reference), key[1])[0] else ""
+        return " ".join(filter(None, [found.mean(row, key), star + dagger + held]))
+
+    rows = [
+        [LABELS[key], *(cell(row, key) for row in found.rows)]
+        for key in OVERVIEW if key in found.keys
+    ]  # fmt: skip
+    named = f", † from *{reference}*" if reference else ""
+    margin = MARGIN.replace("inferior:", "inferior to base:")
+    note = f"{UNITS} \\* differs from base{named}: {HOLM}; {margin}."
+    return "\n\n".join([markdown(["", *found.rows], rows), note, seeds_note(found)])
+
+
+def seeds_note(found: Figures) -> str:
+    """How many seeds each row has."""
+    listed = ", ".join(f"{row} {len(seeds)}" for row, seeds in found.seeds.items() if seeds)
+    return f"Seeds: {listed}."
+
+
+def tables_of(name: str, record: Mapping[str, Any]) -> dict[str, str]:
+    """The tables of a stored grid, by the name of their file."""
+    found = Figures(record["figures"])
+    tables = {name: means_table(found)}
+    if "kind" not in record:  # of single figures
+        return tables
+    tables[f"{name}_differences"] = differences_tables(found)
+    if name.endswith("_main"):
+        tables[f"{name}_gains"], tables[f"{name}_short"] = gains_table(found), short_table(found)
+    elif record["kind"] == "report":
+        tables[f"{name}_overview"] = overview_table(found)
+    return tables
+
+
+def main() -> None:
+    """Make every table again."""
+    for path in sorted(RESULTS.glob("study_*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for name, text in tables_of(path.stem, record).items() if "figures" in record else ():
+            write_text(RESULTS / f"{name}.md", text.strip() + "\n")
+            print(f"{name}.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The triples of the study: the strong ones, what stands in their place, and captions to replay.
+
+Files are written once to a folder of the run; none of them is part of the repository. Rows with a
+picture name it by its path, so that sources with and without pictures can be one file.
+"""
+
+import csv
+import io
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evaluation.flickr8k import training_captions
+from paraclip.data.triples import attach_images, read_triples, write_triples
+from paraclip.files import write_text
+
+Row = dict[str, Any]
+SEED = 0
+
+
+def strong(data: Path) -> list[Row]:
+    """3,600 training captions of Flickr8k, reworded twice by a strong LLM."""
+    table = read_triples(data / "paraphrases" / "flickr8k_train.jsonl")
+    rows: list[Row] = attach_images(table, data / "flickr8k" / "images").to_pylist()
+    return [{**row, "generator": "strong LLM"} for row in rows]
+
+
+def people(data: Path) -> list[Row]:
+    """The same captions, with two other people's captions of the same picture."""
+    draw, others = random.Random(SEED), captions_by_picture(data)
+    return [with_people(row, others, draw) for row in strong(data)]
+
+
+def people_of_all(data: Path) -> list[Row]:
+    """Three captions of each training picture, in place of paraphrases."""
+    draw, found = random.Random(SEED), []
+    for name, captions in captions_by_picture(data).items():
+        texts = draw.sample(captions, 3)
+        found.append(row_of(f"people {name}", name, texts, "people", data))
+    return found
+
+
+def web(data: Path) -> list[Row]:
+    """398 alt-texts of the web, reworded twice by a strong LLM, without pictures."""
+    table = read_triples(data / "paraphrases" / "web.jsonl")
+    rows = table.to_pylist()
+    return [{**row, "id": f"web {row['id']}", "generator": "strong LLM"} for row in rows]
+
+
+def starter(data: Path) -> list[Row]:
+    """The 3,000 triples that ship with ParaCLIP, without pictures."""
+    return read_triples("starter").to_pylist()
+
+
+def wrong(share: float) -> Callable[[Path], list[Row]]:
+    """The strong triples with a share of rows whose paraphrases are those of another row."""
+
+    def rows(data: Path) -> list[Row]:
+        found = strong(data)
+        chosen = random.Random(SEED).sample(range(len(found)), round(share * len(found)))
+        texts = [(found[n]["paraphrase_1"], found[n]["paraphrase_2"]) for n in chosen]
+        for number, (one, two) in zip(chosen, [*texts[1:], texts[0]], strict=True):
+            found[number] |= {"paraphrase_1": one, "paraphrase_2": two}
+        return found
+
+    return rows
+
+
+def together(*sources: Callable[[Path], list[Row]]) -> Callable[[Path], list[Row]]:
+    """Several sources as one."""
+    return lambda data: [row for source in sources for row in source(data)]
+
+
+SOURCES: Mapping[str, Callable[[Path], list[Row]]] = {
+    "strong": strong,
+    "people": people,
+    "strong+web": together(strong, web),
+    "strong+starter": together(strong, starter),
+    "strong+starter+web": together(strong, starter, web),
+    "strong+people": together(strong, people_of_all),
+    "everything": together(strong, people_of_all, starter, web),
+    "wrong10": wrong(0.1),
+    "wrong20": wrong(0.2),
+    "starter": starter,
+}
+"""Triples by the name that a grid gives them."""
+
+
+def captions_by_picture(data: Path) -> dict[str, list[str]]:
+    """The captions of each training picture of Flickr8k, by its file name; three at least."""
+    found: dict[str, list[str]] = {}
+    for row in training_captions(data):
+        found.setdefault(Path(row.image or "").name, []).append(row.caption)
+    return {name: texts for name, texts in found.items() if len(texts) >= 3}
+
+
+def with_people(row: Row, others: Mapping[str, list[str]], draw: random.Random) -> Row:
+    """A row with two other captions of its picture as its paraphrases."""
+    name = Path(row["image"]).name
+    texts = [text for text in others[name] if text != row["caption"]]
+    one, two = draw.sample(texts, 2)
+    return {**row, "paraphrase_1": one, "paraphrase_2": two, "generator": "people"}
+
+
+def row_of(number: str, name: str, texts: list[str], generator: str, data: Path) -> Row:
+    """A row of three texts of one picture."""
+    caption, one, two = texts
+    return {
+        "id": number, "image_id": name, "image": str(data / "flickr8k" / "images" / name),
+        "caption": caption, "paraphrase_1": one, "paraphrase_2": two, "generator": generator,
+    }  # fmt: skip
+
+
+def triples_file(name: str, data: Path, folder: Path) -> Path:
+    """The file of a source, written unless it is there."""
+    path = folder / f"{name}.parquet"
+    if not path.exists():
+        rows = SOURCES[name](data)
+        for number, row in enumerate(rows):
+            row["id"] = str(number)  # sources may use the same numbers
+        write_triples(path, rows, {"source": name})
+    return path
+
+
+def replayed_file(data: Path, folder: Path) -> Path:
+    """A captions file of all training captions, written unless it is there."""
+    path = folder / "training_captions.csv"
+    if not path.exists():
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(["image", "caption"])
+        for row in training_captions(data):
+            lines.writerow([data / "flickr8k" / "images" / Path(row.image or "").name, row.caption])
+        write_text(path, text.getvalue())
+    return path

@@ -1,0 +1,248 @@
+"""The study in a small size: cells, what is run of them, tables, and the sets' disjointness."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from colour_encoder import write_flickr8k
+from text_sets import write_sugar_crepe_pp
+from tiny_models import tiny_clip
+
+from paraclip.data.reading import read_captions
+from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
+from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
+from paraclip.models.checkpoint import save_model
+from paraclip.training.config import TrainOptions
+from study import plots as study_plots
+from study import run as study
+from study import sets as study_sets
+from study import tables as study_tables
+from study import triples as study_triples
+from study.cells import Grid, read_grid, sources_of
+
+DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
+WITH_DATA = pytest.mark.skipif(not (DATA / "cxc").is_dir(), reason=f"no data in {DATA}")
+GRID = """
+seeds = [0, 1]
+reference = "placebo"
+[common]
+triples = "strong"
+epochs = 1
+batch_size = 6
+learning_rate = 1e-2
+held_out = 0.0
+precision = "fp32"
+[variants.placebo]
+shuffle_paraphrases = true
+[variants.people]
+triples = "people"
+[variants.ours]
+[variants.merged]
+merge = 0.5
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder of drawn pictures with three captions each and triples."""
+    folder = tmp_path / "data"
+    write_sugar_crepe_pp(folder / "sugar_crepe_pp")
+    pictures = write_flickr8k(folder / "flickr8k", shades=3)
+    words = ("page", "sheet", "paper", "wall")
+    lines = [f"{one.name},{word} of {one.stem}" for one in pictures for word in words]
+    (folder / "flickr8k" / "captions.csv").write_text("\n".join(["image,caption", *lines]))
+    names = "\n".join(one.name for one in pictures)
+    (folder / "flickr8k" / "train_images.txt").write_text(names)
+    (folder / "paraphrases").mkdir()
+    rows = [
+        {
+            "index": number, "image_id": one.name, "caption": f"page of {one.stem}",
+            "paraphrase_1": f"{one.stem} page", "paraphrase_2": f"leaf in {one.stem}",
+        }
+        for number, one in enumerate(pictures)
+    ]  # fmt: skip
+    for name in ("flickr8k_train", "web"):
+        text = "\n".join(json.dumps(row) for row in rows)
+        (folder / "paraphrases" / f"{name}.jsonl").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs the study on a tiny base and one grid; returns exit code and results by name."""
+    text = {"context_length": 12, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+    base = save_model(tiny_clip(text_cfg=text), tmp_path / "base.safetensors")
+    grids = tmp_path / "grids" / "report"
+    grids.mkdir(parents=True)
+    (grids / "main.toml").write_text(GRID)
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(study, "GRIDS", grids.parent)
+    monkeypatch.setattr(study, "BASES", {"a": lambda place: base})
+    monkeypatch.setattr(study, "RESAMPLES", {"report": 50})
+    monkeypatch.setattr(study, "SETS", {"report": tiny_sets})
+
+    def main(*cells: str) -> tuple[int, dict[str, dict]]:
+        words = ["study.py", "--data", data, "--out", tmp_path / "out", "--cells", *cells]
+        words += ["--results", tmp_path / "results", "--images", tmp_path / "images"]
+        monkeypatch.setattr(sys, "argv", list(map(str, words)))
+        code = study.main()
+        found = sorted((tmp_path / "results").glob("*.json"))
+        return code, {path.stem: json.loads(path.read_text()) for path in found}
+
+    return main
+
+
+def tiny_sets(data: Path) -> list:
+    captions = read_captions(str(data / "flickr8k" / "captions.csv"))
+    return [
+        SugarCrepePlusPlus(read_subsets(data / "sugar_crepe_pp")),
+        ImageTextRetrieval(gallery(captions, "drawn")),
+    ]
+
+
+@pytest.mark.slow
+def test_a_part_is_run_and_the_rest_resumes(
+    run: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found = run("a/main/ours/0", "a/main/base")
+    rows = {row["row"]: row["seeds"] for row in found["study_a_main"]["figures"]}
+    assert code == 0 and rows == {"base": [], "ours": [0]}
+    capsys.readouterr()
+    _, again = run("a/main/ours/0")
+    assert "a/main/ours/0" not in capsys.readouterr().out, "a finished cell is not repeated"
+    assert again["study_a_main"]["figures"] == found["study_a_main"]["figures"]
+
+    code, found = run("*")
+    figures = {(row["row"], row["figure"]): row for row in found["study_a_main"]["figures"]}
+    assert {name for name, _ in figures} == {
+        "base", "control", "placebo", "people", "ours", "merged",
+    }  # fmt: skip
+    ours = figures["ours", "TOT"]
+    assert [change["row"] for change in ours["against"]] == ["base", "control", "placebo"]
+    assert ours["seeds"] == [0, 1] and figures["base", "TOT"]["seeds"] == []
+    text = (tmp_path / "results" / "study_a_main.md").read_text()
+    assert text.startswith("|  | base | control | placebo | people | ours | merged |")
+    short = (tmp_path / "results" / "study_a_main_short.md").read_text().splitlines()
+    merged = figures["merged", "TOT"]["value"]["value"]
+    assert short[2].startswith("| TOT |") and f"{merged:.1f}" in short[2]
+    assert (tmp_path / "images" / "study_a_main.png").read_bytes()[:4] == b"\x89PNG"
+    controls = list((tmp_path / "out" / "report" / "a" / "cells").glob("control*"))
+    assert len(controls) == 2, "people's captions and paraphrases share a control"
+    assert run("b/*")[1] == found and run("none")[0] == 0
+
+
+@pytest.mark.slow
+def test_a_failed_cell_is_told_and_does_not_stop_the_others(
+    run: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = study.GRIDS / "report" / "main.toml"
+    path.write_text(GRID.replace("[variants.people]", "[variants.people]\nlearning_rate = -1.0"))
+    code, found = run("a/main/*/0")
+    assert code == 1 and "a/main/people/0" in capsys.readouterr().err
+    assert {row["row"] for row in found["study_a_main"]["figures"]} >= {"ours", "placebo"}
+
+
+def test_the_sources_of_triples(data: Path, tmp_path: Path) -> None:
+    strong = study_triples.strong(data)
+    people = study_triples.people(data)
+    assert [row["caption"] for row in people] == [row["caption"] for row in strong]
+    for row in people:
+        texts = {row["caption"], row["paraphrase_1"], row["paraphrase_2"]}
+        assert len(texts) == 3 and all(Path(row["image"]).stem in text for text in texts)
+    every = study_triples.SOURCES["everything"](data)
+    assert sum(row["image"] is None for row in every) == 3000 + len(strong)
+    file = study_triples.triples_file("strong+web", data, tmp_path / "made")
+    assert file == study_triples.triples_file("strong+web", data, tmp_path / "made")
+    half = study_triples.wrong(0.5)(data)
+    changed = [a["paraphrase_1"] != b["paraphrase_1"] for a, b in zip(strong, half, strict=True)]
+    assert sum(changed) == len(strong) // 2
+    names = sorted(row["paraphrase_2"] for row in half)
+    assert names == sorted(row["paraphrase_2"] for row in strong)
+
+
+def grid_of(path: Path, data: Path, folder: Path) -> Grid:
+    """A grid of the study over the triples of a data folder."""
+    names = sources_of(path)
+    files = {name: study_triples.triples_file(name, data, folder) for name in names}
+    files["captions"] = study_triples.replayed_file(data, folder)
+    return read_grid(path, {}, files)
+
+
+def test_every_grid_of_the_study_is_one(data: Path, tmp_path: Path) -> None:
+    for path in study.grid_files():
+        grid = grid_of(path, data, tmp_path)
+        assert path.parent.name in study_sets.SETS and path.read_text().startswith("# ")
+        controls = [row.name for row in grid.rows if row.kind == "control"]
+        assert controls[0] == "control"
+        for row in grid.rows[1 + len(controls) :]:
+            without_pictures = row.name == "starter, L2 and L3 alone"
+            assert without_pictures == (row.control is None)
+            TrainOptions(**{k: v for k, v in row.options.items() if k not in ("triples", "replay")})
+    shares = grid_of(study.GRIDS / "report" / "shares.toml", data, tmp_path)
+    (replay,) = (row for row in shares.rows if row.name == "replay")
+    read = list(read_captions(str(replay.options["replay"])))
+    assert {Path(row.image or "").name for row in read} == {
+        path.name for path in (data / "flickr8k" / "images").iterdir()
+    }
+
+
+def published(name: str) -> dict[str, Any]:
+    """A stored record of the study."""
+    found: dict[str, Any] = json.loads((study.RESULTS / f"{name}.json").read_text())
+    return found
+
+
+NAMES = sorted(
+    path.stem for path in study.RESULTS.glob("study_[ab]_*.json") if "figures" in path.read_text()
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tables_of_the_study_are_those_of_its_figures(name: str) -> None:
+    for further, text in study_tables.tables_of(name, published(name)).items():
+        assert (study.RESULTS / f"{further}.md").read_text() == text.strip() + "\n"
+
+
+def test_a_table_marks_differences_and_what_is_not_inferior() -> None:
+    def change(value: float, low: float, high: float, adjusted: float) -> dict[str, Any]:
+        interval = {"value": value, "low": low, "high": high}
+        return {"row": "base", "difference": interval, "adjusted": adjusted}
+
+    found = [
+        study_tables.marks(change(*numbers), "T2I R@10")
+        for numbers in ((2, 1, 3, 0.01), (-0.2, -0.9, 0.5, 1), (-1.6, -2.5, -0.7, 0.3),
+                        (-0.5, -0.8, -0.2, 0.01))
+    ]  # fmt: skip
+    assert found == [("*", ""), ("", "≥"), ("", ""), ("*", "≥")]
+
+
+def test_the_trade_off_joins_the_shares_of_tuned(tmp_path: Path) -> None:
+    record = published("study_a_main")
+    rows = [one["row"] for one in record["figures"]]
+    shares = study_plots.shares_of(record["settings"]["variants"], rows)
+    assert shares == ["base", "merged", "consistent"]
+    assert study_plots.trade_off(record, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert not study_plots.trade_off(published("study_a_losses"), tmp_path / "none.png")
+
+
+@pytest.mark.shared_data
+@WITH_DATA
+def test_no_item_is_in_development_and_report() -> None:
+    pairs = study_sets.flickr_pairs(DATA)
+    halves = [study_sets.half(pairs, first) for first in (True, False)]
+    assert set(halves[0].ids).isdisjoint(halves[1].ids) and len(halves[0]) == len(halves[1]) == 250
+    sugar = [
+        study_sets.sugar_pairs(DATA, subsets)
+        for subsets in (study_sets.DEVELOPMENT_SUBSETS, study_sets.REPORT_SUBSETS)
+    ]
+    assert [len(part) for part in sugar] == [1652, 1033]
+    assert set(sugar[0].ids).isdisjoint(sugar[1].ids)
+    assert len(study_sets.sts_development(DATA).pairs) == 1500
+    for part in (*halves, *sugar):
+        assert part.clusters is not None and len(part.clusters) == len(part)
+    assert len(set(sugar[1].pictures)) < len(sugar[1]), "rows share pictures"
