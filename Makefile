@@ -18,7 +18,7 @@ ARGS =
 WORKERS ?= logical
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --maxprocesses 8 --durations=20
 
-# Cells of the study: make study CELLS="a/main/*/0"; see benchmarks/study/run.py
+# Cells of the study: make study CELLS="a/main/*/0"; see study/run.py
 CELLS = *
 
 .PHONY: docs demo test test-all lint study clean chromium postgres targets
@@ -71,14 +71,9 @@ $(VENV)/dev.stamp: $(VENV)/builtin.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/openai-oldest $(PIP_ARGS) openai==2.0.0 distro sniffio
 	@touch $@
 
-# Everything that docs/results.md shows of the study; resumable, hours on 2 cores.
+# Everything that study/results.md shows of the study; resumable, hours on 2 cores.
 study: $(VENV)/dev.stamp
-	$(BIN)/python -m benchmarks.study.run --cells $(foreach cell,$(CELLS),'$(cell)')
-ifeq ($(CELLS),*)
-	$(BIN)/python -m benchmarks.study.gradients
-	$(BIN)/python -m benchmarks.study.curves
-	$(BIN)/python -m benchmarks.study.fidelity
-endif
+	$(BIN)/python -m study.run --cells $(foreach cell,$(CELLS),'$(cell)')
 
 # Environments of the systems that exports are loaded by, for the tests of round trips.
 targets: $(VENV)/dev.stamp

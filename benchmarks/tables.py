@@ -4,7 +4,7 @@
     python -m benchmarks.tables --check  # exit 1 if a document shows other figures
 
 A document marks a place with `<!-- table: NAME -->` and `<!-- end table -->`; the text in between
-is the content of `benchmarks/results/NAME.md`.
+is the content of `NAME.md` in `benchmarks/results/` or `study/results/`.
 """
 
 import argparse
@@ -15,13 +15,15 @@ from pathlib import Path
 from paraclip.files import write_text
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = (ROOT / "benchmarks" / "results", ROOT / "study" / "results")
 MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end table -->)", re.DOTALL)
 
 
 def documents() -> list[Path]:
     """All files that may show a table."""
-    pages = (*ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/README.md"))
+    pages = (
+        page for place in ("docs", "recipes/*", "study") for page in ROOT.glob(f"{place}/*.md")
+    )
     return [ROOT / "README.md", *sorted(pages)]
 
 
@@ -39,8 +41,9 @@ def filled(text: str, document: Path) -> str:
 
 
 def file_of(name: str) -> Path:
-    """Where a benchmark writes its table."""
-    return RESULTS / f"{name}.md"
+    """Where a benchmark, or the study, writes its table."""
+    found = [path for folder in RESULTS if (path := folder / f"{name}.md").exists()]
+    return found[0] if found else RESULTS[0] / f"{name}.md"
 
 
 def table(name: str) -> str:

@@ -24,8 +24,8 @@ import paraclip
 from paraclip.data.triples import read_triples
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.reporting.report import data_hash
-from paraclip.evaluation.reporting.stored import Stored, read_stored
+from paraclip.evaluation.compare import Stored, read_stored
+from paraclip.evaluation.report import data_hash
 from paraclip.evaluation.run import evaluate
 from paraclip.files import cache_folder, file_hash, text_hash
 from paraclip.models.encoder import DualEncoder

@@ -13,10 +13,9 @@ from zlib import crc32
 import numpy as np
 
 from paraclip.arrays import Float
-from paraclip.evaluation.reporting.report import Line
-from paraclip.evaluation.reporting.stored import Stored
-from paraclip.evaluation.scoring.bootstrap import interval, resample
-from paraclip.evaluation.scoring.significance import holm, over_seeds, p_value
+from paraclip.evaluation.compare import Stored
+from paraclip.evaluation.report import Line
+from paraclip.evaluation.statistics import holm, interval, over_seeds, p_value, resample
 from paraclip.files import atomic_path
 from study.cells import Row
 

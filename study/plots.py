@@ -14,8 +14,8 @@ from typing import Any
 
 from matplotlib.transforms import Bbox
 
-from paraclip.evaluation.reporting.plots import COLOURS, arms, new_figure, save
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.plots import COLOURS, arms, new_figure, save
+from paraclip.evaluation.statistics import Interval
 from study.tables import LABELS
 
 HERE = Path(__file__).parent

@@ -23,10 +23,10 @@ from benchmarks.evaluation import mini
 from benchmarks.machine import keep, parse_with_data, say
 from paraclip.allocator import keep_freed_memory
 from paraclip.errors import UserError
-from paraclip.evaluation.reporting.plots import plot_scores
-from paraclip.evaluation.reporting.report import Line, Report, Section
-from paraclip.evaluation.reporting.stored import Stored
-from paraclip.evaluation.scoring.bootstrap import Interval
+from paraclip.evaluation.compare import Stored
+from paraclip.evaluation.plots import plot_scores
+from paraclip.evaluation.report import Line, Report, Section
+from paraclip.evaluation.statistics import Interval
 from paraclip.files import locked, write_text
 from study.cells import Cell, Grid, cells_of, read_grid, run_cell, scores_of, sources_of
 from study.differences import Draws, Figure, figures_of

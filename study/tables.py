@@ -3,7 +3,7 @@
     python -m study.tables    # make every table again from results/study_*.json; seconds
 
 A grid has a table of means (a figure a row, a model a column), one of the differences of each
-model, and one of a few figures: `overview`, or for the main grid `short` and `gains`.
+model, and one of a few figures: `overview`, or for the main grid `short`, `gains` and `margins`.
 """
 
 import json
@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import markdown
-from paraclip.evaluation.benchmark import LOWER_IS_BETTER
-from paraclip.evaluation.inputs.wordings import KINDS
-from paraclip.evaluation.reporting.tables import figure as shown
-from paraclip.evaluation.reporting.tables import spread
-from paraclip.evaluation.scoring.bootstrap import Interval
-from paraclip.evaluation.scoring.significance import not_inferior
+from paraclip.evaluation.pairs import KINDS
+from paraclip.evaluation.report import figure as shown
+from paraclip.evaluation.report import spread
+from paraclip.evaluation.statistics import LOWER_IS_BETTER, Interval, not_inferior
 from paraclip.files import write_text
 from study.differences import LEVEL, Figure, Key
 
@@ -177,6 +175,18 @@ def short_table(found: Figures) -> str:
     return f"{table}\n\n\\* {HOLM}; {MARGIN}."
 
 
+def margins_table(found: Figures) -> str:
+    """The differences from base of the rows that are recommended, for the main figures."""
+    rows = [row for row in (*GAINING[:1], "merged", *GAINING[1:]) if row in found.rows]
+    lines = [
+        [LABELS[key], found.mean("base", key),
+         *(difference(found.changes(row, key).get("base"), key[1]) for row in rows)]
+        for key in OVERVIEW if key in found.keys
+    ]  # fmt: skip
+    table = markdown(["", "base", *(f"{row} − base" for row in rows)], lines)
+    return f"{table}\n\n{LEGEND}"
+
+
 def overview_table(found: Figures) -> str:
     """A few figures of all rows; marks show which differ from base and from the reference."""
     known = {"base", *(row for row in found.rows if row.startswith("control"))}
@@ -213,7 +223,8 @@ def tables_of(name: str, record: Mapping[str, Any]) -> dict[str, str]:
         return tables
     tables[f"{name}_differences"] = differences_tables(found)
     if name.endswith("_main"):
-        tables[f"{name}_gains"], tables[f"{name}_short"] = gains_table(found), short_table(found)
+        makers = {"gains": gains_table, "margins": margins_table, "short": short_table}
+        tables |= {f"{name}_{more}": make(found) for more, make in makers.items()}
     elif record["kind"] == "report":
         tables[f"{name}_overview"] = overview_table(found)
     return tables

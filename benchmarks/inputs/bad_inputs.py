@@ -1,10 +1,10 @@
 """Feed bad inputs to every reader, server, model loader and option; count the outcomes.
 
     python -m benchmarks.inputs.bad_inputs              # everything, 8 to 25 minutes on 2 cores
-    python -m benchmarks.inputs.bad_inputs --only 'attack: *' --show
+    python -m benchmarks.inputs.bad_inputs --only 'promises: *' --show
 
-Each input of `cases.py` runs in a separate process, in a folder of its own, with limits on time and
-memory. Outcomes: a clear error (one line, exit code 2), accepted, a traceback, a hang, a file lost
+Each input of `areas.py` and `promises.py` runs in a separate process, in a folder of its own, with
+limits on time and memory. Outcomes: a clear error (one line, exit code 2), accepted, a traceback, a hang, a file lost
 (a file that was in the folder before has changed or vanished), or wrong (a bad input was accepted,
 a secret was written, a promise of docs/security.md was broken). The last four are bugs. Random
 damage is drawn with fixed seeds.
@@ -37,7 +37,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.inputs.cases import LOST, WRONG, Case, all_cases, paraclip, write_sound
+from benchmarks.inputs.areas import all_cases
+from benchmarks.inputs.cases import LOST, WRONG, Case, paraclip
+from benchmarks.inputs.sound import write_sound
 from benchmarks.machine import RESULTS, keep, markdown, say
 from paraclip.cli import parse
 from paraclip.errors import UserError

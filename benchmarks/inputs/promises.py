@@ -31,18 +31,17 @@ from benchmarks.inputs.cases import (
     DEAD,
     LOST,
     MODELS,
-    TRIPLES,
     WRONG,
     Action,
     Case,
     body,
     chat,
-    draw,
     dry_run,
     generate,
     paraclip,
     served,
-)  # fmt: skip
+)
+from benchmarks.inputs.sound import TRIPLES, draw
 
 SECRET = "sk-0123456789abcdefghijklmnop"
 NOTES = b"written by a person\n"

@@ -11,18 +11,9 @@ from typing import Any
 import pytest
 
 from benchmarks.inputs import bad_inputs
-from benchmarks.inputs.cases import (
-    LOST,
-    READERS,
-    STORES,
-    WRONG,
-    Action,
-    Case,
-    all_cases,
-    paraclip,
-    swap_check,
-    write_sound,
-)  # fmt: skip
+from benchmarks.inputs.areas import READERS, STORES, all_cases, swap_check
+from benchmarks.inputs.cases import LOST, WRONG, Action, Case, paraclip
+from benchmarks.inputs.sound import NAMES, write_sound
 from paraclip.errors import UserError
 
 
@@ -109,10 +100,9 @@ def test_sound_inputs_are_accepted(tmp_path: Path) -> None:
     bad_inputs.in_child(lambda: write_sound(sound))
 
     def in_place(kind: str, folder: Path) -> Action:
-        name, reader = READERS[kind]
         for path in (sound / kind).iterdir():
             (folder / path.name).write_bytes(path.read_bytes())
-        return reader(folder / name)
+        return READERS[kind](folder / NAMES[kind])
 
     def copied(name: str, path: Path) -> None:
         path.write_bytes((sound / "stores" / name).read_bytes())

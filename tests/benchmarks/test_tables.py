@@ -16,7 +16,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("docs", "benchmarks/results"):
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.setattr(tables, "ROOT", tmp_path)
-    monkeypatch.setattr(tables, "RESULTS", tmp_path / "benchmarks" / "results")
+    monkeypatch.setattr(tables, "RESULTS", (tmp_path / "benchmarks" / "results",))
     (tmp_path / "README.md").write_text("# Nothing marked\n")
     (tmp_path / "docs" / "results.md").write_text(MARKED.format("old\n"))
     (tmp_path / "benchmarks" / "results" / "one.md").write_text("| a |\n|---|\n| 1 |\n")

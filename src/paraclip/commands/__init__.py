@@ -142,14 +142,6 @@ COMMANDS = {
         "paraclip evaluate base=mini tuned=runs/tuned/last.safetensors --benchmarks quick",
         resumes=True,
     ),
-    "ablate": Command(
-        EVALUATION,
-        "ablation.config:AblateConfig",
-        "Train a grid of variants over seeds, and write one table with intervals.",
-        "paraclip ablate grid.toml",
-        resumes=True,
-        place="ablation.command:ablate_command",
-    ),
     "audit": Command(
         EVALUATION,
         "commands.audit:AuditConfig",

@@ -31,7 +31,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 """Options by recipe. Other options keep their default; without a temperature, CLIP's is used.
 
-Source: paper, section 3, for `paper`; `consistent` was chosen by ablation (docs/ablations.md).
+Source: paper, section 3, for `paper`; `consistent` was chosen by ablation (study/ablations.md).
 """
 RATES: dict[str, Any] = {"learning_rate": 5e-5, "weight_decay": 0.01}
 """Options for `mini` and models built on it."""
