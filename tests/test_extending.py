@@ -24,8 +24,7 @@ from paraclip.evaluation.registry import BENCHMARKS, Entry
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.encoder import DualEncoder
-from paraclip.paraphrase.backends import BACKENDS, Answer
-from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.backends import BACKENDS, Answer, BackendKind, LLMOptions
 from paraclip.paraphrase.filters.checks import FILTERS, Candidate
 from paraclip.paraphrase.prompts import Prompt
 from paraclip.training.losses.contrast import LOSSES, ContrastiveLoss
@@ -68,9 +67,9 @@ def test_a_backend(
     monkeypatch: pytest.MonkeyPatch, outside: types.ModuleType, tmp_path: Path
 ) -> None:
     class Fixed:
-        generator, identity = "fixed", {"version": "1"}
+        generator, style, identity = "fixed", "paper", {"version": "1"}
 
-        def __init__(self, config: GenerateConfig) -> None:
+        def __init__(self, options: LLMOptions) -> None:
             self.answers = iter(("One hound is sprinting.", "A single running canine."))
 
         async def start(self) -> None: ...
@@ -81,12 +80,11 @@ def test_a_backend(
         async def close(self) -> None: ...
 
     outside.Fixed = Fixed  # type: ignore[attr-defined]
-    monkeypatch.setitem(BACKENDS, "fixed", "another_project:Fixed")
+    monkeypatch.setitem(BACKENDS, "fixed", BackendKind("another_project:Fixed"))
     monkeypatch.setattr("paraclip.paraphrase.filters.checks.FILTERS", {})
     source = tmp_path / "captions.jsonl"
     source.write_text('{"caption": "A dog runs."}\n')
-    options = {"backend": "fixed", "min_similarity": 0.0, "min_support": 0.0, "candidates": 1}
-    triples = paraclip.generate(source, tmp_path / "out", **options)
+    triples = paraclip.generate(source, tmp_path / "out", backend="fixed")
     log = (tmp_path / "out" / "answers.jsonl").read_text()
     assert triples.is_file() and "One hound is sprinting." in log
 

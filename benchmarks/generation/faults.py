@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -33,6 +33,7 @@ from benchmarks.generation.server_speed import place_name, read_head, reply, res
 from benchmarks.machine import RESULTS, facts_of, keep, markdown
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
+from paraclip.paraphrase.backends import make_backend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.cleaning import clean
 from paraclip.paraphrase.filters.judge import Judge, Verdict
@@ -148,11 +149,12 @@ def captions(count: int, changed: int = 0) -> list[Caption]:
 
 def run(server: Server, out: Path, rows: list[Caption], judge: Judge | None = None, **changed: Any):
     """Run once; returns the summary."""
-    options = {"concurrency": CONCURRENCY, "max_retries": 3, "timeout": 30.0} | changed
     config = GenerateConfig(
-        "own", out, backend="openai", base_url=server.url, model="fake", **options
+        "own", out, backend="openai", base_url=server.url, model="fake", concurrency=CONCURRENCY
     )
-    return generate(rows, config, out, judge=judge or Everything())
+    llm = replace(config.llm, max_retries=3, timeout=30.0)
+    backend = make_backend("openai", replace(llm, **changed))
+    return generate(rows, config, out, backend=backend, judge=judge or Everything())
 
 
 def finding(fault: str, server: Server, out: Path, rows: list[Caption], most: int, note: str = ""):

@@ -108,7 +108,7 @@ def ray(options: argparse.Namespace) -> None:
     """Run ParaCLIP on a local Ray with an increasing number of actors."""
     found = []
     for actors in ACTORS:
-        words = ["--engine", "ray", "--workers", str(actors), "--block-rows", "64"]
+        words = ["--ray-workers", str(actors)]
         flight = actors * IN_FLIGHT_OF_ACTOR
         system = f"{actors} actor{'s' * (actors > 1)}"
         rows = actors * ROWS_OF_ACTOR

@@ -25,7 +25,7 @@ from paraclip.paraphrase.filters.cleaning import clean
 from paraclip.paraphrase.filters.judge import Judge, Verdict
 from paraclip.paraphrase.prompts import make_prompt
 from paraclip.paraphrase.run import generate_from_source
-from paraclip.paraphrase.settings import answer_settings
+from paraclip.paraphrase.steps import answer_settings
 
 TEXTS = 1000  # different captions; ids differ, so that each row has its own answers in the log
 SIZES = (10_000, 100_000, 1_000_000)
@@ -45,6 +45,7 @@ class Silent:
 
     generator = "none"
     identity: dict[str, str] = {}  # noqa: RUF012
+    style = "paper"
 
     async def start(self) -> None:
         """See `Backend.start`."""
@@ -103,7 +104,7 @@ def write_inputs(folder: Path, rows: int) -> None:
     """The captions, and a log with the answers to both steps of each."""
     config = config_of(folder)
     (folder / "out").mkdir()
-    head = {"paraclip": 1, "settings": answer_settings(config, Silent())}
+    head = {"paraclip": 1, "settings": answer_settings(config.llm, Silent())}
     began = time.perf_counter()
     with (
         (folder / "captions.jsonl").open("w", encoding="utf-8") as captions,

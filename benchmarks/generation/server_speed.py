@@ -111,7 +111,7 @@ def ask_alone(rows: list[Caption], config: GenerateConfig) -> None:
     """Send two questions per caption and discard the answers."""
 
     async def asking() -> None:
-        backend, waiting = OpenAIBackend(config), iter([*rows, *rows])
+        backend, waiting = OpenAIBackend(config.llm), iter([*rows, *rows])
 
         async def worker() -> None:
             for row in waiting:

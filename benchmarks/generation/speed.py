@@ -22,11 +22,11 @@ from paraclip.paraphrase.run import generate
 
 CAPTIONS = Path(__file__).parents[2] / "recipes" / "paraphraser" / "own_captions.txt"
 SETTINGS = {
-    "one question at a time": {"candidates": 1, "asks": 1, "concurrency": 1},
-    "16 questions at once": {"candidates": 1, "asks": 1},
-    "2 candidates, at most 4 asks": {"candidates": 2, "asks": 4},
-    "4 candidates, at most 2 asks": {"candidates": 4, "asks": 2},
-    "6 candidates, at most 2 asks (default)": {"candidates": 6, "asks": 2},
+    "one question at a time": {"candidates": 1, "concurrency": 1},
+    "16 questions at once": {"candidates": 1},
+    "2 candidates": {"candidates": 2},
+    "4 candidates": {"candidates": 4},
+    "6 candidates (default)": {"candidates": 6},
 }
 
 

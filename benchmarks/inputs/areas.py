@@ -611,7 +611,7 @@ def sound_words(sound: Path) -> dict[str, list[str]]:
         "align": ["nowhere.csv", "--out", "out"],
         "generate": ["nowhere.csv", "--out", "out"],
         "generate files": [captions, "--out", "out", *server[:4], "--to-file", "requests"],
-        "generate server": [captions, "--out", "out", *server, "--max-retries", "0"],
+        "generate server": [captions, "--out", "out", *server],
         "audit": ["nowhere"],
         "index": ["nowhere", "--store", "out"],
         "search": ["a red disc", "--store", str(sound / "index")],

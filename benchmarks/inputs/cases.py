@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from paraclip.cli import main as command_line
-from paraclip.commands import COMMANDS
 
 LOST, WRONG = 3, 4
 """Exit codes of an action that has found a lost file, or a broken promise."""
@@ -123,8 +122,6 @@ def bad_files(sound: Path | None, listed: Mapping[str, bytes] = LISTED) -> dict[
 
 def dry_run(path: Path | str) -> list[Any]:
     """Show what is read from captions."""
-    if "captions" in COMMANDS:
-        return ["captions", path]
     server = ("--backend", "openai", "--model", "fake", "--base-url", DEAD)
     return ["generate", path, "--out", "out", "--dry-run", *server]
 
@@ -201,7 +198,7 @@ def generate(sound: Path, address: str, out: Path) -> list[Any]:
     """Paraphrase one caption with the server at an address."""
     return [
         "generate", sound / "csv" / "a.csv", "--out", out, "--first", 1, "--backend", "openai",
-        "--model", "fake", "--base-url", address, "--timeout", 2, "--max-retries", 0,
+        "--model", "fake", "--base-url", address,
     ]  # fmt: skip
 
 

@@ -337,10 +337,7 @@ INSERT INTO images (filepath, vector) VALUES ('a.png', zeroblob(900000000));"""
 def waiting(sound: Path, folder: Path) -> Action:
     """A server that asks for a wait of 30 million years."""
     sends = {**MODELS, "answer": body(b"{}", "429 X", "Retry-After: 1e15")}
-    words = generate(sound, "", folder / "out")
-    words[words.index("--max-retries") + 1] = 5
-    place = words.index("--base-url") + 1
-    return lambda: paraclip(*words[:place], served(sends), *words[place + 1 :])
+    return lambda: paraclip(*generate(sound, served(sends), folder / "out"))
 
 
 LIMITS: dict[str, tuple[Any, ...]] = {

@@ -15,6 +15,7 @@ import argparse
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from judge import captions_of, share
 from scipy.stats import mannwhitneyu
 
 from paraclip.files import write_text
+from paraclip.paraphrase.backends.builtin import BuiltInBackend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.minilm import Checker
 from paraclip.paraphrase.run import generate
@@ -47,11 +49,10 @@ def answer(options: argparse.Namespace) -> None:
         captions_of("held-out", options.data), options.most
     )
     out = options.out / options.name
-    config = GenerateConfig(
-        options.name, out, style="short", limits="small", candidates=options.candidates,
-        temperature=options.temperature, top_p=options.top_p, asks=2, adapter=options.adapter,
-    )  # fmt: skip
-    print(f"{generate(captions, config, out, len(captions)).kept} triples")
+    config = GenerateConfig(options.name, out, candidates=options.candidates)
+    llm = replace(config.llm, temperature=options.temperature, top_p=options.top_p)
+    backend = BuiltInBackend(llm, options.adapter)
+    print(f"{generate(captions, config, out, len(captions), backend).kept} triples")
 
 
 def variants(out: Path) -> dict[str, list[dict[str, Any]]]:

@@ -16,6 +16,7 @@ import csv
 import json
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from scipy.stats import binomtest
 
 from paraclip.data.captions import Caption
 from paraclip.files import file_hash, write_text
-from paraclip.paraphrase.backends.builtin import adapter_file
+from paraclip.paraphrase.backends.builtin import BuiltInBackend, adapter_file
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.run import generate
 
@@ -72,9 +73,10 @@ def share(good: int, total: int) -> dict[str, Any]:
 def answer(options: argparse.Namespace) -> dict[str, Any]:
     """Generate, and measure yield, speed and change of wording."""
     captions = captions_of(options.captions, options.data)
-    config = GenerateConfig(options.captions, options.out, style=options.style, limits="small")
+    config = GenerateConfig(options.captions, options.out)
+    backend = BuiltInBackend(replace(config.llm, style=options.style))
     wall, work = time.monotonic(), time.process_time()
-    summary = generate(captions, config, options.out, len(captions))
+    summary = generate(captions, config, options.out, len(captions), backend)
     wall, work = time.monotonic() - wall, time.process_time() - work
     rows = pq.read_table(options.out / "triples.parquet").to_pylist()
     means = {

@@ -2,18 +2,29 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_server import FakeServer
+from ray_run import BLOCK
 
 import paraclip
+from paraclip.paraphrase.backends import BACKENDS, LLMOptions
+from paraclip.paraphrase.distributed import asker
 
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     with FakeServer() as fake:
         yield fake
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asker, "ROWS_OF_BLOCK", BLOCK)
+    once = replace(BACKENDS["openai"], options=LLMOptions(max_retries=1))
+    monkeypatch.setitem(BACKENDS, "openai", once)
 
 
 @pytest.fixture(scope="session")

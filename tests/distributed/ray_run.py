@@ -6,6 +6,7 @@ from pathlib import Path
 from fake_encoder import BagEncoder
 
 from paraclip.paraphrase.config import SMALL, GenerateConfig
+from paraclip.paraphrase.distributed import asker
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate_from_source
 
@@ -16,8 +17,8 @@ BLOCK = 16
 def ray_config(url: str | tuple[str, ...], out: Path, captions: str) -> GenerateConfig:
     """Options of all distributed runs of the tests."""
     return GenerateConfig(
-        captions, out, backend="openai", base_url=url, model="fake", limits="small", workers=2,
-        engine="ray", block_rows=BLOCK, concurrency=IN_FLIGHT, max_retries=1,
+        captions, out, backend="openai", base_url=url, model="fake", limits="small", ray_workers=2,
+        concurrency=IN_FLIGHT,
     )  # fmt: skip
 
 
@@ -27,4 +28,5 @@ def bag_judge() -> Judge:
 
 
 if __name__ == "__main__":
+    asker.ROWS_OF_BLOCK = BLOCK
     generate_from_source(ray_config(sys.argv[1], Path(sys.argv[2]), sys.argv[3]), judge=bag_judge())

@@ -1,8 +1,7 @@
 """The parts of a distributed run that need no Ray."""
 
-import asyncio
 import math
-import os
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,50 +12,43 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fake_server import FakeServer, rotate
-from generating import captions, captions_file, fake_config
-from hypothesis import given, settings
+from fake_server import FakeServer
+from generating import captions, captions_file
+from hypothesis import given
 from hypothesis import strategies as st
-from ray_run import ray_config
+from ray_run import bag_judge, ray_config
 
 from paraclip.cli import parse
 from paraclip.cluster import check_cpus
-from paraclip.data.problems import Problems
 from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Answer, Refused, make_backend
-from paraclip.paraphrase.backends.several import SeveralServers, share_of
+from paraclip.paraphrase.backends import Answer, LLMOptions, make_backend
+from paraclip.paraphrase.backends.openai_server import OpenAIBackend
 from paraclip.paraphrase.distributed.asker import Asker, Task
-from paraclip.paraphrase.distributed.collect import (
-    failed_keys,
-    next_key,
-    outcomes_in_order,
-    rows_of,
-    tokens_of_blocks,
-    write_captions,
-)
 from paraclip.paraphrase.distributed.logs import (
     BlockLog,
     EarlierAnswers,
     absorb_blocks,
     is_locked,
 )
-from paraclip.paraphrase.distributed.outcomes import KEY, OUTCOME, key_of, outcome_of, outcome_row
 from paraclip.paraphrase.distributed.places import Place, place_of, shown_path
-from paraclip.paraphrase.distributed.run import (
-    check_ray_options,
-    generate_with_ray,
-    task_config,
-    write_outputs,
+from paraclip.paraphrase.distributed.rows import (
+    KEY,
+    OUTCOME,
+    Rows,
+    failed_keys,
+    key_of,
+    outcome_of,
+    outcome_row,
+    outcomes_in_order,
+    tokens_of_blocks,
+    write_captions,
 )
-from paraclip.paraphrase.distributed.watch import Counter
+from paraclip.paraphrase.distributed.run import generate_with_ray, share_of
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.money import Meter
-from paraclip.paraphrase.outputs import Summary
-from paraclip.paraphrase.prompts import make_prompt
-from paraclip.paraphrase.settings import answer_settings
-from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
+from paraclip.paraphrase.run import check_generate_options
+from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected, answer_settings
 
 ROWS = list(captions(30))
 
@@ -91,14 +83,10 @@ def test_a_key_identifies_everything_that_is_asked() -> None:
     one, other = ROWS[0], ROWS[1]
     keys = {key_of(one, 0), key_of(one, 1), key_of(other, 0)}
     assert len(keys) == 3 and key_of(one, 0) == key_of(one, 0)
-    assert next_key(one, {key_of(one, 0), key_of(one, 1)}) == key_of(one, 2)
 
 
-@settings(max_examples=15)
 @given(st.lists(st.integers(0, 4), min_size=30, max_size=30), st.randoms())
 def test_outcomes_come_in_the_order_of_the_source(files: list[int], chance: Any) -> None:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         place = place_of(Path(folder))
         keys = write_captions(ROWS, place, set())
@@ -128,25 +116,13 @@ def test_failed_captions_get_another_key(tmp_path: Path) -> None:
     after = write_captions(ROWS[:2], place, failed_keys(place))
     assert after[0] != before[0] and after[1] == before[1]
     assert tokens_of_blocks(place) == [7, 2]
-    assert rows_of(after).of(np.array([before[0], after[0]])).tolist() == [-1, 0]
+    assert Rows.of(after).find(np.array([before[0], after[0]])).tolist() == [-1, 0]
 
 
 def test_an_empty_run_has_no_tokens(tmp_path: Path) -> None:
     place = place_of(tmp_path)
     keys = write_captions([], place, set())
     assert tokens_of_blocks(place) == [0, 0] and not list(outcomes_in_order(place, keys))
-
-
-def test_progress_counts_what_is_committed(tmp_path: Path) -> None:
-    place = place_of(tmp_path)
-    counter, folder = Counter(place), place.create("checkpoint")
-    for name in ("a.parquet", "b.pending.parquet"):
-        pq.write_table(pa.table({"key": [1, 2, 3]}), f"{folder}/{name}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pq, "read_metadata", lambda *words, **options: os.stat("/none"))
-        with pytest.raises(OSError, match="none"):
-            counter.new()
-    assert (counter.new(), counter.new()) == (3, 0)
 
 
 def test_logs_of_blocks_become_one(tmp_path: Path) -> None:
@@ -194,38 +170,33 @@ def test_a_log_on_the_askers_machine_belongs_to_one_output_and_its_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
-    block, config = pa.table({KEY: [1, 2]}), fake_config("http://localhost:1/v1", tmp_path)
+    block, options = pa.table({KEY: [1, 2]}), LLMOptions()
     logs = []
     for out, temperature in (("one", 0), ("one", 1), ("other", 1)):
         place = place_of(Path(f"file://{tmp_path}/{out}"))
-        logs.append(Asker(Task(place, config, ""))._log(block, {"temperature": temperature}))
+        logs.append(
+            Asker(Task(place, options, bag_judge(), ""))._log(block, {"temperature": temperature})
+        )
     assert len({log.path for log in logs}) == 3
     for log in logs:
         log.close()
 
 
-def test_optional_files_of_an_earlier_run_in_an_object_store_are_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PARACLIP_QUIET", "1")
+def test_the_broken_rows_of_an_earlier_run_in_an_object_store_are_replaced(tmp_path: Path) -> None:
     place = place_of(Path(f"file://{tmp_path / 'out'}"))
-    config = ray_config("http://localhost:1/v1", Path(place.address), "")
-    problems = Problems()
-    problems.add("a.csv:2", "is no row")
 
-    def written(jsonl: bool, problems: Problems) -> set[str]:
-        summary = Summary(generator="fake", broken=problems.count)
-        options = replace(config, jsonl=jsonl)
-        write_outputs(options, place, iter([kept(0)]), summary, Meter(), problems)
-        return {path.name for path in (tmp_path / "out").iterdir()}
+    def write(broken: bool) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ["summary.json", *(["problems.txt"] if broken else [])]:
+                (Path(folder) / name).write_text(str(broken))
+            place.take(Path(folder), ["problems.txt"] if not broken else [])
 
     (tmp_path / "out").mkdir()
-    for name in ("notes.txt", "problems.txt"):
-        (tmp_path / "out" / name).write_text("of someone else")
-    assert written(False, Problems()) >= {"notes.txt", "problems.txt"}
-    assert written(True, problems) >= {"notes.txt", "problems.txt", "triples.jsonl"}
-    assert written(False, Problems()).isdisjoint({"problems.txt", "triples.jsonl"})
-    assert (tmp_path / "out" / "notes.txt").is_file()
+    (tmp_path / "out" / "notes.txt").write_text("of someone else")
+    write(True)
+    assert (tmp_path / "out" / "problems.txt").is_file()
+    write(False)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"notes.txt", "summary.json"}
 
 
 @pytest.mark.parametrize("fault", ["address", "source"])
@@ -236,7 +207,9 @@ def test_a_fresh_run_that_cannot_begin_deletes_nothing(
     out = tmp_path / "out"
     place, config = place_of(out), ray_config(server.url, Path(f"{scheme}{out}"), "")
     config = replace(config, source=str(captions_file(tmp_path, 3)), fresh=True)
-    log = AnswerLog(out / "answers.jsonl", answer_settings(config, make_backend(config)))
+    log = AnswerLog(
+        out / "answers.jsonl", answer_settings(config.llm, make_backend("openai", config.llm))
+    )
     log.add("0" * 16, "c0", 1, "text", [])
     log.close()
     wrote(place, "a", {7: kept(0)})
@@ -270,23 +243,16 @@ def test_a_json_file_is_never_seen_half_written(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "ray").iterdir()] == ["error.json"]
 
 
-def test_other_engines_refuse_urls(tmp_path: Path) -> None:
-    from paraclip.paraphrase.run import generate_from_source
-
-    config = fake_config("http://localhost:1/v1", Path("s3://bucket/run"))
-    with pytest.raises(UserError, match="is a URL"):
-        generate_from_source(config)
-
-
 @pytest.mark.parametrize(
     ("changed", "option"),
-    [({"backend": "builtin"}, "--engine ray"), ({"max_rows": 3}, "--max-rows"),
-     ({"max_cost": 3.0, "prices": (1.0, 1.0)}, "--max-cost")],
+    [({"backend": "builtin"}, "--ray-workers"), ({"to_file": Path("r")}, "--ray-workers"),
+     ({"max_cost": 3.0, "prices": (1.0, 1.0)}, "--max-cost"),
+     ({"ray_workers": None, "out": Path("s3://bucket/run")}, "--out")],
 )  # fmt: skip
 def test_options_that_do_not_go_with_ray(changed: dict[str, Any], option: str) -> None:
     config = ray_config("http://localhost:1/v1", Path("out"), "x.csv")
     with pytest.raises(UserError) as caught:
-        check_ray_options(type(config)(**vars(config) | changed))
+        check_generate_options(type(config)(**vars(config) | changed))
     assert caught.value.where == option
 
 
@@ -305,61 +271,8 @@ def test_base_url_is_repeatable() -> None:
 
 
 def test_workers_share_concurrency_and_rates() -> None:
-    config = ray_config("http://a/v1", Path("out"), "x.csv")
-    config = type(config)(**vars(config) | {"requests_per_minute": 60.0, "concurrency": 9})
-    one = task_config(config)
-    assert (one.concurrency, one.requests_per_minute, one.engine) == (5, 30.0, "asyncio")
-    assert share_of(one, 2).most_in_flight == 3
-
-
-def asked(config: Any, count: int) -> list[str]:
-    async def asking() -> list[str]:
-        backend = make_backend(config)
-        assert isinstance(backend, SeveralServers)
-        prompts = [make_prompt("paper", 1, f"caption {number}") for number in range(count)]
-        try:
-            await backend.start()
-            answers = await asyncio.gather(*(backend.answer(prompt, 1) for prompt in prompts))
-        finally:
-            await backend.close()
-        return [one[0].text for one in answers]
-
-    return asyncio.run(asking())
-
-
-def test_several_servers_share_the_questions(server: FakeServer, tmp_path: Path) -> None:
-    with FakeServer() as second:
-        config = fake_config((server.url, second.url), tmp_path)  # type: ignore[arg-type]
-        assert len(asked(config, 12)) == 12
-        assert server.asked.total() == second.asked.total() == 6
-
-
-def test_a_server_that_fails_is_left_alone(server: FakeServer, tmp_path: Path) -> None:
-    with FakeServer() as broken:
-        broken.behave = lambda prompt, time: 400
-        config = fake_config((broken.url, server.url), tmp_path)  # type: ignore[arg-type]
-        config = type(config)(**vars(config) | {"concurrency": 2})
-        assert len(asked(config, 40)) == 40
-        assert broken.asked.total() < 40
-
-
-def test_one_server_of_three_answers_for_all(server: FakeServer, tmp_path: Path) -> None:
-    with FakeServer() as one, FakeServer() as other:
-        one.behave = other.behave = lambda prompt, time: 500
-        urls = (one.url, other.url, server.url)
-        config = fake_config(urls, tmp_path, concurrency=2, max_retries=0)  # type: ignore[arg-type]
-        assert len(asked(config, 40)) == 40
-        assert max(one.asked.total(), other.asked.total()) < server.asked.total() == 40
-        server.behave = lambda prompt, time: 400
-        with pytest.raises(Refused):  # says more than the faults of the others
-            asked(config, 1)
-
-
-def test_a_server_that_is_down_at_the_start_is_left_alone(
-    server: FakeServer, tmp_path: Path
-) -> None:
-    down = "http://127.0.0.1:9/v1"
-    config = fake_config((down, server.url), tmp_path)  # type: ignore[arg-type]
-    assert asked(config, 3) == [rotate(f"caption {number}") for number in range(3)]
-    with pytest.raises(UserError, match="no server answers"):
-        asked(fake_config((down, down), tmp_path), 1)  # type: ignore[arg-type]
+    options = LLMOptions(
+        model="m", base_url=("http://a/v1",), concurrency=9, per_minute=(60.0, 90.0)
+    )
+    one = share_of(options, 2, OpenAIBackend(options))
+    assert (one.concurrency, one.per_minute, one.base_url) == (5, (30.0, 45.0), options.base_url)

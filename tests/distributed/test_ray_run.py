@@ -67,7 +67,7 @@ def test_out_may_be_a_url_and_servers_several(
     assert not Path("file:").exists() and not (tmp_path / "bucket" / "answers.jsonl").exists()
     other = ray_config(urls, out, source)
     with pytest.raises(UserError, match="other settings"):
-        generate_from_source(type(other)(**vars(other) | {"min_similarity": 0.5}))
+        generate_from_source(type(other)(**vars(other) | {"limits": "checked"}))
 
 
 def test_too_few_cpus_are_refused_and_not_waited_for(
@@ -75,7 +75,7 @@ def test_too_few_cpus_are_refused_and_not_waited_for(
 ) -> None:
     config = ray_config(server.url, tmp_path / "out", source)
     with pytest.raises(UserError, match="3 workers need 5 logical CPUs and the cluster has 4"):
-        generate_from_source(type(config)(**vars(config) | {"workers": 3}), judge=bag_judge())
+        generate_from_source(type(config)(**vars(config) | {"ray_workers": 3}), judge=bag_judge())
     assert not server.asked
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 

@@ -32,5 +32,5 @@ def captions_file(folder: Path, count: int, start: int = 0) -> Path:
 
 def fake_config(url: str, out: Path, **changed: Any) -> GenerateConfig:
     """Options for the fake server."""
-    options = {"model": "fake", "max_retries": 1, "limits": "small", "concurrency": 4} | changed
+    options = {"model": "fake", "limits": "small", "concurrency": 4} | changed
     return GenerateConfig("captions.csv", out, backend="openai", base_url=url, **options)

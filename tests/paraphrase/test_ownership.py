@@ -14,7 +14,7 @@ from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
 from paraclip.paraphrase.config import SMALL, GenerateConfig
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.outputs import optional_files, summary_of
+from paraclip.paraphrase.outputs import read_summary
 from paraclip.paraphrase.run import (
     estimate_from_source,
     generate,
@@ -43,7 +43,7 @@ def source_of(folder: Path, broken: bool = False) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["triples.jsonl", "rejected.jsonl", "failed.jsonl"])
+@pytest.mark.parametrize("name", ["rejected.jsonl", "failed.jsonl"])
 @pytest.mark.parametrize("pattern", [False, True])
 def test_an_input_is_never_an_output(
     server: FakeServer, tmp_path: Path, name: str, pattern: bool
@@ -98,23 +98,21 @@ def test_other_foreign_files_stay(server: FakeServer, tmp_path: Path) -> None:
         generate_command(options(server.url, source_of(tmp_path), out))
     for name in ("problems.txt", "triples.jsonl", ".mine.part"):
         assert (out / name).read_text() == "mine"
-    with pytest.raises(UserError, match=r"triples\.jsonl: exists"):
-        generate_command(options(server.url, source_of(tmp_path), out, jsonl=True))
 
 
 def test_the_files_of_an_earlier_run_are_replaced(server: FakeServer, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for _ in range(2):
-        generate_command(options(server.url, source_of(tmp_path, broken=True), out, jsonl=True))
-    assert (out / "problems.txt").exists() and (out / "triples.jsonl").exists()
+        generate_command(options(server.url, source_of(tmp_path, broken=True), out))
+    assert (out / "problems.txt").exists()
     generate_command(options(server.url, source_of(tmp_path), out))
-    assert not (out / "problems.txt").exists() and not (out / "triples.jsonl").exists()
+    assert not (out / "problems.txt").exists()
 
 
 @pytest.mark.parametrize("text", ["", "7", "[" * 100_000, '{"reused_answers": 1, "provenance": 7}'])
 def test_a_damaged_summary_owns_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "summary.json").write_text(text)
-    assert summary_of(tmp_path) is None and optional_files(None) == []
+    assert read_summary(tmp_path / "summary.json") is None
 
 
 def test_in_a_running_loop_the_async_form_is_named_and_works(

@@ -72,7 +72,7 @@ tiny = "{base}"
 backend = "openai"
 base_url = "URL"
 model = "fake"
-max_retries = 1
+concurrency = 4
 limits = "small"
 [training]
 epochs = 1
@@ -186,7 +186,7 @@ def test_the_shipped_settings_are_options_that_exist() -> None:
     settings = reproduce.read_settings(reproduce.SETTINGS)
     assert len(settings.shards) == 2176 and settings.shards[3].endswith("-0003.tar")
     generation = GenerateConfig("captions.jsonl", Path("triples"), **settings.generation)
-    assert generation.most_in_flight > 327, "in flight for one server, docs/full-scale.md"
+    assert generation.llm.concurrency > 327, "in flight for one server, docs/full-scale.md"
     EvaluateConfig(models=("base",), **settings.evaluation)
     for options in settings.rows.values():
         check_options(TrainOptions(**{**settings.training, **options}))
@@ -216,7 +216,7 @@ def test_an_unknown_setting_is_refused(settings: Path) -> None:
 
 @pytest.mark.parametrize(
     ("right", "wrong"),
-    [("max_retries", "max_retry"), ("held_out", "hold_out"), ("resamples", "resample")],
+    [("concurrency", "concurency"), ("held_out", "hold_out"), ("resamples", "resample")],
 )
 def test_a_misspelled_option_is_refused_before_the_first_stage(
     settings: Path, right: str, wrong: str

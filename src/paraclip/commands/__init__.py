@@ -98,13 +98,6 @@ COMMANDS = {
         "Check an index before its text encoder is replaced: its origin and the effect on queries.",
         "paraclip swap-check --index index.npy --base ViT-B-32:openai --model tuned.safetensors",
     ),
-    "captions": Command(
-        TRAINING,
-        "data.config:CaptionsConfig",
-        "Show what ParaCLIP reads from a captions file or folder, and list invalid rows.",
-        "paraclip captions my_pictures",
-        place="data.command:captions_command",
-    ),
     "generate": Command(
         TRAINING,
         "paraphrase.config:GenerateConfig",

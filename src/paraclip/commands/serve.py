@@ -6,7 +6,7 @@ from paraclip.errors import printable
 from paraclip.image_search.config import ServeConfig
 from paraclip.image_search.engine import choose_models
 from paraclip.image_search.serving.guard import make_limits
-from paraclip.image_search.serving.rewording import Reworder, rewording_config
+from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.serving.server import listen, log_as_json, make_server
 from paraclip.image_search.serving.service import Service
 from paraclip.image_search.snapshot import open_pool
@@ -33,7 +33,7 @@ def serve_command(config: ServeConfig) -> None:
         service = Service(store, facts, version, pool, towers, config.exact_below)
         reworder = None
         if config.llm != "none":
-            reworder = Reworder(rewording_config(config.llm, config.llm_model, config.base_url))
+            reworder = Reworder(config.llm, config.llm_model, config.base_url)
         if not config.quiet:
             log_as_json()
         host = {"0.0.0.0": "localhost", "::": "localhost"}.get(config.host, config.host)

@@ -21,8 +21,7 @@ from paraclip.paraphrase.money import Meter, dollars, prices_of
 from paraclip.paraphrase.outputs import LOG, refuse_foreign_outputs
 from paraclip.paraphrase.panel import duration
 from paraclip.paraphrase.prompts import Prompt
-from paraclip.paraphrase.settings import answer_settings
-from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Paraphraser
+from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Paraphraser, answer_settings
 
 SAMPLE = 32  # captions
 UNTIMED = "unknown, because the log has all answers of the sample"
@@ -73,15 +72,15 @@ async def estimate(
 ) -> Estimate:
     """Ask about the first captions and extrapolate; raises the errors of `generate`."""
     refuse_foreign_outputs(Path(config.out))
-    backend = backend or make_backend(config)
+    backend = backend or make_backend(config.backend, config.llm)
     meter = meter_of(config, backend)
-    log = AnswerLog(Path(config.out) / LOG, answer_settings(config, backend), config.fresh)
+    log = AnswerLog(Path(config.out) / LOG, answer_settings(config.llm, backend), config.fresh)
     sample = list(islice(captions, SAMPLE))
     seconds: list[float] = []
     try:
         await backend.start()
         with judging(judge or Judge(config.filter_limits)) as queue:
-            work = Paraphraser(config, Stopwatch(backend, seconds), log, queue, meter)
+            work = Paraphraser(config.llm, Stopwatch(backend, seconds), log, queue, meter)
             outcomes = await asyncio.gather(*map(work.outcome, sample))
     finally:
         log.close()
@@ -96,7 +95,7 @@ async def estimate(
         prompt_tokens=tokens[0],
         answer_tokens=tokens[1],
         dollars=meter.prices.cost(tokens) if meter.prices else None,
-        seconds=seconds_of(seconds, meter, config.most_in_flight, factor),
+        seconds=seconds_of(seconds, meter, config.llm.concurrency, factor),
         source=meter.prices.source if meter.prices else "",
     )
 
@@ -130,6 +129,7 @@ class Stopwatch:
     def __init__(self, backend: Backend, seconds: list[float]) -> None:
         self._backend, self._seconds = backend, seconds
         self.generator, self.identity = backend.generator, backend.identity
+        self.style = backend.style
         self.start, self.close = backend.start, backend.close
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import isnan
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from paraclip.data.problems import Problems
 from paraclip.data.triples import PROVENANCE, SCHEMA, read_provenance
 from paraclip.data.untrusted_json import parse_json_object
 from paraclip.errors import UserError
@@ -25,13 +26,17 @@ from paraclip.files import (
     signed,
     write_text,
 )
+from paraclip.paraphrase.card import card_of
+from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.distributed.places import shown_path
 from paraclip.paraphrase.diversity import Reservoir
 from paraclip.paraphrase.language.words import rewords
 from paraclip.paraphrase.log import LONGEST_LINE, object_of
-from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
+from paraclip.paraphrase.steps import KeptTriple, Outcome, Rejected
+from paraclip.provenance import provenance, without_secrets
 
 TRIPLES, REJECTED, FAILED = ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")
-PROBLEMS, JSONL, SUMMARY, LOG = "problems.txt", "triples.jsonl", "summary.json", "answers.jsonl"
+PROBLEMS, SUMMARY, LOG = "problems.txt", "summary.json", "answers.jsonl"
 CARD = "README.md"  # the dataset card
 ROW_GROUP = 10_000  # rows held in memory before they are written
 
@@ -135,13 +140,26 @@ class Writers:
             if len(self._rows) >= ROW_GROUP:
                 self._write_rows()
             return
-        if isinstance(outcome, Failed) and outcome.waits:
+        caption = outcome.caption
+        row: dict[str, Any] = {"id": caption.id, "caption": caption.caption, "step": outcome.step}
+        if isinstance(outcome, Rejected):
+            name = REJECTED
+            row |= {"image_id": caption.image_id, "reason": outcome.reason}
+            row["candidates"] = [
+                {
+                    "text": verdict.text,
+                    "reason": verdict.reason,
+                    # JSON has no NaN.
+                    "similarity": None
+                    if isnan(verdict.similarity)
+                    else round(verdict.similarity, 3),
+                }
+                for verdict in outcome.verdicts
+            ]
+        elif outcome.waits:
             return
-        name, row = (
-            (REJECTED, rejected_row(outcome))
-            if isinstance(outcome, Rejected)
-            else (FAILED, failed_row(outcome))
-        )
+        else:
+            name, row["problem"] = FAILED, outcome.problem
         with disk_errors(self._out / name):
             self._lines[name].write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -159,32 +177,6 @@ class Writers:
                 file.flush()
         with disk_errors(self._out / TRIPLES):
             self._triples.close()
-
-
-def rejected_row(outcome: Rejected) -> dict[str, Any]:
-    """A line of rejected.jsonl; similarities have three decimals, NaN becomes null."""
-    candidates = [
-        {
-            "text": verdict.text,
-            "reason": verdict.reason,
-            "similarity": None if isnan(verdict.similarity) else round(verdict.similarity, 3),
-        }
-        for verdict in outcome.verdicts
-    ]
-    caption = outcome.caption
-    return {
-        "id": caption.id, "image_id": caption.image_id, "caption": caption.caption,
-        "step": outcome.step, "reason": outcome.reason, "candidates": candidates,
-    }  # fmt: skip
-
-
-def failed_row(outcome: Failed) -> dict[str, Any]:
-    """A line of failed.jsonl."""
-    caption = outcome.caption
-    return {
-        "id": caption.id, "caption": caption.caption, "step": outcome.step,
-        "problem": outcome.problem,
-    }  # fmt: skip
 
 
 @contextmanager
@@ -215,31 +207,28 @@ def open_outputs(out: Path, provenance: dict[str, Any]) -> Iterator[Writers]:
 def refuse_inputs(inputs: Iterable[str], out: Path) -> None:
     """Raise UserError if one of the input files is an output of the run in folder `out`."""
     inputs = list(inputs)
-    for name in (*ALWAYS, PROBLEMS, JSONL, SUMMARY, LOG, CARD):
+    for name in (*ALWAYS, PROBLEMS, SUMMARY, LOG, CARD):
         refuse_overwriting(out / name, inputs)
 
 
-def refuse_foreign_outputs(out: Path, problems: bool = False, jsonl: bool = False) -> None:
+def refuse_foreign_outputs(out: Path, problems: bool = False) -> None:
     """Refuse an output folder with a file that would be replaced but that no run wrote.
 
     Args:
         out: the output folder.
         problems: whether problems.txt will be written.
-        jsonl: whether triples.jsonl will be written.
 
     Raises:
         UserError: names the file.
     """
-    listed = optional_files(summary_of(out))
     checks: dict[str, Callable[[Path], bool]] = {
         TRIPLES: lambda path: path.is_file() and bool(read_provenance(path)),
         REJECTED: _begins_with_outcome,
         FAILED: _begins_with_outcome,
-        SUMMARY: lambda path: summary_of(path.parent) is not None,
+        SUMMARY: lambda path: read_summary(path) is not None,
     }
-    for name, written in ((PROBLEMS, problems), (JSONL, jsonl)):
-        if written:
-            checks[name] = lambda path: path.name in listed
+    if problems:
+        checks[PROBLEMS] = lambda path: lists_problems(read_summary(out / SUMMARY))
     for name, is_ours in checks.items():
         refuse_foreign(out / name, is_ours, "Name another output folder, or move the file away.")
 
@@ -253,25 +242,10 @@ def _begins_with_outcome(path: Path) -> bool:
     return not line or {"id", "caption", "step"} <= (object_of(line) or {}).keys()
 
 
-def write_card(out: Path, card: str) -> None:
-    """Write the dataset card, unless there is a README.md that a user wrote or edited."""
-    path = out / CARD
-    if not path.exists() or is_signed(path):
-        write_text(path, signed(card))
-
-
-def optional_files(summary: dict[str, Any] | None) -> list[str]:
-    """The optional files that the run of this summary wrote."""
-    if summary is None:
-        return []
-    broken, jsonl = summary.get("broken"), summary["provenance"]["settings"].get("jsonl")
-    return [name for name, written in ((PROBLEMS, broken), (JSONL, jsonl)) if written]
-
-
-def summary_of(out: Path) -> dict[str, Any] | None:
+def read_summary(path: Path) -> dict[str, Any] | None:
     """An earlier run's summary.json, or None if there is no valid one."""
     try:
-        return valid_summary(read_bounded(out / SUMMARY))
+        return valid_summary(read_bounded(path))
     except (OSError, UserError):
         return None
 
@@ -285,3 +259,41 @@ def valid_summary(content: bytes) -> dict[str, Any] | None:
     provenance = summary.get("provenance")
     valid = isinstance(provenance, dict) and isinstance(provenance.get("settings"), dict)
     return summary if valid and "reused_answers" in summary else None
+
+
+def lists_problems(summary: dict[str, Any] | None) -> bool:
+    """Whether the run of this summary wrote problems.txt."""
+    return summary is not None and bool(summary.get("broken"))
+
+
+def write_summary(
+    out: Path, summary: Summary, config: GenerateConfig, problems: Problems | None = None
+) -> None:
+    """Write summary.json, the dataset card, and the broken rows of the source if there are any.
+
+    A README.md that a user wrote or edited stays; problems.txt of an earlier run is replaced.
+    """
+    if lists_problems(read_summary(out / SUMMARY)):
+        (out / PROBLEMS).unlink(missing_ok=True)
+    summary.broken = problems.count if problems else 0
+    settings = settings_of(config)
+    content = summary.as_dict() | {"provenance": provenance(settings=settings)}
+    write_text(out / SUMMARY, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    if not (out / CARD).exists() or is_signed(out / CARD):
+        card = card_of(summary.as_dict(), settings, config.terms, summary.sample.rows)
+        write_text(out / CARD, signed(card))
+    if problems and problems.count:
+        problems.write(out / PROBLEMS)
+
+
+def settings_of(config: GenerateConfig) -> dict[str, Any]:
+    """All options as JSON-serialisable dict, for the provenance, without secrets in addresses."""
+    return asdict(config) | {
+        "source": without_secrets(str(config.source)),
+        "out": shown_path(config.out),
+        "to_file": config.to_file and str(config.to_file),
+        "from_file": config.from_file and str(config.from_file),
+        "base_url": ", ".join(map(without_secrets, config.base_url)) or None,
+        "llm": asdict(config.llm) | {"base_url": None},
+        "filter_limits": asdict(config.filter_limits),
+    }

@@ -13,11 +13,11 @@ from paraclip.paraphrase.backends import (
     Answer,
     AnswerError,
     Backend,
+    LLMOptions,
     Refused,
     RefusedInBatch,
     Waiting,
 )
-from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.filters.checks import Question, is_unsafe
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.language.words import overlap
@@ -70,8 +70,8 @@ class Paraphraser:
     """Takes captions through both steps.
 
     Args:
-        config: style, candidates, maximum number of questions in progress.
-        backend: answers the questions.
+        options: candidates, asks, maximum number of questions in progress.
+        backend: answers the questions, in its style.
         log: log of earlier answers; new ones are added immediately.
         judge: judges an answer, such as the queue of `judging`.
         meter: counts tokens; no question is asked after its limit is reached.
@@ -81,16 +81,16 @@ class Paraphraser:
 
     def __init__(
         self,
-        config: GenerateConfig,
+        options: LLMOptions,
         backend: Backend,
         log: AnswerLog,
         judge: Callable[[Question], Awaitable[Verdict]],
         meter: Meter | None = None,
         arrived: Callable[[str, bool], list[Answer] | None] | None = None,
     ) -> None:
-        self.config, self.backend, self.log, self.judge = config, backend, log, judge
+        self.options, self.backend, self.log, self.judge = options, backend, log, judge
         self.meter, self._arrived = meter or Meter(), arrived
-        self._slots = asyncio.Semaphore(config.most_in_flight)
+        self._slots = asyncio.Semaphore(options.concurrency)
         self._failures, self._answered = 0, len(log) > 0
 
     def skips(self, caption: Caption) -> bool:
@@ -113,28 +113,27 @@ class Paraphraser:
         second = await self._step(caption, 2, first.text)
         if not isinstance(second, Verdict):
             return second
-        return KeptTriple(self._row(caption, first, second))
-
-    def _row(self, caption: Caption, first: Verdict, second: Verdict) -> dict[str, Any]:
-        return {
-            "id": caption.id,
-            "image_id": caption.image_id,
-            "caption": caption.caption,
-            "paraphrase_1": first.text,
-            "paraphrase_2": second.text,
-            "image": caption.image,
-            "similarity_1": first.similarity,
-            "similarity_2": second.similarity,
-            "overlap_1": first.overlap,
-            "overlap_2": second.overlap,
-            "generator": self.backend.generator,
-        }
+        return KeptTriple(
+            {
+                "id": caption.id,
+                "image_id": caption.image_id,
+                "caption": caption.caption,
+                "paraphrase_1": first.text,
+                "paraphrase_2": second.text,
+                "image": caption.image,
+                "similarity_1": first.similarity,
+                "similarity_2": second.similarity,
+                "overlap_1": first.overlap,
+                "overlap_2": second.overlap,
+                "generator": self.backend.generator,
+            }
+        )
 
     async def _step(self, caption: Caption, step: int, text: str) -> Verdict | Rejected | Failed:
         """The chosen candidate of one step; repeats the question while none passes, if allowed."""
         original = caption.caption if step == 2 else ""
         verdicts: list[Verdict] = []
-        for ask in range(self.config.most_asks):
+        for ask in range(self.options.asks):
             try:
                 answers = await self._answers(caption.id, step, text, ask)
             except AnswerError as error:
@@ -150,7 +149,7 @@ class Paraphraser:
 
     def _question(self, caption_id: str, step: int, text: str, ask: int) -> tuple[Prompt, str]:
         """A prompt and the key of its answers in the log."""
-        prompt = make_prompt(self.config.prompt_style, step, text)
+        prompt = make_prompt(self.backend.style, step, text)
         return prompt, text_hash(f"{caption_id}\n{step}\n{ask}\n{prompt.as_text()}")
 
     async def _answers(self, caption_id: str, step: int, text: str, ask: int) -> list[Answer]:
@@ -174,7 +173,7 @@ class Paraphraser:
             if self.meter.spent:
                 raise AnswerError("the limit of --max-cost is reached")
             try:
-                answers = await self.backend.answer(prompt, self.config.drawn)
+                answers = await self.backend.answer(prompt, self.options.candidates)
             except Waiting as error:
                 self.meter.reserve(error.tokens)
                 raise
@@ -194,6 +193,22 @@ class Paraphraser:
             what = f"{self._failures} questions in a row got no answer ({error})"
             hint = "Check the server and the key; the same command resumes."
             raise UserError("generator", what, hint)
+
+
+def answer_settings(options: LLMOptions, backend: Backend) -> dict[str, Any]:
+    """The settings that determine the answers, and therefore must not change while a log grows.
+
+    The filters' limits are not included: other limits only judge the same answers again.
+    """
+    prompts = [make_prompt(backend.style, step, "{text}").as_text() for step in (1, 2)]
+    return {
+        "generator": backend.generator,
+        "style": backend.style,
+        "prompts": text_hash("".join(prompts)),
+        "candidates": options.candidates,
+        "max_tokens": options.max_tokens,
+        **backend.identity,
+    }
 
 
 def distinct_answers(answers: list[Answer]) -> list[Answer]:

@@ -26,7 +26,7 @@ from paraclip.image_search import snapshot
 from paraclip.image_search.build import build_index
 from paraclip.image_search.serving import rewording
 from paraclip.image_search.serving import service as serving
-from paraclip.image_search.serving.rewording import Reworder, rewording_config
+from paraclip.image_search.serving.rewording import Reworder
 from paraclip.image_search.snapshot import open_pool
 from paraclip.image_search.stores.store import open_store, picture_id
 from paraclip.paraphrase.backends import Answer, AnswerError
@@ -120,6 +120,8 @@ def test_a_thumbnail_read_before_an_update_is_not_kept_after_it(tmp_path: Path) 
 class Silent:
     """A language model that answers the first question only."""
 
+    style = "paper"
+
     def __init__(self) -> None:
         self.asked = 0
 
@@ -162,7 +164,7 @@ class Slow(Silent):
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
     model = Slow()
-    monkeypatch.setattr(rewording, "make_backend", lambda _: model)
+    monkeypatch.setattr(rewording, "make_backend", lambda *_: model)
     yield model
     model.told.set()
 
@@ -179,7 +181,7 @@ def send_question(site: Site, number: int) -> socket.socket:
 def test_questions_to_the_language_model_are_bounded_and_only_sent_for_clients_that_wait(
     tmp_path: Path, slow: Slow
 ) -> None:
-    reworder = Reworder(rewording_config("openai", "fake", "http://127.0.0.1:1"))
+    reworder = Reworder("openai", "fake", "http://127.0.0.1:1")
     service = made_service(made_index(tmp_path, str(tmp_path / "index")))
     with served(service, reworder=reworder) as site, ExitStack() as stack:
         waiting = []
@@ -201,7 +203,7 @@ def test_questions_to_the_language_model_are_bounded_and_only_sent_for_clients_t
 def test_a_stopped_server_does_not_wait_for_the_language_model(
     tmp_path: Path, slow: Slow, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reworder = Reworder(rewording_config("openai", "fake", "http://127.0.0.1:1"))
+    reworder = Reworder("openai", "fake", "http://127.0.0.1:1")
     service = made_service(made_index(tmp_path, str(tmp_path / "index")))
     with ExitStack() as stack:
         with served(service, reworder=reworder) as site:
@@ -214,8 +216,8 @@ def test_a_stopped_server_does_not_wait_for_the_language_model(
 
 def test_a_question_is_sent_to_the_language_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Silent()
-    monkeypatch.setattr(rewording, "make_backend", lambda _: model)
-    reworder = Reworder(rewording_config("openai", "fake", "http://127.0.0.1:1"))
+    monkeypatch.setattr(rewording, "make_backend", lambda *_: model)
+    reworder = Reworder("openai", "fake", "http://127.0.0.1:1")
 
     async def three_times() -> list[list[str]]:
         text = "a dog running on the beach"
@@ -230,8 +232,8 @@ def test_a_language_model_that_fails_is_not_the_fault_of_the_request(
 ) -> None:
     model = Silent()
     model.asked = 1
-    monkeypatch.setattr(rewording, "make_backend", lambda _: model)
-    reworder = Reworder(rewording_config("openai", "fake", "http://127.0.0.1:1"))
+    monkeypatch.setattr(rewording, "make_backend", lambda *_: model)
+    reworder = Reworder("openai", "fake", "http://127.0.0.1:1")
     service = made_service(made_index(tmp_path, str(tmp_path / "index")))
     with served(service, reworder=reworder) as site:
         headers = {"content-type": "application/json"}

@@ -9,7 +9,8 @@ import pytest
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import builtin
+from paraclip.paraphrase.backends import builtin, llm_options
+from paraclip.paraphrase.backends.builtin import BuiltInBackend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.run import generate
 
@@ -40,29 +41,28 @@ def test_the_adapter_is_shipped_and_small() -> None:
 
 
 @pytest.mark.parametrize(("content", "what"), [(None, "cannot be read"), (b"PK", "is not a GGUF")])
-def test_an_adapter_is_checked_before_it_is_loaded(
+def test_a_file_is_checked_before_it_is_loaded(
     content: bytes | None, what: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "mine.gguf"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=f"mine.gguf.*{what}"):
-        builtin.check_adapter(path)
+        builtin.check_gguf(path)
 
 
-@pytest.mark.parametrize("options", [{"backend": "openai"}, {"style": "paper"}])
-def test_an_adapter_is_for_the_builtin_model_and_its_prompts(
-    options: dict[str, str], tmp_path: Path
-) -> None:
-    config = GenerateConfig("x", tmp_path, adapter=builtin.adapter_file(), **options)
-    with pytest.raises(UserError, match="--adapter"):
-        generate([], config, tmp_path)
+def test_a_model_of_ones_own_has_chats_with_examples_and_other_terms(tmp_path: Path) -> None:
+    mine = builtin.adapter_file()  # any GGUF file
+    backend = BuiltInBackend(llm_options("builtin", model=str(mine)))
+    assert backend.style == "few-shot" and backend.generator.startswith(f"{mine.stem} temp")
+    assert set(backend.identity) == {"weights"}
+    assert "ParaCLIP's adapter" in GenerateConfig("x", tmp_path).terms
+    assert "ParaCLIP's adapter" not in GenerateConfig("x", tmp_path, model=str(mine)).terms
 
 
-def test_triples_of_another_adapter_do_not_carry_the_shipped_terms(tmp_path: Path) -> None:
-    shipped = GenerateConfig("x", tmp_path)
-    assert "ParaCLIP's adapter" in shipped.terms
-    assert "ParaCLIP's adapter" not in replace(shipped, adapter=builtin.adapter_file()).terms
+def test_more_candidates_than_slots_are_refused() -> None:
+    with pytest.raises(UserError, match=r"--candidates: 33 is out of range"):
+        BuiltInBackend(llm_options("builtin", candidates=33))
 
 
 def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PARACLIP_QUIET", "1")
     texts = ["A small boat floats on a calm lake.", "Two cats sleep on a red sofa."]
     captions = [Caption(str(n), text, str(n), None, "here") for n, text in enumerate(texts)]
-    config = GenerateConfig("x", tmp_path, candidates=2, asks=1)
+    config = GenerateConfig("x", tmp_path, candidates=2)
     first = generate(captions, config, tmp_path)
     assert first.captions == 2 and first.failed == 0
     assert first.generator.startswith("SmolLM2-135M-Instruct+paraclip")
@@ -88,8 +88,7 @@ def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len({answer for answer in answers if answer and answer not in texts}) >= 2
     mine = tmp_path / "mine.gguf"
     mine.write_bytes(builtin.adapter_file().read_bytes()[:5000])
-    for broken in (mine, tmp_path):
-        with pytest.raises(UserError, match=str(broken)):
-            generate(captions, replace(config, adapter=broken), tmp_path / "other")
+    with pytest.raises(UserError, match=str(mine)):
+        generate(captions, replace(config, model=str(mine)), tmp_path / "other")
     again = generate(captions, config, tmp_path)
     assert again.as_dict() | {"reused_answers": 0} == first.as_dict()

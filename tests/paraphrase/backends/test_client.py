@@ -6,6 +6,7 @@ import json
 import shutil
 import ssl
 import subprocess
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,9 @@ from fake_server import FakeServer, response
 from raw_server import RawServer, ok, raw_server
 
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Answer, AnswerError, client
+from paraclip.paraphrase.backends import Answer, AnswerError, LLMOptions, client
 from paraclip.paraphrase.backends.client import check_address, secrets_of
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
 
 KEY = "sk-secret-key"
@@ -34,10 +34,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def backend(url: str | None, **changed: Any) -> OpenAIBackend:
-    options = {"model": "fake", "max_retries": 0, "timeout": 5.0} | changed
-    return OpenAIBackend(
-        GenerateConfig("x.csv", Path("out"), backend="openai", base_url=url, **options)
-    )
+    options: dict[str, Any] = {"model": "fake", "max_retries": 0, "timeout": 5.0} | changed
+    return OpenAIBackend(LLMOptions(base_url=() if url is None else (url,), **options))
 
 
 def ask(url: str, started: bool = False, **changed: Any) -> Answer:
@@ -221,11 +219,11 @@ def test_an_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_secrets_of_an_address_are_known() -> None:
     hidden = secrets_of("none", "https://me:sesame@host/v1/0a1b2c3d4e5f6071/openai")
-    assert set(hidden) == {"sesame", "bWU6c2VzYW1l", "0a1b2c3d4e5f6071"}
+    assert hidden == {"sesame", "bWU6c2VzYW1l", "0a1b2c3d4e5f6071"}
 
 
 def test_short_secrets_are_not_replaced() -> None:
-    assert secrets_of("none", "http://me:pw@host") == ("bWU6cHc=",)
+    assert secrets_of("none", "http://me:pw@host") == {"bWU6cHc="}
 
 
 def test_a_placeholder_for_a_key_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,8 +231,52 @@ def test_a_placeholder_for_a_key_is_not_replaced(monkeypatch: pytest.MonkeyPatch
     with FakeServer() as server:
         server.behave = lambda prompt, count: "a dummy in a shop window"
         assert ask(server.url).text == "a dummy in a shop window"
-    assert secrets_of("abcdefghijklmnop", "http://a") == ("abcdefghijklmnop",)
+    assert secrets_of("abcdefghijklmnop", "http://a") == {"abcdefghijklmnop"}
     assert "dummy" not in secrets_of("dummy", "http://me:sesame@a")
+
+
+def with_status(status: str, *headers: str, body: bytes = b"{}") -> bytes:
+    lines = [f"HTTP/1.1 {status}", "Connection: close", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+@pytest.mark.parametrize("pause", ["1e15", "86400"])
+def test_a_pause_of_more_than_an_hour_ends_the_run(pause: str) -> None:
+    answer = with_status("429 Wait", f"Retry-After: {pause}")
+    with (
+        raw_server(lambda head, send: send(answer)) as server,
+        pytest.raises(UserError, match=r"requests a pause of .* (days|hours)") as caught,
+    ):
+        ask(server.url, max_retries=5)
+    assert len(server.heads) == 1 and "same command" in str(caught.value)
+
+
+def test_a_pause_is_kept_and_announced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PARACLIP_QUIET", "0")
+    monkeypatch.setattr(client, "SHORT_PAUSE", 0.1)
+    sent: list[float] = []
+
+    def handler(head: bytes, send: Callable[[bytes], None]) -> None:
+        sent.append(time.monotonic())
+        fine = ok() + response(["fine"], plain=False)
+        send(fine if len(sent) > 1 else with_status("503 Wait", "Retry-After: 1"))
+
+    with raw_server(handler) as server:
+        assert ask(server.url, max_retries=1).text == "fine"
+        assert sent[1] - sent[0] > 0.9
+    assert "127.0.0.1" in (shown := capsys.readouterr().err) and "pause of 1 seconds" in shown
+
+
+def test_no_quota_is_not_asked_for_again() -> None:
+    answer = with_status("429 X", body=b'{"error": {"code": "insufficient_quota"}}')
+    with (
+        raw_server(lambda head, send: send(answer)) as server,
+        pytest.raises(UserError, match="no quota left"),
+    ):
+        ask(server.url, max_retries=5)
+    assert len(server.heads) == 1
 
 
 def test_a_server_without_tls_is_reported() -> None:

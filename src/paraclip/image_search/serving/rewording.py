@@ -2,13 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from paraclip.errors import UserError
 from paraclip.image_search.serving.service import Recent
 from paraclip.micro_batch import Overloaded
-from paraclip.paraphrase.backends import AnswerError, Backend, make_backend
-from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.backends import (
+    AnswerError,
+    Backend,
+    backend_kind,
+    llm_options,
+    make_backend,
+)
+from paraclip.paraphrase.config import LIMITS
 from paraclip.paraphrase.filters.checks import Question, plain_reason
 from paraclip.paraphrase.filters.cleaning import clean
 from paraclip.paraphrase.prompts import make_prompt
@@ -20,24 +25,24 @@ CACHED = 1000
 SECONDS = 30.0
 
 
-def rewording_config(backend: str, model: str | None, base_url: str | None) -> GenerateConfig:
-    """Options of the language model."""
-    servers = (base_url,) if base_url is not None else ()
-    return GenerateConfig(
-        source="query", out=Path("."), backend=backend, model=model, base_url=servers,
-        timeout=SECONDS, max_retries=1,
-    )  # fmt: skip
-
-
 class Reworder:
     """Suggests rewordings; the model is started at the first request.
 
     Args:
-        config: options of the language model.
+        llm: name of the language model's backend.
+        model: name of the server's model.
+        base_url: address of the server.
+
+    Raises:
+        UserError: there is no such backend.
     """
 
-    def __init__(self, config: GenerateConfig) -> None:
-        self.config = config
+    def __init__(self, llm: str, model: str | None = None, base_url: str | None = None) -> None:
+        servers = (base_url,) if base_url is not None else ()
+        self.llm, self.limits = llm, LIMITS[backend_kind(llm).limits]
+        self.options = llm_options(
+            llm, model=model, base_url=servers, timeout=SECONDS, max_retries=1
+        )
         self.backend: Backend | None = None
         self.one_at_a_time = asyncio.Lock()
         self.known: Recent[str, list[str]] = Recent(CACHED)
@@ -88,21 +93,22 @@ class Reworder:
     async def ask(self, text: str) -> list[str]:
         """Send the question to the model."""
         if self.backend is None:
-            backend = make_backend(self.config)
+            backend = make_backend(self.llm, self.options)
             await backend.start()
             self.backend = backend
-        prompt = make_prompt(self.config.prompt_style, STEP, text)
+        prompt = make_prompt(self.backend.style, STEP, text)
         try:
-            drawn = max(self.config.drawn, OFFERED)
+            drawn = max(self.options.candidates, OFFERED)
             answers = await asyncio.wait_for(self.backend.answer(prompt, drawn), SECONDS)
         except (AnswerError, TimeoutError) as error:
             what = "the language model gave no answer"
             raise UserError("rewording", what, "Try again.") from error
-        limits = self.config.filter_limits
         kept = [
             clean(answer.text)
             for answer in answers
-            if plain_reason(Question(text, answer.text, cut=answer.cut), clean(answer.text), limits)
+            if plain_reason(
+                Question(text, answer.text, cut=answer.cut), clean(answer.text), self.limits
+            )
             is None
         ]
         return [one for one in dict.fromkeys(kept) if one][:OFFERED]

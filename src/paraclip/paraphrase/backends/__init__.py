@@ -1,19 +1,79 @@
-"""The interface of LLM backends, and the table of available ones."""
+"""LLM backends: their interface, their options, and the table of available ones."""
 
 import importlib
-from dataclasses import dataclass, field
-from typing import Protocol, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, cast
 
-from paraclip.errors import UserError, nearest
-from paraclip.paraphrase.config import GenerateConfig
+from paraclip.errors import UserError, nearest, optional_import
 from paraclip.paraphrase.prompts import Prompt
 
+BUILTIN_LICENCE = (
+    "SmolLM2-135M-Instruct Apache-2.0; ParaCLIP's adapter with the terms in its model card "
+    "(it learnt from a vendor's model and from Flickr8k captions)"
+)
+UNKNOWN_LICENCE = "not stated: see the terms of the generator's vendor"
+
+
+@dataclass(frozen=True)
+class LLMOptions:
+    """How an LLM is asked; `llm_options` fills in the defaults of a backend.
+
+    Args:
+        model: the server's name of a model, or a file.
+        base_url: addresses of servers of the same model.
+        style: style of the prompts (see `make_prompt`); None: the one that suits the model.
+        candidates: number of answers per question.
+        asks: maximum number of times that a question is asked until an answer passes the filters.
+        temperature: sampling temperature, 0 to 2.
+        top_p: probability mass of nucleus sampling, 0 to 1.
+        max_tokens: maximum number of tokens of an answer.
+        concurrency: maximum number of questions in flight.
+        per_minute: maximum numbers of requests and of tokens per minute, or None.
+        timeout: maximum seconds from a request to the last byte of its answer.
+        max_retries: maximum number of retries of a request.
+    """
+
+    model: str | None = None
+    base_url: tuple[str, ...] = ()
+    style: str | None = None
+    candidates: int = 1
+    asks: int = 1
+    temperature: float = 1.0
+    top_p: float = 0.1
+    max_tokens: int = 64
+    concurrency: int = 16
+    per_minute: tuple[float, float] | None = None
+    timeout: float = 60.0
+    max_retries: int = 5
+
+
+@dataclass(frozen=True)
+class BackendKind:
+    """A backend: where its class is, and its defaults.
+
+    Args:
+        place: "module:class", imported at the first use; constructed from `LLMOptions`.
+        options: default options; those of the class are the paper's.
+        limits: default of `--limits`.
+        licence: licence or terms of the answers.
+    """
+
+    place: str
+    options: LLMOptions = LLMOptions()
+    limits: str = "strong"
+    licence: str = UNKNOWN_LICENCE
+
+
 BACKENDS = {
-    "builtin": "paraclip.paraphrase.backends.builtin:BuiltInBackend",
-    "openai": "paraclip.paraphrase.backends.openai_server:OpenAIBackend",
+    "builtin": BackendKind(
+        "paraclip.paraphrase.backends.builtin:BuiltInBackend",
+        LLMOptions(candidates=6, asks=2, temperature=0.7, top_p=0.9, timeout=600.0),
+        limits="small",
+        licence=BUILTIN_LICENCE,
+    ),
+    "openai": BackendKind("paraclip.paraphrase.backends.openai_server:OpenAIBackend"),
 }
-"""Name for `--backend` -> "module:Class", imported at the first use. The class is a `Backend`
-constructed from a `GenerateConfig`."""
+"""Backends by name for `--backend`."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +121,18 @@ class Waiting(AnswerError):
 
 
 class Backend(Protocol):
-    """A generator.
+    """A generator, constructed from `LLMOptions`.
 
     Attributes:
         generator: its name and settings, recorded in the triples.
         identity: anything else that determines the answers, such as hashes of weights, by name. A
             run resumes only with the same generator and identity.
+        style: style of its prompts (see `make_prompt`).
     """
 
     generator: str
     identity: dict[str, str]
+    style: str
 
     async def start(self) -> None:
         """Prepare for questions; raises UserError if none can succeed."""
@@ -87,22 +149,26 @@ class Backend(Protocol):
         """Release connections and memory."""
 
 
-def check_backend(name: str) -> None:
-    """Raise UserError with the nearest name if there is no such backend."""
+def backend_kind(name: str) -> BackendKind:
+    """The line of the table; raises UserError with the nearest name if there is none."""
     if name not in BACKENDS:
         raise UserError("--backend", f"there is no backend {name!r}", nearest(name, list(BACKENDS)))
+    return BACKENDS[name]
 
 
-def make_backend(config: GenerateConfig) -> Backend:
-    """Create the backend that the config names.
+def llm_options(backend: str, **given: Any) -> LLMOptions:
+    """The default options of a backend, replaced by those that are given and not None."""
+    changed = {name: value for name, value in given.items() if value is not None}
+    return replace(backend_kind(backend).options, **changed)
+
+
+def make_backend(name: str, options: LLMOptions) -> Backend:
+    """Create a backend.
 
     Raises:
-        UserError: there is no such backend, or a required option is missing.
+        UserError: there is no such backend, an extra is not installed, or an option is missing or
+            of no use to it.
     """
-    check_backend(config.backend)
-    if config.backend == "openai" and len(config.base_url) > 1:
-        from paraclip.paraphrase.backends.several import SeveralServers
-
-        return SeveralServers(config)
-    module, _, name = BACKENDS[config.backend].partition(":")
-    return cast(Backend, getattr(importlib.import_module(module), name)(config))
+    module, _, class_name = backend_kind(name).place.partition(":")
+    optional_import("openai", "llm")  # both included backends are clients of servers
+    return cast(Backend, getattr(importlib.import_module(module), class_name)(options))

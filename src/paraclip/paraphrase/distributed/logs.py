@@ -12,12 +12,10 @@ from typing import Any
 
 from paraclip.errors import UserError
 from paraclip.files import take_lock
-from paraclip.paraphrase.backends import Answer, Backend
-from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.distributed.places import ANSWERS, Place
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import LOG
-from paraclip.paraphrase.settings import answer_settings
 
 PATIENCE = 60.0  # seconds; Ray ends the workers of a killed driver with a delay
 
@@ -52,7 +50,7 @@ class BlockLog(AnswerLog):
 
 @contextmanager
 def earlier_answers(
-    place: Place, config: GenerateConfig, backend: Backend
+    place: Place, settings: dict[str, Any], fresh: bool
 ) -> Iterator[AnswerLog | None]:
     """The log of answers, including those that a killed run left in the logs of blocks; locked.
 
@@ -62,10 +60,10 @@ def earlier_answers(
     if place.local is None:
         yield None
         return
-    settings, path = answer_settings(config, backend), place.local / LOG
-    log = AnswerLog(path, settings, config.fresh)
+    path = place.local / LOG
+    log = AnswerLog(path, settings, fresh)
     try:
-        if not config.fresh and absorb_blocks(place, log, settings):
+        if not fresh and absorb_blocks(place, log, settings):
             log.close()  # reopened below, to index them
             log = AnswerLog(path, settings)
         yield log

@@ -16,10 +16,25 @@ from hypothesis import strategies as st
 
 from paraclip.cli import main as paraclip
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Answer
-from paraclip.paraphrase.batch import requests
-from paraclip.paraphrase.batch.requests import RequestWriter, custom_id, parts_of
-from paraclip.paraphrase.batch.results import Failure, Results, outcome_of
+from paraclip.paraphrase.backends import BACKENDS, Answer, LLMOptions
+from paraclip.paraphrase.batch import files
+from paraclip.paraphrase.batch.files import (
+    Failure,
+    RequestFile,
+    RequestWriter,
+    Results,
+    custom_id,
+    outcome_of,
+    parts_of,
+)
+from paraclip.paraphrase.batch.rounds import (
+    MANIFEST,
+    Exchange,
+    answer_files,
+    finish,
+    listed_files,
+    new_writer,
+)
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import Generation, generate_from_source
@@ -63,11 +78,11 @@ def vllm(folder: Path, answer: Callable[[dict[str, Any]], dict[str, Any]] = answ
 
 
 def test_two_rounds_without_a_server(tmp_path: Path) -> None:
-    first = run(tmp_path, to_file="one", batch_requests=4)
+    first = run(tmp_path, to_file="one")
     assert first.summary.waiting == 6 and first.exchange and first.exchange.requests == 6
     first.check()
     assert [path.name for path in sorted((tmp_path / "one").iterdir())] == [
-        "manifest.json", "requests-0001.jsonl", "requests-0002.jsonl",
+        "manifest.json", "requests-0001.jsonl",
     ]  # fmt: skip
     line = json.loads((tmp_path / "one" / "requests-0001.jsonl").read_text().splitlines()[0])
     assert line["method"] == "POST" and line["url"] == "/v1/chat/completions"
@@ -81,7 +96,12 @@ def test_two_rounds_without_a_server(tmp_path: Path) -> None:
     assert run(tmp_path, from_file="two").summary.reused_answers == 12
 
 
-def test_failures_are_repeated_in_the_next_round(tmp_path: Path) -> None:
+def test_failures_are_repeated_in_the_next_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = replace(BACKENDS["openai"], options=LLMOptions(max_retries=1))
+    monkeypatch.setitem(BACKENDS, "openai", once)
+
     def answer(line: dict[str, Any]) -> dict[str, Any]:
         text = line["body"]["messages"][-1]["content"]
         if "babax" in text and line["custom_id"].endswith("-1"):
@@ -95,7 +115,7 @@ def test_failures_are_repeated_in_the_next_round(tmp_path: Path) -> None:
 
     run(tmp_path, 4, to_file="one")
     vllm(tmp_path / "one", answer)
-    second = run(tmp_path, 4, from_file="one", to_file="two", max_retries=1)
+    second = run(tmp_path, 4, from_file="one", to_file="two")
     assert second.summary.failed == 1 and second.summary.waiting == 3
     assert second.exchange and (second.exchange.answers, second.exchange.failures) == (2, 2)
     assert "too long" in (tmp_path / "out" / "failed.jsonl").read_text()
@@ -172,8 +192,9 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
     assert (tmp_path / "other" / "mine.txt").exists()
 
 
+@pytest.mark.usefixtures("small_files")
 def test_a_round_that_was_killed_while_written_is_written_again(tmp_path: Path) -> None:
-    run(tmp_path, 6, to_file="one", batch_requests=3)
+    run(tmp_path, 4, to_file="one")
     one = tmp_path / "one"
     (one / "requests-0002.jsonl").rename(one / ".requests-0002.jsonl.part")
     assert (again := run(tmp_path, 2, to_file="one").exchange) and again.requests == 2
@@ -181,13 +202,13 @@ def test_a_round_that_was_killed_while_written_is_written_again(tmp_path: Path) 
 
 
 def test_files_hold_at_most_so_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "MOST_BYTES", 1000)
+    monkeypatch.setattr(files, "MOST_BYTES", 1000)
     writer = RequestWriter(tmp_path / "new")
     for number in range(20):
         writer.add(custom_id(f"{number:016x}", 1), "/v1/completions", {"prompt": "x" * 100})
-    files = writer.finish()
-    assert sum(file.requests for file in files) == writer.count == 20 and len(files) == 5
-    assert all((tmp_path / "new" / file.name).stat().st_size <= 1000 for file in files)
+    written = writer.finish()
+    assert sum(file.requests for file in written) == 20 and len(written) == 5
+    assert all((tmp_path / "new" / file.name).stat().st_size <= 1000 for file in written)
 
 
 def test_results_find_answers_in_any_order_and_keep_the_first(tmp_path: Path) -> None:
@@ -198,10 +219,10 @@ def test_results_find_answers_in_any_order_and_keep_the_first(tmp_path: Path) ->
         for given in (body | {"usage": usage}, json.loads(response(["late"], False)))
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    results = Results([path], hide=lambda text: text.replace("two", "***"))
+    results = Results([path])
     assert results.find("f" * 16) is None and results.unused == results.answered == 1
     found = results.find(KEY)
-    assert found == [Answer("one"), Answer("***")] and results.unused == 0
+    assert found == [Answer("one"), Answer("two")] and results.unused == 0
     assert isinstance(found, list) and found[0].tokens == (5, 6)
 
 
@@ -221,7 +242,7 @@ def test_results_find_answers_in_any_order_and_keep_the_first(tmp_path: Path) ->
     ],
 )  # fmt: skip
 def test_lines_without_answers(entry: dict[str, Any], failure: Failure) -> None:
-    assert outcome_of(entry, 1, str) == failure
+    assert outcome_of(entry, 1) == failure
 
 
 JSON = st.recursive(
@@ -235,7 +256,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["response", "error"]), JSON))
 def test_any_line_is_an_answer_or_a_failure(entry: dict[str, Any]) -> None:
-    outcome = outcome_of(entry, 1, str)
+    outcome = outcome_of(entry, 1)
     assert (isinstance(outcome, Failure) and outcome.reason.isprintable()) or outcome[0].text == ""
 
 
@@ -247,3 +268,80 @@ def test_other_custom_ids_are_unknown(text: object) -> None:
 def test_a_file_of_answers_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         Results([tmp_path / "none"])
+
+
+CHAT = "/v1/chat/completions"
+SETTINGS = {"generator": "fake", "candidates": 2, "prompts": ["é"]}
+
+
+def written(folder: Path, count: int = 3) -> list[RequestFile]:
+    """The files of a complete round with a manifest."""
+    writer = new_writer(folder)
+    for attempt in range(1, count + 1):
+        writer.add(custom_id(KEY, attempt), CHAT, {"prompt": "é"})
+    return finish(writer, folder, SETTINGS)
+
+
+@pytest.fixture
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_REQUESTS", 2)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_round_is_listed_by_its_manifest_and_answered_under_its_settings(tmp_path: Path) -> None:
+    assert [file.requests for file in written(tmp_path / "one")] == [2, 1]
+    names = ["requests-0001.jsonl", "requests-0002.jsonl"]
+    assert listed_files(tmp_path / "one") == names
+    for name in ("b.jsonl", "a.jsonl", "notes.txt"):
+        (tmp_path / "one" / name).touch()
+    found = answer_files(tmp_path / "one", {"candidates": 2, "prompts": ("é",)})
+    assert [path.name for path in found] == ["a.jsonl", "b.jsonl"]
+    for changed in ({"candidates": 3}, {"max_tokens": 5}):
+        name = next(iter(changed))
+        was = SETTINGS.get(name)
+        with pytest.raises(UserError, match=f"other settings: {name} was {was} and is") as caught:
+            answer_files(tmp_path / "one", changed)
+        assert caught.value.where == f"{tmp_path}/one/{MANIFEST}"
+    assert written(tmp_path / "empty", 0) == [] and not (tmp_path / "empty").exists()
+
+
+@pytest.mark.parametrize("listed", ["x", None, [1], ["requests-0001.jsonl", {}]])
+def test_a_damaged_manifest_deletes_nothing(tmp_path: Path, listed: Any) -> None:
+    written(tmp_path)
+    (tmp_path / MANIFEST).write_text(json.dumps({"files": listed, "settings": 3}))
+    with pytest.raises(UserError, match=r"manifest\.json: lists no files\. Give --to-file a new"):
+        new_writer(tmp_path)
+    with pytest.raises(UserError, match="candidates was None and is 2"):
+        answer_files(tmp_path, {"candidates": 2})
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.usefixtures("small_files")
+def test_only_unfinished_files_of_a_killed_round_are_deleted(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.jsonl"
+    outside.touch()
+    folder = tmp_path / "one"
+    written(folder)
+    names = [*listed_files(folder), "../outside.jsonl", "/etc/passwd"]
+    (folder / MANIFEST).write_text(json.dumps({"files": names}))
+    with pytest.raises(UserError, match="holds the questions of an earlier round"):
+        new_writer(folder)
+    (folder / names[1]).rename(folder / f".{names[1]}.part")
+    (folder / "mine.jsonl").touch()
+    with pytest.raises(UserError, match="holds other files"):
+        new_writer(folder)
+    (folder / "mine.jsonl").unlink()
+    assert written(folder, 1)[0].requests == 1
+    assert {path.name for path in folder.iterdir()} == {MANIFEST, names[0]} and outside.exists()
+
+
+def test_the_next_commands_are_shown_for_what_is_open() -> None:
+    paths = tuple(Path(f"a\x1b/requests-000{n}.jsonl") for n in (1, 2, 3))
+    exchange = Exchange(Path("old"), 1234, 5, 6, paths, 7890, "some/model")
+    first, second, third, command, last = exchange.lines()
+    assert "1,234 answers" in first and "old" in first and second.startswith("6 of its lines")
+    assert third.startswith("7,890 open questions in a\\x1b;")
+    assert "-i a\\x1b/requests-0001.jsonl -o a\\x1b/answers-0001.jsonl" in command
+    assert "--model some/model" in command and "2 other files" in command and "--to-file" in last
+    done = replace(exchange, written=(), unused=0)
+    assert done.lines() == [first] and replace(done, source=None).lines() == []

@@ -1,8 +1,13 @@
-"""Contents of the files of a distributed run: finished captions, and outcomes in order."""
+"""Captions and their outcomes as rows of Parquet, the form in which Ray transfers them.
+
+A caption that got no answer is a row too, because an exception would end Ray's whole job.
+"""
 
 import heapq
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import islice
 from typing import Any
 
@@ -11,19 +16,85 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paraclip.data.captions import Caption
-from paraclip.paraphrase.distributed.outcomes import (
-    CAPTION,
-    FAILED,
-    KEY,
-    caption_row,
-    key_of,
-    outcome_of,
-)
+from paraclip.data.triples import SCHEMA
 from paraclip.paraphrase.distributed.places import CAPTIONS, CHECKPOINT, OUTCOMES, Place
+from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.log import sorted_pair
-from paraclip.paraphrase.steps import Outcome
+from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Rejected
 
 ROWS_OF_FILE = 50_000  # captions; Ray reads several files at the same time
+KEY = "key"  # id column of the checkpoint: 64-bit numbers need a tenth of the memory of texts
+CAPTION = pa.schema(
+    [
+        pa.field(KEY, pa.int64(), nullable=False),
+        *(SCHEMA.field(name) for name in ("id", "caption", "image_id", "image")),
+    ]
+)
+KEPT, REJECTED, FAILED = "kept", "rejected", "failed"
+OUTCOME = pa.schema(
+    [
+        pa.field(KEY, pa.int64(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        *(field.with_nullable(True) for field in SCHEMA),
+        pa.field("step", pa.int8()),
+        pa.field("reason", pa.string()),  # reason of a rejection, or the problem of a failure
+        pa.field("candidates", pa.string()),  # JSON: text, reason, similarity, overlap of each
+        # Totals of the whole block, on its first row.
+        pa.field("prompt_tokens", pa.int64()),
+        pa.field("answer_tokens", pa.int64()),
+    ]
+)
+
+
+def key_of(caption: Caption, attempt: int) -> int:
+    """A signed 64-bit number that identifies the caption and everything asked about it.
+
+    Args:
+        caption: the caption; an edited one gets another key.
+        attempt: number of earlier failures; Ray considers keys in the checkpoint as done.
+    """
+    content = [caption.id, caption.caption, caption.image_id, caption.image, attempt]
+    digest = sha256(json.dumps(content).encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def caption_row(caption: Caption, key: int) -> dict[str, Any]:
+    """A row of CAPTION."""
+    return {
+        KEY: key, "id": caption.id, "caption": caption.caption, "image_id": caption.image_id,
+        "image": caption.image,
+    }  # fmt: skip
+
+
+def caption_of(row: dict[str, Any]) -> Caption:
+    """The caption in a row of CAPTION or OUTCOME."""
+    return Caption(row["id"], row["caption"], row["image_id"], row["image"], "")
+
+
+def outcome_row(key: int, outcome: Outcome) -> dict[str, Any]:
+    """A row of OUTCOME, without tokens."""
+    if isinstance(outcome, KeptTriple):
+        return {KEY: key, "outcome": KEPT, **outcome.row}
+    row = caption_row(outcome.caption, key) | {"step": outcome.step}
+    if isinstance(outcome, Failed):
+        return row | {"outcome": FAILED, "reason": outcome.problem}
+    candidates = [
+        [one.text, one.reason, float(one.similarity), float(one.overlap)]
+        for one in outcome.verdicts
+    ]
+    return row | {
+        "outcome": REJECTED, "reason": outcome.reason, "candidates": json.dumps(candidates),
+    }  # fmt: skip
+
+
+def outcome_of(row: dict[str, Any]) -> Outcome:
+    """The outcome in a row of OUTCOME."""
+    if row["outcome"] == KEPT:
+        return KeptTriple({name: row[name] for name in SCHEMA.names})
+    if row["outcome"] == FAILED:
+        return Failed(caption_of(row), row["step"], row["reason"])
+    verdicts = [Verdict(*candidate) for candidate in json.loads(row["candidates"])]
+    return Rejected(caption_of(row), row["step"], row["reason"], verdicts)
 
 
 def write_captions(captions: Iterable[Caption], place: Place, failed: set[int]) -> np.ndarray:
@@ -39,7 +110,14 @@ def write_captions(captions: Iterable[Caption], place: Place, failed: set[int]) 
     """
     place.clear(CAPTIONS)
     folder = place.create(CAPTIONS)
-    rows = (caption_row(caption, next_key(caption, failed)) for caption in captions)
+
+    def row(caption: Caption) -> dict[str, Any]:
+        attempt = 0
+        while failed and key_of(caption, attempt) in failed:
+            attempt += 1
+        return caption_row(caption, key_of(caption, attempt))
+
+    rows = map(row, captions)
     keys: list[np.ndarray] = []
     while part := list(islice(rows, ROWS_OF_FILE)):
         table = pa.Table.from_pylist(part, schema=CAPTION)
@@ -47,14 +125,6 @@ def write_captions(captions: Iterable[Caption], place: Place, failed: set[int]) 
         pq.write_table(table, name, filesystem=place.files, compression="zstd")
         keys.append(table[KEY].to_numpy())
     return np.concatenate([np.zeros(0, np.int64), *keys])
-
-
-def next_key(caption: Caption, failed: set[int]) -> int:
-    """The key of the first attempt of the caption that has not failed."""
-    attempt = 0
-    while failed and key_of(caption, attempt) in failed:
-        attempt += 1
-    return key_of(caption, attempt)
 
 
 def failed_keys(place: Place) -> set[int]:
@@ -91,18 +161,19 @@ class Rows:
     keys: np.ndarray
     rows: np.ndarray
 
-    def of(self, keys: np.ndarray) -> np.ndarray:
+    @classmethod
+    def of(cls, keys: np.ndarray) -> "Rows":
+        """The rows of captions with these keys (int64) in order."""
+        numbers = np.arange(len(keys), dtype=np.uint64)
+        return cls(*sorted_pair(keys.view(np.uint64), numbers))  # type: ignore[arg-type]
+
+    def find(self, keys: np.ndarray) -> np.ndarray:
         """Rows of keys (int64), int64 [keys]; -1 for captions that are no longer in the source."""
         if not len(self.keys):
             return np.full(len(keys), -1)
         wanted = keys.astype(np.int64).view(np.uint64)
         positions = np.searchsorted(self.keys, wanted).clip(max=len(self.keys) - 1)
         return np.where(self.keys[positions] == wanted, self.rows[positions].astype(np.int64), -1)
-
-
-def rows_of(keys: np.ndarray) -> Rows:
-    """The rows of captions with these keys (int64) in order."""
-    return Rows(*sorted_pair(keys.view(np.uint64), np.arange(len(keys), dtype=np.uint64)))  # type: ignore[arg-type]
 
 
 def outcomes_in_order(place: Place, keys: np.ndarray) -> Iterator[Outcome]:
@@ -115,12 +186,12 @@ def outcomes_in_order(place: Place, keys: np.ndarray) -> Iterator[Outcome]:
         place: location of the run.
         keys: keys of the captions, int64 [captions].
     """
-    rows = rows_of(keys)
+    rows = Rows.of(keys)
     waiting: list[tuple[int, int, dict[str, Any]]] = []
     ordered, number, expected = by_first_row(place, rows), 0, 0
     for index, (_, path) in enumerate(ordered):
         table = pq.read_table(path, filesystem=place.files, partitioning=None)
-        places = rows.of(table[KEY].to_numpy()).tolist()
+        places = rows.find(table[KEY].to_numpy()).tolist()
         for row, values in zip(places, table.to_pylist(), strict=True):
             if row >= 0:
                 number += 1
@@ -139,7 +210,7 @@ def by_first_row(place: Place, rows: Rows) -> list[tuple[int, str]]:
     firsts: list[tuple[int, str]] = []
     for path in place.tables(OUTCOMES):
         table = pq.read_table(path, columns=[KEY], filesystem=place.files, partitioning=None)
-        numbers = rows.of(table[KEY].to_numpy())
+        numbers = rows.find(table[KEY].to_numpy())
         if (numbers >= 0).any():
             firsts.append((int(numbers[numbers >= 0].min()), path))
     return sorted(firsts)

@@ -1,0 +1,97 @@
+"""Requests and responses in OpenAI's format, for servers and for files of batches."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from paraclip.errors import UserError
+from paraclip.paraphrase.backends import Answer, LLMOptions
+from paraclip.paraphrase.prompts import Prompt
+
+NEWER_LIMIT = "max_completion_tokens"  # newer OpenAI models use this name for max_tokens
+LONGEST_ANSWER = 4000  # characters kept of one answer
+MOST_TOKENS = 10**9  # of one response; larger numbers are damage
+
+
+def model_of(options: LLMOptions) -> str:
+    """The server's name of the model; raises UserError if none is given."""
+    model = options.model or os.environ.get("PARACLIP_MODEL", "")
+    if not model:
+        hint = "Name one with --model or PARACLIP_MODEL."
+        raise UserError("--model", "the model is not named", hint)
+    return model
+
+
+def generator_of(model: str, options: LLMOptions) -> str:
+    """Model name and sampling, which identify the generator in a log of answers."""
+    return f"{model} temperature={options.temperature} top_p={options.top_p}"
+
+
+def request_of(
+    model: str, options: LLMOptions, prompt: Prompt, count: int, limit_name: str
+) -> tuple[str, dict[str, Any]]:
+    """Return the endpoint and the body of a request.
+
+    Args:
+        model: the server's name of the model.
+        options: sampling and the maximum number of answer tokens.
+        prompt: a chat or plain text.
+        count: number of candidates.
+        limit_name: the server's name for the maximum number of answer tokens.
+    """
+    body: dict[str, Any] = {
+        "model": model, "temperature": options.temperature, "top_p": options.top_p,
+        limit_name: options.max_tokens,
+    }  # fmt: skip
+    if count > 1:
+        body["n"] = count
+    if prompt.stop:
+        body["stop"] = list(prompt.stop)
+    if prompt.text is not None:
+        return "/completions", body | {"prompt": prompt.text}
+    return "/chat/completions", body | {"messages": list(prompt.messages or ())}
+
+
+def may_pass(status: int) -> bool:
+    """Whether a request with this HTTP status may succeed later."""
+    return status in (408, 409, 425, 429) or status >= 500
+
+
+def answers_in(response: Any, hide: Callable[[str], str] = str) -> list[Answer]:
+    """The candidates in a response from either endpoint; the first one carries the tokens of all.
+
+    Args:
+        response: parsed JSON, of any shape.
+        hide: removes secrets from a text.
+
+    Raises:
+        ValueError: there are no choices, or a choice is malformed.
+    """
+    answers: list[Answer] = []
+    try:
+        for choice in response["choices"]:
+            text = choice["message"]["content"] if "message" in choice else choice["text"]
+            text = "" if text is None else text  # None means that the model refused
+            if not isinstance(text, str):
+                raise TypeError("the text is not a string")
+            text = hide(text).encode("utf-8", "replace").decode()  # replaces lone surrogates
+            cut = choice.get("finish_reason") == "length" or len(text) > LONGEST_ANSWER
+            tokens = (0, 0) if answers else tokens_used(response)
+            answers.append(Answer(text[:LONGEST_ANSWER], cut, tokens))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("the response has no choices, or one without a text") from error
+    if not answers:
+        raise ValueError("the response has no choices")
+    return answers
+
+
+def tokens_used(response: Any) -> tuple[int, int]:
+    """Tokens of the prompt and of the answers as reported by a response, or else zeros."""
+    usage = response.get("usage") if isinstance(response, dict) else None
+    if not isinstance(usage, dict):
+        return 0, 0
+    prompt, answers = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(prompt) is not int or type(answers) is not int:
+        return 0, 0
+    valid = 0 <= prompt < MOST_TOKENS and 0 <= answers < MOST_TOKENS
+    return (prompt, answers) if valid else (0, 0)
