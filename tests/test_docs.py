@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paraclip.cli import COMMANDS, joined, parse
+from paraclip.cli import COMMANDS, parse
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("recipes/*/README.md")])
@@ -31,7 +31,7 @@ def commands(word: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("document", "line"), commands("paraclip"))
 def test_every_command_shown_parses(document: str, line: str) -> None:
-    words = joined(shlex.split(line, comments=True)[1:])
+    words = shlex.split(line, comments=True)[1:]
     assert type(parse(words)) is COMMANDS[words[0]].options_class(), document
 
 

@@ -32,7 +32,7 @@ REGISTRY = ConstructorRegistry()
 
 
 @REGISTRY.primitive_rule
-def optional(
+def _optional(
     info: PrimitiveTypeInfo,
 ) -> PrimitiveConstructorSpec[Any] | UnsupportedTypeAnnotationError | None:
     """Show optional options in the help by the type of their value: STR, not {None}|STR."""
@@ -116,8 +116,8 @@ def parse(arguments: list[str]) -> Any:
         SystemExit: with code 2 for unknown options, 0 after `--help`.
     """
     for word in arguments:
-        refuse_bytes(word)
-    name, *words = joined(arguments)
+        _refuse_bytes(word)
+    name, *words = arguments
     if name not in COMMANDS:
         known = [*COMMANDS, "--help", "--version"]
         raise UserError(name, "is not a command", nearest(name, known))
@@ -135,13 +135,7 @@ def parse(arguments: list[str]) -> Any:
     )
 
 
-def joined(arguments: list[str]) -> list[str]:
-    """Return the arguments with a two-word command, such as `audit report`, as one word."""
-    name = "-".join(arguments[:2])
-    return [name, *arguments[2:]] if len(arguments) > 1 and name in COMMANDS else arguments
-
-
-def help_text() -> str:
+def _help_text() -> str:
     """Return the help of `paraclip` itself: the commands by group."""
     lines = ["usage: paraclip COMMAND [OPTIONS]", "", str(paraclip.__doc__)]
     width = max(map(len, COMMANDS))
@@ -152,7 +146,7 @@ def help_text() -> str:
                       "paraclip --version        version of the package"])  # fmt: skip
 
 
-def refuse_bytes(word: str) -> None:
+def _refuse_bytes(word: str) -> None:
     """Reject an argument that cannot be written to a report, log or triples file."""
     try:
         word.encode()
@@ -165,7 +159,7 @@ def refuse_bytes(word: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the `paraclip` script; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    escape_what_cannot_be_encoded()
+    _escape_what_cannot_be_encoded()
     try:
         try:
             work(arguments)
@@ -173,20 +167,20 @@ def main(arguments: list[str] | None = None) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()  # flush here to report a full disk
     except (UserError, ImportError) as error:
-        if was_interrupted(error):
-            return interrupted(arguments)
+        if _was_interrupted(error):
+            return _interrupted(arguments)
         if not isinstance(error, UserError):
             raise
         print(f"paraclip: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return interrupted(arguments)
+        return _interrupted(arguments)
     except OSError as error:
-        return output_failed(error)
+        return _output_failed(error)
     return 0
 
 
-def was_interrupted(error: BaseException | None) -> bool:
+def _was_interrupted(error: BaseException | None) -> bool:
     """Whether an error was caused by Ctrl-C: a C++ module that is interrupted during its import
     raises ImportError instead."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
@@ -194,9 +188,9 @@ def was_interrupted(error: BaseException | None) -> bool:
     return error is not None
 
 
-def interrupted(arguments: list[str]) -> int:
+def _interrupted(arguments: list[str]) -> int:
     """Report that the command was interrupted; returns the exit code."""
-    command = COMMANDS.get(joined(arguments)[0]) if arguments else None
+    command = COMMANDS.get(arguments[0]) if arguments else None
     how = "without --fresh" if "--fresh" in arguments else "again"  # it would delete the progress
     again = f"; run the same command {how} to resume" if command and command.resumes else ""
     print(f"\nparaclip: interrupted{again}.", file=sys.stderr)
@@ -208,22 +202,21 @@ def work(arguments: list[str]) -> None:
     if arguments == ["--version"]:
         print(f"paraclip {__version__}")
     elif arguments in ([], ["--help"], ["-h"]):
-        print(help_text())
+        print(_help_text())
     else:
         config = parse(arguments)
         keep_freed_memory()
-        name = joined(arguments)[0]
-        COMMANDS[name].run(name, config)
+        COMMANDS[arguments[0]].run(arguments[0], config)
 
 
-def escape_what_cannot_be_encoded() -> None:
+def _escape_what_cannot_be_encoded() -> None:
     """Print characters that the terminal cannot encode as escapes, such as `\\u2192`."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def output_failed(error: OSError) -> int:
+def _output_failed(error: OSError) -> int:
     """Return the exit code after standard output failed; re-raise other errors.
 
     A closed pipe (`paraclip ... | head`) is not an error.

@@ -34,7 +34,7 @@ LONGEST_VALUE = 60  # characters of a value in an error
 NO_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 
 
-def unset(config: type, name: str) -> bool:
+def _unset(config: type, name: str) -> bool:
     """Whether the default of a field is None, no values or, for a flag, False."""
     default = vars(config).get(name, ...)
     return default is None or default is False or default == ()
@@ -50,7 +50,7 @@ class Checked:
     def __init_subclass__(cls) -> None:
         """Omit defaults of None, False and () from the help; the text states them."""
         cls.__annotations__ = {
-            name: Annotated[hint, NO_DEFAULT] if unset(cls, name) else hint
+            name: Annotated[hint, NO_DEFAULT] if _unset(cls, name) else hint
             for name, hint in cls.__annotations__.items()
         }
 
@@ -77,9 +77,9 @@ def check(config: type, name: str, value: object, where: str) -> Any:
     from pydantic import ValidationError
 
     try:
-        return adapter(config, name).validate_python(value)
+        return _adapter(config, name).validate_python(value)
     except ValidationError as error:
-        raise refusal(where, error) from error
+        raise _refusal(where, error) from error
 
 
 @cache
@@ -90,7 +90,7 @@ def hints(config: Any) -> dict[str, Any]:
 
 
 @cache
-def adapter(config: type, name: str) -> "TypeAdapter[Any]":
+def _adapter(config: type, name: str) -> "TypeAdapter[Any]":
     """Return the validator of a field: no conversion, finite numbers only."""
     from pydantic import ConfigDict, InstanceOf, TypeAdapter
 
@@ -102,7 +102,7 @@ def adapter(config: type, name: str) -> "TypeAdapter[Any]":
     return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
-def refusal(where: str, error: "ValidationError") -> UserError:
+def _refusal(where: str, error: "ValidationError") -> UserError:
     """Return the first problem that pydantic found, in one line."""
     first = error.errors(include_url=False)[0]
     reason = "It has too few values" if first["type"] == "missing" else first["msg"]
