@@ -56,6 +56,19 @@ def triples(tmp_path: Path) -> Path:
     return path
 
 
+def test_pictures_are_indexed_and_found(
+    triples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lancedb")
+    model = str(save_model(tiny_clip(), tmp_path / "base.safetensors"))
+    summary = paraclip.index(tmp_path, tmp_path / "index", model=model, device="cpu")
+    assert (summary.added, summary.total) == (12, 12)
+    found = paraclip.search(store=tmp_path / "index", image=str(tmp_path / "3.png"), k=2)
+    assert list(found) == ["base"] and found["base"][0].path == "3.png"
+    assert len(paraclip.search("a red square", tmp_path / "index", k=5)["base"]) == 5
+    assert capsys.readouterr().out == ""
+
+
 def test_columns_are_named_as_the_document_shows(tmp_path: Path) -> None:
     text = (Path(__file__).parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
     assert '`columns=Columns(caption="text")`, with `Columns` of `paraclip.data.config`' in text

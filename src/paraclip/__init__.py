@@ -13,16 +13,18 @@ if TYPE_CHECKING:
         evaluate,
         export,
         generate,
+        index,
         load_model,
         merge,
         read_captions,
+        search,
         swap_check,
         train,
     )
 
 __all__ = (
-    "UserError", "align", "compare", "evaluate", "export", "generate", "load_model", "merge",
-    "read_captions", "swap_check", "train",
+    "UserError", "align", "compare", "evaluate", "export", "generate", "index", "load_model",
+    "merge", "read_captions", "search", "swap_check", "train",
 )  # fmt: skip
 
 

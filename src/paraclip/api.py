@@ -23,6 +23,10 @@ from paraclip.evaluation.run import OUT
 from paraclip.evaluation.run import evaluate as evaluate_models
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.run import export_model
+from paraclip.image_search.build import IndexSummary, build_index
+from paraclip.image_search.config import STORE, IndexConfig, SearchConfig
+from paraclip.image_search.engine import search_index
+from paraclip.image_search.snapshot import Hit
 from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
@@ -39,8 +43,8 @@ from paraclip.training.loop import train as train_data
 from paraclip.training.prepare import prepare, prepare_captions
 
 __all__ = (
-    "UserError", "align", "compare", "evaluate", "export", "generate", "load_model", "merge",
-    "read_captions", "swap_check", "train",
+    "UserError", "align", "compare", "evaluate", "export", "generate", "index", "load_model",
+    "merge", "read_captions", "search", "swap_check", "train",
 )  # fmt: skip
 
 Model = DualEncoder | Path | str
@@ -171,6 +175,42 @@ def export(model: Model, out: Path | str, **options: Any) -> Path:
             the model does not fit the format or the system.
     """
     return export_model(model, out, ExportOptions(**options)).path
+
+
+def index(source: Path | str, store: Path | str = STORE, **options: Any) -> IndexSummary:
+    """Index the pictures of a source, or bring their index up to date.
+
+    Args:
+        source: folder of pictures, captions file, or WebDataset shards.
+        store: folder of the index, or `postgresql://...`.
+        options: options of `paraclip index`, such as `model=...`, `tuned=...` or `rebuild=True`.
+
+    Returns:
+        How many pictures were added, changed, moved, removed and broken.
+
+    Raises:
+        UserError: the source, a model or the store cannot be used, or the index is another one's.
+    """
+    config = IndexConfig(str(source), store=str(store), **options)
+    return build_index(problems=Problems(1.0), **config.arguments())
+
+
+def search(query: str = "", store: Path | str = STORE, **options: Any) -> dict[str, list[Hit]]:
+    """Search an index with words, a picture, or both.
+
+    Args:
+        query: description of the pictures to find.
+        store: folder of the index, or `postgresql://...`.
+        options: options of `paraclip search`, such as `image="cat.jpg"` or `models="base,tuned"`.
+
+    Returns:
+        The results by label of the model, best first, each with path, caption and score.
+
+    Raises:
+        UserError: the query is empty, or the index or a model cannot be used.
+    """
+    config = SearchConfig(query, store=str(store), **options)
+    return search_index(**config.arguments())[0]
 
 
 def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> SwapReport:
