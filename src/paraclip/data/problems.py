@@ -12,7 +12,7 @@ class Problems:
     """The skipped rows, with reasons.
 
     Args:
-        max_share: largest accepted share of broken rows, 0 to 1; other values raise UserError.
+        max_share: largest accepted share of broken rows, 0 to 1.
 
     Attributes:
         count: number of broken rows.
@@ -20,9 +20,6 @@ class Problems:
     """
 
     def __init__(self, max_share: float = 0.01) -> None:
-        if not 0 <= max_share <= 1:
-            what = f"{max_share} is not a share of the rows"
-            raise UserError("--max-broken", what, "Give a number from 0 to 1.")
         self.max_share = max_share
         self.count = 0
         self.listed: list[tuple[str, str]] = []
@@ -44,8 +41,8 @@ class Problems:
             return
         where, what = self.listed[0]
         share = f"{self.count:,} of {total:,} rows are broken, this is the first"
-        allow = f"more than {self.max_share:.2%} is an error, --max-broken allows more"
-        raise UserError(where, f"{what} ({share})", f"Fix the rows ({allow}).")
+        hint = f"Fix the rows: more than {self.max_share:.2%} of them is an error."
+        raise UserError(where, f"{what} ({share})", hint)
 
     def summary(self) -> str:
         """Number of skipped rows and the first five; empty if none were skipped."""
