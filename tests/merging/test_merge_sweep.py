@@ -19,7 +19,7 @@ from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval
 from paraclip.evaluation.benchmarks.zero_shot import ZeroShot
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.kept_scores import Kept, read_kept, score_once, write_kept
+from paraclip.evaluation.kept_scores import Kept, keep_scores, read_kept, write_kept
 from paraclip.evaluation.registry import BENCHMARKS, choose_benchmarks
 from paraclip.evaluation.statistics import Interval, Metric
 from paraclip.evaluation.vectors import Arithmetic
@@ -132,7 +132,7 @@ def test_other_data_does_not_use_stored_scores(tmp_path):
     model = TinyModel()
     for data in ({"made": 1}, {"made": 2}):
         benchmark = Made("paraphrases", 0.2, data)
-        assert score_once(benchmark, model, tmp_path).notes == ["made by hand"]
+        assert keep_scores(benchmark, model, tmp_path).scores.notes == ["made by hand"]
         assert benchmark.scored == 1
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+import paraclip
 from paraclip.data.untrusted_json import parse_json
 from paraclip.evaluation.arrays import read_arrays
 from paraclip.evaluation.benchmark import Benchmark, Scores
@@ -25,10 +26,10 @@ from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import now, package_versions
 from paraclip.version import __version__
 
-FORMAT = 2
+FORMAT = 3
 ARRAYS = ("items", "groups", "clusters")
 EXTRA = "array."  # prefix of the names of the scores' arrays (rankings)
-CODE = ("data", "evaluation", "language", "models")  # packages whose code determines a score
+CODE = ("data", "evaluation", "models", "paraphrase/language")  # code that determines a score
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,6 @@ class Kept:
     # `time`, `seconds` and `versions` of the computation
     made: dict[str, Any] = field(default_factory=dict)
     from_disk: bool = False  # whether the scores were read from the cache
-    whole: bool = True  # whether the scores include their arrays
-
-
-def score_once(
-    benchmark: Benchmark, model: DualEncoder, folder: Path, cache: Path | None = None
-) -> Scores:
-    """Return the scores of a model without their arrays; see `keep_scores`."""
-    return keep_scores(benchmark, model, folder, cache, arrays=False).scores
 
 
 def keep_scores(
@@ -55,25 +48,17 @@ def keep_scores(
     folder: Path | None,  # folder of the cached scores, created if missing; None disables the cache
     cache: Path | None = None,  # folder of image features
     weights: str | None = None,  # hash of the model's weights, if known
-    # whether to keep the scores' arrays (rankings); if False, they are always empty
-    arrays: bool = True,
 ) -> Kept:
     """Return the scores of a model from the cache, or compute and cache them."""
     path = None
     if folder is not None:
         path = folder / f"{benchmark.name}-{key_of(benchmark, model, weights)}.npz"
-        cached = read_kept(path)
-        if cached is not None and (cached.whole or not arrays):
+        if (cached := read_kept(path)) is not None:
             return cached
     began = time.perf_counter()
     scores = benchmark.score(model, cache)
-    facts = {
-        "time": now(), "seconds": round(time.perf_counter() - began, 2),
-        "versions": package_versions(),
-    }  # fmt: skip
-    kept = Kept(
-        scores if arrays else Scores(scores.metrics, {}, scores.notes), facts, False, arrays
-    )
+    seconds = round(time.perf_counter() - began, 2)
+    kept = Kept(scores, {"time": now(), "seconds": seconds, "versions": package_versions()})
     if path is not None:
         write_kept(kept, path)
     return kept
@@ -98,18 +83,18 @@ def key_of(benchmark: Benchmark, model: DualEncoder, weights: str | None = None)
 @once
 def code_hash() -> str:
     """Return a hash of the version and of the source code that determines scores."""
-    root = Path(__file__).parents[2]
+    root = Path(paraclip.__file__).parent
+    paths = [path for room in CODE for path in (root / room).rglob("*.*")]
     digest = sha256(__version__.encode())
-    for path in sorted(path for room in CODE for path in (root / room).rglob("*.*")):
-        if path.suffix not in (".py", ".txt"):
-            continue
-        digest.update(path.name.encode() + path.read_bytes())
+    for path in sorted([*paths, root / "exact_search.py"]):
+        if path.suffix in (".py", ".txt"):
+            digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def write_kept(kept: Kept, path: Path) -> None:
     """Atomically write the items of every metric, all arrays and how they were computed."""
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    arrays = {EXTRA + name: array for name, array in kept.scores.arrays.items()}
     facts = []
     for number, metric in enumerate(kept.scores.metrics):
         for name in ARRAYS:
@@ -118,9 +103,8 @@ def write_kept(kept: Kept, path: Path) -> None:
         facts.append(
             {"name": metric.name, "statistic": metric.statistic, "headline": metric.headline}
         )
-    arrays |= {EXTRA + name: array for name, array in kept.scores.arrays.items()}
-    about = {"notes": kept.scores.notes, "made": kept.made, "whole": kept.whole}
-    arrays["facts"] = np.asarray(json.dumps({"metrics": facts, **about}))
+    about = {"metrics": facts, "notes": kept.scores.notes, "made": kept.made}
+    arrays["facts"] = np.asarray(json.dumps(about))
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # names, not options
 
@@ -135,7 +119,6 @@ def read_kept(path: Path) -> Kept | None:
             for i, fact in enumerate(facts["metrics"])
         ]
         extra = {n.removeprefix(EXTRA): stored[n] for n in stored if n.startswith(EXTRA)}
-        scores = Scores(metrics, extra, facts["notes"])
-        return Kept(scores, facts["made"], True, facts["whole"])
+        return Kept(Scores(metrics, extra, facts["notes"]), facts["made"], from_disk=True)
     except (OSError, ValueError, KeyError, TypeError):
         return None

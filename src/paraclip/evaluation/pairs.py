@@ -1,16 +1,23 @@
-"""Pairs of texts with the same meaning, from any table with two text columns."""
+"""Texts with the same meaning: pairs from any table, and captions with rewordings of each kind."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from paraclip.arrays import Integers
-from paraclip.data.captions import BrokenRow, clean_text, plain_text, require
+from paraclip.data.captions import BrokenRow, clean_text, plain_text
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import numbered
-from paraclip.evaluation.rows import ROW_READERS, good_rows, read_rows, refuse_repeated
+from paraclip.evaluation.rows import (
+    ROW_READERS,
+    Values,
+    good_rows,
+    read_rows,
+    refuse_repeated,
+    require_columns,
+)
 from paraclip.files import check_input, file_hash, text_hash
 
 SECOND = ("caption2", "paraphrase", "paraphrase_1", "paraphrase_2")
@@ -40,17 +47,6 @@ class Pairs:
         return len(self.ids)
 
 
-class Pair(NamedTuple):
-    """One pair, with its file and row, its two columns and its picture."""
-
-    id: str
-    caption: str
-    paraphrase: str
-    where: str
-    columns: tuple[str, str]
-    picture: str  # the pair's id if its picture is not known
-
-
 def read_pairs(
     source: str | Path,
     first: str | None = None,
@@ -71,69 +67,55 @@ def read_pairs(
             invalid, or there are no pairs.
     """
     problems = Problems() if problems is None else problems
-    files, before = pair_files(Path(source)), problems.count
-    several = len(files) > 1
-    pairs = [
-        pair
-        for file in files
-        for pair in file_pairs(file, first, second, f"{file.stem}/" if several else "", problems)
-    ]
-    skipped = problems.count - before
-    problems.check(len(pairs) + skipped)
-    if not pairs:
-        raise UserError(source, "contains no pairs", "Name a file with two text columns.")
-    keys = ((pair.id, f"id {pair.id!r} occurs twice", pair.where) for pair in pairs)
-    refuse_repeated(keys, "Make the ids unique.")
-    ids, captions, paraphrases, _, columns, pictures = zip(*pairs, strict=True)
-    names = " and ".join(dict.fromkeys(name for two in columns for name in two))
-    files_hash = text_hash(" ".join(file_hash(file) for file in files))
-    name = f"{Path(source).name} ({names})"
-    return Pairs(name, ids, captions, paraphrases, files_hash, skipped, pictures)
-
-
-def pair_files(source: Path) -> list[Path]:
-    """Return the file itself, or the tables in a folder, sorted by name."""
     check_input(source)
-    if not source.exists():
+    files, before = [Path(source)], problems.count
+    if not files[0].exists():
         raise UserError(source, "there is no such file or folder", "Check the name.")
-    if not source.is_dir():
-        return [source]
-    files = sorted(path for path in source.iterdir() if path.suffix.lower() in ROW_READERS)
-    if not files:
-        known = ", ".join(ROW_READERS)
-        raise UserError(source, f"contains no file of pairs ({known})", "Name another folder.")
-    return files
+    if files[0].is_dir():
+        files = sorted(path for path in files[0].iterdir() if path.suffix.lower() in ROW_READERS)
+        if not files:
+            what = f"contains no file of pairs ({', '.join(ROW_READERS)})"
+            raise UserError(source, what, "Name another folder.")
+    rows: list[tuple[str, str, str, str]] = []  # id, both wordings, picture
+    seen: dict[str, str] = {}
+    names: list[str] = []
+    for file in files:
+        columns: tuple[str, str] | None = None
+        for number, (where, values) in enumerate(read_rows(str(file), problems)):
+            if columns is None:
+                columns = _choose_columns(values, first or "caption", second, str(file))
+                names += columns
+            try:
+                caption, paraphrase = (clean_text(values.get(name), name) for name in columns)
+                own_id = plain_text(values.get("id", values.get("index")), "id")
+            except BrokenRow as broken:
+                problems.add(where, str(broken))
+                continue
+            prefix = f"{file.stem}/" if len(files) > 1 else ""
+            pair_id = f"{prefix}{number if own_id is None else own_id}"
+            if pair_id in seen:
+                what = f"id {pair_id!r} occurs twice (first at {seen[pair_id]})"
+                raise UserError(where, what, "Make the ids unique.")
+            seen[pair_id] = where
+            named = (values.get(column) for column in PICTURE)
+            pictures = (str(one) for one in named if isinstance(one, str | int) and one != "")
+            rows.append((pair_id, caption, paraphrase, next(pictures, f"pair {pair_id}")))
+    skipped = problems.count - before
+    problems.check(len(rows) + skipped)
+    if not rows:
+        raise UserError(source, "contains no pairs", "Name a file with two text columns.")
+    ids, captions, paraphrases, pictures_of = zip(*rows, strict=True)
+    name = f"{Path(source).name} ({' and '.join(dict.fromkeys(names))})"
+    files_hash = text_hash(" ".join(file_hash(file) for file in files))
+    return Pairs(name, ids, captions, paraphrases, files_hash, skipped, pictures_of)
 
 
-def file_pairs(
-    file: Path, first: str | None, second: str | None, prefix: str, problems: Problems
-) -> Iterator[Pair]:
-    """Yield the pairs of one file; their ids start with the prefix."""
-    columns = None
-    for number, (where, values) in enumerate(read_rows(str(file), problems)):
-        columns = columns or choose_texts(list(values), first or "caption", second, str(file))
-        try:
-            caption, paraphrase = (clean_text(values.get(name), name) for name in columns)
-            pair_id = plain_text(values.get("id", values.get("index")), "id")
-            picture = picture_of(values)
-        except BrokenRow as broken:
-            problems.add(where, str(broken))
-            continue
-        pair_id = prefix + (str(number) if pair_id is None else pair_id)
-        yield Pair(pair_id, caption, paraphrase, where, columns, picture or f"pair {pair_id}")
-
-
-def picture_of(values: Mapping[str, Any]) -> str | None:
-    """The name of the picture of a row, if a column gives it."""
-    named = (values.get(column) for column in PICTURE)
-    return next((str(name) for name in named if isinstance(name, str | int) and name != ""), None)
-
-
-def choose_texts(known: list[str], first: str, second: str | None, file: str) -> tuple[str, str]:
+def _choose_columns(values: Values, first: str, second: str | None, file: str) -> tuple[str, str]:
     """Return the two text columns; raises UserError if one is missing."""
-    require(known, first, "first", file)
-    defaults = (name for name in SECOND if name in known and name != first)
-    return first, require(known, second or next(defaults, SECOND[0]), "second", file)
+    defaults = (name for name in SECOND if name in values and name != first)
+    chosen = first, second or next(defaults, SECOND[0])
+    require_columns(values, chosen, file, "Name both with --columns FIRST SECOND.")
+    return chosen
 
 
 KINDS = (
@@ -187,15 +169,12 @@ def read_wordings(
     items, skipped = good_rows(source, lambda row, at: read_wording(row, kinds, at), problems)
     if not items:
         raise UserError(source, "contains no rows", FORM)
-    keys = (
-        (
-            (item.image, item.caption, item.rewordings),
-            f"{item.image!r} occurs twice with this caption",
-            item.where,
-        )
-        for item in items
-    )
-    refuse_repeated(keys, "Remove one.")
+    what = "{!r} occurs twice with this caption"
+    refuse_repeated(
+        (((one.image, one.caption, one.rewordings), what.format(one.image), one.where)
+         for one in items),
+        "Remove one.",
+    )  # fmt: skip
     all_kinds = tuple(dict.fromkeys(kind for item in items for kind, _ in item.rewordings))
     return Wordings(Path(source).name, tuple(items), all_kinds, file_hash(source), skipped)
 

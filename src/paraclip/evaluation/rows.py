@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from paraclip.data.captions import BrokenRow
+from paraclip.data.captions import BrokenRow, label
 from paraclip.data.problems import Problems
 from paraclip.data.tables import (
     Splitter,
@@ -54,6 +54,14 @@ def good_rows(
     skipped = problems.count - before
     problems.check(len(items) + skipped)
     return items, skipped
+
+
+def require_columns(values: Values, names: Iterable[str], where: str, hint: str) -> None:
+    """Raise UserError, with the hint, for the first column that a row lacks."""
+    for name in names:
+        if name not in values:
+            known = ", ".join(map(label, list(values)[:12])) or "none"
+            raise UserError(where, f"has no column {label(name)} (it has {known})", hint)
 
 
 def refuse_repeated(rows: Iterable[tuple[Hashable, str, str]], hint: str) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Role
-from paraclip.evaluation.kept_scores import score_once
+from paraclip.evaluation.kept_scores import keep_scores
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample
 from paraclip.merging.knee import Figure, knee
 from paraclip.merging.merge import merge
@@ -85,7 +85,8 @@ def sweep(
             merged = merge(base, tuned, alpha, options.image_tower)
             for curve in curves:
                 progress.set_postfix_str(f"{curve.benchmark.name}, alpha {alpha:g}")
-                curve.add(score_once(curve.benchmark, merged, options.folder, options.cache))
+                kept = keep_scores(curve.benchmark, merged, options.folder, options.cache)
+                curve.add(kept.scores)
                 progress.update()
     return assemble_sweep(alphas, curves, options)
 

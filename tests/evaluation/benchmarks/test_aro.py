@@ -178,7 +178,7 @@ def test_a_box_outside_is_broken_and_one_over_the_edge_is_filled(tmp_path: Path)
 def test_an_entry_without_its_column_is_reported(tmp_path: Path, lost: str) -> None:
     row = entry(RED_LEFT, "red", "blue")
     del row[lost]
-    with pytest.raises(UserError, match=rf"relation.json:1: has no '{lost}'. Get visual"):
+    with pytest.raises(UserError, match=rf"relation.json:1: has no column '{lost}' .*Get visual"):
         VisualGenome("aro-vg-relation", write(tmp_path, [row]))
 
 

@@ -18,14 +18,12 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.aro_order import (
     Order,
     all_but_nouns_and_adjectives,
-    changes,
     first_of_all,
     load_coco_order,
     normalised,
     nouns_and_adjectives,
     on_sample,
     read_cases,
-    similarities,
     trigrams,
     trigrams_themselves,
     with_shuffles,
@@ -169,20 +167,13 @@ def test_precision_by_hand() -> None:
 @given(seed=st.integers(0, 10**6), rows=st.integers(1, 7))
 def test_the_score_equals_a_slow_twin(seed: int, rows: int) -> None:
     random = np.random.default_rng(seed)
-    images = random.integers(-1, 2, (rows, 3)).astype(np.float32)
-    texts = random.integers(-1, 2, (rows, 5, 3)).astype(np.float32)
+    similar = random.integers(-1, 2, (rows, 5)) / 2
     changed = random.random((rows, 4)) < 0.7
-    similar = similarities(images, texts)
-    expected = []
-    for row in range(rows):
-        own = [float(np.dot(images[row], texts[row, option])) for option in range(5)]
-        wins = [own[0] > own[n + 1] for n in range(4) if changed[row, n]]
-        expected.append(float(all(wins)))
+    expected = [
+        float(all(own[0] > own[n + 1] for n in range(4) if real[n]))
+        for own, real in zip(similar, changed, strict=True)
+    ]
     assert first_of_all(similar, changed).tolist() == expected
-
-
-def test_changes_compare_texts() -> None:
-    assert changes([["a", "a", "b", "a", "c"]]).tolist() == [[False, True, False, True]]
 
 
 @WITH_NLTK
@@ -217,8 +208,10 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
     ]
     listed.write_text(json.dumps(named))
     found = on_sample(cases, listed, Problems())
-    assert found.captions == ("a dog", "the dog", "a hat", "the hat") and found.whole == 3
-    assert found.images[::2] == ("000000000007.jpg", "000000000009.jpg")
+    assert found.captions == {
+        "000000000007.jpg": ["a dog", "the dog"], "000000000009.jpg": ["a hat", "the hat"]
+    }  # fmt: skip
+    assert found.whole == 3
     assert "names 2 pictures: 1 of the 2 of" in found.notes[0] and "1 others" in found.notes[0]
     assert found.hash != cases.hash
     listed.write_text(json.dumps([*named, {"file_name": "000000000010.jpg"}]))
@@ -233,8 +226,8 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
     ("rows", "message"),
     [
         ([], "contains no captions"),
-        ([{"caption": ["a"]}], r"json:1: has no 'image'. Get it"),
-        ([{"image": "a"}], r"json:1: has no 'caption'"),
+        ([{"caption": ["a"]}], r"json:1: has no column 'image' .*Get it"),
+        ([{"image": "a"}], r"json:1: has no column 'caption'"),
         ([{"image": "a", "caption": "b"}], "the captions are not a list"),
         ([{"image": "a", "caption": [" "]}], "the caption is empty"),
         ([{"image": "a", "caption": ["b"]}] * 2, r"json:2: 'a' occurs twice"),

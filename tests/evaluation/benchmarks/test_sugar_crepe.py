@@ -84,7 +84,7 @@ def test_a_half_downloaded_set_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"7": {}, "7": {}}', r"id 7: has no 'filename'. Get the seven"),
+        ('{"7": {}, "7": {}}', r"id 7: has no column 'filename' .*Get the seven"),
         (f'{{"7": {json.dumps(GOOD)}, "7": {json.dumps(GOOD)}}}', r"id 7: id '7' occurs twice"),
         ("[]", "is not an object of rows"),
         ("{}", "contains no rows"),

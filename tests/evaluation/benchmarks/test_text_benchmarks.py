@@ -120,7 +120,7 @@ def test_odd_line_breaks_and_quotes_stay_in_their_sentence(tmp_path: Path) -> No
 def test_what_is_wrong_with_sts_is_reported(sts: Path) -> None:
     gold = sts / "STS" / "STS12-en-test" / "STS.gs.MSRpar.txt"
     gold.write_text("1\n2\n")
-    with pytest.raises(UserError, match=r"gs.MSRpar.txt: has 2 lines, and .* has 6.*Get the seven"):
+    with pytest.raises(UserError, match=r"gs.MSRpar.txt: has 2 lines, and .* has 6.*Get SentEval"):
         read_tasks(sts)
     gold.write_text("1\n2\nnan\n1\n1\n1\n")
     with pytest.raises(UserError, match=r"MSRpar.txt:3: 'nan' is not a gold score"):
@@ -135,7 +135,7 @@ def test_what_is_wrong_with_sts_is_reported(sts: Path) -> None:
     with pytest.raises(UserError, match=r"sts-test.csv:2: is not UTF-8"):
         read_tasks(sts, ["STS-B"])
     bench.unlink()
-    with pytest.raises(UserError, match=r"this file of STS-B is missing. Get the seven"):
+    with pytest.raises(UserError, match=r"this file of STS-B is missing. Get SentEval"):
         read_tasks(sts, ["SICK-R", "STS-B"])
 
 

@@ -116,7 +116,7 @@ def test_what_is_wrong_with_pairs_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"jsonl:2: id 'a' occurs twice \(first at .*jsonl:1\)"):
         read_pairs(twice)
     other = write(tmp_path, "csv", [{"caption": "x", "text": "y"}])
-    with pytest.raises(UserError, match=r"has no column 'caption2' .*--second-column"):
+    with pytest.raises(UserError, match=r"has no column 'caption2' .*--columns"):
         read_pairs(other)
     with pytest.raises(UserError, match=r"has no column 'wrong'"):
         read_pairs(other, "wrong", "text")

@@ -17,7 +17,7 @@ from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTe
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.sugar_crepe import Subset, SugarCrepe, SugarCrepePlusPlus
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.kept_scores import keep_scores, key_of, read_kept, score_once
+from paraclip.evaluation.kept_scores import keep_scores, key_of, read_kept
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import Found, read_pool
 from paraclip.evaluation.report import data_hash, read_report
@@ -129,17 +129,6 @@ def test_everything_that_determines_a_score_is_in_its_key(
     monkeypatch.setattr(kept_scores, "code_hash", lambda: "other")
     keys.add(key_of(benchmark, model))
     assert len(keys) == 6
-
-
-def test_scores_without_arrays_do_not_serve_who_wants_them(
-    benchmark: Benchmark, tmp_path: Path
-) -> None:
-    model = Counting()
-    assert score_once(benchmark, model, tmp_path).arrays == {}
-    calls = model.texts
-    whole = keep_scores(benchmark, model, tmp_path)
-    assert not whole.from_disk and whole.scores.arrays and model.texts == 2 * calls
-    assert score_once(benchmark, model, tmp_path).metrics and model.texts == 2 * calls
 
 
 def test_other_cutoffs_are_other_scores(tmp_path: Path) -> None:

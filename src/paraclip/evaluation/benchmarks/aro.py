@@ -26,7 +26,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Benchmark, Role, Scores, numbered
 from paraclip.evaluation.pictures import Box, Crop, crop_vectors, find_pictures
-from paraclip.evaluation.rows import good_rows
+from paraclip.evaluation.rows import good_rows, require_columns
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash
@@ -67,31 +67,8 @@ class Case:
     group: str  # the relation, or the pair of attributes
 
 
-@dataclass(frozen=True)
-class Entries:
-    """The cases of one file, in file order."""
-
-    items: tuple[Case, ...]  # the cases
-    hash: str  # hash of the file
-    skipped: int  # number of invalid cases that were skipped
-
-
-def read_entries(file: Path, problems: Problems | None = None) -> Entries:
-    """Read `visual_genome_relation.json` or `visual_genome_attribution.json`.
-
-    The file has no ids. The original contains duplicate cases; they are counted as they occur.
-    """
-    problems = Problems() if problems is None else problems
-    if not file.is_file():
-        raise UserError(file, "there is no such file", GET)
-    items, skipped = good_rows(file, read_entry, problems)
-    if not items:
-        raise UserError(file, "contains no entries", GET)
-    return Entries(tuple(items), file_hash(file), skipped)
-
-
-def read_entry(row: dict[str, Any], where: str) -> Case:
-    """Parse one entry.
+def read_case(row: dict[str, Any], where: str) -> Case:
+    """Make a case from a row of `visual_genome_relation.json` or `..._attribution.json`.
 
     Raises:
         UserError: if a column is missing.
@@ -99,22 +76,74 @@ def read_entry(row: dict[str, Any], where: str) -> Case:
     """
     group = "relation_name" if "relation_name" in row else "attributes"
     sides = [f"bbox_{side}" for side in "xywh"]
-    for name in ("image_path", "true_caption", "false_caption", group, *sides):
-        if name not in row:
-            raise UserError(where, f"has no {name!r}", GET)
-    box = [row[side] for side in sides]
-    if not all(type(side) is int for side in box):
-        raise BrokenRow(f"the box {box} is not of whole pixels")
+    columns = ("image_path", "true_caption", "false_caption", group, *sides)
+    require_columns(row, columns, where, GET)
+    x, y, width, height = (row[side] for side in sides)
+    if not all(type(side) is int for side in (x, y, width, height)):
+        raise BrokenRow(f"the box {[x, y, width, height]} is not of whole pixels")
     kind = row[group]
     if group == "attributes":
         if not isinstance(kind, list) or len(kind) != 2:
             raise BrokenRow("the attributes are not two")
         kind = "_".join(map(str, kind))
-    return Case(
-        clean_text(row["image_path"], "image_path"), (box[0], box[1], box[2], box[3]),
-        clean_text(row["true_caption"], "true_caption"),
-        clean_text(row["false_caption"], "false_caption"), clean_text(kind, group),
-    )  # fmt: skip
+    image, true, false = (
+        clean_text(row[name], name) for name in ("image_path", "true_caption", "false_caption")
+    )
+    return Case(image, (x, y, width, height), true, false, clean_text(kind, group))
+
+
+class VisualGenome:
+    """VG-Relation or VG-Attribution, from one file and its folder of pictures.
+
+    Args:
+        name: name of the benchmark on the command line.
+        file: JSON file with the entries. It has no ids, and the original contains duplicate cases,
+            which are counted as they occur.
+        images: folder of the pictures; defaults to `images` next to the file.
+        how: how vectors are computed.
+
+    Raises:
+        UserError: if the file is invalid, or more pictures are missing than `how.max_broken`
+            allows (fewer are skipped with a note).
+    """
+
+    role: Role = "robust"
+
+    def __init__(
+        self, name: str, file: Path, images: Path | None = None, how: Arithmetic | None = None
+    ) -> None:
+        self.name, self.how = name, how or Arithmetic()
+        if not file.is_file():
+            raise UserError(file, "there is no such file", GET)
+        cases, broken = good_rows(file, read_case, Problems(self.how.max_broken))
+        if not cases:
+            raise UserError(file, "contains no entries", GET)
+        folder = file.parent / "images" if images is None else images
+        found = find_pictures([case.image for case in cases], folder, None, self.how)
+        self.items = [case for case in cases if case.image in found.paths]
+        self.crops = [Crop(found.paths[item.image], item.box) for item in self.items]
+        self.notes = found.notes
+        self.pictures = tuple(dict.fromkeys(crop.path for crop in self.crops))
+        pictures = len(self.pictures)
+        self.pool = (
+            f"{len(self.items):,} entries of {file.name}, {pictures:,} pictures cut to boxes"
+        )
+        self.data: dict[str, Any] = {
+            "entries": file.name, "hash": file_hash(file), "count": len(self.items),
+            "skipped": broken + len(cases) - len(self.items), "pictures": pictures,
+            "pictures_hash": pictures_hash(self.pictures),
+        }  # fmt: skip
+
+    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
+        """Compute the authors' macro mean, the micro mean and the accuracy of each group."""
+        images, good, notes = crop_vectors(model, self.crops, cache, self.how)
+        items = [self.items[index] for index in good]
+        texts = [text for item in items for text in (item.true, item.false)]
+        vectors = text_vectors(model, texts, self.how, self.name).reshape(len(items), 2, -1)
+        right = metrics.nearer(images, vectors[:, 0], vectors[:, 1])
+        pictures = numbered([item.image for item in items])
+        found, coverage = figures(self.name, right, [item.group for item in items], pictures)
+        return Scores(found, {"right": right, "item": good}, [*self.notes, *notes, *coverage])
 
 
 def counted_relations(groups: Sequence[str]) -> set[str]:
@@ -131,55 +160,6 @@ RULES: dict[str, tuple[str, str, Callable[[Sequence[str]], set[str]]]] = {
     "aro-vg-relation": ("VG-R", "relations", counted_relations),
     "aro-vg-attribution": ("VG-A", "attribute pairs", counted_attributes),
 }
-
-
-class VisualGenome:
-    """VG-Relation or VG-Attribution, from one file and its folder of pictures.
-
-    Args:
-        name: name of the benchmark on the command line.
-        file: JSON file with the entries.
-        images: folder of the pictures; defaults to `images` next to the file.
-        how: how vectors are computed.
-
-    Raises:
-        UserError: if the file is invalid, or more pictures are missing than `how.max_broken`
-            allows (fewer are skipped with a note).
-    """
-
-    role: Role = "robust"
-
-    def __init__(
-        self, name: str, file: Path, images: Path | None = None, how: Arithmetic | None = None
-    ) -> None:
-        self.name, self.how = name, how or Arithmetic()
-        read = read_entries(file, Problems(self.how.max_broken))
-        folder = file.parent / "images" if images is None else images
-        found = find_pictures([item.image for item in read.items], folder, None, self.how)
-        self.items = [item for item in read.items if item.image in found.paths]
-        self.crops = [Crop(found.paths[item.image], item.box) for item in self.items]
-        self.notes = found.notes
-        self.pictures = tuple(dict.fromkeys(crop.path for crop in self.crops))
-        pictures = len(self.pictures)
-        self.pool = (
-            f"{len(self.items):,} entries of {file.name}, {pictures:,} pictures cut to boxes"
-        )
-        self.data: dict[str, Any] = {
-            "entries": file.name, "hash": read.hash, "count": len(self.items),
-            "skipped": read.skipped + len(read.items) - len(self.items), "pictures": pictures,
-            "pictures_hash": pictures_hash(self.pictures),
-        }  # fmt: skip
-
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """Compute the authors' macro mean, the micro mean and the accuracy of each group."""
-        images, good, notes = crop_vectors(model, self.crops, cache, self.how)
-        items = [self.items[index] for index in good]
-        texts = [text for item in items for text in (item.true, item.false)]
-        vectors = text_vectors(model, texts, self.how, self.name).reshape(len(items), 2, -1)
-        right = metrics.nearer(images, vectors[:, 0], vectors[:, 1])
-        pictures = numbered([item.image for item in items])
-        found, coverage = figures(self.name, right, [item.group for item in items], pictures)
-        return Scores(found, {"right": right, "item": good}, [*self.notes, *notes, *coverage])
 
 
 def figures(

@@ -37,7 +37,7 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Role, Scores, numbered
 from paraclip.evaluation.pictures import find_pictures, row_images
-from paraclip.evaluation.rows import good_rows, read_rows
+from paraclip.evaluation.rows import good_rows, read_rows, require_columns
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash, text_hash
@@ -84,8 +84,7 @@ class Cases:
     """Captions with their pictures, in file order."""
 
     name: str  # name of the file
-    images: tuple[str, ...]  # name of the picture of each caption
-    captions: tuple[str, ...]  # captions, aligned with `images`
+    captions: dict[str, list[str]]  # captions of each picture, by its name
     hash: str  # hash of the file
     whole: int = 0  # number of captions in the whole file
     skipped: int = 0  # number of invalid entries that were skipped
@@ -97,23 +96,19 @@ def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
     problems = Problems() if problems is None else problems
     if not file.is_file():
         raise UserError(file, "there is no such file", get)
-    by_image: dict[str, list[str]] = {}
+    captions: dict[str, list[str]] = {}
 
     def take(row: dict[str, Any], where: str) -> None:
-        for column in ("image", "caption"):
-            if column not in row:
-                raise UserError(where, f"has no {column!r}", get)
-        image, texts = clean_text(row["image"], "image"), texts_of(row["caption"])
-        if image in by_image:
+        require_columns(row, ("image", "caption"), where, get)
+        image, texts = clean_text(row["image"], "image"), _texts_of(row["caption"])
+        if image in captions:
             raise UserError(where, f"{image!r} occurs twice", "Remove one.")
-        by_image[image] = texts
+        captions[image] = texts
 
     _, skipped = good_rows(file, take, problems)
-    if not by_image:
+    if not captions:
         raise UserError(file, "contains no captions", get)
-    images = tuple(image for image, texts in by_image.items() for _ in texts)
-    captions = tuple(text for texts in by_image.values() for text in texts)
-    return Cases(file.name, images, captions, file_hash(file), len(captions), skipped)
+    return Cases(file.name, captions, file_hash(file), sum(map(len, captions.values())), skipped)
 
 
 def on_sample(cases: Cases, listed: Path, problems: Problems) -> Cases:
@@ -124,37 +119,30 @@ def on_sample(cases: Cases, listed: Path, problems: Problems) -> Cases:
         listed: JSON file with `file_name` and, for pictures outside the set, `captions`.
         problems: collects invalid rows.
     """
-    texts: dict[str, list[str]] = {}
-    for image, caption in zip(cases.images, cases.captions, strict=True):
-        texts.setdefault(picture_key(image), []).append(caption)
+    by_key = {picture_key(image): texts for image, texts in cases.captions.items()}
     kept: dict[str, list[str]] = {}
     own = 0
     for where, row in read_rows(str(listed), problems):
-        name, known = str(row.get("file_name")), texts.get(picture_key(str(row.get("file_name"))))
+        name = str(row.get("file_name"))
+        known = by_key.get(picture_key(name))
         if name in kept:
             raise UserError(where, f"{name!r} occurs twice", "Remove one.")
         try:
-            kept[name] = known or texts_of(row.get("captions"))
+            kept[name] = known or _texts_of(row.get("captions"))
             own += known is None
         except BrokenRow as broken:
             problems.add(where, str(broken))
     problems.check(len(kept) + problems.count)
     note = (
-        f"{listed.name} names {len(kept):,} pictures: {len(kept) - own:,} of the {len(texts):,} "
+        f"{listed.name} names {len(kept):,} pictures: {len(kept) - own:,} of the {len(by_key):,} "
         f"of {cases.name}, and {own:,} others with captions of their own"
     )
-    images = tuple(name for name, some in kept.items() for _ in some)
-    captions = tuple(text for some in kept.values() for text in some)
     both = text_hash(f"{cases.hash} {file_hash(listed)}")
-    return replace(cases, images=images, captions=captions, hash=both, notes=(note,))
+    return replace(cases, captions=kept, hash=both, notes=(note,))
 
 
-def texts_of(captions: Any) -> list[str]:
-    """Return the captions of one picture, cleaned.
-
-    Raises:
-        BrokenRow: if the value is not a list of texts, or is empty.
-    """
+def _texts_of(captions: Any) -> list[str]:
+    """Return the cleaned captions of one picture; raises BrokenRow if they are not texts."""
     if not isinstance(captions, list) or not captions:
         raise BrokenRow("the captions are not a list")
     return [clean_text(caption) for caption in captions]
@@ -190,17 +178,24 @@ class Order:
         seed: int = SEED,
     ) -> None:
         self.name, self.how = name, how or Arithmetic()
-        found = find_pictures(cases.images, folder, listed, self.how)
+        found = find_pictures(list(cases.captions), folder, listed, self.how)
         tagger = SpacyTagger() if tagger is None else tagger
-        kept = [n for n, image in enumerate(cases.images) if image in found.paths]
-        shuffled = with_shuffles([cases.captions[n] for n in kept], tagger, seed)
+        kept = [
+            (found.paths[image], caption)
+            for image, captions in cases.captions.items()
+            for caption in captions
+            if image in found.paths
+        ]
+        shuffled = with_shuffles([caption for _, caption in kept], tagger, seed)
         tested = [n for n, texts in enumerate(shuffled) if len(set(texts)) > 1]
         if not tested:
             hint = "Give captions of several different words."
             raise UserError(cases.name, "contains no caption that a shuffle changes", hint)
         self.options = [shuffled[n] for n in tested]
-        self.paths = [found.paths[cases.images[kept[n]]] for n in tested]
-        self.notes = [*cases.notes, *found.notes, *untested(len(shuffled) - len(tested))]
+        self.paths = [kept[n][0] for n in tested]
+        self.notes = [*cases.notes, *found.notes]
+        if same := len(shuffled) - len(tested):
+            self.notes.append(f"{same:,} captions left out that no shuffle changes")
         self.label = "COCO-Order" if "coco" in name else "Flickr30k-Order"
         self.pictures = tuple(dict.fromkeys(self.paths))
         pictures = len(self.pictures)
@@ -218,8 +213,10 @@ class Order:
         owners = numbered([self.paths[n] for n in kept])
         texts = [text for n in kept for text in self.options[n]]
         vectors = text_vectors(model, texts, self.how, self.name).reshape(len(kept), 5, -1)
-        similar = similarities(images, vectors)
-        changed = changes([self.options[n] for n in kept])
+        similar = np.einsum("iw,iow->io", images.astype(np.float64), vectors.astype(np.float64))
+        changed = np.array(
+            [[text != self.options[n][0] for text in self.options[n][1:]] for n in kept], bool
+        )
         results = [Metric(self.label, first_of_all(similar, changed), clusters=owners)]
         for number, shuffle in enumerate(SHUFFLES):
             real = changed[:, number]
@@ -227,30 +224,6 @@ class Order:
             name = f"{self.label} {shuffle}"
             results.append(Metric(name, beaten, clusters=owners[real], headline=False))
         return Scores(results, {"similarity": similar, "item": kept}, [*self.notes, *notes])
-
-
-def untested(many: int) -> list[str]:
-    """Return a note on captions that are the same after every shuffle."""
-    return [f"{many:,} captions left out that no shuffle changes"] if many else []
-
-
-def changes(options: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
-    """Return whether each shuffle differs from its caption [items, 4]."""
-    return np.array([[text != texts[0] for text in texts[1:]] for texts in options], bool)
-
-
-def similarities(images: Float, texts: Float) -> Float:
-    """Return the cosine similarities of images and texts.
-
-    Args:
-        images: unit vectors [items, width].
-        texts: unit vectors [items, options, width].
-
-    Returns:
-        Similarities, float64 [items, options].
-    """
-    similar: Float = np.einsum("iw,iow->io", images.astype(np.float64), texts.astype(np.float64))
-    return similar
 
 
 def first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:

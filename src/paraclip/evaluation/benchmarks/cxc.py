@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.arrays import Float, Integers
-from paraclip.data.captions import BrokenRow, clean_text, require
+from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -29,7 +28,7 @@ from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Role, Scores, numbered
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
-from paraclip.evaluation.rows import Values, good_rows, read_rows
+from paraclip.evaluation.rows import Values, good_rows, require_columns
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, text_vectors
 from paraclip.exact_search import top_k
@@ -73,40 +72,26 @@ def read_judged(file: Path, problems: Problems | None = None) -> list[Judged]:
         UserError: if the file or a column is missing, too many rows are invalid, or there are
             fewer than three pairs.
     """
-    problems = Problems() if problems is None else problems
     if not file.exists():
         raise UserError(file, "there is no such file", GET)
-    for where, values in read_rows(str(file), Problems(1.0)):
-        for name in COLUMNS:
-            require(list(values), name, "text", where)
-        break
-    judged, _ = good_rows(file, judged_pair, problems)
+
+    def judge(values: Values, where: str) -> Judged:
+        require_columns(values, COLUMNS, where, GET)
+        try:
+            score = float(values["score"])
+        except (TypeError, ValueError):
+            score = math.nan
+        if not 0 <= score <= MOST:
+            what = f"the score is not a number from 0 to 5: {str(values['score'])[:20]!r}"
+            raise BrokenRow(what)
+        texts = clean_text(values["caption"], "caption"), clean_text(values["caption2"], "caption2")
+        pictures = str(values["image_1"]), str(values["image_2"])
+        return Judged(pictures, texts, score, values["sampling"] == SAME_PICTURE)
+
+    judged, _ = good_rows(file, judge, Problems() if problems is None else problems)
     if len(judged) < 3:
         raise UserError(file, "contains fewer than three pairs", GET)
     return judged
-
-
-def judged_pair(values: Values, where: str) -> Judged:
-    """Make a pair from the values of a row."""
-    score = score_of(values.get("score"))
-    first, second = (clean_text(values.get(name), name) for name in ("caption", "caption2"))
-    pictures = str(values.get("image_1")), str(values.get("image_2"))
-    return Judged(pictures, (first, second), score, values.get("sampling") == SAME_PICTURE)
-
-
-def score_of(value: Any) -> float:
-    """Parse a similarity.
-
-    Raises:
-        BrokenRow: if it is not a number from 0 to 5.
-    """
-    try:
-        score = float(value)
-    except (TypeError, ValueError):
-        score = math.nan
-    if not 0 <= score <= MOST:
-        raise BrokenRow(f"the score is not a number from 0 to 5: {str(value)[:20]!r}")
-    return score
 
 
 class CrissCrossed:
@@ -165,13 +150,9 @@ class CrissCrossed:
         vectors = text_vectors(model, list(known), self.how, "CxC")
         ranked = places[top_k(vectors, images, K, label="search")]
         first, second = sides.T
+        overlap = metrics.average_overlap(ranked[first], ranked[second])
+        shared = metrics.jaccard(ranked[first], ranked[second])
         cosines = metrics.cosine(vectors[first], vectors[second])
-        results = self.figures(cosines, ranked[first], ranked[second])
-        return Scores(results, notes=[*self.notes, *notes])
-
-    def figures(self, cosines: Float, first: Integers, second: Integers) -> list[Metric]:
-        """Return the metrics of cosines [pairs] and the rankings [pairs, k] of both captions."""
-        overlap, shared = metrics.average_overlap(first, second), metrics.jaccard(first, second)
         judged = np.stack([cosines, self.score_of_pair, self.queries], axis=1)
         graded = np.stack([overlap, self.score_of_pair], axis=1)
         results = [
@@ -179,15 +160,13 @@ class CrissCrossed:
             Metric("graded consistency", graded, "spearman", clusters=self.clusters),
         ]
         for least in THRESHOLDS:
-            own, label = self.at_least(least), f"CxC ≥ {least:g}"
-            near = self.clusters[own]
-            results.append(Metric(f"AO@{K} {label}", overlap[own], clusters=near))
-            results.append(Metric(f"JS@{K} {label}", shared[own], clusters=near))
-        plain = judged[:, :2]
-        results.append(
-            Metric("CxC-STS, all pairs", plain, "spearman", clusters=self.clusters, headline=False)
-        )
-        return results
+            own = self.at_least(least)
+            for name, items in (("AO", overlap), ("JS", shared)):
+                label = f"{name}@{K} CxC ≥ {least:g}"
+                results.append(Metric(label, items[own], clusters=self.clusters[own]))
+        plain, label = judged[:, :2], "CxC-STS, all pairs"
+        results.append(Metric(label, plain, "spearman", clusters=self.clusters, headline=False))
+        return Scores(results, notes=[*self.notes, *notes])
 
 
 def load(data: Path, how: Arithmetic) -> CrissCrossed:

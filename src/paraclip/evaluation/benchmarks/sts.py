@@ -34,16 +34,10 @@ YEARS = {
     "STS16": ("answer-answer", "headlines", "plagiarism", "postediting", "question-question"),
 }
 TASKS = (*YEARS, "STS-B", "SICK-R")
-HINT = (
-    "Get the seven tasks in SentEval's layout (data/downstream/get_transfer_data.bash of "
-    "https://github.com/facebookresearch/SentEval) and name the folder that holds STS and SICK."
-)
-
 GET = (
     "Get SentEval's STS and SICK folders (data/downstream/get_transfer_data.bash of "
     "https://github.com/facebookresearch/SentEval) into sts/ of the data folder."
 )
-
 SUBSETS = "mean of subsets"
 
 ScoredPair = tuple[str, str, float]
@@ -74,31 +68,27 @@ def read_tasks(folder: str | Path, names: Sequence[str] = TASKS) -> list[StsTask
 
 
 def read_task(folder: Path, name: str) -> StsTask:
-    """Read one task."""
-    files = task_files(folder, name)
+    """Read one task; of a year, the files of sentences and of gold scores of each subset."""
+    if name in YEARS:
+        year = folder / "STS" / f"{name}-en-test"
+        files = [
+            year / f"STS.{kind}.{subset}.txt" for subset in YEARS[name] for kind in ("input", "gs")
+        ]
+    else:
+        files = [folder / LAYOUTS[name][0]]
     for file in files:
         if not file.exists():
-            raise UserError(file, f"this file of {name} is missing", HINT)
+            raise UserError(file, f"this file of {name} is missing", GET)
     if name in YEARS:
         couples = zip(files[::2], files[1::2], strict=True)
         subsets = [list(read_subset(texts, gold)) for texts, gold in couples]
     else:
-        subsets = [list(read_columns(files[0], *LAYOUTS[name]))]
+        subsets = [list(read_columns(files[0], *LAYOUTS[name][1:]))]
     pairs = [pair for subset in subsets for pair in subset]
     if len(pairs) < 3:
-        raise UserError(files[0], "contains fewer than three pairs with a gold score", HINT)
+        raise UserError(files[0], "contains fewer than three pairs with a gold score", GET)
     sizes = tuple(map(len, subsets)) if name in YEARS else ()
     return StsTask(name, tuple(pairs), text_hash(" ".join(map(file_hash, files))), sizes)
-
-
-def task_files(folder: Path, name: str) -> list[Path]:
-    """Return the files of a task; for a year, the sentences and gold scores of each subset."""
-    if name == "STS-B":
-        return [folder / "STS" / "STSBenchmark" / "sts-test.csv"]
-    if name == "SICK-R":
-        return [folder / "SICK" / "SICK_test_annotated.txt"]
-    year = folder / "STS" / f"{name}-en-test"
-    return [year / f"STS.{kind}.{subset}.txt" for subset in YEARS[name] for kind in ("input", "gs")]
 
 
 def read_subset(texts: Path, gold: Path) -> Iterator[ScoredPair]:
@@ -106,17 +96,20 @@ def read_subset(texts: Path, gold: Path) -> Iterator[ScoredPair]:
     sentences, scores = read_lines(texts), read_lines(gold)
     if len(sentences) != len(scores):
         what = f"has {len(scores):,} lines, and {texts.name} has {len(sentences):,}"
-        raise UserError(gold, what, HINT)
+        raise UserError(gold, what, GET)
     for number, (line, score) in enumerate(zip(sentences, scores, strict=True), start=1):
         if score.strip():
             fields = line.split("\t")
             if len(fields) < 2:
-                raise UserError(f"{texts}:{number}", "is not two sentences with a tab", HINT)
+                raise UserError(f"{texts}:{number}", "is not two sentences with a tab", GET)
             yield fields[0], fields[1], gold_score(score, f"{gold}:{number}")
 
 
-LAYOUTS = {"STS-B": ((5, 6, 4), False), "SICK-R": ((1, 2, 3), True)}
-"""Columns of sentence, sentence and gold score; whether the first line is a header."""
+LAYOUTS = {
+    "STS-B": ("STS/STSBenchmark/sts-test.csv", (5, 6, 4), False),
+    "SICK-R": ("SICK/SICK_test_annotated.txt", (1, 2, 3), True),
+}
+"""File; columns of sentence, sentence and gold score; whether the first line is a header."""
 
 
 def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Iterator[ScoredPair]:
@@ -127,7 +120,7 @@ def read_columns(file: Path, columns: tuple[int, int, int], header: bool) -> Ite
             continue
         fields = line.split("\t")
         if len(fields) <= max(columns):
-            raise UserError(f"{file}:{number}", f"has {len(fields)} columns", HINT)
+            raise UserError(f"{file}:{number}", f"has {len(fields)} columns", GET)
         if fields[score].strip():
             gold = gold_score(fields[score], f"{file}:{number}")
             yield fields[first], fields[second], gold
@@ -139,7 +132,7 @@ def read_lines(file: Path) -> list[str]:
         text = read_bounded(file).decode("utf-8")
     except UnicodeDecodeError as error:
         row = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"{file}:{row}", "is not UTF-8", HINT) from None
+        raise UserError(f"{file}:{row}", "is not UTF-8", GET) from None
     return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
 
 
@@ -150,7 +143,7 @@ def gold_score(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(where, f"{text.strip()[:40]!r} is not a gold score", HINT)
+        raise UserError(where, f"{text.strip()[:40]!r} is not a gold score", GET)
     return value
 
 

@@ -19,7 +19,7 @@ sim(image, negative). Chance level is one third for both.
 A tie counts as wrong in both. The pictures are from COCO 2017 val.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from paraclip.arrays import Float, Integers
-from paraclip.data.captions import BrokenRow, clean_text, label, require
+from paraclip.data.captions import BrokenRow, clean_text, label
 from paraclip.data.images import pictures_hash
 from paraclip.data.lines import open_source
 from paraclip.data.problems import Problems
@@ -36,7 +36,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Role, Scores, grouped, numbered
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
-from paraclip.evaluation.rows import read_rows
+from paraclip.evaluation.rows import read_rows, require_columns
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic, left_out, reads_pictures, text_vectors
 from paraclip.files import file_hash
@@ -93,23 +93,33 @@ def read_kinds(folder: Path, problems: Problems | None = None) -> list[Subset]:
 
 def read_kind(file: Path, problems: Problems) -> Subset:
     """Read one file: an object that maps ids to rows."""
-    rows, images, seen = [], [], set()
-    for where, name, row in keyed_rows(file):
-        if name in seen:
-            raise UserError(where, f"id {name!r} occurs twice", "Remove one.")
-        seen.add(name)
-        if lost := [column for column in COLUMNS if column not in row]:
-            raise UserError(where, f"has no {lost[0]!r}", GET_SUGAR_CREPE)
+    return _read_file(file, keyed_rows(file), COLUMNS, GET_SUGAR_CREPE, problems)
+
+
+def _read_file(
+    file: Path,
+    rows: Iterable[tuple[str, object, dict[str, Any]]],
+    columns: Sequence[str],
+    get: str,
+    problems: Problems,
+) -> Subset:
+    """Make a subset of rows, each with its location and its id, if it has one."""
+    kept, images, seen = [], [], set()
+    for where, name, row in rows:
+        require_columns(row, columns, where, get)
+        if name is not None and str(name) in seen:
+            raise UserError(where, f"id {label(name)} occurs twice", "Remove one.")
+        seen.add(str(name))
         try:
-            image, *texts = (clean_text(row[column], column) for column in COLUMNS)
+            texts = {column: clean_text(row[column], column) for column in columns}
         except BrokenRow as broken:
             problems.add(where, str(broken))
             continue
-        rows.append(tuple(texts))
-        images.append(image)
-    if not rows:
-        raise UserError(file, "contains no rows", GET_SUGAR_CREPE)
-    return Subset(file.stem, tuple(rows), file_hash(file), tuple(images))
+        images.append(texts.pop("filename", str(row.get("filename") or "")))
+        kept.append(tuple(texts.values()))
+    if not kept:
+        raise UserError(file, "contains no rows", get)
+    return Subset(file.stem, tuple(kept), file_hash(file), tuple(images))
 
 
 def keyed_rows(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -219,23 +229,8 @@ def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[S
 
 def read_subset(file: Path, problems: Problems) -> Subset:
     """Read one file."""
-    rows, images, seen = [], [], set()
-    for where, row in read_rows(str(file), problems):
-        for name in TEXTS:
-            require(list(row), name, "text", where)
-        given = row.get("id")
-        if given is not None and str(given) in seen:
-            raise UserError(where, f"id {label(given)} occurs twice", "Remove one.")
-        if given is not None:
-            seen.add(str(given))
-        try:
-            rows.append(tuple(clean_text(row[name], name) for name in TEXTS))
-            images.append(str(row.get("filename") or ""))
-        except BrokenRow as broken:
-            problems.add(where, str(broken))
-    if not rows:
-        raise UserError(file, "contains no rows", GET_PLUS_PLUS)
-    return Subset(file.stem, tuple(rows), file_hash(file), tuple(images))
+    rows = ((where, row.get("id"), row) for where, row in read_rows(str(file), problems))
+    return _read_file(file, rows, TEXTS, GET_PLUS_PLUS, problems)
 
 
 class SugarCrepePlusPlus:
