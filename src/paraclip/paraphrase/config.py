@@ -60,12 +60,10 @@ class GenerateConfig(Checked):
     """
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
-    """Captions: folder of pictures, each with a .txt of the same name; CSV, TSV, JSONL or Parquet
-    file; COCO captions JSON; WebDataset shards ("shards/{00000..00012}.tar")."""
+    """Folder of pictures and texts; CSV, JSONL, Parquet or COCO file; WebDataset shards."""
 
     out: Path
-    """Folder for triples.parquet, rejected.jsonl, failed.jsonl, summary.json and the log of all
-    answers, answers.jsonl."""
+    """Folder of the triples, the log of all answers and the counts."""
 
     columns: ColumnOptions = Columns()  # noqa: RUF009 frozen
     """Names of the columns."""
@@ -74,83 +72,63 @@ class GenerateConfig(Checked):
     """Largest share (0 to 1) of broken rows to skip; more is an error."""
 
     first: Count | None = None
-    """Paraphrase only the first N captions, as a trial. A later run with more captions, or without
-    this option, asks only about the rest. Default: all."""
+    """Paraphrase only the first N captions, as a trial; a later run may do the rest."""
 
     dry_run: bool = False
-    """Show what is read and which rows are broken, ask about 32 captions, and estimate tokens, cost
-    and time for all. The answers are logged, so the run itself does not repeat these questions."""
+    """Show what is read; ask about 32 captions and estimate cost and time for all."""
 
     backend: str = "builtin"
-    """builtin: SmolLM2-135M with ParaCLIP's paraphrasing adapter, on this machine. openai: any
-    OpenAI-compatible server (OpenAI, vLLM, llama.cpp, Ollama)."""
+    """builtin: a small model on this machine. openai: an OpenAI-compatible server."""
 
     model: str | None = None
-    """Name of the server's model; for builtin a .gguf file with another model. Default: the
-    variable PARACLIP_MODEL; for builtin SmolLM2."""
+    """The server's name of the model, or PARACLIP_MODEL; for builtin a .gguf file."""
 
     base_url: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """URL of the server, for example http://localhost:8000/v1. Repeat it for several servers of the
-    same model: each question goes to the least busy one. Default: the variable OPENAI_BASE_URL,
-    else OpenAI's server. The key is read from OPENAI_API_KEY; local servers need none."""
+    """URL of the server, or OPENAI_BASE_URL; repeat it for several equal servers."""
 
     candidates: Annotated[int, Ge(1), Le(128)] | None = None
-    """Number of answers sampled per question; the best one that passes the filters is kept.
-    Default: 6 for builtin, else 1."""
+    """Answers per question, of which the best is kept. Default: 6 for builtin, else 1."""
 
     temperature: Annotated[float, Ge(0), Le(2)] | None = None
-    """Sampling temperature, without nucleus sampling. Default: 0.7 with top_p 0.9 for builtin, else
-    1.0 with top_p 0.1 (as in the paper)."""
+    """Sampling temperature. Default: the backend's own, with its top_p."""
 
     concurrency: Annotated[int, Ge(1), Le(100_000)] | None = None
-    """Maximum number of concurrent questions. Rate limits, status 503 and time-outs halve the
-    current number; answers increase it again. Default: 16, for each worker."""
+    """Maximum number of concurrent questions; overload lowers it. Default: 16."""
 
     per_minute: (
         tuple[Annotated[float, Ge(0.01), Le(10**9)], Annotated[float, Ge(1), Le(10**12)]] | None
     ) = None
-    """Maximum numbers of requests and of tokens per minute, prompts and answers together. Default:
-    no limit but the server's."""
+    """Maximum numbers of requests and of tokens per minute."""
 
     prices: tuple[Annotated[float, Ge(0)], Annotated[float, Ge(0)]] | None = None
-    """Prices in dollars per million tokens of prompts and of answers. Default: those of
-    genai-prices for the vendor's URL and model; unknown for other servers."""
+    """Dollars per million tokens of prompts and of answers, if genai-prices has none."""
 
     max_cost: Annotated[float, Ge(0)] | None = None
-    """Stop when the cost reaches this many dollars, including earlier runs with the same log.
-    Questions in flight are still paid."""
+    """Stop when the cost reaches this many dollars, earlier runs included."""
 
     to_file: Path | None = None
-    """New folder for the open questions as files in OpenAI's batch format, for a batch API or `vllm
-    run-batch`. No question is sent to a server."""
+    """New folder for the open questions as batch files; no question is sent."""
 
     from_file: Path | None = None
-    """Folder of an earlier --to-file, with the answers in it (any .jsonl in addition to the
-    requests). With --to-file, the questions that are then open are written to a new folder."""
+    """Folder of an earlier --to-file, with the answers in it."""
 
     limits: Literal["auto", "strong", "checked", "small"] = "auto"
-    """Strictness of the filters. strong: accept the generator's synonyms. checked: instead of
-    comparing words by vectors, use a small model that reads both texts together. small: check every
-    new word. auto: small for builtin, else strong."""
+    """Strictness of the filters. auto: small for builtin, else strong."""
 
     parse_roles: bool = False
-    """Also compare who does what to whom with spaCy's dependency parser (the extra `tags`), which
-    rejects most swapped roles."""
+    """Also compare who does what to whom, with spaCy's parser (the extra `tags`)."""
 
     drop_near_duplicates: bool = False
-    """Reject triples that are nearly equal to an earlier one (MinHash of word trigrams; needs 0.6
-    KiB of memory per triple)."""
+    """Reject triples that nearly equal an earlier one (the extra `duplicates`)."""
 
     licence: str | None = None
-    """Licence or terms of the generator's answers; recorded in the triples and in the cards of
-    models trained on them. Default: the built-in model's; none for a server."""
+    """Licence or terms of the answers, for the provenance of triples and models."""
 
     fresh: bool = False
-    """Start from scratch. The answers in the output folder are deleted once the server answers."""
+    """Start from scratch; earlier answers are deleted once the server answers."""
 
     ray_workers: Annotated[int, Ge(1), Le(10_000)] | None = None
-    """Number of asking processes on one machine or on the Ray cluster that RAY_ADDRESS names; --out
-    may be the URL of an object store. Needs --backend openai. Default: ask without Ray."""
+    """Number of asking processes on a Ray cluster. Default: ask without Ray."""
 
     def __post_init__(self) -> None:
         one: object = self.base_url  # in Python, one server may be given as a string
