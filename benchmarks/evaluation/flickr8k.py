@@ -5,34 +5,23 @@
 Makes everything from the data and prints the table: image features, the base (`mini-flickr8k`
 aligned on the training set), then for each seed the control (the same number of steps on the
 original captions), the tuned and the merged model, then the figures with their intervals. Tuned
-uses the default recipe of `paraclip train`. `--setup` selects other settings:
-
-- negatives: L1 on all three texts, and a hard negative for each triple, made by rule
-  (`recipes/filters/edits.py`). The setups below build on it.
-- new_heads: the base starts from new heads, not from the included ones.
-- replay: control and tuned also learn from as many other captions of the training set as there are
-  triples, with L1 only, which has weight two because it has twice the rows.
-- low_rate: the base starts from new heads, with one low rate for all parts; tuned is trained for
-  longer, with replay, and merged with MiniLM as in its wheel instead of base.
-
-A completed stage is not repeated. Takes about an hour on 2 cores.
+uses the default recipe of `paraclip train`. A completed stage is not repeated. Takes about an hour
+on 2 cores.
 """
 
 import argparse
 from collections.abc import Iterable
-from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Literal
+from typing import Any
 
-import pyarrow as pa
 import torch
 
-from benchmarks.machine import RESULTS, keep, markdown, parse_with_data
+from benchmarks.machine import keep, markdown, parse_with_data
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
-from paraclip.data.triples import TEXTS, read_triples
+from paraclip.data.triples import read_triples
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
@@ -49,12 +38,11 @@ from paraclip.merging.merge import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.models.mini import FLICKR8K_HEADS, Mini
-from paraclip.paraphrase.language.tagger import SpacyTagger
 from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
 from paraclip.training.loop import align, train
 from paraclip.training.prepare import prepare, prepare_captions
-from recipes.filters.edits import hard_negatives
 
+RESULTS = Path(__file__).parents[2] / "study" / "results"
 BASE = AlignOptions(
     feature_dropout=0.0,  # as when the tables were made
     epochs=3, batch_size=256, learning_rate=1e-4, head_learning_rate=5e-4,
@@ -64,57 +52,6 @@ TUNED = TrainOptions(
     epochs=4, batch_size=256, learning_rate=5e-5, dropout=0.1,
     held_out=0.0,
 )  # fmt: skip
-NEGATIVES = replace(
-    TUNED, image_loss_on=("caption", "paraphrase_1", "paraphrase_2"), negatives="negative"
-)
-
-
-@dataclass(frozen=True)
-class Setup:
-    """How the models of one table are made.
-
-    Args:
-        name: name of the results.
-        folder: folder of the models; setups with the same base share it.
-        heads: heads from which the base is aligned; None for new ones.
-        base: how the base is aligned.
-        tuned: how it is tuned.
-        replay: whether it also learns from captions in addition to the triples.
-        alpha: share of tuned in merged.
-        merged_with: the other part of merged: base, or tuned with its text tower as before any
-            alignment.
-    """
-
-    name: str
-    folder: str
-    heads: Path | None = FLICKR8K_HEADS
-    base: AlignOptions = BASE
-    tuned: TrainOptions = TUNED
-    replay: bool = False
-    alpha: float = 0.5
-    merged_with: Literal["base", "wheel"] = "base"
-
-
-SETUPS = {
-    "consistent": Setup("flickr8k", "flickr8k"),
-    "negatives": Setup("flickr8k_negatives", "flickr8k", tuned=NEGATIVES),
-    "replay": Setup(
-        "flickr8k_replay", "flickr8k",
-        tuned=replace(NEGATIVES, batch_size=512, weights=(2.0, 1.0, 1.0)), replay=True,
-    ),
-    "new_heads": Setup(
-        "flickr8k_new_heads", "flickr8k_new_heads", heads=None, tuned=NEGATIVES
-    ),
-    "low_rate": Setup(
-        "flickr8k_low_rate", "flickr8k_low_rate", heads=None,
-        base=replace(BASE, learning_rate=5e-5, head_learning_rate=5e-5),
-        tuned=replace(
-            NEGATIVES, epochs=6, batch_size=448, learning_rate=1e-4, text_temperature=0.12,
-            weights=(1.75, 1.0, 1.0), replay_per_triple=0.75,
-        ),
-        replay=True, alpha=0.92, merged_with="wheel",
-    ),
-}  # fmt: skip
 HOW = Arithmetic("bf16")
 FIGURES = {
     "AO@10": "AO@10", "JS@10": "JS@10", "TOT": "TOT", "STS": "STS mean of 7", "R@10": "T2I R@10",
@@ -123,38 +60,25 @@ FIGURES = {
 
 def main() -> None:
     """Run all stages in order."""
-    options = parse_with_data(parser())
+    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    made.add_argument("--out", type=Path, default=Path("runs/flickr8k"), help="folder of models")
+    made.add_argument("--base", type=Path, help="checkpoint of the base, made before")
+    made.add_argument("--results", type=Path, default=RESULTS, help="folder of table and JSON")
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options = parse_with_data(made)
     torch.manual_seed(0)
-    setup, data = SETUPS[options.setup], Path(options.data)
-    out = Path(options.out or f"runs/{setup.folder}")
-    kind = setup.name.removeprefix(setup.folder)  # setups that share a base share its folder
-    base = options.base or make_base(data, out / "base", setup)
+    data, out = Path(options.data), options.out
+    base = options.base or make_base(data, out / "base")
     reports = {}
     for seed in options.seeds:
-        tuned = replace(setup.tuned, seed=seed)
-        control = replace(tuned, control=True, negatives=None)
+        tuned = replace(TUNED, seed=seed)
         models = {"base": load_model(str(base))}
-        for name, training in (("control", control), ("tuned", tuned)):
-            folder = out / f"{name}{kind}-{seed}"
-            models[name] = make_tuned(data, base, folder, training, setup.replay)
-        models["merged"] = make_merged(models["base"], models["tuned"], setup)
-        reports[seed] = score(models, data, out / f"scores{kind}-{seed}", seed)
-    write_results(reports, setup, Path(options.results))
-    plot_scores(reports[options.seeds[0]], options.plot or f"docs/images/{setup.name}.png")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", help="folder of models and reports")
-    parser.add_argument("--base", type=Path, help="checkpoint of this setup's base, made before")
-    parser.add_argument("--results", default=RESULTS, help="folder of table and JSON")
-    parser.add_argument("--plot", help="picture to write")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--setup", choices=SETUPS, default="consistent", help="as listed above")
-    return parser
+        for name, training in (("control", replace(tuned, control=True)), ("tuned", tuned)):
+            models[name] = make_tuned(data, base, out / f"{name}-{seed}", training)
+        models["merged"] = merge(models["base"], models["tuned"], 0.5)
+        reports[seed] = score(models, data, out / f"scores-{seed}", seed)
+    write_results(reports, options.results)
+    plot_scores(reports[options.seeds[0]], options.results.parent / "images" / "flickr8k.png")
 
 
 def feature_cache() -> Path:
@@ -162,12 +86,12 @@ def feature_cache() -> Path:
     return cache_folder() / "image_features"
 
 
-def make_base(data: Path, out: Path, setup: Setup) -> Path:
+def make_base(data: Path, out: Path) -> Path:
     """Align `mini-flickr8k` on the training captions of Flickr8k."""
-    torch.manual_seed(0)  # new heads are random
-    model = Mini.with_linear_heads(setup.heads)
+    torch.manual_seed(0)
+    model = Mini.with_linear_heads(FLICKR8K_HEADS)
     rows = prepare_captions(training_captions(data), model, cache=feature_cache())
-    return align(rows, setup.base, out, RunSettings())
+    return align(rows, BASE, out, RunSettings())
 
 
 def training_captions(data: Path) -> list[Caption]:
@@ -177,34 +101,14 @@ def training_captions(data: Path) -> list[Caption]:
     return [row for row in every if Path(row.image or "").name in wanted]
 
 
-def make_tuned(
-    data: Path, base: Path, out: Path, options: TrainOptions, replay: bool
-) -> DualEncoder:
+def make_tuned(data: Path, base: Path, out: Path, options: TrainOptions) -> DualEncoder:
     """Tune the base on the triples, or train the control on their captions."""
     triples = read_triples(data / "paraphrases" / "flickr8k_train.jsonl")
-    if options.negatives:
-        triples = triples.append_column(options.negatives, negatives_of(triples))
     rows = prepare(
         triples, load_model(str(base)), options, images=data / "flickr8k" / "images",
-        replay=training_captions(data) if replay else None, cache=feature_cache(),
+        cache=feature_cache(),
     )  # fmt: skip
     return load_model(str(train(rows, options, out)))
-
-
-def make_merged(base: DualEncoder, tuned: DualEncoder, setup: Setup) -> DualEncoder:
-    """Tuned averaged with base, or with itself except for the text tower, which is the wheel's."""
-    if setup.merged_with == "base":
-        return merge(base, tuned, setup.alpha)
-    untaught = deepcopy(tuned)
-    wheel = Mini.from_wheels().text_tower.transformer
-    untaught.text_tower.transformer.load_state_dict(wheel.state_dict())
-    return merge(untaught, tuned, setup.alpha)
-
-
-def negatives_of(triples: pa.Table) -> pa.Array:
-    """A hard negative for each triple, equal for all seeds."""
-    found = hard_negatives(triples.select(TEXTS).to_pylist(), SpacyTagger())
-    return pa.array([one and one.text for one in found], pa.string())
 
 
 def benchmarks(data: Path) -> list[Benchmark]:
@@ -229,14 +133,13 @@ def score(models: dict[str, DualEncoder], data: Path, out: Path, seed: int) -> R
     return read_report(out / "report.json")
 
 
-def write_results(reports: dict[int, Report], setup: Setup, folder: Path) -> None:
+def write_results(reports: dict[int, Report], folder: Path) -> None:
     """Write the figures of all seeds; print tables."""
     print(next(iter(reports.values())).table())
     table = {short: over_seeds(list(reports.values()), line) for short, line in FIGURES.items()}
-    settings = {name: value for name, value in asdict(setup).items() if name != "heads"}
-    settings["heads"] = setup.heads and setup.heads.name
+    settings = {"base": asdict(BASE), "tuned": asdict(TUNED)}
     seeds = {seed: figures(report) for seed, report in reports.items()}
-    keep(setup.name, folder, in_markdown(table), over_seeds=table, seeds=seeds, settings=settings)
+    keep("flickr8k", folder, in_markdown(table), over_seeds=table, seeds=seeds, settings=settings)
 
 
 def over_seeds(reports: list[Report], name: str) -> dict[str, dict[str, float]]:

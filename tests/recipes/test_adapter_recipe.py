@@ -14,7 +14,7 @@ from paraclip.data.triples import write_triples
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "paraphraser"
 ADAPTER = Path(__file__).parents[2] / "src" / "paraclip" / "paraphrase" / "adapter"
-MODULES = ("examples", "lora_gguf", "train", "judge", "compare")
+MODULES = ("examples", "lora_gguf", "train", "judge")
 
 
 @pytest.fixture
@@ -75,38 +75,6 @@ def test_synonyms_hold_in_both_directions(recipe) -> None:
 
 
 @pytest.mark.weights
-def test_variants_are_mixed_read_and_compared(recipe, tmp_path: Path) -> None:
-    compare, out = recipe("compare"), tmp_path / "out"
-    for name, second in (("near", "a large dog"), ("far", "a cat")):
-        rows = [
-            {
-                "id": str(n), "image_id": str(n), "image": None, "caption": f"{n} big dogs",
-                "paraphrase_1": f"{n} large dogs", "paraphrase_2": second, "overlap_1": 0.5,
-                "overlap_2": 0.25, "generator": name,
-            }
-            for n in range(4)
-        ]  # fmt: skip
-        (out / name).mkdir(parents=True)
-        write_triples(out / name / "triples.parquet", rows, {})
-        (out / name / "summary.json").write_text('{"captions": 8, "kept": 4}')
-    compare.write_sheet(out)
-    sheet, key = compare.read_tsv(out / "sheet.tsv"), compare.read_tsv(out / "key.tsv")
-    assert len(sheet) == len(key) == 8 and {len(row) for row in sheet} == {4}
-    text = "number\tstep_1\tstep_2\n" + "".join(
-        f"{row['number']}\t1\t{int(row['paraphrase_2'] != 'a cat')}\n" for row in sheet
-    )
-    (out / "marks.tsv").write_text(text)
-    options = Namespace(out=out, marks=[out / "marks.tsv"] * 2, results=tmp_path)
-    compare.report(options)
-    found = json.loads((tmp_path / "paraphraser_variants.json").read_text())
-    assert found["variants"]["near"]["kept"][0]["percent"] == 100
-    assert found["variants"]["far"]["kept"][0]["percent"] == 0 and found["kappa"] == [1]
-    assert "| far | 50.0 % | 50 %, 75 % |" in (tmp_path / "paraphraser_variants.md").read_text()
-    (out / "marks.tsv").write_text(text.replace("1\t1\t", "1\t2\t", 1))
-    with pytest.raises(SystemExit, match="no verdict of 0 or 1"):
-        compare.report(options)
-
-
 def test_verdicts_of_a_reader_survive_another_run(recipe, tmp_path: Path) -> None:
     texts = {"caption": "A dog runs.", "paraphrase_1": "A dog ran.", "paraphrase_2": "Dogs run."}
     rows = [{"id": str(number), "image_id": str(number), **texts} for number in range(3)]

@@ -1,4 +1,4 @@
-"""Tiny runs of the generation benchmarks: against other tools, at full scale and from the log."""
+"""Tiny runs of the generation benchmarks: against other tools and at full scale."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.generation import full_scale, replay_memory
+from benchmarks.generation import full_scale
 from benchmarks.generation import peers as generation_peers
 from benchmarks.generation.peers import Found, found_of, served, table_of, times_of
 from benchmarks.generation.watching import OtherWork, Watched, family, watched, worked
@@ -89,11 +89,6 @@ def test_full_scale_by_hand(tmp_path: Path) -> None:
     assert found["answers_a_second"] == 200 and found["in_flight"] == 600
     assert found["hours"] == pytest.approx(1e7 / 200 / 3600) and found["asking_cores"] == 0.8
     assert "| 2 | 200 | 13.9 | 600 | 0.8 |" in full_scale.as_table([found], slopes, options)
-
-
-@pytest.mark.slow
-def test_a_run_from_the_log_asks_nothing() -> None:
-    assert replay_memory.replayed(30)["peak"] > 1 << 20
 
 
 def test_the_figures_of_a_system_are_json() -> None:

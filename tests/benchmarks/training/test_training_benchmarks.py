@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.machine import CPU, GIB, Taken, forget_peak, markdown, memory_in_use, peak_memory
-from benchmarks.training import allocator, large_batch, peak_share
+from benchmarks.machine import CPU, GIB, forget_peak, markdown, memory_in_use, peak_memory
+from benchmarks.training import large_batch
 from benchmarks.training import throughput as training_throughput
-from benchmarks.training.peak_share import STEP, TWICE, Tower
 from benchmarks.training.steps import (
-    OurStep,
     made_up_triples,
     plain_step,
     random_clip,
@@ -109,51 +107,6 @@ def take(case):
     return torch.empty(GIB).nbytes
 
 
-def test_flops_are_those_of_the_layers():
-    tower = Tower(layers=12, width=512, embed_dim=512)
-    weights = sum(inner * outer for inner, outer in tower.shapes().values())
-    assert weights == 12 * 512**2, "weights of a layer"
-    linear = 2 * 12 * weights * 16
-    attention = 12 * 2 * (2 * 16 * 16 * 512)  # scores, and the sum that they weigh
-    assert tower.forward_flops(np.array([16])) == linear + attention + 2 * 512 * 512
-    assert tower.forward_flops(np.array([5, 9])) == sum(
-        tower.forward_flops(np.array([n])) for n in (5, 9)
-    )
-
-
-def test_the_tower_of_a_model_is_read_off_its_modules():
-    _, model = random_clip("tiny")
-    assert peak_share.tower_of(model) == Tower(layers=2, width=64, embed_dim=16)
-
-
-def test_shares_follow_from_the_medians():
-    products = {"square": [Taken(1, 2), Taken(4, 2), Taken(2, 2)], "up": [Taken(1, 1)] * 3}
-    steps = [Taken(2, 8), Taken(1, 3), Taken(4, 3)]
-    flops = {"square": 20.0, "up": 5.0, STEP: 9.0, TWICE: 12.0}
-    found = peak_share.as_shares({**products, STEP: steps, TWICE: steps}, flops)
-    assert found["rates"] == {"square": 10.0, "up": 5.0, STEP: 4.5, TWICE: 6.0}
-    assert found["shares"] == {"square": 1.0, "up": 0.5, STEP: 0.45, TWICE: 0.6}
-    assert found["processor_shares"] == {"square": 1.0, "up": 0.5, STEP: 0.3, TWICE: 0.4}
-
-
-@pytest.mark.parametrize(("micro_batch", "share"), [(None, 0), (24, 0), (7, 1)])
-def test_a_second_forward_pass_counts_the_chunks_that_kept_no_graph(tmp_path, micro_batch, share):
-    _, model = random_clip("tiny")
-    features = random_features(model, 8)
-    step = OurStep(model, made_up_triples(8), features, tmp_path, micro_batch=micro_batch)
-    tower = peak_share.tower_of(model)
-    again = peak_share.repeated_flops(step, tower, np.arange(8))
-    assert again == share * tower.forward_flops(step.text_lengths())
-
-
-def test_peak_share(run):
-    found = run(peak_share, *TINY, "--batch", 16, "--square", 128, "--rounds", 2)
-    assert sum(found["where"].values()) == pytest.approx(1)
-    assert all(found["where"][kind] > 0 for kind in peak_share.WHERE), "each kind is recognised"
-    assert max(found["shares"].values()) == max(found["processor_shares"].values()) == 1
-    assert 0 < found["shares"][STEP] == found["shares"][TWICE] < 1
-
-
 def test_the_plain_gradient_reaches_every_weight_of_the_tower():
     _, model = random_clip("tiny")
     plain = plain_step(model, made_up_triples(8), random_features(model, 8))
@@ -162,12 +115,3 @@ def test_the_plain_gradient_reaches_every_weight_of_the_tower():
         id(value) for value in (*model.text_tower.parameters(), model.logit_scale)
     }
     assert all(weight.grad is not None for weight in plain.weights)
-
-
-def test_both_settings_of_the_allocator_run_in_processes_of_their_own(run, monkeypatch):
-    work = "training step, mini"
-    monkeypatch.setattr(allocator, "WORK", {work: allocator.WORK[work]})
-    found = run(allocator, "--tiny", "--rounds", 1)["work"]
-    assert list(found) == [work] and list(found[work]) == list(allocator.SETTINGS)
-    for one in found[work].values():
-        assert one["seconds"] > 0 and one["peak"] > GIB // 16
