@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,8 @@ def test_no_file_is_longer_than_800_lines() -> None:
     ]
     long = {path.name: len(path.read_text().splitlines()) for path in files}
     assert not {name: count for name, count in long.items() if count > 800}
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    names = Counter(path.name for path in ROOT.glob("tests/**/test_*.py"))
+    assert not [name for name, count in names.items() if count > 1], "pytest imports them by name"
