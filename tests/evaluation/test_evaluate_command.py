@@ -55,14 +55,6 @@ def test_all_benchmarks_of_a_data_folder(
     assert any((tmp_path / "kept" / "image_features").iterdir())
 
 
-def test_the_data_folder_may_come_from_the_environment(
-    config: EvaluateConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PARACLIP_DATA", str(config.data))
-    ((benchmark,), _) = choose_benchmarks(replace(config, data=None, benchmarks="sts"))
-    assert benchmark.name == "sts"
-
-
 def test_what_is_missing_is_reported_and_the_rest_is_scored(
     config: EvaluateConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,30 +93,12 @@ def test_ones_own_pairs_pool_and_captions(config: EvaluateConfig, tmp_path: Path
     assert both_ways.pool == "12 pictures and 24 captions of captions.csv"
 
 
-def test_pairs_without_a_pool_are_refused(config: EvaluateConfig, tmp_path: Path) -> None:
-    (tmp_path / "pairs.csv").write_text("caption,paraphrase\na red,red one\n")
-    alone = replace(
-        config, data=None, pairs=str(tmp_path / "pairs.csv"), benchmarks="paraphrased-retrieval"
-    )
-    with pytest.raises(UserError, match=r"--pool: no data folder is named. Name a folder of pict"):
-        choose_benchmarks(alone)
-
-
 def test_an_error_in_named_data_is_raised_and_not_skipped(config: EvaluateConfig) -> None:
     with pytest.raises(UserError, match=r"nothing.csv: there is no such file"):
         choose_benchmarks(replace(config, pairs="nothing.csv"))
     with pytest.raises(UserError, match="--columns: 1 columns are named"):
         choose_benchmarks(replace(config, columns=("one",)))
     assert names_sources(replace(config, wordings="mine.jsonl"))
-
-
-def test_damaged_data_of_another_benchmark_does_not_stop_named_data(config: EvaluateConfig) -> None:
-    data = Path(config.data or "")
-    next((data / "sts").rglob("sts-test.csv")).write_text("damaged\n")
-    found, left_out = choose_benchmarks(
-        replace(config, pairs=str(data / "sugar_crepe_pp"), pool=str(data / "flickr8k/images"))
-    )
-    assert found[0].name == "paraphrased-retrieval" and list(left_out) == ["sts"]
 
 
 def test_labels() -> None:

@@ -35,13 +35,6 @@ def test_sts_tasks_have_the_pairs_that_are_known() -> None:
     }  # fmt: skip
 
 
-def test_gold_scores_are_where_they_should() -> None:
-    for task in read_tasks(DATA / "sts"):
-        scores = [score for _, _, score in task.pairs]
-        low = 1 if task.name == "SICK-R" else 0
-        assert min(scores) >= low and max(scores) == 5
-
-
 def test_sugar_crepe_pp_subsets_have_their_rows() -> None:
     known = {
         "replace_att": 788, "replace_obj": 1652, "replace_rel": 1406, "swap_att": 666,
@@ -50,11 +43,6 @@ def test_sugar_crepe_pp_subsets_have_their_rows() -> None:
     found = {s.name: len(s.rows) for s in read_subsets(DATA / "sugar_crepe_pp")}
     assert {"replace_att", "replace_obj", "swap_obj"} <= set(found)
     assert found == {name: known[name] for name in found}
-
-
-def test_sugar_crepe_pp_is_read_as_pairs() -> None:
-    pairs = read_pairs(DATA / "sugar_crepe_pp")
-    assert len(pairs) >= 2685 and pairs.skipped == 0
 
 
 def test_paraphrases_are_read_as_pairs() -> None:

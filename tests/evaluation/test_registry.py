@@ -9,7 +9,7 @@ from text_sets import write_sts
 from paraclip.errors import UserError
 from paraclip.evaluation import registry
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.registry import BENCHMARKS, Entry, choose_benchmarks, in_suite, load
+from paraclip.evaluation.registry import BENCHMARKS, Entry, choose_benchmarks, load
 from paraclip.evaluation.sources import Missing
 
 
@@ -56,12 +56,6 @@ def test_every_benchmark_has_its_section_and_no_other_has_one() -> None:
         )
 
 
-def test_suites() -> None:
-    assert in_suite("all") == list(BENCHMARKS)
-    assert {"paraphrased-retrieval", "sts"} <= set(in_suite("paper")) <= set(BENCHMARKS)
-    assert "sts" in in_suite("quick") and "paraphrased-retrieval" not in in_suite("quick")
-
-
 def test_a_missing_path_is_named_with_what_to_do(made: None, tmp_path: Path) -> None:
     config = EvaluateConfig(data=str(tmp_path))
     with pytest.raises(Missing, match=r"one or .*other_one is missing. Draw one."):
@@ -88,17 +82,6 @@ def test_what_has_no_data_is_left_out_with_a_line(
     assert len(lines) == 2 and lines[0].startswith("paraclip: made-two left out: --data: ")
 
 
-def test_a_benchmark_half_downloaded_is_reported_by_file(made: None, tmp_path: Path) -> None:
-    for name in ("one", "both"):
-        (tmp_path / name).mkdir()
-    lost = write_sts(tmp_path / "sts") / "STS" / "STS14-en-test" / "STS.gs.images.txt"
-    lost.unlink()
-    _, left_out = choose_benchmarks(EvaluateConfig((), data=str(tmp_path)))
-    assert re.search(r"STS\.gs\.images\.txt: this file of STS14 is missing", left_out["sts"])
-    with pytest.raises(UserError, match=r"STS\.gs\.images\.txt"):
-        choose_benchmarks(EvaluateConfig((), "sts", data=str(tmp_path)))
-
-
 def test_a_data_folder_that_is_named_must_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,14 +93,6 @@ def test_a_data_folder_that_is_named_must_exist(
     monkeypatch.setenv("PARACLIP_DATA", lost)
     with pytest.raises(UserError, match="PARACLIP_DATA: there is no folder"):
         choose_benchmarks(EvaluateConfig((), benchmarks="quick"))
-
-
-def test_what_options_name_must_be_right(tmp_path: Path) -> None:
-    wrong = EvaluateConfig(
-        (), pairs=str(tmp_path / "none.csv"), pool=str(tmp_path), data=str(tmp_path)
-    )
-    with pytest.raises(UserError, match=r"none\.csv"):
-        choose_benchmarks(wrong)
 
 
 def test_a_name_that_is_unknown_gets_a_hint(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from paraclip.arrays import Float, Integers
 from paraclip.evaluation.statistics import Metric
@@ -17,7 +17,7 @@ Role = Literal["robust", "standard"]
 """Whether tuning should improve a benchmark ("robust") or must not degrade it ("standard")."""
 
 
-def numbered(names: Sequence[str]) -> Integers:
+def numbered(names: ArrayLike) -> Integers:
     """Return an integer for each name [items], equal for equal names; used for clusters."""
     numbers: Integers = np.unique(names, return_inverse=True)[1]
     return numbers

@@ -106,6 +106,11 @@ def recall(places: Integers, k: int) -> Float:
     return (places < k).astype(np.float64)
 
 
+def reciprocal_rank(places: Integers, k: int) -> Float:
+    """Return 1 / rank of the first correct result [items]; 0 if it is not in the first k."""
+    return np.where(places < k, 1 / (places + 1.0), 0.0)
+
+
 def cosine(first: Float, second: Float) -> Float:
     """Return the row-wise cosine of two arrays of unit vectors [items, width], in float64."""
     product: Float = (first.astype(np.float64) * second.astype(np.float64)).sum(axis=1)

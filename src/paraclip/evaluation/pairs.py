@@ -24,6 +24,8 @@ SECOND = ("caption2", "paraphrase", "paraphrase_1", "paraphrase_2")
 """Default names of the second column; the first one that the file has is read."""
 PICTURE = ("image_id", "filename", "image")
 """Columns that name the picture of a pair (triples, SugarCrepe++); the first one is read."""
+NEGATIVE = ("negative_caption", "negative", "contrast")
+"""Columns of a text with another meaning; the first one is read, if all rows have it."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Pairs:
     hash: str  # hash of the files
     skipped: int = 0  # number of broken rows
     pictures: tuple[str, ...] = ()  # name of each pair's picture, or empty if none is known
+    negatives: tuple[str, ...] = ()  # texts of another meaning, or empty if some pair has none
 
     @property
     def clusters(self) -> Integers | None:
@@ -76,7 +79,7 @@ def read_pairs(
         if not files:
             what = f"contains no file of pairs ({', '.join(ROW_READERS)})"
             raise UserError(source, what, "Name another folder.")
-    rows: list[tuple[str, str, str, str]] = []  # id, both wordings, picture
+    rows: list[tuple[str, str, str, str, str]] = []  # id, both wordings, picture, negative
     seen: dict[str, str] = {}
     names: list[str] = []
     for file in files:
@@ -88,6 +91,8 @@ def read_pairs(
             try:
                 caption, paraphrase = (clean_text(values.get(name), name) for name in columns)
                 own_id = plain_text(values.get("id", values.get("index")), "id")
+                others = [name for name in NEGATIVE if values.get(name) and name not in columns]
+                negative = clean_text(values[others[0]], others[0]) if others else ""
             except BrokenRow as broken:
                 problems.add(where, str(broken))
                 continue
@@ -99,15 +104,17 @@ def read_pairs(
             seen[pair_id] = where
             named = (values.get(column) for column in PICTURE)
             pictures = (str(one) for one in named if isinstance(one, str | int) and one != "")
-            rows.append((pair_id, caption, paraphrase, next(pictures, f"pair {pair_id}")))
+            picture = next(pictures, f"pair {pair_id}")
+            rows.append((pair_id, caption, paraphrase, picture, negative))
     skipped = problems.count - before
     problems.check(len(rows) + skipped)
     if not rows:
         raise UserError(source, "contains no pairs", "Name a file with two text columns.")
-    ids, captions, paraphrases, pictures_of = zip(*rows, strict=True)
+    ids, captions, paraphrases, pictures_of, negatives = zip(*rows, strict=True)
     name = f"{Path(source).name} ({' and '.join(dict.fromkeys(names))})"
     files_hash = text_hash(" ".join(file_hash(file) for file in files))
-    return Pairs(name, ids, captions, paraphrases, files_hash, skipped, pictures_of)
+    negatives = negatives if all(negatives) else ()
+    return Pairs(name, ids, captions, paraphrases, files_hash, skipped, pictures_of, negatives)
 
 
 def _choose_columns(values: Values, first: str, second: str | None, file: str) -> tuple[str, str]:
@@ -122,7 +129,8 @@ KINDS = (
     "lexical", "syntactic", "telegraphic", "verbose", "colloquial", "technical", "typo",
 )  # fmt: skip
 CONTRAST = "contrast"
-RESERVED = ("change", "plain caption")  # would give two figures the same name, as in "R@10 change"
+# Kinds of these names would give two figures one name, as in "R@10 change".
+RESERVED = ("change", "plain caption", "both ways", "margin")
 FORM = (
     'A row is {"image_id": "a.jpg", "caption": "...", "variations": {"lexical": "...", ..., '
     '"contrast": "..."}}.'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from colour_encoder import ColourEncoder, draw_pictures
+from colour_encoder import draw_pictures
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +28,6 @@ from paraclip.evaluation.benchmarks.aro_order import (
     trigrams_themselves,
     with_shuffles,
     within_trigrams,
-    word_tokens,
 )
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, Tagged
@@ -91,14 +90,6 @@ def test_plain_is_the_originals() -> None:
 
 
 @WITH_NLTK
-def test_words_are_nltks_sentence_by_sentence() -> None:
-    assert word_tokens("A dog runs. The cat's asleep.") == [
-        "A", "dog", "runs", ".", "The", "cat", "'s", "asleep", ".",
-    ]  # fmt: skip
-    assert word_tokens("A dog, running") == ["A", "dog", ",", "running"]
-
-
-@WITH_NLTK
 def test_a_shuffle_does_not_depend_on_the_other_captions() -> None:
     captions = ["the red dog sees the blue cat", "the dog sees", "a b c d e f g h"]
     whole = with_shuffles(captions, ListTagger(), 1)
@@ -119,40 +110,6 @@ def write(folder: Path, rows: list) -> Path:
 def order(folder: Path, rows: list, how: Arithmetic | None = None) -> Order:
     cases = read_cases(write(folder, rows), GET)
     return Order("aro-coco-order", cases, folder, folder / "captions.json", ListTagger(), how)
-
-
-@WITH_NLTK
-def test_captions_that_no_shuffle_changes_are_no_benchmark(tmp_path: Path) -> None:
-    draw_pictures(tmp_path / "images")
-    with pytest.raises(UserError, match="contains no caption that a shuffle changes"):
-        order(tmp_path, [{"image": "red_0.png", "caption": ["dog", "dog dog"]}])
-
-
-@WITH_NLTK
-def test_a_model_without_order_ties_and_gets_nothing(tmp_path: Path) -> None:
-    # The colour model adds up its words, so every shuffle has the vector of its caption.
-    draw_pictures(tmp_path / "images")
-    rows = [
-        {"image": "val2014/red_0.png", "caption": ["the red dog sees the blue cat", "dog"]},
-        {"image": "val2014/blue_0.png", "caption": ["the blue cat runs home from the dog"]},
-    ]
-    benchmark = order(tmp_path, rows)
-    assert benchmark.pool == "2 captions of 2 pictures, each with four shuffles"
-    assert benchmark.notes == ["1 captions left out that no shuffle changes"]
-    assert benchmark.data["tagger"] == "a list"
-    model = ColourEncoder()
-    model.encode_tokens = lambda ids: OrderBlind.encode(model, ids)  # exact sums, so exact ties
-    found = {m.name: m.value() for m in benchmark.score(model, None).metrics}
-    assert found["COCO-Order"] == 0 and len(found) == 5
-
-
-class OrderBlind:
-    """The sum of a text's words in one order, whatever order they come in."""
-
-    @staticmethod
-    def encode(model: ColourEncoder, ids):
-        ordered = ids.sort(dim=1).values
-        return ColourEncoder.encode_tokens(model, ordered)
 
 
 def test_precision_by_hand() -> None:

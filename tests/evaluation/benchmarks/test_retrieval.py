@@ -17,11 +17,11 @@ from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTe
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import Pairs
-from paraclip.evaluation.pictures import Pool, read_pool
+from paraclip.evaluation.pictures import read_pool
 from paraclip.evaluation.sources import image_text_retrieval
 from paraclip.evaluation.statistics import resample
-from paraclip.evaluation.vectors import Arithmetic, image_vectors
-from paraclip.models.features import encode_images, encode_texts
+from paraclip.evaluation.vectors import Arithmetic
+from paraclip.models.features import encode_images
 
 THREE_EACH = [str(row) for row in range(10) for _ in range(3)]
 
@@ -50,6 +50,25 @@ def test_equal_wordings_share_everything_and_other_colours_nothing(pictures: Pat
     names = np.array([Path(name).stem for name in benchmark.searched.references])
     assert {name[:3] for name in names[scores.arrays["caption_ranking"][0]]} == {"red"}
     assert "2 pairs of made here, over 20 pictures of" in benchmark.pool
+
+
+def test_agreement_is_told_from_correctness(pictures: Path) -> None:
+    # Both wordings find red, whose picture is right once; once both agree on the wrong colour.
+    texts = replace(
+        pairs(("red", "red one"), ("blue", "blue one"), ("red", "blue"), ("red", "red")),
+        pictures=("red_0.png", "red_0", "red_0.png", "elsewhere.png"),
+        negatives=("blue", "green", "red", "red"),
+    )
+    pool = read_pool(pictures)
+    scores = ParaphrasedRetrieval(texts, pool, (1, 5)).score(ColourEncoder(0.01), None)
+    found = {metric.name: metric.items.tolist() for metric in scores.metrics}
+    assert found["AO@5"][:2] == [1, 1] and found["R@5 both ways"] == [1, 0, 0]
+    assert found["R@5 caption"] == [1, 0, 1] and found["R@5 rewording"] == [1, 0, 0]
+    assert found["AO@5 negative"] == [0, 0, 1, 1] and found["AO@5 margin"] == [1, 1, -1, 0]
+    rank = [Path(pool.references[n]).stem for n in scores.arrays["paraphrase_ranking"][0]]
+    (first, *_) = found["MRR@20 rewording"]
+    assert first == 1 / (1 + rank.index("red_0"))
+    assert not [m for m in scores.metrics if m.headline and not m.name.startswith(("AO", "JS"))]
 
 
 def test_pairs_of_one_picture_are_resampled_together(pictures: Path) -> None:
@@ -86,15 +105,6 @@ def test_a_pool_half_downloaded_is_refused_before_any_model_runs(pictures: Path)
     with pytest.raises(UserError, match=r"lost_1.png: there is no such picture \(2 of 22 rows"):
         ParaphrasedRetrieval(texts, pool, 3)
     assert ParaphrasedRetrieval(texts, pool, 3, Arithmetic(max_broken=0.1)).k == 3
-
-
-def test_a_steady_model_scores_above_a_brittle_one(pictures: Path) -> None:
-    texts = pairs(*[(f"a {name} thing here", f"some {name} stuff") for name in COLOURS])
-    benchmark = ParaphrasedRetrieval(texts, read_pool(pictures), k=5)
-    steady, brittle = (
-        benchmark.score(ColourEncoder(noise), None).metrics[0].value() for noise in (0.01, 2.0)
-    )
-    assert steady > brittle + 0.2
 
 
 def test_vectors_made_before_give_the_same_scores(pictures: Path, tmp_path: Path) -> None:
@@ -135,24 +145,6 @@ def test_image_weights_that_are_not_finite_are_reported(pictures: Path) -> None:
     model.image_tower.weight.data[:] = torch.nan
     with pytest.raises(UserError, match=r"image vectors: .* not finite"):
         ParaphrasedRetrieval(pairs(("a", "b")), read_pool(pictures), 3).score(model, None)
-
-
-def test_image_weights_are_checked_even_if_a_picture_is_broken(pictures: Path) -> None:
-    (pictures / "blue_0.png").write_bytes(b"no picture")
-    model = ColourEncoder()
-    model.image_tower.weight.data[:] = float("nan")
-    references = read_pool(pictures).references
-    with pytest.raises(UserError, match=r"image vectors: .* not finite"):
-        image_vectors(model, references, None, Arithmetic(max_broken=0.1))
-
-
-def test_pictures_that_are_all_broken_are_an_error_whatever_is_allowed(pictures: Path) -> None:
-    for path in pictures.iterdir():
-        path.write_bytes(b"no picture")
-    with pytest.raises(UserError, match="pictures: none can be read"):
-        image_vectors(
-            ColourEncoder(), read_pool(pictures).references, None, Arithmetic(max_broken=1.0)
-        )
 
 
 def test_a_model_without_pictures_reports_it_once(pictures: Path) -> None:
@@ -230,18 +222,6 @@ def shown(pictures: Path) -> Gallery:
     return gallery(captions, "made here")
 
 
-def test_recall_both_ways_equals_its_slow_twin(pictures: Path) -> None:
-    model, found = ColourEncoder(), shown(pictures)
-    scores = ImageTextRetrieval(found, (1, 3, 10)).score(model, None)
-    values = {metric.name: metric.value() for metric in scores.metrics}
-    texts = encode_texts(model, found.captions).numpy()
-    images = encode_images(model, found.references).numpy()
-    for k in (1, 3, 10):
-        slow = slow_recall(texts, images, list(found.owners), k)
-        assert (values[f"T2I R@{k}"], values[f"I2T R@{k}"]) == pytest.approx(slow)
-    assert 0 < values["T2I R@1"] < values["T2I R@10"]
-
-
 def test_every_caption_is_a_query_and_every_picture_one(pictures: Path) -> None:
     found = shown(pictures)
     benchmark = ImageTextRetrieval(found, (1,))
@@ -302,18 +282,3 @@ def test_two_pictures_of_one_name_are_not_taken_for_one(tmp_path: Path) -> None:
         UserError, match=r"two/captions.csv:2: the image id '1.png' names both .*one"
     ):
         gallery(captions, "both")
-
-
-def test_a_picture_with_an_id_for_each_caption_is_one_picture(tmp_path: Path) -> None:
-    rows = [("a", "red"), ("b", "blue"), ("c", "red"), ("d", "red")]
-    captions = [
-        Caption(number, f"{name} hat", number, str(tmp_path / f"{name}.png"), f"m:{number}")
-        for number, name in rows
-    ]
-    found = gallery(captions, "m")
-    assert [Path(picture).stem for picture in found.references] == ["red", "blue"]
-    assert found.owners == (0, 1, 0, 0)
-
-
-def test_an_empty_pool_counts_its_vectors() -> None:
-    assert len(Pool("p", (), np.eye(3), "0")) == 3

@@ -15,10 +15,8 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.sts import TASKS, SemanticSimilarity, StsTask, read_tasks
 from paraclip.evaluation.benchmarks.sugar_crepe import (
     SugarCrepePlusPlus,
-    load_sugar_crepe_pp,
     read_subsets,
 )
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.features import encode_texts
 
 
@@ -45,37 +43,6 @@ def test_sts_scores_equal_scipy_on_the_same_vectors(sts: Path) -> None:
     assert found["SICK-R, Pearson"].value() == pytest.approx(line, abs=1e-6)
     assert found["STS mean of 2"].value() == pytest.approx(rank, abs=1e-6)
     assert [name for name, metric in found.items() if metric.headline] == ["STS mean of 2"]
-
-
-def test_the_all_setting_is_one_correlation_over_the_subsets(sts: Path) -> None:
-    # Gold of one subset is moved up: the mean of the subsets' correlations would not see it.
-    model, place = ColourEncoder(), sts / "STS" / "STS13-en-test" / "STS.gs.OnWN.txt"
-    before = SemanticSimilarity(read_tasks(sts, ["STS13"])).score(model, None).metrics[1].value()
-    scores = [str(score + 5) for *_, score in TEXTS]
-    place.write_text("\n".join([*scores, ""]) + "\n")
-    after = SemanticSimilarity(read_tasks(sts, ["STS13"])).score(model, None).metrics[1].value()
-    assert after < before - 0.1
-
-
-def test_the_mean_of_subsets_is_named_and_takes_each_subset_alone(sts: Path) -> None:
-    # A subset moved up as a whole keeps its own correlation, and three times the same is its mean.
-    model, place = ColourEncoder(), sts / "STS" / "STS13-en-test" / "STS.gs.OnWN.txt"
-    scores = [str(score + 5) for *_, score in TEXTS]
-    place.write_text("\n".join([*scores, ""]) + "\n")
-    first, second = (encode_texts(model, [row[n] for row in TEXTS]).numpy() for n in (0, 1))
-    cosines, gold = (first * second).sum(axis=1), [row[2] for row in TEXTS]
-    found = {m.name: m for m in SemanticSimilarity(read_tasks(sts)).score(model, None).metrics}
-    for label, correlation in (("", stats.spearmanr), (", Pearson", stats.pearsonr)):
-        alone = correlation(cosines, gold)[0]
-        metric = found[f"STS13, mean of subsets{label}"]
-        assert metric.value() == pytest.approx(alone, abs=1e-6) and not metric.headline
-        assert found[f"STS13{label}"].value() < alone - 0.1
-    # All other subsets and tasks hold the same pairs, so the mean over the tasks is theirs too.
-    over_tasks = found["STS mean of 7, mean of subsets"]
-    assert over_tasks.value() == pytest.approx(stats.spearmanr(cosines, gold)[0], abs=1e-6)
-    named = [name for name in found if "mean of subsets" in name and "Pearson" not in name]
-    years = [f"STS{year}, mean of subsets" for year in range(12, 17)]
-    assert named == ["STS mean of 7, mean of subsets", *years]
 
 
 @given(
@@ -162,16 +129,6 @@ def test_rows_of_one_picture_are_resampled_together(tmp_path: Path) -> None:
     assert first == third and len({first, second, fourth, other}) == 4
     assert found["TOT replace_att"].tolist() == [first, second, third, fourth]
     assert found["TOT"].tolist() == found["TOT micro"].tolist()
-
-
-def test_broken_rows_of_sugar_crepe_pp_are_noted(tmp_path: Path) -> None:
-    file = write_sugar_crepe_pp(tmp_path / "sugar_crepe_pp") / "replace_att.json"
-    rows = json.loads(file.read_text())
-    rows[2]["caption2"] = " "
-    file.write_text(json.dumps(rows))
-    benchmark = load_sugar_crepe_pp(tmp_path, Arithmetic(max_broken=0.5))
-    broken = f"1 of 5 rows left out: {file}:3: the caption2 is empty"
-    assert benchmark.score(ColourEncoder(), None).notes[0] == broken
 
 
 def test_a_collapsed_model_gets_nothing_and_no_correlation(tmp_path: Path, sts: Path) -> None:

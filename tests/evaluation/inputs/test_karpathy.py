@@ -9,7 +9,6 @@ from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.image_text_retrieval import (
     load_coco,
-    load_flickr8k,
     load_flickr30k,
 )
 from paraclip.evaluation.config import EvaluateConfig
@@ -55,15 +54,6 @@ def test_the_test_split_with_all_its_captions(flickr30k: Path) -> None:
     assert list(found) == [f"{way} R@{k}" for way in ("T2I", "I2T") for k in (1, 5, 10)]
 
 
-def test_flickr8k_has_karpathy_s_split_too(flickr30k: Path) -> None:
-    (flickr30k / "flickr30k").rename(flickr30k / "flickr8k")
-    file = flickr30k / "flickr8k" / "dataset_flickr30k.json"
-    file.rename(file.with_name("dataset_flickr8k.json"))
-    benchmark = load_flickr8k(flickr30k, HOW)
-    assert benchmark.name == "flickr8k-retrieval"
-    assert benchmark.pool == "20 pictures and 41 captions of Flickr8k, Karpathy's test split"
-
-
 def test_coco_pictures_are_in_their_filepath(tmp_path: Path) -> None:
     names = [path.name for path in draw_pictures(tmp_path / "coco" / "val2014")]
     file = tmp_path / "coco" / "dataset_coco.json"
@@ -99,18 +89,6 @@ def test_a_set_half_downloaded_is_refused(flickr30k: Path) -> None:
     file.write_text(file.read_text()[:900])
     with pytest.raises(UserError, match=r"dataset_flickr30k.json"):
         load_flickr30k(flickr30k, HOW)
-
-
-def test_pictures_whose_entry_is_broken_are_noted(flickr30k: Path) -> None:
-    file = flickr30k / "flickr30k" / "dataset_flickr30k.json"
-    rows = json.loads(file.read_text())["images"]
-    write(file, [*rows, entry("red_7.png", captions=0), entry("red\0.png"), entry("r" * 300)])
-    benchmark = load_flickr30k(flickr30k, Arithmetic(max_broken=0.2))
-    assert benchmark.pool.startswith("21 pictures and 43 captions")
-    note, missing = benchmark.score(ColourEncoder(), None).notes
-    assert note.startswith("2 of 23 pictures left out: ") and "there are no sentences" in note
-    assert "the image name contains a NUL character" in note
-    assert missing.startswith("1 of 21 pictures left out: ")
 
 
 def test_what_is_wrong_with_a_split_is_reported(flickr30k: Path) -> None:

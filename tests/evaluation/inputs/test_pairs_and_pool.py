@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from colour_encoder import draw_pictures
 
-from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.arrays import read_arrays
@@ -51,12 +50,6 @@ def test_every_kind_of_table_gives_the_same_pairs(tmp_path: Path, kind: str) -> 
     assert "caption and caption2" in pairs.name
 
 
-def test_a_json_object_of_objects_is_read_too(tmp_path: Path) -> None:
-    path = tmp_path / "pairs.json"
-    path.write_text(json.dumps({"0": ROWS[0], "1": ROWS[1]}))
-    assert read_pairs(path).ids == ("a", "b")
-
-
 def test_a_folder_is_one_set_whose_ids_carry_the_file(tmp_path: Path) -> None:
     write(tmp_path, "json")
     write(tmp_path, "jsonl").rename(tmp_path / "other.jsonl")
@@ -88,9 +81,13 @@ def test_pairs_of_one_picture_are_one_cluster(tmp_path: Path, column: str) -> No
     assert len(read_pairs(write(tmp_path, "jsonl", [other]))) == 1
 
 
-def test_rows_without_an_id_are_numbered(tmp_path: Path) -> None:
-    rows = [{"caption": "x", "paraphrase": "y"}, {"caption": "x", "paraphrase": "z"}]
-    assert read_pairs(write(tmp_path, "csv", rows)).ids == ("0", "1")
+@pytest.mark.parametrize("column", ["negative_caption", "negative", "contrast"])
+def test_texts_of_another_meaning_are_read_if_all_rows_have_one(
+    tmp_path: Path, column: str
+) -> None:
+    rows = [{**row, column: f"not {row['id']}"} for row in ROWS]
+    assert read_pairs(write(tmp_path, "jsonl", rows)).negatives == ("not a", "not b")
+    assert read_pairs(write(tmp_path, "jsonl", [*rows, {**ROWS[0], "id": "c"}])).negatives == ()
 
 
 def test_broken_rows_are_skipped_while_few(tmp_path: Path) -> None:
@@ -99,12 +96,6 @@ def test_broken_rows_are_skipped_while_few(tmp_path: Path) -> None:
     assert read_pairs(path, problems=Problems(0.1)).skipped == 1
     with pytest.raises(UserError, match=r"jsonl:10: the paraphrase is empty \(1 of 10"):
         read_pairs(path)
-
-
-def test_a_row_without_the_second_text_is_broken_not_none(tmp_path: Path) -> None:
-    rows = [{"caption": "x", "paraphrase": "y"}, {"caption": "x", "paraphrase": None}]
-    pairs = read_pairs(write(tmp_path, "jsonl", rows), problems=Problems(0.5))
-    assert pairs.paraphrases == ("y",)
 
 
 def test_what_is_wrong_with_pairs_is_reported(tmp_path: Path) -> None:
@@ -156,14 +147,6 @@ def test_a_list_of_names_keeps_its_order(tmp_path: Path) -> None:
         read_names(tmp_path / "images")
 
 
-def test_a_list_saved_with_a_byte_order_mark_keeps_its_first_name(tmp_path: Path) -> None:
-    draw_pictures(tmp_path / "images", 1)
-    listed = tmp_path / "some.txt"
-    listed.write_text("white_0.png\nblue_0.png\n", encoding="utf-8-sig")
-    names = [Path(reference).name for reference in read_pool(listed).references]
-    assert names == ["white_0.png", "blue_0.png"]
-
-
 def test_one_missing_picture_does_not_hide_the_folder_of_the_others(tmp_path: Path) -> None:
     draw_pictures(tmp_path / "images", 1)
     listed = tmp_path / "some.txt"
@@ -177,14 +160,6 @@ def test_a_picture_whose_name_is_not_utf_8_is_reported(tmp_path: Path) -> None:
     os.rename(tmp_path / "set" / "red_0.png", os.fsencode(tmp_path / "set") + b"/caf\xe9.png")
     with pytest.raises(UserError, match=r"caf\\udce9.png: is a name that is not UTF-8. Rename it"):
         read_pool(tmp_path / "set")
-
-
-def test_the_working_folder_has_its_name_in_the_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    draw_pictures(tmp_path / "deep" / "set", 1)
-    monkeypatch.chdir(tmp_path / "deep" / "set")
-    assert read_pool(".").describe() == "4 pictures of deep/set"
 
 
 def test_names_may_contain_other_line_separators(tmp_path: Path) -> None:
@@ -220,14 +195,6 @@ def test_vectors_are_mapped_and_checked(tmp_path: Path) -> None:
         read_pool(path)
 
 
-def test_a_pool_of_vectors_with_a_damaged_header_is_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "pool.npy", np.eye(4, dtype=np.float32))
-    content = (tmp_path / "pool.npy").read_bytes()
-    (tmp_path / "pool.npy").write_bytes(content.replace(b"}", b" "))
-    with pytest.raises(UserError, match=r"is not a .npy file of vectors"):
-        read_pool(tmp_path / "pool.npy")
-
-
 @pytest.mark.parametrize("shape", ["1" + "0" * 30 + ", 4", "True, 4", "-" * 9000 + "1,"])
 def test_an_impossible_shape_is_a_damaged_header(tmp_path: Path, shape: str) -> None:
     head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}\n".encode()
@@ -253,15 +220,3 @@ def test_what_is_not_a_pool_is_reported(tmp_path: Path) -> None:
     (tmp_path / "pool.csv").write_text("x")
     with pytest.raises(UserError, match="is not a pool"):
         read_pool(tmp_path / "pool.csv")
-
-
-def test_pictures_are_hashed_by_name_and_size_wherever_they_are(tmp_path: Path) -> None:
-    for folder, content in (("here", b"1234"), ("there", b"5678"), ("other", b"12345")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.png").write_bytes(content)
-    here, there, other = (str(tmp_path / x / "a.png") for x in ("here", "there", "other"))
-    assert pictures_hash([here]) == pictures_hash([there]) != pictures_hash([other])
-    assert pictures_hash([f"tar://b.png::{here}"]) == pictures_hash([f"tar://b.png::{there}"])
-    gone, url = str(tmp_path / "a.png"), "https://example.org/a.png"
-    assert len({pictures_hash([name]) for name in (here, gone, f"tar://b.png::{here}")}) == 3
-    assert pictures_hash([url]) == pictures_hash([url])

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import tempfile
 import zipfile
 from pathlib import Path
@@ -150,33 +149,8 @@ def test_a_flipped_bit_is_a_value_error_or_nothing(place: int, bit: int) -> None
             read_arrays(path)
 
 
-def test_a_member_marked_as_encrypted_is_damage(tmp_path: Path) -> None:
-    path = tmp_path / "a.npz"
-    np.savez(path, one=np.arange(4.0))
-    content = bytearray(path.read_bytes())
-    content[content.index(b"PK\x01\x02") + 8] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match="encrypted"):
-        read_arrays(path)
-
-
 def test_a_member_that_is_no_array_is_damage(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed:
         packed.writestr("bench/tuned/AO@10", b"text")
     with pytest.raises(ValueError, match="its member bench/tuned/AO@10 is not an array"):
         read_arrays(tmp_path / "a.npz")
-
-
-def test_what_is_not_a_regular_file_is_not_opened(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.npz")
-    for name in ("pipe.npz", "."):
-        with pytest.raises(ValueError, match="it is not a regular file"):
-            read_arrays(tmp_path / name)
-
-
-@pytest.mark.parametrize(("suffix", "comma"), [(".csv", ","), (".tsv", "\t")])
-def test_two_columns_of_one_name_are_refused(tmp_path: Path, suffix: str, comma: str) -> None:
-    path = tmp_path / f"a{suffix}"
-    path.write_text(comma.join("aba") + "\n" + comma.join("123") + "\n")
-    with pytest.raises(UserError, match=r"has two columns called 'a'. Rename one"):
-        list(read_rows(str(path), Problems()))

@@ -13,7 +13,6 @@ from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from chromium import CHROMIUM, OPTIONS, launched, needs_chromium, needs_playwright
 from paraclip.evaluation import browser
-from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.variations import Variations
 from paraclip.evaluation.browser import (
@@ -79,14 +78,6 @@ def test_the_page_holds_texts_rankings_and_pictures(tmp_path: Path) -> None:
     assert red["answer"] is None
 
 
-def test_the_page_knows_the_correct_picture(tmp_path: Path) -> None:
-    examples = replace(made(tmp_path), answers=[2, 5, 0])
-    write_browser([examples], ("base", "tuned"), tmp_path / "page.html")
-    found = content(tmp_path / "page.html")
-    names = [found["pictures"][pair["answer"]]["name"] for pair in found["sets"][0]["pairs"]]
-    assert names == [Path(examples.references[position]).name for position in (2, 5)]
-
-
 def test_texts_cannot_leave_their_island(tmp_path: Path) -> None:
     texts = [(NASTY, "<b>bold</b>"), ("a", "b"), ("c", "d")]
     page = made(tmp_path, texts)
@@ -106,12 +97,6 @@ def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(browser, "LARGEST", 1)
     write_browser([made(tmp_path)], ("base", "tuned"), tmp_path / "page.html")
     assert len(content(tmp_path / "page.html")["sets"][0]["pairs"]) == 1
-
-
-def test_a_picture_that_is_gone_is_a_grey_square(tmp_path: Path) -> None:
-    examples = made(tmp_path)
-    Path(examples.references[0]).unlink()
-    assert write_browser([examples], ("base", "tuned"), tmp_path / "page.html")
 
 
 def test_nothing_changed_gives_no_page(tmp_path: Path) -> None:
@@ -149,15 +134,6 @@ def test_paraphrases_and_variations_both_give_examples(tmp_path: Path) -> None:
     assert shown is not None and np.allclose(
         average_overlap(*shown.rankings["base"]), scores["base"].metrics[0].items
     )
-
-
-def test_what_ranks_for_single_texts_gives_no_examples(tmp_path: Path) -> None:
-    references = tuple(str(path) for path in draw_pictures(tmp_path / "pictures", 1))
-    captions = tuple(f"a {Path(name).stem}" for name in references)
-    retrieval = ImageTextRetrieval(
-        Gallery("made here", references, captions, tuple(range(len(captions)))), (1,)
-    )
-    assert ranked_pairs(retrieval, {"base": retrieval.score(ColourEncoder(), None)}, "n") is None
 
 
 class Shown(HTMLParser):

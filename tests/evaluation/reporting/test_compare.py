@@ -124,16 +124,6 @@ def test_the_row_is_the_paired_bootstrap_of_the_items(write: Write) -> None:
         assert row.adjusted >= row.p
 
 
-def test_clusters_and_groups_come_back_from_disk(write: Write) -> None:
-    stored = read_stored(Path(write("a", {"base": 0.1})).parent)
-    lines = {line.name: line for line in stored.section("first").lines}
-    clustered = stored.metric("first", lines["mean of it"], "base")
-    assert np.array_equal(clustered.clusters, np.arange(ITEMS) // 2) and clustered.groups is None
-    grouped = stored.metric("first", lines["by group"], "base")
-    assert np.array_equal(grouped.groups, np.arange(ITEMS) % 3)
-    assert stored.metric("first", lines["ranks"], "base").statistic == "spearman"
-
-
 def test_two_reports_compare_models_of_one_label(write: Write) -> None:
     one = write("a", {"base": 0.1, "tuned": 0.2})
     two = write("b", {"base": 0.1, "tuned": 0.4, "other": 0.5})
@@ -167,13 +157,6 @@ def test_several_reports_are_seeds(write: Write, capsys: pytest.CaptureFixture[s
     assert "base (s0/report.json and 1 more)" in shown
 
 
-def test_seeds_on_both_sides_may_differ_in_number(write: Write) -> None:
-    ones = [write(f"a{n}", {"tuned": 0.2 + 0.01 * n}) for n in range(3)]
-    twos = [write(f"b{n}", {"tuned": 0.4 + 0.01 * n}) for n in range(2)]
-    (found,) = compare(*ones, against=twos, resamples=200)
-    assert found.seeds == (3, 2) and found.rows[0].difference.low > 0
-
-
 def test_other_data_pool_or_precision_is_reported_by_name(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,17 +171,6 @@ def test_other_data_pool_or_precision_is_reported_by_name(
     assert "other precision (fp32 and bf16)" in warnings[1]
     assert "only here is left out: " in warnings[2]
     assert "mean of it unpaired" in shown
-
-
-def test_other_versions_are_reported_by_name(write: Write) -> None:
-    one, other = Path(write("a", {"m": 0.1})), Path(write("b", {"m": 0.2}))
-    content = json.loads(other.read_text())
-    for made in content["benchmarks"][0]["made"].values():
-        made["versions"]["torch"] = "1.0"
-    other.write_text(json.dumps(content))
-    (found,) = compare(one, other, resamples=300)
-    (warning,) = found.warnings
-    assert "other torch version (" in warning and "and 1.0)" in warning
 
 
 def test_too_few_resamples_for_so_many_figures_are_reported(

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from colour_encoder import draw_pictures
 from PIL import Image
 
 from paraclip.evaluation.browser import RankedPairs
-from paraclip.evaluation.contact_sheet import choose_examples, contact_sheet, wrapped
+from paraclip.evaluation.contact_sheet import choose_examples, contact_sheet
 
 MODELS = ("base", "tuned")
 BLUE, GREEN = (0, 0x72, 0xB2), (0, 0x79, 0x5A)
@@ -76,10 +75,3 @@ def test_a_picture_that_is_gone_leaves_its_place_grey(tmp_path: Path) -> None:
     pairs = ranked([("x", "y")], rankings, rankings, ["gone.png", "lost.png"])
     contact_sheet(pairs, MODELS, tmp_path / "sheet.png")
     assert pixels(tmp_path / "sheet.png", (0xD8, 0xD8, 0xD8)).sum() > 100 * 100
-
-
-@pytest.mark.parametrize(("text", "lines"), [("short", 1), ("word " * 60, 5)])
-def test_long_texts_are_wrapped_and_cut(text: str, lines: int) -> None:
-    found = wrapped(text)
-    assert len(found.splitlines()) == lines and found.startswith("“")
-    assert found.endswith("…" if lines == 5 else "”")

@@ -13,7 +13,6 @@ from paraclip.commands import evaluate as command
 from paraclip.evaluation import kept_scores
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks.aro import VisualGenome
-from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.sugar_crepe import Subset, SugarCrepe, SugarCrepePlusPlus
 from paraclip.evaluation.config import EvaluateConfig
@@ -102,15 +101,6 @@ def test_another_picture_under_the_same_name_is_scored_again(tmp_path: Path, mak
     assert data_hash(other.pool, other.data) != data_hash(first.pool, first.data)
 
 
-def test_without_a_folder_nothing_is_kept(benchmark: Benchmark, tmp_path: Path) -> None:
-    model = Counting()
-    assert not keep_scores(benchmark, model, None).from_disk
-    calls = model.texts
-    assert not keep_scores(benchmark, model, None).from_disk
-    assert model.texts == 2 * calls
-    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
-
-
 def test_everything_that_determines_a_score_is_in_its_key(
     benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,19 +119,6 @@ def test_everything_that_determines_a_score_is_in_its_key(
     monkeypatch.setattr(kept_scores, "code_hash", lambda: "other")
     keys.add(key_of(benchmark, model))
     assert len(keys) == 6
-
-
-def test_other_cutoffs_are_other_scores(tmp_path: Path) -> None:
-    pictures = draw_pictures(tmp_path / "pictures", 3)
-    captions = tuple(path.stem.replace("_", " ") for path in pictures)
-    shown = Gallery("made", tuple(map(str, pictures)), captions, tuple(range(len(pictures))))
-    usual, other = ImageTextRetrieval(shown), ImageTextRetrieval(shown, (1, 2))
-    assert "k" not in usual.data  # reports from before stay comparable
-    model, names = ColourEncoder(), []
-    for benchmark in (usual, other):
-        scores = keep_scores(benchmark, model, tmp_path / "results").scores
-        names.append([metric.name for metric in scores.metrics])
-    assert names[1] == ["T2I R@1", "T2I R@2", "I2T R@1", "I2T R@2"] != names[0]
 
 
 def test_a_damaged_file_is_computed_again(benchmark: Benchmark, tmp_path: Path) -> None:

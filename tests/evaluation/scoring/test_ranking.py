@@ -50,13 +50,6 @@ def test_groups_of_neighbours_hide_nothing(k: int) -> None:
     assert found.tolist() == sorted_search(queries, pool, k).tolist()
 
 
-def test_ties_break_by_pool_position() -> None:
-    pool = np.tile(np.array([[1.0, 0.0]], np.float32), (9, 1))
-    pool[4] = [0, 1]
-    found = top_k(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), pool, 4, pool_block=2)
-    assert found.tolist() == [[0, 1, 2, 3], [4, 0, 1, 2]]
-
-
 def test_reads_a_memory_map(tmp_path) -> None:
     pool = vectors(np.random.default_rng(0), 300, 300)
     np.save(tmp_path / "pool.npy", pool)
@@ -72,10 +65,6 @@ def test_near_ties_that_float32_would_confuse() -> None:
     query = np.array([[1.0, 0.0]], np.float32)
     found = top_k(query, pool, 5, pool_block=7)
     assert found.tolist() == sorted_search(query, pool, 5).tolist()
-
-
-def test_no_query_gives_no_result() -> None:
-    assert top_k(np.empty((0, 2)), np.ones((3, 2)), 2).shape == (0, 2)
 
 
 def test_refuses_other_widths_and_small_pools() -> None:

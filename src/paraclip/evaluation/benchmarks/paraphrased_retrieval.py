@@ -2,6 +2,11 @@
 
 Reports AO@k and JS@k of the paper (arXiv 2402.15120) over a fixed pool, rank-biased overlap, and
 the share of queries whose first result changes. The formulas are in `metrics.py`.
+
+All of these reward two wordings that fail together, and any smoothing of the rankings. Where the
+pairs name their picture and the pool contains it, recall of both wordings is reported as well, and
+how often both find it; where they have a text of another meaning, so is the overlap that exceeds
+that of the caption with this text.
 """
 
 from collections.abc import Sequence
@@ -12,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.arrays import Integers
-from paraclip.data.images import pictures_hash
+from paraclip.data.images import PictureNames, pictures_hash
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Role, Scores, Shown
+from paraclip.evaluation.benchmark import Role, Scores, Shown, numbered
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import Pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
@@ -34,7 +39,8 @@ class ParaphrasedRetrieval:
         pool: pictures to search.
         k: number of results to compare; one number or several.
         how: how vectors are computed.
-        answers: pool position of each pair's correct picture, to mark it in examples.
+        answers: pool position of each pair's correct picture; by default it is looked up by the
+            name that the pairs give, if they do.
         name: name of the benchmark.
 
     Raises:
@@ -53,17 +59,21 @@ class ParaphrasedRetrieval:
         name: str = "paraphrased-retrieval",
     ) -> None:
         self.pairs, self.searched, self.how = pairs, pool, how or Arithmetic()
-        self.answers, self.name = answers, name
+        self.name = name
         self.cutoffs = checked_cutoffs((k,) if isinstance(k, int) else k, pool)
         self.k = max(self.cutoffs)
         refuse_missing(pool.references, self.how.max_broken)
         self.pictures = pool.references
+        # Pool position of each pair's picture; -1 if it is not known.
+        self.own = np.array(answers or find_answers(pairs, pool), np.int64)
         self.pool = f"{len(pairs):,} pairs of {pairs.name}, over {pool.describe()}"
         self.data: dict[str, Any] = {
             "pairs": pairs.name, "pairs_hash": pairs.hash, "pairs_skipped": pairs.skipped,
             "pool": pool.name, "pool_size": len(pool), "pool_hash": pool.hash,
             "pictures_hash": pictures_hash(self.pictures), "k": list(self.cutoffs),
         }  # fmt: skip
+        if known := int((self.own >= 0).sum()):
+            self.data["pairs_with_picture"] = known
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Compute AO@k, JS@k, RBO and the share of first results that change.
@@ -72,18 +82,20 @@ class ParaphrasedRetrieval:
         """
         pool, places, notes = self.pool_vectors(model, cache)
         depth = max(self.k, min(RBO_DEPTH, len(pool)))
-        texts = text_vectors(
-            model, [*self.pairs.captions, *self.pairs.paraphrases], self.how, "wordings"
-        )
+        wordings = [*self.pairs.captions, *self.pairs.paraphrases, *self.pairs.negatives]
+        texts = text_vectors(model, wordings, self.how, "wordings")
         ranked = places[top_k(texts, pool, depth, label="search")]
-        first, second = ranked[: len(self.pairs)], ranked[len(self.pairs) :]
+        first, second, *negative = ranked.reshape(-1, len(self.pairs), depth)
         rankings = {
             "caption_ranking": first[:, : self.k], "paraphrase_ranking": second[:, : self.k]
         }  # fmt: skip
-        return Scores(self.found(first, second), rankings, notes)
+        found = self.agreement(first, second, *negative)
+        return Scores([*found, *self.correctness(first, second, places)], rankings, notes)
 
-    def found(self, first: Integers, second: Integers) -> list[Metric]:
-        """Return the metrics of two rankings [pairs, depth].
+    def agreement(
+        self, first: Integers, second: Integers, negative: Integers | None = None
+    ) -> list[Metric]:
+        """Return the overlaps of the rankings [pairs, depth] of caption, paraphrase and negative.
 
         The pairs of one picture are resampled together.
         """
@@ -94,9 +106,34 @@ class ParaphrasedRetrieval:
         headlines = set(items)
         items["RBO (p = 0.9)"] = metrics.rank_biased_overlap(first, second)
         items["first result changes"] = metrics.first_changes(first, second)
+        if negative is not None:
+            for k in self.cutoffs:
+                items[f"AO@{k} negative"] = metrics.average_overlap(first[:, :k], negative[:, :k])
+                items[f"AO@{k} margin"] = items[f"AO@{k}"] - items[f"AO@{k} negative"]
         clusters = self.pairs.clusters
         return [
             Metric(name, values, clusters=clusters, headline=name in headlines)
+            for name, values in items.items()
+        ]
+
+    def correctness(self, first: Integers, second: Integers, places: Integers) -> list[Metric]:
+        """Return how often each wording finds the picture of its pair, where it is known."""
+        known = np.flatnonzero(np.isin(self.own, places))
+        if not len(known):
+            return []
+        own, depth = self.own[known, None], first.shape[1]
+        caption, rewording = (
+            metrics.first_relevant(ranked[known] == own) for ranked in (first, second)
+        )
+        items = {}
+        for k in self.cutoffs:
+            right = [metrics.recall(ranks, k) for ranks in (caption, rewording)]
+            items[f"R@{k} caption"], items[f"R@{k} rewording"] = right
+            items[f"R@{k} both ways"] = right[0] * right[1]
+        items[f"MRR@{depth} rewording"] = metrics.reciprocal_rank(rewording, depth)
+        clusters = numbered(own.ravel())
+        return [
+            Metric(name, values, clusters=clusters, headline=False)
             for name, values in items.items()
         ]
 
@@ -104,7 +141,8 @@ class ParaphrasedRetrieval:
         """Return every pair, for the example browser."""
         texts = list(zip(self.pairs.captions, self.pairs.paraphrases, strict=True))
         arrays = ("caption_ranking", "paraphrase_ranking")
-        return Shown(texts, [""] * len(texts), arrays, self.searched.references, self.answers)
+        answers = self.own.tolist() if (self.own >= 0).all() else ()
+        return Shown(texts, [""] * len(texts), arrays, self.searched.references, answers)
 
     def pool_vectors(
         self, model: DualEncoder, cache: Path | None
@@ -123,3 +161,16 @@ def checked_cutoffs(cutoffs: tuple[int, ...], pool: Pool) -> tuple[int, ...]:
             what = f"k = {k} does not fit a pool of {len(pool):,} pictures"
             raise UserError(pool.name, what, "Give a larger pool or another --k.")
     return tuple(sorted(set(cutoffs)))
+
+
+def find_answers(pairs: Pairs, pool: Pool) -> list[int]:
+    """Return the pool position of each pair's picture; -1 where the pool has none of its name."""
+    names = PictureNames(pool.references, "")
+    position = {path: number for number, path in enumerate(pool.references)}
+    found: dict[str, int] = {}
+    for name in set(pairs.pictures):
+        try:
+            found[name] = position.get(names.find(name) or "", -1)
+        except UserError:  # the name fits several pictures
+            found[name] = -1
+    return [found[name] for name in pairs.pictures] or [-1] * len(pairs)

@@ -6,9 +6,10 @@ syntactic, telegraphic, verbose, colloquial, technical, typo), and a contrast: n
 with a different meaning. Three properties are measured for each kind; none is enough alone:
 
 consistency     AO@k and JS@k of the rewording against the plain caption over a pool. A model that
-                answers every query with the same pictures gets 100 %.
-accuracy        R@k: is the caption's picture among the first k results of the rewording? Also the
-                difference from the R@k of the plain caption.
+                answers every query with the same pictures gets 100 %; the margin, AO@k minus that
+                with the contrast, is then 0.
+accuracy        R@k and MRR: is the caption's picture among the first k results of the rewording?
+                Also the difference from the R@k of the plain caption, and whether both find it.
 discrimination  Is the contrast less similar? Text: sim(caption, rewording) > sim(caption,
                 contrast). Picture: sim(image, rewording) > sim(image, contrast). A tie counts as
                 wrong.
@@ -227,22 +228,28 @@ class Variations:
 
 def metrics_at(found: Answers, k: int) -> dict[str, Float]:
     """Return every metric of each rewording [T], by its name in the report."""
-    right = {
-        name: metrics.recall(metrics.first_relevant(ranked == found.owners[:, None]), k)
+    ranks = {
+        name: metrics.first_relevant(ranked == found.owners[:, None])
         for name, ranked in (
             ("plain", found.plain), ("reworded", found.reworded), ("contrast", found.contrast),
         )
     }  # fmt: skip
+    right = {name: metrics.recall(own, k) for name, own in ranks.items()}
+    overlap = metrics.average_overlap(found.plain, found.reworded)
+    against_contrast = metrics.average_overlap(found.plain, found.contrast)
     caption, against, picture, denied = found.similar.T
     return {
-        f"AO@{k}": metrics.average_overlap(found.plain, found.reworded),
+        f"AO@{k}": overlap,
         f"JS@{k}": metrics.jaccard(found.plain, found.reworded),
         f"R@{k}": right["reworded"],
         f"R@{k} change": right["reworded"] - right["plain"],
+        f"R@{k} both ways": right["reworded"] * right["plain"],
+        f"MRR@{k}": metrics.reciprocal_rank(ranks["reworded"], k),
+        f"AO@{k} margin": overlap - against_contrast,
         "text discrimination": (caption > against).astype(np.float64),
         "picture discrimination": (picture > denied).astype(np.float64),
         f"R@{k} plain caption": right["plain"],
         f"R@{k} contrast": right["contrast"],
-        f"AO@{k} contrast": metrics.average_overlap(found.plain, found.contrast),
+        f"AO@{k} contrast": against_contrast,
         f"JS@{k} contrast": metrics.jaccard(found.plain, found.contrast),
     }
