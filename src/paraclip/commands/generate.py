@@ -3,7 +3,7 @@
 from paraclip.errors import printable
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.distributed.places import shown_path
-from paraclip.paraphrase.money import dollars
+from paraclip.paraphrase.cost import show_dollars
 from paraclip.paraphrase.run import (
     check_generate_options,
     count_captions,
@@ -27,7 +27,7 @@ def generate_command(config: GenerateConfig) -> None:
     print(summary.table())
     print(printable(f"{summary.kept:,} triples in {triples}"))
     tokens = f"{spent['prompt_tokens']:,} + {spent['answer_tokens']:,} tokens"
-    print(f"{tokens}, cost {dollars(spent['dollars'])}")
+    print(f"{tokens}, cost {show_dollars(spent['dollars'])}")
     if summary.stopped:
         without = "the same command without it goes through the rest"
         print(f"{summary.stopped} stopped the run; {without}.")

@@ -5,26 +5,22 @@ the server is known otherwise. Its answers are logged, so the run does not repea
 """
 
 import asyncio
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.paraphrase.backends import Answer, Backend, make_backend
+from paraclip.paraphrase.backends import Backend, make_backend
 from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.cost import Meter, prices_of, show_dollars
 from paraclip.paraphrase.filters.judge import Judge, judging
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.money import Meter, dollars, prices_of
 from paraclip.paraphrase.outputs import LOG, refuse_foreign_outputs
-from paraclip.paraphrase.panel import duration
-from paraclip.paraphrase.prompts import Prompt
-from paraclip.paraphrase.steps import Failed, KeptTriple, Outcome, Paraphraser, answer_settings
+from paraclip.paraphrase.steps import Failed, KeptTriple, Paraphraser, answer_settings
 
 SAMPLE = 32  # captions
-UNTIMED = "unknown, because the log has all answers of the sample"
 
 
 @dataclass(frozen=True)
@@ -37,8 +33,8 @@ class Estimate:
         kept: number of them that became a triple.
         prompt_tokens, answer_tokens: tokens for all captions.
         dollars: cost of all captions, or None if the price is unknown.
-        seconds: time for all captions, at the speed of the sample, with the filters loaded; None
-            if the log had all answers of the sample.
+        seconds: time for all captions at the speed of the sample; None if the log had all answers
+            of the sample.
         source: source of the prices.
     """
 
@@ -53,14 +49,20 @@ class Estimate:
 
     def table(self) -> str:
         """Lines for the terminal."""
-        time = UNTIMED if self.seconds is None else f"about {duration(self.seconds)}"
-        cost = dollars(self.dollars) + (f" ({self.source})" if self.source else "")
+        time = "unknown, because the log has all answers of the sample"
+        if self.seconds is not None:
+            hours, minutes = divmod(round(self.seconds / 60), 60)
+            time = f"about {hours:,} h {minutes:02} min" if hours else f"about {minutes} min"
+        cost = show_dollars(self.dollars) + (f" ({self.source})" if self.source else "")
         return "\n".join(
-            [f"asked {self.sampled:,} of {self.captions:,} captions; kept {self.kept:,}",
-             f"tokens of prompts: about {self.prompt_tokens:,}",
-             f"tokens of answers: about {self.answer_tokens:,}",
-             f"cost: {cost}", f"time: {time}"]
-        )  # fmt: skip
+            [
+                f"asked {self.sampled:,} of {self.captions:,} captions; kept {self.kept:,}",
+                f"tokens of prompts: about {self.prompt_tokens:,}",
+                f"tokens of answers: about {self.answer_tokens:,}",
+                f"cost: {cost}",
+                f"time: {time}",
+            ]
+        )
 
 
 async def estimate(
@@ -70,24 +72,34 @@ async def estimate(
     backend: Backend | None = None,
     judge: Judge | None = None,
 ) -> Estimate:
-    """Ask about the first captions and extrapolate; raises the errors of `generate`."""
+    """Ask about the first captions and extrapolate.
+
+    Raises:
+        UserError: no caption of the sample got an answer; also the errors of `generate`.
+    """
     refuse_foreign_outputs(Path(config.out))
     backend = backend or make_backend(config.backend, config.llm)
     meter = meter_of(config, backend)
     log = AnswerLog(Path(config.out) / LOG, answer_settings(config.llm, backend), config.fresh)
     sample = list(islice(captions, SAMPLE))
-    seconds: list[float] = []
     try:
         await backend.start()
         with judging(judge or Judge(config.filter_limits)) as queue:
-            work = Paraphraser(config.llm, Stopwatch(backend, seconds), log, queue, meter)
+            work = Paraphraser(config.llm, backend, log, queue, meter)
             outcomes = await asyncio.gather(*map(work.outcome, sample))
     finally:
         log.close()
         await backend.close()
-    check_answered(outcomes)
+    failed = [one for one in outcomes if isinstance(one, Failed)]
+    if failed and len(failed) == len(outcomes):
+        what = f"no caption of the sample got an answer ({failed[0].problem})"
+        raise UserError("--dry-run", what, "Check the server and run the same command again.")
     factor = total / max(len(sample), 1)
     tokens = [round(used * factor) for used in meter.used]
+    seconds = None
+    if meter.answers:  # questions that the log answered count as long as the others
+        share = 1 + meter.reused_answers / meter.answers
+        seconds = meter.seconds * share / config.llm.concurrency * factor
     return Estimate(
         captions=total,
         sampled=len(sample),
@@ -95,57 +107,13 @@ async def estimate(
         prompt_tokens=tokens[0],
         answer_tokens=tokens[1],
         dollars=meter.prices.cost(tokens) if meter.prices else None,
-        seconds=seconds_of(seconds, meter, config.llm.concurrency, factor),
+        seconds=seconds,
         source=meter.prices.source if meter.prices else "",
     )
 
 
-def check_answered(outcomes: Sequence[Outcome]) -> None:
-    """Raise UserError if no caption of the sample got an answer, which would cost nothing."""
-    failed = [one for one in outcomes if isinstance(one, Failed)]
-    if failed and len(failed) == len(outcomes):
-        what = f"no caption of the sample got an answer ({failed[0].problem})"
-        raise UserError("--dry-run", what, "Check the server and run the same command again.")
-
-
-def seconds_of(times: Sequence[float], meter: Meter, in_flight: int, factor: float) -> float | None:
-    """The time for all captions; questions that the log answered count as long as the others.
-
-    Args:
-        times: seconds of each question that was asked.
-        meter: counts of the questions of the sample.
-        in_flight: number of questions at the same time.
-        factor: number of captions as a multiple of the sample.
-    """
-    if not times:
-        return None
-    share = meter.reused_answers / len(times)
-    return sum(times) * (1 + share) / in_flight * factor
-
-
-class Stopwatch:
-    """A backend that records the time of each answer."""
-
-    def __init__(self, backend: Backend, seconds: list[float]) -> None:
-        self._backend, self._seconds = backend, seconds
-        self.generator, self.identity = backend.generator, backend.identity
-        self.style = backend.style
-        self.start, self.close = backend.start, backend.close
-
-    async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
-        """See `Backend.answer`."""
-        began = time.monotonic()
-        answers = await self._backend.answer(prompt, candidates)
-        self._seconds.append(time.monotonic() - began)
-        return answers
-
-
 def meter_of(config: GenerateConfig, backend: Backend) -> Meter:
     """A meter with the backend's prices; raises UserError for a cost limit without a price."""
-    url = getattr(backend, "base_url", "")
-    prices = (
-        prices_of(getattr(backend, "model", ""), url, config.prices)
-        if url or config.prices
-        else None
-    )
+    url, model = getattr(backend, "base_url", ""), getattr(backend, "model", "")
+    prices = prices_of(model, url, config.prices) if url or config.prices else None
     return Meter(prices, config.max_cost, local=prices is None and not url)

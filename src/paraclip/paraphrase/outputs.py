@@ -26,10 +26,9 @@ from paraclip.files import (
     signed,
     write_text,
 )
-from paraclip.paraphrase.card import card_of
+from paraclip.paraphrase.card import render_card
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.distributed.places import shown_path
-from paraclip.paraphrase.diversity import Reservoir
 from paraclip.paraphrase.language.words import rewords
 from paraclip.paraphrase.log import LONGEST_LINE, object_of
 from paraclip.paraphrase.steps import KeptTriple, Outcome, Rejected
@@ -38,6 +37,7 @@ from paraclip.provenance import provenance, without_secrets
 TRIPLES, REJECTED, FAILED = ALWAYS = ("triples.parquet", "rejected.jsonl", "failed.jsonl")
 PROBLEMS, SUMMARY, LOG = "problems.txt", "summary.json", "answers.jsonl"
 CARD = "README.md"  # the dataset card
+SHOWN = 5  # triples on the card
 ROW_GROUP = 10_000  # rows held in memory before they are written
 
 
@@ -56,10 +56,9 @@ class Summary:
         broken: number of broken input rows; not included in `captions`.
         reused_answers: number of questions that an earlier run had answered.
         generator: name and settings of the generator.
-        diversity: measures of a sample of the kept triples (`diversity.py`).
         spent: tokens and dollars, including earlier runs with the same log.
         stopped: the option that ended the run early, such as --max-cost.
-        sample: the sample of kept triples.
+        sample: the first kept triples, for the card.
     """
 
     captions: int = 0
@@ -71,17 +70,17 @@ class Summary:
     broken: int = 0
     reused_answers: int = 0
     generator: str = ""
-    diversity: dict[str, Any] = field(default_factory=dict)
     spent: dict[str, Any] = field(default_factory=dict)
     stopped: str = ""
-    sample: Reservoir = field(default_factory=Reservoir, repr=False, compare=False)
+    sample: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
 
     def count(self, outcome: Outcome) -> None:
         """Count one caption."""
         self.captions += 1
         if isinstance(outcome, KeptTriple):
             self.kept += 1
-            self.sample.add(outcome.row)
+            if len(self.sample) < SHOWN:
+                self.sample.append(outcome.row)
             self.same_words += not rewords(outcome.row["caption"], outcome.row["paraphrase_2"])
         elif isinstance(outcome, Rejected):
             part = f"step {outcome.step}" if outcome.step else "caption"
@@ -280,7 +279,7 @@ def write_summary(
     content = summary.as_dict() | {"provenance": provenance(settings=settings)}
     write_text(out / SUMMARY, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     if not (out / CARD).exists() or is_signed(out / CARD):
-        card = card_of(summary.as_dict(), settings, config.terms, summary.sample.rows)
+        card = render_card(summary.as_dict(), settings, config.terms, summary.sample)
         write_text(out / CARD, signed(card))
     if problems and problems.count:
         problems.write(out / PROBLEMS)

@@ -17,7 +17,7 @@ from paraclip.paraphrase.backends import Backend, make_backend
 from paraclip.paraphrase.batch.rounds import BatchBackend, Exchange, generate_by_files
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.distributed.places import FOLDED, shown_path
-from paraclip.paraphrase.diversity import diversity_of
+from paraclip.paraphrase.cost import RunProgress
 from paraclip.paraphrase.estimate import Estimate, estimate, meter_of
 from paraclip.paraphrase.filters.checks import NearDuplicates
 from paraclip.paraphrase.filters.judge import Judge, check_models, judging
@@ -33,7 +33,6 @@ from paraclip.paraphrase.outputs import (
     settings_of,
     write_summary,
 )
-from paraclip.paraphrase.panel import Panel
 from paraclip.paraphrase.steps import (
     KeptTriple,
     Outcome,
@@ -240,13 +239,12 @@ async def generate_async(
         with judging(judge or Judge(config.filter_limits)) as queue:
             work = Paraphraser(options, backend, log, queue, meter, arrived)
             outcomes = in_order(captions, work, AHEAD * options.concurrency)
-            with Panel(summary, meter, total) as panel:
-                await write_outcomes(outcomes, config, out, panel)
+            with RunProgress(summary, meter, total) as progress:
+                await write_outcomes(outcomes, config, out, progress)
     finally:
         log.close()
         await backend.close()
     summary.check()
-    summary.diversity = diversity_of(summary.sample.rows)
     summary.spent = meter.as_dict()
     summary.stopped = "--max-cost" if meter.spent else ""
     write_summary(out, summary, config, problems)
@@ -276,11 +274,11 @@ def refuse_event_loop(hint: str) -> None:
 
 
 async def write_outcomes(
-    outcomes: AsyncGenerator[Outcome, None], config: GenerateConfig, out: Path, panel: Panel
+    outcomes: AsyncGenerator[Outcome, None], config: GenerateConfig, out: Path, progress: RunProgress
 ) -> None:
     """Write and count the outcomes, and show the counts."""
     record = provenance(
-        generator=panel.summary.generator, licence=config.terms, settings=settings_of(config)
+        generator=progress.summary.generator, licence=config.terms, settings=settings_of(config)
     )
     duplicates = NearDuplicates() if config.drop_near_duplicates else None
     async with aclosing(outcomes):
@@ -294,8 +292,8 @@ async def write_outcomes(
                         )
                         outcome = Rejected(caption, 2, "near duplicate", [])
                 writers.write(outcome)
-                panel.summary.count(outcome)
-                panel.update()
+                progress.summary.count(outcome)
+                progress.update()
 
 
 async def in_order(

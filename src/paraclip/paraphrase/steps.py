@@ -1,6 +1,7 @@
 """Both steps for one caption: ask, judge, choose."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from paraclip.paraphrase.filters.checks import Question, is_unsafe
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.language.words import overlap
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.money import Meter
+from paraclip.paraphrase.cost import Meter
 from paraclip.paraphrase.prompts import Prompt, make_prompt
 
 SIMILARITY_MARGIN = 0.08  # cosine; within this distance of the highest, candidates count as equal
@@ -173,7 +174,9 @@ class Paraphraser:
             if self.meter.spent:
                 raise AnswerError("the limit of --max-cost is reached")
             try:
+                began = time.monotonic()
                 answers = await self.backend.answer(prompt, self.options.candidates)
+                self.meter.seconds += time.monotonic() - began
             except Waiting as error:
                 self.meter.reserve(error.tokens)
                 raise

@@ -25,7 +25,7 @@ from paraclip.paraphrase.distributed.places import CAPTIONS, CHECKPOINT, ERROR, 
 from paraclip.paraphrase.distributed.rows import KEY, OUTCOME, caption_of, outcome_row
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge, Verdict, judging
-from paraclip.paraphrase.money import Meter
+from paraclip.paraphrase.cost import Meter
 from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser, answer_settings
 from paraclip.progress import bar
 

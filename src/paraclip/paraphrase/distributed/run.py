@@ -33,10 +33,9 @@ from paraclip.paraphrase.distributed.rows import (
     tokens_of_blocks,
     write_captions,
 )
-from paraclip.paraphrase.diversity import diversity_of
 from paraclip.paraphrase.estimate import meter_of
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.money import Meter
+from paraclip.paraphrase.cost import Meter, RunProgress
 from paraclip.paraphrase.outputs import (
     PROBLEMS,
     SUMMARY,
@@ -47,7 +46,6 @@ from paraclip.paraphrase.outputs import (
     valid_summary,
     write_summary,
 )
-from paraclip.paraphrase.panel import Panel
 from paraclip.paraphrase.run import source_captions, write_outcomes
 from paraclip.paraphrase.steps import Outcome, answer_settings
 
@@ -179,9 +177,8 @@ def _write_files(
         for outcome in outcomes:
             yield outcome
 
-    with Panel(summary, meter, None) as panel:
-        asyncio.run(write_outcomes(each(), config, out, panel))
+    with RunProgress(summary, meter, None) as progress:
+        asyncio.run(write_outcomes(each(), config, out, progress))
     summary.check()
-    summary.diversity = diversity_of(summary.sample.rows)
     summary.spent = meter.as_dict()
     write_summary(out, summary, config, problems)

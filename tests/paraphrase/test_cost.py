@@ -17,12 +17,11 @@ from paraclip.commands.generate import cost_line, generate_command
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.config import SMALL
-from paraclip.paraphrase.estimate import SAMPLE, Estimate, estimate, seconds_of
+from paraclip.paraphrase.cost import Meter, Prices, RunProgress, prices_of, show_dollars
+from paraclip.paraphrase.estimate import SAMPLE, Estimate, estimate
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.log import tokens_in
-from paraclip.paraphrase.money import Meter, Prices, dollars, prices_of
 from paraclip.paraphrase.outputs import Summary
-from paraclip.paraphrase.panel import Panel, duration
 from paraclip.paraphrase.run import generate, generate_from_source
 
 
@@ -134,18 +133,6 @@ def test_prices_are_those_of_short_prompts() -> None:
     assert known and (known.prompt, known.answer) == (3.0, 15.0)  # twice that from 200,000 tokens
 
 
-def test_prices_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    url = "https://api.openai.com/v1"
-    plain, batch = (prices_of("gpt-4o-mini", url, None, one) for one in (False, True))
-    assert plain and batch and batch.source == f"{plain.source}, batches"
-    assert (batch.prompt, batch.answer) == (plain.prompt / 2, plain.answer / 2)
-    monkeypatch.delattr("genai_prices.types.PriceContext")  # as in older versions
-    older = prices_of("gpt-4o-mini", url, None, True)
-    assert older and older.answer == plain.answer and "knows no price of batches" in older.source
-    assert prices_of("any", "http://localhost", (1.0, 2.0), True) == Prices(1.0, 2.0, "--prices")
-    assert prices_of("no such model", url, None, True) is None
-
-
 def test_what_waits_counts_towards_the_limit() -> None:
     meter = Meter(Prices(1.0, 1.0, "x"), most=2.0)
     meter.reserve((10**6, 10**6))
@@ -157,7 +144,7 @@ def test_what_waits_counts_towards_the_limit() -> None:
 def test_an_unknown_price_is_called_so_and_has_no_limit() -> None:
     meter = Meter()
     meter.add([Answer("x", tokens=(5, 6))])
-    assert meter.cost is None and not meter.spent and dollars(meter.cost) == "unknown"
+    assert meter.cost is None and not meter.spent and show_dollars(meter.cost) == "unknown"
     with pytest.raises(UserError, match="price of this model is unknown"):
         Meter(None, 5.0)
 
@@ -199,7 +186,6 @@ def test_the_estimate_counts_answers_that_the_log_has(server: FakeServer, tmp_pa
     assert partly.prompt_tokens == again.prompt_tokens == 320 * 200
     assert partly.dollars == again.dollars == pytest.approx(320 * 220e-6)
     assert partly.seconds and again.seconds is None and "time: unknown" in again.table()
-    assert seconds_of([1.0, 3.0], Meter(reused_answers=2), 2, 10.0) == 40.0
 
 
 def test_an_estimate_without_an_answer_is_an_error(server: FakeServer, tmp_path: Path) -> None:
@@ -208,7 +194,7 @@ def test_an_estimate_without_an_answer_is_an_error(server: FakeServer, tmp_path:
         asyncio.run(estimate(captions(9), 900, fake_config(server.url, tmp_path)))
 
 
-def test_the_panel_shows_cost_and_time(
+def test_the_progress_shows_counts_and_costs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PARACLIP_QUIET", "0")
@@ -218,19 +204,10 @@ def test_the_panel_shows_cost_and_time(
     meter.add([Answer("x", tokens=(1_000_000, 300_000))])
     summary = Summary(captions=50, kept=40, failed=1)
     summary.rejected["step 1: copy"] = 9
-    with Panel(summary, meter, 100) as panel:
-        panel.update()
-        monkeypatch.setattr("paraclip.paraphrase.panel.SECONDS_OF_LINES", 0.0)
-        panel.update()
-        assert panel.table().row_count == len(panel.facts())
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2  # no terminal: plain lines, one by the clock and one at the end
-    for part in ("captions: 50 of 100", "rejected, step 1: copy: 9", "cost so far: $10.60",
-                 "cost projected: $6.00", "time left: 0 min"):  # fmt: skip
-        assert part in lines[0], part
-    assert "cost so far: unknown" in Panel(summary, Meter(), None).line()
-    assert "cost" not in Panel(summary, Meter(local=True), None).line()
-
-
-def test_durations() -> None:
-    assert [duration(s) for s in (5, 65, 7265)] == ["0 min 05 s", "1 min 05 s", "2 h 01 min"]
+    with RunProgress(summary, meter, 100) as progress:
+        progress.update()
+    shown = capsys.readouterr().err
+    for part in ("40 kept, 9 rejected, 1 failed", "cost $10.60 of about $6.00", "100"):
+        assert part in shown, part
+    assert "cost unknown" in RunProgress(summary, Meter(), None).counts()
+    assert "cost" not in RunProgress(summary, Meter(local=True), None).counts()

@@ -1,25 +1,25 @@
-"""Cost of a run: prices of tokens, tokens used, and the user's limit."""
+"""Cost of a run: prices, tokens used, the user's limit, and progress with the projected cost."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from paraclip.errors import UserError
+from paraclip.errors import UserError, optional_import
 from paraclip.paraphrase.backends import Answer
+from paraclip.progress import bar
+
+if TYPE_CHECKING:
+    from paraclip.paraphrase.outputs import Summary
 
 MILLION = 1_000_000
 TYPICAL = 100  # tokens of a prompt or an answer; some vendors charge more for long prompts
+SECONDS_OF_LINES = 30.0  # between two lines of progress outside a terminal
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices in dollars per million tokens.
-
-    Args:
-        prompt: price of prompt tokens.
-        answer: price of answer tokens.
-        source: source of the prices, with date or version.
-    """
+    """Prices in dollars per million tokens of prompts and of answers, and their source."""
 
     prompt: float
     answer: float
@@ -30,9 +30,7 @@ class Prices:
         return (tokens[0] * self.prompt + tokens[1] * self.answer) / MILLION
 
 
-def prices_of(
-    model: str, url: str, given: tuple[float, float] | None, batch: bool = False
-) -> Prices | None:
+def prices_of(model: str, url: str, given: tuple[float, float] | None) -> Prices | None:
     """The prices of a model, or None if they are unknown.
 
     Args:
@@ -40,36 +38,20 @@ def prices_of(
         url: the server's address; only vendors whose address genai-prices knows have a price, so a
             local server that uses a vendor's model name has none.
         given: prices given by the user.
-        batch: whether to use batch prices, if the table has them.
+
+    Raises:
+        UserError: genai-prices is not installed.
     """
     if given is not None:
         return Prices(*given, "--prices")
-    import genai_prices
-
+    genai_prices = optional_import("genai_prices", "llm")
     try:
         usage = genai_prices.Usage(input_tokens=TYPICAL, output_tokens=TYPICAL)
-        plain = genai_prices.calc_price(usage, model, provider_api_url=url)
-        price = batch_price(usage, model, url) if batch else plain
+        price = genai_prices.calc_price(usage, model, provider_api_url=url)
     except LookupError:
         return None
-    source = f"genai-prices {genai_prices.__version__}"
-    if batch:
-        known = price is not None and price.total_price != plain.total_price
-        source += ", batches" if known else ", which knows no price of batches"
-    price = price or plain
-    scale = MILLION // TYPICAL
+    scale, source = MILLION // TYPICAL, f"genai-prices {genai_prices.__version__}"
     return Prices(float(price.input_price * scale), float(price.output_price * scale), source)
-
-
-def batch_price(usage: Any, model: str, url: str) -> Any:
-    """The price in a batch, or None if genai-prices does not support batches yet."""
-    import genai_prices
-
-    if not hasattr(genai_prices.types, "PriceContext"):
-        return None
-    return genai_prices.calc_price(
-        usage, model, provider_api_url=url, price_context={"processing": "batch"}
-    )
 
 
 @dataclass
@@ -80,9 +62,10 @@ class Meter:
         prices: prices, or None if unknown.
         most: cost in dollars at which no further question is asked, or None.
         tokens: numbers of prompt and answer tokens, as reported by the server.
+        used: the same for all answers that this run has used, also of those in the log.
         answers: number of questions answered in this run.
-        used: numbers of tokens of all answers that this run has used, also of those in the log.
         reused_answers: number of questions whose answers were in the log.
+        seconds: total time of the questions answered in this run, some of them concurrent.
         reserved: tokens of answers that have arrived but are not yet read, and the maximum tokens
             of waiting questions; they count towards the limit.
         local: whether the model runs on this machine, at no cost.
@@ -94,9 +77,10 @@ class Meter:
     prices: Prices | None = None
     most: float | None = None
     tokens: list[int] = field(default_factory=lambda: [0, 0])
-    answers: int = 0
     used: list[int] = field(default_factory=lambda: [0, 0])
+    answers: int = 0
     reused_answers: int = 0
+    seconds: float = 0.0
     reserved: list[int] = field(default_factory=lambda: [0, 0])
     local: bool = False
 
@@ -112,16 +96,16 @@ class Meter:
             UserError: there is a limit, and no answer has come with the number of its tokens.
         """
         self.answers += 1
-        self.tokens = total_of(self.tokens, answers)
-        self.used = total_of(self.used, answers)
+        self.tokens = _add_tokens(self.tokens, answers)
+        self.used = _add_tokens(self.used, answers)
         if self.most is not None and not any(self.tokens):
-            hint = "Leave it out and limit the run with --first or --max-rows."
+            hint = "Leave it out and limit the run with --first."
             raise UserError("--max-cost", "the server does not report numbers of tokens", hint)
 
     def reuse(self, answers: Sequence[Answer]) -> None:
         """Count answers that the log contains, not in `tokens`: a run starts from the log's."""
         self.reused_answers += 1
-        self.used = total_of(self.used, answers)
+        self.used = _add_tokens(self.used, answers)
 
     def reserve(self, tokens: Sequence[int]) -> None:
         """Count the maximum tokens of a question that waits for its answer."""
@@ -148,19 +132,61 @@ class Meter:
     def as_dict(self) -> dict[str, object]:
         """The counts as a dict, for summary.json."""
         return {
-            "prompt_tokens": self.tokens[0], "answer_tokens": self.tokens[1],
+            "prompt_tokens": self.tokens[0],
+            "answer_tokens": self.tokens[1],
             "dollars": None if self.cost is None else round(self.cost, 6),
             "prices": self.prices and vars(self.prices),
-        }  # fmt: skip
+        }
 
 
-def total_of(tokens: Sequence[int], answers: Sequence[Answer]) -> list[int]:
-    """Numbers of prompt and answer tokens, plus those of the answers."""
+def _add_tokens(tokens: Sequence[int], answers: Sequence[Answer]) -> list[int]:
     return [sum(column) for column in zip(tokens, *(one.tokens for one in answers), strict=True)]
 
 
-def dollars(cost: float | None) -> str:
+def show_dollars(cost: float | None) -> str:
     """A cost as text, or "unknown"."""
     if cost is None:
         return "unknown"
     return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
+
+
+class RunProgress:
+    """A context manager that shows progress with counts and cost; `PARACLIP_QUIET=1` disables it.
+
+    Args:
+        summary: counts, updated by the run.
+        meter: tokens, updated by the run.
+        total: number of captions in the source, or None if unknown.
+    """
+
+    def __init__(self, summary: "Summary", meter: Meter, total: int | None) -> None:
+        self.summary, self._meter, self._total = summary, meter, total
+        self._bar = bar("paraphrasing", total, "caption")
+        if not sys.stderr.isatty():
+            self._bar.mininterval = SECONDS_OF_LINES
+
+    def __enter__(self) -> "RunProgress":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.set_postfix_str(self.counts())
+        self._bar.close()
+
+    def update(self) -> None:
+        """Show one more caption."""
+        self._bar.set_postfix_str(self.counts(), refresh=False)
+        self._bar.update()
+
+    def counts(self) -> str:
+        """Outcomes, tokens, and the cost so far and projected for all captions."""
+        summary, meter = self.summary, self._meter
+        parts = [f"{summary.kept:,} kept", f"{summary.rejected.total():,} rejected"]
+        parts += [f"{summary.failed:,} failed"] if summary.failed else []
+        parts += [f"{summary.waiting:,} waiting"] if summary.waiting else []
+        if not meter.local:
+            cost = f"cost {show_dollars(meter.cost)}"
+            if meter.prices is not None and self._total and summary.captions:
+                projected = meter.prices.cost(meter.used) * self._total / summary.captions
+                cost += f" of about {show_dollars(projected)}"
+            parts += [f"{sum(meter.tokens):,} tokens", cost]
+        return ", ".join(parts)

@@ -1,0 +1,46 @@
+"""The dataset card of a run: counts, licence and sample rows, which cannot break it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from fake_encoder import BagEncoder
+from fake_server import FakeServer
+from generating import captions, fake_config
+
+from paraclip.paraphrase.card import render_card
+from paraclip.paraphrase.config import BUILTIN_LICENCE, SMALL
+from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.run import generate
+
+
+def test_every_run_has_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-key")
+    with FakeServer() as server:
+        judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+        config = fake_config(server.url, tmp_path, licence="MIT")
+        generate(captions(8), config, tmp_path, judge=judge)
+    card = (tmp_path / "README.md").read_text()
+    _, metadata, text = card.split("---\n", 2)
+    found = yaml.safe_load(metadata)
+    assert found["size_categories"] in ("n<1K", ["n<1K"])
+    assert found["configs"][0]["data_files"] == "triples.parquet"
+    for shown in ("fake temperature=1.0", "MIT", "| kept | 8 |", "A baker carries"):
+        assert shown in text.replace("\\", ""), shown
+    assert "sk-secret-key" not in card
+    assert "sample" not in json.loads((tmp_path / "summary.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("kept", "size"),
+    [(0, "n<1K"), (1000, "1K<n<10K"), (5 * 10**6, "1M<n<10M"), (10**9, "1B<n<10B")],
+)
+def test_a_card_names_its_size_and_cannot_be_broken_by_its_rows(kept: int, size: str) -> None:
+    summary = {"kept": kept, "captions": kept, "rejected": {}, "failed": 0, "broken": 0,
+               "generator": "x | [y](http://z)"}  # fmt: skip
+    row = dict.fromkeys(("caption", "paraphrase_1", "paraphrase_2"), "a|b\n# head <img> \x1b[0m")
+    card = render_card(summary, {"filter_limits": {}}, BUILTIN_LICENCE, [row])
+    assert "<img" not in card and "\x1b" not in card and "\n# head" not in card
+    assert BUILTIN_LICENCE in card and "a\\|b" in card and "\\[y\\](http" in card
+    assert f"size_categories: {size}" in card
