@@ -2,8 +2,8 @@
 
 from paraclip.errors import printable
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.distributed.places import shown_path
 from paraclip.paraphrase.cost import show_dollars
+from paraclip.paraphrase.distributed.places import shown_path
 from paraclip.paraphrase.run import (
     check_generate_options,
     count_captions,

@@ -16,8 +16,8 @@ from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Backend, make_backend
 from paraclip.paraphrase.batch.rounds import BatchBackend, Exchange, generate_by_files
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.paraphrase.distributed.places import FOLDED, shown_path
 from paraclip.paraphrase.cost import RunProgress
+from paraclip.paraphrase.distributed.places import FOLDED, shown_path
 from paraclip.paraphrase.estimate import Estimate, estimate, meter_of
 from paraclip.paraphrase.filters.checks import NearDuplicates
 from paraclip.paraphrase.filters.judge import Judge, check_models, judging
@@ -274,7 +274,10 @@ def refuse_event_loop(hint: str) -> None:
 
 
 async def write_outcomes(
-    outcomes: AsyncGenerator[Outcome, None], config: GenerateConfig, out: Path, progress: RunProgress
+    outcomes: AsyncGenerator[Outcome, None],
+    config: GenerateConfig,
+    out: Path,
+    progress: RunProgress,
 ) -> None:
     """Write and count the outcomes, and show the counts."""
     record = provenance(

@@ -19,11 +19,11 @@ from paraclip.paraphrase.backends import (
     RefusedInBatch,
     Waiting,
 )
+from paraclip.paraphrase.cost import Meter
 from paraclip.paraphrase.filters.checks import Question, is_unsafe
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.language.words import overlap
 from paraclip.paraphrase.log import AnswerLog
-from paraclip.paraphrase.cost import Meter
 from paraclip.paraphrase.prompts import Prompt, make_prompt
 
 SIMILARITY_MARGIN = 0.08  # cosine; within this distance of the highest, candidates count as equal

@@ -20,12 +20,12 @@ from paraclip.errors import UserError
 from paraclip.files import cache_folder
 from paraclip.micro_batch import MicroBatchQueue
 from paraclip.paraphrase.backends import Backend, LLMOptions
+from paraclip.paraphrase.cost import Meter
 from paraclip.paraphrase.distributed.logs import BlockLog, EarlierAnswers
 from paraclip.paraphrase.distributed.places import CAPTIONS, CHECKPOINT, ERROR, OUTCOMES, Place
 from paraclip.paraphrase.distributed.rows import KEY, OUTCOME, caption_of, outcome_row
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge, Verdict, judging
-from paraclip.paraphrase.cost import Meter
 from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser, answer_settings
 from paraclip.progress import bar
 

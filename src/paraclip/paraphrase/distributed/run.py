@@ -16,6 +16,7 @@ from paraclip.data.reading import find_files
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.config import GenerateConfig
+from paraclip.paraphrase.cost import Meter, RunProgress
 from paraclip.paraphrase.distributed.asker import Task, ask, committed_shown
 from paraclip.paraphrase.distributed.logs import absorb_blocks, earlier_answers, logs_of, start_over
 from paraclip.paraphrase.distributed.places import (
@@ -35,7 +36,6 @@ from paraclip.paraphrase.distributed.rows import (
 )
 from paraclip.paraphrase.estimate import meter_of
 from paraclip.paraphrase.filters.judge import Judge
-from paraclip.paraphrase.cost import Meter, RunProgress
 from paraclip.paraphrase.outputs import (
     PROBLEMS,
     SUMMARY,
