@@ -13,7 +13,7 @@ from fake_encoder import BagEncoder
 from fake_server import FakeServer, response, rotate
 from generating import captions, captions_file, fake_config
 
-from paraclip.commands.generate import cost_line, generate_command
+from paraclip.commands.generate import generate_command
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer
 from paraclip.paraphrase.config import SMALL
@@ -57,7 +57,6 @@ def test_tokens_and_dollars_are_summed_over_runs(server: FakeServer, tmp_path: P
     assert summary.spent["dollars"] == pytest.approx(0.02)
     noted = json.loads((tmp_path / "summary.json").read_text())
     assert noted["spent"]["prices"]["source"] == "--prices"
-    assert cost_line(summary) == "1,000 + 100 tokens, cost $0.0200"
 
 
 def test_the_cost_limit_stops_the_run_and_the_next_one_resumes(
@@ -87,12 +86,12 @@ def test_a_run_whose_limit_is_reached_already_keeps_its_triples(
 
 
 def test_a_limit_that_allows_no_question_is_no_fault_of_the_server(
-    server: FakeServer, tmp_path: Path
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = fake_config(server.url, tmp_path / "out", prices=(1.0, 1.0), max_cost=0.0)
     source = captions_file(tmp_path, 3)
-    assert generate_command(replace(config, source=str(source))).captions == 0
-    assert not server.asked
+    generate_command(replace(config, source=str(source)))
+    assert not server.asked and "cost $0.0000" in capsys.readouterr().out
 
 
 def test_a_limit_needs_a_server_that_reports_tokens(tmp_path: Path) -> None:
@@ -111,12 +110,6 @@ def test_given_prices_apply_without_an_address(tmp_path: Path) -> None:
     config = fake_config("http://127.0.0.1:9/v1", tmp_path / "out", **files)
     source = captions_file(tmp_path, 3)
     assert generate_from_source(replace(config, source=str(source))).summary.waiting == 3
-
-
-def test_the_row_limit_stops_the_run(server: FakeServer, tmp_path: Path) -> None:
-    summary = run(server.url, tmp_path, 40, max_rows=7)
-    assert summary.kept == summary.captions == 7 and summary.stopped == "--max-rows"
-    assert run(server.url, tmp_path, 40).kept == 40
 
 
 def test_prices() -> None:
