@@ -28,61 +28,51 @@ class EvaluateConfig(Checked):
     else with the first. With --compare: labels of the first and the second model."""
 
     benchmarks: str = "all"
-    """Comma-separated benchmarks, such as sts,sugar-crepe-pp (docs/evaluation.md lists all), whose
-    data must exist; or a suite: paper (benchmarks in the paper), quick (few or no pictures) or all.
-    Benchmarks of a suite without data are skipped, and the output says how to get it."""
+    """Comma-separated benchmarks, such as sts,sugar-crepe-pp (see docs/evaluation.md), or a suite:
+    paper, quick (few or no pictures) or all; a suite skips benchmarks without data."""
 
     data: str | None = None
-    """Folder with the benchmarks' data: sts/, sugar_crepe_pp/, flickr8k/ ... Default: the
-    environment variable PARACLIP_DATA."""
+    """Folder with the benchmarks' data. Default: the environment variable PARACLIP_DATA."""
 
     pairs: str | None = None
-    """Pairs for paraphrased-retrieval: CSV, TSV, JSONL, JSON or Parquet with two text columns, or
-    a folder of such files. Default: sugar_crepe_pp/ of the data folder."""
+    """Pairs for paraphrased-retrieval: a CSV, TSV, JSONL, JSON or Parquet file with two text
+    columns, or a folder of them. Default: sugar_crepe_pp/ of the data folder."""
 
     columns: tuple[str, ...] = ()
-    """Columns of the first and the second wording in --pairs. Default: caption and the first of
-    caption2, paraphrase, paraphrase_1 and paraphrase_2 that exists."""
+    """Columns of the two wordings in --pairs. Default: caption, and caption2 or a paraphrase."""
 
     pool: str | None = None
     """Pictures to search: a folder, a .txt of picture names (relative to --images), or a .npy of
     unit vectors [items, width]. Default: flickr8k/images/ of the data folder."""
 
     wordings: str | None = None
-    """Reworded captions for variations: JSONL with image_id, caption and variations, an object with
-    one text per kind of rewording and one named contrast. Their pictures are in --pool. Default:
-    paraphrases/variations.jsonl of the data folder."""
+    """Reworded captions of the pictures in --pool for variations: JSONL (see docs/evaluation.md).
+    Default: paraphrases/variations.jsonl of the data folder."""
 
     captions: str | None = None
     """Captions with pictures for image-text-retrieval, in any format that `paraclip generate`
-    reads. Default: flickr8k/captions.csv of the data folder with the 1,000 pictures of its test
-    split."""
+    reads. Default: flickr8k/captions.csv of the data folder, test split."""
 
     images: str | None = None
     """Folder that the picture names of --captions and of a .txt --pool are relative to."""
 
     images_by_class: str | None = None
-    """Folder of pictures for zero-shot classification (image-folder), with one subfolder per class,
-    named after the class. Default: skip this benchmark."""
+    """Folder for zero-shot classification (image-folder), with a subfolder per class."""
 
     k: tuple[Count, ...] = (10,)
-    """Number of results k in paraphrased-retrieval (AO@k, JS@k) and variations (also R@k); several
-    values are separated by spaces: --k 1 10 100."""
+    """Number of results in paraphrased-retrieval and variations; several are possible."""
 
     out: str | None = None
-    """Folder for report.json, report.md, the plots and items.npz. Default: runs/evaluation. With
-    --compare: JSON file of the comparison; by default, it is only printed."""
+    """Folder of the report. Default: runs/evaluation. With --compare: JSON file to write."""
 
     compare: tuple[str, ...] = ()
-    """Compare stored reports instead of scoring: report.json of one or more evaluations (with
-    items.npz in the same folder), or folders."""
+    """Compare stored reports instead of scoring: folders of one or more evaluations."""
 
     against: tuple[str, ...] = ()
-    """With --compare: reports of the second model; equal numbers of reports are paired in order."""
+    """With --compare: reports of the second model, as many as of the first."""
 
     resamples: Resamples | None = None
-    """Number of bootstrap resamples for the intervals; the smallest possible p-value is
-    2 / (resamples + 1). Default: 1,000, with --compare 5,000."""
+    """Number of bootstrap resamples. Default: 1000, with --compare 5000."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the encoders."""

@@ -1,4 +1,9 @@
-"""Pools to search: a folder of pictures, a list of names, or stored vectors."""
+"""Pictures of a benchmark: pools to search, look-up in a folder, crops and their vectors.
+
+A folder may hold a subset of a larger set (337 pictures of COCO), described by a list of its
+pictures. Listed pictures that are not in the folder count as missing; items whose picture is not
+listed are counted and skipped.
+"""
 
 import os
 from collections.abc import Sequence
@@ -34,7 +39,10 @@ from paraclip.models.features import compute, project, read_pictures
 
 CHECK_ROWS = 65_536
 LARGEST_LIST = 2**30  # bytes of a list of names
-UNIT = 1e-3
+UNIT = 1e-3  # largest deviation of the length of a unit vector
+FULL_SIZE = 10**6  # no picture has sides twice as long, so none is shrunk before it is cropped
+
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,37 +80,26 @@ def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:
     path = Path(source)
     check_input(path)
     if path.is_dir():
-        return folder_pool(path)
+        path = path if path.name else path.absolute()  # `.` has no name for the report
+        if not (paths := picture_files(path)):
+            raise UserError(path, "contains no pictures", "Name a folder that has some.")
+        refuse_undecodable(paths)
+        names = [picture.relative_to(path).as_posix() for picture in paths]
+        label = f"{path.parent.name}/{path.name}" if path.parent.name else path.name
+        return Pool(label, tuple(map(str, paths)), None, text_hash("\n".join(names)))
     if not path.exists():
         raise UserError(source, "there is no such pool", "Name a folder of pictures.")
     if path.suffix == ".npy":
-        return vector_pool(path)
+        return Pool(path.name, (), _read_unit_vectors(path), file_hash(path))
     if path.suffix == ".txt":
-        return named_pool(path, Path(images) if images else None)
+        names = read_names(path)
+        folders = [Path(images)] if images else [path.parent, path.parent / "images"]
+        holding = (place for name in names for place in folders if os.path.exists(place / name))
+        folder = next(holding, folders[0])  # the first names may be of missing pictures
+        references = tuple(str(folder / name) for name in names)
+        return Pool(path.name, references, None, text_hash("\n".join(names)))
     hint = "Name a folder of pictures, a .txt of picture names or a .npy of vectors."
     raise UserError(source, "is not a pool", hint)
-
-
-def folder_pool(folder: Path) -> Pool:
-    """All pictures in a folder and its subfolders."""
-    folder = folder if folder.name else folder.absolute()  # `.` has no name for the report
-    paths = picture_files(folder)
-    if not paths:
-        raise UserError(folder, "contains no pictures", "Name a folder that has some.")
-    refuse_undecodable(paths)
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    label = f"{folder.parent.name}/{folder.name}" if folder.parent.name else folder.name
-    return Pool(label, tuple(map(str, paths)), None, text_hash("\n".join(names)))
-
-
-def named_pool(listed: Path, images: Path | None) -> Pool:
-    """The pictures listed in a text file, one per line, in that order."""
-    names = read_names(listed)
-    folders = [images] if images else [listed.parent, listed.parent / "images"]
-    holding = (path for name in names for path in folders if os.path.exists(path / name))
-    folder = next(holding, folders[0])  # the first names may be of missing pictures
-    references = tuple(str(folder / name) for name in names)
-    return Pool(listed.name, references, None, text_hash("\n".join(names)))
 
 
 def read_names(listed: Path) -> list[str]:
@@ -128,8 +125,8 @@ def read_names(listed: Path) -> list[str]:
     return list(seen)
 
 
-def vector_pool(path: Path) -> Pool:
-    """Vectors of a .npy file, memory-mapped; pickled objects are refused."""
+def _read_unit_vectors(path: Path) -> Float:
+    """Return the vectors of a .npy file, memory-mapped; pickled objects are refused."""
     hint = "Save unit vectors with numpy.save, float32 [items, width]."
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -143,24 +140,19 @@ def vector_pool(path: Path) -> Pool:
         what = f"contains {vectors.dtype} {list(vectors.shape)}, not vectors [items, width]"
         raise UserError(path, what, hint)
     for start in range(0, len(vectors), CHECK_ROWS):
-        check_unit(np.asarray(vectors[start : start + CHECK_ROWS], np.float32), path, start, hint)
-    return Pool(path.name, (), vectors, file_hash(path))
+        block = np.asarray(vectors[start : start + CHECK_ROWS], np.float32)
+        refuse_infinite(block, str(path), start)
+        lengths = np.linalg.norm(block, axis=1)
+        if len(bad := np.flatnonzero(abs(lengths - 1) > UNIT)):
+            what = f"has length {lengths[bad[0]]:.4g}, not 1"
+            raise UserError(f"{path}:{start + int(bad[0])}", what, hint)
+    return vectors
 
 
 def refuse_undecodable(paths: Sequence[Path | str]) -> None:
     """Raise UserError for the first picture whose name is not UTF-8, which has no hash."""
     for path in paths:
         check_name(path)
-
-
-def check_unit(block: Float, path: Path, start: int, hint: str) -> None:
-    """Raise UserError for vectors that are not finite or whose length is not 1."""
-    refuse_infinite(block, str(path), start)
-    lengths = np.linalg.norm(block, axis=1)
-    bad = np.flatnonzero(abs(lengths - 1) > UNIT)
-    if len(bad):
-        row = start + int(bad[0])
-        raise UserError(f"{path}:{row}", f"has length {lengths[bad[0]]:.4g}, not 1", hint)
 
 
 def refuse_missing(references: Sequence[str], max_broken: float) -> None:
@@ -173,11 +165,6 @@ def refuse_missing(references: Sequence[str], max_broken: float) -> None:
         if "://" not in name and not os.path.isfile(name):
             problems.add(name, "there is no such picture")
     problems.check(len(set(references)))
-
-
-Box = tuple[int, int, int, int]
-
-FULL_SIZE = 10**6  # no picture has sides twice as long, so none is shrunk before it is cropped
 
 
 @dataclass(frozen=True)

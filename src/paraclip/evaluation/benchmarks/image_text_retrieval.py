@@ -198,37 +198,31 @@ GET_FLICKR8K = (
 
 def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
     """Load the 5,000 Karpathy test pictures of COCO, or else those of `coco/captions.json`."""
-    folder = data / "coco"
-    file = folder / "dataset_coco.json"
-    if file.exists():
-        return load_split(file, "coco-retrieval", "COCO, Karpathy's test split", GET_COCO, how)
+    if (data / "coco" / "dataset_coco.json").exists():
+        return load_split("COCO", GET_COCO, data, how)
     problems = Problems(how.max_broken)
-    captions = read_captions(str(folder / "captions.json"), problems=problems)
+    captions = read_captions(str(data / "coco" / "captions.json"), problems=problems)
     name = "a sample of COCO (captions.json), not Karpathy's 5,000 test pictures"
     shown = gallery(captions, name, problems=problems)
     return ImageTextRetrieval(shown, how=how, name="coco-retrieval")
 
 
 def load_flickr30k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
-    """Load the 1,000 Karpathy test pictures of Flickr30k; raises as `load_coco`."""
-    file = data / "flickr30k" / "dataset_flickr30k.json"
-    return load_split(
-        file, "flickr30k-retrieval", "Flickr30k, Karpathy's test split", GET_FLICKR30K, how
-    )
+    """Load the 1,000 Karpathy test pictures of Flickr30k."""
+    return load_split("Flickr30k", GET_FLICKR30K, data, how)
 
 
 def load_flickr8k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
-    """Load the 1,000 Karpathy test pictures of Flickr8k; raises as `load_coco`."""
-    file = data / "flickr8k" / "dataset_flickr8k.json"
-    return load_split(
-        file, "flickr8k-retrieval", "Flickr8k, Karpathy's test split", GET_FLICKR8K, how
-    )
+    """Load the 1,000 Karpathy test pictures of Flickr8k."""
+    return load_split("Flickr8k", GET_FLICKR8K, data, how)
 
 
-def load_split(file: Path, name: str, label: str, get: str, how: Arithmetic) -> ImageTextRetrieval:
-    """Load the test split of a Karpathy file."""
+def load_split(name: str, get: str, data: Path, how: Arithmetic) -> ImageTextRetrieval:
+    """Load the test split of `NAME/dataset_NAME.json`, in lower case."""
+    file = data / name.lower() / f"dataset_{name.lower()}.json"
+    label = f"{name}, Karpathy's test split"
     pictures = read_split(file, label, get, Problems(how.max_broken))
-    return ImageTextRetrieval(pictures, how=how, name=name)
+    return ImageTextRetrieval(pictures, how=how, name=f"{name.lower()}-retrieval")
 
 
 def read_split(
