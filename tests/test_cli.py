@@ -11,6 +11,7 @@ import textwrap
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -73,6 +74,24 @@ def test_the_help_of_a_command(
     assert "{None}" not in shown and "default: )" not in shown
     assert "default: None" not in shown and "default: False" not in shown
     assert ", --no-" not in shown, "flags have one form"
+
+
+MOST_OPTIONS = {
+    "quickstart": 10, "index": 13, "search": 11, "serve": 14, "export": 11, "swap-check": 13,
+    "generate": 25, "evaluate": 18, "audit": 6, "doctor": 3,
+}  # fmt: skip
+
+
+def options_of(config: type) -> int:
+    """Number of options, with those of nested classes."""
+    types = get_type_hints(config)
+    inner = [types[field.name] for field in dataclasses.fields(config)]
+    return sum(options_of(one) if dataclasses.is_dataclass(one) else 1 for one in inner)
+
+
+@pytest.mark.parametrize(("name", "most"), MOST_OPTIONS.items())
+def test_a_command_has_few_options(name: str, most: int) -> None:
+    assert options_of(COMMANDS[name].options_class()) <= most
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
