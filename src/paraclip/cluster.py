@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from paraclip.errors import UserError
+from paraclip.errors import UserError, optional_import
 
 SPARE_CPUS = 2  # one for tasks that read and write, one for the filter of a resumed run
 OBJECT_STORE = 256 << 20  # bytes, for a cluster that is started here; blocks are small
@@ -25,44 +25,30 @@ def cluster(workers: int) -> Iterator[Any]:
     Raises:
         UserError: Ray is not installed, no cluster responds, or it has too few logical CPUs.
     """
-    ray = imported()
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before the import
+    optional_import("ray.data", "ray")
+    ray = optional_import("ray", "ray")
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # `watch` and errors are shorter
     connected = ray.is_initialized()
     if not connected:
-        connect(ray, workers)
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
+        if not os.environ.get("RAY_ADDRESS"):
+            # Logical CPUs: askers wait for servers most of the time.
+            options |= {
+                "address": "local", "num_cpus": max(os.cpu_count() or 1, workers + SPARE_CPUS),
+                "object_store_memory": OBJECT_STORE, "include_dashboard": False,
+            }  # fmt: skip
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            hint = "Start it with `ray start --head`, or unset RAY_ADDRESS."
+            raise UserError("RAY_ADDRESS", f"no cluster answers ({error})", hint) from error
     try:
         check_cpus(ray.cluster_resources().get("CPU", 0.0), workers)
         yield ray
     finally:
         if not connected:
             ray.shutdown()
-
-
-def imported() -> Any:
-    """Import the package, with its usage reporting switched off before the import."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        import ray.data
-    except ImportError as error:
-        hint = "Run pip install '.[ray]'."
-        raise UserError("--engine ray", "the package ray is not installed", hint) from error
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # `watch` and errors are shorter
-    return ray
-
-
-def connect(ray: Any, workers: int) -> None:
-    """Connect to the cluster of RAY_ADDRESS, or start a local one."""
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
-    if not os.environ.get("RAY_ADDRESS"):
-        # Logical CPUs: askers wait for servers most of the time.
-        options |= {
-            "address": "local", "num_cpus": max(os.cpu_count() or 1, workers + SPARE_CPUS),
-            "object_store_memory": OBJECT_STORE, "include_dashboard": False,
-        }  # fmt: skip
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        hint = "Start it with `ray start --head`, or unset RAY_ADDRESS."
-        raise UserError("RAY_ADDRESS", f"no cluster answers ({error})", hint) from error
 
 
 def check_cpus(cpus: float, workers: int) -> None:
@@ -75,5 +61,5 @@ def check_cpus(cpus: float, workers: int) -> None:
     if cpus < needed:
         what = f"{workers} workers need {needed} logical CPUs and the cluster has {cpus:g}"
         most = int(cpus) - SPARE_CPUS
-        hint = "Add machines" if most < 1 else f"Give --workers {most}, or add machines"
-        raise UserError("--workers", what, f"{hint}; `ray start --num-cpus` may name more.")
+        hint = "Add machines" if most < 1 else f"Give --ray-workers {most}, or add machines"
+        raise UserError("--ray-workers", what, f"{hint}; `ray start --num-cpus` may name more.")

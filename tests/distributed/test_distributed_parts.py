@@ -258,7 +258,7 @@ def test_options_that_do_not_go_with_ray(changed: dict[str, Any], option: str) -
 
 def test_too_few_cpus_name_the_most_workers() -> None:
     check_cpus(4.0, 2)
-    with pytest.raises(UserError, match="Give --workers 6, or add machines"):
+    with pytest.raises(UserError, match="Give --ray-workers 6"):
         check_cpus(8.0, 7)
     with pytest.raises(UserError, match=r"cluster has 2\. Add machines"):
         check_cpus(2.0, 1)
