@@ -63,15 +63,21 @@ def open_image(reference: str, side: int) -> Image.Image:
         UserError: the picture is missing or broken, has more than 89 million pixels, or one
             side is more than a hundred times the other.
     """
+    with _picture_errors(reference), open_bytes(reference) as stream:
+        return decode_image(stream, reference, side)
+
+
+@contextmanager
+def _picture_errors(reference: object) -> Iterator[None]:
+    """Raise UserError for the dozens of types that Pillow and file systems raise."""
     try:
-        with open_bytes(reference) as stream:
-            return decode_image(stream, reference, side)
+        yield
     except FileNotFoundError as error:
         hint = "Add the picture, or remove its row."
         raise UserError(reference, "there is no such picture", hint) from error
     except UserError:
         raise
-    except Exception as error:  # tar files and file systems raise many types
+    except Exception as error:
         raise UserError(reference, fault(error), "Replace the picture.") from error
 
 
@@ -83,7 +89,7 @@ def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
         reference: its name, for messages.
         side: pixels of the shorter side after the resize that follows.
     """
-    try:
+    with _picture_errors(reference):
         with without_warnings():
             image = Image.open(stream, formats=FORMATS)
         if image.width * image.height > MOST_PIXELS:
@@ -103,10 +109,6 @@ def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
             small.paste(straight, mask=straight.getchannel("A"))
         small = small.convert("RGB")
         return small if turn is None else small.transpose(turn)
-    except UserError:
-        raise
-    except Exception as error:  # Pillow raises a dozen types of errors for broken files
-        raise UserError(reference, fault(error), "Replace the picture.") from error
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from paraclip.data.captions import (
 )
 from paraclip.data.config import Columns
 from paraclip.data.folder import read_folder
-from paraclip.data.lines import check_scheme, file_system, is_remote, local_path
+from paraclip.data.lines import DECOMPRESSORS, check_scheme, file_system, is_remote, local_path
 from paraclip.data.problems import Problems
 from paraclip.data.shards import read_shard
 from paraclip.data.tables import (
@@ -46,7 +46,6 @@ READERS: dict[str, Reader] = {
     ".json": read_coco,
     ".tar": read_shard,
 }
-COMPRESSED = (".gz", ".bz2", ".xz")
 MOST_FILES = 1_000_000
 BRACES = re.compile(r"\{(?:(\d{1,100})\.\.(\d{1,100})|([^{},]*+(?:,[^{},]*+)++))\}")
 
@@ -193,7 +192,7 @@ def _stream_captions(
 def reader_of(file: str) -> Reader:
     """The reader for the suffix of a file; raises UserError if there is none."""
     suffixes = [suffix.lower() for suffix in Path(file).suffixes]
-    compressed = bool(suffixes) and suffixes[-1] in COMPRESSED
+    compressed = bool(suffixes) and suffixes[-1] in DECOMPRESSORS
     if compressed:
         suffixes.pop()
     suffix = suffixes[-1] if suffixes else ""
@@ -210,11 +209,20 @@ def find_files(source: str) -> list[str]:
     """The files and folders that a path, URL, glob or brace pattern names; raises UserError."""
     check_name(source)
     source = local_path(source)
-    if not is_remote(source) and os.path.exists(source):
-        files = [source]
-    else:
-        files = [file for pattern in braces(source) for file in matches(pattern)]
-    files = list(dict.fromkeys(files))
+    found: list[str] = []
+    for pattern in [source] if not is_remote(source) and os.path.exists(source) else braces(source):
+        if os.path.exists(pattern) or (is_remote(pattern) and "*" not in pattern):
+            found.append(pattern)
+        elif is_remote(pattern):
+            remote, path = file_system(pattern)
+            try:
+                found += sorted(remote.unstrip_protocol(name) for name in remote.glob(path))
+            except (ValueError, OSError) as error:
+                what = f"cannot be listed ({error})"
+                raise UserError(pattern, what, "Check the URL.") from error
+        else:
+            found += sorted(glob.glob(pattern, recursive=True))
+    files = list(dict.fromkeys(found))
     if not files:
         raise UserError(source, "there is no such file or folder", "Check the name.")
     for file in files:
@@ -225,19 +233,6 @@ def find_files(source: str) -> list[str]:
         if not is_folder(file):
             reader_of(file)
     return files
-
-
-def matches(pattern: str) -> list[str]:
-    """Files that match a pattern without braces; a URL without `*` is its only match."""
-    if not is_remote(pattern):
-        return sorted(glob.glob(pattern, recursive=True))
-    if "*" not in pattern:
-        return [pattern]
-    files, path = file_system(pattern)
-    try:
-        return sorted(files.unstrip_protocol(name) for name in files.glob(path))
-    except (ValueError, OSError) as error:
-        raise UserError(pattern, f"cannot be listed ({error})", "Check the URL.") from error
 
 
 def braces(pattern: str) -> list[str]:

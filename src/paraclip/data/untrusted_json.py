@@ -4,6 +4,7 @@ import codecs
 import json
 import math
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -220,11 +221,6 @@ class JsonStream:
         if not self.open_brackets and self.peek():
             raise self.refused("is not JSON (the text should end)")
 
-    def skip_value(self) -> None:
-        """Skip a value; an array element by element, because it may have any length."""
-        for _ in self.elements() if self.peek() == "[" else [self.value()]:
-            pass
-
 
 @contextmanager
 def open_json(source: str) -> Iterator[JsonStream]:
@@ -246,7 +242,8 @@ def array_at(source: str, key: str, hint: str, to_end: bool = True) -> Iterator[
     with open_json(source) as text:
         for name in text.keys() if text.peek() == "{" else ():
             if name != key:
-                text.skip_value()
+                # An array may have any length.
+                deque(text.elements() if text.peek() == "[" else [text.value()], maxlen=0)
                 continue
             present = True
             yield from text.elements()
