@@ -130,7 +130,7 @@ def test_logs_of_blocks_become_one(tmp_path: Path) -> None:
     log = AnswerLog(tmp_path / "answers.jsonl", settings)
     folder = Path(place.create("answers"))
     block = AnswerLog(folder / "one.jsonl", settings)
-    block.add("0" * 16, "c0", 1, "text", [])
+    block.add("0" * 16, [])
     assert is_locked(folder / "one.jsonl")
     block.close()
     with (folder / "one.jsonl").open("ab") as file:
@@ -145,7 +145,7 @@ def test_logs_of_blocks_become_one(tmp_path: Path) -> None:
 def test_a_block_counts_and_finds_earlier_answers(tmp_path: Path) -> None:
     settings, answers = {"generator": "fake"}, [Answer("one", tokens=(5, 2)), Answer("two")]
     log = AnswerLog(tmp_path / "answers.jsonl", settings)
-    log.add("0" * 16, "c0", 1, "text", answers)
+    log.add("0" * 16, answers)
     log.close()
     earlier = EarlierAnswers(tmp_path / "answers.jsonl", settings)
     block = BlockLog(tmp_path / "block.jsonl", settings, earlier)
@@ -210,7 +210,7 @@ def test_a_fresh_run_that_cannot_begin_deletes_nothing(
     log = AnswerLog(
         out / "answers.jsonl", answer_settings(config.llm, make_backend("openai", config.llm))
     )
-    log.add("0" * 16, "c0", 1, "text", [])
+    log.add("0" * 16, [])
     log.close()
     wrote(place, "a", {7: kept(0)})
     (Path(place.create("answers")) / "block.jsonl").write_text("")

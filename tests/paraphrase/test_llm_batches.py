@@ -16,27 +16,23 @@ from hypothesis import strategies as st
 
 from paraclip.cli import main as paraclip
 from paraclip.errors import UserError
+from paraclip.paraphrase import batch
 from paraclip.paraphrase.backends import BACKENDS, Answer, LLMOptions
-from paraclip.paraphrase.batch import files
-from paraclip.paraphrase.batch.files import (
-    Failure,
-    RequestFile,
-    RequestWriter,
-    Results,
-    custom_id,
-    outcome_of,
-    parts_of,
-)
-from paraclip.paraphrase.batch.rounds import (
+from paraclip.paraphrase.batch import (
+    CUSTOM_ID,
     MANIFEST,
-    Exchange,
+    Failure,
+    RequestWriter,
     answer_files,
-    finish,
     listed_files,
+    log_answers,
     new_writer,
+    next_steps,
+    outcome_of,
 )
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.run import Generation, generate_from_source
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -79,19 +75,19 @@ def vllm(folder: Path, answer: Callable[[dict[str, Any]], dict[str, Any]] = answ
 
 def test_two_rounds_without_a_server(tmp_path: Path) -> None:
     first = run(tmp_path, to_file="one")
-    assert first.summary.waiting == 6 and first.exchange and first.exchange.requests == 6
+    assert first.summary.waiting == 6 and "6 open questions" in first.notes[0]
     first.check()
     assert [path.name for path in sorted((tmp_path / "one").iterdir())] == [
         "manifest.json", "requests-0001.jsonl",
     ]  # fmt: skip
     line = json.loads((tmp_path / "one" / "requests-0001.jsonl").read_text().splitlines()[0])
     assert line["method"] == "POST" and line["url"] == "/v1/chat/completions"
-    assert line["body"]["model"] == "fake" and parts_of(line["custom_id"])
+    assert line["body"]["model"] == "fake" and CUSTOM_ID.fullmatch(line["custom_id"])
     assert vllm(tmp_path / "one") == 6
     second = run(tmp_path, from_file="one", to_file="two")
     assert second.summary.waiting == 6 and vllm(tmp_path / "two") == 6
     third = run(tmp_path, from_file="two", to_file="three")
-    assert third.summary.kept == 6 and third.exchange and not third.exchange.written
+    assert third.summary.kept == 6 and len(third.notes) == 1
     assert not (tmp_path / "three").exists()
     assert run(tmp_path, from_file="two").summary.reused_answers == 12
 
@@ -117,7 +113,7 @@ def test_failures_are_repeated_in_the_next_round(
     vllm(tmp_path / "one", answer)
     second = run(tmp_path, 4, from_file="one", to_file="two")
     assert second.summary.failed == 1 and second.summary.waiting == 3
-    assert second.exchange and (second.exchange.answers, second.exchange.failures) == (2, 2)
+    assert second.notes[0].startswith("2 answers and 2 failures")
     assert "too long" in (tmp_path / "out" / "failed.jsonl").read_text()
     vllm(tmp_path / "two", answer)
     alone = run(tmp_path, 4, from_file="two")
@@ -139,9 +135,7 @@ def test_the_commands_name_the_next_step(
     (tmp_path / "one" / "more.jsonl").write_text('{"custom_id": "someone else"}\nnonsense\n')
     assert paraclip([*words, "--from-file", str(tmp_path / "one")]) == 0
     output = capsys.readouterr()
-    assert (
-        "3 answers and 0 failures" in output.out and "2 of its lines hold no answer" in output.out
-    )
+    assert "3 answers and 0 failures" in output.out and "2 of its lines" in output.out
     assert "rejected, step 1: copy" in output.out
 
 
@@ -160,14 +154,6 @@ def test_answers_of_a_killed_round_count_once_towards_the_cost_limit(tmp_path: P
     again = run(tmp_path, 3, **options)
     for one in (first, again):
         assert (one.summary.waiting, one.summary.stopped) == (3, "")
-    assert again.exchange and again.exchange.unused == 3
-
-
-def test_an_edited_caption_leaves_its_answer_unused(tmp_path: Path) -> None:
-    run(tmp_path, 3, to_file="one")
-    vllm(tmp_path / "one")
-    assert (found := run(tmp_path, 2, from_file="one", to_file="two").exchange)
-    assert (found.answers, found.unused, found.requests) == (3, 1, 2)
 
 
 def test_folders_that_are_refused(tmp_path: Path) -> None:
@@ -197,33 +183,44 @@ def test_a_round_that_was_killed_while_written_is_written_again(tmp_path: Path) 
     run(tmp_path, 4, to_file="one")
     one = tmp_path / "one"
     (one / "requests-0002.jsonl").rename(one / ".requests-0002.jsonl.part")
-    assert (again := run(tmp_path, 2, to_file="one").exchange) and again.requests == 2
+    assert "2 open questions" in run(tmp_path, 2, to_file="one").notes[0]
     assert {path.name for path in one.iterdir()} == {"manifest.json", "requests-0001.jsonl"}
 
 
 def test_files_hold_at_most_so_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_BYTES", 1000)
+    monkeypatch.setattr(batch, "MOST_BYTES", 1000)
     writer = RequestWriter(tmp_path / "new")
     for number in range(20):
-        writer.add(custom_id(f"{number:016x}", 1), "/v1/completions", {"prompt": "x" * 100})
-    written = writer.finish()
-    assert sum(file.requests for file in written) == 20 and len(written) == 5
-    assert all((tmp_path / "new" / file.name).stat().st_size <= 1000 for file in written)
+        writer.add(f"{number:016x}-1", "/v1/completions", {"prompt": "x" * 100})
+    writer.finish({})
+    assert sum(writer.written.values()) == 20 and len(writer.written) == 5
+    assert all((tmp_path / "new" / name).stat().st_size <= 1000 for name in writer.written)
 
 
-def test_results_find_answers_in_any_order_and_keep_the_first(tmp_path: Path) -> None:
-    path, body = tmp_path / "a.jsonl", json.loads(response(["one", "two"], False))
+def test_answers_in_any_order_go_to_the_log_and_the_first_of_equal_ones_counts(
+    tmp_path: Path,
+) -> None:
+    path, body = tmp_path / "a.jsonl", json.loads(response(["one", "two", "three"], False))
     usage = {"prompt_tokens": 5, "completion_tokens": 6}
     lines = [
-        {"custom_id": custom_id(KEY, 2), "response": {"status_code": 200, "body": given}}
+        {"custom_id": f"{KEY}-2", "response": {"status_code": 200, "body": given}}
         for given in (body | {"usage": usage}, json.loads(response(["late"], False)))
     ]
+    others = ["", KEY, f"{KEY}-", f"{KEY}-1\n", f"{KEY[1:]}-1", 3, None, [KEY]]
+    lines += [{"custom_id": other} for other in others]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    results = Results([path])
-    assert results.find("f" * 16) is None and results.unused == results.answered == 1
-    found = results.find(KEY)
-    assert found == [Answer("one"), Answer("two")] and results.unused == 0
-    assert isinstance(found, list) and found[0].tokens == (5, 6)
+    for known in (0, 1):  # a round that was killed is read again
+        log = AnswerLog(tmp_path / "log.jsonl", {})
+        arrived = log_answers([path], log, most=2)
+        assert (arrived.answers, arrived.unknown, len(log)) == (1, len(others), known)
+        log.close()
+    log = AnswerLog(tmp_path / "log.jsonl", {})
+    found = log.find(KEY)
+    assert found == [Answer("one"), Answer("two")] and found[0].tokens == (5, 6)
+    assert log.tokens == [5, 6]
+    with pytest.raises(UserError, match="cannot be read"):
+        log_answers([tmp_path / "none"], log, 1)
+    log.close()
 
 
 @pytest.mark.parametrize(
@@ -260,36 +257,27 @@ def test_any_line_is_an_answer_or_a_failure(entry: dict[str, Any]) -> None:
     assert (isinstance(outcome, Failure) and outcome.reason.isprintable()) or outcome[0].text == ""
 
 
-@pytest.mark.parametrize("text", ["", KEY, f"{KEY}-", f"{KEY}-1\n", f"{KEY[1:]}-1", 3, None, [KEY]])
-def test_other_custom_ids_are_unknown(text: object) -> None:
-    assert parts_of(text) is None and parts_of(custom_id(KEY, 12)) == (KEY, 12)
-
-
-def test_a_file_of_answers_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read"):
-        Results([tmp_path / "none"])
-
-
 CHAT = "/v1/chat/completions"
 SETTINGS = {"generator": "fake", "candidates": 2, "prompts": ["é"]}
 
 
-def written(folder: Path, count: int = 3) -> list[RequestFile]:
+def written(folder: Path, count: int = 3) -> RequestWriter:
     """The files of a complete round with a manifest."""
     writer = new_writer(folder)
     for attempt in range(1, count + 1):
-        writer.add(custom_id(KEY, attempt), CHAT, {"prompt": "é"})
-    return finish(writer, folder, SETTINGS)
+        writer.add(f"{KEY}-{attempt}", CHAT, {"prompt": "é"})
+    writer.finish(SETTINGS)
+    return writer
 
 
 @pytest.fixture
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_REQUESTS", 2)
+    monkeypatch.setattr(batch, "MOST_REQUESTS", 2)
 
 
 @pytest.mark.usefixtures("small_files")
 def test_a_round_is_listed_by_its_manifest_and_answered_under_its_settings(tmp_path: Path) -> None:
-    assert [file.requests for file in written(tmp_path / "one")] == [2, 1]
+    assert list(written(tmp_path / "one").written.values()) == [2, 1]
     names = ["requests-0001.jsonl", "requests-0002.jsonl"]
     assert listed_files(tmp_path / "one") == names
     for name in ("b.jsonl", "a.jsonl", "notes.txt"):
@@ -302,7 +290,7 @@ def test_a_round_is_listed_by_its_manifest_and_answered_under_its_settings(tmp_p
         with pytest.raises(UserError, match=f"other settings: {name} was {was} and is") as caught:
             answer_files(tmp_path / "one", changed)
         assert caught.value.where == f"{tmp_path}/one/{MANIFEST}"
-    assert written(tmp_path / "empty", 0) == [] and not (tmp_path / "empty").exists()
+    assert not written(tmp_path / "empty", 0).written and not (tmp_path / "empty").exists()
 
 
 @pytest.mark.parametrize("listed", ["x", None, [1], ["requests-0001.jsonl", {}]])
@@ -331,17 +319,14 @@ def test_only_unfinished_files_of_a_killed_round_are_deleted(tmp_path: Path) -> 
     with pytest.raises(UserError, match="holds other files"):
         new_writer(folder)
     (folder / "mine.jsonl").unlink()
-    assert written(folder, 1)[0].requests == 1
+    assert list(written(folder, 1).written.values()) == [1]
     assert {path.name for path in folder.iterdir()} == {MANIFEST, names[0]} and outside.exists()
 
 
 def test_the_next_commands_are_shown_for_what_is_open() -> None:
-    paths = tuple(Path(f"a\x1b/requests-000{n}.jsonl") for n in (1, 2, 3))
-    exchange = Exchange(Path("old"), 1234, 5, 6, paths, 7890, "some/model")
-    first, second, third, command, last = exchange.lines()
-    assert "1,234 answers" in first and "old" in first and second.startswith("6 of its lines")
-    assert third.startswith("7,890 open questions in a\\x1b;")
-    assert "-i a\\x1b/requests-0001.jsonl -o a\\x1b/answers-0001.jsonl" in command
-    assert "--model some/model" in command and "2 other files" in command and "--to-file" in last
-    done = replace(exchange, written=(), unused=0)
-    assert done.lines() == [first] and replace(done, source=None).lines() == []
+    writer = RequestWriter(Path("a"))
+    writer.written = {f"requests-000{n}.jsonl": 1000 for n in (1, 2, 3)}
+    first, command, last = next_steps(writer, "some/model")
+    assert first.startswith("3,000 open questions in a;") and "--from-file a" in last
+    assert "-i a/requests-0001.jsonl -o a/answers-0001.jsonl --model some/model" in command
+    assert "2 other files" in command

@@ -24,7 +24,7 @@ def opened(folder: Path, **changed: Any) -> AnswerLog:
 
 def with_one_answer(folder: Path) -> Path:
     log = opened(folder)
-    log.add(KEY, "7", 1, "A dog.", [Answer("A pup."), Answer("Hound", cut=True)])
+    log.add(KEY, [Answer("A pup."), Answer("Hound", cut=True)])
     log.close()
     return folder / "answers.jsonl"
 
@@ -40,7 +40,7 @@ def test_logged_answers_are_returned(tmp_path: Path) -> None:
 
 def test_an_answer_is_on_disk_before_the_log_is_closed(tmp_path: Path) -> None:
     log = opened(tmp_path)
-    log.add(KEY, "7", 1, "A dog.", [Answer("A pup.")])
+    log.add(KEY, [Answer("A pup.")])
     lines = (tmp_path / "answers.jsonl").read_text().splitlines()
     assert json.loads(lines[1])["answers"] == [["A pup.", False]]
     log.close()
@@ -50,7 +50,7 @@ def test_reading_between_writes_is_safe(tmp_path: Path) -> None:
     with_one_answer(tmp_path)
     log = opened(tmp_path)
     log.find(KEY)
-    log.add(OTHER, "8", 2, "A cat.", [Answer("Kitty")])
+    log.add(OTHER, [Answer("Kitty")])
     log.close()
     again = opened(tmp_path)
     assert again.find(KEY) is not None and again.find(OTHER) == [Answer("Kitty")]
@@ -121,7 +121,7 @@ def test_fresh_deletes_old_answers(tmp_path: Path) -> None:
     path = with_one_answer(tmp_path)
     log = AnswerLog(path, SETTINGS | {"temperature": 0.5}, fresh=True)
     assert log.find(KEY) is None and len(log) == 0
-    log.add(OTHER, "8", 1, "A cat.", [Answer("Kitty")])
+    log.add(OTHER, [Answer("Kitty")])
     log.close()
     again = opened(tmp_path, temperature=0.5)
     assert again.find(KEY) is None and again.find(OTHER) == [Answer("Kitty")]
@@ -183,7 +183,7 @@ def test_lookup_is_a_dictionary(pairs: dict[int, int], other: int) -> None:
 def test_settings_without_answers_are_not_binding(tmp_path: Path) -> None:
     opened(tmp_path).close()
     log = opened(tmp_path, temperature=0.5)
-    log.add(KEY, "7", 1, "A dog.", [Answer("A pup.")])
+    log.add(KEY, [Answer("A pup.")])
     log.close()
     with pytest.raises(UserError, match=r"temperature was 0\.5 and is 1\.0"):
         opened(tmp_path)
@@ -204,5 +204,5 @@ def test_a_full_disk_is_one_line_also_when_the_log_is_closed(tmp_path: Path) -> 
     log._file.close()
     log._file = open("/dev/full", "wb")  # noqa: SIM115 the log closes it
     with pytest.raises(UserError, match=r"answers\.jsonl: the disk is full"):
-        log.add(KEY, "7", 1, "A dog.", [Answer("A pup.")])
+        log.add(KEY, [Answer("A pup.")])
     log.close()

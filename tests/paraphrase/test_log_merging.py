@@ -18,7 +18,7 @@ def logged(path: Path, answers: dict[str, Answer]) -> AnswerLog:
     """An open log that an earlier run filled."""
     log = AnswerLog(path, SETTINGS)
     for key, answer in answers.items():
-        log.add(key, "7", 1, "A dog.", [answer])
+        log.add(key, [answer])
     log.close()
     return AnswerLog(path, SETTINGS)
 
@@ -69,7 +69,7 @@ def test_damaged_lines_and_other_settings_are_not_absorbed(tmp_path: Path) -> No
 
 def test_the_first_of_two_answers_to_a_question_counts(tmp_path: Path) -> None:
     log = logged(tmp_path / "a.jsonl", {ONE: Answer("First.")})
-    log.add(ONE, "7", 1, "A dog.", [Answer("Later.")])
+    log.add(ONE, [Answer("Later.")])
     log.close()
     again = AnswerLog(tmp_path / "a.jsonl", SETTINGS)
     assert again.find(ONE) == [Answer("First.")] and len(again) == 2

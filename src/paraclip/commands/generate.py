@@ -33,8 +33,8 @@ def generate_command(config: GenerateConfig) -> None:
         print(f"{summary.stopped} stopped the run; {without}.")
     if problems.count:
         print(problems.summary())
-    for line in generation.exchange.lines() if generation.exchange else ():
-        print(line)
+    for line in generation.notes:
+        print(printable(line))
     if summary.failed:
         print(f"{summary.failed:,} captions got no answer: the same command asks them again.")
     generation.check()

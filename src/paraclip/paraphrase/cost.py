@@ -66,8 +66,7 @@ class Meter:
         answers: number of questions answered in this run.
         reused_answers: number of questions whose answers were in the log.
         seconds: total time of the questions answered in this run, some of them concurrent.
-        reserved: tokens of answers that have arrived but are not yet read, and the maximum tokens
-            of waiting questions; they count towards the limit.
+        reserved: maximum tokens of questions that wait for a batch; they count towards the limit.
         local: whether the model runs on this machine, at no cost.
 
     Raises:
@@ -110,11 +109,6 @@ class Meter:
     def reserve(self, tokens: Sequence[int]) -> None:
         """Count the maximum tokens of a question that waits for its answer."""
         self.reserved = [one + more for one, more in zip(self.reserved, tokens, strict=True)]
-
-    def settle(self, answers: Sequence[Answer]) -> None:
-        """Release the reserved tokens of answers that have arrived."""
-        for answer in answers:
-            self.reserve([-count for count in answer.tokens])
 
     @property
     def cost(self) -> float | None:

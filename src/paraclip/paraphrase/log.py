@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from paraclip.errors import UserError
-from paraclip.files import check_input, disk_errors, take_lock, text_hash
+from paraclip.files import check_input, disk_errors, take_lock
 from paraclip.paraphrase.backends import Answer
 
 LOG_FORMAT = 1
@@ -143,17 +143,15 @@ class AnswerLog:
         entry = entry_of(self._file.readline())
         return None if entry is None else answers_in(entry)
 
-    def add(self, key: str, caption_id: str, step: int, text: str, answers: list[Answer]) -> None:
+    def add(self, key: str, answers: list[Answer], **facts: str | int) -> None:
         """Write and flush all answers to one question.
 
         Args:
             key: 16 hex digits that identify the question.
-            caption_id: id of its caption.
-            step: 1 or 2.
-            text: the text to paraphrase.
             answers: all candidates.
+            facts: further facts for readers of the file, such as the caption's id and the step.
         """
-        entry = {"id": caption_id, "step": step, "key": key, "text": text_hash(text)}
+        entry: dict[str, Any] = {**facts, "key": key}
         entry["answers"] = [[answer.text, answer.cut] for answer in answers]
         tokens = [sum(part) for part in zip(*(answer.tokens for answer in answers), strict=True)]
         entry |= {"tokens": tokens} if any(tokens) else {}

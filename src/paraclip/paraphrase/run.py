@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
@@ -14,7 +16,13 @@ from paraclip.data.reading import find_files, read_captions
 from paraclip.data.triples import TEXTS
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Backend, make_backend
-from paraclip.paraphrase.batch.rounds import BatchBackend, Exchange, generate_by_files
+from paraclip.paraphrase.batch import (
+    BatchBackend,
+    answer_files,
+    log_answers,
+    new_writer,
+    next_steps,
+)
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.cost import RunProgress
 from paraclip.paraphrase.distributed.places import FOLDED, shown_path
@@ -57,13 +65,13 @@ class Generation:
         triples: the Parquet file.
         summary: counts of all outcomes.
         problems: the broken rows of the source.
-        exchange: files of answers read and of questions written, if any.
+        notes: with files of questions and answers, what they contained and how to continue.
     """
 
     triples: Path
     summary: Summary
     problems: Problems
-    exchange: Exchange | None = None
+    notes: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise UserError if no caption got an answer, unless an option stopped the run."""
@@ -116,18 +124,46 @@ def generate_from_source(
     counts = count_captions(config)
     refuse_foreign_outputs(config.out, problems=counts.problems.count > 0)
     problems = Problems(config.max_broken)
+    captions = source_captions(config, problems)
+    run = partial(generate_async, captions, total=counts.captions, judge=judge, problems=problems)
+    notes: tuple[str, ...] = ()
+    if config.by_files:
+        summary, notes = _run_a_round(config, run)
+    else:
+        summary = asyncio.run(run(config, config.out, backend=backend))
+    return Generation(config.out / TRIPLES, summary, problems, notes)
 
-    async def one_pass(backend: Backend | None = None) -> Summary:
-        captions, total = source_captions(config, problems), counts.captions
-        return await generate_async(captions, config, config.out, total, backend, judge, problems)
 
-    async def rounds() -> tuple[Summary, Exchange | None]:
-        if config.by_files:
-            return await generate_by_files(config.llm, config.from_file, config.to_file, one_pass)
-        return await one_pass(backend), None
-
-    summary, exchange = asyncio.run(rounds())
-    return Generation(config.out / TRIPLES, summary, problems, exchange)
+def _run_a_round(
+    config: GenerateConfig, run: Callable[..., Coroutine[Any, Any, Summary]]
+) -> tuple[Summary, tuple[str, ...]]:
+    """Log the answers of `from_file`, run, and write the questions that are open to `to_file`."""
+    settings = answer_settings(config.llm, BatchBackend(config.llm))
+    paths = answer_files(config.from_file, settings) if config.from_file else []
+    writer = new_writer(config.to_file) if config.to_file else None
+    log = AnswerLog(config.out / LOG, settings, config.fresh)
+    try:
+        log.begin()
+        arrived = log_answers(paths, log, config.llm.candidates)
+    finally:
+        log.close()
+    backend = BatchBackend(config.llm, arrived.failures, writer)
+    try:
+        summary = asyncio.run(run(replace(config, fresh=False), config.out, backend=backend))
+        if writer is not None:
+            writer.finish(settings)
+    finally:
+        if writer is not None:
+            writer.discard()
+    notes = []
+    if config.from_file:
+        counted = f"{arrived.answers:,} answers and {len(arrived.failures):,} failures"
+        notes.append(f"{counted} in {config.from_file}")
+    if arrived.unknown:
+        notes.append(f"{arrived.unknown:,} of its lines answer no question of ParaCLIP")
+    if writer is not None and writer.written:
+        notes += next_steps(writer, backend.model)
+    return summary, tuple(notes)
 
 
 def estimate_from_source(config: GenerateConfig, total: int | None = None) -> Estimate:
@@ -229,15 +265,10 @@ async def generate_async(
     log = AnswerLog(out / LOG, answer_settings(options, backend), config.fresh)
     meter.tokens = list(log.tokens)
     summary = Summary(generator=backend.generator, reused_answers=len(log))
-    arrived = None
-    if isinstance(backend, BatchBackend):  # tokens of answers that arrived count towards the limit
-        arrived = backend.arrived
-        log.begin()  # a later run is not `fresh`, and must not find the answers of an older one
-        meter.reserve(backend.results.tokens)
     try:
         await backend.start()
         with judging(judge or Judge(config.filter_limits)) as queue:
-            work = Paraphraser(options, backend, log, queue, meter, arrived)
+            work = Paraphraser(options, backend, log, queue, meter)
             outcomes = in_order(captions, work, AHEAD * options.concurrency)
             with RunProgress(summary, meter, total) as progress:
                 await write_outcomes(outcomes, config, out, progress)

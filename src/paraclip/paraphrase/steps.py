@@ -76,8 +76,6 @@ class Paraphraser:
         log: log of earlier answers; new ones are added immediately.
         judge: judges an answer, such as the queue of `judging`.
         meter: counts tokens; no question is asked after its limit is reached.
-        arrived: returns the answers to a question, given its key and whether they will be used, if
-            they arrived in a batch; None without batches.
     """
 
     def __init__(
@@ -87,19 +85,15 @@ class Paraphraser:
         log: AnswerLog,
         judge: Callable[[Question], Awaitable[Verdict]],
         meter: Meter | None = None,
-        arrived: Callable[[str, bool], list[Answer] | None] | None = None,
     ) -> None:
         self.options, self.backend, self.log, self.judge = options, backend, log, judge
-        self.meter, self._arrived = meter or Meter(), arrived
+        self.meter = meter or Meter()
         self._slots = asyncio.Semaphore(options.concurrency)
         self._failures, self._answered = 0, len(log) > 0
 
     def skips(self, caption: Caption) -> bool:
-        """Whether the cost limit is reached and the log has no answer for the caption.
-
-        With batches no caption is skipped, so that every answer that arrived is logged.
-        """
-        if not self.meter.spent or self._arrived is not None or is_unsafe(caption.caption):
+        """Whether the cost limit is reached and the log has no answer for the caption."""
+        if not self.meter.spent or is_unsafe(caption.caption):
             return False
         _, key = self._question(caption.id, 1, caption.caption, 0)
         return self.log.find(key) is None
@@ -157,14 +151,12 @@ class Paraphraser:
         """Answers from the log, or else from the backend, which are then logged."""
         prompt, key = self._question(caption_id, step, text, ask)
         logged = self.log.find(key)
-        arrived = (self._arrived(key, logged is None) if self._arrived else None) or []
-        self.meter.settle(arrived)
         if logged is not None:
             self._failures = 0  # those of a resumed run are not in a row: these lay between them
             self.meter.reuse(logged)
             return logged
-        answers = arrived or await self._asked(replace(prompt, key=key))
-        self.log.add(key, caption_id, step, text, answers)
+        answers = await self._asked(replace(prompt, key=key))
+        self.log.add(key, answers, id=caption_id, step=step, text=text_hash(text))
         self.meter.add(answers)
         return answers
 

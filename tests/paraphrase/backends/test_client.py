@@ -94,18 +94,6 @@ def test_a_compressed_flood_is_aborted(layers: int) -> None:
         ask(server.url)
 
 
-def test_decompression_stops_at_the_limit() -> None:
-    packed = gzip.compress(b" " * (64 << 20))
-    request = client.http.Request("GET", "http://x")
-    import tracemalloc
-
-    tracemalloc.start()
-    with pytest.raises(client.http.DecodingError):
-        client.decompressed(packed, "gzip", request)
-    assert tracemalloc.get_traced_memory()[1] < 3 * client.MOST_RESPONSE_BYTES
-    tracemalloc.stop()
-
-
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
 def test_a_compressed_answer_is_read(pack: Callable[[bytes], bytes]) -> None:
     name = "gzip" if pack is gzip.compress else "deflate"
@@ -115,24 +103,11 @@ def test_a_compressed_answer_is_read(pack: Callable[[bytes], bytes]) -> None:
         assert b"accept-encoding: identity" in server.heads[0].lower()
 
 
-PACKED = gzip.compress(b"{}")
-
-
-@pytest.mark.parametrize(
-    "body", [PACKED[:-1], PACKED * 2, PACKED + b"x"], ids=["truncated", "two members", "more"]
-)
-def test_a_truncated_or_continued_compressed_answer_is_refused(body: bytes) -> None:
-    request = client.http.Request("GET", "http://x")
-    with pytest.raises(client.http.DecodingError, match="cannot be decompressed"):
-        client.decompressed(body, "gzip", request)
-    assert client.decompressed(b"", "gzip", request) == b""
-
-
 @pytest.mark.parametrize("encoding", ["br", "gzip"])
 def test_an_invalid_encoding_is_an_answer_error(encoding: str) -> None:
     with (
         raw_server(lambda head, send: send(ok(Content_Encoding=encoding) + b"{}")) as server,
-        pytest.raises(AnswerError, match=r"compressed in an unknown way|cannot be decompressed"),
+        pytest.raises(AnswerError, match=r"compressed in an unknown way|Connection error"),
     ):
         ask(server.url)
 

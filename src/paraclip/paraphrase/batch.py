@@ -1,0 +1,316 @@
+"""Questions in files of OpenAI's batch format, for a batch API or `vllm run-batch`.
+
+Each run over all captions is a round: the answers in the files of the last round go to the log,
+step 2 follows step 1, and open questions are written for the next round.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from paraclip.data.untrusted_json import BadJson, parse_json_object, read_json_object
+from paraclip.errors import UserError, printable
+from paraclip.files import check_input, disk_errors, write_text
+from paraclip.paraphrase.backends import Answer, LLMOptions, RefusedInBatch, Waiting
+from paraclip.paraphrase.backends.messages import (
+    NEWER_LIMIT,
+    answers_in,
+    generator_of,
+    may_pass,
+    model_of,
+    request_of,
+)
+from paraclip.paraphrase.log import AnswerLog, bounded_lines
+from paraclip.paraphrase.prompts import Prompt
+
+MANIFEST = "manifest.json"
+MOST_REQUESTS = 50_000  # per file; OpenAI's limit
+MOST_BYTES = 200_000_000
+REQUESTS = re.compile(r"requests-(\d{4,})\.jsonl")
+UNFINISHED = re.compile(r"\.requests-\d{4,}\.jsonl\.part")
+CUSTOM_ID = re.compile(r"([0-9a-f]{16})-(\d{1,3})")  # key of the question in the log, and attempt
+LONGEST_REASON = 200  # characters
+LETTERS_PER_TOKEN = 3  # fewer than in English, so that --max-cost is not exceeded
+NEW_FOLDER = "Give --to-file a new folder."
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request without an answer.
+
+    Args:
+        attempt: number of the attempt for its question, from 1.
+        reason: printable reason.
+        passes: whether the same request may succeed later.
+    """
+
+    attempt: int
+    reason: str
+    passes: bool
+
+
+@dataclass
+class Arrived:
+    """What the files of a round contained.
+
+    Args:
+        answers: number of questions with answers.
+        failures: failed requests by the key of their question.
+        unknown: number of lines that belong to no question of ParaCLIP, or are damaged.
+    """
+
+    answers: int = 0
+    failures: dict[str, Failure] = field(default_factory=dict)
+    unknown: int = 0
+
+
+def log_answers(paths: Iterable[Path], log: AnswerLog, most: int) -> Arrived:
+    """Append the answers in the files of a runner, which are untrusted, to the log.
+
+    Args:
+        paths: files with results and errors, in any order.
+        log: log of the run.
+        most: maximum number of answers per question.
+
+    Raises:
+        UserError: a file cannot be read, or the log cannot be written.
+    """
+    arrived, seen = Arrived(), set[str]()
+    for path in paths:
+        check_input(path)
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            hint = "Check the file and its rights."
+            raise UserError(path, f"cannot be read ({error.strerror})", hint) from error
+        with file:
+            for _, line in bounded_lines(file):
+                try:
+                    entry = parse_json_object(line)
+                except BadJson:
+                    entry = {}
+                identifier = entry.get("custom_id")
+                found = CUSTOM_ID.fullmatch(identifier) if isinstance(identifier, str) else None
+                if found is None:
+                    arrived.unknown += 1
+                    continue
+                key, outcome = found[1], outcome_of(entry, int(found[2]))
+                if isinstance(outcome, Failure):
+                    arrived.failures[key] = outcome
+                elif key not in seen:
+                    seen.add(key)
+                    if log.find(key) is None:
+                        log.add(key, outcome[:most])
+    arrived.answers = len(seen)
+    return arrived
+
+
+def outcome_of(entry: dict[str, Any], attempt: int) -> list[Answer] | Failure:
+    """The answers in a line of a result file, or its failure.
+
+    OpenAI reports a failed request by the status of its response, or by an error (for an expired
+    batch); `vllm run-batch` does both.
+    """
+    response, error = entry.get("response"), entry.get("error")
+    response = response if isinstance(response, dict) else {}
+    status, body = response.get("status_code"), response.get("body")
+    if error is None and status == 200:
+        try:
+            return answers_in(body)
+        except ValueError as problem:
+            return Failure(attempt, f"malformed answer: {problem}", True)
+    inner = body.get("error") if isinstance(body, dict) else None
+    shown = _message_of(error) or _message_of(inner) or f"status {status}"
+    reason = printable(" ".join(shown.split()))[:LONGEST_REASON]
+    return Failure(attempt, reason, may_pass(status) if type(status) is int else True)
+
+
+def _message_of(error: object) -> str:
+    """The text of an error object, or an empty string."""
+    if isinstance(error, str):
+        return error
+    if not isinstance(error, dict):
+        return ""
+    inner = error.get("error")
+    if isinstance(inner, dict):
+        return _message_of(inner)
+    parts = [error.get(name) for name in ("code", "message")]
+    return ": ".join(str(part) for part in parts if isinstance(part, str | int) and part != "")
+
+
+class RequestWriter:
+    """Writes requests to numbered files, which get their final names in `finish`.
+
+    Args:
+        folder: output folder, created with the first request.
+
+    Attributes:
+        written: number of requests of each file that is complete, by its name.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.written = folder, dict[str, int]()
+        self._file: BinaryIO | None = None
+        self._name, self._lines, self._bytes = "", 0, 0
+
+    def add(self, custom_id: str, endpoint: str, body: dict[str, Any]) -> None:
+        """Write one request; all requests of a writer have the same endpoint."""
+        line = {"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body}
+        content = json.dumps(line).encode() + b"\n"
+        if self._lines == MOST_REQUESTS or self._bytes + len(content) > MOST_BYTES:
+            self._close()
+        with disk_errors(self.folder):
+            if self._file is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._name = f"requests-{len(self.written) + 1:04}.jsonl"
+                self._file = self._unfinished(self._name).open("wb")
+            self._file.write(content)
+        self._lines, self._bytes = self._lines + 1, self._bytes + len(content)
+
+    def _unfinished(self, name: str) -> Path:
+        return self.folder / f".{name}.part"
+
+    def _close(self) -> None:
+        if self._file is not None:
+            with disk_errors(self.folder):
+                self._file.close()
+            self.written[self._name] = self._lines
+            self._file, self._lines, self._bytes = None, 0, 0
+
+    def finish(self, settings: Mapping[str, Any]) -> None:
+        """Write the manifest, then rename the files: those that it lists form the whole round."""
+        self._close()
+        if self.written:
+            manifest = {"files": list(self.written), "settings": settings}
+            write_text(self.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        for name in self.written:
+            with disk_errors(self.folder):
+                self._unfinished(name).replace(self.folder / name)
+
+    def discard(self) -> None:
+        """Delete files without their final names."""
+        self._close()
+        for name in self.written:
+            self._unfinished(name).unlink(missing_ok=True)
+
+
+class BatchBackend:
+    """Writes questions to files instead of sending them.
+
+    Args:
+        options: model, sampling, and how often a failed question is repeated (`max_retries`).
+        failures: failed requests of the last round, by the key of their question.
+        writer: writes the questions; None if there is no next round.
+
+    Raises:
+        UserError: no model is named.
+    """
+
+    def __init__(
+        self,
+        options: LLMOptions,
+        failures: Mapping[str, Failure] | None = None,
+        writer: RequestWriter | None = None,
+    ) -> None:
+        self.options, self.failures, self.writer = options, failures or {}, writer
+        self.model = model_of(options)
+        self.generator = generator_of(self.model, options)
+        self.identity: dict[str, str] = {}
+        self.style = options.style or "paper"
+        newer = any(NEWER_LIMIT in failure.reason for failure in self.failures.values())
+        self._limit_name = NEWER_LIMIT if newer else "max_tokens"
+
+    async def start(self) -> None:
+        """Nothing to prepare."""
+
+    async def answer(self, prompt: Prompt, candidates: int) -> list[Answer]:
+        """Write the question for the next round.
+
+        Raises:
+            Waiting: the question was written.
+            RefusedInBatch: it failed permanently, or there is no next round.
+        """
+        failure = self.failures.get(prompt.key)
+        if failure is not None:
+            name_was_wrong = NEWER_LIMIT in failure.reason and failure.attempt == 1
+            may_repeat = failure.passes and failure.attempt <= self.options.max_retries
+            if self.writer is None or not (name_was_wrong or may_repeat):
+                raise RefusedInBatch(failure.reason)
+        if self.writer is None:
+            raise RefusedInBatch("no file holds an answer")
+        attempt = 1 if failure is None else failure.attempt + 1
+        endpoint, body = request_of(self.model, self.options, prompt, candidates, self._limit_name)
+        self.writer.add(f"{prompt.key}-{attempt}", f"/v1{endpoint}", body)
+        text = len(prompt.as_text()) // LETTERS_PER_TOKEN
+        most = self.options.max_tokens * candidates
+        raise Waiting("waits for the answer of a batch", (text, most))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def new_writer(folder: Path) -> RequestWriter:
+    """A writer to a folder that is new, empty, or contains a round that a killed run began.
+
+    Raises:
+        UserError: the folder contains other files, or requests that may have been answered.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(folder, "is not a folder", NEW_FOLDER)
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    listed = set(listed_files(folder)) if MANIFEST in names else set()
+    if listed and listed <= names:
+        hint = "Give its answers with --from-file, and --to-file a new folder."
+        raise UserError(folder, "holds the questions of an earlier round", hint)
+    if any(not UNFINISHED.fullmatch(name) for name in names - listed - {MANIFEST}):
+        raise UserError(folder, "holds other files", NEW_FOLDER)
+    for name in names:
+        (folder / name).unlink()
+    return RequestWriter(folder)
+
+
+def listed_files(folder: Path) -> list[str]:
+    """The names of the request files that a manifest lists; raises UserError if it is damaged."""
+    files = read_json_object(folder / MANIFEST, NEW_FOLDER).get("files")
+    if isinstance(files, list) and all(isinstance(one, str) for one in files):
+        return [name for name in files if REQUESTS.fullmatch(name)]
+    raise UserError(folder / MANIFEST, "lists no files", NEW_FOLDER)
+
+
+def answer_files(folder: Path, settings: Mapping[str, Any]) -> list[Path]:
+    """Find the answer files in a folder that `--to-file` wrote.
+
+    Raises:
+        UserError: the folder is not one of these, its questions were asked with other settings, or
+            there are no answers.
+    """
+    hint = "Name the folder that --to-file wrote, with the runner's answers in it."
+    stored = read_json_object(folder / MANIFEST, hint).get("settings")
+    stored = stored if isinstance(stored, dict) else {}
+    for name, value in json.loads(json.dumps(settings)).items():
+        if stored.get(name) != value:
+            what = f"asked with other settings: {name} was {stored.get(name)!r} and is {value!r}"
+            raise UserError(folder / MANIFEST, what, "Give the options of the run that wrote it.")
+    paths = sorted(path for path in folder.glob("*.jsonl") if not REQUESTS.fullmatch(path.name))
+    if not paths:
+        raise UserError(folder, "holds no answers (*.jsonl beside the requests)", hint)
+    return paths
+
+
+def next_steps(writer: RequestWriter, model: str) -> list[str]:
+    """Lines for the terminal: how many questions are open, and how to continue."""
+    folder, first = writer.folder, next(iter(writer.written))
+    answers = first.replace("requests", "answers")
+    more = f", and the {len(writer.written) - 1:,} other files" if len(writer.written) > 1 else ""
+    questions = f"{sum(writer.written.values()):,} open questions"
+    return [
+        f"{questions} in {folder}; answer them, for example by:",
+        f"  vllm run-batch -i {folder / first} -o {folder / answers} --model {model}{more}",
+        f"then run this command with --from-file {folder} and a new --to-file",
+    ]
