@@ -53,8 +53,9 @@ def test_identity_follows_the_file(tmp_path, monkeypatch):
     first = identity(name)
     monkeypatch.chdir(tmp_path)
     assert identity("a.png") == first
+    url = identity(f"file://{name}")
     os.utime(name, ns=(0, 12345))
-    assert identity(name) != first
+    assert identity(name) != first and identity(f"file://{name}") != url
     assert identity("s3://bucket/a.png") == identity("s3://bucket/a.png")
 
 

@@ -243,6 +243,7 @@ def pictures_hash(references: Sequence[str]) -> str:
     lines = []
     for reference in references:
         path, name = split_reference(reference) or (reference, reference)
+        path = local_path(path)
         size = os.path.getsize(path) if os.path.isfile(path) else -1
         lines.append(f"{name.rpartition('/')[2]} {size}")
     return text_hash("\n".join(lines))

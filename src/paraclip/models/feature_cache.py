@@ -25,7 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from paraclip.data.lines import is_remote
+from paraclip.data.lines import is_remote, local_path
 from paraclip.data.shards import split_reference
 from paraclip.errors import UserError
 from paraclip.files import atomic_path, text_hash
@@ -47,7 +47,7 @@ def identity(reference: str) -> str:
     For a picture in a tar file, those of the tar file and its name there; for other URLs, the URL.
     """
     in_shard = split_reference(reference)
-    path = in_shard[0] if in_shard else reference
+    path = local_path(in_shard[0] if in_shard else reference)
     facts = reference
     if not is_remote(path):
         try:
