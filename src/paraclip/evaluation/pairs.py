@@ -15,7 +15,6 @@ from paraclip.evaluation.rows import (
     Values,
     good_rows,
     read_rows,
-    refuse_repeated,
     require_columns,
 )
 from paraclip.files import check_input, file_hash, text_hash
@@ -177,12 +176,13 @@ def read_wordings(
     items, skipped = good_rows(source, lambda row, at: read_wording(row, kinds, at), problems)
     if not items:
         raise UserError(source, "contains no rows", FORM)
-    what = "{!r} occurs twice with this caption"
-    refuse_repeated(
-        (((one.image, one.caption, one.rewordings), what.format(one.image), one.where)
-         for one in items),
-        "Remove one.",
-    )  # fmt: skip
+    first: dict[tuple[object, ...], str] = {}
+    for item in items:
+        key = (item.image, item.caption, item.rewordings)
+        if key in first:
+            what = f"{item.image!r} occurs twice with this caption (first at {first[key]})"
+            raise UserError(item.where, what, "Remove one.")
+        first[key] = item.where
     all_kinds = tuple(dict.fromkeys(kind for item in items for kind, _ in item.rewordings))
     return Wordings(Path(source).name, tuple(items), all_kinds, file_hash(source), skipped)
 

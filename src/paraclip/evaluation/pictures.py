@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,7 @@ from paraclip.data.images import (
     open_image,
     picture_files,
     picture_key,
+    pictures_hash,
 )
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
@@ -59,9 +61,16 @@ class Pool:
         return len(self.references) if self.vectors is None else len(self.vectors)
 
     def describe(self) -> str:
-        """The size and the name, for the report."""
+        """Return the size and the name, for the report."""
         kind = "pictures" if self.vectors is None else "cached vectors"
         return f"{len(self):,} {kind} of {self.name}"
+
+    def facts(self) -> dict[str, Any]:
+        """Return facts about the pool, for `Benchmark.data`."""
+        return {
+            "pool": self.name, "pool_size": len(self), "pool_hash": self.hash,
+            "pictures_hash": pictures_hash(self.references),
+        }  # fmt: skip
 
 
 def read_pool(source: str | Path, images: str | Path | None = None) -> Pool:

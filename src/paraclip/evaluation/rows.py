@@ -1,6 +1,6 @@
 """Rows of CSV, TSV, JSONL, JSON and Parquet files as dictionaries, one at a time."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,18 +62,6 @@ def require_columns(values: Values, names: Iterable[str], where: str, hint: str)
         if name not in values:
             known = ", ".join(map(label, list(values)[:12])) or "none"
             raise UserError(where, f"has no column {label(name)} (it has {known})", hint)
-
-
-def refuse_repeated(rows: Iterable[tuple[Hashable, str, str]], hint: str) -> None:
-    """Raise UserError, with the hint, for a row with the key of an earlier row.
-
-    Each row is a tuple: its key, the message for a repetition, and `file:row`.
-    """
-    first: dict[Hashable, str] = {}
-    for key, what, where in rows:
-        if key in first:
-            raise UserError(where, f"{what} (first at {first[key]})", hint)
-        first[key] = where
 
 
 def delimited_rows(

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks.aro_order import (
-    Order,
     all_but_nouns_and_adjectives,
     first_of_all,
     load_coco_order,
+    make_order,
     normalised,
     nouns_and_adjectives,
     on_sample,
@@ -29,6 +29,7 @@ from paraclip.evaluation.benchmarks.aro_order import (
     with_shuffles,
     within_trigrams,
 )
+from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, Tagged
 
@@ -107,9 +108,9 @@ def write(folder: Path, rows: list) -> Path:
     return file
 
 
-def order(folder: Path, rows: list, how: Arithmetic | None = None) -> Order:
+def order(folder: Path, rows: list, how: Arithmetic | None = None) -> TextChoice:
     cases = read_cases(write(folder, rows), GET)
-    return Order("aro-coco-order", cases, folder, folder / "captions.json", ListTagger(), how)
+    return make_order("aro-coco-order", cases, folder, folder / "captions.json", ListTagger(), how)
 
 
 def test_precision_by_hand() -> None:
@@ -206,4 +207,4 @@ def test_the_real_captions_meet_the_real_pictures() -> None:
     benchmark = load_coco_order(DATA, Arithmetic())
     assert benchmark.data["whole_count"] == 25_010 and benchmark.data["pictures"] == 337
     assert benchmark.notes[0].startswith("captions.json names 337 pictures: 48 of the 5,000 of")
-    assert all(len(texts) == 5 for texts in benchmark.options)
+    assert all(len(texts) == 5 for texts in benchmark.texts)

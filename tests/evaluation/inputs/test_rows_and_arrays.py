@@ -20,7 +20,7 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import arrays as stored
 from paraclip.evaluation.arrays import read_arrays
-from paraclip.evaluation.rows import ROW_READERS, good_rows, read_rows, refuse_repeated
+from paraclip.evaluation.rows import ROW_READERS, good_rows, read_rows
 
 ROWS = [{"a": "One", "b": 'Grüße, "Ahoi"'}, {"a": "鳶", "b": "x y"}]
 OBJECTS = [json.dumps(row) for row in ROWS]
@@ -86,20 +86,6 @@ def test_broken_rows_of_reader_and_caller_are_counted_together(tmp_path: Path) -
     ]
     with pytest.raises(UserError, match=r"csv:3: a is empty \(2 of 4 rows are broken"):
         good_rows(path, upper, Problems(0.49))
-
-
-@given(st.lists(st.integers(0, 6) | st.tuples(st.integers(0, 2), st.text(max_size=1)), max_size=8))
-def test_a_repeated_key_names_both_rows(keys: list[Any]) -> None:
-    rows = [(key, f"{key!r} twice", f"a:{number}") for number, key in enumerate(keys)]
-    later = next((n for n, key in enumerate(keys) if key in keys[:n]), None)
-    if later is None:
-        refuse_repeated(rows, "Remove one.")
-        return
-    with pytest.raises(UserError) as caught:
-        refuse_repeated(iter(rows), "Remove one.")
-    assert (caught.value.where, caught.value.hint) == (f"a:{later}", "Remove one.")
-    first = keys.index(keys[later])
-    assert caught.value.what == f"{keys[later]!r} twice (first at a:{first})"
 
 
 # --- arrays ---

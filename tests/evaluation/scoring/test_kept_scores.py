@@ -12,9 +12,13 @@ from text_sets import write_sts, write_sugar_crepe_pp
 from paraclip.commands import evaluate as command
 from paraclip.evaluation import kept_scores
 from paraclip.evaluation.benchmark import Benchmark
-from paraclip.evaluation.benchmarks.aro import VisualGenome
+from paraclip.evaluation.benchmarks.aro import make_visual_genome
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
-from paraclip.evaluation.benchmarks.sugar_crepe import Subset, SugarCrepe, SugarCrepePlusPlus
+from paraclip.evaluation.benchmarks.sugar_crepe import (
+    Subset,
+    SugarCrepePlusPlus,
+    make_sugar_crepe,
+)
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.kept_scores import keep_scores, key_of, read_kept
 from paraclip.evaluation.pairs import Pairs
@@ -67,7 +71,7 @@ def test_the_encoder_is_not_asked_twice(benchmark: Benchmark, tmp_path: Path) ->
 def of_sugar_crepe(folder: Path) -> Benchmark:
     subset = Subset("add_att", (("a red thing", "a blue thing"),), "0", ("red_0.png",))
     found = Found({"red_0.png": str(folder / "pictures" / "red_0.png")})
-    return SugarCrepe([subset], found)
+    return make_sugar_crepe([subset], found)
 
 
 def of_sugar_crepe_pp(folder: Path) -> Benchmark:
@@ -83,7 +87,7 @@ def of_visual_genome(folder: Path) -> Benchmark:
     entry = {"image_path": "red_0.png", "relation_name": "on", **box, **texts}
     file = folder / "visual_genome_relation.json"
     file.write_text(json.dumps([entry]))
-    return VisualGenome("aro-vg-relation", file, folder / "pictures")
+    return make_visual_genome("aro-vg-relation", file, folder / "pictures")
 
 
 @pytest.mark.parametrize("make", [of_sugar_crepe, of_sugar_crepe_pp, of_visual_genome])

@@ -20,17 +20,15 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.data.captions import BrokenRow, clean_text
-from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Benchmark, Role, Scores, numbered
-from paraclip.evaluation.pictures import Box, Crop, crop_vectors, find_pictures
+from paraclip.evaluation.benchmark import Benchmark, numbered
+from paraclip.evaluation.benchmarks.text_choice import TextChoice
+from paraclip.evaluation.pictures import Box, Crop, find_pictures
 from paraclip.evaluation.rows import good_rows, require_columns
 from paraclip.evaluation.statistics import Metric
-from paraclip.evaluation.vectors import Arithmetic, text_vectors
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import file_hash
-from paraclip.models.encoder import DualEncoder
 
 RELATION_FILES = ("aro/visual_genome_relation.json", "aro/images")
 ATTRIBUTION_FILES = ("aro/visual_genome_attribution.json", "aro/images")
@@ -48,12 +46,12 @@ SYMMETRIC = frozenset(
 
 def load_vg_relation(data: Path, how: Arithmetic) -> Benchmark:
     """Load VG-Relation from the data folder."""
-    return VisualGenome("aro-vg-relation", data / RELATION_FILES[0], how=how)
+    return make_visual_genome("aro-vg-relation", data / RELATION_FILES[0], how=how)
 
 
 def load_vg_attribution(data: Path, how: Arithmetic) -> Benchmark:
     """Load VG-Attribution from the data folder."""
-    return VisualGenome("aro-vg-attribution", data / ATTRIBUTION_FILES[0], how=how)
+    return make_visual_genome("aro-vg-attribution", data / ATTRIBUTION_FILES[0], how=how)
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,10 @@ def read_case(row: dict[str, Any], where: str) -> Case:
     return Case(image, (x, y, width, height), true, false, clean_text(kind, group))
 
 
-class VisualGenome:
-    """VG-Relation or VG-Attribution, from one file and its folder of pictures.
+def make_visual_genome(
+    name: str, file: Path, images: Path | None = None, how: Arithmetic | None = None
+) -> TextChoice:
+    """Make VG-Relation or VG-Attribution from one file and its folder of pictures.
 
     Args:
         name: name of the benchmark on the command line.
@@ -106,44 +106,30 @@ class VisualGenome:
         UserError: if the file is invalid, or more pictures are missing than `how.max_broken`
             allows (fewer are skipped with a note).
     """
+    how = how or Arithmetic()
+    if not file.is_file():
+        raise UserError(file, "there is no such file", GET)
+    cases, broken = good_rows(file, read_case, Problems(how.max_broken))
+    if not cases:
+        raise UserError(file, "contains no entries", GET)
+    folder = file.parent / "images" if images is None else images
+    found = find_pictures([case.image for case in cases], folder, None, how)
+    items = [case for case in cases if case.image in found.paths]
+    crops = [Crop(found.paths[item.image], item.box) for item in items]
+    pictures = len({crop.path for crop in crops})
+    data = {
+        "entries": file.name, "hash": file_hash(file), "count": len(items),
+        "skipped": broken + len(cases) - len(items),
+    }  # fmt: skip
 
-    role: Role = "robust"
+    def accuracies(similar: Float, kept: Integers) -> tuple[list[Metric], list[str]]:
+        right = (similar[:, 0] > similar[:, 1]).astype(np.float64)
+        clusters = numbered([items[number].image for number in kept])
+        return figures(name, right, [items[number].group for number in kept], clusters)
 
-    def __init__(
-        self, name: str, file: Path, images: Path | None = None, how: Arithmetic | None = None
-    ) -> None:
-        self.name, self.how = name, how or Arithmetic()
-        if not file.is_file():
-            raise UserError(file, "there is no such file", GET)
-        cases, broken = good_rows(file, read_case, Problems(self.how.max_broken))
-        if not cases:
-            raise UserError(file, "contains no entries", GET)
-        folder = file.parent / "images" if images is None else images
-        found = find_pictures([case.image for case in cases], folder, None, self.how)
-        self.items = [case for case in cases if case.image in found.paths]
-        self.crops = [Crop(found.paths[item.image], item.box) for item in self.items]
-        self.notes = found.notes
-        self.pictures = tuple(dict.fromkeys(crop.path for crop in self.crops))
-        pictures = len(self.pictures)
-        self.pool = (
-            f"{len(self.items):,} entries of {file.name}, {pictures:,} pictures cut to boxes"
-        )
-        self.data: dict[str, Any] = {
-            "entries": file.name, "hash": file_hash(file), "count": len(self.items),
-            "skipped": broken + len(cases) - len(self.items), "pictures": pictures,
-            "pictures_hash": pictures_hash(self.pictures),
-        }  # fmt: skip
-
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """Compute the authors' macro mean, the micro mean and the accuracy of each group."""
-        images, good, notes = crop_vectors(model, self.crops, cache, self.how)
-        items = [self.items[index] for index in good]
-        texts = [text for item in items for text in (item.true, item.false)]
-        vectors = text_vectors(model, texts, self.how, self.name).reshape(len(items), 2, -1)
-        right = metrics.nearer(images, vectors[:, 0], vectors[:, 1])
-        pictures = numbered([item.image for item in items])
-        found, coverage = figures(self.name, right, [item.group for item in items], pictures)
-        return Scores(found, {"right": right, "item": good}, [*self.notes, *notes, *coverage])
+    pool = f"{len(items):,} entries of {file.name}, {pictures:,} pictures cut to boxes"
+    texts = [(item.true, item.false) for item in items]
+    return TextChoice(name, pool, data, crops, texts, accuracies, found.notes, how)
 
 
 def counted_relations(groups: Sequence[str]) -> set[str]:

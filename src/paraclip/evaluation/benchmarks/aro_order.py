@@ -30,18 +30,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paraclip.arrays import Float
+from paraclip.arrays import Float, Integers
 from paraclip.data.captions import BrokenRow, clean_text
-from paraclip.data.images import picture_key, pictures_hash
+from paraclip.data.images import picture_key
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmark import Benchmark, Role, Scores, numbered
-from paraclip.evaluation.pictures import find_pictures, row_images
+from paraclip.evaluation.benchmark import Benchmark, numbered
+from paraclip.evaluation.benchmarks.text_choice import TextChoice
+from paraclip.evaluation.pictures import find_pictures
 from paraclip.evaluation.rows import good_rows, read_rows, require_columns
 from paraclip.evaluation.statistics import Metric
-from paraclip.evaluation.vectors import Arithmetic, text_vectors
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import file_hash, text_hash
-from paraclip.models.encoder import DualEncoder
 from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
 
 SEED = 1  # as in the authors' code
@@ -76,7 +76,7 @@ def load(name: str, data: Path, files: str, get: str, how: Arithmetic) -> Benchm
     listed = file.parent / "captions.json"
     if listed.exists():
         cases = on_sample(cases, listed, Problems(how.max_broken))
-    return Order(name, cases, file.parent, listed, how=how)
+    return make_order(name, cases, file.parent, listed, how=how)
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,15 @@ def _texts_of(captions: Any) -> list[str]:
     return [clean_text(caption) for caption in captions]
 
 
-class Order:
-    """ARO's order benchmark on one set of captions and one folder of pictures.
+def make_order(
+    name: str,
+    cases: Cases,
+    folder: Path,
+    listed: Path | None = None,
+    tagger: Tagger | None = None,
+    how: Arithmetic | None = None,
+) -> TextChoice:
+    """Make ARO's order benchmark on one set of captions and one folder of pictures.
 
     Args:
         name: name of the benchmark on the command line.
@@ -158,72 +165,53 @@ class Order:
         listed: file that lists the pictures of a folder that deliberately holds a subset.
         tagger: finds nouns and adjectives; defaults to spaCy's tagger.
         how: how vectors are computed.
-        seed: random seed of the shuffles.
 
     Raises:
         UserError: if more pictures are missing than `how.max_broken` allows (fewer are skipped
             with a note), or spaCy is not installed.
     """
+    how = how or Arithmetic()
+    found = find_pictures(list(cases.captions), folder, listed, how)
+    tagger = SpacyTagger() if tagger is None else tagger
+    kept = [
+        (found.paths[image], caption)
+        for image, captions in cases.captions.items()
+        for caption in captions
+        if image in found.paths
+    ]
+    shuffled = with_shuffles([caption for _, caption in kept], tagger, SEED)
+    tested = [n for n, texts in enumerate(shuffled) if len(set(texts)) > 1]
+    if not tested:
+        hint = "Give captions of several different words."
+        raise UserError(cases.name, "contains no caption that a shuffle changes", hint)
+    options = [shuffled[n] for n in tested]
+    paths = [kept[n][0] for n in tested]
+    notes = [*cases.notes, *found.notes]
+    if same := len(shuffled) - len(tested):
+        notes.append(f"{same:,} captions left out that no shuffle changes")
+    label = "COCO-Order" if "coco" in name else "Flickr30k-Order"
 
-    role: Role = "robust"
-
-    def __init__(
-        self,
-        name: str,
-        cases: Cases,
-        folder: Path,
-        listed: Path | None = None,
-        tagger: Tagger | None = None,
-        how: Arithmetic | None = None,
-        seed: int = SEED,
-    ) -> None:
-        self.name, self.how = name, how or Arithmetic()
-        found = find_pictures(list(cases.captions), folder, listed, self.how)
-        tagger = SpacyTagger() if tagger is None else tagger
-        kept = [
-            (found.paths[image], caption)
-            for image, captions in cases.captions.items()
-            for caption in captions
-            if image in found.paths
-        ]
-        shuffled = with_shuffles([caption for _, caption in kept], tagger, seed)
-        tested = [n for n, texts in enumerate(shuffled) if len(set(texts)) > 1]
-        if not tested:
-            hint = "Give captions of several different words."
-            raise UserError(cases.name, "contains no caption that a shuffle changes", hint)
-        self.options = [shuffled[n] for n in tested]
-        self.paths = [kept[n][0] for n in tested]
-        self.notes = [*cases.notes, *found.notes]
-        if same := len(shuffled) - len(tested):
-            self.notes.append(f"{same:,} captions left out that no shuffle changes")
-        self.label = "COCO-Order" if "coco" in name else "Flickr30k-Order"
-        self.pictures = tuple(dict.fromkeys(self.paths))
-        pictures = len(self.pictures)
-        self.pool = f"{len(tested):,} captions of {pictures:,} pictures, each with four shuffles"
-        self.data: dict[str, Any] = {
-            "captions": cases.name, "hash": cases.hash, "skipped": cases.skipped,
-            "count": len(tested), "pictures": pictures, "whole_count": cases.whole,
-            "options_hash": text_hash(json.dumps(self.options)), "tagger": tagger.name,
-            "seed": seed, "pictures_hash": pictures_hash(self.pictures),
-        }  # fmt: skip
-
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """Compute Precision@1, and how often the caption beats each kind of shuffle."""
-        images, kept, notes = row_images(model, self.paths, cache, self.how)
-        owners = numbered([self.paths[n] for n in kept])
-        texts = [text for n in kept for text in self.options[n]]
-        vectors = text_vectors(model, texts, self.how, self.name).reshape(len(kept), 5, -1)
-        similar = np.einsum("iw,iow->io", images.astype(np.float64), vectors.astype(np.float64))
+    def precision(similar: Float, items: Integers) -> tuple[list[Metric], list[str]]:
+        """Precision@1, and how often the caption beats each kind of shuffle."""
+        owners = numbered([paths[item] for item in items])
         changed = np.array(
-            [[text != self.options[n][0] for text in self.options[n][1:]] for n in kept], bool
+            [[text != options[item][0] for text in options[item][1:]] for item in items], bool
         )
-        results = [Metric(self.label, first_of_all(similar, changed), clusters=owners)]
+        results = [Metric(label, first_of_all(similar, changed), clusters=owners)]
         for number, shuffle in enumerate(SHUFFLES):
             real = changed[:, number]
             beaten = (similar[real, 0] > similar[real, number + 1]).astype(np.float64)
-            name = f"{self.label} {shuffle}"
-            results.append(Metric(name, beaten, clusters=owners[real], headline=False))
-        return Scores(results, {"similarity": similar, "item": kept}, [*self.notes, *notes])
+            one = f"{label} {shuffle}"
+            results.append(Metric(one, beaten, clusters=owners[real], headline=False))
+        return results, []
+
+    data = {
+        "captions": cases.name, "hash": cases.hash, "skipped": cases.skipped,
+        "count": len(tested), "whole_count": cases.whole,
+        "options_hash": text_hash(json.dumps(options)), "tagger": tagger.name, "seed": SEED,
+    }  # fmt: skip
+    pool = f"{len(tested):,} captions of {len(set(paths)):,} pictures, each with four shuffles"
+    return TextChoice(name, pool, data, paths, options, precision, notes, how)
 
 
 def first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.data.captions import BrokenRow, clean_text
-from paraclip.data.images import pictures_hash
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
@@ -133,8 +132,7 @@ class CrissCrossed:
         self.pool = f"{len(judged):,} pairs ({sizes}), over {pool.describe()}"
         self.data: dict[str, Any] = {
             "pairs_hash": hash, "pairs": len(judged), "pairs_at_least": counts, "k": K,
-            "pool": pool.name, "pool_size": len(pool), "pool_hash": pool.hash,
-            "pictures_hash": pictures_hash(self.pictures),
+            **pool.facts(),
         }  # fmt: skip
 
     def at_least(self, least: float) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraclip.arrays import Integers
-from paraclip.data.images import PictureNames, pictures_hash
+from paraclip.data.images import PictureNames
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Role, Scores, Shown, numbered
@@ -69,8 +69,7 @@ class ParaphrasedRetrieval:
         self.pool = f"{len(pairs):,} pairs of {pairs.name}, over {pool.describe()}"
         self.data: dict[str, Any] = {
             "pairs": pairs.name, "pairs_hash": pairs.hash, "pairs_skipped": pairs.skipped,
-            "pool": pool.name, "pool_size": len(pool), "pool_hash": pool.hash,
-            "pictures_hash": pictures_hash(self.pictures), "k": list(self.cutoffs),
+            "k": list(self.cutoffs), **pool.facts(),
         }  # fmt: skip
         if known := int((self.own >= 0).sum()):
             self.data["pairs_with_picture"] = known

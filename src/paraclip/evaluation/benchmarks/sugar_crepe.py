@@ -35,6 +35,7 @@ from paraclip.data.untrusted_json import JsonStream
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Role, Scores, grouped, numbered
+from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.rows import read_rows, require_columns
 from paraclip.evaluation.statistics import Metric
@@ -70,13 +71,15 @@ class Subset:
     images: tuple[str, ...] = ()
 
 
-def load_sugar_crepe(data: Path, how: Arithmetic) -> "SugarCrepe":
+def load_sugar_crepe(data: Path, how: Arithmetic) -> TextChoice:
     """Load the seven kinds on the pictures in `coco/`."""
     problems = Problems(how.max_broken)
     kinds = read_kinds(data / "sugar_crepe", problems)
     names = [name for kind in kinds for name in kind.images]
     found = find_pictures(names, data / "coco", data / "coco" / "captions.json", how)
-    return SugarCrepe(kinds, found, how, left_out(problems, len(names) + problems.count, "rows"))
+    return make_sugar_crepe(
+        kinds, found, how, left_out(problems, len(names) + problems.count, "rows")
+    )
 
 
 def read_kinds(folder: Path, problems: Problems | None = None) -> list[Subset]:
@@ -136,8 +139,13 @@ def keyed_rows(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield where, name, row
 
 
-class SugarCrepe:
-    """Accuracy of each kind and their mean, on the rows whose picture is available.
+def make_sugar_crepe(
+    kinds: Sequence[Subset],
+    found: Found,
+    how: Arithmetic | None = None,
+    notes: Sequence[str] = (),
+) -> TextChoice:
+    """Make SugarCrepe on the rows whose picture is available.
 
     Args:
         kinds: kinds from `read_kinds`.
@@ -145,49 +153,31 @@ class SugarCrepe:
         how: how vectors are computed.
         notes: notes for the report on skipped rows.
     """
+    names = [kind.name for kind in kinds]
+    rows = [
+        (number, row, found.paths.get(image))
+        for number, kind in enumerate(kinds)
+        for row, image in zip(kind.rows, kind.images, strict=True)
+    ]
+    kept = [(number, row, path) for number, row, path in rows if path is not None]
+    numbers, paths = np.array([row[0] for row in kept]), [row[2] for row in kept]
+    counted = {name: int((numbers == n).sum()) for n, name in enumerate(names)}
+    sizes = ", ".join(f"{name} {count:,}" for name, count in counted.items())
+    notes = [*notes, *found.notes]
+    if len(kept) < len(rows):
+        notes.append(f"{len(kept):,} of {len(rows):,} rows have their picture here")
 
-    role: Role = "robust"
-    name = "sugar-crepe"
+    def accuracies(similar: Float, items: Integers) -> tuple[list[Metric], list[str]]:
+        right = (similar[:, 0] > similar[:, 1]).astype(np.float64)
+        clusters = numbered([paths[item] for item in items])
+        return grouped("SugarCrepe", right, numbers[items], names, clusters), []
 
-    def __init__(
-        self,
-        kinds: list[Subset],
-        found: Found,
-        how: Arithmetic | None = None,
-        notes: Sequence[str] = (),
-    ) -> None:
-        self.how, self.notes = how or Arithmetic(), [*notes, *found.notes]
-        rows = [
-            (number, row, image)
-            for number, kind in enumerate(kinds)
-            for row, image in zip(kind.rows, kind.images, strict=True)
-        ]
-        kept = [row for row in rows if row[2] in found.paths]
-        self.kinds, self.rows = [kind.name for kind in kinds], [row for _, row, _ in kept]
-        self.numbers = np.array([number for number, _, _ in kept])
-        self.paths = [found.paths[image] for _, _, image in kept]
-        counted = {name: int((self.numbers == n).sum()) for n, name in enumerate(self.kinds)}
-        sizes = ", ".join(f"{name} {count:,}" for name, count in counted.items())
-        self.pictures = tuple(dict.fromkeys(self.paths))
-        pictures = len(self.pictures)
-        self.pool = f"{len(kept):,} rows over {pictures:,} pictures ({sizes})"
-        if len(kept) < len(rows):
-            self.notes.append(f"{len(kept):,} of {len(rows):,} rows have their picture here")
-        self.data: dict[str, Any] = {
-            "kinds": {kind.name: kind.hash for kind in kinds}, "counts": counted,
-            "whole_count": len(rows), "pictures": pictures,
-            "pictures_hash": pictures_hash(self.pictures),
-        }  # fmt: skip
-
-    def score(self, model: DualEncoder, cache: Path | None) -> Scores:
-        """Compute the macro accuracy, the micro accuracy and the accuracy of each kind."""
-        images, kept, notes = row_images(model, self.paths, cache, self.how)
-        texts = [text for n in kept for text in self.rows[n]]
-        vectors = text_vectors(model, texts, self.how, "SugarCrepe").reshape(len(kept), 2, -1)
-        right = metrics.nearer(images, vectors[:, 0], vectors[:, 1])
-        groups, clusters = self.numbers[kept], numbered([self.paths[n] for n in kept])
-        results = grouped("SugarCrepe", right, groups, self.kinds, clusters)
-        return Scores(results, {"right": right, "item": kept}, [*self.notes, *notes])
+    hashes = {kind.name: kind.hash for kind in kinds}
+    data = {"kinds": hashes, "counts": counted, "whole_count": len(rows)}
+    pool = f"{len(kept):,} rows over {len(set(paths)):,} pictures ({sizes})"
+    texts = [row for _, row, _ in kept]
+    how = how or Arithmetic()
+    return TextChoice("sugar-crepe", pool, data, paths, texts, accuracies, notes, how)
 
 
 def load_sugar_crepe_pp(data: Path, how: Arithmetic) -> "SugarCrepePlusPlus":

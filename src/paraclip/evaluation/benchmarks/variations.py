@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from paraclip.arrays import Float, Integers
-from paraclip.data.images import PictureNames, pictures_hash
+from paraclip.data.images import PictureNames
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
@@ -110,9 +110,7 @@ class Variations:
         self.data: dict[str, Any] = {
             "wordings": wordings.name, "wordings_hash": wordings.hash,
             "wordings_skipped": wordings.skipped + len(wordings) - len(self.kept),
-            "kinds": list(wordings.kinds), "pool": pool.name, "pool_size": len(pool),
-            "pool_hash": pool.hash, "pictures_hash": pictures_hash(self.pictures),
-            "k": list(self.cutoffs),
+            "kinds": list(wordings.kinds), "k": list(self.cutoffs), **pool.facts(),
         }  # fmt: skip
 
     def find_pictures(self, wordings: Wordings) -> tuple[list[Any], Integers]:
