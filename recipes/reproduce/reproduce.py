@@ -1,22 +1,25 @@
-"""Reproduces the paper's table on ViT-B/32: data, paraphrases, training, evaluation, export.
+"""Runs the paper's method on pretrained CLIPs: captions, paraphrases, training, evaluation, export.
 
-    python recipes/reproduce/reproduce.py --work runs/reproduce
+    python recipes/reproduce/reproduce.py --work runs/reproduce --stages data generate
+    python recipes/reproduce/reproduce.py --work runs/reproduce --stages train evaluate export
 
-For a machine with network access, one GPU and an LLM server with OpenAI's interface (vLLM, or a
-vendor's). Every stage resumes: run the same command again. `--stages` runs only some of them,
-`--settings` names a file to use instead of `settings.toml` next to this script.
+For a machine with network access, one GPU and an LLM server with OpenAI's interface, which must be
+stopped before the second command if it uses the same GPU. Every stage resumes: run the same command
+again. `--settings` names a file to use instead of `settings.toml` next to this script.
 
-This table has not been run yet. Each stage is tested at a tiny scale.
+This has not been run yet. Each stage is tested at a tiny scale.
 """
 
 import argparse
 import json
 import shutil
 import sys
+import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from http.client import HTTPException
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +30,15 @@ from paraclip.data.problems import Problems
 from paraclip.data.reading import braces, read_captions
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.files import atomic_path, read_bounded, write_text
+from paraclip.files import atomic_path, read_bounded
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.training.config import TrainConfig
 
 SETTINGS = Path(__file__).with_name("settings.toml")
 SECONDS = 60
+ATTEMPTS = 5
+"""Downloads of one shard; before the second, a pause of PAUSE seconds, then twice as long each."""
+PAUSE = 10.0
 CAPTION_WORDS = (2, 15)  # as in the paper
 
 
@@ -96,21 +102,30 @@ def with_tuples(value: Any) -> Any:
 def get_data(settings: Settings, work: Path) -> None:
     """Download shards until there are enough captions, and list the captions to use."""
     problems = Problems(max_share=1.0)  # a broken shard costs its captions alone
-    taken = take(captions_of(settings.shards, work / "shards", problems), settings.captions)
+    found = captions_of(settings.shards, work / "shards", problems)
+    shortest, longest = CAPTION_WORDS
+    fitting = (row for row in found if shortest <= len(row.caption.split()) <= longest)
+    count = 0
+    with (
+        atomic_path(work / "captions.jsonl") as temporary,
+        open(temporary, "w", encoding="utf-8") as file,
+    ):
+        for row in islice(fitting, settings.captions):  # one at a time: there may be millions
+            line = {"id": row.id, "image": row.image, "caption": row.caption}
+            file.write(f"{json.dumps(line)}\n")
+            count += 1
     if problems.count:
         print(problems.summary())
-    rows = [{"id": row.id, "image": row.image, "caption": row.caption} for row in taken]
-    lines = "".join(f"{json.dumps(row)}\n" for row in rows)
-    write_text(work / "captions.jsonl", lines)
-    print(f"{len(rows):,} captions of {CAPTION_WORDS[0]} to {CAPTION_WORDS[1]} words")
-    if len(rows) < settings.captions:
+    print(f"{count:,} captions of {shortest} to {longest} words")
+    if count < settings.captions:
         print(f"`shards` hold no more; `captions` asks for {settings.captions:,}")
 
 
 def captions_of(addresses: Sequence[str], folder: Path, problems: Problems) -> Iterator[Caption]:
     """The captions of all shards in turn; a missing shard is downloaded when it is reached.
 
-    Their ids contain the shard's name, because shards may number their rows alike.
+    Their ids contain the shard's name, because shards may number their rows alike. Names of people,
+    which Conceptual 12M replaces by a mark, become words that a language model can reword.
     """
     for address in addresses:
         path = folder / address.rsplit("/", 1)[-1]
@@ -118,35 +133,31 @@ def captions_of(addresses: Sequence[str], folder: Path, problems: Problems) -> I
             print(f"getting {address}", flush=True)
             download(address, path)
         for row in read_captions(str(path), problems=problems):
-            yield replace(row, id=f"{path.stem}/{row.id}")
+            caption = row.caption.replace("<PERSON>", "a person")
+            yield replace(row, id=f"{path.stem}/{row.id}", caption=caption)
 
 
 def download(address: str, path: Path) -> None:
-    """Download an address to a file, completely or not at all."""
-    try:
-        with (
-            urllib.request.urlopen(address, timeout=SECONDS) as source,
-            atomic_path(path) as temporary,
-            open(temporary, "wb") as file,
-        ):
-            shutil.copyfileobj(source, file)
-            # A connection that closes early looks like the end of the file.
-            size = int(source.headers.get("Content-Length", file.tell()))
-            if file.tell() != size:
-                raise OSError(f"only {file.tell():,} of {size:,} bytes arrived")
-    except (OSError, HTTPException) as error:
-        raise UserError(address, f"cannot be read ({error})", "Check `shards`.") from error
-
-
-def take(captions: Iterable[Caption], most: int) -> list[Caption]:
-    """The first captions whose length is in the paper's range."""
-    taken: list[Caption] = []
-    for row in captions:
-        if CAPTION_WORDS[0] <= len(row.caption.split()) <= CAPTION_WORDS[1]:
-            taken.append(row)
-        if len(taken) == most:
-            break
-    return taken
+    """Download an address to a file, completely or not at all; failures are tried again."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with (
+                urllib.request.urlopen(address, timeout=SECONDS) as source,
+                atomic_path(path) as temporary,
+                open(temporary, "wb") as file,
+            ):
+                shutil.copyfileobj(source, file)
+                # A connection that closes early looks like the end of the file.
+                size = int(source.headers.get("Content-Length", file.tell()))
+                if file.tell() != size:
+                    raise OSError(f"only {file.tell():,} of {size:,} bytes arrived")
+            return
+        except (OSError, HTTPException) as error:
+            if attempt == ATTEMPTS:
+                raise UserError(address, f"cannot be read ({error})", "Check `shards`.") from error
+            wait = PAUSE * 2 ** (attempt - 1)
+            print(f"{address}: {error}; again in {wait:g} seconds", flush=True)
+            time.sleep(wait)
 
 
 def generate(settings: Settings, work: Path) -> None:
@@ -221,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("runs/reproduce"), help="folder")
     parser.add_argument("--settings", type=Path, default=SETTINGS)
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--stages", nargs="+", choices=STAGES, required=True, help="in order")
     chosen = parser.parse_args(arguments)
     settings = read_settings(chosen.settings)
     for name in chosen.stages:

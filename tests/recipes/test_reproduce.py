@@ -79,7 +79,6 @@ epochs = 1
 batch_size = 8
 held_out = 0.0
 precision = "fp32"
-track = ["jsonl"]
 [rows.control]
 control = true
 [rows.consistent]
@@ -94,13 +93,14 @@ resamples = 10
     return path
 
 
-def test_from_nothing_to_the_table(settings: Path, tmp_path: Path, capsys) -> None:
-    work = tmp_path / "work"
+@pytest.mark.slow
+def test_from_shards_to_weights(settings: Path, tmp_path: Path, capsys) -> None:
+    work, every = tmp_path / "work", ["--stages", *reproduce.STAGES]
     with FakeServer() as server:
         settings.write_text(settings.read_text().replace("URL", server.url))
-        reproduce.main(["--work", str(work), "--settings", str(settings)])
+        reproduce.main(["--work", str(work), "--settings", str(settings), *every])
         asked = sum(server.asked.values())
-        reproduce.main(["--work", str(work), "--settings", str(settings)])
+        reproduce.main(["--work", str(work), "--settings", str(settings), *every])
         assert sum(server.asked.values()) == asked > 0, "a finished stage asks nothing again"
     output = capsys.readouterr().out
     assert "16 captions of 2 to 15 words" in output and "TOT" in output
@@ -126,6 +126,12 @@ def test_triples_stay_as_they_are_once_training_has_begun(tmp_path: Path, monkey
     (tmp_path / "captions.jsonl").write_text("{}\n{}\n{}\n")
     reproduce.generate(settings, tmp_path)
     assert len(runs) == 2, "more captions are another run"
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads are tried again at once."""
+    monkeypatch.setattr(reproduce, "PAUSE", 0.0)
 
 
 def test_data_that_is_not_there_is_named(settings: Path, tmp_path: Path, shards: Path) -> None:
@@ -160,26 +166,35 @@ def test_shards_may_number_their_rows_alike_and_be_broken(
     shutil.rmtree("work")
     with tarfile.open(shards / "s-00.tar", "w") as archive:
         add_text(archive, "broken.png", "no picture")
-        add_text(archive, "fine.txt", "A baker carries bread through town.")
+        add_text(archive, "fine.txt", "<PERSON> carries bread through town.")
     reproduce.main(first)
+    assert "a person carries bread" in Path("work/captions.jsonl").read_text()
     shown = capsys.readouterr().out
     assert "s-00.tar: broken: the caption is empty" in shown and "10 captions of" in shown
 
 
-def test_a_download_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad", [reproduce.ATTEMPTS, 2])
+def test_a_download_that_breaks_off_is_tried_again(tmp_path: Path, bad: int) -> None:
+    answers = [b"12345"] * bad + [b"1234567890"]
+    path = tmp_path / "s.tar"
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        Thread(target=answer_half, args=(server,)).start()
+        Thread(target=answer_each, args=(server, answers), daemon=True).start()
         address = f"http://127.0.0.1:{server.getsockname()[1]}/s.tar"
-        with pytest.raises(UserError, match="only 5 of 10 bytes arrived"):
-            reproduce.download(address, tmp_path / "s.tar")
-    assert not list(tmp_path.iterdir())
+        if bad == reproduce.ATTEMPTS:
+            with pytest.raises(UserError, match="only 5 of 10 bytes arrived"):
+                reproduce.download(address, path)
+            assert not list(tmp_path.iterdir())
+        else:
+            reproduce.download(address, path)
+            assert path.read_bytes() == b"1234567890"
 
 
-def answer_half(server: socket.socket) -> None:
-    """Answer one request with half of the promised bytes."""
-    with server.accept()[0] as client:
-        client.recv(2**16)
-        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")
+def answer_each(server: socket.socket, answers: list[bytes]) -> None:
+    """Answer requests with these bytes of the ten that are promised."""
+    for content in answers:
+        with server.accept()[0] as client:
+            client.recv(2**16)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n" + content)
 
 
 def test_the_shipped_settings_are_options_that_exist() -> None:
@@ -197,7 +212,8 @@ def test_the_shipped_settings_are_options_that_exist() -> None:
 
 
 def test_an_error_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, reproduce.__file__, "--settings", str(tmp_path / "none.toml")]
+    command = [sys.executable, reproduce.__file__, "--settings", str(tmp_path / "none.toml"),
+               "--stages", "data"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
