@@ -1,4 +1,4 @@
-"""A whole evaluation: files read back, differences, plots, contact sheet."""
+"""A whole evaluation: files read back, differences, plots, and the files of its folder."""
 
 import re
 from dataclasses import replace
@@ -13,14 +13,20 @@ from text_sets import write_sts, write_sugar_crepe_pp
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Scores
-from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
+from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.sts import SemanticSimilarity, read_tasks
 from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_subsets
 from paraclip.evaluation.compare import compare
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import read_pool
-from paraclip.evaluation.plots import plot_scores, plot_trade_off
+from paraclip.evaluation.plots import (
+    appearances,
+    plot_scores,
+    plot_trade_off,
+    robust_line,
+    standard_lines,
+)
 from paraclip.evaluation.report import (
     Line,
     Report,
@@ -31,7 +37,7 @@ from paraclip.evaluation.report import (
     section_page,
     write_json,
 )
-from paraclip.evaluation.run import evaluate
+from paraclip.evaluation.run import OUTPUTS, evaluate
 from paraclip.evaluation.statistics import Interval, Metric, interval, resample
 from paraclip.evaluation.vectors import Arithmetic
 
@@ -261,3 +267,177 @@ def test_any_benchmark_of_the_protocol_will_do(tmp_path: Path) -> None:
         evaluate({}, [Fixed()], tmp_path, {})
     with pytest.raises(UserError, match="no benchmark is given"):
         evaluate({"only": ColourEncoder()}, [], tmp_path, {})
+
+
+SETTINGS = {"resamples": 5}
+FIRST = tuple(f"a {name} thing" for name in COLOURS)
+SECOND = tuple(f"some {name} stuff" for name in COLOURS)
+COLOUR_PAIRS = Pairs("made here", tuple(COLOURS), FIRST, SECOND, "0")
+
+
+class Constant:
+    """A benchmark with fixed items."""
+
+    pool, data, pictures, how = "2 items", {}, (), Arithmetic()
+
+    def __init__(self, name: str, value: float = 1.0, headline: bool = True) -> None:
+        self.name, self.value, self.headline = name, value, headline
+
+    def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
+        return Scores([Metric("m", np.full(2, self.value), headline=self.headline)])
+
+
+def test_a_report_without_a_headline_has_no_plot(tmp_path: Path) -> None:
+    # As ARO's attributes if no pair of them has 25 cases.
+    report = evaluate(
+        {"only": ColourEncoder()}, [Constant("x", headline=False)], tmp_path / "out", SETTINGS
+    )
+    assert report.sections[0].lines[0].values["only"].value == 100
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"items.npz", "report.json", "report.md"}
+    assert "scores.png" not in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_pictures_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "pictures")
+    retrieval = ParaphrasedRetrieval(COLOUR_PAIRS, read_pool(tmp_path / "pictures"), 3)
+    models, out = {"base": ColourEncoder(2), "tuned": ColourEncoder(0.1)}, tmp_path / "out"
+    evaluate(models, [retrieval], out, SETTINGS)
+    assert (out / "contact_sheet.png").exists() and (out / "browser.html").exists()
+    (out / "mine.txt").write_text("stays")
+    evaluate({"other": ColourEncoder()}, [Constant("x")], out, SETTINGS)
+    names = {path.name for path in out.iterdir()}
+    assert names == {"items.npz", "mine.txt", "report.json", "report.md", "scores.png"}
+
+
+def test_a_file_that_is_not_ours_is_refused_before_anything_is_scored(tmp_path: Path) -> None:
+    class Never(Constant):
+        def score(self, model: ColourEncoder, cache: Path | None) -> Scores:
+            raise AssertionError("scored")
+
+    for name in OUTPUTS:
+        mine = tmp_path / name / name
+        mine.parent.mkdir()
+        mine.write_text('{"mine": "report"}')
+        with pytest.raises(UserError, match=f"{name}: exists and was not written by ParaCLIP"):
+            evaluate({"only": ColourEncoder()}, [Never("x")], mine.parent, SETTINGS)
+        assert mine.read_text() == '{"mine": "report"}'
+
+
+def test_an_edited_page_is_refused_and_an_own_report_replaced(tmp_path: Path) -> None:
+    draw_pictures(tmp_path / "pictures")
+    retrieval = ParaphrasedRetrieval(COLOUR_PAIRS, read_pool(tmp_path / "pictures"), 3)
+    retrieval_too = ImageTextRetrieval(
+        Gallery("made", retrieval.pictures, tuple(map(str, retrieval.pictures)), (*range(20),))
+    )
+    models, out = {"base": ColourEncoder(2), "tuned": ColourEncoder(0.1)}, tmp_path / "out"
+    for _ in range(2):
+        evaluate(models, [retrieval, retrieval_too], out, SETTINGS)
+        assert {path.name for path in out.iterdir()} == set(OUTPUTS)
+    (out / "report.md").write_text((out / "report.md").read_text() + "My remarks.\n")
+    with pytest.raises(UserError, match=r"report\.md: exists and was not written by ParaCLIP"):
+        evaluate(models, [retrieval], out, SETTINGS)
+
+
+def test_benchmarks_with_blanks_in_their_names_are_numbered(tmp_path: Path) -> None:
+    benchmarks = [
+        Constant("my set", 0.0),
+        Constant("my set", 1.0),
+        Constant("my", 0.5),
+        Constant("my set 2"),
+    ]
+    report = evaluate({"only": ColourEncoder()}, benchmarks, tmp_path, SETTINGS)
+    names = [section.name for section in report.sections]
+    assert names == ["my set", "my set 2", "my", "my set 2 2"]
+    with np.load(tmp_path / "items.npz", allow_pickle=False) as items:
+        assert items["my set/only/m"].tolist() == [0, 0]
+        assert items["my set 2/only/m"].tolist() == [1, 1]
+
+
+def test_names_from_the_data_cannot_control_a_terminal(tmp_path: Path) -> None:
+    hostile, models = Constant("x"), {"base": ColourEncoder(), "tuned": ColourEncoder()}
+    for number in range(2):
+        hostile.pool = f"{number} items of \x1b[2J\u202e"
+        report = evaluate(models, [hostile], tmp_path / str(number), SETTINGS)
+        assert rf"x: {number} items of \x1b[2J\u202e" in report.table()
+        assert r" items of \x1b[2J\u202e" in (tmp_path / str(number) / "report.md").read_text()
+    found, _ = compare(tmp_path / "0", tmp_path / "1", resamples=10)
+    shown = found.table()
+    assert r"\x1b[2J" in shown and "\x1b" not in shown
+
+
+def test_an_error_without_pictures_is_not_taken_for_a_lack_of_an_image_tower(
+    tmp_path: Path,
+) -> None:
+    np.save(tmp_path / "pool.npy", np.eye(8, dtype=np.float32))
+    retrieval = ParaphrasedRetrieval(COLOUR_PAIRS, read_pool(tmp_path / "pool.npy"), 3)
+    models = {"base": ColourEncoder(), "text": Blind(width=12)}
+    with pytest.raises(UserError, match="vectors are 8 wide and this model's are 12"):
+        evaluate(models, [retrieval], tmp_path / "out", SETTINGS)
+    damaged = Blind()
+    damaged.text_tower.weight.data[:] = float("nan")
+    with pytest.raises(UserError, match="not finite"):
+        evaluate({"base": ColourEncoder(), "text": damaged}, [retrieval], tmp_path, SETTINGS)
+
+
+def report_of(models: int, tasks: dict[str, str], move: float = 1.0) -> Report:
+    """Models of which the n-th gains n points of AO@10 and loses n of every task."""
+    labels = ["base", *(f"model_{number}" for number in range(1, models))]
+
+    def line(name: str, sign: float) -> Line:
+        values = {label: Interval(50.0, 49.0, 51.0) for label in labels}
+        differences = {
+            f"{label} - base": Interval(sign * n, sign * n - 0.5, sign * n + 0.5)
+            for n, label in enumerate(labels[1:], start=1)
+        }
+        return Line(name, True, 100, values, differences, "mean")
+
+    sections = [Section("paraphrased-retrieval", "9 pairs", {}, [line("AO@10", 1.0)])]
+    sections += [
+        Section(name, "9", {}, [line("I2T R@1", 0), line(figure, -move), line("beside", 0)])
+        for name, figure in tasks.items()
+    ]
+    return Report({label: {} for label in labels}, sections, {})
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_a_panel_for_each_standard_task(tmp_path: Path) -> None:
+    tasks = {"flickr": "T2I R@10", "imagenet": "top-1", "sts": "STS mean"}
+    found = report_of(3, tasks)
+    assert [(name, line.name) for name, line in standard_lines(found)] == [
+        ("flickr", "T2I R@10"), ("imagenet", "top-1"),
+    ]  # fmt: skip
+    assert plot_trade_off(found, "base", tmp_path / "two.png")
+    assert plot_trade_off(report_of(3, {"flickr": "T2I R@10"}), "base", tmp_path / "one.png")
+    assert size(tmp_path / "two.png")[0] > 1.5 * size(tmp_path / "one.png")[0]
+
+
+def test_what_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "none.png"
+    assert not plot_trade_off(report_of(2, {}), "base", path)
+    assert not plot_trade_off(report_of(1, {"flickr": "T2I R@10"}), "base", path)
+    without = report_of(2, {"flickr": "T2I R@10"})
+    assert not plot_trade_off(Report(without.models, without.sections[1:], {}), "base", path)
+    assert not path.exists()
+
+
+def test_robustness_is_that_of_paraphrased_retrieval_wherever_it_is() -> None:
+    found = report_of(2, {"scenes": "AO@5", "flickr": "T2I R@10"})
+    turned = Report(found.models, found.sections[::-1], {})
+    for one in (found, turned):
+        name, line = robust_line(one)
+        assert (name, line.name) == ("paraphrased-retrieval", "AO@10")
+    name, line = robust_line(Report(found.models, found.sections[1:], {}))
+    assert (name, line.name) == ("scenes", "AO@5")
+
+
+def test_a_role_looks_the_same_whatever_is_next_to_it() -> None:
+    usual = appearances(["base", "control", "tuned", "merged"])
+    crowded = appearances(["base", "control", "live", "tuned", "merged"])
+    assert len(set(crowded.values())) == 5
+    assert {label: crowded[label] for label in usual} == usual
+    assert appearances(["tuned"])["tuned"] == usual["tuned"]
