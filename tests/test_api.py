@@ -8,17 +8,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
-from tiny_models import tiny_clip
+from tiny_models import tiny_clip, word_files
 
 import paraclip
 from paraclip import api
-from paraclip.api import to_align
 from paraclip.data.config import Columns
 from paraclip.models.checkpoint import read_header, save_model
 from paraclip.models.mini import Mini
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.training.config import AlignOptions
-from paraclip.training.prepare import TrainingData
+from paraclip.training.data import TrainingData
 
 HEAVY = ("torch", "numpy", "pyarrow", "transformers", "open_clip", "pydantic")
 
@@ -135,14 +133,14 @@ def test_named_models_are_loaded_on_the_given_device(tmp_path: Path) -> None:
 def test_the_result_is_on_the_device_of_the_model_that_is_passed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base, asked = tiny_clip().to("meta"), []
-    monkeypatch.setattr(api, "to_align", lambda model, options: model)
+    base, asked = Mini(word_files("bert"), embed_dim=8).to("meta"), []
+    monkeypatch.setattr(api, "copied", lambda model: model)
     monkeypatch.setattr(api, "read_captions", lambda *_, **__: [])
     monkeypatch.setattr(api, "load_model", lambda name, device="auto": asked.append(device))
     for name in ("prepare", "prepare_captions"):
         monkeypatch.setattr(api, name, lambda *_, **__: SimpleNamespace(model=base))
     for name in ("train_data", "align_data"):
-        monkeypatch.setattr(api, name, lambda *_: tmp_path / "last.safetensors")
+        monkeypatch.setattr(api, name, lambda *_, **__: tmp_path / "last.safetensors")
     paraclip.train(base, tmp_path / "triples.parquet", tmp_path / "tuned")
     paraclip.align(tmp_path, tmp_path / "aligned", base)
     assert asked == ["meta", "meta"]
@@ -152,8 +150,8 @@ def test_align_counts_broken_rows_and_names_a_lack_of_pictures(
     triples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[TrainingData] = []
-    monkeypatch.setattr(api, "to_align", lambda model, options: tiny_clip())
-    monkeypatch.setattr(api, "align_data", lambda data, *_: found.append(data))
+    monkeypatch.setattr(api, "copied", lambda model: Mini(word_files("bert"), embed_dim=8))
+    monkeypatch.setattr(api, "align_data", lambda data, *_, **more: found.append(data))
     monkeypatch.setattr(api, "load_model", lambda *_: None)
     captions = tmp_path / "captions.csv"
     rows = f"a kite,{triples.parent / '3.png'}\n" * 199
@@ -165,14 +163,9 @@ def test_align_counts_broken_rows_and_names_a_lack_of_pictures(
         paraclip.align(captions, tmp_path / "aligned")
 
 
-def test_only_mini_is_aligned_and_new_heads_are_random(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for options in ({}, {"new_heads": True}):
-        with pytest.raises(paraclip.UserError, match="only for mini"):
-            paraclip.align(tmp_path, tmp_path / "run", tiny_clip(), **options)
-    monkeypatch.setattr(Mini, "with_linear_heads", lambda heads: ("random", heads))
-    assert to_align("mini", AlignOptions(new_heads=True)) == ("random", None)
+def test_only_mini_is_aligned(tmp_path: Path) -> None:
+    with pytest.raises(paraclip.UserError, match="only for mini"):
+        paraclip.align(tmp_path, tmp_path / "run", tiny_clip())
 
 
 def test_a_wrong_option_is_a_user_error(triples: Path, tmp_path: Path) -> None:

@@ -20,16 +20,13 @@ def written(folder: Path, text: str) -> str:
 
 def test_there_are_shipped_files() -> None:
     names = {path.stem for path in SHIPPED}
-    assert names >= {"paper", "control", "lora", "siglip", "large-batch", "flickr8k-mini"}
+    assert names >= {"paper", "control", "large-batch", "flickr8k-mini"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_file_is_a_run(path: Path) -> None:
-    from paraclip.training.recipes import check_options
-
     config = parse(["train", "triples.parquet", "--config", str(path)])
     assert isinstance(config, TrainConfig) and config.triples == "triples.parquet"
-    check_options(config)
     for name, value in read_options(path, TrainConfig).items():
         assert getattr(config, name) == value
     assert path.read_text().startswith("# ")
@@ -73,7 +70,7 @@ def test_a_run_without_triples_is_refused(
         ("epochs = '3'", "epochs: '3' is not valid"),
         ("control = 1", "control: 1 is not valid. It should be a valid boolean"),
         ("learning_rate = true", "learning_rate: True is not valid. It should be a valid number"),
-        ("precision = 'fp8'", "precision: 'fp8' .* 'auto', 'fp32', 'bf16' or 'fp16'"),
+        ("precision = 'fp8'", "precision: 'fp8' .* 'auto', 'fp32' or 'bf16'"),
         ("weights = [1, 1]", r"weights: \(1, 1\) is not valid. It has too few values"),
         ("image_loss_on = ['title']", "image_loss_on: 'title' is not valid"),
         ("image_loss_on = 'caption'", "image_loss_on: 'caption' .* valid tuple"),

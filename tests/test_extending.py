@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from tiny_models import tiny_clip
 
 import paraclip
@@ -27,7 +26,8 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.paraphrase.backends import BACKENDS, Answer, BackendKind, LLMOptions
 from paraclip.paraphrase.filters.checks import FILTERS, Candidate
 from paraclip.paraphrase.prompts import Prompt
-from paraclip.training.losses.contrast import LOSSES, ContrastiveLoss
+from paraclip.training.log import read_metrics
+from paraclip.training.losses import LOSSES, Loss, Objective
 
 
 @pytest.fixture
@@ -49,18 +49,17 @@ def write_triples(path: Path, count: int = 8) -> Path:
 
 
 def test_a_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    called = []
+    def closeness(vectors, rows, objective, logit_scale, share):  # type: ignore[no-untyped-def]
+        return (vectors.texts["caption"] - vectors.texts["paraphrase_2"]).square().sum(1).mean()
 
-    def margin_rows(logits: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        called.append(logits.shape)
-        positive = logits.gather(1, own.unsqueeze(1))
-        return (logits - positive + 1).clamp(min=0).sum() - len(own)
-
-    monkeypatch.setitem(LOSSES, "margin", ContrastiveLoss(margin_rows, both_ways=True))
+    loss = Loss(lambda objective: ("caption", "paraphrase_2"), closeness)
+    monkeypatch.setitem(LOSSES, "closeness", loss)
     triples = write_triples(tmp_path / "triples.jsonl")
-    options = {"epochs": 1, "batch_size": 4, "held_out": 0.0, "loss": "margin"}
-    paraclip.train(tiny_clip(), triples, tmp_path / "out", **options)
-    assert called
+    objective = Objective({"closeness": 2.0})
+    monkeypatch.setattr("paraclip.training.train.objective_of", lambda options: objective)
+    paraclip.train(tiny_clip(), triples, tmp_path / "out", epochs=1, batch_size=4, held_out=0.0)
+    (first, second) = read_metrics(tmp_path / "out" / "metrics.jsonl")
+    assert first["loss"] == 2 * first["closeness"] > 0 and "L1" not in second
 
 
 def test_a_backend(

@@ -21,7 +21,6 @@ import torch
 from benchmarks.machine import keep, markdown, parse_with_data
 from paraclip.data.captions import Caption
 from paraclip.data.reading import read_captions
-from paraclip.data.triples import read_triples
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks.image_text_retrieval import ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
@@ -34,17 +33,16 @@ from paraclip.evaluation.report import Report, read_report
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import cache_folder
-from paraclip.merging.merge import merge
+from paraclip.merging import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.models.mini import FLICKR8K_HEADS, Mini
-from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
-from paraclip.training.loop import align, train
-from paraclip.training.prepare import prepare, prepare_captions
+from paraclip.training.config import AlignOptions, TrainOptions
+from paraclip.training.data import prepare, prepare_captions
+from paraclip.training.train import align, train
 
 RESULTS = Path(__file__).parents[2] / "study" / "results"
 BASE = AlignOptions(
-    feature_dropout=0.0,  # as when the tables were made
     epochs=3, batch_size=256, learning_rate=1e-4, head_learning_rate=5e-4,
     dropout=0.0, held_out=0.0,
 )  # fmt: skip
@@ -91,7 +89,7 @@ def make_base(data: Path, out: Path) -> Path:
     torch.manual_seed(0)
     model = Mini.with_linear_heads(FLICKR8K_HEADS)
     rows = prepare_captions(training_captions(data), model, cache=feature_cache())
-    return align(rows, BASE, out, RunSettings())
+    return align(rows, BASE, out).with_name("last.safetensors")
 
 
 def training_captions(data: Path) -> list[Caption]:
@@ -103,10 +101,9 @@ def training_captions(data: Path) -> list[Caption]:
 
 def make_tuned(data: Path, base: Path, out: Path, options: TrainOptions) -> DualEncoder:
     """Tune the base on the triples, or train the control on their captions."""
-    triples = read_triples(data / "paraphrases" / "flickr8k_train.jsonl")
+    triples = data / "paraphrases" / "flickr8k_train.jsonl"
     rows = prepare(
-        triples, load_model(str(base)), options, images=data / "flickr8k" / "images",
-        cache=feature_cache(),
+        triples, load_model(str(base)), images=data / "flickr8k" / "images", cache=feature_cache(),
     )  # fmt: skip
     return load_model(str(train(rows, options, out)))
 

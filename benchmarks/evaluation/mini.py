@@ -26,7 +26,7 @@ from paraclip.evaluation.pictures import read_names
 from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.vectors import Arithmetic
-from paraclip.merging.merge import merge
+from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
@@ -34,13 +34,13 @@ from paraclip.provenance import provenance
 from paraclip.quickstart.captioned import read_texts
 from paraclip.quickstart.stamps import stamps_folder
 from paraclip.starter import STAMPS
-from paraclip.training.config import AlignOptions, RunSettings
-from paraclip.training.loop import align
-from paraclip.training.prepare import prepare_captions
+from paraclip.training.config import AlignOptions
+from paraclip.training.data import prepare_captions
+from paraclip.training.train import align
 from study.sets import sts_development
 
 OPTIONS = AlignOptions(
-    epochs=2, batch_size=256, learning_rate=3e-5, head_learning_rate=1e-3, feature_dropout=0.4,
+    epochs=2, batch_size=256, learning_rate=3e-5, head_learning_rate=1e-3,
     dropout=0.0, held_out=0.0,
 )  # fmt: skip
 SHARE = 0.7
@@ -92,7 +92,7 @@ def aligned(data: Path, out: Path) -> Path:
 def fitted(data: Path, out: Path, options: AlignOptions) -> Path:
     """`mini`, fitted to the training captions of Flickr8k."""
     rows = prepare_captions(training_captions(data), load_model("mini"), cache=feature_cache())
-    return align(rows, options, out, RunSettings(choose="last"))
+    return align(rows, options, out).with_name("last.safetensors")
 
 
 def choose(data: Path, out: Path, results: Path) -> None:

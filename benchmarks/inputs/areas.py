@@ -95,7 +95,7 @@ def picture(path: Path) -> None:
 
 def metrics(path: Path) -> None:
     """Read the log of a run."""
-    from paraclip.training.metrics import keep_until, read_metrics
+    from paraclip.training.log import keep_until, read_metrics
 
     read_metrics(path)
     keep_until(path, 1)

@@ -47,7 +47,7 @@ from paraclip.paraphrase.backends import BACKENDS, LLMOptions
 
 IMPORTED = (
     "open_clip", "paraclip.api", "paraclip.evaluation.run", "paraclip.paraphrase.run",
-    "paraclip.training.prepare", "PIL.PngImagePlugin", "pyarrow.parquet",
+    "paraclip.training.train", "PIL.PngImagePlugin", "pyarrow.parquet",
 )  # fmt: skip
 """Modules that the forks need; not LanceDB, because its threads do not survive a fork."""
 OUTCOMES = ("clear error", "accepted", "traceback", "hang", "file lost", "wrong")

@@ -15,7 +15,6 @@ import argparse
 import multiprocessing
 import resource
 import statistics
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -50,7 +49,6 @@ from benchmarks.training.steps import (
     random_features,
 )
 from paraclip.models.encoder import DualEncoder
-from paraclip.training.step import learn_from
 
 BATCHES = {"ViT-B-32": (256, 1024, 4096, 8192), "mini": (256, 2048, 8192, 32768)}
 PLAIN = {"ViT-B-32": (256, 1024), "mini": (256, 2048, 8192)}
@@ -87,18 +85,17 @@ class Case:
 def measure(case: Case) -> dict[str, Any]:
     """Seconds and peak memory of a case, or that it did not fit."""
     torch.set_num_threads(case.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        model, triples, features = data_of(case)
-        step = step_of(case, model, triples, features, Path(folder))
-        step(np.arange(min(WARM_UP, case.batch)))
-        before = held_memory(CPU)
-        forget_peak(CPU)
-        try:
-            found = time_steps(step, case.batch, case.rounds)
-        except (RuntimeError, MemoryError) as error:
-            if not any(word in str(error) for word in NO_ROOM):
-                raise
-            return {**asdict(case), "fits": False}
+    model, triples, features = data_of(case)
+    step = step_of(case, model, triples, features)
+    step(np.arange(min(WARM_UP, case.batch)))
+    before = held_memory(CPU)
+    forget_peak(CPU)
+    try:
+        found = time_steps(step, case.batch, case.rounds)
+    except (RuntimeError, MemoryError) as error:
+        if not any(word in str(error) for word in NO_ROOM):
+            raise
+        return {**asdict(case), "fits": False}
     return {
         **asdict(case), **found, "fits": True, "model_and_optimiser": before,
         "beyond": peak_memory(CPU) - before,
@@ -112,12 +109,12 @@ def data_of(case: Case) -> tuple[DualEncoder, pa.Table, torch.Tensor]:
 
 
 def step_of(
-    case: Case, model: DualEncoder, triples: pa.Table, features: torch.Tensor, folder: Path
+    case: Case, model: DualEncoder, triples: pa.Table, features: torch.Tensor
 ) -> OurStep | PlainStep:
     """The step of a case."""
     if case.step == "plain":
         return plain_step(model, triples, features, half=case.precision == "bf16")
-    return OurStep(model, triples, features, folder, precision=case.precision)
+    return OurStep(model, triples, features, precision=case.precision)
 
 
 def time_steps(step: Callable[[np.ndarray], float], batch: int, rounds: int) -> dict[str, Any]:
@@ -140,11 +137,9 @@ def difference(case: Case) -> float:
     plain.loss(rows).backward()
     wanted = torch.cat([weight.grad.flatten() for weight in plain.weights])
     model.zero_grad()
-    with tempfile.TemporaryDirectory() as folder:
-        options = {"precision": "fp32", "micro_batch": 128}
-        run = OurStep(model, triples, features, Path(folder), **options).run
+    step = OurStep(model, triples, features, precision="fp32", micro_batch=128)
     model.eval()
-    learn_from(run, run.examples.batch(rows))
+    step.backward(step.batch(rows))
     found = torch.cat([weight.grad.flatten() for weight in plain.weights])
     return float((found - wanted).norm() / wanted.norm())
 

@@ -7,7 +7,6 @@ from contextlib import closing
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,21 +15,35 @@ import pyarrow as pa
 import torch
 from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.weights import open_clip_names
 from paraclip.models.mini import Mini
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
-from paraclip.training.config import TrainOptions
-from paraclip.training.examples import padding_id
-from paraclip.training.loop import batch_of, batches_ahead
-from paraclip.training.losses.objective import ALL_TEXTS, info_nce
-from paraclip.training.optimizer import Part, set_dropout, train_only
-from paraclip.training.prepare import TrainingData
-from paraclip.training.run import Run, precision_of, start
-from paraclip.training.step import take_step
-from paraclip.training.task import task_of
+from paraclip.training.config import TrainOptions, resolved
+from paraclip.training.data import Batch, TrainingData, padding_id
+from paraclip.training.distributed import this_process
+from paraclip.training.losses import ALL_TEXTS, compute_losses, info_nce, weighted_sum
+from paraclip.training.optimizer import (
+    clamp_scale,
+    make_optimizer,
+    set_dropout,
+    set_learning_rates,
+    train_mode,
+    train_only,
+)
+from paraclip.training.train import (
+    CLIP_NORM,
+    DTYPES,
+    batches_ahead,
+    encode_batch,
+    gradients_of,
+    plan_training,
+    precision_of,
+)
 
+DECAY = 0.01
 RATE = 1e-4
 MANY = 1_000_000
 """Number of epochs; after the few timed steps, the learning rate is still at its peak."""
@@ -102,59 +115,92 @@ def random_clip(name: str) -> tuple[nn.Module, OpenClip]:
     inside.load_state_dict(open_clip_names(inside, clip.state_dict()))
     ours = OpenClip(spec, inside)
     clip.visual.requires_grad_(False)
-    train_only(ours, (Part(ours.text_tower, RATE),), freeze_temperature=False)
+    train_only(ours, [(ours.text_tower, RATE)])
     return clip, ours
 
 
 class OurStep:
-    """`paraclip train`'s own step.
+    """`paraclip train`'s own step, at the peak of its learning rate.
 
     Args:
         model: model; its text tower and temperature are trained.
         triples: N rows.
         features: float32 [N, F].
-        folder: an empty folder.
         options: options of `paraclip train`.
     """
 
     def __init__(
-        self, model: DualEncoder, triples: pa.Table, features: Tensor, folder: Path, **options: Any
+        self, model: DualEncoder, triples: pa.Table, features: Tensor, **options: Any
     ) -> None:
-        known = {
-            "learning_rate": RATE, "warmup": 0.0, "epochs": MANY, "held_out": 0.0,
-            "batch_size": len(triples), "weight_decay": 0.01, "recipe": "paper",
-        }  # fmt: skip
-        task = task_of(TrainingData(model, triples, features), TrainOptions(**(known | options)))
-        train_only(model, task.parts, task.options.freeze_temperature)
-        set_dropout(task.parts, task.options.dropout)
-        identity = {"precision": precision_of(task.options.precision, model.device)}
-        self.run: Run = start(task, identity, folder)
-        self.run.step = 1  # the first step of a run has half the learning rate
-        self.run.train_mode()
+        known = {"learning_rate": RATE, "epochs": MANY, "held_out": 0.0, "recipe": "paper"}
+        known |= {"batch_size": len(triples)}
+        self.model, kind = model, model.architecture.kind
+        self.options = resolved(TrainOptions(**(known | options)), kind)
+        self.rows, self.objective, parts = plan_training(
+            TrainingData(model, triples, features), self.options
+        )
+        self.weights = train_only(model, parts)
+        set_dropout(parts, self.options.dropout)
+        self.optimizer = make_optimizer(self.weights, parts, RATE, DECAY)
+        set_learning_rates(self.optimizer, 1.0)
+        self.dtype = DTYPES[precision_of(self.options.precision, model.device)]
+        self.start_scale = float(model.logit_scale.detach())
+        train_mode(model, parts)
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """This process's part of the batch of these rows."""
+        return self.rows.batch(rows, this_process().share).to(self.model.device)
+
+    def backward(self, batch: Batch) -> tuple[float, list[Tensor]]:
+        """Loss and gradients of a batch."""
+        model, processes = self.model, this_process()
+        vectors = encode_batch(
+            model, batch, self.rows.names, self.options.micro_batch, self.dtype, processes, (0, 1)
+        )
+        losses = compute_losses(
+            vectors, batch.rows, self.objective, model.logit_scale, processes.share
+        )
+        loss = weighted_sum(losses, self.objective)
+        loss.backward()
+        loss, gradients = loss.detach(), gradients_of(self.weights)
+        processes.add_up([loss, *gradients])
+        return float(loss), gradients
 
     def __call__(self, rows: np.ndarray) -> float:
         """One step on these rows; returns the loss."""
-        return take_step(self.run, batch_of(self.run, rows))["loss"]
+        return self.step(self.batch(rows))
+
+    def step(self, batch: Batch) -> float:
+        """One step on a batch; returns the loss."""
+        loss, gradients = self.backward(batch)
+        clip_grads_with_norm_(self.weights.values(), CLIP_NORM, get_total_norm(gradients))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        clamp_scale(self.model.logit_scale, self.start_scale)
+        return loss
 
     def input_wait(self, steps: int) -> float:
         """Share of the time of a number of steps spent waiting for rows."""
         began, waited = time.perf_counter(), 0.0
-        with closing(batches_ahead(self.run)) as batches:
-            for batch in islice(batches, steps):
-                waited += self.run.waited
-                take_step(self.run, batch)
+        every = np.arange(len(self.rows))
+        with closing(
+            batches_ahead(self.rows, every, self.options, 0, self.model.device)
+        ) as batches:
+            for batch, seconds in islice(batches, steps):
+                waited += seconds
+                self.step(batch)
         return waited / (time.perf_counter() - began)
 
     def text_lengths(self) -> np.ndarray:
         """Tokens of every text, int64 [T * N]."""
-        return np.diff(self.run.examples.tokens.offsets)
+        return np.diff(self.rows.tokens.offsets)
 
 
 def open_clip_adamw(weights: Sequence[nn.Parameter]) -> torch.optim.AdamW:
     """AdamW as in open_clip's own training: parameters below two dimensions do not decay."""
     large = [weight for weight in weights if weight.ndim >= 2]
     small = [weight for weight in weights if weight.ndim < 2]
-    groups = [{"params": large, "weight_decay": 0.01}, {"params": small, "weight_decay": 0.0}]
+    groups = [{"params": large, "weight_decay": DECAY}, {"params": small, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), eps=1e-6)
 
 
@@ -206,7 +252,7 @@ def plain_step(
     model: DualEncoder, triples: pa.Table, features: Tensor, half: bool = False
 ) -> PlainStep:
     """The plain step of any model, on texts cut to the longest one and with cached features."""
-    train_only(model, (Part(model.text_tower, RATE),), freeze_temperature=False)
+    train_only(model, [(model.text_tower, RATE)])
     model.train()
     device, pad = model.device, padding_id(model)
     features = features.to(device)

@@ -12,7 +12,6 @@ the weights on the same batches, so their losses, round by round, must agree.
 
 import argparse
 import statistics
-import tempfile
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -33,12 +32,12 @@ from benchmarks.training.steps import (
     random_clip,
     random_pixels,
 )
-from paraclip.training.losses.objective import ALL_TEXTS
+from paraclip.training.losses import ALL_TEXTS
 
 Step = PlainStep | OurStep
 
 
-def make_steps(name: str, rows: int, folder: Path, device: torch.device) -> dict[str, Step]:
+def make_steps(name: str, rows: int, device: torch.device) -> dict[str, Step]:
     """All steps, the plain one first, each with its own copy of the same weights."""
     clip, ours = (model.to(device) for model in random_clip(name))
     triples, pixels = made_up_triples(rows), random_pixels(rows, ours.image_size)
@@ -55,10 +54,8 @@ def make_steps(name: str, rows: int, folder: Path, device: torch.device) -> dict
             plain_step(deepcopy(ours), triples, features), clip, pixels
         ),
         "plain, bf16": padded_step(deepcopy(clip), tokens, pixels, half=True),
-        "paraclip, fp32": OurStep(
-            deepcopy(ours), triples, features.cpu(), folder / "fp32", precision="fp32"
-        ),
-        "paraclip": OurStep(deepcopy(ours), triples, features.cpu(), folder / "auto"),
+        "paraclip, fp32": OurStep(deepcopy(ours), triples, features.cpu(), precision="fp32"),
+        "paraclip": OurStep(deepcopy(ours), triples, features.cpu()),
     }
 
 
@@ -174,9 +171,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        steps = make_steps(chosen.model, 2 * chosen.batch, Path(folder), CPU)
-        courses = time_steps(steps, 2 * chosen.batch, chosen.batch, chosen.rounds)
+    steps = make_steps(chosen.model, 2 * chosen.batch, CPU)
+    courses = time_steps(steps, 2 * chosen.batch, chosen.batch, chosen.rounds)
     lengths = steps["paraclip"].text_lengths()
     wait = steps["paraclip"].input_wait(chosen.rounds)
     rows = as_rows(courses, chosen.batch)

@@ -33,9 +33,9 @@ from paraclip.models.loading import load_model
 from paraclip.models.mini import BACKBONE, load_backbone
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.models.tensors import hash_tensors
-from paraclip.training.config import AlignOptions, RunSettings
-from paraclip.training.loop import align
-from paraclip.training.prepare import TrainingData, prepare_captions
+from paraclip.training.config import AlignOptions
+from paraclip.training.data import TrainingData, prepare_captions
+from paraclip.training.train import align
 
 NAME = "clip-small"
 CONFIG: dict[str, Any] = {
@@ -63,7 +63,6 @@ PREPROCESSING = {
     "resize_mode": "squash",
 }
 OPTIONS = AlignOptions(
-    feature_dropout=0.0,
     epochs=7,
     batch_size=256,
     learning_rate=5e-4,
@@ -120,8 +119,8 @@ def pretrain(data: Path, out: Path, options: AlignOptions, config: dict[str, Any
     rows = [row for row in captions if Path(row.image or "").name in wanted]
     facts = {"data": f"{len(rows):,} captions of {len(wanted):,} pictures", "licence": TERMS}
     prepared = prepare_captions(rows, untrained(config, options.seed), facts=facts)
-    checkpoint = align(prepared, options, out / "training", RunSettings(choose="last"))
-    publish(checkpoint, out, config)
+    folder = align(prepared, options, out / "training").parent
+    publish(folder / "last.safetensors", out, config)
     keep_features(prepared, cast(OpenClip, load_model(f"local-dir:{out}", "cpu")))
     return out
 

@@ -6,11 +6,8 @@ Keyword options are those of the command of the same name (`paraclip train --hel
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from paraclip.data.problems import Problems
 from paraclip.data.reading import read_captions
@@ -27,7 +24,7 @@ from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.config import STORE, IndexConfig, SearchConfig
 from paraclip.image_search.engine import search_index
 from paraclip.image_search.snapshot import Hit
-from paraclip.merging.merge import merge
+from paraclip.merging import merge
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
@@ -37,10 +34,10 @@ from paraclip.swap_checking.check import SwapReport, read_queries
 from paraclip.swap_checking.check import swap_check as compare_index
 from paraclip.swap_checking.config import SwapCheckConfig
 from paraclip.swap_checking.indexes import IndexAddress, read_index
-from paraclip.training.config import AlignOptions, RunSettings, TrainOptions
-from paraclip.training.loop import align as align_data
-from paraclip.training.loop import train as train_data
-from paraclip.training.prepare import prepare, prepare_captions
+from paraclip.training.config import AlignOptions, TrainOptions
+from paraclip.training.data import prepare, prepare_captions
+from paraclip.training.train import align as align_data
+from paraclip.training.train import train as train_data
 
 __all__ = (
     "UserError", "align", "compare", "evaluate", "export", "generate", "index", "load_model",
@@ -74,7 +71,12 @@ def generate(source: Path | str, out: Path | str, **options: Any) -> Path:
 
 
 def align(
-    source: Path | str, out: Path | str, model: Model = "mini", **options: Any
+    source: Path | str,
+    out: Path | str,
+    model: Model = "mini",
+    *,
+    fresh: bool = False,
+    **options: Any,
 ) -> DualEncoder:
     """Fit the built-in `mini` to pictures with captions, for users who have no CLIP.
 
@@ -82,18 +84,21 @@ def align(
         source: a source that `generate` accepts.
         out: folder of the checkpoints; a stopped run resumes.
         model: `mini`; a model that is passed is not changed.
-        options: hyperparameters and run settings of `paraclip align`.
+        fresh: whether to start from scratch in a folder that holds another run.
+        options: hyperparameters of `paraclip align`, such as `epochs=2`.
 
     Raises:
         UserError: the captions cannot be read, or `out` belongs to another run.
     """
-    hyperparameters, settings = split_options(AlignOptions, {"choose": "best", **options})
-    start = to_align(model, hyperparameters)
+    hyperparameters = AlignOptions(**options)
+    start = copied(model)
+    if not isinstance(start, Mini):
+        raise UserError("align", "is only for mini", "Pass model='mini', or use `paraclip.train`.")
     facts = {"source": Path(source).name, **name_of(model)}
     problems = Problems()
     captions = read_captions(str(source), problems=problems)
     data = prepare_captions(captions, start, problems=problems, facts=facts)
-    checkpoint = align_data(data, hyperparameters, Path(out), settings)
+    checkpoint = align_data(data, hyperparameters, Path(out), fresh=fresh)
     return load_model(str(checkpoint), str(start.device))
 
 
@@ -105,6 +110,7 @@ def train(
     images: Path | str | None = None,
     starter: bool = False,
     replay: Path | str | None = None,
+    fresh: bool = False,
     **options: Any,
 ) -> DualEncoder:
     """Fine-tune the text encoder on triples; the image encoder does not change by a bit.
@@ -117,8 +123,9 @@ def train(
         images: folder of the pictures, for triples that name them by image_id only.
         starter: whether to train on the starter set as well.
         replay: captions with pictures, which L1 learns from in addition to the triples.
-        options: hyperparameters and run settings of `paraclip train`, such as `epochs=2`,
-            `recipe="paper"` or `control=True`.
+        fresh: whether to start from scratch in a folder that holds another run.
+        options: hyperparameters of `paraclip train`, such as `epochs=2`, `recipe="paper"` or
+            `control=True`.
 
     Returns:
         The tuned model, on the device of the base. Its image vectors are those of the base.
@@ -128,12 +135,13 @@ def train(
 
     Source: paper, section 3.
     """
-    hyperparameters, settings = split_options(TrainOptions, options)
+    hyperparameters = TrainOptions(**options)
     data = prepare(
-        str(triples), copied(model), hyperparameters,
-        images=images, starter=starter, replay=replay, facts=name_of(model),
+        str(triples), copied(model), images=images, starter=starter, replay=replay,
+        decode_pictures=hyperparameters.image_learning_rate is not None,
+        seed=hyperparameters.seed, facts=name_of(model),
     )  # fmt: skip
-    checkpoint = train_data(data, hyperparameters, Path(out), settings)
+    checkpoint = train_data(data, hyperparameters, Path(out), fresh=fresh)
     return load_model(str(checkpoint), str(data.model.device))
 
 
@@ -246,14 +254,6 @@ def swap_check(index: Path | str, base: Model, model: Model, **options: Any) -> 
     )
 
 
-def split_options(kind: type[Any], options: Mapping[str, Any]) -> tuple[Any, RunSettings]:
-    """Return the hyperparameters of a kind of run, and how the run is saved and monitored."""
-    names = {field.name for field in fields(RunSettings)}
-    settings = {name: value for name, value in options.items() if name in names}
-    rest = {name: value for name, value in options.items() if name not in names}
-    return kind(**rest), RunSettings(**settings)
-
-
 def loaded_model(model: Model, device: str) -> DualEncoder:
     """Return the model itself, or load it by name."""
     return model if isinstance(model, DualEncoder) else load_model(str(model), device)
@@ -262,18 +262,6 @@ def loaded_model(model: Model, device: str) -> DualEncoder:
 def name_of(model: Model) -> dict[str, str]:
     """Return the name of the base for the checkpoints, unless the model itself was passed."""
     return {} if isinstance(model, DualEncoder) else {"base": str(model)}
-
-
-def to_align(model: Model, options: AlignOptions) -> DualEncoder:
-    """Return the model from which alignment starts; raises UserError for one without heads."""
-    if options.new_heads and model == "mini":
-        torch.manual_seed(options.seed)  # the heads are initialised at random
-        return Mini.with_linear_heads(heads=None)
-    start = copied(model)
-    if options.new_heads or not isinstance(start, Mini):
-        what = "new_heads is only for mini" if options.new_heads else "is only for mini"
-        raise UserError("align", what, "Pass model='mini', or use `paraclip.train`.")
-    return start
 
 
 def copied(model: Model) -> DualEncoder:

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from tiny_models import tiny_clip
 
 from paraclip.errors import UserError
-from paraclip.merging.merge import merge
+from paraclip.merging import merge
 from paraclip.models import checkpoint
 from paraclip.models.checkpoint import load_checkpoint, model_card, read_header, save_model
 

@@ -13,8 +13,7 @@ from paraclip.errors import UserError
 from paraclip.quickstart import run
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.run import Job, split_source
-from paraclip.training.config import RunSettings
-from paraclip.training.folder import AnotherRun
+from paraclip.training.checkpoint import AnotherRun
 
 
 def test_each_source_has_its_own_default_folder() -> None:
@@ -122,9 +121,9 @@ def test_a_stage_whose_captions_changed_starts_from_scratch(
 ) -> None:
     started = []
 
-    def train(data: object, options: object, out: Path, settings: RunSettings) -> Path:
-        started.append(settings.fresh)
-        if not settings.fresh:
+    def train(data: object, options: object, out: Path, fresh: bool) -> Path:
+        started.append(fresh)
+        if not fresh:
             raise AnotherRun(out, "belongs to a run with other settings", "Choose another --out.")
         return out / "made"
 

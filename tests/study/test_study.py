@@ -37,7 +37,7 @@ learning_rate = 1e-2
 held_out = 0.0
 precision = "fp32"
 [variants.placebo]
-shuffle_paraphrases = true
+placebo = true
 [variants.people]
 triples = "people"
 [variants.ours]

@@ -9,30 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tiny_model import TinyModel
-from training_rows import make_config, make_features, make_triples
+from training_rows import before_step, tune
 
 from paraclip.errors import UserError
 from paraclip.models import tensors
-from paraclip.training import loop
-from paraclip.training.metrics import TensorBoard
-from paraclip.training.prepare import TrainingData
+from paraclip.training.log import TensorBoard
 
-SETTINGS = {"epochs": 4, "save_every": 2, "dropout": 0.2}
-
-
-def run(out: Path) -> None:
-    """The whole run, or the rest of it."""
-    triples = make_triples()
-    loop.train(
-        TrainingData(TinyModel(), triples, make_features(triples)), make_config(**SETTINGS), out
-    )
+SETTINGS = {"epochs": 4, "dropout": 0.2}
 
 
 def apart(deed: Callable[..., None], *arguments: object) -> int | None:
     """Call a function in a separate process and return its exit code."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["paraclip.training.loop", "peft"])
+    context.set_forkserver_preload(["paraclip.training.train", "torch.utils.tensorboard", "pytest"])
     process = context.Process(target=deed, args=arguments)
     process.start()
     process.join(100)
@@ -45,37 +34,26 @@ def die() -> None:
 
 
 def killed_at_step(out: Path, step: int) -> None:
-    """A run that is killed after its weights changed but before the step is written."""
+    """A run that is killed before a step."""
     torch.set_num_threads(1)
-    take_step = loop.take_step
-
-    def step_and_die(under_way, batch):
-        figures = take_step(under_way, batch)
-        if under_way.step == step:
-            die()
-        return figures
-
-    loop.take_step = step_and_die
-    run(out)
+    with before_step(step, die):
+        tune(out, **SETTINGS)
 
 
 def killed_while_writing(out: Path, name: str, time: int) -> None:
     """A run that is killed when a file with this prefix is half written for the n-th time."""
     torch.set_num_threads(1)
-    left = [time]
+    left, save = [time], tensors.save_file
 
-    def half(save):
-        def save_half(tensors, path, metadata):
-            save(tensors, path, metadata)
-            left[0] -= Path(path).name.startswith(f".{name}")
-            if left[0] == 0:
-                os.truncate(path, os.path.getsize(path) // 2)
-                die()
+    def save_half(written, path, metadata):
+        save(written, path, metadata)
+        left[0] -= Path(path).name.startswith(f".{name}")
+        if left[0] == 0:
+            os.truncate(path, os.path.getsize(path) // 2)
+            die()
 
-        return save_half
-
-    tensors.save_file = half(tensors.save_file)
-    run(out)
+    tensors.save_file = save_half
+    tune(out, **SETTINGS)
 
 
 def short_of_room(out: Path, name: str, most: int, told: Path) -> None:
@@ -90,24 +68,18 @@ def short_of_room(out: Path, name: str, most: int, told: Path) -> None:
     """
     torch.set_num_threads(1)
     os.environ["PARACLIP_QUIET"] = "1"  # bars would go to a file, too
-    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    unlimited, save = resource.getrlimit(resource.RLIMIT_FSIZE), tensors.save_file
 
-    def limited(save):
-        def save_limited(tensors, path, metadata):
-            if Path(path).name.startswith(f".{name}"):
-                limit()
-            save(tensors, path, metadata)
+    def save_limited(written, path, metadata):
+        if Path(path).name.startswith(f".{name}"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, unlimited[1]))
+        save(written, path, metadata)
 
-        return save_limited
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, unlimited[1]))
-
-    tensors.save_file = limited(tensors.save_file)
+    tensors.save_file = save_limited
     if not name:
-        limit()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, unlimited[1]))
     try:
-        run(out)
+        tune(out, **SETTINGS)
     except UserError as error:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
         told.write_text(str(error))

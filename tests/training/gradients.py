@@ -1,6 +1,5 @@
-"""The float64 gradient of one step of a tiny run: from the engine and from plain code."""
+"""The float64 gradient of one step on tiny rows of all kinds: by the engine, and plainly."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,142 +7,112 @@ import pyarrow as pa
 import torch
 from PIL import Image
 from tiny_model import TinyModel
-from torch.nn import functional as F
-from training_rows import COLOURS, make_config, make_features, make_triples
+from training_rows import COLOURS, make_features, make_options, make_triples
 
-from paraclip.training.loop import batch_of
-from paraclip.training.optimizer import set_dropout, train_only
-from paraclip.training.prepare import TrainingData
-from paraclip.training.run import start
-from paraclip.training.step import learn_from, sides_of
-from paraclip.training.task import task_of
+from paraclip.training.config import resolved
+from paraclip.training.data import TrainingData
+from paraclip.training.distributed import this_process
+from paraclip.training.gradcache import encode_plain
+from paraclip.training.losses import BASE, compute_losses, info_nce, weighted_sum
+from paraclip.training.optimizer import set_dropout, train_mode, train_only
+from paraclip.training.train import encode_batch, gradients_of, plan_training
 
 ROWS = np.random.default_rng(3).permutation(24)[:17]
-BASE = {"weights": (1.0, 0.5, 2.0), "image_loss_on": ("caption", "paraphrase_2"), "dropout": 0.3}
+USUAL = {"weights": (1.0, 0.5, 2.0), "image_loss_on": ("caption", "paraphrase_2"), "dropout": 0.3}
 VARIANTS = {
     "three": {},
-    "negatives": {"negatives": "worse"},
-    "own_temperatures": {"learn_text_temperature": True, "l3_temperature": 0.2},
-    "one_way": {"loss": "one_way"},
-    "sigmoid": {"loss": "sigmoid", "negatives": "worse"},
+    "warm": {"text_temperature": 0.2},
     "distillation": {"distillation": 2.0},
-    "lora": {"text_tower": "lora", "lora_rank": 2},
     "image_tower": {"image_learning_rate": 1e-3, "image_loss_on": ("paraphrase_2",)},
 }
+SEED = (0, 4)
 
 
 def rows_of_all_kinds(folder: Path) -> pa.Table:
-    """Triples with pictures, hard negatives on some rows, and a text that two rows share."""
+    """Triples with and without pictures, and a text that two rows share."""
+    folder.mkdir(parents=True, exist_ok=True)
     table = make_triples().to_pylist()
     for index, row in enumerate(table):
-        row["worse"] = f"no {row['caption']}" if index % 3 else None
         row["image"] = str(folder / f"{row['image_id']}.png")
         shade = (255 * COLOURS.index(row["caption"].split()[0]) // 4, 9 * index, 100)
         if index not in (3, 8):
             Image.new("RGB", (4, 4), shade).save(row["image"])
     table[4]["paraphrase_2"] = table[11]["caption"]
-    table[ROWS[0]]["worse"] = table[ROWS[1]]["caption"]
     table[3]["image"] = table[8]["image"] = None
     return pa.Table.from_pylist(table)
 
 
-def run_of(folder: Path, chunk: int = 7, **changes: object):
-    """A run before its first step, all weights in float64, `chunk` texts a micro-batch."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model, triples, config = TinyModel(), rows_of_all_kinds(folder), make_config(**BASE | changes)
-    task = task_of(TrainingData(model, triples, make_features(triples, missing=(3, 8))), config)
-    model.double()
-    task = replace(task, examples=replace(task.examples, chunk=chunk))
-    train_only(model, task.parts, config.freeze_temperature)
-    set_dropout(task.parts, config.dropout)
-    run = start(task, {"precision": "fp32"}, folder / "states")
-    run.train_mode()
-    with torch.no_grad():
-        for name, value in run.weights.items():
-            if "lora_B" in name:  # at 0 its partner has no gradient
-                value.copy_(torch.linspace(-0.1, 0.1, value.numel()).view_as(value))
-    return run
+class Step:
+    """A run before a step, all weights in float64, `chunk` texts encoded together."""
 
+    def __init__(self, folder: Path, chunk: int = 7, **changes: object) -> None:
+        self.model, triples = TinyModel(), rows_of_all_kinds(folder)
+        self.options = resolved(make_options(**USUAL | changes), "mini")
+        features = make_features(triples, missing=(3, 8))
+        data = TrainingData(self.model, triples, features)
+        self.rows, self.objective, parts = plan_training(data, self.options)
+        self.model.double()
+        object.__setattr__(self.rows, "chunk", chunk)
+        self.weights = train_only(self.model, parts)
+        set_dropout(parts, self.options.dropout)
+        train_mode(self.model, parts)
 
-def gradient(folder: Path, micro_batch: int = 1000, rows=ROWS, **changes: object):
-    """Losses, and the gradient of every trained weight, of one batch."""
-    run = run_of(folder, micro_batch=micro_batch, **changes)
-    losses = learn_from(run, batch_of(run, rows))
-    found = {name: value.grad for name, value in run.weights.items() if value.grad is not None}
-    return losses, found
+    def gradient(self, rows=ROWS):
+        """Losses and gradients by the engine, summed over processes."""
+        processes = this_process()
+        batch = self.rows.batch(rows, processes.share)
+        vectors = encode_batch(
+            self.model, batch, self.rows.names, self.options.micro_batch, None, processes, SEED
+        )
+        scale = self.model.logit_scale
+        losses = compute_losses(vectors, batch.rows, self.objective, scale, processes.share)
+        weighted_sum(losses, self.objective).backward()
+        losses = {name: loss.detach() for name, loss in losses.items()}
+        processes.add_up([*losses.values(), *gradients_of(self.weights)])
+        return losses, {name: value.grad for name, value in self.weights.items()}
 
+    def plain_gradient(self, rows=ROWS):
+        """The same with a single graph and dense similarities."""
+        model, batch = self.model, self.rows.batch(rows)
+        texts = encode_plain(model.encode_tokens, batch.chunks, (*SEED, 0, 0))
+        by_name = dict(
+            zip(self.rows.names, texts[batch.restore].chunk(len(self.rows.names)), strict=True)
+        )
+        if batch.pictures is None:
+            images = model.project_images(batch.features)
+        else:
+            opened = [model.preprocess(Image.open(name)) for name in batch.pictures]
+            images = model.project_images(model.embed_pixels(torch.stack(opened).double()))
+        losses = self.plain_losses(batch, by_name, images)
+        sum(self.objective.weights[name] * loss for name, loss in losses.items()).backward()
+        found = dict(zip(self.weights, gradients_of(self.weights), strict=True))
+        return {name: loss.detach() for name, loss in losses.items()}, found
 
-def plain_gradient(folder: Path, rows=ROWS, **changes: object):
-    """The same with a single graph and dense similarities."""
-    run = run_of(folder, **changes)
-    batch = batch_of(run, rows)
-    texts, images = (
-        torch.cat([side.vectors(place) for place in range(len(side.micro_batches))])
-        for side in sides_of(run, batch)
-    )
-    losses = plain_losses(run, batch, texts[batch.restore], images)
-    weights = dict(zip(("L1", "L2", "L3"), run.objective.weights, strict=True))
-    weights["distillation"] = run.objective.distillation
-    sum(weights[name] * loss for name, loss in losses.items()).backward()
-    found = {name: value.grad for name, value in run.weights.items() if value.grad is not None}
-    return {name: loss.detach() for name, loss in losses.items()}, found
+    def plain_losses(self, batch, by_name, images):
+        """L1, L2, L3 and distillation, each from its definition."""
+        pairs, count = batch.rows.false_negatives, batch.size
+        mask = pairs.dense() if pairs else torch.zeros(count, count, dtype=torch.bool)
+        temperature, own = self.objective.text_temperature, self.model.logit_scale.exp()
+        warm = own if temperature is None else torch.tensor(1 / temperature).double()
 
+        def info(a, b, chosen, scale):
+            return info_nce(a, b, scale, mask[chosen][:, chosen])
 
-def plain_losses(run, batch, texts, images):
-    """L1, L2 and L3 of text by text vectors [T * B + M, D] and image vectors [K, D]."""
-    names, count = run.examples.names, batch.size
-    by_name = {name: texts[i * count : (i + 1) * count] for i, name in enumerate(names)}
-    negatives, pairs = texts[len(names) * count :], batch.rows.false_negatives
-    nobody = torch.zeros(count, count + len(negatives), dtype=torch.bool)
-    mask = pairs.dense() if pairs else nobody
-    with_image, objective = batch.rows.with_image, run.objective
-    sides = [
-        ("L1", images, by_name[name][with_image], with_image) for name in objective.image_loss_on
-    ]
-    for name, a, b, rows in (
-        ("L2", "caption", "paraphrase_1", batch.rows.reworded_1),
-        ("L3", "paraphrase_1", "paraphrase_2", batch.rows.reworded_2),
-    ):
-        sides.append((name, by_name[a][rows], by_name[b][rows], rows))
-    found = {}
-    for name, a, b, rows in sides:
-        hidden = torch.cat([mask[rows][:, rows], mask[rows][:, count:]], dim=1)
-        loss = dense(a, b, negatives, hidden, run.temperatures(name), objective.kind, name != "L1")
-        found.setdefault(name, []).append(loss)
-    if objective.distillation:
-        base = run.examples.base[torch.from_numpy(batch.numbers)]
-        fresh = torch.cat([caption_vector(TinyModel(), run, row) for row in batch.numbers])
-        assert torch.allclose(base, fresh, atol=1e-6)  # a base of the same seed
-        found["distillation"] = [(1 - (by_name["caption"] * base).sum(1)).mean()]
-    return {name: sum(parts) / len(parts) for name, parts in found.items()}
-
-
-@torch.no_grad()
-def caption_vector(model, run, row):
-    """The vector [1, D] of the caption of a row, encoded by itself."""
-    text = run.examples.text_rows[run.examples.names.index("caption"), [row]]
-    return model.encode_tokens(run.examples.tokens.padded(text))
-
-
-def dense(a, b, negatives, hidden, scaling, kind, negatives_back):
-    """A contrastive loss with all similarities [N, N + M] at once."""
-
-    def logits(rows, columns, hidden):
-        found = scaling.scale * rows @ columns.T
-        found = found if scaling.bias is None else found + scaling.bias
-        return found.masked_fill(hidden[:, : found.shape[1]], -torch.inf)
-
-    if len(a) < 2:  # a single row has no negatives
-        return (a.sum() + b.sum()) * 0.0
-    own = torch.arange(len(a))
-    forth = logits(a, torch.cat([b, negatives]), hidden)
-    if kind == "sigmoid":
-        signs = torch.eye(*forth.shape).double() * 2 - 1
-        return F.softplus(-signs * forth).sum() / len(a)
-    if kind == "one_way":
-        return F.cross_entropy(forth, own)
-    back = logits(b, torch.cat([a, negatives]) if negatives_back else a, hidden)
-    return (F.cross_entropy(forth, own) + F.cross_entropy(back, own)) / 2
+        shown, one, two = batch.rows.with_image, batch.rows.reworded_1, batch.rows.reworded_2
+        caption, first, second = (by_name[name] for name in ("caption", "paraphrase_1",
+                                                             "paraphrase_2"))  # fmt: skip
+        found = {
+            "L1": torch.stack([
+                info(images, by_name[name][shown], shown, own)
+                for name in self.objective.image_loss_on
+            ]).mean(),
+            "L2": info(caption[one], first[one], one, warm),
+            "L3": info(first[two], second[two], two, warm),
+        }  # fmt: skip
+        if self.options.distillation:
+            base = self.rows.constants[BASE][torch.from_numpy(batch.numbers)]
+            found["distillation"] = (1 - (caption * base).sum(1)).mean()
+        return found
 
 
 def assert_same(one, other, tolerance=1e-5):

@@ -1,13 +1,24 @@
-"""Triples that resemble real ones, and matching features."""
+"""Triples that resemble real ones, matching features, and runs of the tiny model on them."""
 
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pytest
 import torch
-from tiny_model import FEATURES
+from safetensors.torch import load_file
+from tiny_model import FEATURES, TinyModel
 from torch import Tensor
 
-from paraclip.training.config import TrainConfig
+from paraclip.models.encoder import DualEncoder
+from paraclip.training import train as loop
+from paraclip.training.config import TrainOptions
+from paraclip.training.data import TrainingData
+from paraclip.training.log import MEASURED, read_metrics
 
 THINGS = ["cat", "dog", "boat", "tree", "lamp", "fish", "bird", "shoe", "drum", "kite"]
 COLOURS = ["red", "blue", "green", "black"]
@@ -36,18 +47,96 @@ def make_features(triples: pa.Table, missing: tuple[int, ...] = (3,)) -> Tensor:
     return features
 
 
-def make_config(**changes: object) -> TrainConfig:
+def make_options(**changes: Any) -> TrainOptions:
     """A short run on the CPU in fp32."""
     settings = {
-        "triples": "triples.parquet", "epochs": 3, "batch_size": 8, "learning_rate": 3e-3,
-        "held_out": 0.2, "precision": "fp32", "save_every": 2,
-        "recipe": "paper",
+        "epochs": 3, "batch_size": 8, "learning_rate": 3e-3, "held_out": 0.2,
+        "precision": "fp32", "recipe": "paper",
     }  # fmt: skip
-    return TrainConfig(**(settings | changes))  # type: ignore[arg-type]
+    return TrainOptions(**(settings | changes))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A finished run."""
+
+    model: DualEncoder
+    out: Path
+    checkpoint: Path
+
+    @property
+    def steps(self) -> list[dict[str, float]]:
+        """The lines of its log."""
+        return read_metrics(self.out / "metrics.jsonl")
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Its results."""
+        found: dict[str, Any] = json.loads((self.out / "summary.json").read_text())
+        return found
+
+    def outcome(self) -> tuple[dict[str, Tensor], dict[str, Tensor], list[dict[str, float]]]:
+        """Weights of best and last, and the log without what is measured on the machine."""
+        best, last = (weights_of(self.out / f"{name}.safetensors") for name in ("best", "last"))
+        kept = [{k: v for k, v in step.items() if k not in MEASURED} for step in self.steps]
+        return best, last, kept
+
+
+def tune(
+    out: Path,
+    model: DualEncoder | None = None,
+    triples: pa.Table | None = None,
+    features: Tensor | str | None = "given",
+    fresh: bool = False,
+    save_seconds: float = 0.0,
+    **changes: Any,
+) -> Tuned:
+    """Train a tiny model on tiny triples; by default, every step writes a state."""
+    triples, model = triples or make_triples(), model or TinyModel()
+    features = make_features(triples) if isinstance(features, str) else features
+    data, options = TrainingData(model, triples, features), make_options(**changes)
+    path = loop.train(data, options, out, fresh=fresh, save_seconds=save_seconds)
+    return Tuned(model, out, path)
+
+
+class Stop(Exception):
+    """The run is cut off here."""
+
+
+def stop() -> None:
+    """End a run as an error in the middle of a step does."""
+    raise Stop
+
+
+@contextmanager
+def before_step(step: int, deed: Callable[[], object] = stop) -> Iterator[None]:
+    """Call a function before the step after `step` steps of any run in this block."""
+    share = loop.learning_rate_share
+
+    def share_or_deed(at: int, total: int) -> float:
+        if at == step:
+            deed()
+        return share(at, total)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "learning_rate_share", share_or_deed)
+        yield
+
+
+def stopped(out: Path, step: int, **changes: Any) -> None:
+    """A run that is cut off after `step` steps."""
+    with before_step(step), pytest.raises(Stop):
+        tune(out, **changes)
+
+
+def assert_same_outcome(one: Tuned, other: Tuned) -> None:
+    """Assert that two runs agree bit for bit."""
+    for a, b in zip(one.outcome()[:2], other.outcome()[:2], strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    assert one.outcome()[2] == other.outcome()[2]
 
 
 def weights_of(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint."""
-    from safetensors.torch import load_file
-
     return load_file(path)

@@ -111,7 +111,6 @@ COMMANDS = {
         "Fit the built-in model `mini` to your pictures and captions, if you have no CLIP model.",
         "paraclip align my_pictures --out runs/base",
         resumes=True,
-        place="training.command:align_command",
     ),
     "train": Command(
         TRAINING,
@@ -119,14 +118,12 @@ COMMANDS = {
         "Fine-tune the text encoder on triples with the three losses; the image side is frozen.",
         "paraclip train runs/triples/triples.parquet --model ViT-B-32:openai --out runs/tuned",
         resumes=True,
-        place="training.command:train_command",
     ),
     "merge": Command(
         TRAINING,
-        "merging.config:MergeConfig",
+        "merging:MergeConfig",
         "Interpolate the weights of base and tuned (WiSE-FT).",
         "paraclip merge ViT-B-32:openai runs/tuned/last.safetensors --out runs/merged.safetensors",
-        place="merging.command:merge_command",
     ),
     "evaluate": Command(
         EVALUATION,

@@ -51,6 +51,7 @@ determines the weight of the trained features relative to that of the classes
 (recipes/mini/README.md)."""
 FLICKR8K_DIM = 256  # width of the shared space of `mini-flickr8k`
 IMAGE_SIZE = 224
+FEATURE_DROPOUT = 0.4  # on the features of the trained head, while `paraclip align` trains it
 NEW_HEAD_GAIN = 0.6  # rows are about as long as in the initialisation of nn.Linear
 PREPROCESSING = f"squashed to {IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
 
@@ -70,7 +71,8 @@ class ImageTower(nn.Module):
         backbone = timm.create_model(BACKBONE, pretrained=False, num_classes=0)
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.head = nn.Linear(backbone.num_features, embed_dim)
-        self.feature_dropout = 0.0  # set while the head is trained
+        # Heads next to class probabilities overfit without it (recipes/mini/README.md).
+        self.feature_dropout = FEATURE_DROPOUT if names_classes else 0.0
         self.names_classes = names_classes
         if names_classes:
             self.classifier = nn.Linear(backbone.num_features, CLASSES)

@@ -23,7 +23,7 @@ from paraclip.evaluation.report import Report
 from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import text_hash
-from paraclip.merging.merge import merge
+from paraclip.merging import merge
 from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
@@ -35,10 +35,9 @@ from paraclip.quickstart.results import K, own_benchmarks, stamp_benchmarks
 from paraclip.quickstart.split import Split, split_pictures
 from paraclip.quickstart.stamps import stamps_folder
 from paraclip.starter import STARTER
-from paraclip.training.config import RunSettings
-from paraclip.training.folder import AnotherRun
-from paraclip.training.loop import train
-from paraclip.training.prepare import prepare
+from paraclip.training.checkpoint import AnotherRun
+from paraclip.training.data import prepare
+from paraclip.training.train import train
 
 ALPHA = 0.5
 BASE = "mini"
@@ -175,17 +174,17 @@ class Job:
         options = self.config.train_options(name == "control", epochs)
         problems = Problems(self.config.max_broken)
         data = prepare(
-            rows, load_model(BASE, device="cpu"), options, cache=self.config.folder / "features",
+            rows, load_model(BASE, device="cpu"), cache=self.config.folder / "features",
             problems=problems, facts=self.facts(name),
         )  # fmt: skip
         self.report_new(problems)
 
         out, fresh = self.config.folder / name, self.config.fresh
         try:
-            checkpoint = train(data, options, out, RunSettings(fresh=fresh))
+            checkpoint = train(data, options, out, fresh=fresh)
         except AnotherRun:
             print(f"The captions, pictures or options have changed: {name} starts from scratch")
-            checkpoint = train(data, options, out, RunSettings(fresh=True))
+            checkpoint = train(data, options, out, fresh=True)
         return load_model(str(checkpoint), device="cpu")
 
     def report_new(self, found: Problems) -> None:

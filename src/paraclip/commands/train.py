@@ -1,0 +1,59 @@
+"""`paraclip train`: prepare, train, print."""
+
+from pathlib import Path
+
+from paraclip.data.captions import label
+from paraclip.data.problems import Problems
+from paraclip.data.untrusted_json import read_json_object
+from paraclip.errors import UserError
+from paraclip.training.checkpoint import START_OVER, RunFolder
+from paraclip.training.config import TrainConfig
+from paraclip.training.data import prepare
+from paraclip.training.distributed import in_each_process, this_process
+from paraclip.training.train import train
+
+SHOWN = (
+    *("steps", "rows", "rows_held_out", "texts_cut_to_context", "best_held_out_loss", "best_step"),
+)
+"""Values of `summary.json` that are printed."""
+
+
+def train_command(config: TrainConfig) -> None:
+    """Train, in all processes that torchrun or SLURM started together."""
+    in_each_process(config.device, lambda device: _train(config, device))
+
+
+def _train(config: TrainConfig, device: str) -> None:
+    data = prepare(
+        config.triples, config.model, images=config.images, starter=config.starter,
+        replay=config.replay, decode_pictures=config.image_learning_rate is not None,
+        seed=config.seed, device=device,
+    )  # fmt: skip
+    count, pictures = len(data.rows), data.pictures
+    if data.replayed:
+        print(f"{count - data.replayed:,} triples, and {data.replayed:,} captions for L1 alone.")
+    print(f"{count:,} rows, {pictures:,} with a picture.")
+    if pictures < count:
+        print(f"{count - pictures:,} have none and feed L2 and L3 only.")
+    checkpoint = train(data, config, Path(config.out), fresh=config.fresh)
+    if this_process().first:
+        print_summary(checkpoint, data.problems)
+
+
+def print_summary(checkpoint: Path, problems: Problems) -> None:
+    """Print the result of a run; raises UserError if its summary is damaged."""
+    folder = RunFolder(checkpoint.parent)
+    summary = read_json_object(folder.summary_file, START_OVER)
+    missing = [name for name in SHOWN if name not in summary]
+    if missing:
+        raise UserError(folder.summary_file, f"has no value {label(missing[0])}", START_OVER)
+    if problems.count:
+        print(f"{problems.summary()}\nListed in {folder.problems_file}")
+    if summary["texts_cut_to_context"]:
+        print(f"{summary['texts_cut_to_context']:,} texts were cut to the model's context.")
+    best = summary["best_held_out_loss"]
+    judged = f"; held-out loss {best:.4f} after step {summary['best_step']}" if best else ""
+    print(
+        f"{summary['steps']:,} steps on {summary['rows'] - summary['rows_held_out']:,} rows{judged}"
+    )
+    print(f"Checkpoint: {checkpoint}")

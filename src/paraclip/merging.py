@@ -1,0 +1,91 @@
+"""Interpolation of the weights of base and tuned (WiSE-FT), and the options of `paraclip merge`."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from paraclip.errors import UserError
+from paraclip.options import Checked, Share
+
+if TYPE_CHECKING:  # `paraclip merge --help` needs no torch
+    from paraclip.models.encoder import DualEncoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig(Checked):
+    """Merge base and tuned by interpolating their weights (WiSE-FT).
+
+    The text under a field is its help on the command line.
+    """
+
+    base: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BASE")]
+    """Model before tuning."""
+
+    tuned: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TUNED")]
+    """Checkpoint after tuning."""
+
+    share: Share = 0.5
+    """Share of tuned in the merged weights: 0 is base, 1 is tuned."""
+
+    out: str = "merged.safetensors"
+    """Checkpoint to write."""
+
+    force: bool = False
+    """Replace an existing file that ParaCLIP did not write, and an edited model card."""
+
+
+def merge(
+    base: "DualEncoder", tuned: "DualEncoder", share: float, image_tower: bool = False
+) -> "DualEncoder":
+    """A new model with the weights (1 - share) * base + share * tuned.
+
+    Args:
+        base: before tuning; not changed.
+        tuned: after tuning; not changed.
+        share: share of tuned, 0 to 1; 0 gives base's weights, 1 tuned's, bit for bit.
+        image_tower: merge image towers that differ; image vectors of base are then no longer valid.
+
+    Raises:
+        UserError: the share is outside 0 to 1, weights are not finite, the architectures differ, or
+            the image towers differ and `image_tower` is not set.
+
+    Source: WiSE-FT, Wortsman et al. 2022, equation 1.
+    """
+    if not 0 <= share <= 1:
+        raise UserError("--share", f"{share} is outside 0 to 1", "Give a share such as 0.5.")
+    _check_fit(base, tuned, image_tower)
+    merged, theirs = deepcopy(base), tuned.state_dict()
+    for name, value in merged.state_dict().items():
+        other = theirs[name].to(value.device)
+        if share == 1:
+            value.copy_(other)
+        elif value.is_floating_point():  # integers come from base
+            value.copy_(value.lerp(other, share))  # exact at 0 and where both are equal
+    merged.made_from = {"base": base.made_from, "tuned": tuned.made_from}
+    return merged
+
+
+def _check_fit(base: "DualEncoder", tuned: "DualEncoder", image_tower: bool) -> None:
+    """Raise UserError for models that cannot be merged."""
+    hint = "Merge a base with a checkpoint that was tuned from it."
+    if base.architecture != tuned.architecture:
+        names = f"{base.architecture.name} and {tuned.architecture.name}"
+        raise UserError("merge", f"the models differ in architecture ({names})", hint)
+    ours, theirs = base.state_dict(), tuned.state_dict()
+    if {name: value.shape for name, value in ours.items()} != {
+        name: value.shape for name, value in theirs.items()
+    }:
+        raise UserError("merge", "the models differ in number or size of their layers", hint)
+    for role, weights in (("base", ours), ("tuned model", theirs)):
+        for name, value in weights.items():
+            if value.is_floating_point() and not value.isfinite().all():
+                what = f"the {role} has weights that are not finite (in {name})"
+                raise UserError("merge", what, "Train it again, or use an earlier checkpoint.")
+    images = base.image_tower.state_dict(), tuned.image_tower.state_dict()
+    if not image_tower and any(
+        not value.cpu().equal(images[1][name].cpu()) for name, value in images[0].items()
+    ):
+        hint = f"{hint} If the image tower was trained too, see `merge` in docs/python.md."
+        raise UserError("merge", "the models have different image towers", hint)

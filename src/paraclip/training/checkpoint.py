@@ -1,0 +1,420 @@
+"""The folder of a run: its record, checkpoints, and the states from which a killed run resumes.
+
+A state consists of tensors in safetensors and numbers in JSON; nothing is pickled.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from paraclip.data.untrusted_json import read_json_object
+from paraclip.errors import UserError
+from paraclip.files import (
+    check_input,
+    disk_errors,
+    has_mark,
+    is_signed,
+    read_bounded,
+    refuse_foreign,
+    text_hash,
+    write_text,
+)
+from paraclip.models.checkpoint import is_checkpoint, save_model
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.tensors import hash_tensors, save_tensors
+from paraclip.provenance import provenance
+from paraclip.training.data import Batch, Examples, TrainingData
+from paraclip.training.distributed import Processes, this_process
+from paraclip.training.optimizer import restore_training, training_tensors
+
+RECORD = "run.json"
+START_OVER = "Choose another --out, or add --fresh to start over here."
+FORMAT = "paraclip-run-1"
+"""Value of the key `format` of every JSON file of a run."""
+
+
+def _is_record(path: Path) -> bool:
+    return has_mark(path, f'"format": "{FORMAT}"'.encode())
+
+
+def _has_our_tensors(path: Path) -> bool:
+    """Whether it is a safetensors file of ours; also if it was damaged later, or is empty."""
+    return has_mark(path, b'"paraclip":') or (path.is_file() and not path.stat().st_size)
+
+
+def _is_our_log(path: Path) -> bool:
+    return has_mark(path, b'"triples_per_second":') or (path.is_file() and not path.stat().st_size)
+
+
+OWNED: dict[str, Callable[[Path], bool]] = {
+    "best.safetensors": is_checkpoint,
+    "best.md": is_signed,
+    "last.safetensors": is_checkpoint,
+    "last.md": is_signed,
+    "summary.json": _is_record,
+    "metrics.jsonl": _is_our_log,
+    "problems.txt": is_signed,
+    "tensorboard/events.out.tfevents.*.paraclip": lambda path: has_mark(path, b"brain.Event"),
+    "inspect/step-*.json": _is_record,
+    "inspect/step-*.safetensors": _has_our_tensors,
+    "states/state-*.safetensors": _has_our_tensors,
+    "states/state-*.damaged": _has_our_tensors,
+    RECORD: _is_record,
+}
+"""Every file that a run writes, and how its content shows that a run wrote it. The record comes
+last: without it, no file is known to belong to a run."""
+STATES = ("states/state-*.safetensors", "states/state-*.damaged")
+
+
+class AnotherRun(UserError):
+    """The folder contains a run with another configuration, base or data."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of the files of a run."""
+
+    path: Path  # the folder
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint with the lowest held-out loss."""
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint after the last step."""
+        return self.path / "last.safetensors"
+
+    @property
+    def states(self) -> Path:
+        """Folder of the states from which a killed run resumes."""
+        return self.path / "states"
+
+    @property
+    def identity_file(self) -> Path:
+        """Record of everything that determines the weights of the run, and its provenance."""
+        return self.path / RECORD
+
+    @property
+    def summary_file(self) -> Path:
+        """The results, written at the very end."""
+        return self.path / "summary.json"
+
+    @property
+    def problems_file(self) -> Path:
+        """List of the broken rows and pictures that were skipped."""
+        return self.path / "problems.txt"
+
+    def finished(self) -> dict[str, Any] | None:
+        """The summary of a finished run, else None; raises UserError if it is damaged."""
+        if not (self.summary_file.exists() and self.best.exists() and self.last.exists()):
+            return None
+        return read_json_object(self.summary_file, START_OVER)
+
+    def clear(self) -> None:
+        """Remove what a run wrote, its record last, and no other files."""
+        self.remove(*OWNED)
+
+    def remove(self, *patterns: str) -> None:
+        """Remove the files of ours whose names match, and folders that are empty afterwards."""
+        paths = [
+            path for pattern in patterns for path in self.path.glob(pattern) if OWNED[pattern](path)
+        ]
+        for path in paths:
+            with disk_errors(path):
+                path.unlink(missing_ok=True)
+        for folder in {path.parent for path in paths} - {self.path}:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
+
+    def clear_parts(self) -> None:
+        """Remove files that a killed run left unfinished."""
+        for pattern in OWNED:
+            folder, _, name = pattern.rpartition("/")
+            for path in (self.path / folder).glob(f".{name}.*.part"):
+                with disk_errors(path):
+                    path.unlink(missing_ok=True)
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the summary and remove the states, which are no longer needed."""
+        write_text(self.summary_file, json.dumps({"format": FORMAT, **summary}, indent=2) + "\n")
+        self.remove(*STATES)
+
+
+def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
+    """Prepare the folder for a run, new or resumed.
+
+    Raises:
+        AnotherRun: the folder contains another run.
+        UserError: it contains files that no run wrote, whether `fresh` or not.
+    """
+    if fresh or not (folder.identity_file.exists() and folder.finished()):
+        check_owned(folder)  # a finished run is not written to, so its card may be edited
+    if folder.identity_file.exists():
+        folder.clear_parts()
+    if fresh:
+        folder.clear()
+    if folder.identity_file.exists():
+        check_same(folder.identity_file, identity)
+    else:
+        record = {"format": FORMAT, **provenance(identity=identity)}
+        write_text(folder.identity_file, json.dumps(record, indent=2) + "\n")
+
+
+def check_owned(folder: RunFolder) -> None:
+    """Refuse a folder with files that a run would overwrite or delete but that no run wrote.
+
+    A record alone does not show who wrote the other files, so each one is checked by its content.
+    """
+    hint = "Choose another --out: a run overwrites its own files only."
+    has_record = folder.identity_file.exists()
+    for pattern, is_ours in OWNED.items():
+        for path in sorted(folder.path.glob(pattern)):
+            if not has_record:
+                raise UserError(path, "was not written by a training run", hint)
+            refuse_foreign(path, is_ours, hint)
+    if has_record:
+        identity_in(folder.identity_file, hint)
+
+
+def identity_in(path: Path, hint: str) -> dict[str, Any]:
+    """The record of what determined a run's weights."""
+    try:
+        identity = json.loads(read_bounded(path))["identity"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(path, "is not a run's record", hint) from error
+    if not isinstance(identity, dict):
+        raise UserError(path, "is not a run's record", hint)
+    return identity
+
+
+def check_same(path: Path, identity: dict[str, Any]) -> None:
+    """Refuse to resume a run that another configuration, base or data started."""
+    there = identity_in(path, START_OVER)
+    here = json.loads(json.dumps(identity))
+    differing = [
+        f"{name} (there {there.get(name)}, now {here.get(name)})"
+        for name in sorted({*there, *here})
+        if there.get(name) != here.get(name)
+    ]
+    if differing:
+        raise AnotherRun(
+            path, f"belongs to a run with other settings: {', '.join(differing)}", START_OVER
+        )
+
+
+def notice(text: str) -> None:
+    """Print a line for the user on standard error."""
+    print(f"paraclip: {text}", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The position in a run."""
+
+    step: int = 0  # number of completed steps
+    best_step: int = 0  # step with the lowest held-out loss so far
+    best_loss: float = math.inf  # held-out loss at that step
+    first_loss: float | None = None  # loss of the first step; None before it
+
+    def after(self, step: int, loss: float) -> "Progress":
+        """The position after a step with this loss."""
+        first = loss if self.first_loss is None else self.first_loss
+        return replace(self, step=step, first_loss=first)
+
+    def improved(self, held_out_loss: float) -> "Progress":
+        """The same position, with the lowest held-out loss so far."""
+        return replace(self, best_step=self.step, best_loss=held_out_loss)
+
+
+KEPT = 2
+"""Number of states that are kept."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-serialisable facts as one safetensors file, completely or not."""
+    apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_tensors(apart, path, {"paraclip": json.dumps(facts)})
+
+
+def state_name(step: int) -> str:
+    """File name of the state after this number of steps; names sort like steps."""
+    return f"state-{step:09d}.safetensors"
+
+
+def save_state(
+    folder: Path, weights: Mapping[str, nn.Parameter], optimizer: AdamW, progress: Progress
+) -> None:
+    """Write a state from which a killed run resumes, then drop all but the newest two."""
+    tensors, place = training_tensors(weights, optimizer), asdict(progress)
+    facts = {"step": progress.step, "place": place, "hash": state_hash(tensors, place)}
+    write_tensors(folder / state_name(progress.step), tensors, facts)
+    for old in sorted(folder.glob("state-*.safetensors"))[:-KEPT]:
+        old.unlink()
+
+
+def load_state(path: Path) -> tuple[dict[str, Tensor], Progress]:
+    """Tensors and position of a state file.
+
+    Raises:
+        ValueError: the file is damaged.
+        UserError: the path is a pipe or a device.
+    """
+    check_input(path)
+    try:
+        with safe_open(path, "pt") as opened:
+            facts = json.loads((opened.metadata() or {})["paraclip"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        place, stored_hash = facts["place"], facts["hash"]
+        progress = Progress(**place)
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if state_hash(tensors, place) != stored_hash:
+        raise ValueError("its content does not match its hash")
+    return tensors, progress
+
+
+def state_hash(tensors: Mapping[str, Tensor], place: Mapping[str, Any]) -> str:
+    """Hash of the content of a state."""
+    return text_hash(f"{hash_tensors(dict(tensors))} {json.dumps(place, sort_keys=True)}")
+
+
+def newest_state(folder: Path) -> tuple[dict[str, Tensor], Progress] | None:
+    """The newest complete state; damaged ones are reported and renamed to `.damaged`.
+
+    Under their old names they would count as the newest, and later states would be pruned.
+    """
+    for path in sorted(folder.glob("state-*.safetensors"), reverse=True):
+        try:
+            return load_state(path)
+        except ValueError as error:
+            notice(f"{path} is damaged ({error}); resuming from the state before it")
+            path.replace(path.with_suffix(".damaged"))
+    return None
+
+
+def resume(
+    folder: Path, weights: Mapping[str, nn.Parameter], optimizer: AdamW, processes: Processes
+) -> Progress:
+    """Restore the newest complete state that the first process finds; all read the same file.
+
+    Raises:
+        UserError: another process does not see the state of the first one.
+    """
+    state = newest_state(folder) if processes.first else None
+    step = processes.from_first(state and state[1].step)
+    if step is None:
+        return Progress()
+    if state is None:
+        path = folder / state_name(step)
+        try:
+            state = load_state(path)
+        except (ValueError, OSError) as error:
+            what = "process 0 resumes from this state, which is not here"
+            hint = "Give all processes the same --out, in a folder that all of them share."
+            raise UserError(path, what, hint) from error
+    tensors, progress = state
+    restore_training(weights, optimizer, tensors)
+    notice(f"resuming after step {progress.step}")
+    return progress
+
+
+def write_checkpoint(
+    path: Path, model: DualEncoder, header: Mapping[str, Any], progress: Progress
+) -> None:
+    """Write the whole model with its provenance."""
+    is_judged = path.stem == "best" and math.isfinite(progress.best_loss)
+    loss = progress.best_loss if is_judged else None
+    training = {**header, "step": progress.step, "held_out_loss": loss}
+    # The path was checked when the run began; an edit of the card since must not stop it.
+    save_model(model, path, provenance(training=training), force=True)
+
+
+def finish_run(
+    folder: RunFolder,
+    model: DualEncoder,
+    header: Mapping[str, Any],
+    progress: Progress,
+    rows: Examples,
+    held_out: int,
+) -> None:
+    """Write the last checkpoint and the summary; without held-out rows, the last is the best."""
+    write_checkpoint(folder.last, model, header, progress)
+    if not progress.best_step or not folder.best.exists():
+        progress = replace(progress, best_step=progress.step)
+        write_checkpoint(folder.best, model, header, progress)
+    folder.write_summary({
+        "steps": progress.step,
+        "best_step": progress.best_step,
+        "best_held_out_loss": progress.best_loss if math.isfinite(progress.best_loss) else None,
+        "rows": len(rows),
+        "rows_held_out": held_out,
+        "rows_with_image": int(rows.has_image.sum()),
+        "texts_cut_to_context": rows.tokens.truncated,
+        "identity": header["identity"],
+    })  # fmt: skip
+
+
+def save_failed_step(
+    folder: RunFolder,
+    step: int,
+    problem: str,
+    figures: Mapping[str, float],
+    data: TrainingData,
+    rows: Examples,
+    batch: Batch,
+    header: Mapping[str, Any],
+) -> UserError:
+    """Save the batch of a failed step, and return an error that names the file.
+
+    `inspect/step-N.json` holds the rows [B] with their ids and texts, the hash of the weights, the
+    values of the step, and the names of non-finite weights and gradients. `step-N.safetensors` in
+    the same folder holds the token ids, features and rows. The first process writes them.
+    """
+    model, processes = data.model, this_process()
+    path = folder.path / "inspect" / f"step-{step}.json"
+    if processes.first:
+        whole = rows.batch(batch.numbers)
+        tensors = {f"tokens.{index}": chunk for index, chunk in enumerate(whole.chunks)}
+        tensors |= {"rows": torch.from_numpy(whole.numbers), "restore": whole.restore}
+        tensors["features"] = whole.features
+        write_tensors(path.with_suffix(".safetensors"), tensors, {"step": step})
+        weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        record = {
+            "step": step,
+            "what": problem,
+            "figures": {name: repr(value) for name, value in figures.items()},
+            "weights": hash_tensors(model.state_dict()),
+            "not_finite": {
+                "weights": _not_finite(weights),
+                "gradients": _not_finite({name: value.grad for name, value in weights.items()}),
+            },
+            "rows": [
+                {"row": int(row), **data.rows.slice(row, 1).to_pylist()[0]} for row in whole.numbers
+            ],
+        }
+        facts = {"format": FORMAT, **provenance(identity=header["identity"], inspection=record)}
+        write_text(path, json.dumps(facts, indent=1, ensure_ascii=False, default=str) + "\n")
+    processes.wait()  # a process that exits stops the others, even during a write
+    hint = f"Lower --learning-rate or use --precision fp32; look at {path}."
+    return UserError(f"step {step}", problem, hint)
+
+
+def _not_finite(tensors: Mapping[str, Tensor | None]) -> list[str]:
+    """Names of the tensors that contain NaN or infinity."""
+    return [
+        name
+        for name, value in tensors.items()
+        if value is not None and not bool(torch.isfinite(value).all())
+    ]

@@ -1,0 +1,608 @@
+"""The data of a run: rows and pictures read once, then all rows as numbers, and batches of them.
+
+`prepare` and `prepare_captions` read triples or captions and compute or load the features of the
+frozen image tower. `make_examples` tokenizes all texts; token ids are stored in one flat array with
+offsets, and padding is added only when a batch is made.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from paraclip.arrays import Integers
+from paraclip.data.captions import Caption
+from paraclip.data.images import fault_of
+from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
+from paraclip.data.triples import (
+    attach_images,
+    read_provenance,
+    read_triples,
+    resolved_picture,
+    with_replay,
+    with_starter,
+)
+from paraclip.errors import UserError
+from paraclip.files import cache_folder, file_hash
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import PREPROCESSORS, ahead, mapped_features
+from paraclip.models.loading import load_model
+from paraclip.progress import bar, track
+from paraclip.starter import STARTER, TRIPLES, resolve
+from paraclip.training.distributed import this_process
+from paraclip.training.losses import (
+    ALL_TEXTS,
+    CAPTION,
+    PARAPHRASE_1,
+    PARAPHRASE_2,
+    Rows,
+    find_false_negatives,
+)
+
+ROWS_AT_ONCE = 16_384
+MOST_AHEAD = 256
+"""Maximum number of pictures that wait to be checked; a waiting one takes about two kilobytes."""
+MOST_HELD_OUT = 4096  # pictures
+TOKENIZE_AT_ONCE = 4096
+REPLAYED_PER_TRIPLE = 1.0
+TEXTS_AT_ONCE = {"cpu": 128}
+"""Smaller chunks have less padding, larger ones sum up fewer gradients; chosen by measurement."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The data of a run, as input for `train` and `align`.
+
+    Args:
+        model: the base; training changes it in place.
+        rows: N rows with the columns `caption` and `image_id`; for `train` also `image`,
+            `paraphrase_1` and `paraphrase_2`.
+        features: `embed_pixels` rows float32 [N, F] of the rows' pictures; a row of NaN means no
+            picture. None if no row has a picture, or if the image tower is trained.
+        facts: JSON-serialisable facts for the checkpoints: origin of base and rows.
+        replayed: number of rows that are captions without paraphrases.
+        problems: broken rows and pictures, which were skipped.
+    """
+
+    model: DualEncoder
+    rows: pa.Table
+    features: Tensor | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    replayed: int = 0
+    problems: Problems = field(default_factory=Problems)
+
+    @property
+    def pictures(self) -> int:
+        """Number of rows with a usable picture."""
+        if self.features is None:
+            return len(self.rows) - int(self.rows["image"].null_count)
+        return int(rows_with_numbers(self.features).sum())
+
+
+def prepare(
+    triples: pa.Table | Path | str,
+    model: DualEncoder | str,
+    *,
+    images: Path | str | None = None,
+    starter: bool = False,
+    replay: Iterable[Caption] | Path | str | None = None,
+    decode_pictures: bool = False,
+    seed: int = 0,
+    cache: Path | None = None,
+    problems: Problems | None = None,
+    device: str = "auto",
+    facts: Mapping[str, Any] | None = None,
+) -> TrainingData:
+    """Read triples, find their pictures, and compute or load the image features.
+
+    Args:
+        triples: a file written by `paraclip generate`, JSON lines, or the rows themselves.
+        model: the base, or a name that `load_model` accepts.
+        images: folder of the pictures, for triples that name them by image_id only.
+        starter: whether to train on the starter set too, which has no pictures.
+        replay: captions with pictures, which L1 learns from in addition to the triples, or their
+            source.
+        decode_pictures: whether pictures will be decoded in every step, because the image tower is
+            trained; they are checked instead of computing features.
+        seed: seed of the draw of captions to replay.
+        cache: folder of image features; None: the default in ParaCLIP's cache folder.
+        problems: collects broken rows and pictures; None: one per cent may be broken.
+        device: device for a model given by name.
+        facts: facts for the checkpoints, in addition to those of the files.
+
+    Raises:
+        UserError: a file cannot be used, too many rows are broken, or there is nothing to replay.
+    """
+    problems = Problems() if problems is None else problems
+    known: dict[str, Any] = {}
+    if isinstance(triples, pa.Table):
+        rows = triples
+    else:
+        rows = read_triples(triples, problems)
+        known["triples"] = {"sha256": file_hash(resolve(triples)), **read_provenance(triples)}
+        if starter and Path(resolve(triples)).resolve() == TRIPLES.resolve():
+            what = "adds the triples that are trained on already"
+            raise UserError("--starter", what, "Omit it, or name other triples.")
+    if pc.any(pc.equal(rows["image"], "")).as_py():
+        # Null for an empty name, so that such rows do not count as one picture.
+        rows = _with_images(rows, [name or None for name in rows["image"].to_pylist()])
+    if images is not None:
+        rows = attach_images(rows, images)
+    if starter:
+        rows = with_starter(rows)
+        known["starter"] = read_provenance(STARTER)
+    count = len(rows)
+    if replay is not None:
+        rows = _append_replay(rows, replay, seed, problems)
+    if isinstance(model, str):
+        known["base"], model = model, load_model(model, device)
+    features = None
+    if decode_pictures:
+        rows = without_broken_pictures(rows, problems)
+    else:
+        features = features_of(model, rows["image"].to_pylist(), problems, cache)
+    return TrainingData(
+        model, rows, features, known | dict(facts or {}), len(rows) - count, problems
+    )
+
+
+def prepare_captions(
+    captions: Iterable[Caption],
+    model: DualEncoder,
+    *,
+    cache: Path | None = None,
+    problems: Problems | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> TrainingData:
+    """Captions with their pictures' features, for `align`; those without a picture are omitted.
+
+    Args:
+        captions: captions, as returned by `read_captions`.
+        model: the model to align.
+        cache: folder of image features; None: the default in ParaCLIP's cache folder.
+        problems: collects broken pictures; None: one per cent may be broken.
+        facts: facts for the checkpoints.
+
+    Raises:
+        UserError: too many pictures are broken, or no caption has one.
+    """
+    problems = Problems() if problems is None else problems
+    with_picture = [row for row in captions if row.image]
+    if not with_picture:
+        raise UserError("captions", "no caption has a picture", "Give pictures with captions.")
+    names = ("caption", "image_id", "image")
+    rows = pa.table({
+        name: pa.array([getattr(row, name) for row in with_picture], pa.string()) for name in names
+    })  # fmt: skip
+    features = features_of(model, rows["image"].to_pylist(), problems, cache)
+    return TrainingData(model, rows, features, dict(facts or {}), problems=problems)
+
+
+def _append_replay(
+    triples: pa.Table, replay: Iterable[Caption] | Path | str, seed: int, problems: Problems
+) -> pa.Table:
+    """The triples, followed by captions from which only L1 learns."""
+    seen = Problems(problems.max_share)  # the share is counted separately for triples and captions
+    captions = replay
+    if isinstance(captions, Path | str):
+        captions = read_captions(str(captions), problems=seen)
+    rows = with_replay(triples, captions, REPLAYED_PER_TRIPLE, seed)
+    problems.take(seen)
+    if len(rows) == len(triples):
+        what = "has no captions of pictures beside those of the triples"
+        hint = "Name captions with pictures, or leave --replay out."
+        raise UserError(replay if isinstance(replay, Path | str) else "replay", what, hint)
+    return rows
+
+
+def _with_images(rows: pa.Table, images: list[str | None]) -> pa.Table:
+    """The rows with other pictures."""
+    index = rows.schema.get_field_index("image")
+    return rows.set_column(
+        index, rows.schema.field(index), pa.array(images, pa.string()).cast(rows["image"].type)
+    )
+
+
+def features_of(
+    model: DualEncoder,
+    references: list[str | None],
+    problems: Problems,
+    cache: Path | None = None,
+) -> Tensor:
+    """`embed_pixels` rows [N, F], NaN for rows without a picture; [N, 0] if no row has one.
+
+    With several processes, the first one computes them.
+    """
+    if not any(references):
+        return torch.zeros(len(references), 0)
+    seen = Problems(problems.max_share)  # the share is counted separately for pictures and rows
+    folder = cache or cache_folder() / "image_features"
+    with this_process().first_goes_first():
+        features = mapped_features(model, references, folder, seen)
+    _check_pictures(seen, len({name for name in references if name}))
+    problems.take(seen)
+    return features
+
+
+def without_broken_pictures(triples: pa.Table, problems: Problems) -> pa.Table:
+    """The triples without undecodable pictures; each picture is opened once.
+
+    A broken picture would otherwise stop the run in the middle of a step.
+    """
+    images = triples["image"].to_pylist()
+    names = list(dict.fromkeys(name for name in images if name))
+    opened = ahead(fault_of, names, PREPROCESSORS, MOST_AHEAD)
+    faults = dict(track(opened, "checking pictures", len(names), "image"))
+    seen = Problems(problems.max_share)
+    for name, what in faults.items():
+        if what is not None:
+            seen.add(name, what)
+    _check_pictures(seen, len(names))
+    problems.take(seen)
+    return _with_images(triples, [None if faults.get(name) else name for name in images])
+
+
+def _check_pictures(seen: Problems, pictures: int) -> None:
+    """Raise if too many pictures are broken."""
+    try:
+        seen.check(pictures)
+    except UserError as error:
+        hint = f"{error.hint} --images FOLDER finds moved pictures whose image_id is their name."
+        raise UserError(error.where, error.what, hint) from None
+
+
+def rows_with_numbers(features: Tensor) -> NDArray[np.bool_]:
+    """Which rows [N] of features [N, F] have a picture, that is, are not NaN throughout.
+
+    Reads a few rows at a time, because the features may be in a file larger than memory.
+    """
+    has_pictures = np.zeros(len(features), dtype=bool)
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        part = features[start : start + ROWS_AT_ONCE]
+        finite = torch.isfinite(part)
+        has_image = ~torch.isnan(part).all(1) if part.shape[1] else finite.any(1)
+        broken = (has_image & ~finite.all(1)).nonzero()
+        if len(broken):
+            where = f"image features: row {start + int(broken[0]) + 1}"
+            hint = "Compute the features again, in fp32."
+            raise UserError(where, "a value is NaN or infinite", hint)
+        has_pictures[start : start + ROWS_AT_ONCE] = has_image.numpy()
+    return has_pictures
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Token ids of many texts, unpadded."""
+
+    flat: NDArray[np.int32]  # concatenated token ids, int32 [all tokens]
+    offsets: Integers  # int64 [texts + 1]; text i is `flat[offsets[i]:offsets[i + 1]]`
+    pad: int  # padding id, appended to the shorter texts of a batch
+    truncated: int  # number of texts that were truncated to the context length
+
+    def lengths(self, texts: Integers) -> Integers:
+        """Return the number of tokens of each text, including the end token."""
+        return self.offsets[texts + 1] - self.offsets[texts]
+
+    def padded(self, texts: Integers) -> Tensor:
+        """Return the token ids, int64 [texts, longest text], padded at the end."""
+        lengths = self.lengths(texts)
+        ids = np.full((len(texts), lengths.max()), self.pad, dtype=np.int64)
+        inside = np.arange(ids.shape[1]) < lengths[:, None]  # [texts, longest]
+        starts = np.repeat(self.offsets[texts], lengths)
+        ids[inside] = self.flat[starts + np.nonzero(inside)[1]]
+        return torch.from_numpy(ids)
+
+
+def store_tokens(model: DualEncoder, texts: Sequence[str]) -> TokenStore:
+    """Tokenize all texts and remove their padding; every text ends with an end token."""
+    pad = padding_id(model)
+    flat, lengths, truncated = [], [np.zeros(1, dtype=np.int64)], 0
+    with bar("tokens", len(texts), "text") as moving:
+        for start in range(0, len(texts), TOKENIZE_AT_ONCE):
+            tokens = model.tokenize(texts[start : start + TOKENIZE_AT_ONCE])
+            truncated += tokens.truncated
+            ids = tokens.ids.numpy().astype(np.int32)  # [texts, length]
+            places = np.arange(ids.shape[1])
+            last = np.where(ids != pad, places, 0).max(1)  # [texts]
+            flat.append(ids[places <= last[:, None]])
+            lengths.append(last + 1)
+            moving.update(len(ids))
+    offsets = np.cumsum(np.concatenate(lengths), dtype=np.int64)
+    return TokenStore(np.concatenate(flat), offsets, pad, truncated)
+
+
+def padding_id(model: DualEncoder) -> int:
+    """Return the padding id of the model's tokenizer."""
+    return int(model.tokenize(["a", "a text that is surely longer than the other"]).ids[0, -1])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of one step: B over all processes, of which b belong to this process."""
+
+    # token ids, int64 [n, length], of the unique texts of this process, sorted by length and padded
+    # to the longest text in each chunk
+    chunks: list[Tensor]
+    # int64 [T * b], indices into the chunks' vectors that restore the order: one kind of text at a
+    # time
+    restore: Tensor
+    features: Tensor  # frozen image features, float32 [k, F], of this process's rows with a picture
+    pictures: list[str] | None  # the k pictures, if the image tower is trained; else None
+    constants: dict[str, Tensor]  # see `Vectors.constants`
+    rows: Rows  # which of all B rows take part in which loss
+    numbers: Integers  # indices of the rows in the run, int64 [B]
+    text_sizes: list[int]  # b of every process, in rank order
+    image_sizes: list[int]  # k of every process
+
+    @property
+    def size(self) -> int:
+        """B, the number of rows of the step."""
+        return len(self.numbers)
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on another device."""
+        return replace(
+            self,
+            chunks=[chunk.to(device, non_blocking=True) for chunk in self.chunks],
+            restore=self.restore.to(device),
+            features=self.features.to(device, non_blocking=True),
+            constants={name: value.to(device) for name, value in self.constants.items()},
+            rows=self.rows.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Examples:
+    """All N rows of a run."""
+
+    tokens: TokenStore  # token ids of the unique texts
+    text_rows: Integers  # index in `tokens` of each row's texts, int64 [T, N]
+    # names of the T texts in use: a subset of caption, paraphrase_1, paraphrase_2
+    names: tuple[str, ...]
+    features: Tensor  # frozen image features, float32 [N, F]; F may be 0 if no row has a picture
+    has_image: NDArray[np.bool_]  # whether each row has a picture, bool [N]
+    image_keys: Integers  # int64 [N], equal for rows with the same picture
+    # int64 [3, N] for caption, paraphrase_1, paraphrase_2; equal for equal texts
+    text_keys: Integers
+    chunk: int = 128  # number of texts encoded together
+    # each row's picture, as a reference for `open_image`, or None; for runs that train the image
+    # tower and have no features
+    pictures: Sequence[str | None] | None = None
+    # tensors per row [N, ...] that training does not change, by name
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.image_keys)
+
+    def batch(self, rows: Integers, share: tuple[int, int] = (0, 1)) -> Batch:
+        """Return the batch of rows [B] for the process with the given (rank, count)."""
+        part, parts = share
+        every = [rows[a:b] for a, b in pairwise(np.arange(parts + 1) * len(rows) // parts)]
+        own = every[part]  # [b]
+        chunks, restore = self._chunks(own)
+        seen = own[self.has_image[own]]  # [k]
+        return Batch(
+            chunks,
+            restore,
+            self.features[torch.from_numpy(seen)],  # [k, F]
+            None if self.pictures is None else [str(self.pictures[row]) for row in seen],
+            {name: value[torch.from_numpy(rows)] for name, value in self.constants.items()},
+            self.loss_rows(rows),
+            rows,
+            [len(some) for some in every],
+            [int(self.has_image[some].sum()) for some in every],
+        )
+
+    def _chunks(self, rows: Integers) -> tuple[list[Tensor], Tensor]:
+        """Return the unique texts of some rows in chunks of similar length, and `Batch.restore`."""
+        texts = self.text_rows[:, rows].ravel()  # [T * b], one kind at a time
+        texts, again = np.unique(texts, return_inverse=True)  # [n], [T * b]
+        by_length = np.argsort(-self.tokens.lengths(texts), kind="stable")
+        edges = even_edges(len(texts), self.chunk)
+        chunks = [self.tokens.padded(texts[by_length[a:b]]) for a, b in pairwise(edges)]
+        restore = np.empty_like(by_length)
+        restore[by_length] = np.arange(len(texts))
+        return chunks, torch.from_numpy(restore[again])
+
+    def loss_rows(self, rows: Integers) -> Rows:
+        """Return which rows take part in which loss, and which pairs are false negatives."""
+        caption, paraphrase_1, paraphrase_2 = self.text_keys[:, rows]  # [B] each
+        used = [ALL_TEXTS.index(name) for name in self.names]
+        keys = np.vstack([self.image_keys[rows], self.text_keys[used][:, rows]])  # [1 + T, B]
+        return Rows(
+            torch.from_numpy(np.nonzero(self.has_image[rows])[0]),
+            torch.from_numpy(np.nonzero(caption != paraphrase_1)[0]),
+            torch.from_numpy(np.nonzero(paraphrase_1 != paraphrase_2)[0]),
+            find_false_negatives(keys),
+        )
+
+
+def make_examples(
+    model: DualEncoder,
+    texts: Mapping[str, Sequence[str]],
+    image_ids: Sequence[str],
+    features: Tensor | None,
+    needed: tuple[str, ...],
+    micro_batch: int | None = None,
+    pictures: Sequence[str | None] | None = None,
+) -> Examples:
+    """Tokenize all rows and number their texts and pictures.
+
+    Args:
+        model: model of the tokenizer and the image features.
+        texts: N texts under "caption" and, if available, under both paraphrases.
+        image_ids: N ids, equal for equal pictures.
+        features: `embed_pixels` rows [N, F] or None; a row of NaN means no picture.
+        needed: texts that are encoded.
+        micro_batch: maximum number of texts encoded together, or None for the fastest number.
+        pictures: N pictures, instead of features, for runs that train the image tower.
+
+    Raises:
+        UserError: the rows give a contrastive loss no negatives, or the features do not fit.
+    """
+    captions, known = texts[CAPTION], dict[str, int]()
+    _check_rows(captions, image_ids)
+    features = torch.zeros(len(captions), 0) if features is None else features.float()
+    has_image = _check_features(model, features, len(captions))
+    if pictures is not None:
+        has_image = np.asarray([bool(name) for name in pictures], dtype=np.bool_)
+    text_keys = np.asarray([_number_texts(texts.get(name, captions), known) for name in ALL_TEXTS])
+    image_keys = np.unique(np.asarray(image_ids, dtype=object), return_inverse=True)[1]
+    stored: dict[str, int] = {}  # index of each text's tokens
+    text_rows = [
+        np.asarray([stored.setdefault(text, len(stored)) for text in texts[name]], dtype=np.int64)
+        for name in needed
+    ]
+    return Examples(
+        tokens=store_tokens(model, list(stored)),
+        text_rows=np.stack(text_rows),
+        names=needed,
+        features=features,
+        has_image=has_image,
+        image_keys=-1 - image_keys.astype(np.int64),
+        text_keys=text_keys.astype(np.int64),
+        chunk=micro_batch or TEXTS_AT_ONCE.get(model.device.type, 1024),
+        pictures=pictures,
+    )
+
+
+def _number_texts(texts: Sequence[str], known: dict[str, int]) -> list[int]:
+    """A number for each text; equal for texts that differ only in case and spaces."""
+    return [known.setdefault(" ".join(text.casefold().split()), len(known)) for text in texts]
+
+
+def _check_rows(captions: Sequence[str], image_ids: Sequence[str]) -> None:
+    """Raise UserError for rows that give a contrastive loss no negatives."""
+    if len(captions) < 2:
+        what = f"{len(captions)} row(s); a contrastive loss needs at least two"
+        raise UserError("training rows", what, "Give more captions, or loosen the filters.")
+    different = len(set(_number_texts(captions, {})))
+    if different < 2 or len(set(image_ids)) < 2:
+        same = "picture" if different > 1 else "caption"
+        what = f"all {len(captions)} rows have the same {same}, so there are no negatives"
+        raise UserError("training rows", what, "Give captions of several pictures.")
+
+
+def _check_features(model: DualEncoder, features: Tensor, rows: int) -> NDArray[np.bool_]:
+    """Which rows [N] have a picture; raises UserError for features that do not fit."""
+    hint = "Compute the features for these rows with this model."
+    if features.ndim != 2 or len(features) != rows:
+        what = f"shape {list(features.shape)} for {rows} rows"
+        raise UserError("image features", what, hint)
+    has_image = rows_with_numbers(features)
+    if has_image.any():
+        first, width = features[int(has_image.argmax())][None], model.architecture.embed_dim
+        try:
+            with torch.no_grad():
+                fits = model.project_images(first.to(model.device)).shape[-1] == width
+        except RuntimeError:
+            fits = False
+        if not fits:
+            what = f"width {features.shape[1]} does not fit {model.architecture.name}"
+            raise UserError("image features", what, hint)
+    return has_image
+
+
+def picture_keys(triples: pa.Table) -> list[str]:
+    """The picture of each row: N names, equal for equal pictures.
+
+    Rows show the same picture if their `image_id` or their `image` file is equal. In a file without
+    an `image_id` column, this is the row's own id, which differs between rows of one picture.
+    """
+    ids: list[str] = triples["image_id"].to_pylist()
+    if "image" not in triples.column_names or triples["image"].null_count == len(ids):
+        return ids
+    names = triples["image"].to_pylist()
+    files = {name: resolved_picture(name) if name else None for name in set(names)}
+    by_id, id_of_row = np.unique(np.asarray(ids, dtype=object), return_inverse=True)
+    seen = np.asarray([files[name] or "" for name in names], dtype=object)
+    by_file, file_of_row = np.unique(seen, return_inverse=True)
+    shown = np.flatnonzero(seen != "")  # rows without a picture are linked only by their id
+    ones = np.ones(len(shown), dtype=np.int8)
+    size = len(by_id) + len(by_file)
+    ends = (id_of_row[shown], len(by_id) + file_of_row[shown])
+    _, group = connected_components(
+        sparse.coo_array((ones, ends), shape=(size, size)), directed=False
+    )
+    _, first = np.unique(group[: len(by_id)], return_index=True)  # the first id names its group
+    named = dict(zip(group[first], by_id[first], strict=True))
+    return [named[group[number]] for number in id_of_row]
+
+
+def shuffle_paraphrases(texts: Mapping[str, Sequence[str]], seed: int) -> dict[str, list[str]]:
+    """The texts of the placebo, where every row has the paraphrases of two other rows.
+
+    Rows are arranged in a random circle; paraphrase_1 comes from the next row and paraphrase_2 from
+    the one after it, so that neither L2 nor L3 compares a text with its own paraphrase. Rows of
+    three equal texts (`--replay`) have no paraphrases and are not changed.
+
+    Args:
+        texts: N texts under each of caption, paraphrase_1 and paraphrase_2.
+        seed: random seed of the circle.
+    """
+    shuffled = {name: list(of_rows) for name, of_rows in texts.items()}
+    whole = zip(*(texts[name] for name in ALL_TEXTS), strict=True)
+    reworded = np.flatnonzero([len(set(row)) > 1 for row in whole])
+    circle = np.random.default_rng([seed, 0x91AC]).permutation(reworded)
+    for name, distance in ((PARAPHRASE_1, 1), (PARAPHRASE_2, 2)):
+        for row, other in zip(circle, np.roll(circle, -distance), strict=True):
+            shuffled[name][row] = texts[name][other]
+    return shuffled
+
+
+def even_edges(count: int, most: int) -> Integers:
+    """Return edges that split `count` items into the fewest parts of at most `most`, equal ± 1."""
+    parts = max(1, -(-count // most))
+    return np.arange(parts + 1, dtype=np.int64) * count // parts
+
+
+def split_rows(image_keys: Integers, share: float, seed: int) -> tuple[Integers, Integers]:
+    """Split rows into training and held-out rows that share no picture.
+
+    Args:
+        image_keys: picture keys, int64 [N].
+        share: share of the pictures to hold out, limited to 4,096 pictures. If it gives fewer than
+            2 pictures, none are held out, since no loss can be computed.
+        seed: random seed of the split.
+    """
+    pictures = np.unique(image_keys)
+    count = min(int(len(pictures) * share), MOST_HELD_OUT)
+    if count < 2:
+        return np.arange(len(image_keys)), np.zeros(0, dtype=np.int64)
+    chosen = np.random.default_rng([seed, 0x5917]).permutation(pictures)[:count]
+    held_out = np.isin(image_keys, chosen)
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Return the number of batches per epoch."""
+    return len(even_edges(rows, batch_size)) - 1
+
+
+def epoch_batches(rows: Integers, batch_size: int, seed: int, epoch: int) -> list[Integers]:
+    """Return the rows of each batch of an epoch, shuffled by seed and epoch, sizes equal ± 1."""
+    shuffled = np.random.default_rng([seed, epoch]).permutation(rows)
+    return [shuffled[a:b] for a, b in pairwise(even_edges(len(rows), batch_size))]
+
+
+def row_batches(
+    rows: Integers, batch_size: int, seed: int, start: int, stop: int
+) -> Iterator[Integers]:
+    """Yield the rows of each step from `start` up to but excluding `stop`, across epochs."""
+    epoch_steps = steps_per_epoch(len(rows), batch_size)
+    batches: list[Integers] = []
+    for step in range(start, stop):
+        if step == start or step % epoch_steps == 0:
+            batches = epoch_batches(rows, batch_size, seed, step // epoch_steps)
+        yield batches[step % epoch_steps]

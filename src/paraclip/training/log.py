@@ -1,0 +1,247 @@
+"""Metrics of a run: where they are logged, divergence, geometry of its vectors.
+
+Falling losses do not show whether paraphrases move closer (alignment), whether the texts collapse
+(uniformity), or whether a picture stays closer to its own text than to any other (margin).
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from paraclip.errors import UserError
+from paraclip.files import atomic_path, disk_errors, read_bounded
+from paraclip.training.losses import L1, L2, L3, Objective, Rows, Vectors
+
+LARGEST_LOG = 2 * 2**30  # largest size of metrics.jsonl in bytes
+MEASURED = ("triples_per_second", "input_wait", "peak_memory_bytes")
+"""Metrics of the machine, which differ when a run is repeated."""
+
+
+class JsonLines:
+    """Writer of one line per step to `metrics.jsonl`, flushed immediately.
+
+    Args:
+        folder: folder of the run.
+        after: step after which the run resumes; later lines are dropped, since those steps are
+            repeated.
+    """
+
+    def __init__(self, folder: Path, after: int = 0) -> None:
+        self.path = folder / "metrics.jsonl"
+        keep_until(self.path, after)
+        self.lines = self.path.open("a", encoding="utf-8")
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """Write one line."""
+        with disk_errors(self.path):
+            self.lines.write(json.dumps({"step": step, **figures}) + "\n")
+            self.lines.flush()
+
+    def close(self) -> None:
+        """Close the file; errors are ignored, since `write` reports a full disk."""
+        with suppress(OSError):
+            self.lines.close()
+
+
+class TensorBoard:
+    """Writer of tensorboard events, in the folder `tensorboard` of the run.
+
+    Args:
+        folder: folder of the run.
+        after: step after which the run resumes; later points are purged.
+    """
+
+    def __init__(self, folder: Path, after: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.place = folder / "tensorboard"
+        with disk_errors(self.place):
+            self.board = SummaryWriter(  # type: ignore[no-untyped-call]
+                str(self.place), purge_step=after + 1, filename_suffix=".paraclip"
+            )
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """Write one point per metric."""
+        with disk_errors(self.place):
+            for name, value in figures.items():
+                self.board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Close the file; errors are ignored, since `write` reports a full disk."""
+        with suppress(OSError):
+            self.board.close()  # type: ignore[no-untyped-call]
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Read the lines of a `metrics.jsonl`; an incomplete last line is ignored."""
+    hint = "Name another output folder, or move this file."
+    try:
+        lines = read_bounded(path, LARGEST_LOG).decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(path, f"cannot be read ({error})", hint) from error
+    steps = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            figures = json.loads(line)
+            steps.append({**figures, "step": int(figures["step"])})
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            if number == len(lines) and isinstance(error, json.JSONDecodeError):
+                break
+            raise UserError(f"{path}:{number}", "is not a line of a log of steps", hint) from error
+    return steps
+
+
+def keep_until(path: Path, step: int) -> None:
+    """Remove the lines of later steps from a `metrics.jsonl`, if it exists."""
+    if not os.path.lexists(path):
+        return
+    kept = [line for line in read_metrics(path) if line["step"] <= step]
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+
+
+class MetricsLog:
+    """Writer of the metrics of each step: JSON lines, and tensorboard's events if it is installed.
+
+    Args:
+        folder: folder of the run.
+        after: step after which the run resumes.
+        enabled: whether anything is written; only the first process writes.
+    """
+
+    def __init__(self, folder: Path, after: int, enabled: bool = True) -> None:
+        self._writers: list[JsonLines | TensorBoard] = []
+        with ExitStack() as opened:
+            kinds = (JsonLines, TensorBoard) if find_spec("tensorboard") else (JsonLines,)
+            for kind in kinds if enabled else ():
+                self._writers.append(opened.enter_context(closing(kind(folder, after))))
+            self._opened = opened.pop_all()
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """Write the metrics of a step."""
+        for writer in self._writers:
+            writer.write(step, figures)
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._opened.close()
+
+
+DIVERGED = 3.0
+"""Multiple of the first loss, or of the loss at chance if that is larger, at which a run stops."""
+
+
+def find_divergence(
+    figures: Mapping[str, float], first_loss: float | None, objective: Objective, rows: int
+) -> str | None:
+    """Return the problem with a step's values as a clause, or None.
+
+    Chance is the loss of a model whose vectors are all equal: ln of the rows, times the weights of
+    the contrastive losses.
+
+    Args:
+        figures: values of the step, including "loss".
+        first_loss: loss of the first step; None in that step.
+        objective: the losses.
+        rows: number of rows of the batch.
+    """
+    broken = [name for name, value in figures.items() if not math.isfinite(value)]
+    if broken:
+        return f"{' and '.join(broken)} became infinite or not a number"
+    weights = sum(objective.weights.get(name, 0.0) for name in (L1, L2, L3))
+    chance, loss = weights * math.log(max(rows, 2)), figures["loss"]
+    limit = DIVERGED * max(loss if first_loss is None else first_loss, chance)
+    return f"the loss diverged: {loss:.4g} passes {limit:.4g}" if loss > limit else None
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """Return the peak memory of this process in bytes; on a GPU, the peak GPU memory."""
+    if device.type == "cuda":
+        return {"peak_memory_bytes": float(torch.cuda.max_memory_allocated(device))}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"peak_memory_bytes": float(getrusage(RUSAGE_SELF).ru_maxrss * unit)}
+
+
+def alignment(a: Tensor, b: Tensor) -> float:
+    """Return the mean squared distance between texts and paraphrases; 0 for equal vectors.
+
+    mean over i of |a_i - b_i|^2
+
+    Args:
+        a: unit vectors [N, D].
+        b: unit vectors [N, D]; row i is the positive of row i.
+
+    Source: Wang & Isola 2020, section 4.1, L_align with alpha = 2.
+    """
+    return float((a - b).square().sum(1).mean())
+
+
+def uniformity(vectors: Tensor) -> float:
+    """Return how uniformly vectors cover the sphere; lower is more uniform, 0 if all are equal.
+
+    log of the mean over pairs i < j of exp(-2 |x_i - x_j|^2)
+
+    Args:
+        vectors: unit vectors [N, D], N at least 2.
+
+    Source: Wang & Isola 2020, section 4.1, L_uniform with t = 2.
+    """
+    squared = torch.pdist(vectors.double()).square()  # [N (N - 1) / 2]
+    return float(torch.logsumexp(-2 * squared, 0)) - math.log(len(squared))
+
+
+def margin(images: Tensor, texts: Tensor, false_negatives: Tensor | None = None) -> float:
+    """Return the mean of each picture's similarity to its text minus that to the nearest other.
+
+    Args:
+        images: unit vectors [K, D].
+        texts: unit vectors [K, D]; row i belongs to picture i.
+        false_negatives: bool [K, K], True where a text is not a negative of a picture; False on
+            the diagonal.
+
+    Returns:
+        The mean margin, positive if pictures are closest to their own text; NaN without other
+        texts.
+    """
+    similarity = images.double() @ texts.double().T  # [K, K]
+    own = similarity.diagonal().clone()
+    similarity.fill_diagonal_(-torch.inf)
+    if false_negatives is not None:
+        similarity.masked_fill_(false_negatives, -torch.inf)
+    nearest = similarity.max(1).values
+    defined = torch.isfinite(nearest)
+    return float((own - nearest)[defined].mean())
+
+
+def geometry(vectors: Vectors, rows: Rows, image_loss_on: Sequence[str]) -> dict[str, float]:
+    """Return `alignment`, `uniformity` and `margin` of a batch, where defined.
+
+    Alignment is the mean over adjacent texts in (caption, paraphrase_1, paraphrase_2), of those
+    that the run uses; uniformity is that of the last one; the margin is the mean over the texts in
+    L1, where rows that share a text or picture are masked.
+    """
+    texts = list(vectors.texts.values())  # T of [B, D]
+    figures = {"uniformity": uniformity(texts[-1])}
+    if len(texts) > 1:
+        figures["alignment"] = fmean([alignment(a, b) for a, b in pairwise(texts)])
+    if image_loss_on and len(vectors.images) > 1:
+        mask, shown = None, rows.with_image
+        if rows.false_negatives is not None:
+            dense = rows.false_negatives.dense().to(shown.device)  # [B, B]
+            mask = dense[shown][:, shown]  # [K, K]
+        tied = [vectors.texts[name][shown] for name in image_loss_on]  # [K, D] each
+        figures["margin"] = fmean([margin(vectors.images, text, mask) for text in tied])
+    return {name: value for name, value in figures.items() if math.isfinite(value)}

@@ -1,0 +1,341 @@
+"""The losses: L = w1·L1(image, text) + w2·L2(caption, paraphrase_1) + w3·L3(paraphrases).
+
+Functions of vectors, whatever computed these. `LOSSES` is the table of all terms; a further one is
+a function and a line there. `info_nce` is the plain contrastive loss; `contrast` equals it without
+a B x B matrix.
+
+Source: paper, section 3.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+from torch.nn import functional as F
+
+from paraclip.arrays import Integers
+
+CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
+ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
+L1, L2, L3, DISTILLATION = "L1", "L2", "L3", "distillation"
+BASE = "base"
+"""Name of the captions' vectors by the model before training, among `Vectors.constants`."""
+BLOCK = 1 << 22
+"""Number of similarities in a block of `contrast`: 16 MiB in float32."""
+
+
+def info_nce(a: Tensor, b: Tensor, scale: Tensor, false_negatives: Tensor | None = None) -> Tensor:
+    """Symmetric InfoNCE: a_i must match b_i among all of b, and b_i match a_i among all of a.
+
+    The plain reference; training uses `contrast`, which is equal but needs no [N, N] matrix.
+
+    Args:
+        a: unit vectors [N, D].
+        b: unit vectors [N, D]; row i is the positive of row i.
+        scale: inverse temperature, a scalar.
+        false_negatives: bool [N, N], true where b_j is a false negative of a_i; these pairs are
+            left out of the denominators. The diagonal must be false. None: every other row is a
+            negative.
+
+    Returns:
+        The mean over both directions and all rows, a scalar in float32 or wider. With fewer than
+        two rows there are no negatives, and it is 0.
+
+    Source: the contrastive loss of CLIP, Radford et al. 2021; van den Oord et al. 2018.
+    """
+    if len(a) < 2:
+        return (a.sum() + b.sum()) * 0.0
+    wide = torch.promote_types(a.dtype, torch.float32)
+    with torch.autocast(a.device.type, enabled=False):
+        logits = scale.to(wide) * a.to(wide) @ b.to(wide).T  # [N, N]
+        if false_negatives is not None:
+            logits = logits.masked_fill(false_negatives, -torch.inf)
+        target = torch.arange(len(a), device=a.device)
+        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+@dataclass(frozen=True)
+class FalseNegatives:
+    """The rows that share a picture or a text, and are therefore not negatives of each other.
+
+    Only a sparse membership matrix is kept; the pairs of a block of rows are computed with it.
+    """
+
+    groups: sparse.csr_array  # sparse int8 [B, groups]; above 0 where the row is in the group
+
+    def among(self, chosen: Tensor) -> "FalseNegatives":
+        """The same for a selection of rows [N]."""
+        return FalseNegatives(self.groups[chosen.cpu().numpy()])
+
+    def pairs(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """False negatives of the rows from `start` to `stop`: int64 row - start, and column."""
+        shared = (self.groups[start:stop] @ self.groups.T).tocoo()
+        row, column = shared.row.astype(np.int64), shared.col.astype(np.int64)
+        others = row + start != column  # the diagonal contains the positives
+        return torch.from_numpy(row[others]), torch.from_numpy(column[others])
+
+    def dense(self) -> Tensor:
+        """Bool [B, B], for small batches only."""
+        count = self.groups.shape[0]
+        mask = torch.zeros(count, count, dtype=torch.bool)
+        mask[self.pairs(0, count)] = True
+        return mask
+
+
+def find_false_negatives(keys: Integers) -> FalseNegatives | None:
+    """Find rows that share a key: the same picture, or the same text on either side.
+
+    Args:
+        keys: int64 [kinds, B]; image keys and text keys must not overlap.
+
+    Returns:
+        None if no two rows share a key.
+    """
+    kinds, count = keys.shape
+    place = np.tile(np.arange(count), kinds)
+    entries = np.unique(np.stack([keys.ravel(), place]), axis=1)  # a row may have a key twice
+    _, group, counts = np.unique(entries[0], return_inverse=True, return_counts=True)
+    shared = (counts > 1)[group]
+    if not shared.any():
+        return None
+    ones = np.ones(int(shared.sum()), dtype=np.int8)
+    members = (entries[1][shared], group[shared])
+    return FalseNegatives(sparse.csr_array((ones, members), shape=(count, len(counts))))
+
+
+def contrast(
+    a: Tensor,
+    b: Tensor,
+    scale: Tensor,
+    false_negatives: FalseNegatives | None = None,
+    share: tuple[int, int] = (0, 1),
+) -> Tensor:
+    """`info_nce`, block by block: memory O(N D) and a few blocks of `BLOCK` similarities.
+
+    Args:
+        a: unit vectors [N, D].
+        b: unit vectors [N, D]; row i is the positive of row i.
+        scale: inverse temperature, a scalar.
+        false_negatives: pairs of rows that leave the denominators.
+        share: (k, n) computes the k-th of n shares of the rows; the shares add up to the loss.
+
+    Returns:
+        This share's part of the mean over both directions and all N rows, a scalar in float32 or
+        wider, with first derivatives.
+    """
+    if len(a) < 2:
+        return (a.sum() + b.sum()) * 0.0
+    wide = torch.promote_types(a.dtype, torch.float32)
+    total: Tensor = _Blockwise.apply(  # type: ignore[no-untyped-call]
+        a.to(wide), b.to(wide), scale.to(wide), false_negatives, share
+    )
+    return total / len(a)
+
+
+class _Blockwise(torch.autograd.Function):
+    """Sum of the losses of all blocks.
+
+    The gradient of each block is computed while the block exists, so only sums are kept.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        a: Tensor,
+        b: Tensor,
+        scale: Tensor,
+        false_negatives: FalseNegatives | None,
+        share: tuple[int, int],
+    ) -> Tensor:
+        """The sum over this share of the rows, a scalar."""
+        needs = ctx.needs_input_grad[:3]
+        a, b, scale = leaves = [
+            tensor.detach().requires_grad_(need)
+            for tensor, need in zip((a, b, scale), needs, strict=True)
+        ]
+        part, parts = share
+        first, last = len(a) * part // parts, len(a) * (part + 1) // parts
+        height = max(1, BLOCK // len(a))
+        total = a.new_zeros(())
+        with torch.set_grad_enabled(any(needs)), torch.autocast(a.device.type, enabled=False):
+            for rows, columns in ((a, b), (b, a)):
+                for start in range(first, last, height):
+                    stop = min(start + height, last)
+                    logits = scale * rows[start:stop] @ columns.T  # [stop - start, N]
+                    if false_negatives is not None:
+                        row, column = false_negatives.pairs(start, stop)
+                        logits[row.to(a.device), column.to(a.device)] = -torch.inf
+                    own = torch.arange(start, stop, device=a.device)
+                    loss = F.cross_entropy(logits, own, reduction="sum") / 2
+                    if loss.requires_grad:
+                        loss.backward()  # type: ignore[no-untyped-call]
+                    total += loss.detach()
+        # Zeros if this share has no rows, because other processes wait for its gradient.
+        ctx.gradients = [
+            (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad) if need else None
+            for leaf, need in zip(leaves, needs, strict=True)
+        ]
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> Any:
+        """The gradients of the inputs of `forward`."""
+        return *(None if own is None else own * outer[0] for own in ctx.gradients), None, None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Which losses are computed, and how."""
+
+    # weights by name in `LOSSES`; a loss that is absent or has weight 0 is not computed
+    weights: Mapping[str, float] = field(default_factory=lambda: {L1: 1.0, L2: 1.0, L3: 1.0})
+    image_loss_on: tuple[str, ...] = (PARAPHRASE_2,)  # texts that L1 ties to the picture
+    text_temperature: float | None = None  # temperature of L2 and L3; None: the model's own
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Names of the losses that are computed."""
+        return tuple(name for name in LOSSES if self.weights.get(name))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts to encode, in the order of `ALL_TEXTS`."""
+        needed = {text for name in self.losses for text in LOSSES[name].texts(self)}
+        return tuple(name for name in ALL_TEXTS if name in needed)
+
+
+CAPTIONS_ONLY = Objective({L1: 1.0}, (CAPTION,))
+"""L1 on the original captions: the objective of `align` and the control."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a batch that take part in each loss."""
+
+    with_image: Tensor  # int64 [K], rows with a picture; only they take part in L1
+    # int64 [.], rows whose paraphrase_1 differs from the caption; for the others, L2 would compare
+    # equal vectors
+    reworded_1: Tensor
+    reworded_2: Tensor  # int64 [.], rows whose paraphrase_2 differs from paraphrase_1, for L3
+    false_negatives: FalseNegatives | None = None  # None if no rows share a picture or a text
+
+    def to(self, device: torch.device) -> "Rows":
+        """A copy on another device; false negatives stay on theirs."""
+        return replace(
+            self,
+            with_image=self.with_image.to(device),
+            reworded_1=self.reworded_1.to(device),
+            reworded_2=self.reworded_2.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What the losses of a batch of B rows see."""
+
+    images: Tensor  # unit vectors [K, D] of the rows `Rows.with_image`
+    texts: Mapping[str, Tensor]  # unit vectors [B, D] under each of `Objective.texts`
+    # tensors that training does not change, by name: per row [B, ...], such as vectors by a frozen
+    # teacher, or of the whole run
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def compute_losses(
+    vectors: Vectors,
+    rows: Rows,
+    objective: Objective,
+    logit_scale: Tensor,
+    share: tuple[int, int] = (0, 1),
+) -> dict[str, Tensor]:
+    """Compute the losses of a batch, each a scalar.
+
+    Args:
+        vectors: vectors of all B rows.
+        rows: which rows take part in which loss.
+        objective: which losses, with which temperatures.
+        logit_scale: log of the model's inverse temperature, a scalar.
+        share: (k, n) for the k-th of n parts of each loss; the parts add up to it.
+    """
+    return {
+        name: LOSSES[name].compute(vectors, rows, objective, logit_scale, share)
+        for name in objective.losses
+    }
+
+
+def weighted_sum(losses: Mapping[str, Tensor], objective: Objective) -> Tensor:
+    """The sum of all losses, each times its weight, a scalar."""
+    return torch.stack([objective.weights[name] * loss for name, loss in losses.items()]).sum()
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A term of the objective.
+
+    Args:
+        texts: the texts that it needs.
+        compute: maps vectors, rows, objective, logit scale and share to a scalar.
+    """
+
+    texts: Callable[[Objective], tuple[str, ...]]
+    compute: Callable[[Vectors, Rows, Objective, Tensor, tuple[int, int]], Tensor]
+
+
+def _image_text(
+    vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
+) -> Tensor:
+    """L1: pictures and each of the chosen texts; the mean over the texts."""
+    chosen = rows.with_image
+    alike = rows.false_negatives and rows.false_negatives.among(chosen)
+    return torch.stack([
+        contrast(vectors.images, vectors.texts[name][chosen], log.exp(), alike, share)
+        for name in objective.image_loss_on
+    ]).mean()  # fmt: skip
+
+
+def _text_text(first: str, second: str, rows_of: Callable[[Rows], Tensor]) -> Loss:
+    """L2 or L3: a text and its paraphrase, over the rows where they differ."""
+
+    def compute(
+        vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
+    ) -> Tensor:
+        chosen = rows_of(rows)
+        alike = rows.false_negatives and rows.false_negatives.among(chosen)
+        if objective.text_temperature is not None:
+            log = log.detach().new_tensor(math.log(1 / objective.text_temperature))
+        a, b = vectors.texts[first][chosen], vectors.texts[second][chosen]
+        return contrast(a, b, log.exp(), alike, share)
+
+    return Loss(lambda _: (first, second), compute)
+
+
+def distillation(captions: Tensor, base: Tensor, share: tuple[int, int] = (0, 1)) -> Tensor:
+    """Mean of 1 - cosine between captions and their vectors by the base, a scalar.
+
+    Args:
+        captions: unit vectors [B, D].
+        base: unit vectors [B, D], without gradient.
+        share: (k, n) for the k-th of n parts of the mean; the parts add up to it.
+    """
+    part, parts = share
+    own = slice(len(captions) * part // parts, len(captions) * (part + 1) // parts)
+    return (1 - (captions[own] * base[own]).sum(1)).sum() / len(captions)
+
+
+def _distillation(
+    vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
+) -> Tensor:
+    return distillation(vectors.texts[CAPTION], vectors.constants[BASE], share)
+
+
+LOSSES: dict[str, Loss] = {
+    L1: Loss(lambda objective: objective.image_loss_on, _image_text),
+    L2: _text_text(CAPTION, PARAPHRASE_1, lambda rows: rows.reworded_1),
+    L3: _text_text(PARAPHRASE_1, PARAPHRASE_2, lambda rows: rows.reworded_2),
+    DISTILLATION: Loss(lambda _: (CAPTION,), _distillation),
+}
+"""All terms, in the order in which they are computed."""

@@ -1,1 +1,0 @@
-"""Contrastive losses, the pairs that they compare, and their temperatures."""

@@ -1,0 +1,588 @@
+"""The training loop, shared by tuning, the control and alignment: read `_run_steps` first.
+
+A batch has B rows, b of which belong to this process, T texts per row, and k rows with a picture;
+vectors have width D. A step processes only text:
+
+    token chunks --text tower--> texts [T * b, D] ---+
+    cached features [k, F] --projection--> [k, D] ---+--> losses --> gradients --> AdamW
+
+The image tower is not run unless it is trained: its features are rows of a matrix (`data.prepare`).
+"""
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from paraclip.arrays import Integers
+from paraclip.data.images import pictures_hash
+from paraclip.errors import UserError
+from paraclip.files import locked
+from paraclip.models.checkpoint import copy_weights
+from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import ahead, read_pictures
+from paraclip.models.mini import Mini
+from paraclip.models.tensors import hash_tensors
+from paraclip.progress import bar
+from paraclip.training.checkpoint import (
+    STATES,
+    Progress,
+    RunFolder,
+    finish_run,
+    notice,
+    open_run,
+    resume,
+    save_failed_step,
+    save_state,
+    write_checkpoint,
+)
+from paraclip.training.config import (
+    WEIGHT_DECAY,
+    WEIGHT_DECAYS,
+    AlignOptions,
+    LoopOptions,
+    TrainOptions,
+    hyperparameters,
+    resolved,
+)
+from paraclip.training.data import (
+    Batch,
+    Examples,
+    TrainingData,
+    epoch_batches,
+    make_examples,
+    picture_keys,
+    row_batches,
+    shuffle_paraphrases,
+    split_rows,
+    steps_per_epoch,
+)
+from paraclip.training.distributed import ALONE, Processes, this_process
+from paraclip.training.gradcache import count_kept, encode_cached, encode_plain, token_limit
+from paraclip.training.log import MetricsLog, find_divergence, geometry, peak_memory
+from paraclip.training.losses import (
+    ALL_TEXTS,
+    BASE,
+    CAPTION,
+    CAPTIONS_ONLY,
+    DISTILLATION,
+    L1,
+    L2,
+    L3,
+    Objective,
+    Vectors,
+    compute_losses,
+    weighted_sum,
+)
+from paraclip.training.optimizer import (
+    Parts,
+    clamp_scale,
+    frozen_tensors,
+    learning_rate_share,
+    make_optimizer,
+    set_dropout,
+    set_learning_rates,
+    train_mode,
+    train_only,
+)
+
+CLIP_NORM = 1.0
+SAVE_SECONDS = 300.0  # a state takes three times the memory of the trained weights
+DTYPES = {"fp32": None, "bf16": torch.bfloat16}
+MOST_WATCHED = 512  # rows whose geometry is logged
+BASE_AT_ONCE = 128
+"""Number of captions that the base encodes together; fixed, because it affects the last digits."""
+PICTURES_AT_ONCE = 32
+PLAIN_PICTURES = 256
+"""Largest batch of pictures whose graph is kept, if the image tower is trained: 5 GB in that of
+ViT-B/32."""
+
+
+def train(
+    data: TrainingData,
+    options: TrainOptions,
+    out: Path,
+    *,
+    fresh: bool = False,
+    save_seconds: float = SAVE_SECONDS,
+) -> Path:
+    """Fine-tune the text tower on triples; the image side does not change by a bit.
+
+    Args:
+        data: the base and the rows; afterwards, the base has the weights of the last step.
+        options: hyperparameters; with `control`, L1 on the original captions only, for as many
+            steps.
+        out: folder of checkpoints (`best.safetensors`, `last.safetensors`), logs and states; a
+            stopped run resumes.
+        fresh: whether to start from scratch in a folder that holds another run.
+        save_seconds: time between two states from which a stopped run resumes.
+
+    Returns:
+        The last checkpoint.
+
+    Raises:
+        UserError: there is nothing to learn from, the features are from another model, `out`
+            contains another run or files of something else, the loss is not a number, or the disk
+            is full.
+
+    Source: paper, section 3: L = L1 + L2 + L3.
+    """
+    options = resolved(options, data.model.architecture.kind)
+    rows, objective, parts = plan_training(data, options)
+    facts = _facts_of(data, objective)
+    return _fit(data, rows, objective, parts, options, facts, out, fresh, save_seconds).last
+
+
+def plan_training(
+    data: TrainingData, options: TrainOptions
+) -> tuple[Examples, Objective, list[tuple[nn.Module, float]]]:
+    """What `train` does with resolved options: its rows, losses, and trained modules with rates.
+
+    Raises:
+        UserError: no row has a picture, and L1 needs some, or another error of `make_examples`.
+    """
+    model, triples, objective = data.model, data.rows, objective_of(options)
+    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
+    if options.placebo:
+        texts = shuffle_paraphrases(texts, options.seed)
+    unfrozen = options.image_learning_rate is not None
+    rows = make_examples(
+        model, texts, picture_keys(triples), None if unfrozen else data.features, objective.texts,
+        options.micro_batch, triples["image"].to_pylist() if unfrozen else None,
+    )  # fmt: skip
+    l1_alone = L1 in objective.losses and not {L2, L3} & set(objective.losses)
+    if not rows.has_image.any() and (unfrozen or l1_alone):
+        hint = "Give the folder of the pictures with --images."
+        raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
+    if DISTILLATION in objective.losses:
+        rows = replace(rows, constants={BASE: caption_vectors(model, rows)})
+    parts = [(model.text_tower, _known(options.learning_rate))]
+    if options.image_learning_rate is not None:
+        parts.append((model.image_tower, options.image_learning_rate))
+    return rows, objective, parts
+
+
+def align(
+    data: TrainingData,
+    options: AlignOptions,
+    out: Path,
+    *,
+    fresh: bool = False,
+    save_seconds: float = SAVE_SECONDS,
+) -> Path:
+    """Fit heads and text tower of a `Mini` to captions and pictures; the backbone is not changed.
+
+    Uses L1 on the captions, with the image head among the trained parts; captions of the same
+    picture are not negatives of each other. Arguments and errors are those of `train`.
+
+    Returns:
+        The checkpoint with the lowest held-out loss.
+    """
+    model = cast(Mini, data.model)
+    options = resolved(options, model.architecture.kind)
+    texts = {CAPTION: data.rows["caption"].to_pylist()}
+    rows = make_examples(
+        model, texts, picture_keys(data.rows), data.features, CAPTIONS_ONLY.texts,
+        options.micro_batch,
+    )  # fmt: skip
+    if rows.has_image.sum() < 2:
+        what = "fewer than two captions have a picture"
+        raise UserError("training rows", what, "Give pictures with their captions.")
+    parts: Parts = [
+        (model.image_head, options.head_learning_rate),
+        (model.text_head, options.head_learning_rate),
+        (model.text_tower, _known(options.learning_rate)),
+    ]
+    return _fit(
+        data, rows, CAPTIONS_ONLY, parts, options, data.facts, out, fresh, save_seconds
+    ).best
+
+
+def objective_of(options: TrainOptions) -> Objective:
+    """The losses that resolved options select."""
+    if options.control:
+        return CAPTIONS_ONLY
+    weights = dict(zip((L1, L2, L3), options.weights, strict=True))
+    texts = tuple(dict.fromkeys(options.image_loss_on or ()))
+    weights[DISTILLATION] = options.distillation
+    return Objective(weights, texts, options.text_temperature)
+
+
+def _fit(
+    data: TrainingData,
+    rows: Examples,
+    objective: Objective,
+    parts: Parts,
+    options: LoopOptions,
+    facts: Mapping[str, Any],
+    out: Path,
+    fresh: bool,
+    save_seconds: float,
+) -> RunFolder:
+    """Train, or resume a stopped run; a finished one gives the model its last weights at once."""
+    model, processes = data.model, this_process()
+    train_only(model, parts)
+    set_dropout(parts, options.dropout)
+    identity = identify_run(model, rows, options)
+    header = {
+        "config": asdict(options), "objective": asdict(objective), "identity": identity,
+        "facts": dict(facts),
+    }  # fmt: skip
+    processes.check_alike(identity)
+    learn, held_out = _split(rows, options, processes.count)
+    folder = RunFolder(out)
+    with locked(out) if processes.first else nullcontext():
+        if processes.first:
+            open_run(folder, identity, fresh)
+        if processes.from_first(folder.finished()):
+            notice(f"{out} is finished already; --fresh starts it over")
+            if processes.first:
+                folder.remove(*STATES)  # a kill after the summary left them
+            copy_weights(model, folder.last)
+        else:
+            frozen = hash_tensors(frozen_tensors(model))
+            with _reproducible(model.device):
+                progress = _run_steps(
+                    data, rows, learn, held_out, objective, parts, options, folder, header,
+                    save_seconds,
+                )  # fmt: skip
+            model.eval()
+            if hash_tensors(frozen_tensors(model)) != frozen:
+                raise AssertionError("a frozen weight changed in training")
+            if processes.first:
+                finish_run(folder, model, header, progress, rows, len(held_out))
+        if processes.first and data.problems.count:
+            data.problems.write(folder.problems_file)
+    return folder
+
+
+def _run_steps(
+    data: TrainingData,
+    rows: Examples,
+    learn: Integers,
+    held_out: Integers,
+    objective: Objective,
+    parts: Parts,
+    options: LoopOptions,
+    folder: RunFolder,
+    header: Mapping[str, Any],
+    save_seconds: float,
+) -> Progress:
+    """Take all remaining steps: forward, losses, backward, clip, step, log, save."""
+    model, processes = data.model, this_process()
+    epoch_steps = steps_per_epoch(len(learn), options.batch_size)
+    total_steps = epoch_steps * options.epochs
+    weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    optimizer = make_optimizer(weights, parts, _known(options.learning_rate), _decay_of(model))
+    scale, start_scale = model.logit_scale, float(model.logit_scale.detach())
+    progress = resume(folder.states, weights, optimizer, processes)
+    encode = partial(
+        encode_batch, model, names=rows.names, micro_batch=options.micro_batch,
+        dtype=DTYPES[header["identity"]["precision"]],
+    )  # fmt: skip
+    train_mode(model, parts)
+    saved = time.monotonic()
+    with (
+        MetricsLog(folder.path, progress.step, enabled=processes.first) as log,
+        bar("training", total_steps, "step", progress.step) as moving,
+        closing(batches_ahead(rows, learn, options, progress.step, model.device)) as batches,
+    ):
+        for step, (batch, waited) in enumerate(batches, progress.step + 1):
+            began = time.perf_counter() - waited
+            share = learning_rate_share(step - 1, total_steps)
+            set_learning_rates(optimizer, share)
+
+            # Each process encodes its own rows, gathers the vectors of the others, and computes its
+            # part of every loss and gradient; the parts add up.
+            vectors = encode(batch, processes=processes, seed=(options.seed, step - 1))
+            losses = compute_losses(vectors, batch.rows, objective, scale, processes.share)
+            weighted_sum(losses, objective).backward()  # type: ignore[no-untyped-call]
+            losses = {name: loss.detach() for name, loss in losses.items()}
+            gradients = gradients_of(weights)
+            processes.add_up([*losses.values(), *gradients])
+
+            figures = {name: float(loss) for name, loss in losses.items()}
+            figures["loss"] = float(weighted_sum(losses, objective))
+            figures["gradient_norm"] = float(norm := get_total_norm(gradients))
+            if problem := find_divergence(figures, progress.first_loss, objective, batch.size):
+                # Before clipping, which would spread a NaN; no weight has changed.
+                raise save_failed_step(folder, step, problem, figures, data, rows, batch, header)
+            clip_grads_with_norm_(weights.values(), CLIP_NORM, norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            clamp_scale(scale, start_scale)
+
+            progress = progress.after(step, figures["loss"])
+            seconds = time.perf_counter() - began
+            figures |= {
+                "learning_rate": optimizer.defaults["lr"] * share, "epoch": step / epoch_steps,
+                "logit_scale": float(scale.detach()), "input_wait": waited / seconds,
+                "triples_per_second": batch.size / seconds, **peak_memory(model.device),
+            }  # fmt: skip
+            if step % epoch_steps == 0:
+                figures |= judge(rows, learn, held_out, objective, options, model, encode)
+                train_mode(model, parts)
+                if figures.get("held_out_loss", math.inf) < progress.best_loss:
+                    progress = progress.improved(figures["held_out_loss"])
+                    if processes.first:
+                        write_checkpoint(folder.best, model, header, progress)
+            log.write(step, figures)
+            if processes.first and time.monotonic() - saved >= save_seconds:
+                save_state(folder.states, weights, optimizer, progress)
+                saved = time.monotonic()
+            moving.set_postfix(loss=f"{figures['loss']:.3f}", refresh=False)
+            moving.update()
+    return progress
+
+
+def _known(value: float | None) -> float:
+    """The value of an option that `resolved` has filled in."""
+    if value is None:
+        raise AssertionError("the options have not been resolved")
+    return value
+
+
+def _decay_of(model: DualEncoder) -> float:
+    return WEIGHT_DECAYS.get(model.architecture.kind, WEIGHT_DECAY)
+
+
+def _split(rows: Examples, options: LoopOptions, processes: int) -> tuple[Integers, Integers]:
+    """Training rows and held-out rows; raises UserError if there are too many processes."""
+    learn, held_out = split_rows(rows.image_keys, options.held_out, options.seed)
+    if options.held_out and not len(held_out):
+        notice("there are too few pictures to hold any out; the last checkpoint is the best")
+    steps = steps_per_epoch(len(learn), options.batch_size)
+    if len(learn) // steps < processes:
+        what = f"{len(learn)} rows in {steps} steps, {processes} processes"
+        raise UserError("processes", what, "Start fewer, or raise --batch-size.")
+    return learn, held_out
+
+
+def batches_ahead(
+    rows: Examples, learn: Integers, options: LoopOptions, start: int, device: torch.device
+) -> Generator[tuple[Batch, float]]:
+    """This process's part of the batch of each step after `start`, made in a thread.
+
+    Yields:
+        The batch on the device, and the seconds that the step waited for it.
+    """
+    total = steps_per_epoch(len(learn), options.batch_size) * options.epochs
+    numbers = row_batches(learn, options.batch_size, options.seed, start, total)
+    share = this_process().share
+
+    def make(of_step: Integers) -> Batch:
+        return rows.batch(of_step, share).to(device)
+
+    with closing(ahead(make, numbers, workers=1, most=2)) as batches:
+        began = time.perf_counter()
+        for _, batch in batches:
+            yield batch, time.perf_counter() - began
+            began = time.perf_counter()
+
+
+def encode_batch(
+    model: DualEncoder,
+    batch: Batch,
+    names: Sequence[str],
+    micro_batch: int | None = None,
+    dtype: torch.dtype | None = None,
+    processes: Processes = ALONE,
+    seed: tuple[int, ...] = (),
+) -> Vectors:
+    """Encode this process's part of a batch, and gather the rest from the other processes.
+
+    Args:
+        model: model; under `torch.no_grad` no graph is kept.
+        batch: part of this process.
+        names: names of the T texts of its rows.
+        micro_batch: maximum number of texts encoded together with a graph; None: by memory.
+        dtype: dtype of the towers' products, or None for float32.
+        processes: processes with the other parts.
+        seed: numbers that are unique to this step of the run, for dropout.
+    """
+    context = partial(_arithmetic, model.device.type, dtype)
+    text_seed, image_seed = (*seed, processes.rank, 0), (*seed, processes.rank, 1)
+    limit = token_limit(model.text_tower, model.device)
+    kept = count_kept(batch.chunks, micro_batch, limit, model.computed_length)
+    texts = encode_cached(model.encode_tokens, batch.chunks, text_seed, kept, context)
+    if batch.pictures is None:
+        images = encode_plain(partial(_project, model), [batch.features], image_seed)  # [k, D]
+    else:
+        at_once = min(PICTURES_AT_ONCE, micro_batch or PICTURES_AT_ONCE)
+        starts = range(0, max(1, len(batch.pictures)), at_once)
+        parts = [batch.pictures[start : start + at_once] for start in starts]
+        kept = len(parts) if len(batch.pictures) <= (micro_batch or PLAIN_PICTURES) else 0
+        images = encode_cached(partial(_encode_pictures, model), parts, image_seed, kept, context)
+    by_name = texts.index_select(0, batch.restore).view(len(names), -1, texts.shape[1])  # [T, b, D]
+    every = processes.gather(by_name.transpose(0, 1).flatten(1), batch.text_sizes)  # [B, T * D]
+    return Vectors(
+        processes.gather(images, batch.image_sizes),
+        dict(zip(names, every.chunk(len(names), dim=1), strict=True)),  # [B, D] each
+        batch.constants,
+    )
+
+
+def _project(model: DualEncoder, features: Tensor) -> Tensor:
+    """Unit image vectors [k, D] of frozen features [k, F]; F may be 0 if k is."""
+    if len(features):
+        return model.project_images(features)
+    return model.logit_scale.new_zeros(0, model.architecture.embed_dim)
+
+
+def _encode_pictures(model: DualEncoder, names: list[str]) -> Tensor:
+    """Unit image vectors [k, D] of pictures, which are first decoded."""
+    pixels = []
+    for _, found in read_pictures(model, names):
+        if isinstance(found, UserError):
+            raise found
+        pixels.append(found)
+    if not pixels:
+        return model.logit_scale.new_zeros(0, model.architecture.embed_dim)
+    stacked = torch.stack(pixels).to(model.device, model.logit_scale.dtype)
+    return model.project_images(model.embed_pixels(stacked))
+
+
+@contextmanager
+def _arithmetic(kind: str, dtype: torch.dtype | None) -> Iterator[None]:
+    """Use half precision if selected.
+
+    On a processor, compute attention as plain matrix products. Fused attention saves memory for the
+    length-by-length matrix, which is small at 15 tokens, and its backward pass took a third of the
+    whole step there.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.autocast(kind, dtype, enabled=dtype is not None))
+        if kind == "cpu":
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield
+
+
+def gradients_of(weights: Mapping[str, nn.Parameter]) -> list[Tensor]:
+    """The gradient of every weight; zero for one that was not used, as with several processes."""
+    for weight in weights.values():
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+    return [weight.grad for weight in weights.values() if weight.grad is not None]
+
+
+@torch.no_grad()
+def judge(
+    rows: Examples,
+    learn: Integers,
+    held_out: Integers,
+    objective: Objective,
+    options: LoopOptions,
+    model: DualEncoder,
+    encode: Callable[[Batch], Vectors],
+) -> dict[str, float]:
+    """Measure the geometry of some rows, and the mean of each loss over the held-out rows.
+
+    The first process computes, always in the same batches and without dropout; the others wait.
+    """
+    processes, figures = this_process(), dict[str, float]()
+    if processes.first:
+        model.eval()
+        some = held_out if len(held_out) > 1 else learn
+        chosen = np.random.default_rng([options.seed, 0x9E0]).permutation(len(some))
+        batch = rows.batch(some[np.sort(chosen[:MOST_WATCHED])]).to(model.device)
+        tied = objective.image_loss_on if L1 in objective.losses else ()
+        figures = geometry(encode(batch), batch.rows, tied)
+        batches = epoch_batches(held_out, options.batch_size, options.seed, 0)
+        for numbers in batches if len(held_out) else ():
+            batch = rows.batch(numbers).to(model.device)
+            losses = compute_losses(encode(batch), batch.rows, objective, model.logit_scale)
+            losses["loss"] = weighted_sum(losses, objective)
+            for name, value in losses.items():
+                name = f"held_out_{name}"
+                figures[name] = figures.get(name, 0.0) + float(value) / len(batches)
+    found: dict[str, float] = processes.from_first(figures)
+    return found
+
+
+@torch.no_grad()
+def caption_vectors(model: DualEncoder, rows: Examples) -> Tensor:
+    """Unit vectors of all captions, float32 [N, D], by the model before training."""
+    model.eval()
+    texts = rows.text_rows[rows.names.index(CAPTION)]  # [N]
+    parts = []
+    with bar("base vectors", len(texts), "text") as moving:
+        for start in range(0, len(texts), BASE_AT_ONCE):
+            ids = rows.tokens.padded(texts[start : start + BASE_AT_ONCE])
+            parts.append(model.encode_tokens(ids.to(model.device)).float().cpu())
+            moving.update(len(ids))
+    return torch.cat(parts)
+
+
+def identify_run(model: DualEncoder, rows: Examples, options: LoopOptions) -> dict[str, Any]:
+    """Everything that determines the weights of a run; large parts as hashes."""
+    arrays = {
+        "tokens": rows.tokens.flat, "offsets": rows.tokens.offsets, "places": rows.text_rows,
+        "images": rows.image_keys, "texts": rows.text_keys, "has_image": rows.has_image,
+    }  # fmt: skip
+    data = {name: torch.from_numpy(part) for name, part in arrays.items()}
+    return {
+        **hyperparameters(options),
+        "pictures": rows.pictures and pictures_hash([name or "" for name in rows.pictures]),
+        "precision": precision_of(options.precision, model.device),
+        "architecture": model.architecture.as_dict(),
+        "base": hash_tensors(model.state_dict()),
+        "data": hash_tensors({**data, "features": rows.features}),
+    }
+
+
+def precision_of(precision: str, device: torch.device) -> str:
+    """fp32 or bf16; "auto" selects bf16 if the processor multiplies it natively."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return "bf16" if device.type == "cpu" and probe() else "fp32"
+
+
+@contextmanager
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """Restore the caller's random state, and on a GPU use deterministic kernels where they exist.
+
+    A resumed run then takes the same steps as an uninterrupted one; PyTorch warns about operations
+    without such a kernel.
+    """
+    strict = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            if device.type == "cuda":
+                torch.use_deterministic_algorithms(True, warn_only=True)
+            yield
+        finally:
+            torch.use_deterministic_algorithms(strict, warn_only=warns)
+
+
+def _facts_of(data: TrainingData, objective: Objective) -> dict[str, Any]:
+    """Origin of base and rows; without the generator of paraphrases that no loss reads."""
+    if objective.texts != (CAPTION,):
+        named = data.rows["generator"].to_pylist() if "generator" in data.rows.column_names else []
+        return {"generators": sorted({name for name in named if name})[:20], **data.facts}
+    facts = {"generators": [], **data.facts}
+    return facts | {
+        name: _without_terms(facts[name]) for name in {"triples", "starter"} & facts.keys()
+    }
+
+
+def _without_terms(facts: Any) -> Any:
+    """The origin of triples without the generator of their paraphrases and its terms."""
+    if not isinstance(facts, Mapping):
+        return facts
+    used = (name for name in facts if name not in ("generator", "licence"))
+    return {name: _without_terms(facts[name]) for name in used}

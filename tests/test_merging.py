@@ -1,0 +1,120 @@
+"""Merged models: exact at both ends, the mean in between, refused for different architectures."""
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_model import TinyModel
+from tiny_models import TINY_CLIP, tiny_clip
+
+from paraclip.commands.merge import merge_command
+from paraclip.errors import UserError
+from paraclip.merging import MergeConfig, merge
+from paraclip.models.checkpoint import read_header, save_model
+from paraclip.models.loading import load_model
+
+
+def two_models() -> tuple[TinyModel, TinyModel]:
+    """A base, and a tuned one: same image side, another text side."""
+    base, tuned = TinyModel(0), TinyModel(1)
+    tuned.image_tower.load_state_dict(base.image_tower.state_dict())
+    tuned.logit_scale.data.fill_(3.0)
+    return base, tuned
+
+
+def same_weights(one: TinyModel, other: TinyModel) -> bool:
+    theirs = other.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
+
+
+def test_the_ends_are_base_and_tuned_bit_for_bit():
+    base, tuned = two_models()
+    assert same_weights(merge(base, tuned, 0.0), base)
+    assert same_weights(merge(base, tuned, 1.0), tuned)
+
+
+def test_a_share_gives_the_weighted_mean_and_changes_neither_model():
+    base, tuned = two_models()
+    before = deepcopy(base), deepcopy(tuned)
+    merged = merge(base, tuned, 0.25)
+    assert merged.logit_scale.item() == pytest.approx(2.25)
+    ours, theirs = base.text_tower.hidden.weight, tuned.text_tower.hidden.weight
+    torch.testing.assert_close(merged.text_tower.hidden.weight, 0.75 * ours + 0.25 * theirs)
+    assert same_weights(base, before[0]) and same_weights(tuned, before[1])
+    assert same_weights(merged.image_tower, base.image_tower)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_outside_zero_to_one_is_refused(share):
+    with pytest.raises(UserError, match="--share"):
+        merge(*two_models(), share)
+
+
+def test_image_towers_are_merged_on_request():
+    base, tuned = TinyModel(0), TinyModel(1)
+    merged = merge(base, tuned, 0.5, image_tower=True)
+    for name, value in base.state_dict().items():
+        torch.testing.assert_close(
+            merged.state_dict()[name], (value + tuned.state_dict()[name]) / 2
+        )
+    assert same_weights(merge(base, tuned, 1.0, image_tower=True), tuned)
+
+
+def test_counts_are_the_bases_unless_tuned_is_taken_whole():
+    base, tuned = two_models()
+    for model, count in ((base, 3), (tuned, 9)):
+        model.text_tower.register_buffer("count", torch.tensor(count))
+    assert merge(base, tuned, 0.5).text_tower.count == 3
+    assert merge(base, tuned, 1.0).text_tower.count == 9
+
+
+def test_models_that_do_not_fit_are_refused():
+    base, tuned = two_models()
+    with pytest.raises(UserError, match="different image towers"):
+        merge(base, TinyModel(1), 0.5)
+    fewer = tiny_clip(text_cfg={**TINY_CLIP["text_cfg"], "layers": 1})
+    for pair in ((tiny_clip(), fewer), (fewer, tiny_clip())):
+        with pytest.raises(UserError, match="number or size of their layers"):
+            merge(*pair, 0.5)
+    tuned.architecture = replace(tuned.architecture, quick_gelu=True)
+    with pytest.raises(UserError, match="architecture"):
+        merge(base, tuned, 0.5)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+@pytest.mark.parametrize("role", ["base", "tuned model"])
+def test_weights_that_are_not_finite_are_refused(broken, role):
+    models = two_models()
+    models[role != "base"].text_tower.hidden.weight.data[0, 0] = broken
+    with pytest.raises(UserError, match=f"the {role} has weights .* text_tower.hidden.weight"):
+        merge(*models, 1.0)
+
+
+def test_the_command_writes_a_model_between_both(tmp_path: Path, capsys):
+    base, tuned = tiny_clip(), tiny_clip()
+    with torch.no_grad():
+        tuned.text_tower.text_projection.add_(1.0)
+    names = [
+        str(save_model(model, tmp_path / f"{name}.safetensors"))
+        for name, model in (("base", base), ("tuned", tuned))
+    ]
+    out = tmp_path / "merged.safetensors"
+    merge_command(MergeConfig(base=names[0], tuned=names[1], share=0.25, out=str(out)))
+    assert "25% tuned" in capsys.readouterr().out
+    assert read_header(out)["merged"]["share"] == 0.25
+    found = load_model(str(out)).text_tower.text_projection
+    torch.testing.assert_close(found, base.text_tower.text_projection + 0.25)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "foreign.safetensors", "base.safetensors"])
+def test_the_command_replaces_no_other_file(tmp_path: Path, name):
+    base = save_model(tiny_clip(), tmp_path / "base.safetensors")
+    out = tmp_path / name
+    if not out.exists():
+        out.write_bytes(b"a user's")
+    before = out.read_bytes()
+    with pytest.raises(UserError):
+        merge_command(MergeConfig(base=str(base), tuned=str(base), out=str(out)))
+    assert out.read_bytes() == before

@@ -1,0 +1,121 @@
+"""The process functions of distributed tests; forked from a server that has torch loaded."""
+
+import multiprocessing
+import os
+import random
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from gradients import ROWS, VARIANTS, Step
+from safetensors.torch import save_file
+from training_rows import before_step, tune
+
+from paraclip.errors import UserError
+from paraclip.training.distributed import joined, this_process
+
+ALIKE = {"epochs": 2, "dropout": 0.0}
+FEW = np.array([3, 5, 8, 6])
+"""Two of these rows have a picture: some processes have none, and no row of L1 to compute."""
+RUNS = {"alike": {}, "cached": {"micro_batch": 5}, "went_on": {}}
+
+
+def start(count: int, folder: Path, what: str) -> list[tuple[int | None, str, str]]:
+    """Call a function in this many local processes; returns exit code, output and errors."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["paraclip.training.train", "torch.utils.tensorboard", "pytest"])
+    port = free_port()
+    places = [(rank, count, port, folder, what) for rank in range(count)]
+    processes = [context.Process(target=one_of, args=place) for place in places]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+    outputs = [[stream(folder, what, *place).read_text() for place in ((r, 1), (r, 2))]
+               for r in range(count)]  # fmt: skip
+    return [(p.exitcode, *said) for p, said in zip(processes, outputs, strict=True)]
+
+
+def free_port() -> int:
+    """A port below the range from which the system gives other tests theirs.
+
+    One from that range may be taken by another test before the first process listens; the other
+    processes would then wait for a server that never answers.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def stream(folder: Path, what: str, rank: int, number: int) -> Path:
+    """The file for a process's output (1) or errors (2)."""
+    return folder / f"{what}-{rank}-{number}.txt"
+
+
+def one_of(rank: int, count: int, port: int, folder: Path, what: str) -> None:
+    """This process, with the environment that torchrun sets."""
+    for number in (1, 2):
+        place = os.open(stream(folder, what, rank, number), os.O_CREAT | os.O_WRONLY)
+        os.dup2(place, number)
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo",
+        "PARACLIP_QUIET": "1",
+    }  # fmt: skip
+    torch.set_num_threads(1)
+    try:
+        with joined("cpu"):
+            DEEDS[what](folder)
+    except UserError as error:  # as the command line does
+        print(f"paraclip: {error}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        (folder / f"{what}-{rank}-cleaned").touch()
+
+
+def keep(path: Path, micro_batch: int, rows: np.ndarray, **changes: object) -> None:
+    """Losses and gradients of a batch as a file."""
+    options = {**changes, "micro_batch": micro_batch, "dropout": 0.0}
+    losses, found = Step(path, **options).gradient(rows)
+    if this_process().first:
+        save_file({**losses, **found}, path.with_suffix(".safetensors"))
+
+
+def several(folder: Path) -> None:
+    """Gradients of batches that do not divide evenly, whole runs, and a run that one began."""
+    for variant, changes in VARIANTS.items():
+        for micro_batch in (1000, 2):
+            keep(folder / f"{variant}-{micro_batch}", micro_batch, ROWS, **changes)
+    keep(folder / "few", 1000, FEW, weights=(1.0, 0.0, 0.0))
+    for name, changes in RUNS.items():
+        tune(folder / name, **ALIKE, **changes)
+
+
+def meets(folder: Path, rank: int, deed: Callable[[], object]) -> None:
+    """A run in which one process meets something."""
+    if this_process().rank != rank:
+        tune(folder, **ALIKE)
+    else:
+        with before_step(3, deed):
+            tune(folder, **ALIKE)
+
+
+def refuse() -> None:
+    """Raise an error that a user can fix."""
+    raise UserError("picture.png", "is broken", "Fix it.")
+
+
+DEEDS: dict[str, Callable[[Path], object]] = {
+    "several": several,
+    "alike": lambda folder: tune(folder / "alike", **ALIKE),
+    "dies": lambda folder: meets(folder / "dies", 1, lambda: os.kill(os.getpid(), 9)),
+    "fails": lambda folder: meets(folder / "fails", 1, refuse),
+    "errs": lambda folder: meets(folder / "errs", 0, lambda: [][0]),
+    "apart": lambda folder: tune(folder / "apart", seed=this_process().rank, **ALIKE),
+}

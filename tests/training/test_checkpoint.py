@@ -1,0 +1,346 @@
+"""The folder of a run: resumed runs end with the same bits, and no file of a user is lost."""
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import torch
+from faults import (
+    SETTINGS,
+    apart,
+    curves_without_room,
+    killed_at_step,
+    killed_while_writing,
+    short_of_room,
+)
+from tiny_model import TinyModel
+from training_rows import (
+    Tuned,
+    assert_same_outcome,
+    make_triples,
+    stopped,
+    tune,
+)
+
+from extent import KILLS
+from paraclip.commands.train import print_summary
+from paraclip.data.problems import Problems
+from paraclip.errors import UserError
+from paraclip.files import locked
+from paraclip.training import checkpoint as state
+from paraclip.training.checkpoint import (
+    FORMAT,
+    OWNED,
+    Progress,
+    RunFolder,
+    load_state,
+    newest_state,
+    open_run,
+    save_state,
+    state_hash,
+    state_name,
+    write_tensors,
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Tuned:
+    """A run of twelve steps with dropout, never interrupted."""
+    return tune(tmp_path_factory.mktemp("whole"), **SETTINGS)
+
+
+@pytest.mark.parametrize("step", [0, 1, 5, 11])
+def test_stopped_and_started_again(tmp_path, whole, step):
+    stopped(tmp_path, step, **SETTINGS)
+    assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"precision": "bf16"},
+        {"micro_batch": 4, "text_temperature": 0.2, "image_loss_on": ("caption", "paraphrase_2")},
+        {"weights": (0, 0, 1)},
+        {"distillation": 2.0},
+    ],
+)
+def test_every_variant_continues_where_it_stopped_again_and_again(tmp_path, changes):
+    settings = {**SETTINGS, "epochs": 2, **changes}
+    for step in (2, 4):
+        stopped(tmp_path / "parts", step, **settings)
+    parts = tune(tmp_path / "parts", **settings)
+    assert_same_outcome(parts, tune(tmp_path / "whole", **settings))
+
+
+def test_a_run_without_recent_states_repeats_its_steps(tmp_path, whole):
+    stopped(tmp_path, 7, save_seconds=1e9, **SETTINGS)
+    assert not (tmp_path / "states").exists()
+    assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
+
+
+@pytest.mark.parametrize(
+    "step", sorted({(11 * kill) // max(1, KILLS - 1) for kill in range(KILLS)})
+)
+def test_killed_before_a_step(tmp_path, whole, step):
+    assert apart(killed_at_step, tmp_path, step) == -signal.SIGKILL
+    assert not (tmp_path / "last.safetensors").exists()
+    assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
+
+
+@pytest.mark.parametrize(("name", "time"), [("state", 1), ("state", 3), ("best", 1), ("last", 1)])
+def test_killed_in_the_middle_of_a_write(tmp_path, whole, name, time):
+    assert apart(killed_while_writing, tmp_path, name, time) == -signal.SIGKILL
+    assert list(tmp_path.rglob(".*.part")), "half a file"
+    assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
+    assert not list(tmp_path.rglob(".*.part"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_the_newest_state_is_damaged(tmp_path, whole, damage, capsys):
+    stopped(tmp_path, 7, **SETTINGS)
+    newest = sorted((tmp_path / "states").iterdir())[-1]
+    content = newest.read_bytes()
+    flipped = content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+    newest.write_bytes({"cut": content[:-9], "flip": flipped, "empty": b""}[damage])
+    stopped(tmp_path, 8, **SETTINGS)
+    assert f"{newest.name} is damaged" in capsys.readouterr().err
+    assert newest.with_suffix(".damaged").exists()
+    assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
+
+
+def save(folder: Path, step: int) -> torch.nn.Parameter:
+    """Write a state of one weight."""
+    weight = torch.nn.Parameter(torch.full((2,), float(step)))
+    save_state(folder, {"a": weight}, torch.optim.AdamW([weight]), Progress(step=step))
+    return weight
+
+
+def test_states_written_after_damaged_ones_are_kept_and_only_two_of_them(tmp_path):
+    for step in (7, 8):
+        (tmp_path / state_name(step)).write_bytes(b"damaged")
+    (tmp_path / state_name(9)).mkdir()
+    (tmp_path / state_name(10)).symlink_to(state_name(10))
+    assert newest_state(tmp_path) is None
+    for step in (1, 2, 4):
+        save(tmp_path, step)
+    tensors, progress = newest_state(tmp_path)
+    assert progress == Progress(step=4) and tensors["weight.a"].tolist() == [4.0, 4.0]
+    names = sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".safetensors")
+    assert names == [state_name(2), state_name(4)]
+
+
+def test_a_state_that_is_a_pipe_is_an_error(tmp_path):
+    os.mkfifo(tmp_path / state_name(1))
+    with pytest.raises(UserError, match="is a pipe"):
+        newest_state(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["hash", "place"])
+def test_a_state_that_lacks_a_part_or_has_another_place_is_damaged(tmp_path, part):
+    path = tmp_path / state_name(3)
+    facts = {"step": 3, "place": {"step": 3}, "hash": "0"}
+    write_tensors(path, {"a": torch.ones(1)}, {k: v for k, v in facts.items() if k != part})
+    with pytest.raises(ValueError, match=part):
+        load_state(path)
+    tensors = {"a": torch.ones(1)}
+    write_tensors(path, tensors, {**facts, "hash": state_hash(tensors, {"step": 4})})
+    with pytest.raises(ValueError, match="does not match"):
+        load_state(path)
+
+
+def test_a_line_of_the_log_that_was_cut_short_is_written_again(tmp_path, whole):
+    stopped(tmp_path, 5, **SETTINGS)
+    (tmp_path / "states" / state_name(5)).unlink()  # a state follows its line
+    log = tmp_path / "metrics.jsonl"
+    log.write_text(log.read_text()[:-20])
+    assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
+
+
+def test_a_finished_run_reports_it_trains_nothing_and_leaves_no_states(tmp_path, capsys):
+    run = tune(tmp_path, epochs=1)
+    assert (tmp_path / "last.md").exists() and not (tmp_path / "states").exists()
+    write_tensors(tmp_path / "states" / "state-000006.safetensors", {}, {})  # of a late kill
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir() if file.is_file()}
+    again = tune(tmp_path, epochs=1)
+    assert again.checkpoint == run.checkpoint and "finished already" in capsys.readouterr().err
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert not (tmp_path / "states").exists()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_run_in_the_folder_is_refused_and_fresh_replaces_it(tmp_path, finished):
+    if finished:
+        tune(tmp_path, **SETTINGS)
+    else:
+        stopped(tmp_path, 5, **SETTINGS)
+    with pytest.raises(UserError, match=r"seed \(there 0, now 1\).*--fresh"):
+        tune(tmp_path, seed=1, **SETTINGS)
+    (tmp_path / "notes.txt").write_text("mine")
+    assert len(tune(tmp_path, seed=1, fresh=True, **SETTINGS).steps) == 12
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_other_data_or_another_base_in_the_same_folder_is_refused(tmp_path):
+    tune(tmp_path, epochs=1)
+    with pytest.raises(UserError, match="other settings: data"):
+        tune(tmp_path, epochs=1, triples=make_triples(23))
+    with pytest.raises(UserError, match="other settings: base"):
+        tune(tmp_path, TinyModel(seed=1), epochs=1)
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    """Every file of a folder with its content, without the lock."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path: path.read_bytes() for path in found}
+
+
+FOREIGN = ["states/mine.txt", "notes.part", ".notes.part", "inspect/photo.png", "tensorboard/a.log"]
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_what_a_run_did_not_write_stays(tmp_path, fresh):
+    for name in FOREIGN:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a user's")
+    before = files(tmp_path)
+    tune(tmp_path, epochs=1)
+    tune(tmp_path, epochs=1, fresh=fresh)
+    assert before.items() <= files(tmp_path).items()
+    RunFolder(tmp_path).clear()
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("forged", [False, True])
+@pytest.mark.parametrize("name", OWNED)
+def test_files_of_something_else_are_refused_and_left_alone(tmp_path, name, forged, fresh):
+    folder = RunFolder(tmp_path)
+    if forged:  # a record does not make the files beside it a run's
+        folder.identity_file.write_text(json.dumps({"format": FORMAT, "identity": {}}))
+    path = tmp_path / name.replace("*", "1")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"mine": 1}\n')
+    before = files(tmp_path)
+    with pytest.raises(UserError, match="not written by") as caught:
+        open_run(folder, {}, fresh)
+    assert caught.value.where == str(path) and "--fresh" not in caught.value.hint
+    assert files(tmp_path) == before
+
+
+def test_an_edited_card_of_a_finished_run_survives_a_rerun_and_refuses_a_fresh_start(tmp_path):
+    tune(tmp_path, epochs=1)
+    (tmp_path / "last.md").write_text("# My model\n")
+    tune(tmp_path, epochs=1)
+    with pytest.raises(UserError, match=r"last\.md: exists and was not written"):
+        tune(tmp_path, epochs=1, fresh=True)
+    assert (tmp_path / "last.md").read_text() == "# My model\n"
+
+
+def test_a_fresh_start_removes_all_that_the_run_wrote(tmp_path):
+    tune(tmp_path, epochs=1)
+    problems = Problems()
+    problems.add("a.png", "is broken")
+    problems.write(tmp_path / "problems.txt")
+    for name in ("states/state-000000001.damaged", "inspect/step-1.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_tensors(tmp_path / name, {}, {})
+    (tmp_path / ".last.safetensors.77.part").write_text("half of it")
+    RunFolder(tmp_path).clear_parts()
+    RunFolder(tmp_path).clear()
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> RunFolder:
+    """The folder of a finished run."""
+    folder = RunFolder(tmp_path)
+    open_run(folder, {"seed": 1}, fresh=False)
+    for path in (folder.best, folder.last):
+        path.touch()
+    folder.write_summary({"steps": 3})
+    return folder
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff", b"[" * 100_000])
+def test_a_damaged_summary_is_named(finished, content):
+    assert finished.finished()["steps"] == 3
+    finished.summary_file.write_bytes(content)
+    with pytest.raises(UserError, match=r"summary\.json: .* or add --fresh to start over"):
+        finished.finished()
+
+
+def test_a_summary_without_a_value_is_named(finished):
+    with pytest.raises(UserError, match=r"summary\.json: has no value 'rows'.* add --fresh"):
+        print_summary(finished.last, Problems())
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_folders_in_the_way_are_named_and_stay(tmp_path, fresh):
+    for name in ("run.json", "summary.json"):
+        folder = RunFolder(tmp_path / name)
+        (folder.path / name).mkdir(parents=True)
+        with pytest.raises(UserError, match=name.replace(".", r"\.")):
+            open_run(folder, {"seed": 1}, fresh)
+        assert (folder.path / name).is_dir()
+
+
+def test_a_damaged_record_of_the_run_is_named(finished):
+    finished.identity_file.write_text("{}")
+    with pytest.raises(UserError, match=r"run\.json: is not a run's record"):
+        open_run(finished, {"seed": 1}, fresh=False)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line():
+    with pytest.raises(UserError, match=r"^/proc/x"):
+        tune(Path("/proc/x"))
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path):
+    with locked(tmp_path), pytest.raises(UserError, match="another run is writing here"):
+        tune(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "most", "where"),
+    [
+        ("", 50, "run.json"),
+        ("state-000000004", 900, "state-000000004.safetensors"),
+        ("best", 900, "best.safetensors"),
+        ("last", 900, "last.safetensors"),
+    ],
+)
+def test_a_file_for_which_there_is_no_room_is_one_line(tmp_path, whole, name, most, where):
+    out, log = tmp_path / "out", tmp_path / "told"
+    assert apart(short_of_room, out, name, most, log) == 0
+    assert re.search(rf"({where}): exceeds the largest allowed file size\. Choose", log.read_text())
+    assert not list(out.rglob(".*.part")) and not (out / "last.safetensors").exists()
+    assert_same_outcome(tune(out, **SETTINGS), whole)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+@pytest.mark.parametrize("name", ["run.json", "summary.json"])
+def test_a_full_disk_is_one_line_and_the_run_continues_once_there_is_room(
+    tmp_path, whole, name, monkeypatch
+):
+    monkeypatch.setattr("paraclip.files.uuid4", lambda: UUID(int=0))
+    full = tmp_path / f".{name}.{UUID(int=0).hex[:12]}.part"
+    full.symlink_to("/dev/full")
+    with monkeypatch.context() as patch:
+        patch.setattr(state.RunFolder, "clear_parts", lambda self: None)
+        with pytest.raises(UserError, match=rf"{name}: the disk is full. Free some space"):
+            tune(tmp_path, **SETTINGS)
+    assert not (tmp_path / name).exists() and not full.is_symlink()
+    assert_same_outcome(tune(tmp_path, **SETTINGS), whole)
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_tensorboard_is_one_line(tmp_path):
+    pytest.importorskip("tensorboard")
+    assert apart(curves_without_room, tmp_path, tmp_path / "told") == 0
+    assert "tensorboard: exceeds the largest allowed file size." in (tmp_path / "told").read_text()

@@ -1,0 +1,231 @@
+"""`paraclip train` and `paraclip align` on tiny models and drawn pictures."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tiny_models import draw, tiny_clip, word_files
+from training_rows import weights_of
+
+from paraclip.cli import main
+from paraclip.commands.align import align_command
+from paraclip.commands.train import train_command
+from paraclip.data.triples import read_triples, write_triples
+from paraclip.errors import UserError
+from paraclip.models.checkpoint import read_header, save_model
+from paraclip.models.loading import load_model
+from paraclip.models.mini import Mini
+from paraclip.training.config import AlignConfig, TrainConfig
+from paraclip.training.log import read_metrics
+
+COLOURS = ("red", "green", "blue")
+PICTURES = [(shape, colour) for shape in ("disc", "square") for colour in COLOURS]
+THINGS = [f"{colour}_{shape}.png,the {colour} thing" for shape, colour in PICTURES]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARACLIP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Six drawn pictures with a caption in a .txt file next to each."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for shape, colour in PICTURES:
+        draw(folder / f"{colour}_{shape}.png", shape, colour)
+        (folder / f"{colour}_{shape}.txt").write_text(f"a {colour} {shape}")
+    return folder
+
+
+@pytest.fixture
+def triples(tmp_path, pictures) -> Path:
+    """A triple for each picture, and one without a picture."""
+    rows = [
+        {
+            "id": str(place), "image_id": f"{colour}_{shape}", "caption": f"a {colour} {shape}",
+            "paraphrase_1": f"a {shape}, {colour}", "paraphrase_2": f"{shape} in {colour}",
+            "image": str(pictures / f"{colour}_{shape}.png"), "generator": "by hand",
+        }
+        for place, (shape, colour) in enumerate(PICTURES)
+    ]  # fmt: skip
+    texts = {"caption": "nothing", "paraphrase_1": "no thing", "paraphrase_2": "none"}
+    rows.append({"id": "none", "image_id": "none", **texts})
+    path = tmp_path / "triples.parquet"
+    write_triples(path, rows, {"generator": {"model": "by hand", "terms": "free"}})
+    return path
+
+
+@pytest.fixture
+def base(tmp_path) -> str:
+    return str(save_model(tiny_clip(), tmp_path / "base.safetensors", {}))
+
+
+def config_of(triples: Path, base: str, **changes: object) -> TrainConfig:
+    settings = {
+        "triples": str(triples), "model": base, "out": str(triples.parent / "run"), "epochs": 1,
+        "batch_size": 4, "held_out": 0.0, "precision": "fp32",
+    }  # fmt: skip
+    return TrainConfig(**(settings | changes))
+
+
+def captions_file(pictures: Path, *lines: str) -> str:
+    """A table of captions, next to the pictures."""
+    path = pictures / "captions.csv"
+    path.write_text("\n".join([*lines, ""]))
+    return str(path)
+
+
+def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys):
+    train_command(config_of(triples, base))
+    output = capsys.readouterr().out
+    assert "7 rows, 6 with a picture." in output and "1 have none" in output
+    path = triples.parent / "run" / "last.safetensors"
+    assert f"Checkpoint: {path}" in output
+    before, after = load_model(base), load_model(str(path))
+    for name, value in before.image_tower.state_dict().items():
+        assert torch.equal(after.image_tower.state_dict()[name], value)
+    made = read_header(path)["training"]
+    assert made["facts"]["triples"]["generator"]["terms"] == "free"
+    assert made["facts"]["generators"] == ["by hand"]
+    tokens = before.tokenize(["a red disc"]).ids
+    assert not torch.equal(before.encode_tokens(tokens), after.encode_tokens(tokens))
+    train_command(config_of(triples, base))
+    assert "finished already" in capsys.readouterr().err
+    with pytest.raises(UserError, match="epochs"):
+        train_command(config_of(triples, base, epochs=3))
+
+
+def test_pictures_are_found_by_image_id(triples, pictures, base, tmp_path, capsys):
+    lines = tmp_path / "triples.jsonl"
+    write_triples(lines, read_triples(triples), {})
+    train_command(config_of(lines, base, images=str(pictures)))
+    assert "7 rows, 6 with a picture." in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_starter_set_is_added_to_the_triples(triples, base, capsys):
+    config = config_of(triples, base, starter=True, batch_size=256)
+    train_command(config)
+    assert "3,007 rows, 6 with a picture." in capsys.readouterr().out
+    made = read_header(Path(config.out) / "last.safetensors")["training"]
+    assert made["facts"]["starter"]["licence"] == "Apache-2.0"
+    with pytest.raises(UserError, match="belongs to a run with other settings"):
+        train_command(replace(config, starter=False))
+
+
+def test_captions_without_paraphrases_are_replayed_with_the_triples(
+    triples, pictures, base, capsys
+):
+    captions = captions_file(pictures, "image,caption", *THINGS)
+    config = config_of(triples, base, replay=captions)
+    train_command(config)
+    output = capsys.readouterr().out
+    assert "7 triples, and 6 captions for L1 alone." in output
+    assert "13 rows, 12 with a picture." in output and "on 13 rows" in output
+    moved = Path(captions).rename(pictures / "moved.csv")
+    train_command(replace(config, replay=str(moved)))
+    assert "finished already" in capsys.readouterr().err
+
+
+def test_broken_captions_to_replay_and_broken_triples_are_named(triples, pictures, base):
+    captions = captions_file(pictures, "image,caption", *THINGS, "gone.png,")
+    with pytest.raises(UserError, match=r"captions\.csv"):
+        train_command(config_of(triples, base, replay=captions))
+    rows = pq.read_table(triples).to_pylist()
+    write_triples(triples, [*rows, rows[0] | {"id": "broken", "caption": ""}], {})
+    with pytest.raises(UserError, match=r"triples\.parquet"):
+        train_command(config_of(triples, base))
+
+
+@pytest.mark.parametrize("changes", [{}, {"image_learning_rate": 1e-4}])
+def test_a_broken_picture_is_named_before_the_run(triples, pictures, base, changes):
+    (pictures / "red_disc.png").write_bytes(b"not a picture")
+    with pytest.raises(UserError, match=r"red_disc\.png.*--images"):
+        train_command(config_of(triples, base, **changes))
+    assert not (triples.parent / "run").exists()
+
+
+@pytest.fixture
+def start(tmp_path) -> str:
+    """A `mini` with a tiny BERT."""
+    torch.manual_seed(0)
+    mini = Mini(word_files("bert"), embed_dim=8)
+    return str(save_model(mini, tmp_path / "mini.safetensors", {}))
+
+
+@pytest.mark.slow
+def test_align_fits_mini_to_a_folder(pictures, start, tmp_path, capsys):
+    config = AlignConfig(
+        source=str(pictures), model=start, out=str(tmp_path / "aligned"), epochs=8, batch_size=6,
+        learning_rate=3e-3, head_learning_rate=3e-2, held_out=0.0, precision="fp32", dropout=0.0,
+    )  # fmt: skip
+    align_command(config)
+    assert "6 captions, 6 with a picture." in capsys.readouterr().out
+    steps = read_metrics(tmp_path / "aligned" / "metrics.jsonl")
+    assert steps[-1]["L1"] < 0.8 * steps[0]["L1"]
+    before, after = load_model(start), load_model(str(tmp_path / "aligned" / "best.safetensors"))
+    assert before.image_key() == after.image_key()
+    assert not torch.equal(before.image_head.weight, after.image_head.weight)
+
+
+def test_only_mini_is_aligned_and_only_with_pictures(pictures, base, tmp_path):
+    with pytest.raises(UserError, match="--model"):
+        align_command(AlignConfig(source=str(pictures), model=base))
+    captions = tmp_path / "captions.csv"
+    captions.write_text("caption,image\none,\ntwo,\n")
+    with pytest.raises(UserError, match="no caption has a picture"):
+        align_command(AlignConfig(source=str(captions), model="mini"))
+
+
+def test_the_command_line_trains_the_control(triples, base, tmp_path, capsys):
+    words = ["train", str(triples), "--model", base, "--out", str(tmp_path / "control")]
+    more = ["--control", "--epochs", "1", "--batch-size", "4", "--weights", "1", "1", "1"]
+    assert main([*words, *more, "--image-loss-on", "caption", "paraphrase_1"]) == 0
+    assert "L2" not in read_metrics(tmp_path / "control" / "metrics.jsonl")[0]
+    assert main([*words, "--epochs", "2"]) == 2
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert complaint.startswith("paraclip: ") and "--fresh" in complaint
+
+
+def torchrun(*words: str) -> "subprocess.CompletedProcess[str]":
+    """A command in two processes of torchrun."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    quiet = os.environ | {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*launcher, "--nproc-per-node", "2", "-m", "paraclip", *words], env=quiet,
+        capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_torchrun_trains_as_one_process_does(triples, base, tmp_path):
+    options = ["--model", base, "--epochs", "2", "--batch-size", "4", "--held-out", "0"]
+    words = ["train", str(triples), *options, "--precision", "fp32", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "one")]) == 0
+    said = torchrun(*words, "--out", str(tmp_path / "two"))
+    assert said.returncode == 0 and said.stdout.count("Checkpoint:") == 1, "only the first speaks"
+    one, two = (weights_of(tmp_path / name / "last.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.slow
+def test_torchrun_reports_what_went_wrong_in_its_processes(triples, base, tmp_path):
+    options = ["--device", "cpu", "--dropout", "0.5"]  # a CLIP has no dropout
+    run = torchrun("train", str(triples), "--model", base, "--out", str(tmp_path), *options)
+    assert run.returncode != 0
+    assert "paraclip: --dropout: this text tower has no dropout" in run.stderr
+    assert "UserError: --dropout" in run.stderr.partition("Root Cause")[2], run.stderr
+
+
+def test_train_alone_needs_no_standard_error_of_the_system(triples, base, capsys):
+    # capsys's has no file number, as a notebook's
+    train_command(config_of(triples, base))
+    assert "Checkpoint:" in capsys.readouterr().out

@@ -1,0 +1,166 @@
+"""Options check themselves; those that are omitted are set by recipe and base."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_model import TinyModel
+from tiny_models import tiny_clip
+from training_rows import Tuned, make_options, make_triples, tune
+
+from paraclip.cli import main, parse
+from paraclip.config_file import read_options
+from paraclip.errors import UserError
+from paraclip.models.checkpoint import read_header
+from paraclip.training.config import (
+    AlignConfig,
+    TrainConfig,
+    TrainOptions,
+    hyperparameters,
+    resolved,
+)
+from paraclip.training.data import TrainingData
+from paraclip.training.losses import L1, L2, L3
+from paraclip.training.optimizer import learning_rate_share, make_optimizer, train_only
+from paraclip.training.train import objective_of, plan_training
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize(
+    ("changes", "on", "temperature"),
+    [
+        ({}, ("caption",), 0.2),
+        ({"recipe": "consistent"}, ("caption",), 0.2),
+        ({"recipe": "paper"}, ("paraphrase_2",), None),
+        ({"recipe": "paper", "text_temperature": 0.1}, ("paraphrase_2",), 0.1),
+        ({"image_loss_on": ("paraphrase_1", "caption")}, ("paraphrase_1", "caption"), 0.2),
+    ],
+)
+def test_given_options_override_the_recipe(changes, on, temperature):
+    objective = objective_of(resolved(TrainOptions(**changes), "mini"))
+    assert objective.image_loss_on == on and objective.text_temperature == temperature
+    assert objective.losses == (L1, L2, L3) and objective.weights[L1] == 1
+
+
+def test_the_command_line_overrides_a_file_of_options(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "paper.toml").write_text('recipe = "paper"\nimage_loss_on = ["paraphrase_1"]\n')
+    options = parse(["train", "triples.parquet", "--config", "paper.toml"])
+    assert (options.recipe, options.image_loss_on) == ("paper", ("paraphrase_1",))
+    options = parse(["train", "t.parquet", "--config", "paper.toml", "--recipe", "consistent"])
+    assert (options.recipe, options.image_loss_on) == ("consistent", ("paraphrase_1",))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_files_in_configs_are_valid(path):
+    TrainConfig(triples="t.parquet", **read_options(str(path), TrainConfig))
+
+
+@pytest.mark.parametrize(
+    ("config", "known"),
+    [(TrainConfig(triples="rows"), {}), (AlignConfig(source="rows"), {"head_learning_rate": 1e-3})],
+)
+def test_rates_are_those_of_the_kind_of_base_unless_given(config, known):
+    assert resolved(config, "mini").learning_rate == 5e-5
+    assert resolved(config, "sentence") == resolved(config, "mini"), "MiniLM is mini's tower"
+    clip = resolved(config, "open_clip")
+    assert clip.learning_rate == 1e-5 and resolved(clip, "mini") == clip, "what is decided stays"
+    assert known.items() <= hyperparameters(clip).items()
+
+
+def test_the_optimizer_of_an_open_clip_model_is_that_of_published_work():
+    model, options = tiny_clip(), resolved(TrainOptions(), "open_clip")
+    _, _, parts = plan_training(TrainingData(model, make_triples(), None), options)
+    optimizer = make_optimizer(train_only(model, parts), parts, options.learning_rate, 0.1)
+    groups = optimizer.param_groups
+    assert {group["peak"] for group in groups} == {1e-5}
+    assert {group["weight_decay"] for group in groups} == {0.1, 0.0}
+    assert all(value.ndim < 2 for g in groups if not g["weight_decay"] for value in g["params"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"weights": (0.0, 0.0, 0.0)}, "--weights"),
+        ({"weights": (1.0, -1.0, 0.0)}, "--weights"),
+        ({"image_loss_on": ()}, "--image-loss-on"),
+        ({"text_temperature": 0.0}, "--text-temperature"),
+        ({"batch_size": 1}, "--batch-size"),
+        ({"epochs": 0}, "--epochs"),
+        ({"held_out": 0.9}, "--held-out"),
+        ({"learning_rate": 0.0}, "--learning-rate"),
+        ({"precision": "fp16"}, "--precision"),
+        ({"placebo": True, "control": True}, "--placebo"),
+        ({"image_learning_rate": 1e-5, "weights": (0.0, 1.0, 1.0)}, "--image-learning-rate"),
+        ({"replay": "captions.csv", "weights": (0.0, 1.0, 1.0)}, "--replay"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_at_once(changes, complaint):
+    with pytest.raises(UserError) as caught:
+        TrainConfig(triples="t.parquet", **changes)
+    assert caught.value.where == complaint
+
+
+def test_the_only_loss_of_a_control_is_l1():
+    changes = {"weights": (0.0, 1.0, 1.0), "control": True}
+    TrainConfig(triples="t", replay="captions.csv", image_learning_rate=1e-5, **changes)
+
+
+def test_an_option_out_of_range_is_one_line_on_the_command_line(capsys):
+    assert main(["train", "none.parquet", "--epochs", "0"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("paraclip: --epochs") and line.count("\n") == 1
+
+
+@pytest.mark.parametrize(("command", "most"), [("train", 25), ("align", 16), ("merge", 5)])
+def test_the_help_is_short(command, most, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    shown = [line for line in lines if line.startswith(("│ --", "│ TRIPLES", "│ BASE", "│ TUNED"))]
+    assert len(shown) <= most + 1, "and --help"
+
+
+def test_a_run_records_what_was_decided_and_continues_under_it(tmp_path):
+    short = {"epochs": 1, "recipe": "consistent", "learning_rate": None}
+    made = read_header(tune(tmp_path, **short).checkpoint)["training"]
+    for options in (made["config"], made["identity"]):
+        assert options["image_loss_on"] == ["caption"] and options["text_temperature"] == 0.2
+        assert options["learning_rate"] == 5e-5
+    before = (tmp_path / "last.safetensors").stat().st_mtime_ns
+    same = {"recipe": "paper", "image_loss_on": ("caption",), "text_temperature": 0.2}
+    tune(tmp_path, **(short | same))
+    assert (tmp_path / "last.safetensors").stat().st_mtime_ns == before, "it is the same run"
+    with pytest.raises(UserError, match=r"other settings: image_loss_on .*text_temperature"):
+        tune(tmp_path, **(short | {"recipe": "paper"}))
+
+
+def test_options_survive_json_and_decide_the_run(tuned: Tuned):
+    options = make_options(image_loss_on=("caption", "paraphrase_2"), text_temperature=0.05)
+    again = json.loads(json.dumps(asdict(options)))
+    lists = {name: tuple(value) for name, value in again.items() if isinstance(value, list)}
+    assert TrainOptions(**(again | lists)) == options
+    config = TrainConfig(triples="t", **asdict(options))
+    assert hyperparameters(replace(config, out="elsewhere")) == hyperparameters(options)
+    assert hyperparameters(replace(options, seed=1)) != hyperparameters(options)
+    recorded = read_header(tuned.checkpoint)["training"]["identity"]
+    assert hyperparameters(options).keys() <= recorded.keys()
+
+
+def test_the_learning_rate_rises_then_falls():
+    shares = [learning_rate_share(step, 100, 0.1) for step in range(100)]
+    assert shares[:10] == sorted(shares[:10]) and shares[10] == 1
+    assert shares[10:] == sorted(shares[10:], reverse=True)
+    assert 0 < shares[-1] < 0.01 and shares[0] > 0
+    assert learning_rate_share(0, 1, 0.1) > 0 and learning_rate_share(0, 9, 0.0) == 1
+
+
+def test_only_the_parts_and_the_temperature_are_trained():
+    model = TinyModel()
+    weights = train_only(model, [(model.text_tower, 1e-3)])
+    assert {name.partition(".")[0] for name in weights} == {"text_tower", "logit_scale"}
+    assert not any(value.requires_grad for value in model.image_tower.parameters())
+    assert all(isinstance(value, torch.nn.Parameter) for value in weights.values())

@@ -1,0 +1,358 @@
+"""Rows of a run: read, prepared, tokenized, held out and batched."""
+
+import os
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_model import TinyModel
+from tiny_models import draw, tiny_clip
+from training_rows import make_features, make_options, make_triples
+
+from paraclip.data.captions import Caption
+from paraclip.data.problems import Problems
+from paraclip.data.triples import TEXTS, read_triples, with_schema
+from paraclip.errors import UserError
+from paraclip.starter import TRIPLES
+from paraclip.training import data as preparing
+from paraclip.training.config import resolved
+from paraclip.training.data import (
+    ALL_TEXTS,
+    Examples,
+    TrainingData,
+    epoch_batches,
+    features_of,
+    make_examples,
+    picture_keys,
+    prepare,
+    row_batches,
+    rows_with_numbers,
+    shuffle_paraphrases,
+    split_rows,
+    store_tokens,
+    without_broken_pictures,
+)
+from paraclip.training.train import plan_training
+
+NAN, INF = float("nan"), float("inf")
+SHORT = st.text("abc ", min_size=1, max_size=14)
+
+
+def pictures(folder: Path) -> list[str | None]:
+    """A picture, no picture, a broken one, the first one again, and one that is missing."""
+    (folder / "broken.png").write_bytes(b"no picture")
+    good = draw(folder / "good.png", "disc", "red")
+    return [good, None, str(folder / "broken.png"), good, str(folder / "missing.png")]
+
+
+def triples(images: list[str | None]) -> pa.Table:
+    """A triple per image."""
+    return with_schema([
+        {"id": f"{row}", "image_id": f"{row}", "image": image,
+         **{name: f"{name} {row}" for name in TEXTS}}
+        for row, image in enumerate(images)
+    ])  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(["numbers", "none"]), min_size=1, max_size=9), st.integers(1, 4))
+def test_rows_of_nan_have_no_picture_whatever_the_size_of_a_part(rows, part):
+    features = torch.tensor([[1.0, 2.0] if row == "numbers" else [NAN, NAN] for row in rows])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparing, "ROWS_AT_ONCE", part)
+        assert rows_with_numbers(features).tolist() == [row == "numbers" for row in rows]
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("row", [0, 2, 4])
+def test_a_row_that_is_not_finite_is_named_in_any_part(value, row, monkeypatch):
+    monkeypatch.setattr(preparing, "ROWS_AT_ONCE", 2)
+    features = torch.ones(5, 3)
+    features[row, 1] = value
+    with pytest.raises(UserError, match=rf"image features: row {row + 1}: a value is NaN or inf"):
+        rows_with_numbers(features)
+
+
+def test_rows_with_a_usable_picture_are_counted():
+    assert rows_with_numbers(torch.zeros(3, 0)).tolist() == [False] * 3
+    rows = make_triples(5)
+    data = TrainingData(None, rows, make_features(rows, missing=(0, 3)))  # type: ignore[arg-type]
+    assert data.pictures == 3
+    assert TrainingData(None, triples(["a.png", None, "b.png"]), None).pictures == 2
+
+
+def test_broken_pictures_are_left_out_and_their_rows_stay(tmp_path):
+    before, problems = triples(pictures(tmp_path)), Problems(0.7)
+    after = without_broken_pictures(before, problems)
+    good = str(tmp_path / "good.png")
+    assert after["image"].to_pylist() == [good, None, None, good, None]
+    assert after.drop_columns(["image"]).equals(before.drop_columns(["image"]))
+    assert after.schema.equals(before.schema) and problems.count == 2
+    assert [Path(where).name for where, _ in problems.listed] == ["broken.png", "missing.png"]
+    with pytest.raises(UserError, match=r"broken\.png.*2 of 3 .*--images"):
+        without_broken_pictures(before, Problems(0.5))
+
+
+def test_broken_pictures_are_a_share_of_the_pictures_not_of_the_rows(tmp_path):
+    names = pictures(tmp_path)
+    references = [*names[:3], *[names[0]] * 99, *[None] * 99]
+    with pytest.raises(UserError, match="1 of 2 rows are broken"):
+        features_of(tiny_clip(), references, Problems(0.01), tmp_path / "cache")
+
+
+def test_few_pictures_wait_for_their_check_at_a_time(monkeypatch):
+    rows = triples([f"{number}.png" for number in range(20_000)])
+    monkeypatch.setattr(preparing, "fault_of", lambda name: None)
+    tracemalloc.start()
+    try:
+        assert without_broken_pictures(rows, Problems())["image"].null_count == 0
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 500 * len(rows)
+
+
+@pytest.mark.parametrize("source", ["starter", TRIPLES, os.path.relpath(TRIPLES)])
+def test_the_starter_set_is_not_added_to_itself(source):
+    with pytest.raises(UserError, match="--starter: adds the triples that are trained on"):
+        prepare(source, TinyModel(), starter=True)
+
+
+def test_captions_to_replay_follow_the_triples_or_their_source_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("caption\nA kite.\n")
+    rows = triples([None, None, draw(tmp_path / "a.png", "disc", "red")])
+    more = {"decode_pictures": True, "problems": Problems(0.0)}
+    for replay, where in ((str(tmp_path / "a.csv"), tmp_path / "a.csv"), ([], "replay")):
+        with pytest.raises(UserError, match="has no captions of pictures") as caught:
+            prepare(rows, TinyModel(), replay=replay, **more)
+        assert caught.value.where == str(where)
+    kite = Caption("1", "A kite.", "1", draw(tmp_path / "b.png", "disc", "blue"), "")
+    data = prepare(rows, TinyModel(), replay=[kite], **more)
+    assert data.replayed == 1 and data.rows["image"].to_pylist()[-1] == kite.image
+
+
+def test_an_empty_image_name_is_no_picture(tmp_path):
+    images = ["", None, draw(tmp_path / "a.png", "disc", "red"), ""]
+    data = prepare(triples(images), tiny_clip(), decode_pictures=True)
+    assert data.rows["image"].to_pylist() == [None, None, images[2], None]
+    assert data.pictures == 1 and data.rows.schema.equals(triples(images).schema)
+
+
+@pytest.fixture
+def without_ids(tmp_path) -> pa.Table:
+    """Triples of 12 pictures with two captions each, read from a file without `image_id`."""
+    table = make_triples(24).drop_columns(["image_id", "image"])
+    images = [str(tmp_path / f"{index % 12}.png") for index in range(24)]
+    images[13] = f"{tmp_path}/./1.png"  # the same file
+    path = tmp_path / "triples.parquet"
+    pq.write_table(table.append_column("image", pa.array(images)), path)
+    return read_triples(path)
+
+
+def test_without_image_ids_no_held_out_picture_is_trained_on(without_ids):
+    data = TrainingData(TinyModel(), without_ids, make_features(without_ids))
+    examples, _, _ = plan_training(data, resolved(make_options(), "mini"))
+    learn, held_out = split_rows(examples.image_keys, 0.3, 0)
+    pictures = np.arange(24) % 12
+    assert len(held_out) == 6, "two captions of each of three pictures"
+    assert not set(pictures[learn]) & set(pictures[held_out])
+    mask = examples.batch(np.array([1, 2, 13])).rows.false_negatives.dense()
+    assert mask.tolist() == [[False, False, True], [False, False, False], [True, False, False]]
+
+
+def test_pictures_are_the_same_by_id_or_by_file():
+    ids = ["a", "b", "a", "c", "d", "e"]
+    images = ["1.png", "2.png", "2.png", None, "3.png", None]
+    table = pa.table({"image_id": ids, "image": pa.array(images, pa.string())})
+    first, second, third, fourth, fifth, sixth = picture_keys(table)
+    assert first == second == third
+    assert len({first, fourth, fifth, sixth}) == 4
+    assert picture_keys(table.drop_columns(["image"])) == ids
+    none = table.set_column(1, "image", pa.nulls(6, pa.string()))
+    assert picture_keys(none) == ids
+    empty = table.set_column(1, "image", pa.array(["", "", "", "1.png", "", ""]))
+    assert picture_keys(empty) == ids, "an empty name is no picture"
+
+
+def test_the_placebo_has_the_same_texts_and_none_of_its_own():
+    texts = {name: [f"{name} {row}" for row in range(20)] for name in ALL_TEXTS}
+    texts = {name: [*of_rows, "of one text"] for name, of_rows in texts.items()}
+    found = shuffle_paraphrases(texts, 3)
+    assert found["caption"] == texts["caption"]
+    for name in ALL_TEXTS[1:]:
+        assert sorted(found[name]) == sorted(texts[name]) and found[name][20] == "of one text"
+    numbers = np.array([[int(text.split()[1]) for text in found[name][:20]] for name in ALL_TEXTS])
+    assert all(len(set(row)) == 3 for row in numbers.T), "three rows' texts beside each other"
+    assert shuffle_paraphrases(texts, 3) == found != shuffle_paraphrases(texts, 4)
+
+
+def test_the_placebo_is_trained_on_shuffled_paraphrases():
+    ids = []
+    for placebo in (False, True):
+        options = resolved(make_options(placebo=placebo, weights=(0, 1, 1)), "mini")
+        examples, _, _ = plan_training(TrainingData(TinyModel(), make_triples(), None), options)
+        ids.append([examples.tokens.padded(places).tolist() for places in examples.text_rows])
+    assert ids[1][0] == ids[0][0], "captions stay"
+    for column in (1, 2):
+        assert sorted(ids[1][column]) == sorted(ids[0][column])
+        assert not [row for row in range(24) if ids[1][column][row] == ids[0][column][row]]
+
+
+def examples_of(texts: dict[str, list[str]], image_ids=None, features=None) -> Examples:
+    ids = image_ids or [str(index) for index in range(len(texts["caption"]))]
+    return make_examples(TinyModel(), texts, ids, features, tuple(texts))
+
+
+def alike(*captions: str, **others: list[str]) -> Examples:
+    texts = {"caption": list(captions)}
+    for name in ALL_TEXTS[1:]:
+        texts[name] = others.get(name) or [f"{name} {index}" for index in range(len(captions))]
+    return examples_of(texts, others.get("image_ids"))
+
+
+@given(st.lists(SHORT, min_size=1, max_size=9))
+def test_stored_tokens_are_the_tokenizers(texts):
+    model = TinyModel()
+    store, tokens = store_tokens(model, texts), model.tokenize(texts)
+    assert torch.equal(store.padded(np.arange(len(texts))), tokens.ids)
+    assert store.truncated == tokens.truncated
+
+
+def test_a_batch_is_cut_to_its_longest_text():
+    store = store_tokens(TinyModel(), ["abcdefgh", "a", "abc"])
+    assert store.padded(np.array([1, 2])).shape == (2, 5)
+    assert store.padded(np.array([0, 1])).shape == (2, 10)
+
+
+@given(st.lists(SHORT, min_size=2, max_size=12, unique=True), st.integers(1, 5))
+def test_chunked_vectors_are_those_of_one_pass(captions, chunk):
+    if len({" ".join(text.split()) for text in captions}) < 2:
+        return
+    model = TinyModel()
+    texts = {"caption": captions, "paraphrase_1": captions[::-1], "paraphrase_2": captions}
+    rows = np.arange(len(captions))[::-1].copy()
+    batch = replace(examples_of(texts), chunk=chunk).batch(rows)
+    vectors = torch.cat([model.encode_tokens(ids) for ids in batch.chunks])
+    found = vectors[batch.restore].view(3, len(rows), -1)
+    for vectors, name in zip(found, ALL_TEXTS, strict=True):
+        expected = model.encode_tokens(model.tokenize(texts[name]).ids)[torch.from_numpy(rows)]
+        torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-6)
+
+
+def test_a_text_goes_through_the_tower_once_a_batch_however_often_it_occurs():
+    examples = examples_of({
+        "caption": ["a", "b", "c", "a"], "paraphrase_1": ["a", "b b", "c", "a a"],
+        "paraphrase_2": ["a", "b b", "c c", "a"],
+    })  # fmt: skip
+    whole, part = examples.batch(np.arange(4)), examples.batch(np.array([3, 0]))
+    assert sum(map(len, whole.chunks)) == 6  # a, b, c, b b, c c, a a
+    assert sum(map(len, part.chunks)) == 2
+    assert whole.restore.shape == (12,) and part.restore.shape == (6,)
+
+
+def test_equal_text_on_either_side_or_equal_picture_is_not_a_negative():
+    examples = alike(
+        "a cat", "A  Cat", "dog", "boat", "tree",
+        paraphrase_1=["p", "q", "r", "s", "t"],
+        paraphrase_2=["x", "y", "boat", "z", "w"],
+        image_ids=["0", "1", "2", "3", "0"],
+    )  # fmt: skip
+    mask = examples.loss_rows(np.arange(5)).false_negatives.dense().numpy()
+    assert {tuple(pair) for pair in np.argwhere(np.triu(mask))} == {(0, 1), (2, 3), (0, 4)}
+    assert np.array_equal(mask, mask.T) and not mask.diagonal().any()
+    assert examples.loss_rows(np.array([0, 2])).false_negatives is None
+
+
+def test_a_text_that_no_loss_uses_masks_nothing():
+    texts = {"caption": ["one", "two"], "paraphrase_1": ["same", "same"]}
+    used = make_examples(TinyModel(), texts, ["0", "1"], None, ("caption", "paraphrase_1"))
+    unused = make_examples(TinyModel(), texts, ["0", "1"], None, ("caption",))
+    assert used.loss_rows(np.arange(2)).false_negatives is not None
+    assert unused.loss_rows(np.arange(2)).false_negatives is None
+
+
+def test_a_row_that_was_not_reworded_leaves_that_loss():
+    same = ["one", "2", "three"]
+    examples = alike("one", "two", "three", paraphrase_1=same, paraphrase_2=["one", "2", "drei"])
+    rows = examples.loss_rows(np.arange(3))
+    assert rows.reworded_1.tolist() == [1] and rows.reworded_2.tolist() == [2]
+
+
+def test_rows_without_a_picture_bring_no_feature():
+    triples = make_triples(6)
+    features = make_features(triples, missing=(1, 4))
+    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
+    batch = examples_of(texts, features=features).batch(np.array([5, 4, 1, 0]))
+    assert batch.rows.with_image.tolist() == [0, 3]
+    assert torch.equal(batch.features, features[[5, 0]])
+
+
+@given(st.integers(4, 15), st.integers(1, 4), st.integers(1, 4))
+def test_the_processes_parts_are_the_batch_however_it_divides(size, processes, chunk):
+    triples = make_triples(24)
+    texts = {name: triples[name].to_pylist() for name in ALL_TEXTS}
+    examples = replace(examples_of(texts, features=make_features(triples)), chunk=chunk)
+    rows = np.random.default_rng(size).permutation(24)[:size]
+    parts = [examples.batch(rows, (rank, processes)) for rank in range(processes)]
+    assert [len(part.restore) // 3 for part in parts] == parts[0].text_sizes
+    assert [len(part.features) for part in parts] == parts[0].image_sizes
+    together = torch.cat([part.features for part in parts])
+    assert torch.equal(together, examples.batch(rows).features)
+    assert all(torch.equal(part.rows.with_image, parts[0].rows.with_image) for part in parts)
+
+
+@given(st.integers(2, 200), st.integers(1, 60), st.integers(0, 9))
+def test_an_epoch_holds_every_row_once_in_even_batches(rows, size, seed):
+    batches = epoch_batches(np.arange(rows), size, seed, 0)
+    assert sorted(np.concatenate(batches)) == list(range(rows))
+    lengths = [len(batch) for batch in batches]
+    assert max(lengths) <= size and max(lengths) - min(lengths) <= 1
+
+
+def test_order_depends_on_seed_and_epoch_and_any_step_can_be_the_first():
+    rows = np.arange(30)
+    whole, later = list(row_batches(rows, 8, 1, 0, 12)), list(row_batches(rows, 8, 1, 5, 12))
+    assert all(np.array_equal(a, b) for a, b in zip(whole[5:], later, strict=True))
+    assert not np.array_equal(whole[0], whole[4])
+    assert not np.array_equal(whole[0], epoch_batches(rows, 8, 2, 0)[0])
+
+
+@given(st.lists(st.integers(0, 15), min_size=2, max_size=60), st.floats(0, 0.5), st.integers(0, 5))
+def test_no_picture_is_both_learned_and_held_out(pictures, share, seed):
+    keys = np.array(pictures)
+    learn, held_out = split_rows(keys, share, seed)
+    assert sorted([*learn, *held_out]) == list(range(len(keys)))
+    assert not set(keys[learn]) & set(keys[held_out]) and len(learn)
+
+
+@pytest.mark.parametrize(
+    ("texts", "image_ids", "complaint"),
+    [
+        ([], [], "0 row"),
+        (["one"], ["0"], "1 row"),
+        (["A cat", "a  cat "], ["0", "1"], "the same caption"),
+        (["one", "two"], ["0", "0"], "the same picture"),
+    ],
+)
+def test_rows_with_no_negatives_are_refused(texts, image_ids, complaint):
+    with pytest.raises(UserError, match=complaint):
+        make_examples(TinyModel(), {"caption": texts}, image_ids, None, ("caption",))
+
+
+@pytest.mark.parametrize(
+    ("features", "complaint"),
+    [
+        (torch.ones(3, 12), r"shape \[3, 12\] for 2 rows"),
+        (torch.ones(2, 5), "width 5 does not fit tiny"),
+        (torch.full((2, 12), torch.inf), "infinite"),
+    ],
+)
+def test_features_of_another_run_are_refused(features, complaint):
+    with pytest.raises(UserError, match=complaint):
+        examples_of({"caption": ["one", "two"]}, features=features)

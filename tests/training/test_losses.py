@@ -1,0 +1,243 @@
+"""The losses against a slow, simple NumPy implementation, and blockwise against one matrix."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+from training_rows import make_options
+
+from paraclip.training import losses as losses_module
+from paraclip.training.losses import (
+    ALL_TEXTS,
+    CAPTION,
+    DISTILLATION,
+    L1,
+    L2,
+    L3,
+    PARAPHRASE_1,
+    PARAPHRASE_2,
+    FalseNegatives,
+    Objective,
+    Rows,
+    Vectors,
+    compute_losses,
+    contrast,
+    distillation,
+    find_false_negatives,
+    info_nce,
+    weighted_sum,
+)
+from paraclip.training.train import objective_of
+
+LOG = torch.tensor(math.log(7.0), dtype=torch.float64)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def slow_info_nce(a, b, scale, false_negatives, rows):
+    """Symmetric InfoNCE among some rows, one softmax at a time."""
+    rows = list(rows)
+    if len(rows) < 2:
+        return 0.0
+    total = 0.0
+    for i in rows:
+        fair = [j for j in rows if j == i or not false_negatives[i][j]]
+        positive = scale * float(a[i] @ b[i])
+        forth = sum(math.exp(scale * float(a[i] @ b[j]) - positive) for j in fair)
+        back = sum(math.exp(scale * float(a[j] @ b[i]) - positive) for j in fair)
+        total += (math.log(forth) + math.log(back)) / 2
+    return total / len(rows)
+
+
+def unit(seed, *shape):
+    vectors = np.random.default_rng(seed).normal(size=shape)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def double(*values):
+    return [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in values]
+
+
+def random_mask(seed, rows, share):
+    mask = np.triu(np.random.default_rng(seed).random((rows, rows)) < share, 1)
+    return mask | mask.T
+
+
+def groups_of(mask):
+    """Groups that give exactly this mask: one for each pair."""
+    pairs = np.argwhere(np.triu(mask))
+    member = np.zeros((len(mask), len(pairs) + 1), dtype=np.int8)
+    for group, pair in enumerate(pairs):
+        member[pair, group] = 1
+    return FalseNegatives(sparse.csr_array(member))
+
+
+@given(seeds, st.integers(1, 7), st.floats(0.5, 100), st.floats(0, 1))
+def test_info_nce_equals_its_twin(seed, rows, scale, share):
+    a, b = unit(seed, rows, 5), unit(seed + 1, rows, 5)
+    mask = random_mask(seed, rows, share)
+    warm = torch.tensor(scale, dtype=torch.float64)
+    ours = info_nce(*map(torch.from_numpy, (a, b)), warm, torch.from_numpy(mask))
+    assert float(ours) == pytest.approx(slow_info_nce(a, b, scale, mask, range(rows)), abs=1e-6)
+
+
+@given(seeds, st.integers(2, 9), st.floats(0.5, 80), st.floats(0, 1), st.integers(1, 40))
+def test_blocks_give_value_and_gradient_of_the_plain_loss(seed, rows, scale, share, block):
+    a, b, warm = double(unit(seed, rows, 5), unit(seed + 1, rows, 5), scale)
+    mask = random_mask(seed, rows, share)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(losses_module, "BLOCK", block)
+        ours = contrast(a, b, warm, groups_of(mask))
+    plain = info_nce(a, b, warm, torch.from_numpy(mask))
+    torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-12)
+    found, wanted = (torch.autograd.grad(loss, (a, b, warm)) for loss in (ours, plain))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 11])
+def test_the_shares_of_all_processes_sum_up_to_the_loss(processes, monkeypatch):
+    monkeypatch.setattr(losses_module, "BLOCK", 12)
+    a, b, scale = double(unit(1, 7, 4), unit(2, 7, 4), 5.0)
+    whole = contrast(a, b, scale)
+    parts = sum(contrast(a, b, scale, share=(k, processes)) for k in range(processes))
+    torch.testing.assert_close(parts, whole)
+    found, wanted = (torch.autograd.grad(loss, (a, b)) for loss in (parts, whole))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_of_a_large_batch_only_a_block_is_held(monkeypatch):
+    heights, cross_entropy = [], torch.nn.functional.cross_entropy
+
+    def watched(logits, *arguments, **options):
+        heights.append(logits.numel())
+        return cross_entropy(logits, *arguments, **options)
+
+    monkeypatch.setattr(losses_module, "BLOCK", 1000)
+    monkeypatch.setattr(losses_module.F, "cross_entropy", watched)
+    a = torch.from_numpy(unit(1, 200, 4)).requires_grad_()
+    contrast(a, a, torch.tensor(5.0)).backward()
+    assert max(heights) == 1000 and len(heights) == 80
+
+
+@given(seeds, st.integers(2, 7), st.floats(0, 1), st.sets(st.integers(0, 6)), st.booleans())
+def test_three_losses_equal_their_twin(seed, size, share, chosen, apart):
+    texts = dict(zip(ALL_TEXTS, unit(seed, 3, size, 5), strict=True))
+    images, mask = unit(seed + 1, size, 5), random_mask(seed, size, share)
+    with_image, reworded = sorted(row for row in chosen if row < size), list(range(size - 1))
+    warm = 20.0 if apart else 7.0
+    objective = Objective(
+        {L1: 1.0, L2: 0.5, L3: 2.0}, (CAPTION, PARAPHRASE_2), 1 / 20 if apart else None
+    )
+    rows = Rows(
+        torch.tensor(with_image, dtype=torch.int64), torch.arange(size),
+        torch.tensor(reworded), groups_of(mask),
+    )  # fmt: skip
+    vectors = Vectors(
+        torch.from_numpy(images[with_image]), {n: torch.from_numpy(t) for n, t in texts.items()}
+    )
+    losses = compute_losses(vectors, rows, objective, LOG)
+    slow = [
+        slow_info_nce(images, texts[name], 7.0, mask, with_image)
+        for name in (CAPTION, PARAPHRASE_2)
+    ]
+    expected = {
+        L1: sum(slow) / 2,
+        L2: slow_info_nce(texts[CAPTION], texts[PARAPHRASE_1], warm, mask, range(size)),
+        L3: slow_info_nce(texts[PARAPHRASE_1], texts[PARAPHRASE_2], warm, mask, reworded),
+    }
+    assert {name: float(value) for name, value in losses.items()} == pytest.approx(expected)
+    total = expected[L1] + 0.5 * expected[L2] + 2 * expected[L3]
+    assert weighted_sum(losses, objective).item() == pytest.approx(total)
+
+
+def test_gradients_in_double_precision():
+    maker = torch.Generator().manual_seed(1)
+    vectors = torch.randn(4, 5, 3, dtype=torch.float64, generator=maker, requires_grad=True)
+    rows = Rows(
+        torch.tensor([0, 2, 3]), torch.arange(5), torch.tensor([1, 2, 4]),
+        groups_of(random_mask(3, 5, 0.3)),
+    )  # fmt: skip
+    objective = Objective({L1: 1.0, L2: 2.0, L3: 0.5}, ALL_TEXTS)
+
+    def total(vectors, log):
+        found = Vectors(vectors[0][rows.with_image], dict(zip(ALL_TEXTS, vectors[1:], strict=True)))
+        return weighted_sum(compute_losses(found, rows, objective, log), objective)
+
+    assert torch.autograd.gradcheck(total, (vectors, LOG.clone().requires_grad_()))
+
+
+@given(seeds)
+def test_info_nce_is_symmetric_and_blind_to_row_order(seed):
+    a, b = torch.from_numpy(unit(seed, 6, 4)), torch.from_numpy(unit(seed + 1, 6, 4))
+    mask = torch.from_numpy(random_mask(seed, 6, 0.3))
+    scale, order = torch.tensor(9.0), torch.randperm(6)
+    one = float(info_nce(a, b, scale, mask))
+    assert float(info_nce(b, a, scale, mask)) == pytest.approx(one)
+    shuffled = info_nce(a[order], b[order], scale, mask[order][:, order])
+    assert float(shuffled) == pytest.approx(one)
+
+
+def test_by_hand_two_rows_at_right_angles():
+    a = torch.eye(2)
+    assert float(info_nce(a, a, torch.tensor(3.0))) == pytest.approx(math.log1p(math.exp(-3)))
+
+
+def test_masked_pairs_have_no_gradient():
+    a = torch.eye(3, requires_grad=True)
+    b = torch.roll(torch.eye(3), 1, 1).requires_grad_()
+    loss = contrast(a, b, torch.tensor(5.0), find_false_negatives(np.array([[7, 7, 7]])))
+    loss.backward()
+    assert loss.item() == 0 and not a.grad.any() and not b.grad.any()
+
+
+def test_half_precision_vectors_are_compared_in_full():
+    a = torch.nn.functional.normalize(torch.randn(4, 8), dim=-1).bfloat16()
+    for loss in (info_nce, contrast):
+        with torch.autocast("cpu", torch.bfloat16):
+            found = loss(a, a, torch.tensor(100.0))
+        assert found.dtype == torch.float32
+        assert float(found) == pytest.approx(float(loss(a.float(), a.float(), torch.tensor(100.0))))
+
+
+@pytest.mark.parametrize("loss", [info_nce, contrast])
+@pytest.mark.parametrize("rows", [0, 1])
+def test_with_no_negatives_the_loss_is_zero_and_harmless(rows, loss):
+    a = torch.randn(rows, 4, requires_grad=True)
+    found = loss(a, torch.randn(rows, 4), torch.tensor(10.0))
+    found.backward()
+    assert found.item() == 0 and not a.grad.any()
+
+
+@given(st.integers(1, 4), st.integers(1, 9), seeds)
+def test_sharing_a_key_equals_comparing_every_pair(kinds, rows, seed):
+    keys = np.random.default_rng(seed).integers(0, 12, (kinds, rows))
+    expected = np.array(
+        [[i != j and bool(set(keys[:, i]) & set(keys[:, j])) for j in range(rows)]
+         for i in range(rows)]
+    )  # fmt: skip
+    found = find_false_negatives(keys)
+    mask = np.zeros_like(expected) if found is None else found.dense().numpy()
+    assert np.array_equal(mask, expected)
+
+
+@given(seeds, st.integers(1, 9), st.integers(1, 4))
+def test_distillation_is_the_mean_distance_and_its_shares_sum_up(seed, rows, parts):
+    captions, base = (torch.from_numpy(unit(seed + n, rows, 4)) for n in (0, 1))
+    whole = float(distillation(captions, base))
+    assert whole == pytest.approx(np.mean([1 - a @ b for a, b in zip(captions, base, strict=True)]))
+    shares = [float(distillation(captions, base, (part, parts))) for part in range(parts)]
+    assert sum(shares) == pytest.approx(whole)
+
+
+def test_only_the_texts_that_a_loss_needs_go_through_the_tower():
+    assert Objective().texts == ALL_TEXTS
+    assert Objective({L1: 1}).texts == (PARAPHRASE_2,)
+    assert Objective({L1: 0, L2: 1}, (PARAPHRASE_2,)).texts == (CAPTION, PARAPHRASE_1)
+    assert Objective({L1: 1, L3: 1}, (CAPTION,)).texts == ALL_TEXTS
+    assert Objective({L3: 1, DISTILLATION: 2.0}).texts == ALL_TEXTS
+    assert objective_of(make_options(control=True)).texts == (CAPTION,)

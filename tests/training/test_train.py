@@ -1,0 +1,327 @@
+"""The training loop: it learns what it should, leaves the rest alone, and stops at a bad step."""
+
+import json
+import math
+
+import pyarrow as pa
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tiny_model import TinyModel
+from tiny_models import draw, tiny_clip, word_files
+from training_rows import (
+    Tuned,
+    before_step,
+    make_features,
+    make_options,
+    make_triples,
+    stopped,
+    tune,
+    weights_of,
+)
+
+from paraclip.errors import UserError
+from paraclip.models.checkpoint import read_header
+from paraclip.models.mini import Mini
+from paraclip.models.tensors import hash_tensors
+from paraclip.training.config import AlignOptions
+from paraclip.training.data import TrainingData
+from paraclip.training.log import MEASURED
+from paraclip.training.optimizer import learning_rate_share
+from paraclip.training.train import align
+
+FAST = {"epochs": 12, "learning_rate": 1e-2, "held_out": 0.0}
+RISING = {"epochs": 4, "learning_rate": 0.5}
+"""The lowest held-out loss is an early one."""
+
+
+def changed(model, before) -> set[str]:
+    """Names of the weights that differ."""
+    return {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
+
+
+def test_training_lowers_every_loss_also_on_held_out_rows(tmp_path):
+    steps = tune(tmp_path, epochs=15, learning_rate=1e-2, save_seconds=100).steps
+    for name in ("L1", "L2", "L3"):
+        start, end = (sum(step[name] for step in part) for part in (steps[:3], steps[-3:]))
+        assert end < 0.7 * start, name
+    judged = [step["held_out_loss"] for step in steps if "held_out_loss" in step]
+    assert len(judged) == 15 and min(judged) < judged[0]
+
+
+def test_the_image_side_stays_bit_for_bit(tuned: Tuned):
+    start, model = TinyModel().state_dict(), tuned.model
+    moved = changed(model, start)
+    assert "text_tower.hidden.weight" in moved and "logit_scale" in moved
+    assert not [name for name in moved if name.startswith("image_tower")]
+    assert all(value.grad is None for value in model.image_tower.parameters())
+
+
+def test_a_frozen_weight_that_changes_is_noticed(tmp_path):
+    model = TinyModel()
+
+    def meddle():
+        model.image_tower["head"].bias.data.add_(1e-3)
+
+    with before_step(2, meddle), pytest.raises(AssertionError, match="frozen weight changed"):
+        tune(tmp_path, model)
+    assert not (tmp_path / "last.safetensors").exists()
+
+
+def test_both_checkpoints_are_whole_models_with_their_making_inside(tuned: Tuned):
+    assert tuned.checkpoint == tuned.out / "last.safetensors"
+    last, model = weights_of(tuned.checkpoint), tuned.model
+    assert last.keys() == model.state_dict().keys() and not changed(model, last)
+    made = read_header(tuned.out / "best.safetensors")["training"]
+    assert made["config"]["learning_rate"] == 3e-3 and made["facts"]["generators"] == ["by hand"]
+    judged = {s["step"]: s["held_out_loss"] for s in tuned.steps if "held_out_loss" in s}
+    assert made["held_out_loss"] == min(judged.values()) == judged[made["step"]]
+    assert len(made["identity"]["base"]) == len(made["identity"]["data"]) == 16
+
+
+def test_tuned_and_control_return_checkpoints_of_the_same_step(tmp_path):
+    steps = {}
+    for name, control in (("tuned", False), ("control", True)):
+        run = tune(tmp_path / name, control=control, **RISING)
+        steps[name] = read_header(run.checkpoint)["training"]["step"]
+        assert run.summary["steps"] == steps[name] == len(run.steps)
+        assert ("L2" in run.steps[0]) is not control
+    assert steps["tuned"] == steps["control"] > 1
+    best = [read_header(tmp_path / name / "best.safetensors")["training"] for name in steps]
+    assert min(made["step"] for made in best) < steps["tuned"], "else the test shows nothing"
+
+
+def test_without_held_out_rows_the_last_is_the_best_and_headers_are_strict_json(tmp_path):
+    run = tune(tmp_path, held_out=0.0, epochs=1)
+    best, last, steps = run.outcome()
+    assert all(torch.equal(best[name], last[name]) for name in best)
+    assert "held_out_loss" not in steps[-1]
+    with safe_open(tmp_path / "best.safetensors", "pt") as stored:
+        header = json.loads(stored.metadata()["paraclip"], parse_constant=pytest.fail)
+    assert header["training"]["held_out_loss"] is None
+
+
+def test_each_loss_and_rate_is_logged_apart(tmp_path):
+    run = tune(tmp_path, weights=(1.0, 2.0, 0.5))
+    assert [step["step"] for step in run.steps] == list(range(1, 10))
+    for step in run.steps:
+        assert step["loss"] == pytest.approx(step["L1"] + 2 * step["L2"] + 0.5 * step["L3"])
+        assert step["gradient_norm"] > 0 and 0 < step["input_wait"] < 1
+        assert {*MEASURED, "epoch", "logit_scale"} <= step.keys()
+        assert step["peak_memory_bytes"] > 2**20 and step["triples_per_second"] > 0
+    rates = [step["learning_rate"] for step in run.steps]
+    assert rates == pytest.approx([3e-3 * learning_rate_share(i, 9) for i in range(9)])
+    looks = {"alignment", "uniformity", "margin", "held_out_loss", "held_out_L1"}
+    assert [looks <= step.keys() for step in run.steps] == [False, False, True] * 3
+    summary = run.summary
+    assert (summary["steps"], summary["rows"], summary["rows_with_image"]) == (9, 24, 23)
+
+
+def test_triples_without_any_picture_feed_the_text_losses(tmp_path):
+    steps = tune(tmp_path, features=None, epochs=1).steps
+    assert steps[0]["L1"] == 0 and steps[0]["L3"] > 0
+    with pytest.raises(UserError, match="no row has a picture"):
+        tune(tmp_path / "control", features=None, control=True)
+    with pytest.raises(UserError, match="no row has a picture"):
+        tune(tmp_path / "both", tiny_clip(), features=None, image_learning_rate=1e-5)
+
+
+def test_a_batch_of_one_row_has_no_negatives_and_continues(tmp_path):
+    run = tune(tmp_path, triples=make_triples(7), held_out=0.0, batch_size=2, epochs=1)
+    assert len(run.steps) == 4 and sum(step["loss"] == 0 for step in run.steps) >= 1
+    assert all(step["gradient_norm"] == 0 for step in run.steps if step["loss"] == 0)
+
+
+def test_too_few_pictures_to_hold_any_out_are_reported(tmp_path, capsys):
+    run = tune(tmp_path, triples=make_triples(5), held_out=0.05, epochs=1)
+    assert run.summary["rows_held_out"] == 0
+    assert "too few pictures to hold any out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("start", [4.6, math.log(117.33)])
+def test_the_temperature_is_clamped_to_clips_or_to_its_start(tmp_path, start):
+    hot = TinyModel()
+    hot.logit_scale.data.fill_(start)  # SigLIP's is above CLIP's limit
+    steps = tune(tmp_path, hot, learning_rate=0.5, epochs=1).steps
+    assert max(step["logit_scale"] for step in steps) <= max(start, math.log(100)) + 1e-6
+
+
+def test_dropout_can_be_set(tmp_path):
+    run = tune(tmp_path / "with", dropout=0.5, epochs=1)
+    assert run.model.text_tower.dropout.p == 0.5
+    without = tune(tmp_path / "without", dropout=0.0, epochs=1)
+    assert run.steps[0]["L3"] != without.steps[0]["L3"]
+    bare = TinyModel()
+    bare.text_tower.dropout = torch.nn.Identity()
+    with pytest.raises(UserError, match="no dropout"):
+        tune(tmp_path / "bare", bare, dropout=0.1)
+
+
+def test_half_precision_learns_too_and_is_near(tmp_path, tuned: Tuned):
+    half = tune(tmp_path, precision="bf16", epochs=1).steps
+    assert half[0]["loss"] == pytest.approx(tuned.steps[0]["loss"], rel=0.05)
+    assert half[0]["loss"] != tuned.steps[0]["loss"]
+
+
+def test_the_random_state_of_the_caller_is_left_alone(tmp_path):
+    before = torch.get_rng_state()
+    tune(tmp_path, epochs=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_looking_at_held_out_rows_does_not_change_what_is_learned(tmp_path, monkeypatch):
+    usual = tune(tmp_path / "usual", dropout=0.2)
+    monkeypatch.setattr("paraclip.training.train.judge", lambda *arguments: {})
+    blind = tune(tmp_path / "blind", dropout=0.2)
+    assert not changed(blind.model, usual.model.state_dict())
+
+
+def test_the_terms_of_paraphrases_do_not_bind_a_control_which_reads_none(tmp_path):
+    from paraclip.training.train import train
+
+    settings = {"source": "captions.csv", "licence": "terms"}
+    origin = {"sha256": "0", "generator": "an LLM", "licence": "terms", "settings": settings}
+    found = {}
+    for control in (False, True):
+        data = TrainingData(TinyModel(), make_triples(), make_features(make_triples()),
+                            {"base": "tiny", "triples": origin})  # fmt: skip
+        path = train(data, make_options(control=control, epochs=1), tmp_path / str(control))
+        found[control] = read_header(path)["training"]["facts"]
+    assert found[False]["triples"] == origin and found[False]["generators"] == ["by hand"]
+    bare = {"sha256": "0", "settings": {"source": "captions.csv"}}
+    assert found[True] == {"base": "tiny", "generators": [], "triples": bare}
+
+
+@pytest.mark.parametrize("make", [tiny_clip, lambda: Mini(word_files("bert"), embed_dim=8)])
+def test_a_caption_of_ten_thousand_words_is_cut_and_counted(tmp_path, make):
+    table = make_triples(12).to_pylist()
+    table[2]["caption"] = "red disc on white paper " * 2000
+    model, triples = make(), pa.Table.from_pylist(table)
+    run = tune(tmp_path, model, triples, features=None, held_out=0.0, epochs=1)
+    cut = model.tokenize([row["caption"] for row in table]).truncated
+    assert cut and run.summary["texts_cut_to_context"] >= cut and run.steps[-1]["loss"] > 0
+
+
+def with_pictures(folder) -> pa.Table:
+    """Triples with a drawn picture each, but for the last."""
+    folder.mkdir()
+    colours = ("red", "green", "blue", "black")
+    names = [
+        draw(folder / f"{index}.png", ("disc", "square")[index % 2], colours[index // 2 % 4])
+        for index in range(24)
+    ]
+    triples = make_triples()
+    place = triples.schema.get_field_index("image")
+    return triples.set_column(place, "image", pa.array([*names[:-1], None]))
+
+
+def test_the_image_tower_unfrozen_learns_at_its_own_rate(tmp_path):
+    triples, model = with_pictures(tmp_path / "pictures"), tiny_clip()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    options = {"features": None, "image_learning_rate": 1e-3, "learning_rate": 1e-3, "epochs": 4}
+    run = tune(tmp_path / "run", model, triples, **options)
+    assert [name for name in changed(model, before) if name.startswith("image_tower")]
+    assert run.steps[-1]["L1"] < run.steps[0]["L1"]
+    cached = tune(tmp_path / "cached", tiny_clip(), triples, micro_batch=5, **options)
+    losses = [[step["loss"] for step in one.steps] for one in (cached, run)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    turned = triples.set_column(
+        triples.schema.get_field_index("image"), "image",
+        pa.array([*triples["image"].to_pylist()[-2::-1], None]),
+    )  # fmt: skip
+    with pytest.raises(UserError, match="belongs to a run with other settings: pictures"):
+        tune(tmp_path / "run", tiny_clip(), turned, **options)
+    (tmp_path / "pictures" / "5.png").write_bytes(b"not a picture")
+    with pytest.raises(UserError, match=r"5\.png"):
+        tune(tmp_path / "broken", tiny_clip(), triples, **options)
+
+
+@pytest.mark.parametrize("broken", ["weight", "gradient"])
+def test_a_step_that_is_not_a_number_is_kept_with_its_rows_and_named(tmp_path, broken):
+    model = TinyModel()
+
+    def poison():
+        if broken == "weight":
+            model.text_tower.hidden.weight.data[0, 0] = torch.nan
+        else:
+            model.text_tower.hidden.bias.register_hook(lambda gradient: gradient * torch.inf)
+
+    with before_step(4, poison), pytest.raises(UserError, match=r"step 5: .*inspect/step-5.json"):
+        tune(tmp_path, model)
+    assert len(Tuned(model, tmp_path, tmp_path).steps) == 4
+    kept = json.loads((tmp_path / "inspect" / "step-5.json").read_text())["inspection"]
+    assert kept["figures"]["gradient_norm"] in ("nan", "inf") and len(kept["weights"]) == 16
+    if broken == "weight":
+        assert kept["not_finite"]["weights"] == ["text_tower.hidden.weight"]
+    else:
+        assert kept["not_finite"] == {"weights": [], "gradients": ["text_tower.hidden.bias"]}
+    table = make_triples().to_pylist()
+    assert kept["rows"] and all(row == {**row, **table[row["row"]]} for row in kept["rows"])
+    tensors = load_file(tmp_path / "inspect" / "step-5.safetensors")
+    assert tensors["rows"].tolist() == [row["row"] for row in kept["rows"]]
+    assert sum(len(v) for name, v in tensors.items() if "tokens" in name) == 3 * len(kept["rows"])
+
+
+def test_a_loss_that_runs_away_stops_before_the_weights_are_touched(tmp_path, monkeypatch):
+    model, before = TinyModel(), {}
+    monkeypatch.setattr("paraclip.training.log.DIVERGED", 1.5)
+
+    def blow_up():
+        model.logit_scale.data.fill_(math.log(100.0))
+        model.text_tower.projection.weight.data.neg_()
+        before.update({name: value.clone() for name, value in model.state_dict().items()})
+
+    with before_step(3, blow_up), pytest.raises(UserError, match="step 4: the loss diverged"):
+        tune(tmp_path, model)
+    assert not changed(model, before)
+
+
+def test_the_batches_are_closed_when_a_run_stops(tmp_path):
+    import threading
+
+    stopped(tmp_path, 2)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def fit_tiny(out, features=None, **changes):
+    """Align a tiny model with a few captions."""
+    triples, model = make_triples(), TinyModel()
+    settings = {
+        "epochs": 40, "batch_size": 8, "learning_rate": 3e-3,
+        "head_learning_rate": 1e-2, "held_out": 0.0, "precision": "fp32",
+    }  # fmt: skip
+    features = make_features(triples) if features is None else features
+    path = align(TrainingData(model, triples, features), AlignOptions(**(settings | changes)), out)
+    return Tuned(model, out, path)
+
+
+def test_alignment_trains_heads_and_tower_and_leaves_the_backbone(tmp_path):
+    run = fit_tiny(tmp_path)
+    assert run.checkpoint == tmp_path / "best.safetensors"
+    moved = changed(run.model, TinyModel().state_dict())
+    assert not {name for name in moved if "backbone" in name}
+    assert {"image_tower.head.weight", "text_tower.projection.weight", "logit_scale"} <= moved
+    assert "text_tower.hidden.weight" in moved
+    assert run.steps[-1]["L1"] < 0.5 * run.steps[0]["L1"]
+
+
+def test_each_part_learns_at_its_own_rate(tmp_path, monkeypatch):
+    monkeypatch.setattr("paraclip.training.train.WEIGHT_DECAY", 0.0)
+    model = fit_tiny(tmp_path, epochs=1, batch_size=24, dropout=0.0).model
+    start = TinyModel().state_dict()
+    moved = {n: (v - start[n]).abs().max().item() for n, v in model.state_dict().items()}
+    ratio = moved["image_tower.head.weight"] / moved["text_tower.hidden.weight"]
+    assert ratio == pytest.approx(1e-2 / 3e-3, rel=0.05)
+
+
+def test_alignment_without_pictures_is_refused(tmp_path):
+    with pytest.raises(UserError, match="fewer than two captions have a picture"):
+        fit_tiny(tmp_path, features=torch.full((24, 12), torch.nan))
+
+
+def test_a_finished_run_gives_the_model_its_last_weights(tuned: Tuned):
+    again = tune(tuned.out)
+    assert hash_tensors(again.model.state_dict()) == hash_tensors(tuned.model.state_dict())
