@@ -56,11 +56,11 @@ def test_there_are_at_most_fourteen_required_packages() -> None:
 
 
 def test_the_package_and_the_help_need_no_extra(environment: Path) -> None:
-    shown = run(environment, "from paraclip.cli import main; main(['--help'])")
+    shown = run(environment, "from paraclip.cli import main; main(['--help']); import paraclip.api")
     assert "paraclip COMMAND" in shown
 
 
-@pytest.mark.parametrize("module", ["export", "train", "merge", "evaluate", "align"])
+@pytest.mark.parametrize("module", ["export", "train", "merge", "evaluate", "align", "generate"])
 def test_these_commands_are_imported_without_an_extra(environment: Path, module: str) -> None:
     code = f"from paraclip.commands import COMMANDS, _load; command = COMMANDS['{module}']; "
     run(environment, f"{code}_load(command.place or 'commands.{module}:{module}_command')")
