@@ -12,6 +12,18 @@ SIZES = {
     1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M",
     10_000_000: "1M<n<10M", 100_000_000: "10M<n<100M", 10**9: "100M<n<1B",
 }  # fmt: skip
+METADATA = """\
+---
+language: en
+license: other
+license_name: see-card
+pretty_name: Two-step paraphrases
+size_categories: {size}
+tags: [paraclip, paraphrase, synthetic]
+configs:
+- config_name: default
+  data_files: triples.parquet
+---"""
 INTRODUCTION = (
     "Each row holds a caption, its paraphrase in plain language (`paraphrase_1`) and a paraphrase "
     "of that with other words and another structure (`paraphrase_2`), written by a language model "
@@ -34,14 +46,7 @@ def render_card(
         licence: terms of the generator's answers.
         rows: kept triples to show.
     """
-    from huggingface_hub import DatasetCardData
-
     size = next((name for most, name in SIZES.items() if summary["kept"] < most), "1B<n<10B")
-    metadata = DatasetCardData(
-        language="en", license="other", license_name="see-card", pretty_name="Two-step paraphrases",
-        size_categories=size, tags=["paraclip", "paraphrase", "synthetic"],
-        configs=[{"config_name": "default", "data_files": "triples.parquet"}],
-    )  # fmt: skip
     counts = [
         ["captions", summary["captions"]],
         ["kept", summary["kept"]],
@@ -51,7 +56,8 @@ def render_card(
     ]
     sample = [[row[name] for name in TEXTS] for row in rows]
     parts = [
-        f"---\n{metadata.to_yaml()}\n---\n\n# Two-step paraphrases of image captions",
+        METADATA.format(size=size),
+        "# Two-step paraphrases of image captions",
         INTRODUCTION,
         f"- Generator: {_escape(summary['generator'])}\n"
         f"- Licence of the answers: {_escape(licence)}\n"
