@@ -50,9 +50,35 @@ def test_every_mode_becomes_rgb_of_the_same_look(tmp_path: Path, mode: str) -> N
     assert opened.mode == "RGB" and min(colour(opened)) >= 254
 
 
-def test_sixteen_bits_of_grey_keep_their_shade(tmp_path: Path) -> None:
-    picture = Image.fromarray(np.full((50, 50), 100 * 256, np.uint16))
-    assert colour(open_image(saved(tmp_path / "grey.png", picture), 32)) == (100, 100, 100)
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        (0.5, np.float32, 128), (100, np.float32, 100), (32_768, np.float32, 128),
+        (100, np.int32, 100), (32_768, np.int32, 128), (2**30, np.int32, 128),
+        (100 * 256, np.uint16, 100),
+    ],
+)  # fmt: skip
+def test_grey_of_many_bits_keeps_its_shade(
+    tmp_path: Path, value: float, kind: type, expected: int
+) -> None:
+    Image.fromarray(np.full((9, 9), value, kind)).save(tmp_path / "grey.tif")
+    assert open_image(str(tmp_path / "grey.tif"), 8).getpixel((4, 4)) == (expected,) * 3
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_grey_out_of_range_is_refused(tmp_path: Path, value: float) -> None:
+    Image.fromarray(np.full((9, 9), value, np.float32)).save(tmp_path / "grey.tif")
+    with pytest.raises(UserError, match="negative or not finite"):
+        open_image(str(tmp_path / "grey.tif"), 8)
+
+
+@pytest.mark.parametrize("size", [(1, 65_000), (65_000, 1), (101, 1)])
+def test_thin_pictures_are_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("L", size).save(tmp_path / "thin.png")
+    with pytest.raises(UserError, match="too thin"):
+        open_image(str(tmp_path / "thin.png"), 224)
+    Image.new("L", (100, 1)).save(tmp_path / "thin.png")
+    assert open_image(str(tmp_path / "thin.png"), 224).size == (100, 1)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

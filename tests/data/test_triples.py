@@ -1,22 +1,26 @@
-"""The triples file, Parquet and the paper's JSONL."""
+"""The triples file, the paper's JSONL, and rows that are added."""
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from source_files import draw, json_lines, put
 
 from paraclip.data import triples
+from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.data.triples import (
     SCHEMA,
+    TEXTS,
     attach_images,
     read_provenance,
     read_triples,
+    with_replay,
     write_triples,
 )
 from paraclip.errors import UserError
@@ -32,6 +36,22 @@ ROWS = [
     triple("a", image="/p/a.png", similarity_1=0.75, overlap_2=0.5, generator="builtin"),
     triple("b"),
 ]
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+
+
+@pytest.fixture(params=["parquet", "jsonl"])
+def ending(request: pytest.FixtureRequest) -> str:
+    """Both kinds of file."""
+    return str(request.param)
+
+
+def stored(path: Path, rows: list[dict]) -> Path:
+    """The rows as a file of the kind that its name states."""
+    if path.suffix == ".jsonl":
+        return Path(json_lines(path, rows))
+    names = dict.fromkeys(name for row in rows for name in row)
+    pq.write_table(pa.Table.from_pylist([{**dict.fromkeys(names), **row} for row in rows]), path)
+    return path
 
 
 def test_parquet_keeps_rows_and_provenance(tmp_path: Path) -> None:
@@ -41,130 +61,75 @@ def test_parquet_keeps_rows_and_provenance(tmp_path: Path) -> None:
     assert table.schema.equals(SCHEMA)
     assert table.to_pylist()[0] == {**dict.fromkeys(SCHEMA.names), **ROWS[0]}
     assert table["similarity_1"].to_pylist() == [0.75, None]
-    assert read_provenance(path) == {"seed": 7, "generator": "Grüße"}
     assert json.loads(pq.read_schema(path).metadata[b"paraclip"])["seed"] == 7
-
-
-def test_a_table_is_written_as_rows_are(tmp_path: Path) -> None:
-    table = pa.Table.from_pylist(ROWS).select(
-        ["paraphrase_2", "caption", "paraphrase_1", "id", "image_id"]
-    )
-    write_triples(tmp_path / "a.parquet", table, {})
-    read = read_triples(tmp_path / "a.parquet")
+    other = path.rename(tmp_path / "a.pq")
+    assert read_provenance(other) == {"seed": 7, "generator": "Grüße"}
+    columns = ["paraphrase_2", "caption", "paraphrase_1", "id", "image_id"]
+    write_triples(path, pa.Table.from_pylist(ROWS).select(columns), {})
+    read = read_triples(path)
     assert read.schema.equals(SCHEMA)
     assert read["id"].to_pylist() == ["a", "b"] and read["generator"].null_count == 2
+    stored(tmp_path / "b.parquet", ROWS)
+    put(tmp_path / "broken.jsonl.provenance.json", "{broken")
+    for name in ("b.parquet", "none.parquet", "none.jsonl", "broken.jsonl"):
+        assert read_provenance(tmp_path / name) == {}
 
 
-def test_the_papers_layout_is_written_and_read(tmp_path: Path) -> None:
-    path = tmp_path / "triples.jsonl"
-    write_triples(path, ROWS, {"seed": 7})
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    keys = ["index", "image_id", "caption", "paraphrase_1", "paraphrase_2"]
-    assert list(lines[0]) == [*keys, "image"]
-    assert [line["index"] for line in lines] == [0, 1]
-    table = read_triples(path)
-    assert table.schema.equals(SCHEMA)
-    assert table["id"].to_pylist() == ["0", "1"]
-    assert table["caption"].to_pylist() == ["Kite a", "Kite b"]
-    assert table["image"].to_pylist() == ["/p/a.png", None]
-    assert read_provenance(path) == {"seed": 7}
-    write_triples(path, ROWS[1:], {})
-    assert list(json.loads(path.read_text())) == keys
+def test_the_papers_layout_is_read(tmp_path: Path) -> None:
+    rows = [
+        {"index": 7, **{name: ROWS[0][name] for name in ("image_id", *TEXTS)}},
+        triple("b", similarity_1=1, image="/p/b.png"), {**triple("c"), "id": None},
+    ]  # fmt: skip
+    table = read_triples(json_lines(tmp_path / "a.jsonl", rows))
+    assert table.schema.equals(SCHEMA) and table["id"].to_pylist() == ["7", "b", "3"]
+    assert table["image"].to_pylist() == [None, "/p/b.png", None]
+    assert table["similarity_1"].to_pylist() == [None, 1.0, None]
+    assert table["caption"].to_pylist() == ["Kite a", "Kite b", "Kite c"]
 
 
-def test_missing_numbers_of_further_columns_can_be_read_again(tmp_path: Path) -> None:
-    path = tmp_path / "triples.jsonl"
-    scores = pa.table({"score": [float("nan"), 0.5], "list": [[float("-inf")], [1.0]]})
-    write_triples(path, ROWS, {}, scores)
-    read = read_triples(path, Problems(0.0), further=True)
-    assert read["score"].to_pylist() == [None, 0.5] and read["list"].to_pylist() == [[None], [1.0]]
-
-
-def test_numbered_rows_keep_their_number_in_the_papers_layout(tmp_path: Path) -> None:
-    path = tmp_path / "triples.jsonl"
-    write_triples(path, [triple("12"), triple("7")], {})
-    assert read_triples(path)["id"].to_pylist() == ["12", "7"]
-    write_triples(path, [triple("1"), triple("01")], {})
-    assert read_triples(path)["id"].to_pylist() == ["0", "1"], "01 is not a number of its own"
-
-
-text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
-
-
-@settings(max_examples=25)  # each writes four files
-@given(st.lists(st.tuples(text, text, text), min_size=1, max_size=5))
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=5))
 def test_any_text_survives_both_forms(tmp_path_factory, rows: list[tuple[str, str, str]]) -> None:
     folder = tmp_path_factory.mktemp("triples")
-    names = ("caption", "paraphrase_1", "paraphrase_2")
     made = [
-        {
-            "id": str(number),
-            "image_id": "p",
-            **{name: value.strip() for name, value in zip(names, row, strict=True)},
-        }
-        for number, row in enumerate(rows)
+        {"id": f"{n}", "image_id": "p", **dict(zip(TEXTS, (x.strip() for x in row), strict=True))}
+        for n, row in enumerate(rows)
     ]
-    for ending in ("parquet", "jsonl"):
-        write_triples(folder / f"t.{ending}", made, {})
-        table = read_triples(folder / f"t.{ending}").select(["id", "image_id", *names])
+    write_triples(folder / "t.parquet", made, {})
+    json_lines(folder / "t.jsonl", made)
+    for name in ("t.parquet", "t.jsonl"):
+        table = read_triples(folder / name).select(["id", "image_id", *TEXTS])
         assert table.to_pylist() == made
 
 
-def test_rows_without_a_text_are_left_out_and_listed(tmp_path: Path) -> None:
+def test_rows_without_a_text_are_left_out_and_listed(tmp_path: Path, ending: str) -> None:
     broken = [
         triple("c", caption=" "),
         triple("d", paraphrase_1=None),
         triple("e", paraphrase_2=""),
     ]
-    rows = [triple("a"), *broken]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    json_lines(tmp_path / "a.jsonl", [*rows[1:], rows[0]])
-    for name, first in (("a.parquet", 2), ("a.jsonl", 1)):
-        problems = Problems(1.0)
-        assert read_triples(tmp_path / name, problems)["id"].to_pylist() == ["a"]
-        assert problems.count == 3
-        assert problems.listed[0][0] == f"{tmp_path / name}:{first}"
-        with pytest.raises(UserError, match="3 of 4 rows are broken"):
-            read_triples(tmp_path / name)
-
-
-def test_broken_paper_lines_are_listed(tmp_path: Path) -> None:
-    content = json.dumps(triple("a")) + '\nnot JSON\n{"caption": "x"}\n'
-    content += json.dumps(triple("b", similarity_1="high"))
+    path = stored(tmp_path / f"a.{ending}", [triple("a"), *broken])
     problems = Problems(1.0)
-    table = read_triples(put(tmp_path / "a.jsonl", content), problems)
-    assert table.num_rows == 1
-    assert [what for _, what in problems.listed] == [
-        "the line is not JSON (Expecting value at character 1)",
-        "has no 'paraphrase_1'", "'similarity_1' is not a float",
-    ]  # fmt: skip
-
-
-def test_scores_in_json_lines_are_kept(tmp_path: Path) -> None:
-    source = json_lines(tmp_path / "a.jsonl", [triple("a", similarity_1=1, image="/p/a.png")])
-    (row,) = read_triples(source).to_pylist()
-    assert row["similarity_1"] == 1.0 and row["image"] == "/p/a.png" and row["id"] == "a"
-
-
-@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
-def test_ids_that_are_there_twice_are_fatal(tmp_path: Path, ending: str) -> None:
-    path = tmp_path / f"a.{ending}"
-    write_triples(path, [triple("3"), triple("4"), triple("3")], {})
-    with pytest.raises(UserError, match="'3' occurs twice") as caught:
+    assert read_triples(path, problems)["id"].to_pylist() == ["a"]
+    assert [where for where, _ in problems.listed] == [f"{path}:{row}" for row in (2, 3, 4)]
+    with pytest.raises(UserError, match="3 of 4 rows are broken"):
         read_triples(path)
-    assert caught.value.where == f"{path}:3"
 
 
-@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
-def test_a_second_id_is_at_its_own_row_after_rows_that_were_skipped(
-    tmp_path: Path, ending: str
-) -> None:
+def test_broken_lines_are_listed(tmp_path: Path) -> None:
+    broken = {
+        "not JSON": "is not JSON", '{"caption": "x"}': "has no 'paraphrase_1'",
+        json.dumps(triple("b", similarity_1="high")): "'similarity_1' is not a float",
+        json.dumps(triple("b", image=["x"])): "not text",
+    }  # fmt: skip
+    problems, content = Problems(1.0), "\n".join([json.dumps(triple("a")), *broken])
+    assert read_triples(put(tmp_path / "a.jsonl", content), problems).num_rows == 1
+    for (_, what), words in zip(problems.listed, broken.values(), strict=True):
+        assert words in what
+
+
+def test_a_repeated_id_is_fatal_at_its_own_row(tmp_path: Path, ending: str) -> None:
     rows = [triple("3"), triple("4", paraphrase_1=" "), triple("5"), triple("3")]
-    path = tmp_path / f"a.{ending}"
-    if ending == "parquet":
-        write_triples(path, rows, {})
-    else:
-        json_lines(path, rows)
+    path = stored(tmp_path / f"a.{ending}", rows)
     with pytest.raises(UserError, match="'3' occurs twice") as caught:
         read_triples(path, Problems(1.0))
     assert caught.value.where == f"{path}:4"
@@ -172,15 +137,12 @@ def test_a_second_id_is_at_its_own_row_after_rows_that_were_skipped(
 
 def test_files_that_are_not_triples_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"], "caption": ["Kite"]}), tmp_path / "half.parquet")
-    put(tmp_path / "text.parquet", "hello")
+    put(tmp_path / "text.parquet", "hello"), put(tmp_path / "none.jsonl", "")
     write_triples(tmp_path / "none.parquet", [], {})
-    put(tmp_path / "none.jsonl", "")
     raw = pa.array([b"Zw\xf6lf"], pa.binary())
     latin = pa.Array.from_buffers(pa.string(), 1, raw.buffers())
-    texts = dict.fromkeys(("id", "caption", "paraphrase_1", "paraphrase_2"), latin)
-    pq.write_table(pa.table(texts), tmp_path / "latin.parquet")
-    wrong_type = {**triple("a"), "similarity_1": ["x"]}
-    pq.write_table(pa.Table.from_pylist([wrong_type]), tmp_path / "type.parquet")
+    pq.write_table(pa.table(dict.fromkeys(("id", *TEXTS), latin)), tmp_path / "latin.parquet")
+    stored(tmp_path / "type.parquet", [{**triple("a"), "similarity_1": ["x"]}])
     for name, what in {
         "missing.parquet": "there is no such file",
         ".": r"is a folder. Name its file, such as .*triples.parquet",
@@ -196,29 +158,14 @@ def test_files_that_are_not_triples_are_named(tmp_path: Path) -> None:
         assert caught.value.where == str(tmp_path / name)
 
 
-def test_a_missing_image_id_is_the_id(tmp_path: Path) -> None:
-    rows = [{**triple("a"), "image_id": None}, triple("b")]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    assert read_triples(tmp_path / "a.parquet")["image_id"].to_pylist() == ["a", "b.png"]
-    pq.write_table(pa.Table.from_pylist(rows).drop(["image_id"]), tmp_path / "b.parquet")
-    assert read_triples(tmp_path / "b.parquet")["image_id"].to_pylist() == ["a", "b"]
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_an_empty_image_id_is_not_a_picture_that_rows_share(tmp_path: Path, kind: str) -> None:
+def test_an_image_id_is_replaced_by_the_image_or_the_id(tmp_path: Path, ending: str) -> None:
     rows = [{**triple("a"), "image_id": None}, {**triple("b"), "image_id": ""}, triple("c")]
-    path = tmp_path / f"a.{kind}"
-    if kind == "parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    else:
-        json_lines(path, rows)
-    assert read_triples(path)["image_id"].to_pylist() == ["a", "b", "c.png"]
-
-
-def test_lines_whose_id_is_null_are_known_by_their_number(tmp_path: Path) -> None:
-    rows = [{**triple("a"), "id": None}, {**triple("b"), "id": None, "index": 7}]
-    path = json_lines(tmp_path / "a.jsonl", rows)
-    assert read_triples(path)["id"].to_pylist() == ["1", "7"]
+    rows.append({**triple("d", image="x"), "image_id": None})
+    path = stored(tmp_path / f"a.{ending}", rows)
+    assert read_triples(path)["image_id"].to_pylist() == ["a", "b", "c.png", "x"]
+    rows = [{key: value for key, value in row.items() if key != "image_id"} for row in rows]
+    path = stored(tmp_path / f"b.{ending}", rows)
+    assert read_triples(path)["image_id"].to_pylist() == ["a", "b", "c", "x"]
 
 
 def test_no_incomplete_file_is_left_when_writing_fails(
@@ -236,36 +183,73 @@ def test_no_incomplete_file_is_left_when_writing_fails(
     assert read_triples(tmp_path / "a.parquet")["id"].to_pylist() == ["a"]
 
 
-def test_the_provenance_of_parquet_is_read_under_any_name(tmp_path: Path) -> None:
-    write_triples(tmp_path / "a.parquet", ROWS, {"licence": "MIT"})
-    other = (tmp_path / "a.parquet").rename(tmp_path / "a.pq")
-    assert len(read_triples(other)) == 2 and read_provenance(other) == {"licence": "MIT"}
-
-
-def test_no_provenance_is_empty(tmp_path: Path) -> None:
-    pq.write_table(pa.Table.from_pylist([triple("a")]), tmp_path / "a.parquet")
-    assert read_provenance(tmp_path / "a.parquet") == {}
-    assert read_provenance(tmp_path / "a.jsonl") == {}
-    put(tmp_path / "a.jsonl.provenance.json", "{broken")
-    assert read_provenance(tmp_path / "a.jsonl") == {}
+# --- pictures ---
 
 
 def test_images_are_found_by_their_id(tmp_path: Path) -> None:
     kite, swan = draw(tmp_path / "kite.png"), draw(tmp_path / "birds" / "swan.jpg")
     ids = ["kite", "kite.png", "birds/swan.jpg", "swan", "none", "kept"]
     rows = [triple(str(number)) | {"image_id": name} for number, name in enumerate(ids)]
-    rows[5]["image"] = "/p/own.png"
+    rows[5]["image"] = "https://example.org/own.png"
     rows[3]["image"] = "moved/swan.jpg"  # written in another working folder
     table = attach_images(pa.Table.from_pylist(rows, SCHEMA), tmp_path)
-    assert table["image"].to_pylist() == [kite, kite, swan, swan, None, "/p/own.png"]
+    assert table["image"].to_pylist() == [kite, kite, swan, swan, None, rows[5]["image"]]
     assert table.schema.equals(SCHEMA)
     with pytest.raises(UserError, match="no such folder"):
         attach_images(table, tmp_path / "none")
-
-
-def test_a_folder_with_the_picture_of_no_triple_is_refused(tmp_path: Path) -> None:
-    draw(tmp_path / "swan.png")
-    table = pa.Table.from_pylist([triple("a") | {"image": None, "image_id": "kite"}], SCHEMA)
-    with pytest.raises(UserError, match=r"no picture of any triple.*'kite'.*image_id"):
-        attach_images(table, tmp_path)
+    other = pa.Table.from_pylist([triple("a") | {"image_id": "boat"}], SCHEMA)
+    with pytest.raises(UserError, match=r"no picture of any triple.*'boat'.*image_id"):
+        attach_images(other, tmp_path)
     assert attach_images(table.slice(0, 0), tmp_path).num_rows == 0  # nothing is requested
+
+
+# --- captions without paraphrases ---
+
+
+def triples_of(count: int) -> pa.Table:
+    """Rows with pictures."""
+    rows = [triple(f"{n}", image_id=f"picture {n}", image=f"p/{n}.png") for n in range(count)]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def caption(text: str, picture: str | None, name: str = "9") -> Caption:
+    """A caption."""
+    return Caption(name, text, f"{picture}", picture, "made.csv:1")
+
+
+OTHERS = [caption(f"Sail {number}", f"p/{number}.png", str(number)) for number in range(8)]
+
+
+def test_captions_are_appended_as_rows_of_one_text() -> None:
+    rows = with_replay(triples_of(2), OTHERS, 1.5, 0)
+    assert rows.num_rows == 5 and rows.schema.names == SCHEMA.names
+    assert rows.slice(0, 2).equals(triples_of(2))
+    for row in rows.slice(2).to_pylist():
+        assert {row[name] for name in TEXTS} == {row["caption"]}
+        assert row["caption"].startswith("Sail") and row["id"].startswith("replay ")
+
+
+def test_the_seed_decides_which_are_drawn_and_no_more_than_there_are() -> None:
+    drawn = [
+        with_replay(triples_of(2), OTHERS, amount, seed)["caption"].to_pylist()[2:]
+        for amount, seed in ((1.5, 0), (1.5, 0), (1.5, 1), (100.0, 0), (1e308, 0))
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert with_replay(triples_of(2), OTHERS, 0.01, 0).num_rows == 3
+    assert sorted(drawn[3]) == sorted(drawn[4]) == [row.caption for row in OTHERS]
+
+
+def test_a_picture_of_the_triples_keeps_its_id_however_it_is_named() -> None:
+    for name, image_id in (
+        (os.path.abspath("p/0.png"), "picture 0"), ("file://p/0.png", "picture 0"),
+        ("s3://bucket/0.png", "s3://bucket/0.png"),
+    ):  # fmt: skip
+        rows = with_replay(triples_of(1), [caption("Sail", name)], 1.0, 0)
+        assert rows["image_id"].to_pylist() == ["picture 0", image_id]
+
+
+def test_a_caption_without_a_picture_or_of_a_triple_is_not_drawn() -> None:
+    useless = [caption("Sail", None), caption("Kite 0", str(Path("p/../p/0.png")))]
+    assert with_replay(triples_of(1), useless, 9.0, 0).equals(triples_of(1))
+    same_words = caption("Kite 0", "p/other.png")
+    assert with_replay(triples_of(1), [*useless, same_words], 9.0, 0).num_rows == 2

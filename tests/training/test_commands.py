@@ -1,5 +1,6 @@
 """`paraclip train` and `paraclip align` on tiny models and drawn pictures."""
 
+import json
 import os
 import subprocess
 import sys
@@ -104,7 +105,8 @@ def test_train_from_files_to_a_checkpoint_that_loads(triples, base, capsys):
 
 def test_pictures_are_found_by_image_id(triples, pictures, base, tmp_path, capsys):
     lines = tmp_path / "triples.jsonl"
-    write_triples(lines, read_triples(triples), {})
+    rows = read_triples(triples).to_pylist()
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
     train_command(config_of(lines, base, images=str(pictures)))
     assert "7 rows, 6 with a picture." in capsys.readouterr().out
 

@@ -19,7 +19,7 @@ class Caption:
         caption: the text, stripped, never empty.
         image_id: captions with the same `image_id` describe the same picture; equal to `id`
             where the caption has no picture.
-        image: path or fsspec URL of the picture; None for a caption that only L2 and L3 use.
+        image: path or URL of the picture; None for a caption that only L2 and L3 use.
         source: file and row (`captions.csv:12`), for messages.
     """
 
@@ -78,9 +78,9 @@ def choose_columns(available: Iterable[str], columns: Columns, where: str) -> Ke
     default name.
     """
     known = list(available)
-    caption, image = require(known, columns.caption, "caption", where), columns.image
+    caption, image = _require(known, columns.caption, "caption", where), columns.image
     if image is not None and image not in known:
-        image = None if image == "image" else require(known, image, "image", where)
+        image = None if image == "image" else _require(known, image, "image", where)
     return Keys(caption, image, *(name if name in known else None for name in ("id", "image_id")))
 
 
@@ -90,7 +90,7 @@ def choose_keys(first: Mapping[str, Any], columns: Columns, where: str) -> Keys:
     return chosen._replace(image=columns.image, image_id="image_id")
 
 
-def require(known: list[str], name: str, flag: str, where: str) -> str:
+def _require(known: list[str], name: str, flag: str, where: str) -> str:
     """The name, if the file has such a column; raises UserError otherwise."""
     if name in known:
         return name

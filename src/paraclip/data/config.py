@@ -16,7 +16,7 @@ class Columns(Checked):
     """Column of the caption; in JSON and Parquet it may hold a list of captions."""
 
     image: Annotated[str | None, tyro.conf.arg(name="image-column")] = "image"
-    """Column of the picture: a path or an fsspec URL. Rows with an empty value have no
+    """Column of the picture: a path or a URL. Rows with an empty value have no
     picture. None: read the captions only."""
 
     images: str | None = None

@@ -56,7 +56,7 @@ def open_image(reference: str, side: int) -> Image.Image:
     decoding.
 
     Args:
-        reference: path, fsspec URL, or `tar://member::shard.tar`.
+        reference: path, URL, or `tar://member::shard.tar`.
         side: pixels of the shorter side after the resize that follows.
 
     Raises:
@@ -98,8 +98,8 @@ def decode_image(stream: BinaryIO, reference: object, side: int) -> Image.Image:
             what = f"has sides of {image.width:,} x {image.height:,} pixels, which is too thin"
             raise UserError(reference, what, "Crop or replace the picture.")
         image.draft("RGB", (2 * side, 2 * side))
-        turn = TURNS.get(orientation(image))
-        small = averageable(image)
+        turn = TURNS.get(_orientation(image))
+        small = _averageable(image)
         factor = min(small.size) // (2 * side)
         if factor > 1:
             small = small.reduce(factor)
@@ -130,7 +130,7 @@ def fault(error: Exception) -> str:
     return f"is broken ({error})"
 
 
-def orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     """The EXIF orientation; 1 (upright) without one."""
     try:
         with without_warnings():
@@ -139,20 +139,20 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
-def averageable(image: Image.Image) -> Image.Image:
+def _averageable(image: Image.Image) -> Image.Image:
     """The picture in a mode in which pixels can be averaged; alpha is premultiplied."""
     if image.mode.startswith("I;16"):
         # 16-bit grey: keep the upper eight bits; `convert` would clip to white.
         return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if image.mode in ("I", "F"):
-        return eight_bits(image)
+        return _eight_bits(image)
     if image.has_transparency_data:
         wide = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
         return wide.convert({"RGBA": "RGBa", "LA": "La"}[wide.mode])
     return image if image.mode in ("RGB", "L") else image.convert("RGB")
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale 32-bit grey, integer or float, by the range of its largest value.
 
     The ranges are 0 to 1 (floats only), 8, 16 and 31 bits; `convert` would clip to 255.

@@ -60,7 +60,7 @@ def file_system(url: str) -> tuple[Any, str]:
     except ImportError as error:
         what = f"needs a package that is not installed ({error})"
         raise UserError(url, what, "Install it, or name a local file.") from error
-    except (ValueError, OSError) as error:
+    except Exception as error:  # each file system raises its own types
         raise UserError(url, f"cannot be opened ({error})", "Check the URL.") from error
     return files, str(path)
 
@@ -82,7 +82,9 @@ def open_source(source: str) -> Iterator[IO[bytes]]:
             opened = Path(source).open("rb")  # noqa: SIM115
     except FileNotFoundError as error:
         raise UserError(source, "there is no such file", "Check the name.") from error
-    except (ValueError, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # each file system raises its own types
         raise UserError(source, f"cannot be opened ({error})", "Check name and rights.") from error
     decompress = DECOMPRESSORS.get(Path(source).suffix.lower())
     with opened as stream:
@@ -133,7 +135,7 @@ def bounded_lines(
     while line := stream.readline(LONGEST_LINE):
         number += 1
         if number == 1:
-            line = without_mark(line, source)
+            line = _without_mark(line, source)
         if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
             if headed and number == 1:
                 hint = "Its first line must name the columns."
@@ -145,7 +147,7 @@ def bounded_lines(
             yield number, line
 
 
-def without_mark(line: bytes, source: str) -> bytes:
+def _without_mark(line: bytes, source: str) -> bytes:
     """The first line without its byte order mark."""
     if line.startswith(UTF16_MARKS):
         raise UserError(source, "is in UTF-16", "Save it as UTF-8 (iconv -f UTF-16 -t UTF-8).")

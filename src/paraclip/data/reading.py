@@ -50,7 +50,7 @@ MOST_FILES = 1_000_000
 BRACES = re.compile(r"\{(?:(\d{1,100})\.\.(\d{1,100})|([^{},]*+(?:,[^{},]*+)++))\}")
 
 
-class CaptionMaker:
+class _CaptionMaker:
     """Makes captions from the records of one file.
 
     Args:
@@ -144,7 +144,7 @@ def read_captions(
         source: folder of pictures, each with a `.txt` of the same name; `.csv`, `.tsv`, `.jsonl`,
             `.parquet` (text files also compressed: `.gz`, `.bz2`, `.xz`), COCO captions
             `.json`, WebDataset `.tar`. Globs (`*`) and braces (`{00000..00012}`) name several
-            files; fsspec URLs work where fsspec supports them.
+            files; URLs of http(s), s3, gs, az, abfs and hf need fsspec's package for them.
         columns: names of the columns.
         problems: lists broken rows; by default at most 1 % of the rows may be broken.
 
@@ -167,7 +167,7 @@ def _stream_captions(
     common = len(os.path.commonprefix(files).rpartition("/")[0])  # noqa: RUF071
     for file in files:
         prefix = f"{file[common:].lstrip('/')}:" if len(files) > 1 else ""
-        maker = CaptionMaker(file, columns, problems, seen, prefix)
+        maker = _CaptionMaker(file, columns, problems, seen, prefix)
         if is_folder(file):
             rows = read_folder(file, problems)
         else:
@@ -217,7 +217,7 @@ def find_files(source: str) -> list[str]:
             remote, path = file_system(pattern)
             try:
                 found += sorted(remote.unstrip_protocol(name) for name in remote.glob(path))
-            except (ValueError, OSError) as error:
+            except Exception as error:  # each file system raises its own types
                 what = f"cannot be listed ({error})"
                 raise UserError(pattern, what, "Check the URL.") from error
         else:

@@ -47,7 +47,7 @@ class Shard(tarfile.TarFile):
     truncated = False
 
 
-class Header(tarfile.TarInfo):
+class _Header(tarfile.TarInfo):
     """A header of a `Shard` with sizes that are possible."""
 
     @classmethod
@@ -81,7 +81,7 @@ def open_shard(source: str) -> Iterator[Shard]:
         try:
             # On disk, tarfile seeks past the pictures; a remote shard is a stream.
             mode: Any = "r|" if is_remote(source) else "r:"
-            with Shard.open(fileobj=stream, mode=mode, tarinfo=Header) as shard:
+            with Shard.open(fileobj=stream, mode=mode, tarinfo=_Header) as shard:
                 try:
                     yield shard
                 except tarfile.ReadError as error:

@@ -146,11 +146,11 @@ def read_coco(source: str, columns: Columns, problems: Problems) -> Iterator[Rec
         first = text.peek()
     if first not in ("[", "{"):
         raise UserError(source, "is not JSON", LAYOUT)
-    read = read_list if first == "[" else read_annotations
+    read = _read_list if first == "[" else _read_annotations
     yield from read(source, columns, problems)
 
 
-def read_list(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+def _read_list(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
     """Records of a list of objects: `image_id`, `file_name`, and `captions` or `caption`.
 
     Without an `id`, the id of a caption is its image id and a running number.
@@ -187,7 +187,7 @@ def usual_names(values: dict[str, Any], columns: Columns) -> Columns:
     )
 
 
-def read_annotations(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
+def _read_annotations(source: str, columns: Columns, problems: Problems) -> Iterator[Record]:
     """Records of COCO's official layout."""
     names = {}
     if columns.image:

@@ -1,13 +1,12 @@
 """The triples file: each row has a caption and its two paraphrases, with provenance.
 
-The native format is Parquet. The paper's JSONL (`index, image_id, caption, paraphrase_1,
-paraphrase_2`) is read and written too; it has no scores, and its provenance is a separate file.
+It is Parquet. The JSONL of the paper is read too: `index, image_id, caption, paraphrase_1,
+paraphrase_2`.
 """
 
 import json
 import os
 import random
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from paraclip.data.lines import is_remote, local_path
 from paraclip.data.problems import Problems
 from paraclip.data.tables import json_objects, refuse_equal_names
 from paraclip.data.untrusted_json import parse_json_object
-from paraclip.errors import UserError, nearest
-from paraclip.files import atomic_path, check_input, read_bounded, write_text
+from paraclip.errors import UserError
+from paraclip.files import atomic_path, check_input, read_bounded
 
 TEXTS = ("caption", "paraphrase_1", "paraphrase_2")
 SCORES = ("similarity_1", "similarity_2", "overlap_1", "overlap_2")
@@ -40,95 +39,46 @@ SCHEMA = pa.schema(
 )
 LARGEST_SCORE = 3e38  # about the maximum of a 32-bit float
 PROVENANCE = b"paraclip"
-INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
+JSON_LINES = (".jsonl", ".ndjson")
 REMAKE = "Make the triples with `paraclip generate`, or name another file."
 
 
 def write_triples(
-    path: Path | str,
-    rows: pa.Table | Iterable[Mapping[str, Any]],
-    provenance: Mapping[str, Any],
-    extra: pa.Table | None = None,
+    path: Path | str, rows: pa.Table | Iterable[Mapping[str, Any]], provenance: Mapping[str, Any]
 ) -> None:
-    """Write a complete file of triples, or none at all.
+    """Write a complete Parquet file of triples, or none at all.
 
     Args:
-        path: `.parquet`, or `.jsonl` for the paper's layout (with `<path>.provenance.json`).
-        rows: a table, or mappings; missing columns of SCHEMA become null.
+        path: the file.
+        rows: a table, or mappings; missing columns of SCHEMA become null, others are left out.
         provenance: JSON-serialisable record of how the triples were made.
-        extra: further columns, such as hard negatives, with the same number of rows.
 
     Raises:
-        UserError: the name has another suffix, the path cannot be written, the disk is full.
+        UserError: the path cannot be written, or the disk is full.
     """
-    check_suffix(path)
-    table = with_schema(rows)
-    if extra is not None:
-        for name in extra.column_names:
-            table = table.append_column(name, extra[name])
-    if str(path).endswith(".jsonl"):
-        write_paper_lines(Path(path), table, provenance)
-        return
     metadata = {PROVENANCE: json.dumps(dict(provenance), ensure_ascii=False).encode()}
+    table = with_schema(rows).replace_schema_metadata(metadata)
     with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
-
-
-def check_suffix(path: Path | str) -> None:
-    """Raise UserError unless `write_triples` can write a file of this name."""
-    if Path(path).suffix not in (".parquet", ".jsonl"):
-        what = "ends in neither .parquet nor .jsonl"
-        raise UserError(path, what, "Choose a name with one of these suffixes.")
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def with_schema(rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:
-    """A table with exactly SCHEMA's columns, in its order."""
+    """A table with exactly SCHEMA's columns, in its order; NaN (missing in pandas) is no text."""
     if not isinstance(rows, pa.Table):
         return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
-    columns = [
-        cast(rows[field.name], field.type)
-        if field.name in rows.column_names
-        else pa.nulls(rows.num_rows, field.type)
-        for field in SCHEMA
-    ]
+    columns = []
+    for field in SCHEMA:
+        if field.name not in rows.column_names:
+            columns.append(pa.nulls(rows.num_rows, field.type))
+            continue
+        column = rows[field.name]
+        if pa.types.is_floating(column.type) and pa.types.is_string(field.type):
+            column = pc.if_else(pc.is_nan(column), None, column)
+        columns.append(column.cast(field.type))
     return pa.table(columns, schema=SCHEMA)
 
 
-def cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """The column cast to another type; in a text column, NaN (missing in pandas) becomes null."""
-    if pa.types.is_floating(column.type) and pa.types.is_string(kind):
-        column = pc.if_else(pc.is_nan(column), None, column)
-    return column.cast(kind)
-
-
-def write_paper_lines(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
-    """Write the paper's JSONL; `index` is the id if all ids are integers, else the position.
-
-    Pictures are named by the further key `image`, which is also read.
-    """
-    ids = table["id"].to_pylist()
-    are_integers = all(INTEGER.fullmatch(name) for name in ids)  # "01" would become 1
-    numbers = map(int, ids) if are_integers else range(len(ids))
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
-        further = [name for name in table.column_names if name not in (*SCHEMA.names, "index")]
-        if table["image"].null_count < len(table):
-            further.append("image")
-        texts = table.select(["image_id", *TEXTS, *further])
-        for index, row in zip(numbers, texts.to_pylist(), strict=True):
-            content = json.dumps({"index": index, **row}, default=str)
-            values = json.loads(content, parse_constant=lambda name: None)  # JSON has no NaN
-            lines.write(json.dumps(values, ensure_ascii=False) + "\n")
-    provenance_file = path.with_name(f"{path.name}.provenance.json")
-    write_text(provenance_file, json.dumps(dict(provenance), ensure_ascii=False, indent=1) + "\n")
-
-
-def read_triples(
-    path: Path | str,
-    problems: Problems | None = None,
-    one_step: bool = False,
-    extra: str | None = None,
-    further: bool = False,
-) -> pa.Table:
+def read_triples(path: Path | str, problems: Problems | None = None) -> pa.Table:
     """All triples of a file, with SCHEMA's columns and the Parquet metadata.
 
     A missing `image_id` is replaced by `image`, so that triples of one picture belong together.
@@ -136,9 +86,6 @@ def read_triples(
     Args:
         path: Parquet, the paper's JSONL, or `starter` for the triples included in ParaCLIP.
         problems: lists rows that lack one of the three texts; they are skipped.
-        one_step: replace paraphrase_2, which may be missing, by paraphrase_1.
-        extra: a further text column to keep; it may have missing values.
-        further: keep all columns of a Parquet file and all keys of a JSONL file.
 
     Raises:
         UserError: the file is missing or does not contain triples, a column is missing, an id
@@ -151,67 +98,30 @@ def read_triples(
         raise UserError(path, "is a folder", f"Name its file, such as {path / 'triples.parquet'}.")
     if not path.is_file():
         raise UserError(path, "there is no such file", REMAKE)
-    if path.suffix in (".jsonl", ".ndjson"):
-        table = read_paper_lines(path, problems, one_step, further, extra)
-    else:
-        table = read_all_columns(path, problems, one_step)
+    read = _read_lines if path.suffix in JSON_LINES else _read_parquet
+    table = read(path, problems)
     if not table.num_rows:
         raise UserError(path, "contains no triples", REMAKE)
-    if extra is not None:
-        texts = text_column(path, table, extra)
-        table = table.set_column(table.schema.get_field_index(extra), extra, texts)
-    if further:
-        return table
-    return table.select(list(dict.fromkeys([*SCHEMA.names, *([extra] if extra else [])])))
+    return table
 
 
-def read_all_columns(path: Path, problems: Problems, one_step: bool) -> pa.Table:
-    """The triples of a Parquet file: SCHEMA's columns, then all others."""
+def _read_parquet(path: Path, problems: Problems) -> pa.Table:
+    """The triples of a Parquet file: rows with an id, three texts and a valid image name."""
     try:
         refuse_equal_names(pq.read_schema(path).names, path)
         stored = pq.read_table(path)
         stored.validate(full=True)  # also finds texts that are not UTF-8
-        if one_step and "paraphrase_1" in stored.column_names:
-            stored = stored.drop_columns({"paraphrase_2"} & set(stored.column_names))
-            stored = stored.append_column("paraphrase_2", stored["paraphrase_1"])
         missing = [name for name in ("id", *TEXTS) if name not in stored.column_names]
         if missing:
             available = ", ".join(stored.column_names)
             what = f"has no column {label(missing[0])} (it has {available})"
             raise UserError(path, what, REMAKE)
-        if "image_id" not in stored.column_names:
-            stored = stored.append_column("image_id", pa.nulls(stored.num_rows, pa.string()))
         table = with_schema(stored).replace_schema_metadata(stored.schema.metadata)
-        for name in stored.column_names:
-            if name not in SCHEMA.names:
-                table = table.append_column(name, stored[name])
     except (pa.ArrowException, OSError) as error:
         raise UserError(path, f"is not a Parquet file of triples ({error})", REMAKE) from error
-    return without_broken(path, table, problems)
-
-
-def text_column(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
-    """A further text column of the triples; raises UserError if it is missing or empty."""
-    if name not in table.column_names:
-        raise UserError(path, f"has no column {label(name)}", nearest(name, table.column_names))
-    try:
-        column = cast(table[name], pa.string())
-    except pa.ArrowException as error:
-        what = f"has a column {label(name)} that does not contain texts ({error})"
-        raise UserError(path, what, "Name another column.") from error
-    if column.null_count == len(column):
-        raise UserError(
-            path, f"has only empty values in the column {label(name)}", "Name another column."
-        )
-    return column
-
-
-def without_broken(path: Path, table: pa.Table, problems: Problems) -> pa.Table:
-    """The rows with an id, three texts and a valid image name."""
-    complete = None
-    for name in ("id", *TEXTS):
-        filled = is_filled(table[name])
-        complete = filled if complete is None else pc.and_(complete, filled)
+    complete = _is_filled(table["id"])
+    for name in TEXTS:
+        complete = pc.and_(complete, _is_filled(table[name]))
     nul = pc.fill_null(pc.match_substring(table["image"], "\0"), False)
     for rows, what in (
         (pc.invert(complete), "the id, the caption or a paraphrase is empty"),
@@ -223,84 +133,58 @@ def without_broken(path: Path, table: pa.Table, problems: Problems) -> pa.Table:
     kept = pc.and_(complete, pc.invert(nul))
     table = table.filter(kept)
     ids = (name for chunk in table["id"].chunks for name in chunk.to_pylist())
-    refuse_duplicates(path, zip(pc.indices_nonzero(kept).to_numpy() + 1, ids, strict=True))
-    default = pc.if_else(is_filled(table["image"]), table["image"], table["id"])
-    image_ids = pc.if_else(is_filled(table["image_id"]), table["image_id"], default)
-    return replaced(table, "image_id", image_ids)
+    _refuse_duplicates(path, zip(pc.indices_nonzero(kept).to_numpy() + 1, ids, strict=True))
+    default = pc.if_else(_is_filled(table["image"]), table["image"], table["id"])
+    image_ids = pc.if_else(_is_filled(table["image_id"]), table["image_id"], default)
+    return _replaced(table, "image_id", image_ids)
 
 
-def replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+def _replaced(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     """The table with other values in one of SCHEMA's columns."""
     return table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), values)
 
 
-def is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Where a text contains more than white space."""
     return pc.fill_null(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0), False)
 
 
-def read_paper_lines(
-    path: Path, problems: Problems, one_step: bool, further: bool, extra: str | None
-) -> pa.Table:
-    """The triples of a JSONL file: SCHEMA's columns, then `extra` or all other keys."""
-    rows, others, numbers, before = [], [], [], problems.count
+def _read_lines(path: Path, problems: Problems) -> pa.Table:
+    """The triples of a JSONL file in the paper's layout, with further keys of SCHEMA."""
+    rows, numbers, before = [], [], problems.count
     for number, values in json_objects(str(path), problems):
-        if one_step and "paraphrase_1" in values:
-            values["paraphrase_2"] = values["paraphrase_1"]
+        row: dict[str, Any] = {}
         try:
-            rows.append(paper_row(values, number))
+            for name in TEXTS:
+                if name not in values:
+                    raise BrokenRow(f"has no {label(name)}")
+                row[name] = clean_text(values[name], name)
+            for name, kind in {"generator": str, **dict.fromkeys(SCORES, float)}.items():
+                value = values.get(name)
+                if value is not None and not isinstance(value, kind | int):
+                    raise BrokenRow(f"{label(name)} is not a {kind.__name__}")
+                row[name] = None if value is None else kind(value)
+                if kind is float and value is not None and abs(row[name]) > LARGEST_SCORE:
+                    raise BrokenRow(f"{label(name)} is too large")
+            row["image"] = picture_name(values.get("image"))
         except BrokenRow as broken:
             problems.add(f"{path}:{number}", str(broken))
             continue
-        others.append(values if further else {extra: values.get(extra)} if extra else {})
+        row["id"] = _first_present(values.get("id"), values.get("index"), number)
+        row["image_id"] = _first_present(values.get("image_id"), row["image"], row["id"])
+        rows.append(row)
         numbers.append(number)
     problems.check(len(rows) + problems.count - before)
-    refuse_duplicates(path, zip(numbers, (row["id"] for row in rows), strict=True))
-    table = with_schema(rows)
-    for name in dict.fromkeys(name for values in others for name in values):
-        if name not in (*SCHEMA.names, "index"):
-            column = [values.get(name) for values in others]
-            if name == extra:
-                column = [text if isinstance(text, str) else None for text in column]
-            table = table.append_column(name, any_column(column))
-    return table
+    _refuse_duplicates(path, zip(numbers, (row["id"] for row in rows), strict=True))
+    return with_schema(rows)
 
 
-def any_column(values: list[Any]) -> pa.Array:
-    """A column of JSON values; if their types differ, of their JSON texts."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, OverflowError):
-        return pa.array([None if value is None else json.dumps(value) for value in values])
-
-
-def paper_row(values: dict[str, Any], number: int) -> dict[str, Any]:
-    """A row of SCHEMA from an object of the paper's JSONL; raises BrokenRow."""
-    row: dict[str, Any] = {}
-    for name in TEXTS:
-        if name not in values:
-            raise BrokenRow(f"has no {label(name)}")
-        row[name] = clean_text(values[name], name)
-    row["id"] = first_present(values.get("id"), values.get("index"), number)
-    optional = {"image": str, "generator": str, **dict.fromkeys(SCORES, float)}
-    for name, kind in optional.items():
-        value = values.get(name)
-        if value is not None and not isinstance(value, kind | int):
-            raise BrokenRow(f"{label(name)} is not a {kind.__name__}")
-        row[name] = None if value is None else kind(value)
-        if kind is float and value is not None and abs(row[name]) > LARGEST_SCORE:
-            raise BrokenRow(f"{label(name)} is too large")
-    row["image"] = picture_name(row["image"])
-    row["image_id"] = first_present(values.get("image_id"), row["image"], row["id"])
-    return row
-
-
-def first_present(*values: Any) -> str:
+def _first_present(*values: Any) -> str:
     """The first value that is neither null nor empty: writers differ in empty cells."""
     return next(str(value) for value in values if value not in (None, ""))
 
 
-def refuse_duplicates(path: Path, rows: Iterable[tuple[int, str]]) -> None:
+def _refuse_duplicates(path: Path, rows: Iterable[tuple[int, str]]) -> None:
     """Raise UserError for the first duplicate id, given the number of each row and its id."""
     seen: set[int] = set()
     for row, name in rows:
@@ -311,14 +195,15 @@ def refuse_duplicates(path: Path, rows: Iterable[tuple[int, str]]) -> None:
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
-    """How the triples were made; empty if not recorded."""
+    """How the triples were made; empty if that is not recorded.
+
+    Parquet holds it in its metadata; JSONL has a file `<path>.provenance.json` next to it.
+    """
     path = Path(starter.resolve(path))
     try:
-        if path.suffix in (".jsonl", ".ndjson"):
-            content = read_bounded(path.with_name(f"{path.name}.provenance.json"))
-        else:  # whatever its name, as in `read_triples`
-            content = (pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}")
-        return parse_json_object(content)
+        if path.suffix in JSON_LINES:
+            return parse_json_object(read_bounded(path.with_name(f"{path.name}.provenance.json")))
+        return parse_json_object((pq.read_schema(path).metadata or {}).get(PROVENANCE, b"{}"))
     except (OSError, ValueError, pa.ArrowException):
         return {}
 
@@ -351,7 +236,7 @@ def attach_images(table: pa.Table, folder: Path | str) -> pa.Table:
         what = f"contains no picture of any triple (the first is {table['image_id'][0].as_py()!r})"
         hint = "Name a folder whose file names match image_id, or omit the folder."
         raise UserError(folder, what, hint)
-    return replaced(table, "image", images)
+    return _replaced(table, "image", images)
 
 
 def with_starter(rows: pa.Table, count: int | None = None) -> pa.Table:

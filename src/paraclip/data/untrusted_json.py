@@ -97,14 +97,14 @@ def check_depth(value: Any) -> None:
     raise BadJson(TOO_DEEP)
 
 
-def bounded_integer(text: str) -> int:
+def _bounded_integer(text: str) -> int:
     """The integer; raises BadJson for more than 100 digits."""
     if len(text) > MOST_DIGITS:
         raise BadJson(f"holds a number of {len(text):,} digits")
     return int(text)
 
 
-def finite_number(text: str) -> float:
+def _finite_number(text: str) -> float:
     """The float; raises BadJson if it is infinite."""
     number = float(text)
     if math.isinf(number):
@@ -112,13 +112,13 @@ def finite_number(text: str) -> float:
     return number
 
 
-def refuse_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     """Raise BadJson for NaN and Infinity."""
     raise BadJson(f"holds {name}, which is not a JSON number")
 
 
 DECODER = json.JSONDecoder(
-    parse_int=bounded_integer, parse_float=finite_number, parse_constant=refuse_constant
+    parse_int=_bounded_integer, parse_float=_finite_number, parse_constant=_refuse_constant
 )
 """The standard decoder with bounded numbers."""
 

@@ -213,12 +213,12 @@ def build(path: Path, header: dict[str, Any]) -> DualEncoder:
         with safe_open(path, "pt") as stored:
             names = stored.keys()
             shapes = {name: list(stored.get_slice(name).get_shape()) for name in names}
-        if shapes_of(lay_out(lambda: described(header), len(shapes))) != shapes:
+        if shapes_of(lay_out(lambda: _described(header), len(shapes))) != shapes:
             raise UserError(path, "its weights do not fit its header", RETRY)
-        return described(header)
+        return _described(header)
 
 
-def described(header: dict[str, Any]) -> DualEncoder:
+def _described(header: dict[str, Any]) -> DualEncoder:
     """The model that a header describes, with random weights."""
     from paraclip.models.openclip import OpenClip
 

@@ -75,11 +75,11 @@ def text_files_of(
             if local is not None:
                 files |= read_text_files(local, needed)
             else:
-                files |= hub_files(name, needed, beside, hub)
+                files |= _hub_files(name, needed, beside, hub)
     return files or None
 
 
-def hub_files(name: str, needed: str, beside: Path | None, hub: bool) -> TextFiles:
+def _hub_files(name: str, needed: str, beside: Path | None, hub: bool) -> TextFiles:
     """The files from the Hugging Face hub or its local cache, if `hub` allows it."""
     if not hub:
         what = f"there is no {needed} of {name}"

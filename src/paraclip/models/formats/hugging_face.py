@@ -140,7 +140,7 @@ def open_clip_config_of(folder: Path) -> dict[str, Any]:
 
     path = folder / "config.json"
     content = read_json(path)
-    with configuration_errors(path):
+    with _configuration_errors(path):
         # Fills in defaults that newer versions do not write; reads no other files.
         config = CLIPConfig(**{key: content[key] for key in PARTS if key in content})
         text, vision = config.text_config, config.vision_config
@@ -185,7 +185,7 @@ def mlp_ratio(tower: Any) -> dict[str, float]:
 
 
 @contextmanager
-def configuration_errors(path: Path) -> Iterator[None]:
+def _configuration_errors(path: Path) -> Iterator[None]:
     """Raise errors in reading a configuration as `UserError`."""
     try:
         yield
@@ -213,7 +213,7 @@ def preprocessing_of_folder(folder: Path) -> dict[str, Any]:
     else:
         return {}
     names = {number: name for name, number in RESAMPLE.items()}
-    with configuration_errors(path):
+    with _configuration_errors(path):
         resample = settings.get("resample", RESAMPLE["bicubic"])
         if names.get(resample) not in ("bilinear", "bicubic"):
             raise UserError(path, f"resizes with filter {resample}, which open_clip lacks", FIX)

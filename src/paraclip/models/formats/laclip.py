@@ -55,7 +55,7 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
         vision = {
             "patch": patch,
             "width": width,
-            "depth": count_blocks(state, "visual.blocks."),
+            "depth": _count_blocks(state, "visual.blocks."),
             "heads": width // int(state[MARK].shape[0]),
             "side": round((state["visual.pos_embed"].shape[1] - 1) ** 0.5) * patch,
         }
@@ -64,7 +64,7 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
             "vocab_size": vocabulary,
             "width": text_width,
             "heads": max(1, text_width // HEAD_WIDTH),
-            "layers": count_blocks(state, "transformer.resblocks."),
+            "layers": _count_blocks(state, "transformer.resblocks."),
         }
         space = int(state[PROJECTION].shape[1])
     except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -89,7 +89,7 @@ def laclip_config(state: State, path: object, name: str, named: dict[str, Any]) 
     }
 
 
-def count_blocks(state: State, prefix: str) -> int:
+def _count_blocks(state: State, prefix: str) -> int:
     """Number of blocks of a transformer."""
     rest = {name.removeprefix(prefix) for name in state if name.startswith(prefix)}
     return len({name.partition(".")[0] for name in rest})

@@ -151,7 +151,7 @@ def download_failure(error: BaseException) -> tuple[str, str]:
     The libraries wrap the cause. A full disk or a denied permission anywhere in the chain is the
     reason, or else the first HTTP status.
     """
-    errors = list(error_chain(error))
+    errors = list(_error_chain(error))
     for link in errors:
         if getattr(link, "errno", None) in FULL:
             return "the disk is full", "Free some space, or set HF_HOME to another folder."
@@ -160,7 +160,7 @@ def download_failure(error: BaseException) -> tuple[str, str]:
             return what, "Set HF_HOME to a writable folder."
         if "checksum" in str(link).lower():
             return "the file's SHA-256 is wrong", "Run again; if it persists, the file has changed."
-    code = next(filter(None, map(http_status, errors)), 0)
+    code = next(filter(None, map(_http_status, errors)), 0)
     if code in (401, 403):
         what = f"the server denies access (HTTP {code})"
         return what, "Accept the model's terms on that page, and log in with `hf auth login`."
@@ -173,14 +173,14 @@ def download_failure(error: BaseException) -> tuple[str, str]:
     return "no server answers", ""
 
 
-def http_status(error: BaseException) -> int:
+def _http_status(error: BaseException) -> int:
     """HTTP status of an error from urllib or the hub's client; 0 without one."""
     code = getattr(getattr(error, "response", None), "status_code", None)
     code = getattr(error, "code", None) if code is None else code
     return code if isinstance(code, int) and 400 <= code < 600 else 0
 
 
-def error_chain(error: BaseException) -> Iterator[BaseException]:
+def _error_chain(error: BaseException) -> Iterator[BaseException]:
     """An error and its causes."""
     seen: set[int] = set()
     link: BaseException | None = error

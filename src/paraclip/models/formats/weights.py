@@ -35,7 +35,7 @@ def read_state(path: Path) -> State:
     if not path.is_file():
         raise UserError(path, "there is no such file", "Check the path.")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else read_torch(path)
+        state = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
     except UserError:
         raise
     except UnpicklingError as error:
@@ -43,13 +43,13 @@ def read_state(path: Path) -> State:
         raise UserError(path, "holds more than tensors", hint) from error
     except Exception as error:  # a damaged archive or pickle can raise any
         raise UserError(path, "is not a readable file of weights", BROKEN) from error
-    weights = named_tensors(state, path)
+    weights = _named_tensors(state, path)
     if sum(value.numel() for value in weights.values()) > WEIGHTS_PER_BYTE * path.stat().st_size:
         raise UserError(path, "describes more weights than it holds", BROKEN)
     return weights
 
 
-def read_torch(path: Path) -> object:
+def _read_torch(path: Path) -> object:
     """The content of a file in one of torch's formats."""
     if is_torchscript(path):
         if not from_openai(path):
@@ -85,7 +85,7 @@ def from_openai(path: Path) -> bool:
         return file_digest(stream, "sha256").hexdigest() in published
 
 
-def named_tensors(state: object, path: Path) -> State:
+def _named_tensors(state: object, path: Path) -> State:
     """The dictionary of tensors, with a leading `module.` removed from names."""
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
@@ -105,7 +105,7 @@ def fitted_clip(spec: ClipSpec, state: State, path: object) -> nn.Module:
     """
     empty = lay_out(lambda: build_clip(spec), len(state))
     state = open_clip_names(empty, state)
-    check_state(empty.state_dict(), state, path, spec.name)
+    _check_state(empty.state_dict(), state, path, spec.name)
     clip = build_clip(spec)
     clip.load_state_dict(state)
     return clip
@@ -121,7 +121,7 @@ def open_clip_names(clip: nn.Module, state: State) -> State:
     return state
 
 
-def check_state(ours: State, theirs: State, path: object, name: str) -> None:
+def _check_state(ours: State, theirs: State, path: object, name: str) -> None:
     """Check that weights match a model exactly."""
     hint = "Name the architecture that the weights were trained with."
     for key in ours:
