@@ -12,6 +12,7 @@ from text_sets import write_sts, write_sugar_crepe_pp
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
+from paraclip.evaluation import run
 from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.benchmarks.image_text_retrieval import Gallery, ImageTextRetrieval, gallery
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
@@ -296,6 +297,16 @@ def test_a_report_without_a_headline_has_no_plot(tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"items.npz", "report.json", "report.md"}
     assert "scores.png" not in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_without_matplotlib_a_report_has_no_plots_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "find_spec", lambda name: None)
+    evaluate({"only": ColourEncoder()}, [Constant("x")], tmp_path / "out", SETTINGS)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"items.npz", "report.json", "report.md"}
+    assert "matplotlib is missing" in capsys.readouterr().err
 
 
 def test_pictures_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
