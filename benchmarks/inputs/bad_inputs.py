@@ -38,7 +38,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.inputs.areas import all_cases
-from benchmarks.inputs.cases import LOST, WRONG, Case, paraclip
+from benchmarks.inputs.cases import LOST, WRONG, Case, be_patient, paraclip
 from benchmarks.inputs.sound import write_sound
 from benchmarks.machine import RESULTS, keep, markdown, say
 from paraclip.cli import parse
@@ -103,6 +103,7 @@ def prepare() -> None:
     os.environ |= {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     for module in IMPORTED:
         importlib.import_module(module)
+    be_patient(2, 0)
     parse(["export", "model", "out"])  # fills the parser's caches
     once = replace(BACKENDS["openai"], options=LLMOptions(timeout=2.0, max_retries=0))
     BACKENDS["openai"] = once

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -200,6 +200,15 @@ def generate(sound: Path, address: str, out: Path) -> list[Any]:
         "generate", sound / "csv" / "a.csv", "--out", out, "--first", 1, "--backend", "openai",
         "--model", "fake", "--base-url", address,
     ]  # fmt: skip
+
+
+def be_patient(seconds: float, retries: int) -> None:
+    """How long clients of language models wait, and how often they ask again, from now on."""
+    from paraclip.paraphrase import backends
+
+    kind = backends.BACKENDS["openai"]
+    options = replace(kind.options, timeout=seconds, max_retries=retries)
+    backends.BACKENDS["openai"] = replace(kind, options=options)
 
 
 MODELS: dict[str, Send] = {

@@ -34,6 +34,7 @@ from benchmarks.inputs.cases import (
     WRONG,
     Action,
     Case,
+    be_patient,
     body,
     chat,
     dry_run,
@@ -337,7 +338,12 @@ INSERT INTO images (filepath, vector) VALUES ('a.png', zeroblob(900000000));"""
 def waiting(sound: Path, folder: Path) -> Action:
     """A server that asks for a wait of 30 million years."""
     sends = {**MODELS, "answer": body(b"{}", "429 X", "Retry-After: 1e15")}
-    return lambda: paraclip(*generate(sound, served(sends), folder / "out"))
+
+    def run() -> int:
+        be_patient(2, 5)
+        return paraclip(*generate(sound, served(sends), folder / "out"))
+
+    return run
 
 
 LIMITS: dict[str, tuple[Any, ...]] = {
