@@ -87,5 +87,5 @@ def _check_fit(base: "DualEncoder", tuned: "DualEncoder", image_tower: bool) -> 
     if not image_tower and any(
         not value.cpu().equal(images[1][name].cpu()) for name, value in images[0].items()
     ):
-        hint = f"{hint} If the image tower was trained too, see `merge` in docs/python.md."
+        hint = f"{hint} For a trained image tower use `paraclip.merge(..., image_tower=True)`."
         raise UserError("merge", "the models have different image towers", hint)

@@ -51,7 +51,8 @@ determines the weight of the trained features relative to that of the classes
 (recipes/mini/README.md)."""
 FLICKR8K_DIM = 256  # width of the shared space of `mini-flickr8k`
 IMAGE_SIZE = 224
-FEATURE_DROPOUT = 0.4  # on the features of the trained head, while `paraclip align` trains it
+FEATURE_DROPOUT = 0.4
+"""On the features of the head while `paraclip align` trains it, which overfits without it."""
 NEW_HEAD_GAIN = 0.6  # rows are about as long as in the initialisation of nn.Linear
 PREPROCESSING = f"squashed to {IMAGE_SIZE} by bicubic, mean 0.5, deviation 0.5"
 
@@ -71,8 +72,7 @@ class ImageTower(nn.Module):
         backbone = timm.create_model(BACKBONE, pretrained=False, num_classes=0)
         self.backbone = backbone.to(memory_format=torch.channels_last)
         self.head = nn.Linear(backbone.num_features, embed_dim)
-        # Heads next to class probabilities overfit without it (recipes/mini/README.md).
-        self.feature_dropout = FEATURE_DROPOUT if names_classes else 0.0
+        self.feature_dropout = FEATURE_DROPOUT
         self.names_classes = names_classes
         if names_classes:
             self.classifier = nn.Linear(backbone.num_features, CLASSES)

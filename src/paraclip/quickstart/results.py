@@ -151,7 +151,7 @@ def recommend(report: Report) -> tuple[str | None, str]:
         f"Keep base: no model is more consistent and certain to lose less than {-MOST_LOST:g}"
         f" points of {guard.name} ({best_first[0]}: {_evidence(overlap, guard, best_first[0])}).\n"
         "Next: more captions, triples of a stronger LLM (`paraclip generate --backend openai`), or"
-        " less of the tuned model (`paraclip merge mini TUNED --alpha 0.25`)."
+        " less of the tuned model (`paraclip merge mini TUNED --share 0.25`)."
     )
 
 

@@ -31,30 +31,25 @@ class LoopOptions(Checked):
     """Number of epochs."""
 
     batch_size: BatchSize = 256
-    """Maximum number of rows per step; all batches of an epoch have the same size. Larger batches
-    have more negatives."""
+    """Maximum number of rows per step, each other's negatives."""
 
     learning_rate: Positive | None = None
-    """Peak learning rate of the text tower (AdamW, per step). Default: 5e-5 for mini, 1e-5 for
-    open_clip models."""
+    """Peak learning rate. Default: 5e-5 for mini, 1e-5 for CLIP."""
 
     held_out: Annotated[float, Ge(0), Le(0.5)] = 0.05
-    """Share of the pictures (0 to 0.5) held out from training. The loss on them, after every epoch,
-    determines the best checkpoint."""
+    """Share of the pictures (0 to 0.5) whose loss determines the best checkpoint."""
 
     seed: Seed = 0
-    """Random seed of the order of the rows, the held-out rows and dropout."""
+    """Seed of order, held-out rows and dropout."""
 
     micro_batch: Count | None = None
-    """Maximum number of texts in a forward and backward pass. Memory grows with this number instead
-    of the batch size, at the cost of a second forward pass (GradCache). Default: split only large
-    batches."""
+    """Maximum number of texts with a graph at a time (GradCache)."""
 
     dropout: Dropout | None = None
-    """Dropout probability in the text tower during training. Default: the model's own."""
+    """Dropout in the text tower. Default: the model's own."""
 
     precision: Precision = "auto"
-    """Precision of the towers. auto: bf16 if the hardware supports it natively, else fp32."""
+    """auto is bf16 if the hardware has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,34 +57,29 @@ class TrainOptions(LoopOptions):
     """Hyperparameters of fine-tuning on triples."""
 
     recipe: Literal["consistent", "paper"] = "consistent"
-    """Preset of the loss options; options that you set override it. consistent: L1 on the
-    caption, L2 and L3 at temperature 0.2. paper: L1 on paraphrase_2, all three at CLIP's
-    temperature."""
+    """Preset of the losses, which other options override: L1 on the caption and L2, L3 at
+    temperature 0.2; or as in the paper."""
 
     weights: tuple[NotNegative, NotNegative, NotNegative] = (1.0, 1.0, 1.0)
-    """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (paraphrase_1, paraphrase_2)."""
+    """Weights of L1 (image, text), L2 (caption, paraphrase_1), L3 (both paraphrases)."""
 
     image_loss_on: tuple[TextName, ...] | None = None
-    """Texts that L1 pairs with the picture; with several, their losses are averaged. Default: that
-    of the recipe."""
+    """Texts that L1 pairs with the picture."""
 
     text_temperature: Positive | None = None
-    """Temperature of L2 and L3, for example 0.05. Default: that of the recipe."""
+    """Temperature of L2 and L3. Default: the recipe's."""
 
     distillation: NotNegative = 0.0
-    """Weight of a further loss that keeps the captions' vectors close to those of the base: the
-    mean of 1 minus their cosine. The control does not use it."""
+    """Weight of a loss that keeps captions near the base's."""
 
     image_learning_rate: Positive | None = None
-    """Train the image tower as well, with this peak learning rate. Pictures are then encoded in
-    every step, and image indexes made with the base become invalid. Default: frozen."""
+    """Train the image tower too, at this peak rate; existing indexes become invalid."""
 
     control: bool = False
-    """Train the control instead: the same number of steps of L1 on the original captions only."""
+    """Train the control: L1 on the original captions alone."""
 
     placebo: bool = False
-    """Train the placebo instead: every row gets the paraphrases of other rows, so that any
-    gain comes from the losses and not from the paraphrases."""
+    """Train the placebo: with the paraphrases of other rows."""
 
     def __post_init__(self) -> None:
         """Also check options that depend on each other."""
@@ -128,35 +118,31 @@ class TrainConfig(TrainOptions):
     """Fine-tune the text encoder on triples; the image encoder is not changed."""
 
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
-    """Triples, as `paraclip generate` writes them (.parquet), or JSON lines (.jsonl); `starter` is
-    the set of 3,000 triples without pictures that is included in ParaCLIP."""
+    """Triples (.parquet, .jsonl), or `starter`."""
 
     config: str | None = None
-    """TOML file with any of these options by name; the command line overrides it."""
+    """TOML file with any of these options."""
 
     model: str = "mini"
-    """Base: mini, a ParaCLIP checkpoint, or an open_clip name such as
-    ViT-B-32:laion2b_s34b_b79k or ViT-B-32:weights.safetensors."""
+    """Base: mini, a checkpoint, or an open_clip name such as ViT-B-32:weights.safetensors."""
 
     out: str = "runs/train"
     """Folder of the checkpoints and logs; a stopped run resumes."""
 
     images: str | None = None
-    """Folder of the pictures, for triples that have an image_id and no picture path."""
+    """Folder of the pictures, for triples with image_id only."""
 
     starter: bool = False
-    """Also train on the 3,000 triples of the starter set in ParaCLIP. They have no
-    pictures and feed L2 and L3 only."""
+    """Also train on the starter set, which has no pictures."""
 
     replay: str | None = None
-    """Captions with pictures and without paraphrases, added to L1 so that retrieval degrades less:
-    a folder, or a captions file with the usual columns. At most one per triple is used."""
+    """Captions with pictures for L1, to keep retrieval."""
 
     device: str = "auto"
     """Device: auto, cpu, cuda or cuda:1."""
 
     fresh: bool = False
-    """Start from scratch in a folder that holds another run, and delete its files."""
+    """Start from scratch in a folder that holds another run."""
 
     def __post_init__(self) -> None:
         """Also check that L1 exists for the captions to replay."""
@@ -171,13 +157,7 @@ class AlignConfig(AlignOptions):
     """Fit the text tower and both heads of `mini` to your own captions and pictures."""
 
     micro_batch: Annotated[Count | None, tyro.conf.Suppress] = None
-    """Not on the command line: alignment has small batches."""
-
-    dropout: Annotated[Dropout | None, tyro.conf.Suppress] = None
-    """Not on the command line."""
-
-    precision: Annotated[Precision, tyro.conf.Suppress] = "auto"
-    """Not on the command line."""
+    """Not on the command line: the batches of alignment are small."""
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CAPTIONS")]
     """Folder of pictures, each with a .txt of the same name, or a captions file."""
@@ -195,7 +175,7 @@ class AlignConfig(AlignOptions):
     """Device: auto, cpu, cuda or cuda:1."""
 
     fresh: bool = False
-    """Start from scratch in a folder that holds another run, and delete its files."""
+    """Start from scratch in a folder that holds another run."""
 
 
 Options = TypeVar("Options", bound=LoopOptions)
