@@ -36,22 +36,13 @@ class BrokenRow(Exception):
 
 @dataclass(slots=True)
 class Record:
-    """One row as a format's reader returns it, not yet checked.
+    """One row as a format's reader returns it: values of columns, not yet checked."""
 
-    Args:
-        where: file and row, for messages.
-        row: number of the row in its file; used as id if there is no other.
-        caption: text, UTF-8 bytes, or a list of these; anything else is broken.
-        image: value of the image column.
-        id: value of the id column; None if there is no such column.
-        image_id: value of the image id column.
-    """
-
-    where: str
-    row: int
-    caption: Any
+    where: str  # file and row, for messages
+    row: int  # number of the row in its file; the id if there is no other
+    caption: Any  # text, UTF-8 bytes, or a list of these; anything else is broken
     image: Any = None
-    id: Any = None
+    id: Any = None  # None if there is no such column
     image_id: Any = None
 
 

@@ -53,18 +53,11 @@ BRACES = re.compile(r"\{(?:(\d{1,100})\.\.(\d{1,100})|([^{},]*+(?:,[^{},]*+)++))
 class _CaptionMaker:
     """Makes captions from the records of one file.
 
-    Args:
-        file: path or URL, for the default folder of its pictures.
-        columns: names of the columns.
-        problems: lists broken rows.
-        seen: 64-bit hashes of the ids so far.
-        prefix: prefix of row numbers, which are not unique across files.
+    `seen` holds 64-bit hashes of the ids so far; `prefix` makes row numbers unique across files.
     """
 
-    def __init__(
-        self, file: str, columns: Columns, problems: Problems, seen: set[int], prefix: str
-    ) -> None:
-        self.problems, self.seen, self.prefix = problems, seen, prefix
+    def __init__(self, file: str, columns: Columns, seen: set[int], prefix: str) -> None:
+        self.seen, self.prefix = seen, prefix
         self.hint = "Make the ids unique, or rename their column."
         if is_folder(file):  # ids are paths inside each of several folders
             self.hint = "Name a folder that contains all of them."
@@ -167,7 +160,7 @@ def _stream_captions(
     common = len(os.path.commonprefix(files).rpartition("/")[0])  # noqa: RUF071
     for file in files:
         prefix = f"{file[common:].lstrip('/')}:" if len(files) > 1 else ""
-        maker = _CaptionMaker(file, columns, problems, seen, prefix)
+        maker = _CaptionMaker(file, columns, seen, prefix)
         if is_folder(file):
             rows = read_folder(file, problems)
         else:

@@ -127,10 +127,6 @@ class JsonStream:
     """Reads JSON piece by piece and holds only one value and a chunk of 64 KiB.
 
     The standard library parses whole values; this class parses the brackets between them.
-
-    Args:
-        stream: the file.
-        source: its name, for messages.
     """
 
     def __init__(self, stream: IO[bytes], source: str) -> None:
