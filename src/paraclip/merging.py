@@ -15,10 +15,7 @@ if TYPE_CHECKING:  # `paraclip merge --help` needs no torch
 
 @dataclass(frozen=True, kw_only=True)
 class MergeConfig(Checked):
-    """Merge base and tuned by interpolating their weights (WiSE-FT).
-
-    The text under a field is its help on the command line.
-    """
+    """Merge base and tuned by interpolating their weights (WiSE-FT)."""
 
     base: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="BASE")]
     """Model before tuning."""
