@@ -16,7 +16,7 @@ from itertools import combinations
 from random import Random
 
 from paraclip.data.triples import TEXTS
-from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, Tagged, Tagger
+from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, Tagged, Tagger
 from paraclip.paraphrase.language.words import is_content, words
 from paraclip.progress import track
 

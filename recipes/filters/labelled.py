@@ -20,7 +20,7 @@ from edits import NEGATIVE_KINDS, Draw, sentence, vocabulary_of
 
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.language.lexicon import NUMBERS
-from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, SpacyTagger, Tagged
+from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, SpacyTagger, Tagged
 from paraclip.paraphrase.language.words import content_roots, is_content, words
 from paraclip.starter import QUERIES, STAMPS, TRIPLES
 

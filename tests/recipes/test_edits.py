@@ -23,7 +23,7 @@ from edits import (
 )
 
 from paraclip.data.triples import TEXTS
-from paraclip.paraphrase.language.tagger import Tagged
+from paraclip.paraphrase.language.parsing import Tagged
 
 pytest.importorskip("nltk")
 

@@ -28,7 +28,7 @@ from labelled import (
 )
 
 from paraclip.paraphrase.filters.checks import same_words
-from paraclip.paraphrase.language.tagger import SpacyTagger, installed_model
+from paraclip.paraphrase.language.parsing import SpacyTagger, installed_model
 from paraclip.paraphrase.language.words import numbers
 from paraclip.starter import TRIPLES
 

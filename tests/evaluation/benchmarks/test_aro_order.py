@@ -31,7 +31,7 @@ from paraclip.evaluation.benchmarks.aro_order import (
 )
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.vectors import Arithmetic
-from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, Tagged
+from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, Tagged
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 WITH_NLTK = pytest.mark.skipif(find_spec("nltk") is None, reason="NLTK is not installed")

@@ -104,7 +104,7 @@ def test_unsafe_captions_are_never_asked_and_counted(tmp_path: Path) -> None:
 
 
 def test_a_missing_model_of_a_filter_is_reported_before_any_question(monkeypatch) -> None:
-    monkeypatch.setattr("paraclip.paraphrase.language.tagger.MODELS", ("no_such_model",))
+    monkeypatch.setattr("paraclip.paraphrase.language.parsing.MODELS", ("no_such_model",))
     with pytest.raises(UserError, match="spaCy"):
         check_generate_options(GenerateConfig("x.csv", Path("out"), parse_roles=True))
     monkeypatch.setattr("paraclip.paraphrase.filters.judge.TEXT_PACKAGE", "no_such_wheel")

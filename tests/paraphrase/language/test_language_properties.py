@@ -10,16 +10,12 @@ from hypothesis import strategies as st
 from paraclip.data.triples import read_triples
 from paraclip.paraphrase.language import lexicon, words
 from paraclip.paraphrase.language.relations import (
-    added_words,
     changed_plurality,
     changed_preposition,
-    changed_pronoun,
     doubtful_reason,
     new_compound,
-    number_counts,
-    repeats_content,
+    roles_changed,
 )
-from paraclip.paraphrase.language.roles import roles_changed
 
 VERBS = {"chases": "chased", "pushes": "pushed", "follows": "followed", "watches": "watched"}
 PAIRS = [
@@ -84,9 +80,8 @@ def test_a_number_in_digits_is_the_same_with_separators(number: int) -> None:
 def test_a_text_is_not_a_doubtful_answer_to_itself_without_repetitions(text: str) -> None:
     tokens = words.words(text)
     assert not roles_changed(tokens, tokens)
-    assert not changed_preposition(tokens, tokens) and not changed_pronoun(tokens, tokens)
-    assert not changed_plurality(tokens, tokens) and not added_words(tokens, tokens)
-    assert number_counts(tokens) == number_counts(tokens[::-1])
+    assert not changed_preposition(tokens, tokens) and not changed_plurality(tokens, tokens)
+    assert doubtful_reason(text, text) in (None, "repetition", "relation")
 
 
 @given(captions, captions)
@@ -106,7 +101,6 @@ def test_no_text_of_the_starter_set_changes_its_own_roles(column: str) -> None:
     for row in starter():
         tokens = words.words(row[column])
         assert not roles_changed(tokens, tokens), row[column]
-        assert not repeats_content(tokens, tokens) or len(set(tokens)) < len(tokens), row[column]
         assert not new_compound(tokens, tokens), row[column]
 
 

@@ -42,7 +42,7 @@ from paraclip.evaluation.rows import good_rows, read_rows, require_columns
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import file_hash, text_hash
-from paraclip.paraphrase.language.tagger import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
+from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
 
 SEED = 1  # as in the authors' code
 CAPTIONS = "https://storage.googleapis.com/sfr-vision-language-research/datasets/"

@@ -14,16 +14,17 @@ from paraclip.models.clip_vocabulary import PIECES, clean_text, vocabulary_and_m
 from paraclip.paraphrase.config import Limits
 from paraclip.paraphrase.language import lexicon
 from paraclip.paraphrase.language import words as english
-from paraclip.paraphrase.language.relations import doubtful_reason
-from paraclip.paraphrase.language.roles import roles_changed
+from paraclip.paraphrase.language.relations import doubtful_reason, roles_changed
 
 EMPTY_ANSWERS = frozenset({"none", "null", "nan", "n/a", "na", "undefined", "nil", "no answer"})
+# An answer that refuses, or that talks about the task, unless its source reads like that as well.
 REFUSAL = re.compile(
     r"\b(?:as an? (?:ai|artificial|language model)|i(?:'m| am) (?:sorry|unable|not able|afraid)|"
     r"(?:sorry|apologies|unfortunately),? (?:but )?i\b|i (?:cannot|can't|can not|won't|will not|"
     r"do not have|don't have|must decline)|i apologi[sz]e)",
     re.IGNORECASE,
 )
+THERE_IS = (("there", "is"), ("there", "are"))
 CLOSE = 0.4
 """Word overlap above which an answer counts as the same sentence with replaced words."""
 CHATTER = re.compile(
@@ -120,16 +121,6 @@ def is_empty(candidate: Candidate) -> bool:
     return not candidate.answer_words or candidate.answer.lower().strip(" .") in EMPTY_ANSWERS
 
 
-def is_refusal(candidate: Candidate) -> bool:
-    """Whether the generator refused, unless the source itself reads like a refusal."""
-    return says(REFUSAL, candidate)
-
-
-def is_chatter(candidate: Candidate) -> bool:
-    """Whether the answer talks about the task, unless the source does."""
-    return says(CHATTER, candidate)
-
-
 def says(pattern: re.Pattern[str], candidate: Candidate) -> bool:
     """Whether the answer matches a pattern with straight apostrophes, and the source does not."""
     answer = candidate.answer.replace("’", "'")
@@ -141,6 +132,19 @@ def is_copy(candidate: Candidate) -> bool:
     """Whether the answer has the same words as the source or the caption."""
     known = (candidate.question.source, candidate.question.caption)
     return any(same_words(candidate.answer_words, english.words(text)) for text in known)
+
+
+def same_words(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether the texts are equal except for articles and a leading "There is"."""
+    first, second = (
+        [
+            word
+            for word in tokens[2 if tuple(tokens[:2]) in THERE_IS else 0 :]
+            if word not in ("a", "an", "the")
+        ]
+        for tokens in (one, other)
+    )
+    return first == second
 
 
 def is_other_language(source: str, answer: str) -> bool:
@@ -176,26 +180,10 @@ def _clip_tokenizer() -> Any:
     return tokenizer
 
 
-def is_too_long(candidate: Candidate) -> bool:
-    """Whether the answer was cut off or exceeds the maximum number of words."""
-    return candidate.question.cut or len(candidate.answer_words) > candidate.limits.words
-
-
 def has_grown(candidate: Candidate) -> bool:
     """Whether the answer exceeds the allowed multiple of its source's length."""
     length = len(candidate.source_words)
     return len(candidate.answer_words) > max(candidate.limits.growth * length, length + 4)
-
-
-def same_words(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether the texts are equal except for articles and a leading "There is"."""
-    return _without_articles(one) == _without_articles(other)
-
-
-def _without_articles(tokens: Sequence[str]) -> list[str]:
-    """Words without articles and a leading "There is", which do not count as a paraphrase."""
-    begin = 2 if tuple(tokens[:2]) in (("there", "is"), ("there", "are")) else 0
-    return [word for word in tokens[begin:] if word not in ("a", "an", "the")]
 
 
 def repeats(answer_words: Sequence[str], source_words: Sequence[str]) -> bool:
@@ -245,8 +233,11 @@ def same_negation(source_words: Sequence[str], answer_words: Sequence[str]) -> b
 def same_gender(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
     """Whether the answer adds no gender and does not drop one of two."""
     before, after = _genders(source_words), _genders(answer_words)
-    both = {"male", "female"} if lexicon.COUPLES & set(source_words) else set()
-    if not after <= before | _pronoun_genders(source_words) | both:
+    allowed = set(before)
+    for gender, names in lexicon.GENDER_WORDS.items():
+        if (names | lexicon.COUPLES) & set(source_words):
+            allowed.add(gender)
+    if not after <= allowed:
         return False
     return len(before) < 2 or len(after) != 1
 
@@ -261,19 +252,16 @@ def _genders(tokens: Sequence[str]) -> set[str]:
     return english.with_parents(stated) & {"male", "female"}
 
 
-def _pronoun_genders(tokens: Sequence[str]) -> set[str]:
-    male = {"male"} if {"he", "him", "his"} & set(tokens) else set()
-    return male | ({"female"} if {"she", "her", "hers"} & set(tokens) else set())
-
-
 # Reason and check, in order of application.
 FILTERS: dict[str, Filter] = {
     "empty": is_empty,
-    "refusal": is_refusal,
-    "chatter": is_chatter,
+    "refusal": lambda candidate: says(REFUSAL, candidate),
+    "chatter": lambda candidate: says(CHATTER, candidate),
     "copy": is_copy,
     "repetition": lambda candidate: repeats(candidate.answer_words, candidate.source_words),
-    "too long": is_too_long,
+    "too long": lambda candidate: (
+        candidate.question.cut or len(candidate.answer_words) > candidate.limits.words
+    ),
     "tokens": lambda candidate: exceeds_context(candidate.answer),
     "growth": has_grown,
     "language": lambda candidate: is_other_language(candidate.question.source, candidate.answer),

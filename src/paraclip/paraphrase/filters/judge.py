@@ -21,7 +21,7 @@ from paraclip.paraphrase.filters.cleaning import clean
 from paraclip.paraphrase.filters.minilm import Checker, Pair, Reading, SentenceEncoder
 from paraclip.paraphrase.language import lexicon
 from paraclip.paraphrase.language import words as english
-from paraclip.paraphrase.language.tagger import require_model
+from paraclip.paraphrase.language.parsing import require_model
 
 REASONS = (*FILTERS, "relation", "new content", "lost content", "drift", "meaning")
 BATCH = 256  # maximum number of answers that are judged together
@@ -141,7 +141,7 @@ def check_models(limits: Limits) -> None:
 
 def by_parser() -> PairCheck:
     """Whether a predicate has other arguments, according to spaCy's dependency parser."""
-    from paraclip.paraphrase.language.arguments import ArgumentParser, contradicts
+    from paraclip.paraphrase.language.parsing import ArgumentParser, contradicts
 
     parser = ArgumentParser()
 

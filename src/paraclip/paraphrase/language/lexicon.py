@@ -40,6 +40,7 @@ CARRIER_WORDS = listed(
     """
 )
 COUPLES = listed("couple couples parents grandparents newlyweds spouses twins")  # both genders
+GENDER_WORDS = {"male": listed("he him his"), "female": listed("she her hers")}
 EITHER_GENDER = listed("fellow fellows sibling siblings")  # though listed under male or female
 YOUNG = listed("young youthful")  # describes children, but is not a noun for them
 

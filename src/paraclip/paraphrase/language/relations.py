@@ -1,8 +1,11 @@
-"""Prepositions, grammatical number and pronouns of a caption and its paraphrase.
+"""Relations that a paraphrase must keep: who does what to whom, which adjective belongs to which
+noun, prepositions, grammatical number and pronouns.
 
-A small generator keeps the nouns and changes the function words: "under a tree" becomes "in a
-tree", "chases it" becomes "chases him", "a couple" becomes "couples". The checks compare function
-words by class, for generators whose every change is doubtful (`Limits.doubtful`).
+"A dog pulls a child" does not paraphrase "A child pulls a dog", although all words are the same and
+MiniLM rates the two as similar. The checks of roles are cautious: an answer fails only if words
+that both texts share are clearly exchanged. `doubtful_reason` is for small generators, which keep
+the nouns and change the function words: "under a tree" becomes "in a tree", "chases it" becomes
+"chases him", "a couple" becomes "couples".
 """
 
 import re
@@ -12,13 +15,37 @@ from itertools import pairwise
 
 from paraclip.paraphrase.language.lexicon import (
     CARRIER_WORDS,
+    COLOUR_OF,
     LOOSE_NUMBERS,
     NUMBERS,
     YOUNG,
     listed,
 )
-from paraclip.paraphrase.language.words import is_content, root, words
+from paraclip.paraphrase.language.words import is_content, root, with_parents, words
 
+PEOPLE = listed(
+    """
+    teacher pupil student nurse patient doctor waiter waitress customer driver rider player
+    officer tourist musician farmer chef cook worker clown pirate owner skier surfer skater
+    swimmer runner climber singer dancer goalkeeper referee barber butcher robot client
+    audience pianist actor sailor pilot guard
+    """
+)
+ADJECTIVES = listed(
+    """
+    big large small little tiny tall short long young old elderly striped wooden metal plastic
+    leather empty full wet dry dirty clean open closed round square bald bearded furry fat thin
+    wide narrow older younger bigger smaller rusty new broken glass stone brick cotton
+    """
+)
+FRONTING = listed(
+    """
+    behind with in on to from for at near beside next under around over above below past before
+    after by against toward towards between among off onto inside outside
+    """
+)
+INVERTING = listed("by while as and with whose from behind")
+AUXILIARIES = listed("is are was were be been being gets")
 PREPOSITIONS = {
     "on": listed("on upon atop top"),
     "in": listed("in inside within"),
@@ -64,67 +91,138 @@ GROUPS = listed("couple pair set trio")
 QUANTIFIERS = listed(
     "only all every each most half almost nearly always first last best few many than"
 )
-REACH = 3  # maximum number of words between an article and its noun
-CLOSE_WITHIN = 3  # two words this far apart still belong together: "alley covered in snow"
+REACH = 3
+"""Maximum number of words between an article or a preposition and its noun, and between two words
+that belong together ("alley covered in snow")."""
+
+
+def roles_changed(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether the answer attaches an adjective or an action to a different thing."""
+    checks = (adjective_moved, actors_exchanged, agent_lost, result_as_attribute)
+    return any(check(source, answer) for check in checks)
+
+
+def result_as_attribute(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether a result became an attribute: "paints a fence white" as "a white fence"."""
+    if not {"paint", "dye", "colour"} & set(map(root, source)):
+        return False
+    become = {(colour, thing) for thing, colour in pairwise(source) if colour in COLOUR_OF}
+    return bool(become & (set(pairwise(answer)) - set(pairwise(source))))
+
+
+def agent_lost(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether an active verb became passive without naming the agent.
+
+    "A woman hands bread to a man" does not make "A woman is handed bread to a man".
+    """
+    verbs = {
+        root(word)
+        for before, word in pairwise(["", *source])
+        if before not in AUXILIARIES or word.endswith("ing")
+    }
+    return any(
+        before in AUXILIARIES
+        and word.endswith(("ed", "en"))
+        and word not in source
+        and root(word) in verbs
+        and "by" not in answer[index:]
+        for index, (before, word) in enumerate(pairwise(answer))
+    )
+
+
+def adjective_moved(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether an adjective moved to another noun: "black dog, white horse" as "white dog"."""
+    before, after = _described_nouns(source), _described_nouns(answer)
+    here, there = set(map(root, answer)), set(map(root, source))
+    for adjective, nouns in after.items():
+        old = before.get(adjective)
+        if old and not old & nouns and old <= here and nouns & there:
+            return True
+    return False
+
+
+def _described_nouns(tokens: Sequence[str]) -> dict[str, set[str]]:
+    """Maps colours, participles and common adjectives to the roots of the nouns they precede."""
+    described: dict[str, set[str]] = {}
+    pending: list[str] = []
+    for word in tokens:
+        describes = word in COLOUR_OF or word in ADJECTIVES
+        if is_content(word) and not describes:
+            for adjective in pending:
+                described.setdefault(adjective, set()).add(root(word))
+        if describes or word.endswith("ed"):
+            pending.append(COLOUR_OF.get(word, word))
+        elif not is_content(word) and word != "and":
+            pending = []
+    return described
+
+
+def actors_exchanged(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether two living beings exchanged roles (a passive or fronted form exchanges none)."""
+    beings = _living_beings(source)
+    if len(beings) != 2 or beings[0][1] & beings[1][1]:
+        return False
+    (first, one), (second, other) = beings
+    between = source[first:second]
+    if {"and", "with"} & set(between):
+        return False
+    named = _living_beings(answer)
+    ones = [index for index, names in named if names & one and not names & other]
+    others = [index for index, names in named if names & other and not names & one]
+    if len(ones) != 1 or len(others) != 1:
+        return False
+    begin, end = sorted((ones[0], others[0]))
+    active = "by" in between and "by" not in answer[begin:end]
+    if ones[0] < others[0]:
+        return "by" in answer[begin:end] and "by" not in between
+    # The being that is named second may still be the agent, by the syntax of the answer.
+    fronted = FRONTING & set(answer[max(0, begin - REACH) : begin])
+    inverted = (INVERTING & set(answer[begin:end])) - ({"from", "behind", "by"} & set(between))
+    return not (fronted or inverted or active)
+
+
+def _living_beings(tokens: Sequence[str]) -> list[tuple[int, frozenset[str]]]:
+    """Index of each person and animal, with its root and all concepts that its name may mean."""
+    beings: list[tuple[int, frozenset[str]]] = []
+    for index, word in enumerate(tokens):
+        kinds = with_parents([word])
+        person = word in PEOPLE or word.removesuffix("s") in PEOPLE
+        if person or (kinds & {"person", "animal"} and word not in ADJECTIVES):
+            beings.append(
+                (index, frozenset({root(word)} | (kinds - {"person", "animal", "adult"})))
+            )
+    return beings
 
 
 def doubtful_reason(source: str, answer: str, caption: str = "") -> str | None:
-    """The reason given by the first check that an answer fails, or None.
+    """The reason of the first check for small generators that an answer fails, or None.
 
     Args:
         source: the text that was to be reworded.
         answer: the answer, cleaned.
         caption: the caption, in step 2; its words do not count as new content.
     """
-    source_words, answer_words = words(source), words(answer)
-    checks = (
-        ("number", changed_plurality(source_words, answer_words)),
-        ("number", number_counts(source_words) != number_counts(answer_words)),
-        ("repetition", repeats_content(source_words, answer_words)),
-        ("relation", changed_preposition(source_words, answer_words)),
-        ("relation", changed_pronoun(source_words, answer_words)),
-        (
-            "relation",
-            any(new_compound(source_words, words(part)) for part in re.split("[,;:.]", answer)),
-        ),
-        ("new content", added_words(source_words, answer_words, words(caption))),
+    before, after = words(source), words(answer)
+    if changed_plurality(before, after) or _count_numbers(before) != _count_numbers(after):
+        return "number"
+    counts = Counter(map(root, before))
+    repeated = Counter(root(word) for word in after if is_content(word))
+    if any(count > max(1, counts[word]) for word, count in repeated.items()):
+        return "repetition"
+    pronouns = any(
+        word in after and not allowed & set(before) for word, allowed in PRONOUNS.items()
     )
-    return next((reason for reason, failed in checks if failed), None)
+    quantifiers = (set(before) ^ set(after)) & QUANTIFIERS
+    compounds = any(new_compound(before, words(part)) for part in re.split("[,;:.]", answer))
+    if changed_preposition(before, after) or pronouns or quantifiers or compounds:
+        return "relation"
+    # A synonym replaces a word; further words were added, unless they come from the caption.
+    old, new = _described_things(before), _described_things(after)
+    added = new - old - _described_things(words(caption))
+    return "new content" if len(added) > len(old - new) else None
 
 
-def repeats_content(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
-    """Whether a content word occurs more often than in the source ("cream, and cream")."""
-    before = Counter(root(word) for word in source_words)
-    after = Counter(root(word) for word in answer_words if is_content(word))
-    return any(count > max(1, before[word]) for word, count in after.items())
-
-
-def changed_preposition(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
-    """Whether source and answer use prepositions of different classes."""
-    before, after = _preposition_classes(source_words), _preposition_classes(answer_words)
-    if "in" in after - before and CLOTHING_WORDS & set(source_words):
-        after.discard("in")
-    if "in" in before - after and CLOTHING_WORDS & set(answer_words):
-        before.discard("in")
-    changed = (before ^ after) - UNCHECKED
-    if "beside" in changed and BESIDE & set(answer_words if "beside" in before else source_words):
-        changed -= {"beside"}
-    return bool(changed)
-
-
-def _preposition_classes(tokens: Sequence[str]) -> set[str]:
-    here = set(tokens)
-    return {kind for kind, names in PREPOSITIONS.items() if names & here}
-
-
-def changed_pronoun(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
-    """Whether the answer has a pronoun, an "only" or an "all" that the source does not allow."""
-    here, there = set(answer_words), set(source_words)
-    strange = any(word in here and not (allowed & there) for word, allowed in PRONOUNS.items())
-    return strange or bool((here ^ there) & QUANTIFIERS)
-
-
-def number_counts(tokens: Sequence[str]) -> Counter[str]:
+def _count_numbers(tokens: Sequence[str]) -> Counter[str]:
     """Number of occurrences of each number: "two men with two dogs" is not "men with two dogs"."""
     return Counter(
         NUMBERS.get(word, LOOSE_NUMBERS.get(word, word))
@@ -133,65 +231,57 @@ def number_counts(tokens: Sequence[str]) -> Counter[str]:
     )
 
 
-def changed_plurality(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
-    """Whether a singular became a plural or vice versa ("a couple" as "couples")."""
-    return _plural_of_singular(source_words, answer_words) or _plural_of_singular(
-        answer_words, source_words
+def changed_preposition(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether source and answer use prepositions of different classes."""
+    before, after = (
+        {kind for kind, names in PREPOSITIONS.items() if names & set(tokens)}
+        for tokens in (source, answer)
     )
+    changed = (before ^ after) - UNCHECKED
+    if CLOTHING_WORDS & set(source if "in" in after else answer):  # "in" may mean "wearing"
+        changed -= {"in"}
+    if BESIDE & set(answer if "beside" in before else source):
+        changed -= {"beside"}
+    return bool(changed)
 
 
-def _plural_of_singular(one: Sequence[str], many: Sequence[str]) -> bool:
-    singles = {
-        word
-        for index, word in enumerate(one)
-        if not word.endswith("s")
-        and (word in GROUPS or ARTICLES & set(one[max(0, index - REACH) : index]))
-    }
-    plurals = {word[:-1] for word in many if word.endswith("s")}
-    return bool((singles & plurals) - set(many))
+def changed_plurality(source: Sequence[str], answer: Sequence[str]) -> bool:
+    """Whether a singular became a plural or vice versa ("a couple" as "couples")."""
+    for one, many in ((source, answer), (answer, source)):
+        singles = {
+            word
+            for index, word in enumerate(one)
+            if not word.endswith("s")
+            and (word in GROUPS or ARTICLES & set(one[max(0, index - REACH) : index]))
+        }
+        plurals = {word[:-1] for word in many if word.endswith("s")}
+        if (singles & plurals) - set(many):
+            return True
+    return False
 
 
-def new_compound(source_words: Sequence[str], answer_words: Sequence[str]) -> bool:
+def new_compound(source: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether the answer joins two words that are far apart in the source.
 
     "Eating watermelon on the porch steps" does not make "watermelon steps".
     """
     indices: dict[str, list[int]] = {}
-    for index, word in enumerate(source_words):
+    for index, word in enumerate(source):
         indices.setdefault(root(word), []).append(index)
-    return any(
-        one in indices and two in indices and not _are_close(indices[one], indices[two])
-        for one, two in _neighbours(answer_words)
-    )
+    for one, other in pairwise(answer):
+        if is_content(one) and is_content(other):
+            ones, others = indices.get(root(one), []), indices.get(root(other), [])
+            distances = [abs(first - second) for first in ones for second in others]
+            if distances and min(distances) > REACH:
+                return True
+    return False
 
 
-def added_words(
-    source_words: Sequence[str], answer_words: Sequence[str], caption: Sequence[str] = ()
-) -> bool:
-    """Whether the answer has more new words than it omitted from the source.
-
-    A synonym replaces a word; further words were added, unless they come from the caption.
-    """
-    before, after = _content_roots(source_words), _content_roots(answer_words)
-    return len(after - before - _content_roots(caption)) > len(before - after)
-
-
-def _content_roots(tokens: Sequence[str]) -> set[str]:
+def _described_things(tokens: Sequence[str]) -> set[str]:
+    """Roots of the words that describe the picture, without carriers, numbers and "young"."""
     known = CARRIER_WORDS | YOUNG | NUMBERS.keys()
     return {
         root(word)
         for word in tokens
         if is_content(word) and word not in known and not word.isdigit()
     }
-
-
-def _neighbours(tokens: Sequence[str]) -> list[tuple[str, str]]:
-    return [
-        (root(one), root(two))
-        for one, two in pairwise(tokens)
-        if is_content(one) and is_content(two)
-    ]
-
-
-def _are_close(ones: Sequence[int], twos: Sequence[int]) -> bool:
-    return any(abs(one - two) <= CLOSE_WITHIN for one in ones for two in twos)

@@ -1,10 +1,16 @@
-"""Subjects and objects of verbs, found by the dependency parser of the extra `tags`."""
+"""Parts of speech, subjects and objects of verbs, by spaCy (the extra `tags`)."""
 
 import pytest
 
 from paraclip.errors import UserError
-from paraclip.paraphrase.language import tagger
-from paraclip.paraphrase.language.arguments import ArgumentParser, contradicts
+from paraclip.paraphrase.language import parsing
+from paraclip.paraphrase.language.parsing import (
+    ADJECTIVES,
+    NOUNS,
+    ArgumentParser,
+    SpacyTagger,
+    contradicts,
+)
 
 SWAPPED = [
     ("The dog chases the cat.", "The cat chases the dog."),
@@ -28,7 +34,7 @@ KEPT = [
 @pytest.fixture(scope="module")
 def parser() -> ArgumentParser:
     pytest.importorskip("spacy")
-    if tagger.installed_model() is None:
+    if parsing.installed_model() is None:
         pytest.skip("spaCy's English model is not installed")
     return ArgumentParser()
 
@@ -57,8 +63,18 @@ def test_what_a_text_says_is_read_off_its_tree(parser) -> None:
     }
 
 
-def test_the_missing_parser_is_reported(monkeypatch) -> None:
-    monkeypatch.setattr(tagger, "find_spec", lambda name: None)
+@pytest.mark.parametrize("needs", [ArgumentParser, SpacyTagger])
+def test_the_missing_model_is_reported(monkeypatch, needs) -> None:
+    monkeypatch.setattr(parsing, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="spaCy") as caught:
-        ArgumentParser()
+        needs()
     assert ".[tags]" in caught.value.hint
+
+
+def test_spacy_tells_nouns_and_adjectives(parser) -> None:
+    tagger = SpacyTagger()
+    (tagged,) = tagger.tag(["A brown dog runs across the green grass."])
+    tags = dict(tagged)
+    assert {word for word, tag in tagged if tag in NOUNS} == {"dog", "grass"}
+    assert {word for word, tag in tagged if tag in ADJECTIVES} == {"brown", "green"}
+    assert tags["runs"] == "VBZ" and "en_core_web_sm" in tagger.name
