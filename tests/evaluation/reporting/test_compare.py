@@ -1,4 +1,4 @@
-"""`paraclip compare` on reports of tiny models."""
+"""`paraclip evaluate --compare` on reports of tiny models."""
 
 import json
 import os
