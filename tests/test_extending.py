@@ -102,7 +102,7 @@ def test_a_reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Lengths:
         name, pool, data = "lengths", "3 texts", {"hash": "0"}
-        pictures, role = (), "robust"
+        pictures = ()
 
         def __init__(self, how: Arithmetic) -> None:
             self.how = how

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,9 +12,6 @@ from paraclip.arrays import Float, Integers
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.encoder import DualEncoder
-
-Role = Literal["robust", "standard"]
-"""Whether tuning should improve a benchmark ("robust") or must not degrade it ("standard")."""
 
 
 def numbered(names: ArrayLike) -> Integers:
@@ -63,7 +60,6 @@ class Benchmark(Protocol):
         pool: description of what is searched or compared, with its size.
         data: JSON-serialisable facts for the report: sources, hashes, sizes.
         pictures: references of the pictures used; empty for text benchmarks.
-        role: "standard" for retrieval and classification, which tuning must not degrade.
         how: precision and batch size of the vectors.
     """
 
@@ -71,7 +67,6 @@ class Benchmark(Protocol):
     pool: str
     data: dict[str, Any]
     pictures: tuple[str, ...]
-    role: Role
     how: Arithmetic
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:

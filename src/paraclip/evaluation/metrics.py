@@ -54,12 +54,6 @@ def rank_biased_overlap(first: Integers, second: Integers, p: float = 0.9) -> Fl
     return value
 
 
-def first_changes(first: Integers, second: Integers) -> Float:
-    """Return 1 where two rankings [items, k] have different first results, else 0 [items]."""
-    changed: Float = (first[:, 0] != second[:, 0]).astype(np.float64)
-    return changed
-
-
 def agreement(first: Integers, second: Integers) -> Float:
     """Return |A[:d] and B[:d]| / d of two rankings at every depth d = 1..k [items, k]."""
     items, k = first.shape

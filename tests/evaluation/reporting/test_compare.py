@@ -52,7 +52,7 @@ class Made:
         precision: str = "fp32",
     ) -> None:
         self.name, self.pool, self.data = name, f"{items} items", {"hash": data}
-        self.pictures, self.role, self.how = (), "robust", Arithmetic(precision)
+        self.pictures, self.how = (), Arithmetic(precision)
         self.gain, self.items = gain, items
 
     def score(self, model: ColourEncoder, cache: Path | None) -> Scores:

@@ -11,7 +11,7 @@ separately; the two differ by many points, and papers confuse them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,22 +132,6 @@ def make_visual_genome(
     return TextChoice(name, pool, data, crops, texts, accuracies, found.notes, how)
 
 
-def counted_relations(groups: Sequence[str]) -> set[str]:
-    """Return the relations that are part of the macro mean."""
-    return set(groups) - SYMMETRIC
-
-
-def counted_attributes(groups: Sequence[str]) -> set[str]:
-    """Return the attribute pairs that are part of the macro mean."""
-    return {group for group, cases in Counter(groups).items() if cases >= LEAST_CASES}
-
-
-RULES: dict[str, tuple[str, str, Callable[[Sequence[str]], set[str]]]] = {
-    "aro-vg-relation": ("VG-R", "relations", counted_relations),
-    "aro-vg-attribution": ("VG-A", "attribute pairs", counted_attributes),
-}
-
-
 def figures(
     name: str, right: Float, groups: Sequence[str], pictures: Integers
 ) -> tuple[list[Metric], list[str]]:
@@ -162,8 +146,11 @@ def figures(
     Returns:
         The metrics, and a note on the groups that the macro mean covers.
     """
-    label, groups_are, rule = RULES[name]
-    counted = sorted(rule(groups))
+    if name == "aro-vg-relation":
+        label, groups_are, counted = "VG-R", "relations", sorted(set(groups) - SYMMETRIC)
+    else:
+        label, groups_are = "VG-A", "attribute pairs"
+        counted = sorted(one for one, cases in Counter(groups).items() if cases >= LEAST_CASES)
     members = np.array([group in counted for group in groups])
     coverage = f"{label} macro is over {len(counted)} of {len(set(groups))} {groups_are}"
     notes = [f"{coverage}, {int(members.sum()):,} of {len(groups):,} entries"]

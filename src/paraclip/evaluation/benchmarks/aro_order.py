@@ -232,15 +232,6 @@ SPACES = re.compile(r"\s{2,}")
 SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
-def word_tokens(text: str) -> list[str]:
-    """NLTK's Treebank tokens of each sentence of a text."""
-    from nltk.tokenize import NLTKWordTokenizer
-
-    tokenizer = NLTKWordTokenizer()
-    parts = SENTENCE.split(text.strip())
-    return [token for part in parts for token in tokenizer.tokenize(part)]
-
-
 def normalised(caption: str) -> str:
     """Lower case, spaces for punctuation, at most 30 words: the original's `pre_caption`."""
     text = SPACES.sub(" ", PUNCTUATION.sub(" ", caption.lower())).rstrip("\n").strip(" ")
@@ -305,10 +296,13 @@ SHUFFLES: dict[str, Shuffle] = {
 
 def with_shuffles(captions: Sequence[str], tagger: Tagger, seed: int) -> list[list[str]]:
     """Each caption and its four shuffles, all normalised."""
-    rows = []
+    from nltk.tokenize import NLTKWordTokenizer
+
+    tokenizer, rows = NLTKWordTokenizer(), []
     for caption, tagged in zip(captions, tagger.tag(captions), strict=True):
         random = np.random.default_rng([seed, zlib.crc32(caption.encode())])
-        words = word_tokens(caption)
+        parts = SENTENCE.split(caption.strip())
+        words = [token for part in parts for token in tokenizer.tokenize(part)]
         shuffled = [shuffle(tagged, words, random) for shuffle in SHUFFLES.values()]
         rows.append([normalised(text) for text in (caption, *shuffled)])
     return rows

@@ -24,7 +24,7 @@ from paraclip.data.captions import BrokenRow, clean_text
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Role, Scores, numbered
+from paraclip.evaluation.benchmark import Scores, numbered
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.pictures import Pool, read_pool, refuse_missing
 from paraclip.evaluation.rows import Values, good_rows, require_columns
@@ -107,7 +107,6 @@ class CrissCrossed:
         UserError: if the pool has fewer than 10 pictures, or too many of them are missing.
     """
 
-    role: Role = "robust"
     name = "cxc"
 
     def __init__(

@@ -26,7 +26,7 @@ from paraclip.data.reading import read_captions
 from paraclip.data.untrusted_json import array_at
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Role, Scores
+from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.pictures import refuse_missing
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, left_out, text_vectors
@@ -112,8 +112,6 @@ class ImageTextRetrieval:
     Raises:
         UserError: if there are fewer pictures than the largest k, or too many of them are missing.
     """
-
-    role: Role = "standard"
 
     def __init__(
         self,

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paraclip.arrays import Integers
 from paraclip.data.images import PictureNames
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Role, Scores, Shown, numbered
+from paraclip.evaluation.benchmark import Scores, Shown, numbered
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import Pool, refuse_missing
 from paraclip.evaluation.statistics import Metric
@@ -46,8 +45,6 @@ class ParaphrasedRetrieval:
     Raises:
         UserError: if the pool has fewer than k pictures, or too many of them are missing.
     """
-
-    role: Role = "robust"
 
     def __init__(
         self,
@@ -79,7 +76,11 @@ class ParaphrasedRetrieval:
 
         `arrays` holds the first `k` results of both rankings [pairs, k], for the largest `k`.
         """
-        pool, places, notes = self.pool_vectors(model, cache)
+        if self.searched.vectors is None:
+            pool, places, notes = image_vectors(model, self.pictures, cache, self.how)
+        else:
+            pool, places = self.searched.vectors, np.arange(len(self.searched))
+            notes = [f"it is not known which model made the vectors of {self.searched.name}"]
         depth = max(self.k, min(RBO_DEPTH, len(pool)))
         wordings = [*self.pairs.captions, *self.pairs.paraphrases, *self.pairs.negatives]
         texts = text_vectors(model, wordings, self.how, "wordings")
@@ -104,7 +105,7 @@ class ParaphrasedRetrieval:
             items[f"JS@{k}"] = metrics.jaccard(first[:, :k], second[:, :k])
         headlines = set(items)
         items["RBO (p = 0.9)"] = metrics.rank_biased_overlap(first, second)
-        items["first result changes"] = metrics.first_changes(first, second)
+        items["first result changes"] = (first[:, 0] != second[:, 0]).astype(np.float64)
         if negative is not None:
             for k in self.cutoffs:
                 items[f"AO@{k} negative"] = metrics.average_overlap(first[:, :k], negative[:, :k])
@@ -142,15 +143,6 @@ class ParaphrasedRetrieval:
         arrays = ("caption_ranking", "paraphrase_ranking")
         answers = self.own.tolist() if (self.own >= 0).all() else ()
         return Shown(texts, [""] * len(texts), arrays, self.searched.references, answers)
-
-    def pool_vectors(
-        self, model: DualEncoder, cache: Path | None
-    ) -> tuple[NDArray[np.floating], Integers, list[str]]:
-        """Return the vectors of the pool, their pool positions, and notes on skipped pictures."""
-        if self.searched.vectors is None:
-            return image_vectors(model, self.searched.references, cache, self.how)
-        note = f"it is not known which model made the vectors of {self.searched.name}"
-        return self.searched.vectors, np.arange(len(self.searched)), [note]
 
 
 def checked_cutoffs(cutoffs: tuple[int, ...], pool: Pool) -> tuple[int, ...]:

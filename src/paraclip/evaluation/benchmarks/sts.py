@@ -19,7 +19,7 @@ import numpy as np
 from paraclip.arrays import Float, Integers
 from paraclip.errors import UserError, nearest
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Role, Scores
+from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.statistics import Metric, Statistic
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
 from paraclip.files import file_hash, read_bounded, text_hash
@@ -155,7 +155,6 @@ class SemanticSimilarity:
         how: how vectors are computed.
     """
 
-    role: Role = "robust"
     name = "sts"
     pictures: tuple[str, ...] = ()
 

@@ -34,7 +34,7 @@ from paraclip.data.problems import Problems
 from paraclip.data.untrusted_json import JsonStream
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Role, Scores, grouped, numbered
+from paraclip.evaluation.benchmark import Scores, grouped, numbered
 from paraclip.evaluation.benchmarks.text_choice import TextChoice
 from paraclip.evaluation.pictures import Found, find_pictures, row_images
 from paraclip.evaluation.rows import read_rows, require_columns
@@ -236,7 +236,6 @@ class SugarCrepePlusPlus:
         notes: notes for the report on skipped rows.
     """
 
-    role: Role = "robust"
     name = "sugar-crepe-pp"
 
     def __init__(

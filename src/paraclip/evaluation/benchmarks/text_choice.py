@@ -8,7 +8,7 @@ import numpy as np
 
 from paraclip.arrays import Float, Integers
 from paraclip.data.images import pictures_hash
-from paraclip.evaluation.benchmark import Role, Scores
+from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.pictures import Crop, crop_vectors, row_images
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic, text_vectors
@@ -31,8 +31,6 @@ class TextChoice:
         notes: notes for the report.
         how: how vectors are computed.
     """
-
-    role: Role = "robust"
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ from paraclip.data.images import PictureNames
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Role, Scores, Shown
+from paraclip.evaluation.benchmark import Scores, Shown
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import checked_cutoffs
 from paraclip.evaluation.pairs import Wordings
 from paraclip.evaluation.pictures import Pool
@@ -77,8 +77,6 @@ class Variations:
             captions' pictures than `how.max_broken` allows (fewer are skipped with a note).
     """
 
-    role: Role = "robust"
-
     def __init__(
         self,
         name: str,
@@ -106,7 +104,11 @@ class Variations:
         self.reworded = [text for _, _, text in rows]
         self.pool = f"{len(self.kept):,} captions of {wordings.name} in {len(rows):,} rewordings, "
         self.pool += f"over {pool.describe()}"
-        self.notes += self.unequal()
+        many = np.bincount(self.kind, minlength=len(wordings.kinds))
+        if len(set(many)) > 1:
+            counts = zip(wordings.kinds, many, strict=True)
+            listed = ", ".join(f"{kind} {count:,}" for kind, count in counts)
+            self.notes.append(f"rewordings of each kind: {listed}")
         self.data: dict[str, Any] = {
             "wordings": wordings.name, "wordings_hash": wordings.hash,
             "wordings_skipped": wordings.skipped + len(wordings) - len(self.kept),
@@ -138,12 +140,6 @@ class Variations:
             raise UserError(self.searched.name, what, "Name the pool of these pictures.")
         self.notes += left_out(problems, len(wordings), "captions")
         return kept, np.array(owners, np.int64)
-
-    def unequal(self) -> list[str]:
-        """Return a note with the number of rewordings per kind, if the numbers differ."""
-        many = np.bincount(self.kind, minlength=len(self.wordings.kinds))
-        counts = ", ".join(f"{k} {n:,}" for k, n in zip(self.wordings.kinds, many, strict=True))
-        return [f"rewordings of each kind: {counts}"] if len(set(many)) > 1 else []
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Compute the metrics of each kind and their means over kinds (the headlines)."""

@@ -26,7 +26,7 @@ from paraclip.arrays import Float, Integers
 from paraclip.data.images import picture_files, pictures_hash
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
-from paraclip.evaluation.benchmark import Role, Scores
+from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.pictures import refuse_missing, refuse_undecodable
 from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic, image_vectors, text_vectors
@@ -71,8 +71,6 @@ class ZeroShot:
         UserError: if there are fewer than two classes or no pictures, or too many pictures are
             missing.
     """
-
-    role: Role = "standard"
 
     def __init__(self, name: str, shown: Labelled, how: Arithmetic | None = None) -> None:
         self.name, self.shown, self.how = name, shown, how or Arithmetic()
