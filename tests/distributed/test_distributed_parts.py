@@ -24,13 +24,7 @@ from paraclip.data.triples import SCHEMA
 from paraclip.errors import UserError
 from paraclip.paraphrase.backends import Answer, LLMOptions, make_backend
 from paraclip.paraphrase.backends.openai_server import OpenAIBackend
-from paraclip.paraphrase.distributed.asker import Asker, Task
-from paraclip.paraphrase.distributed.logs import (
-    BlockLog,
-    EarlierAnswers,
-    absorb_blocks,
-    is_locked,
-)
+from paraclip.paraphrase.distributed.asker import Asker, BlockLog, EarlierAnswers, Task
 from paraclip.paraphrase.distributed.places import Place, place_of, shown_path
 from paraclip.paraphrase.distributed.rows import (
     KEY,
@@ -44,7 +38,12 @@ from paraclip.paraphrase.distributed.rows import (
     tokens_of_blocks,
     write_captions,
 )
-from paraclip.paraphrase.distributed.run import generate_with_ray, share_of
+from paraclip.paraphrase.distributed.run import (
+    absorb_blocks,
+    generate_with_ray,
+    is_locked,
+    share_of,
+)
 from paraclip.paraphrase.filters.judge import Verdict
 from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.run import check_generate_options

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from paraclip.data.untrusted_json import BadJson, parse_json_object
 from paraclip.errors import UserError
 from paraclip.files import check_input, disk_errors, take_lock
 from paraclip.paraphrase.backends import Answer
@@ -87,7 +88,7 @@ class AnswerLog:
         if not LOG_HEAD.startswith(head[: len(LOG_HEAD)]):
             raise UserError(self.path, "is not a log of answers", OTHER_FOLDER)
         if (object_of(head) or {}).get("paraclip", LOG_FORMAT) != LOG_FORMAT:
-            hint = f"Update ParaCLIP, or do this: {OTHER_FOLDER}"
+            hint = "Update ParaCLIP, or name another output folder."
             raise UserError(self.path, "is a log in the format of another version", hint)
 
     def _drop_unfinished(self) -> None:
@@ -101,13 +102,22 @@ class AnswerLog:
                 end = content.rfind(b"\n") + 1
             self._file.truncate(end)
         self._file.seek(0)
-        if self._file.readline().startswith(LOG_HEAD) and not self._file.readline():
+        head = self._file.readline(LONGEST_LINE)
+        if head.startswith(LOG_HEAD) and not self._file.read(1):
             self._file.truncate(0)
 
     def _read(self, settings: dict[str, Any]) -> None:
         """Check the settings and index every line."""
         self._file.seek(0)
-        self._check(self._file.readline(LONGEST_LINE), settings)
+        logged = (object_of(self._file.readline(LONGEST_LINE)) or {}).get("settings")
+        if not isinstance(logged, dict):
+            raise UserError(self.path, "is a log whose settings are damaged", OTHER_OR_FRESH)
+        current = json.loads(json.dumps(settings))
+        for name in [*current, *(logged.keys() - current.keys())]:
+            if logged.get(name) != current.get(name):
+                change = f"{name} was {logged.get(name)!r} and is {current.get(name)!r}"
+                what = f"was written with other settings: {change}"
+                raise UserError(self.path, what, OTHER_OR_FRESH)
         keys, offsets = array("Q"), array("Q")
         for offset, line in bounded_lines(self._file):
             entry = entry_of(line)
@@ -118,17 +128,6 @@ class AnswerLog:
                     one + more for one, more in zip(self.tokens, tokens_in(entry), strict=True)
                 ]
         self._keys, self._offsets = sorted_pair(keys, offsets)
-
-    def _check(self, line: bytes, settings: dict[str, Any]) -> None:
-        logged = (object_of(line) or {}).get("settings")
-        if not isinstance(logged, dict):
-            raise UserError(self.path, "is a log whose settings are damaged", OTHER_OR_FRESH)
-        current = json.loads(json.dumps(settings))
-        for name in [*current, *(logged.keys() - current.keys())]:
-            if logged.get(name) != current.get(name):
-                change = f"{name} was {logged.get(name)!r} and is {current.get(name)!r}"
-                what = f"was written with other settings: {change}"
-                raise UserError(self.path, what, OTHER_OR_FRESH)
 
     def __len__(self) -> int:
         """Number of questions that were answered before this run."""
@@ -200,12 +199,11 @@ def bounded_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def object_of(line: bytes) -> dict[str, Any] | None:
-    """The JSON object in a line, or None if it contains none."""
+    """The JSON object in a line, or None if it contains none, or a lone surrogate."""
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        return parse_json_object(line)
+    except BadJson:
         return None
-    return value if isinstance(value, dict) else None
 
 
 def entry_of(line: bytes) -> dict[str, Any] | None:
@@ -235,15 +233,8 @@ def tokens_in(entry: dict[str, Any]) -> list[int]:
 
 
 def is_answer(value: Any) -> bool:
-    """Whether a value of the log is a pair: a text without lone surrogates, and whether it was cut
-    off."""
-    if not isinstance(value, list) or [type(part) for part in value] != [str, bool]:
-        return False
-    try:
-        value[0].encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    """Whether a value of the log is a pair: a text, and whether it was cut off."""
+    return isinstance(value, list) and [type(part) for part in value] == [str, bool]
 
 
 def lookup(keys: np.ndarray, values: np.ndarray, key: int) -> int | None:

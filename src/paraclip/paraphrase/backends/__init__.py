@@ -1,6 +1,5 @@
 """LLM backends: their interface, their options, and the table of available ones."""
 
-import importlib
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
@@ -170,5 +169,4 @@ def make_backend(name: str, options: LLMOptions) -> Backend:
             of no use to it.
     """
     module, _, class_name = backend_kind(name).place.partition(":")
-    optional_import("openai", "llm")  # both included backends are clients of servers
-    return cast(Backend, getattr(importlib.import_module(module), class_name)(options))
+    return cast(Backend, getattr(optional_import(module, "llm"), class_name)(options))

@@ -19,19 +19,47 @@ from paraclip.data.captions import Caption
 from paraclip.errors import UserError
 from paraclip.files import cache_folder
 from paraclip.micro_batch import MicroBatchQueue
-from paraclip.paraphrase.backends import Backend, LLMOptions
+from paraclip.paraphrase.backends import Answer, Backend, LLMOptions
 from paraclip.paraphrase.cost import Meter
-from paraclip.paraphrase.distributed.logs import BlockLog, EarlierAnswers
 from paraclip.paraphrase.distributed.places import CAPTIONS, CHECKPOINT, ERROR, OUTCOMES, Place
 from paraclip.paraphrase.distributed.rows import KEY, OUTCOME, caption_of, outcome_row
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge, Verdict, judging
+from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.steps import Failed, Outcome, Paraphraser, answer_settings
 from paraclip.progress import bar
 
 CALLS_OF_ASKER = 2  # blocks at a time, so that the end of one does not leave the server idle
 ROWS_OF_BLOCK = 512  # captions that an asker takes and commits together
 PAUSE = 5.0  # seconds between updates of the progress bar
+
+
+class EarlierAnswers(AnswerLog):
+    """The log of earlier runs, which the driver has locked: read-only."""
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path, self.tokens = path, [0, 0]
+        self._file = path.open("rb")  # type: ignore[assignment]
+        self._read(settings)
+
+
+class BlockLog(AnswerLog):
+    """The log of one block; earlier answers are looked up first."""
+
+    def __init__(
+        self, path: Path, settings: dict[str, Any], earlier: EarlierAnswers | None
+    ) -> None:
+        super().__init__(path, settings)
+        self._earlier = earlier
+
+    def __len__(self) -> int:
+        """Number of questions that were answered before, in this block or in earlier runs."""
+        return super().__len__() + (0 if self._earlier is None else len(self._earlier))
+
+    def find(self, key: str) -> list[Answer] | None:
+        """See `AnswerLog.find`."""
+        answers = super().find(key)
+        return answers if answers or self._earlier is None else self._earlier.find(key)
 
 
 @dataclass(frozen=True)

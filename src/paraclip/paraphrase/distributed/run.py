@@ -3,7 +3,9 @@
 import asyncio
 import os
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,13 @@ from paraclip.cluster import cluster
 from paraclip.data.problems import Problems
 from paraclip.data.reading import find_files
 from paraclip.errors import UserError
+from paraclip.files import take_lock
 from paraclip.paraphrase.backends import Backend, LLMOptions, make_backend
 from paraclip.paraphrase.config import GenerateConfig
 from paraclip.paraphrase.cost import Meter, RunProgress
 from paraclip.paraphrase.distributed.asker import Task, ask, committed_shown
-from paraclip.paraphrase.distributed.logs import absorb_blocks, earlier_answers, logs_of, start_over
 from paraclip.paraphrase.distributed.places import (
+    ANSWERS,
     CHECKPOINT,
     OUTCOMES,
     SETTINGS,
@@ -36,7 +39,9 @@ from paraclip.paraphrase.distributed.rows import (
 )
 from paraclip.paraphrase.estimate import meter_of
 from paraclip.paraphrase.filters.judge import Judge
+from paraclip.paraphrase.log import AnswerLog
 from paraclip.paraphrase.outputs import (
+    LOG,
     PROBLEMS,
     SUMMARY,
     Summary,
@@ -48,6 +53,8 @@ from paraclip.paraphrase.outputs import (
 )
 from paraclip.paraphrase.run import source_captions, write_outcomes
 from paraclip.paraphrase.steps import Outcome, answer_settings
+
+PATIENCE = 60.0  # seconds; Ray ends the workers of a killed driver with a delay
 
 
 def generate_with_ray(
@@ -86,20 +93,23 @@ def _generate_in(
     """Ask about the captions that are not committed yet, and write every output file."""
     problems, meter = Problems(config.max_broken), meter_of(config, backend)
     settings, workers = answer_settings(config.llm, backend), config.ray_workers or 1
-    with earlier_answers(place, settings, config.fresh) as log:
+    with _earlier_log(place, settings, config.fresh) as log:
         if config.fresh:  # it deletes answers, which a wrong address must not
             asyncio.run(_check_server(backend))
         keys = _prepared(config, place, problems, settings)
         if place.local:
             refuse_foreign_outputs(place.local, problems.count > 0)
-        if config.fresh:
-            start_over(place, log)
+        if config.fresh and log is not None:  # the answers in the logs of blocks go as well
+            log.begin()
+            place.clear(ANSWERS)
         done = int(np.isin(keys, committed_keys(place)).sum())
         if done < len(keys):
             # An argument of the actors, not in Ray's `runtime_env`, which its dashboard shows.
             key = os.environ.get("OPENAI_API_KEY", "").strip()
             options = share_of(config.llm, workers, backend)
-            task = Task(place, options, judge, key, *logs_of(place, log))
+            blocks = None if log is None else Path(place.path_of(ANSWERS))
+            known = log.path if log is not None and len(log) else None
+            task = Task(place, options, judge, key, blocks, known)
             with cluster(workers) as ray, committed_shown(place, len(keys), done):
                 ask(ray, task, workers)
         if log is not None:
@@ -116,6 +126,51 @@ def _generate_in(
                 _write_files(config, Path(folder), outcomes, summary, meter, problems)
                 place.take(Path(folder), [PROBLEMS] if lists_problems(earlier) else [])
     return summary, problems
+
+
+@contextmanager
+def _earlier_log(place: Place, settings: dict[str, Any], fresh: bool) -> Iterator[AnswerLog | None]:
+    """The log of answers, including those that a killed run left in the logs of blocks; locked.
+
+    None in an object store, which cannot append: a killed run there repeats the questions of the
+    blocks in progress.
+    """
+    if place.local is None:
+        yield None
+        return
+    path = place.local / LOG
+    log = AnswerLog(path, settings, fresh)
+    try:
+        if not fresh and absorb_blocks(place, log, settings):
+            log.close()  # reopened, to index them
+            log = AnswerLog(path, settings)
+        yield log
+    finally:
+        log.close()
+
+
+def absorb_blocks(place: Place, log: AnswerLog, settings: dict[str, Any]) -> int:
+    """Move the answers in the logs of blocks to the log; returns the number of these logs."""
+    paths = sorted(Path(place.path_of(ANSWERS)).glob("*.jsonl"))
+    for path in paths:
+        until = time.monotonic() + PATIENCE
+        while is_locked(path) and time.monotonic() < until:
+            time.sleep(0.2)
+        block = AnswerLog(path, settings)
+        log.absorb(block)
+        block.close()
+        path.unlink()
+    return len(paths)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock on a file."""
+    with path.open("rb") as file:
+        try:
+            take_lock(file, path, "")
+        except UserError:
+            return True
+    return False
 
 
 async def _check_server(backend: Backend) -> None:
