@@ -1,11 +1,10 @@
 """Small word lists of English as used in captions: numbers, colours, negation, kinds of things.
 
 They are not a dictionary. A word that is not listed is compared by its vector
-(`filters/similarity.py`). A listed word is judged more exactly: "pooch" is a dog and "pony" is not,
+(`filters/judge.py`). A listed word is judged more exactly: "pooch" is a dog and "pony" is not,
 however close their vectors are.
 """
 
-from dataclasses import dataclass, field
 from importlib.resources import files
 
 
@@ -149,17 +148,11 @@ COLOUR_LIKENESS = {
     "turquoise": "blue green",
 }
 COLOUR_OF = {word: family for family, listed in COLOURS.items() for word in listed.split()}
-
-
-def _like_colour() -> dict[str, set[str]]:
-    families: dict[str, set[str]] = {}
-    for family, listed in COLOUR_LIKENESS.items():
-        for word in listed.split():
-            families.setdefault(word, set()).add(family)
-    return families
-
-
-LIKE_COLOUR = _like_colour()
+LIKE_COLOUR = {
+    word: {family for family, likes in COLOUR_LIKENESS.items() if word in likes.split()}
+    for likenesses in COLOUR_LIKENESS.values()
+    for word in likenesses.split()
+}
 
 # A caption that names a kind may be reworded with its parent ("pony" as "animal"). A word for a
 # kind that the caption does not name ("canine" for "pony") is new content.
@@ -175,47 +168,32 @@ EXCLUSIVE = listed(
 )
 
 
-@dataclass
-class Concepts:
-    """Contents of `concepts.txt`.
-
-    Args:
-        of_word: concepts of each listed word, verbs included.
-        of_verb: the same for the words under `[verbs]` alone.
-        with_parents: each concept with all its ancestors, itself included.
-        exclusive: groups of concepts that exclude each other.
-    """
-
-    of_word: dict[str, frozenset[str]] = field(default_factory=dict)
-    of_verb: dict[str, frozenset[str]] = field(default_factory=dict)
-    with_parents: dict[str, frozenset[str]] = field(default_factory=dict)
-    exclusive: set[str] = field(default_factory=lambda: set(EXCLUSIVE))
-
-    def add(self, line: str, verbs: bool) -> None:
-        """Read one line, `name < parent: words`."""
-        head, words = line.split(":")
-        name, _, parent = (part.strip() for part in head.partition("<"))
-        above = self.with_parents.get(parent, frozenset())
-        self.with_parents[name] = self.with_parents.get(name, frozenset()) | above | {name}
-        if parent in EXCLUSIVE_PARENTS:
-            self.exclusive.add(name)
-        for table in (self.of_word, self.of_verb) if verbs else (self.of_word,):
-            for word in words.split():
-                table[word] = table.get(word, frozenset()) | {name}
+CONCEPTS_OF: dict[str, frozenset[str]] = {}
+"""Concepts of each word listed in `concepts.txt`."""
+CONCEPTS_OF_VERB: dict[str, frozenset[str]] = {}
+"""The same for the words under `[verbs]` alone."""
+WITH_PARENTS: dict[str, frozenset[str]] = {}
+"""Each concept with all its ancestors, itself included."""
+EXCLUSIVE_CONCEPTS = set(EXCLUSIVE)
+"""Groups of concepts that exclude each other."""
 
 
-def _read_concepts() -> Concepts:
-    """The concepts included in the package."""
-    concepts, verbs = Concepts(), False
-    text = files("paraclip.paraphrase.language").joinpath("concepts.txt").read_text("utf-8")
+def _read_concepts(text: str) -> None:
+    """Fill the tables from lines `name < parent: words`."""
+    tables = [CONCEPTS_OF]
     for line in text.splitlines():
         if line.startswith("["):
-            verbs = line == "[verbs]"
+            tables = [CONCEPTS_OF, CONCEPTS_OF_VERB] if line == "[verbs]" else [CONCEPTS_OF]
         elif line and not line.startswith("#"):
-            concepts.add(line, verbs)
-    return concepts
+            head, words = line.split(":")
+            name, _, parent = (part.strip() for part in head.partition("<"))
+            above = WITH_PARENTS.get(parent, frozenset())
+            WITH_PARENTS[name] = WITH_PARENTS.get(name, frozenset()) | above | {name}
+            if parent in EXCLUSIVE_PARENTS:
+                EXCLUSIVE_CONCEPTS.add(name)
+            for table in tables:
+                for word in words.split():
+                    table[word] = table.get(word, frozenset()) | {name}
 
 
-_CONCEPTS = _read_concepts()
-CONCEPTS_OF, CONCEPTS_OF_VERB = _CONCEPTS.of_word, _CONCEPTS.of_verb
-WITH_PARENTS, EXCLUSIVE_CONCEPTS = _CONCEPTS.with_parents, _CONCEPTS.exclusive
+_read_concepts(files("paraclip.paraphrase.language").joinpath("concepts.txt").read_text("utf-8"))

@@ -91,13 +91,12 @@ def rewords(first: str, second: str) -> bool:
 
     Carrier phrases do not count: "A photo showing a ram" does not reword "Ram".
     """
-    roots = {root(word) for word in words(second) if is_content(word) and not is_carrier(word)}
+    roots = {
+        root(word)
+        for word in words(second)
+        if is_content(word) and word not in lexicon.CARRIER_WORDS
+    }
     return not roots <= set(content_roots(first))
-
-
-def is_carrier(word: str) -> bool:
-    """Whether the word belongs to a carrier phrase, such as "a photo showing"."""
-    return word in lexicon.CARRIER_WORDS
 
 
 def numbers(text: str) -> set[str]:
@@ -153,27 +152,23 @@ def is_negated(tokens: Iterable[str]) -> bool:
     """Whether some word negates: "no", "without", "isn't", "shirtless"."""
     tokens = [*tokens, "", ""]
     return any(
-        word in lexicon.NEGATIONS or word.endswith("n't") or is_less(word)
+        word in lexicon.NEGATIONS
+        or word.endswith("n't")
+        or (word.endswith("less") and word not in lexicon.UNNEGATED)
         for word, after in pairwise(tokens)
         if (word, after) not in lexicon.NO_NEGATION
     )
 
 
-def is_less(word: str) -> bool:
-    """Whether the word ends in a negating "-less" ("shirtless", not "unless")."""
-    return word.endswith("less") and word not in lexicon.UNNEGATED
-
-
 def allows_negation(tokens: Iterable[str]) -> bool:
-    """Whether some word negates or names a lack ("bare", "missing")."""
+    """Whether some word negates or names a lack ("bare", "missing", "unread", "leafless")."""
     tokens = list(tokens)
-    lacks = any(word in lexicon.LACKS or is_undone(word) for word in tokens)
-    return lacks or is_negated(tokens) or any(word.endswith("less") for word in tokens)
-
-
-def is_undone(word: str) -> bool:
-    """Whether the word is a participle with "un-": "unread", "unoccupied", "unmade"."""
-    return word.startswith("un") and len(word) > 5 and word.endswith(("ed", "en", "ad", "de"))
+    return is_negated(tokens) or any(
+        word in lexicon.LACKS
+        or word.endswith("less")
+        or (word.startswith("un") and len(word) > 5 and word.endswith(("ed", "en", "ad", "de")))
+        for word in tokens
+    )
 
 
 @lru_cache(maxsize=50_000)
