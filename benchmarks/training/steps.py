@@ -19,7 +19,6 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.formats.weights import open_clip_names
-from paraclip.models.mini import Mini
 from paraclip.models.openclip import ClipSpec, OpenClip, build_clip
 from paraclip.training.config import TrainOptions, resolved
 from paraclip.training.data import Batch, TrainingData, padding_id
@@ -98,11 +97,6 @@ def random_features(model: DualEncoder, rows: int) -> Tensor:
 def random_pixels(rows: int, side: int) -> Tensor:
     """Prepared pictures float32 [N, 3, side, side] of noise."""
     return torch.randn(rows, 3, side, side, generator=torch.Generator().manual_seed(0))
-
-
-def model_of(name: str) -> DualEncoder:
-    """`mini`, or a model of open_clip with random weights."""
-    return Mini.from_wheels() if name == "mini" else random_clip(name)[1]
 
 
 def random_clip(name: str) -> tuple[nn.Module, OpenClip]:

@@ -8,31 +8,10 @@ import torch
 from PIL import Image
 from tiny_models import tiny_clip
 
-from benchmarks.export import quality as export_quality
 from benchmarks.export.loaders import environments
 from benchmarks.search import index_speed
 from benchmarks.search import speed as search_speed
-from paraclip.exporting.drift import Drift
 from paraclip.models.checkpoint import save_model
-
-
-def test_differences_are_those_from_torch() -> None:
-    drift = Drift("int8", 0.9954, 0.9990, 66, ("the projection",))
-    torch_row = export_quality.Result("m", "torch", 90, 18.8, 71.2, 30.5)
-    small = export_quality.Result("m", "ONNX, 8 bits", 45, 6.7, 71.1, 30.75, drift)
-    assert export_quality.cells(small, torch_row) == [
-        "m", "ONNX, 8 bits", "45", "6.7", "71.1 (-0.10)", "30.8 (+0.25)", "0.9954", "projection",
-    ]  # fmt: skip
-    plain = export_quality.Result("m", "torch", 90, 18.8)
-    assert export_quality.cells(plain, plain)[4:] == ["", "", "", ""]
-
-
-def test_three_forms_of_a_text_tower(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_quality, "ROUNDS", 4)
-    forms = export_quality.measured("tiny", tiny_clip(), None)
-    assert [form.kind for form in forms] == list(export_quality.KINDS)
-    assert forms[2].drift is not None and forms[2].megabytes < forms[1].megabytes
-    assert all(form.milliseconds > 0 for form in forms)
 
 
 def test_a_python_that_leads_nowhere_is_passed_over(

@@ -3,18 +3,17 @@
 import importlib
 import json
 import sys
-from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from paraclip.data.triples import write_triples
+from paraclip.files import file_hash
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "paraphraser"
 ADAPTER = Path(__file__).parents[2] / "src" / "paraclip" / "paraphrase" / "adapter"
-MODULES = ("examples", "lora_gguf", "train", "judge")
+MODULES = ("examples", "lora_gguf", "train")
 
 
 @pytest.fixture
@@ -74,35 +73,8 @@ def test_synonyms_hold_in_both_directions(recipe) -> None:
     ]
 
 
-@pytest.mark.weights
-def test_verdicts_of_a_reader_survive_another_run(recipe, tmp_path: Path) -> None:
-    texts = {"caption": "A dog runs.", "paraphrase_1": "A dog ran.", "paraphrase_2": "Dogs run."}
-    rows = [{"id": str(number), "image_id": str(number), **texts} for number in range(3)]
-    options = Namespace(captions="held-out", style="short", out=tmp_path, sample=10)
-    write_triples(tmp_path / "triples.parquet", rows, {})
-    judge = recipe("judge")
-    judge.write_sheet(options)
-    sheet = tmp_path / "held-out-short.tsv"
-    sheet.write_text(sheet.read_text().replace("Dogs run.\t\t\n", "Dogs run.\t1\t0\n"))
-    rows[2]["paraphrase_2"] = "One dog runs."
-    write_triples(tmp_path / "triples.parquet", rows, {})
-    judge.write_sheet(options)
-    ends = [line.rsplit("\t", 3)[1:] for line in sheet.read_text().splitlines()[1:]]
-    assert ends == [["Dogs run.", "1", "0"]] * 2 + [["One dog runs.", "", ""]]
-
-
-def test_the_interval_of_a_share_is_wilsons(recipe) -> None:
-    assert recipe("judge").wilson(9, 10) == [59.6, 98.2]  # Wilson 1927, worked by hand
-    assert recipe("judge").wilson(0, 0) == [0.0, 100.0]
-
-
-def test_the_document_shows_the_figures_that_were_measured(recipe) -> None:
-    document = (RECIPE.parents[1] / "docs" / "paraphraser.md").read_text("utf-8")
-    assert recipe("judge").table() in document
-
-
-def test_the_figures_of_the_shipped_adapter_are_those_of_the_shipped_file(recipe) -> None:
-    shipped = recipe("judge").file_hash(ADAPTER / "smollm2-paraphraser.gguf")
+def test_the_figures_of_the_shipped_adapter_are_those_of_the_shipped_file() -> None:
+    shipped = file_hash(ADAPTER / "smollm2-paraphraser.gguf")
     for name in ("own-short", "held-out-short"):
         found = json.loads((RECIPE / "results" / f"{name}.json").read_text("utf-8"))
         assert found["adapter"] == shipped

@@ -4,10 +4,8 @@ from mmap import PAGESIZE, mmap
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.machine import CPU, GIB, forget_peak, markdown, memory_in_use, peak_memory
-from benchmarks.training import large_batch
 from benchmarks.training import throughput as training_throughput
 from benchmarks.training.steps import (
     made_up_triples,
@@ -61,50 +59,6 @@ def test_plain_steps_and_ours_learn_alike(run):
         tolerance = 1e-4 if "bf16" not in name and name != "paraclip" else 0.02
         assert losses == pytest.approx(plain, rel=tolerance), name
     assert rows[0]["ratio"] == 1.0 and 0 <= found["input_wait"] < 1
-
-
-def test_memory_and_speed_against_batch_size(run, monkeypatch):
-    monkeypatch.setattr(large_batch, "alone", lambda work, case: work(case))
-    sizes = ("--models", "tiny", "--batches", 256, "--compare", 64, "--threads", 1)
-    found = run(large_batch, *sizes)
-    assert [(row["step"], row["batch"]) for row in found["rows"]] == [
-        ("paraclip", 256),
-        ("plain", 256),
-    ]
-    for row in found["rows"]:
-        # In the process of other tests, whose memory may be freed meanwhile, it may be below 0.
-        assert abs(row["beyond"]) < GIB < 40 * row["model_and_optimiser"]
-        assert row["triples_per_second"] == pytest.approx(256 / row["seconds"])
-    assert 0 < found["gradients"][0]["difference"] < 1e-5
-
-
-def case_of(**changes):
-    case = {"model": "tiny", "step": "plain", "batch": 16, "precision": "fp32"}
-    return large_batch.Case(**{**case, "threads": 1, "limit": GIB, **changes})
-
-
-def test_a_step_that_does_not_fit_is_a_line_of_the_table_and_other_errors_are_errors(monkeypatch):
-    def fail(step, batch, rounds):
-        raise errors.pop()
-
-    monkeypatch.setattr(large_batch, "time_steps", fail)
-    errors = [RuntimeError("can't allocate memory"), MemoryError("std::bad_alloc")]
-    while errors:
-        assert "does not fit" in large_batch.as_row(large_batch.measure(case_of()))
-    errors = [RuntimeError("shapes do not match")]
-    with pytest.raises(RuntimeError, match="shapes"):
-        large_batch.measure(case_of())
-
-
-def test_a_process_may_take_no_more_than_its_limit():
-    assert take(case_of()) == 4 * GIB, "here there is room"
-    with pytest.raises(RuntimeError, match="memory"):
-        large_batch.alone(take, case_of(limit=2 * GIB))
-
-
-def take(case):
-    """Bytes of a 4 GiB tensor, which is never written and so uses no memory."""
-    return torch.empty(GIB).nbytes
 
 
 def test_the_plain_gradient_reaches_every_weight_of_the_tower():
