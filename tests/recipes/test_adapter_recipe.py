@@ -93,6 +93,7 @@ def texts() -> list[tuple[str, str]]:
     return [(f"A red {noun}.", f"A {noun} that is red.") for noun in nouns]
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_a_few_steps_lower_the_loss_and_make_an_adapter_that_loads(recipe, texts, tmp_path) -> None:
