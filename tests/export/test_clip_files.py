@@ -16,9 +16,9 @@ from tokenizers import Tokenizer
 
 from paraclip.errors import UserError
 from paraclip.exporting.card import write_card
-from paraclip.exporting.clip_shape import clip_model, clip_text
 from paraclip.exporting.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
 from paraclip.exporting.drift import Drift
+from paraclip.exporting.hugging_face import clip_model, clip_text
 from paraclip.exporting.source import Source, read_source
 from paraclip.models.openclip import OpenClip
 

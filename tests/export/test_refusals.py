@@ -13,8 +13,8 @@ from paraclip.api import export
 from paraclip.commands.export import export_command
 from paraclip.errors import UserError
 from paraclip.exporting import onnx_graph
-from paraclip.exporting.clip_shape import clip_model
 from paraclip.exporting.config import ExportConfig
+from paraclip.exporting.hugging_face import clip_model
 from paraclip.exporting.run import new_folder
 from paraclip.exporting.source import open_source, read_source
 from paraclip.exporting.targets import load_target

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from paraclip.errors import UserError, optional_import
-from paraclip.exporting.clip_shape import no_clip_text
 from paraclip.exporting.clip_tokenizer import clip_tokenizer_files
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import Drift, Vectors, drift, probes
+from paraclip.exporting.hugging_face import no_clip_text
 from paraclip.exporting.quantise import quantise
 from paraclip.exporting.source import Source
 from paraclip.files import write_text

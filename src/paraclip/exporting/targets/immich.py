@@ -20,10 +20,10 @@ from pathlib import Path
 import open_clip
 
 from paraclip.errors import UserError, nearest
-from paraclip.exporting.clip_shape import no_clip_text
 from paraclip.exporting.clip_tokenizer import clip_tokenizer_files
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import Drift
+from paraclip.exporting.hugging_face import no_clip_text
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.source import Source
 from paraclip.exporting.targets.system import Steps, System, check_activation

@@ -10,9 +10,9 @@ Source, rclip 3.3.0 and 4.0.8 from PyPI:
 
 from pathlib import Path
 
-from paraclip.exporting.clip_shape import clip_text
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import Drift
+from paraclip.exporting.hugging_face import clip_text
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.source import Source
 from paraclip.exporting.targets.system import Steps, System, check_activation, check_base

@@ -12,9 +12,8 @@ from pathlib import Path
 import torch
 
 from paraclip.errors import UserError
-from paraclip.exporting.clip_shape import clip_model
 from paraclip.exporting.config import ExportOptions
-from paraclip.exporting.hugging_face import WANTED_BY, write_hugging_face
+from paraclip.exporting.hugging_face import WANTED_BY, clip_model, write_hugging_face
 from paraclip.exporting.source import Source
 from paraclip.exporting.targets.system import Steps, System
 from paraclip.files import write_text

@@ -13,10 +13,10 @@ The base's `text_embeds` are not of unit length, and neither are these.
 import json
 from pathlib import Path
 
-from paraclip.exporting.clip_shape import clip_text
 from paraclip.exporting.clip_tokenizer import END_ID, START_ID, clip_tokenizer_files
 from paraclip.exporting.config import ExportOptions
 from paraclip.exporting.drift import Drift
+from paraclip.exporting.hugging_face import clip_text
 from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
 from paraclip.exporting.source import Source
 from paraclip.exporting.targets.system import Steps, System
