@@ -10,7 +10,7 @@ import torch
 from paraclip.cli import main
 from paraclip.commands import doctor
 from paraclip.commands.doctor import cache_parts, prune_cache
-from paraclip.models.feature_cache import FeatureCache
+from paraclip.models.features import FeatureCache
 
 DAY = 86_400
 

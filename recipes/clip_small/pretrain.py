@@ -27,7 +27,7 @@ from paraclip.api import export
 from paraclip.data.reading import read_captions
 from paraclip.evaluation.pictures import read_names
 from paraclip.files import cache_folder, write_text
-from paraclip.models.feature_cache import FeatureCache, identity
+from paraclip.models.features import FeatureCache, identity
 from paraclip.models.hub import IMAGE_PACKAGE, IMAGE_WEIGHTS, wheel_file
 from paraclip.models.loading import load_model
 from paraclip.models.mini import BACKBONE, load_backbone

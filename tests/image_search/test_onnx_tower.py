@@ -21,8 +21,7 @@ from paraclip.image_search.towers import (
     prepared_tower,
     write_tower,
 )
-from paraclip.models.features import encode_texts
-from paraclip.models.image_space import image_space
+from paraclip.models.features import encode_texts, image_space
 from paraclip.models.loading import load_model
 
 TEXTS = (*PROBES, "a red disc on white paper", "small green square", "don't &lt;b&gt; \u00bd")

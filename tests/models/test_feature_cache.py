@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import draw
 
 from paraclip.errors import UserError
-from paraclip.models import feature_cache
-from paraclip.models.feature_cache import FeatureCache, identity, prune
+from paraclip.models import features as stored
+from paraclip.models.features import FeatureCache, identity, prune
 
 
 def test_rows_are_found_by_key(tmp_path):
@@ -27,7 +27,7 @@ def test_rows_are_found_by_key(tmp_path):
 
 
 def test_full_shards_go_to_disk_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "ROWS_A_SHARD", 4)
+    monkeypatch.setattr(stored, "ROWS_A_SHARD", 4)
     cache = FeatureCache(tmp_path)
     cache.add(["a", "b", "c"], torch.zeros(3, 2))
     assert not list(tmp_path.iterdir())
@@ -71,9 +71,9 @@ def test_a_member_of_a_tar_file_is_identified_by_both(tmp_path):
 KILLED = """
     import time, torch
     from pathlib import Path
-    from paraclip.models import feature_cache
-    feature_cache.ROWS_A_SHARD = 2
-    with feature_cache.FeatureCache(Path({folder!r})) as cache:
+    from paraclip.models import features as stored
+    stored.ROWS_A_SHARD = 2
+    with stored.FeatureCache(Path({folder!r})) as cache:
         for row in range(5):
             cache.add([str(row)], torch.full((1, 3), float(row)))
         print("five", flush=True)
@@ -94,7 +94,7 @@ def test_a_killed_run_keeps_every_complete_shard(tmp_path):
 
 
 def test_mapped_rows_are_those_of_the_shards_and_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(stored, "ROWS_AT_ONCE", 2)
     features = torch.arange(12.0).reshape(4, 3)
     with FeatureCache(tmp_path) as cache:
         cache.add(["a", "b"], features[:2])
@@ -120,15 +120,15 @@ def test_mapped_rows_take_no_memory_before_they_are_read(tmp_path):
         from pathlib import Path
         from resource import RUSAGE_SELF, getrusage
         import torch
-        from paraclip.models import feature_cache
+        from paraclip.models import features as stored
         from paraclip.files import text_hash
         rows, folder = 100_000, Path({str(tmp_path)!r})
         path = folder / f"rows-{{text_hash(chr(10) * (rows - 1))}}.npy"
         parts = (torch.zeros(1000, 1024) for _ in range(100))
         with path.open("wb") as file:
-            feature_cache.write_rows(file, parts, rows, 1024)
+            stored.write_rows(file, parts, rows, 1024)
         before = getrusage(RUSAGE_SELF).ru_maxrss
-        found = feature_cache.FeatureCache(folder).mapped([""] * rows, 1024)
+        found = stored.FeatureCache(folder).mapped([""] * rows, 1024)
         assert found[[5, 99_999]].sum() == 0 and found.shape == (rows, 1024)
         assert getrusage(RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes of 400,000"
     """
@@ -164,7 +164,7 @@ def test_a_shard_of_the_wrong_shape_or_type_is_computed_again(tmp_path, features
     with FeatureCache(tmp_path) as cache:
         cache.add(["a", "b"], torch.ones(2, 3))
     path = next(tmp_path.iterdir())
-    facts = {"identities": '["a", "b"]', "checksum": feature_cache.checksum(features)}
+    facts = {"identities": '["a", "b"]', "checksum": stored.checksum(features)}
     save_file({"features": features}, path, {**facts, "made_for": tmp_path.name})
     assert "a" not in FeatureCache(tmp_path)
     save_file(load_file(path), path)

@@ -11,8 +11,7 @@ from PIL import Image
 from tiny_models import draw
 from torch.nn.functional import normalize
 
-from paraclip.models.feature_cache import FeatureCache, identity
-from paraclip.models.features import image_features
+from paraclip.models.features import FeatureCache, identity, image_features
 from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.models.openclip import ClipSpec, build_clip

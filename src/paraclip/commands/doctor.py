@@ -104,7 +104,7 @@ def cache_parts() -> dict[str, str]:
 
 def prune_cache(cache: Path, days: float) -> None:
     """Remove what was not used for a number of days."""
-    from paraclip.models.feature_cache import prune
+    from paraclip.models.features import prune
 
     prune(cache / "image_features", days)
     for entry in (entry for name in PRUNED for entry in (cache / name).glob("*/")):

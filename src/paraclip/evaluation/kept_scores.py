@@ -21,7 +21,7 @@ from paraclip.evaluation.benchmark import Benchmark, Scores
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import atomic_path, text_hash
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.feature_cache import identity
+from paraclip.models.features import identity
 from paraclip.models.tensors import hash_tensors
 from paraclip.provenance import now, package_versions
 from paraclip.version import __version__

@@ -36,8 +36,7 @@ from paraclip.evaluation.vectors import (
 )
 from paraclip.files import check_input, check_name, file_hash, read_bounded, text_hash, text_lines
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.feature_cache import FeatureCache, identity
-from paraclip.models.features import compute, project, read_pictures
+from paraclip.models.features import FeatureCache, compute, identity, project, read_pictures
 
 CHECK_ROWS = 65_536
 LARGEST_LIST = 2**30  # bytes of a list of names

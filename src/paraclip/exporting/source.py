@@ -13,8 +13,8 @@ from paraclip.errors import UserError
 from paraclip.files import text_hash
 from paraclip.models.checkpoint import header_of, load_checkpoint, read_header, values_of
 from paraclip.models.encoder import DualEncoder
+from paraclip.models.features import image_space
 from paraclip.models.formats.published import QUICK, quick_name
-from paraclip.models.image_space import image_space
 from paraclip.models.loading import load_model
 from paraclip.models.openclip import OpenClip
 

@@ -38,8 +38,15 @@ from paraclip.image_search.stores.store import (
 )
 from paraclip.models.bert import SentenceModel
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import IMAGES_AT_ONCE, PREPROCESSORS, ahead, batches, embed, project
-from paraclip.models.image_space import image_space
+from paraclip.models.features import (
+    IMAGES_AT_ONCE,
+    PREPROCESSORS,
+    ahead,
+    batches,
+    embed,
+    image_space,
+    project,
+)
 from paraclip.models.loading import load_model
 from paraclip.models.names import absolute_name
 from paraclip.progress import bar

@@ -71,7 +71,7 @@ class TorchTower:
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:
-        from paraclip.models.image_space import image_space
+        from paraclip.models.features import image_space
         from paraclip.models.loading import load_model
 
         self.name = name
@@ -273,7 +273,7 @@ def tokenizer_of(model: "DualEncoder") -> str | None:
 
 def main() -> None:
     """Write the tower of the model named by the first argument."""
-    from paraclip.models.image_space import image_space
+    from paraclip.models.features import image_space
     from paraclip.models.loading import load_model
 
     model = load_model(sys.argv[1], "cpu")

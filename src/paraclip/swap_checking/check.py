@@ -16,8 +16,7 @@ from paraclip.evaluation.metrics import average_overlap, shared_results
 from paraclip.exact_search import top_k
 from paraclip.files import read_bounded, text_lines
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import encode_images, encode_texts
-from paraclip.models.image_space import image_space
+from paraclip.models.features import encode_images, encode_texts, image_space
 from paraclip.swap_checking.indexes import Index
 
 SAME = 0.9

@@ -21,8 +21,7 @@ from paraclip.image_search import sources as reading
 from paraclip.image_search.build import IndexSummary, build_index
 from paraclip.image_search.config import IndexConfig
 from paraclip.image_search.stores.store import IndexFacts, open_store, picture_id
-from paraclip.models.features import encode_images
-from paraclip.models.image_space import image_space
+from paraclip.models.features import encode_images, image_space
 from paraclip.models.loading import load_model
 from postgres_server import PostgresServer
 
