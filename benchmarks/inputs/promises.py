@@ -473,9 +473,8 @@ def attacked(
                 more = words if "--llm" in words else ("--llm", "none", *words)
                 code = paraclip("serve", "--store", store, "--port", port, *more)
             os._exit(code)
-        for _ in range(300):
-            with suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
+        for _ in range(300):  # it listens before it has loaded its models
+            if request(port, "GET", "/healthz")[0] == 200:
                 break
             time.sleep(0.1)
         before = resident(child)
