@@ -86,8 +86,7 @@ def evaluate(
     folder = Path(out)
     with disk_errors(folder):  # fail before scoring, not after
         folder.mkdir(parents=True, exist_ok=True)
-    for name in OUTPUTS:
-        refuse_foreign(folder / name, _is_ours)
+    check_report_folder(folder)
     settings = {"seed": 0, "resamples": RESAMPLES, **settings}
     facts: dict[str, dict[str, Any]] = {
         label: {
@@ -126,9 +125,14 @@ def evaluate(
     return report
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a file was written by an earlier evaluation and, if it is a text, not edited."""
-    return is_signed(path) if path.suffix == ".md" else has_mark(path, MARK)
+def check_report_folder(folder: Path) -> None:
+    """Raise UserError for a file with the name of an output that is not ours or was edited."""
+
+    def is_ours(path: Path) -> bool:
+        return is_signed(path) if path.suffix == ".md" else has_mark(path, MARK)
+
+    for name in OUTPUTS:
+        refuse_foreign(folder / name, is_ours)
 
 
 def _score_models(

@@ -13,6 +13,7 @@ from colour_encoder import ColourEncoder
 
 from paraclip.commands.evaluate import evaluate_command
 from paraclip.errors import UserError
+from paraclip.evaluation import run
 from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.compare import (
     Comparison,
@@ -73,8 +74,9 @@ class Made:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes a report of models with these noises and returns its path."""
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes a report, without plots, of models with these noises and returns its path."""
+    monkeypatch.setattr(run, "find_spec", lambda name: None)
 
     def made(name: str, noises: dict[str, float], benchmarks=None, precision="fp32") -> str:
         models = {label: ColourEncoder(noise) for label, noise in noises.items()}
