@@ -5,7 +5,6 @@ Source: transformers `models/clip/modeling_clip.py`, `configuration_clip.py` and
 into three, and projections are transposed.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from paraclip.data.untrusted_json import read_json_object
 from paraclip.errors import UserError
-from paraclip.files import read_bounded
 from paraclip.models.formats.untrusted import check_numbers, check_preprocessing, reason_of
 
 RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # numbers of Pillow
@@ -111,18 +110,12 @@ def is_hugging_face(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of limited size.
-
-    Raises:
-        UserError: it is not JSON or not an object, or contains impossibly large numbers.
-    """
+    """A JSON object from a file; raises UserError, also for impossibly large numbers."""
+    content = read_json_object(path, "Download it again.")
     try:
-        content = json.loads(read_bounded(path))
         check_numbers(content)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(path, f"is not a configuration ({error})", "Download it again.") from error
-    if not isinstance(content, dict):
-        raise UserError(path, "is not a table", "Download it again.")
     return content
 
 
