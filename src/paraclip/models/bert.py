@@ -6,7 +6,6 @@ for text benchmarks. Its vector is the mean of the last states, as in sentence-t
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import torch
@@ -125,23 +124,12 @@ class SentenceModel(BertEncoder):
         return model.eval()
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Raise, because there is no image encoder."""
-        no_image_encoder()
+        """Raise UserError, because there is no image encoder."""
+        hint = "Use benchmarks of text: --benchmarks sts,sugar-crepe-pp."
+        raise UserError("minilm", "has only a text encoder and reads no pictures", hint)
 
-    def embed_pixels(self, pixels: Tensor) -> Tensor:
-        """Raise, because there is no image encoder."""
-        no_image_encoder()
-
-    def project_images(self, features: Tensor) -> Tensor:
-        """Raise, because there is no image encoder."""
-        no_image_encoder()
+    embed_pixels = project_images = preprocess  # type: ignore[assignment]
 
     def image_key(self) -> str:
         """Return a constant, because there are no features to cache."""
         return "no-pictures"
-
-
-def no_image_encoder() -> NoReturn:
-    """Raise the error of a model without an image encoder."""
-    hint = "Use benchmarks of text: --benchmarks sts,sugar-crepe-pp."
-    raise UserError("minilm", "has only a text encoder and reads no pictures", hint)

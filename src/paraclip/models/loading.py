@@ -82,19 +82,14 @@ def named_model(name: str) -> DualEncoder:
         return from_folder(Path(name))
     architecture, colon, weights = name.partition(":")
     if not colon and (os.path.isfile(name) or name.endswith(SUFFIXES)):
-        return from_file(Path(name))
+        check_input(name)
+        if os.path.isfile(name) and not name.endswith(".safetensors"):
+            what = "holds weights of an unknown architecture"
+            raise UserError(name, what, f"Name it before the path, as in ViT-B-32:{name}")
+        return load_checkpoint(Path(name))
     if not colon:
         raise unknown_name(name)
     return from_open_clip(architecture.replace("/", "-"), weights)
-
-
-def from_file(path: Path) -> DualEncoder:
-    """Load a ParaCLIP checkpoint."""
-    check_input(path)
-    if path.is_file() and path.suffix != ".safetensors":
-        what = "holds weights of an unknown architecture"
-        raise UserError(path, what, f"Name it before the path, as in ViT-B-32:{path}")
-    return load_checkpoint(path)
 
 
 def unknown_name(name: str) -> UserError:

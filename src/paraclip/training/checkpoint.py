@@ -43,28 +43,27 @@ FORMAT = "paraclip-run-1"
 """Value of the key `format` of every JSON file of a run."""
 
 
-def _is_record(path: Path) -> bool:
-    return has_mark(path, f'"format": "{FORMAT}"'.encode())
+def _has(mark: str, may_be_empty: bool = False) -> Callable[[Path], bool]:
+    """Whether a file contains a mark near its start or its end; damaged ones still do."""
+
+    def is_ours(path: Path) -> bool:
+        is_empty = may_be_empty and path.is_file() and not path.stat().st_size
+        return is_empty or has_mark(path, mark.encode())
+
+    return is_ours
 
 
-def _has_our_tensors(path: Path) -> bool:
-    """Whether it is a safetensors file of ours; also if it was damaged later, or is empty."""
-    return has_mark(path, b'"paraclip":') or (path.is_file() and not path.stat().st_size)
-
-
-def _is_our_log(path: Path) -> bool:
-    return has_mark(path, b'"triples_per_second":') or (path.is_file() and not path.stat().st_size)
-
-
+_is_record = _has(f'"format": "{FORMAT}"')
+_has_our_tensors = _has('"paraclip":', may_be_empty=True)
 OWNED: dict[str, Callable[[Path], bool]] = {
     "best.safetensors": is_checkpoint,
     "best.md": is_signed,
     "last.safetensors": is_checkpoint,
     "last.md": is_signed,
     "summary.json": _is_record,
-    "metrics.jsonl": _is_our_log,
+    "metrics.jsonl": _has('"triples_per_second":', may_be_empty=True),
     "problems.txt": is_signed,
-    "tensorboard/events.out.tfevents.*.paraclip": lambda path: has_mark(path, b"brain.Event"),
+    "tensorboard/events.out.tfevents.*.paraclip": _has("brain.Event"),
     "inspect/step-*.json": _is_record,
     "inspect/step-*.safetensors": _has_our_tensors,
     "states/state-*.safetensors": _has_our_tensors,
@@ -80,41 +79,21 @@ class AnotherRun(UserError):
     """The folder contains a run with another configuration, base or data."""
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """Paths of the files of a run."""
+    """The files of a run.
 
-    path: Path  # the folder
+    Args:
+        path: the folder.
+    """
 
-    @property
-    def best(self) -> Path:
-        """Checkpoint with the lowest held-out loss."""
-        return self.path / "best.safetensors"
-
-    @property
-    def last(self) -> Path:
-        """Checkpoint after the last step."""
-        return self.path / "last.safetensors"
-
-    @property
-    def states(self) -> Path:
-        """Folder of the states from which a killed run resumes."""
-        return self.path / "states"
-
-    @property
-    def identity_file(self) -> Path:
-        """Record of everything that determines the weights of the run, and its provenance."""
-        return self.path / RECORD
-
-    @property
-    def summary_file(self) -> Path:
-        """The results, written at the very end."""
-        return self.path / "summary.json"
-
-    @property
-    def problems_file(self) -> Path:
-        """List of the broken rows and pictures that were skipped."""
-        return self.path / "problems.txt"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = path / "best.safetensors"  # checkpoint with the lowest held-out loss
+        self.last = path / "last.safetensors"  # checkpoint after the last step
+        self.states = path / "states"  # folder of the states from which a killed run resumes
+        self.identity_file = path / RECORD  # everything that determines the weights of the run
+        self.summary_file = path / "summary.json"  # the results, written at the very end
+        self.problems_file = path / "problems.txt"  # broken rows and pictures that were skipped
 
     def finished(self) -> dict[str, Any] | None:
         """The summary of a finished run, else None; raises UserError if it is damaged."""

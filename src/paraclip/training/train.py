@@ -283,7 +283,8 @@ def _run_steps(
     epoch_steps = steps_per_epoch(len(learn), options.batch_size)
     total_steps = epoch_steps * options.epochs
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    optimizer = make_optimizer(weights, parts, _known(options.learning_rate), _decay_of(model))
+    decay = WEIGHT_DECAYS.get(model.architecture.kind, WEIGHT_DECAY)
+    optimizer = make_optimizer(weights, parts, _known(options.learning_rate), decay)
     scale, start_scale = model.logit_scale, float(model.logit_scale.detach())
     progress = resume(folder.states, weights, optimizer, processes)
     encode = partial(
@@ -350,10 +351,6 @@ def _known(value: float | None) -> float:
     if value is None:
         raise AssertionError("the options have not been resolved")
     return value
-
-
-def _decay_of(model: DualEncoder) -> float:
-    return WEIGHT_DECAYS.get(model.architecture.kind, WEIGHT_DECAY)
 
 
 def _split(rows: Examples, options: LoopOptions, processes: int) -> tuple[Integers, Integers]:
