@@ -68,8 +68,6 @@ class ParaphrasedRetrieval:
             "pairs": pairs.name, "pairs_hash": pairs.hash, "pairs_skipped": pairs.skipped,
             "k": list(self.cutoffs), **pool.facts(),
         }  # fmt: skip
-        if known := int((self.own >= 0).sum()):
-            self.data["pairs_with_picture"] = known
 
     def score(self, model: DualEncoder, cache: Path | None) -> Scores:
         """Compute AO@k, JS@k, RBO and the share of first results that change.
@@ -89,6 +87,8 @@ class ParaphrasedRetrieval:
         rankings = {
             "caption_ranking": first[:, : self.k], "paraphrase_ranking": second[:, : self.k]
         }  # fmt: skip
+        if known := int((self.own >= 0).sum()):
+            notes = [*notes, f"{known:,} of {len(self.pairs):,} pairs name a picture of the pool"]
         found = self.agreement(first, second, *negative)
         return Scores([*found, *self.correctness(first, second, places)], rankings, notes)
 
