@@ -34,7 +34,6 @@ from paraclip.models.names import model_files
 Options = Mapping[str, Any]
 OF_LOSSES = (
     "weights", "image_loss_on", "text_temperature", "recipe", "distillation", "placebo",
-    "shuffle_paraphrases",
 )  # fmt: skip
 """Options that a control does not use; left out, so that variants share a control."""
 SCORING = {"k": (10,), "precision": "fp32"}
