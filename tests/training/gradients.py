@@ -4,16 +4,26 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import torch
 from PIL import Image
 from tiny_model import TinyModel
 from training_rows import COLOURS, make_features, make_options, make_triples
 
+from paraclip.training import train as loop
 from paraclip.training.config import resolved
 from paraclip.training.data import TrainingData
 from paraclip.training.distributed import this_process
 from paraclip.training.gradcache import encode_plain
-from paraclip.training.losses import BASE, compute_losses, info_nce, weighted_sum
+from paraclip.training.losses import (
+    BANK,
+    BASE,
+    MEANINGS,
+    TEACHER,
+    compute_losses,
+    info_nce,
+    weighted_sum,
+)
 from paraclip.training.optimizer import set_dropout, train_mode, train_only
 from paraclip.training.train import encode_batch, gradients_of, plan_training
 
@@ -23,6 +33,8 @@ VARIANTS = {
     "three": {},
     "warm": {"text_temperature": 0.2},
     "distillation": {"distillation": 2.0},
+    "ranking": {"ranking": 3.0},
+    "sentences": {"sentence_teacher": 2.0},
     "image_tower": {"image_learning_rate": 1e-3, "image_loss_on": ("paraphrase_2",)},
 }
 SEED = (0, 4)
@@ -50,7 +62,9 @@ class Step:
         self.options = resolved(make_options(**USUAL | changes), "mini")
         features = make_features(triples, missing=(3, 8))
         data = TrainingData(self.model, triples, features)
-        self.rows, self.objective, parts = plan_training(data, self.options)
+        with pytest.MonkeyPatch.context() as patch:  # MiniLM takes a second to load
+            patch.setattr(loop, "load_model", lambda *_: TinyModel(seed=7))
+            self.rows, self.objective, parts = plan_training(data, self.options)
         self.model.double()
         object.__setattr__(self.rows, "chunk", chunk)
         self.weights = train_only(self.model, parts)
@@ -109,6 +123,21 @@ class Step:
             "L2": info(caption[one], first[one], one, warm),
             "L3": info(first[two], second[two], two, warm),
         }  # fmt: skip
+        if self.options.ranking:
+            teacher, bank = (batch.constants[name].double() for name in (TEACHER, BANK))
+            wanted = (self.objective.ranking_scale * teacher @ bank.T).softmax(1)
+            found["R"] = -torch.stack([
+                wanted * (self.objective.ranking_scale * one @ bank.T).log_softmax(1)
+                for one in (caption, first, second)
+            ]).sum(2).mean()  # fmt: skip
+        if self.options.sentence_teacher:
+            meanings = batch.constants[MEANINGS].double().unbind(1)
+            texts = (caption, first, second)
+            found["S"] = -torch.stack([
+                (meanings[a] @ meanings[b].T / 0.05).softmax(1)
+                * (texts[a] @ texts[b].T / 0.05).log_softmax(1)
+                for a, b in ((0, 1), (1, 2), (0, 2))
+            ]).sum(2).mean()  # fmt: skip
         if self.options.distillation:
             base = self.rows.constants[BASE][torch.from_numpy(batch.numbers)]
             found["distillation"] = (1 - (caption * base).sum(1)).mean()

@@ -69,6 +69,15 @@ class TrainOptions(LoopOptions):
     text_temperature: Positive | None = None
     """Temperature of L2 and L3. Default: the recipe's."""
 
+    ranking: NotNegative = 0.0
+    """Weight of R: every wording of a row learns to rank the pictures of --bank as the base ranks
+    them for the average of the row's wordings. Needs no captions of these pictures. The control
+    does not use it."""
+
+    sentence_teacher: NotNegative = 0.0
+    """Weight of S: the similarities of the rows' texts are learned from a sentence encoder (MiniLM,
+    in the extra `builtin`). The control does not use it."""
+
     distillation: NotNegative = 0.0
     """Weight of a loss that keeps captions near the base's."""
 
@@ -85,7 +94,7 @@ class TrainOptions(LoopOptions):
         """Also check options that depend on each other."""
         super().__post_init__()
         has_l1 = bool(self.weights[0]) or self.control
-        if not any(self.weights):
+        if not any((*self.weights, self.ranking, self.sentence_teacher)):
             raise UserError("--weights", "leave no loss to train on", "Give one above 0.")
         if self.image_loss_on == () and self.weights[0]:
             hint = "Name one, or give L1 the weight 0."
@@ -137,6 +146,11 @@ class TrainConfig(TrainOptions):
 
     replay: str | None = None
     """Captions with pictures for L1, to keep retrieval."""
+
+    bank: str | None = None
+    """Pictures for --ranking: a folder, or an index that `paraclip swap-check` reads (.npy,
+    .parquet, LanceDB, clip-retrieval, rclip's db.sqlite3, postgresql://... of immich or pgvector).
+    Default: the pictures of the triples."""
 
     device: str = "auto"
     """Device: auto, cpu, cuda or cuda:1."""

@@ -43,6 +43,7 @@ from paraclip.starter import STARTER, TRIPLES, resolve
 from paraclip.training.distributed import this_process
 from paraclip.training.losses import (
     ALL_TEXTS,
+    BANK,
     CAPTION,
     PARAPHRASE_1,
     PARAPHRASE_2,
@@ -56,6 +57,9 @@ MOST_AHEAD = 256
 MOST_HELD_OUT = 4096  # pictures
 TOKENIZE_AT_ONCE = 4096
 REPLAYED_PER_TRIPLE = 1.0
+BANK_AT_ONCE = 2048
+"""Number of pictures of the bank that are drawn for each step."""
+BANK_SEED = 0xBA2C
 TEXTS_AT_ONCE = {"cpu": 128}
 """Smaller chunks have less padding, larger ones sum up fewer gradients; chosen by measurement."""
 
@@ -73,6 +77,8 @@ class TrainingData:
         facts: JSON-serialisable facts for the checkpoints: origin of base and rows.
         replayed: number of rows that are captions without paraphrases.
         problems: broken rows and pictures, which were skipped.
+        bank: unit image vectors float32 [G, D] by the base, without captions, over which rankings
+            are distilled (`--ranking`). None: the pictures of the rows.
     """
 
     model: DualEncoder
@@ -81,6 +87,7 @@ class TrainingData:
     facts: Mapping[str, Any] = field(default_factory=dict)
     replayed: int = 0
     problems: Problems = field(default_factory=Problems)
+    bank: Tensor | None = None
 
     @property
     def pictures(self) -> int:
@@ -381,6 +388,8 @@ class Examples:
     pictures: Sequence[str | None] | None = None
     # tensors per row [N, ...] that training does not change, by name
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+    # unit image vectors float32 [G, D] whose ranking is distilled, or None
+    bank: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image_keys)
@@ -392,12 +401,19 @@ class Examples:
         own = every[part]  # [b]
         chunks, restore = self._chunks(own)
         seen = own[self.has_image[own]]  # [k]
+        constants = {name: value[torch.from_numpy(rows)] for name, value in self.constants.items()}
+        if self.bank is not None:
+            # Drawn by the numbers of the rows: equal in every process and in a resumed run.
+            drawn = np.random.default_rng([BANK_SEED, *rows.tolist()])
+            count = min(len(self.bank), BANK_AT_ONCE)
+            chosen = drawn.choice(len(self.bank), count, replace=False, shuffle=False)
+            constants[BANK] = self.bank[torch.from_numpy(chosen)]  # [M, D]
         return Batch(
             chunks,
             restore,
             self.features[torch.from_numpy(seen)],  # [k, F]
             None if self.pictures is None else [str(self.pictures[row]) for row in seen],
-            {name: value[torch.from_numpy(rows)] for name, value in self.constants.items()},
+            constants,
             self.loss_rows(rows),
             rows,
             [len(some) for some in every],

@@ -1,10 +1,11 @@
-"""The losses: L = w1·L1(image, text) + w2·L2(caption, paraphrase_1) + w3·L3(paraphrases).
+"""The losses: L = w1·L1(image, text) + w2·L2(caption, paraphrase_1) + w3·L3(paraphrases) + ...
 
 Functions of vectors, whatever computed these. `LOSSES` is the table of all terms; a further one is
 a function and a line there. `info_nce` is the plain contrastive loss; `contrast` equals it without
-a B x B matrix.
+a B x B matrix. R and S learn from frozen teachers: R from what the base finds for the average of a
+row's wordings, S from how a sentence encoder compares the rows.
 
-Source: paper, section 3.
+Source: paper, section 3, for L1, L2 and L3.
 """
 
 import math
@@ -17,14 +18,21 @@ import torch
 from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from paraclip.arrays import Integers
 
 CAPTION, PARAPHRASE_1, PARAPHRASE_2 = "caption", "paraphrase_1", "paraphrase_2"
 ALL_TEXTS = (CAPTION, PARAPHRASE_1, PARAPHRASE_2)
 L1, L2, L3, DISTILLATION = "L1", "L2", "L3", "distillation"
-BASE = "base"
-"""Name of the captions' vectors by the model before training, among `Vectors.constants`."""
+RANKING, SENTENCES = "R", "S"
+BASE, TEACHER, BANK, MEANINGS = "base", "teacher", "bank", "meanings"
+"""Names in `Vectors.constants`: the captions' vectors by the model before training [B, D], those of
+the averaged wordings by the same [B, D], image vectors [M, D], and the wordings' vectors by a
+sentence encoder [B, 3, E]."""
+SENTENCE_TEMPERATURE = 0.05
+PAIRS = ((CAPTION, PARAPHRASE_1), (PARAPHRASE_1, PARAPHRASE_2), (CAPTION, PARAPHRASE_2))
+"""Wordings whose similarities S compares with those of the sentence encoder."""
 BLOCK = 1 << 22
 """Number of similarities in a block of `contrast`: 16 MiB in float32."""
 
@@ -196,6 +204,8 @@ class Objective:
     weights: Mapping[str, float] = field(default_factory=lambda: {L1: 1.0, L2: 1.0, L3: 1.0})
     image_loss_on: tuple[str, ...] = (PARAPHRASE_2,)  # texts that L1 ties to the picture
     text_temperature: float | None = None  # temperature of L2 and L3; None: the model's own
+    # inverse temperature of R, for teacher and text: the base's own when training began
+    ranking_scale: float = 100.0
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -321,9 +331,91 @@ def distillation(captions: Tensor, base: Tensor, share: tuple[int, int] = (0, 1)
         base: unit vectors [B, D], without gradient.
         share: (k, n) for the k-th of n parts of the mean; the parts add up to it.
     """
-    part, parts = share
-    own = slice(len(captions) * part // parts, len(captions) * (part + 1) // parts)
+    own = _own_rows(len(captions), share)
     return (1 - (captions[own] * base[own]).sum(1)).sum() / len(captions)
+
+
+def _own_rows(rows: int, share: tuple[int, int]) -> slice:
+    """The k-th of n parts of the rows."""
+    part, parts = share
+    return slice(rows * part // parts, rows * (part + 1) // parts)
+
+
+def rank_like(
+    texts: Tensor, teacher: Tensor, bank: Tensor, scale: float, share: tuple[int, int] = (0, 1)
+) -> Tensor:
+    """R: cross-entropy of a text's ranking of pictures with the teacher's, a scalar.
+
+    Both rankings are the softmax of the scaled similarities to the pictures. The teacher is the
+    frozen base, and its vector the normalised mean of a row's wordings: averaging rewordings finds
+    the right picture more often than any one of them, and here one text learns to do so.
+
+    Args:
+        texts: unit vectors [B, D] of one wording of each row.
+        teacher: unit vectors [B, D] by the base, without gradient.
+        bank: unit image vectors [M, D], without gradient.
+        scale: inverse temperature of both rankings.
+        share: (k, n) for the k-th of n parts of the mean; the parts add up to it.
+
+    Source: ranking distillation (Tang and Wang 2018) and relational distillation of CLIPs (CRD of
+    CLIP-KD, arXiv 2307.12732); the averaged wordings are ours.
+    """
+    own, pictures = _own_rows(len(texts), share), bank.T.to(texts.dtype)  # [D, M]
+    wanted = (scale * teacher[own].to(texts.dtype) @ pictures).softmax(1)  # [B / n, M]
+    found = scale * texts[own] @ pictures
+    return F.cross_entropy(found, wanted, reduction="sum") / len(texts)
+
+
+def compare_like(
+    a: Tensor, b: Tensor, meanings_a: Tensor, meanings_b: Tensor, share: tuple[int, int] = (0, 1)
+) -> Tensor:
+    """S: cross-entropy of the similarities of two wordings with those of a sentence encoder.
+
+    Args:
+        a: unit vectors [B, D] of one wording of each row.
+        b: unit vectors [B, D] of another wording.
+        meanings_a: unit vectors [B, E] of the first wording by the sentence encoder.
+        meanings_b: the same of the second.
+        share: (k, n) for the k-th of n parts of the mean; the parts add up to it.
+
+    Source: RankCSE, Liu et al. 2023, arXiv 2305.16726, section 3.2.
+    """
+    own, height = _own_rows(len(a), share), max(1, BLOCK // len(a))
+    meanings_a, meanings_b = meanings_a.to(a.dtype), meanings_b.to(a.dtype)
+    total = (a.sum() + b.sum()) * 0.0  # a share without rows has a gradient, too
+
+    def of_block(rows: Tensor, meanings: Tensor, columns: Tensor) -> Tensor:
+        wanted = (meanings @ meanings_b.T / SENTENCE_TEMPERATURE).softmax(1)  # [rows, B]
+        found = rows @ columns.T / SENTENCE_TEMPERATURE
+        return F.cross_entropy(found, wanted, reduction="sum")
+
+    for start in range(own.start, own.stop, height):
+        block = slice(start, min(start + height, own.stop))
+        # The similarities of a block are computed again in the backward pass: memory O(block).
+        total = total + checkpoint(
+            of_block, a[block], meanings_a[block], b, use_reentrant=False, preserve_rng_state=False
+        )
+    return total / len(a)
+
+
+def _ranking(
+    vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
+) -> Tensor:
+    teacher, bank = vectors.constants[TEACHER], vectors.constants[BANK]
+    return torch.stack([
+        rank_like(vectors.texts[name], teacher, bank, objective.ranking_scale, share)
+        for name in ALL_TEXTS
+    ]).mean()  # fmt: skip
+
+
+def _sentences(
+    vectors: Vectors, rows: Rows, objective: Objective, log: Tensor, share: tuple[int, int]
+) -> Tensor:
+    meanings = dict(zip(ALL_TEXTS, vectors.constants[MEANINGS].unbind(1), strict=True))
+    return torch.stack([
+        compare_like(vectors.texts[a], vectors.texts[b], meanings[a], meanings[b], share)
+        for a, b in PAIRS
+    ]).mean()  # fmt: skip
 
 
 def _distillation(
@@ -337,5 +429,7 @@ LOSSES: dict[str, Loss] = {
     L2: _text_text(CAPTION, PARAPHRASE_1, lambda rows: rows.reworded_1),
     L3: _text_text(PARAPHRASE_1, PARAPHRASE_2, lambda rows: rows.reworded_2),
     DISTILLATION: Loss(lambda _: (CAPTION,), _distillation),
+    RANKING: Loss(lambda _: ALL_TEXTS, _ranking),
+    SENTENCES: Loss(lambda _: ALL_TEXTS, _sentences),
 }
 """All terms, in the order in which they are computed."""

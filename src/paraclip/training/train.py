@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import normalize
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from paraclip.arrays import Integers
@@ -30,7 +31,8 @@ from paraclip.errors import UserError
 from paraclip.files import locked
 from paraclip.models.checkpoint import copy_weights
 from paraclip.models.encoder import DualEncoder
-from paraclip.models.features import ahead, read_pictures
+from paraclip.models.features import ahead, encode_texts, project, read_pictures
+from paraclip.models.loading import load_model
 from paraclip.models.mini import Mini
 from paraclip.models.tensors import hash_tensors
 from paraclip.progress import bar
@@ -79,6 +81,10 @@ from paraclip.training.losses import (
     L1,
     L2,
     L3,
+    MEANINGS,
+    RANKING,
+    SENTENCES,
+    TEACHER,
     Objective,
     Vectors,
     compute_losses,
@@ -160,16 +166,54 @@ def plan_training(
         model, texts, picture_keys(triples), None if unfrozen else data.features, objective.texts,
         options.micro_batch, triples["image"].to_pylist() if unfrozen else None,
     )  # fmt: skip
-    l1_alone = L1 in objective.losses and not {L2, L3} & set(objective.losses)
+    l1_alone = objective.losses == (L1,)
     if not rows.has_image.any() and (unfrozen or l1_alone):
         hint = "Give the folder of the pictures with --images."
         raise UserError("training rows", "no row has a picture, and L1 needs some", hint)
-    if DISTILLATION in objective.losses:
-        rows = replace(rows, constants={BASE: caption_vectors(model, rows)})
+    rows, objective = _with_teachers(rows, objective, model, texts, data.bank)
     parts = [(model.text_tower, _known(options.learning_rate))]
     if options.image_learning_rate is not None:
         parts.append((model.image_tower, options.image_learning_rate))
     return rows, objective, parts
+
+
+def _with_teachers(
+    rows: Examples,
+    objective: Objective,
+    model: DualEncoder,
+    texts: Mapping[str, Sequence[str]],
+    bank: Tensor | None,
+) -> tuple[Examples, Objective]:
+    """The rows with the vectors of frozen teachers that the losses need, computed once."""
+    constants: dict[str, Tensor] = {}
+    if DISTILLATION in objective.losses:
+        constants[BASE] = caption_vectors(model, rows)
+    if RANKING in objective.losses:
+        bank = _picture_vectors(model, rows) if bank is None else bank
+        if bank.shape[1] != model.architecture.embed_dim:
+            what = f"has vectors of {bank.shape[1]} numbers"
+            hint = f"Name an index of this model; its vectors have {model.architecture.embed_dim}."
+            raise UserError("--bank", what, hint)
+        wordings = [encode_texts(model, texts[name], label="teacher") for name in ALL_TEXTS]
+        constants[TEACHER] = normalize(torch.stack(wordings).sum(0), dim=-1)  # [N, D]
+        scale = float(model.logit_scale.detach().exp())
+        objective = replace(objective, ranking_scale=scale)
+        rows = replace(rows, bank=bank)
+    if SENTENCES in objective.losses:
+        encoder = load_model("minilm", str(model.device))
+        meanings = [encode_texts(encoder, texts[name], label="meanings") for name in ALL_TEXTS]
+        constants[MEANINGS] = torch.stack(meanings, dim=1)  # [N, 3, E]
+    return replace(rows, constants=constants), objective
+
+
+def _picture_vectors(model: DualEncoder, rows: Examples) -> Tensor:
+    """Unit vectors [G, D] of the rows' pictures, each once."""
+    shown = np.flatnonzero(rows.has_image)
+    _, first = np.unique(rows.image_keys[shown], return_index=True)
+    if len(first) < 2 or rows.pictures is not None:
+        what = "is needed by --ranking: the triples have no pictures with cached features"
+        raise UserError("--bank", what, "Name a folder of pictures or an index.")
+    return project(model, rows.features[torch.from_numpy(shown[first])])
 
 
 def align(
@@ -215,6 +259,7 @@ def objective_of(options: TrainOptions) -> Objective:
     weights = dict(zip((L1, L2, L3), options.weights, strict=True))
     texts = tuple(dict.fromkeys(options.image_loss_on or ()))
     weights[DISTILLATION] = options.distillation
+    weights[RANKING], weights[SENTENCES] = options.ranking, options.sentence_teacher
     return Objective(weights, texts, options.text_temperature)
 
 
@@ -527,6 +572,8 @@ def identify_run(model: DualEncoder, rows: Examples, options: LoopOptions) -> di
         "images": rows.image_keys, "texts": rows.text_keys, "has_image": rows.has_image,
     }  # fmt: skip
     data = {name: torch.from_numpy(part) for name, part in arrays.items()}
+    if rows.bank is not None:
+        data["bank"] = rows.bank
     return {
         **hyperparameters(options),
         "pictures": rows.pictures and pictures_hash([name or "" for name in rows.pictures]),
