@@ -110,6 +110,7 @@ def train(
     images: Path | str | None = None,
     starter: bool = False,
     replay: Path | str | None = None,
+    bank: Path | str | None = None,
     fresh: bool = False,
     **options: Any,
 ) -> DualEncoder:
@@ -123,6 +124,7 @@ def train(
         images: folder of the pictures, for triples that name them by image_id only.
         starter: whether to train on the starter set as well.
         replay: captions with pictures, which L1 learns from in addition to the triples.
+        bank: pictures for `ranking=WEIGHT`: a folder, or an index that `swap_check` reads.
         fresh: whether to start from scratch in a folder that holds another run.
         options: hyperparameters of `paraclip train`, such as `epochs=2`, `recipe="paper"` or
             `control=True`.
@@ -137,7 +139,7 @@ def train(
     """
     hyperparameters = TrainOptions(**options)
     data = prepare(
-        str(triples), copied(model), images=images, starter=starter, replay=replay,
+        str(triples), copied(model), images=images, starter=starter, replay=replay, bank=bank,
         decode_pictures=hyperparameters.image_learning_rate is not None,
         seed=hyperparameters.seed, facts=name_of(model),
     )  # fmt: skip

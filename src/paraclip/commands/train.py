@@ -26,13 +26,15 @@ def train_command(config: TrainConfig) -> None:
 def _train(config: TrainConfig, device: str) -> None:
     data = prepare(
         config.triples, config.model, images=config.images, starter=config.starter,
-        replay=config.replay, decode_pictures=config.image_learning_rate is not None,
-        seed=config.seed, device=device,
+        replay=config.replay, bank=config.bank if config.ranking else None,
+        decode_pictures=config.image_learning_rate is not None, seed=config.seed, device=device,
     )  # fmt: skip
     count, pictures = len(data.rows), data.pictures
     if data.replayed:
         print(f"{count - data.replayed:,} triples, and {data.replayed:,} captions for L1 alone.")
     print(f"{count:,} rows, {pictures:,} with a picture.")
+    if data.bank is not None:
+        print(f"A bank of {len(data.bank):,} pictures.")
     if pictures < count:
         print(f"{count - pictures:,} have none and feed L2 and L3 only.")
     checkpoint = train(data, config, Path(config.out), fresh=config.fresh)

@@ -111,6 +111,14 @@ def read_index(place: IndexAddress, store: str | None = None) -> Index:
         return STORES[store](place)
 
 
+def is_index(address: str) -> bool:
+    """Whether a folder, file or address is an index that can be recognised."""
+    try:
+        return bool(store_of(IndexAddress(address)))
+    except UserError:
+        return False
+
+
 def store_of(place: IndexAddress) -> str:
     """The kind of an index, by its name and content; raises UserError if it is not clear."""
     path = Path(place.address)

@@ -164,6 +164,8 @@ class TrainConfig(TrainOptions):
         if self.replay is not None and not (self.weights[0] or self.control):
             hint = "Leave it out, or give L1 a weight."
             raise UserError("--replay", "is for L1, which has no weight", hint)
+        if self.bank is not None and not self.ranking:
+            raise UserError("--bank", "is for --ranking, which has no weight", "Add --ranking 3.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,9 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.features import PREPROCESSORS, ahead, mapped_features
 from paraclip.models.loading import load_model
 from paraclip.progress import bar, track
+from paraclip.provenance import without_secrets
 from paraclip.starter import STARTER, TRIPLES, resolve
+from paraclip.training.bank import read_bank
 from paraclip.training.distributed import this_process
 from paraclip.training.losses import (
     ALL_TEXTS,
@@ -104,6 +106,7 @@ def prepare(
     images: Path | str | None = None,
     starter: bool = False,
     replay: Iterable[Caption] | Path | str | None = None,
+    bank: Path | str | None = None,
     decode_pictures: bool = False,
     seed: int = 0,
     cache: Path | None = None,
@@ -120,6 +123,7 @@ def prepare(
         starter: whether to train on the starter set too, which has no pictures.
         replay: captions with pictures, which L1 learns from in addition to the triples, or their
             source.
+        bank: pictures over which rankings are distilled; see `read_bank`.
         decode_pictures: whether pictures will be decoded in every step, because the image tower is
             trained; they are checked instead of computing features.
         seed: seed of the draw of captions to replay.
@@ -159,8 +163,12 @@ def prepare(
         rows = without_broken_pictures(rows, problems)
     else:
         features = features_of(model, rows["image"].to_pylist(), problems, cache)
+    vectors = None
+    if bank is not None:
+        vectors = read_bank(str(bank), model, problems, seed)
+        known["bank"] = {"source": without_secrets(str(bank)), "pictures": len(vectors)}
     return TrainingData(
-        model, rows, features, known | dict(facts or {}), len(rows) - count, problems
+        model, rows, features, known | dict(facts or {}), len(rows) - count, problems, vectors
     )
 
 
