@@ -70,13 +70,10 @@ class TrainOptions(LoopOptions):
     """Temperature of L2 and L3. Default: the recipe's."""
 
     ranking: NotNegative = 0.0
-    """Weight of R: every wording of a row learns to rank the pictures of --bank as the base ranks
-    them for the average of the row's wordings. Needs no captions of these pictures. The control
-    does not use it."""
+    """Weight of R: wordings learn the base's ranking of --bank for their average."""
 
     sentence_teacher: NotNegative = 0.0
-    """Weight of S: the similarities of the rows' texts are learned from a sentence encoder (MiniLM,
-    in the extra `builtin`). The control does not use it."""
+    """Weight of S: rows are as similar as MiniLM finds them (the extra `builtin`)."""
 
     distillation: NotNegative = 0.0
     """Weight of a loss that keeps captions near the base's."""
@@ -126,6 +123,15 @@ class AlignOptions(LoopOptions):
 class TrainConfig(TrainOptions):
     """Fine-tune the text encoder on triples; the image encoder is not changed."""
 
+    distillation: Annotated[NotNegative, tyro.conf.Suppress] = 0.0
+    """Only from Python, for the study: --ranking keeps retrieval and gains more."""
+
+    placebo: Annotated[bool, tyro.conf.Suppress] = False
+    """Only from Python, for the study."""
+
+    dropout: Annotated[Dropout | None, tyro.conf.Suppress] = None
+    """Only from Python, for the study."""
+
     triples: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRIPLES")]
     """Triples (.parquet, .jsonl), or `starter`."""
 
@@ -148,9 +154,7 @@ class TrainConfig(TrainOptions):
     """Captions with pictures for L1, to keep retrieval."""
 
     bank: str | None = None
-    """Pictures for --ranking: a folder, or an index that `paraclip swap-check` reads (.npy,
-    .parquet, LanceDB, clip-retrieval, rclip's db.sqlite3, postgresql://... of immich or pgvector).
-    Default: the pictures of the triples."""
+    """Pictures for --ranking: a folder, or any index that swap-check reads. Default: the rows'."""
 
     device: str = "auto"
     """Device: auto, cpu, cuda or cuda:1."""
