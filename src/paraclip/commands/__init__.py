@@ -13,7 +13,7 @@ from paraclip.errors import not_installed
 
 @dataclass(frozen=True)
 class Command:
-    """A command: where its options and its function are, and what the help says of it.
+    """A command: where its options are, and what the help says of it.
 
     Args:
         group: heading of the help under which it is listed.
@@ -23,7 +23,6 @@ class Command:
         example: a call, for the command's own help.
         resumes: whether running the same command again continues an interrupted run.
         extra: the extra that installs what its module imports, if any.
-        place: `module:function` in `paraclip`; by default `commands.NAME:NAME_command`.
     """
 
     group: str
@@ -32,7 +31,6 @@ class Command:
     example: str
     resumes: bool = False
     extra: str = ""
-    place: str = ""
 
     def options_class(self) -> type:
         """Import the class of the options."""
@@ -40,10 +38,10 @@ class Command:
         return options
 
     def run(self, name: str, config: Any) -> None:
-        """Import and call the function."""
+        """Import and call its function, `NAME_command` in the module `NAME` of this package."""
         name = name.replace("-", "_")
         try:
-            command = _load(self.place or f"commands.{name}:{name}_command")
+            command = _load(f"commands.{name}:{name}_command")
         except ModuleNotFoundError as error:
             if not self.extra:
                 raise
