@@ -2,9 +2,8 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -12,25 +11,27 @@ from fake_encoder import BagEncoder
 from fake_server import FakeServer
 from generating import captions, fake_config
 
+from forked import SERVER
 from paraclip.data.triples import read_triples
 from paraclip.paraphrase.config import SMALL
 from paraclip.paraphrase.filters.judge import Judge
 from paraclip.paraphrase.run import generate
 
-pytestmark = pytest.mark.slow
 
-FOLDER = Path(__file__).parent
-
-
-def started(url: str, out: Path) -> subprocess.Popen[bytes]:
-    modules = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])
-    quiet = os.environ | {"PARACLIP_QUIET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": modules}
-    command = [sys.executable, str(FOLDER / "killed_run.py"), url, str(out)]
-    return subprocess.Popen(command, env=quiet, stderr=subprocess.DEVNULL)
+def run(url: str, out: Path) -> None:
+    """A run, killed by the test."""
+    judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]
+    generate(captions(60), fake_config(url, out), out, judge=judge)
 
 
-def wait_until_answered(server: FakeServer, count: int, process: subprocess.Popen[bytes]) -> None:
-    while server.answered.total() < count and process.poll() is None:
+def started(url: str, out: Path) -> BaseProcess:
+    process = SERVER.Process(target=run, args=(url, out))
+    process.start()
+    return process
+
+
+def wait_until_answered(server: FakeServer, count: int, process: BaseProcess) -> None:
+    while server.answered.total() < count and process.is_alive():
         time.sleep(0.005)
 
 
@@ -39,15 +40,17 @@ def logged(out: Path) -> int:
     return path.read_bytes().count(b"\n") - 1 if path.exists() else 0
 
 
-def test_killed_twice_and_finished(tmp_path: Path) -> None:
+def test_killed_twice_and_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARACLIP_QUIET", "1")
     with FakeServer() as server:
         server.delay = 0.02
         in_flight = 0
         for count in (15, 50):
             process = started(server.url, tmp_path)
             wait_until_answered(server, count, process)
-            process.send_signal(signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL
+            os.kill(process.pid or 0, signal.SIGKILL)
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
             in_flight += 4  # at most `concurrency` answers may have been on the wire
             assert logged(tmp_path) >= server.answered.total() - in_flight
             assert not (tmp_path / "triples.parquet").exists()
@@ -55,7 +58,9 @@ def test_killed_twice_and_finished(tmp_path: Path) -> None:
             log.write(b'{"id": "c59", "step": 1, "key": "00')  # killed while writing
         known = logged(tmp_path)
         before = server.asked.total()
-        assert started(server.url, tmp_path).wait() == 0
+        process = started(server.url, tmp_path)
+        process.join()
+        assert process.exitcode == 0
         assert server.asked.total() - before == 120 - known  # two steps of 60 captions
         asked = server.asked.total()
         judge = Judge(SMALL, BagEncoder())  # type: ignore[arg-type]

@@ -72,6 +72,7 @@ def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     assert builtin.processors() >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 @WEIGHTS
 def test_the_model_paraphrases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,6 +244,15 @@ def test_a_pause_is_kept_and_announced(
     assert "127.0.0.1" in (shown := capsys.readouterr().err) and "pause of 1 seconds" in shown
 
 
+def test_a_success_without_a_body_is_a_malformed_answer() -> None:
+    answer = with_status("204 No Content", body=b"")
+    with (
+        raw_server(lambda head, send: send(answer)) as server,
+        pytest.raises(AnswerError, match="malformed answer"),
+    ):
+        ask(server.url)
+
+
 def test_no_quota_is_not_asked_for_again() -> None:
     answer = with_status("429 X", body=b'{"error": {"code": "insufficient_quota"}}')
     with (

@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 OLDEST = Path(sys.prefix) / "openai-oldest"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not OLDEST.is_dir(), reason=f"the oldest openai is not in {OLDEST.name}")
 def test_the_clients_tests_pass_with_the_oldest_openai() -> None:
     paths = [str(OLDEST), os.environ.get("PYTHONPATH", "")]

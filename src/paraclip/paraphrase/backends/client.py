@@ -144,7 +144,7 @@ class ServersClient(openai.DefaultAsyncHttpxClient):
         headers["x-should-retry"] = "true" if again else "false"
         if status in OVERLOADED:
             server.overloaded(began)
-        elif status == 200:
+        elif 200 <= status < 300:
             try:
                 answers = answers_in(parsed(response.content))
             except ValueError as error:
