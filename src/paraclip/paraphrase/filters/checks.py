@@ -152,12 +152,11 @@ def is_other_language(source: str, answer: str) -> bool:
 
     For short answers, only the letters are considered.
     """
-    from simplemma.language_detector import in_target_language
-
-    share: float = in_target_language(answer, lang="en")
+    detector = optional_import("simplemma.language_detector", "llm")
+    share: float = detector.in_target_language(answer, lang="en")
     if len(answer.split()) < LEAST_WORDS:
         return source.isascii() and not answer.isascii() and share == 0
-    more: float = in_target_language(source, lang="en") - share
+    more: float = detector.in_target_language(source, lang="en") - share
     return share <= FEW_KNOWN and more >= LESS_KNOWN
 
 

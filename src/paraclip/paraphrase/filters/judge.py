@@ -132,9 +132,10 @@ def judging(judge: Judge) -> Iterator[MicroBatchQueue[Question, Verdict]]:
 
 
 def check_models(limits: Limits) -> None:
-    """Raise UserError, before any question, if a model that the limits need is not installed."""
+    """Raise UserError, before any question, if a package that the limits need is not installed."""
     wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
-    optional_import("onnxruntime", "llm")
+    for module in ("onnxruntime", "simplemma", "snowballstemmer"):
+        optional_import(module, "llm")
     if limits.parser:
         require_model()
 

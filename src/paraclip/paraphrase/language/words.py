@@ -6,6 +6,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
+from paraclip.errors import optional_import
 from paraclip.paraphrase.language import lexicon
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -40,13 +41,11 @@ def lemma(word: str) -> str:
 
     Source: simplemma's English dictionary; `lexicon.LEMMAS` overrides it.
     """
-    # Imported at the first use, so that commands that read no text start quickly.
-    import simplemma
-
     word = bare(word)
     if not word or word in lexicon.LEMMAS:
         return lexicon.LEMMAS.get(word, word)
-    dictionary_form: str = simplemma.lemmatize(word, lang="en")
+    # Imported at the first use, so that commands that read no text start quickly.
+    dictionary_form: str = optional_import("simplemma", "llm").lemmatize(word, lang="en")
     return dictionary_form.lower()
 
 
@@ -65,9 +64,7 @@ def root(word: str) -> str:
 
 @cache
 def _stemmer() -> Any:
-    import snowballstemmer
-
-    return snowballstemmer.stemmer("english")
+    return optional_import("snowballstemmer", "llm").stemmer("english")
 
 
 def is_content(word: str) -> bool:
