@@ -209,6 +209,7 @@ def test_options_that_do_not_go_together(quick_clip, tmp_path) -> None:
         ({"to": "hf", "int8": True}, "--int8: does not apply to --to hf. Use --to onnx"),
         ({"to": "onnx", "half": True}, "--half: does not apply to --to onnx"),
         ({"image_tower": True}, "--image-tower: does not apply"),
+        ({"to": "weights"}, "End it in"),
         ({"target": "lancedb", "int8": True}, "--int8: does not apply to --for lancedb"),
     ]:
         with pytest.raises(UserError, match=reason):

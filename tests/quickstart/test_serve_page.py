@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import socket
 import sys
 from pathlib import Path
 
@@ -16,10 +15,9 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search.config import IndexConfig
 from paraclip.image_search.sources import open_source
-from paraclip.image_search.stores.store import IndexFacts, open_store
 from paraclip.quickstart.captioned import read_stamps
 from paraclip.quickstart.config import QuickstartConfig
-from paraclip.quickstart.page import Page, free_port, own_program, stamps_file
+from paraclip.quickstart.page import Page, own_program, stamps_file
 
 
 def test_the_commands_are_paraclips_and_agree(tmp_path: Path) -> None:
@@ -84,17 +82,6 @@ def test_serving_brings_the_index_up_to_date_first(
     assert done[0] == shown.index and done[1].store == shown.index.store
 
 
-def test_a_port_in_use_is_left_to_its_owner() -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        assert free_port(other.getsockname()[1]) == 0
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        free = other.getsockname()[1]
-    assert free_port(free) == free
-
-
 def test_missing_packages_are_noticed_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,16 +103,6 @@ def test_serve_without_its_packages_is_one_line(
     assert shown.startswith("paraclip: fastapi: is not installed.") and ".[search]" in shown
 
 
-def test_an_index_of_other_pictures_is_replaced(tmp_path: Path) -> None:
-    """As after a quickstart in the same folder on another source."""
-    pytest.importorskip("lancedb")
-    for name in ("one", "other"):
-        (tmp_path / name).mkdir()
-    pages = [
-        Page(str(tmp_path / name), "mini", tmp_path / "out", None) for name in ("one", "other")
-    ]
-    assert not pages[0].has_other_pictures()
-    source = open_source(pages[0].source, pages[0].index.columns)
-    facts = IndexFacts("space", 4, source.name, source.root, {"base": "mini"})
-    open_store(pages[0].index.store).save_facts(facts)
-    assert [page.has_other_pictures() for page in pages] == [False, True]
+def test_another_source_has_an_index_of_its_own(tmp_path: Path) -> None:
+    stores = {Page(name, "mini", tmp_path, None).index.store for name in ("one", "other")}
+    assert len(stores) == 2

@@ -3,20 +3,18 @@
 import json
 import shlex
 import shutil
-import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from paraclip.data.captions import Caption
 from paraclip.data.problems import Problems
 from paraclip.errors import optional_import, printable
-from paraclip.files import write_text
+from paraclip.files import text_hash, write_text
 from paraclip.image_search.config import IndexConfig, ServeConfig
 
 PICTURES = "captioned_stamps.jsonl"
-PORT = 8000
 SEARCH_PACKAGES = ("lancedb", "fastapi", "uvicorn", "httptools", "prometheus_client")
 
 
@@ -39,7 +37,8 @@ class Page:
     @property
     def index(self) -> IndexConfig:
         """Options that index the pictures."""
-        store, tuned = str(self.out / "index"), str(self.tuned) if self.tuned else None
+        name = f"index-{text_hash(self.source)[:8]}"  # an index has one source
+        store, tuned = str(self.out / name), str(self.tuned) if self.tuned else None
         return IndexConfig(self.source, store=store, model=self.model, tuned=tuned)
 
     def commands(self) -> str:
@@ -61,22 +60,11 @@ class Page:
         from paraclip.image_search.build import build_index
 
         problems = Problems(1.0)
-        index = replace(self.index, rebuild=self.has_other_pictures())
+        index = self.index
         print(build_index(problems=problems, **index.arguments()).lines(), flush=True)
         if problems.count:
             print(problems.summary())
-        serve_command(ServeConfig(store=self.index.store, port=free_port(PORT)))
-
-    def has_other_pictures(self) -> bool:
-        """Whether the folder has an index of another source, from an earlier quickstart."""
-        from paraclip.image_search.sources import open_source
-        from paraclip.image_search.stores.store import open_store
-
-        facts = open_store(self.index.store).facts()
-        if facts is None:
-            return False
-        source = open_source(self.source, self.index.columns)
-        return (facts.source, facts.root) != (source.name, source.root)
+        serve_command(ServeConfig(store=self.index.store, port=0))
 
 
 def stamps_file(captions: Sequence[Caption], folder: Path) -> str:
@@ -112,14 +100,3 @@ def own_program() -> list[str]:
         return [sys.executable, "-m", "paraclip"]
     here = Path.cwd()
     return [str(script.relative_to(here) if script.is_relative_to(here) else script)]
-
-
-def free_port(wanted: int) -> int:
-    """The port if it is free, else 0, which selects any free one."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            return 0
-    return wanted

@@ -27,15 +27,13 @@ FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 INTERFACE = TextInterface("input_ids", "text_embeds", "int64", unit=False)
 
 
-def check(source: Source) -> None:
-    """Check that the base is OpenAI's ViT-B/32."""
+def _check(source: Source) -> None:
     check_base(source, "fastembed", "ViT-B-32", "openai")
     check_activation(source, "fastembed", quick=True)
     clip_text(source.model, "fastembed")
 
 
-def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    """Write the graph, the tokenizer's three files and config.json."""
+def _write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     path = folder / "model.onnx"
     drift = write_text_graph(source.model, path, INTERFACE, options.int8)
     files = clip_tokenizer_files(source.model.architecture.context_length)
@@ -46,8 +44,7 @@ def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     return drift
 
 
-def steps(source: Source, folder: Path) -> Steps:
-    """Where to put it, which cache to clear, how to go back."""
+def _steps(source: Source, folder: Path) -> Steps:
     return (
         f"Keep {folder} where your program reads it, and load it by"
         f" TextEmbedding({NAME!r}, specific_model_path={str(folder)!r}).",
@@ -57,4 +54,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-FASTEMBED = System(check, write, steps, takes=("int8",))
+FASTEMBED = System(_check, _write, _steps, takes=("int8",))

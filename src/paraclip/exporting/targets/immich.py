@@ -85,8 +85,7 @@ def _normalised(name: str) -> str:
     return name.replace("_", "-").lower()
 
 
-def check(source: Source) -> None:
-    """Check that the base is one of immich's models, and has its activation."""
+def _check(source: Source) -> None:
     name, tag = folder_name(source).split("__")
     settings = [
         open_clip.get_pretrained_cfg(name, known)
@@ -97,8 +96,7 @@ def check(source: Source) -> None:
     check_activation(source, "immich", quick)
 
 
-def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    """Write `clip/NAME/textual` with the graph, and CLIP's tokenizer if the model uses it."""
+def _write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     textual = folder / "clip" / folder_name(source) / "textual"
     textual.mkdir(parents=True)
     path = textual / "model.onnx"
@@ -110,8 +108,7 @@ def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     return drift
 
 
-def steps(source: Source, folder: Path) -> Steps:
-    """Where to put it, which cache to clear, how to go back."""
+def _steps(source: Source, folder: Path) -> Steps:
     name = folder_name(source)
     return (
         f"Find the folder of the text encoder in immich's model cache (the volume model-cache,"
@@ -129,4 +126,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-IMMICH = System(check, write, steps, takes=("int8",), index="postgresql://...")
+IMMICH = System(_check, _write, _steps, takes=("int8",), index="postgresql://...")

@@ -70,7 +70,7 @@ def open_clip_state(model: OpenClip, half: bool) -> dict[str, Tensor]:
     return tensors
 
 
-def check_named(source: Source) -> None:
+def _check_named(source: Source) -> None:
     """Check that the model is from open_clip and has a name there."""
     of_open_clip(source)
     check_built_in(source, "This system")
@@ -82,8 +82,7 @@ def write_weights(source: Source, folder: Path, options: ExportOptions) -> None:
     save_tensors(tensors, folder / FILE, {"format": "pt"})
 
 
-def open_clip_steps(source: Source, folder: Path) -> Steps:
-    """Steps for open_clip."""
+def _open_clip_steps(source: Source, folder: Path) -> Steps:
     return (
         f"Load it by open_clip.create_model_and_transforms('local-dir:{folder}') and"
         f" open_clip.get_tokenizer('local-dir:{folder}').",
@@ -92,8 +91,7 @@ def open_clip_steps(source: Source, folder: Path) -> Steps:
     )
 
 
-def clip_retrieval_steps(source: Source, folder: Path) -> Steps:
-    """Steps for clip-retrieval."""
+def _clip_retrieval_steps(source: Source, folder: Path) -> Steps:
     name = f"open_clip:{source.architecture}/{(folder / FILE).resolve()}"
     return (
         f"Set the model of your indices file (indices.json, `clip_model`) or of `clip-retrieval"
@@ -104,8 +102,7 @@ def clip_retrieval_steps(source: Source, folder: Path) -> Steps:
     )
 
 
-def lancedb_steps(source: Source, folder: Path) -> Steps:
-    """Steps for LanceDB."""
+def _lancedb_steps(source: Source, folder: Path) -> Steps:
     call = f"create(name={source.architecture!r}, pretrained={str((folder / FILE).resolve())!r})"
     return (
         f"Make the query function by get_registry().get('open-clip').{call} and search with"
@@ -116,6 +113,6 @@ def lancedb_steps(source: Source, folder: Path) -> Steps:
     )
 
 
-OPEN_CLIP = System(of_open_clip, write_open_clip, open_clip_steps, takes=("half",))
-CLIP_RETRIEVAL = System(check_named, write_weights, clip_retrieval_steps, takes=("half",))
-LANCEDB = System(check_named, write_weights, lancedb_steps, takes=("half",))
+OPEN_CLIP = System(of_open_clip, write_open_clip, _open_clip_steps, takes=("half",))
+CLIP_RETRIEVAL = System(_check_named, write_weights, _clip_retrieval_steps, takes=("half",))
+LANCEDB = System(_check_named, write_weights, _lancedb_steps, takes=("half",))

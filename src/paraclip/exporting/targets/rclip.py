@@ -22,22 +22,19 @@ FOLDER, FILE = f"{ARCHITECTURE}-{TAG}", "textual.onnx"
 INTERFACE = TextInterface("input", "output", "int64", fixed_length=True)
 
 
-def check(source: Source) -> None:
-    """Check that the base is the only one that rclip uses."""
+def _check(source: Source) -> None:
     check_base(source, "rclip", ARCHITECTURE, TAG)
     check_activation(source, "rclip", quick=False)
     clip_text(source.model, "rclip")
 
 
-def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    """`ViT-B-32-256-datacomp_s34b_b86k/textual.onnx`."""
+def _write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     path = folder / FOLDER / FILE
     path.parent.mkdir()
     return write_text_graph(source.model, path, INTERFACE, options.int8)
 
 
-def steps(source: Source, folder: Path) -> Steps:
-    """Where to put it, which cache to clear, how to go back."""
+def _steps(source: Source, folder: Path) -> Steps:
     return (
         f"In the subfolder {FOLDER} of rclip's data folder (~/.local/share/rclip on Linux, or"
         f" RCLIP_DATADIR if you have set it) rename {FILE} to {FILE}.base, and copy"
@@ -48,4 +45,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-RCLIP = System(check, write, steps, takes=("int8",), index="db.sqlite3")
+RCLIP = System(_check, _write, _steps, takes=("int8",), index="db.sqlite3")

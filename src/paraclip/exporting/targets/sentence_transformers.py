@@ -21,8 +21,7 @@ from paraclip.models.mini import Mini
 from paraclip.models.tensors import save_tensors
 
 
-def check(source: Source) -> None:
-    """Check for a CLIP with CLIP's architecture, or `mini` (of which the text tower is written)."""
+def _check(source: Source) -> None:
     if not isinstance(source.model, Mini):
         clip_model(source.model, WANTED_BY)
 
@@ -80,8 +79,7 @@ def _write_mini(model: Mini, folder: Path) -> list[str]:
     return names
 
 
-def steps(source: Source, folder: Path) -> Steps:
-    """Where to put it, which cache to clear, how to go back."""
+def _steps(source: Source, folder: Path) -> Steps:
     return (
         f"Load it by SentenceTransformer({str(folder)!r}) where the base's name was.",
         "Nothing is cached. Vectors of pictures stay; embed stored texts again if you have any.",
@@ -89,4 +87,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-SENTENCE_TRANSFORMERS = System(check, write_sentence_transformers, steps)
+SENTENCE_TRANSFORMERS = System(_check, write_sentence_transformers, _steps)

@@ -25,13 +25,11 @@ from paraclip.files import write_text
 INTERFACE = TextInterface("input_ids", "text_embeds", "int64", unit=False, end=END_ID)
 
 
-def check(source: Source) -> None:
-    """Check that the text tower is CLIP's; transformers.js supports any base."""
+def _check(source: Source) -> None:
     clip_text(source.model, "transformers.js")
 
 
-def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
-    """Write the graph (both graphs with `int8`), the tokenizer and config.json."""
+def _write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     towers = folder / "onnx"
     towers.mkdir()
     write_text_graph(source.model, towers / "text_model.onnx", INTERFACE)
@@ -54,8 +52,7 @@ def write(source: Source, folder: Path, options: ExportOptions) -> Drift | None:
     return drift
 
 
-def steps(source: Source, folder: Path) -> Steps:
-    """Where to put it, which cache to clear, how to go back."""
+def _steps(source: Source, folder: Path) -> Steps:
     return (
         f"Serve {folder} where your page finds models (env.localModelPath), and load"
         f" CLIPTextModelWithProjection and AutoTokenizer from {folder.name!r}; dtype 'fp32' reads"
@@ -66,4 +63,4 @@ def steps(source: Source, folder: Path) -> Steps:
     )
 
 
-TRANSFORMERS_JS = System(check, write, steps, takes=("int8",))
+TRANSFORMERS_JS = System(_check, _write, _steps, takes=("int8",))
