@@ -120,10 +120,27 @@ def test_a_model_whose_vectors_are_not_finite_is_an_error(
     assert open_store(address).count() == (COUNT if rebuild else 0)
 
 
-def test_a_damaged_index_can_be_rebuilt(many: Path, tmp_path: Path, models: dict[str, str]) -> None:
+def test_a_rebuild_replaces_no_file_of_the_user(
+    many: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
+    folder = tmp_path / "index"
+    (folder / "pictures-of-mine.lance").mkdir(parents=True)
+    (folder / "index.json").write_text("my notes")
+    for rebuild in (False, True):
+        with pytest.raises(UserError, match=r"index\.json: "):
+            index(many, str(folder), models["base"], rebuild=rebuild)
+    assert (folder / "index.json").read_text() == "my notes"
+    (folder / "index.json").unlink()
+    assert index(many, str(folder), models["base"], rebuild=True).total == COUNT
+    assert (folder / "pictures-of-mine.lance").is_dir()
+
+
+def test_an_index_of_another_version_can_be_rebuilt(
+    many: Path, tmp_path: Path, models: dict[str, str]
+) -> None:
     address = str(tmp_path / "index")
     index(many, address, models["base"])
-    (tmp_path / "index" / "index.json").write_text("{}")
+    (tmp_path / "index" / "index.json").write_text('{"format": "paraclip-index-1"}')
     with pytest.raises(UserError, match="is not an index of this version"):
         index(many, address, models["base"])
     assert index(many, address, models["base"], rebuild=True).total == COUNT

@@ -19,7 +19,15 @@ import pyarrow as pa
 
 from paraclip.arrays import Float
 from paraclip.errors import UserError, optional_import
-from paraclip.files import DISK_ERRORS, disk_errors, locked, read_bounded, write_text
+from paraclip.files import (
+    DISK_ERRORS,
+    disk_errors,
+    has_mark,
+    locked,
+    read_bounded,
+    refuse_foreign,
+    write_text,
+)
 from paraclip.image_search.stores.store import (
     ROWS_AT_ONCE,
     STATE,
@@ -28,7 +36,8 @@ from paraclip.image_search.stores.store import (
     schema,
 )
 
-FACTS, STAGED_FACTS = "index.json", "next.json"
+FACTS, STAGED_FACTS = "index.json", "index.staged.json"
+MARK = b'"format": "paraclip-index-'  # of any version
 OS_ERROR = re.compile(r"os error (\d+)")
 PROBES, EFFORT = 20, 200  # partitions and least candidates that an approximate search examines
 
@@ -83,7 +92,13 @@ class LanceStore:
         write_text(self.folder / self.facts_file, facts.to_json() + "\n")
 
     def staged(self) -> Self:
-        """A table in the same folder, with facts in a file of another name."""
+        """A table in the same folder, with facts in a file of another name.
+
+        Raises:
+            UserError: a file of the user has one of the names.
+        """
+        for name in (FACTS, STAGED_FACTS):
+            refuse_foreign(self.folder / name, lambda path: has_mark(path, MARK))
         return type(self)(self.folder, STAGED_FACTS)
 
     def publish(self) -> None:
@@ -101,7 +116,8 @@ class LanceStore:
         except UserError:  # damaged: which table it names is unknown
             return
         for path in self.folder.glob("pictures-*.lance"):
-            if facts is None or path.stem != table_of(facts):
+            is_table = re.fullmatch("pictures-[0-9a-f]{32}", path.stem)
+            if is_table and (facts is None or path.stem != table_of(facts)):
                 shutil.rmtree(path, ignore_errors=True)
 
     def writing(self) -> AbstractContextManager[None]:
