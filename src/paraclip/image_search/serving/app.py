@@ -6,8 +6,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from functools import partial
-from importlib.resources import files
 from itertools import combinations
 from pathlib import Path, PurePath
 from typing import Annotated, Any
@@ -17,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
+from starlette.staticfiles import StaticFiles
 
 from paraclip.errors import UserError
 from paraclip.image_search import engine
@@ -39,12 +38,6 @@ from paraclip.micro_batch import Overloaded
 from paraclip.version import __version__
 
 LOG = logging.getLogger("paraclip.serve")
-PAGE = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem} for status in (400, 401, 403, 404, 413, 414, 422, 429, 503)
 }
@@ -77,11 +70,11 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
         description="Search pictures with words; models side by side over one index.",
     )  # fmt: skip
     add_errors(app)
-    add_page(app)
     add_search(app, service)
     add_pictures(app, service)
     add_rewording(app, reworder)
     add_state(app, service, reworder is not None, metrics)
+    app.mount("/", StaticFiles(directory=Path(__file__).with_name("page"), html=True))
     return Guard(app, limits, metrics)
 
 
@@ -116,21 +109,6 @@ def add_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:]) or "request"
         return problem(422, f"{place}: {first['msg']}"[:300])
-
-
-def add_page(app: FastAPI) -> None:
-    """Add the page and its files, from the package."""
-    folder = files("paraclip.image_search.serving") / "page"
-    for route, (name, kind) in PAGE.items():
-        content = (folder / name).read_bytes()
-
-        # FastAPI would treat arguments of a route as parameters of requests.
-        app.get(route, include_in_schema=False)(partial(send_part, content, kind))
-
-
-async def send_part(content: bytes, kind: str) -> Response:
-    """A file of the page."""
-    return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
 
 def add_search(app: FastAPI, service: Service) -> None:

@@ -72,7 +72,7 @@ class Reworder:
             async with self.one_at_a_time:
                 known = self.known.get(text)  # the same question may have been answered meanwhile
                 if known is None and not self._stopped and not await has_left():
-                    self._asking = asyncio.ensure_future(self.ask(text))
+                    self._asking = asyncio.ensure_future(self._ask(text))
                     known = await self._asking
                     self.known.put(text, known)
         except asyncio.CancelledError:
@@ -90,10 +90,11 @@ class Reworder:
         if self._asking is not None:
             self._asking.cancel()
 
-    async def ask(self, text: str) -> list[str]:
+    async def _ask(self, text: str) -> list[str]:
         """Send the question to the model."""
         if self.backend is None:
-            backend = make_backend(self.llm, self.options)
+            # In a thread: its packages take seconds to import.
+            backend = await asyncio.to_thread(make_backend, self.llm, self.options)
             await backend.start()
             self.backend = backend
         prompt = make_prompt(self.backend.style, STEP, text)

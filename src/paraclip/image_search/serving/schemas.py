@@ -1,9 +1,12 @@
 """Request and response schemas of the HTTP interface."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from paraclip.image_search.engine import Overlap
+from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.towers import LONGEST_QUERY
 
 Words = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
@@ -42,33 +45,16 @@ class Rewordings(BaseModel):
     rewordings: list[str]
 
 
-class HitOut(BaseModel):
-    """A result."""
-
-    id: str
-    path: str
-    caption: str
-    score: float = Field(description="Cosine of query and picture.")
-
-
-class Agreement(BaseModel):
-    """Agreement of two rankings."""
-
-    depth: int = Field(description="Number of results of each ranking that are compared.")
-    ao: float = Field(description="Average overlap at this depth, percent.")
-    js: float = Field(description="Jaccard similarity at this depth, percent.")
-    shared: int = Field(description="Number of results in both rankings.")
-
-
 class ModelResults(BaseModel):
     """Results of one model."""
 
     label: str
-    results: list[list[HitOut]] = Field(description="Results for each wording.")
-    agreement: Agreement | None = Field(description="Agreement of the two wordings.")
+    results: list[list[Hit]] = Field(description="Results for each wording.")
+    agreement: Overlap | None = Field(description="Agreement of the two wordings.")
 
 
-class Between(Agreement):
+@dataclass(frozen=True)
+class Between(Overlap):
     """Agreement of two models for one wording."""
 
     models: list[str]

@@ -160,15 +160,12 @@ class PostgresStore:
         statement = PUT.format(
             pictures=self.pictures, names=", ".join(self.names), places=places, updates=updates
         )
-        columns = [self.values(rows, name) for name in self.names]
+        columns: list[list[Any]] = [
+            list(vectors_of(rows)) if name == "vector" else rows[name].to_pylist()
+            for name in self.names
+        ]
         with self.changing() as cursor:
             cursor.executemany(statement, list(zip(*columns, strict=True)))
-
-    def values(self, rows: pa.Table, name: str) -> list[Any]:
-        """Values of a column for psycopg; vectors stay arrays."""
-        if name != "vector":
-            return list(rows[name].to_pylist())
-        return list(vectors_of(rows))
 
     def remove(self, ids: Sequence[str]) -> None:
         """Remove rows in one transaction."""
@@ -281,7 +278,10 @@ class PostgresStore:
             raise UserError(self.where, what, "Change that on the server.") from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             self.close()
-            raise StoreUnavailable(self.where, failure_of(error), HINT) from error
+            # The server's own reason, such as a wrong password or a missing database.
+            _, refused, reason = str(error).partition("FATAL:")
+            what = f"refused ({shortened(reason)})" if refused else "cannot be reached"
+            raise StoreUnavailable(self.where, what, HINT) from error
         except psycopg.Error as error:
             self.close()
             what = f"refused ({shortened(str(error))})"
@@ -312,12 +312,6 @@ def connect(address: str) -> Any:
         hint = "Install it there: apt-get install postgresql-17-pgvector"
         raise UserError(without_secrets(address), "has no pgvector", hint) from error
     return connection
-
-
-def failure_of(error: Exception) -> str:
-    """The server's own reason, such as a wrong password or a missing database; else unreachable."""
-    _, refused, reason = str(error).partition("FATAL:")
-    return f"refused ({shortened(reason)})" if refused else "cannot be reached"
 
 
 def shortened(text: str) -> str:
