@@ -34,8 +34,10 @@ def search_command(config: SearchConfig) -> None:
     elif len(results) == 1:
         (hits,) = results.values()
         for rank, hit in enumerate(hits, start=1):
-            line = f"{rank:>3}  {hit.score:.3f}  {hit.path}  {shorten(hit.caption)}"
-            print(printable(line.rstrip()))
+            caption = hit.caption
+            if len(caption) > LONGEST_SHOWN:
+                caption = f"{caption[: LONGEST_SHOWN - 3]}..."
+            print(printable(f"{rank:>3}  {hit.score:.3f}  {hit.path}  {caption}".rstrip()))
     else:
         print(side_by_side(results))
     store = open_store(config.store)
@@ -53,11 +55,6 @@ def search_command(config: SearchConfig) -> None:
         thumbnails = {row["id"]: row["thumbnail"] for row in rows}
         write_sheet(config.sheet, title, results, thumbnails)
         print(f"Wrote {printable(config.sheet)}", file=sys.stderr)
-
-
-def shorten(caption: str) -> str:
-    """A caption, shortened if necessary."""
-    return caption if len(caption) <= LONGEST_SHOWN else f"{caption[: LONGEST_SHOWN - 3]}..."
 
 
 def as_json(config: SearchConfig, results: Mapping[str, list[Hit]], root: str) -> dict[str, Any]:

@@ -27,7 +27,11 @@ def swap_check_command(config: SwapCheckConfig) -> None:
             is an input.
     """
     if config.out:
-        refuse_overwriting(config.out, inputs_of(config))
+        inputs: list[str | Path] = [*filter(None, (config.index, config.queries, config.paths))]
+        inputs += [*model_files(config.base), *model_files(config.model)]
+        if os.path.isdir(config.index):  # unlike Path.rglob, no error for names that are too long
+            inputs += Path(config.index).rglob("*")
+        refuse_overwriting(config.out, inputs)
         refuse_foreign(config.out, lambda path: has_mark(path, MARK))
     place = IndexAddress(config.index, config.paths, config.table, config.column)
     base, tuned = load_model(config.base, config.device), load_model(config.model, config.device)
@@ -47,14 +51,6 @@ def swap_check_command(config: SwapCheckConfig) -> None:
     if report.origin is not None and not report.origin.same:
         what = "its vectors do not come from the base's image tower"
         raise UserError(without_secrets(config.index), what, "Name the model that made the index.")
-
-
-def inputs_of(config: SwapCheckConfig) -> Iterator[str | Path]:
-    """The files that are read, apart from pictures."""
-    yield from filter(None, (config.index, config.queries, config.paths))
-    yield from (*model_files(config.base), *model_files(config.model))
-    if os.path.isdir(config.index):  # unlike Path.rglob, no error for names that are too long
-        yield from Path(config.index).rglob("*")
 
 
 def lines_of(report: SwapReport) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Queries with words and pictures, answered by one or several models over one index."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,9 @@ from paraclip.arrays import Float
 from paraclip.errors import UserError
 from paraclip.evaluation.metrics import average_overlap, jaccard, shared_results
 from paraclip.image_search.config import EXACT_BELOW
-from paraclip.image_search.snapshot import Hit, Pool, open_pool
+from paraclip.image_search.snapshot import Hit, open_pool
 from paraclip.image_search.stores.store import IndexFacts, open_store
-from paraclip.image_search.towers import LONGEST_QUERY, TextTower, TorchTower, open_tower
+from paraclip.image_search.towers import LONGEST_QUERY, TorchTower, open_tower
 
 DEPTH = 10  # depth of the overlaps
 
@@ -88,11 +88,8 @@ def measure_overlap(first: Sequence[str], second: Sequence[str]) -> Overlap:
     depth = min(DEPTH, len(first), len(second))
     if not depth:
         return Overlap(0, 0.0, 0.0, 0)
-    numbers: dict[str, int] = {}
-    ranks = [
-        np.array([[numbers.setdefault(one, len(numbers)) for one in ids[:depth]]], np.int64)
-        for ids in (first, second)
-    ]
+    numbers = {one: number for number, one in enumerate([*first, *second])}
+    ranks = [np.array([[numbers[one] for one in ids[:depth]]]) for ids in (first, second)]
     ao, js = average_overlap(*ranks)[0], jaccard(*ranks)[0]
     return Overlap(depth, 100 * float(ao), 100 * float(js), int(shared_results(*ranks)[0]))
 
@@ -123,28 +120,6 @@ def choose_models(facts: IndexFacts, given: str | None) -> dict[str, str]:
     if not chosen:
         raise UserError("--models", "names no model", "Give labels, as in base,tuned.")
     return chosen
-
-
-def search_pool(
-    towers: Mapping[str, TextTower], pool: Pool, query: Query, k: int
-) -> dict[str, list[Hit]]:
-    """The first k results of each model.
-
-    Args:
-        towers: towers by label.
-        pool: the pictures to search.
-        query: the query.
-        k: number of results per model; fewer if there are fewer pictures.
-
-    Raises:
-        UserError: the query is empty, or its parts cancel each other.
-    """
-    query.check()
-    vectors = [
-        combine_vectors(query, list(tower.embed(query.texts)) if query.texts else [])
-        for tower in towers.values()
-    ]
-    return dict(zip(towers, pool.nearest(np.stack(vectors), k), strict=True))
 
 
 def search_index(
@@ -183,4 +158,9 @@ def search_index(
             tower = TorchTower(tower.name)
         picture = tower.embed_picture(image)
     asked = Query(query, tuple(plus), tuple(minus), picture)
-    return search_pool(towers, pool, asked, k), facts
+    asked.check()
+    vectors = [
+        combine_vectors(asked, list(tower.embed(asked.texts)) if asked.texts else [])
+        for tower in towers.values()
+    ]
+    return dict(zip(towers, pool.nearest(np.stack(vectors), k), strict=True)), facts

@@ -98,8 +98,14 @@ class RayReader:
             return
         with cluster(self.workers) as ray:
             try:
-                for block in self._blocks(ray, work):
-                    yield from map(result_of, block.to_pylist())
+                for row in (row for block in self._blocks(ray, work) for row in block.to_pylist()):
+                    found = FoundPicture(*(row[name] for name in FOUND.names))
+                    if row["fault"] is not None:
+                        yield found, UserError(found.path, row["fault"], "Replace the picture.")
+                        continue
+                    vector = None if row["vector"] is None else np.array(row["vector"], np.float32)
+                    read = (row["hash"], row["row"], None, row["thumbnail"] or b"", vector)
+                    yield found, ReadPicture(found, *read)
             except ray.exceptions.RayError as error:
                 last = str(error).strip().splitlines()[-1][:300]
                 hint = "Pictures and model must be reachable from every machine."
@@ -125,13 +131,3 @@ class RayReader:
             compute=ray.data.ActorPoolStrategy(size=self.workers),
         )  # fmt: skip
         yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
-
-
-def result_of(row: dict[str, Any]) -> ReadResult:
-    """A picture and the result of reading it, from a row of READ."""
-    found = FoundPicture(*(row[name] for name in FOUND.names))
-    if row["fault"] is not None:
-        return found, UserError(found.path, row["fault"], "Replace the picture.")
-    vector = None if row["vector"] is None else np.asarray(row["vector"], np.float32)
-    thumbnail = row["thumbnail"] or b""
-    return found, ReadPicture(found, row["hash"], row["row"], None, thumbnail, vector)

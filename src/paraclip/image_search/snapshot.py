@@ -160,20 +160,15 @@ def take_snapshot(store: Store, facts: IndexFacts, folder: Path, version: str) -
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for other in folder.iterdir():
-        if other.name != version and (not other.name.startswith(".") or is_abandoned(other)):
-            shutil.rmtree(other, ignore_errors=True)
+        with suppress(OSError):  # another process removes it as well
+            unfinished = other.name.startswith(".")
+            age = time.time() - other.stat().st_mtime
+            if other.name != version and (not unfinished or age > ABANDONED_SECONDS):
+                shutil.rmtree(other, ignore_errors=True)
     snapshot = open_snapshot(folder / version)
     if snapshot is None:
         raise not_an_index(folder, "(its snapshot is broken)")
     return snapshot
-
-
-def is_abandoned(part: Path) -> bool:
-    """Whether this unfinished snapshot was left by a killed run: not written to for an hour."""
-    try:
-        return time.time() - part.stat().st_mtime > ABANDONED_SECONDS
-    except OSError:
-        return False
 
 
 def write_snapshot(store: Store, facts: IndexFacts, folder: Path) -> None:

@@ -230,12 +230,22 @@ def write_tower(name: str, model: "DualEncoder", space: str) -> bool:
     Returns:
         Whether it could be written; models with other tokenizers or towers have no such tower.
     """
-    tokenizer = tokenizer_of(model)
-    if tokenizer is None or not can_write():
+    if not can_write():
         return False
+    from open_clip import SimpleTokenizer
+
+    from paraclip.exporting.clip_tokenizer import clip_tokenizer
     from paraclip.exporting.onnx_graph import TextInterface, write_text_graph
+    from paraclip.models.bert import BertEncoder
     from paraclip.models.features import encode_texts
 
+    own = getattr(model, "tokenizer", None)
+    if isinstance(model, BertEncoder):
+        tokenizer = model.text_files["tokenizer.json"]
+    elif isinstance(own, SimpleTokenizer) and own.reduction_fn is None:
+        tokenizer = clip_tokenizer()
+    else:
+        return False
     context, clip = model.architecture.context_length, model.architecture.kind == "open_clip"
     pad = 0 if clip else int(getattr(model.text_tower, "pad", 0))
     facts = TowerFacts(name, space, context, pad, model.computed_length(1) == context, clip)
@@ -255,20 +265,6 @@ def write_tower(name: str, model: "DualEncoder", space: str) -> bool:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return True
-
-
-def tokenizer_of(model: "DualEncoder") -> str | None:
-    """`tokenizer.json` of a model; None for tokenizers that exist only in open_clip."""
-    from open_clip import SimpleTokenizer
-
-    from paraclip.exporting.clip_tokenizer import clip_tokenizer
-    from paraclip.models.bert import BertEncoder
-
-    if isinstance(model, BertEncoder):
-        return model.text_files["tokenizer.json"]
-    own = getattr(model, "tokenizer", None)
-    plain = isinstance(own, SimpleTokenizer) and own.reduction_fn is None
-    return clip_tokenizer() if plain else None
 
 
 def main() -> None:
