@@ -111,7 +111,7 @@ def unprivileged() -> str | None:
     return next(name for name in ("postgres", "nobody") if name in known)
 
 
-def wait_until(condition: Any, seconds: float = 30.0) -> None:
+def wait_until(condition: Any, seconds: float = 120.0) -> None:
     """Wait until a condition is true; fails the test after a long timeout."""
     end = time.monotonic() + seconds
     while not condition():

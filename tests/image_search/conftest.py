@@ -28,7 +28,7 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(params=["lancedb", "postgres"])
+@pytest.fixture(params=["lancedb", pytest.param("postgres", marks=pytest.mark.slow)])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Address of an empty store of each kind."""
     if request.param == "lancedb":

@@ -26,9 +26,10 @@ from paraclip.models.loading import load_model
 
 TEXTS = (*PROBES, "a red disc on white paper", "small green square", "don't &lt;b&gt; \u00bd")
 
-pytestmark = pytest.mark.skipif(
-    not towers.can_write(), reason="onnx, onnxscript or paraclip.exporting is not installed"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not towers.can_write(), reason="onnx or onnxscript is not installed"),
+]
 
 
 def write(name: str) -> bool:

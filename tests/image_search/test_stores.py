@@ -267,6 +267,7 @@ def test_an_approximate_search_returns_more_results_than_its_usual_candidates(st
     assert scores.shape == (1, 1000) and len(set(ids[0])) == 1000
 
 
+@pytest.mark.slow
 def test_a_new_schema_does_not_touch_the_index_of_another_on_the_path(
     postgres: PostgresServer,
 ) -> None:

@@ -88,7 +88,7 @@ def test_only_the_ten_most_changed_are_listed(index, base, tuned, tmp_path) -> N
     assert len(overlaps) == 10 and overlaps == sorted(overlaps) and report.queries == 30
 
 
-@pytest.mark.parametrize("kind", ["folder", "database"])
+@pytest.mark.parametrize("kind", ["folder", pytest.param("database", marks=pytest.mark.slow)])
 def test_an_index_of_paraclip_knows_where_its_pictures_are(
     base, tuned, photos, models, tmp_path, request, kind
 ) -> None:

@@ -223,6 +223,7 @@ def test_rclip_in_a_folder_with_any_name(rows, name, tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.slow
 def test_pgvector(rows, postgres) -> None:
     values, paths = rows
     postgres.query(f"CREATE TABLE photos (id int, file_path text, v vector({WIDTH}))")
@@ -242,6 +243,7 @@ def test_pgvector(rows, postgres) -> None:
     postgres.query("DROP TABLE photos, bare")
 
 
+@pytest.mark.slow
 def test_pgvector_with_pictures_in_the_table_and_rows_without_a_path(rows, postgres) -> None:
     vectors = [row.tolist() for row in rows[0]]
     postgres.query(f"CREATE TABLE photos (image bytea, url text, v vector({WIDTH}))")
@@ -251,6 +253,7 @@ def test_pgvector_with_pictures_in_the_table_and_rows_without_a_path(rows, postg
     postgres.query("DROP TABLE photos")
 
 
+@pytest.mark.slow
 def test_immich(rows, postgres) -> None:
     values, paths = rows
     ids = [f"00000000-0000-0000-0000-00000000000{number}" for number in range(5)]

@@ -22,6 +22,8 @@ from paraclip.image_search.stores.store import StoreUnavailable, open_store
 from paraclip.models.bert import SentenceModel
 from postgres_server import PostgresServer, wait_until
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent / "killed_index.py"
 COUNT = 40
 
@@ -167,19 +169,6 @@ def test_a_full_disk_is_one_line_and_the_index_stays(
     assert index(many, address, models["base"]).total == 21
 
 
-def test_a_server_that_goes_and_comes_back(many: Path, models: dict[str, str]) -> None:
-    with PostgresServer() as server:
-        address = server.url
-        index(many, address, models["base"])
-        store = open_store(server.url)
-        assert store.count() == COUNT
-        server.stop()
-        with pytest.raises(StoreUnavailable, match="cannot be reached"):
-            store.count()
-        server.start()
-        assert store.count() == COUNT
-
-
 def test_a_server_that_refuses_says_why() -> None:
     with PostgresServer() as server:
         server.query("CREATE ROLE guarded LOGIN PASSWORD 'secret'")
@@ -196,24 +185,6 @@ def test_a_server_that_refuses_says_why() -> None:
             assert f"refused ({reason}" in str(caught.value)
             assert "wrong" not in str(caught.value)
         assert open_store(f"postgresql://guarded:secret@{where}/postgres").facts() is None
-
-
-def test_a_folder_that_goes_and_comes_back(
-    many: Path, tmp_path: Path, models: dict[str, str]
-) -> None:
-    address = str(tmp_path / "index")
-    index(many, address, models["base"])
-    store = open_store(address)
-    assert store.count() == COUNT
-    (tmp_path / "index").rename(tmp_path / "away")
-    with pytest.raises(StoreUnavailable):
-        store.count()
-    (tmp_path / "away").rename(tmp_path / "index")
-    assert store.count() == COUNT
-    for version in (tmp_path / "index").glob("*.lance/_versions/*"):
-        version.unlink()
-    with pytest.raises(StoreUnavailable, match="is gone"):
-        store.version()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from postgres_server import wait_until
 
 FORBIDDEN = "Content Security"
 
-pytestmark = [needs_chromium, needs_playwright]
+pytestmark = [pytest.mark.slow, needs_chromium, needs_playwright]
 
 
 class FixedReworder:

@@ -3,11 +3,8 @@
 from typing import Any
 
 import pytest
-from prometheus_client import generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, ValidationError
 
-from paraclip.image_search.serving.guard import BUCKETS, Metrics
 from paraclip.image_search.serving.schemas import RewordRequest, SearchRequest
 from paraclip.image_search.stores.store import picture_id
 from paraclip.image_search.towers import LONGEST_QUERY
@@ -40,34 +37,3 @@ def test_fields_are_limited(
         assert caught.value.errors()[0]["loc"][0] == field
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         kind(**{field: valid[-1], "other": 1})
-
-
-def samples(metrics: Metrics, pictures: int = 0, up: bool = True) -> dict[tuple[str, ...], float]:
-    """Values by name and labels in the order of their names, without times of creation."""
-    metrics.pictures.set(pictures)
-    metrics.store_up.set(up)
-    text = generate_latest(metrics.registry).decode()
-    return {
-        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if not sample.name.endswith("_created")
-    }
-
-
-def test_metrics_count_requests_and_show_the_present_state() -> None:
-    one, other = Metrics(), Metrics()
-    for status, seconds in ((200, 0.03), (200, 0.05), (422, 99.0)):
-        one.observe("/api/search", status, seconds)
-    one.refused.labels("rate").inc()
-    found = samples(one, 31, False)
-    assert found["paraclip_requests_total", "/api/search", "200"] == 2
-    assert found["paraclip_requests_total", "/api/search", "422"] == 1
-    assert found["paraclip_request_seconds_sum", "/api/search"] == pytest.approx(99.08)
-    name = "paraclip_request_seconds_bucket"
-    counts = [found[name, f"{bound}", "/api/search"] for bound in (*BUCKETS, "+Inf")]
-    assert counts == [0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 3]
-    assert found["paraclip_refused_total", "rate"] == 1
-    assert (found["paraclip_pictures",], found["paraclip_store_up",]) == (31, 0)
-    assert samples(one, 5)["paraclip_pictures",] == 5 and samples(one)["paraclip_store_up",] == 1
-    assert set(samples(other)) == {("paraclip_pictures",), ("paraclip_store_up",)}

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -146,21 +145,3 @@ def test_recent_values_are_bounded() -> None:
         recent.put(key, number)
         recent.get("a")
     assert (recent.get("a"), recent.get("b"), recent.get("c")) == (0, None, 2)
-
-
-def test_a_new_version_of_the_index_is_shown(tmp_path: Path) -> None:
-    import asyncio
-
-    service = made_service(made_index(tmp_path, str(tmp_path / "index")))
-    try:
-        made_index(tmp_path, str(tmp_path / "index"), ["new.png"])
-        asyncio.run(service.refresh())
-        assert len(service.pool) == 32
-        (tmp_path / "index").rename(tmp_path / "away")
-        asyncio.run(service.refresh())
-        assert service.fault is not None and len(service.pool) >= 31, "searches still work"
-        (tmp_path / "away").rename(tmp_path / "index")
-        asyncio.run(service.refresh())
-        assert service.fault is None
-    finally:
-        service.close()

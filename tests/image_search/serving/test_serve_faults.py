@@ -68,6 +68,7 @@ def test_a_folder_gone_while_serving_and_back(tmp_path: Path) -> None:
         check_back(site)
 
 
+@pytest.mark.slow
 def test_a_server_gone_while_serving_and_back(tmp_path: Path) -> None:
     with PostgresServer() as server:
         store = made_index(tmp_path, server.url)
@@ -276,6 +277,7 @@ def test_a_full_queue_is_refused_until_there_is_room(tmp_path: Path) -> None:
         assert site.json("api/search?q=disc")["pictures"] == 31
 
 
+@pytest.mark.slow
 def test_killed_while_searching(tmp_path: Path) -> None:
     address = str(tmp_path / "index")
     made_index(tmp_path, address)
@@ -363,6 +365,7 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_the_command_serves_and_stops_gracefully(
     pictures: Path, tmp_path: Path, models: dict[str, str]

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from served import Site, made_index, made_service, served
 
+pytestmark = pytest.mark.slow
+
 ANYTHING = st.text(max_size=300) | st.text(string.printable, max_size=300)
 
 
