@@ -144,4 +144,4 @@ def test_pairs_are_checked_only_if_they_passed_so_far(monkeypatch: pytest.Monkey
     verdicts = Judge(limits, BagEncoder()).judge([Question(source, one) for one in answers])
     assert [one.reason for one in verdicts] == [None, "copy", "meaning"]
     assert asked == [(source, answers[0]), (source, answers[2])]
-    assert Judge(Limits()).pair_checks == {}
+    assert Judge(Limits(), BagEncoder()).pair_checks == {}

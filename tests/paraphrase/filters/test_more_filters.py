@@ -109,7 +109,7 @@ def test_a_missing_model_of_a_filter_is_reported_before_any_question(monkeypatch
         check_generate_options(GenerateConfig("x.csv", Path("out"), parse_roles=True))
     monkeypatch.setattr("paraclip.paraphrase.filters.judge.TEXT_PACKAGE", "no_such_wheel")
     with pytest.raises(UserError, match="pip install"):
-        check_generate_options(GenerateConfig("x.csv", Path("out")))
+        Judge()
 
 
 def test_an_instruction_in_a_caption_is_data(tmp_path: Path) -> None:

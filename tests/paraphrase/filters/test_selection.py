@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
+from fake_encoder import BagEncoder
+
 from paraclip.paraphrase.filters.checks import Question
 from paraclip.paraphrase.filters.judge import Judge, Verdict, judging
 from paraclip.paraphrase.steps import SIMILARITY_MARGIN, choose_candidate, main_reason
@@ -49,7 +51,7 @@ def test_the_answers_of_many_captions_are_judged_together() -> None:
             return [verdict(one.answer, 1.0, 0.0) for one in questions]
 
     async def all_of_them() -> list[Verdict]:
-        with judging(Counting()) as queue:
+        with judging(Counting(encoder=BagEncoder())) as queue:
             return await asyncio.gather(*(queue(Question("", str(row))) for row in range(40)))
 
     assert [one.text for one in asyncio.run(all_of_them())] == list(map(str, range(40)))

@@ -56,14 +56,15 @@ class Judge:
         encoder: MiniLM; by default loaded at the first use.
 
     Raises:
-        UserError: MiniLM's wheel or, at the first answer that needs it, another model is not
-            installed.
+        UserError: MiniLM's wheel is not installed.
     """
 
     def __init__(self, limits: Limits = STRONG, encoder: SentenceEncoder | None = None) -> None:
         self.limits = limits
         if encoder is not None:
             self.encoder = encoder
+        else:  # reported now, not after the first answers of a server
+            wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
 
     @cached_property
     def encoder(self) -> SentenceEncoder:
@@ -133,7 +134,6 @@ def judging(judge: Judge) -> Iterator[MicroBatchQueue[Question, Verdict]]:
 
 def check_models(limits: Limits) -> None:
     """Raise UserError, before any question, if a package that the limits need is not installed."""
-    wheel_file(TEXT_PACKAGE, TEXT_FOLDER)
     for module in ("onnxruntime", "simplemma", "snowballstemmer"):
         optional_import(module, "llm")
     if limits.parser:
