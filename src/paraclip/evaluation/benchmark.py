@@ -39,16 +39,12 @@ def grouped(
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of one model on one benchmark.
+    """Scores of one model on one benchmark."""
 
-    Args:
-        metrics: metrics, in the order of the report.
-        arrays: further arrays per item, saved with the report (rankings for the example browser).
-        notes: notes for the report ("3 of 100 pictures left out").
-    """
-
-    metrics: list[Metric]
+    metrics: list[Metric]  # metrics, in the order of the report
+    # further arrays per item, saved with the report (rankings for the example browser)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    # notes for the report ("3 of 100 pictures left out")
     notes: list[str] = field(default_factory=list)
 
 
@@ -80,20 +76,14 @@ class Benchmark(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Examples of a benchmark that ranks pictures for two wordings of each query.
+    """Examples of a benchmark that ranks pictures for two wordings of each query."""
 
-    Args:
-        texts: both wordings of each pair.
-        kinds: kind of rewording of each pair; empty strings if there is only one kind.
-        arrays: names in `Scores.arrays` of the rankings [pairs, k] of first and second wording.
-        references: paths or URLs of the pool's pictures; empty for a pool of vectors.
-        answers: pool position of each pair's correct picture; empty where none is known.
-    """
-
-    texts: Sequence[tuple[str, str]]
-    kinds: Sequence[str]
+    texts: Sequence[tuple[str, str]]  # both wordings of each pair
+    kinds: Sequence[str]  # kind of rewording of each pair; empty strings if there is only one kind
+    # names in `Scores.arrays` of the rankings [pairs, k] of first and second wording
     arrays: tuple[str, str]
-    references: Sequence[str]
+    references: Sequence[str]  # paths or URLs of the pool's pictures; empty for a pool of vectors
+    # pool position of each pair's correct picture; empty where none is known
     answers: Sequence[int] = ()
 
 

@@ -37,17 +37,11 @@ SIDE = 100  # pixels of a thumbnail
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RankedPairs(Shown):
-    """All pairs of one benchmark with the rankings of each model.
+    """All pairs of one benchmark with the rankings of each model."""
 
-    Args:
-        name: name of the benchmark in the report.
-        pool: description of the pool.
-        rankings: rankings of each model, by label.
-    """
-
-    name: str
-    pool: str
-    rankings: Mapping[str, Rankings]
+    name: str  # name of the benchmark in the report
+    pool: str  # description of the pool
+    rankings: Mapping[str, Rankings]  # rankings of each model, by label
 
 
 def ranked_pairs(

@@ -54,29 +54,17 @@ HEAD = ["", "items", "first", "second", "difference [95 %]", "p", "Holm", "count
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of both models, in percent (correlations times 100).
+    """One figure of both models, in percent (correlations times 100)."""
 
-    Args:
-        benchmark: name of the benchmark.
-        metric: name of the metric.
-        items: number of items of the first model.
-        paired: whether both were scored on the same items.
-        first: figure of the first model, mean over its seeds.
-        second: figure of the second model.
-        difference: second minus first, with its interval.
-        p: two-sided p-value of no difference.
-        adjusted: the same after Holm's correction over all rows.
-    """
-
-    benchmark: str
-    metric: str
-    items: int
-    paired: bool
-    first: float
-    second: float
-    difference: Interval
-    p: float
-    adjusted: float
+    benchmark: str  # name of the benchmark
+    metric: str  # name of the metric
+    items: int  # number of items of the first model
+    paired: bool  # whether both were scored on the same items
+    first: float  # figure of the first model, mean over its seeds
+    second: float  # figure of the second model
+    difference: Interval  # second minus first, with its interval
+    p: float  # two-sided p-value of no difference
+    adjusted: float  # the same after Holm's correction over all rows
 
     @property
     def counts(self) -> bool:
@@ -96,20 +84,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The figures of two models.
+    """The figures of two models."""
 
-    Args:
-        first: name of the first.
-        second: name of the second.
-        seeds: number of runs of each model.
-        rows: one row per figure.
-        warnings: differences in data, precision or versions, each a sentence with names.
-    """
-
-    first: str
-    second: str
-    seeds: tuple[int, int]
-    rows: tuple[Difference, ...]
+    first: str  # name of the first
+    second: str  # name of the second
+    seeds: tuple[int, int]  # number of runs of each model
+    rows: tuple[Difference, ...]  # one row per figure
+    # differences in data, precision or versions, each a sentence with names
     warnings: tuple[str, ...]
 
     def table(self) -> str:

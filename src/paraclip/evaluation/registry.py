@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from paraclip.errors import UserError, nearest
@@ -13,45 +12,29 @@ from paraclip.evaluation.benchmarks import aro, aro_order, cxc, sts, sugar_crepe
 from paraclip.evaluation.benchmarks import image_text_retrieval as karpathy
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.sources import Missing, arithmetic, data_folder
-from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import cache_folder
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One benchmark in the table.
+    """One benchmark in the table."""
 
-    Args:
-        load: makes the benchmark from the data folder and the arithmetic.
-        needs: required paths relative to the data folder ("a|b": either of two).
-        get: one sentence on how to get them.
-        suites: suites that include the benchmark, besides "all".
-    """
-
-    load: Callable[[Path, Arithmetic], Benchmark]
-    needs: tuple[str, ...]
-    get: str
-    suites: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ConfiguredEntry:
-    """One benchmark whose data is selected by options (--pairs, --pool ...).
-
-    Args:
-        load: makes the benchmark from the options; raises `Missing` without data.
-        suites: suites that include the benchmark, besides "all".
-    """
-
-    load: Callable[[EvaluateConfig], Benchmark]
-    suites: tuple[str, ...] = ()
+    # makes the benchmark from the data folder and the arithmetic or, if `configured`, from the
+    # options of `evaluate`; raises `Missing` without data
+    load: Callable[..., Benchmark]
+    needs: tuple[str, ...] = ()  # required paths relative to the data folder ("a|b": one of both)
+    get: str = ""  # one sentence on how to get them
+    suites: tuple[str, ...] = ()  # suites that include the benchmark, besides "all"
+    configured: bool = False  # whether options (--pairs, --pool ...) select its data
 
 
 SUITES = ("paper", "quick", "all")
 # "paper": benchmarks in arXiv 2402.15120. "quick": few or no pictures; minutes without a GPU.
-BENCHMARKS: dict[str, Entry | ConfiguredEntry] = {
-    "paraphrased-retrieval": ConfiguredEntry(sources.paraphrased_retrieval, ("paper",)),
-    "image-text-retrieval": ConfiguredEntry(sources.image_text_retrieval, ("quick",)),
+BENCHMARKS: dict[str, Entry] = {
+    "paraphrased-retrieval": Entry(
+        sources.paraphrased_retrieval, suites=("paper",), configured=True
+    ),
+    "image-text-retrieval": Entry(sources.image_text_retrieval, suites=("quick",), configured=True),
     "sugar-crepe": Entry(
         sugar_crepe.load_sugar_crepe, ("sugar_crepe", "coco"), sugar_crepe.GET_SUGAR_CREPE
     ),
@@ -60,7 +43,7 @@ BENCHMARKS: dict[str, Entry | ConfiguredEntry] = {
     ),
     "sts": Entry(sts.load, ("sts",), sts.GET, ("paper", "quick")),
     "cxc": Entry(cxc.load, cxc.NEEDS, cxc.GET),
-    "variations": ConfiguredEntry(sources.variations),
+    "variations": Entry(sources.variations, configured=True),
     "aro-vg-relation": Entry(aro.load_vg_relation, aro.RELATION_FILES, aro.GET, ("paper",)),
     "aro-vg-attribution": Entry(
         aro.load_vg_attribution, aro.ATTRIBUTION_FILES, aro.GET, ("paper",)
@@ -88,7 +71,7 @@ BENCHMARKS: dict[str, Entry | ConfiguredEntry] = {
     "cifar100": Entry(
         zero_shot.load_cifar100, (zero_shot.CIFAR100.folder,), zero_shot.CIFAR100.get
     ),
-    "image-folder": ConfiguredEntry(sources.image_folder),
+    "image-folder": Entry(sources.image_folder, configured=True),
 }  # fmt: skip
 
 
@@ -105,7 +88,7 @@ def load(name: str, config: EvaluateConfig) -> Benchmark:
         UserError: if its data is invalid.
     """
     entry = BENCHMARKS[name]
-    if isinstance(entry, ConfiguredEntry):
+    if entry.configured:
         return entry.load(config)
     data = data_folder(config)
     if data is None:
@@ -137,8 +120,8 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
         try:
             benchmarks.append(load(name, config))
         except UserError as reason:
-            configured = isinstance(BENCHMARKS[name], ConfiguredEntry)
-            if configured and names_sources(config) and not isinstance(reason, Missing):
+            of_options = BENCHMARKS[name].configured and names_sources(config)
+            if of_options and not isinstance(reason, Missing):
                 raise  # an option is wrong
             left_out[name] = str(reason)
     if not benchmarks:

@@ -32,44 +32,27 @@ Intervals = dict[str, Annotated[Interval, BeforeValidator(_null_as_nan)]]
 
 @dataclass(frozen=True)
 class Line:
-    """One figure of every model, in percent (correlations times 100).
+    """One figure of every model, in percent (correlations times 100)."""
 
-    Args:
-        name: name of the metric.
-        headline: whether it is in the short table and the plot.
-        items: number of items.
-        values: figure with its interval, by model.
-        differences: paired difference with its interval, by "tuned - base".
-        statistic: "mean", "spearman" or "pearson", over the items.
-    """
-
-    name: str
-    headline: bool
-    items: int
-    values: Intervals
-    differences: Intervals
-    statistic: str | None = None
+    name: str  # name of the metric
+    headline: bool  # whether it is in the short table and the plot
+    items: int  # number of items
+    values: Intervals  # figure with its interval, by model
+    differences: Intervals  # paired difference with its interval, by "tuned - base"
+    statistic: str | None = None  # "mean", "spearman" or "pearson", over the items
 
 
 @dataclass(frozen=True)
 class Section:
-    """One benchmark.
+    """One benchmark."""
 
-    Args:
-        name: name on the command line.
-        pool: description of what is searched or compared, with its size.
-        data: sources, hashes, sizes.
-        lines: its figures.
-        notes: remarks that qualify the figures.
-        made: how the scores of each model were computed: weights hash, data hash, pool size,
-            precision, seed, time, seconds, and whether they are from an earlier run.
-    """
-
-    name: str
-    pool: str
-    data: dict[str, Any]
-    lines: Annotated[list[Line], Field(alias="metrics")]
-    notes: list[str] = field(default_factory=list)
+    name: str  # name on the command line
+    pool: str  # description of what is searched or compared, with its size
+    data: dict[str, Any]  # sources, hashes, sizes
+    lines: Annotated[list[Line], Field(alias="metrics")]  # its figures
+    notes: list[str] = field(default_factory=list)  # remarks that qualify the figures
+    # how the scores of each model were computed: weights hash, data hash, pool size, precision,
+    # seed, time, seconds, and whether they are from an earlier run
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -85,17 +68,12 @@ def data_hash(pool: str, data: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """All benchmarks of all models.
+    """All benchmarks of all models."""
 
-    Args:
-        models: facts about each model (weights, architecture) by its label, in order.
-        sections: one section per benchmark.
-        provenance: versions, machine, command, time, settings.
-    """
-
+    # facts about each model (weights, architecture) by its label, in order
     models: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
-    sections: Annotated[list[Section], Field(alias="benchmarks")]
-    provenance: dict[str, Any]
+    sections: Annotated[list[Section], Field(alias="benchmarks")]  # one section per benchmark
+    provenance: dict[str, Any]  # versions, machine, command, time, settings
 
     def line(self, name: str) -> Line | None:
         """Return the first figure with that name."""

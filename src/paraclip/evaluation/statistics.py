@@ -11,7 +11,7 @@ nothing, and Holm's correction hides small losses. `not_inferior` is the test fo
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,30 +32,26 @@ LOWER_IS_BETTER = frozenset(("first result changes",))
 """Names of the metrics for which lower is better; for all others, higher is better."""
 
 Statistic = Literal["mean", "spearman", "pearson", "sampled_spearman"]
+Weighted = Callable[[Float], Float]
+"""A statistic of fixed items [resamples] as a function of their weights [resamples, items]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """A metric with its value for each item, for computing intervals and differences.
+    """A metric with its value for each item, for computing intervals and differences."""
 
-    Args:
-        name: name in the report, including k ("AO@10").
-        items: [items] for a mean, [items, 2] for a correlation (similarity, gold score), [items, 3]
-            for a sampled one (with the number of the query).
-        statistic: statistic computed over the items.
-        groups: group numbers [items], for a mean over groups (macro); or numbers of group and
-            part [items, 2], with equal weights for groups and for the parts within each group
-            (tasks and their subsets).
-        clusters: cluster numbers [items]; items of one cluster are resampled together.
-        headline: whether the metric is in the short table and the plot.
-    """
-
-    name: str
+    name: str  # name in the report, including k ("AO@10")
+    # [items] for a mean, [items, 2] for a correlation (similarity, gold score), [items, 3] for a
+    # sampled one (with the number of the query)
     items: Float
-    statistic: Statistic = "mean"
+    statistic: Statistic = "mean"  # statistic computed over the items
+    # group numbers [items], for a mean over groups (macro); or numbers of group and part [items,
+    # 2], with equal weights for groups and for the parts within each group (tasks and their
+    # subsets)
     groups: Integers | None = None
+    # cluster numbers [items]; items of one cluster are resampled together
     clusters: Integers | None = None
-    headline: bool = True
+    headline: bool = True  # whether the metric is in the short table and the plot
 
     def value(self) -> float:
         """Return the value, 0 to 1 (correlations: -1 to 1); NaN if undefined."""
@@ -128,67 +124,58 @@ def draws(units: int, resamples: int, random: np.random.Generator) -> Iterator[F
         yield counted.reshape(rows, units).astype(np.float64)
 
 
-class WeightedMean:
-    """Mean of items [items] under weights [resamples, items]."""
+def weighted_mean(items: Float) -> Weighted:
+    """Return the mean of items [items] as a function of weights."""
 
-    def __init__(self, items: Float) -> None:
-        self.items = items
+    def mean(weights: Float) -> Float:
+        value: Float = (weights @ items) / weights.sum(axis=1)
+        return value
 
-    def __call__(self, weights: Float) -> Float:
-        mean: Float = (weights @ self.items) / weights.sum(axis=1)
-        return mean
+    return mean
 
 
-class WeightedPearson:
-    """Linear correlation of two columns [items, 2] under weights [resamples, items]."""
+def weighted_pearson(items: Float) -> Weighted:
+    """Return the linear correlation of two columns [items, 2] as a function of weights."""
+    first, second = (items - items.mean(axis=0)).T
+    columns = np.stack([first, second, first**2, second**2, first * second], axis=1)
 
-    def __init__(self, items: Float) -> None:
-        first, second = (items - items.mean(axis=0)).T
-        self.columns = np.stack([first, second, first**2, second**2, first * second], axis=1)
-
-    def __call__(self, weights: Float) -> Float:
-        sums = (weights @ self.columns) / weights.sum(axis=1, keepdims=True)
+    def correlation(weights: Float) -> Float:
+        sums = (weights @ columns) / weights.sum(axis=1, keepdims=True)
         return _ratio(*sums.T)
 
+    return correlation
 
-class WeightedSpearman:
-    """Rank correlation of two columns under weights; ties share their mean rank.
+
+def weighted_spearman(items: Float) -> Weighted:
+    """Return the rank correlation of two columns as a function of weights; ties share their rank.
 
     A weight is how often an item is drawn. Fractional weights represent an average over draws.
     """
+    ranks = _weighted_ranks(items[:, 0]), _weighted_ranks(items[:, 1])
 
-    def __init__(self, items: Float) -> None:
-        self.first, self.second = _Ranks(items[:, 0]), _Ranks(items[:, 1])
-
-    def __call__(self, weights: Float) -> Float:
-        first, second = self.first(weights), self.second(weights)
+    def correlation(weights: Float) -> Float:
+        first, second = (rank(weights) for rank in ranks)
         total = weights.sum(axis=1)
         centre = (total[:, None] + 1) / 2  # the mean of the ranks 1..total
         first -= centre
         second -= centre
         weighted = weights * first
-        sums = (
-            np.einsum("bi,bi->b", weighted, first),
-            np.einsum("bi,bi,bi->b", weights, second, second),
-            np.einsum("bi,bi->b", weighted, second),
-        )
+        squares = np.einsum("bi,bi->b", weighted, first)
+        others = np.einsum("bi,bi,bi->b", weights, second, second)
         zero = np.zeros_like(total)
-        return _ratio(zero, zero, sums[0], sums[1], sums[2])
+        return _ratio(zero, zero, squares, others, np.einsum("bi,bi->b", weighted, second))
+
+    return correlation
 
 
-class WeightedBySample:
-    """`sampled_spearman` of items [items, 3] under weights: every drawn query has equal weight.
+def weighted_by_sample(items: Float) -> Weighted:
+    """Return `sampled_spearman` of items [items, 3]: every drawn query has equal weight.
 
     It is the correlation that the samples estimate, so a resample has no sampling noise.
     """
-
-    def __init__(self, items: Float) -> None:
-        _, queries, counts = np.unique(items[:, 2], return_inverse=True, return_counts=True)
-        self.shares = 1 / counts[queries]
-        self.correlation = WeightedSpearman(items[:, :2])
-
-    def __call__(self, weights: Float) -> Float:
-        return self.correlation(weights * self.shares)
+    _, queries, counts = np.unique(items[:, 2], return_inverse=True, return_counts=True)
+    shares, correlation = 1 / counts[queries], weighted_spearman(items[:, :2])
+    return lambda weights: correlation(weights * shares)
 
 
 def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
@@ -212,7 +199,7 @@ def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
         return float("nan")
     by_query = np.argsort(queries, kind="stable")
     starts = np.cumsum(counts) - counts
-    correlation, random = WeightedSpearman(items[:, :2]), np.random.default_rng(0)
+    correlation, random = weighted_spearman(items[:, :2]), np.random.default_rng(0)
     rows, correlations = max(1, SAMPLED // len(items)), []
     for first in range(0, samples, rows):
         size = (min(rows, samples - first), len(counts))
@@ -226,23 +213,21 @@ def sampled_spearman(items: Float, samples: int = SAMPLES) -> float:
     return float(found.mean()) if len(found) else float("nan")
 
 
-class _Ranks:
-    """Ranks of a column's values in resamples, computed from one sort."""
+def _weighted_ranks(column: Float) -> Weighted:
+    """Return the mean ranks [resamples, items] of a column as a function of weights."""
+    level = np.unique(column, return_inverse=True)[1]
+    order = np.argsort(level, kind="stable")
+    ends = np.searchsorted(level[order], np.arange(level.max() + 1), side="right") - 1
 
-    def __init__(self, column: Float) -> None:
-        self.level = np.unique(column, return_inverse=True)[1]
-        self.order = np.argsort(self.level, kind="stable")
-        levels = np.arange(self.level.max() + 1)
-        self.ends = np.searchsorted(self.level[self.order], levels, side="right") - 1
-
-    def __call__(self, weights: Float) -> Float:
-        """Return the mean ranks [resamples, items]; items that are not drawn have weight 0."""
-        drawn = np.take(weights, self.order, axis=1)  # three times as fast as an index expression
-        through = np.take(np.cumsum(drawn, axis=1), self.ends, axis=1)
+    def ranks(weights: Float) -> Float:
+        drawn = np.take(weights, order, axis=1)  # three times as fast as an index expression
+        through = np.take(np.cumsum(drawn, axis=1), ends, axis=1)
         below = np.zeros_like(through)
         below[:, 1:] = through[:, :-1]
-        ranks: Float = np.take((below + through + 1) / 2, self.level, axis=1)
-        return ranks
+        found: Float = np.take((below + through + 1) / 2, level, axis=1)
+        return found
+
+    return ranks
 
 
 def _ratio(first: Float, second: Float, square: Float, other: Float, product: Float) -> Float:
@@ -260,13 +245,11 @@ VALUES = {
     "pearson": metrics.pearson,
     "sampled_spearman": sampled_spearman,
 }
-STATISTICS: dict[
-    str, type[WeightedMean | WeightedPearson | WeightedSpearman | WeightedBySample]
-] = {
-    "mean": WeightedMean,
-    "pearson": WeightedPearson,
-    "spearman": WeightedSpearman,
-    "sampled_spearman": WeightedBySample,
+STATISTICS = {
+    "mean": weighted_mean,
+    "pearson": weighted_pearson,
+    "spearman": weighted_spearman,
+    "sampled_spearman": weighted_by_sample,
 }
 
 

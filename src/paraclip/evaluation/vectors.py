@@ -18,16 +18,11 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How vectors are computed.
+    """How vectors are computed."""
 
-    Args:
-        precision: fp32 or bf16 (autocast).
-        batch_size: number of texts per batch.
-        max_broken: largest share of unreadable pictures that is skipped without an error.
-    """
-
-    precision: str = "fp32"
-    batch_size: int = 256
+    precision: str = "fp32"  # fp32 or bf16 (autocast)
+    batch_size: int = 256  # number of texts per batch
+    # largest share of unreadable pictures that is skipped without an error
     max_broken: float = 0.01
 
 

@@ -201,6 +201,7 @@ def test_what_is_wrong_with_the_captions_is_reported(
 
 
 @WITH_SPACY
+@pytest.mark.slow
 @pytest.mark.shared_data
 @pytest.mark.skipif(not (DATA / "coco").is_dir(), reason=f"no research data in {DATA}")
 def test_the_real_captions_meet_the_real_pictures() -> None:

@@ -15,7 +15,7 @@ from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks import cxc
 from paraclip.evaluation.compare import read_stored
 from paraclip.evaluation.run import evaluate
-from paraclip.evaluation.statistics import Metric, WeightedBySample, resample, sampled_spearman
+from paraclip.evaluation.statistics import Metric, resample, sampled_spearman, weighted_by_sample
 from paraclip.evaluation.vectors import Arithmetic
 
 DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
@@ -112,7 +112,7 @@ def test_the_sampled_correlation_is_the_published_procedure() -> None:
     slow = slow_sampled(items, 2000, random)
     assert sampled_spearman(items) == pytest.approx(slow, abs=0.01)
     assert sampled_spearman(items) == sampled_spearman(items)
-    (whole,) = WeightedBySample(items)(np.ones((1, len(items))))
+    (whole,) = weighted_by_sample(items)(np.ones((1, len(items))))
     assert whole == pytest.approx(slow, abs=0.02)
 
 
@@ -133,6 +133,7 @@ def test_few_queries_or_a_constant_column_have_no_sampled_correlation() -> None:
     assert np.isnan(sampled_spearman(items))
 
 
+@pytest.mark.slow
 def test_a_stored_report_gives_the_correlation_back(tmp_path: Path) -> None:
     more = [f"{n},{n},red hat {n},blue sea {n * n},{n / 5},c2c_cocaption" for n in range(20)]
     benchmark = cxc.load(write(tmp_path, *more), Arithmetic())

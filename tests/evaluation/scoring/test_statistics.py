@@ -217,6 +217,7 @@ def covered(seeds: int, between: float, trials: int = 150) -> float:
     return hits / trials
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert 0.90 <= covered(seeds=1, between=0.0) <= 0.99
     assert 0.88 <= covered(seeds=6, between=0.3) <= 0.99

@@ -49,19 +49,12 @@ GET = (
 
 @dataclass(frozen=True)
 class Judged:
-    """One pair of captions.
+    """One pair of captions."""
 
-    Args:
-        images: names of their pictures.
-        texts: both captions; the first is the query.
-        score: mean of people's similarity, 0 to 5.
-        same_picture: whether both describe the same picture.
-    """
-
-    images: tuple[str, str]
-    texts: tuple[str, str]
-    score: float
-    same_picture: bool
+    images: tuple[str, str]  # names of their pictures
+    texts: tuple[str, str]  # both captions; the first is the query
+    score: float  # mean of people's similarity, 0 to 5
+    same_picture: bool  # whether both describe the same picture
 
 
 def read_judged(file: Path, problems: Problems | None = None) -> list[Judged]:

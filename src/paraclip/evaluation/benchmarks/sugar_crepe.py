@@ -19,7 +19,7 @@ sim(image, negative). Chance level is one third for both.
 A tie counts as wrong in both. The pictures are from COCO 2017 val.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,7 @@ import numpy as np
 from paraclip.arrays import Float, Integers
 from paraclip.data.captions import BrokenRow, clean_text, label
 from paraclip.data.images import pictures_hash
-from paraclip.data.lines import open_source
 from paraclip.data.problems import Problems
-from paraclip.data.untrusted_json import JsonStream
 from paraclip.errors import UserError
 from paraclip.evaluation import metrics
 from paraclip.evaluation.benchmark import Scores, grouped, numbered
@@ -89,28 +87,28 @@ def read_kinds(folder: Path, problems: Problems | None = None) -> list[Subset]:
     if lost:
         what = f"{len(lost)} of the seven files are missing: {', '.join(lost)}"
         raise UserError(folder, what, GET_SUGAR_CREPE)
-    kinds = [read_kind(folder / f"{name}.json", problems) for name in KINDS]
+    kinds = [
+        read_subset(folder / f"{name}.json", problems, COLUMNS, GET_SUGAR_CREPE) for name in KINDS
+    ]
     problems.check(sum(len(kind.rows) for kind in kinds) + problems.count)
     return kinds
 
 
-def read_kind(file: Path, problems: Problems) -> Subset:
-    """Read one file: an object that maps ids to rows."""
-    return _read_file(file, keyed_rows(file), COLUMNS, GET_SUGAR_CREPE, problems)
-
-
-def _read_file(
-    file: Path,
-    rows: Iterable[tuple[str, object, dict[str, Any]]],
-    columns: Sequence[str],
-    get: str,
-    problems: Problems,
+def read_subset(
+    file: Path, problems: Problems, columns: Sequence[str] = TEXTS, get: str = GET_PLUS_PLUS
 ) -> Subset:
-    """Make a subset of rows, each with its location and its id, if it has one."""
+    """Read one file: an array of rows, or an object that maps ids to rows.
+
+    Args:
+        file: the file.
+        problems: lists broken rows.
+        columns: columns that every row needs; the texts, and `filename` if pictures are needed.
+        get: how to get the file, for errors.
+    """
     kept, images, seen = [], [], set()
-    for where, name, row in rows:
+    for where, row in read_rows(str(file), problems):
         require_columns(row, columns, where, get)
-        if name is not None and str(name) in seen:
+        if (name := row.get("id")) is not None and str(name) in seen:
             raise UserError(where, f"id {label(name)} occurs twice", "Remove one.")
         seen.add(str(name))
         try:
@@ -123,20 +121,6 @@ def _read_file(
     if not kept:
         raise UserError(file, "contains no rows", get)
     return Subset(file.stem, tuple(kept), file_hash(file), tuple(images))
-
-
-def keyed_rows(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield the location, id and columns of each row, including rows with a duplicate id."""
-    with open_source(str(file)) as stream:
-        parts = JsonStream(stream, str(file))
-        if parts.peek() != "{":
-            raise UserError(file, "is not an object of rows by their id", GET_SUGAR_CREPE)
-        for name in parts.keys():  # noqa: SIM118 not a dict
-            row = parts.value()
-            where = f"{file}: id {name}"
-            if not isinstance(row, dict):
-                raise UserError(where, "is not an object", GET_SUGAR_CREPE)
-            yield where, name, row
 
 
 def make_sugar_crepe(
@@ -215,12 +199,6 @@ def read_subsets(folder: str | Path, problems: Problems | None = None) -> list[S
             folder, f"contains no SugarCrepe++ file ({SUBSETS[0]}.json ...)", GET_PLUS_PLUS
         )
     return subsets
-
-
-def read_subset(file: Path, problems: Problems) -> Subset:
-    """Read one file."""
-    rows = ((where, row.get("id"), row) for where, row in read_rows(str(file), problems))
-    return _read_file(file, rows, TEXTS, GET_PLUS_PLUS, problems)
 
 
 class SugarCrepePlusPlus:

@@ -52,13 +52,6 @@ class Answers:
     # with contrast
     similar: Float
 
-    def first(self, k: int) -> "Answers":
-        """Return a copy with only the first k results."""
-        plain, reworded, contrast = (
-            part[:, :k] for part in (self.plain, self.reworded, self.contrast)
-        )
-        return Answers(plain, reworded, contrast, self.owners, self.similar)
-
 
 class Variations:
     """The benchmark on one set of wordings and one pool.
@@ -157,9 +150,7 @@ class Variations:
             "rewording_ranking": answers.reworded, "contrast_ranking": answers.contrast,
         }  # fmt: skip
         judged = {
-            name: items
-            for k in self.cutoffs
-            for name, items in metrics_at(answers.first(k), k).items()
+            name: items for k in self.cutoffs for name, items in metrics_at(answers, k).items()
         }
         return Scores(self.figures(judged, item, kind), rankings, notes)
 
@@ -221,29 +212,30 @@ class Variations:
 
 
 def metrics_at(found: Answers, k: int) -> dict[str, Float]:
-    """Return every metric of each rewording [T], by its name in the report."""
-    ranks = {
-        name: metrics.first_relevant(ranked == found.owners[:, None])
-        for name, ranked in (
-            ("plain", found.plain), ("reworded", found.reworded), ("contrast", found.contrast),
-        )
-    }  # fmt: skip
-    right = {name: metrics.recall(own, k) for name, own in ranks.items()}
-    overlap = metrics.average_overlap(found.plain, found.reworded)
-    against_contrast = metrics.average_overlap(found.plain, found.contrast)
+    """Return every metric of each rewording [T] in the first k, by its name in the report."""
+    plain, reworded, contrast = (
+        ranked[:, :k] for ranked in (found.plain, found.reworded, found.contrast)
+    )
+    ranks = [
+        metrics.first_relevant(ranked == found.owners[:, None])
+        for ranked in (plain, reworded, contrast)
+    ]
+    right, right_reworded, right_contrast = (metrics.recall(own, k) for own in ranks)
+    overlap = metrics.average_overlap(plain, reworded)
+    against_contrast = metrics.average_overlap(plain, contrast)
     caption, against, picture, denied = found.similar.T
     return {
         f"AO@{k}": overlap,
-        f"JS@{k}": metrics.jaccard(found.plain, found.reworded),
-        f"R@{k}": right["reworded"],
-        f"R@{k} change": right["reworded"] - right["plain"],
-        f"R@{k} both ways": right["reworded"] * right["plain"],
-        f"MRR@{k}": metrics.reciprocal_rank(ranks["reworded"], k),
+        f"JS@{k}": metrics.jaccard(plain, reworded),
+        f"R@{k}": right_reworded,
+        f"R@{k} change": right_reworded - right,
+        f"R@{k} both ways": right_reworded * right,
+        f"MRR@{k}": metrics.reciprocal_rank(ranks[1], k),
         f"AO@{k} margin": overlap - against_contrast,
         "text discrimination": (caption > against).astype(np.float64),
         "picture discrimination": (picture > denied).astype(np.float64),
-        f"R@{k} plain caption": right["plain"],
-        f"R@{k} contrast": right["contrast"],
+        f"R@{k} plain caption": right,
+        f"R@{k} contrast": right_contrast,
         f"AO@{k} contrast": against_contrast,
-        f"JS@{k} contrast": metrics.jaccard(found.plain, found.contrast),
+        f"JS@{k} contrast": metrics.jaccard(plain, contrast),
     }
