@@ -31,8 +31,7 @@ from paraclip.models.checkpoint import save_model
 from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.provenance import provenance
-from paraclip.quickstart.captioned import read_texts
-from paraclip.quickstart.stamps import stamps_folder
+from paraclip.quickstart.stamps import read_texts, stamps_folder
 from paraclip.starter import STAMPS
 from paraclip.training.config import AlignOptions
 from paraclip.training.data import prepare_captions

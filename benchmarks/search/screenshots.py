@@ -29,9 +29,8 @@ from PIL import Image
 from benchmarks.machine import say
 from paraclip.data.problems import Problems
 from paraclip.image_search.build import build_index
-from paraclip.quickstart.captioned import read_stamps, read_texts
 from paraclip.quickstart.page import stamps_file
-from paraclip.quickstart.stamps import stamps_folder
+from paraclip.quickstart.stamps import read_stamps, read_texts, stamps_folder
 from paraclip.starter import STAMPS
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"

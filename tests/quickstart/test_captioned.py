@@ -7,8 +7,8 @@ from stamp_files import write_stamps
 
 from paraclip.errors import UserError
 from paraclip.evaluation.vectors import Arithmetic
-from paraclip.quickstart.captioned import KINDS, read_stamps
 from paraclip.quickstart.results import OF_STAMPS, stamp_benchmarks
+from paraclip.quickstart.stamps import KINDS, read_stamps
 
 
 def test_texts_are_joined_to_their_pictures(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from stamp_files import write_stamps
 from forked import paraclip
 from paraclip.commands import quickstart as command
 from paraclip.quickstart import run
-from paraclip.quickstart.captioned import read_stamps
 from paraclip.quickstart.config import QuickstartConfig
+from paraclip.quickstart.stamps import read_stamps
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,9 @@ from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.image_search.config import IndexConfig
 from paraclip.image_search.sources import open_source
-from paraclip.quickstart.captioned import read_stamps
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import Page, own_program, stamps_file
+from paraclip.quickstart.stamps import read_stamps
 
 
 def test_the_commands_are_paraclips_and_agree(tmp_path: Path) -> None:

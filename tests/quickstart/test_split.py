@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from paraclip.data.captions import Caption
 from paraclip.errors import UserError
-from paraclip.quickstart.split import split_pictures
+from paraclip.quickstart.run import split_pictures
 
 
 def caption(number: int, text: str, picture: str | None = None) -> Caption:

@@ -1,12 +1,11 @@
 """`paraclip quickstart`."""
 
 from paraclip.errors import printable
-from paraclip.quickstart.captioned import read_stamps
 from paraclip.quickstart.config import QuickstartConfig
 from paraclip.quickstart.page import Page, check_search_packages, stamps_file
 from paraclip.quickstart.results import recommend, table
 from paraclip.quickstart.run import BASE, run_quickstart
-from paraclip.quickstart.stamps import stamps_folder
+from paraclip.quickstart.stamps import read_stamps, stamps_folder
 
 CHECKPOINTS = {"merged": "best.safetensors"}  # of the others, last.safetensors
 

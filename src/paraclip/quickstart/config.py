@@ -10,9 +10,9 @@ from annotated_types import Ge, Le
 
 from paraclip.options import Checked, Count, Seed, Share
 from paraclip.paraphrase.config import GenerateConfig
-from paraclip.quickstart.stamps import PACKAGE
 from paraclip.training.config import TrainOptions
 
+PACKAGE = "tuxpaint-stamps-default"  # of Debian
 BATCH_SIZE = 128
 LEARNING_RATE = 1e-4
 IMAGE_WEIGHT = 0.2  # of L1; a higher one fits few pictures better, at the cost of consistency

@@ -14,8 +14,7 @@ from paraclip.evaluation.pictures import Pool
 from paraclip.evaluation.report import Line, Report, aligned, compared_with, figure, spread
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import text_hash
-from paraclip.quickstart.captioned import CaptionedStamps
-from paraclip.quickstart.split import Split
+from paraclip.quickstart.stamps import CaptionedStamps
 from paraclip.starter import QUERIES
 
 K = 10
@@ -42,20 +41,23 @@ def stamp_benchmarks(stamps: CaptionedStamps, how: Arithmetic) -> list[Benchmark
     return [Variations("wordings", stamps.wordings, stamps.pool, CUTOFFS, how, headlines)]
 
 
-def own_benchmarks(split: Split, triples: pa.Table, how: Arithmetic) -> list[Benchmark]:
+def own_benchmarks(
+    learn: list[Caption], held_out: list[Caption], triples: pa.Table, how: Arithmetic
+) -> list[Benchmark]:
     """Consistency on strong rewordings over all pictures, and retrieval on held-out captions.
 
     Consistency needs no correct answer, so it is measured on query pairs that no model was trained
     on. The generator's own pairs, if there are any, are the easier test.
 
     Args:
-        split: captions of the user's pictures.
+        learn: captions of the user's pictures that models learn from.
+        held_out: those of the pictures for evaluation.
         triples: triples by the built-in LLM, for captions of both parts.
         how: how vectors are computed.
     """
-    everywhere = pool_of([*split.learn, *split.held_out], "your pictures")
+    everywhere = pool_of([*learn, *held_out], "your pictures")
     strong = read_pairs(QUERIES, "query", "rewording")
-    own, answers = generated_pairs(split.held_out, triples, everywhere)
+    own, answers = generated_pairs(held_out, triples, everywhere)
     benchmarks: list[Benchmark] = [
         ParaphrasedRetrieval(strong, everywhere, K, how, name="strong rewordings")
     ]
@@ -63,7 +65,7 @@ def own_benchmarks(split: Split, triples: pa.Table, how: Arithmetic) -> list[Ben
         benchmarks.append(
             ParaphrasedRetrieval(own, everywhere, K, how, answers, "rewordings of the built-in LLM")
         )
-    shown = gallery(split.held_out, "your held-out captions")
+    shown = gallery(held_out, "your held-out captions")
     return [*benchmarks, ImageTextRetrieval(shown, how=how, name="retrieval")]
 
 

@@ -7,6 +7,8 @@ built-in LLM writes during the run, and `tuned` from strong ones: the stamps' ow
 set. On the user's own pictures, `tuned` learns from the LLM's triples and the starter set.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +31,9 @@ from paraclip.models.encoder import DualEncoder
 from paraclip.models.loading import load_model
 from paraclip.paraphrase.run import generate
 from paraclip.provenance import provenance
-from paraclip.quickstart.captioned import read_stamps
 from paraclip.quickstart.config import BATCH_SIZE, QuickstartConfig
 from paraclip.quickstart.results import K, own_benchmarks, stamp_benchmarks
-from paraclip.quickstart.split import Split, split_pictures
-from paraclip.quickstart.stamps import stamps_folder
+from paraclip.quickstart.stamps import read_stamps, stamps_folder
 from paraclip.starter import STARTER
 from paraclip.training.checkpoint import AnotherRun
 from paraclip.training.data import prepare
@@ -41,6 +41,8 @@ from paraclip.training.train import train
 
 ALPHA = 0.5
 BASE = "mini"
+FEWEST = 30
+"""Minimum number of pictures: a third of them are the ten that a search returns."""
 STAGES = 4
 ASKED_HELD_OUT = 60
 """Maximum number of held-out captions that are paraphrased, for the easier test."""
@@ -97,7 +99,7 @@ def _of_own(job: "Job", source: str) -> tuple[Models, list[Benchmark]]:
     rows = with_captions(with_starter(own, config.starter), learn, config.seed)
     runs = dict.fromkeys(("control", "tuned"), (rows, config.epochs))
     return job.models(runs), own_benchmarks(
-        split, triples, Arithmetic(max_broken=config.max_broken)
+        split.learn, split.held_out, triples, Arithmetic(max_broken=config.max_broken)
     )
 
 
@@ -106,7 +108,7 @@ def _announce(number: int, stage: str) -> None:
     print(f"\n[{number}/{STAGES}] {printable(stage)}", flush=True)
 
 
-def split_source(config: QuickstartConfig, source: str, problems: Problems) -> Split:
+def split_source(config: QuickstartConfig, source: str, problems: Problems) -> "Split":
     """The captions of the user's source, split by picture; broken rows are listed in a file.
 
     Raises:
@@ -226,3 +228,64 @@ def equal_steps(rows: int, epochs: int, batch_size: int, others: int) -> int:
     """Epochs over `rows` that take about as many steps as `epochs` epochs over `others` rows."""
     steps = epochs * -(-others // batch_size)
     return max(1, round(steps / -(-rows // batch_size)))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training captions and held-out captions, split by picture.
+
+    Args:
+        learn: captions for alignment, generation and training.
+        held_out: captions of the pictures for evaluation.
+    """
+
+    learn: list[Caption]
+    held_out: list[Caption]
+
+
+def split_pictures(captions: Iterable[Caption], held_out: int, seed: int) -> "Split":
+    """Split by picture; pictures that share a caption stay together, so it is in one part only.
+
+    The order of choice depends only on a hash of the text and the seed, so adding a picture moves
+    few others.
+
+    Args:
+        captions: captions; those without a picture are used for training.
+        held_out: number of pictures to hold out, at most a third of all.
+        seed: seed of the split.
+
+    Raises:
+        UserError: too few pictures to split.
+    """
+    captions = list(captions)
+    groups = _text_groups(captions)
+    pictures = {row.image_id for row in captions if row.image}
+    if len(pictures) < FEWEST:
+        what = f"only {len(pictures)} pictures have a caption"
+        raise UserError("quickstart", what, f"Give at least {FEWEST}; a few hundred is better.")
+    sizes = Counter(groups[name] for name in pictures)
+    left, chosen = min(held_out, len(pictures) // 3), set()
+    for group in sorted(sizes, key=lambda name: text_hash(f"{seed} {name}")):
+        if sizes[group] <= left:
+            chosen.add(group)
+            left -= sizes[group]
+    return Split(
+        learn=[row for row in captions if groups[row.image_id] not in chosen],
+        held_out=[row for row in captions if row.image and groups[row.image_id] in chosen],
+    )
+
+
+def _text_groups(captions: Sequence[Caption]) -> dict[str, str]:
+    """The group of each picture; pictures that share a caption share a group."""
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for row in captions:
+        text = " ".join(row.caption.casefold().split())  # training treats these as equal
+        parent[find(f"image {row.image_id}")] = find(f"text {text}")
+    return {row.image_id: find(f"image {row.image_id}") for row in captions}
