@@ -122,6 +122,7 @@ def half(pairs: Pairs, first: bool) -> Pairs:
         captions=pairs.captions[part],
         paraphrases=pairs.paraphrases[part],
         pictures=pairs.pictures[part],
+        negatives=pairs.negatives[part],
         hash=text_hash(f"{pairs.hash} {first}"),
     )
 
@@ -144,7 +145,7 @@ def sts_development_set(data: Path) -> SemanticSimilarity:
 def sts_development(data: Path) -> StsTask:
     """The development set of STS-B."""
     file = data / "sts" / "STS" / "STSBenchmark" / "sts-dev.csv"
-    return StsTask("STS-B dev", tuple(read_columns(file, *LAYOUTS["STS-B"])), file_hash(file))
+    return StsTask("STS-B dev", tuple(read_columns(file, *LAYOUTS["STS-B"][1:])), file_hash(file))
 
 
 def zero_shot(data: Path) -> ZeroShot:

@@ -224,6 +224,7 @@ def tables_of(name: str, record: Mapping[str, Any]) -> dict[str, str]:
     tables[f"{name}_differences"] = differences_tables(found)
     if name.endswith("_main"):
         makers = {"gains": gains_table, "margins": margins_table, "short": short_table}
+        makers = makers if "base" in found.rows else {}
         tables |= {f"{name}_{more}": make(found) for more, make in makers.items()}
     elif record["kind"] == "report":
         tables[f"{name}_overview"] = overview_table(found)
