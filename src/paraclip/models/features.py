@@ -184,12 +184,9 @@ def filled_cache(
 ) -> tuple["FeatureCache", dict[str, str]]:
     """A cache with the features of all readable pictures, and the key of each picture."""
     model.eval()
-    unique = list(dict.fromkeys(references))
-    folder = cache / f"{model.image_key()}-{precision}" if cache is not None else None
-    features = FeatureCache(folder)
-    keys = {name: identity(name) for name in unique}
-    missing = [name for name in unique if keys[name] not in features]
-    pictures = read_pictures(model, missing)
+    features = FeatureCache(cache and cache / f"{model.image_key()}-{precision}")
+    keys = {name: identity(name) for name in dict.fromkeys(references)}
+    pictures = read_pictures(model, [name for name in keys if keys[name] not in features])
     broken = compute(model, pictures, keys, features, precision, label)
     for name, error in broken.items():
         if problems is None:
@@ -342,7 +339,9 @@ class FeatureCache:
             with safe_open(path, "pt") as shard:
                 facts = shard.metadata()
                 keys, made_for = json.loads(facts["identities"]), facts.get("made_for", self.name)
-                valid = is_valid(shard.get_tensor("features"), len(keys), facts["checksum"])
+                features = shard.get_tensor("features")
+                fits = features.shape[:-1] == (len(keys),) and features.dtype == torch.float32
+                valid = fits and checksum(features) == facts["checksum"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
             return
         if made_for != self.name:
@@ -420,26 +419,18 @@ class FeatureCache:
             mark_used(path)
         else:
             with atomic_path(path) as temporary, temporary.open("wb") as file:
-                write_rows(file, self.parts(keys, width), len(keys), width)
+                starts = range(0, len(keys), ROWS_AT_ONCE)
+                parts = (keys[start : start + ROWS_AT_ONCE] for start in starts)
+                found = ((len(part), self.rows(part)) for part in parts)
+                none = torch.full((ROWS_AT_ONCE, width), torch.nan)
+                rows = (none[:count] if rows is None else rows for count, rows in found)
+                write_rows(file, rows, len(keys), width)
         return torch.from_numpy(np.load(path, mmap_mode="c"))
-
-    def parts(self, keys: Sequence[str], width: int) -> Iterator[Tensor]:
-        """Rows as from `rows`, in parts."""
-        for start in range(0, len(keys), ROWS_AT_ONCE):
-            part = keys[start : start + ROWS_AT_ONCE]
-            rows = self.rows(part)
-            yield torch.full((len(part), width), torch.nan) if rows is None else rows
 
 
 def checksum(features: Tensor) -> str:
     """CRC-32 of the bytes of features; computing it is faster than reading them from disk."""
     return f"{crc32(features.contiguous().numpy().data):08x}"
-
-
-def is_valid(features: Tensor, rows: int, expected: str) -> bool:
-    """Whether a shard's features have the right shape and checksum."""
-    fits = features.ndim == 2 and len(features) == rows and features.dtype == torch.float32
-    return fits and checksum(features) == expected
 
 
 def write_rows(file: BinaryIO, parts: Iterator[Tensor], rows: int, width: int) -> None:

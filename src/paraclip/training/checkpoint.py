@@ -24,7 +24,6 @@ from paraclip.files import (
     disk_errors,
     has_mark,
     is_signed,
-    read_bounded,
     refuse_foreign,
     text_hash,
     write_text,
@@ -138,17 +137,28 @@ def open_run(folder: RunFolder, identity: dict[str, Any], fresh: bool) -> None:
         AnotherRun: the folder contains another run.
         UserError: it contains files that no run wrote, whether `fresh` or not.
     """
-    if fresh or not (folder.identity_file.exists() and folder.finished()):
+    record = folder.identity_file
+    if fresh or not (record.exists() and folder.finished()):
         check_owned(folder)  # a finished run is not written to, so its card may be edited
-    if folder.identity_file.exists():
+    if record.exists():
         folder.clear_parts()
     if fresh:
         folder.clear()
-    if folder.identity_file.exists():
-        check_same(folder.identity_file, identity)
-    else:
-        record = {"format": FORMAT, **provenance(identity=identity)}
-        write_text(folder.identity_file, json.dumps(record, indent=2) + "\n")
+    if not record.exists():
+        facts = {"format": FORMAT, **provenance(identity=identity)}
+        write_text(record, json.dumps(facts, indent=2) + "\n")
+        return
+    there, here = read_json_object(record, START_OVER).get("identity"), json.dumps(identity)
+    if not isinstance(there, dict):
+        raise UserError(record, "is not a run's record", START_OVER)
+    differing = [
+        f"{name} (there {there.get(name)}, now {value})"
+        for name, value in sorted({**dict.fromkeys(there), **json.loads(here)}.items())
+        if there.get(name) != value
+    ]
+    if differing:
+        what = f"belongs to a run with other settings: {', '.join(differing)}"
+        raise AnotherRun(record, what, START_OVER)
 
 
 def check_owned(folder: RunFolder) -> None:
@@ -163,34 +173,6 @@ def check_owned(folder: RunFolder) -> None:
             if not has_record:
                 raise UserError(path, "was not written by a training run", hint)
             refuse_foreign(path, is_ours, hint)
-    if has_record:
-        identity_in(folder.identity_file, hint)
-
-
-def identity_in(path: Path, hint: str) -> dict[str, Any]:
-    """The record of what determined a run's weights."""
-    try:
-        identity = json.loads(read_bounded(path))["identity"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(path, "is not a run's record", hint) from error
-    if not isinstance(identity, dict):
-        raise UserError(path, "is not a run's record", hint)
-    return identity
-
-
-def check_same(path: Path, identity: dict[str, Any]) -> None:
-    """Refuse to resume a run that another configuration, base or data started."""
-    there = identity_in(path, START_OVER)
-    here = json.loads(json.dumps(identity))
-    differing = [
-        f"{name} (there {there.get(name)}, now {here.get(name)})"
-        for name in sorted({*there, *here})
-        if there.get(name) != here.get(name)
-    ]
-    if differing:
-        raise AnotherRun(
-            path, f"belongs to a run with other settings: {', '.join(differing)}", START_OVER
-        )
 
 
 def notice(text: str) -> None:
