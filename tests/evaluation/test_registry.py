@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from text_sets import write_sts
 
 from paraclip.errors import UserError
 from paraclip.evaluation import registry
@@ -99,17 +98,3 @@ def test_a_name_that_is_unknown_gets_a_hint(tmp_path: Path) -> None:
     for name, hint in (("papr", "paper"), ("sst", "sts"), ("sts,papr", "paper")):
         with pytest.raises(UserError, match=rf"is not a benchmark. Did you mean {hint}"):
             choose_benchmarks(EvaluateConfig(benchmarks=name, data=str(tmp_path)))
-
-
-def test_a_folder_next_to_the_checkout_is_not_taken_unless_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PARACLIP_DATA", raising=False)
-    (tmp_path / "checkout").mkdir()
-    monkeypatch.chdir(tmp_path / "checkout")
-    write_sts(tmp_path / "shared" / "data" / "sts")
-    with pytest.raises(UserError, match="no data folder is named"):
-        choose_benchmarks(EvaluateConfig((), "sts"))
-    monkeypatch.setenv("PARACLIP_DATA", "../shared/data")
-    ((benchmark,), _) = choose_benchmarks(EvaluateConfig((), "sts"))
-    assert benchmark.name == "sts"

@@ -99,7 +99,15 @@ class Comparison:
         lines += [f"first:  {self.first}", f"second: {self.second}", ""]
         rows: list[list[str]] = [HEAD]
         for benchmark, members in groupby(self.rows, lambda row: row.benchmark):
-            rows += [[benchmark], *map(_cells, members)]
+            rows.append([benchmark])
+            for row in members:
+                ps = (f"{p:.4f}" if math.isfinite(p) else "-" for p in (row.p, row.adjusted))
+                marks = ("yes" if mark else "no" for mark in (row.counts, row.not_inferior))
+                rows.append([
+                    f"  {row.metric}" + ("" if row.paired else " unpaired"), f"{row.items:,}",
+                    figure(row.first), figure(row.second), spread(row.difference, signed=True),
+                    *ps, *marks,
+                ])  # fmt: skip
         return "\n".join(map(printable, [*lines, *aligned(rows), "", *self.verdict()]))
 
     def verdict(self) -> list[str]:
@@ -443,13 +451,3 @@ def _made_with(report: Report, section: Section, label: str) -> dict[str, Any]:
     precision = made.get("precision", report.provenance.get("precision"))
     named = {f"{name} version": versions.get(name) for name in ("paraclip", "torch")}
     return {"precision": precision, **named}
-
-
-def _cells(row: Difference) -> list[str]:
-    """Return a row of the table."""
-    p, adjusted = (f"{p:.4f}" if math.isfinite(p) else "-" for p in (row.p, row.adjusted))
-    return [
-        f"  {row.metric}" + ("" if row.paired else " unpaired"), f"{row.items:,}",
-        figure(row.first), figure(row.second), spread(row.difference, signed=True), p, adjusted,
-        "yes" if row.counts else "no", "yes" if row.not_inferior else "no",
-    ]  # fmt: skip

@@ -13,8 +13,6 @@ from scipy.stats import spearmanr
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmarks import cxc
-from paraclip.evaluation.compare import read_stored
-from paraclip.evaluation.run import evaluate
 from paraclip.evaluation.statistics import Metric, resample, sampled_spearman, weighted_by_sample
 from paraclip.evaluation.vectors import Arithmetic
 
@@ -131,18 +129,6 @@ def test_few_queries_or_a_constant_column_have_no_sampled_correlation() -> None:
     assert np.isnan(sampled_spearman(items))
     items = np.column_stack([np.ones(8), np.arange(8.0), np.arange(8)])
     assert np.isnan(sampled_spearman(items))
-
-
-@pytest.mark.slow
-def test_a_stored_report_gives_the_correlation_back(tmp_path: Path) -> None:
-    more = [f"{n},{n},red hat {n},blue sea {n * n},{n / 5},c2c_cocaption" for n in range(20)]
-    benchmark = cxc.load(write(tmp_path, *more), Arithmetic())
-    evaluate({"base": ColourEncoder()}, [benchmark], tmp_path / "out", {"resamples": 10})
-    stored = read_stored(tmp_path / "out")
-    line = next(x for x in stored.report.sections[0].lines if x.name == "CxC-STS")
-    metric = stored.metric("cxc", line, "base")
-    assert metric.items.shape == (20, 3) and metric.statistic == "sampled_spearman"
-    assert 100 * metric.value() == pytest.approx(line.values["base"].value, abs=1e-3)
 
 
 @pytest.mark.shared_data

@@ -147,20 +147,6 @@ def test_image_weights_that_are_not_finite_are_reported(pictures: Path) -> None:
         ParaphrasedRetrieval(pairs(("a", "b")), read_pool(pictures), 3).score(model, None)
 
 
-def test_a_model_without_pictures_reports_it_once(pictures: Path) -> None:
-    class Reader(ColourEncoder):
-        seen = 0
-
-        def preprocess(self, image):
-            self.seen += 1
-            raise UserError("reader", "reads no pictures", "Ask it about texts.")
-
-    model, benchmark = Reader(), ParaphrasedRetrieval(pairs(("a", "b")), read_pool(pictures), 3)
-    with pytest.raises(UserError, match="reader: reads no pictures"):
-        benchmark.score(model, None)
-    assert model.seen == 1
-
-
 def slow_recall(texts: np.ndarray, images: np.ndarray, owners: list[int], k: int) -> tuple:
     """Reference: sort everything and check whether the right one is among the first k."""
     scores = texts.astype(np.float64) @ images.astype(np.float64).T
@@ -220,16 +206,6 @@ def shown(pictures: Path) -> Gallery:
             name = f"{number}-{len(captions)}"
             captions.append(Caption(name, text, path.name, str(path), f"made:{number}"))
     return gallery(captions, "made here")
-
-
-def test_every_caption_is_a_query_and_every_picture_one(pictures: Path) -> None:
-    found = shown(pictures)
-    benchmark = ImageTextRetrieval(found, (1,))
-    to_image, to_text = benchmark.score(ColourEncoder(), None).metrics
-    assert len(to_image.items) == len(found.captions) == 50
-    assert len(to_text.items) == 20
-    assert to_image.clusters.tolist() == list(found.owners)
-    assert benchmark.pool == "20 pictures and 50 captions of made here"
 
 
 def test_captions_of_a_broken_picture_go_with_it(pictures: Path) -> None:

@@ -1,7 +1,6 @@
 """SugarCrepe and SugarCrepe++ with pictures: figures by hand, references, refused inputs."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,6 @@ from paraclip.evaluation.benchmarks.sugar_crepe import (
     read_kinds,
 )
 from paraclip.evaluation.vectors import Arithmetic
-
-DATA = Path(os.environ.get("PARACLIP_DATA") or "PARACLIP_DATA-is-not-set")
 
 
 def row(image: str, caption: str, negative: str) -> dict[str, str]:

@@ -131,14 +131,6 @@ def test_rows_of_one_picture_are_resampled_together(tmp_path: Path) -> None:
     assert found["TOT"].tolist() == found["TOT micro"].tolist()
 
 
-def test_a_collapsed_model_gets_nothing_and_no_correlation(tmp_path: Path, sts: Path) -> None:
-    model = ColourEncoder(noise=0.1)
-    model.text_tower.weight.data[:] = 1.0
-    tot = SugarCrepePlusPlus(read_subsets(write_sugar_crepe_pp(tmp_path))).score(model, None)
-    assert tot.metrics[0].value() == 0
-    assert np.isnan(SemanticSimilarity(read_tasks(sts)).score(model, None).metrics[0].value())
-
-
 def test_what_is_wrong_with_sugar_crepe_pp_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"contains no SugarCrepe\+\+ file .*Get the JSON files"):
         read_subsets(tmp_path)

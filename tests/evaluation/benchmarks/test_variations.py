@@ -187,24 +187,6 @@ def test_captions_without_their_picture_are_named_counted_and_refused(
         Variations("v", wordings, pool, 5, Arithmetic(max_broken=1.0))
 
 
-def test_pictures_of_one_name_are_distinguished_by_folder_or_refused(
-    pictures: Path, tmp_path: Path
-) -> None:
-    # "more" comes before the pool's own in the order of paths, and holds another picture.
-    for folder in ("more", "own"):
-        (pictures / folder).mkdir()
-    (pictures / "own/x.png").write_bytes((pictures / "red_0.png").read_bytes())
-    (pictures / "more/x.png").write_bytes((pictures / "blue_1.png").read_bytes())
-    pool = read_pool(pictures)
-    for name in ("own/x.png", "more/x.png"):
-        wordings = read_wordings(write_rows(tmp_path, [{**ROWS[0], "image_id": name}]), KINDS)
-        (owner,) = Variations("variations", wordings, pool, k=5).owners
-        assert pool.references[owner] == f"{pictures}/{name}"
-    wordings = read_wordings(write_rows(tmp_path, [{**ROWS[0], "image_id": "x.png"}]), KINDS)
-    with pytest.raises(UserError, match=r"2 different pictures are named 'x\.png'"):
-        Variations("variations", wordings, pool, k=5)
-
-
 def test_a_broken_picture_takes_its_captions_along(pictures: Path, tmp_path: Path) -> None:
     (pictures / "blue_1.png").write_bytes(b"no picture")
     wordings = read_wordings(write_rows(tmp_path), KINDS, Problems())

@@ -13,7 +13,6 @@ from paraclip.evaluation.benchmarks.image_text_retrieval import (
 )
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import load
-from paraclip.evaluation.sources import Missing
 from paraclip.evaluation.vectors import Arithmetic
 
 HOW = Arithmetic()
@@ -111,10 +110,3 @@ def test_what_is_wrong_with_a_split_is_reported(flickr30k: Path) -> None:
         file.write_text(text)
         with pytest.raises(UserError, match="has no 'images'"):
             load_flickr30k(flickr30k, HOW)
-
-
-def test_what_is_missing_is_reported_with_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(Missing, match=r"dataset_coco.json or .*captions.json is missing"):
-        load("coco-retrieval", EvaluateConfig(data=str(tmp_path)))
-    with pytest.raises(Missing, match=r"dataset_flickr30k.json is missing. Get dataset_flickr30k"):
-        load("flickr30k-retrieval", EvaluateConfig(data=str(tmp_path)))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,8 @@ from colour_encoder import draw_pictures
 
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.arrays import read_arrays
 from paraclip.evaluation.pairs import read_pairs
 from paraclip.evaluation.pictures import read_names, read_pool
-from paraclip.swap_checking.indexes import read_array
 
 ROWS = [
     {"id": "a", "caption": "a red hat, worn", "caption2": "someone wears a red hat"},
@@ -193,21 +190,6 @@ def test_vectors_are_mapped_and_checked(tmp_path: Path) -> None:
     (tmp_path / "several.npz").replace(path)
     with pytest.raises(UserError, match=r"is an .npz file of several arrays"):
         read_pool(path)
-
-
-@pytest.mark.parametrize("shape", ["1" + "0" * 30 + ", 4", "True, 4", "-" * 9000 + "1,"])
-def test_an_impossible_shape_is_a_damaged_header(tmp_path: Path, shape: str) -> None:
-    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}\n".encode()
-    magic = b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little")
-    (tmp_path / "pool.npy").write_bytes(magic + head + bytes(64))
-    with pytest.raises(UserError, match=r"is not a .npy file of vectors \(\w"):
-        read_pool(tmp_path / "pool.npy")
-    with pytest.raises(UserError, match=r"is not a readable .npy file"):
-        read_array(tmp_path / "pool.npy")
-    with zipfile.ZipFile(tmp_path / "items.npz", "w") as packed:
-        packed.write(tmp_path / "pool.npy", "one.npy")
-    with pytest.raises(ValueError, match=r"\w"):
-        read_arrays(tmp_path / "items.npz")
 
 
 def test_what_is_not_a_pool_is_reported(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """`paraclip evaluate --compare` on reports of tiny models."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import reduce
@@ -18,7 +17,6 @@ from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.compare import (
     Comparison,
     Difference,
-    choose_pairs,
     compare,
     differences_in_origin,
     read_stored,
@@ -137,14 +135,6 @@ def test_two_reports_compare_models_of_one_label(write: Write) -> None:
     assert changed.rows[0].adjusted == pytest.approx(min(1, 12 * 2 / 101))
 
 
-def test_one_model_each_needs_no_label(write: Write) -> None:
-    one, two = write("a", {"mini": 0.1}), write("b", {"other": 0.2})
-    one, two = read_stored(one), read_stored(two)
-    for against, models in (((), ()), ((two,), ("mini", "other"))):
-        ((first, second),) = choose_pairs((one,) if against else (one, two), against, models)
-        assert (first.label, second.label) == ("mini", "other")
-
-
 def test_several_reports_are_seeds(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [write(f"s{n}", {"base": 0.1, "tuned": 0.2 + 0.1 * n}) for n in range(3)]
     (seeds,) = compare(*paths, resamples=400)
@@ -181,17 +171,6 @@ def test_too_few_resamples_for_so_many_figures_are_reported(
     path = write("a", {"base": 0.1, "tuned": 0.2})
     print_comparison(path, resamples=200)  # 6 figures x 2 / 201 > 0.05
     assert "nothing can count: 200 resamples are too few for 6 figures" in capsys.readouterr().out
-
-
-def test_unpaired_intervals_are_wider(write: Write) -> None:
-    one, two = write("a", {"m": 0.1}), write("b", {"m": 0.2})
-    far = write("c", {"m": 0.2}, [Made("first", data="other")])
-    (paired,) = compare(one, two, resamples=300)
-    (apart,) = compare(one, far, resamples=300)
-    assert paired.rows[0].paired and not apart.rows[0].paired
-    assert apart.rows[0].difference.value == pytest.approx(paired.rows[0].difference.value)
-    width = [row.difference.high - row.difference.low for row in (apart.rows[0], paired.rows[0])]
-    assert width[0] > 2 * width[1]
 
 
 def test_the_json_and_all_metrics(write: Write, tmp_path: Path) -> None:
@@ -319,14 +298,6 @@ def test_items_that_do_not_fit_together_are_refused(
     np.savez(path.with_name("items.npz"), **{**arrays, name: array})
     with pytest.raises(UserError, match=r"arrays of .* do not fit together"):
         compare(path, all_metrics=True, resamples=50)
-
-
-def test_items_that_are_a_pipe_are_refused(write: Write) -> None:
-    path = Path(write("a", {"base": 0.1, "tuned": 0.2}))
-    path.with_name("items.npz").unlink()
-    os.mkfifo(path.with_name("items.npz"))
-    with pytest.raises(UserError, match=r"items\.npz: cannot be read \(it is not a regular file"):
-        print_comparison(str(path))
 
 
 def test_fewer_changes_of_the_first_result_are_better() -> None:

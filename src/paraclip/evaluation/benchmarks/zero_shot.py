@@ -13,7 +13,6 @@ pictures in ParaCLIP's cache folder and read from there like other pictures.
 import io
 import tarfile
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -165,11 +164,6 @@ def load_imagenet(data: Path, how: Arithmetic) -> ZeroShot:
         folder = data / "imagenet_sample"
         by_id = [(path.name.split("_")[0], path) for path in picture_files(folder)]
         name = f"a sample of ImageNet-1k ({folder.name}), not its validation set"
-    return ZeroShot("imagenet", imagenet(name, folder, by_id), how)
-
-
-def imagenet(name: str, folder: Path, by_id: Sequence[tuple[str, Path]]) -> Labelled:
-    """Return pictures given by WordNet id, with ImageNet's names and 80 templates."""
     numbers = {wnid: number for number, wnid in enumerate(imagenet_ids())}
     for wnid, path in by_id:
         if wnid not in numbers:
@@ -182,7 +176,7 @@ def imagenet(name: str, folder: Path, by_id: Sequence[tuple[str, Path]]) -> Labe
         raise UserError(folder, what, GET_IMAGENET)
     names, templates = imagenet_words()
     ordered = sorted(by_id, key=lambda pair: (numbers[pair[0]], pair[1]))
-    return Labelled(
+    pictures = Labelled(
         name=name,
         references=tuple(str(path) for _, path in ordered),
         labels=tuple(numbers[wnid] for wnid, _ in ordered),
@@ -190,6 +184,7 @@ def imagenet(name: str, folder: Path, by_id: Sequence[tuple[str, Path]]) -> Labe
         templates=templates,
         made_of="OpenAI's for ImageNet",
     )
+    return ZeroShot("imagenet", pictures, how)
 
 
 @cache
