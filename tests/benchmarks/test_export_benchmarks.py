@@ -13,6 +13,8 @@ from benchmarks.search import index_speed
 from benchmarks.search import speed as search_speed
 from paraclip.models.checkpoint import save_model
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_python_that_leads_nowhere_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -17,7 +17,7 @@ from paraclip.models.mini import Mini
 from paraclip.models.openclip import ClipSpec, build_clip
 from recipes.clip_small import pretrain
 
-pytestmark = pytest.mark.weights
+pytestmark = [pytest.mark.weights, pytest.mark.slow]
 SMALL = pretrain.CONFIG | {
     "embed_dim": 16,
     "text_cfg": pretrain.CONFIG["text_cfg"] | {"width": 32, "heads": 2, "layers": 1},

@@ -14,6 +14,8 @@ from benchmarks.training.steps import (
     random_features,
 )
 
+pytestmark = pytest.mark.slow
+
 TINY = ("--model", "tiny", "--threads", 1)
 
 
