@@ -73,8 +73,3 @@ def test_vectors_without_a_direction_count_as_the_worst() -> None:
     shortened = np.array([[1, 1, 1, 1], [0, 0, 0, 0], [np.nan, 1, 1, 1]], np.float32)
     found = drift("int8", shortened, floats)
     assert found.lowest == -1 and found.texts == 3
-
-
-def test_probes_are_captions_and_awkward_texts() -> None:
-    assert len(set(probes())) == len(probes()) > 60
-    assert "" in probes() and max(map(len, probes())) > 400

@@ -133,3 +133,10 @@ def test_a_stage_whose_captions_changed_starts_from_scratch(
     job = Job(QuickstartConfig("here", str(tmp_path), starter=0), Problems())
     assert job.train("control", SCHEMA.empty_table(), 1) == str(tmp_path / "control" / "made")
     assert started == [False, True] and "starts from scratch" in capsys.readouterr().out
+
+
+def test_a_report_of_the_user_is_refused_before_the_first_stage(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.md").write_text("My notes.")
+    with pytest.raises(UserError, match=r"report\.md"):
+        run.run_quickstart(QuickstartConfig("nowhere", str(tmp_path)))

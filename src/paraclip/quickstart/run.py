@@ -22,7 +22,7 @@ from paraclip.data.triples import SCHEMA, read_provenance, read_triples, with_re
 from paraclip.errors import UserError, printable
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.report import Report
-from paraclip.evaluation.run import evaluate
+from paraclip.evaluation.run import check_report_folder, evaluate
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import text_hash
 from paraclip.merging import merge
@@ -57,6 +57,7 @@ def run_quickstart(config: QuickstartConfig) -> Report:
     Raises:
         UserError: the source is invalid, or a stage failed.
     """
+    check_report_folder(config.folder / "report")
     job = Job(config, Problems(config.max_broken))
     models, benchmarks = _of_stamps(job) if config.source is None else _of_own(job, config.source)
     _announce(4, f"Scoring {', '.join(models)}")
