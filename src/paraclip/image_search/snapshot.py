@@ -31,7 +31,7 @@ VECTORS, ROWS = "vectors.npy", "rows.arrow"
 ABANDONED_SECONDS = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hit:
     """A result.
 

@@ -15,7 +15,7 @@ from paraclip.files import text_hash, write_text
 from paraclip.image_search.config import IndexConfig, ServeConfig
 
 PICTURES = "captioned_stamps.jsonl"
-SEARCH_PACKAGES = ("lancedb", "fastapi", "uvicorn", "httptools", "prometheus_client")
+SEARCH_PACKAGES = ("lancedb", "fastapi", "uvicorn", "httptools")
 
 
 @dataclass(frozen=True)

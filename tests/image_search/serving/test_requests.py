@@ -1,11 +1,11 @@
-"""Limits of requests to the server, and its metrics."""
+"""Limits of requests to the server."""
 
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from paraclip.image_search.serving.schemas import RewordRequest, SearchRequest
+from paraclip.image_search.serving.app import RewordRequest, SearchRequest
 from paraclip.image_search.stores.store import picture_id
 from paraclip.image_search.towers import LONGEST_QUERY
 

@@ -1,45 +1,127 @@
-"""The application: routes over a service, behind the guard."""
+"""The application: routes over a service with their schemas, behind the guard."""
 
 import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path, PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field, StringConstraints
 from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from paraclip.errors import UserError
 from paraclip.image_search import engine
-from paraclip.image_search.serving.guard import Guard, Limits, Metrics
+from paraclip.image_search.engine import Overlap
+from paraclip.image_search.serving.guard import Guard, Limits, refusal
 from paraclip.image_search.serving.rewording import Reworder
-from paraclip.image_search.serving.schemas import (
-    Health,
-    IndexOut,
-    PictureId,
-    Problem,
-    Rewordings,
-    RewordRequest,
-    SearchRequest,
-    SearchResponse,
-)
 from paraclip.image_search.serving.service import Service, find_original
 from paraclip.image_search.snapshot import Hit
 from paraclip.image_search.stores.store import StoreUnavailable
+from paraclip.image_search.towers import LONGEST_QUERY
 from paraclip.micro_batch import Overloaded
 from paraclip.version import __version__
 
 LOG = logging.getLogger("paraclip.serve")
+Words = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
+PictureId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
+MOST_RESULTS = 100
+MOST_PARTS = 8
+
+
+class SearchRequest(BaseModel):
+    """A query: words, words to add or subtract, a picture of the index, or a combination."""
+
+    model_config = {"extra": "forbid"}
+
+    q: Words = Field("", description="What the pictures show, in words.")
+    second: Words = Field("", description="The same in other words, to compare the results.")
+    plus: list[Words] = Field([], max_length=MOST_PARTS, description="Words to add.")
+    minus: list[Words] = Field([], max_length=MOST_PARTS, description="Words to subtract.")
+    like: PictureId | None = Field(None, description="A picture of the index, by its id.")
+    models: list[Annotated[str, StringConstraints(max_length=100)]] = Field(
+        [], max_length=8, description="Labels of models; all by default."
+    )
+    k: int = Field(10, ge=1, le=MOST_RESULTS, description="Results per model and wording.")
+
+
+class RewordRequest(BaseModel):
+    """A query to be reworded."""
+
+    model_config = {"extra": "forbid"}
+
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+
+class Rewordings(BaseModel):
+    """Other wordings of a query."""
+
+    rewordings: list[str]
+
+
+class ModelResults(BaseModel):
+    """Results of one model."""
+
+    label: str
+    results: list[list[Hit]] = Field(description="Results for each wording.")
+    agreement: Overlap | None = Field(description="Agreement of the two wordings.")
+
+
+@dataclass(frozen=True)
+class Between(Overlap):
+    """Agreement of two models for one wording."""
+
+    models: list[str]
+    wording: int
+
+
+class SearchResponse(BaseModel):
+    """Results of all models and wordings."""
+
+    k: int
+    pictures: int = Field(description="Number of pictures searched.")
+    models: list[ModelResults]
+    between: list[Between]
+
+
+class IndexOut(BaseModel):
+    """Facts about the index and the models."""
+
+    name: str
+    pictures: int
+    models: list[str]
+    rewording: bool = Field(description="Whether /api/reword is available.")
+    fault: str | None = Field(description="Why the store cannot be reached at present.")
+
+
+class Health(BaseModel):
+    """State of the server."""
+
+    status: Literal["ok", "store unavailable"]
+    pictures: int
+
+
+class Problem(BaseModel):
+    """An error that the client can fix."""
+
+    detail: str
+
+
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem} for status in (400, 401, 403, 404, 413, 414, 422, 429, 503)
+}
+PICTURE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
+    }
 }
 
 
@@ -51,7 +133,6 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
         limits: limits on requests.
         reworder: suggests rewordings, or None.
     """
-    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -73,14 +154,9 @@ def make_app(service: Service, limits: Limits, reworder: Reworder | None = None)
     add_search(app, service)
     add_pictures(app, service)
     add_rewording(app, reworder)
-    add_state(app, service, reworder is not None, metrics)
+    add_state(app, service, reworder is not None)
     app.mount("/", StaticFiles(directory=Path(__file__).with_name("page"), html=True))
-    return Guard(app, limits, metrics)
-
-
-def problem(status: int, detail: str) -> JSONResponse:
-    """An error as JSON."""
-    return JSONResponse({"detail": detail}, status)
+    return Guard(app, limits)
 
 
 def add_errors(app: FastAPI) -> None:
@@ -88,27 +164,27 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StoreUnavailable)
     async def unavailable(_: Request, error: StoreUnavailable) -> Response:
-        return problem(503, f"The index {error.what}.")
+        return refusal(503, f"The index {error.what}.")
 
     @app.exception_handler(UserError)
     async def refused(_: Request, error: UserError) -> Response:
-        return problem(422, str(error))
+        return refusal(422, str(error))
 
     @app.exception_handler(Overloaded)
     async def overloaded(_: Request, error: Overloaded) -> Response:
-        response = problem(503, "Too many requests are waiting.")
+        response = refusal(503, "Too many requests are waiting.")
         response.headers["retry-after"] = "1"
         return response
 
     @app.exception_handler(ClientDisconnect)
     async def left(_: Request, error: ClientDisconnect) -> Response:
-        return problem(400, "The client left.")  # nobody reads it
+        return refusal(400, "The client left.")  # nobody reads it
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:]) or "request"
-        return problem(422, f"{place}: {first['msg']}"[:300])
+        return refusal(422, f"{place}: {first['msg']}"[:300])
 
 
 def add_search(app: FastAPI, service: Service) -> None:
@@ -119,7 +195,7 @@ def add_search(app: FastAPI, service: Service) -> None:
         """Search with words or a picture of the index; with `second`, compare two wordings."""
         picture = await service.picture_vector(asked.like) if asked.like else None
         if asked.like and picture is None:
-            return problem(404, "The index has no such picture.")
+            return refusal(404, "The index has no such picture.")
         plus, minus = tuple(asked.plus), tuple(asked.minus)
         queries = [engine.Query(asked.q, plus, minus, picture)]
         if asked.second.strip():
@@ -134,21 +210,13 @@ def add_search(app: FastAPI, service: Service) -> None:
         return await answer(service, [engine.Query(picture=vector)], [label], k)
 
 
-PICTURE_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
-
-
 async def answer(
     service: Service, queries: list[engine.Query], labels: list[str], k: int
 ) -> Response:
     """The response to a search."""
     unknown = [label for label in labels if label not in service.towers]
     if unknown:
-        return problem(404, "There is no model with that label.")
+        return refusal(404, "There is no model with that label.")
     chosen = list(dict.fromkeys(labels)) or list(service.towers)
     by_model = await service.search(queries, chosen, k)
     body = {
@@ -158,15 +226,8 @@ async def answer(
             {
                 "label": label,
                 "results": [
-                    [  # faster than `asdict`
-                        {
-                            "id": hit.id,
-                            "path": hit.path,
-                            "caption": hit.caption,
-                            "score": round(hit.score, 5),
-                        }
-                        for hit in hits
-                    ]
+                    # much faster than `asdict`
+                    [{**vars(hit), "score": round(hit.score, 5)} for hit in hits]
                     for hits in results
                 ],
                 "agreement": agreement(*results) if len(results) == 2 else None,
@@ -199,7 +260,7 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         """The thumbnail of a picture, JPEG."""
         content = await service.thumbnail(picture)
         if content is None:
-            return problem(404, "The index has no such picture.")
+            return refusal(404, "The index has no such picture.")
         headers = {"cache-control": "private, max-age=3600"}
         return Response(content, media_type="image/jpeg", headers=headers)
 
@@ -208,8 +269,8 @@ def add_pictures(app: FastAPI, service: Service) -> None:
         """The picture itself, if it is a file in the indexed folder; otherwise its thumbnail."""
         row = await service.row(picture, ("path",))
         if row is None:
-            return problem(404, "The index has no such picture.")
-        file: tuple[Path, str] | None = find_original(service.facts.root, row["path"])
+            return refusal(404, "The index has no such picture.")
+        file = find_original(service.facts.root, row["path"])
         if file is None:
             return await thumbnail(picture)
         path, kind = file
@@ -223,15 +284,15 @@ def add_rewording(app: FastAPI, reworder: Reworder | None) -> None:
     async def reword(asked: RewordRequest, request: Request) -> Any:
         """Other wordings of a query, from a language model."""
         if reworder is None:
-            return problem(404, "This server has no language model (see --llm).")
+            return refusal(404, "This server has no language model (see --llm).")
         try:
             return {"rewordings": await reworder.suggest(asked.text, request.is_disconnected)}
         except UserError as error:  # the model failed; the request is valid
-            return problem(503, str(error))
+            return refusal(503, str(error))
 
 
-def add_state(app: FastAPI, service: Service, rewords: bool, metrics: Metrics) -> None:
-    """Add facts about the index, health and metrics."""
+def add_state(app: FastAPI, service: Service, rewords: bool) -> None:
+    """Add facts about the index, and health."""
 
     @app.get("/api/index", response_model=IndexOut)
     async def index() -> Any:
@@ -248,10 +309,3 @@ def add_state(app: FastAPI, service: Service, rewords: bool, metrics: Metrics) -
         good = service.fault is None
         body = {"status": "ok" if good else "store unavailable", "pictures": len(service.pool)}
         return JSONResponse(body, 200 if good else 503)
-
-    @app.get("/metrics", response_class=Response)
-    async def exposition() -> Response:
-        """Metrics for Prometheus."""
-        metrics.pictures.set(len(service.pool))
-        metrics.store_up.set(service.fault is None)
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

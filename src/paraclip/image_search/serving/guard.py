@@ -1,4 +1,4 @@
-"""The outermost layer: hosts, origins, sizes, rates, the token, headers, metrics and the log.
+"""The outermost layer: hosts, origins, sizes, rates, the token, headers and the log.
 
 Plain ASGI: it processes every request before anything is parsed, and every response. Starlette's
 own middleware has no limits of rate and size, and its check of hosts knows no IPv6 addresses.
@@ -10,11 +10,9 @@ import ipaddress
 import logging
 import re
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paraclip.errors import UserError, printable
-from paraclip.image_search.serving.service import MOST_BYTES
+from paraclip.image_search.serving.service import MOST_BYTES, Recent
 
 LOG = logging.getLogger("paraclip.serve")
 COOKIE = "paraclip_token"
@@ -33,9 +31,6 @@ SHORTEST_TOKEN = 16
 TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 """Characters of a bearer token (RFC 6750), which a cookie can carry as well."""
 MOST_HELD = 128 * 2**20  # bytes of all request bodies that are being received or processed
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)  # seconds
-OPEN = ("/healthz",)
-"""Routes without a token, for probes."""
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -96,47 +91,19 @@ def make_limits(
     return Limits(frozenset(), token, per_second, burst)
 
 
-class Metrics:
-    """Requests, their duration, refusals and the size of the index, in a separate registry."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "paraclip_requests", "Requests.", ("route", "status"), registry=self.registry
-        )
-        self.seconds = Histogram(
-            "paraclip_request_seconds", "Duration of requests.", ("route",),
-            registry=self.registry, buckets=BUCKETS,
-        )  # fmt: skip
-        self.refused = Counter(
-            "paraclip_refused", "Requests refused, by reason.", ("reason",), registry=self.registry
-        )
-        self.pictures = Gauge("paraclip_pictures", "Pictures searched.", registry=self.registry)
-        self.store_up = Gauge(
-            "paraclip_store_up", "Whether the store could be reached last.", registry=self.registry
-        )
-
-    def observe(self, route: str, status: int, seconds: float) -> None:
-        """Count a finished request."""
-        self.requests.labels(route, str(status)).inc()
-        self.seconds.labels(route).observe(seconds)
-
-
 class Buckets:
     """A token bucket for each of the last 10,000 addresses."""
 
     def __init__(self, per_second: float, burst: int) -> None:
         self.per_second, self.burst = per_second, burst
-        self.levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self.levels: Recent[str, tuple[float, float]] = Recent(MOST_CLIENTS)
 
     def take(self, address: str, now: float) -> bool:
         """Whether an address may send another request at this time, in seconds."""
-        level, then = self.levels.pop(address, (float(self.burst), now))
+        level, then = self.levels.get(address) or (self.burst, now)
         level = min(self.burst, level + (now - then) * self.per_second)
         allowed = level >= 1
-        self.levels[address] = (level - allowed, now)
-        if len(self.levels) > MOST_CLIENTS:
-            self.levels.popitem(last=False)
+        self.levels.put(address, (level - allowed, now))
         return allowed
 
 
@@ -146,11 +113,10 @@ class Guard:
     Args:
         app: application that receives accepted requests.
         limits: limits on requests.
-        metrics: counts requests.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
-        self.app, self.limits, self.metrics = app, limits, metrics
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self.app, self.limits = app, limits
         self.buckets = Buckets(limits.per_second, limits.burst)
         self._held = 0
 
@@ -177,10 +143,8 @@ class Guard:
             read, self._held = read + size, self._held + size
             # The application turns these into a response, wherever it reads the body.
             if read > MOST_BYTES:
-                self.metrics.refused.labels("body").inc()
                 raise HTTPException(413, "the request is too large")
             if self._held > MOST_HELD:
-                self.metrics.refused.labels("held").inc()
                 raise HTTPException(503, "too many requests are waiting", {"retry-after": "1"})
             return message
 
@@ -191,24 +155,24 @@ class Guard:
             LOG.warning("cancelled")
         finally:
             self._held -= read
-            self._record(scope, status, time.perf_counter() - began)
+            log_request(scope, status, time.perf_counter() - began)
 
     def _check(self, request: Request) -> Response | None:
         """The response to a request that is refused or redirected; None to pass it on."""
         headers, limits = request.headers, self.limits
         address = request.client.host if request.client else ""
         if len(request.scope["raw_path"]) + len(request.scope["query_string"]) > MOST_URL:
-            return self._refuse(414, "url", "the address is too long")
+            return refusal(414, "the address is too long")
         if limits.hosts and without_port(headers.get("host", "")) not in limits.hosts:
-            return self._refuse(400, "host", "this server has another name; see --allow-host")
+            return refusal(400, "this server has another name; see --allow-host")
         if limits.per_second and not self.buckets.take(address, time.monotonic()):
-            return self._refuse(429, "rate", "too many requests")
+            return refusal(429, "too many requests")
         if request.method not in ("GET", "HEAD") and not is_same_origin(headers):
-            return self._refuse(403, "origin", "the request comes from the page of another server")
+            return refusal(403, "the request comes from the page of another server")
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > MOST_BYTES:
-            return self._refuse(413, "body", "the request is too large")
-        if limits.token is None or request.url.path in OPEN:
+            return refusal(413, "the request is too large")
+        if limits.token is None or request.url.path == "/healthz":  # open to probes
             return None
         pairs = request.query_params.multi_items()
         given = next((value for name, value in pairs if name == "token"), None)
@@ -220,29 +184,27 @@ class Guard:
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         if self.fits(bearer) or self.fits(request.cookies.get(COOKIE, "")):
             return None
-        return self._refuse(401, "token", "this server needs a token")
+        return refusal(401, "this server needs a token")
 
     def fits(self, given: str) -> bool:
         """Whether the given token is correct, compared in constant time."""
         return hmac.compare_digest(given.encode(), str(self.limits.token).encode())
 
-    def _refuse(self, status: int, reason: str, detail: str) -> Response:
-        """The response to a refused request, which is counted."""
-        self.metrics.refused.labels(reason).inc()
-        later = {"retry-after": "1"} if status == 429 else None
-        return JSONResponse({"detail": detail}, status, later)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count and log a request; the query string is not logged."""
-        route = getattr(scope.get("route"), "path", "other")
-        self.metrics.observe(route, status, seconds)
-        fields = {
-            "method": scope["method"], "path": printable(scope["path"])[:200], "status": status,
-            "ms": round(1000 * seconds, 1), "client": (scope.get("client") or ("",))[0],
-        }  # fmt: skip
-        level = logging.WARNING if status >= 500 else logging.INFO
-        if LOG.isEnabledFor(level):
-            LOG.log(level, "request", extra={"fields": fields})
+def refusal(status: int, detail: str) -> JSONResponse:
+    """An error as JSON."""
+    return JSONResponse({"detail": detail}, status, {"retry-after": "1"} if status == 429 else None)
+
+
+def log_request(scope: Scope, status: int, seconds: float) -> None:
+    """Log a request, without its query string."""
+    fields = {
+        "method": scope["method"], "path": printable(scope["path"])[:200], "status": status,
+        "ms": round(1000 * seconds, 1), "client": (scope.get("client") or ("",))[0],
+    }  # fmt: skip
+    level = logging.WARNING if status >= 500 else logging.INFO
+    if LOG.isEnabledFor(level):
+        LOG.log(level, "request", extra={"fields": fields})
 
 
 def is_same_origin(headers: Headers) -> bool:

@@ -31,7 +31,6 @@ WRITE_SECONDS = 10.0  # for reading 64 KiB of a response
 MOST_HEAD = 65_536  # maximum size of the request line and the headers in bytes
 HEAD_END = b"\r\n\r\n"
 TOO_LARGE = b"431 Request Header Fields Too Large"
-TOO_MANY = b"503 Service Unavailable"
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -49,7 +48,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         # uvicorn itself would refuse the requests of all connections.
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
-            self._refuse(TOO_MANY)
+            self._refuse(b"503 Service Unavailable")
         else:
             self._expect_request()
 
@@ -145,7 +144,9 @@ def cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
 class StoppableServer(uvicorn.Server):
     """A server that does not wait for the language model when it is stopped."""
 
-    reworder: Reworder | None = None
+    def __init__(self, settings: uvicorn.Config, reworder: Reworder | None) -> None:
+        super().__init__(settings)
+        self.reworder = reworder
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop the language model, then answer what was accepted."""
@@ -163,9 +164,7 @@ def make_server(
         access_log=False, proxy_headers=False, server_header=False, backlog=BACKLOG,
         limit_concurrency=most_connections(), timeout_graceful_shutdown=STOP_SECONDS, lifespan="on",
     )  # fmt: skip
-    server = StoppableServer(settings)
-    server.reworder = reworder
-    return server
+    return StoppableServer(settings, reworder)
 
 
 def most_connections() -> int:
@@ -212,12 +211,11 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def log_as_json(level: int = logging.INFO) -> None:
+def log_as_json() -> None:
     """Write the logs of the server, and of uvicorn, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name in ("paraclip.serve", "uvicorn", "uvicorn.error"):
+    for name in ("paraclip.serve", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
-    logging.getLogger("uvicorn").handlers = []
+        logger.setLevel(logging.INFO)

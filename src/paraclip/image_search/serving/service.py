@@ -65,13 +65,10 @@ class CachedTower:
     """A text tower whose requests are batched and whose results are cached."""
 
     def __init__(self, tower: TextTower) -> None:
-        self.tower = tower
         self.known: Recent[str, Float] = Recent(CACHED_TEXTS)
-        self.batcher: MicroBatchQueue[str, Float] = MicroBatchQueue(self.embed)
-
-    def embed(self, texts: list[str]) -> list[Float]:
-        """Unit vectors of a batch."""
-        return list(self.tower.embed(texts))
+        self.batcher: MicroBatchQueue[str, Float] = MicroBatchQueue(
+            lambda texts: list(tower.embed(texts))
+        )
 
     async def vector(self, text: str) -> Float:
         """The unit vector [width] of a text."""
@@ -178,16 +175,10 @@ class Service:
         try:
             await self.reads(self.take_newest)
             self.fault = None
-        except UserError as error:
-            self.failed(error.what, str(error))
         except Exception as error:  # the next check may succeed
-            self.failed("cannot be read", repr(error))
-
-    def failed(self, fault: str, reason: str) -> None:
-        """Log the first failure to reach the store, and keep it as the state of the server."""
-        if self.fault is None:
-            LOG.warning("store unavailable", extra={"fields": {"reason": reason}})
-        self.fault = fault
+            if self.fault is None:
+                LOG.warning("store unavailable", extra={"fields": {"reason": str(error)}})
+            self.fault = error.what if isinstance(error, UserError) else "cannot be read"
 
     def take_newest(self) -> None:
         """Open the newest version if it has changed.
@@ -207,10 +198,9 @@ class Service:
 
     def close(self) -> None:
         """Stop the threads."""
-        for tower in self.texts.values():
-            tower.batcher.close()
-        for batcher in (self.searches, self.reads, self.pictures):
-            batcher.close()
+        queues: list[MicroBatchQueue[Any, Any]] = [self.searches, self.reads, self.pictures]
+        for queue in [*queues, *(tower.batcher for tower in self.texts.values())]:
+            queue.close()
 
 
 def decode_upload(content: bytes) -> Image.Image:
