@@ -1,4 +1,10 @@
-"""Types of NumPy arrays that several packages use."""
+"""Types of NumPy arrays that several packages use, and safe reading of untrusted .npz files."""
+
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,3 +13,38 @@ Float = NDArray[np.floating]
 """Floating-point numbers of any precision."""
 Integers = NDArray[np.int64]
 """Indices and counts."""
+
+LARGEST = 2 * 2**30  # largest total size of the unpacked arrays, in bytes
+# Exceptions that numpy raises for a damaged header.
+BAD_HEADER = (
+    *(ValueError, TypeError, EOFError, OSError, RuntimeError, SyntaxError, tokenize.TokenError),
+    *(MemoryError, OverflowError),
+)
+# These and the exceptions of zipfile and zlib.
+DAMAGED = (*BAD_HEADER, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays by name; pickled objects are rejected.
+
+    Raises:
+        OSError: if the file is missing or not readable.
+        ValueError: if the path is not a regular file, the file is damaged, or it unpacks to more
+            than 2 GiB.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")  # opening a FIFO would block
+    with path.open("rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as packed:
+                if sum(part.file_size for part in packed.infolist()) > LARGEST:
+                    raise ValueError("it unpacks to more than 2 GiB")
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored}
+            for name, value in arrays.items():
+                if not isinstance(value, np.ndarray):  # numpy returns other members as bytes
+                    raise ValueError(f"its member {name} is not an array")
+            return arrays
+        except DAMAGED as error:
+            raise ValueError(str(error) or type(error).__name__) from error

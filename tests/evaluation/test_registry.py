@@ -8,8 +8,7 @@ import pytest
 from paraclip.errors import UserError
 from paraclip.evaluation import registry
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.registry import BENCHMARKS, Entry, choose_benchmarks, load
-from paraclip.evaluation.sources import Missing
+from paraclip.evaluation.registry import BENCHMARKS, Entry, Missing, choose_benchmarks, load
 
 
 class Found:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraclip.arrays import read_arrays
 from paraclip.errors import UserError, printable
-from paraclip.evaluation.arrays import read_arrays
 from paraclip.evaluation.report import (
     Line,
     Report,

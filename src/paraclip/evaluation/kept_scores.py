@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 import paraclip
+from paraclip.arrays import read_arrays
 from paraclip.data.untrusted_json import parse_json
-from paraclip.evaluation.arrays import read_arrays
 from paraclip.evaluation.benchmark import Benchmark, Scores
 from paraclip.evaluation.statistics import Metric
 from paraclip.files import atomic_path, text_hash

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from paraclip.arrays import Float, Integers
+from paraclip.arrays import BAD_HEADER, Float, Integers
 from paraclip.data.images import (
     MOST_PIXELS,
     PictureNames,
@@ -25,7 +25,6 @@ from paraclip.data.images import (
 )
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation.arrays import BAD_HEADER
 from paraclip.evaluation.rows import read_rows
 from paraclip.evaluation.vectors import (
     Arithmetic,

@@ -19,12 +19,6 @@ PANELS_A_ROW = 3
 ROLES = ("base", "control", "tuned", "merged")
 """Models that look the same in every plot, regardless of the other models."""
 
-ROBUST = "AO@"
-FIRST_OF = "paraphrased-retrieval"  # preferred source of AO@k
-STANDARD = ("T2I R@", "top-1")  # prefixes of standard metrics; the last of each task is used
-MOST_PANELS = 6
-SIDE = 4.1  # inches of a panel of the trade-off
-
 
 def plot_scores(report: Report, path: Path | str) -> bool:
     """Plot one panel per headline metric, with one point per model and its 95 % interval.
@@ -77,82 +71,6 @@ def headlines(report: Report) -> list[tuple[str, Line]]:
     named_lines = [(name, line) for name, line in named_lines if line.headline]
     names = Counter(line.name for _, line in named_lines)
     return [(f"{x.name}, {name}" if names[x.name] > 1 else x.name, x) for name, x in named_lines]
-
-
-def plot_trade_off(report: Report, base: str, path: Path | str) -> bool:
-    """Plot one panel per standard task: its change on the x axis, the change of AO@k on the y axis.
-
-    Returns:
-        Whether the plot was drawn; it needs AO@k, a standard task and a second model.
-    """
-    gain, prices = robust_line(report), standard_lines(report)[:MOST_PANELS]
-    labels = list(report.models)
-    if gain is None or not prices or set(labels) <= {base}:
-        return False
-    columns = 2 if len(prices) == 4 else min(PANELS_A_ROW, len(prices))
-    rows = math.ceil(len(prices) / columns)
-    legend = 0.26 * math.ceil(len(labels) / (2 * columns)) + 0.8
-    drawing = new_figure(SIDE * columns + 0.9, SIDE * rows + legend)
-    panels = drawing.subplots(rows, columns, squeeze=False, sharey=True)
-    looks = appearances(labels)
-    for place, panel in enumerate(panels.flat):
-        if place >= len(prices):
-            panel.set_axis_off()
-            continue
-        name, line = prices[place]
-        panel.axhline(0, color="#999999", linewidth=1, zorder=0)
-        panel.axvline(0, color="#999999", linewidth=1, zorder=0)
-        for label in labels:
-            across, up = change(line, label, base), change(gain[1], label, base)
-            if not (math.isfinite(across.value) and math.isfinite(up.value)):
-                continue
-            colour, marker = looks[label]
-            panel.errorbar(
-                across.value, up.value, xerr=arms(across), yerr=arms(up), fmt="none",
-                ecolor=colour, elinewidth=1.1, alpha=0.55, zorder=1,
-            )  # fmt: skip
-            panel.plot(
-                across.value, up.value, marker, color=colour, markersize=9, label=label,
-                markeredgecolor="white", markeredgewidth=0.8, linestyle="none", zorder=2,
-            )  # fmt: skip
-        panel.set_xlabel(f"change of {line.name} (points)\n{name}")
-        panel.margins(0.14)
-        panel.grid(alpha=0.3)
-        if place % columns == 0:
-            panel.set_ylabel(f"change of {gain[1].name} (points)\n{gain[0]}")
-    handles, names = panels.flat[0].get_legend_handles_labels()
-    drawing.legend(
-        handles, names, loc="outside lower center", ncols=2 * columns, frameon=False, fontsize=10
-    )
-    drawing.suptitle(
-        f"Changes from {base}, with 95 % paired intervals; up and to the right is better",
-        fontsize=10 if columns > 1 else 9,
-    )
-    save(drawing, path)
-    return True
-
-
-def robust_line(report: Report) -> tuple[str, Line] | None:
-    """Return the first AO@k, preferably of paraphrased retrieval, with the benchmark's name."""
-    sections = sorted(report.sections, key=lambda section: section.name != FIRST_OF)
-    named_lines = ((section.name, line) for section in sections for line in section.lines)
-    return next(((name, line) for name, line in named_lines if line.name.startswith(ROBUST)), None)
-
-
-def standard_lines(report: Report) -> list[tuple[str, Line]]:
-    """Return the name and the metric (the largest k) of each benchmark of a standard task."""
-    found = {
-        section.name: line
-        for section in report.sections
-        for line in section.lines
-        if line.headline and line.name.startswith(STANDARD)
-    }
-    return list(found.items())
-
-
-def change(line: Line, label: str, base: str) -> Interval:
-    """Return the model's difference from base; zero for base itself."""
-    return Interval(0.0, 0.0, 0.0) if label == base else line.differences[f"{label} - {base}"]
 
 
 def appearances(labels: Sequence[str]) -> dict[str, tuple[str, str]]:

@@ -1,18 +1,128 @@
-"""The table of benchmarks, and the choice of those that the options of `evaluate` name."""
+"""The table of benchmarks, and how each is made from the options of `evaluate`."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from paraclip.data.config import Columns
+from paraclip.data.problems import Problems
+from paraclip.data.reading import read_captions
 from paraclip.errors import UserError, nearest
-from paraclip.evaluation import sources
 from paraclip.evaluation.benchmark import Benchmark
 from paraclip.evaluation.benchmarks import aro, aro_order, cxc, sts, sugar_crepe, zero_shot
 from paraclip.evaluation.benchmarks import image_text_retrieval as karpathy
+from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
+from paraclip.evaluation.benchmarks.variations import Variations
+from paraclip.evaluation.benchmarks.zero_shot import CIFAR10, CIFAR100, load_cifar
 from paraclip.evaluation.config import EvaluateConfig
-from paraclip.evaluation.sources import Missing, arithmetic, data_folder
+from paraclip.evaluation.pairs import KINDS, read_pairs, read_wordings
+from paraclip.evaluation.pictures import read_names, read_pool
+from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import cache_folder
+
+FLICKR8K = 8_091  # pictures
+
+GET_PAIRS = (
+    "Name a file with two text columns, such as triples.parquet, or get the JSON files of "
+    "https://github.com/Sri-Harsha/scpp into sugar_crepe_pp/ of the data folder."
+)
+GET_POOL = "Name a folder of pictures, or get Flickr8k's pictures into flickr8k/images/."
+GET_WORDINGS = (
+    "Name a file with --wordings and its pictures with --pool, or put Flickr8k's pictures into "
+    "flickr8k/images/ and rewordings into paraphrases/variations.jsonl of the data folder."
+)
+GET_CAPTIONS = (
+    "Name captions with pictures: a folder, or a file as `paraclip generate` reads it; or get "
+    "Flickr8k (captions.csv, test_images.txt, images/) into flickr8k/ of the data folder."
+)
+
+
+class Missing(UserError):
+    """The data of a benchmark is missing."""
+
+
+def data_folder(config: EvaluateConfig) -> Path | None:
+    """Return the folder given by `--data`, or else by PARACLIP_DATA."""
+    origin, named = "--data", config.data
+    if not named:
+        origin, named = "PARACLIP_DATA", os.environ.get("PARACLIP_DATA")
+    if named and not os.path.isdir(named):
+        raise UserError(origin, f"there is no folder {named}", "Check the name.")
+    return Path(named) if named else None
+
+
+def arithmetic(config: EvaluateConfig) -> Arithmetic:
+    """Return how vectors are computed."""
+    return Arithmetic(config.precision, max_broken=config.max_broken)
+
+
+def source(config: EvaluateConfig, given: str | None, part: str, option: str, get: str) -> Path:
+    """Return the given source, or else its default path in the data folder.
+
+    Raises:
+        Missing: if no source is given and the default path does not exist.
+    """
+    if given is not None:
+        return Path(given)
+    folder = data_folder(config)
+    if folder is None:
+        raise Missing(option, "no data folder is named", get)
+    if not (folder / part).exists():
+        raise Missing(option, f"{folder / part} is missing", get)
+    return folder / part
+
+
+def paraphrased_retrieval(config: EvaluateConfig) -> ParaphrasedRetrieval:
+    """Create paraphrased retrieval from pairs and a pool."""
+    if len(config.columns) not in (0, 2):
+        what = f"{len(config.columns)} columns are named"
+        raise UserError("--columns", what, "Name the columns of the first and second wording.")
+    pairs = source(config, config.pairs, "sugar_crepe_pp", "--pairs", GET_PAIRS)
+    pictures = source(config, config.pool, "flickr8k/images", "--pool", GET_POOL)
+    first, second = config.columns or (None, None)
+    read = read_pairs(pairs, first, second, Problems(config.max_broken))
+    pool = read_pool(pictures, config.images)
+    if config.pool is None and len(pool) != FLICKR8K:
+        pool = replace(pool, name=f"{pool.name}, not the {FLICKR8K:,} of Flickr8k")
+    lacking = [name for name in sugar_crepe.SUBSETS if not (pairs / f"{name}.json").exists()]
+    if config.pairs is None and lacking:
+        read = replace(read, name=f"{read.name}, without {', '.join(lacking)}")
+    return ParaphrasedRetrieval(read, pool, config.k, arithmetic(config))
+
+
+def variations(config: EvaluateConfig) -> Variations:
+    """Create variations from reworded captions and a pool; `--wordings` may define any kinds."""
+    default = "paraphrases/variations.jsonl"
+    file = source(config, config.wordings, default, "--wordings", GET_WORDINGS)
+    pictures = source(config, config.pool, "flickr8k/images", "--pool", GET_WORDINGS)
+    kinds = KINDS if config.wordings is None else None
+    read = read_wordings(file, kinds, Problems(config.max_broken))
+    pool = read_pool(pictures, config.images)
+    return Variations("variations", read, pool, config.k, arithmetic(config))
+
+
+def image_text_retrieval(config: EvaluateConfig) -> karpathy.ImageTextRetrieval:
+    """Create image-text retrieval from captions with pictures."""
+    captions = source(config, config.captions, "flickr8k/captions.csv", "--captions", GET_CAPTIONS)
+    label, only = captions.name, None
+    if config.captions is None:
+        split = source(config, None, "flickr8k/test_images.txt", "--data", GET_CAPTIONS)
+        label, only = f"{label} ({split.name})", read_names(split)
+    columns = Columns(images=config.images if config.captions else None)
+    problems = Problems(config.max_broken)
+    shown = karpathy.gallery(read_captions(str(captions), columns, problems), label, only, problems)
+    return karpathy.ImageTextRetrieval(shown, how=arithmetic(config))
+
+
+def image_folder(config: EvaluateConfig) -> zero_shot.ZeroShot:
+    """Create zero-shot classification from a folder of pictures by class."""
+    if config.images_by_class is None:
+        raise Missing("--images-by-class", "no folder is named", zero_shot.GET_CLASSES)
+    return zero_shot.load_folder(config.images_by_class, arithmetic(config))
 
 
 @dataclass(frozen=True)
@@ -31,10 +141,8 @@ class Entry:
 SUITES = ("paper", "quick", "all")
 # "paper": benchmarks in arXiv 2402.15120. "quick": few or no pictures; minutes without a GPU.
 BENCHMARKS: dict[str, Entry] = {
-    "paraphrased-retrieval": Entry(
-        sources.paraphrased_retrieval, suites=("paper",), configured=True
-    ),
-    "image-text-retrieval": Entry(sources.image_text_retrieval, suites=("quick",), configured=True),
+    "paraphrased-retrieval": Entry(paraphrased_retrieval, suites=("paper",), configured=True),
+    "image-text-retrieval": Entry(image_text_retrieval, suites=("quick",), configured=True),
     "sugar-crepe": Entry(
         sugar_crepe.load_sugar_crepe, ("sugar_crepe", "coco"), sugar_crepe.GET_SUGAR_CREPE
     ),
@@ -43,23 +151,17 @@ BENCHMARKS: dict[str, Entry] = {
     ),
     "sts": Entry(sts.load, ("sts",), sts.GET, ("paper", "quick")),
     "cxc": Entry(cxc.load, cxc.NEEDS, cxc.GET),
-    "variations": Entry(sources.variations, configured=True),
-    "aro-vg-relation": Entry(aro.load_vg_relation, aro.RELATION_FILES, aro.GET, ("paper",)),
+    "variations": Entry(variations, configured=True),
+    "aro-vg-relation": Entry(
+        partial(aro.load, aro.RELATION), aro.files(aro.RELATION), aro.GET, ("paper",)
+    ),
     "aro-vg-attribution": Entry(
-        aro.load_vg_attribution, aro.ATTRIBUTION_FILES, aro.GET, ("paper",)
+        partial(aro.load, aro.ATTRIBUTION), aro.files(aro.ATTRIBUTION), aro.GET, ("paper",)
     ),
-    "aro-coco-order": Entry(
-        aro_order.load_coco_order, aro_order.COCO_FILES, aro_order.GET_COCO
-    ),
-    "aro-flickr30k-order": Entry(
-        aro_order.load_flickr30k_order, aro_order.FLICKR30K_FILES, aro_order.GET_FLICKR30K
-    ),
+    "aro-coco-order": Entry(aro_order.load_coco_order, aro_order.COCO_FILES, aro_order.GET_COCO),
     "coco-retrieval": Entry(
         karpathy.load_coco, ("coco/dataset_coco.json|coco/captions.json",), karpathy.GET_COCO,
         ("paper",),
-    ),
-    "flickr30k-retrieval": Entry(
-        karpathy.load_flickr30k, ("flickr30k/dataset_flickr30k.json",), karpathy.GET_FLICKR30K
     ),
     "flickr8k-retrieval": Entry(
         karpathy.load_flickr8k, ("flickr8k/dataset_flickr8k.json",), karpathy.GET_FLICKR8K
@@ -67,17 +169,10 @@ BENCHMARKS: dict[str, Entry] = {
     "imagenet": Entry(
         zero_shot.load_imagenet, ("imagenet|imagenet_sample",), zero_shot.GET_IMAGENET, ("paper",)
     ),
-    "cifar10": Entry(zero_shot.load_cifar10, (zero_shot.CIFAR10.folder,), zero_shot.CIFAR10.get),
-    "cifar100": Entry(
-        zero_shot.load_cifar100, (zero_shot.CIFAR100.folder,), zero_shot.CIFAR100.get
-    ),
-    "image-folder": Entry(sources.image_folder, configured=True),
+    "cifar10": Entry(partial(load_cifar, CIFAR10), (CIFAR10.folder,), CIFAR10.get),
+    "cifar100": Entry(partial(load_cifar, CIFAR100), (CIFAR100.folder,), CIFAR100.get),
+    "image-folder": Entry(image_folder, configured=True),
 }  # fmt: skip
-
-
-def in_suite(suite: str) -> list[str]:
-    """Return the names of the benchmarks in a suite, in the order of the table."""
-    return [name for name, entry in BENCHMARKS.items() if suite == "all" or suite in entry.suites]
 
 
 def load(name: str, config: EvaluateConfig) -> Benchmark:
@@ -116,11 +211,14 @@ def choose_benchmarks(config: EvaluateConfig) -> tuple[list[Benchmark], dict[str
                 raise UserError(name, "is not a benchmark", hint)
         return [load(name, config) for name in names], {}
     benchmarks, left_out = [], {}
-    for name in in_suite(names[0]):
+    suite = names[0]
+    for name, entry in BENCHMARKS.items():
+        if suite != "all" and suite not in entry.suites:
+            continue
         try:
             benchmarks.append(load(name, config))
         except UserError as reason:
-            of_options = BENCHMARKS[name].configured and names_sources(config)
+            of_options = entry.configured and names_sources(config)
             if of_options and not isinstance(reason, Missing):
                 raise  # an option is wrong
             left_out[name] = str(reason)

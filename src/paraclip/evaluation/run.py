@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 
 from paraclip.errors import UserError
 from paraclip.evaluation.benchmark import Benchmark, Scores
-from paraclip.evaluation.browser import RankedPairs, ranked_pairs, write_browser
-from paraclip.evaluation.contact_sheet import contact_sheet
+from paraclip.evaluation.examples import (
+    RankedPairs,
+    contact_sheet,
+    ranked_pairs,
+    write_browser,
+)
 from paraclip.evaluation.kept_scores import Kept, keep_scores
-from paraclip.evaluation.plots import plot_scores, plot_trade_off
+from paraclip.evaluation.plots import plot_scores
 from paraclip.evaluation.report import (
     Line,
     Report,
@@ -47,8 +51,8 @@ RESAMPLES = 1000
 OUT = "runs/evaluation"  # folder of the report, if none is named
 MARK = b"ParaCLIP"
 """In every file of a report, so that no file of the user is replaced."""
-OUTPUTS = ("scores.png", "trade_off.png", "contact_sheet.png", "browser.html", "items.npz",
-           "report.json", "report.md")  # fmt: skip
+SHOWN = ("scores.png", "contact_sheet.png", "browser.html")  # not in every report
+OUTPUTS = (*SHOWN, "items.npz", "report.json", "report.md")
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 
@@ -62,8 +66,8 @@ def evaluate(
     """Score every model on every benchmark and write the results.
 
     Writes `report.json`, `report.md`, `scores.png` and `items.npz` (the scores of every item, for
-    later comparisons) to `out` and, where applicable, `trade_off.png`, `contact_sheet.png` and
-    `browser.html` (the pairs whose rankings changed most).
+    later comparisons) to `out` and, where applicable, `contact_sheet.png` and `browser.html` (the
+    pairs whose rankings changed most).
 
     Args:
         models: models by label; the others are compared with "base" (or else the first model) and
@@ -255,7 +259,6 @@ def _write_files(
         print("paraclip: no plots: matplotlib is missing (the extra `plots`)", file=sys.stderr)
     else:
         drawn["scores.png"] = plot_scores(report, folder / "scores.png")
-        drawn["trade_off.png"] = plot_trade_off(report, base, folder / "trade_off.png")
     both = [pairs for pairs in shown if base != tuned and {base, tuned} <= pairs.rankings.keys()]
     for pairs in both:  # a sheet of one kind of rewording, or of pictures that are known
         if pairs.answers or not any(pairs.kinds):
@@ -263,7 +266,7 @@ def _write_files(
             drawn["contact_sheet.png"] = True
             break
     drawn["browser.html"] = write_browser(both, (base, tuned), folder / "browser.html")
-    for name in OUTPUTS[:4]:
+    for name in SHOWN:
         if not drawn.get(name):
             with disk_errors(folder / name):  # an earlier run's file shows other models
                 (folder / name).unlink(missing_ok=True)

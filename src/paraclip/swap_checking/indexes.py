@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from paraclip.arrays import Float
+from paraclip.arrays import BAD_HEADER, Float
 from paraclip.errors import UserError, nearest, optional_import
-from paraclip.evaluation.arrays import BAD_HEADER
 from paraclip.files import check_input, read_bounded, readable, text_lines
 from paraclip.provenance import without_secrets
 

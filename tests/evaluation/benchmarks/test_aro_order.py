@@ -109,8 +109,8 @@ def write(folder: Path, rows: list) -> Path:
 
 
 def order(folder: Path, rows: list, how: Arithmetic | None = None) -> TextChoice:
-    cases = read_cases(write(folder, rows), GET)
-    return make_order("aro-coco-order", cases, folder, folder / "captions.json", ListTagger(), how)
+    cases = read_cases(write(folder, rows))
+    return make_order(cases, folder, folder / "captions.json", ListTagger(), how)
 
 
 def test_precision_by_hand() -> None:
@@ -158,7 +158,7 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
         {"image": "val2014/COCO_val2014_000000000007.jpg", "caption": ["a dog", "the dog"]},
         {"image": "val2014/COCO_val2014_000000000008.jpg", "caption": ["a cat"]},
     ]
-    cases = read_cases(write(tmp_path, rows), GET)
+    cases = read_cases(write(tmp_path, rows))
     listed = tmp_path / "captions.json"
     named = [
         {"file_name": "000000000007.jpg", "captions": ["its own"]},
@@ -195,9 +195,9 @@ def test_what_is_wrong_with_the_captions_is_reported(
     tmp_path: Path, rows: list, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        read_cases(write(tmp_path, rows), GET)
+        read_cases(write(tmp_path, rows))
     with pytest.raises(UserError, match=r"there is no such file\. Get it"):
-        read_cases(tmp_path / "none.json", GET)
+        read_cases(tmp_path / "none.json")
 
 
 @WITH_SPACY

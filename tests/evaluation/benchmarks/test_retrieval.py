@@ -18,7 +18,7 @@ from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetr
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import read_pool
-from paraclip.evaluation.sources import image_text_retrieval
+from paraclip.evaluation.registry import image_text_retrieval
 from paraclip.evaluation.statistics import resample
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.models.features import encode_images

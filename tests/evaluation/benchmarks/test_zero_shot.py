@@ -20,8 +20,7 @@ from paraclip.evaluation.benchmarks.zero_shot import (
     ZeroShot,
     imagenet_ids,
     imagenet_words,
-    load_cifar10,
-    load_cifar100,
+    load_cifar,
     load_folder,
     load_imagenet,
 )
@@ -186,9 +185,10 @@ def small_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("load", [load_cifar10, load_cifar100])
-def test_cifar_is_read_from_plain_bytes(small_cifar: Path, load) -> None:
-    benchmark = load(small_cifar, HOW)
+@pytest.mark.parametrize("name", ["CIFAR10", "CIFAR100"])
+def test_cifar_is_read_from_plain_bytes(small_cifar: Path, name: str) -> None:
+    layout = getattr(zero_shot, name)
+    benchmark = load_cifar(layout, small_cifar, HOW)
     assert benchmark.shown.classes == ("red", "green thing")
     assert benchmark.shown.labels == (0, 1) * 6
     assert "12 pictures of 2 classes" in benchmark.pool and "18 templates" in benchmark.pool
@@ -196,7 +196,9 @@ def test_cifar_is_read_from_plain_bytes(small_cifar: Path, load) -> None:
     assert np.asarray(picture).reshape(-1, 3).tolist() == [[9, 203, 9]] * 1024
     scores = benchmark.score(Reader(), None)
     assert values(scores) == {"top-1": 1, "mean per class": 1}
-    assert load(small_cifar, HOW).data == benchmark.data  # the packed pictures serve again
+    assert (
+        load_cifar(layout, small_cifar, HOW).data == benchmark.data
+    )  # the packed pictures serve again
 
 
 def test_pixels_stand_in_rows_of_each_colour(small_cifar: Path) -> None:
@@ -206,7 +208,7 @@ def test_pixels_stand_in_rows_of_each_colour(small_cifar: Path) -> None:
     file.write_bytes(whole)
     picture = Image.new("RGB", (32, 32), (200, 9, 9))
     picture.putpixel((3, 5), (200, 255, 9))
-    seen = open_image(load_cifar10(small_cifar, HOW).shown.references[0], 16)
+    seen = open_image(load_cifar(zero_shot.CIFAR10, small_cifar, HOW).shown.references[0], 16)
     assert np.array_equal(np.asarray(seen), np.asarray(picture))
 
 
@@ -215,17 +217,17 @@ def test_what_is_wrong_with_cifar_is_reported(small_cifar: Path) -> None:
     whole = (folder / "test_batch.bin").read_bytes()
     (folder / "batches.meta.txt").write_text("red\n")
     with pytest.raises(UserError, match="names 1 classes, not 2"):
-        load_cifar10(small_cifar, HOW)
+        load_cifar(zero_shot.CIFAR10, small_cifar, HOW)
     (folder / "batches.meta.txt").unlink()
     with pytest.raises(UserError, match=r"batches.meta.txt: is missing. Get the binary version"):
-        load_cifar10(small_cifar, HOW)
+        load_cifar(zero_shot.CIFAR10, small_cifar, HOW)
     (folder / "batches.meta.txt").write_text("red\ngreen\n")
     (folder / "test_batch.bin").write_bytes(b"\x02" + whole[1:])
     with pytest.raises(UserError, match="contains a class 2 of 2"):
-        load_cifar10(small_cifar, HOW)
+        load_cifar(zero_shot.CIFAR10, small_cifar, HOW)
     (folder / "test_batch.bin").write_bytes(whole[:-5])
     with pytest.raises(UserError, match=r"contains 36,871 bytes, not 36,876: it is incomplete"):
-        load_cifar10(small_cifar, HOW)
+        load_cifar(zero_shot.CIFAR10, small_cifar, HOW)
     (folder / "test_batch.bin").unlink()
     with pytest.raises(UserError, match=r"test_batch.bin: is missing. Get the binary version"):
-        load_cifar10(small_cifar, HOW)
+        load_cifar(zero_shot.CIFAR10, small_cifar, HOW)

@@ -1,4 +1,4 @@
-"""Karpathy's splits of COCO and Flickr30k, with drawn pictures and made-up captions."""
+"""Karpathy's splits of COCO and Flickr8k, with drawn pictures and made-up captions."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,7 @@ import pytest
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from paraclip.errors import UserError
-from paraclip.evaluation.benchmarks.image_text_retrieval import (
-    load_coco,
-    load_flickr30k,
-)
+from paraclip.evaluation.benchmarks.image_text_retrieval import load_coco, load_flickr8k
 from paraclip.evaluation.config import EvaluateConfig
 from paraclip.evaluation.registry import load
 from paraclip.evaluation.vectors import Arithmetic
@@ -31,19 +28,19 @@ def write(file: Path, entries: list, name: str = "x") -> None:
 
 
 @pytest.fixture
-def flickr30k(tmp_path: Path) -> Path:
+def flickr8k(tmp_path: Path) -> Path:
     """Twenty test pictures, each with two captions, the first with three; two of training."""
-    names = [path.name for path in draw_pictures(tmp_path / "flickr30k" / "images")]
+    names = [path.name for path in draw_pictures(tmp_path / "flickr8k" / "images")]
     rows = [entry(name, captions=3 if row == 0 else 2) for row, name in enumerate(names)]
     learnt = [entry("red_9.png", "train"), entry("red_8.png", "val")]
-    write(tmp_path / "flickr30k" / "dataset_flickr30k.json", [learnt[0], *rows, learnt[1]])
+    write(tmp_path / "flickr8k" / "dataset_flickr8k.json", [learnt[0], *rows, learnt[1]])
     return tmp_path
 
 
-def test_the_test_split_with_all_its_captions(flickr30k: Path) -> None:
-    benchmark = load("flickr30k-retrieval", EvaluateConfig(data=str(flickr30k)))
-    assert benchmark.name == "flickr30k-retrieval"
-    assert benchmark.pool == "20 pictures and 41 captions of Flickr30k, Karpathy's test split"
+def test_the_test_split_with_all_its_captions(flickr8k: Path) -> None:
+    benchmark = load("flickr8k-retrieval", EvaluateConfig(data=str(flickr8k)))
+    assert benchmark.name == "flickr8k-retrieval"
+    assert benchmark.pool == "20 pictures and 41 captions of Flickr8k, Karpathy's test split"
     assert benchmark.shown.owners[:5] == (0, 0, 0, 1, 1)
     assert Path(benchmark.shown.references[0]).parent.name == "images"
     scores = benchmark.score(ColourEncoder(0.01), None)
@@ -75,29 +72,29 @@ def test_without_the_whole_coco_the_sample_is_named_as_what_it_is(tmp_path: Path
     assert len(benchmark.shown.references) == 5 * len(COLOURS)
 
 
-def test_a_set_half_downloaded_is_refused(flickr30k: Path) -> None:
-    pictures = flickr30k / "flickr30k" / "images"
+def test_a_set_half_downloaded_is_refused(flickr8k: Path) -> None:
+    pictures = flickr8k / "flickr8k" / "images"
     (pictures / "red_0.png").unlink()
     with pytest.raises(UserError, match=r"red_0.png: there is no such picture \(1 of 20 rows"):
-        load_flickr30k(flickr30k, HOW)
-    lenient = load_flickr30k(flickr30k, Arithmetic(max_broken=0.1))
+        load_flickr8k(flickr8k, HOW)
+    lenient = load_flickr8k(flickr8k, Arithmetic(max_broken=0.1))
     scores = lenient.score(ColourEncoder(), None)
     assert len(scores.metrics[0].items) == 38
     assert scores.notes[0].startswith("1 of 20 pictures left out")
-    file = flickr30k / "flickr30k" / "dataset_flickr30k.json"
+    file = flickr8k / "flickr8k" / "dataset_flickr8k.json"
     file.write_text(file.read_text()[:900])
-    with pytest.raises(UserError, match=r"dataset_flickr30k.json"):
-        load_flickr30k(flickr30k, HOW)
+    with pytest.raises(UserError, match=r"dataset_flickr8k.json"):
+        load_flickr8k(flickr8k, HOW)
 
 
-def test_what_is_wrong_with_a_split_is_reported(flickr30k: Path) -> None:
-    file = flickr30k / "flickr30k" / "dataset_flickr30k.json"
+def test_what_is_wrong_with_a_split_is_reported(flickr8k: Path) -> None:
+    file = flickr8k / "flickr8k" / "dataset_flickr8k.json"
     write(file, [entry("red_0.png"), entry("red_1.png"), entry("red_0.png")])
     with pytest.raises(UserError, match=r"image 3: the picture 'red_0.png' occurs twice"):
-        load_flickr30k(flickr30k, HOW)
+        load_flickr8k(flickr8k, HOW)
     write(file, [entry("red_0.png", "train"), "text"])
     with pytest.raises(UserError, match=r"contains no picture of the split 'test'. Get dataset_"):
-        load_flickr30k(flickr30k, HOW)
+        load_flickr8k(flickr8k, HOW)
     for broken, what in (
         ({"filename": "red_0.png", "split": "test", "sentences": []}, "there are no sentences"),
         ({"filename": "red_0.png", "split": "test", "sentences": ["a"]}, "caption is empty"),
@@ -105,8 +102,8 @@ def test_what_is_wrong_with_a_split_is_reported(flickr30k: Path) -> None:
     ):
         write(file, [entry("red_1.png"), broken])
         with pytest.raises(UserError, match=rf"image 2: .*({what}).*1 of 2 rows are broken"):
-            load_flickr30k(flickr30k, HOW)
+            load_flickr8k(flickr8k, HOW)
     for text in ("[]", '{"dataset": "x"}', ""):
         file.write_text(text)
         with pytest.raises(UserError, match="has no 'images'"):
-            load_flickr30k(flickr30k, HOW)
+            load_flickr8k(flickr8k, HOW)

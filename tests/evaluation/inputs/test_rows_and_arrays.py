@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from paraclip import arrays as stored
+from paraclip.arrays import read_arrays
 from paraclip.data.captions import BrokenRow
 from paraclip.data.problems import Problems
 from paraclip.errors import UserError
-from paraclip.evaluation import arrays as stored
-from paraclip.evaluation.arrays import read_arrays
 from paraclip.evaluation.rows import ROW_READERS, good_rows, read_rows
 
 ROWS = [{"a": "One", "b": 'Grüße, "Ahoi"'}, {"a": "鳶", "b": "x y"}]

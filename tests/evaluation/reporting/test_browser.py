@@ -10,10 +10,10 @@ import pytest
 from colour_encoder import COLOURS, ColourEncoder, draw_pictures
 
 from chromium import launched, needs_chromium, needs_playwright
-from paraclip.evaluation import browser
+from paraclip.evaluation import examples
 from paraclip.evaluation.benchmarks.paraphrased_retrieval import ParaphrasedRetrieval
 from paraclip.evaluation.benchmarks.variations import Variations
-from paraclip.evaluation.browser import (
+from paraclip.evaluation.examples import (
     RankedPairs,
     island,
     most_changed,
@@ -92,15 +92,15 @@ def test_texts_cannot_leave_their_island(tmp_path: Path) -> None:
 
 
 def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(browser, "LARGEST", 1)
+    monkeypatch.setattr(examples, "LARGEST", 1)
     write_browser([made(tmp_path)], ("base", "tuned"), tmp_path / "page.html")
     assert len(content(tmp_path / "page.html")["sets"][0]["pairs"]) == 1
 
 
 def test_nothing_changed_gives_no_page(tmp_path: Path) -> None:
-    examples = made(tmp_path)
-    same = {"base": examples.rankings["base"], "tuned": examples.rankings["base"]}
-    still = replace(examples, rankings=same)
+    pairs = made(tmp_path)
+    same = {"base": pairs.rankings["base"], "tuned": pairs.rankings["base"]}
+    still = replace(pairs, rankings=same)
     assert not write_browser([still], ("base", "tuned"), tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
 
@@ -166,10 +166,10 @@ def test_ten_results_of_both_models_fit_every_width(tmp_path: Path, width: int) 
         "tuned": (low[None].repeat(2, 0), low[None].repeat(2, 0)),
     }
     texts = [("a man in a long red coat", "a coat " * 20), ("one", "two")]
-    examples = replace(
+    pairs = replace(
         made(tmp_path), references=references, texts=texts, kinds=["", ""], rankings=rankings
     )
-    write_browser([examples], ("base", "tuned"), tmp_path / "page.html")
+    write_browser([pairs], ("base", "tuned"), tmp_path / "page.html")
     with launched() as chromium:
         page = chromium.new_page(viewport={"width": width, "height": 800})
         page.goto((tmp_path / "page.html").as_uri())

@@ -6,8 +6,7 @@ import numpy as np
 from colour_encoder import draw_pictures
 from PIL import Image
 
-from paraclip.evaluation.browser import RankedPairs
-from paraclip.evaluation.contact_sheet import choose_examples, contact_sheet
+from paraclip.evaluation.examples import RankedPairs, choose_examples, contact_sheet
 
 MODELS = ("base", "tuned")
 BLUE, GREEN = (0, 0x72, 0xB2), (0, 0x79, 0x5A)

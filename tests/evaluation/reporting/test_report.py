@@ -21,13 +21,7 @@ from paraclip.evaluation.benchmarks.sugar_crepe import SugarCrepePlusPlus, read_
 from paraclip.evaluation.compare import compare
 from paraclip.evaluation.pairs import Pairs
 from paraclip.evaluation.pictures import read_pool
-from paraclip.evaluation.plots import (
-    appearances,
-    plot_scores,
-    plot_trade_off,
-    robust_line,
-    standard_lines,
-)
+from paraclip.evaluation.plots import appearances, plot_scores
 from paraclip.evaluation.report import (
     Line,
     Report,
@@ -101,7 +95,7 @@ def test_the_markdown_holds_every_figure_and_its_pictures(evaluated: tuple[Repor
         for line in section.lines:
             assert f"| {line.name} |" in text
     shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
-    assert shown == ["scores.png", "trade_off.png", "contact_sheet.png"]
+    assert shown == ["scores.png", "contact_sheet.png"]
     assert all((out / name).is_file() for name in shown)
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert all(len(re.findall(r"(?<!\\)\|", line)) in (4, 5) for line in tables)
@@ -194,7 +188,7 @@ def colours_of(path: Path) -> int:
     return len(counted)
 
 
-@pytest.mark.parametrize("name", ["scores.png", "trade_off.png", "contact_sheet.png"])
+@pytest.mark.parametrize("name", ["scores.png", "contact_sheet.png"])
 def test_pictures_are_drawn(evaluated: tuple[Report, Path], name: str) -> None:
     path = evaluated[1] / name
     assert 5_000 < path.stat().st_size < 1_500_000
@@ -219,8 +213,6 @@ def test_one_model_is_enough_and_an_undefined_figure_is_a_dash(tmp_path: Path) -
     assert np.isnan(line.values["base"].value)
     assert "NaN" not in (tmp_path / "report.json").read_text()
     plot_scores(report, tmp_path / "scores.png")
-    assert not plot_trade_off(report, "base", tmp_path / "trade_off.png")
-    assert not (tmp_path / "trade_off.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -389,61 +381,6 @@ def test_an_error_without_pictures_is_not_taken_for_a_lack_of_an_image_tower(
     damaged.text_tower.weight.data[:] = float("nan")
     with pytest.raises(UserError, match="not finite"):
         evaluate({"base": ColourEncoder(), "text": damaged}, [retrieval], tmp_path, SETTINGS)
-
-
-def report_of(models: int, tasks: dict[str, str], move: float = 1.0) -> Report:
-    """Models of which the n-th gains n points of AO@10 and loses n of every task."""
-    labels = ["base", *(f"model_{number}" for number in range(1, models))]
-
-    def line(name: str, sign: float) -> Line:
-        values = {label: Interval(50.0, 49.0, 51.0) for label in labels}
-        differences = {
-            f"{label} - base": Interval(sign * n, sign * n - 0.5, sign * n + 0.5)
-            for n, label in enumerate(labels[1:], start=1)
-        }
-        return Line(name, True, 100, values, differences, "mean")
-
-    sections = [Section("paraphrased-retrieval", "9 pairs", {}, [line("AO@10", 1.0)])]
-    sections += [
-        Section(name, "9", {}, [line("I2T R@1", 0), line(figure, -move), line("beside", 0)])
-        for name, figure in tasks.items()
-    ]
-    return Report({label: {} for label in labels}, sections, {})
-
-
-def size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
-        return image.size
-
-
-def test_a_panel_for_each_standard_task(tmp_path: Path) -> None:
-    tasks = {"flickr": "T2I R@10", "imagenet": "top-1", "sts": "STS mean"}
-    found = report_of(3, tasks)
-    assert [(name, line.name) for name, line in standard_lines(found)] == [
-        ("flickr", "T2I R@10"), ("imagenet", "top-1"),
-    ]  # fmt: skip
-    assert plot_trade_off(found, "base", tmp_path / "two.png")
-    assert plot_trade_off(report_of(3, {"flickr": "T2I R@10"}), "base", tmp_path / "one.png")
-    assert size(tmp_path / "two.png")[0] > 1.5 * size(tmp_path / "one.png")[0]
-
-
-def test_what_is_needed(tmp_path: Path) -> None:
-    path = tmp_path / "none.png"
-    assert not plot_trade_off(report_of(2, {}), "base", path)
-    assert not plot_trade_off(report_of(1, {"flickr": "T2I R@10"}), "base", path)
-    without = report_of(2, {"flickr": "T2I R@10"})
-    assert not plot_trade_off(Report(without.models, without.sections[1:], {}), "base", path)
-    assert not path.exists()
-
-
-def test_robustness_is_that_of_paraphrased_retrieval_wherever_it_is() -> None:
-    found = report_of(2, {"scenes": "AO@5", "flickr": "T2I R@10"})
-    turned = Report(found.models, found.sections[::-1], {})
-    for one in (found, turned):
-        name, line = robust_line(one)
-        assert (name, line.name) == ("paraphrased-retrieval", "AO@10")
-    name, line = robust_line(Report(found.models, found.sections[1:], {}))
-    assert (name, line.name) == ("scenes", "AO@5")
 
 
 def test_a_role_looks_the_same_whatever_is_next_to_it() -> None:

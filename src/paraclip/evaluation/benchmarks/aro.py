@@ -30,8 +30,7 @@ from paraclip.evaluation.statistics import Metric
 from paraclip.evaluation.vectors import Arithmetic
 from paraclip.files import file_hash
 
-RELATION_FILES = ("aro/visual_genome_relation.json", "aro/images")
-ATTRIBUTION_FILES = ("aro/visual_genome_attribution.json", "aro/images")
+RELATION, ATTRIBUTION = "relation", "attribution"
 GET = (
     "Get visual_genome_relation.json, visual_genome_attribution.json and images/ (1 GB) into aro/ "
     "as https://github.com/mertyg/vision-language-models-are-bows says."
@@ -44,14 +43,14 @@ SYMMETRIC = frozenset(
 )
 
 
-def load_vg_relation(data: Path, how: Arithmetic) -> Benchmark:
-    """Load VG-Relation from the data folder."""
-    return make_visual_genome("aro-vg-relation", data / RELATION_FILES[0], how=how)
+def files(task: str) -> tuple[str, str]:
+    """Return the file of a task and the folder of its pictures, relative to the data folder."""
+    return f"aro/visual_genome_{task}.json", "aro/images"
 
 
-def load_vg_attribution(data: Path, how: Arithmetic) -> Benchmark:
-    """Load VG-Attribution from the data folder."""
-    return make_visual_genome("aro-vg-attribution", data / ATTRIBUTION_FILES[0], how=how)
+def load(task: str, data: Path, how: Arithmetic) -> Benchmark:
+    """Load VG-Relation or VG-Attribution from the data folder."""
+    return make_visual_genome(f"aro-vg-{task}", data / files(task)[0], how=how)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """ARO, order (Yuksekgonul et al. 2023, ICLR): is a caption closer than shuffles of its words?
 
-Each Karpathy test caption of COCO or Flickr30k is compared with four shuffles of its words. The
-picture must be closer to the caption than to all four (Precision@1; chance
-level is 20 %). A tie counts as wrong. A shuffle that equals the caption (one noun, two equal words)
-tests nothing and is excluded; in the original it ties with the caption and counts as correct.
+Each Karpathy test caption of COCO is compared with four shuffles of its words. The picture must be
+closer to the caption than to all four (Precision@1; chance level is 20 %). A tie counts as wrong. A
+shuffle that equals the caption (one noun, two equal words) tests nothing and is excluded; in the
+original it ties with the caption and counts as correct.
 
 The shuffles follow the authors' `perturbations.py`: Penn tags of spaCy's `en_core_web_sm` mark
 nouns and adjectives, and trigrams consist of NLTK's word tokens. Differences from the original:
@@ -45,38 +45,23 @@ from paraclip.files import file_hash, text_hash
 from paraclip.paraphrase.language.parsing import ADJECTIVES, NOUNS, SpacyTagger, Tagged, Tagger
 
 SEED = 1  # as in the authors' code
-CAPTIONS = "https://storage.googleapis.com/sfr-vision-language-research/datasets/"
 COCO_FILES = ("coco/coco_karpathy_test.json|coco/karpathy_test_captions.json", "coco")
 GET_COCO = (
-    f"Get {CAPTIONS}coco_karpathy_test.json into coco/ and the pictures of "
+    "Get https://storage.googleapis.com/sfr-vision-language-research/datasets/"
+    "coco_karpathy_test.json into coco/ and the pictures of "
     "http://images.cocodataset.org/zips/val2014.zip into coco/val2014/."
-)
-FLICKR30K_FILES = ("flickr30k/flickr30k_test.json", "flickr30k")
-GET_FLICKR30K = (
-    f"Get {CAPTIONS}flickr30k_test.json into flickr30k/ and the pictures "
-    "(on request at https://shannon.cs.illinois.edu/DenotationGraph/) into flickr30k/images/."
 )
 
 
 def load_coco_order(data: Path, how: Arithmetic) -> Benchmark:
-    """Load COCO-Order on the pictures in `coco/`."""
-    return load("aro-coco-order", data, COCO_FILES[0], GET_COCO, how)
-
-
-def load_flickr30k_order(data: Path, how: Arithmetic) -> Benchmark:
-    """Load Flickr30k-Order on the pictures in `flickr30k/`."""
-    return load("aro-flickr30k-order", data, FLICKR30K_FILES[0], GET_FLICKR30K, how)
-
-
-def load(name: str, data: Path, files: str, get: str, how: Arithmetic) -> Benchmark:
-    """Load one of both, limited to the pictures in `captions.json` if present."""
-    paths = [data / file for file in files.split("|")]
+    """Load COCO-Order on the pictures in `coco/`, or those of `captions.json` if present."""
+    paths = [data / file for file in COCO_FILES[0].split("|")]
     file = next((path for path in paths if path.exists()), paths[0])
-    cases = read_cases(file, get, Problems(how.max_broken))
+    cases = read_cases(file, Problems(how.max_broken))
     listed = file.parent / "captions.json"
     if listed.exists():
         cases = on_sample(cases, listed, Problems(how.max_broken))
-    return make_order(name, cases, file.parent, listed, how=how)
+    return make_order(cases, file.parent, listed, how=how)
 
 
 @dataclass(frozen=True)
@@ -91,15 +76,15 @@ class Cases:
     notes: tuple[str, ...] = ()  # notes for the report
 
 
-def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
+def read_cases(file: Path, problems: Problems | None = None) -> Cases:
     """Read a Karpathy test file, whose entries have `image` and a list `caption`."""
     problems = Problems() if problems is None else problems
     if not file.is_file():
-        raise UserError(file, "there is no such file", get)
+        raise UserError(file, "there is no such file", GET_COCO)
     captions: dict[str, list[str]] = {}
 
     def take(row: dict[str, Any], where: str) -> None:
-        require_columns(row, ("image", "caption"), where, get)
+        require_columns(row, ("image", "caption"), where, GET_COCO)
         image, texts = clean_text(row["image"], "image"), _texts_of(row["caption"])
         if image in captions:
             raise UserError(where, f"{image!r} occurs twice", "Remove one.")
@@ -107,7 +92,7 @@ def read_cases(file: Path, get: str, problems: Problems | None = None) -> Cases:
 
     _, skipped = good_rows(file, take, problems)
     if not captions:
-        raise UserError(file, "contains no captions", get)
+        raise UserError(file, "contains no captions", GET_COCO)
     return Cases(file.name, captions, file_hash(file), sum(map(len, captions.values())), skipped)
 
 
@@ -149,17 +134,15 @@ def _texts_of(captions: Any) -> list[str]:
 
 
 def make_order(
-    name: str,
     cases: Cases,
     folder: Path,
     listed: Path | None = None,
     tagger: Tagger | None = None,
     how: Arithmetic | None = None,
 ) -> TextChoice:
-    """Make ARO's order benchmark on one set of captions and one folder of pictures.
+    """Make COCO-Order on one set of captions and one folder of pictures.
 
     Args:
-        name: name of the benchmark on the command line.
         cases: captions and their pictures.
         folder: folder of the pictures.
         listed: file that lists the pictures of a folder that deliberately holds a subset.
@@ -189,7 +172,7 @@ def make_order(
     notes = [*cases.notes, *found.notes]
     if same := len(shuffled) - len(tested):
         notes.append(f"{same:,} captions left out that no shuffle changes")
-    label = "COCO-Order" if "coco" in name else "Flickr30k-Order"
+    label = "COCO-Order"
 
     def precision(similar: Float, items: Integers) -> tuple[list[Metric], list[str]]:
         """Precision@1, and how often the caption beats each kind of shuffle."""
@@ -211,7 +194,7 @@ def make_order(
         "options_hash": text_hash(json.dumps(options)), "tagger": tagger.name, "seed": SEED,
     }  # fmt: skip
     pool = f"{len(tested):,} captions of {len(set(paths)):,} pictures, each with four shuffles"
-    return TextChoice(name, pool, data, paths, options, precision, notes, how)
+    return TextChoice("aro-coco-order", pool, data, paths, options, precision, notes, how)
 
 
 def first_of_all(similar: Float, changed: NDArray[np.bool_]) -> Float:

@@ -4,7 +4,7 @@ Text to image (T2I): each caption is a query; a hit means that its picture is am
 Image to text (I2T): each picture is a query; a hit means that at least one of its captions is
 among the first k of all captions.
 
-The usual splits of COCO, Flickr30k and Flickr8k are from Karpathy and Fei-Fei (2015): a JSON file
+The usual splits of COCO and Flickr8k are from Karpathy and Fei-Fei (2015): a JSON file
 with `images`, each with `filename`, `split` and `sentences[].raw`, and in COCO `filepath`
 ("val2014"). All captions of a test picture count, even where COCO has six or seven (25,010 for
 5,000 pictures), as in clip_benchmark.
@@ -184,10 +184,6 @@ GET_COCO = (
     f"Get dataset_coco.json ({SPLITS}) into coco/ and the pictures of "
     "http://images.cocodataset.org/zips/val2014.zip into coco/val2014/."
 )
-GET_FLICKR30K = (
-    f"Get dataset_flickr30k.json ({SPLITS}) into flickr30k/ and the pictures (on request at "
-    "https://shannon.cs.illinois.edu/DenotationGraph/) into flickr30k/images/."
-)
 GET_FLICKR8K = (
     f"Get dataset_flickr8k.json ({SPLITS}) into flickr8k/ and the pictures "
     "(https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k) into flickr8k/images/."
@@ -197,7 +193,7 @@ GET_FLICKR8K = (
 def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
     """Load the 5,000 Karpathy test pictures of COCO, or else those of `coco/captions.json`."""
     if (data / "coco" / "dataset_coco.json").exists():
-        return load_split("COCO", GET_COCO, data, how)
+        return _load_split("COCO", GET_COCO, data, how)
     problems = Problems(how.max_broken)
     captions = read_captions(str(data / "coco" / "captions.json"), problems=problems)
     name = "a sample of COCO (captions.json), not Karpathy's 5,000 test pictures"
@@ -205,17 +201,12 @@ def load_coco(data: Path, how: Arithmetic) -> ImageTextRetrieval:
     return ImageTextRetrieval(shown, how=how, name="coco-retrieval")
 
 
-def load_flickr30k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
-    """Load the 1,000 Karpathy test pictures of Flickr30k."""
-    return load_split("Flickr30k", GET_FLICKR30K, data, how)
-
-
 def load_flickr8k(data: Path, how: Arithmetic) -> ImageTextRetrieval:
     """Load the 1,000 Karpathy test pictures of Flickr8k."""
-    return load_split("Flickr8k", GET_FLICKR8K, data, how)
+    return _load_split("Flickr8k", GET_FLICKR8K, data, how)
 
 
-def load_split(name: str, get: str, data: Path, how: Arithmetic) -> ImageTextRetrieval:
+def _load_split(name: str, get: str, data: Path, how: Arithmetic) -> ImageTextRetrieval:
     """Load the test split of `NAME/dataset_NAME.json`, in lower case."""
     file = data / name.lower() / f"dataset_{name.lower()}.json"
     label = f"{name}, Karpathy's test split"

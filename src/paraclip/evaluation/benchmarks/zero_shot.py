@@ -247,16 +247,6 @@ CIFAR_TEMPLATES = tuple(
 """CLIP's 18 templates for both sets (data/prompts.md of https://github.com/openai/CLIP)."""
 
 
-def load_cifar10(data: Path, how: Arithmetic) -> ZeroShot:
-    """Load the 10,000 test pictures of CIFAR-10."""
-    return load_cifar(CIFAR10, data, how)
-
-
-def load_cifar100(data: Path, how: Arithmetic) -> ZeroShot:
-    """Load the 10,000 test pictures of CIFAR-100 with 100 fine classes."""
-    return load_cifar(CIFAR100, data, how)
-
-
 def load_cifar(layout: Cifar, data: Path, how: Arithmetic) -> ZeroShot:
     """Load the test pictures of CIFAR-10 or CIFAR-100, after a check of the files' sizes."""
     file, list_of_names = (data / layout.folder / name for name in (layout.test, layout.names))

@@ -1,0 +1,268 @@
+"""Examples of a report: an HTML browser of the pairs that changed most, and a contact sheet.
+
+The page is one self-contained HTML file: pictures are small JPEGs in data URIs, texts and rankings
+are embedded JSON, and plain JavaScript renders, sorts and filters them. Texts are inserted only as
+text nodes, and the page's content security policy blocks all loading.
+
+The pairs of the sheet are selected by a fixed rule, which the title states: the three largest
+gains, two pairs in the middle, and the largest loss; of pairs with the same first wording, one. The
+gain is that of AO@k, plus that of the correct picture's reciprocal rank, if it is known.
+"""
+
+import base64
+import html
+import io
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL.PngImagePlugin import PngInfo
+
+from paraclip.arrays import Float, Integers
+from paraclip.data.images import open_image
+from paraclip.errors import UserError
+from paraclip.evaluation.benchmark import Benchmark, Scores, Showing, Shown
+from paraclip.evaluation.metrics import average_overlap, shared_results
+from paraclip.files import atomic_path, write_text
+
+Rankings = tuple[Integers, Integers]
+"""Rankings of the first and second wording, as pool positions [pairs, k]."""
+
+EACH = 30  # pairs of the page with the largest gains, and as many with the largest losses
+SHOWN = 10  # results of each ranking on the page
+LARGEST = 8 * 2**20  # largest total size of its pictures in bytes; further pairs are omitted
+QUALITY = 62  # of JPEG
+SIDE = 100  # pixels of a thumbnail
+
+GREATEST, MEDIAN, WORST = 3, 2, 1  # pairs of the sheet
+SHOWN_ON_SHEET = 5  # results of each ranking
+GAP, FRAME = 6, 4  # pixels between two pictures, and of a frame
+TEXT = 270  # width of the column of texts
+HEAD, TITLE = 32, 86  # height of the line above a pair, and of the title
+CELL = SIDE + 2 * FRAME + GAP
+SHARED, RIGHT, OTHER, INK, FAINT = "#0072B2", "#00795A", "#d8d8d8", "#1a1a1a", "#6a6a6a"
+BADGE = 22
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RankedPairs(Shown):
+    """All pairs of one benchmark with the rankings of each model."""
+
+    name: str  # name of the benchmark in the report
+    pool: str  # description of the pool
+    rankings: Mapping[str, Rankings]  # rankings of each model, by label
+
+
+def ranked_pairs(
+    benchmark: Benchmark, scores: Mapping[str, Scores], name: str
+) -> RankedPairs | None:
+    """Return the pairs of a benchmark, or None if it does not rank pictures of a pool."""
+    if not isinstance(benchmark, Showing):
+        return None
+    shown = benchmark.pairs_shown(next(iter(scores.values())))
+    if not shown.references or not shown.texts:
+        return None
+    first, second = shown.arrays
+    rankings = {label: (one.arrays[first], one.arrays[second]) for label, one in scores.items()}
+    return RankedPairs(**vars(shown), name=name, pool=benchmark.pool, rankings=rankings)
+
+
+def most_changed(gains: Float, each: int = EACH) -> list[int]:
+    """Return the indices of the pairs with the largest gains and losses, up to `each` of both.
+
+    Unchanged pairs are excluded. Pairs are sorted by the size of the change, ties by index.
+    """
+    order = np.argsort(-gains, kind="stable")
+    won = [int(number) for number in order[:each] if gains[number] > 0]
+    lost = [int(number) for number in order[::-1][:each] if gains[number] < 0]
+    return sorted({*won, *lost}, key=lambda number: (-abs(float(gains[number])), number))
+
+
+def thumbnail(reference: str) -> Image.Image:
+    """Return the picture padded to a white square; a grey square if it cannot be read."""
+    try:
+        picture = open_image(reference, SIDE)
+    except UserError:
+        return Image.new("RGB", (SIDE, SIDE), "#d8d8d8")
+    return ImageOps.pad(picture, (SIDE, SIDE), color="white")
+
+
+def write_browser(found: Sequence[RankedPairs], models: tuple[str, str], path: Path) -> bool:
+    """Write the page.
+
+    Returns:
+        Whether there was anything to show; if not, no file is written.
+    """
+    album = _Album()
+    sets = [_pairs_as_dict(pairs, models, album) for pairs in found]
+    if not any(one["pairs"] for one in sets):
+        return False
+    content = {"models": list(models), "sets": sets, "pictures": album.pictures}
+    title = f"{models[0]} and {models[1]}: the pairs that changed most"
+    page = files("paraclip.evaluation").joinpath("browser_page.html").read_text("utf-8")
+    page = page.replace("<!-- title -->", html.escape(title))
+    write_text(path, page.replace("<!-- data -->", island(content)))
+    return True
+
+
+def island(content: Any) -> str:
+    """Serialise to JSON that is safe inside a script element."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+class _Album:
+    """The pictures of a page as data URIs with names, without duplicates."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+        self.pictures: list[dict[str, str]] = []
+        self.bytes = 0
+
+    def number(self, reference: str) -> int:
+        """Return the index of a picture in the page; add the picture if it is new."""
+        if reference not in self.numbers:
+            self.numbers[reference] = len(self.pictures)
+            stream = io.BytesIO()
+            thumbnail(reference).save(stream, "JPEG", quality=QUALITY, optimize=True)
+            source = f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+            self.bytes += len(source)
+            self.pictures.append({"name": PurePosixPath(reference).name, "source": source})
+        return self.numbers[reference]
+
+
+def _pairs_as_dict(shown: RankedPairs, models: tuple[str, str], album: _Album) -> dict[str, Any]:
+    """Return the pairs of one benchmark that changed most as a dict for the page."""
+    rankings = [shown.rankings[label] for label in models]
+    scores = [average_overlap(*ranking) for ranking in rankings]
+    gains, depth = scores[1] - scores[0], rankings[0][0].shape[1]
+
+    def results(ranking: Integers, other: Integers) -> list[list[int]]:
+        """The first results: index of the picture, and its rank for the other wording or 0."""
+        ranks = {position: rank for rank, position in enumerate(other.tolist(), start=1)}
+        return [
+            [album.number(shown.references[position]), ranks.get(position, 0)]
+            for position in ranking[: min(SHOWN, depth)].tolist()
+        ]
+
+    pairs = []
+    for number in most_changed(gains):
+        if album.bytes >= LARGEST:
+            break
+        answer = album.number(shown.references[shown.answers[number]]) if shown.answers else None
+        wordings = [[ranking[number] for ranking in model] for model in rankings]
+        pairs.append(
+            {
+                "kind": shown.kinds[number], "texts": list(shown.texts[number]), "answer": answer,
+                "overlap": [round(100 * float(score[number]), 2) for score in scores],
+                "results": [[results(one, two), results(two, one)] for one, two in wordings],
+            }
+        )  # fmt: skip
+    return {
+        "name": shown.name, "pool": shown.pool, "k": depth,
+        "kinds": list(dict.fromkeys(shown.kinds)), "all": len(gains),
+        "gained": int((gains > 0).sum()), "lost": int((gains < 0).sum()), "pairs": pairs,
+    }  # fmt: skip
+
+
+def contact_sheet(pairs: RankedPairs, models: tuple[str, str], path: Path | str) -> None:
+    """Draw the sheet: a block per pair, a row per wording, and the first five results per model.
+
+    Results among the first k of both wordings have a blue frame, the correct picture a green one.
+
+    Args:
+        pairs: at least one pair with the rankings of both models.
+        models: labels of the two models.
+        path: PNG file to write.
+    """
+    chosen = choose_examples(pairs, models)
+    depth = pairs.rankings[models[0]][0].shape[1]
+    column, height = min(SHOWN_ON_SHEET, depth) * CELL + 14, HEAD + 2 * CELL + 10
+    size = (TEXT + 2 * column + GAP, TITLE + len(chosen) * height)
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+
+    def write(x: int, y: int, text: str, points: int, ink: str = INK) -> None:
+        draw.text((x, y), text, fill=ink, font=ImageFont.load_default(points))
+
+    write(GAP, 6, f"One query, two wordings: {models[0]} against {models[1]}", 22)
+    tick = "Green tick: the picture that the query describes. " if pairs.answers else ""
+    write(GAP, 36, f"{tick}Blue frame: among the first {depth} for both wordings.", 16)
+    also = " and of the correct picture's rank" if pairs.answers else ""
+    how = (
+        f"Chosen by the change of AO@{depth}{also}: the {GREATEST} greatest gains, {MEDIAN} in the "
+        "middle, the greatest loss."
+    )
+    write(GAP, 60, how, 14, FAINT)
+    for place, (number, kind) in enumerate(chosen):
+        top = TITLE + place * height
+        draw.line([(0, top), (sheet.width, top)], fill=OTHER)
+        write(GAP, top + 7, kind, 15, FAINT)
+        for row, text in enumerate(pairs.texts[number]):
+            lines = textwrap.wrap(f"“{text}”", width=34, max_lines=5, placeholder="…")
+            write(GAP, top + HEAD + row * CELL + 4, "\n".join(lines), 15)
+        right = pairs.answers[number] if pairs.answers else None
+        for side, label in enumerate(models):
+            left = TEXT + side * column
+            first, second = (ranking[number] for ranking in pairs.rankings[label])
+            shared = int(shared_results(first[None], second[None])[0])
+            write(left, top + 7, f"{label}: {shared} of {depth} results shared", 17)
+            for row, (ranking, other) in enumerate(((first, second), (second, first))):
+                for rank, position in enumerate(ranking[:SHOWN_ON_SHEET].tolist()):
+                    picture = thumbnail(pairs.references[position])
+                    corner = (left + rank * CELL, top + HEAD + row * CELL)
+                    _paste(sheet, picture, corner, position in other, position == right)
+    with atomic_path(path) as temporary:
+        about = PngInfo()
+        about.add_text("Software", "ParaCLIP")
+        small = sheet.quantize(256, dither=Image.Dither.NONE)
+        small.save(temporary, "PNG", optimize=True, pnginfo=about)
+
+
+def choose_examples(pairs: RankedPairs, models: tuple[str, str]) -> list[tuple[int, str]]:
+    """Select the pairs to show by their gain (ties by index), with the reason for each."""
+    base, tuned = (_benefit(pairs.rankings[label], pairs.answers) for label in models)
+    gain = tuned - base
+    first = {texts[0]: number for number, texts in reversed(list(enumerate(pairs.texts)))}
+    order = sorted(first.values(), key=lambda number: (-float(gain[number]), number))
+    middle = max(0, (len(order) - MEDIAN) // 2)
+    kinds: dict[int, str] = {}
+    for kind, numbers in (
+        ("greatest gain", order[:GREATEST]),
+        ("median", order[middle : middle + MEDIAN]),
+        ("greatest loss", order[-WORST:]),
+    ):
+        for number in numbers:
+            kinds.setdefault(number, kind)
+    return list(kinds.items())
+
+
+def _benefit(rankings: Rankings, answers: Sequence[int]) -> Float:
+    """Return AO@k [pairs], plus the correct picture's reciprocal rank (0 beyond k) if known."""
+    overlap = average_overlap(*rankings)
+    if answers:
+        ranks = np.arange(1, rankings[0].shape[1] + 1)
+        found = [(ranking == np.asarray(answers)[:, None]) / ranks for ranking in rankings]
+        overlap += np.mean([hits.sum(axis=1) for hits in found], axis=0)
+    return overlap
+
+
+def _paste(
+    sheet: Image.Image, picture: Image.Image, corner: tuple[int, int], shared: bool, right: bool
+) -> None:
+    """Paste a picture with its frame and, if it is the correct one, a tick."""
+    draw, (left, top) = ImageDraw.Draw(sheet), corner
+    end = (left + SIDE + 2 * FRAME - 1, top + SIDE + 2 * FRAME - 1)
+    colour = RIGHT if right else SHARED if shared else OTHER
+    draw.rectangle((*corner, *end), outline=colour, width=FRAME if shared or right else 1)
+    sheet.paste(picture, (left + FRAME, top + FRAME))
+    if right:
+        draw.rectangle((end[0] - BADGE, end[1] - BADGE, *end), fill=RIGHT)
+        points = [(end[0] + x, end[1] + y) for x, y in ((-17, -11), (-12, -6), (-5, -16))]
+        draw.line(points, fill="white", width=3)
