@@ -118,19 +118,16 @@ class Comparison:
             for rows in ([x for x in counting if x.gain > 0], [x for x in counting if x.gain < 0])
         )
         all_rows = len(self.rows)
-        lines = [
+        runs = f"runs (seeds): {self.seeds[0]} of the first, {self.seeds[1]} of the second"
+        return [
             f"better: {better or 'nothing that counts'}",
             f"worse: {worse or 'nothing that counts'}",
             f"no change that counts: {all_rows - len(counting)} of {all_rows} figures",
             f"counts: p under {LEVEL:g} after Holm's correction over all figures compared",
             f"not inferior: {sum(row.not_inferior for row in self.rows)} of {all_rows} figures; "
             f"the interval excludes a loss of {MARGIN:g} point or more",
+            *([runs] if max(self.seeds) > 1 else []),
         ]
-        if max(self.seeds) > 1:
-            lines.append(
-                f"runs (seeds): {self.seeds[0]} of the first, {self.seeds[1]} of the second"
-            )
-        return lines
 
 
 def compare(
@@ -158,7 +155,7 @@ def compare(
     Raises:
         UserError: a report is missing or damaged, or the arguments do not name two models.
     """
-    pairs = choose_pairs([read_stored(path) for path in reports],
+    pairs = _choose_pairs([read_stored(path) for path in reports],
                          [read_stored(path) for path in against], models)  # fmt: skip
     found = [(*pair, *_compare_pair(*pair, all_metrics, resamples, seed)) for pair in pairs]
     adjusted = iter(holm([row.p for _, _, rows, _ in found for row in rows]))
@@ -217,7 +214,7 @@ class Stored:
         stored = self.section(section)
         return {
             line.name
-            for line in ([] if stored is None else stored.lines)
+            for line in (stored.lines if stored else [])
             if label not in line.values  # `metric` reports it
             or math.isfinite(line.values[label].value)
             or f"{section}/{label}/{line.name}" in self.items
@@ -238,10 +235,8 @@ class Stored:
         columns = {"mean": (), "sampled_spearman": (3,)}.get(line.statistic, (2,))
         count = items.shape[:1]
         fits = items.dtype.kind in "fiub" and items.shape == (*count, *columns) and items.ndim > 0
-        if groups is not None:
-            fits &= groups.dtype.kind in "iu" and groups.shape in (count, (*count, 2))
-        if clusters is not None:
-            fits &= clusters.dtype.kind in "iu" and clusters.shape == count
+        for part, shapes in ((groups, (count, (*count, 2))), (clusters, (count,))):
+            fits &= part is None or (part.dtype.kind in "iu" and part.shape in shapes)
         if not fits:
             raise UserError(items_file, f"has arrays of {key} that do not fit together", AGAIN)
         return Metric(line.name, items, line.statistic, groups, clusters)  # type: ignore[arg-type]
@@ -273,12 +268,8 @@ def read_stored(path: str | Path) -> Stored:
 
 
 @dataclass(frozen=True, eq=False)
-class ComparedModel:
-    """One of the two models compared, with one run or several.
-
-    Raises:
-        UserError: if a report has no model with that label.
-    """
+class _Side:
+    """One of the two models compared; its label must be in all of its reports."""
 
     label: str  # label of the model in its reports
     runs: tuple[Stored, ...]  # a report for each seed
@@ -291,15 +282,14 @@ class ComparedModel:
 
     @property
     def name(self) -> str:
-        """The label with its file."""
         first = self.runs[0].path
         more = f" and {len(self.runs) - 1} more" if len(self.runs) > 1 else ""
         return f"{self.label} ({first.parent.name}/{first.name}{more})"
 
 
-def choose_pairs(
+def _choose_pairs(
     reports: Sequence[Stored], against: Sequence[Stored], models: Sequence[str]
-) -> list[tuple[ComparedModel, ComparedModel]]:
+) -> list[tuple[_Side, _Side]]:
     """Return the models to compare; see `compare`."""
     if not reports:
         raise UserError("compare", "no report is given", "Name report.json of an evaluation.")
@@ -313,7 +303,7 @@ def choose_pairs(
         if first == second:
             what = f"there is no model to compare with {first}"
             raise UserError(reports[0].path, what, "Name another report, or two models.")
-        return [(ComparedModel(first, runs), ComparedModel(second, runs))]
+        return [(_Side(first, runs), _Side(second, runs))]
     ones, others = (reports, against) if against else (reports[:1], reports[1:])
     known = [set(stored.report.models) for stored in (*ones, *others)]
     common = [label for label in ones[0].report.models if all(label in some for some in known)]
@@ -326,28 +316,25 @@ def choose_pairs(
     else:
         what = "the reports have no model of the same label"
         raise UserError("compare", what, "Name the first and the second model.")
-    return [(ComparedModel(x, tuple(ones)), ComparedModel(y, tuple(others))) for x, y in named]
+    return [(_Side(x, tuple(ones)), _Side(y, tuple(others))) for x, y in named]
 
 
 def _compare_pair(
-    first: ComparedModel, second: ComparedModel, all_metrics: bool, resamples: int, seed: int
+    first: _Side, second: _Side, all_metrics: bool, resamples: int, seed: int
 ) -> tuple[list[Difference], tuple[str, ...]]:
     """Return all common figures of two models, and the warnings."""
     shared, left_out = _shared_lines(first, second, all_metrics)
     rows: list[Difference] = []
     warnings: list[str] = []
+    sides = (first, second)
     for benchmark, lines in shared.items():
-        origins = [
-            (run.path, run.report, run.section(benchmark), side.label)
-            for side in (first, second)
-            for run in side.runs
-        ]
-        unlike, same = differences_in_origin(benchmark, origins)
+        unlike, same = compare_origins(
+            benchmark, [(run, side.label) for side in sides for run in side.runs]
+        )
         warnings += unlike
         for line in lines:
             ones, others = (
-                [run.metric(benchmark, line, side.label) for run in side.runs]
-                for side in (first, second)
+                [run.metric(benchmark, line, side.label) for run in side.runs] for side in sides
             )
             paired = same and len({len(metric.items) for metric in (*ones, *others)}) == 1
             drawn = drawn_difference(ones, others, resamples, seed, paired)
@@ -365,7 +352,7 @@ def _compare_pair(
 
 
 def _shared_lines(
-    first: ComparedModel, second: ComparedModel, all_metrics: bool
+    first: _Side, second: _Side, all_metrics: bool
 ) -> tuple[dict[str, list[Line]], list[str]]:
     """Return the figures that all runs have, by benchmark, and a warning for each other one."""
     runs = [(run, side.label) for side in (first, second) for run in side.runs]
@@ -388,44 +375,36 @@ def _shared_lines(
         for (run, label), known in zip(runs, scored, strict=True):
             lost = [one for one in lines if one not in known and any(one in s for s in scored)]
             if lost:
-                warnings.append(
-                    f"{name}: {', '.join(lost)} left out: {run.path} has none of {label}"
-                )
+                what = f"{', '.join(lost)} left out: {run.path} has none of {label}"
+                warnings.append(f"{name}: {what}")
         common = [line for line in lines.values() if all(line.name in known for known in scored)]
         if common:
             shared[name] = common
     return shared, warnings
 
 
-Origin = tuple[Path, Report, Section | None, str]
-"""File, report, benchmark in it, label of the model."""
-
-
-def differences_in_origin(benchmark: str, origins: Sequence[Origin]) -> tuple[list[str], bool]:
-    """Warn about results from other data, precision or versions than the first.
-
-    Returns:
-        The warnings, and whether all were scored on the same data and pool (so that items pair).
-    """
+def compare_origins(benchmark: str, runs: Sequence[tuple[Stored, str]]) -> tuple[list[str], bool]:
+    """Return warnings about runs unlike the first, and whether all are on the same items."""
     warnings: list[str] = []
     same = True
-    path, report, section, label = origins[0]
-    for other_path, other_report, other, other_label in origins[1:]:
-        if section is None or other is None:
+    (run, label), *rest = runs
+    for other, other_label in rest:
+        section, compared = run.section(benchmark), other.section(benchmark)
+        if section is None or compared is None:
             continue
-        both = f"{benchmark}: {path} and {other_path}"
-        skipped, other_skipped = (
-            [note for note in one.notes if " left out: " in note] for one in (section, other)
-        )
-        if section.data_hash != other.data_hash:
+        both = f"{benchmark}: {run.path} and {other.path}"
+        skipped = [
+            [note for note in one.notes if " left out: " in note] for one in (section, compared)
+        ]
+        if section.data_hash != compared.data_hash:
             same = False
-            facts, others = ({"pool in words": s.pool, **s.data} for s in (section, other))
+            facts, others = ({"pool in words": s.pool, **s.data} for s in (section, compared))
             unlike = ", ".join(_unlike_facts(facts, others))
             warnings.append(f"{both} were made with other data ({unlike}); nothing is paired")
-        elif skipped != other_skipped:
+        elif skipped[0] != skipped[1]:
             same = False
             warnings.append(f"{both} have left out other items; nothing is paired")
-        made = _made_with(report, section, label), _made_with(other_report, other, other_label)
+        made = _made_with(run, section, label), _made_with(other, compared, other_label)
         warnings += [f"{both} were made with other {fact}" for fact in _unlike_facts(*made, "({})")]
     return warnings, same
 
@@ -443,11 +422,11 @@ def _unlike_facts(one: dict[str, Any], other: dict[str, Any], form: str = "{}") 
     return found
 
 
-def _made_with(report: Report, section: Section, label: str) -> dict[str, Any]:
+def _made_with(run: Stored, section: Section, label: str) -> dict[str, Any]:
     """Return precision and versions used for a model's figures in a benchmark."""
-    made = section.made.get(label, {})
-    versions = made.get("versions") or report.provenance.get("versions")
+    made, whole = section.made.get(label, {}), run.report.provenance
+    versions = made.get("versions") or whole.get("versions")
     versions = versions if isinstance(versions, dict) else {}
-    precision = made.get("precision", report.provenance.get("precision"))
+    precision = made.get("precision", whole.get("precision"))
     named = {f"{name} version": versions.get(name) for name in ("paraclip", "torch")}
     return {"precision": precision, **named}

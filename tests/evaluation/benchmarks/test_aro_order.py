@@ -183,7 +183,7 @@ def test_a_sample_has_the_set_s_captions_where_the_set_has_its_pictures(tmp_path
     ("rows", "message"),
     [
         ([], "contains no captions"),
-        ([{"caption": ["a"]}], r"json:1: has no column 'image' .*Get it"),
+        ([{"caption": ["a"]}], r"json:1: has no column 'image' .*Get "),
         ([{"image": "a"}], r"json:1: has no column 'caption'"),
         ([{"image": "a", "caption": "b"}], "the captions are not a list"),
         ([{"image": "a", "caption": [" "]}], "the caption is empty"),

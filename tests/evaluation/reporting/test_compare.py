@@ -17,8 +17,9 @@ from paraclip.evaluation.benchmark import Scores
 from paraclip.evaluation.compare import (
     Comparison,
     Difference,
+    Stored,
     compare,
-    differences_in_origin,
+    compare_origins,
     read_stored,
 )
 from paraclip.evaluation.config import EvaluateConfig
@@ -345,7 +346,10 @@ def test_reports_that_skipped_different_pictures_are_not_paired(other: str, pair
         Section("retrieval", "60 pictures", {}, [], [DAMAGED.format(name), "a remark on " + name])
         for name in ("a", other)
     ]
-    origins = [(Path(f"{n}.json"), Report({}, [], {}), one, "m") for n, one in enumerate(sections)]
-    warnings, same = differences_in_origin("retrieval", origins)
+    runs = [
+        (Stored(Path(f"{n}.json"), Report({}, [one], {}), {}), "m")
+        for n, one in enumerate(sections)
+    ]
+    warnings, same = compare_origins("retrieval", runs)
     expected = "retrieval: 0.json and 1.json have left out other items; nothing is paired"
     assert same == pairs and warnings == ([] if pairs else [expected])
